@@ -1,0 +1,60 @@
+# make            the library, target/release/libpush.so
+# make demo       the demo page at http://127.0.0.1:8080/ (PORT= changes it)
+# make test       every test; installs what it needs, and says so
+# make install    PREFIX=/usr/local DESTDIR=
+# make header     writes include/push.h anew after a change of src/ffi
+# make bench      beside the peers; make bench-quick while working
+
+PORT ?= 8080
+export PORT
+LIBRARY = target/release/libpush.so
+# Where the tests install to, and build the examples against: as a user would.
+STAGE = $(CURDIR)/target/stage
+RUST = cargo:none
+
+all: library
+
+include install.mk
+-include benches/bench.mk
+-include examples-go/go.mk
+
+library:
+	@tests/need $(RUST) cc:build-essential
+	cargo build --release
+
+header:
+	@tests/need $(RUST)
+	PUSH_WRITE_HEADER=1 cargo test --quiet --test header
+
+# The library installed, and the examples built against it through pkg-config.
+examples: library
+	@tests/need pkg-config:pkg-config
+	@$(MAKE) --no-print-directory -s install PREFIX=$(STAGE) >/dev/null
+	@PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig $(MAKE) --no-print-directory -C examples-c LDFLAGS=-Wl,-rpath,$(STAGE)/lib
+
+demo: examples
+	target/examples-c/legacy-server -p $(PORT)
+
+# Each part says how many passed and failed, and ends the run when one failed.
+test: test-rust test-c test-clients test-browser test-autobahn
+	@echo 'make test: all parts passed'
+
+test-rust: library
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
+	cargo test
+
+test-c: examples
+	tests/c/run
+
+test-clients: examples
+	tests/clients/run
+
+test-browser: examples
+	tests/browser/run
+
+test-autobahn: examples
+	tests/autobahn/run
+
+.PHONY: all library header examples demo test test-rust test-c test-clients test-browser test-autobahn

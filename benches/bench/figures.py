@@ -1,0 +1,98 @@
+"""The figures to reach, each with how it is had from the results."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from . import servers
+from .scenarios import LARGE
+from .stats import Sample, ratios, sample
+
+REACHED, MISSED, FAULTY, UNMEASURED = "reached", "not reached", "faulty", "not measured"
+
+
+@dataclass(frozen=True)
+class Figure:
+    text: str
+    scenario: str
+    server: str
+    metric: str
+    target: float
+    over: Optional[str] = None  # the server that it is a ratio to, in the same round
+    unit: str = ""
+    at_least: bool = False
+    digits: int = 2
+
+    def samples(self, results, server=None):
+        rounds = sound(results.get(self.scenario, {}).get(server or self.server, []))
+        if not self.over:
+            return sample(rounds, self.metric)
+        return ratios(rounds, sound(results[self.scenario].get(self.over, [])), self.metric) if rounds else Sample(())
+
+    def verdict(self, results):
+        rounds = results.get(self.scenario, {}).get(self.server, [])
+        if any(r["fault"] for r in rounds):
+            return FAULTY
+        values = self.samples(results)
+        if not values:
+            return UNMEASURED
+        good = values.median >= self.target if self.at_least else values.median <= self.target
+        return REACHED if good else MISSED
+
+    def best_peer(self, results):
+        """The peer with the best median in the same table: (label, sample), or None."""
+        found = []
+        for name in results.get(self.scenario, {}):
+            server = servers.BY_NAME[name]
+            values = self.samples(results, name)
+            if server.kind == servers.PEER and name != self.over and values:
+                found.append((server.label, values))
+        return min(found, key=lambda peer: peer[1].median, default=None)
+
+
+def sound(rounds):
+    """The rounds whose figures can be believed; the others stay as None, so that rounds keep their numbers."""
+    return [None if r["fault"] else r for r in rounds]
+
+
+def _cpu(text, scenario, server, target, over="floor"):
+    return Figure(f"CPU per delivery, {text}, over {over}", scenario, server, "cpu_us_per_delivery", target, over)
+
+
+def _memory(text, scenario, target):
+    return Figure(
+        f"memory of an idle subscriber, {text}", scenario, "libpush", "memory_per_subscriber", target, unit="B", digits=0
+    )
+
+
+FIGURES = [
+    _cpu("WebSocket, low rate", "ws", "libpush", 1.10),
+    _cpu("WebSocket, low rate, own listener", "ws", "libpush-own", 1.10),
+    _cpu("SSE, low rate", "sse", "libpush", 1.10),
+    _cpu("SSE, low rate, own listener", "sse", "libpush-own", 1.10),
+    _cpu("saturated", "saturated", "libpush", 0.5, "uws"),
+    _cpu("saturated, own listener", "saturated", "libpush-own", 0.5, "uws"),
+    _cpu("long-poll, low rate", "poll", "libpush", 1.15),
+    _memory("WebSocket", "idle-ws", 256),
+    _memory("SSE", "idle-sse", 256),
+    _memory("parked long-poll", "idle-poll", 384),
+    Figure("CPU per accepted WebSocket, own listener, over floor", "accept", "libpush-own", "accept_cpu_us", 1.15, "floor"),
+    Figure("CPU per accepted WebSocket, push_adopt, over floor", "accept", "libpush", "accept_cpu_us", 1.3, "floor"),
+    Figure("p99 of a broadcast to 2,000 WebSockets, over floor", "ws", "libpush", "p99_ms", 1.1, "floor"),
+    Figure("p99 of a broadcast to 2,000 SSE subscribers, over floor", "sse", "libpush", "p99_ms", 1.1, "floor"),
+    Figure("push_publish, no subscribers", "publish", "libpush", "alone_ns", 300, unit="ns", digits=0),
+    Figure("push_publish, waking one shard on another CPU", "publish-waking", "libpush", "waking_ns", 1000, unit="ns", digits=0),
+    Figure(
+        "publishing from 4 threads to 4 channels, over 1 thread", "publish-threads", "libpush", "four_over_one", 0.9,
+        at_least=True,
+    ),
+    Figure("CPU per delivery, 19,000 subscribers over 1,000", "scale", "libpush", "growth", 1.1),
+    Figure("publish with 1,000,000 channels over 1", "channels", "libpush", "among_over_alone", 1.2),
+    Figure("memory of an idle channel, without its name", "channels", "libpush", "channel_bytes", 200, unit="B", digits=0),
+    Figure("one slow reader among 1,000: the others' p99 over without it", "slow", "libpush", "others_p99", 1.1),
+    Figure(
+        "1 MB to 1,000 subscribers: peak extra memory", "large", "libpush", "extra_mb", LARGE / 1e6 + 64 * 1.048576,
+        unit="MB", digits=1,
+    ),
+    Figure("start to listening", "start", "libpush", "start_ms", 5, unit="ms"),
+    Figure("libpush.so stripped", "size", "libpush", "library_mb", 3, unit="MB"),
+]

@@ -1,0 +1,77 @@
+"""One run of the load generator against one fresh server."""
+
+import json
+import subprocess
+from dataclasses import dataclass, replace
+
+from . import paths
+from .process import LOAD_CPU, ServerError, child_setup
+
+
+@dataclass(frozen=True)
+class Load:
+    """What pushload is told; its own usage text explains each."""
+
+    transport: str
+    subscribers: int
+    messages: int = 0
+    size: int = 128
+    rate: int = 10
+    first_step: int = 0
+    slow: int = 0
+    window: int = 64
+    settle_ms: int = 500
+    deadline_s: int = 90
+
+    def shorter(self, messages):
+        return replace(self, messages=min(self.messages, messages), settle_ms=200)
+
+    def arguments(self):
+        names = {"settle_ms": "settle", "deadline_s": "deadline"}
+        for name, value in vars(self).items():
+            yield from (f"--{names.get(name, name).replace('_', '-')}", str(value))
+
+
+def command(server, ports, pids, load):
+    publish = server.publish
+    words = [
+        str(paths.BIN / "pushload"), "--port", str(ports[0]), "--path", server.transports[load.transport],
+        "--publish-port", str(ports[publish.port_index]), "--publish", publish.path, "--publish-type", publish.type,
+        "--publish-prefix", publish.prefix, "--publish-suffix", publish.suffix, "--pid", ",".join(map(str, pids)),
+    ]
+    for header in publish.headers:
+        words += ["--publish-header", header]
+    return words + list(load.arguments())
+
+
+def run(server, load):
+    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed."""
+    try:
+        with server.start() as process:
+            result = subprocess.run(
+                command(server, process.ports, process.pids, load), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, errors="replace", timeout=load.deadline_s + 20, preexec_fn=child_setup(LOAD_CPU),
+            )
+            if result.returncode or not result.stdout:
+                return {"fault": f"pushload: {result.stderr.strip()[-200:] or result.returncode}"}
+            measured = json.loads(result.stdout)
+            if not process.alive():
+                return {**measured, "fault": f"the server ended: {process.log_end()}"}
+    except (ServerError, subprocess.TimeoutExpired) as error:
+        return {"fault": str(error)[:300]}
+    return {**measured, "fault": fault_of(measured, load, result.stderr)}
+
+
+def fault_of(measured, load, said):
+    """A fast figure with a lost message is a failure: why these figures are one, or None."""
+    if not measured["in_time"]:
+        return f"not done after {load.deadline_s} s"
+    if measured["failed"]:
+        return f"{measured['failed']} of {load.subscribers} could not subscribe. {said.strip()[:150]}"
+    if measured["ended_early"]:
+        return f"{measured['ended_early']} subscribers were cut off"
+    if load.messages and measured["repeats"]:
+        return f"{measured['repeats']} doubled or out of order"
+    if load.messages and measured["lost"]:
+        return f"{measured['lost']} of {measured['expected']} lost"
+    return None

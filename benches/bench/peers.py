@@ -1,0 +1,143 @@
+"""Fetching and building the peers, each by its name from a package registry. What can't be had is told with the reason."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from . import paths
+
+STATE = paths.OUT / "peers.json"
+TIMEOUT_S = 900
+
+SOCKETIFY = "socketify==0.0.31"
+CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.8.4"
+NCHAN_PACKAGES = ("nginx", "libnginx-mod-nchan")
+# Compiled into Debian's nginx, which makes its directories for temporary files there when a module is loaded.
+NGINX_STATE = "/var/lib/nginx"
+
+
+class Absent(Exception):
+    """A peer can't be had; the text is the reason."""
+
+
+def _tool(name, package=None):
+    if not shutil.which(name):
+        raise Absent(f"needs `{name}`" + (f" (Debian: {package})" if package else ""))
+
+
+def _run(*command, cwd=None, env=None):
+    """Runs a command, or raises Absent with the last thing it said."""
+    result = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env={**os.environ, **(env or {})}, timeout=TIMEOUT_S,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )
+    if result.returncode:
+        said = [line.strip() for line in result.stdout.splitlines() if line.strip()][-2:]
+        words = re.sub(r"https?://\S+", "the registry", " ".join(said))
+        raise Absent(f"`{' '.join(map(str, command))}` failed: {words[-160:]}")
+    return result.stdout
+
+
+def nchan_root():
+    return paths.PEERS / "nchan" / "root"
+
+
+def _fetch_nchan():
+    """Unpacked below target/bench and not installed: a web server that starts by itself is not what was asked for."""
+    _tool("apt-get")
+    _tool("dpkg-deb", "dpkg")
+    packages = paths.PEERS / "nchan" / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    _say("nchan", f"apt-get download {' '.join(NCHAN_PACKAGES)}, unpacked below target/bench")
+    try:
+        _run("apt-get", "download", *NCHAN_PACKAGES, cwd=packages)
+    except Absent:
+        # A machine that has never asked has no lists to find the packages in.
+        if os.geteuid() != 0:
+            raise
+        _say("nchan", "apt-get update")
+        _run("apt-get", "update")
+        _run("apt-get", "download", *NCHAN_PACKAGES, cwd=packages)
+    for package in packages.glob("*.deb"):
+        _run("dpkg-deb", "-x", package, nchan_root())
+    if not os.path.isdir(NGINX_STATE):
+        if os.geteuid() != 0:
+            raise Absent(f"Debian's nginx needs the directory {NGINX_STATE}, which root makes")
+        _say("nchan", f"mkdir {NGINX_STATE}")
+        os.makedirs(NGINX_STATE)
+    _run(nchan_root() / "usr/sbin/nginx", "-v")
+
+
+def uws_library():
+    found = sorted((paths.PEERS / "uws").glob("lib/python3*/site-packages/socketify/libsocketify_linux_amd64.so"))
+    return found[0] if found else None
+
+
+def _fetch_uws():
+    venv = paths.PEERS / "uws"
+    _say("uws", f"a venv below target/bench, pip install {SOCKETIFY}")
+    if not (venv / "bin" / "pip").exists():
+        _run(sys.executable, "-m", "venv", venv)
+    _run(venv / "bin" / "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", SOCKETIFY)
+    if os.uname().machine != "x86_64" or not uws_library():
+        raise Absent("socketify carries no library for this machine")
+    _tool("cc", "gcc")
+    _run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", paths.BIN / "uws", paths.BENCHES / "peers" / "uws.c", "-ldl")
+    missing = [line.split()[0] for line in _run("ldd", uws_library()).splitlines() if "not found" in line]
+    if missing:
+        raise Absent(f"{', '.join(missing)} is not installed (Debian: libuv1)")
+
+
+def _go_build(module, *packages):
+    _tool("go", "golang")
+    _say(module, f"go build in benches/peers/{module}, its modules through the Go module proxy")
+    # One compiler at a time: a benchmark's set-up is no reason to take a machine away from whoever else works on it.
+    _run("go", "build", "-p", "1", "-o", f"{paths.BIN}/", *packages, cwd=paths.BENCHES / "peers" / module)
+
+
+def _fetch_centrifugo():
+    _tool("go", "golang")
+    _say("centrifugo", f"go install {CENTRIFUGO}")
+    _run("go", "install", "-p", "1", CENTRIFUGO, env={"GOBIN": str(paths.BIN)})
+
+
+FETCH = {
+    "uws": _fetch_uws,
+    "nchan": _fetch_nchan,
+    "melody": lambda: _go_build("go", "./melody"),
+    "go-sse": lambda: _go_build("go", "./sse"),
+    "centrifugo": _fetch_centrifugo,
+    "mercure": lambda: _go_build("mercure", "."),
+}
+
+
+def _say(name, text):
+    print(f"  {name}: {text}", flush=True)
+
+
+def set_up():
+    """Fetches what is not there yet. What a registry refused is not asked for again until peers.json is removed."""
+    paths.BIN.mkdir(parents=True, exist_ok=True)
+    state = json.loads(STATE.read_text()) if STATE.exists() else {}
+    for name, fetch in FETCH.items():
+        if name in state:
+            continue
+        try:
+            fetch()
+            state[name] = None
+        except Absent as reason:
+            state[name] = str(reason)
+        except subprocess.TimeoutExpired as late:
+            state[name] = f"`{late.cmd[0]}` took longer than {TIMEOUT_S} s"
+        if state[name]:
+            _say(name, f"absent: {state[name]}")
+        STATE.write_text(json.dumps(state, indent=2) + "\n")
+
+
+def absent(name):
+    """Why that peer can't be measured, or None."""
+    state = json.loads(STATE.read_text()) if STATE.exists() else {}
+    return state.get(name, "not set up: `make bench-peers`") if name not in state or state[name] else None

@@ -1,0 +1,214 @@
+"""What is measured. Each scenario measures one server once; the runner goes round the servers and repeats."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from typing import Callable
+
+from . import load, paths
+from .load import Load
+
+SHORT_MESSAGES = 10
+ALL_SUBSCRIBERS = 19000  # what fits below the usual limit of 20,000 descriptors
+LARGE = 1000000
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing a scenario's table shows."""
+
+    name: str
+    title: str
+    unit: str
+    digits: int = 2
+    compared: bool = True  # whether a ratio to the scenario's base says anything
+
+
+CPU = Metric("cpu_us_per_delivery", "CPU per delivery", "µs")
+P50 = Metric("p50_ms", "p50", "ms", 1, False)
+P99 = Metric("p99_ms", "p99", "ms", 1)
+MEMORY = Metric("memory_per_subscriber", "memory per subscriber", "B", 0, False)
+ACCEPT = Metric("accept_cpu_us", "CPU per subscriber accepted", "µs")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    servers: tuple
+    measure: Callable  # (server, quick) -> a dict of metrics, with "fault"
+    metrics: tuple
+    quick: bool = False
+    quick_servers: tuple = ("floor", "libpush", "libpush-own")
+    base: str = "floor"  # the server that the others' ratios are to
+    charted: int = 0  # which of the metrics is drawn
+
+
+def _loaded(the_load):
+    def measure(server, quick):
+        return load.run(server, the_load.shorter(SHORT_MESSAGES) if quick else the_load)
+
+    return measure
+
+
+def _saturated(server, quick):
+    """All messages at once, so the window never closes: what is measured is how a server behaves with a backlog."""
+    return load.run(server, Load("ws", 1000, 500, size=100, rate=0, window=500, settle_ms=200 if quick else 500))
+
+
+def _both(first, second, combine):
+    """Two runs, each on a fresh server, whose relation is the figure."""
+
+    def measure(server, quick):
+        results = load.run(server, first), load.run(server, second)
+        faults = [r["fault"] for r in results if r["fault"]]
+        return {**(combine(*results) if not faults else {}), "fault": "; ".join(faults) or None}
+
+    return measure
+
+
+def _grown(small, large):
+    return {
+        "cpu_small": small["cpu_us_per_delivery"], "cpu_large": large["cpu_us_per_delivery"],
+        "growth": large["cpu_us_per_delivery"] / small["cpu_us_per_delivery"],
+    }
+
+
+def _slowed(without, with_one):
+    return {
+        "p99_without": without["p99_ms"], "p99_with": with_one["p99_ms"],
+        "others_p99": with_one["p99_ms"] / without["p99_ms"], "slow_ended": with_one["slow_ended"],
+    }
+
+
+def _large(server, quick):
+    result = load.run(server, Load("ws", 1000, 1, size=LARGE, deadline_s=60))
+    if "extra_peak_kb" in result:
+        result["extra_mb"] = result["extra_peak_kb"] * 1024 / 1e6
+    return result
+
+
+def _micro(*words):
+    def measure(server, quick):
+        result = subprocess.run(
+            [str(paths.BIN / "publish"), *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            timeout=150,
+        )
+        if result.returncode:
+            return {"fault": result.stderr.strip()[-200:] or f"status {result.returncode}"}
+        return {**json.loads(result.stdout), "fault": None}
+
+    return measure
+
+
+def _library_size(server, quick):
+    """As it would be shipped: without symbols and line tables."""
+    if not shutil.which("strip"):
+        return {"fault": "needs `strip` (Debian: binutils)"}
+    stripped = paths.RUN / "libpush.so"
+    paths.RUN.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["strip", "-o", stripped, paths.LIBPUSH], check=True)
+    return {"library_mb": stripped.stat().st_size / 1e6, "fault": None}
+
+
+WS = ("floor", "libpush", "libpush-own", "uws", "nchan", "melody", "centrifugo")
+SSE = ("floor", "libpush", "libpush-own", "nchan", "go-sse", "mercure", "centrifugo")
+POLL = ("floor", "libpush", "libpush-own", "nchan")
+OURS = ("libpush",)
+
+
+def _without_floor(names):
+    return tuple(name for name in names if name != "floor")
+
+
+def _low_rate(transport):
+    return _loaded(Load(transport, 2000, 50))
+
+
+def _idle(transport):
+    return _loaded(Load(transport, ALL_SUBSCRIBERS, first_step=1000, settle_ms=1000))
+
+
+SCENARIOS = [
+    Scenario("ws", "WebSocket: 2,000 subscribers, 128 B, 10 messages a second", WS, _low_rate("ws"), (CPU, P50, P99), True),
+    Scenario("sse", "SSE: 2,000 subscribers, 128 B, 10 messages a second", SSE, _low_rate("sse"), (CPU, P50, P99), True),
+    Scenario(
+        "stream", "NDJSON stream: 2,000 subscribers, 128 B, 10 messages a second", ("floor", "libpush"), _low_rate("stream"),
+        (CPU, P50, P99),
+    ),
+    Scenario(
+        "poll", "Long-poll: 2,000 clients, 128 B, 10 messages a second, one message a poll", POLL, _low_rate("poll"),
+        (CPU, P50, P99), True,
+    ),
+    Scenario(
+        "saturated", "Saturated: 1,000 WebSockets, 500 messages of 100 B back to back", WS, _saturated,
+        (CPU, Metric("deliveries_per_s", "deliveries a second", "", 0, False), replace(P99, compared=False)), True,
+        ("floor", "libpush", "libpush-own", "uws"), base="uws",
+    ),
+    Scenario(
+        "accept", "Accepting 10,000 WebSockets", WS, _loaded(Load("ws", 10000)), (ACCEPT,), True,
+    ),
+    Scenario("idle-ws", "Idle WebSockets, from 1,000 to 19,000", _without_floor(WS), _idle("ws"), (MEMORY,)),
+    Scenario("idle-sse", "Idle SSE subscribers, from 1,000 to 19,000", _without_floor(SSE), _idle("sse"), (MEMORY,)),
+    Scenario("idle-poll", "Parked long-polls, from 1,000 to 19,000", _without_floor(POLL), _idle("poll"), (MEMORY,)),
+    Scenario(
+        "scale", "CPU per delivery of 19,000 WebSockets over 1,000", ("floor", "libpush", "uws"),
+        _both(Load("ws", 1000, 50), Load("ws", ALL_SUBSCRIBERS, 10, rate=1), _grown),
+        (
+            Metric("cpu_small", "with 1,000", "µs"), Metric("cpu_large", "with 19,000", "µs"),
+            Metric("growth", "19,000 over 1,000", "", 3, False),
+        ), charted=2,
+    ),
+    Scenario(
+        "slow", "One slow reader among 1,000 WebSockets, 4 KB, 50 messages a second", ("floor", "libpush", "uws", "nchan"),
+        _both(Load("ws", 1000, 300, 4096, 50), Load("ws", 1000, 300, 4096, 50, slow=1), _slowed),
+        (
+            Metric("p99_without", "p99 without", "ms", 2, False), Metric("p99_with", "p99 of the others", "ms", 2, False),
+            Metric("others_p99", "with over without", "", 3, False),
+        ), charted=2,
+    ),
+    Scenario(
+        "large", "A message of 1 MB to 1,000 WebSockets", ("libpush", "libpush-own", "uws", "nchan", "melody"), _large,
+        (Metric("extra_mb", "peak extra memory", "MB", 1, False), Metric("span_s", "until all had it", "s", 2, False)),
+    ),
+    Scenario(
+        "publish", "push_publish of 100 B, no subscribers", OURS, _micro("alone"),
+        (Metric("alone_ns", "a call", "ns", 0, False),), True, OURS,
+    ),
+    Scenario(
+        "publish-waking", "push_publish of 100 B that wakes one shard", OURS, _micro("waking"),
+        (
+            Metric("waking_ns", "shard on another CPU", "ns", 0, False),
+            Metric("bare_eventfd_ns", "a bare eventfd to there", "ns", 0, False),
+            Metric("waking_same_cpu_ns", "shard on the same CPU", "ns", 0, False),
+            Metric("bare_same_cpu_ns", "a bare eventfd to there", "ns", 0, False),
+        ), True, OURS,
+    ),
+    Scenario(
+        "publish-threads", "push_publish from 4 threads to 4 channels, over 1 thread", OURS, _micro("threads"),
+        (
+            Metric("one_thread_per_s", "1 thread, a second", "", 0, False),
+            Metric("four_threads_per_s", "4 threads, a second", "", 0, False),
+            Metric("four_over_one", "4 over 1", "", 3, False),
+        ), True, OURS,
+    ),
+    Scenario(
+        "channels", "1,000,000 channels in existence", OURS, _micro("channels", 1000000),
+        (
+            Metric("among_over_alone", "publish to one, over only one in existence", "", 3, False),
+            Metric("to_scattered_ns", "publish to one after the other", "ns", 0, False),
+            Metric("channel_bytes", "an idle channel, without its name", "B", 0, False),
+        ),
+    ),
+    Scenario(
+        "start", "From starting a host's process to listening", OURS, _micro("start", paths.BIN / "own-listener"),
+        (Metric("start_ms", "the process", "ms", 2, False), Metric("push_start_ms", "push_start alone", "ms", 2, False)),
+        True, OURS,
+    ),
+    Scenario(
+        "size", "libpush.so, stripped", OURS, _library_size, (Metric("library_mb", "on disk", "MB", 2, False),), True, OURS,
+    ),
+]
+
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

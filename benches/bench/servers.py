@@ -1,0 +1,165 @@
+"""The servers that are measured: how each is started, subscribed to and published to."""
+
+import base64
+import hashlib
+import hmac
+import json
+import resource
+from dataclasses import dataclass, field
+from typing import Callable
+from urllib.parse import quote
+
+from . import paths, peers
+from .process import Process, free_port
+
+FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
+CONTROL_KEY = "0123456789abcdef0123456789abcdef"
+MERCURE_KEY = "a key for benchmarks of 32 bytes."
+
+
+@dataclass(frozen=True)
+class Publish:
+    """How a message is published."""
+
+    path: str
+    headers: tuple = ()
+    type: str = "text/plain"
+    prefix: str = ""
+    suffix: str = ""
+    port_index: int = 0
+
+
+@dataclass(frozen=True)
+class Server:
+    name: str
+    label: str
+    kind: str
+    transports: dict  # transport: the subscribers' path
+    publish: Publish
+    command: Callable  # from its ports to argv
+    port_count: int = 1
+    versions: Callable = field(default=lambda: "")
+
+    def absent(self):
+        """Why it can't be measured, or None."""
+        if self.kind == PEER:
+            return peers.absent(self.name)
+        needed = {
+            "floor": [paths.BIN / "floor"],
+            "libpush": [paths.LIBPUSH, paths.LEGACY_SERVER],
+            "libpush-own": [paths.LIBPUSH, paths.BIN / "own-listener"],
+        }[self.name]
+        missing = [str(p.relative_to(paths.ROOT)) for p in needed if not p.exists()]
+        return f"{', '.join(missing)} not built" if missing else None
+
+    def start(self):
+        ports = [free_port() for _ in range(self.port_count)]
+        return Process(self.name, [str(part) for part in self.command(ports)], ports)
+
+
+def _legacy(ports):
+    empty = paths.RUN / "www"
+    empty.mkdir(parents=True, exist_ok=True)
+    # -k: each connection of the load is one client, so a poll's connection may stay open.
+    return [paths.LEGACY_SERVER, "-p", ports[0], "-d", empty, "-k", "-o", "threads=1"]
+
+
+def _own_listener(ports):
+    return [
+        paths.BIN / "own-listener", "threads=1", f"listen=127.0.0.1:{ports[0]}", f"control=127.0.0.1:{ports[1]}",
+        f"control_key={CONTROL_KEY}",
+    ]
+
+
+def _nchan(ports):
+    config = (paths.BENCHES / "peers" / "nchan.conf.in").read_text()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for name, value in {
+        "@ROOT@": peers.nchan_root(), "@RUN@": paths.RUN, "@PORT@": ports[0], "@DESCRIPTORS@": min(limit, 1 << 20),
+    }.items():
+        config = config.replace(name, str(value))
+    path = paths.RUN / "nchan.conf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(config)
+    return [peers.nchan_root() / "usr/sbin/nginx", "-p", paths.RUN, "-c", path]
+
+
+def _centrifugo(ports):
+    """Anybody may subscribe and publish; one-way transports, so that a subscriber is one request as elsewhere."""
+    channel = {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
+    config = {
+        "http_server": {"address": "127.0.0.1", "port": str(ports[0])},
+        "client": {"insecure": True, "allowed_origins": ["*"]},
+        "http_api": {"insecure": True},
+        "channel": {"without_namespace": channel},
+        "uni_sse": {"enabled": True},
+        "uni_websocket": {"enabled": True},
+        "log": {"level": "error"},
+    }
+    path = paths.RUN / "centrifugo.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config))
+    return [paths.BIN / "centrifugo", "--config", path]
+
+
+def _jwt(key, claims):
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (signed + b"." + part(hmac.new(key.encode(), signed, hashlib.sha256).digest())).decode()
+
+
+_ADDRESS = "127.0.0.1:{}".format
+_CENTRIFUGO_CONNECT = "?cf_connect=" + quote(json.dumps({"subs": {"bench": {}}}))
+
+SERVERS = [
+    Server(
+        "floor", "floor (bare send)", FLOOR,
+        {"ws": "/sub", "sse": "/sub", "stream": "/sub", "poll": "/poll"},
+        Publish("/pub"), lambda ports: [paths.BIN / "floor", ports[0]],
+    ),
+    Server(
+        "libpush", "libpush in a C server", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        Publish("/publish?channel=bench"), _legacy,
+    ),
+    Server(
+        "libpush-own", "libpush, own listener", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1),
+        _own_listener, port_count=2,
+    ),
+    Server(
+        "uws", "uWebSockets", PEER, {"ws": "/sub"},
+        Publish("/pub"), lambda ports: [paths.BIN / "uws", peers.uws_library(), ports[0]],
+    ),
+    Server(
+        "nchan", "Nchan", PEER, dict.fromkeys(("ws", "sse", "poll"), "/sub"),
+        Publish("/pub"), _nchan,
+    ),
+    Server(
+        "melody", "melody (Go)", PEER, {"ws": "/sub"},
+        Publish("/pub"), lambda ports: [paths.BIN / "melody", _ADDRESS(ports[0])],
+    ),
+    Server(
+        "go-sse", "net/http SSE (Go)", PEER, {"sse": "/sub"},
+        Publish("/pub"), lambda ports: [paths.BIN / "sse", _ADDRESS(ports[0])],
+    ),
+    Server(
+        "centrifugo", "Centrifugo", PEER,
+        {"ws": "/connection/uni_websocket" + _CENTRIFUGO_CONNECT, "sse": "/connection/uni_sse" + _CENTRIFUGO_CONNECT},
+        Publish("/api/publish", (), "application/json", '{"channel":"bench","data":"', '"}'), _centrifugo,
+    ),
+    Server(
+        "mercure", "Mercure", PEER, {"sse": "/.well-known/mercure?topic=bench"},
+        Publish(
+            "/.well-known/mercure",
+            ("Authorization: Bearer " + _jwt(MERCURE_KEY, {"mercure": {"publish": ["*"]}}),),
+            "application/x-www-form-urlencoded", "topic=bench&data=",
+        ),
+        lambda ports: [paths.BIN / "mercure", _ADDRESS(ports[0]), MERCURE_KEY],
+    ),
+]
+
+BY_NAME = {server.name: server for server in SERVERS}

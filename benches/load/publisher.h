@@ -1,0 +1,31 @@
+/* The publisher: one kept HTTP connection, on the swarm's thread. */
+#ifndef LOAD_PUBLISHER_H
+#define LOAD_PUBLISHER_H
+
+#include <stdint.h>
+
+#include "options.h"
+#include "swarm.h"
+
+struct publisher {
+    const struct options *options;
+    int fd;
+    int unanswered;
+    uint32_t next;         /* the number of the next message */
+    uint64_t first_ns;     /* when the first one was sent */
+    char *request;
+    size_t prefix_len;     /* of the request, up to the mark */
+    size_t request_len;
+    char answers[8192];
+    size_t answers_len;
+};
+
+void publisher_start(struct publisher *publisher, const struct options *options);
+
+/* Publishes all messages at the rate asked for, and serves the swarm meanwhile. False when the deadline came first. */
+bool publisher_run(struct publisher *publisher, struct swarm *swarm);
+
+/* Reads answers; ends the process when one is an error, because then nothing after it means anything. */
+void publisher_reap(struct publisher *publisher);
+
+#endif

@@ -1,0 +1,68 @@
+/* The subscribers: thousands of connections on one epoll, in one thread, so that the load itself never competes with
+ * the server for more than its own CPU. */
+#ifndef LOAD_SWARM_H
+#define LOAD_SWARM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "marker.h"
+#include "options.h"
+#include "tally.h"
+
+enum subscriber_state { SUBSCRIBER_NONE, SUBSCRIBER_CONNECTING, SUBSCRIBER_HANDSHAKE, SUBSCRIBER_OPEN, SUBSCRIBER_ENDED };
+
+/* Where a long-poll goes on: what the last answer said, in the form of whichever server gave it. */
+struct poll_cursor {
+    char position[96];  /* libpush: Push-Position, sent back as since= */
+    char etag[64];      /* Nchan: the pair of validators */
+    char modified[48];
+    char *head;         /* an answer's head that came in pieces */
+    uint32_t head_len;
+    uint32_t body_left;
+};
+
+struct subscriber {
+    int fd;
+    uint8_t state;
+    bool slow;
+    uint32_t next;  /* the number it expects */
+    struct marker_scan scan;
+    struct poll_cursor *cursor;
+};
+
+struct swarm {
+    const struct options *options;
+    struct subscriber *subscribers;
+    struct tally *tally;
+    uint64_t deadline_ns;
+    int epoll;
+    int started, open, failed, ended_early, slow_ended;
+};
+
+void swarm_start(struct swarm *swarm, const struct options *options, struct tally *tally, uint64_t deadline_ns);
+
+/* Connects subscribers until `count` exist, and waits until each is open or has failed. */
+void swarm_connect(struct swarm *swarm, int count);
+
+/* Serves what is ready, waiting at most so long for it. */
+void swarm_pump(struct swarm *swarm, int wait_ms);
+void swarm_pump_for(struct swarm *swarm, int ms);
+
+/* Closes all with a reset: no TIME_WAIT stays behind to disturb the next run. */
+void swarm_stop(struct swarm *swarm);
+
+/* For the transports' code. */
+void subscriber_send_request(struct swarm *swarm, struct subscriber *subscriber);
+void subscriber_feed(struct swarm *swarm, struct subscriber *subscriber, const char *data, size_t len);
+void subscriber_end(struct swarm *swarm, struct subscriber *subscriber);
+
+/* long_poll.c: answers one after the other on a kept connection; each is followed by the next request. */
+int long_poll_request(const struct options *options, const struct poll_cursor *cursor, char *out, size_t size);
+void long_poll_feed(struct swarm *swarm, struct subscriber *subscriber, char *data, size_t len);
+
+/* http.c: the value of `name` ("Content-Length") in a head that ends in CRLF CRLF, into `out`; false if absent. */
+bool http_header(const char *head, const char *name, char *out, size_t size);
+int http_status(const char *head);
+
+#endif

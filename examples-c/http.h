@@ -1,0 +1,72 @@
+/* The HTTP/1 that legacy-server.c speaks for itself: buffers, request heads, queries, answers, files.
+ * It knows no sockets and nothing of libpush. */
+#ifndef LEGACY_HTTP_H
+#define LEGACY_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+enum {
+    HTTP_HEAD_MAX = 16 << 10,
+    HTTP_MORE = -1 /* http_parse: the head is not all there yet */
+};
+
+/* Bytes in, at the end, and out, at the front.  Starts zeroed; holds no memory of size while it is empty. */
+struct buffer {
+    char *memory;
+    size_t start, len, size;
+};
+
+/* False: memory is out. */
+bool buffer_reserve(struct buffer *buffer, size_t room);
+bool buffer_append(struct buffer *buffer, const void *bytes, size_t len);
+void buffer_consume(struct buffer *buffer, size_t len);
+void buffer_free(struct buffer *buffer);
+static inline char *buffer_front(struct buffer *buffer) { return buffer->memory + buffer->start; }
+static inline char *buffer_end(struct buffer *buffer) { return buffer_front(buffer) + buffer->len; }
+static inline size_t buffer_room(const struct buffer *buffer) { return buffer->size - buffer->start - buffer->len; }
+
+/* A piece of the request, not ending in NUL, valid while the request is. */
+struct slice {
+    const char *at;
+    size_t len;
+};
+
+bool slice_is(struct slice slice, const char *text);
+
+struct http_request {
+    struct slice method, path, query; /* path and query as sent, not decoded */
+    size_t head_len;                  /* with the empty line */
+    size_t content_length;
+    int minor; /* HTTP/1.0 or 1.1 */
+    bool keep_alive;
+    bool expects_continue;
+};
+
+/* Reads the head at the front of `bytes`.  0: it is in `request`; HTTP_MORE; or the status to refuse it with. */
+int http_parse(const char *bytes, size_t len, struct http_request *request);
+
+/* Decodes the first parameter of that name into `out`.  1: done, 0: there is none, -1: malformed or longer than
+ * `size` allows. */
+int http_parameter(struct slice query, const char *name, char *out, size_t size);
+
+struct http_answer {
+    int status;
+    const char *type;
+    const char *headers; /* further ones, each ending in CRLF, or NULL */
+    const void *body;    /* NULL: the caller sends the `len` bytes itself */
+    size_t len;
+};
+
+/* Writes an answer to the request.  False: memory is out. */
+bool http_answer(struct buffer *out, const struct http_request *request, const struct http_answer *answer);
+
+/* The same with a body of {"error":"message"}.  `message` needs no escaping in JSON; NULL: the status in words. */
+bool http_error(struct buffer *out, const struct http_request *request, int status, const char *headers,
+                const char *message);
+
+/* Opens the file below the directory `root` that `path` names.  -1: there is none that may be served. */
+int http_open(int root, struct slice path, off_t *size, const char **type);
+
+#endif

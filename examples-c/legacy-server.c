@@ -1,0 +1,291 @@
+/* A single-threaded poll() HTTP server, of the kind that has been running somewhere for fifteen years, with live push.
+ * The old server is server.c and http.c; this file is what libpush asks of it.
+ *
+ *     ./legacy-server [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]
+ *
+ *     GET  /push?channel=c       handed over to libpush, with what was read of it
+ *     POST /publish?channel=c    publishes the body; event= and key= are optional
+ *     POST /broadcast            publishes it to every subscriber
+ *     GET  /stats                the library's counters
+ *     GET  anything else         a file below DIRECTORY
+ *
+ * What a WebSocket client sends is sent back to it.  There is no login: whoever reaches the port may publish, so it
+ * listens on the loopback address only.
+ */
+#define _GNU_SOURCE
+#include "server.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <push.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef WWW_DIR
+#define WWW_DIR "examples-c/www"
+#endif
+
+enum { TURN_EVENTS = 1024, DRAIN_MS = 2000 };
+
+struct host {
+    push_server *push;
+    uint32_t grant_flags;
+    push_event event;
+    bool event_held; /* `event` is still to be sent back */
+    int root;        /* the directory that is served */
+};
+
+/* ---- subscribers ---- */
+
+/* Shows before the head is complete: the library reads on by itself. */
+static bool is_subscription(struct buffer *in)
+{
+    static const char *const starts[] = {"GET /push", "OPTIONS /push"}; /* OPTIONS asks before a cross-origin GET */
+    const char *sent = buffer_front(in);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        size_t n = strlen(starts[i]);
+        if (in->len > n && memcmp(sent, starts[i], n) == 0 && (sent[n] == ' ' || sent[n] == '?')) return true;
+    }
+    return false;
+}
+
+static int http_status(push_status status)
+{
+    switch (status) {
+    case PUSH_ERR_INVALID:
+    case PUSH_ERR_DESCRIPTOR: return 400;
+    case PUSH_ERR_TOO_LARGE: return 413;
+    case PUSH_ERR_BUSY:
+    case PUSH_ERR_LIMIT:
+    case PUSH_ERR_CLOSED: return 503;
+    default: return 500;
+    }
+}
+
+static enum step hand_over(void *app, struct client *c)
+{
+    struct host *h = app;
+    push_grant grant = PUSH_GRANT_INIT;
+    if (!is_subscription(&c->in)) return NOT_MINE;
+    /* Answers to this connection's earlier requests go first: the library knows nothing of them. */
+    if (c->out.len > 0) return NEEDS_OUTPUT;
+    /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have. */
+    grant.flags = h->grant_flags;
+    push_status status = push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, &grant);
+    if (status == PUSH_ERR_BUSY) return BLOCKED;
+    return status == PUSH_OK ? HANDED_OVER : client_refuse(c, http_status(status), push_strerror(status));
+}
+
+/* Sends back what WebSocket clients have sent.  A message that the library has no room for is kept and goes first on
+ * the next turn: nothing is lost, and nothing overtakes it. */
+static bool echo(void *app)
+{
+    struct host *h = app;
+    for (int n = 0; n < TURN_EVENTS; n++) {
+        if (!h->event_held && push_next_event(h->push, &h->event, sizeof h->event, 0) != PUSH_OK) return true;
+        h->event_held = false;
+        if (h->event.kind != PUSH_EVENT_MESSAGE) continue;
+        uint32_t flags = h->event.flags & PUSH_EVENT_BINARY ? PUSH_SEND_BINARY : 0;
+        push_status status = push_send(h->push, h->event.connection, h->event.data, h->event.len, flags);
+        h->event_held = status == PUSH_ERR_BUSY;
+        if (h->event_held) return false;
+        /* Who is gone needs no answer; who can't have one for another reason should not wait for it. */
+        if (status != PUSH_OK && status != PUSH_ERR_NOT_FOUND)
+            push_close(h->push, h->event.connection, 1011, push_strerror(status));
+    }
+    return true; /* the rest when poll() says again that events wait */
+}
+
+/* ---- publishers ---- */
+
+/* Publishes the body to a channel, or to everyone. */
+static enum step publish(struct host *h, struct client *c, struct http_request *request, const char *body,
+                         bool everyone)
+{
+    char channel[256] = "", event[128] = "", key[256] = "", json[96];
+    push_message message = PUSH_MESSAGE_INIT;
+    push_position at;
+    push_status status = PUSH_ERR_INVALID;
+    int has_channel = http_parameter(request->query, "channel", channel, sizeof channel);
+    int has_event = http_parameter(request->query, "event", event, sizeof event);
+    int has_key = http_parameter(request->query, "key", key, sizeof key);
+    if (has_channel >= 0 && has_event >= 0 && has_key >= 0) {
+        message.channel = channel;
+        message.data = body;
+        message.len = request->content_length;
+        message.event = has_event ? event : NULL;
+        message.key = has_key ? key : NULL;
+        status = everyone ? push_broadcast(h->push, &message, &at) : push_publish_message(h->push, &message, &at);
+    }
+    /* The request stays where it is and is tried again, and nothing more is read from this client meanwhile.  That
+     * slows a publisher down to what the library can take, and loses nothing. */
+    if (status == PUSH_ERR_BUSY) return BLOCKED;
+    if (status != PUSH_OK) return client_error(c, request, http_status(status), NULL, push_strerror(status));
+    int len = snprintf(json, sizeof json, "{\"id\":\"%s\"}\n", at.text);
+    return client_answer(c, request, 200, "application/json", json, (size_t)len);
+}
+
+static enum step stats(struct host *h, struct client *c, struct http_request *request)
+{
+#define FIELD(name) {#name, offsetof(push_stats, name)}
+    static const struct {
+        const char *name;
+        size_t offset;
+    } fields[] = {FIELD(published), FIELD(duplicates), FIELD(busy), FIELD(deliveries), FIELD(bytes_sent),
+                  FIELD(accepted), FIELD(adopted), FIELD(refused), FIELD(slow_closed), FIELD(gaps),
+                  FIELD(received), FIELD(events_dropped), FIELD(logs_dropped), FIELD(connections), FIELD(websockets),
+                  FIELD(sse), FIELD(streams), FIELD(polls), FIELD(channels), FIELD(subscriptions),
+                  FIELD(history_messages), FIELD(history_bytes), FIELD(seq)};
+    push_stats now = PUSH_STATS_INIT;
+    char json[2048];
+    int len = 0;
+    if (push_stats_get(h->push, &now, sizeof now) != PUSH_OK) return client_error(c, request, 500, NULL, NULL);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)&now + fields[i].offset, sizeof value);
+        len += snprintf(json + len, sizeof json - (size_t)len, "%c\"%s\":%llu", i ? ',' : '{', fields[i].name,
+                        (unsigned long long)value);
+    }
+    len += snprintf(json + len, sizeof json - (size_t)len, "}\n");
+    return client_answer(c, request, 200, "application/json", json, (size_t)len);
+}
+
+/* ---- what the server answers itself ---- */
+
+static enum step route(void *app, struct client *c, struct http_request *request, const char *body)
+{
+    struct host *h = app;
+    off_t size = 0;
+    const char *type = NULL;
+    bool everyone = slice_is(request->path, "/broadcast");
+    if (everyone || slice_is(request->path, "/publish")) {
+        if (!slice_is(request->method, "POST")) return client_error(c, request, 405, "Allow: POST\r\n", NULL);
+        return publish(h, c, request, body, everyone);
+    }
+    if (!slice_is(request->method, "GET") && !slice_is(request->method, "HEAD"))
+        return client_error(c, request, 405, "Allow: GET, HEAD\r\n", NULL);
+    if (slice_is(request->path, "/stats")) return stats(h, c, request);
+    int file = http_open(h->root, request->path, &size, &type);
+    return file < 0 ? client_error(c, request, 404, NULL, NULL) : client_file(c, request, file, size, type);
+}
+
+/* ---- start and stop ---- */
+
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    stopping = 1;
+}
+
+/* Called on the library's thread, which nothing but callbacks waits for: it may write to a slow terminal. */
+static void on_log(void *user_data, int32_t level, const char *line)
+{
+    (void)user_data;
+    if (level <= PUSH_LOG_WARN) fprintf(stderr, "libpush: %s\n", line);
+}
+
+struct options {
+    int port;
+    const char *directory;
+    uint32_t grant_flags;
+    push_config *config;
+};
+
+/* False: said on stderr why. */
+static bool parse_options(int argc, char **argv, struct options *options)
+{
+    char err[256] = "", *end, *value;
+    push_status status = PUSH_OK;
+    for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:o:c:k")) != -1;) {
+        switch (option) {
+        case 'p':
+            options->port = (int)strtol(optarg, &end, 10);
+            if (end != optarg && !*end && options->port >= 0 && options->port <= 65535) break;
+            fprintf(stderr, "-p %s: a port is a number from 0 to 65535\n", optarg);
+            return false;
+        case 'd': options->directory = optarg; break;
+        case 'o':
+            value = strchr(optarg, '=');
+            if (value) *value++ = 0;
+            status = push_config_set(options->config, optarg, value ? value : "", err, sizeof err);
+            break;
+        case 'c': status = push_config_load(options->config, optarg, err, sizeof err); break;
+        /* Only where one connection is one subscriber: a browser sends its other requests over it too, and those are
+         * not the library's. */
+        case 'k': options->grant_flags |= PUSH_GRANT_KEEP_ALIVE; break;
+        default: return false;
+        }
+    }
+    if (status != PUSH_OK) fprintf(stderr, "%s\n", err);
+    return status == PUSH_OK && optind == argc;
+}
+
+/* Serves until a signal comes.  The exit code. */
+static int serve(struct host *h, const struct options *options, const sigset_t *mask)
+{
+    struct server server;
+    struct hooks hooks = {hand_over, route, echo, push_event_fd(h->push), h};
+    h->root = open(options->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (h->root < 0) {
+        fprintf(stderr, "%s: %s\n", options->directory, strerror(errno));
+        return 1;
+    }
+    if (!server_open(&server, options->port, hooks)) {
+        fprintf(stderr, "port %d: %s\n", options->port, strerror(errno));
+        close(h->root);
+        return 1;
+    }
+    printf("listening on http://127.0.0.1:%d/\n", server.port);
+    fflush(stdout);
+    bool served = server_run(&server, &stopping, mask);
+    if (!served) perror("poll");
+    server_close(&server);
+    close(h->root);
+    return served ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct host host = {.event = PUSH_EVENT_INIT};
+    struct options options = {8080, WWW_DIR, 0, push_config_new()};
+    char err[256] = "";
+
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max; /* a descriptor for each client, here or in the library */
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    sigset_t blocked, before;
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGTERM);
+    sigprocmask(SIG_BLOCK, &blocked, &before);
+    sigdelset(&before, SIGINT); /* what server_run waits under */
+    sigdelset(&before, SIGTERM);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+
+    push_config_on_log(options.config, on_log, NULL, NULL);
+    push_config_set(options.config, "listen", "none", NULL, 0); /* the port is ours; clients are handed over */
+    if (!parse_options(argc, argv, &options)) {
+        fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]\n", argv[0]);
+        push_config_free(options.config);
+        return 2;
+    }
+    push_status status = push_start(options.config, &host.push, err, sizeof err);
+    push_config_free(options.config);
+    if (status != PUSH_OK) {
+        fprintf(stderr, "%s: %s\n", push_strerror(status), err);
+        return 1;
+    }
+    host.grant_flags = options.grant_flags;
+    int code = serve(&host, &options, &before);
+    status = push_stop(host.push, DRAIN_MS);
+    push_event_clear(&host.event);
+    return status == PUSH_OK ? code : 1;
+}

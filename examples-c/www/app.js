@@ -1,0 +1,439 @@
+// The demo page of libpush: four subscribers of the same channel, each over another transport.
+//
+// What an application needs of this file is one of the four transports (20 lines each), and the rule that they
+// share: remember the position of the last message, and give it as `since` when connecting again.
+'use strict';
+
+const MAX_ITEMS = 500; // of a list; older ones go
+const MAX_STREAM = 1 << 20; // characters of a response, after which a stream is opened anew: XHR keeps them all
+const RETRY_MS = 1000;
+const MAX_RETRY_MS = 10000;
+
+// ---- transports ----
+//
+// A transport connects to pane.url() and tells the pane what happens: opened(), subscribed(position),
+// received(message), reached(position), waiting() while it reconnects by itself, lost(why, forGood).
+// It returns a function that ends it at once, after which the pane hears no more of it.
+
+function webSocket(pane) {
+  const socket = new WebSocket(pane.url().replace(/^http/, 'ws'), 'push.v1.json');
+  // Opened is told by the first message, {"type":"subscribed"}: from then on the position is known.
+  socket.onmessage = (event) => pane.received(JSON.parse(event.data));
+  socket.onclose = (event) => pane.lost(event.reason || `closed with ${event.code}`, isFinal(event.code));
+  return () => {
+    socket.onmessage = socket.onclose = null;
+    socket.close();
+  };
+}
+
+function eventSource(pane) {
+  const source = new EventSource(pane.url());
+  source.onopen = () => pane.opened();
+  source.onmessage = (event) => pane.received(JSON.parse(event.data));
+  source.addEventListener('push-gap', (event) => pane.received({ type: 'gap', id: event.lastEventId }));
+  source.addEventListener('push-close', (event) => {
+    const { code, reason } = JSON.parse(event.data);
+    if (!isFinal(code)) return; // the browser comes back by itself
+    source.close();
+    pane.lost(reason, true);
+  });
+  source.onerror = () => {
+    // CLOSED: the answer was an HTTP error, after which an EventSource gives up.
+    if (source.readyState === EventSource.CLOSED) pane.lost('refused');
+    else pane.waiting();
+  };
+  return () => source.close();
+}
+
+function longPoll(pane) {
+  const abort = new AbortController();
+  const poll = async () => {
+    // "Only what is new" would be new as of each request; with a position nothing can come between two of them.
+    if (!pane.since()) await Promise.race([page.start, delay(2000)]);
+    while (!abort.signal.aborted) {
+      if (pane.since()) pane.opened();
+      const response = await fetch(pane.url(), { signal: abort.signal, cache: 'no-store' });
+      const answer = await response.json();
+      if (abort.signal.aborted) return;
+      if (!response.ok) throw new Error(answer.error?.message ?? `HTTP ${response.status}`);
+      pane.opened();
+      answer.messages.forEach((message) => pane.received(message));
+      pane.reached(answer.position);
+    }
+  };
+  poll().catch((error) => abort.signal.aborted || pane.lost(error.message));
+  return () => abort.abort();
+}
+
+function xhrStream(pane) {
+  const request = new XMLHttpRequest();
+  let read = 0;
+  request.open('GET', pane.url());
+  request.onreadystatechange = () => {
+    if (request.readyState < XMLHttpRequest.HEADERS_RECEIVED) return;
+    if (request.status !== 200) {
+      if (request.readyState === XMLHttpRequest.DONE) pane.lost(request.status ? `HTTP ${request.status}` : 'no connection');
+      return;
+    }
+    if (request.readyState === XMLHttpRequest.HEADERS_RECEIVED) {
+      pane.opened();
+      pane.subscribed(request.getResponseHeader('Push-Position'));
+    }
+    const end = request.responseText.lastIndexOf('\n') + 1;
+    for (const line of request.responseText.slice(read, end).split('\n')) {
+      if (line) pane.received(JSON.parse(line)); // an empty one is a heartbeat
+    }
+    read = end;
+    if (request.readyState === XMLHttpRequest.DONE) pane.lost('ended');
+    else if (read > MAX_STREAM) pane.connect();
+  };
+  request.send();
+  return () => {
+    request.onreadystatechange = null;
+    request.abort();
+  };
+}
+
+const TRANSPORTS = {
+  ws: { title: 'WebSocket', how: 'subprotocol push.v1.json', connect: webSocket },
+  sse: { title: 'EventSource', how: 'Server-Sent Events', connect: eventSource },
+  poll: { title: 'Long-poll', how: 'fetch, one request after the other', connect: longPoll },
+  stream: { title: 'XMLHttpRequest', how: 'NDJSON stream, read at readyState 3', connect: xhrStream },
+};
+
+// Codes after which coming back changes nothing: not allowed, message too large.
+function isFinal(code) {
+  return code === 1008 || code === 1009 || code === 4403;
+}
+
+function delay(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+// ---- the page ----
+
+const page = {
+  channels: new URLSearchParams(location.search).getAll('channel'),
+  newest: 0, // the highest number of a message that the page knows of
+  startPosition: null, // where the first of the panes began
+};
+if (page.channels.length === 0) page.channels.push('news');
+
+// A position is "<epoch>-<number>".
+function numberOf(position) {
+  return Number(position.slice(position.lastIndexOf('-') + 1));
+}
+
+function begin() {
+  page.startPosition = null;
+  page.start = new Promise((resolve) => { page.started = resolve; });
+}
+
+// Asks the server for the number of its newest message, so that what was missed can be told from what is new.
+// False: there is no server.
+async function askNewest() {
+  let response;
+  try {
+    response = await fetch('/stats', { cache: 'no-store' });
+  } catch {
+    return false;
+  }
+  try {
+    page.newest = (await response.json()).seq;
+  } catch {
+    // A server that has no /stats: what the panes have seen has to do.
+  }
+  return true;
+}
+
+class Pane {
+  constructor(transport) {
+    this.transport = transport;
+    this.position = null;
+    this.close = null; // ends the present connection
+    this.attempt = 0; // numbers connections, so that a late answer is not taken for one of another
+    this.begun = false; // was connected at least once
+    this.asked = null; // the present connection's `since`
+    this.failing = false; // the last attempt to connect was in vain
+    this.retryMs = RETRY_MS;
+    this.missedUpTo = 0; // messages up to this number were published while this pane was away
+    this.build();
+  }
+
+  build() {
+    const { title, how } = TRANSPORTS[this.transport];
+    this.element = document.querySelector('#pane').content.firstElementChild.cloneNode(true);
+    this.element.dataset.transport = this.transport;
+    this.find('h2').textContent = title;
+    this.find('.how').textContent = how;
+    this.list = this.find('.messages');
+    this.button = this.find('.break');
+    this.button.addEventListener('click', () => (this.broken ? this.reconnect() : this.break()));
+    document.querySelector('main').append(this.element);
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  get broken() {
+    return this.button.getAttribute('aria-pressed') === 'true';
+  }
+
+  set state(state) {
+    this.element.dataset.state = state;
+    this.find('.state').textContent = state;
+  }
+
+  // Where to go on from, or null: with what is new.
+  since() {
+    return this.position ?? (this.begun || this.transport === 'poll' ? page.startPosition : null);
+  }
+
+  url() {
+    this.asked = this.since();
+    const query = new URLSearchParams({ transport: this.transport, format: 'json' });
+    for (const channel of page.channels) query.append('channel', channel);
+    if (this.asked) query.set('since', this.asked);
+    return new URL(`/push?${query}`, location.href).href;
+  }
+
+  async connect() {
+    this.end();
+    const attempt = this.attempt;
+    this.state = 'connecting';
+    const reachable = !this.begun || (await this.away());
+    if (attempt !== this.attempt) return;
+    if (reachable) this.close = TRANSPORTS[this.transport].connect(this);
+    else this.lost('no connection');
+  }
+
+  // Ends the connection and whatever was about to become one.
+  end() {
+    this.attempt++;
+    clearTimeout(this.timer);
+    this.close?.();
+    this.close = null;
+  }
+
+  // Marks what was published until now as missed.  False: there is no server.
+  async away() {
+    const reachable = await askNewest();
+    this.missedUpTo = page.newest;
+    return reachable;
+  }
+
+  break() {
+    this.end();
+    this.pressed(true);
+    this.state = 'broken';
+    this.note('broken');
+  }
+
+  reconnect() {
+    this.pressed(false);
+    this.note(this.since() ? `goes on from ${this.since()}` : 'connects');
+    this.connect();
+  }
+
+  pressed(broken) {
+    this.button.setAttribute('aria-pressed', broken);
+    this.button.textContent = broken ? 'Reconnect' : 'Break';
+    showBreakAll();
+  }
+
+  // ---- what the transport tells ----
+
+  opened() {
+    this.begun = true;
+    this.failing = false;
+    this.retryMs = RETRY_MS;
+    this.state = 'open';
+  }
+
+  // The position at which the subscription stands.  After a `since` it is not ours before what lies between has come.
+  subscribed(position) {
+    if (!this.asked && position) this.reached(position);
+  }
+
+  waiting() {
+    this.state = 'connecting';
+    this.noteFailure('connection lost');
+    if (this.begun) this.away();
+  }
+
+  lost(why, forGood = false) {
+    this.end();
+    if (forGood) {
+      this.pressed(true);
+      this.state = 'broken';
+      this.note(why);
+      return;
+    }
+    this.state = 'connecting';
+    this.noteFailure(why);
+    this.timer = setTimeout(() => this.connect(), this.retryMs * (0.5 + Math.random() / 2));
+    this.retryMs = Math.min(this.retryMs * 2, MAX_RETRY_MS);
+  }
+
+  received(message) {
+    if (this.element.dataset.state !== 'open') this.opened();
+    switch (message.type) {
+      case 'subscribed': this.subscribed(message.id); break;
+      case 'message':
+      case 'broadcast':
+        if (message.id) this.show(message);
+        else this.note(`to this connection alone: ${message.data}`); // push_send
+        break;
+      case 'gap': this.showGap(message); break;
+      case 'close': this.note(message.reason || `closed with ${message.code}`); break;
+      case 'error': this.note(message.message ?? message.code); break;
+    }
+  }
+
+  reached(position) {
+    this.position = position;
+    this.find('.position').textContent = position;
+    page.newest = Math.max(page.newest, numberOf(position));
+    page.startPosition ??= position;
+    page.started(position);
+  }
+
+  // ---- what one sees ----
+
+  show(message) {
+    const recovered = numberOf(message.id) <= this.missedUpTo;
+    const tags = [recovered && 'recovered', message.type === 'broadcast' && 'broadcast', message.event, message.base64 && 'base64'];
+    const item = node('li', {}, [
+      node('div', { className: 'data', textContent: message.data }),
+      node('div', { className: 'meta' }, [
+        node('code', { textContent: message.id }),
+        node('time', { textContent: new Date().toLocaleTimeString() }),
+        ...(page.channels.length > 1 && message.channel ? [node('span', { textContent: message.channel })] : []),
+        ...tags.filter(Boolean).map((tag) => node('span', { className: 'tag', textContent: tag })),
+      ]),
+    ]);
+    item.dataset.id = message.id;
+    item.dataset.channel = message.channel ?? '';
+    item.classList.toggle('recovered', recovered);
+    item.classList.toggle('broadcast', message.type === 'broadcast');
+    this.append(item);
+    this.count('count');
+    if (recovered) this.count('count-recovered');
+    this.reached(message.id);
+  }
+
+  showGap({ id }) {
+    this.append(node('li', { className: 'gap', textContent: 'Messages are missing here: the history no longer has them.' }));
+    if (id) this.reached(id);
+  }
+
+  // Once, however many attempts are in vain.
+  noteFailure(why) {
+    if (!this.failing) this.note(`${why}; trying again`);
+    this.failing = true;
+  }
+
+  note(text) {
+    this.append(node('li', { className: 'note', textContent: text }));
+  }
+
+  count(name) {
+    const counter = this.find(`.${name}`);
+    counter.textContent = Number(counter.textContent) + 1;
+  }
+
+  append(item) {
+    this.list.append(item);
+    while (this.list.childElementCount > MAX_ITEMS) this.list.firstElementChild.remove();
+  }
+}
+
+function node(name, properties, children = []) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children);
+  return element;
+}
+
+// ---- controls ----
+
+const channelInput = document.querySelector('#channel');
+const textInput = document.querySelector('#text');
+const result = document.querySelector('#result');
+const breakAll = document.querySelector('#break-all');
+const ticker = document.querySelector('#ticker');
+const panes = [];
+
+async function post(path, text) {
+  try {
+    const response = await fetch(path, { method: 'POST', body: text });
+    const answer = await response.json();
+    if (!response.ok) throw new Error(answer.error);
+    page.newest = Math.max(page.newest, numberOf(answer.id));
+    result.textContent = `published as ${answer.id}`;
+    result.className = '';
+  } catch (error) {
+    result.textContent = `not published: ${error.message}`;
+    result.className = 'error';
+  }
+}
+
+function publishUrl() {
+  return `/publish?channel=${encodeURIComponent(channelInput.value)}`;
+}
+
+function showCurl() {
+  document.querySelector('#curl').textContent = `curl -d hello '${location.origin}${publishUrl()}'`;
+}
+
+function showBreakAll() {
+  const all = panes.length > 0 && panes.every((pane) => pane.broken);
+  breakAll.setAttribute('aria-pressed', all);
+  breakAll.textContent = all ? 'Reconnect all' : 'Break all';
+}
+
+document.querySelector('#composer').addEventListener('submit', (event) => {
+  event.preventDefault();
+  post(event.submitter?.id === 'broadcast' ? '/broadcast' : publishUrl(), textInput.value);
+  textInput.select();
+});
+
+// Another channel is a new subscription: it starts with what is new there.
+channelInput.addEventListener('change', () => {
+  if (!channelInput.value || page.channels.includes(channelInput.value)) return;
+  page.channels = [channelInput.value];
+  history.replaceState(null, '', `?${new URLSearchParams({ channel: channelInput.value })}`);
+  begin();
+  for (const pane of panes) {
+    pane.position = null;
+    pane.begun = false;
+    pane.note(`now channel ${channelInput.value}`);
+    if (!pane.broken) pane.connect();
+  }
+});
+channelInput.addEventListener('input', showCurl);
+
+breakAll.addEventListener('click', () => {
+  const reconnect = panes.every((pane) => pane.broken);
+  for (const pane of panes) {
+    if (reconnect) pane.reconnect();
+    else if (!pane.broken) pane.break();
+  }
+});
+
+ticker.addEventListener('click', () => {
+  const on = ticker.getAttribute('aria-pressed') !== 'true';
+  ticker.setAttribute('aria-pressed', on);
+  clearInterval(ticker.timer);
+  let n = 0;
+  if (on) ticker.timer = setInterval(() => post(publishUrl(), `tick ${++n}`), 1000);
+});
+
+begin();
+channelInput.value = page.channels[0];
+showCurl();
+for (const transport of Object.keys(TRANSPORTS)) {
+  const pane = new Pane(transport);
+  panes.push(pane);
+  pane.connect();
+}

@@ -1,0 +1,500 @@
+/*
+ * libpush: live push for an HTTP server that already exists.
+ *
+ * Generated from src/ffi by cbindgen; do not edit.  SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * The heart:
+ *
+ *     push_server *server;
+ *     char err[256];
+ *     if (push_start(NULL, &server, err, sizeof err) != PUSH_OK) { puts(err); return 1; }
+ *     push_publish(server, "news", "hello", 5);
+ *     push_stop(server, 1000);
+ *
+ * Threads: every call on a push_server may come from any thread, at any time, also after push_stop
+ * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.
+ *
+ * Callbacks (push_log_fn, push_event_fn) come one at a time on one thread of the library, named
+ * push-callback.  They may block (only other callbacks wait) and may call back in, except for
+ * push_stop and push_next_event, which answer PUSH_ERR_CALLBACK.  A push_free_fn is called once, on
+ * whichever thread lets go last.
+ *
+ * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
+ * of 0 means that its pointer is not looked at.  Outputs are written on success only.
+ */
+
+#ifndef PUSH_H
+#define PUSH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// What push_abi_version answers for this header: it changes only when a host must be compiled again.
+#define PUSH_ABI_VERSION 0
+
+// It worked.
+#define PUSH_OK 0
+
+// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown shape.
+#define PUSH_ERR_INVALID -1
+
+// An option is unknown, or its value is not allowed; `err` names option, value and what is allowed.
+#define PUSH_ERR_CONFIG -2
+
+// The payload is larger than the option `max_message`.
+#define PUSH_ERR_TOO_LARGE -3
+
+// A queue of the library is full.  Nothing was done; the same call may succeed in a moment.
+#define PUSH_ERR_BUSY -4
+
+// There is no such connection (any more).
+#define PUSH_ERR_NOT_FOUND -5
+
+// The server was stopped, or the handle never was one.
+#define PUSH_ERR_CLOSED -6
+
+// No event came within the time given.
+#define PUSH_ERR_TIMEOUT -7
+
+// The descriptor is not a connected stream socket.  It is still the caller's.
+#define PUSH_ERR_DESCRIPTOR -8
+
+// The call came from a process forked after push_start.  The library works in the parent only.
+#define PUSH_ERR_FORKED -9
+
+// The call would wait for the callback that it was made from.
+#define PUSH_ERR_CALLBACK -10
+
+// The operating system refused something; `err` says what, where the call has an `err`.
+#define PUSH_ERR_SYSTEM -11
+
+// A defect of the library was caught.  The log has the details; please report it.
+#define PUSH_ERR_INTERNAL -12
+
+// This build or this server does not do that.
+#define PUSH_ERR_UNSUPPORTED -13
+
+// A configured limit is reached: `max_connections`, or 256 servers in one process.
+#define PUSH_ERR_LIMIT -14
+
+// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text, any
+// other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or SSE.
+#define PUSH_MESSAGE_BINARY 1
+
+// push_send flags: send a binary frame.
+#define PUSH_SEND_BINARY 1
+
+// push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).
+#define PUSH_GRANT_PUBLISH 1
+
+// push_grant.flags: after a long-poll was answered the connection stays open for further polls under this grant.  Set
+// it only where one connection is one client, not behind a proxy that mixes clients.  A request for anything but
+// the option `path` on such a connection ends it unanswered; clients then send it again on a new one.
+#define PUSH_GRANT_KEEP_ALIVE 2
+
+// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come and go untold).
+#define PUSH_EVENT_OPEN 1
+
+// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY describe it.
+#define PUSH_EVENT_MESSAGE 2
+
+// push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
+#define PUSH_EVENT_CLOSE 3
+
+// push_event.kind: the host is asked whether a client may subscribe; reserved for the option auth=host.
+#define PUSH_EVENT_REQUEST 4
+
+// push_event.flags: the client's message came as binary.
+#define PUSH_EVENT_BINARY 1
+
+// Log levels, as push_log_fn gets them.
+#define PUSH_LOG_ERROR 1
+
+// Something is wrong outside of the library, or soon will be.
+#define PUSH_LOG_WARN 2
+
+// Start, stop, listeners.
+#define PUSH_LOG_INFO 3
+
+// One line a connection.
+#define PUSH_LOG_DEBUG 4
+
+// Options being collected for push_start.  One thread at a time.
+typedef struct push_config push_config;
+
+// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never dereference it.
+typedef struct push_server push_server;
+
+// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never reused.
+typedef int32_t push_status;
+
+// Gets one line of log, without a newline.  `level` is one of PUSH_LOG_.  Thread: push-callback.
+typedef void (*push_log_fn)(void *user_data, int32_t level, const char *line);
+
+// Frees a callback's user_data.  Called once, when no callback can come any more.
+typedef void (*push_free_fn)(void *user_data);
+
+// A client's connection, as events name it.  Never 0, and not reused while the server lives.
+typedef uint64_t push_connection;
+
+// A question to the host, as PUSH_EVENT_REQUEST names it.  Never 0.
+typedef uint64_t push_request;
+
+// Something that the host is told.  Start from PUSH_EVENT_INIT; end with push_event_clear.
+typedef struct {
+    // sizeof(push_event), as the host was compiled.
+    size_t size;
+    // PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST.  A number that you do not know: ignore the event.
+    uint32_t kind;
+    // PUSH_EVENT_ flags.
+    uint32_t flags;
+    // The connection it is about.
+    push_connection connection;
+    // The question, for PUSH_EVENT_REQUEST.
+    push_request request;
+    // The connection's user as granted, or NULL.
+    const char *user;
+    // For PUSH_EVENT_OPEN the first channel asked for, or NULL.
+    const char *channel;
+    // The payload of PUSH_EVENT_MESSAGE.
+    const void *data;
+    // The payload's length in bytes.
+    size_t len;
+    // The code of PUSH_EVENT_CLOSE.
+    uint32_t code;
+    // 0.
+    uint32_t reserved;
+    // The library's: what owns the pointers above.
+    void *owner;
+} push_event;
+
+// Gets one event, valid during the call.  Thread: push-callback.
+typedef void (*push_event_fn)(void *user_data, const push_event *event);
+
+// Counters since push_start, and gauges of this moment.  Start from PUSH_STATS_INIT.
+typedef struct {
+    // sizeof(push_stats), as the library was compiled.
+    size_t size;
+    // Messages published, broadcasts included.
+    uint64_t published;
+    // Publishes answered from an idempotency key.
+    uint64_t duplicates;
+    // Publishes refused with PUSH_ERR_BUSY.
+    uint64_t busy;
+    // Messages handed to connections: one message to a thousand subscribers counts a thousand.
+    uint64_t deliveries;
+    // Bytes written to clients.
+    uint64_t bytes_sent;
+    // Connections taken: accepted on own listeners.
+    uint64_t accepted;
+    // Connections taken: handed over by push_adopt.
+    uint64_t adopted;
+    // Requests refused with an HTTP error.
+    uint64_t refused;
+    // Connections closed with 4429 because they read too slowly.
+    uint64_t slow_closed;
+    // Gaps announced to clients.
+    uint64_t gaps;
+    // Messages that clients sent.
+    uint64_t received;
+    // Client messages that nobody asked for: the host neither pulls events nor has a callback.
+    uint64_t events_dropped;
+    // Log lines dropped because the log callback was too slow.
+    uint64_t logs_dropped;
+    // Gauge: connections open now, of any kind.
+    uint64_t connections;
+    // Gauge: of these, WebSockets.
+    uint64_t websockets;
+    // Gauge: of these, SSE.
+    uint64_t sse;
+    // Gauge: of these, NDJSON streams.
+    uint64_t streams;
+    // Gauge: of these, polls waiting.
+    uint64_t polls;
+    // Gauge: channels that exist.
+    uint64_t channels;
+    // Gauge: subscriptions of connections to channels.
+    uint64_t subscriptions;
+    // Gauge: messages held in history.
+    uint64_t history_messages;
+    // Gauge: bytes held in history, with the bookkeeping.
+    uint64_t history_bytes;
+    // The newest message's number.
+    uint64_t seq;
+} push_stats;
+
+// A message to publish.  Start from PUSH_MESSAGE_INIT.
+typedef struct {
+    // sizeof(push_message), as the host was compiled.
+    size_t size;
+    // The channel: 1 to 255 bytes of UTF-8 without control characters.  push_broadcast ignores it.
+    const char *channel;
+    // The payload; copied.
+    const void *data;
+    // The payload's length in bytes, at most the option `max_message`.
+    size_t len;
+    // The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not starting with "push-".
+    const char *event;
+    // The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel within the option
+    // `key_window` publishes nothing and answers with the first position.
+    const char *key;
+    // PUSH_MESSAGE_ flags.
+    uint32_t flags;
+    // Must be 0.
+    uint32_t reserved;
+} push_message;
+
+// A place in the hub's sequence of messages.
+typedef struct {
+    // The message's number in this life of the hub.
+    uint64_t seq;
+    // The same as clients see it: "<epoch>-<seq>", ending in NUL.
+    char text[56];
+} push_position;
+
+// What the host allows a connection that it hands over.  Start from PUSH_GRANT_INIT.
+typedef struct {
+    // sizeof(push_grant), as the host was compiled.
+    size_t size;
+    // Who the client is, or NULL.  At most 255 bytes.
+    const char *user;
+    // The channels that the client may have: names, or prefixes ending in "*".  With a count of 0 it may have
+    // any channel it asks for.
+    const char *const *channels;
+    // How many `channels` there are, at most 1000.
+    size_t channel_count;
+    // When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0: never.
+    int64_t expires_at;
+    // PUSH_GRANT_ flags.
+    uint32_t flags;
+    // Must be 0.
+    uint32_t reserved;
+} push_grant;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The library's version, as "0.1.0".  Any thread; the string is the library's and stays.
+const char *push_version(void);
+
+// The PUSH_ABI_VERSION that the library was built with, for hosts that load it at run time.
+uint32_t push_abi_version(void);
+
+// A sentence for a status.  Any thread, any number; the string is the library's and stays.
+const char *push_strerror(push_status status);
+
+// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with push_config_free.
+push_config *push_config_new(void);
+
+// Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
+//
+// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a sentence that
+// names the option, the value and what is allowed, always ending in NUL, cut where it is too long.
+//
+// # Safety
+// `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes.
+push_status push_config_set(push_config *config,
+                            const char *name,
+                            const char *value,
+                            char *err,
+                            size_t err_len);
+
+// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table for the
+// history of channels whose name fits.  Nothing is changed when anything in the file is wrong.
+//
+// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is wrong.
+//
+// # Safety
+// As for push_config_set.
+push_status push_config_load(push_config *config, const char *toml_path, char *err, size_t err_len);
+
+// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off again.
+//
+// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither this
+// config nor a server started from it needs it any more.
+//
+// # Safety
+// `config` comes from push_config_new; the functions may be called from a thread of the library.
+void push_config_on_log(push_config *config,
+                        push_log_fn callback,
+                        void *user_data,
+                        push_free_fn free_user_data);
+
+// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off again.
+//
+// # Safety
+// As for push_config_on_log.
+void push_config_on_event(push_config *config,
+                          push_event_fn callback,
+                          void *user_data,
+                          push_free_fn free_user_data);
+
+// Frees a config.  Servers started from it go on.  NULL does nothing.
+//
+// # Safety
+// `config` comes from push_config_new and is not used again.
+void push_config_free(push_config *config);
+
+// Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
+//
+// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a sentence in
+// `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
+// server, to be ended with push_stop.
+//
+// # Safety
+// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
+push_status push_start(const push_config *config,
+                       push_server **out,
+                       char *err,
+                       size_t err_len);
+
+// Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
+// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.
+//
+// When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
+// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
+// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+push_status push_stop(push_server *server,
+                      uint32_t drain_ms);
+
+// Where listener number `index` (from 0, in the order of the option `listen`, then `control`) can be reached:
+// "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
+// PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
+//
+// # Safety
+// `out` has `size` bytes.
+push_status push_listen_address(push_server *server, uint32_t index, char *out, size_t size);
+
+// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.  What a newer
+// host knows and this library does not is zero.
+//
+// # Safety
+// `out` has `out_size` bytes.
+push_status push_stats_get(push_server *server, push_stats *out, size_t out_size);
+
+// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then `data` is not
+// looked at.  Never waits for a client.
+//
+// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
+// PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
+//
+// # Safety
+// `channel` ends in NUL; `data` has `len` bytes.
+push_status push_publish(push_server *server, const char *channel, const void *data, size_t len);
+
+// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
+//
+// # Safety
+// `message` and what it points to can be read; `out` is NULL or can be written.
+push_status push_publish_message(push_server *server, const push_message *message, push_position *out);
+
+// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
+// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.  At most 10000.
+//
+// # Safety
+// `messages` has `count` messages; `out` is NULL or has room for `count` positions.
+push_status push_publish_batch(push_server *server,
+                               const push_message *messages,
+                               size_t count,
+                               push_position *out);
+
+// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be NULL; in the
+// JSON form it arrives as type "broadcast".  It is kept like a channel's message, so that a client that was away
+// gets it on its return.  `out` may be NULL.
+//
+// # Safety
+// As for push_publish_message.
+push_status push_broadcast(push_server *server,
+                           const push_message *message,
+                           push_position *out);
+
+// Hands over a client connection that the host has accepted.
+//
+// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has already read of
+// the request, from its first byte; it may be incomplete (the library reads on) or empty.  `grant` says what the
+// client may do; NULL lets it subscribe to whatever its request names.
+//
+// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is still the host's,
+// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
+// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
+// Whether the request itself is good the client learns by HTTP.
+//
+// # Safety
+// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
+push_status push_adopt(push_server *server,
+                       int fd,
+                       const void *head,
+                       size_t head_len,
+                       const push_grant *grant);
+
+// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or (PUSH_SEND_BINARY) binary;
+// with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE and stream connections get it as a message
+// without a position; a poll can't.
+//
+// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
+// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+//
+// # Safety
+// `data` has `len` bytes.
+push_status push_send(push_server *server,
+                      push_connection connection,
+                      const void *data,
+                      size_t len,
+                      uint32_t flags);
+
+// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
+// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.
+//
+// # Safety
+// `reason` is NULL or ends in NUL.
+push_status push_close(push_server *server,
+                       push_connection connection,
+                       uint16_t code,
+                       const char *reason);
+
+// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
+// PUSH_ERR_NOT_FOUND: the user has none.  They may come back with new credentials.
+//
+// # Safety
+// `user` ends in NUL; `reason` is NULL or ends in NUL.
+push_status push_disconnect_user(push_server *server, const char *user, uint16_t code, const char *reason);
+
+// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
+// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
+//
+// The first call of this or of push_next_event turns events on; what clients send before that is dropped.
+int push_event_fd(push_server *server);
+
+// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.
+//
+// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its pointers stay valid
+// until it is passed again or cleared, whatever other threads do.  Finally call push_event_clear.  `out_size` is
+// sizeof(push_event).  A push_stop on another thread ends the wait with PUSH_ERR_CLOSED.
+//
+// While nobody takes events the library stops reading from the clients that cause them; nothing is lost.
+//
+// # Safety
+// `out` has `out_size` bytes and was initialized, or comes from an earlier call.
+push_status push_next_event(push_server *server,
+                            push_event *out,
+                            size_t out_size,
+                            int timeout_ms);
+
+// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after push_stop.
+//
+// # Safety
+// `event` was initialized, or filled by push_next_event.
+void push_event_clear(push_event *event);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PUSH_H */
+
+/* Initializers: the size, by which an older host and a newer library understand each other, and zeros. */
+#define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0}
+#define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

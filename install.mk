@@ -1,0 +1,51 @@
+# Installing and uninstalling libpush.  Included by the Makefile; `make -f install.mk install` does too.
+#
+#     make install [PREFIX=/usr/local] [LIBDIR=$(PREFIX)/lib] [INCLUDEDIR=$(PREFIX)/include] [DESTDIR=]
+#
+# DESTDIR is a staging root, for packages: it is put before every path that is written to, and stands in none of
+# the files.
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR ?=
+INSTALL ?= install
+
+INSTALL_ROOT := $(dir $(lastword $(MAKEFILE_LIST)))
+INSTALL_LIBRARY ?= $(INSTALL_ROOT)target/release/libpush.so
+
+# The one place that has the version.  The soname is the first number, by cargo-c's rule for 0.x as well.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(INSTALL_ROOT)Cargo.toml | head -n 1)
+SOVERSION := $(firstword $(subst ., ,$(VERSION)))
+
+# The pointer size is from the ELF class, byte 4: 1 is 32 bits, 2 is 64.
+INSTALL_SUBSTITUTE = sed \
+	-e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' \
+	-e 's|@PREFIX@|$(PREFIX)|g' \
+	-e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|g' \
+	-e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|g' \
+	-e "s|@INCLUDEDIR_FROM_LIBDIR@|$$(realpath -ms --relative-to='$(LIBDIR)' '$(INCLUDEDIR)')|g" \
+	-e "s|@POINTER_SIZE@|$$(($$(od -An -j4 -N1 -tu1 '$(INSTALL_LIBRARY)') * 4))|g"
+
+# Nothing is built here: `sudo make install` should not leave files of root's in the tree.
+install:
+	@test -f '$(INSTALL_LIBRARY)' || { echo '$(INSTALL_LIBRARY) is missing: run make first' >&2; exit 1; }
+	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/libpush' '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 755 '$(INSTALL_LIBRARY)' '$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)'
+	ln -sf libpush.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)'
+	ln -sf libpush.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libpush.so'
+	$(INSTALL) -m 644 '$(INSTALL_ROOT)include/push.h' '$(DESTDIR)$(INCLUDEDIR)/push.h'
+	$(INSTALL_SUBSTITUTE) '$(INSTALL_ROOT)packaging/libpush.pc.in' > '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc'
+	for file in libpush-config libpush-config-version; do \
+		$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/$$file.cmake.in" \
+			> "$(DESTDIR)$(LIBDIR)/cmake/libpush/$$file.cmake" || exit 1; \
+	done
+	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/*.cmake
+	@test -n '$(DESTDIR)' || echo 'Installed in $(LIBDIR). If the loader looks there, run ldconfig; if not, link with -Wl,-rpath,$(LIBDIR)'
+
+uninstall:
+	rm -f '$(DESTDIR)$(LIBDIR)/libpush.so' '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)' \
+		'$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)' '$(DESTDIR)$(INCLUDEDIR)/push.h' \
+		'$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/libpush-config*.cmake
+	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/libpush' 2>/dev/null
+
+.PHONY: install uninstall

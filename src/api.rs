@@ -1,0 +1,170 @@
+//! What a server can be asked, whoever asks: the host through the C API, an operator through the control API.
+
+use crate::error::{Error, Kind};
+use crate::grant::Grant;
+use crate::hub::{check_text, Message, Outgoing, Publication, Published};
+use crate::metrics::Stats;
+use crate::shard::command::{Command, ShardHandle};
+use crate::shard::conn::ConnectionId;
+use crate::shard::Shared;
+use crate::sys::clock;
+use crate::transport::close::Close;
+use crate::transport::ws_frames::Header;
+use bytes::Bytes;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// How many messages a batch may have.
+pub const MAX_BATCH: usize = 10_000;
+/// How many bytes of a connection a host may have read.
+const MAX_ADOPTED: usize = 1 << 20;
+/// The longest reason of a close frame (RFC 6455, section 5.5).
+const MAX_REASON: usize = 123;
+
+/// See the module. Every method may be called by any thread.
+#[derive(Debug)]
+pub struct Api {
+    shared: Arc<Shared>,
+    shards: Vec<Arc<ShardHandle>>,
+    /// Where the next connection from the host goes.
+    next_shard: AtomicUsize,
+}
+
+impl Api {
+    pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>) -> Self {
+        Api { shared, shards, next_shard: AtomicUsize::new(0) }
+    }
+
+    /// Publishes one message; see `push_publish_message`.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, Error> {
+        publication.check(self.shared.config.max_message, false)?;
+        self.shared.hub.publish(outgoing(publication), clock::monotonic_ms())
+    }
+
+    /// Publishes to every connection.
+    pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Published, Error> {
+        publication.check(self.shared.config.max_message, true)?;
+        let publication = Publication { channel: "", ..*publication };
+        self.shared.hub.publish(outgoing(&publication), clock::monotonic_ms())
+    }
+
+    /// Publishes all or none, with nothing between them.
+    pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Published>, Error> {
+        if publications.len() > MAX_BATCH {
+            return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
+        }
+        for publication in publications {
+            publication.check(self.shared.config.max_message, false)?;
+        }
+        let batch = publications.iter().map(outgoing).collect();
+        self.shared.hub.publish_batch(batch, clock::monotonic_ms())
+    }
+
+    /// Takes over a connection; hands it back with the error.
+    pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        if head.len() > MAX_ADOPTED {
+            let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
+            return Err((Error::new(Kind::TooLarge, text), fd));
+        }
+        let max = self.shared.config.max_connections;
+        if max > 0 && self.shared.connections.load(Ordering::Relaxed) >= max {
+            return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
+        }
+        let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let command = Command::Adopt { fd, head: head.into(), grant: grant.map(Arc::new) };
+        match self.shards[number].ask(command) {
+            Err(Command::Adopt { fd, .. }) => Err((busy(), fd)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends to one connection; see `push_send`.
+    pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        if !binary && std::str::from_utf8(data).is_err() {
+            return Err(Error::invalid("data is not UTF-8; send it as binary"));
+        }
+        let max = self.shared.config.max_message.max(self.shared.config.max_client_message);
+        if data.len() > max {
+            let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
+            return Err(Error::new(Kind::TooLarge, text));
+        }
+        let (shard, id) = self.find(connection)?;
+        let command = Command::Send { to: id.token, data: Bytes::copy_from_slice(data), binary };
+        shard.ask(command).map_err(|_| busy())
+    }
+
+    /// Closes one connection; see `push_close`.
+    pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
+        let close = checked_close(code, reason)?;
+        let (shard, id) = self.find(connection)?;
+        shard.tell(Command::Close { to: id.token, close });
+        Ok(())
+    }
+
+    /// Closes all connections of a user. They are looked for by each shard, in its own time.
+    pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
+        check_text("user", user, 255)?;
+        let close = checked_close(code, reason)?;
+        let user: Arc<str> = user.into();
+        for shard in &self.shards {
+            shard.tell(Command::CloseUser { user: user.clone(), close: close.clone() });
+        }
+        Ok(())
+    }
+
+    /// The position of a message as clients see it.
+    pub fn position(&self, seq: u64) -> String {
+        self.shared.hub.epoch().position(seq)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        let metrics = self.shards.iter().map(|shard| &shard.metrics);
+        Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped())
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn shards(&self) -> &[Arc<ShardHandle>] {
+        &self.shards
+    }
+
+    fn find(&self, connection: u64) -> Result<(&ShardHandle, ConnectionId), Error> {
+        let id = ConnectionId::from_number(connection);
+        let shard = self.shards.get(id.shard).filter(|shard| id.token.generation != 0 && shard.roster.lives(id.token));
+        let shard = shard.ok_or_else(|| Error::new(Kind::NotFound, "no such connection"))?;
+        Ok((shard, id))
+    }
+}
+
+/// A publication on its way into the hub.
+fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
+    Outgoing { channel: publication.channel, key: publication.key, message: message(publication) }
+}
+
+/// A message, with the header of a WebSocket frame before its payload: so the raw form needs no copy of its own.
+pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
+    let binary = publication.binary || std::str::from_utf8(publication.data).is_err();
+    let header = Header::data(binary, publication.data.len());
+    Message::new(publication, binary, header.as_bytes())
+}
+
+fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
+    let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
+    if !ours {
+        return Err(Error::invalid(format!(
+            "code: {code}; 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed"
+        )));
+    }
+    if reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
+    }
+    Ok(Close { code, reason: reason.to_owned().into() })
+}
+
+fn busy() -> Error {
+    Error::new(Kind::Busy, "the queue of a thread is full; nothing was done")
+}

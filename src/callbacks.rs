@@ -1,0 +1,69 @@
+//! The callback thread: the one thread of the library on which the host's functions run, never a shard.
+
+use crate::config::Builder;
+use crate::events::Events;
+use crate::log::Line;
+use crossbeam::channel::{bounded, select, Receiver, Sender};
+use std::time::Duration;
+
+/// Log lines that may wait.
+const LINES: usize = 4096;
+
+/// What wakes the thread.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    lines: Receiver<Line>,
+    notify: Receiver<()>,
+    stop: Receiver<()>,
+}
+
+/// The other ends.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    pub(crate) lines: Option<Sender<Line>>,
+    pub(crate) notify: Option<Sender<()>>,
+    pub(crate) stop: Sender<()>,
+}
+
+/// The channels of a callback thread, or nothing when the host gave no functions.
+pub(crate) fn channels(builder: &Builder) -> Option<(Inputs, Outputs)> {
+    if builder.on_log.is_none() && builder.on_event.is_none() {
+        return None;
+    }
+    let (lines, lines_out) = bounded(LINES);
+    let (notify, notify_out) = bounded(1);
+    let (stop, stop_out) = bounded(1);
+    let inputs = Inputs { lines: lines_out, notify: notify_out, stop: stop_out };
+    let lines = builder.on_log.is_some().then_some(lines);
+    let notify = builder.on_event.is_some().then_some(notify);
+    Some((inputs, Outputs { lines, notify, stop }))
+}
+
+/// Calls the host's functions until told to stop; what waits then is still told.
+pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
+    let tell_events = || {
+        if let Some(on_event) = &builder.on_event {
+            while let Ok(event) = events.next(Some(Duration::ZERO)) {
+                on_event(event);
+            }
+        }
+    };
+    let tell_line = |(level, text): Line| {
+        if let Some(on_log) = &builder.on_log {
+            on_log(level, &text);
+        }
+    };
+    // A channel whose sender does not exist would be ready for ever.
+    let never = (crossbeam::channel::never(), crossbeam::channel::never());
+    let lines = if builder.on_log.is_some() { &inputs.lines } else { &never.0 };
+    let notify = if builder.on_event.is_some() { &inputs.notify } else { &never.1 };
+    loop {
+        select! {
+            recv(lines) -> line => if let Ok(line) = line { tell_line(line) },
+            recv(notify) -> _ => tell_events(),
+            recv(inputs.stop) -> _ => break,
+        }
+    }
+    tell_events();
+    inputs.lines.try_iter().for_each(tell_line);
+}

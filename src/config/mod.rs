@@ -1,0 +1,245 @@
+//! Options: set by name and text, checked once, then a plain struct that nobody checks again.
+
+mod file;
+pub mod options;
+mod values;
+
+use crate::error::{Error, Kind};
+use crate::events::EventSink;
+use crate::hub::{ChannelPattern, Retention};
+use crate::log::LogSink;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use values::Address;
+
+/// Every option, checked. One field for each entry of [`options::OPTIONS`], which documents them.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // the table has each option's help, and is what the documentation is made from
+#[non_exhaustive]
+pub struct Config {
+    pub listen: Vec<Address>,
+    pub path: String,
+    pub control: Vec<Address>,
+    pub control_key: String,
+    pub threads: usize,
+    pub allowed_origins: Vec<String>,
+    pub client_publish: bool,
+    pub max_connections: usize,
+    pub max_channels: usize,
+    pub max_message: usize,
+    pub max_client_message: usize,
+    pub max_head: usize,
+    pub outbox: usize,
+    pub mailbox: usize,
+    pub event_queue: usize,
+    pub head_timeout_ms: u64,
+    pub heartbeat_ms: u64,
+    pub ping_timeout_ms: u64,
+    pub poll_timeout_ms: u64,
+    pub keep_alive_ms: u64,
+    pub close_timeout_ms: u64,
+    pub retry_ms: u64,
+    pub key_window_ms: u64,
+    pub history: Retention,
+    pub history_total: usize,
+    /// Retention of channels whose name fits a pattern, in the order set.
+    pub channel_history: Vec<(ChannelPattern, Retention)>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Config::blank();
+        for option in options::OPTIONS {
+            // A default that does not fit its own bounds is found by the test below, not by a user.
+            let _ = option.apply(&mut config, option.default);
+        }
+        config
+    }
+}
+
+impl Config {
+    /// All zero: the defaults stand in the table, once.
+    fn blank() -> Self {
+        Config {
+            listen: Vec::new(),
+            path: String::new(),
+            control: Vec::new(),
+            control_key: String::new(),
+            threads: 0,
+            allowed_origins: Vec::new(),
+            client_publish: false,
+            max_connections: 0,
+            max_channels: 0,
+            max_message: 0,
+            max_client_message: 0,
+            max_head: 0,
+            outbox: 0,
+            mailbox: 0,
+            event_queue: 0,
+            head_timeout_ms: 0,
+            heartbeat_ms: 0,
+            ping_timeout_ms: 0,
+            poll_timeout_ms: 0,
+            keep_alive_ms: 0,
+            close_timeout_ms: 0,
+            retry_ms: 0,
+            key_window_ms: 0,
+            history: Retention::default(),
+            history_total: 0,
+            channel_history: Vec::new(),
+        }
+    }
+
+    /// How many shards `threads` asks for on this machine.
+    pub(crate) fn shard_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
+            threads => threads,
+        }
+    }
+}
+
+/// Options being collected, with the host's callbacks.
+#[derive(Clone, Default)]
+pub struct Builder {
+    config: Config,
+    /// Who gets the log; nobody by default.
+    pub on_log: Option<Arc<LogSink>>,
+    /// Who gets events; by default they can be pulled.
+    pub on_event: Option<Arc<EventSink>>,
+}
+
+impl Builder {
+    /// Sets one option. `channel.PATTERN.history_count` (`_age`, `_bytes`) sets the history of the channels
+    /// whose name fits the pattern.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
+            return self.set_for_channels(name, pattern, option, value);
+        }
+        let option = options::find(name).ok_or_else(|| unknown(name))?;
+        option.apply(&mut self.config, value).map_err(|allowed| refused(name, value, &allowed))
+    }
+
+    /// Sets the options that a TOML file names, all or none.
+    pub fn load(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::system(path.display(), &error))?;
+        let mut changed = self.clone();
+        for (name, value) in file::settings(&text)? {
+            changed.set(&name, &value)?;
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    /// Checks what single options can't: that they go together.
+    pub fn build(&self) -> Result<Builder, Error> {
+        let config = &self.config;
+        let open_control = config.control.iter().any(|address| matches!(address, Address::Tcp(_)));
+        if open_control && config.control_key.is_empty() {
+            return Err(Error::new(
+                Kind::Config,
+                "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
+            ));
+        }
+        Ok(self.clone())
+    }
+
+    /// The options as they stand.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
+        let spec = options::find(option)
+            .filter(|_| ["history_count", "history_age", "history_bytes"].contains(&option))
+            .ok_or_else(|| unknown(name))?;
+        let pattern = ChannelPattern::parse(pattern)
+            .map_err(|allowed| Error::new(Kind::Config, format!("option {name}: {allowed}")))?;
+        let known = self.config.channel_history.iter().position(|(known, _)| *known == pattern);
+        if known.is_none() && self.config.channel_history.len() >= options::MAX_PATTERNS {
+            return Err(Error::new(
+                Kind::Config,
+                format!("option {name}: at most {} channel patterns are allowed", options::MAX_PATTERNS),
+            ));
+        }
+        // The table's setter works on the general retention; lend it this pattern's.
+        let mut scratch = self.config.clone();
+        if let Some(index) = known {
+            scratch.history = self.config.channel_history[index].1;
+        }
+        spec.apply(&mut scratch, value).map_err(|allowed| refused(name, value, &allowed))?;
+        match known {
+            Some(index) => self.config.channel_history[index].1 = scratch.history,
+            None => self.config.channel_history.push((pattern, scratch.history)),
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<_> = options::OPTIONS.iter().map(|option| option.name).collect();
+    Error::new(Kind::Config, format!("unknown option {name:?}; the options are {}", names.join(", ")))
+}
+
+fn refused(name: &str, value: &str, allowed: &str) -> Error {
+    // A key belongs in no log.
+    let shown = if name.contains("key") && name != "key_window" { "(not shown)".into() } else { format!("{value:?}") };
+    Error::new(Kind::Config, format!("option {name}: {shown} is not allowed; allowed is {allowed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_within_its_bounds() {
+        let mut config = Config::blank();
+        for option in options::OPTIONS {
+            option
+                .apply(&mut config, option.default)
+                .unwrap_or_else(|allowed| panic!("{} = {:?} is not {allowed}", option.name, option.default));
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_option_the_value_and_what_is_allowed() {
+        let mut builder = Builder::default();
+        let error = builder.set("max_message", "65MB").unwrap_err().to_string();
+        assert_eq!(error, "option max_message: \"65MB\" is not allowed; allowed is a size from 1 to 64MB");
+        let error = builder.set("max_mesage", "1").unwrap_err().to_string();
+        assert!(error.starts_with("unknown option \"max_mesage\"; the options are listen, "), "{error}");
+        let error = builder.set("control_key", "short").unwrap_err().to_string();
+        assert!(!error.contains("short"), "a key must not be repeated: {error}");
+    }
+
+    #[test]
+    fn patterns_have_their_own_history() {
+        let mut builder = Builder::default();
+        builder.set("history_count", "7").unwrap();
+        builder.set("channel.news.*.history_count", "1000").unwrap();
+        builder.set("channel.news.*.history_age", "1h").unwrap();
+        let (pattern, retention) = &builder.config().channel_history[0];
+        assert!(pattern.matches("news.sport") && !pattern.matches("news"));
+        assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
+        assert_eq!(builder.config().history.count, 7);
+        assert!(builder.set("channel.news.*.path", "/x").is_err());
+        assert!(builder.set("channel.a*b.history_count", "1").is_err());
+    }
+
+    #[test]
+    fn a_control_port_needs_a_key() {
+        let mut builder = Builder::default();
+        builder.set("control", "127.0.0.1:0").unwrap();
+        assert_eq!(builder.build().unwrap_err().kind(), Kind::Config);
+        builder.set("control_key", "0123456789abcdef").unwrap();
+        assert!(builder.build().is_ok());
+    }
+}

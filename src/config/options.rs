@@ -1,0 +1,276 @@
+//! The table of options: the only place that knows their names, defaults, bounds and help.
+
+use super::values;
+use super::Config;
+
+/// How many `channel.PATTERN.` there may be.
+pub const MAX_PATTERNS: usize = 64;
+
+/// One option.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its name, in the C API, in TOML and in flags.
+    pub name: &'static str,
+    /// Its default, as one would write it.
+    pub default: &'static str,
+    /// One line for the reference.
+    pub help: &'static str,
+    value: Value,
+}
+
+/// The type of an option's value, with its bounds and its place in [`Config`].
+#[derive(Debug)]
+enum Value {
+    Count { min: u64, max: u64, set: fn(&mut Config, u64) },
+    Size { min: u64, max: u64, set: fn(&mut Config, u64) },
+    Time { min: u64, max: u64, set: fn(&mut Config, u64) },
+    Flag { set: fn(&mut Config, bool) },
+    Text { allowed: &'static str, set: fn(&mut Config, &str) -> Option<()> },
+}
+
+impl Spec {
+    /// Reads `text` into `config`, or says what is allowed.
+    pub(super) fn apply(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        let text = text.trim();
+        let done = match &self.value {
+            Value::Count { min, max, set } => number(text.parse().ok(), *min, *max).map(|value| set(config, value)),
+            Value::Size { min, max, set } => number(values::size(text), *min, *max).map(|value| set(config, value)),
+            Value::Time { min, max, set } => number(values::time_ms(text), *min, *max).map(|value| set(config, value)),
+            Value::Flag { set } => text.parse().ok().map(|value| set(config, value)),
+            Value::Text { set, .. } => set(config, text),
+        };
+        done.ok_or_else(|| self.allowed())
+    }
+
+    /// What is allowed, in words.
+    pub fn allowed(&self) -> String {
+        match &self.value {
+            Value::Count { min, max, .. } => format!("a number from {min} to {max}"),
+            Value::Size { min, max, .. } => {
+                format!("a size from {} to {}", values::show_size(*min), values::show_size(*max))
+            }
+            Value::Time { min, max, .. } => {
+                format!("a time from {} to {}", values::show_time(*min), values::show_time(*max))
+            }
+            Value::Flag { .. } => "true or false".into(),
+            Value::Text { allowed, .. } => (*allowed).into(),
+        }
+    }
+}
+
+fn number(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
+    value.filter(|value| (min..=max).contains(value))
+}
+
+/// The option of that name.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|option| option.name == name)
+}
+
+const KB: u64 = 1 << 10;
+const MB: u64 = 1 << 20;
+const GB: u64 = 1 << 30;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// All options, in the order of the reference.
+pub static OPTIONS: &[Spec] = &[
+    Spec {
+        name: "listen",
+        default: "127.0.0.1:8090",
+        help: "Where the library itself accepts subscribers. `none` where the host hands its connections over",
+        value: Value::Text {
+            allowed: "none, or a list of IP:PORT, localhost:PORT and unix:PATH",
+            set: |c, text| values::addresses(text).map(|list| c.listen = list),
+        },
+    },
+    Spec {
+        name: "path",
+        default: "/push",
+        help: "The path of the subscribers' URL",
+        value: Value::Text {
+            allowed: "a path that begins with / and has no ?, # or blanks",
+            set: |c, text| {
+                let fits = text.starts_with('/') && text.len() <= 255;
+                let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
+                (fits && plain).then(|| c.path = text.into())
+            },
+        },
+    },
+    Spec {
+        name: "control",
+        default: "none",
+        help: "Where the control API listens. A TCP address needs `control_key`",
+        value: Value::Text {
+            allowed: "none, or a list of IP:PORT, localhost:PORT and unix:PATH",
+            set: |c, text| values::addresses(text).map(|list| c.control = list),
+        },
+    },
+    Spec {
+        name: "control_key",
+        default: "",
+        help: "The key that control requests carry as `Authorization: Bearer`",
+        value: Value::Text {
+            allowed: "16 to 255 characters without blanks, or nothing",
+            set: |c, text| {
+                let fits = text.is_empty() || (16..=255).contains(&text.len());
+                let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+                (fits && plain).then(|| c.control_key = text.into())
+            },
+        },
+    },
+    Spec {
+        name: "threads",
+        default: "0",
+        help: "Threads that serve subscribers. 0: one for each core, at most 8",
+        value: Value::Count { min: 0, max: 64, set: |c, n| c.threads = n as usize },
+    },
+    Spec {
+        name: "allowed_origins",
+        default: "",
+        help: "Web origins besides the host's own that may subscribe. `*`: every one",
+        value: Value::Text {
+            allowed: "*, or a list of origins such as https://example.org",
+            set: |c, text| {
+                let list: Vec<String> =
+                    text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+                let good = |origin: &String| {
+                    origin == "*"
+                        || origin == "null"
+                        || (origin.contains("://")
+                            && !origin.ends_with('/')
+                            && origin.bytes().all(|b| b.is_ascii_graphic()))
+                };
+                list.iter().all(good).then(|| c.allowed_origins = list)
+            },
+        },
+    },
+    Spec {
+        name: "client_publish",
+        default: "false",
+        help: "Whether clients without a grant may publish (subprotocol push.v1.json)",
+        value: Value::Flag { set: |c, flag| c.client_publish = flag },
+    },
+    Spec {
+        name: "max_connections",
+        default: "0",
+        help: "Connections at once, beyond which clients get 503. 0: as many as descriptors allow",
+        value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_connections = n as usize },
+    },
+    Spec {
+        name: "max_channels",
+        default: "100",
+        help: "Channels of one connection",
+        value: Value::Count { min: 1, max: 10_000, set: |c, n| c.max_channels = n as usize },
+    },
+    Spec {
+        name: "max_message",
+        default: "1MB",
+        help: "The largest payload that may be published",
+        value: Value::Size { min: 1, max: 64 * MB, set: |c, n| c.max_message = n as usize },
+    },
+    Spec {
+        name: "max_client_message",
+        default: "64KB",
+        help: "The largest message that a client may send; beyond it the connection is closed with 1009",
+        value: Value::Size { min: 1, max: 64 * MB, set: |c, n| c.max_client_message = n as usize },
+    },
+    Spec {
+        name: "max_head",
+        default: "16KB",
+        help: "The largest request head; beyond it clients get 413, or 414 where the URL is the reason",
+        value: Value::Size { min: KB, max: 64 * KB, set: |c, n| c.max_head = n as usize },
+    },
+    Spec {
+        name: "outbox",
+        default: "1MB",
+        help: "What may wait for a client that reads slowly; beyond it the connection is closed with 4429",
+        value: Value::Size { min: 4 * KB, max: GB, set: |c, n| c.outbox = n as usize },
+    },
+    Spec {
+        name: "mailbox",
+        default: "8192",
+        help: "Messages that may wait for a thread; beyond it publishing answers PUSH_ERR_BUSY",
+        value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.mailbox = n as usize },
+    },
+    Spec {
+        name: "event_queue",
+        default: "4096",
+        help: "Events that may wait for the host; beyond it the clients that cause them are not read from",
+        value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
+    },
+    Spec {
+        name: "head_timeout",
+        default: "10s",
+        help: "How long a client may take to send its request",
+        value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.head_timeout_ms = n },
+    },
+    Spec {
+        name: "heartbeat",
+        default: "25s",
+        help: "How often a quiet connection gets a WebSocket ping, an SSE comment or an empty line",
+        value: Value::Time { min: 100, max: DAY, set: |c, n| c.heartbeat_ms = n },
+    },
+    Spec {
+        name: "ping_timeout",
+        default: "20s",
+        help: "How long a WebSocket client may leave a ping unanswered; then it is closed with 4408",
+        value: Value::Time { min: 100, max: HOUR, set: |c, n| c.ping_timeout_ms = n },
+    },
+    Spec {
+        name: "poll_timeout",
+        default: "25s",
+        help: "How long a long-poll waits before it is answered without messages",
+        value: Value::Time { min: 100, max: HOUR, set: |c, n| c.poll_timeout_ms = n },
+    },
+    Spec {
+        name: "keep_alive",
+        default: "60s",
+        help: "How long a connection stays open between two polls",
+        value: Value::Time { min: 100, max: HOUR, set: |c, n| c.keep_alive_ms = n },
+    },
+    Spec {
+        name: "close_timeout",
+        default: "5s",
+        help: "How long a client may take to answer a close",
+        value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.close_timeout_ms = n },
+    },
+    Spec {
+        name: "retry",
+        default: "2s",
+        help: "After which time an EventSource is advised to come back",
+        value: Value::Time { min: 100, max: HOUR, set: |c, n| c.retry_ms = n },
+    },
+    Spec {
+        name: "key_window",
+        default: "2m",
+        help: "How long an idempotency key is remembered",
+        value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
+    },
+    Spec {
+        name: "history_count",
+        default: "100",
+        help: "Messages kept for each channel. 0: no history",
+        value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.history.count = n as usize },
+    },
+    Spec {
+        name: "history_age",
+        default: "5m",
+        help: "How long a message is kept",
+        value: Value::Time { min: 100, max: 365 * DAY, set: |c, n| c.history.age_ms = n },
+    },
+    Spec {
+        name: "history_bytes",
+        default: "4MB",
+        help: "Bytes kept for each channel",
+        value: Value::Size { min: 0, max: 16 * GB, set: |c, n| c.history.bytes = n as usize },
+    },
+    Spec {
+        name: "history_total",
+        default: "64MB",
+        help: "Bytes kept for all channels together; beyond it the oldest messages go",
+        value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
+    },
+];

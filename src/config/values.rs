@@ -1,0 +1,121 @@
+//! How the texts of options are read: sizes, times, addresses.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix socket's path.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The longest path that fits in a sockaddr_un, with its NUL (unix(7)).
+const UNIX_PATH_MAX: usize = 107;
+
+/// Reads `none`, or a list of `IP:PORT`, `localhost:PORT` and `unix:PATH` with commas between.
+pub(super) fn addresses(text: &str) -> Option<Vec<Address>> {
+    if text == "none" {
+        return Some(Vec::new());
+    }
+    text.split(',').map(|part| address(part.trim())).collect()
+}
+
+fn address(text: &str) -> Option<Address> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX && !path.contains('\0');
+        return fits.then(|| Address::Unix(path.into()));
+    }
+    let text = text.replace("localhost:", "127.0.0.1:");
+    text.parse().ok().map(Address::Tcp)
+}
+
+/// Reads `512`, `64KB`, `1MB`, `2GB`; a KB has 1024 bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    scaled(text, &[("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("B", 1)], 1)
+}
+
+/// Reads `250ms`, `30s`, `5m`, `2h`, `7d` into milliseconds; a bare number is seconds.
+pub(super) fn time_ms(text: &str) -> Option<u64> {
+    scaled(text, &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)], 1000)
+}
+
+/// Writes a size as a person would.
+pub(super) fn show_size(bytes: u64) -> String {
+    match bytes {
+        0 => "0".into(),
+        _ if bytes % (1 << 30) == 0 => format!("{}GB", bytes >> 30),
+        _ if bytes % (1 << 20) == 0 => format!("{}MB", bytes >> 20),
+        _ if bytes % (1 << 10) == 0 => format!("{}KB", bytes >> 10),
+        _ => bytes.to_string(),
+    }
+}
+
+/// Writes a time as a person would.
+pub(super) fn show_time(ms: u64) -> String {
+    match ms {
+        0 => "0".into(),
+        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ => format!("{ms}ms"),
+    }
+}
+
+fn scaled(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
+    let (digits, scale) = units
+        .iter()
+        .find_map(|(unit, scale)| text.strip_suffix(unit).map(|digits| (digits, *scale)))
+        .unwrap_or((text, bare));
+    let digits = digits.trim_end();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_have_units() {
+        assert_eq!(size("64KB"), Some(65_536));
+        assert_eq!(size("3 MB"), Some(3 << 20));
+        assert_eq!(size("12"), Some(12));
+        assert_eq!(size("-1"), None);
+        assert_eq!(size("99999999999999999999"), None);
+        assert_eq!(size("18446744073709551615KB"), None);
+        assert_eq!(time_ms("250ms"), Some(250));
+        assert_eq!(time_ms("5m"), Some(300_000));
+        assert_eq!(time_ms("30"), Some(30_000));
+        assert_eq!(time_ms("s"), None);
+        assert_eq!(show_time(300_000), "5m");
+        assert_eq!(show_size(65_536), "64KB");
+    }
+
+    #[test]
+    fn addresses_are_tcp_or_unix() {
+        assert_eq!(addresses("none"), Some(vec![]));
+        let both = addresses("localhost:80, unix:/run/push.sock").unwrap();
+        assert_eq!(both[0].to_string(), "127.0.0.1:80");
+        assert_eq!(both[1].to_string(), "unix:/run/push.sock");
+        assert_eq!(addresses("[::1]:80").unwrap()[0].to_string(), "[::1]:80");
+        for wrong in ["", "80", "example.org:80", "unix:", "127.0.0.1", "127.0.0.1:99999"] {
+            assert_eq!(addresses(wrong), None, "{wrong}");
+        }
+    }
+}

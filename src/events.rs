@@ -1,0 +1,257 @@
+//! What the host is told: a queue that it pulls from, or that a callback empties.
+//!
+//! The queue is bounded by not reading: while it is full, shards leave the sockets of the clients that send alone, so
+//! nothing is lost and the clients feel it as back-pressure. One read may still overshoot the bound.
+
+use crate::error::{Error, Kind};
+use crate::sys::eventfd::EventFd;
+use bytes::Bytes;
+use crossbeam::channel::Sender;
+use crossbeam::queue::SegQueue;
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Gets events, on the callback thread.
+pub type EventSink = dyn Fn(Event) + Send + Sync;
+
+/// What kind of event. The numbers are the C API's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// A subscription connection began.
+    Open = 1,
+    /// A client sent a message.
+    Message = 2,
+    /// A subscription connection ended.
+    Close = 3,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What.
+    pub kind: EventKind,
+    /// To which connection.
+    pub connection: u64,
+    /// Of which user, if the connection has one.
+    pub user: Option<Arc<str>>,
+    /// For an opening, the first channel asked for.
+    pub channel: Option<Arc<str>>,
+    /// The client's message.
+    pub data: Bytes,
+    /// Whether that came as binary.
+    pub binary: bool,
+    /// The close code.
+    pub code: u16,
+}
+
+/// The queue of one server.
+pub struct Events {
+    queue: SegQueue<Event>,
+    waiting: AtomicUsize,
+    bound: usize,
+    /// Nobody is told anything before somebody asks, or events that nobody takes would pile up.
+    wanted: AtomicBool,
+    closed: AtomicBool,
+    /// Somebody stopped reading because the queue was full, and wants to hear when it is half empty.
+    stalled: AtomicBool,
+    resume: Box<dyn Fn() + Send + Sync>,
+    /// Readable while events wait.
+    ready: EventFd,
+    /// For those who wait inside `next`. The lock protects nothing: it makes "look, then sleep" one step.
+    sleepers: Mutex<usize>,
+    arrived: Condvar,
+    /// For the callback thread, which waits for other things as well.
+    notify: Option<Sender<()>>,
+}
+
+impl Events {
+    /// A queue of about `bound` events; `resume` is called when shards may read again. With `notify` events are wanted from
+    /// the start, and each arrival is told there.
+    pub fn new(bound: usize, notify: Option<Sender<()>>, resume: Box<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+        Ok(Events {
+            queue: SegQueue::new(),
+            waiting: AtomicUsize::new(0),
+            bound,
+            wanted: AtomicBool::new(notify.is_some()),
+            closed: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            resume,
+            ready: EventFd::new()?,
+            sleepers: Mutex::new(0),
+            arrived: Condvar::new(),
+            notify,
+        })
+    }
+
+    /// Whether events go to a callback.
+    pub fn called_back(&self) -> bool {
+        self.notify.is_some()
+    }
+
+    /// Whether anybody wants events.
+    pub fn wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Says that somebody does.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Adds an event.
+    pub fn push(&self, event: Event) {
+        self.queue.push(event);
+        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.ready.signal();
+        }
+        if let Some(notify) = &self.notify {
+            // Full means that the thread will look anyhow.
+            let _ = notify.try_send(());
+        } else if *self.lock() > 0 {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whether clients' messages must wait. True also remembers to call `resume`.
+    pub fn full(&self) -> bool {
+        if self.waiting.load(Ordering::SeqCst) < self.bound {
+            return false;
+        }
+        self.stalled.store(true, Ordering::SeqCst);
+        // Who emptied the queue between the look and the mark did not see the mark.
+        self.waiting.load(Ordering::SeqCst) >= self.bound
+    }
+
+    /// Takes the next event; `None` waits for ever.
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Event, Error> {
+        self.want();
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(Error::new(Kind::Closed, "the server was stopped"));
+            }
+            if let Some(event) = self.take() {
+                return Ok(event);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Error::new(Kind::Timeout, "no event within the time given"));
+            }
+            self.sleep(left);
+        }
+    }
+
+    /// Ends all waiting.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.ready.signal();
+        let _guard = self.lock();
+        self.arrived.notify_all();
+    }
+
+    fn take(&self) -> Option<Event> {
+        let event = self.queue.pop()?;
+        let before = self.waiting.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 {
+            self.ready.clear();
+            // An event that came between the two must not be left without a signal.
+            if self.waiting.load(Ordering::SeqCst) > 0 {
+                self.ready.signal();
+            }
+        }
+        if before - 1 <= self.bound / 2 && self.stalled.swap(false, Ordering::SeqCst) {
+            (self.resume)();
+        }
+        Some(event)
+    }
+
+    fn sleep(&self, left: Option<Duration>) {
+        let mut sleepers = self.lock();
+        if self.waiting.load(Ordering::SeqCst) > 0 || self.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        *sleepers += 1;
+        let mut sleepers = match left {
+            Some(left) => self.arrived.wait_timeout(sleepers, left).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.arrived.wait(sleepers).unwrap_or_else(PoisonError::into_inner),
+        };
+        *sleepers -= 1;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ready.as_raw_fd()
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(code: u16) -> Event {
+        Event {
+            kind: EventKind::Close,
+            connection: 1,
+            user: None,
+            channel: None,
+            data: Bytes::new(),
+            binary: false,
+            code,
+        }
+    }
+
+    #[test]
+    fn events_come_in_order_and_then_none() {
+        let events = Events::new(16, None, Box::new(|| {})).unwrap();
+        assert!(!events.wanted());
+        events.push(event(1));
+        events.push(event(2));
+        assert_eq!(events.next(None).unwrap().code, 1);
+        assert!(events.wanted(), "asking is wanting");
+        assert_eq!(events.next(Some(Duration::ZERO)).unwrap().code, 2);
+        assert_eq!(events.next(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
+    }
+
+    #[test]
+    fn a_full_queue_says_when_it_has_room_again() {
+        let resumed = Arc::new(AtomicUsize::new(0));
+        let count = resumed.clone();
+        let events = Events::new(
+            16,
+            None,
+            Box::new(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
+        )
+        .unwrap();
+        (0..16).for_each(|code| events.push(event(code)));
+        assert!(events.full());
+        (0..16).for_each(|_| drop(events.next(None)));
+        assert_eq!(resumed.load(Ordering::SeqCst), 1);
+        assert!(!events.full());
+    }
+
+    #[test]
+    fn closing_ends_the_wait() {
+        let events = Arc::new(Events::new(16, None, Box::new(|| {})).unwrap());
+        let waiting = events.clone();
+        let thread = std::thread::spawn(move || waiting.next(None).map(|event| event.code));
+        events.close();
+        assert_eq!(thread.join().unwrap().unwrap_err().kind(), Kind::Closed);
+    }
+}

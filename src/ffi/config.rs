@@ -1,0 +1,120 @@
+//! `push_config`: options by name and text, and the host's callbacks.
+
+use super::callbacks::{self, UserData};
+use super::guard::{self, Fault};
+use super::types::*;
+use crate::config::Builder;
+use std::ffi::{c_char, c_void};
+
+/// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with push_config_free.
+#[no_mangle]
+pub extern "C" fn push_config_new() -> *mut push_config {
+    guard::value(std::ptr::null_mut(), || Box::into_raw(Box::<Builder>::default()).cast())
+}
+
+/// Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
+///
+/// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a sentence that
+/// names the option, the value and what is allowed, always ending in NUL, cut where it is too long.
+///
+/// # Safety
+/// `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_config_set(
+    config: *mut push_config,
+    name: *const c_char,
+    value: *const c_char,
+    err: *mut c_char,
+    err_len: usize,
+) -> push_status {
+    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    unsafe {
+        guard::status_with_text(err, err_len, || {
+            let builder = guard::config_mut(config)?;
+            let name = guard::required_text("name", name)?;
+            let value = guard::required_text("value", value)?;
+            builder.set(name, value).map_err(Fault::from)
+        })
+    }
+}
+
+/// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table for the
+/// history of channels whose name fits.  Nothing is changed when anything in the file is wrong.
+///
+/// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is wrong.
+///
+/// # Safety
+/// As for push_config_set.
+#[no_mangle]
+pub unsafe extern "C" fn push_config_load(
+    config: *mut push_config,
+    toml_path: *const c_char,
+    err: *mut c_char,
+    err_len: usize,
+) -> push_status {
+    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    unsafe {
+        guard::status_with_text(err, err_len, || {
+            let builder = guard::config_mut(config)?;
+            let path = guard::required_text("toml_path", toml_path)?;
+            builder.load(std::path::Path::new(path)).map_err(Fault::from)
+        })
+    }
+}
+
+/// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off again.
+///
+/// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither this
+/// config nor a server started from it needs it any more.
+///
+/// # Safety
+/// `config` comes from push_config_new; the functions may be called from a thread of the library.
+#[no_mangle]
+pub unsafe extern "C" fn push_config_on_log(
+    config: *mut push_config,
+    callback: push_log_fn,
+    user_data: *mut c_void,
+    free_user_data: push_free_fn,
+) {
+    guard::value((), || {
+        let data = UserData::new(user_data, free_user_data);
+        // SAFETY: the caller vouches for `config`.
+        if let Ok(builder) = unsafe { guard::config_mut(config) } {
+            builder.on_log = callback.map(|function| callbacks::log(function, data));
+        }
+    });
+}
+
+/// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off again.
+///
+/// # Safety
+/// As for push_config_on_log.
+#[no_mangle]
+pub unsafe extern "C" fn push_config_on_event(
+    config: *mut push_config,
+    callback: push_event_fn,
+    user_data: *mut c_void,
+    free_user_data: push_free_fn,
+) {
+    guard::value((), || {
+        let data = UserData::new(user_data, free_user_data);
+        // SAFETY: the caller vouches for `config`.
+        if let Ok(builder) = unsafe { guard::config_mut(config) } {
+            builder.on_event = callback.map(|function| callbacks::event(function, data));
+        }
+    });
+}
+
+/// Frees a config.  Servers started from it go on.  NULL does nothing.
+///
+/// # Safety
+/// `config` comes from push_config_new and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn push_config_free(config: *mut push_config) {
+    guard::value((), || {
+        if !config.is_null() {
+            // SAFETY: made by Box::into_raw in push_config_new, and the caller gives it up.
+            drop(unsafe { Box::from_raw(config.cast::<Builder>()) });
+        }
+    });
+}

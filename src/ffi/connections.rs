@@ -1,0 +1,148 @@
+//! Connections that the host hands over, answers and closes.
+
+use super::guard::{self, Fault};
+use super::types::*;
+use crate::grant::Grant;
+use crate::sys::socket;
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::IntoRawFd;
+
+/// Hands over a client connection that the host has accepted.
+///
+/// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has already read of
+/// the request, from its first byte; it may be incomplete (the library reads on) or empty.  `grant` says what the
+/// client may do; NULL lets it subscribe to whatever its request names.
+///
+/// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is still the host's,
+/// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
+/// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
+/// Whether the request itself is good the client learns by HTTP.
+///
+/// # Safety
+/// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
+#[no_mangle]
+pub unsafe extern "C" fn push_adopt(
+    server: *mut push_server,
+    fd: c_int,
+    head: *const c_void,
+    head_len: usize,
+    grant: *const push_grant,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for `head_len` bytes.
+        let head = unsafe { guard::bytes("head", head, head_len)? };
+        let grant = if grant.is_null() {
+            None
+        } else {
+            // SAFETY: the caller vouches for the grant and all it points to.
+            Some(unsafe { read_grant(&guard::sized_input("grant", grant)?)? })
+        };
+        socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
+        // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given back.
+        let fd = unsafe { socket::take(fd) };
+        server.adopt(fd, head, grant).map_err(|(error, fd)| {
+            let _ = fd.into_raw_fd();
+            Fault::from(error)
+        })
+    })
+}
+
+/// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or (PUSH_SEND_BINARY) binary;
+/// with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE and stream connections get it as a message
+/// without a position; a poll can't.
+///
+/// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
+/// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+///
+/// # Safety
+/// `data` has `len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_send(
+    server: *mut push_server,
+    connection: push_connection,
+    data: *const c_void,
+    len: usize,
+    flags: u32,
+) -> push_status {
+    guard::with_server(server, |server| {
+        if flags & !PUSH_SEND_BINARY != 0 {
+            return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags"));
+        }
+        // SAFETY: the caller vouches for `len` bytes.
+        let data = unsafe { guard::bytes("data", data, len)? };
+        server.send(connection, data, flags & PUSH_SEND_BINARY != 0)?;
+        Ok(())
+    })
+}
+
+/// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
+/// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.
+///
+/// # Safety
+/// `reason` is NULL or ends in NUL.
+#[no_mangle]
+pub unsafe extern "C" fn push_close(
+    server: *mut push_server,
+    connection: push_connection,
+    code: u16,
+    reason: *const c_char,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the string.
+        let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
+        server.close(connection, code, reason)?;
+        Ok(())
+    })
+}
+
+/// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
+/// PUSH_ERR_NOT_FOUND: the user has none.  They may come back with new credentials.
+///
+/// # Safety
+/// `user` ends in NUL; `reason` is NULL or ends in NUL.
+#[no_mangle]
+pub unsafe extern "C" fn push_disconnect_user(
+    server: *mut push_server,
+    user: *const c_char,
+    code: u16,
+    reason: *const c_char,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the strings.
+        let (user, reason) =
+            unsafe { (guard::required_text("user", user)?, guard::optional_text("reason", reason)?.unwrap_or("")) };
+        server.disconnect_user(user, code, reason)?;
+        Ok(())
+    })
+}
+
+/// Reads what a `push_grant` points to.
+///
+/// # Safety
+/// The strings end in NUL and `channels` has `channel_count` of them.
+unsafe fn read_grant(grant: &push_grant) -> Result<Grant, Fault> {
+    let known = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
+    if grant.flags & !known != 0 || grant.reserved != 0 {
+        return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
+    }
+    if grant.channel_count > crate::grant::MAX_CHANNELS {
+        return Err(Fault::new(PUSH_ERR_INVALID, "a grant has at most 1000 channels"));
+    }
+    if grant.channel_count > 0 {
+        guard::not_null("channels", grant.channels)?;
+    }
+    let mut channels = Vec::with_capacity(grant.channel_count);
+    for index in 0..grant.channel_count {
+        // SAFETY: below `channel_count`, which the caller vouches for.
+        channels.push(unsafe { guard::required_text("channels", *grant.channels.add(index))? }.to_owned());
+    }
+    // SAFETY: the caller vouches for the string.
+    let user = unsafe { guard::optional_text("user", grant.user)? };
+    Ok(Grant::new(
+        user,
+        channels,
+        grant.expires_at,
+        grant.flags & PUSH_GRANT_PUBLISH != 0,
+        grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,
+    )?)
+}

@@ -1,0 +1,121 @@
+//! Events, pulled by the host.
+
+use super::guard::{self, Fault};
+use super::types::*;
+use crate::events::Event;
+use std::ffi::{c_int, CString};
+use std::mem::{offset_of, MaybeUninit};
+use std::time::Duration;
+
+/// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
+/// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
+///
+/// The first call of this or of push_next_event turns events on; what clients send before that is dropped.
+#[no_mangle]
+pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
+    let mut fd = -1;
+    guard::with_server(server, |server| {
+        fd = server.event_fd()?;
+        Ok(())
+    });
+    fd
+}
+
+/// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.
+///
+/// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its pointers stay valid
+/// until it is passed again or cleared, whatever other threads do.  Finally call push_event_clear.  `out_size` is
+/// sizeof(push_event).  A push_stop on another thread ends the wait with PUSH_ERR_CLOSED.
+///
+/// While nobody takes events the library stops reading from the clients that cause them; nothing is lost.
+///
+/// # Safety
+/// `out` has `out_size` bytes and was initialized, or comes from an earlier call.
+#[no_mangle]
+pub unsafe extern "C" fn push_next_event(
+    server: *mut push_server,
+    out: *mut push_event,
+    out_size: usize,
+    timeout_ms: c_int,
+) -> push_status {
+    guard::with_server(server, |server| {
+        guard::not_null("out", out)?;
+        if out_size < offset_of!(push_event, owner) + size_of::<*mut ()>() {
+            return Err(Fault::new(PUSH_ERR_INVALID, "out_size is too small for a push_event"));
+        }
+        if server.is_callback_thread() {
+            return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_event from a callback"));
+        }
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        let event = Owned::new(server.next_event(timeout)?);
+        // SAFETY: the caller vouches for `out_size` initialized bytes at `out`.
+        unsafe {
+            push_event_clear(out);
+            let view = event.into_view();
+            guard::write_sized(out, out_size, &view)
+        }
+    })
+}
+
+/// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after push_stop.
+///
+/// # Safety
+/// `event` was initialized, or filled by push_next_event.
+#[no_mangle]
+pub unsafe extern "C" fn push_event_clear(event: *mut push_event) {
+    if event.is_null() {
+        return;
+    }
+    // SAFETY: the caller vouches for an initialized event; `owner` is NULL or was made by `into_view`,
+    // and is set to NULL here, so that it is freed once.
+    unsafe {
+        let owner = std::mem::replace(&mut (*event).owner, std::ptr::null_mut());
+        if !owner.is_null() {
+            drop(Box::from_raw(owner.cast::<Owned>()));
+        }
+        (*event).user = std::ptr::null();
+        (*event).channel = std::ptr::null();
+        (*event).data = std::ptr::null();
+        (*event).len = 0;
+    }
+}
+
+/// An event with its strings in C's form.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    event: Event,
+    user: Option<CString>,
+    channel: Option<CString>,
+}
+
+impl Owned {
+    pub(crate) fn new(event: Event) -> Box<Self> {
+        // Names and users are checked for control characters at their doors, so no NUL is inside.
+        let user = event.user.as_deref().and_then(|user| CString::new(user).ok());
+        let channel = event.channel.as_deref().and_then(|channel| CString::new(channel).ok());
+        Box::new(Owned { event, user, channel })
+    }
+
+    /// The C form, which borrows from `self` and owns nothing.
+    pub(crate) fn view(&self) -> push_event {
+        // SAFETY: integers and raw pointers, for which zero is a value.
+        let mut view: push_event = unsafe { MaybeUninit::zeroed().assume_init() };
+        view.size = size_of::<push_event>();
+        view.kind = self.event.kind as u32;
+        view.flags = if self.event.binary { PUSH_EVENT_BINARY } else { 0 };
+        view.connection = self.event.connection;
+        view.user = self.user.as_ref().map_or(std::ptr::null(), |user| user.as_ptr());
+        view.channel = self.channel.as_ref().map_or(std::ptr::null(), |channel| channel.as_ptr());
+        view.data = self.event.data.as_ptr().cast();
+        view.len = self.event.data.len();
+        view.code = self.event.code.into();
+        view
+    }
+
+    /// The C form, which owns `self` until `push_event_clear`.
+    fn into_view(self: Box<Self>) -> push_event {
+        let mut view = self.view();
+        view.owner = Box::into_raw(self).cast();
+        view
+    }
+}

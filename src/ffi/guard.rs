@@ -1,0 +1,263 @@
+//! What every export needs: panics stay inside, NULL is an error, a forked child is turned away.
+
+use super::handle;
+use super::types::*;
+use crate::config::Builder;
+use crate::error::{Error, Kind};
+use crate::server::Server;
+use crate::sys::fork;
+use std::ffi::{c_char, c_void, CStr};
+use std::mem::size_of;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// A status with the sentence that goes with it.
+pub(super) struct Fault {
+    status: push_status,
+    text: String,
+}
+
+impl Fault {
+    pub(super) fn new(status: push_status, text: impl Into<String>) -> Self {
+        Fault { status, text: text.into() }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            Kind::Invalid => PUSH_ERR_INVALID,
+            Kind::Config => PUSH_ERR_CONFIG,
+            Kind::TooLarge => PUSH_ERR_TOO_LARGE,
+            Kind::Busy => PUSH_ERR_BUSY,
+            Kind::NotFound => PUSH_ERR_NOT_FOUND,
+            Kind::Closed => PUSH_ERR_CLOSED,
+            Kind::Timeout => PUSH_ERR_TIMEOUT,
+            Kind::Descriptor => PUSH_ERR_DESCRIPTOR,
+            Kind::System => PUSH_ERR_SYSTEM,
+            Kind::Unsupported => PUSH_ERR_UNSUPPORTED,
+            Kind::Limit => PUSH_ERR_LIMIT,
+        };
+        Fault::new(status, error.to_string())
+    }
+}
+
+/// Runs a call that answers with something else than a status.
+pub(super) fn value<T>(on_panic: T, call: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(on_panic)
+}
+
+/// Runs a call that answers with a status.
+pub(super) fn status(call: impl FnOnce() -> Result<(), Fault>) -> push_status {
+    match run(call) {
+        Ok(()) => PUSH_OK,
+        Err(fault) => fault.status,
+    }
+}
+
+/// Runs a call that answers with a status, and with a sentence in `err`.
+///
+/// # Safety
+/// `err` is NULL or has `err_len` bytes.
+pub(super) unsafe fn status_with_text(
+    err: *mut c_char,
+    err_len: usize,
+    call: impl FnOnce() -> Result<(), Fault>,
+) -> push_status {
+    match run(call) {
+        Ok(()) => PUSH_OK,
+        Err(fault) => {
+            // SAFETY: passed on from the caller.
+            unsafe { copy_text(err, err_len, &fault.text) };
+            fault.status
+        }
+    }
+}
+
+/// Runs a call on a live server.
+pub(super) fn with_server(server: *mut push_server, call: impl FnOnce(&Server) -> Result<(), Fault>) -> push_status {
+    status(|| {
+        let inside = handle::enter(server)?;
+        call(&inside)
+    })
+}
+
+fn run(call: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    if fork::forked() {
+        return Err(Fault::new(PUSH_ERR_FORKED, "called in a process forked after push_start"));
+    }
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(Fault::new(PUSH_ERR_INTERNAL, "a defect of the library was caught")))
+}
+
+/// Refuses NULL.
+pub(super) fn not_null<T>(name: &str, pointer: *const T) -> Result<(), Fault> {
+    if pointer.is_null() {
+        return Err(Fault::new(PUSH_ERR_INVALID, format!("{name} is NULL")));
+    }
+    Ok(())
+}
+
+/// The builder behind a config.
+///
+/// # Safety
+/// `config` is NULL or comes from `push_config_new`, and no other thread uses it now.
+pub(super) unsafe fn config_mut<'a>(config: *mut push_config) -> Result<&'a mut Builder, Fault> {
+    not_null("config", config)?;
+    // SAFETY: made by `Box::<Builder>::into_raw`, and the caller vouches that it is alive and not shared.
+    Ok(unsafe { &mut *config.cast::<Builder>() })
+}
+
+/// The builder behind a config.
+///
+/// # Safety
+/// As for [`config_mut`].
+pub(super) unsafe fn config_ref<'a>(config: *const push_config) -> Result<&'a Builder, Fault> {
+    not_null("config", config)?;
+    // SAFETY: as for `config_mut`.
+    Ok(unsafe { &*config.cast::<Builder>() })
+}
+
+/// A string that must be there.
+///
+/// # Safety
+/// `text` is NULL or ends in NUL and lives as long as the result is used.
+pub(super) unsafe fn required_text<'a>(name: &str, text: *const c_char) -> Result<&'a str, Fault> {
+    not_null(name, text)?;
+    // SAFETY: the caller vouches for the NUL.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| Fault::new(PUSH_ERR_INVALID, format!("{name} is not UTF-8")))
+}
+
+/// A string that may be NULL.
+///
+/// # Safety
+/// As for [`required_text`].
+pub(super) unsafe fn optional_text<'a>(name: &str, text: *const c_char) -> Result<Option<&'a str>, Fault> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: passed on from the caller.
+    unsafe { required_text(name, text) }.map(Some)
+}
+
+/// Bytes; with a length of 0 the pointer is not looked at.
+///
+/// # Safety
+/// `data` has `len` bytes, which live as long as the result is used.
+pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> Result<&'a [u8], Fault> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    not_null(name, data)?;
+    if len > isize::MAX as usize {
+        return Err(Fault::new(PUSH_ERR_TOO_LARGE, format!("{name}: {len} bytes can't be")));
+    }
+    // SAFETY: not NULL, and the caller vouches for `len` bytes.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+/// Copies a text into a C buffer, ending in NUL, cut where it is too long.
+///
+/// # Safety
+/// `out` is NULL or has `size` bytes.
+pub(super) unsafe fn copy_text(out: *mut c_char, size: usize, text: &str) {
+    if out.is_null() || size == 0 {
+        return;
+    }
+    let mut len = text.len().min(size - 1);
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    // SAFETY: `len` + 1 is at most `size`, which the caller vouches for.
+    unsafe {
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), out, len);
+        out.add(len).write(0);
+    }
+}
+
+/// A struct that begins with its size in bytes.
+pub(super) trait Sized_: Copy {}
+impl Sized_ for push_message {}
+impl Sized_ for push_grant {}
+
+/// Reads a struct whose host may have been compiled against another header: what an older one lacks is zero, and what a
+/// newer one has in addition must be zero.
+///
+/// # Safety
+/// `input` is NULL or points to a struct that begins with its size and has that many bytes.
+pub(super) unsafe fn sized_input<T: Sized_>(name: &str, input: *const T) -> Result<T, Fault> {
+    not_null(name, input)?;
+    // SAFETY: the struct begins with its size.
+    let size = unsafe { input.cast::<usize>().read() };
+    check_size(name, size)?;
+    // SAFETY: the caller vouches for `size` bytes.
+    unsafe { read_sized(name, input.cast(), size) }
+}
+
+/// Reads `count` such structs, all of the size that the first one says.
+///
+/// # Safety
+/// As for [`sized_input`], for `count` structs in a row.
+pub(super) unsafe fn sized_inputs<T: Sized_>(name: &str, input: *const T, count: usize) -> Result<Vec<T>, Fault> {
+    not_null(name, input)?;
+    // SAFETY: the first struct begins with its size.
+    let size = unsafe { input.cast::<usize>().read() };
+    check_size(name, size)?;
+    (0..count)
+        .map(|index| {
+            // SAFETY: the caller vouches for `count` structs of this size.
+            unsafe {
+                let at = input.cast::<u8>().add(index * size);
+                if at.cast::<usize>().read_unaligned() != size {
+                    return Err(Fault::new(PUSH_ERR_INVALID, format!("{name}: all must have the same size")));
+                }
+                read_sized(name, at, size)
+            }
+        })
+        .collect()
+}
+
+/// A size that can be a struct's: at least itself, and no garbage.
+fn check_size(name: &str, size: usize) -> Result<(), Fault> {
+    let sane = (size_of::<usize>()..=4096).contains(&size) && size.is_multiple_of(size_of::<usize>());
+    if !sane {
+        let text = format!("{name}: its size field is {size}; start from the INIT macro");
+        return Err(Fault::new(PUSH_ERR_INVALID, text));
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `at` has `size` bytes.
+unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Result<T, Fault> {
+    let known = size.min(size_of::<T>());
+    // SAFETY: all structs are integers and raw pointers, for which zero is a value; `known` is within both.
+    unsafe {
+        let mut value = std::mem::zeroed::<T>();
+        std::ptr::copy_nonoverlapping(at, (&raw mut value).cast::<u8>(), known);
+        let unknown = std::slice::from_raw_parts(at.add(known), size - known);
+        if unknown.iter().any(|byte| *byte != 0) {
+            return Err(Fault::new(
+                PUSH_ERR_INVALID,
+                format!("{name}: a field that this library does not know is set"),
+            ));
+        }
+        Ok(value)
+    }
+}
+
+/// Writes a struct into a caller's, whose header may be older or newer: cut, or filled up with zeros.
+///
+/// # Safety
+/// `out` has `out_size` bytes.
+pub(super) unsafe fn write_sized<T: Copy>(out: *mut T, out_size: usize, value: &T) -> Result<(), Fault> {
+    if !(size_of::<usize>()..=1 << 16).contains(&out_size) {
+        return Err(Fault::new(PUSH_ERR_INVALID, format!("out_size is {out_size}; give sizeof the struct")));
+    }
+    let known = out_size.min(size_of::<T>());
+    // SAFETY: `known` is within both; the rest is within `out_size`, which the caller vouches for.
+    unsafe {
+        std::ptr::copy_nonoverlapping((value as *const T).cast::<u8>(), out.cast::<u8>(), known);
+        std::ptr::write_bytes(out.cast::<u8>().add(known), 0, out_size - known);
+    }
+    Ok(())
+}

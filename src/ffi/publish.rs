@@ -1,0 +1,149 @@
+//! Publishing: one payload, a message, a batch, a broadcast.
+
+use super::guard::{self, Fault};
+use super::types::*;
+use crate::hub::Publication;
+use crate::server::Server;
+use std::ffi::{c_char, c_void};
+
+/// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then `data` is not
+/// looked at.  Never waits for a client.
+///
+/// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
+/// PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
+///
+/// # Safety
+/// `channel` ends in NUL; `data` has `len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_publish(
+    server: *mut push_server,
+    channel: *const c_char,
+    data: *const c_void,
+    len: usize,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the string and for `len` bytes of data.
+        let (channel, data) = unsafe { (guard::required_text("channel", channel)?, guard::bytes("data", data, len)?) };
+        server.publish(&Publication::new(channel, data))?;
+        Ok(())
+    })
+}
+
+/// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
+///
+/// # Safety
+/// `message` and what it points to can be read; `out` is NULL or can be written.
+#[no_mangle]
+pub unsafe extern "C" fn push_publish_message(
+    server: *mut push_server,
+    message: *const push_message,
+    out: *mut push_position,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the message and all it points to.
+        let message = unsafe { guard::sized_input("message", message)? };
+        // SAFETY: as above.
+        let publication = unsafe { publication(&message, true)? };
+        let published = server.publish(&publication)?;
+        // SAFETY: the caller vouches for `out`.
+        unsafe { write_position(server, out, published.seq) };
+        Ok(())
+    })
+}
+
+/// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
+/// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.  At most 10000.
+///
+/// # Safety
+/// `messages` has `count` messages; `out` is NULL or has room for `count` positions.
+#[no_mangle]
+pub unsafe extern "C" fn push_publish_batch(
+    server: *mut push_server,
+    messages: *const push_message,
+    count: usize,
+    out: *mut push_position,
+) -> push_status {
+    guard::with_server(server, |server| {
+        if count == 0 {
+            return Ok(());
+        }
+        if count > crate::server::MAX_BATCH {
+            return Err(Fault::new(PUSH_ERR_INVALID, "a batch has at most 10000 messages"));
+        }
+        // SAFETY: the caller vouches for `count` messages of the size that the first one names.
+        let messages = unsafe { guard::sized_inputs("messages", messages, count)? };
+        let publications = messages
+            .iter()
+            // SAFETY: as above.
+            .map(|message| unsafe { publication(message, true) })
+            .collect::<Result<Vec<_>, _>>()?;
+        let positions = server.publish_batch(&publications)?;
+        for (index, published) in positions.into_iter().enumerate() {
+            if !out.is_null() {
+                // SAFETY: the caller vouches for room for `count` positions.
+                unsafe { write_position(server, out.add(index), published.seq) };
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be NULL; in the
+/// JSON form it arrives as type "broadcast".  It is kept like a channel's message, so that a client that was away
+/// gets it on its return.  `out` may be NULL.
+///
+/// # Safety
+/// As for push_publish_message.
+#[no_mangle]
+pub unsafe extern "C" fn push_broadcast(
+    server: *mut push_server,
+    message: *const push_message,
+    out: *mut push_position,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the message and all it points to.
+        let message = unsafe { guard::sized_input("message", message)? };
+        // SAFETY: as above.
+        let publication = unsafe { publication(&message, false)? };
+        let published = server.broadcast(&publication)?;
+        // SAFETY: the caller vouches for `out`.
+        unsafe { write_position(server, out, published.seq) };
+        Ok(())
+    })
+}
+
+/// Reads what a `push_message` points to.
+///
+/// # Safety
+/// The strings end in NUL, the payload has `len` bytes, and all outlive the result.
+unsafe fn publication<'a>(message: &push_message, with_channel: bool) -> Result<Publication<'a>, Fault> {
+    if message.flags & !PUSH_MESSAGE_BINARY != 0 || message.reserved != 0 {
+        return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
+    }
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let channel = if with_channel { guard::required_text("channel", message.channel)? } else { "" };
+        let data = guard::bytes("data", message.data, message.len)?;
+        let mut publication = Publication::new(channel, data);
+        publication.event = guard::optional_text("event", message.event)?;
+        publication.key = guard::optional_text("key", message.key)?;
+        publication.binary = message.flags & PUSH_MESSAGE_BINARY != 0;
+        Ok(publication)
+    }
+}
+
+/// Writes a position, unless the caller did not ask for it.
+///
+/// # Safety
+/// `out` is NULL or can be written.
+unsafe fn write_position(server: &Server, out: *mut push_position, seq: u64) {
+    if out.is_null() {
+        return;
+    }
+    let mut position = push_position { seq, text: [0; 56] };
+    // SAFETY: the text has its 56 bytes, and the caller vouches for `out`.
+    unsafe {
+        guard::copy_text(position.text.as_mut_ptr(), 56, &server.position(seq));
+        out.write(position);
+    }
+}

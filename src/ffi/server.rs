@@ -1,0 +1,133 @@
+//! `push_server`: start, look at, stop.
+
+use super::guard::{self, Fault};
+use super::handle;
+use super::types::*;
+use crate::config::Builder;
+use crate::metrics::Stats;
+use crate::server::Server;
+use std::ffi::c_char;
+use std::time::Duration;
+
+/// Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
+///
+/// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a sentence in
+/// `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
+/// server, to be ended with push_stop.
+///
+/// # Safety
+/// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_start(
+    config: *const push_config,
+    out: *mut *mut push_server,
+    err: *mut c_char,
+    err_len: usize,
+) -> push_status {
+    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    unsafe {
+        guard::status_with_text(err, err_len, || {
+            guard::not_null("out", out)?;
+            let builder = if config.is_null() { Builder::default() } else { guard::config_ref(config)?.clone() };
+            let ticket = handle::insert(Server::start(builder)?)?;
+            out.write(ticket);
+            Ok(())
+        })
+    }
+}
+
+/// Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
+/// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.
+///
+/// When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
+/// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
+/// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+#[no_mangle]
+pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_status {
+    guard::status(|| {
+        handle::remove(server, |server| {
+            if server.is_callback_thread() {
+                return Err(Fault::new(PUSH_ERR_CALLBACK, "push_stop from a callback"));
+            }
+            Ok(())
+        })?
+        .stop(Duration::from_millis(drain_ms.into()));
+        Ok(())
+    })
+}
+
+/// Where listener number `index` (from 0, in the order of the option `listen`, then `control`) can be reached:
+/// "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
+/// PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
+///
+/// # Safety
+/// `out` has `size` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_listen_address(
+    server: *mut push_server,
+    index: u32,
+    out: *mut c_char,
+    size: usize,
+) -> push_status {
+    guard::with_server(server, |server| {
+        guard::not_null("out", out)?;
+        let address =
+            server.addresses().get(index as usize).ok_or_else(|| Fault::new(PUSH_ERR_NOT_FOUND, "no such listener"))?;
+        if address.len() >= size {
+            return Err(Fault::new(PUSH_ERR_TOO_LARGE, "the buffer is too small"));
+        }
+        // SAFETY: the caller vouches for `size` bytes at `out`.
+        unsafe { guard::copy_text(out, size, address) };
+        Ok(())
+    })
+}
+
+/// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.  What a newer
+/// host knows and this library does not is zero.
+///
+/// # Safety
+/// `out` has `out_size` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_stats_get(
+    server: *mut push_server,
+    out: *mut push_stats,
+    out_size: usize,
+) -> push_status {
+    guard::with_server(server, |server| {
+        guard::not_null("out", out)?;
+        let stats = push_stats::from(server.stats());
+        // SAFETY: the caller vouches for `out_size` bytes at `out`.
+        unsafe { guard::write_sized(out, out_size, &stats) }
+    })
+}
+
+impl From<Stats> for push_stats {
+    fn from(stats: Stats) -> Self {
+        push_stats {
+            size: size_of::<push_stats>(),
+            published: stats.published,
+            duplicates: stats.duplicates,
+            busy: stats.busy,
+            deliveries: stats.deliveries,
+            bytes_sent: stats.bytes_sent,
+            accepted: stats.accepted,
+            adopted: stats.adopted,
+            refused: stats.refused,
+            slow_closed: stats.slow_closed,
+            gaps: stats.gaps,
+            received: stats.received,
+            events_dropped: stats.events_dropped,
+            logs_dropped: stats.logs_dropped,
+            connections: stats.connections,
+            websockets: stats.websockets,
+            sse: stats.sse,
+            streams: stats.streams,
+            polls: stats.polls,
+            channels: stats.channels,
+            subscriptions: stats.subscriptions,
+            history_messages: stats.history_messages,
+            history_bytes: stats.history_bytes,
+            seq: stats.seq,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The control API: publishing and looking, over HTTP, on listeners of its own. Few connections, any clients: this is hyper's.
+
+mod io;
+mod routes;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::listeners::Bound;
+use crate::runtime::{self, Work};
+use crate::sys::socket;
+use crate::sys::watched::watch;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use io::Socket;
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::sync::{watch, Semaphore};
+
+/// Connections at once.
+const MAX_CONNECTIONS: usize = 256;
+/// How long the requests under way may take when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running control API, to be stopped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    stop: watch::Sender<bool>,
+}
+
+/// What its thread does.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    api: Arc<Api>,
+    listeners: Vec<(Arc<OwnedFd>, bool)>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Control {
+    pub(crate) fn new(api: Arc<Api>, bound: &[Bound]) -> Result<(Self, Run), Error> {
+        let (stop, stopped) = watch::channel(false);
+        let is_tcp = |bound: &Bound| matches!(bound.address, crate::config::Address::Tcp(_));
+        let listeners = bound.iter().map(|bound| (bound.socket(0), is_tcp(bound))).collect();
+        Ok((Control { stop }, Run { api, listeners, stop: stopped }))
+    }
+
+    /// Accepts nothing any more; requests under way are answered.
+    pub(crate) fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+impl Run {
+    /// The thread's work, with its runtime made here, where its errors can be told.
+    pub(crate) fn into_work(self) -> Result<Work, Error> {
+        let runtime = runtime::single()?;
+        Ok(Box::new(move || {
+            runtime.block_on(self.serve());
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+        }))
+    }
+
+    async fn serve(self) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let accepting: Vec<_> = self
+            .listeners
+            .iter()
+            .map(|(listener, tcp)| {
+                let accept = accept(listener.clone(), *tcp, self.api.clone(), room.clone(), self.stop.clone());
+                tokio::spawn(accept)
+            })
+            .collect();
+        let mut stop = self.stop.clone();
+        let _ = stop.wait_for(|stop| *stop).await;
+        for task in accepting {
+            let _ = task.await;
+        }
+        // Connections end by themselves once stopped: each holds a place.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, room.acquire_many(MAX_CONNECTIONS as u32)).await;
+    }
+}
+
+async fn accept(
+    listener: Arc<OwnedFd>,
+    tcp: bool,
+    api: Arc<Api>,
+    room: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Ok(listener) = watch(listener, Interest::READABLE) else { return };
+    loop {
+        let place = room.clone().acquire_owned().await;
+        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+        let accepted = listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd()));
+        match io::first(accepted, stopped).await {
+            None => return,
+            Some(Ok(fd)) => {
+                let (api, stop) = (api.clone(), stop.clone());
+                tokio::spawn(async move {
+                    connection(fd, tcp, api, stop).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors, or a client that left again: neither is worth a busy loop.
+            Some(Err(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+    let Ok(socket) = Socket::new(fd) else { return };
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(routes::answer(&api, tcp, request).await) }
+    });
+    let mut connection = std::pin::pin!(http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(30))
+        .max_headers(64)
+        // A vectored write would raise SIGPIPE.
+        .writev(false)
+        .serve_connection(socket, service));
+    let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+    if io::first(connection.as_mut(), stopped).await.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}

@@ -1,0 +1,244 @@
+//! What the control API answers to what.
+
+use crate::api::Api;
+use crate::error::{Error, Kind};
+use crate::http::refusal::Refusal;
+use crate::hub::{ChannelInfo, Publication, Published};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use std::borrow::Cow;
+use subtle::ConstantTimeEq;
+
+type Answer = Response<Full<Bytes>>;
+
+/// The largest batch, in bytes of its JSON.
+const MAX_BATCH_BYTES: usize = 64 << 20;
+/// Channels in one listing, unless asked for fewer.
+const MAX_LISTED: usize = 1000;
+
+/// One message of a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    #[serde(default)]
+    base64: bool,
+}
+
+/// Answers one request; whatever is wrong is an answer too.
+pub(super) async fn answer(api: &Api, tcp: bool, request: Request<Incoming>) -> Answer {
+    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(&refusal))
+}
+
+async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let (parts, body) = request.into_parts();
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
+    if path == "/healthz" {
+        return Ok(text("text/plain", "ok\n"));
+    }
+    check_key(api, tcp, &parts.headers)?;
+    let channel = path.strip_prefix("/v1/channels/");
+    match (&parts.method, path) {
+        (&Method::POST, "/v1/publish") => match parameter(query, "channel") {
+            Some(channel) => publish(api, Some(&channel), &parts.headers, body).await,
+            None => publish_batch(api, body).await,
+        },
+        (&Method::POST, "/v1/broadcast") => publish(api, None, &parts.headers, body).await,
+        (&Method::POST, "/v1/disconnect") => disconnect(api, query),
+        (&Method::GET, "/v1/channels") => list(api, query),
+        (&Method::GET, _) if channel.is_some() => {
+            let info = api.shared().hub.channel(&channel_name(channel)?);
+            let info = info.ok_or_else(|| Refusal::not_found("no such channel"))?;
+            Ok(json(format!("{}\n", describe(api, &info))))
+        }
+        (&Method::DELETE, _) if channel.is_some() => {
+            if !api.shared().hub.clear(&channel_name(channel)?) {
+                return Err(Refusal::not_found("no such channel"));
+            }
+            let mut answer = text("text/plain", "");
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            Ok(answer)
+        }
+        (&Method::GET, "/v1/stats") => Ok(json(api.stats().json())),
+        (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.stats().prometheus())),
+        (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect") => {
+            Err(Refusal::method_elsewhere("only POST is allowed here"))
+        }
+        (_, "/v1/channels" | "/v1/stats" | "/metrics") => Err(Refusal::method_elsewhere("only GET is allowed here")),
+        _ if channel.is_some() => Err(Refusal::method_elsewhere("only GET and DELETE are allowed here")),
+        _ => Err(Refusal::not_found(
+            "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/stats, \
+                                     /v1/disconnect, /metrics and /healthz",
+        )),
+    }
+}
+
+/// A key is asked for where one is set; on TCP one always is (see `Builder::build`).
+fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
+    let key = api.shared().config.control_key.as_bytes();
+    if key.is_empty() && !tcp {
+        return Ok(());
+    }
+    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+    // In constant time: how long a comparison takes would tell how much of the key was right.
+    if key.is_empty() || !bool::from(given.ct_eq(key)) {
+        return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
+    }
+    Ok(())
+}
+
+async fn publish(api: &Api, channel: Option<&str>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
+    let max = api.shared().config.max_message;
+    let data = collect(body, max, "the option max_message").await?;
+    let publication = Publication {
+        event: header_text(headers, "push-event")?,
+        key: header_text(headers, "push-key")?,
+        binary: headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream"),
+        ..Publication::new(channel.unwrap_or(""), &data)
+    };
+    let published = match channel {
+        Some(_) => api.publish(&publication),
+        None => api.broadcast(&publication),
+    };
+    Ok(json(format!("{}\n", place(api, published.map_err(|error| refusal(&error))?))))
+}
+
+async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
+    let body = collect(body, MAX_BATCH_BYTES, "the bound of a batch").await?;
+    let items: Vec<Item<'_>> = serde_json::from_slice(&body).map_err(|error| {
+        let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {error}");
+        Refusal::malformed("batch", message)
+    })?;
+    let payloads = items
+        .iter()
+        .map(|item| match item.base64 {
+            false => Ok(Cow::Borrowed(item.data.as_bytes())),
+            true => STANDARD.decode(&*item.data).map(Cow::Owned),
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Refusal::malformed("base64", format!("data: {error}")))?;
+    let publications: Vec<_> = items
+        .iter()
+        .zip(&payloads)
+        .map(|(item, data)| Publication {
+            event: item.event.as_deref(),
+            key: item.key.as_deref(),
+            ..Publication::new(&item.channel, data)
+        })
+        .collect();
+    let published = api.publish_batch(&publications).map_err(|error| refusal(&error))?;
+    let places: Vec<_> = published.into_iter().map(|published| place(api, published)).collect();
+    Ok(json(format!("[{}]\n", places.join(","))))
+}
+
+fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let user = parameter(query, "user").ok_or_else(|| Refusal::malformed("user", "?user=NAME is needed"))?;
+    api.disconnect_user(&user, 4403, "disconnected").map_err(|error| refusal(&error))?;
+    Ok(json("{}\n"))
+}
+
+fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let prefix = parameter(query, "prefix").unwrap_or_default();
+    let limit = match parameter(query, "limit") {
+        None => MAX_LISTED,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LISTED).contains(limit))
+            .ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))?,
+    };
+    let mut found = api.shared().hub.channels(&prefix, limit + 1);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let objects: Vec<_> = found.iter().map(|info| describe(api, info)).collect();
+    Ok(json(format!("{{\"channels\":[{}],\"more\":{more}}}\n", objects.join(","))))
+}
+
+fn describe(api: &Api, info: &ChannelInfo) -> String {
+    let id = info.newest.map_or_else(|| "null".to_owned(), |seq| format!("\"{}\"", api.position(seq)));
+    format!(
+        "{{\"channel\":{},\"subscribers\":{},\"messages\":{},\"bytes\":{},\"id\":{id}}}",
+        serde_json::Value::from(&*info.name),
+        info.subscribers,
+        info.messages,
+        info.bytes
+    )
+}
+
+fn place(api: &Api, published: Published) -> String {
+    format!("{{\"id\":\"{}\",\"subscribers\":{}}}", api.position(published.seq), published.subscribers)
+}
+
+async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refusal> {
+    match Limited::new(body, max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Refusal::too_large(format!("the body is larger than {max} bytes ({bound})")))
+        }
+        Err(error) => Err(Refusal::malformed("body", format!("the body can't be read: {error}"))),
+    }
+}
+
+fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
+    let name = percent_decode_str(encoded.unwrap_or("")).decode_utf8();
+    name.map(Cow::into_owned).map_err(|_| Refusal::malformed("channel", "channel: not UTF-8"))
+}
+
+fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
+    let Some(value) = headers.get(HeaderName::from_static(name)) else { return Ok(None) };
+    std::str::from_utf8(value.as_bytes())
+        .map(Some)
+        .map_err(|_| Refusal::malformed("header", format!("{name}: not UTF-8")))
+}
+
+fn refusal(error: &Error) -> Refusal {
+    let text = error.to_string();
+    match error.kind() {
+        Kind::TooLarge => Refusal::too_large(text),
+        Kind::Busy => Refusal::unavailable("busy", text),
+        _ => Refusal::malformed("invalid", text),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let mut answer = json(refusal.body());
+    *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    if let Some((name, value)) = refusal.header() {
+        answer.headers_mut().insert(
+            HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::WARNING),
+            HeaderValue::from_static(value),
+        );
+    }
+    answer
+}
+
+fn json(body: impl Into<Bytes>) -> Answer {
+    text("application/json", body)
+}
+
+fn text(kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

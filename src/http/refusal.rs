@@ -1,0 +1,153 @@
+//! Refusals: an HTTP status with a JSON body that says what was wrong and what is allowed.
+
+use crate::transport::{json, sse};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// A request that is not served, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// A word for programs.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: Cow<'static, str>,
+    /// A header line that the status asks for, ended by CR LF; or nothing.
+    header: &'static str,
+    /// Whether the client should come back by itself, after the advised delay.
+    pub retry: bool,
+}
+
+impl Refusal {
+    fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { status, code, message: message.into(), header: "", retry: false }
+    }
+
+    /// 400: what was sent makes no sense.
+    pub fn malformed(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(400, code, message)
+    }
+
+    /// 401: a credential is missing or wrong.
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { header: "WWW-Authenticate: Bearer\r\n", ..Refusal::new(401, "unauthorized", message) }
+    }
+
+    /// 403: understood, and not allowed.
+    pub fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(403, code, message)
+    }
+
+    /// 404: there is nothing under this path.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(404, "not_found", message)
+    }
+
+    /// 405 on the subscribers' URL.
+    pub fn method() -> Self {
+        let message = "only GET subscribes here";
+        Refusal { header: "Allow: GET, OPTIONS\r\n", ..Refusal::new(405, "method_not_allowed", message) }
+    }
+
+    /// 405 elsewhere.
+    pub fn method_elsewhere(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(405, "method_not_allowed", message)
+    }
+
+    /// 408: the request did not come in time.
+    pub fn timeout() -> Self {
+        Refusal::new(408, "timeout", "the request head did not come in time")
+    }
+
+    /// 413: a head or body that is too large.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(413, "too_large", message)
+    }
+
+    /// 414: the URL alone is too long.
+    pub fn uri_too_long(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(414, "uri_too_long", message)
+    }
+
+    /// 426: a WebSocket version that nobody speaks.
+    pub fn websocket_version() -> Self {
+        let message = "only WebSocket version 13 is spoken here";
+        Refusal { header: "Sec-WebSocket-Version: 13\r\n", ..Refusal::new(426, "websocket_version", message) }
+    }
+
+    /// 429: the caller should slow down.
+    pub fn too_many(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(429, "too_many", message) }
+    }
+
+    /// 503: full, or going away.
+    pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(503, code, message) }
+    }
+
+    /// The JSON body.
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = br#"{"error":{"code":""#.to_vec();
+        body.extend_from_slice(self.code.as_bytes());
+        body.extend_from_slice(br#"","message":"#);
+        json::string(&self.message, &mut body);
+        body.extend_from_slice(b"}}\n");
+        body
+    }
+
+    /// The header line that the status asks for, as name and value.
+    pub fn header(&self) -> Option<(&'static str, &'static str)> {
+        self.header.trim_end().split_once(": ")
+    }
+
+    /// The whole response; the connection ends with it. `cors` are header lines for a cross-origin caller.
+    pub fn response(&self, cors: &str) -> Vec<u8> {
+        let body = self.body();
+        let mut head = String::with_capacity(256);
+        // Writing into a String does not fail.
+        let _ = write!(
+            head,
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{}{cors}\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.status,
+            phrase(self.status),
+            self.header,
+            body.len()
+        );
+        [head.into_bytes(), body].concat()
+    }
+
+    /// The response to an EventSource that should come back: those never do after an error status, so it is told within a
+    /// stream that ends at once.
+    pub fn sse_response(&self, cors: &str, retry_ms: u64) -> Vec<u8> {
+        let code = if self.status == 429 { 4429 } else { 1001 };
+        let close = sse::close(code, &self.message);
+        let retry = format!("retry: {retry_ms}\n");
+        let length = retry.len() + close.inner_bytes().len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n{cors}\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{retry}"
+        );
+        [head.as_bytes(), close.inner_bytes()].concat()
+    }
+}
+
+/// The phrase that goes with a status (RFC 9110, section 15).
+pub fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}

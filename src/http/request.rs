@@ -1,0 +1,393 @@
+//! A subscriber's request head (RFC 9112; RFC 6455, section 4.2.1), parsed in place.
+//!
+//! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no proxy
+//! in front of us can be led astray about where a request ends.
+
+use super::origin;
+use super::refusal::Refusal;
+use crate::config::Config;
+use crate::hub::{check_channel, Position, Start};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use std::borrow::Cow;
+
+/// How many header lines a request may have.
+const MAX_HEADERS: usize = 100;
+/// The subprotocol that is spoken on WebSockets beside raw.
+pub const SUBPROTOCOL: &str = "push.v1.json";
+/// The most that `last=` may ask for.
+const MAX_LAST: usize = 10_000;
+
+/// The way a subscriber wants its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// Server-Sent Events.
+    Sse,
+    /// NDJSON stream.
+    Stream,
+    /// Long-poll.
+    Poll,
+}
+
+/// A good request.
+#[derive(Debug)]
+pub struct Subscribe<'b> {
+    /// By which transport.
+    pub transport: Transport,
+    /// Whether messages come in the JSON form.
+    pub json: bool,
+    /// The WebSocket key.
+    pub key: Option<&'b str>,
+    /// The channels, each once, checked. None at all only on a WebSocket with the subprotocol.
+    pub channels: Vec<Cow<'b, str>>,
+    /// The position to begin after.
+    pub since: Option<Cow<'b, str>>,
+    /// How many of the newest messages to begin with.
+    pub last: Option<usize>,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// Whether the client reads chunks: it speaks HTTP/1.1.
+    pub chunks: bool,
+}
+
+impl Subscribe<'_> {
+    /// Where the subscriber begins.
+    pub fn start(&self) -> Start<'_> {
+        match (&self.since, self.last) {
+            // Checked to be a position when the head was read.
+            (Some(since), _) => Position::parse(since).map_or(Start::New, Start::Since),
+            (None, Some(count)) => Start::Last(count),
+            (None, None) => Start::New,
+        }
+    }
+}
+
+/// What a head asks for.
+#[derive(Debug)]
+pub enum Wish<'b> {
+    /// To subscribe.
+    Subscribe(Subscribe<'b>),
+    /// To know whether another origin may: CORS preflight.
+    Preflight,
+    /// Something else, under another path than the subscribers'.
+    Elsewhere,
+}
+
+/// A head that is all there.
+#[derive(Debug)]
+pub struct Head<'b> {
+    /// How many bytes it takes.
+    pub size: usize,
+    /// The path of its URL.
+    pub path: &'b str,
+    /// Header lines for a response to a cross-origin caller.
+    pub cors: String,
+    /// Whether an EventSource reads the response.
+    pub sse: bool,
+    /// What it asks for.
+    pub wish: Result<Wish<'b>, Refusal>,
+}
+
+/// Reads a head. `Ok(None)`: it is not all there yet. `Err`: it is not HTTP, or too large; the connection can't go on.
+///
+/// `any_path`: the host routed the request here, whatever its path.
+pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Option<Head<'b>>, Refusal> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut lines);
+    let parsed = head.parse(bytes).map_err(|error| unreadable(error, bytes))?;
+    let size = match parsed {
+        httparse::Status::Complete(size) => size,
+        httparse::Status::Partial => {
+            check_line_ends(bytes)?;
+            return if bytes.len() > config.max_head { Err(too_large(bytes, config)) } else { Ok(None) };
+        }
+    };
+    if size > config.max_head {
+        return Err(too_large(bytes, config));
+    }
+    check_line_ends(&bytes[..size])?;
+    let (method, target) = (head.method.unwrap_or(""), head.path.unwrap_or(""));
+    let version_1_1 = head.version == Some(1);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !any_path && path != config.path {
+        let wish = Ok(Wish::Elsewhere);
+        return Ok(Some(Head { size, path, cors: String::new(), sse: false, wish }));
+    }
+    let fields = Fields::read(head.headers, version_1_1)?;
+    let cors = match fields.origin {
+        Some(origin) if !origin::allowed(origin, fields.host, &config.allowed_origins) => {
+            let message = format!(
+                "pages of {origin:.80} may not subscribe at {:.80}; the option allowed_origins can allow it",
+                fields.host
+            );
+            let wish = Err(Refusal::forbidden("origin", message));
+            return Ok(Some(Head { size, path, cors: String::new(), sse: false, wish }));
+        }
+        origin => origin::cors(origin, fields.host),
+    };
+    let (wish, sse) = match method {
+        "GET" => subscribe(query, &fields, version_1_1, config),
+        "OPTIONS" if fields.origin.is_some() => (Ok(Wish::Preflight), false),
+        _ => (Err(Refusal::method()), false),
+    };
+    Ok(Some(Head { size, path, cors, sse, wish }))
+}
+
+/// The header lines that matter, each checked for what it may say.
+#[derive(Default)]
+struct Fields<'b> {
+    host: &'b str,
+    origin: Option<&'b str>,
+    accept: &'b str,
+    upgrade: &'b str,
+    connection: &'b str,
+    key: Option<&'b str>,
+    version: Option<&'b str>,
+    protocols: &'b str,
+    last_event_id: Option<&'b str>,
+}
+
+impl<'b> Fields<'b> {
+    fn read(lines: &[httparse::Header<'b>], version_1_1: bool) -> Result<Self, Refusal> {
+        let mut fields = Fields::default();
+        let (mut lengths, mut hosts) = (0, 0);
+        for line in lines {
+            let text = std::str::from_utf8(line.value).unwrap_or("\u{fffd}").trim();
+            let is = |name: &str| line.name.eq_ignore_ascii_case(name);
+            if is("host") {
+                fields.host = text;
+                hosts += 1;
+            } else if is("origin") {
+                fields.origin = Some(text);
+            } else if is("accept") {
+                fields.accept = text;
+            } else if is("upgrade") {
+                fields.upgrade = text;
+            } else if is("connection") {
+                fields.connection = text;
+            } else if is("sec-websocket-key") {
+                fields.key = Some(text);
+            } else if is("sec-websocket-version") {
+                fields.version = Some(text);
+            } else if is("sec-websocket-protocol") {
+                fields.protocols = text;
+            } else if is("last-event-id") {
+                fields.last_event_id = Some(text).filter(|text| !text.is_empty());
+            } else if is("transfer-encoding") {
+                return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
+            } else if is("content-length") {
+                lengths += 1;
+                if text != "0" || lengths > 1 {
+                    return Err(Refusal::malformed("body", "Content-Length: a subscriber's request has no body"));
+                }
+            }
+        }
+        if hosts > 1 || (version_1_1 && hosts == 0) {
+            return Err(Refusal::malformed("host", "a request has one Host line"));
+        }
+        if fields.origin.is_some_and(|origin| !origin.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Refusal::malformed("origin", "the Origin line is not an origin"));
+        }
+        Ok(fields)
+    }
+
+    fn wants_upgrade(&self) -> bool {
+        has_token(self.upgrade, "websocket")
+    }
+}
+
+fn subscribe<'b>(
+    query: &'b str,
+    fields: &Fields<'b>,
+    version_1_1: bool,
+    config: &Config,
+) -> (Result<Wish<'b>, Refusal>, bool) {
+    let asked = match Query::read(query, config) {
+        Ok(asked) => asked,
+        Err(refusal) => return (Err(refusal), false),
+    };
+    let transport = asked.transport.unwrap_or_else(|| by_headers(fields));
+    let sse = transport == Transport::Sse;
+    (finish(asked, transport, fields, version_1_1).map(Wish::Subscribe), sse)
+}
+
+fn finish<'b>(
+    asked: Query<'b>,
+    transport: Transport,
+    fields: &Fields<'b>,
+    version_1_1: bool,
+) -> Result<Subscribe<'b>, Refusal> {
+    let websocket = transport == Transport::WebSocket;
+    let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
+    let subprotocol = websocket && has_token(fields.protocols, SUBPROTOCOL);
+    let json = match transport {
+        Transport::WebSocket => subprotocol,
+        Transport::Sse => asked.json.unwrap_or(false),
+        Transport::Stream | Transport::Poll => true,
+    };
+    if asked.channels.is_empty() && !subprotocol {
+        return Err(Refusal::malformed("channel", "no channel; ask for one with ?channel=NAME"));
+    }
+    // A browser's EventSource sends the header by itself when it comes back; the URL still has the older position.
+    let since = fields.last_event_id.map(Cow::Borrowed).or(asked.since);
+    if since.as_deref().is_some_and(|since| Position::parse(since).is_none()) {
+        return Err(Refusal::malformed("position", "since and Last-Event-ID must be a position that was sent before"));
+    }
+    let closes = has_token(fields.connection, "close");
+    let stays = version_1_1 || has_token(fields.connection, "keep-alive");
+    Ok(Subscribe {
+        transport,
+        json,
+        key,
+        channels: asked.channels,
+        since,
+        last: asked.last,
+        keep_alive: stays && !closes,
+        chunks: version_1_1,
+    })
+}
+
+fn by_headers(fields: &Fields<'_>) -> Transport {
+    let accepts = |kind: &str| {
+        fields.accept.split(',').any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(kind))
+    };
+    if fields.wants_upgrade() {
+        Transport::WebSocket
+    } else if accepts("text/event-stream") {
+        Transport::Sse
+    } else if accepts("application/x-ndjson") {
+        Transport::Stream
+    } else {
+        Transport::Poll
+    }
+}
+
+/// Checks an opening handshake (RFC 6455, section 4.2.1).
+fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b str, Refusal> {
+    let bad = |message| Refusal::malformed("upgrade", message);
+    if !version_1_1 || !fields.wants_upgrade() || !has_token(fields.connection, "upgrade") {
+        return Err(bad("a WebSocket needs HTTP/1.1, Upgrade: websocket and Connection: Upgrade"));
+    }
+    match fields.version {
+        Some("13") => {}
+        Some(_) => return Err(Refusal::websocket_version()),
+        None => return Err(bad("Sec-WebSocket-Version is missing")),
+    }
+    let key = fields.key.ok_or_else(|| bad("Sec-WebSocket-Key is missing"))?;
+    match STANDARD.decode(key) {
+        Ok(bytes) if bytes.len() == 16 => Ok(key),
+        _ => Err(bad("Sec-WebSocket-Key must be 16 bytes in base64")),
+    }
+}
+
+/// The query, read.
+#[derive(Default)]
+struct Query<'b> {
+    channels: Vec<Cow<'b, str>>,
+    since: Option<Cow<'b, str>>,
+    last: Option<usize>,
+    json: Option<bool>,
+    transport: Option<Transport>,
+}
+
+impl<'b> Query<'b> {
+    fn read(query: &'b str, config: &Config) -> Result<Self, Refusal> {
+        let mut asked = Query::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "channel" => asked.add_channel(value, config)?,
+                "since" => asked.since = Some(value).filter(|value| !value.is_empty()),
+                "last" => {
+                    let count = value.parse().ok().filter(|count| (1..=MAX_LAST).contains(count));
+                    let message = "last must be a number from 1 to 10000";
+                    asked.last = Some(count.ok_or_else(|| Refusal::malformed("last", message))?);
+                }
+                "format" => {
+                    asked.json = Some(match &*value {
+                        "json" => true,
+                        "raw" => false,
+                        _ => return Err(Refusal::malformed("format", "format must be raw or json")),
+                    });
+                }
+                "transport" => {
+                    asked.transport = Some(match &*value {
+                        "ws" => Transport::WebSocket,
+                        "sse" => Transport::Sse,
+                        "stream" => Transport::Stream,
+                        "poll" => Transport::Poll,
+                        _ => {
+                            let message = "transport must be ws, sse, stream or poll";
+                            return Err(Refusal::malformed("transport", message));
+                        }
+                    });
+                }
+                // Cache busters and tokens are other people's business.
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
+
+    fn add_channel(&mut self, name: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
+        // What is not UTF-8 was replaced by this character, which nobody needs in a name.
+        if name.contains('\u{fffd}') {
+            return Err(Refusal::malformed("channel", "channel: not UTF-8"));
+        }
+        check_channel(&name).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
+        if self.channels.contains(&name) {
+            return Ok(());
+        }
+        if self.channels.len() >= config.max_channels {
+            let message = format!("more than {} channels (option max_channels)", config.max_channels);
+            return Err(Refusal::malformed("channels", message));
+        }
+        self.channels.push(name);
+        Ok(())
+    }
+}
+
+/// Whether a comma-separated header has a token.
+fn has_token(list: &str, token: &str) -> bool {
+    list.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::too_large(format!("more than {MAX_HEADERS} header lines")),
+        _ if check_line_ends(bytes).is_err() => bare_line_feed(),
+        error => Refusal::malformed("http", format!("not an HTTP/1.1 request: {error}")),
+    }
+}
+
+/// Lines end in CR LF; a lone LF is what request smuggling is made of (RFC 9112, section 2.2).
+fn check_line_ends(bytes: &[u8]) -> Result<(), Refusal> {
+    let mut before = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        // Empty lines before the request line are skipped by parsers; still they must be whole.
+        if *byte == b'\n' && (index == 0 || before != b'\r') {
+            return Err(bare_line_feed());
+        }
+        before = *byte;
+    }
+    Ok(())
+}
+
+fn bare_line_feed() -> Refusal {
+    Refusal::malformed("line_end", "lines must end in CR LF")
+}
+
+fn too_large(bytes: &[u8], config: &Config) -> Refusal {
+    let max = config.max_head;
+    let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    if first_line >= max {
+        Refusal::uri_too_long(format!("the request line is longer than {max} bytes (option max_head)"))
+    } else {
+        Refusal::too_large(format!("the request head is larger than {max} bytes (option max_head)"))
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,118 @@
+use super::*;
+
+fn head<'b>(bytes: &'b [u8], config: &Config) -> Result<Option<Head<'b>>, Refusal> {
+    read(bytes, config, false)
+}
+
+/// The status and word with which a request is refused.
+fn refused(text: &str) -> (u16, &'static str) {
+    let config = Config::default();
+    match head(text.as_bytes(), &config) {
+        Ok(Some(head)) => match head.wish {
+            Err(refusal) => (refusal.status, refusal.code),
+            Ok(wish) => panic!("served: {wish:?}"),
+        },
+        Ok(None) => (0, "incomplete"),
+        Err(refusal) => (refusal.status, refusal.code),
+    }
+}
+
+fn get(target: &str, lines: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n")
+}
+
+fn served(text: &str, check: impl FnOnce(Subscribe<'_>)) {
+    let config = Config::default();
+    match head(text.as_bytes(), &config).unwrap().unwrap().wish.unwrap() {
+        Wish::Subscribe(subscribe) => check(subscribe),
+        wish => panic!("{wish:?}"),
+    }
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+#[test]
+fn the_transport_follows_from_headers_or_query() {
+    let cases = [
+        ("/push?channel=a", UPGRADE, Transport::WebSocket),
+        ("/push?channel=a", "Accept: text/event-stream\r\n", Transport::Sse),
+        ("/push?channel=a", "Accept: application/x-ndjson;q=1, */*\r\n", Transport::Stream),
+        ("/push?channel=a", "Accept: */*\r\n", Transport::Poll),
+        ("/push?channel=a&transport=stream", "Accept: text/event-stream\r\n", Transport::Stream),
+    ];
+    for (target, lines, transport) in cases {
+        served(&get(target, lines), |subscribe| assert_eq!(subscribe.transport, transport, "{target} {lines}"));
+    }
+}
+
+#[test]
+fn channels_are_decoded_and_counted_once() {
+    served(&get("/push?channel=a%2Fb&channel=%C3%BC&channel=a%2Fb&since=e-7&last=3", ""), |subscribe| {
+        assert_eq!(subscribe.channels, ["a/b", "ü"]);
+        assert_eq!(subscribe.start(), Start::Since(Position { epoch: "e", seq: 7 }));
+    });
+    served(&get("/push?channel=a&since=e-7", "Last-Event-ID: e-9\r\n"), |subscribe| {
+        assert_eq!(subscribe.start(), Start::Since(Position { epoch: "e", seq: 9 }), "the header wins");
+    });
+    served(&get("/push?channel=a&last=3", ""), |subscribe| assert_eq!(subscribe.start(), Start::Last(3)));
+    served(&get("/push?channel=a", ""), |subscribe| assert_eq!(subscribe.start(), Start::New));
+}
+
+#[test]
+fn a_websocket_without_channels_needs_the_subprotocol() {
+    assert_eq!(refused(&get("/push", UPGRADE)), (400, "channel"));
+    let lines = format!("{UPGRADE}Sec-WebSocket-Protocol: chat, push.v1.json\r\n");
+    served(&get("/push", &lines), |subscribe| assert!(subscribe.json && subscribe.channels.is_empty()));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let many: String = (0..101).map(|n| format!("channel={n}&")).collect();
+    let with = |old: &str, new: &str| get("/push?channel=a", &UPGRADE.replace(old, new));
+    let cases = [
+        (get("/push", ""), (400, "channel")),
+        (get("/push?channel=", ""), (400, "channel")),
+        (get("/push?channel=a%00", ""), (400, "channel")),
+        (get("/push?channel=%ff", ""), (400, "channel")),
+        (get(&format!("/push?{many}"), ""), (400, "channels")),
+        (get("/push?channel=a&since=x", ""), (400, "position")),
+        (get("/push?channel=a", "Last-Event-ID: 7\r\n"), (400, "position")),
+        (get("/push?channel=a&last=0", ""), (400, "last")),
+        (get("/push?channel=a&format=xml", ""), (400, "format")),
+        (get("/push?channel=a&transport=udp", ""), (400, "transport")),
+        (get("/push?channel=a&transport=ws", ""), (400, "upgrade")),
+        (get("/push?channel=a", "Content-Length: 1\r\n"), (400, "body")),
+        (get("/push?channel=a", "Content-Length: 0\r\nContent-Length: 0\r\n"), (400, "body")),
+        (get("/push?channel=a", "Transfer-Encoding: chunked\r\n"), (400, "body")),
+        (get("/push?channel=a", "Host: other\r\n"), (400, "host")),
+        ("GET /push?channel=a HTTP/1.1\r\n\r\n".into(), (400, "host")),
+        (get("/push?channel=a", "Origin: http://evil\r\n"), (403, "origin")),
+        (with("13", "8"), (426, "websocket_version")),
+        (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
+        (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
+        (with("keep-alive, Upgrade", "close"), (400, "upgrade")),
+        ("POST /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".into(), (405, "method_not_allowed")),
+        ("GET /push HTTP/1.1\nHost: h\n\n".into(), (400, "line_end")),
+        ("GET /push HTTP/1.1\r\nHost: h\n".into(), (400, "line_end")),
+        ("\u{16}\u{3}\u{1}garbage".into(), (400, "http")),
+        ("GET /push HTTP/1.1\r\nHost".into(), (0, "incomplete")),
+        (get(&format!("/push?channel={}", "x".repeat(17_000)), ""), (414, "uri_too_long")),
+        (get("/push?channel=a", &format!("X: {}\r\n", "x".repeat(17_000))), (413, "too_large")),
+        (format!("GET /push?channel={}", "x".repeat(17_000)), (414, "uri_too_long")),
+        (get("/push?channel=a", &"A: b\r\n".repeat(120)), (413, "too_large")),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(refused(&text), expected, "{text:.200}");
+    }
+}
+
+#[test]
+fn other_origins_get_cors_lines_where_allowed() {
+    let config = Config { allowed_origins: vec!["https://app".into()], ..Config::default() };
+    let text = get("/push?channel=a", "Origin: https://app\r\n");
+    let head = head(text.as_bytes(), &config).unwrap().unwrap();
+    assert!(head.cors.contains("Access-Control-Allow-Origin: https://app\r\n"));
+    let own = get("/push?channel=a", "Origin: http://h:1\r\n");
+    assert_eq!(super::read(own.as_bytes(), &config, false).unwrap().unwrap().cors, "");
+}

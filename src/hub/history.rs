@@ -1,0 +1,75 @@
+//! The history of one channel: its newest messages, and how far it was trimmed.
+
+use super::message::Message;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Messages of one channel in the order of the sequence.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    messages: VecDeque<Arc<Message>>,
+    bytes: usize,
+    /// The newest message that is no longer here. Who has seen less has missed something.
+    trimmed: u64,
+}
+
+impl History {
+    /// An empty history of a channel of which everything up to `trimmed` is gone.
+    pub(super) fn trimmed_at(trimmed: u64) -> Self {
+        History { trimmed, ..History::default() }
+    }
+
+    pub(super) fn push(&mut self, message: Arc<Message>) {
+        self.bytes += message.weight();
+        self.messages.push_back(message);
+    }
+
+    /// Forgets the oldest message; says what it weighed.
+    pub(super) fn trim_oldest(&mut self) -> Option<usize> {
+        let message = self.messages.pop_front()?;
+        let weight = message.weight();
+        self.bytes -= weight;
+        self.trimmed = message.seq();
+        // A channel that was busy once must not keep its room for ever.
+        if self.messages.capacity() > 64 && self.messages.len() * 4 < self.messages.capacity() {
+            self.messages.shrink_to(self.messages.len() * 2);
+        }
+        Some(weight)
+    }
+
+    /// Notes a message that was never kept.
+    pub(super) fn skip(&mut self, seq: u64) {
+        self.trimmed = seq;
+    }
+
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.messages.front().map(|message| message.seq())
+    }
+
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.messages.back().map(|message| message.seq())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn trimmed(&self) -> u64 {
+        self.trimmed
+    }
+
+    /// The messages after `seq`, oldest first.
+    pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &Arc<Message>> {
+        let start = self.messages.partition_point(|message| message.seq() <= seq);
+        self.messages.range(start..)
+    }
+
+    /// The newest `count` messages, oldest first.
+    pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.range(self.messages.len().saturating_sub(count)..)
+    }
+}

@@ -1,0 +1,88 @@
+//! A shard's mailbox: what the hub leaves for it, bounded, in the order of the sequence.
+
+use super::message::Message;
+use super::ChannelId;
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use std::fmt;
+use std::sync::atomic::{fence, AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// One message for the subscribers of a channel on one shard.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The channel, by the number that the hub gave the shard.
+    pub channel: ChannelId,
+    /// The message.
+    pub message: Arc<Message>,
+}
+
+/// Wakes the thread that owns a mailbox. Must not block.
+pub trait Wake: Send + Sync {
+    /// Makes the owner look into its mailbox.
+    fn wake(&self);
+}
+
+/// A bounded queue with one reader, which sleeps when it is empty.
+pub struct Mailbox {
+    queue: ArrayQueue<Delivery>,
+    /// Set by the owner before it sleeps. Who leaves something takes it back, and only that one wakes: while the owner
+    /// is busy a publish costs no system call.
+    parked: CachePadded<AtomicBool>,
+    waker: Box<dyn Wake>,
+}
+
+impl Mailbox {
+    /// A mailbox for at most `capacity` messages.
+    pub fn new(capacity: usize, waker: Box<dyn Wake>) -> Self {
+        Mailbox { queue: ArrayQueue::new(capacity), parked: CachePadded::new(AtomicBool::new(false)), waker }
+    }
+
+    /// How many more messages fit. Only the hub adds, under its lock, so it does not shrink before the hub adds.
+    pub(super) fn room(&self) -> usize {
+        self.queue.capacity() - self.queue.len()
+    }
+
+    /// Leaves a message. The hub has asked for [`room`](Self::room); false means that it did not.
+    pub(super) fn push(&self, delivery: Delivery) -> bool {
+        self.queue.push(delivery).is_ok()
+    }
+
+    /// Takes the oldest message.
+    pub fn pop(&self) -> Option<Delivery> {
+        self.queue.pop()
+    }
+
+    /// Wakes the owner if it sleeps or is about to.
+    pub fn wake(&self) {
+        // Pairs with the fence in `park`: either we see the mark, or the owner sees what was left.
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// Announces sleep. True: nothing was left meanwhile, sleep until woken. False: look again.
+    ///
+    /// `more` looks at what else others may have left before they call [`wake`](Self::wake).
+    pub fn park(&self, more: impl FnOnce() -> bool) -> bool {
+        self.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() && !more() {
+            return true;
+        }
+        self.unpark();
+        false
+    }
+
+    /// Says that the owner is awake, for whatever reason.
+    pub fn unpark(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("waiting", &self.queue.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! The hub: channels, one sequence, history, subscriptions. No sockets, no clock: time is passed in, as
+//! milliseconds of any clock that does not go back.
+//!
+//! A publish takes its number, enters the history and the mailboxes of the shards under one lock. So every shard sees
+//! messages in the order of the sequence, one number is a position in all channels, and a subscriber that joins at a
+//! position under the same lock can neither miss nor repeat one. The lock is held for some hundred nanoseconds and
+//! never across a system call: whoever must be woken is woken after it.
+
+mod forgotten;
+mod history;
+mod keys;
+mod mailbox;
+mod message;
+mod name;
+mod position;
+mod replay;
+mod retention;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use mailbox::{Delivery, Mailbox, Wake};
+pub use message::{Form, Message, Publication, FORMS};
+pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
+pub use position::{Epoch, Position, MAX_POSITION};
+pub use replay::{Cut, Item, Replay, Request, Start};
+pub use retention::Retention;
+
+use crate::error::{Error, Kind};
+use state::State;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A channel's number while anything of it exists.
+pub type ChannelId = u32;
+
+/// The channel that everybody is subscribed to.
+pub const BROADCAST: ChannelId = 0;
+
+/// How many shards a hub can serve: they are bits of a mask.
+pub const MAX_SHARDS: usize = 64;
+
+/// What a hub is made with.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// Names this life of the history.
+    pub epoch: Epoch,
+    /// Bounds for channels that no pattern fits.
+    pub retention: Retention,
+    /// Bounds for channels that a pattern fits; the closest pattern counts.
+    pub patterns: &'a [(ChannelPattern, Retention)],
+    /// Bytes of all history together.
+    pub total_bytes: usize,
+    /// How long idempotency keys are remembered; 0: not at all.
+    pub key_window_ms: u64,
+}
+
+/// A message's place, and whom it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its number.
+    pub seq: u64,
+    /// One bit for each shard that must be woken.
+    shards: u64,
+    /// The channel's subscribers at that moment.
+    pub subscribers: u32,
+}
+
+/// Subscriptions of one channel that ended on a shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Leave {
+    /// The channel.
+    pub channel: ChannelId,
+    /// How many.
+    pub count: u32,
+    /// Whether the shard has none left.
+    pub last: bool,
+}
+
+/// What there is to say about a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Subscriptions to it.
+    pub subscribers: u32,
+    /// Messages in its history.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// The newest message in its history.
+    pub newest: Option<u64>,
+}
+
+/// Gauges and counters of a hub.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs)]
+pub struct HubStats {
+    pub seq: u64,
+    pub channels: u64,
+    pub subscriptions: u64,
+    pub history_messages: u64,
+    pub history_bytes: u64,
+    pub published: u64,
+    pub duplicates: u64,
+    pub busy: u64,
+}
+
+/// Why the state refused a publish.
+enum Refused {
+    Busy,
+}
+
+/// One message to publish: the channel and key by name, the rest as built by [`Message::new`].
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// The channel; empty is the broadcast.
+    pub channel: &'a str,
+    /// The idempotency key.
+    pub key: Option<&'a str>,
+    /// The message.
+    pub message: Arc<Message>,
+}
+
+/// See the module.
+pub struct Hub {
+    epoch: Epoch,
+    state: Mutex<State>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    published: AtomicU64,
+    duplicates: AtomicU64,
+    busy: AtomicU64,
+}
+
+impl Hub {
+    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`].
+    pub fn new(settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
+        assert!(mailboxes.len() <= MAX_SHARDS, "the option threads is bounded to {MAX_SHARDS}");
+        Hub {
+            epoch: settings.epoch.clone(),
+            state: Mutex::new(State::new(settings)),
+            mailboxes,
+            published: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        }
+    }
+
+    /// The name of this life of the history.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Publishes one message. [`Kind::Busy`]: a mailbox is full, and nothing was done.
+    pub fn publish(&self, outgoing: Outgoing<'_>, now: u64) -> Result<Published, Error> {
+        let published = {
+            let mut state = self.lock();
+            if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+                self.duplicates.fetch_add(1, Ordering::Relaxed);
+                return Ok(Published { seq, shards: 0, subscribers: 0 });
+            }
+            state
+                .check_room(std::iter::once(outgoing.channel), &self.mailboxes)
+                .map_err(|refused| self.refused(refused))?;
+            state.publish(outgoing.channel, outgoing.key, outgoing.message, now, &self.mailboxes)
+        };
+        self.published.fetch_add(1, Ordering::Relaxed);
+        self.wake(published.shards);
+        Ok(published)
+    }
+
+    /// Publishes several messages with nothing between them, all or none.
+    pub fn publish_batch(&self, batch: Vec<Outgoing<'_>>, now: u64) -> Result<Vec<Published>, Error> {
+        let mut reached = 0;
+        let mut results = Vec::with_capacity(batch.len());
+        {
+            let mut state = self.lock();
+            state
+                .check_room(batch.iter().map(|outgoing| outgoing.channel), &self.mailboxes)
+                .map_err(|refused| self.refused(refused))?;
+            for outgoing in batch {
+                if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+                    self.duplicates.fetch_add(1, Ordering::Relaxed);
+                    results.push(Published { seq, shards: 0, subscribers: 0 });
+                    continue;
+                }
+                let published = state.publish(outgoing.channel, outgoing.key, outgoing.message, now, &self.mailboxes);
+                self.published.fetch_add(1, Ordering::Relaxed);
+                reached |= published.shards;
+                results.push(published);
+            }
+        }
+        self.wake(reached);
+        Ok(results)
+    }
+
+    /// Reads what a subscriber missed into `replay` and subscribes the shard.
+    ///
+    /// When all fitted (`replay.complete`), `ids` holds the channels' numbers and names, and messages after
+    /// `replay.position` come through the shard's mailbox; what comes through it up to that number is in the replay
+    /// already. When it was cut, nothing is subscribed: ask again with [`Start::After`] `replay.position`.
+    pub fn subscribe<S: AsRef<str>>(
+        &self,
+        request: &Request<'_, S>,
+        replay: &mut Replay,
+        ids: &mut Vec<(ChannelId, Arc<str>)>,
+    ) {
+        self.lock().subscribe(request, self.epoch.as_str(), replay, ids);
+    }
+
+    /// Takes back subscriptions of a shard.
+    pub fn leave(&self, shard: usize, leaves: &[Leave]) {
+        if !leaves.is_empty() {
+            self.lock().leave(shard, leaves);
+        }
+    }
+
+    /// Drops history that has outlived its age. To be called about once a second.
+    pub fn expire(&self, now: u64) {
+        self.lock().expire(now);
+    }
+
+    /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
+    pub fn clear(&self, channel: &str) -> bool {
+        !channel.is_empty() && self.lock().clear(channel)
+    }
+
+    /// A channel that exists.
+    pub fn channel(&self, channel: &str) -> Option<ChannelInfo> {
+        if channel.is_empty() {
+            return None;
+        }
+        self.lock().info(channel)
+    }
+
+    /// Channels whose name begins with `prefix`, at most `limit`, in no order.
+    pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
+        self.lock().list(prefix, limit)
+    }
+
+    /// The newest message's number.
+    pub fn seq(&self) -> u64 {
+        self.lock().seq
+    }
+
+    /// Gauges and counters.
+    pub fn stats(&self) -> HubStats {
+        let state = self.lock();
+        HubStats {
+            seq: state.seq,
+            // The broadcast is no channel that anybody named.
+            channels: state.channels.len() as u64 - 1,
+            subscriptions: state.subscriptions,
+            history_messages: state.total_messages as u64,
+            history_bytes: state.total_bytes as u64,
+            published: self.published.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A panic under the lock leaves counts slightly off at worst; refusing to publish ever again would be worse.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, shards: u64) {
+        let mut rest = shards;
+        for mailbox in &self.mailboxes {
+            if rest & 1 == 1 {
+                mailbox.wake();
+            }
+            rest >>= 1;
+        }
+    }
+
+    fn refused(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::Busy => {
+                self.busy.fetch_add(1, Ordering::Relaxed);
+                Error::new(Kind::Busy, "the mailbox of a thread is full (option mailbox); nothing was published")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}

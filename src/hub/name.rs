@@ -1,0 +1,109 @@
+//! Names of channels and events, and patterns of channels: checked once, at the door.
+
+use crate::error::Error;
+
+/// The longest channel name, in bytes.
+pub const MAX_CHANNEL: usize = 255;
+/// The longest event type, in bytes.
+pub const MAX_EVENT: usize = 127;
+/// The longest idempotency key, in bytes.
+pub const MAX_KEY: usize = 255;
+
+/// A channel's name: 1 to 255 bytes of UTF-8, no control characters.
+pub fn check_channel(name: &str) -> Result<(), Error> {
+    check_text("channel", name, MAX_CHANNEL)
+}
+
+/// An event type goes into SSE's `event:` line; those beginning with `push-` are the library's own.
+pub fn check_event(event: &str) -> Result<(), Error> {
+    check_text("event", event, MAX_EVENT)?;
+    if event.starts_with("push-") {
+        return Err(Error::invalid("event: names that begin with push- are reserved"));
+    }
+    Ok(())
+}
+
+/// An idempotency key.
+pub fn check_key(key: &str) -> Result<(), Error> {
+    check_text("key", key, MAX_KEY)
+}
+
+/// A short text without control characters; the error names it by `what`.
+pub fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::invalid(format!("{what}: empty; 1 to {max} bytes are allowed")));
+    }
+    if text.len() > max {
+        return Err(Error::invalid(format!("{what}: {} bytes; at most {max} are allowed", text.len())));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("{what}: control characters are not allowed")));
+    }
+    Ok(())
+}
+
+/// A channel's name, or all that begin with a prefix (`news.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelPattern {
+    prefix: Box<str>,
+    open: bool,
+}
+
+impl ChannelPattern {
+    /// Reads a pattern; a `*` may stand at its end only.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let open = text.ends_with('*');
+        let prefix = if open { &text[..text.len() - 1] } else { text };
+        if prefix.contains('*') {
+            return Err(format!("pattern {text:?}: * may stand at the end only"));
+        }
+        if text != "*" {
+            check_channel(prefix).map_err(|error| error.to_string())?;
+        }
+        Ok(ChannelPattern { prefix: prefix.into(), open })
+    }
+
+    /// Whether a channel's name fits.
+    pub fn matches(&self, channel: &str) -> bool {
+        if self.open {
+            channel.starts_with(&*self.prefix)
+        } else {
+            channel == &*self.prefix
+        }
+    }
+
+    /// How closely it describes a name: an exact name before any prefix, a longer prefix before a shorter.
+    pub(super) fn weight(&self) -> (bool, usize) {
+        (!self.open, self.prefix.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!(check_channel("news").is_ok());
+        assert!(check_channel("Übersicht/7").is_ok());
+        assert!(check_channel("").is_err());
+        assert!(check_channel(&"x".repeat(255)).is_ok());
+        assert!(check_channel(&"x".repeat(256)).is_err());
+        assert!(check_channel("a\nb").is_err());
+        assert!(check_channel("a\u{85}b").is_err());
+        assert!(check_event("push-gap").is_err());
+        assert!(check_event("pushed").is_ok());
+    }
+
+    #[test]
+    fn patterns_match_names_and_prefixes() {
+        let all = ChannelPattern::parse("*").unwrap();
+        let news = ChannelPattern::parse("news.*").unwrap();
+        let exact = ChannelPattern::parse("news.sport").unwrap();
+        assert!(all.matches("x") && news.matches("news.sport") && exact.matches("news.sport"));
+        assert!(!news.matches("news") && !exact.matches("news.sports"));
+        assert!(exact.weight() > news.weight() && news.weight() > all.weight());
+        assert!(ChannelPattern::parse("a*b*").is_err());
+        assert!(ChannelPattern::parse("").is_err());
+    }
+}

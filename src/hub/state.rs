@@ -1,0 +1,353 @@
+//! What the hub's lock protects: channels, sequence, history, who is subscribed.
+
+use super::forgotten::Forgotten;
+use super::history::History;
+use super::keys::Keys;
+use super::mailbox::{Delivery, Mailbox};
+use super::message::Message;
+use super::replay::{Cut, Item, Replay, Request, Start};
+use super::retention::{Entry, Rules};
+use super::{ChannelId, ChannelInfo, Leave, Published, Refused, Settings, BROADCAST};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+pub(super) struct State {
+    /// The newest message's number: one count for all channels, so one number is a position in all of them.
+    pub(super) seq: u64,
+    pub(super) channels: Slab<Channel>,
+    /// Names to numbers. The names themselves stand in the channels, once. Clients choose names: the hash is seeded.
+    names: HashTable<u32>,
+    hasher: RandomState,
+    rules: Rules,
+    keys: Keys,
+    forgotten: Forgotten,
+    total_limit: usize,
+    pub(super) total_bytes: usize,
+    pub(super) total_messages: usize,
+    pub(super) subscriptions: u64,
+}
+
+pub(super) struct Channel {
+    pub(super) name: Arc<str>,
+    history: History,
+    /// One bit for each shard that has subscribers.
+    shards: u64,
+    subscribers: u32,
+    rule: u8,
+}
+
+impl State {
+    pub(super) fn new(settings: &Settings<'_>) -> Self {
+        let mut state = State {
+            seq: 0,
+            channels: Slab::new(),
+            names: HashTable::new(),
+            hasher: RandomState::default(),
+            rules: Rules::new(settings.patterns, settings.retention),
+            keys: Keys::new(settings.key_window_ms),
+            forgotten: Forgotten::default(),
+            total_limit: settings.total_bytes,
+            total_bytes: 0,
+            total_messages: 0,
+            subscriptions: 0,
+        };
+        // Every connection is subscribed to the broadcasts, on every shard, always. The empty name is nobody else's.
+        let broadcast = state.create("");
+        debug_assert_eq!(broadcast, BROADCAST);
+        state.channels[broadcast as usize].shards = u64::MAX;
+        state
+    }
+
+    /// The first publication of this key, if it was published before.
+    pub(super) fn find_key(&mut self, channel: &str, key: Option<&str>, now: u64) -> Option<u64> {
+        self.keys.find(channel, key?, now)
+    }
+
+    /// Gives a message its place, keeps it, and leaves it to the shards. Their mailboxes have room: see [`Self::check_room`].
+    pub(super) fn publish(
+        &mut self,
+        channel: &str,
+        key: Option<&str>,
+        mut message: Arc<Message>,
+        now: u64,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Published {
+        self.seq += 1;
+        let seq = self.seq;
+        if let Some(key) = key {
+            self.keys.remember(channel, key, seq, now);
+        }
+        let hash = self.hash(channel);
+        let id = match self.lookup(channel, hash) {
+            Some(id) => id,
+            None => {
+                let rule = self.rules.number_for(channel);
+                if !self.rules.get(rule).bounds.keeps() {
+                    // Nobody listens and nothing is kept: the end is all that is left of it.
+                    self.forgotten.remember(hash, seq);
+                    return Published { seq, shards: 0, subscribers: 0 };
+                }
+                self.create(channel)
+            }
+        };
+        let entry = &self.channels[id as usize];
+        let (shards, subscribers) = (entry.shards, entry.subscribers);
+        Message::place(&mut message, seq, (id != BROADCAST).then_some(&entry.name));
+        for (_, mailbox) in shards_in(shards, mailboxes) {
+            let left = mailbox.push(Delivery { channel: id, message: message.clone() });
+            debug_assert!(left, "check_room came first");
+        }
+        self.keep(id, message, now);
+        Published { seq, shards, subscribers }
+    }
+
+    /// Whether the mailboxes of all shards that a publication reaches have room for `counts` more messages each.
+    pub(super) fn check_room<'a>(
+        &self,
+        channels: impl Iterator<Item = &'a str>,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Result<(), Refused> {
+        let mut needed = [0usize; 64];
+        for channel in channels {
+            if let Some(id) = self.lookup(channel, self.hash(channel)) {
+                for (shard, mailbox) in shards_in(self.channels[id as usize].shards, mailboxes) {
+                    needed[shard] += 1;
+                    if needed[shard] > mailbox.room() {
+                        return Err(Refused::Busy);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what a subscriber missed and, where that was not cut, subscribes its shard. See [`super::Hub::subscribe`].
+    pub(super) fn subscribe<S: AsRef<str>>(
+        &mut self,
+        request: &Request<'_, S>,
+        epoch: &str,
+        replay: &mut Replay,
+        ids: &mut Vec<(ChannelId, Arc<str>)>,
+    ) {
+        replay.clear();
+        replay.position = self.seq;
+        if request.start != Start::New {
+            self.replay(request, epoch, replay);
+        }
+        if replay.complete && (replay.items.is_empty() || !request.only_if_empty) {
+            ids.clear();
+            ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
+        }
+    }
+
+    fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) {
+        // A number that this life never gave is from another one too.
+        let (after, foreign) = match request.start {
+            Start::After(seq) => (seq, false),
+            Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
+            Start::Since(_) => (0, true),
+            Start::Last(_) | Start::New => (self.seq, false),
+        };
+        for name in request.names {
+            self.read(name.as_ref(), after, foreign, request.start, replay);
+        }
+        if request.broadcasts && !matches!(request.start, Start::Last(_)) {
+            // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
+            self.read("", if foreign { self.seq } else { after }, false, request.start, replay);
+        }
+        replay.sort();
+        match (request.start, request.cut) {
+            (Start::Last(_), _) | (_, Cut::Head) => replay.cut_head(request.limit),
+            _ => replay.cut_tail(request.limit),
+        }
+    }
+
+    /// Takes back subscriptions. A channel with neither subscribers nor history disappears.
+    pub(super) fn leave(&mut self, shard: usize, leaves: &[Leave]) {
+        for leave in leaves {
+            let Some(channel) = self.channels.get_mut(leave.channel as usize) else { continue };
+            channel.subscribers -= leave.count;
+            self.subscriptions -= u64::from(leave.count);
+            if leave.last && leave.channel != BROADCAST {
+                channel.shards &= !(1 << shard);
+            }
+            self.drop_if_idle(leave.channel);
+        }
+    }
+
+    /// Drops what has outlived its age.
+    pub(super) fn expire(&mut self, now: u64) {
+        self.keys.expire(now);
+        while let Some(entry) = self.rules.pop_expired(now) {
+            self.drop_entry(entry);
+        }
+    }
+
+    /// Forgets a channel's history. False: there is no such channel.
+    pub(super) fn clear(&mut self, channel: &str) -> bool {
+        let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
+        while self.trim(id) {}
+        self.drop_if_idle(id);
+        true
+    }
+
+    pub(super) fn info(&self, channel: &str) -> Option<ChannelInfo> {
+        let id = self.lookup(channel, self.hash(channel))?;
+        Some(self.channels[id as usize].info())
+    }
+
+    /// Channels whose name begins with `prefix`, at most `limit`, in no order.
+    pub(super) fn list(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
+        let named =
+            self.channels.iter().filter(|(id, channel)| *id != BROADCAST as usize && channel.name.starts_with(prefix));
+        named.take(limit).map(|(_, channel)| channel.info()).collect()
+    }
+
+    /// Adds what a channel has after a place to a replay, with a gap where something is missing.
+    fn read(&self, name: &str, after: u64, foreign: bool, start: Start<'_>, replay: &mut Replay) {
+        let hash = self.hash(name);
+        let Some(id) = self.lookup(name, hash) else {
+            let end = self.forgotten.end(hash);
+            if !matches!(start, Start::Last(_)) && (foreign || after < end) {
+                replay.items.push(Item::Gap((!name.is_empty()).then(|| name.into()), end));
+            }
+            return;
+        };
+        let channel = &self.channels[id as usize];
+        if let Start::Last(count) = start {
+            replay.items.extend(channel.history.last(count).cloned().map(Item::Message));
+            return;
+        }
+        let trimmed = channel.history.trimmed();
+        if foreign || after < trimmed {
+            replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
+        }
+        replay.items.extend(channel.history.after(after).cloned().map(Item::Message));
+    }
+
+    fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
+        let id = self.lookup(name, self.hash(name)).unwrap_or_else(|| self.create(name));
+        let channel = &mut self.channels[id as usize];
+        channel.shards |= 1 << shard;
+        channel.subscribers += 1;
+        self.subscriptions += 1;
+        (id, channel.name.clone())
+    }
+
+    /// Appends to a channel's history and trims to its bounds and the hub's.
+    fn keep(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
+        let channel = &mut self.channels[id as usize];
+        let rule = self.rules.get(channel.rule);
+        let bounds = rule.bounds;
+        if !bounds.keeps() {
+            channel.history.skip(message.seq());
+            return;
+        }
+        rule.push(Entry { seq: message.seq(), since: now, channel: id });
+        self.total_bytes += message.weight();
+        self.total_messages += 1;
+        channel.history.push(message);
+        while self.exceeds(id, bounds.count, bounds.bytes) {
+            self.trim(id);
+            self.note_stale(id);
+        }
+        while self.total_bytes > self.total_limit {
+            let Some(entry) = self.rules.pop_oldest() else { break };
+            self.drop_entry(entry);
+        }
+    }
+
+    fn exceeds(&self, id: ChannelId, count: usize, bytes: usize) -> bool {
+        let history = &self.channels[id as usize].history;
+        history.len() > count || history.bytes() > bytes
+    }
+
+    /// Drops a channel's oldest message; false when it has none.
+    fn trim(&mut self, id: ChannelId) -> bool {
+        let Some(weight) = self.channels[id as usize].history.trim_oldest() else { return false };
+        self.total_bytes -= weight;
+        self.total_messages -= 1;
+        true
+    }
+
+    /// Drops the message of an entry taken from a rule's queue, unless it went before.
+    fn drop_entry(&mut self, entry: Entry) {
+        let oldest = self.channels.get(entry.channel as usize).and_then(|channel| channel.history.oldest());
+        if oldest == Some(entry.seq) {
+            self.trim(entry.channel);
+            self.drop_if_idle(entry.channel);
+        }
+    }
+
+    fn note_stale(&mut self, id: ChannelId) {
+        let rule = self.rules.get(self.channels[id as usize].rule);
+        if rule.note_stale() {
+            let channels = &self.channels;
+            rule.sweep(|entry| {
+                let history = channels.get(entry.channel as usize).map(|channel| &channel.history);
+                // The number of a dropped channel may be another's by now; its messages are all younger.
+                history.and_then(History::oldest).is_some_and(|oldest| oldest <= entry.seq)
+            });
+        }
+    }
+
+    fn drop_if_idle(&mut self, id: ChannelId) {
+        let channel = &self.channels[id as usize];
+        if id == BROADCAST || channel.subscribers > 0 || channel.shards != 0 || channel.history.len() > 0 {
+            return;
+        }
+        let channel = self.channels.remove(id as usize);
+        let hash = self.hash(&channel.name);
+        self.forgotten.remember(hash, channel.history.trimmed());
+        if let Ok(entry) = self.names.find_entry(hash, |known| *known == id) {
+            entry.remove();
+        }
+        // A burst of channels must not keep its room for ever.
+        if self.names.capacity() > 1024 && self.names.len() * 8 < self.names.capacity() {
+            let (channels, hasher) = (&self.channels, &self.hasher);
+            self.names.shrink_to(self.names.len() * 2, |id| hasher.hash_one(&*channels[*id as usize].name));
+        }
+    }
+
+    fn create(&mut self, name: &str) -> ChannelId {
+        let hash = self.hash(name);
+        let id = self.channels.insert(Channel {
+            name: name.into(),
+            history: History::trimmed_at(self.forgotten.end(hash)),
+            shards: 0,
+            subscribers: 0,
+            rule: self.rules.number_for(name),
+        }) as ChannelId;
+        let (channels, hasher) = (&self.channels, &self.hasher);
+        self.names.insert_unique(hash, id, |id| hasher.hash_one(&*channels[*id as usize].name));
+        id
+    }
+
+    fn lookup(&self, name: &str, hash: u64) -> Option<ChannelId> {
+        self.names.find(hash, |id| &*self.channels[*id as usize].name == name).copied()
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+}
+
+impl Channel {
+    fn info(&self) -> ChannelInfo {
+        ChannelInfo {
+            name: self.name.clone(),
+            subscribers: self.subscribers,
+            messages: self.history.len(),
+            bytes: self.history.bytes(),
+            newest: self.history.newest(),
+        }
+    }
+}
+
+/// The mailboxes of the shards that a mask names.
+fn shards_in(mask: u64, mailboxes: &[Arc<Mailbox>]) -> impl Iterator<Item = (usize, &Arc<Mailbox>)> {
+    mailboxes.iter().enumerate().filter(move |(shard, _)| mask >> shard & 1 == 1)
+}

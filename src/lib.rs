@@ -1,0 +1,50 @@
+//! libpush: live push for an HTTP server that already exists.
+//!
+//! A host loads this library, publishes messages to channels, and hands over the client connections that it has accepted;
+//! browsers subscribe over WebSocket, Server-Sent Events, an NDJSON stream or long-polling, and get exactly what they missed
+//! when they come back. The C API in `include/push.h` is the front door; the Rust API is what it is made of, and what tests
+//! and benchmarks use.
+//!
+//! # Map
+//!
+//! | room | what it does |
+//! |---|---|
+//! | `ffi` | the C ABI |
+//! | [`server`] | puts everything together: start, drain, stop |
+//! | [`api`] | what a server can be asked, whoever asks |
+//! | [`config`] | the table of options |
+//! | [`http`] | request heads, refusals, the Origin rule, the control API |
+//! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |
+//! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
+//! | [`hub`] | channels, sequence, history, subscriptions |
+//! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
+//! | `sys` | system calls made safe |
+//!
+//! Imports go one way: ffi, server, http and shard, transport, hub, leaves.
+//!
+//! `docs/internals.md` follows one connection from accept to close.
+#![deny(unsafe_code)]
+
+pub mod api;
+mod callbacks;
+pub mod config;
+pub mod error;
+pub mod events;
+#[allow(unsafe_code)]
+pub mod ffi;
+pub mod grant;
+pub mod http;
+pub mod hub;
+mod listeners;
+pub mod log;
+pub mod metrics;
+mod runtime;
+pub mod server;
+mod shard;
+#[allow(unsafe_code)]
+mod sys;
+pub mod transport;
+
+pub use config::{Builder, Config};
+pub use error::{Error, Kind};
+pub use server::Server;

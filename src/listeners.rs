@@ -1,0 +1,107 @@
+//! Listening sockets, bound before the server counts as started.
+
+use crate::config::Address;
+use crate::error::Error;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 65_535;
+
+/// A bound address: one socket for each shard, or one for all.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Where it can be reached.
+    pub(crate) address: Address,
+    sockets: Vec<Arc<OwnedFd>>,
+    _path: Option<SocketPath>,
+}
+
+/// A Unix socket's path, which goes with it.
+#[derive(Debug)]
+struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Bound {
+    /// The socket of a shard.
+    pub(crate) fn socket(&self, shard: usize) -> Arc<OwnedFd> {
+        self.sockets[shard % self.sockets.len()].clone()
+    }
+}
+
+/// Binds an address for so many shards.
+pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
+    let bound = match address {
+        Address::Tcp(address) => bind_tcp(*address, shards),
+        Address::Unix(path) => bind_unix(path),
+    };
+    bound.map_err(|error| Error::system(format_args!("listen on {address}"), &error))
+}
+
+/// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
+fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
+    if shards == 1 {
+        let socket = tcp(address, false)?;
+        let address = local(&socket)?;
+        socket.listen(BACKLOG)?;
+        return Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: None });
+    }
+    // SO_REUSEPORT would let another process of the same user share the port unnoticed, and each of the two would get half
+    // of the clients. A socket without it finds that out.
+    let probe = tcp(address, false)?;
+    let Address::Tcp(chosen) = local(&probe)? else { return Err(io::Error::other("no IP address")) };
+    drop(probe);
+    let sockets = (0..shards)
+        .map(|_| {
+            let socket = tcp(chosen, true)?;
+            socket.listen(BACKLOG)?;
+            Ok(Arc::new(socket.into()))
+        })
+        .collect::<io::Result<_>>()?;
+    Ok(Bound { address: Address::Tcp(chosen), sockets, _path: None })
+}
+
+fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec().nonblocking(), None)?;
+    // Or a restart would have to wait for the last connections to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn local(socket: &Socket) -> io::Result<Address> {
+    let address = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;
+    Ok(Address::Tcp(address))
+}
+
+/// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
+fn bind_unix(path: &Path) -> io::Result<Bound> {
+    if let Err(error) = UnixStream::connect(path) {
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            std::fs::remove_file(path)?;
+        }
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    let guard = SocketPath(path.into());
+    // Owner and group: who else may connect is for the directory to say.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    socket.listen(BACKLOG)?;
+    let address = Address::Unix(path.into());
+    Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: Some(guard) })
+}

@@ -1,0 +1,199 @@
+//! Counters and gauges. Each shard has its own, which only it writes, so that counting costs no shared cache line.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One number, written by one thread, read by any.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds; for the one thread that owns it.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
+    /// Subtracts; for the one thread that owns it.
+    pub fn sub(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(amount), Ordering::Relaxed);
+    }
+
+    /// Reads; for any thread.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a shard counts.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // each is described where it leaves the library, in push_stats
+pub struct ShardMetrics {
+    pub deliveries: Count,
+    pub bytes_sent: Count,
+    pub accepted: Count,
+    pub adopted: Count,
+    pub refused: Count,
+    pub slow_closed: Count,
+    pub gaps: Count,
+    pub received: Count,
+    pub events_dropped: Count,
+    pub connections: Count,
+    pub websockets: Count,
+    pub sse: Count,
+    pub streams: Count,
+    pub polls: Count,
+}
+
+impl ShardMetrics {
+    /// The gauge of a transport.
+    pub(crate) fn gauge(&self, transport: crate::http::request::Transport) -> &Count {
+        use crate::http::request::Transport;
+        match transport {
+            Transport::WebSocket => &self.websockets,
+            Transport::Sse => &self.sse,
+            Transport::Stream => &self.streams,
+            Transport::Poll => &self.polls,
+        }
+    }
+}
+
+/// Counters and gauges of a server at one moment. [`TABLE`] describes them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub published: u64,
+    pub duplicates: u64,
+    pub busy: u64,
+    pub deliveries: u64,
+    pub bytes_sent: u64,
+    pub accepted: u64,
+    pub adopted: u64,
+    pub refused: u64,
+    pub slow_closed: u64,
+    pub gaps: u64,
+    pub received: u64,
+    pub events_dropped: u64,
+    pub logs_dropped: u64,
+    pub connections: u64,
+    pub websockets: u64,
+    pub sse: u64,
+    pub streams: u64,
+    pub polls: u64,
+    pub channels: u64,
+    pub subscriptions: u64,
+    pub history_messages: u64,
+    pub history_bytes: u64,
+    pub seq: u64,
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name in JSON; in Prometheus `push_` stands before it.
+    pub name: &'static str,
+    /// Whether it only grows.
+    pub counter: bool,
+    /// One line of help.
+    pub help: &'static str,
+    /// Its value.
+    pub get: fn(&Stats) -> u64,
+}
+
+macro_rules! table {
+    ($($name:ident $kind:ident $help:literal,)*) => {
+        /// All numbers, in the order in which they are shown.
+        pub static TABLE: &[Metric] = &[$(Metric {
+            name: stringify!($name),
+            counter: table!(@$kind),
+            help: $help,
+            get: |stats| stats.$name,
+        },)*];
+    };
+    (@counter) => { true };
+    (@gauge) => { false };
+}
+
+table! {
+    published counter "Messages published, broadcasts included",
+    duplicates counter "Publishes answered from an idempotency key",
+    busy counter "Publishes refused because a mailbox was full",
+    deliveries counter "Messages handed to connections",
+    bytes_sent counter "Bytes written to clients",
+    accepted counter "Connections accepted on own listeners",
+    adopted counter "Connections handed over by the host",
+    refused counter "Requests refused with an HTTP error",
+    slow_closed counter "Connections closed because they read too slowly",
+    gaps counter "Gaps announced to clients",
+    received counter "Messages that clients sent",
+    events_dropped counter "Client messages that nobody asked for",
+    logs_dropped counter "Log lines dropped because the callback was too slow",
+    connections gauge "Connections open now",
+    websockets gauge "WebSockets open now",
+    sse gauge "SSE streams open now",
+    streams gauge "NDJSON streams open now",
+    polls gauge "Polls waiting now",
+    channels gauge "Channels that exist",
+    subscriptions gauge "Subscriptions of connections to channels",
+    history_messages gauge "Messages held in history",
+    history_bytes gauge "Bytes held in history",
+    seq gauge "The newest message's number",
+}
+
+impl Stats {
+    /// Adds up the hub's numbers and those of all shards.
+    pub(crate) fn collect<'m>(
+        hub: &crate::hub::HubStats,
+        shards: impl Iterator<Item = &'m ShardMetrics>,
+        logs_dropped: u64,
+    ) -> Self {
+        let mut stats = Stats {
+            published: hub.published,
+            duplicates: hub.duplicates,
+            busy: hub.busy,
+            channels: hub.channels,
+            subscriptions: hub.subscriptions,
+            history_messages: hub.history_messages,
+            history_bytes: hub.history_bytes,
+            seq: hub.seq,
+            logs_dropped,
+            ..Stats::default()
+        };
+        for shard in shards {
+            stats.deliveries += shard.deliveries.get();
+            stats.bytes_sent += shard.bytes_sent.get();
+            stats.accepted += shard.accepted.get();
+            stats.adopted += shard.adopted.get();
+            stats.refused += shard.refused.get();
+            stats.slow_closed += shard.slow_closed.get();
+            stats.gaps += shard.gaps.get();
+            stats.received += shard.received.get();
+            stats.events_dropped += shard.events_dropped.get();
+            stats.connections += shard.connections.get();
+            stats.websockets += shard.websockets.get();
+            stats.sse += shard.sse.get();
+            stats.streams += shard.streams.get();
+            stats.polls += shard.polls.get();
+        }
+        stats
+    }
+
+    /// A JSON object with all of them.
+    pub fn json(&self) -> String {
+        let fields: Vec<_> = TABLE.iter().map(|metric| format!("\"{}\":{}", metric.name, (metric.get)(self))).collect();
+        format!("{{{}}}\n", fields.join(","))
+    }
+
+    /// Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        let mut out = String::new();
+        for metric in TABLE {
+            let (kind, suffix) = if metric.counter { ("counter", "_total") } else { ("gauge", "") };
+            let name = format!("push_{}{suffix}", metric.name);
+            out.push_str(&format!(
+                "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {}\n",
+                metric.help,
+                (metric.get)(self)
+            ));
+        }
+        out
+    }
+}

@@ -1,0 +1,139 @@
+//! New connections: from the library's own listeners, and from the host. From here on they are the same.
+
+use super::conn::{Conn, Token};
+use super::roster::Roster;
+use super::{run, Shard};
+use crate::grant::Grant;
+use crate::http::refusal::Refusal;
+use crate::log::Level;
+use crate::sys::epoll::{Epoll, Watch};
+use crate::sys::socket;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// How many connections one turn takes from a listener, before others get theirs.
+const ACCEPTS: usize = 256;
+/// How long a listener rests when the process is out of descriptors.
+const REST_MS: u64 = 200;
+
+/// A listening socket. A Unix socket's is shared by all shards.
+#[derive(Debug)]
+pub(super) struct Listener {
+    fd: Arc<OwnedFd>,
+    /// Set while it rests: until when.
+    rests_until: Option<u64>,
+}
+
+impl Listener {
+    pub(super) fn watch_all(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll) -> io::Result<Vec<Self>> {
+        for (number, fd) in fds.iter().enumerate() {
+            epoll.add(fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead)?;
+        }
+        Ok(fds.into_iter().map(|fd| Listener { fd, rests_until: None }).collect())
+    }
+}
+
+impl Shard {
+    /// Takes what waits at a listener. Watched by level, so what is left over comes again.
+    pub(super) fn accept_from(&mut self, number: usize) {
+        for _ in 0..ACCEPTS {
+            let Some(listener) = self.listeners.get(number) else { return };
+            match socket::accept(&listener.fd) {
+                Ok(fd) => self.accepted(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if out_of_resources(&error) => return self.rest(number, &error),
+                // The client was gone before we came; or the network said so (accept(2)).
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn accepted(&mut self, fd: OwnedFd) {
+        self.handle.metrics.accepted.add(1);
+        let max = self.config().max_connections;
+        if max > 0 && self.shared.connections.load(Ordering::Relaxed) >= max {
+            // Nobody has read the request, so all this can be is one answer that fits every client.
+            let refusal = Refusal::unavailable("full", "max_connections is reached");
+            let _ = socket::send(&fd, &refusal.response(""));
+            self.handle.metrics.refused.add(1);
+            return;
+        }
+        socket::set_nodelay(&fd);
+        if let Some(index) = self.enter(fd) {
+            self.schedule(index, self.config().head_timeout_ms);
+        }
+    }
+
+    /// Takes over a connection that the host accepted, with what it has read of the request.
+    pub(super) fn adopt(&mut self, fd: OwnedFd, head: &[u8], grant: Option<Arc<Grant>>) {
+        self.handle.metrics.adopted.add(1);
+        socket::set_nodelay(&fd);
+        let Some(index) = self.enter(fd) else { return };
+        let conn = &mut self.conns[index as usize];
+        conn.flags.adopted = true;
+        conn.grant = grant;
+        self.schedule(index, self.config().head_timeout_ms);
+        if !head.is_empty() {
+            // As if it had just been read. It may be longer than the scratch buffer.
+            let mut head = head.to_vec();
+            self.received(index, &mut head);
+        }
+    }
+
+    /// Gives a connection its place and watches it.
+    fn enter(&mut self, fd: OwnedFd) -> Option<u32> {
+        if self.conns.len() >= Roster::CAPACITY {
+            return None;
+        }
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let raw = fd.as_raw_fd();
+        let index = self.conns.insert(Conn::new(fd, self.generation)) as u32;
+        let token = Token { index, generation: self.generation };
+        if let Err(error) = self.epoll.add(raw, token.to_bits(), Watch::EdgeBoth) {
+            // fs.epoll.max_user_watches is reached, or memory is out.
+            self.shared.log.line(Level::Warn, format_args!("a connection can't be watched: {error}"));
+            self.conns.remove(index as usize);
+            return None;
+        }
+        self.handle.roster.enter(token);
+        self.handle.metrics.connections.add(1);
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        Some(index)
+    }
+
+    /// Leaves a listener alone for a moment: its readiness would make the shard spin while nothing can be accepted.
+    fn rest(&mut self, number: usize, error: &io::Error) {
+        self.shared.log.line(Level::Warn, format_args!("accept: {error}; trying again in {REST_MS} ms"));
+        let listener = &mut self.listeners[number];
+        let _ = self.epoll.remove(listener.fd.as_raw_fd());
+        listener.rests_until = Some(self.now + REST_MS);
+    }
+
+    /// Wakes listeners that have rested.
+    pub(super) fn resume_listeners(&mut self) {
+        for (number, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.rests_until.is_some_and(|until| self.now >= until) {
+                listener.rests_until = None;
+                let _ = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
+            }
+        }
+    }
+
+    pub(super) fn listener_resumes_in(&self) -> Option<u64> {
+        let until = self.listeners.iter().filter_map(|listener| listener.rests_until).min()?;
+        Some(until.saturating_sub(self.now).max(1))
+    }
+
+    /// Accepts nothing any more.
+    pub(super) fn close_listeners(&mut self) {
+        for listener in self.listeners.drain(..) {
+            let _ = self.epoll.remove(listener.fd.as_raw_fd());
+        }
+    }
+}
+
+fn out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

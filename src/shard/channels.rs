@@ -1,0 +1,180 @@
+//! Which connections of a shard are subscribed to what.
+//!
+//! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's messages of
+//! a turn are put together once for them; those with several channels get theirs merged.
+
+use super::conn::{Conn, Sub, Subs};
+use crate::hub::{ChannelId, Leave};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use std::sync::Arc;
+
+/// The subscribers of one channel on this shard.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) name: Arc<str>,
+    /// Slots of connections with this channel only.
+    pub(super) solo: Vec<u32>,
+    /// Slots of other connections, with the place of the subscription in theirs.
+    pub(super) multi: Vec<(u32, u32)>,
+    /// No subscriber joined after this number: later messages are everybody's, without looking.
+    pub(super) settled: u64,
+    /// Messages of this turn, as places in the batch.
+    pub(super) run: Vec<u32>,
+}
+
+/// All channels that a shard has subscribers of.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    locals: FxHashMap<ChannelId, Local>,
+    /// Subscriptions that ended in this turn, told to the hub at its end, under one lock.
+    left: FxHashMap<ChannelId, u32>,
+    leaves: Vec<Leave>,
+}
+
+impl Channels {
+    pub(super) fn get(&self, channel: ChannelId) -> Option<&Local> {
+        self.locals.get(&channel)
+    }
+
+    pub(super) fn get_mut(&mut self, channel: ChannelId) -> Option<&mut Local> {
+        self.locals.get_mut(&channel)
+    }
+
+    /// Lists a connection under the channels that the hub subscribed it to, from message `joined` on.
+    pub(super) fn join(&mut self, conns: &mut Slab<Conn>, index: u32, channels: &[(ChannelId, Arc<str>)], joined: u64) {
+        let Some(conn) = conns.get_mut(index as usize) else { return };
+        if let (Subs::None, [(channel, name)]) = (&conn.subs, channels) {
+            let local = self.local(*channel, name, joined);
+            conn.subs = Subs::One { channel: *channel, slot: local.solo.len() as u32 };
+            local.solo.push(index);
+            return;
+        }
+        self.make_many(conns, index);
+        let Some(Conn { subs: Subs::Many(subs), .. }) = conns.get_mut(index as usize) else { return };
+        for (channel, name) in channels {
+            let local = self.local(*channel, name, joined);
+            let slot = local.multi.len() as u32;
+            local.multi.push((index, subs.len() as u32));
+            subs.push(Sub { channel: *channel, slot, joined });
+        }
+    }
+
+    /// Takes a connection off all its channels.
+    pub(super) fn leave_all(&mut self, conns: &mut Slab<Conn>, index: u32) {
+        let Some(conn) = conns.get_mut(index as usize) else { return };
+        match std::mem::take(&mut conn.subs) {
+            Subs::None => {}
+            Subs::One { channel, slot } => self.leave_solo(conns, channel, slot),
+            Subs::Many(subs) => {
+                for sub in subs.iter() {
+                    self.leave_multi(conns, sub.channel, sub.slot);
+                }
+            }
+        }
+    }
+
+    /// Takes a connection off one channel; false when it was not on it.
+    pub(super) fn leave_one(&mut self, conns: &mut Slab<Conn>, index: u32, name: &str) -> bool {
+        self.make_many(conns, index);
+        let Some(Conn { subs: Subs::Many(subs), .. }) = conns.get_mut(index as usize) else { return false };
+        let named = |sub: &Sub| self.locals.get(&sub.channel).is_some_and(|local| *local.name == *name);
+        let Some(place) = subs.iter().position(named) else { return false };
+        let sub = subs.swap_remove(place);
+        // The subscription that took its place is listed under the old one.
+        if let Some(moved) = subs.get(place) {
+            if let Some(local) = self.locals.get_mut(&moved.channel) {
+                local.multi[moved.slot as usize].1 = place as u32;
+            }
+        }
+        self.leave_multi(conns, sub.channel, sub.slot);
+        true
+    }
+
+    /// Whether a connection is on a channel.
+    pub(super) fn is_on(&self, conn: &Conn, name: &str) -> bool {
+        let named = |channel: ChannelId| self.locals.get(&channel).is_some_and(|local| *local.name == *name);
+        match &conn.subs {
+            Subs::None => false,
+            Subs::One { channel, .. } => named(*channel),
+            Subs::Many(subs) => subs.iter().any(|sub| named(sub.channel)),
+        }
+    }
+
+    /// The subscriptions that ended since the last call, for the hub.
+    pub(super) fn take_leaves(&mut self) -> &[Leave] {
+        self.leaves.clear();
+        for (channel, count) in self.left.drain() {
+            let last = self.locals.get(&channel).is_none_or(|local| local.solo.is_empty() && local.multi.is_empty());
+            if last {
+                self.locals.remove(&channel);
+            }
+            self.leaves.push(Leave { channel, count, last });
+        }
+        // A crowd that left must not keep its room for ever.
+        if self.locals.capacity() > 1024 && self.locals.len() * 8 < self.locals.capacity() {
+            self.locals.shrink_to(self.locals.len() * 2);
+        }
+        &self.leaves
+    }
+
+    fn local(&mut self, channel: ChannelId, name: &Arc<str>, joined: u64) -> &mut Local {
+        let local = self.locals.entry(channel).or_insert_with(|| Local {
+            name: name.clone(),
+            solo: Vec::new(),
+            multi: Vec::new(),
+            settled: 0,
+            run: Vec::new(),
+        });
+        // The hub may have given the number to another channel since.
+        if local.name != *name {
+            local.name = name.clone();
+        }
+        local.settled = local.settled.max(joined);
+        local
+    }
+
+    /// Moves a connection from the solo list of its one channel to the other.
+    fn make_many(&mut self, conns: &mut Slab<Conn>, index: u32) {
+        let Some(conn) = conns.get_mut(index as usize) else { return };
+        let joined = conn.joined;
+        match conn.subs {
+            Subs::Many(_) => {}
+            Subs::None => conn.subs = Subs::Many(Box::default()),
+            Subs::One { channel, slot } => {
+                self.unlist_solo(conns, channel, slot);
+                let Some(local) = self.locals.get_mut(&channel) else { return };
+                let sub = Sub { channel, slot: local.multi.len() as u32, joined };
+                local.multi.push((index, 0));
+                conns[index as usize].subs = Subs::Many(Box::new(vec![sub]));
+            }
+        }
+    }
+
+    fn leave_solo(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
+        self.unlist_solo(conns, channel, slot);
+        *self.left.entry(channel).or_insert(0) += 1;
+    }
+
+    fn unlist_solo(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
+        let Some(local) = self.locals.get_mut(&channel) else { return };
+        local.solo.swap_remove(slot as usize);
+        // Who took the place must know its new one.
+        if let Some(moved) = local.solo.get(slot as usize) {
+            if let Some(Conn { subs: Subs::One { slot: place, .. }, .. }) = conns.get_mut(*moved as usize) {
+                *place = slot;
+            }
+        }
+    }
+
+    fn leave_multi(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
+        *self.left.entry(channel).or_insert(0) += 1;
+        let Some(local) = self.locals.get_mut(&channel) else { return };
+        local.multi.swap_remove(slot as usize);
+        if let Some((moved, place)) = local.multi.get(slot as usize) {
+            if let Some(Conn { subs: Subs::Many(subs), .. }) = conns.get_mut(*moved as usize) {
+                subs[*place as usize].slot = slot;
+            }
+        }
+    }
+}

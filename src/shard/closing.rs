@@ -1,0 +1,174 @@
+//! The ends of connections.
+
+use super::conn::{Conn, Phase};
+use super::{Shard, Token};
+use crate::events::{Event, EventKind};
+use crate::http::refusal::Refusal;
+use crate::http::request::Transport;
+use crate::hub::Form;
+use crate::log::Level;
+use crate::sys::socket;
+use crate::transport::close::Close;
+use crate::transport::{chunk, sse, stream, ws_frames};
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+
+impl Shard {
+    /// Ends a connection in its transport's way, after what waits for it; the peer has `close_timeout` to take it.
+    pub(super) fn close(&mut self, index: u32, close: Close) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.code = close.code;
+        match conn.phase {
+            Phase::Closing => {}
+            Phase::Head => self.drop_conn(index),
+            Phase::Open(Transport::Poll) => {
+                conn.flags.keep_alive = false;
+                self.answer_empty(index);
+            }
+            Phase::Open(transport) => {
+                let goodbye = goodbye(transport, &close, conn.flags.chunks);
+                self.leave_channels(index);
+                self.last_bytes(index, goodbye.into());
+            }
+        }
+    }
+
+    /// Ends a connection whose outbox is full: what waits is dropped, since the client gets it by its position.
+    pub(super) fn close_slow(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        self.handle.metrics.slow_closed.add(1);
+        let wire = conn.wire(self.shared.hub.epoch());
+        if let Some(outbox) = &mut conn.outbox {
+            outbox.keep_begun(&wire);
+        }
+        self.close(index, Close::TOO_SLOW);
+    }
+
+    /// Refuses a request; the connection ends with the answer.
+    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
+        self.handle.metrics.refused.add(1);
+        self.shared
+            .log
+            .line(Level::Debug, format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message));
+        let retry_ms = self.config().retry_ms;
+        let answer = if refusal.retry && sse { refusal.sse_response(cors, retry_ms) } else { refusal.response(cors) };
+        self.last_bytes(index, answer.into());
+    }
+
+    /// Writes the last bytes of a connection, then ends our side of it and waits for the peer's: a connection closed with
+    /// bytes unread is reset, and the peer might lose what we said.
+    pub(super) fn last_bytes(&mut self, index: u32, bytes: Bytes) {
+        self.leave_open(index);
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.phase = Phase::Closing;
+        self.schedule(index, self.config().close_timeout_ms);
+        self.transmit_bytes(index, bytes);
+        if let Some(conn) = self.conns.get(index as usize) {
+            if conn.outbox.is_none() {
+                socket::shutdown_write(&conn.fd);
+            }
+        }
+    }
+
+    /// The end: nothing of the connection is left but its event.
+    pub(super) fn drop_conn(&mut self, index: u32) {
+        if !self.conns.contains(index as usize) {
+            return;
+        }
+        self.leave_channels(index);
+        self.leave_open(index);
+        let conn = self.conns.remove(index as usize);
+        self.handle.roster.leave(index);
+        self.handle.metrics.connections.sub(1);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        // A forked child may hold the descriptor too; closing ours alone would not end the connection.
+        socket::shutdown_both(&conn.fd);
+    }
+
+    /// Nothing is delivered to it any more.
+    pub(super) fn leave_channels(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.flags.live = false;
+        self.channels.leave_all(&mut self.conns, index);
+    }
+
+    /// It is no subscriber any more: the gauge and the host are told.
+    fn leave_open(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if let Phase::Open(transport) = conn.phase {
+            self.handle.metrics.gauge(transport).sub(1);
+        }
+        if conn.flags.announced {
+            conn.flags.announced = false;
+            let (user, code) = (user(conn), conn.code);
+            self.tell(Event {
+                kind: EventKind::Close,
+                connection: self.number_of(index),
+                user,
+                channel: None,
+                data: Bytes::new(),
+                binary: false,
+                code,
+            });
+        }
+    }
+
+    /// Tells the host, if it listens.
+    pub(super) fn tell(&mut self, event: Event) {
+        if self.shared.events.wanted() {
+            self.shared.events.push(event);
+        } else if event.kind == EventKind::Message {
+            self.handle.metrics.events_dropped.add(1);
+        }
+    }
+
+    /// Part of the stop: listeners close, everybody is told to come back later. What was published is out by now.
+    pub(super) fn say_goodbye(&mut self) {
+        self.close_listeners();
+        let here: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
+        for index in here {
+            self.close(index, Close::GOING_AWAY);
+        }
+    }
+
+    /// The event queue has room again.
+    pub(super) fn resume_paused(&mut self) {
+        for token in std::mem::take(&mut self.paused) {
+            if let Some(index) = self.find(token) {
+                self.conns[index as usize].flags.paused = false;
+                self.readable(index, true);
+            }
+        }
+    }
+
+    /// Remembers a connection that is not read from because the event queue is full.
+    pub(super) fn pause(&mut self, index: u32) {
+        let conn = &mut self.conns[index as usize];
+        if !conn.flags.paused {
+            conn.flags.paused = true;
+            self.paused.push(Token { index, generation: conn.generation });
+        }
+    }
+}
+
+/// The user of a connection.
+pub(super) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
+    conn.grant.as_ref().and_then(|grant| grant.user().cloned())
+}
+
+/// What a transport ends with.
+fn goodbye(transport: Transport, close: &Close, chunks: bool) -> Vec<u8> {
+    let ended = |form: Form| {
+        if chunks {
+            [form.framed_bytes(), chunk::END].concat()
+        } else {
+            form.inner_bytes().to_vec()
+        }
+    };
+    match transport {
+        Transport::WebSocket => ws_frames::close(close),
+        Transport::Sse => ended(sse::close(close.code, &close.reason)),
+        Transport::Stream => ended(stream::close(close.code, &close.reason)),
+        Transport::Poll => Vec::new(),
+    }
+}

@@ -1,0 +1,113 @@
+//! What other threads ask of a shard.
+
+use super::conn::Token;
+use super::roster::Roster;
+use crate::grant::Grant;
+use crate::hub::{Mailbox, Wake};
+use crate::metrics::ShardMetrics;
+use crate::sys::eventfd::EventFd;
+use crate::transport::close::Close;
+use bytes::Bytes;
+use crossbeam::queue::SegQueue;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// How many commands may wait for a shard.
+const MAX_COMMANDS: usize = 65_536;
+/// How many bytes of `push_send` may wait for a shard.
+const MAX_COMMAND_BYTES: usize = 256 << 20;
+
+/// A request to a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve this connection, of which these bytes were read already.
+    Adopt { fd: OwnedFd, head: Box<[u8]>, grant: Option<Arc<Grant>> },
+    /// Send this to one connection.
+    Send { to: Token, data: Bytes, binary: bool },
+    /// Close one connection.
+    Close { to: Token, close: Close },
+    /// Close all connections of a user.
+    CloseUser { user: Arc<str>, close: Close },
+    /// Clients' messages may be read again.
+    Resume,
+    /// Deliver what there is, say goodbye, and end by then (monotonic milliseconds).
+    Drain { until_ms: u64 },
+}
+
+/// A shard as other threads see it.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) roster: Roster,
+    commands: SegQueue<Command>,
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    pub(super) wake: Arc<EventFd>,
+}
+
+/// The mailbox's way to wake a shard.
+struct Waker(Arc<EventFd>);
+
+impl Wake for Waker {
+    fn wake(&self) {
+        self.0.signal();
+    }
+}
+
+impl ShardHandle {
+    pub(crate) fn new(mailbox_capacity: usize) -> std::io::Result<Self> {
+        let wake = Arc::new(EventFd::new()?);
+        Ok(ShardHandle {
+            mailbox: Arc::new(Mailbox::new(mailbox_capacity, Box::new(Waker(wake.clone())))),
+            metrics: ShardMetrics::default(),
+            roster: Roster::new(),
+            commands: SegQueue::new(),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            wake,
+        })
+    }
+
+    /// Leaves a command; hands it back when too much waits.
+    pub(crate) fn ask(&self, command: Command) -> Result<(), Command> {
+        let bytes = command.bytes();
+        let busy = self.waiting.load(Ordering::Relaxed) >= MAX_COMMANDS
+            || self.waiting_bytes.load(Ordering::Relaxed) + bytes > MAX_COMMAND_BYTES;
+        if busy {
+            return Err(command);
+        }
+        self.tell(command);
+        Ok(())
+    }
+
+    /// Leaves a command that must not be lost.
+    pub(crate) fn tell(&self, command: Command) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(command.bytes(), Ordering::Relaxed);
+        self.commands.push(command);
+        self.mailbox.wake();
+    }
+
+    pub(super) fn next_command(&self) -> Option<Command> {
+        let command = self.commands.pop()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(command.bytes(), Ordering::Relaxed);
+        Some(command)
+    }
+
+    pub(super) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+}
+
+impl Command {
+    fn bytes(&self) -> usize {
+        match self {
+            Command::Send { data, .. } => data.len(),
+            Command::Adopt { head, .. } => head.len(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! From the mailbox to the sockets.
+//!
+//! A whole batch is taken from the mailbox, then each connection that gets something is written to once. Subscribers of one
+//! channel only, which most are, all get the same bytes: they are put together once for each wire format (a [`Run`]),
+//! and each costs one system call and no bookkeeping. Others collect theirs on a stage first.
+
+use super::conn::{Conn, Subs};
+use super::outbox::{Gone, Piece};
+use super::{Fate, Shard};
+use crate::http::request::Transport;
+use crate::hub::{ChannelId, Delivery, Epoch, Message, BROADCAST};
+use crate::transport::{poll, Format};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// How many messages one batch takes.
+const BATCH: usize = 1024;
+/// How many batches one turn takes, before clients are read again.
+const BATCHES: usize = 8;
+/// Messages up to this size are copied together; larger ones are cheaper as pieces of their own.
+const SMALL: usize = 4096;
+/// About how large messages copied together may become. A client too slow for it holds a reference to all of it.
+const BLOCK: usize = 128 * 1024;
+/// How many staged messages are written before more are staged: it bounds the stage's memory.
+const MAX_STAGED: usize = 1 << 18;
+
+/// Messages for connections with several channels, collected over a batch.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    /// Lists of places in the batch, one list a connection, linked through this.
+    entries: Vec<Staged>,
+    /// Connections that have a list.
+    conns: Vec<u32>,
+    touched: Vec<ChannelId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Staged {
+    message: u32,
+    next: u32,
+}
+
+/// The end of a list.
+const END: u32 = u32::MAX;
+
+/// Several messages as one subscriber gets them: encoded once, for all that share the wire format.
+struct Run {
+    format: Format,
+    chunks: bool,
+    keep_alive: bool,
+    pieces: Vec<Piece>,
+}
+
+impl Run {
+    fn new<'m>(conn: &Conn, messages: impl Iterator<Item = &'m Arc<Message>> + Clone, epoch: &Epoch) -> Self {
+        let mut run = Run {
+            format: conn.format,
+            chunks: conn.flags.chunks,
+            keep_alive: conn.flags.keep_alive,
+            pieces: Vec::new(),
+        };
+        if run.format == Format::Poll {
+            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, epoch).into()));
+            return run;
+        }
+        let wire = conn.wire(epoch);
+        let mut block = BytesMut::new();
+        let mut first_of_block = None;
+        let mut in_block = 0;
+        for message in messages {
+            let bytes = wire.format.encode(message, epoch, wire.chunks);
+            if bytes.len() > SMALL || block.len() + bytes.len() > BLOCK {
+                run.end_block(&mut block, &mut first_of_block, &mut in_block);
+            }
+            if bytes.len() > SMALL {
+                run.pieces.push(Piece::Message(message.clone()));
+                continue;
+            }
+            first_of_block.get_or_insert(message);
+            in_block += 1;
+            block.extend_from_slice(bytes);
+        }
+        run.end_block(&mut block, &mut first_of_block, &mut in_block);
+        run
+    }
+
+    fn end_block(&mut self, block: &mut BytesMut, first: &mut Option<&Arc<Message>>, count: &mut usize) {
+        match (first.take(), std::mem::take(count)) {
+            (Some(message), 1) => self.pieces.push(Piece::Message(message.clone())),
+            (Some(_), _) => self.pieces.push(Piece::Bytes(block.split().freeze())),
+            (None, _) => {}
+        }
+        block.clear();
+    }
+
+    fn fits(&self, conn: &Conn) -> bool {
+        self.format == conn.format
+            && self.chunks == conn.flags.chunks
+            && (self.format != Format::Poll || (self.keep_alive == conn.flags.keep_alive && conn.cors.is_none()))
+    }
+}
+
+/// The answer to a poll, at least up to `position`.
+pub(super) fn answer<'m>(
+    conn: &Conn,
+    messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
+    position: u64,
+    epoch: &Epoch,
+) -> Vec<u8> {
+    let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
+    let objects = messages.map(|message| Format::Poll.encode(message, epoch, false));
+    let cors = conn.cors.as_deref().map_or("", String::as_str);
+    poll::answer(&epoch.position(position), objects, cors, conn.flags.keep_alive)
+}
+
+impl Shard {
+    /// Delivers what is in the mailbox; true when there may be more.
+    pub(super) fn deliver(&mut self) -> bool {
+        for _ in 0..BATCHES {
+            let mut batch = std::mem::take(&mut self.batch);
+            while batch.len() < BATCH {
+                let Some(delivery) = self.handle.mailbox.pop() else { break };
+                batch.push(delivery);
+            }
+            let full = batch.len() == BATCH;
+            for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
+                if part[0].channel == BROADCAST {
+                    self.fan_out_broadcasts(part);
+                } else {
+                    self.fan_out(part);
+                }
+            }
+            if let Some(last) = batch.last() {
+                self.delivered = last.message.seq();
+            }
+            batch.clear();
+            self.batch = batch;
+            if !full {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Messages of channels, in order, to their subscribers.
+    fn fan_out(&mut self, batch: &[Delivery]) {
+        let mut touched = std::mem::take(&mut self.stage.touched);
+        for (place, delivery) in batch.iter().enumerate() {
+            let Some(local) = self.channels.get_mut(delivery.channel) else { continue };
+            if local.run.is_empty() {
+                touched.push(delivery.channel);
+            }
+            local.run.push(place as u32);
+        }
+        for channel in touched.drain(..) {
+            self.fan_out_solo(batch, channel);
+        }
+        self.stage.touched = touched;
+        self.stage_multi(batch);
+        self.write_staged(batch);
+        self.settle_fates();
+    }
+
+    /// The turn's messages of one channel to those who have no other.
+    fn fan_out_solo(&mut self, batch: &[Delivery], channel: ChannelId) {
+        let Some(local) = self.channels.get_mut(channel) else { return };
+        let mut places = std::mem::take(&mut local.run);
+        let subscribers = std::mem::take(&mut local.solo);
+        let settled = local.settled;
+        self.write_all(batch, &places, &subscribers, settled);
+        // Nobody joins or leaves in between: who ended is only marked, and settled after the batch.
+        if let Some(local) = self.channels.get_mut(channel) {
+            places.clear();
+            places.shrink_to(64);
+            local.run = places;
+            local.solo = subscribers;
+        }
+    }
+
+    fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], settled: u64) {
+        let Some(&first) = places.first() else { return };
+        let all_new = batch[first as usize].message.seq() > settled;
+        let mut runs: Vec<Run> = Vec::new();
+        let message = |place: &u32| &batch[*place as usize].message;
+        for &index in subscribers {
+            let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+            let known = if all_new { 0 } else { places.partition_point(|place| message(place).seq() <= conn.joined) };
+            let places = &places[known..];
+            if places.is_empty() {
+                continue;
+            }
+            let messages = places.iter().map(message);
+            let epoch = self.shared.hub.epoch();
+            let own;
+            let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
+                Some(run) => run,
+                None => {
+                    let run = Run::new(conn, messages, epoch);
+                    if known == 0 && run.fits(conn) {
+                        runs.push(run);
+                        &runs[runs.len() - 1]
+                    } else {
+                        own = run;
+                        &own
+                    }
+                }
+            };
+            self.write_pieces(index, &run.pieces, places.len());
+        }
+    }
+
+    /// Pieces to a subscriber; what goes wrong is settled later.
+    fn write_pieces(&mut self, index: u32, pieces: &[Piece], messages: usize) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let metrics = &self.handle.metrics;
+        metrics.deliveries.add(messages as u64);
+        let fate = match conn.transmit(pieces, self.shared.hub.epoch()) {
+            Err(Gone) => Some(Fate::Gone),
+            Ok(written) => {
+                metrics.bytes_sent.add(written as u64);
+                if conn.transport() == Some(Transport::Poll) {
+                    Some(Fate::Answered)
+                } else {
+                    conn.too_slow(pieces.len(), self.shared.config.outbox).then_some(Fate::Slow)
+                }
+            }
+        };
+        if let Some(fate) = fate {
+            Self::doom(&mut self.doomed, index, conn, fate);
+        }
+    }
+
+    /// Broadcasts to everybody, as if all had one more channel.
+    fn fan_out_broadcasts(&mut self, batch: &[Delivery]) {
+        let places: Vec<u32> = (0..batch.len() as u32).collect();
+        let live = self.conns.iter().filter(|(_, conn)| conn.flags.live);
+        let everybody: Vec<u32> = live.map(|(index, _)| index as u32).collect();
+        self.write_all(batch, &places, &everybody, self.settled);
+        self.settle_fates();
+    }
+
+    /// Collects messages for connections with several channels, in the order of the batch.
+    fn stage_multi(&mut self, batch: &[Delivery]) {
+        for (place, delivery) in batch.iter().enumerate() {
+            if self.stage.entries.len() > MAX_STAGED {
+                self.write_staged(batch);
+            }
+            let Some(local) = self.channels.get(delivery.channel) else { continue };
+            let seq = delivery.message.seq();
+            let all_new = seq > local.settled;
+            for &(index, sub) in &local.multi {
+                let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+                let knows = || match &conn.subs {
+                    Subs::Many(subs) => subs.get(sub as usize).is_none_or(|sub| sub.joined >= seq),
+                    Subs::None | Subs::One { .. } => true,
+                };
+                if all_new || !knows() {
+                    self.stage.add(index, conn, place as u32);
+                }
+            }
+        }
+    }
+
+    /// Writes what is staged, one call a connection.
+    fn write_staged(&mut self, batch: &[Delivery]) {
+        let conns = std::mem::take(&mut self.stage.conns);
+        let mut pieces = Vec::new();
+        for &index in &conns {
+            let Some(conn) = self.conns.get_mut(index as usize) else { continue };
+            conn.flags.staged = false;
+            pieces.clear();
+            pieces.extend(
+                self.stage.list(conn.stage.0).map(|place| Piece::Message(batch[place as usize].message.clone())),
+            );
+            let count = pieces.len();
+            if conn.format == Format::Poll {
+                let messages = pieces.iter().filter_map(|piece| match piece {
+                    Piece::Message(message) => Some(message),
+                    Piece::Bytes(_) => None,
+                });
+                let answer = answer(conn, messages, 0, self.shared.hub.epoch());
+                pieces = vec![Piece::Bytes(Bytes::from(answer))];
+            }
+            self.write_pieces(index, &pieces, count);
+        }
+        self.stage.entries.clear();
+        self.stage.entries.shrink_to(4096);
+        self.stage.conns = conns;
+        self.stage.conns.clear();
+        // An answered poll may not be staged again.
+        self.settle_fates();
+    }
+}
+
+impl Stage {
+    fn add(&mut self, index: u32, conn: &mut Conn, message: u32) {
+        let entry = self.entries.len() as u32;
+        self.entries.push(Staged { message, next: END });
+        if conn.flags.staged {
+            self.entries[conn.stage.1 as usize].next = entry;
+        } else {
+            conn.flags.staged = true;
+            conn.stage.0 = entry;
+            self.conns.push(index);
+        }
+        conn.stage.1 = entry;
+    }
+
+    fn list(&self, first: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut at = first;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(at as usize)?;
+            at = entry.next;
+            Some(entry.message)
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! WebSocket clients: frames that came, and what the host sends to one of them.
+
+use super::closing::user;
+use super::conn::{Phase, Token};
+use super::Shard;
+use crate::events::{Event, EventKind};
+use crate::http::request::Transport;
+use crate::transport::close::Close;
+use crate::transport::ws::{self, Received};
+use crate::transport::{json, sse, stream, ws_frames, Format};
+use bytes::Bytes;
+
+impl Shard {
+    /// Bytes of frames.
+    pub(super) fn received_frames(&mut self, index: u32, bytes: &mut [u8]) {
+        self.heard(index);
+        let token = self.token(index);
+        let max = self.config().max_client_message;
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let mut partial = conn.partial.take();
+        let result = ws::read(&mut partial, bytes, max, &mut |received| self.frame(token, received));
+        let Some(index) = self.find(token) else { return };
+        self.conns[index as usize].partial = partial;
+        if let Err(close) = result {
+            self.close(index, close);
+        }
+    }
+
+    fn frame(&mut self, token: Token, received: Received<'_>) {
+        let Some(index) = self.find(token) else { return };
+        if self.conns[index as usize].phase != Phase::Open(Transport::WebSocket) {
+            return;
+        }
+        match received {
+            Received::Message { data, binary } => {
+                self.handle.metrics.received.add(1);
+                if self.conns[index as usize].format == Format::WsJson {
+                    self.push_v1(index, data);
+                } else {
+                    self.tell_message(index, Bytes::copy_from_slice(data), binary);
+                }
+            }
+            Received::Ping(data) => self.transmit_bytes(index, ws_frames::pong(data).into()),
+            Received::Pong => {}
+            Received::Close(code) => self.answer_close(index, code),
+        }
+    }
+
+    /// A client's message goes to the host.
+    pub(super) fn tell_message(&mut self, index: u32, data: Bytes, binary: bool) {
+        let user = user(&self.conns[index as usize]);
+        self.tell(Event {
+            kind: EventKind::Message,
+            connection: self.number_of(index),
+            user,
+            channel: None,
+            data,
+            binary,
+            code: 0,
+        });
+    }
+
+    /// A close is answered with its code (RFC 6455, section 5.5.1).
+    fn answer_close(&mut self, index: u32, code: Option<u16>) {
+        // 1005 says "no code" and never stands in a frame (section 7.4.1).
+        self.conns[index as usize].code = code.unwrap_or(1005);
+        self.leave_channels(index);
+        let code = code.unwrap_or(Close::NORMAL.code);
+        self.last_bytes(index, ws_frames::close(&Close { code, reason: "".into() }).into());
+    }
+
+    /// What the host sends to one connection, in its form.
+    pub(super) fn send_direct(&mut self, to: Token, data: &Bytes, binary: bool) {
+        let Some(index) = self.find(to) else { return };
+        let conn = &self.conns[index as usize];
+        let form =
+            |form: crate::hub::Form| if conn.flags.chunks { form.framed_bytes() } else { form.inner_bytes() }.to_vec();
+        let bytes = match (conn.phase, conn.format) {
+            (Phase::Open(Transport::WebSocket), Format::WsJson) => ws_frames::text(&json::direct(data, binary)),
+            (Phase::Open(Transport::WebSocket), _) => ws_frames::data(binary, data),
+            (Phase::Open(Transport::Sse), Format::SseRaw) if !binary => form(sse::event(None, None, data)),
+            (Phase::Open(Transport::Sse), _) => form(sse::event(None, None, &json::direct(data, binary))),
+            (Phase::Open(Transport::Stream), _) => form(stream::line(&json::direct(data, binary))),
+            // It ended meanwhile, or is a poll, which gets nothing but answers.
+            _ => return,
+        };
+        self.transmit_bytes(index, bytes.into());
+        let limit = self.config().outbox;
+        if self.conns.get(index as usize).is_some_and(|conn| conn.too_slow(1, limit)) {
+            self.close_slow(index);
+        }
+    }
+}

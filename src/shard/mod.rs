@@ -1,0 +1,158 @@
+//! A shard: one thread with the connections it serves.
+//!
+//! Subscribers are entries of a slab, their sockets are watched by one epoll, which tokio watches as a single
+//! `AsyncFd`. So an idle subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads
+//! what is readable, takes the whole mailbox, and writes once to each connection that has something.
+
+mod accept;
+mod channels;
+mod closing;
+pub(crate) mod command;
+pub(crate) mod conn;
+mod fanout;
+mod frames;
+mod open;
+mod outbox;
+mod push_v1;
+mod read;
+mod roster;
+mod run;
+mod timers;
+mod wheel;
+mod write;
+
+use crate::config::Config;
+use crate::events::Events;
+use crate::hub::{ChannelId, Delivery, Hub, Replay};
+use crate::log::Log;
+use crate::sys::clock;
+use crate::sys::epoll::{Epoll, Watch};
+use accept::Listener;
+use channels::Channels;
+use command::ShardHandle;
+use conn::{Conn, Token};
+use fanout::Stage;
+use slab::Slab;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use wheel::Wheel;
+
+pub(crate) use run::run;
+
+/// One read takes at most this much.
+const SCRATCH: usize = 64 * 1024;
+
+/// What all shards of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) hub: Hub,
+    pub(crate) events: Events,
+    pub(crate) log: Log,
+    /// Connections of all shards, for `max_connections`.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
+pub(crate) struct Shard {
+    number: usize,
+    shared: Arc<Shared>,
+    handle: Arc<ShardHandle>,
+    epoll: Epoll,
+    listeners: Vec<Listener>,
+    conns: Slab<Conn>,
+    channels: Channels,
+    wheel: Wheel,
+    /// The last generation given to a connection.
+    generation: u32,
+    /// Monotonic milliseconds, read once a turn.
+    now: u64,
+    /// All reads go through here.
+    scratch: Box<[u8]>,
+    /// Connections whose sockets may hold more than one turn's share of reads.
+    unfinished: Vec<Token>,
+    /// Connections not read from because the event queue is full.
+    paused: Vec<Token>,
+    /// Used again and again, so that a turn allocates nothing.
+    batch: Vec<Delivery>,
+    stage: Stage,
+    replay: Replay,
+    ids: Vec<(ChannelId, Arc<str>)>,
+    /// Connections that ended in the middle of a fan-out, and how.
+    doomed: Vec<(Token, Fate)>,
+    /// No connection joined after this number, so later broadcasts are everybody's.
+    settled: u64,
+    /// The newest message taken from the mailbox: up to here everybody was served.
+    delivered: u64,
+    /// Set by the stop: by when to be done.
+    drain_until: Option<u64>,
+    /// Spreads heartbeats.
+    jitter: u32,
+}
+
+/// What a fan-out found out about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The peer is gone.
+    Gone,
+    /// Its outbox is full.
+    Slow,
+    /// Its poll is answered.
+    Answered,
+}
+
+impl Shard {
+    /// A shard with its listeners; called on the thread that starts the server, so that errors are its.
+    pub(crate) fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        handle: Arc<ShardHandle>,
+        listeners: Vec<Arc<OwnedFd>>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(handle.wake.as_raw_fd(), run::WAKE, Watch::EdgeRead)?;
+        let listeners = Listener::watch_all(listeners, &epoll)?;
+        let now = clock::monotonic_ms();
+        Ok(Shard {
+            number,
+            shared,
+            handle,
+            epoll,
+            listeners,
+            conns: Slab::new(),
+            channels: Channels::default(),
+            wheel: Wheel::new(now),
+            generation: 0,
+            now,
+            scratch: vec![0; SCRATCH].into(),
+            unfinished: Vec::new(),
+            paused: Vec::new(),
+            batch: Vec::new(),
+            stage: Stage::default(),
+            replay: Replay::default(),
+            ids: Vec::new(),
+            doomed: Vec::new(),
+            settled: 0,
+            delivered: 0,
+            drain_until: None,
+            jitter: 0x9e37_79b9 ^ number as u32,
+        })
+    }
+
+    fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The slot of a connection, if that still lives.
+    fn find(&self, token: Token) -> Option<u32> {
+        let conn = self.conns.get(token.index as usize)?;
+        (conn.generation == token.generation).then_some(token.index)
+    }
+
+    /// The name of a connection that lives.
+    fn token(&self, index: u32) -> Token {
+        Token { index, generation: self.conns.get(index as usize).map_or(0, |conn| conn.generation) }
+    }
+}

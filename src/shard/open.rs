@@ -1,0 +1,294 @@
+//! The beginning of a subscription: what was missed, then what comes.
+
+use super::closing::user;
+use super::conn::Phase;
+use super::outbox::{CatchUp, Piece};
+use super::{fanout, Shard};
+use crate::events::{Event, EventKind};
+use crate::http::refusal::Refusal;
+use crate::http::request::{Subscribe, Transport};
+use crate::http::response;
+use crate::hub::{Cut, Epoch, Item, Message, Request, Start};
+use crate::sys::clock;
+use crate::transport::{sse, stream, ws_frames, Format};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Shard {
+    /// Serves a good request.
+    pub(super) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
+        let sse = subscribe.transport == Transport::Sse;
+        if let Err(refusal) = self.admit(index, subscribe) {
+            return self.refuse(index, &refusal, &cors, sse);
+        }
+        let shared = self.shared.clone();
+        shared.hub.subscribe(
+            &Request {
+                shard: self.number,
+                names: &subscribe.channels,
+                start: subscribe.start(),
+                limit: shared.config.outbox,
+                broadcasts: true,
+                cut: Cut::Tail,
+                only_if_empty: subscribe.transport == Transport::Poll,
+            },
+            &mut self.replay,
+            &mut self.ids,
+        );
+        self.count_gaps();
+        let conn = &mut self.conns[index as usize];
+        conn.phase = Phase::Open(subscribe.transport);
+        conn.format = format(subscribe);
+        conn.flags.chunks = subscribe.chunks && conn.format.chunked();
+        self.handle.metrics.gauge(subscribe.transport).add(1);
+        if subscribe.transport == Transport::Poll {
+            return self.open_poll(index, subscribe, cors);
+        }
+        let mut pieces = vec![Piece::Bytes(self.opening(index, subscribe, &cors))];
+        self.add_replay(index, &mut pieces);
+        let wait = self.heartbeat_ms();
+        self.schedule(index, wait);
+        self.announce(index, subscribe.channels.first().map(|name| Arc::from(&**name)));
+        if self.replay.complete {
+            self.go_live(index);
+            self.add_subscribed(index, &subscribe.channels, &mut pieces);
+            self.transmit(index, &pieces);
+        } else {
+            let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
+            self.transmit_then(index, &pieces, CatchUp { names, after: self.replay.position });
+        }
+    }
+
+    /// Goes on with a replay that was larger than an outbox, now that the client has taken what it got.
+    pub(super) fn catch_up(&mut self, index: u32, mut catch_up: CatchUp) {
+        let shared = self.shared.clone();
+        shared.hub.subscribe(
+            &Request {
+                shard: self.number,
+                names: &catch_up.names,
+                start: Start::After(catch_up.after),
+                limit: shared.config.outbox,
+                broadcasts: true,
+                cut: Cut::Tail,
+                only_if_empty: false,
+            },
+            &mut self.replay,
+            &mut self.ids,
+        );
+        self.count_gaps();
+        let mut pieces = Vec::new();
+        self.add_replay(index, &mut pieces);
+        let conn = &mut self.conns[index as usize];
+        let wire = conn.wire(shared.hub.epoch());
+        let outbox = conn.outbox.get_or_insert_default();
+        pieces.drain(..).for_each(|piece| outbox.push(piece, &wire));
+        if self.replay.complete {
+            self.go_live(index);
+            self.add_subscribed(index, &catch_up.names, &mut pieces);
+            if let Some(outbox) = &mut self.conns[index as usize].outbox {
+                pieces.into_iter().for_each(|piece| outbox.push(piece, &wire));
+            }
+        } else {
+            catch_up.after = self.replay.position;
+            outbox.catch_up = Some(catch_up);
+        }
+        // `flush`, which called, goes on with what is in the outbox now.
+    }
+
+    /// A poll: answered at once if there is something, else when there is.
+    fn open_poll(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
+        let conn = &mut self.conns[index as usize];
+        // A connection from the host may carry requests for the host, or, behind a proxy, of several clients; only the host
+        // knows, and says so in its grant.
+        let ours = !conn.flags.adopted || conn.grant.as_ref().is_some_and(|grant| grant.keep_alive());
+        conn.flags.keep_alive = subscribe.keep_alive && ours;
+        conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
+        if self.replay.items.is_empty() {
+            self.go_live(index);
+            return self.schedule(index, self.config().poll_timeout_ms);
+        }
+        let items = std::mem::take(&mut self.replay.items);
+        self.answer(index, &items, self.replay.position);
+        self.replay.items = items;
+        self.replay.items.clear();
+    }
+
+    /// Answers a poll with a replay, which may be empty.
+    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64) {
+        let shared = self.shared.clone();
+        let epoch = shared.hub.epoch();
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        let answer = if items.iter().any(|item| matches!(item, Item::Gap(..))) {
+            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, epoch)).collect();
+            let cors = conn.cors.as_deref().map_or("", String::as_str);
+            let position = epoch.position(position);
+            crate::transport::poll::answer(&position, objects.iter().map(Vec::as_slice), cors, conn.flags.keep_alive)
+        } else {
+            let messages = items.iter().filter_map(message);
+            self.handle.metrics.deliveries.add(items.len() as u64);
+            fanout::answer(conn, messages, position, epoch)
+        };
+        self.transmit_bytes(index, answer.into());
+        self.poll_answered(index);
+    }
+
+    /// After a poll's answer is on its way: wait for the next request, or end.
+    pub(super) fn poll_answered(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let keep_alive = conn.flags.keep_alive && self.drain_until.is_none();
+        conn.code = 1000;
+        self.leave_channels(index);
+        if !keep_alive {
+            return self.last_bytes(index, Bytes::new());
+        }
+        self.handle.metrics.polls.sub(1);
+        self.conns[index as usize].phase = Phase::Head;
+        self.schedule(index, self.config().keep_alive_ms);
+        self.read_early(index);
+    }
+
+    /// Whether the connection's grant, and the server's state, let it in.
+    fn admit(&self, index: u32, subscribe: &Subscribe<'_>) -> Result<(), Refusal> {
+        if self.drain_until.is_some() {
+            return Err(Refusal::unavailable("draining", "the server is going away"));
+        }
+        let Some(grant) = &self.conns[index as usize].grant else { return Ok(()) };
+        if grant.expires_at().is_some_and(|at| at <= clock::unix_seconds()) {
+            return Err(Refusal::forbidden("expired", "the grant has ended"));
+        }
+        match subscribe.channels.iter().find(|channel| !grant.allows(channel)) {
+            Some(channel) => Err(Refusal::forbidden("channel", format!("not allowed: channel {channel}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The response's head and what stands before the first message.
+    fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Bytes {
+        let epoch = self.shared.hub.epoch();
+        // A replay begins where the client stood; where it stood somewhere else, the first item says so.
+        let reached = if self.replay.items.is_empty() { self.replay.position } else { self.start_of_replay() };
+        let position = epoch.position(reached);
+        let chunks = self.conns[index as usize].flags.chunks;
+        let gap = self.replay.items.iter().any(|item| matches!(item, Item::Gap(..)));
+        match subscribe.transport {
+            Transport::WebSocket => {
+                response::switching(subscribe.key.unwrap_or(""), subscribe.json, &position, gap).into()
+            }
+            Transport::Sse => {
+                let head = response::streaming(true, chunks, &position, cors);
+                let preamble = sse::preamble(self.config().retry_ms, &position);
+                let preamble = if chunks { preamble.framed_bytes() } else { preamble.inner_bytes() };
+                [head.as_bytes(), preamble].concat().into()
+            }
+            Transport::Stream | Transport::Poll => {
+                // XMLHttpRequest reports nothing, not even the head, before the first byte of the body.
+                let head = response::streaming(false, chunks, &position, cors);
+                [head.as_bytes(), stream::heartbeat(chunks)].concat().into()
+            }
+        }
+    }
+
+    /// The position just before the first item of the replay: who is cut off there comes back to the same replay.
+    fn start_of_replay(&self) -> u64 {
+        self.replay.items.first().map_or(self.replay.position, |item| item.seq().saturating_sub(1))
+    }
+
+    pub(super) fn add_replay(&mut self, index: u32, pieces: &mut Vec<Piece>) {
+        let conn = &self.conns[index as usize];
+        let wire = conn.wire(self.shared.hub.epoch());
+        let mut messages = 0;
+        for item in self.replay.items.drain(..) {
+            match item {
+                Item::Message(message) => {
+                    messages += 1;
+                    pieces.push(Piece::Message(message));
+                }
+                Item::Gap(channel, seq) => {
+                    let gap = conn.format.gap(channel.as_deref(), seq, wire.epoch, wire.chunks);
+                    pieces.push(Piece::Bytes(gap.into()));
+                }
+            }
+        }
+        self.handle.metrics.deliveries.add(messages);
+    }
+
+    /// `subscribed` for each channel of the URL, with the position reached, where the form has a place for it.
+    fn add_subscribed<S: AsRef<str>>(&self, index: u32, names: &[S], pieces: &mut Vec<Piece>) {
+        if self.conns[index as usize].format == Format::WsJson {
+            let position = self.shared.hub.epoch().position(self.replay.position);
+            let frame = |name: &S| ws_frames::text(&super::push_v1::subscribed(name.as_ref(), &position));
+            let frames: Vec<u8> = names.iter().flat_map(frame).collect();
+            if !frames.is_empty() {
+                pieces.push(Piece::Bytes(frames.into()));
+            }
+        }
+    }
+
+    /// From now on messages reach it.
+    fn go_live(&mut self, index: u32) {
+        let joined = self.replay.position;
+        let conn = &mut self.conns[index as usize];
+        conn.flags.live = true;
+        conn.joined = joined;
+        self.settled = self.settled.max(joined);
+        self.channels.join(&mut self.conns, index, &self.ids, joined);
+    }
+
+    fn transmit_then(&mut self, index: u32, pieces: &[Piece], catch_up: CatchUp) {
+        let conn = &mut self.conns[index as usize];
+        let wire = conn.wire(self.shared.hub.epoch());
+        let outbox = conn.outbox.get_or_insert_default();
+        pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
+        outbox.catch_up = Some(catch_up);
+        self.flush(index);
+    }
+
+    pub(super) fn count_gaps(&self) {
+        let gaps = self.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        self.handle.metrics.gaps.add(gaps as u64);
+    }
+
+    /// Tells the host of a subscription. Polls are not told: they come and go with every message.
+    fn announce(&mut self, index: u32, channel: Option<Arc<str>>) {
+        if !self.shared.events.wanted() {
+            return;
+        }
+        let conn = &mut self.conns[index as usize];
+        conn.flags.announced = true;
+        let user = user(conn);
+        self.tell(Event {
+            kind: EventKind::Open,
+            connection: self.number_of(index),
+            user,
+            channel,
+            data: Bytes::new(),
+            binary: false,
+            code: 0,
+        });
+    }
+}
+
+fn format(subscribe: &Subscribe<'_>) -> Format {
+    match (subscribe.transport, subscribe.json) {
+        (Transport::WebSocket, false) => Format::WsRaw,
+        (Transport::WebSocket, true) => Format::WsJson,
+        (Transport::Sse, false) => Format::SseRaw,
+        (Transport::Sse, true) => Format::SseJson,
+        (Transport::Stream, _) => Format::Stream,
+        (Transport::Poll, _) => Format::Poll,
+    }
+}
+
+fn message(item: &Item) -> Option<&Arc<Message>> {
+    match item {
+        Item::Message(message) => Some(message),
+        Item::Gap(..) => None,
+    }
+}
+
+fn object(item: &Item, epoch: &Epoch) -> Vec<u8> {
+    match item {
+        Item::Message(message) => Format::Poll.encode(message, epoch, false).to_vec(),
+        Item::Gap(channel, seq) => Format::Poll.gap(channel.as_deref(), *seq, epoch, false),
+    }
+}

@@ -1,0 +1,164 @@
+//! What waits to be written to one client, as references; and the writing.
+
+use crate::hub::{Epoch, Message};
+use crate::sys::socket;
+use crate::transport::Format;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Something to write, shared with whoever else gets it.
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    /// A message, in the connection's format.
+    Message(Arc<Message>),
+    /// Bytes as they are: several messages in one, an answer, a heartbeat.
+    Bytes(Bytes),
+}
+
+impl Piece {
+    pub(super) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
+        match self {
+            Piece::Message(message) => wire.format.encode(message, wire.epoch, wire.chunks),
+            Piece::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// How a connection's pieces look on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wire<'e> {
+    pub(super) format: Format,
+    pub(super) chunks: bool,
+    pub(super) epoch: &'e Epoch,
+}
+
+/// The peer is gone.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+/// How many pieces go into one call. The kernel's limit is 1024; beyond this the call's own cost is nothing any more.
+pub(super) const MAX_PIECES: usize = 64;
+
+/// Pieces in order, the first one perhaps partly written.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Written of the first piece.
+    offset: usize,
+    /// Still to write.
+    bytes: usize,
+    /// What to ask the hub for when all is written: the connection is catching up.
+    pub(super) catch_up: Option<CatchUp>,
+}
+
+/// A subscription that is not live yet, because what it missed is more than an outbox holds.
+#[derive(Debug)]
+pub(super) struct CatchUp {
+    pub(super) names: Vec<Box<str>>,
+    pub(super) after: u64,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, piece: Piece, wire: &Wire<'_>) {
+        let len = piece.bytes(wire).len();
+        if len > 0 {
+            self.bytes += len;
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// Takes the rest of what [`write`] could not write.
+    pub(super) fn push_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
+        let mut skip = written;
+        for piece in pieces {
+            let len = piece.bytes(wire).len();
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            if self.pieces.is_empty() {
+                self.offset = skip;
+            }
+            self.bytes += len - skip;
+            self.pieces.push_back(piece.clone());
+            skip = 0;
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Pieces that wait.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Drops everything but a piece that was begun: what follows it begins where the client expects a beginning.
+    pub(super) fn keep_begun(&mut self, wire: &Wire<'_>) {
+        self.pieces.truncate(usize::from(self.offset > 0));
+        self.bytes = self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset);
+        self.catch_up = None;
+    }
+
+    /// Writes what fits; says how many bytes that were.
+    pub(super) fn flush(&mut self, fd: &OwnedFd, wire: &Wire<'_>) -> Result<usize, Gone> {
+        let mut total = 0;
+        while !self.pieces.is_empty() {
+            let count = self.pieces.len().min(MAX_PIECES);
+            let mut slices = [IoSlice::new(&[]); MAX_PIECES];
+            let mut asked = 0;
+            for (index, piece) in self.pieces.iter().take(count).enumerate() {
+                let bytes = piece.bytes(wire);
+                let bytes = if index == 0 { &bytes[self.offset..] } else { bytes };
+                asked += bytes.len();
+                slices[index] = IoSlice::new(bytes);
+            }
+            let written = sent(socket::send_vectored(fd, &slices[..count]))?;
+            total += written;
+            self.advance(written, wire);
+            if written < asked {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
+        self.bytes -= written;
+        while let Some(piece) = self.pieces.front() {
+            let left = piece.bytes(wire).len() - self.offset;
+            if written < left {
+                self.offset += written;
+                return;
+            }
+            written -= left;
+            self.offset = 0;
+            self.pieces.pop_front();
+        }
+    }
+}
+
+/// Writes pieces to a client whose outbox is empty, in one call; says how many bytes fitted.
+pub(super) fn write(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
+    sent(match slices {
+        [one] => socket::send(fd, one),
+        several => socket::send_vectored(fd, several),
+    })
+}
+
+fn sent(result: std::io::Result<usize>) -> Result<usize, Gone> {
+    match result {
+        Ok(written) => Ok(written),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        // ENOBUFS and ENOMEM pass; but edge-triggered readiness would never tell when.
+        Err(_) => Err(Gone),
+    }
+}

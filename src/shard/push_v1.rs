@@ -1,0 +1,228 @@
+//! The subprotocol `push.v1.json`: what a WebSocket client asks for on a live connection, and the answers.
+
+use super::conn::Subs;
+use super::Shard;
+use crate::api::message;
+use crate::error::Kind;
+use crate::hub::{check_channel, Cut, Outgoing, Position, Publication, Request, Start};
+use crate::transport::{json, ws_frames};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use bytes::Bytes;
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// A client's request.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Ask<'a> {
+    Subscribe {
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+        #[serde(borrow)]
+        since: Option<Cow<'a, str>>,
+        last: Option<usize>,
+    },
+    Unsubscribe {
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+    },
+    Publish {
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+        #[serde(borrow)]
+        event: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        key: Option<Cow<'a, str>>,
+        #[serde(default)]
+        base64: bool,
+    },
+    Message {
+        #[serde(borrow)]
+        data: Cow<'a, str>,
+        #[serde(default)]
+        base64: bool,
+    },
+    Ping {},
+}
+
+/// Why something asked for is not done: a word for programs, a sentence for people.
+struct Refused(&'static str, Cow<'static, str>);
+
+impl Shard {
+    /// Does what a client asks, and answers. An error is answered too; the connection goes on.
+    pub(super) fn push_v1(&mut self, index: u32, text: &[u8]) {
+        let ask = match serde_json::from_slice::<Ask<'_>>(text) {
+            Ok(ask) => ask,
+            Err(error) => {
+                let message = format!("not a request of push.v1.json: {error}");
+                return self.reply_error(index, None, Refused("malformed", message.into()));
+            }
+        };
+        let (channel, result) = match &ask {
+            Ask::Subscribe { channel, since, last } => {
+                (Some(channel), self.subscribe_live(index, channel, since.as_deref(), *last))
+            }
+            Ask::Unsubscribe { channel } => (Some(channel), self.unsubscribe_live(index, channel)),
+            Ask::Publish { channel, data, event, key, base64 } => {
+                let parts = (data.as_ref(), event.as_deref(), key.as_deref(), *base64);
+                (Some(channel), self.publish_live(index, channel, parts))
+            }
+            Ask::Message { data, base64 } => (None, self.message_live(index, data, *base64)),
+            Ask::Ping {} => {
+                self.reply(index, br#"{"type":"pong"}"#);
+                (None, Ok(()))
+            }
+        };
+        if let Err(refused) = result {
+            self.reply_error(index, channel.map(|channel| &**channel), refused);
+        }
+    }
+
+    fn subscribe_live(
+        &mut self,
+        index: u32,
+        channel: &str,
+        since: Option<&str>,
+        last: Option<usize>,
+    ) -> Result<(), Refused> {
+        check_channel(channel).map_err(|error| Refused("channel", error.to_string().into()))?;
+        let conn = &self.conns[index as usize];
+        if !conn.flags.live {
+            return Err(Refused("catching_up", "the connection's first channels are not caught up yet".into()));
+        }
+        if conn.grant.as_ref().is_some_and(|grant| !grant.allows(channel)) {
+            return Err(Refused("channel", "not allowed".into()));
+        }
+        let start = match (since, last) {
+            (Some(since), _) => Start::Since(
+                Position::parse(since)
+                    .ok_or(Refused("position", "since must be a position that was sent before".into()))?,
+            ),
+            (None, Some(count)) if (1..=10_000).contains(&count) => Start::Last(count),
+            (None, Some(_)) => return Err(Refused("last", "last must be a number from 1 to 10000".into())),
+            (None, None) => Start::New,
+        };
+        if self.channels.is_on(conn, channel) {
+            return Err(Refused("subscribed", "subscribed already; unsubscribe first to begin elsewhere".into()));
+        }
+        let count = match &conn.subs {
+            Subs::None => 0,
+            Subs::One { .. } => 1,
+            Subs::Many(subs) => subs.len(),
+        };
+        if count >= self.config().max_channels {
+            let message = format!("more than {count} channels (option max_channels)");
+            return Err(Refused("channels", message.into()));
+        }
+        let shared = self.shared.clone();
+        let request = Request {
+            shard: self.number,
+            names: &[channel],
+            start,
+            limit: shared.config.outbox,
+            broadcasts: false,
+            // The connection is live on other channels: it can't be held back for this one.
+            cut: Cut::Head,
+            only_if_empty: false,
+        };
+        shared.hub.subscribe(&request, &mut self.replay, &mut self.ids);
+        self.count_gaps();
+        let joined = self.replay.position;
+        self.channels.join(&mut self.conns, index, &self.ids, joined);
+        let mut pieces = Vec::new();
+        self.add_replay(index, &mut pieces);
+        self.transmit(index, &pieces);
+        // After the replay: who stores this position has everything before it.
+        self.reply(index, &subscribed(channel, &shared.hub.epoch().position(joined)));
+        Ok(())
+    }
+
+    fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Result<(), Refused> {
+        if !self.channels.leave_one(&mut self.conns, index, channel) {
+            return Err(Refused("not_subscribed", "not subscribed".into()));
+        }
+        let mut reply = br#"{"type":"unsubscribed","channel":"#.to_vec();
+        json::string(channel, &mut reply);
+        reply.push(b'}');
+        self.reply(index, &reply);
+        Ok(())
+    }
+
+    fn publish_live(
+        &mut self,
+        index: u32,
+        channel: &str,
+        (data, event, key, base64): (&str, Option<&str>, Option<&str>, bool),
+    ) -> Result<(), Refused> {
+        let allowed = match &self.conns[index as usize].grant {
+            Some(grant) => grant.allows_publish(channel),
+            None => self.config().client_publish,
+        };
+        if !allowed {
+            return Err(Refused("publish", "not allowed".into()));
+        }
+        let data = payload(data, base64)?;
+        let publication = Publication { event, key, ..Publication::new(channel, &data) };
+        let refused = |error: crate::error::Error| {
+            let code = match error.kind() {
+                Kind::TooLarge => "too_large",
+                Kind::Busy => "busy",
+                _ => "malformed",
+            };
+            Refused(code, error.to_string().into())
+        };
+        publication.check(self.config().max_message, false).map_err(refused)?;
+        let outgoing = Outgoing { channel, key, message: message(&publication) };
+        let published = self.shared.hub.publish(outgoing, self.now).map_err(refused)?;
+        let mut reply = br#"{"type":"published","channel":"#.to_vec();
+        json::string(channel, &mut reply);
+        reply.extend_from_slice(br#","id":""#);
+        self.shared.hub.epoch().write_position(published.seq, &mut reply);
+        reply.extend_from_slice(br#""}"#);
+        self.reply(index, &reply);
+        Ok(())
+    }
+
+    fn message_live(&mut self, index: u32, data: &str, base64: bool) -> Result<(), Refused> {
+        let data = payload(data, base64)?;
+        self.tell_message(index, Bytes::copy_from_slice(&data), base64);
+        Ok(())
+    }
+
+    fn reply(&mut self, index: u32, object: &[u8]) {
+        self.transmit_bytes(index, ws_frames::text(object).into());
+    }
+
+    fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused(code, message): Refused) {
+        let mut reply = br#"{"type":"error","code":""#.to_vec();
+        reply.extend_from_slice(code.as_bytes());
+        reply.extend_from_slice(br#"","message":"#);
+        json::string(&message, &mut reply);
+        if let Some(channel) = channel {
+            reply.extend_from_slice(br#","channel":"#);
+            json::string(channel, &mut reply);
+        }
+        reply.push(b'}');
+        self.reply(index, &reply);
+    }
+}
+
+/// `subscribed`, with the position reached.
+pub(super) fn subscribed(channel: &str, position: &str) -> Vec<u8> {
+    let mut reply = br#"{"type":"subscribed","channel":"#.to_vec();
+    json::string(channel, &mut reply);
+    reply.extend_from_slice(br#","id":""#);
+    reply.extend_from_slice(position.as_bytes());
+    reply.extend_from_slice(br#""}"#);
+    reply
+}
+
+fn payload(data: &str, base64: bool) -> Result<Cow<'_, [u8]>, Refused> {
+    if !base64 {
+        return Ok(Cow::Borrowed(data.as_bytes()));
+    }
+    STANDARD.decode(data).map(Cow::Owned).map_err(|error| Refused("base64", format!("data: {error}").into()))
+}

@@ -1,0 +1,159 @@
+//! Reading: from the socket through the scratch buffer to whoever understands it.
+
+use super::conn::Phase;
+use super::Shard;
+use crate::http::origin;
+use crate::http::refusal::Refusal;
+use crate::http::request::{self, Transport, Wish};
+use crate::sys::socket;
+use std::io::ErrorKind;
+
+/// How many scratch buffers full one connection may have in a row, before others get their turn.
+const READS: usize = 4;
+
+impl Shard {
+    /// Reads what is there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`: until it says
+    /// so itself, because an end that is there already is not told again.
+    pub(super) fn readable(&mut self, index: u32, to_the_end: bool) {
+        let token = self.token(index);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut reads = 0;
+        while let Some(index) = self.find(token) {
+            if self.must_wait(index) {
+                break;
+            }
+            if reads == READS {
+                self.unfinished.push(token);
+                break;
+            }
+            reads += 1;
+            match socket::recv(&self.conns[index as usize].fd, &mut scratch) {
+                // A client that ends its side is as good as gone: nobody keeps half a connection.
+                Ok(0) => self.drop_conn(index),
+                Ok(len) => {
+                    self.received(index, &mut scratch[..len]);
+                    // Less than asked for means that there was no more (epoll(7)); what comes is told again.
+                    if len < scratch.len() && !to_the_end {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.drop_conn(index),
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Goes on with connections that had more than their share in the last turn.
+    pub(super) fn read_unfinished(&mut self) -> bool {
+        for token in std::mem::take(&mut self.unfinished) {
+            if let Some(index) = self.find(token) {
+                self.readable(index, true);
+            }
+        }
+        !self.unfinished.is_empty()
+    }
+
+    /// Whether a client is left waiting, so that it does not fill our memory: its messages have nowhere to go, or it does
+    /// not take the answers to what it asked.
+    fn must_wait(&mut self, index: u32) -> bool {
+        let conn = &self.conns[index as usize];
+        if conn.phase != Phase::Open(Transport::WebSocket) {
+            return false;
+        }
+        if conn.flags.paused {
+            return true;
+        }
+        if conn.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > self.config().outbox / 2) {
+            self.conns[index as usize].flags.held = true;
+            return true;
+        }
+        if self.shared.events.wanted() && self.shared.events.full() {
+            self.pause(index);
+            return true;
+        }
+        false
+    }
+
+    /// Bytes came.
+    pub(super) fn received(&mut self, index: u32, bytes: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        match conn.phase {
+            Phase::Head if conn.outbox.is_some() => self.keep_early(index, bytes),
+            Phase::Head => self.received_head(index, bytes),
+            Phase::Open(Transport::WebSocket) => self.received_frames(index, bytes),
+            Phase::Open(Transport::Poll) => self.keep_early(index, bytes),
+            // Nobody has anything to say there.
+            Phase::Open(Transport::Sse | Transport::Stream) | Phase::Closing => {}
+        }
+    }
+
+    /// Bytes of a request head, after those that came before.
+    fn received_head(&mut self, index: u32, bytes: &mut [u8]) {
+        match self.conns[index as usize].unread.take() {
+            None => self.read_head(index, bytes),
+            Some(mut unread) => {
+                unread.extend_from_slice(bytes);
+                self.read_head(index, &mut unread);
+            }
+        }
+    }
+
+    fn read_head(&mut self, index: u32, bytes: &mut [u8]) {
+        let conn = &self.conns[index as usize];
+        // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
+        let any_path = conn.flags.adopted && !conn.flags.keep_alive;
+        let shared = self.shared.clone();
+        let head = match request::read(bytes, &shared.config, any_path) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                let unread = Some(Box::new(bytes.to_vec()));
+                self.conns[index as usize].unread = unread;
+                return;
+            }
+            Err(refusal) => return self.refuse(index, &refusal, "", false),
+        };
+        let (size, cors, sse) = (head.size, head.cors, head.sse);
+        match head.wish {
+            Ok(Wish::Subscribe(subscribe)) => self.open(index, &subscribe, cors),
+            Ok(Wish::Preflight) => {
+                self.conns[index as usize].flags.keep_alive = true;
+                self.schedule(index, shared.config.keep_alive_ms);
+                self.transmit_bytes(index, origin::preflight(&cors).into());
+            }
+            Ok(Wish::Elsewhere) if self.conns[index as usize].flags.adopted => {
+                // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it
+                // again on a new connection, and that goes to the host (RFC 9112, section 9.3.1).
+                return self.drop_conn(index);
+            }
+            Ok(Wish::Elsewhere) => {
+                let message = format!("nothing here but {}", shared.config.path);
+                return self.refuse(index, &Refusal::not_found(message), &cors, false);
+            }
+            Err(refusal) => return self.refuse(index, &refusal, &cors, sse),
+        }
+        if size < bytes.len() && self.conns.contains(index as usize) {
+            self.received(index, &mut bytes[size..]);
+        }
+    }
+
+    /// Keeps a request that came before the answer to the one before it (pipelining), within the bound of a head.
+    fn keep_early(&mut self, index: u32, bytes: &[u8]) {
+        let max = self.config().max_head;
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let unread = conn.unread.get_or_insert_default();
+        unread.extend_from_slice(bytes);
+        if unread.len() > max {
+            self.drop_conn(index);
+        }
+    }
+
+    /// Reads a request that came early, now that the answer before it is written.
+    pub(super) fn read_early(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if let (Phase::Head, None, Some(mut unread)) = (conn.phase, &conn.outbox, conn.unread.take()) {
+            self.read_head(index, &mut unread);
+        }
+    }
+}

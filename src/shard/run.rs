@@ -1,0 +1,212 @@
+//! The loop of a shard: turns, and sleep between them.
+
+use super::command::{Command, ShardHandle};
+use super::conn::{ConnectionId, Token};
+use super::Shard;
+use crate::log::Level;
+use crate::sys::clock;
+use crate::sys::epoll::{Event, Readiness};
+use crate::sys::watched::{watch, Open};
+use crate::transport::close::Close;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+
+/// Tokens that are no connections: their generation is 0.
+pub(super) const WAKE: u64 = u32::MAX as u64;
+/// Listener number n is `LISTENER + n`.
+pub(super) const LISTENER: u64 = 0;
+
+/// How many events one turn takes.
+const EVENTS: usize = 512;
+/// How many commands one turn takes.
+const COMMANDS: usize = 1024;
+/// How often history is looked through for what is too old.
+const EXPIRE_MS: u64 = 1000;
+
+/// What to do after a turn.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// There is more to do.
+    Again,
+    /// Nothing to do until woken.
+    Sleep,
+    /// The server has stopped and all is done.
+    End,
+}
+
+/// Runs a shard until its server stops. A panic ends the connections that it served, not the process: they come back
+/// and recover.
+pub(crate) async fn run(mut shard: Shard) {
+    let watched = match watch(shard.epoll.descriptor(), Interest::READABLE) {
+        Ok(watched) => watched,
+        Err(error) => return shard.log_error(format_args!("epoll can't be watched: {error}")),
+    };
+    let handle = shard.handle.clone();
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| shard.turn())) {
+            Ok(Next::Again) => continue,
+            Ok(Next::Sleep) => sleep(&shard, &handle, &watched).await,
+            Ok(Next::End) => return,
+            Err(_) => shard.recover(),
+        }
+    }
+}
+
+async fn sleep(shard: &Shard, handle: &Arc<ShardHandle>, watched: &AsyncFd<Open>) {
+    if !handle.mailbox.park(|| handle.has_commands()) {
+        return;
+    }
+    let readable = watched.readable();
+    let ready = match shard.wake_in() {
+        Some(ms) => tokio::time::timeout(Duration::from_millis(ms), readable).await.ok(),
+        None => Some(readable.await),
+    };
+    handle.mailbox.unpark();
+    // Cleared before the epoll is emptied: what comes meanwhile makes it readable again.
+    if let Some(Ok(mut guard)) = ready {
+        guard.clear_ready();
+    }
+}
+
+impl Shard {
+    /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its own.
+    fn turn(&mut self) -> Next {
+        self.now = clock::monotonic_ms();
+        let mut more = self.take_commands();
+        more |= self.take_events();
+        more |= self.read_unfinished();
+        more |= self.deliver();
+        self.run_timers();
+        self.tell_leaves();
+        if self.drain_until.is_some() && !more {
+            return self.drain();
+        }
+        if more {
+            Next::Again
+        } else {
+            Next::Sleep
+        }
+    }
+
+    fn take_commands(&mut self) -> bool {
+        for _ in 0..COMMANDS {
+            let Some(command) = self.handle.next_command() else { return false };
+            match command {
+                Command::Adopt { fd, head, grant } => self.adopt(fd, &head, grant),
+                Command::Send { to, data, binary } => self.send_direct(to, &data, binary),
+                Command::Close { to, close } => {
+                    if let Some(index) = self.find(to) {
+                        self.close(index, close);
+                    }
+                }
+                Command::CloseUser { user, close } => self.close_user(&user, &close),
+                Command::Resume => self.resume_paused(),
+                Command::Drain { until_ms } => self.drain_until = Some(until_ms),
+            }
+        }
+        true
+    }
+
+    fn take_events(&mut self) -> bool {
+        let mut events = [Event { events: 0, u64: 0 }; EVENTS];
+        let count = match self.epoll.poll(&mut events) {
+            Ok(count) => count,
+            Err(error) => {
+                self.log_error(format_args!("epoll_wait: {error}"));
+                return false;
+            }
+        };
+        for event in &events[..count] {
+            let token = Token::from_bits(event.u64);
+            if event.u64 == WAKE {
+                continue;
+            }
+            if token.generation == 0 {
+                self.accept_from((event.u64 - LISTENER) as usize);
+                continue;
+            }
+            // Someone else may have the slot by now.
+            let Some(index) = self.find(token) else { continue };
+            if event.writable() {
+                self.writable(index);
+            }
+            if event.readable() {
+                if let Some(index) = self.find(token) {
+                    self.readable(index, event.ended());
+                }
+            }
+        }
+        count == EVENTS
+    }
+
+    /// Milliseconds until a timer is due.
+    fn wake_in(&self) -> Option<u64> {
+        // One shard keeps the hub's clock.
+        let expire = (self.number == 0).then_some(EXPIRE_MS);
+        let paused_listener = self.listener_resumes_in();
+        [self.wheel.next_in(self.now), expire, paused_listener].into_iter().flatten().min()
+    }
+
+    fn tell_leaves(&mut self) {
+        let number = self.number;
+        let leaves = self.channels.take_leaves();
+        self.shared.hub.leave(number, leaves);
+    }
+
+    /// Ends the stop when everybody is gone or the time is over.
+    fn drain(&mut self) -> Next {
+        self.say_goodbye();
+        self.tell_leaves();
+        let over = self.drain_until.is_some_and(|until| self.now >= until);
+        if !self.conns.is_empty() && !over {
+            return Next::Sleep;
+        }
+        let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
+        for index in left {
+            self.drop_conn(index);
+        }
+        self.tell_leaves();
+        Next::End
+    }
+
+    /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.
+    fn recover(&mut self) {
+        self.log_error(format_args!("shard {}: a panic was caught; its connections are closed", self.number));
+        self.stage = Default::default();
+        self.doomed.clear();
+        self.unfinished.clear();
+        self.paused.clear();
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; super::SCRATCH].into();
+        }
+        let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
+        for index in left {
+            if catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_err() {
+                self.conns.try_remove(index as usize);
+            }
+        }
+    }
+
+    pub(super) fn log_error(&self, text: std::fmt::Arguments<'_>) {
+        self.shared.log.line(Level::Error, text);
+    }
+
+    /// The number by which the host knows a connection.
+    pub(super) fn number_of(&self, index: u32) -> u64 {
+        ConnectionId { shard: self.number, token: self.token(index) }.to_number()
+    }
+
+    fn close_user(&mut self, user: &str, close: &Close) {
+        let theirs = |conn: &super::conn::Conn| {
+            conn.grant.as_ref().and_then(|grant| grant.user()).is_some_and(|name| **name == *user)
+        };
+        let found: Vec<u32> =
+            self.conns.iter().filter(|(_, conn)| theirs(conn)).map(|(index, _)| index as u32).collect();
+        for index in found {
+            self.close(index, close.clone());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What time brings: heartbeats, polls that end empty, clients that do not answer.
+
+use super::conn::Phase;
+use super::Shard;
+use crate::http::refusal::Refusal;
+use crate::http::request::Transport;
+use crate::sys::clock;
+use crate::transport::close::Close;
+use crate::transport::{sse, stream, ws_frames, Format};
+use bytes::Bytes;
+
+impl Shard {
+    /// Looks at a connection again after some time, whatever it was waiting for before.
+    pub(super) fn schedule(&mut self, index: u32, after_ms: u64) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let mut at_ms = self.now + after_ms;
+        if let Some(expires_at) = conn.grant.as_ref().and_then(|grant| grant.expires_at()) {
+            let left = u64::try_from(expires_at - clock::unix_seconds()).unwrap_or(0);
+            at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
+        }
+        conn.deadline = self.wheel.tick_at(at_ms);
+        // An entry in an earlier slot will be moved when that comes up.
+        if conn.wheel_at == 0 || conn.wheel_at > conn.deadline {
+            let token = super::conn::Token { index, generation: conn.generation };
+            conn.wheel_at = self.wheel.insert(token, conn.deadline);
+        }
+    }
+
+    pub(super) fn run_timers(&mut self) {
+        while let Some((tick, tokens)) = self.wheel.due(self.now) {
+            for &token in &tokens {
+                let Some(index) = self.find(token) else { continue };
+                let conn = &mut self.conns[index as usize];
+                if conn.wheel_at != tick {
+                    continue;
+                }
+                conn.wheel_at = 0;
+                if conn.deadline > tick {
+                    conn.wheel_at = self.wheel.insert(token, conn.deadline);
+                } else {
+                    self.timer(index);
+                }
+            }
+            self.wheel.recycle(tick, tokens);
+        }
+        if self.number == 0 {
+            self.shared.hub.expire(self.now);
+        }
+        self.resume_listeners();
+    }
+
+    fn timer(&mut self, index: u32) {
+        let conn = &mut self.conns[index as usize];
+        let expires_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
+        if expires_at.is_some_and(|at| at <= clock::unix_seconds()) && conn.phase != Phase::Closing {
+            return self.close(index, Close::NOT_ALLOWED);
+        }
+        match conn.phase {
+            Phase::Closing => self.drop_conn(index),
+            Phase::Head => self.head_timeout(index),
+            Phase::Open(Transport::Poll) => self.answer_empty(index),
+            Phase::Open(transport) => self.heartbeat(index, transport),
+        }
+    }
+
+    /// A request did not come in time. Who sent a part of one is told; who sent nothing, or has had an answer, is not.
+    fn head_timeout(&mut self, index: u32) {
+        let conn = &self.conns[index as usize];
+        if conn.unread.is_some() && !conn.flags.keep_alive {
+            self.refuse(index, &Refusal::timeout(), "", false);
+        } else {
+            self.drop_conn(index);
+        }
+    }
+
+    fn heartbeat(&mut self, index: u32, transport: Transport) {
+        let conn = &mut self.conns[index as usize];
+        if conn.outbox.is_some() {
+            // It has not taken anything for a whole interval: it will not come back to life.
+            if conn.flags.stuck {
+                self.handle.metrics.slow_closed.add(1);
+                conn.code = Close::TOO_SLOW.code;
+                return self.drop_conn(index);
+            }
+            conn.flags.stuck = true;
+        } else if conn.flags.unanswered {
+            return self.close(index, Close::NO_PONG);
+        } else {
+            let framed = conn.flags.chunks;
+            let beat = match transport {
+                Transport::WebSocket => ws_frames::PING,
+                Transport::Stream => stream::heartbeat(framed),
+                Transport::Sse | Transport::Poll => sse::heartbeat(framed),
+            };
+            conn.flags.unanswered = transport == Transport::WebSocket;
+            self.transmit_bytes(index, Bytes::from_static(beat));
+        }
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        let wait = if conn.flags.unanswered { self.config().ping_timeout_ms } else { self.heartbeat_ms() };
+        self.schedule(index, wait);
+    }
+
+    /// The heartbeat's interval, a little shorter each time by chance: those who came together spread out.
+    pub(super) fn heartbeat_ms(&mut self) -> u64 {
+        // Xorshift: any spread will do.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 17;
+        self.jitter ^= self.jitter << 5;
+        let interval = self.config().heartbeat_ms;
+        interval - u64::from(self.jitter) % (interval / 8).max(1)
+    }
+
+    /// Something came from the client: it lives.
+    pub(super) fn heard(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if conn.flags.unanswered {
+            conn.flags.unanswered = false;
+            let wait = self.heartbeat_ms();
+            self.schedule(index, wait);
+        }
+    }
+
+    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing.
+    pub(super) fn answer_empty(&mut self, index: u32) {
+        debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
+        // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.
+        let position = self.conns[index as usize].joined.max(self.delivered);
+        self.answer(index, &[], position);
+    }
+}

@@ -1,0 +1,133 @@
+//! Writing to one connection: now, if nothing waits before it; else through its outbox.
+
+use super::conn::{Conn, Phase, Token};
+use super::outbox::{self, Gone, Piece, Wire, MAX_PIECES};
+use super::{Fate, Shard};
+use crate::hub::Epoch;
+use crate::sys::socket;
+use bytes::Bytes;
+use std::io::IoSlice;
+
+impl Conn {
+    pub(super) fn wire<'e>(&self, epoch: &'e Epoch) -> Wire<'e> {
+        Wire { format: self.format, chunks: self.flags.chunks, epoch }
+    }
+
+    /// Writes pieces or queues what does not fit; says how many bytes were written.
+    pub(super) fn transmit(&mut self, pieces: &[Piece], epoch: &Epoch) -> Result<usize, Gone> {
+        let wire = self.wire(epoch);
+        if let Some(outbox) = &mut self.outbox {
+            pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
+            return Ok(0);
+        }
+        let mut slices = [IoSlice::new(&[]); MAX_PIECES];
+        let mut total = 0;
+        for group in pieces.chunks(MAX_PIECES) {
+            let mut asked = 0;
+            for (slice, piece) in slices.iter_mut().zip(group) {
+                let bytes = piece.bytes(&wire);
+                asked += bytes.len();
+                *slice = IoSlice::new(bytes);
+            }
+            let written = outbox::write(&self.fd, &slices[..group.len()])?;
+            total += written;
+            if written < asked {
+                break;
+            }
+        }
+        self.queue_rest(pieces, total, &wire);
+        Ok(total)
+    }
+
+    /// Puts what was not written of pieces into the outbox, if anything.
+    pub(super) fn queue_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
+        let all: usize = pieces.iter().map(|piece| piece.bytes(wire).len()).sum();
+        if written < all {
+            self.outbox.get_or_insert_default().push_rest(pieces, written, wire);
+        }
+    }
+
+    /// Whether more waits than may. A single message is never too much, or its client could never get it.
+    pub(super) fn too_slow(&self, pieces: usize, limit: usize) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > limit && (pieces > 1 || outbox.len() > 1))
+    }
+}
+
+impl Shard {
+    /// Writes bytes to a connection, after what waits already.
+    pub(super) fn transmit_bytes(&mut self, index: u32, bytes: Bytes) {
+        self.transmit(index, &[Piece::Bytes(bytes)]);
+    }
+
+    /// Writes pieces to a connection, after what waits already.
+    pub(super) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        match conn.transmit(pieces, self.shared.hub.epoch()) {
+            Ok(written) => self.handle.metrics.bytes_sent.add(written as u64),
+            Err(Gone) => self.drop_conn(index),
+        }
+    }
+
+    /// The socket has room again.
+    pub(super) fn writable(&mut self, index: u32) {
+        if self.conns[index as usize].outbox.is_some() {
+            self.flush(index);
+        }
+    }
+
+    /// Writes what waits, and what the connection still has to catch up with; then does what waited for that.
+    pub(super) fn flush(&mut self, index: u32) {
+        loop {
+            let Some(conn) = self.conns.get_mut(index as usize) else { return };
+            let wire = conn.wire(self.shared.hub.epoch());
+            let Some(outbox) = &mut conn.outbox else { return };
+            match outbox.flush(&conn.fd, &wire) {
+                Ok(written) => {
+                    self.handle.metrics.bytes_sent.add(written as u64);
+                    conn.flags.stuck &= written == 0;
+                }
+                Err(Gone) => return self.drop_conn(index),
+            }
+            if !outbox.is_empty() {
+                return;
+            }
+            let Some(outbox) = conn.outbox.take() else { return };
+            match outbox.catch_up {
+                Some(catch_up) => self.catch_up(index, catch_up),
+                None => return self.flushed(index),
+            }
+        }
+    }
+
+    /// All is written.
+    fn flushed(&mut self, index: u32) {
+        let conn = &self.conns[index as usize];
+        match conn.phase {
+            // That was the last; now the peer's end is awaited, so that it reads all before the connection goes.
+            Phase::Closing => socket::shutdown_write(&conn.fd),
+            // A request that came before the answer was through.
+            Phase::Head => self.read_early(index),
+            Phase::Open(_) if conn.flags.held => {
+                self.conns[index as usize].flags.held = false;
+                self.unfinished.push(self.token(index));
+            }
+            Phase::Open(_) => {}
+        }
+    }
+
+    /// Carries out what a fan-out found.
+    pub(super) fn settle_fates(&mut self) {
+        while let Some((token, fate)) = self.doomed.pop() {
+            let Some(index) = self.find(token) else { continue };
+            match fate {
+                Fate::Gone => self.drop_conn(index),
+                Fate::Slow => self.close_slow(index),
+                Fate::Answered => self.poll_answered(index),
+            }
+        }
+    }
+
+    pub(super) fn doom(doomed: &mut Vec<(Token, Fate)>, index: u32, conn: &Conn, fate: Fate) {
+        doomed.push((Token { index, generation: conn.generation }, fate));
+    }
+}

@@ -1,0 +1,16 @@
+//! Clocks. The hub and the codecs own none; who calls them reads one here.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds of a clock that never goes back, at the kernel's tick (1 to 4 ms), for a few nanoseconds.
+pub(crate) fn monotonic_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec that we own; this clock exists since Linux 2.6.32.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Seconds since 1970, for the expiry of grants.
+pub(crate) fn unix_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
+}

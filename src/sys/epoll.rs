@@ -1,0 +1,97 @@
+//! An epoll instance of a shard (epoll(7)).
+
+use super::check;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// What an event says; a stale token is the caller's to notice.
+pub(crate) use libc::epoll_event as Event;
+
+/// How a descriptor is watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Watch {
+    /// Reads and writes, each change told once: a subscriber's socket. Watching both from the start saves a
+    /// system call whenever a socket fills up; an idle socket raises neither.
+    EdgeBoth,
+    /// Reads, each change told once: the wake-up.
+    EdgeRead,
+    /// Reads, told for as long as they wait, to one of several epolls: a listener.
+    SharedRead,
+}
+
+/// An epoll instance.
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    fd: Arc<OwnedFd>,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers; the result is a new descriptor that nobody else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
+        Ok(Epoll { fd: Arc::new(fd) })
+    }
+
+    /// Watches `fd` until it is closed.
+    pub(crate) fn add(&self, fd: RawFd, token: u64, watch: Watch) -> io::Result<()> {
+        let flags = match watch {
+            Watch::EdgeBoth => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
+            Watch::EdgeRead => libc::EPOLLIN | libc::EPOLLET,
+            Watch::SharedRead => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
+        };
+        let mut event = Event { events: flags as u32, u64: token };
+        // SAFETY: `event` lives through the call, which copies it.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })?;
+        Ok(())
+    }
+
+    /// Stops watching a descriptor that stays open.
+    pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: the event pointer is not used for a removal (since Linux 2.6.9).
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })?;
+        Ok(())
+    }
+
+    /// The descriptor, which is readable while events wait.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        self.fd.clone()
+    }
+
+    /// The events that wait now, at most `events.len()`; never blocks.
+    pub(crate) fn poll(&self, events: &mut [Event]) -> io::Result<usize> {
+        let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: `events` has room for `room` events.
+        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        match check(count) {
+            Ok(count) => Ok(count as usize),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What an event asks for.
+pub(crate) trait Readiness {
+    /// Bytes, an end of stream, or an error wait to be read.
+    fn readable(&self) -> bool;
+    /// The peer has ended its side, or the connection is broken: read to the end, it is not told again.
+    fn ended(&self) -> bool;
+    /// There is room to write again.
+    fn writable(&self) -> bool;
+}
+
+impl Readiness for Event {
+    fn readable(&self) -> bool {
+        let any = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
+        self.events & any as u32 != 0
+    }
+
+    fn ended(&self) -> bool {
+        self.events & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0
+    }
+
+    fn writable(&self) -> bool {
+        self.events & libc::EPOLLOUT as u32 != 0
+    }
+}

@@ -1,0 +1,26 @@
+//! The operating system, made safe: with `ffi` the only rooms of this crate that hold `unsafe`.
+//!
+//! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
+//! raise SIGPIPE, checks on a descriptor from a stranger, signal masks, and noticing a fork.
+
+pub(crate) mod clock;
+pub(crate) mod epoll;
+pub(crate) mod eventfd;
+pub(crate) mod fork;
+pub(crate) mod signals;
+pub(crate) mod socket;
+pub(crate) mod watched;
+
+/// Turns the `-1` convention of system calls into a `Result`.
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// As [`check`], for calls that return a length.
+fn check_len(result: libc::ssize_t) -> std::io::Result<usize> {
+    usize::try_from(result).map_err(|_| std::io::Error::last_os_error())
+}

@@ -1,0 +1,44 @@
+//! Why connections are closed: one table.
+
+use std::borrow::Cow;
+
+/// A close code and its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// A WebSocket close code (RFC 6455, section 7.4).
+    pub code: u16,
+    /// At most 123 bytes.
+    pub reason: Cow<'static, str>,
+}
+
+impl Close {
+    /// The client closed, or is answered as it closed.
+    pub const NORMAL: Close = Close::fixed(1000, "");
+    /// The server drains; come back after the advised delay.
+    pub const GOING_AWAY: Close = Close::fixed(1001, "server going away");
+    /// The client broke RFC 6455.
+    pub const PROTOCOL: Close = Close::fixed(1002, "protocol error");
+    /// There was no close frame; never sent.
+    pub const ABNORMAL: Close = Close::fixed(1006, "connection lost");
+    /// A text message is not UTF-8.
+    pub const NOT_UTF8: Close = Close::fixed(1007, "text is not UTF-8");
+    /// The client's message is larger than `max_client_message`.
+    pub const TOO_LARGE: Close = Close::fixed(1009, "message too large");
+    /// Something of ours broke.
+    pub const INTERNAL: Close = Close::fixed(1011, "internal error");
+    /// The grant ended or was revoked; come back with new credentials only.
+    pub const NOT_ALLOWED: Close = Close::fixed(4403, "grant expired or revoked");
+    /// No answer to pings.
+    pub const NO_PONG: Close = Close::fixed(4408, "no answer to pings");
+    /// The outbox was full; come back and recover by position.
+    pub const TOO_SLOW: Close = Close::fixed(4429, "too slow: outbox full");
+
+    const fn fixed(code: u16, reason: &'static str) -> Self {
+        Close { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// Whether a code may stand in a close frame (RFC 6455, section 7.4.1 and 7.4.2, and IANA's registry).
+    pub fn allowed_on_wire(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}

@@ -1,0 +1,82 @@
+//! The JSON form of messages and gaps: the same object in WebSocket frames, SSE data, stream lines and polls.
+
+use crate::hub::{Epoch, Form, Message};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+
+/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`; a broadcast has no channel and its own type.
+pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
+    match message.channel() {
+        Some(channel) => {
+            out.extend_from_slice(br#"{"type":"message","channel":"#);
+            string(channel, &mut out);
+        }
+        None => out.extend_from_slice(br#"{"type":"broadcast""#),
+    }
+    out.extend_from_slice(br#","id":""#);
+    epoch.write_position(message.seq(), &mut out);
+    out.push(b'"');
+    if let Some(event) = message.event() {
+        out.extend_from_slice(br#","event":"#);
+        string(event, &mut out);
+    }
+    data(message.data(), message.binary(), &mut out);
+    out.push(b'}');
+    out
+}
+
+/// The form that a poll's answer is put together from.
+pub fn form(source: &Message, epoch: &Epoch) -> Form {
+    Form::plain(message(source, epoch))
+}
+
+/// `{"type":"gap","channel":…,"id":…}`; a gap in the broadcasts has no channel.
+pub fn gap(channel: Option<&str>, seq: u64, epoch: &Epoch) -> Vec<u8> {
+    let mut out = br#"{"type":"gap""#.to_vec();
+    if let Some(channel) = channel {
+        out.extend_from_slice(br#","channel":"#);
+        string(channel, &mut out);
+    }
+    out.extend_from_slice(br#","id":""#);
+    epoch.write_position(seq, &mut out);
+    out.extend_from_slice(br#""}"#);
+    out
+}
+
+/// A message from the host to one connection: it has no position.
+pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
+    let mut out = br#"{"type":"message""#.to_vec();
+    data(payload, binary, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams.
+pub fn close(code: u16, reason: &str) -> Vec<u8> {
+    let mut out = br#"{"type":"close","code":"#.to_vec();
+    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.extend_from_slice(br#","reason":"#);
+    string(reason, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// A JSON string.
+pub fn string(text: &str, out: &mut Vec<u8>) {
+    // Serializing a string into a Vec does not fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// `,"data":…`: a JSON string, or base64 and a mark for bytes that are none.
+fn data(payload: &[u8], binary: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","data":"#);
+    match std::str::from_utf8(payload) {
+        Ok(text) if !binary => string(text, out),
+        _ => {
+            out.push(b'"');
+            out.extend_from_slice(STANDARD.encode(payload).as_bytes());
+            out.extend_from_slice(br#"","base64":true"#);
+        }
+    }
+}

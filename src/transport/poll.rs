@@ -1,0 +1,28 @@
+//! Long-poll answers: a complete HTTP response for each poll.
+
+use std::io::Write;
+
+/// Puts an answer together: 200 with `{"position":…,"messages":[…]}`.
+///
+/// `extra` are header lines, each ended by CR LF.
+pub fn answer<'a>(position: &str, objects: impl Iterator<Item = &'a [u8]>, extra: &str, keep_alive: bool) -> Vec<u8> {
+    let mut body = format!("{{\"position\":\"{position}\",\"messages\":[").into_bytes();
+    for (index, object) in objects.enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(object);
+    }
+    body.extend_from_slice(b"]}");
+    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+    let mut out = Vec::with_capacity(body.len() + extra.len() + 224);
+    // Writing into a Vec does not fail.
+    let _ = write!(
+        out,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n\
+         {extra}{connection}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    out.extend_from_slice(&body);
+    out
+}

@@ -1,0 +1,92 @@
+//! Server-Sent Events (WHATWG HTML, section 9.2).
+
+use super::{chunk, json};
+use crate::hub::{Epoch, Form, Message};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+
+/// A comment, which keeps the connection alive and is seen by nobody.
+pub fn heartbeat(framed: bool) -> &'static [u8] {
+    if framed {
+        b"3\r\n:\n\n\r\n"
+    } else {
+        b":\n\n"
+    }
+}
+
+/// A message as an event: `id:` its position, `event:` its type, `data:` the payload or the JSON form. Payloads that
+/// are not UTF-8 are base64 in the raw form; the JSON form says so.
+pub fn form(message: &Message, epoch: &Epoch, as_json: bool) -> Form {
+    let id = epoch.position(message.seq());
+    if as_json {
+        return event(message.event(), Some(&id), &json::message(message, epoch));
+    }
+    match std::str::from_utf8(message.data()) {
+        Ok(_) if !message.binary() => event(message.event(), Some(&id), message.data()),
+        _ => event(message.event(), Some(&id), STANDARD.encode(message.data()).as_bytes()),
+    }
+}
+
+/// One event; each line of `data` is a `data:` line.
+pub fn event(name: Option<&str>, id: Option<&str>, data: &[u8]) -> Form {
+    let mut out = Vec::with_capacity(data.len() + 96);
+    field("id", id, &mut out);
+    field("event", name, &mut out);
+    for line in lines(data) {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.push(b'\n');
+    chunk::framed(&out)
+}
+
+/// What a stream begins with: how long to wait before coming back, and where it stands. An `id:` without data is no event, but
+/// a browser remembers it: one that is cut off before the first message comes back to the right place.
+pub fn preamble(retry_ms: u64, position: &str) -> Form {
+    chunk::framed(format!("retry: {retry_ms}\nid: {position}\n\n").as_bytes())
+}
+
+/// The event that says why the stream ends.
+pub fn close(code: u16, reason: &str) -> Form {
+    event(Some("push-close"), None, &json::close(code, reason))
+}
+
+fn field(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// Lines as SSE knows them: ended by CR LF, LF or CR. There is always one, be it empty.
+fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            rest = None;
+            return Some(text);
+        };
+        let width = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = Some(&text[end + width..]);
+        Some(&text[..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_payload_is_a_data_line() {
+        let form = event(Some("tick"), Some("e-1"), b"a\r\nb\rc\n");
+        let text = std::str::from_utf8(form.inner_bytes()).unwrap();
+        assert_eq!(text, "id: e-1\nevent: tick\ndata: a\ndata: b\ndata: c\ndata: \n\n");
+        let framed = std::str::from_utf8(form.framed_bytes()).unwrap();
+        assert_eq!(framed, format!("{:x}\r\n{text}\r\n", text.len()));
+        assert_eq!(event(None, None, b"").inner_bytes(), b"data: \n\n");
+    }
+}

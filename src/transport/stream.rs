@@ -1,0 +1,31 @@
+//! The NDJSON stream: one JSON object a line, heartbeats as empty lines.
+
+use super::{chunk, json};
+use crate::hub::{Epoch, Form, Message};
+
+/// An empty line, which readers of NDJSON skip.
+pub fn heartbeat(framed: bool) -> &'static [u8] {
+    if framed {
+        b"1\r\n\n\r\n"
+    } else {
+        b"\n"
+    }
+}
+
+/// A message as a line.
+pub fn form(message: &Message, epoch: &Epoch) -> Form {
+    line(&json::message(message, epoch))
+}
+
+/// An object as a line.
+pub fn line(object: &[u8]) -> Form {
+    let mut line = Vec::with_capacity(object.len() + 1);
+    line.extend_from_slice(object);
+    line.push(b'\n');
+    chunk::framed(&line)
+}
+
+/// The line that says why the stream ends.
+pub fn close(code: u16, reason: &str) -> Form {
+    line(&json::close(code, reason))
+}

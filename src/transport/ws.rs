@@ -1,0 +1,298 @@
+//! WebSocket frames that clients send (RFC 6455): read from a shard's scratch buffer, in place where they are whole.
+//!
+//! A connection owns [`Partial`] state on the heap only while a frame or message is incomplete. Text is checked as it
+//! arrives, so that a bad byte is answered at once and not after the last fragment.
+
+use super::close::Close;
+use std::io::Cursor;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// A message, text checked to be UTF-8.
+    Message {
+        /// The payload.
+        data: &'a [u8],
+        /// Whether it came as binary.
+        binary: bool,
+    },
+    /// A ping, to be answered with the same payload.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong,
+    /// A close, to be answered with the same code. Nothing after it is read.
+    Close(Option<u16>),
+}
+
+/// The longest header of a masked frame.
+const MAX_HEADER: usize = 14;
+
+/// What a connection must remember between two reads.
+#[derive(Debug, Default)]
+pub struct Partial {
+    /// The beginning of a header that is not whole yet.
+    header: Vec<u8>,
+    /// The frame whose payload is not whole yet.
+    frame: Option<Frame>,
+    /// The message whose fragments are being collected.
+    message: Option<Fragments>,
+    /// The payload of a control frame that is not whole yet.
+    control: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    kind: Kind,
+    last: bool,
+    mask: [u8; 4],
+    /// Bytes of payload still to come.
+    rest: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Ping,
+    Pong,
+    Close,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    bytes: Vec<u8>,
+    binary: bool,
+    /// Up to where text is known to be UTF-8; what follows is an incomplete character.
+    checked: usize,
+}
+
+/// Reads frames from `bytes`, which is all that came, and tells `sink` of each message and control frame. `partial` is
+/// filled when something is incomplete and emptied when not. An error is the close to send; nothing after it is read.
+pub fn read(
+    partial: &mut Option<Box<Partial>>,
+    mut bytes: &mut [u8],
+    max_message: usize,
+    sink: &mut dyn FnMut(Received<'_>),
+) -> Result<(), Close> {
+    if partial.is_none() {
+        bytes = whole_frames(bytes, max_message, sink)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+    }
+    let state = partial.get_or_insert_default();
+    while !bytes.is_empty() {
+        bytes = state.advance(bytes, max_message, sink)?;
+    }
+    if state.is_empty() {
+        *partial = None;
+    }
+    Ok(())
+}
+
+/// The fast path: unfragmented messages and control frames that are whole. Stops before the first that is neither.
+fn whole_frames<'b>(
+    mut bytes: &'b mut [u8],
+    max_message: usize,
+    sink: &mut dyn FnMut(Received<'_>),
+) -> Result<&'b mut [u8], Close> {
+    while let Some((header, len, size)) = parse(bytes)? {
+        let frame = check(&header, len, None, 0, max_message)?;
+        let end = size as u64 + len;
+        if !frame.last || end > bytes.len() as u64 {
+            break;
+        }
+        let (this, rest) = bytes.split_at_mut(end as usize);
+        let payload = &mut this[size..];
+        unmask(payload, frame.mask);
+        match frame.kind {
+            Kind::Data => {
+                let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
+                if !binary && std::str::from_utf8(payload).is_err() {
+                    return Err(Close::NOT_UTF8);
+                }
+                sink(Received::Message { data: payload, binary });
+            }
+            kind => control(kind, payload, sink)?,
+        }
+        bytes = rest;
+        if frame.kind == Kind::Close {
+            return Ok(&mut []);
+        }
+    }
+    Ok(bytes)
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header.is_empty() && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// Takes one step: a header, or what there is of a payload. Returns what is left.
+    fn advance<'b>(
+        &mut self,
+        bytes: &'b mut [u8],
+        max_message: usize,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> Result<&'b mut [u8], Close> {
+        if self.frame.is_none() {
+            let rest = self.begin(bytes, max_message)?;
+            // A frame without payload is whole already.
+            return if self.frame.is_some_and(|frame| frame.rest == 0) { self.payload(rest, sink) } else { Ok(rest) };
+        }
+        self.payload(bytes, sink)
+    }
+
+    /// Reads a header, from what was kept of it and from `bytes`.
+    fn begin<'b>(&mut self, bytes: &'b mut [u8], max_message: usize) -> Result<&'b mut [u8], Close> {
+        let kept = self.header.len();
+        let take = bytes.len().min(MAX_HEADER - kept);
+        self.header.extend_from_slice(&bytes[..take]);
+        let Some((header, len, size)) = parse(&self.header)? else {
+            return Ok(&mut bytes[take..]);
+        };
+        self.header.clear();
+        let open = self.message.as_ref();
+        let frame = check(&header, len, open.map(|_| ()), open.map_or(0, |m| m.bytes.len()), max_message)?;
+        if frame.kind == Kind::Data && self.message.is_none() {
+            let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
+            self.message = Some(Fragments { bytes: Vec::new(), binary, checked: 0 });
+        }
+        self.frame = Some(frame);
+        Ok(&mut bytes[size - kept..])
+    }
+
+    /// Takes what there is of the frame's payload, and ends frame and message where it is all.
+    fn payload<'b>(&mut self, bytes: &'b mut [u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<&'b mut [u8], Close> {
+        let Some(frame) = self.frame.as_mut() else { return Ok(bytes) };
+        let take = frame.rest.min(bytes.len() as u64) as usize;
+        let (part, rest) = bytes.split_at_mut(take);
+        unmask(part, frame.mask);
+        // Where the part ends within the mask, the next one begins.
+        frame.mask.rotate_left(take % 4);
+        frame.rest -= take as u64;
+        let (kind, ended, last) = (frame.kind, frame.rest == 0, frame.last);
+        if ended {
+            self.frame = None;
+        }
+        if kind == Kind::Data {
+            let whole = ended && last;
+            if let Some(message) = self.message.as_mut() {
+                message.append(part, whole)?;
+            }
+            if let Some(message) = self.message.take_if(|_| whole) {
+                sink(Received::Message { data: &message.bytes, binary: message.binary });
+            }
+            return Ok(rest);
+        }
+        self.control.extend_from_slice(part);
+        if ended {
+            let payload = std::mem::take(&mut self.control);
+            control(kind, &payload, sink)?;
+            if kind == Kind::Close {
+                return Ok(&mut []);
+            }
+        }
+        Ok(rest)
+    }
+}
+
+impl Fragments {
+    fn append(&mut self, part: &[u8], whole: bool) -> Result<(), Close> {
+        self.bytes.extend_from_slice(part);
+        if self.binary {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            // An incomplete character at the end may still be completed.
+            Err(error) if error.error_len().is_none() && !whole => self.checked += error.valid_up_to(),
+            Err(_) => return Err(Close::NOT_UTF8),
+        }
+        Ok(())
+    }
+}
+
+/// A header with the payload's length and its own size, or nothing while it is not whole.
+fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
+    let mut cursor = Cursor::new(bytes);
+    match FrameHeader::parse(&mut cursor) {
+        Ok(Some((header, len))) => Ok(Some((header, len, cursor.position() as usize))),
+        Ok(None) => Ok(None),
+        Err(_) => Err(Close::PROTOCOL),
+    }
+}
+
+/// Holds a header against RFC 6455, sections 5.1 to 5.5, and the bound of the message.
+fn check(
+    header: &FrameHeader,
+    len: u64,
+    open: Option<()>,
+    collected: usize,
+    max_message: usize,
+) -> Result<Frame, Close> {
+    let mask = header.mask.ok_or(Close::PROTOCOL)?;
+    if header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(Close::PROTOCOL);
+    }
+    let kind = match header.opcode {
+        OpCode::Data(Data::Text | Data::Binary) if open.is_none() => Kind::Data,
+        OpCode::Data(Data::Continue) if open.is_some() => Kind::Data,
+        OpCode::Control(Control::Ping) => Kind::Ping,
+        OpCode::Control(Control::Pong) => Kind::Pong,
+        OpCode::Control(Control::Close) => Kind::Close,
+        _ => return Err(Close::PROTOCOL),
+    };
+    if kind == Kind::Data {
+        if len > (max_message - collected.min(max_message)) as u64 {
+            return Err(Close::TOO_LARGE);
+        }
+    } else if len > 125 || !header.is_final {
+        return Err(Close::PROTOCOL);
+    }
+    Ok(Frame { kind, last: header.is_final, mask, rest: len })
+}
+
+fn control(kind: Kind, payload: &[u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<(), Close> {
+    match kind {
+        Kind::Ping => sink(Received::Ping(payload)),
+        Kind::Pong => sink(Received::Pong),
+        Kind::Close => sink(Received::Close(close_code(payload)?)),
+        Kind::Data => {}
+    }
+    Ok(())
+}
+
+/// The code of a close frame's payload (RFC 6455, section 5.5.1).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() { Ok(None) } else { Err(Close::PROTOCOL) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !Close::allowed_on_wire(code) {
+        return Err(Close::PROTOCOL);
+    }
+    if std::str::from_utf8(reason).is_err() {
+        return Err(Close::NOT_UTF8);
+    }
+    Ok(Some(code))
+}
+
+/// Takes a mask off, eight bytes at a time (RFC 6455, section 5.3).
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
+    let mut words = bytes.chunks_exact_mut(8);
+    for word in &mut words {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(word);
+        word.copy_from_slice(&(u64::from_ne_bytes(eight) ^ wide).to_ne_bytes());
+    }
+    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+#[path = "ws_tests.rs"]
+mod tests;

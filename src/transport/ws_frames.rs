@@ -1,0 +1,95 @@
+//! WebSocket frames that we send (RFC 6455, section 5.2): unmasked, whole.
+
+use super::close::Close;
+use super::json;
+use crate::hub::{Epoch, Form, Message};
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+const PONG: u8 = 0x8a;
+
+/// A ping without payload, which is all that a heartbeat needs.
+pub const PING: &[u8] = &[0x89, 0];
+
+/// The longest frame header that we write.
+const MAX_HEADER: usize = 10;
+
+/// A frame header.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    bytes: [u8; MAX_HEADER],
+    len: u8,
+}
+
+impl Header {
+    /// Of a text or binary frame.
+    pub fn data(binary: bool, payload: usize) -> Self {
+        Header::new(if binary { BINARY } else { TEXT }, payload)
+    }
+
+    fn new(first: u8, payload: usize) -> Self {
+        let mut bytes = [0; MAX_HEADER];
+        bytes[0] = first;
+        let len = match payload {
+            0..=125 => {
+                bytes[1] = payload as u8;
+                2
+            }
+            126..=0xffff => {
+                bytes[1] = 126;
+                bytes[2..4].copy_from_slice(&(payload as u16).to_be_bytes());
+                4
+            }
+            _ => {
+                bytes[1] = 127;
+                bytes[2..10].copy_from_slice(&(payload as u64).to_be_bytes());
+                10
+            }
+        };
+        Header { bytes, len }
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// A message's JSON form in a text frame.
+pub fn json_form(message: &Message, epoch: &Epoch) -> Form {
+    Form::plain(text(&json::message(message, epoch)))
+}
+
+/// A text frame.
+pub fn text(payload: &[u8]) -> Vec<u8> {
+    frame(TEXT, payload)
+}
+
+/// A text or binary frame.
+pub fn data(binary: bool, payload: &[u8]) -> Vec<u8> {
+    frame(if binary { BINARY } else { TEXT }, payload)
+}
+
+/// The answer to a ping.
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    frame(PONG, payload)
+}
+
+/// A close frame. The code for "the client gave none" is answered with none.
+pub fn close(close: &Close) -> Vec<u8> {
+    if close.code == Close::NORMAL.code && close.reason.is_empty() {
+        return frame(CLOSE, &close.code.to_be_bytes());
+    }
+    let mut payload = close.code.to_be_bytes().to_vec();
+    payload.extend_from_slice(close.reason.as_bytes());
+    frame(CLOSE, &payload)
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let header = Header::new(first, payload.len());
+    let mut out = Vec::with_capacity(MAX_HEADER + payload.len());
+    out.extend_from_slice(header.as_bytes());
+    out.extend_from_slice(payload);
+    out
+}

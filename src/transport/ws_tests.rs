@@ -1,0 +1,123 @@
+use super::*;
+
+/// A client's frame, masked.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [1, 2, 3, 4];
+    let mut out = vec![first];
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&mask);
+    out.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
+    out
+}
+
+/// What the reader says, with the bytes cut into pieces of `step`.
+fn received(bytes: &[u8], step: usize) -> (Vec<String>, Result<(), Close>, bool) {
+    let mut partial = None;
+    let mut seen = Vec::new();
+    let mut result = Ok(());
+    for piece in bytes.chunks(step) {
+        let mut piece = piece.to_vec();
+        result = read(&mut partial, &mut piece, 100_000, &mut |received| {
+            seen.push(match received {
+                Received::Message { data, binary: false } => format!("text {}", String::from_utf8_lossy(data)),
+                Received::Message { data, .. } => format!("binary {}", data.len()),
+                Received::Ping(data) => format!("ping {}", data.len()),
+                Received::Pong => "pong".into(),
+                Received::Close(code) => format!("close {code:?}"),
+            })
+        });
+        if result.is_err() {
+            break;
+        }
+    }
+    (seen, result, partial.is_none())
+}
+
+#[test]
+fn however_the_bytes_are_cut_the_messages_are_the_same() {
+    let mut bytes = frame(0x81, "grüße".as_bytes());
+    bytes.extend(frame(0x82, &[7; 300]));
+    bytes.extend(frame(0x01, "ein".as_bytes()));
+    bytes.extend(frame(0x89, b"ping"));
+    bytes.extend(frame(0x00, b""));
+    bytes.extend(frame(0x80, " Stück".as_bytes()));
+    bytes.extend(frame(0x8a, b""));
+    bytes.extend(frame(0x82, &vec![1; 70_000]));
+    bytes.extend(frame(0x88, &1000u16.to_be_bytes()));
+    let expected = ["text grüße", "binary 300", "ping 4", "text ein Stück", "pong", "binary 70000", "close Some(1000)"];
+    for step in [1, 2, 3, 5, 7, 13, 64, 1000, bytes.len()] {
+        let (seen, result, _) = received(&bytes, step);
+        assert_eq!(result, Ok(()), "step {step}");
+        assert_eq!(seen, expected, "step {step}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_between_whole_messages() {
+    let (_, _, empty) = received(&frame(0x81, b"hello"), 1);
+    assert!(empty);
+    let (_, _, empty) = received(&frame(0x01, b"hello"), 100);
+    assert!(!empty);
+}
+
+#[test]
+fn sixty_five_thousand_fragments_are_one_message() {
+    let mut bytes = frame(0x02, b"x");
+    for _ in 0..65_534 {
+        bytes.extend(frame(0x00, b"x"));
+    }
+    bytes.extend(frame(0x80, b"x"));
+    let (seen, result, empty) = received(&bytes, 4096);
+    assert_eq!((seen, result, empty), (vec!["binary 65536".to_string()], Ok(()), true));
+}
+
+#[test]
+fn what_the_protocol_forbids_is_closed_with_the_right_code() {
+    let unmasked = [0x81, 0x01, b'x'].to_vec();
+    let huge = [[0x82, 0x80 | 127].as_slice(), &(1u64 << 63).to_be_bytes(), &[0; 4]].concat();
+    let cases: Vec<(&str, Vec<u8>, Close)> = vec![
+        ("unmasked", unmasked, Close::PROTOCOL),
+        ("reserved bit", frame(0xc1, b"x"), Close::PROTOCOL),
+        ("reserved opcode", frame(0x83, b"x"), Close::PROTOCOL),
+        ("fragmented ping", frame(0x09, b"x"), Close::PROTOCOL),
+        ("long ping", frame(0x89, &[0; 126]), Close::PROTOCOL),
+        ("continuation of nothing", frame(0x80, b"x"), Close::PROTOCOL),
+        ("new message inside a message", [frame(0x01, b"x"), frame(0x81, b"y")].concat(), Close::PROTOCOL),
+        ("one byte of close", frame(0x88, b"x"), Close::PROTOCOL),
+        ("close 1005", frame(0x88, &1005u16.to_be_bytes()), Close::PROTOCOL),
+        ("close reason", frame(0x88, &[0x03, 0xe8, 0xff]), Close::NOT_UTF8),
+        ("not UTF-8", frame(0x81, &[0xff]), Close::NOT_UTF8),
+        ("cut character", frame(0x81, &[0xc3]), Close::NOT_UTF8),
+        ("too large", frame(0x82, &vec![0; 100_001]), Close::TOO_LARGE),
+        ("2^63 bytes", huge, Close::TOO_LARGE),
+    ];
+    for (what, bytes, close) in cases {
+        for step in [1, 3, bytes.len()] {
+            let (seen, result, _) = received(&bytes, step);
+            assert_eq!((seen, result), (vec![], Err(close.clone())), "{what}, step {step}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_byte_is_noticed_before_the_message_ends() {
+    let (_, result, _) = received(&frame(0x01, &[b'a', 0xc3, 0x28]), 100);
+    assert_eq!(result, Err(Close::NOT_UTF8));
+}
+
+#[test]
+fn fragments_together_are_bounded() {
+    let mut bytes = frame(0x02, &[0; 60_000]);
+    bytes.extend(frame(0x80, &[0; 60_000]));
+    assert_eq!(received(&bytes, 8192).1, Err(Close::TOO_LARGE));
+}
