@@ -56,9 +56,9 @@ pub(super) fn time_ms(text: &str) -> Option<u64> {
 pub(super) fn show_size(bytes: u64) -> String {
     match bytes {
         0 => "0".into(),
-        _ if bytes % (1 << 30) == 0 => format!("{}GB", bytes >> 30),
-        _ if bytes % (1 << 20) == 0 => format!("{}MB", bytes >> 20),
-        _ if bytes % (1 << 10) == 0 => format!("{}KB", bytes >> 10),
+        _ if bytes.is_multiple_of(1 << 30) => format!("{}GB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KB", bytes >> 10),
         _ => bytes.to_string(),
     }
 }
@@ -67,10 +67,10 @@ pub(super) fn show_size(bytes: u64) -> String {
 pub(super) fn show_time(ms: u64) -> String {
     match ms {
         0 => "0".into(),
-        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         _ => format!("{ms}ms"),
     }
 }
