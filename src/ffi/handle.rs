@@ -116,7 +116,7 @@ fn find(handle: *mut push_server) -> Result<(&'static Slot, u64), Fault> {
     }
     let ticket = handle.addr();
     let generation = (ticket >> SLOT_BITS) as u64;
-    if generation % 2 == 0 {
+    if generation.is_multiple_of(2) {
         return Err(closed());
     }
     Ok((&TABLE[ticket % SLOTS], generation))

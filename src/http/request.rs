@@ -115,6 +115,9 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         let wish = Ok(Wish::Elsewhere);
         return Ok(Some(Head { size, path, cors: String::new(), sse: false, wish }));
     }
+    if !matches!(method, "GET" | "OPTIONS") {
+        return Err(Refusal::method());
+    }
     let fields = Fields::read(head.headers, version_1_1)?;
     let cors = match fields.origin {
         Some(origin) if !origin::allowed(origin, fields.host, &config.allowed_origins) => {

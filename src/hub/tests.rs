@@ -288,7 +288,7 @@ fn only_who_sleeps_is_woken() {
 #[test]
 fn subscribing_while_others_publish_neither_misses_nor_repeats() {
     const EACH: usize = if cfg!(miri) { 20 } else { 2000 };
-    let b = bench(10_000);
+    let b = bench_with(Retention { count: 10_000, age_ms: 10_000, bytes: 64 << 20 }, &[], 64 << 20);
     let seen = std::thread::scope(|scope| {
         for thread in 0..4 {
             let b = &b;

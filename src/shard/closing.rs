@@ -122,9 +122,8 @@ impl Shard {
         }
     }
 
-    /// Part of the stop: listeners close, everybody is told to come back later. What was published is out by now.
+    /// Part of the stop: everybody is told to come back later. What was published is in their outboxes by now.
     pub(super) fn say_goodbye(&mut self) {
-        self.close_listeners();
         let here: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in here {
             self.close(index, Close::GOING_AWAY);

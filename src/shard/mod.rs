@@ -88,6 +88,8 @@ pub(crate) struct Shard {
     delivered: u64,
     /// Set by the stop: by when to be done.
     drain_until: Option<u64>,
+    /// Set by the stop: when everybody was told.
+    goodbye_at: Option<u64>,
     /// Spreads heartbeats.
     jitter: u32,
 }
@@ -137,6 +139,7 @@ impl Shard {
             settled: 0,
             delivered: 0,
             drain_until: None,
+            goodbye_at: None,
             jitter: 0x9e37_79b9 ^ number as u32,
         })
     }

@@ -26,6 +26,11 @@ const COMMANDS: usize = 1024;
 /// How often history is looked through for what is too old.
 const EXPIRE_MS: u64 = 1000;
 
+/// When the server stops: how long clients that have everything may take to end the connection.
+const LINGER_MS: u64 = 500;
+/// When the server stops: how often to look whether everybody is gone.
+const DRAIN_STEP_MS: u64 = 50;
+
 /// What to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
@@ -147,7 +152,8 @@ impl Shard {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();
-        [self.wheel.next_in(self.now), expire, paused_listener].into_iter().flatten().min()
+        let drain = self.drain_until.map(|until| until.saturating_sub(self.now).clamp(1, DRAIN_STEP_MS));
+        [self.wheel.next_in(self.now), expire, paused_listener, drain].into_iter().flatten().min()
     }
 
     fn tell_leaves(&mut self) {
@@ -158,10 +164,17 @@ impl Shard {
 
     /// Ends the stop when everybody is gone or the time is over.
     fn drain(&mut self) -> Next {
+        if self.goodbye_at.is_none() {
+            self.goodbye_at = Some(self.now);
+            self.close_listeners();
+        }
         self.say_goodbye();
         self.tell_leaves();
         let over = self.drain_until.is_some_and(|until| self.now >= until);
-        if !self.conns.is_empty() && !over {
+        // Who has everything may end the connection itself, for a moment; who has not, until the time is over.
+        let lingered = self.goodbye_at.is_some_and(|at| self.now >= at + LINGER_MS);
+        let all_sent = lingered && self.conns.iter().all(|(_, conn)| conn.outbox.is_none());
+        if !self.conns.is_empty() && !over && !all_sent {
             return Next::Sleep;
         }
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();

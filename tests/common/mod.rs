@@ -1,0 +1,193 @@
+//! A server on a port of its own, and a client that speaks raw bytes.
+#![allow(dead_code)] // each test uses its part
+
+use push::hub::Publication;
+use push::{Builder, Server};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How long anything may take before a test gives up on it; nothing is measured by it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub struct Host {
+    pub server: Server,
+}
+
+impl Host {
+    /// With the defaults, on a free port, and these options.
+    pub fn start(options: &[(&str, &str)]) -> Self {
+        let mut builder = Builder::default();
+        builder.set("listen", "127.0.0.1:0").unwrap();
+        for (name, value) in options {
+            builder.set(name, value).unwrap();
+        }
+        Host { server: Server::start(builder).unwrap() }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.server.addresses()[0]
+    }
+
+    /// Publishes and says the position.
+    pub fn publish(&self, channel: &str, data: &str) -> String {
+        let published = self.server.publish(&Publication::new(channel, data.as_bytes())).unwrap();
+        self.server.position(published.seq)
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { stream, read: Vec::new() }
+    }
+
+    /// Sends a request for the subscribers' URL with this query and these header lines.
+    pub fn get(&self, query: &str, lines: &str) -> Client {
+        let mut client = self.connect();
+        client.send(format!("GET /push?{query} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.address()).as_bytes());
+        client
+    }
+
+    /// An open WebSocket.
+    pub fn websocket(&self, query: &str, subprotocol: bool) -> Client {
+        let protocol = if subprotocol { "Sec-WebSocket-Protocol: push.v1.json\r\n" } else { "" };
+        let mut client = self.get(query, &format!("{UPGRADE}{protocol}"));
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    pub fn stop(self) {
+        self.server.stop(Duration::from_secs(5));
+    }
+}
+
+pub const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// A connection that sends and reads bytes.
+pub struct Client {
+    pub stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    pub fn send(&mut self, bytes: &[u8]) {
+        // A server that has refused already may have closed.
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Reads until `end`, and gives what came before it.
+    pub fn until(&mut self, end: &str) -> String {
+        loop {
+            let found = self.read.windows(end.len()).position(|window| window == end.as_bytes());
+            if let Some(at) = found {
+                let text = String::from_utf8_lossy(&self.read[..at]).into_owned();
+                self.read.drain(..at + end.len());
+                return text;
+            }
+            assert!(self.fill(), "the server ended; {end:?} is not in {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// A response's head, or a request's.
+    pub fn head(&mut self) -> String {
+        self.until("\r\n\r\n")
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            assert!(self.fill(), "the server ended");
+        }
+        self.read.drain(..count).collect()
+    }
+
+    /// A response with a Content-Length: its head and body.
+    pub fn response(&mut self) -> (String, String) {
+        let head = self.head();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+        let body = self.bytes(length.parse().unwrap());
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    /// Everything until the server ends.
+    pub fn rest(&mut self) -> String {
+        while self.fill() {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    /// Sends a masked frame.
+    pub fn frame(&mut self, first: u8, payload: &[u8]) {
+        let mut bytes = vec![first];
+        match payload.len() {
+            len @ 0..=125 => bytes.push(0x80 | len as u8),
+            len @ 126..=0xffff => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&(len as u16).to_be_bytes());
+            }
+            len => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        bytes.extend_from_slice(&mask);
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+        self.send(&bytes);
+    }
+
+    /// Sends text, and reads the frames that come.
+    pub fn say(&mut self, text: &str) {
+        self.frame(0x81, text.as_bytes());
+    }
+
+    /// The next frame: its first byte and payload.
+    pub fn next_frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.bytes(2);
+        let len = match head[1] {
+            126 => u16::from_be_bytes(self.bytes(2).try_into().unwrap()).into(),
+            127 => u64::from_be_bytes(self.bytes(8).try_into().unwrap()) as usize,
+            len => usize::from(len),
+        };
+        (head[0], self.bytes(len))
+    }
+
+    /// The next text frame.
+    pub fn text(&mut self) -> String {
+        let (first, payload) = self.next_frame();
+        assert_eq!(first, 0x81, "{payload:?}");
+        String::from_utf8(payload).unwrap()
+    }
+
+    /// The code of the close frame that must come next.
+    pub fn close_code(&mut self) -> u16 {
+        let (first, payload) = self.next_frame();
+        assert_eq!(first, 0x88, "{}", String::from_utf8_lossy(&payload));
+        u16::from_be_bytes([payload[0], payload[1]])
+    }
+
+    /// Reads more; false at the end.
+    fn fill(&mut self) -> bool {
+        let mut chunk = [0; 65_536];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(len) => {
+                self.read.extend_from_slice(&chunk[..len]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// The field of a JSON object.
+pub fn field(json: &str, name: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    match &value[name] {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,154 @@
+//! What confused and hostile clients send: each gets a clear answer, nobody else notices.
+
+mod common;
+
+use common::{Host, UPGRADE};
+
+/// The status with which a request is answered; 0: the connection ended without an answer.
+fn status(host: &Host, request: &[u8]) -> u16 {
+    let mut client = host.connect();
+    client.send(request);
+    let answer = client.rest();
+    answer.strip_prefix("HTTP/1.1 ").map_or(0, |rest| rest[..3].parse().unwrap())
+}
+
+#[test]
+fn bad_requests_are_refused_and_the_server_goes_on() {
+    let host = Host::start(&[("head_timeout", "400ms"), ("close_timeout", "300ms")]);
+    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+    let channels: String = (0..10_000).map(|n| format!("channel={n}&")).collect();
+    let upgrade = |old: &str, new: &str| get("/push?channel=a", &UPGRADE.replace(old, new));
+    let cases: Vec<(&str, String, u16)> = vec![
+        ("garbage", "\u{16}\u{3}\u{1}\u{2}garbage\r\n\r\n".into(), 400),
+        ("half a head", "GET /push?channel=a HTTP/1.1\r\nHo".into(), 408),
+        ("a head of 1 MB", get("/push?channel=a", &format!("X: {}\r\n", "x".repeat(1 << 20))), 413),
+        ("a URL of 1 MB", get(&format!("/push?channel={}", "x".repeat(1 << 20)), ""), 414),
+        ("bare LF", "GET /push?channel=a HTTP/1.1\nHost: h\n\n".into(), 400),
+        ("a body", format!("{}body", get("/push?channel=a", "Content-Length: 4\r\n")), 400),
+        ("chunks", get("/push?channel=a", "Transfer-Encoding: chunked\r\n"), 400),
+        ("two lengths", get("/push?channel=a", "Content-Length: 0\r\nContent-Length: 0\r\n"), 400),
+        ("WebSocket version 8", upgrade("13", "8"), 426),
+        ("no key", upgrade("Sec-WebSocket-Key", "X-Key"), 400),
+        ("no channel", get("/push", ""), 400),
+        ("10,000 channels", get(&format!("/push?{channels}"), ""), 414),
+        ("101 channels", get(&format!("/push?{}", &channels[..1200]), ""), 400),
+        ("an unparsable position", get("/push?channel=a&since=yesterday", ""), 400),
+        ("another path", get("/", ""), 404),
+        ("POST", "POST /push?channel=a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx".into(), 405),
+        ("another origin", get("/push?channel=a", "Origin: https://evil.example\r\n"), 403),
+        ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
+    ];
+    for (what, request, expected) in &cases {
+        assert_eq!(status(&host, request.as_bytes()), *expected, "{what}");
+    }
+    let mut client = host.websocket("channel=a", false);
+    host.publish("a", "still here");
+    assert_eq!(client.text(), "still here");
+    assert_eq!(host.server.stats().refused, cases.len() as u64);
+    host.stop();
+}
+
+#[test]
+fn bad_frames_close_with_the_right_code() {
+    let host = Host::start(&[]);
+    let announced = |len: u64| [&[0x82, 0x80 | 127], &len.to_be_bytes()[..], &[0; 4]].concat();
+    let cases: Vec<(&str, Vec<u8>, u16)> = vec![
+        ("unmasked", vec![0x81, 1, b'x'], 1002),
+        ("reserved bits", vec![0xf1, 0x81, 0, 0, 0, 0, b'x'], 1002),
+        ("fragmented ping", vec![0x09, 0x80, 0, 0, 0, 0], 1002),
+        ("invalid UTF-8", vec![0x81, 0x81, 0, 0, 0, 0, 0xff], 1007),
+        ("2^63 bytes", announced(1 << 63), 1009),
+        ("more than max_client_message", announced(65_537), 1009),
+    ];
+    for (what, bytes, code) in cases {
+        let mut client = host.websocket("channel=a", false);
+        client.send(&bytes);
+        assert_eq!(client.close_code(), code, "{what}");
+    }
+    host.stop();
+}
+
+#[test]
+fn sixty_five_thousand_fragments_are_a_message() {
+    let host = Host::start(&[]);
+    host.server.event_fd().unwrap();
+    let mut client = host.websocket("channel=a", false);
+    client.frame(0x02, b"x");
+    for _ in 0..65_534 {
+        client.frame(0x00, b"x");
+    }
+    client.frame(0x80, b"x");
+    let event = std::iter::repeat_with(|| host.server.next_event(Some(common::PATIENCE)).unwrap())
+        .find(|event| event.kind == push::events::EventKind::Message)
+        .unwrap();
+    assert_eq!((event.data.len(), event.binary), (65_536, true));
+    host.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_recovers() {
+    let host = Host::start(&[
+        ("outbox", "64KB"),
+        ("history_count", "100000"),
+        ("history_bytes", "256MB"),
+        ("history_total", "256MB"),
+    ]);
+    let mut slow = host.websocket("channel=a", true);
+    let mut fast = host.websocket("channel=a", true);
+    assert_eq!(common::field(&slow.text(), "type"), "subscribed");
+    fast.text();
+    let payload = "x".repeat(10_000);
+    let mut count = 0;
+    while host.server.stats().slow_closed == 0 {
+        host.publish("a", &format!("{count} {payload}"));
+        assert!(common::field(&fast.text(), "data").starts_with(&format!("{count} ")), "others are not held up");
+        count += 1;
+    }
+    let (mut next, mut last) = (0, String::new());
+    loop {
+        let (first, bytes) = slow.next_frame();
+        if first == 0x88 {
+            assert_eq!(u16::from_be_bytes([bytes[0], bytes[1]]), 4429);
+            break;
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(common::field(&text, "data").starts_with(&format!("{next} ")));
+        last = common::field(&text, "id");
+        next += 1;
+    }
+    let mut back = host.websocket(&format!("channel=a&since={last}"), true);
+    for n in next..count {
+        assert!(common::field(&back.text(), "data").starts_with(&format!("{n} ")), "what it missed, from there on");
+    }
+    host.stop();
+}
+
+#[test]
+fn who_answers_no_ping_is_closed() {
+    let host = Host::start(&[("heartbeat", "200ms"), ("ping_timeout", "200ms")]);
+    let mut silent = host.websocket("channel=a", false);
+    assert_eq!(silent.next_frame(), (0x89, vec![]));
+    assert_eq!(silent.close_code(), 4408);
+    let mut lively = host.websocket("channel=a", false);
+    for _ in 0..4 {
+        assert_eq!(lively.next_frame(), (0x89, vec![]));
+        lively.frame(0x8a, b"");
+    }
+    let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
+    sse.until("3\r\n:\n\n\r\n");
+    let mut stream = host.get("channel=a&transport=stream", "");
+    stream.head();
+    stream.until("1\r\n\n\r\n1\r\n\n\r\n");
+    host.stop();
+}
+
+#[test]
+fn connections_beyond_the_limit_are_told_to_come_back() {
+    let host = Host::start(&[("max_connections", "1")]);
+    let _one = host.websocket("channel=a", false);
+    let mut two = host.get("channel=a", "");
+    let (head, body) = two.response();
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "), "{head}");
+    assert_eq!(common::field(&body, "error").contains("max_connections"), true, "{body}");
+    host.stop();
+}

@@ -1,0 +1,208 @@
+//! The four transports, as raw bytes.
+
+mod common;
+
+use common::{field, Host};
+
+#[test]
+fn sse_begins_with_a_position_and_carries_events() {
+    let host = Host::start(&[]);
+    let mut client = host.get("channel=news", "Accept: text/event-stream\r\n");
+    let head = client.head();
+    for line in ["HTTP/1.1 200 OK", "Content-Type: text/event-stream", "Transfer-Encoding: chunked"] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert!(client.until("\n\n\r\n").contains("retry: 2000\nid: "));
+    let id = host.publish("news", "two\nlines");
+    assert_eq!(client.until("\r\n").len(), 2, "the chunk's size in hex");
+    assert_eq!(client.until("\n\n"), format!("id: {id}\ndata: two\ndata: lines"));
+    host.stop();
+    let rest = client.rest();
+    assert!(rest.contains("event: push-close") && rest.contains("\"code\":1001"), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n"), "the body ends properly");
+}
+
+#[test]
+fn http_1_0_gets_no_chunks() {
+    let host = Host::start(&[]);
+    let mut client = host.connect();
+    client.send(b"GET /push?channel=a&transport=stream HTTP/1.0\r\n\r\n");
+    let head = client.head();
+    assert!(!head.contains("chunked") && head.contains("Connection: close"), "{head}");
+    let id = host.publish("a", "x");
+    let line = client.until("}\n");
+    assert_eq!(line.trim_start(), format!(r#"{{"type":"message","channel":"a","id":"{id}","data":"x""#));
+    host.stop();
+}
+
+#[test]
+fn a_stream_has_one_object_a_line() {
+    let host = Host::start(&[]);
+    let mut client = host.get("channel=a&channel=b", "Accept: application/x-ndjson\r\n");
+    client.head();
+    client.until("\n\r\n");
+    let id = host.publish("b", "\u{fc}\"\n");
+    client.until("\r\n");
+    let line = client.until("\n");
+    assert_eq!((field(&line, "type"), field(&line, "channel")), ("message".into(), "b".into()));
+    assert_eq!((field(&line, "id"), field(&line, "data")), (id, "\u{fc}\"\n".into()));
+    host.stop();
+}
+
+#[test]
+fn a_poll_waits_answers_and_keeps_the_connection() {
+    let host = Host::start(&[("poll_timeout", "300ms")]);
+    let mut client = host.get("channel=a", "");
+    let (head, body) = client.response();
+    assert_eq!(field(&body, "messages"), "[]", "the time was over");
+    let position = field(&body, "position");
+    assert!(head.contains(&format!("Push-Position: {position}")), "{head}");
+    let id = host.publish("a", "x");
+    let again = format!("GET /push?channel=a&since={position} HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(again.as_bytes());
+    let (_, body) = client.response();
+    assert_eq!(field(&body, "position"), id);
+    assert!(body.contains("\"data\":\"x\""), "{body}");
+    // Two at once: the second is answered after the first.
+    client.send([again.as_bytes(), again.as_bytes()].concat().as_slice());
+    assert!(client.response().1.contains("\"data\":\"x\""));
+    assert!(client.response().1.contains("\"data\":\"x\""));
+    host.stop();
+}
+
+#[test]
+fn a_raw_websocket_gets_payloads_and_a_close_with_its_code() {
+    let host = Host::start(&[]);
+    let mut client = host.websocket("channel=a", false);
+    host.publish("a", "text");
+    assert_eq!(client.text(), "text");
+    host.server.publish(&push::hub::Publication::new("a", &[0xff, 0])).unwrap();
+    assert_eq!(client.next_frame(), (0x82, vec![0xff, 0]));
+    host.publish("a", &"x".repeat(70_000));
+    assert_eq!(client.text().len(), 70_000);
+    client.frame(0x89, b"hi");
+    assert_eq!(client.next_frame(), (0x8a, b"hi".to_vec()));
+    client.frame(0x88, &4000u16.to_be_bytes());
+    assert_eq!(client.close_code(), 4000);
+    assert_eq!(client.rest(), "");
+    host.stop();
+}
+
+#[test]
+fn push_v1_json_speaks_both_ways() {
+    let host = Host::start(&[("client_publish", "true")]);
+    let mut client = host.websocket("", true);
+    client.say(r#"{"type":"ping"}"#);
+    assert_eq!(client.text(), r#"{"type":"pong"}"#);
+    let before = host.publish("a", "before");
+    client.say(r#"{"type":"subscribe","channel":"a","last":1}"#);
+    assert_eq!(field(&client.text(), "id"), before);
+    assert_eq!(client.text(), format!(r#"{{"type":"subscribed","channel":"a","id":"{before}"}}"#));
+    client.say(r#"{"type":"publish","channel":"a","data":"mine","event":"e"}"#);
+    let (first, second) = (client.text(), client.text());
+    let published = if first.contains("published") { &first } else { &second };
+    let message = if first.contains("published") { &second } else { &first };
+    assert_eq!(field(published, "id"), field(message, "id"));
+    assert_eq!((field(message, "data"), field(message, "event")), ("mine".into(), "e".into()));
+    client.say(r#"{"type":"subscribe","channel":"a"}"#);
+    assert_eq!(field(&client.text(), "code"), "subscribed");
+    client.say(r#"{"type":"unsubscribe","channel":"a"}"#);
+    assert_eq!(client.text(), r#"{"type":"unsubscribed","channel":"a"}"#);
+    host.publish("a", "unheard");
+    for (ask, code) in [
+        ("nonsense", "malformed"),
+        (r#"{"type":"dance"}"#, "malformed"),
+        (r#"{"type":"subscribe","channel":""}"#, "channel"),
+        (r#"{"type":"subscribe","channel":"b","since":"x"}"#, "position"),
+        (r#"{"type":"unsubscribe","channel":"b"}"#, "not_subscribed"),
+        (r#"{"type":"publish","channel":"a","data":"x","event":"push-x"}"#, "malformed"),
+    ] {
+        client.say(ask);
+        let reply = client.text();
+        assert_eq!((field(&reply, "type"), field(&reply, "code")), ("error".into(), code.into()), "{ask}");
+    }
+    host.stop();
+    assert_eq!(client.close_code(), 1001);
+}
+
+#[test]
+fn clients_may_publish_only_where_allowed() {
+    let host = Host::start(&[]);
+    let mut client = host.websocket("", true);
+    client.say(r#"{"type":"publish","channel":"a","data":"x"}"#);
+    assert_eq!(field(&client.text(), "code"), "publish");
+    host.stop();
+}
+
+#[test]
+fn a_broadcast_reaches_everybody_and_is_recovered() {
+    let host = Host::start(&[]);
+    let mut raw = host.websocket("channel=a", false);
+    let mut json = host.websocket("", true);
+    let mut poll = host.get("channel=c", "");
+    let mut sse = host.get("channel=b&channel=d", "Accept: text/event-stream\r\n");
+    sse.head();
+    sse.until("\n\n\r\n");
+    while host.server.stats().polls == 0 {
+        std::thread::yield_now();
+    }
+    let before = host.server.position(host.server.stats().seq);
+    let published = host.server.broadcast(&push::hub::Publication::new("", b"all")).unwrap();
+    let id = host.server.position(published.seq);
+    assert_eq!(raw.text(), "all");
+    let object = format!(r#"{{"type":"broadcast","id":"{id}","data":"all"}}"#);
+    assert_eq!(json.text(), object);
+    assert!(poll.response().1.contains(&object));
+    sse.until("\r\n");
+    assert_eq!(sse.until("\n\n"), format!("id: {id}\ndata: all"));
+    let mut late = host.get(&format!("channel=z&since={before}"), "");
+    assert!(late.response().1.contains(&object));
+    host.stop();
+}
+
+#[test]
+fn a_replay_larger_than_the_outbox_comes_in_full() {
+    let host = Host::start(&[("outbox", "4KB"), ("history_count", "2000"), ("history_bytes", "64MB")]);
+    let start = host.server.position(0);
+    let payload = "x".repeat(1000);
+    for n in 0..2000 {
+        host.publish(if n % 2 == 0 { "a" } else { "b" }, &format!("{n} {payload}"));
+    }
+    let mut client = host.websocket(&format!("channel=a&channel=b&since={start}"), true);
+    for n in 0..2000 {
+        assert!(field(&client.text(), "data").starts_with(&format!("{n} ")));
+    }
+    assert_eq!(field(&client.text(), "type"), "subscribed");
+    host.publish("a", "live");
+    loop {
+        let text = client.text();
+        if field(&text, "type") == "message" {
+            assert_eq!(field(&text, "data"), "live");
+            break;
+        }
+    }
+    host.stop();
+}
+
+#[test]
+fn a_gap_is_announced_in_every_form() {
+    let host = Host::start(&[("history_count", "1")]);
+    let start = host.server.position(0);
+    let gone = host.publish("a", "1");
+    let kept = host.publish("a", "2");
+    let gap = format!(r#"{{"type":"gap","channel":"a","id":"{gone}"}}"#);
+    let query = format!("channel=a&since={start}");
+    let mut poll = host.get(&query, "");
+    assert!(poll.response().1.contains(&format!("[{gap},")));
+    let mut json = host.websocket(&query, true);
+    assert_eq!((json.text(), field(&json.text(), "id")), (gap.clone(), kept.clone()));
+    let mut sse = host.get(&query, "Accept: text/event-stream\r\n");
+    sse.head();
+    sse.until("\n\n\r\n");
+    sse.until("\r\n");
+    assert_eq!(sse.until("\n\n"), format!("id: {gone}\nevent: push-gap\ndata: {gap}"));
+    let mut raw = host.get(&query, common::UPGRADE);
+    assert!(raw.head().contains("Push-Gap: 1"));
+    assert_eq!(raw.text(), "2");
+    host.stop();
+}
