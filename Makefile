@@ -3,6 +3,7 @@
 # make test       every test; installs what it needs, and says so
 # make install    PREFIX=/usr/local DESTDIR=
 # make header     writes include/push.h anew after a change of src/ffi
+# make docs       writes the README's table of options anew after a change of src/config/options.rs
 # make bench      beside the peers; make bench-quick while working
 
 PORT ?= 8080
@@ -25,6 +26,10 @@ library:
 header:
 	@tests/need $(RUST)
 	PUSH_WRITE_HEADER=1 cargo test --quiet --test header
+
+docs:
+	@tests/need $(RUST)
+	PUSH_WRITE_DOCS=1 cargo test --quiet --test readme options
 
 # The library installed, and the examples built against it through pkg-config.
 examples: library
@@ -57,4 +62,4 @@ test-browser: examples
 test-autobahn: examples
 	tests/autobahn/run
 
-.PHONY: all library header examples demo test test-rust test-c test-clients test-browser test-autobahn
+.PHONY: all library header docs examples demo test test-rust test-c test-clients test-browser test-autobahn
