@@ -49,6 +49,22 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
 }
 
 #[test]
+fn thousands_of_polls_at_once_are_answered_one_by_one() {
+    let host = Host::start(&[]);
+    let start = host.server.position(0);
+    host.publish("a", "x");
+    let mut client = host.connect();
+    let poll = format!("GET /push?channel=a&since={start} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for _ in 0..20 {
+        client.send(poll.repeat(500).as_bytes());
+        for _ in 0..500 {
+            assert!(client.response().1.contains("\"data\":\"x\""));
+        }
+    }
+    host.stop();
+}
+
+#[test]
 fn bad_frames_close_with_the_right_code() {
     let host = Host::start(&[]);
     let announced = |len: u64| [&[0x82, 0x80 | 127], &len.to_be_bytes()[..], &[0; 4]].concat();

@@ -62,7 +62,9 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.phase = Phase::Closing;
         self.schedule(index, self.config().close_timeout_ms);
-        self.transmit_bytes(index, bytes);
+        if !bytes.is_empty() {
+            self.transmit_bytes(index, bytes);
+        }
         if let Some(conn) = self.conns.get(index as usize) {
             if conn.outbox.is_none() {
                 socket::shutdown_write(&conn.fd);

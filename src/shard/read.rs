@@ -100,7 +100,24 @@ impl Shard {
         }
     }
 
+    /// Reads heads, one after the other: a client may send many polls at once, and they must not cost stack.
     fn read_head(&mut self, index: u32, bytes: &mut [u8]) {
+        let token = self.token(index);
+        let mut rest = bytes;
+        while let Some(size) = self.take_head(index, rest) {
+            rest = &mut rest[size..];
+            let Some(conn) = self.find(token).map(|index| &self.conns[index as usize]) else { return };
+            if rest.is_empty() {
+                return;
+            }
+            if conn.phase != Phase::Head || conn.outbox.is_some() {
+                return self.received(index, rest);
+            }
+        }
+    }
+
+    /// Reads one head and does what it asks for; says how long it was. `None`: it is not whole, or was the last.
+    fn take_head(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &self.conns[index as usize];
         // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
         let any_path = conn.flags.adopted && !conn.flags.keep_alive;
@@ -108,34 +125,33 @@ impl Shard {
         let head = match request::read(bytes, &shared.config, any_path) {
             Ok(Some(head)) => head,
             Ok(None) => {
-                let unread = Some(Box::new(bytes.to_vec()));
-                self.conns[index as usize].unread = unread;
-                return;
+                self.conns[index as usize].unread = Some(Box::new(bytes.to_vec()));
+                return None;
             }
-            Err(refusal) => return self.refuse(index, &refusal, "", false),
+            Err(refusal) => {
+                self.refuse(index, &refusal, "", false);
+                return None;
+            }
         };
-        let (size, cors, sse) = (head.size, head.cors, head.sse);
         match head.wish {
-            Ok(Wish::Subscribe(subscribe)) => self.open(index, &subscribe, cors),
+            Ok(Wish::Subscribe(subscribe)) => self.open(index, &subscribe, head.cors),
             Ok(Wish::Preflight) => {
                 self.conns[index as usize].flags.keep_alive = true;
                 self.schedule(index, shared.config.keep_alive_ms);
-                self.transmit_bytes(index, origin::preflight(&cors).into());
+                self.transmit_bytes(index, origin::preflight(&head.cors).into());
             }
             Ok(Wish::Elsewhere) if self.conns[index as usize].flags.adopted => {
                 // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it
                 // again on a new connection, and that goes to the host (RFC 9112, section 9.3.1).
-                return self.drop_conn(index);
+                self.drop_conn(index);
             }
             Ok(Wish::Elsewhere) => {
-                let message = format!("nothing here but {}", shared.config.path);
-                return self.refuse(index, &Refusal::not_found(message), &cors, false);
+                let refusal = Refusal::not_found(format!("nothing here but {}", shared.config.path));
+                self.refuse(index, &refusal, &head.cors, false);
             }
-            Err(refusal) => return self.refuse(index, &refusal, &cors, sse),
+            Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
         }
-        if size < bytes.len() && self.conns.contains(index as usize) {
-            self.received(index, &mut bytes[size..]);
-        }
+        Some(head.size)
     }
 
     /// Keeps a request that came before the answer to the one before it (pipelining), within the bound of a head.

@@ -1,0 +1,134 @@
+//! Micro-benchmarks of the hot paths: `cargo bench`. Compare within one run; the machine is never the same twice.
+
+use divan::counter::BytesCount;
+use divan::{black_box, Bencher};
+use push::hub::{
+    Cut, Epoch, Hub, Leave, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start, Wake,
+};
+use push::transport::ws;
+use push::transport::Format;
+use std::sync::Arc;
+
+fn main() {
+    divan::main();
+}
+
+const PAYLOAD: &[u8] = &[b'x'; 100];
+
+struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
+    let mailbox = Arc::new(Mailbox::new(8192, Box::new(NoWake)));
+    let settings = Settings {
+        epoch: Epoch::from_random(1),
+        retention: Retention { count, age_ms: 300_000, bytes: 4 << 20 },
+        patterns: &[],
+        total_bytes: 64 << 20,
+        key_window_ms: 120_000,
+    };
+    (Hub::new(&settings, vec![mailbox.clone()]), mailbox)
+}
+
+fn message() -> Arc<Message> {
+    Message::new(&Publication::new("news", PAYLOAD), false, &[0x81, 100])
+}
+
+fn publish(hub: &Hub, channel: &str) {
+    let outgoing = Outgoing { channel, key: None, message: message() };
+    black_box(hub.publish(outgoing, 1).is_ok());
+}
+
+fn subscribe(hub: &Hub, start: Start<'_>, replay: &mut Replay) -> u32 {
+    let mut ids = Vec::new();
+    let request = Request {
+        shard: 0,
+        names: &["news"],
+        start,
+        limit: 1 << 20,
+        broadcasts: true,
+        cut: Cut::Tail,
+        only_if_empty: false,
+    };
+    hub.subscribe(&request, replay, &mut ids);
+    ids[0].0
+}
+
+#[divan::bench(args = [0, 100])]
+fn publish_without_subscribers(bencher: Bencher, history: usize) {
+    let (hub, _) = hub(history);
+    bencher.bench(|| publish(&hub, "news"));
+}
+
+#[divan::bench]
+fn publish_into_a_mailbox(bencher: Bencher) {
+    let (hub, mailbox) = hub(100);
+    subscribe(&hub, Start::New, &mut Replay::default());
+    bencher.bench(|| {
+        publish(&hub, "news");
+        black_box(mailbox.pop());
+    });
+}
+
+#[divan::bench(args = [1_000, 1_000_000])]
+fn publish_among_channels(bencher: Bencher, channels: usize) {
+    let (hub, _) = hub(1);
+    let names: Vec<String> = (0..channels).map(|n| format!("channel/{n}")).collect();
+    names.iter().for_each(|name| publish(&hub, name));
+    let mut next = 0;
+    bencher.bench_local(|| {
+        // Steps that leave the caches no chance to help.
+        next = (next + 7_919) % channels;
+        publish(&hub, &names[next]);
+    });
+}
+
+#[divan::bench]
+fn subscribe_and_leave(bencher: Bencher) {
+    let (hub, _) = hub(100);
+    publish(&hub, "news");
+    let mut replay = Replay::default();
+    bencher.bench_local(|| {
+        let channel = subscribe(&hub, Start::New, &mut replay);
+        hub.leave(0, &[Leave { channel, count: 1, last: true }]);
+    });
+}
+
+#[divan::bench(args = [1, 100])]
+fn read_history(bencher: Bencher, messages: u64) {
+    let (hub, _) = hub(100);
+    (0..100).for_each(|_| publish(&hub, "news"));
+    let mut replay = Replay::default();
+    bencher.bench_local(|| {
+        let channel = subscribe(&hub, Start::After(100 - messages), &mut replay);
+        hub.leave(0, &[Leave { channel, count: 1, last: true }]);
+    });
+}
+
+#[divan::bench(args = Format::ALL)]
+fn encode(bencher: Bencher, format: Format) {
+    let epoch = Epoch::from_random(1);
+    bencher.counter(BytesCount::of_slice(PAYLOAD)).with_inputs(message).bench_values(|message| {
+        black_box(format.encode(&message, &epoch, true).len());
+        message
+    });
+}
+
+#[divan::bench(args = [16, 1024, 65_536])]
+fn parse_a_frame(bencher: Bencher, len: usize) {
+    let mut frame = vec![0x82, 0x80 | 127];
+    frame.extend_from_slice(&(len as u64).to_be_bytes());
+    frame.extend_from_slice(&[1, 2, 3, 4]);
+    frame.resize(frame.len() + len, 7);
+    bencher.counter(BytesCount::new(len)).with_inputs(|| frame.clone()).bench_local_values(|mut frame| {
+        let mut partial = None;
+        let result = ws::read(&mut partial, &mut frame, 1 << 20, &mut |received| {
+            black_box(&received);
+        });
+        black_box(result.is_ok());
+        frame
+    });
+}
