@@ -101,7 +101,8 @@
 // push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
 #define PUSH_EVENT_CLOSE 3
 
-// push_event.kind: the host is asked whether a client may subscribe; reserved for the option auth=host.
+// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the question for push_allow
+// and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
 #define PUSH_EVENT_REQUEST 4
 
 // push_event.flags: the client's message came as binary.
@@ -154,9 +155,9 @@ typedef struct {
     push_request request;
     // The connection's user as granted, or NULL.
     const char *user;
-    // For PUSH_EVENT_OPEN the first channel asked for, or NULL.
+    // For PUSH_EVENT_OPEN and _REQUEST the first channel asked for, or NULL.
     const char *channel;
-    // The payload of PUSH_EVENT_MESSAGE.
+    // The payload of PUSH_EVENT_MESSAGE, the request head of _REQUEST.
     const void *data;
     // The payload's length in bytes.
     size_t len;
@@ -442,6 +443,28 @@ push_status push_send(push_server *server,
                       const void *data,
                       size_t len,
                       uint32_t flags);
+
+// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
+// whatever its request names.  `grant` is copied.
+//
+// PUSH_ERR_NOT_FOUND: the client has gone, as far as this thread can know.  An answer that comes after the option
+// `auth_timeout` changes nothing.
+//
+// # Safety
+// `grant` is NULL or can be read, with all it points to.
+push_status push_allow(push_server *server,
+                       push_request request,
+                       const push_grant *grant);
+
+// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason` (NULL, or at most 255
+// bytes) as its message.  Errors as for push_allow.
+//
+// # Safety
+// `reason` is NULL or ends in NUL.
+push_status push_deny(push_server *server,
+                      push_request request,
+                      uint16_t status,
+                      const char *reason);
 
 // Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
 // 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
+use crate::http::refusal::Refusal;
 use crate::hub::{check_text, Message, Outgoing, Publication, Published};
 use crate::metrics::Stats;
 use crate::shard::command::{Command, ShardHandle};
@@ -92,6 +93,31 @@ impl Api {
         let (shard, id) = self.find(connection)?;
         let command = Command::Send { to: id.token, data: Bytes::copy_from_slice(data), binary };
         shard.ask(command).map_err(|_| busy())
+    }
+
+    /// Says yes to a request; see `push_allow`.
+    pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
+        let (shard, id) = self.find(request)?;
+        shard.tell(Command::Allow { to: id.token, grant: Arc::new(grant) });
+        Ok(())
+    }
+
+    /// Says no to a request; see `push_deny`.
+    pub fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
+        let reason = if reason.is_empty() { "not allowed" } else { reason };
+        if reason.len() > 255 {
+            return Err(Error::invalid(format!("reason: {} bytes; at most 255 are allowed", reason.len())));
+        }
+        let refusal = match status {
+            401 => Refusal::unauthorized(reason.to_owned()),
+            403 => Refusal::forbidden("denied", reason.to_owned()),
+            429 => Refusal::too_many(reason.to_owned()),
+            503 => Refusal::unavailable("denied", reason.to_owned()),
+            _ => return Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
+        };
+        let (shard, id) = self.find(request)?;
+        shard.tell(Command::Deny { to: id.token, refusal });
+        Ok(())
     }
 
     /// Closes one connection; see `push_close`.

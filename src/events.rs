@@ -27,6 +27,8 @@ pub enum EventKind {
     Message = 2,
     /// A subscription connection ended.
     Close = 3,
+    /// The host is asked whether a client may subscribe.
+    Request = 4,
 }
 
 /// Something that happened.

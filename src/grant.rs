@@ -1,4 +1,4 @@
-//! What a host allows a connection that it hands over: the host's login has already decided.
+//! What a client is allowed: as the host said when it handed the connection over, as a token says, or as the host answered.
 
 use crate::error::Error;
 use crate::hub::{check_text, ChannelPattern};
@@ -11,37 +11,75 @@ pub const MAX_CHANNELS: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     user: Option<Arc<str>>,
-    /// Empty: every channel.
-    channels: Vec<ChannelPattern>,
+    subscribe: Channels,
+    publish: Channels,
     /// Seconds since 1970; 0: never.
     expires_at: i64,
-    publish: bool,
     keep_alive: bool,
 }
 
+/// Channels by name or prefix, or all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Channels {
+    All,
+    Only(Arc<[ChannelPattern]>),
+}
+
+impl Channels {
+    fn read(names: &[String]) -> Result<Self, Error> {
+        if names.len() > MAX_CHANNELS {
+            return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
+        }
+        let patterns = names.iter().map(|name| ChannelPattern::parse(name).map_err(Error::invalid));
+        Ok(Channels::Only(patterns.collect::<Result<_, _>>()?))
+    }
+
+    fn allow(&self, channel: &str) -> bool {
+        match self {
+            Channels::All => true,
+            Channels::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(channel)),
+        }
+    }
+}
+
 impl Grant {
-    /// Checks and takes what a host says. `channels` are names, or prefixes ending in `*`; none means all.
+    /// A host's grant: `channels` are names, or prefixes ending in `*`; none means all. `publish`: to them, too.
     pub fn new(
         user: Option<&str>,
-        channels: Vec<String>,
+        channels: &[String],
         expires_at: i64,
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        if channels.len() > MAX_CHANNELS {
-            return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
-        }
+        let subscribe = if channels.is_empty() { Channels::All } else { Channels::read(channels)? };
+        let publish = if publish { subscribe.clone() } else { Channels::Only(Arc::new([])) };
+        Grant::checked(user, subscribe, publish, expires_at, keep_alive)
+    }
+
+    /// A token's grant: what its lists name and nothing else.
+    pub fn from_lists(
+        user: Option<&str>,
+        subscribe: &[String],
+        publish: &[String],
+        expires_at: i64,
+    ) -> Result<Self, Error> {
+        Grant::checked(user, Channels::read(subscribe)?, Channels::read(publish)?, expires_at, true)
+    }
+
+    fn checked(
+        user: Option<&str>,
+        subscribe: Channels,
+        publish: Channels,
+        expires_at: i64,
+        keep_alive: bool,
+    ) -> Result<Self, Error> {
         if let Some(user) = user {
             check_text("user", user, 255)?;
         }
         if expires_at < 0 {
             return Err(Error::invalid("expires_at is seconds since 1970, or 0"));
         }
-        let channels = channels
-            .iter()
-            .map(|channel| ChannelPattern::parse(channel).map_err(Error::invalid))
-            .collect::<Result<_, _>>()?;
-        Ok(Grant { user: user.map(Arc::from), channels, expires_at, publish, keep_alive })
+        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive })
     }
 
     /// Who the client is.
@@ -51,12 +89,12 @@ impl Grant {
 
     /// Whether the client may subscribe to a channel.
     pub fn allows(&self, channel: &str) -> bool {
-        self.channels.is_empty() || self.channels.iter().any(|pattern| pattern.matches(channel))
+        self.subscribe.allow(channel)
     }
 
     /// Whether the client may publish to a channel.
     pub fn allows_publish(&self, channel: &str) -> bool {
-        self.publish && self.allows(channel)
+        self.publish.allow(channel)
     }
 
     /// Whether further polls may come over the same connection.

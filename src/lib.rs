@@ -17,6 +17,7 @@
 //! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |
 //! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
 //! | [`hub`] | channels, sequence, history, subscriptions |
+//! | [`auth`] | who may subscribe: tokens, or the host's word |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
 //! | `sys` | system calls made safe |
 //!
@@ -26,6 +27,7 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+pub mod auth;
 mod callbacks;
 pub mod config;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use crate::api::Api;
 pub use crate::api::MAX_BATCH;
+use crate::auth::Authority;
 use crate::callbacks;
 use crate::config::{Address, Builder};
 use crate::error::{Error, Kind};
@@ -70,6 +71,7 @@ impl Server {
         let shared = Arc::new(Shared {
             hub: hub(&builder, &handles)?,
             events: events(&builder, outputs.as_ref(), &handles)?,
+            authority: Authority::new(&config)?,
             log: log.clone(),
             connections: AtomicUsize::new(0),
             config,

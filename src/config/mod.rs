@@ -4,6 +4,7 @@ mod file;
 pub mod options;
 mod values;
 
+use crate::auth::Auth;
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::{ChannelPattern, Retention};
@@ -12,7 +13,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use values::Address;
+pub use values::{Address, Secret};
 
 /// Every option, checked. One field for each entry of [`options::OPTIONS`], which documents them.
 #[derive(Debug, Clone)]
@@ -22,7 +23,15 @@ pub struct Config {
     pub listen: Vec<Address>,
     pub path: String,
     pub control: Vec<Address>,
-    pub control_key: String,
+    pub control_key: Secret,
+    pub auth: Auth,
+    pub auth_timeout_ms: u64,
+    pub jwt_secret: Vec<Secret>,
+    pub jwt_keys: Vec<String>,
+    pub jwt_jwks: String,
+    pub jwt_audience: String,
+    pub jwt_issuer: String,
+    pub token_cookie: String,
     pub threads: usize,
     pub allowed_origins: Vec<String>,
     pub client_publish: bool,
@@ -66,7 +75,15 @@ impl Config {
             listen: Vec::new(),
             path: String::new(),
             control: Vec::new(),
-            control_key: String::new(),
+            control_key: Secret::default(),
+            auth: Auth::None,
+            auth_timeout_ms: 0,
+            jwt_secret: Vec::new(),
+            jwt_keys: Vec::new(),
+            jwt_jwks: String::new(),
+            jwt_audience: String::new(),
+            jwt_issuer: String::new(),
+            token_cookie: String::new(),
             threads: 0,
             allowed_origins: Vec::new(),
             client_publish: false,
@@ -191,7 +208,8 @@ fn unknown(name: &str) -> Error {
 
 fn refused(name: &str, value: &str, allowed: &str) -> Error {
     // A key belongs in no log.
-    let shown = if name.contains("key") && name != "key_window" { "(not shown)".into() } else { format!("{value:?}") };
+    let secret = matches!(name, "control_key" | "jwt_secret");
+    let shown = if secret { "the value (not shown)".into() } else { format!("{value:?}") };
     Error::new(Kind::Config, format!("option {name}: {shown} is not allowed; allowed is {allowed}"))
 }
 

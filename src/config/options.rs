@@ -1,7 +1,8 @@
 //! The table of options: the only place that knows their names, defaults, bounds and help.
 
-use super::values;
+use super::values::{self, Secret};
 use super::Config;
+use crate::auth::Auth;
 
 /// How many `channel.PATTERN.` there may be.
 pub const MAX_PATTERNS: usize = 64;
@@ -62,6 +63,11 @@ fn number(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
     value.filter(|value| (min..=max).contains(value))
 }
 
+/// The parts of a text with commas between.
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+}
+
 /// The option of that name.
 pub fn find(name: &str) -> Option<&'static Spec> {
     OPTIONS.iter().find(|option| option.name == name)
@@ -117,7 +123,80 @@ pub static OPTIONS: &[Spec] = &[
             set: |c, text| {
                 let fits = text.is_empty() || (16..=255).contains(&text.len());
                 let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-                (fits && plain).then(|| c.control_key = text.into())
+                (fits && plain).then(|| c.control_key = Secret::new(text))
+            },
+        },
+    },
+    Spec {
+        name: "auth",
+        default: "none",
+        help: "Who may subscribe on the library's own listeners: everybody; who has a JSON web token; whom the host allows \
+               when it is asked by an event. Connections that the host hands over carry its grant and are not asked",
+        value: Value::Text {
+            allowed: "none, jwt or host",
+            set: |c, text| {
+                c.auth = match text {
+                    "none" => Auth::None,
+                    "jwt" => Auth::Jwt,
+                    "host" => Auth::Host,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "auth_timeout",
+        default: "5s",
+        help: "How long the host may take to answer with auth=host; then the client gets 503",
+        value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.auth_timeout_ms = n },
+    },
+    Spec {
+        name: "jwt_secret",
+        default: "",
+        help: "Secrets for tokens signed with HS256; several while keys are rotated",
+        value: Value::Text {
+            allowed: "a list of texts of at least 32 bytes",
+            set: |c, text| {
+                let secrets = list(text);
+                let fit = secrets.iter().all(|secret| secret.len() >= 32);
+                fit.then(|| c.jwt_secret = secrets.into_iter().map(Secret::new).collect())
+            },
+        },
+    },
+    Spec {
+        name: "jwt_keys",
+        default: "",
+        help: "Files with public keys in PEM: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
+        value: Value::Text { allowed: "a list of paths", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
+    },
+    Spec {
+        name: "jwt_jwks",
+        default: "",
+        help: "A file with a JWK set",
+        value: Value::Text { allowed: "a path", set: |c, text| { c.jwt_jwks = text.into(); Some(()) } },
+    },
+    Spec {
+        name: "jwt_audience",
+        default: "",
+        help: "What a token's `aud` must name; nothing: it is not looked at",
+        value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_audience = text.into(); Some(()) } },
+    },
+    Spec {
+        name: "jwt_issuer",
+        default: "",
+        help: "What a token's `iss` must be; nothing: it is not looked at",
+        value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_issuer = text.into(); Some(()) } },
+    },
+    Spec {
+        name: "token_cookie",
+        default: "push_token",
+        help: "The cookie that a token may come in, beside `Authorization: Bearer` and `?token=`",
+        value: Value::Text {
+            allowed: "a cookie's name",
+            set: |c, text| {
+                let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+                fits.then(|| c.token_cookie = text.into())
             },
         },
     },
@@ -134,8 +213,7 @@ pub static OPTIONS: &[Spec] = &[
         value: Value::Text {
             allowed: "*, or a list of origins such as https://example.org",
             set: |c, text| {
-                let list: Vec<String> =
-                    text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+                let list = list(text);
                 let good = |origin: &String| {
                     origin == "*"
                         || origin == "null"

@@ -75,6 +75,52 @@ pub unsafe extern "C" fn push_send(
     })
 }
 
+/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
+/// whatever its request names.  `grant` is copied.
+///
+/// PUSH_ERR_NOT_FOUND: the client has gone, as far as this thread can know.  An answer that comes after the option
+/// `auth_timeout` changes nothing.
+///
+/// # Safety
+/// `grant` is NULL or can be read, with all it points to.
+#[no_mangle]
+pub unsafe extern "C" fn push_allow(
+    server: *mut push_server,
+    request: push_request,
+    grant: *const push_grant,
+) -> push_status {
+    guard::with_server(server, |server| {
+        let grant = if grant.is_null() {
+            Grant::new(None, &[], 0, false, true)?
+        } else {
+            // SAFETY: the caller vouches for the grant and all it points to.
+            unsafe { read_grant(&guard::sized_input("grant", grant)?)? }
+        };
+        server.allow(request, grant)?;
+        Ok(())
+    })
+}
+
+/// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason` (NULL, or at most 255
+/// bytes) as its message.  Errors as for push_allow.
+///
+/// # Safety
+/// `reason` is NULL or ends in NUL.
+#[no_mangle]
+pub unsafe extern "C" fn push_deny(
+    server: *mut push_server,
+    request: push_request,
+    status: u16,
+    reason: *const c_char,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the string.
+        let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
+        server.deny(request, status, reason)?;
+        Ok(())
+    })
+}
+
 /// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
 /// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.
 ///
@@ -140,7 +186,7 @@ unsafe fn read_grant(grant: &push_grant) -> Result<Grant, Fault> {
     let user = unsafe { guard::optional_text("user", grant.user)? };
     Ok(Grant::new(
         user,
-        channels,
+        &channels,
         grant.expires_at,
         grant.flags & PUSH_GRANT_PUBLISH != 0,
         grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,

@@ -2,7 +2,7 @@
 
 use super::guard::{self, Fault};
 use super::types::*;
-use crate::events::Event;
+use crate::events::{Event, EventKind};
 use std::ffi::{c_int, CString};
 use std::mem::{offset_of, MaybeUninit};
 use std::time::Duration;
@@ -104,6 +104,10 @@ impl Owned {
         view.kind = self.event.kind as u32;
         view.flags = if self.event.binary { PUSH_EVENT_BINARY } else { 0 };
         view.connection = self.event.connection;
+        if self.event.kind == EventKind::Request {
+            // A connection has one question at a time, so its number names that as well.
+            view.request = self.event.connection;
+        }
         view.user = self.user.as_ref().map_or(std::ptr::null(), |user| user.as_ptr());
         view.channel = self.channel.as_ref().map_or(std::ptr::null(), |channel| channel.as_ptr());
         view.data = self.event.data.as_ptr().cast();

@@ -61,7 +61,8 @@ pub const PUSH_EVENT_OPEN: u32 = 1;
 pub const PUSH_EVENT_MESSAGE: u32 = 2;
 /// push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
 pub const PUSH_EVENT_CLOSE: u32 = 3;
-/// push_event.kind: the host is asked whether a client may subscribe; reserved for the option auth=host.
+/// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the question for push_allow
+/// and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
 pub const PUSH_EVENT_REQUEST: u32 = 4;
 /// push_event.flags: the client's message came as binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
@@ -167,9 +168,9 @@ pub struct push_event {
     pub request: push_request,
     /// The connection's user as granted, or NULL.
     pub user: *const c_char,
-    /// For PUSH_EVENT_OPEN the first channel asked for, or NULL.
+    /// For PUSH_EVENT_OPEN and _REQUEST the first channel asked for, or NULL.
     pub channel: *const c_char,
-    /// The payload of PUSH_EVENT_MESSAGE.
+    /// The payload of PUSH_EVENT_MESSAGE, the request head of _REQUEST.
     pub data: *const c_void,
     /// The payload's length in bytes.
     pub len: usize,

@@ -46,6 +46,8 @@ pub struct Subscribe<'b> {
     pub since: Option<Cow<'b, str>>,
     /// How many of the newest messages to begin with.
     pub last: Option<usize>,
+    /// The token by which it may, if it has one.
+    pub token: Option<Cow<'b, str>>,
     /// Whether the connection may carry another request.
     pub keep_alive: bool,
     /// Whether the client reads chunks: it speaks HTTP/1.1.
@@ -150,6 +152,8 @@ struct Fields<'b> {
     version: Option<&'b str>,
     protocols: &'b str,
     last_event_id: Option<&'b str>,
+    authorization: &'b str,
+    cookie: &'b str,
 }
 
 impl<'b> Fields<'b> {
@@ -176,6 +180,10 @@ impl<'b> Fields<'b> {
                 fields.version = Some(text);
             } else if is("sec-websocket-protocol") {
                 fields.protocols = text;
+            } else if is("authorization") {
+                fields.authorization = text;
+            } else if is("cookie") {
+                fields.cookie = text;
             } else if is("last-event-id") {
                 fields.last_event_id = Some(text).filter(|text| !text.is_empty());
             } else if is("transfer-encoding") {
@@ -196,6 +204,14 @@ impl<'b> Fields<'b> {
         Ok(fields)
     }
 
+    /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
+    fn token(&self, cookie: &str) -> Option<&'b str> {
+        let bearer = self.authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let named = |part: &&'b str| part.trim().split_once('=').is_some_and(|(name, _)| name == cookie);
+        let in_cookie = || self.cookie.split(';').find(named).and_then(|part| part.trim().split_once('='));
+        bearer.or_else(in_cookie).map(|(_, token)| token.trim())
+    }
+
     fn wants_upgrade(&self) -> bool {
         has_token(self.upgrade, "websocket")
     }
@@ -213,7 +229,7 @@ fn subscribe<'b>(
     };
     let transport = asked.transport.unwrap_or_else(|| by_headers(fields));
     let sse = transport == Transport::Sse;
-    (finish(asked, transport, fields, version_1_1).map(Wish::Subscribe), sse)
+    (finish(asked, transport, fields, version_1_1, config).map(Wish::Subscribe), sse)
 }
 
 fn finish<'b>(
@@ -221,6 +237,7 @@ fn finish<'b>(
     transport: Transport,
     fields: &Fields<'b>,
     version_1_1: bool,
+    config: &Config,
 ) -> Result<Subscribe<'b>, Refusal> {
     let websocket = transport == Transport::WebSocket;
     let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
@@ -247,6 +264,7 @@ fn finish<'b>(
         channels: asked.channels,
         since,
         last: asked.last,
+        token: asked.token.or_else(|| fields.token(&config.token_cookie).map(Cow::Borrowed)),
         keep_alive: stays && !closes,
         chunks: version_1_1,
     })
@@ -293,6 +311,7 @@ struct Query<'b> {
     last: Option<usize>,
     json: Option<bool>,
     transport: Option<Transport>,
+    token: Option<Cow<'b, str>>,
 }
 
 impl<'b> Query<'b> {
@@ -326,7 +345,8 @@ impl<'b> Query<'b> {
                         }
                     });
                 }
-                // Cache busters and tokens are other people's business.
+                "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
+                // Cache busters and the like are other people's business.
                 _ => {}
             }
         }

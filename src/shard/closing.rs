@@ -20,7 +20,7 @@ impl Shard {
         conn.code = close.code;
         match conn.phase {
             Phase::Closing => {}
-            Phase::Head => self.drop_conn(index),
+            Phase::Head | Phase::Asked => self.drop_conn(index),
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
                 self.answer_empty(index);

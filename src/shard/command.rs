@@ -3,6 +3,7 @@
 use super::conn::Token;
 use super::roster::Roster;
 use crate::grant::Grant;
+use crate::http::refusal::Refusal;
 use crate::hub::{Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::sys::eventfd::EventFd;
@@ -29,6 +30,10 @@ pub(crate) enum Command {
     Close { to: Token, close: Close },
     /// Close all connections of a user.
     CloseUser { user: Arc<str>, close: Close },
+    /// The host says yes to a request.
+    Allow { to: Token, grant: Arc<Grant> },
+    /// The host says no to a request.
+    Deny { to: Token, refusal: Refusal },
     /// Clients' messages may be read again.
     Resume,
     /// Deliver what there is, say goodbye, and end by then (monotonic milliseconds).

@@ -62,6 +62,8 @@ impl ConnectionId {
 pub(super) enum Phase {
     /// A request is awaited or half read.
     Head,
+    /// The host was asked whether it may; the request waits in `unread`.
+    Asked,
     /// Subscribed, or catching up to be.
     Open(Transport),
     /// Our last bytes are on their way; then the peer's end is awaited.
@@ -75,6 +77,8 @@ pub(super) struct Flags {
     pub(super) adopted: bool,
     /// The peer reads chunks (SSE and stream on HTTP/1.1).
     pub(super) chunks: bool,
+    /// The host has said yes to the request that is about to be read again.
+    pub(super) allowed: bool,
     /// Another request may follow (poll).
     pub(super) keep_alive: bool,
     /// A heartbeat went out and nothing came back since.
@@ -170,7 +174,7 @@ impl Conn {
     pub(super) fn transport(&self) -> Option<Transport> {
         match self.phase {
             Phase::Open(transport) => Some(transport),
-            Phase::Head | Phase::Closing => None,
+            Phase::Head | Phase::Asked | Phase::Closing => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! what is readable, takes the whole mailbox, and writes once to each connection that has something.
 
 mod accept;
+mod authorize;
 mod channels;
 mod closing;
 pub(crate) mod command;
@@ -21,6 +22,7 @@ mod timers;
 mod wheel;
 mod write;
 
+use crate::auth::Authority;
 use crate::config::Config;
 use crate::events::Events;
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
@@ -50,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) hub: Hub,
     pub(crate) events: Events,
+    pub(crate) authority: Authority,
     pub(crate) log: Log,
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,

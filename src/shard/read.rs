@@ -1,5 +1,6 @@
 //! Reading: from the socket through the scratch buffer to whoever understands it.
 
+use super::authorize::Admission;
 use super::conn::Phase;
 use super::Shard;
 use crate::http::origin;
@@ -83,7 +84,7 @@ impl Shard {
             Phase::Head if conn.outbox.is_some() => self.keep_early(index, bytes),
             Phase::Head => self.received_head(index, bytes),
             Phase::Open(Transport::WebSocket) => self.received_frames(index, bytes),
-            Phase::Open(Transport::Poll) => self.keep_early(index, bytes),
+            Phase::Asked | Phase::Open(Transport::Poll) => self.keep_early(index, bytes),
             // Nobody has anything to say there.
             Phase::Open(Transport::Sse | Transport::Stream) | Phase::Closing => {}
         }
@@ -134,7 +135,14 @@ impl Shard {
             }
         };
         match head.wish {
-            Ok(Wish::Subscribe(subscribe)) => self.open(index, &subscribe, head.cors),
+            Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
+                Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors),
+                Ok(Admission::Asked) => {
+                    self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size);
+                    return None;
+                }
+                Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
+            },
             Ok(Wish::Preflight) => {
                 self.conns[index as usize].flags.keep_alive = true;
                 self.schedule(index, shared.config.keep_alive_ms);
@@ -156,7 +164,8 @@ impl Shard {
 
     /// Keeps a request that came before the answer to the one before it (pipelining), within the bound of a head.
     fn keep_early(&mut self, index: u32, bytes: &[u8]) {
-        let max = self.config().max_head;
+        // Beside the early one, the request that the host is asked about.
+        let max = 2 * self.config().max_head;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let unread = conn.unread.get_or_insert_default();
         unread.extend_from_slice(bytes);

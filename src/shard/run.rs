@@ -108,6 +108,8 @@ impl Shard {
                     }
                 }
                 Command::CloseUser { user, close } => self.close_user(&user, &close),
+                Command::Allow { to, grant } => self.allowed(to, grant),
+                Command::Deny { to, refusal } => self.denied(to, &refusal),
                 Command::Resume => self.resume_paused(),
                 Command::Drain { until_ms } => self.drain_until = Some(until_ms),
             }

@@ -58,6 +58,7 @@ impl Shard {
         match conn.phase {
             Phase::Closing => self.drop_conn(index),
             Phase::Head => self.head_timeout(index),
+            Phase::Asked => self.ask_timeout(index),
             Phase::Open(Transport::Poll) => self.answer_empty(index),
             Phase::Open(transport) => self.heartbeat(index, transport),
         }

@@ -111,7 +111,7 @@ impl Shard {
                 self.conns[index as usize].flags.held = false;
                 self.unfinished.push(self.token(index));
             }
-            Phase::Open(_) => {}
+            Phase::Asked | Phase::Open(_) => {}
         }
     }
 

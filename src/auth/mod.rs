@@ -1,0 +1,66 @@
+//! Who may subscribe on the library's own listeners. (What the host hands over carries the host's grant.)
+
+mod jwt;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::grant::Grant;
+use crate::http::refusal::Refusal;
+pub use jwt::Verifier;
+
+/// The option `auth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Everybody may subscribe to everything: loopback and trials.
+    #[default]
+    None,
+    /// A JSON web token says who may what.
+    Jwt,
+    /// The host is asked, by an event.
+    Host,
+}
+
+/// What is done with a subscriber's request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Let in, without bounds.
+    Open,
+    /// Let in with this grant.
+    Granted(Grant),
+    /// Ask the host.
+    AskHost,
+}
+
+/// Decides on requests; made once from the options.
+#[derive(Debug)]
+pub struct Authority {
+    auth: Auth,
+    verifier: Option<Verifier>,
+}
+
+impl Authority {
+    /// Reads the keys that the options name.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let verifier = match config.auth {
+            Auth::Jwt => Some(Verifier::new(config)?),
+            Auth::None | Auth::Host => None,
+        };
+        Ok(Authority { auth: config.auth, verifier })
+    }
+
+    /// What to do with a request that carries this token.
+    pub fn decide(&self, token: Option<&str>) -> Result<Decision, Refusal> {
+        match (self.auth, &self.verifier) {
+            (Auth::None, _) => Ok(Decision::Open),
+            (Auth::Host, _) => Ok(Decision::AskHost),
+            (Auth::Jwt, Some(verifier)) => {
+                let token = token.ok_or_else(|| {
+                    Refusal::unauthorized("a token is needed: Authorization: Bearer, ?token= or the cookie")
+                })?;
+                verifier.verify(token).map(Decision::Granted)
+            }
+            // Not made by `new`; closed rather than open all the same.
+            (Auth::Jwt, None) => Err(Refusal::unauthorized("no keys are configured")),
+        }
+    }
+}
