@@ -1,6 +1,6 @@
 # Benchmarks beside the peers; included by the Makefile. benches/README.md says how they measure.
 #
-#   make bench          everything, five rounds: about three quarters of an hour; writes target/bench/report.md
+#   make bench          everything, five rounds: about 25 minutes; writes target/bench/report.md
 #   make bench-quick    libpush and the floor, short loads, under two minutes
 #   BENCH_ARGS='--only ws,sse --rounds 7' make bench
 
@@ -10,10 +10,6 @@ BENCH_LIB := $(BENCH_OUT)/lib
 BENCH_CFLAGS ?= -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror
 BENCH_ARGS ?=
 
-# Built by the Makefile's own rules.
-BENCH_LIBPUSH ?= target/release/libpush.so
-BENCH_LEGACY_SERVER ?= target/examples-c/legacy-server
-
 BENCH_LOAD := benches/load
 BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
@@ -21,23 +17,26 @@ BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procs
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener publish)
 
-.PHONY: bench bench-quick bench-programs bench-peers bench-tools
+.PHONY: bench bench-quick bench-programs bench-peers bench-tools bench-test
 
-bench: bench-programs bench-peers $(BENCH_LEGACY_SERVER)
+# `examples` and `library` are the Makefile's: the C server that libpush is measured in, and the library.
+bench: examples bench-programs bench-peers
 	python3 benches/run.py $(BENCH_ARGS)
 
-bench-quick: bench-programs bench-peers $(BENCH_LEGACY_SERVER)
+bench-quick: examples bench-programs bench-peers
 	python3 benches/run.py --quick $(BENCH_ARGS)
 
 bench-programs: bench-tools $(BENCH_PROGRAMS)
 
 # What a peer needs beyond this (go, apt-get) makes that peer absent and nothing else fail.
 bench-tools:
-	@command -v cc >/dev/null || { echo "make bench: needs cc (Debian: gcc)" >&2; exit 1; }
-	@command -v python3 >/dev/null || { echo "make bench: needs python3 (Debian: python3)" >&2; exit 1; }
-	@command -v strip >/dev/null || { echo "make bench: needs strip (Debian: binutils)" >&2; exit 1; }
+	@tests/need cc:build-essential python3:python3 strip:binutils
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "make bench: needs Python 3.10 or newer" >&2; exit 1; }
+		{ echo "error: the benchmarks need Python 3.10 or newer" >&2; exit 1; }
+
+# The harness itself: does the load generator find lost, doubled and disordered messages, does the report tell them.
+bench-test: bench-tools $(BENCH_BIN)/pushload
+	python3 -m unittest discover -s benches/tests
 
 # Says what it fetches. Nothing is installed outside of target/bench, but for nginx's empty directory /var/lib/nginx.
 bench-peers: bench-tools
@@ -53,19 +52,16 @@ $(BENCH_BIN)/pushload: $(BENCH_PUSHLOAD) $(BENCH_HEADERS) | $(BENCH_BIN)
 $(BENCH_BIN)/floor: $(BENCH_LOAD)/floor.c | $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
-# The name that programs linked with the library ask for.
-$(BENCH_LIB)/libpush.so.0: $(BENCH_LIBPUSH) | $(BENCH_LIB)
-	ln -sf $(abspath $<) $@
+# The name that programs linked with the library ask for. `library` is phony, so it only comes first.
+$(BENCH_LIB)/libpush.so.0: | library $(BENCH_LIB)
+	ln -sf $(CURDIR)/target/release/libpush.so $@
 
 BENCH_LINK = -L$(BENCH_LIB) -l:libpush.so.0 -Wl,-rpath,'$$ORIGIN/../lib' -pthread
 
-$(BENCH_BIN)/own-listener: $(BENCH_LOAD)/own-listener.c $(BENCH_HEADERS) include/push.h $(BENCH_LIB)/libpush.so.0 | $(BENCH_BIN)
+BENCH_LINKED := $(BENCH_HEADERS) include/push.h $(BENCH_LIB)/libpush.so.0
+
+$(BENCH_BIN)/own-listener: $(BENCH_LOAD)/own-listener.c $(BENCH_LINKED) | library $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $< $(BENCH_LINK)
 
-$(BENCH_BIN)/publish: $(BENCH_PUBLISH) $(BENCH_HEADERS) include/push.h $(BENCH_LIB)/libpush.so.0 | $(BENCH_BIN)
+$(BENCH_BIN)/publish: $(BENCH_PUBLISH) $(BENCH_LINKED) | library $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(BENCH_PUBLISH) $(BENCH_LINK)
-
-# The harness itself: does the load generator find lost, doubled and disordered messages, does the report tell them.
-.PHONY: bench-test
-bench-test: bench-tools $(BENCH_BIN)/pushload
-	python3 -m unittest discover -s benches/tests

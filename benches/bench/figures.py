@@ -75,7 +75,9 @@ FIGURES = [
     _memory("WebSocket", "idle-ws", 256),
     _memory("SSE", "idle-sse", 256),
     _memory("parked long-poll", "idle-poll", 384),
-    Figure("CPU per accepted WebSocket, own listener, over floor", "accept", "libpush-own", "accept_cpu_us", 1.15, "floor"),
+    Figure(
+        "CPU per accepted WebSocket, own listener, over floor", "accept", "libpush-own", "accept_cpu_us", 1.15, "floor"
+    ),
     Figure("CPU per accepted WebSocket, push_adopt, over floor", "accept", "libpush", "accept_cpu_us", 1.3, "floor"),
     Figure("p99 of a broadcast to 2,000 WebSockets, over floor", "ws", "libpush", "p99_ms", 1.1, "floor"),
     Figure("p99 of a broadcast to 2,000 SSE subscribers, over floor", "sse", "libpush", "p99_ms", 1.1, "floor"),
@@ -87,7 +89,9 @@ FIGURES = [
     ),
     Figure("CPU per delivery, 19,000 subscribers over 1,000", "scale", "libpush", "growth", 1.1),
     Figure("publish with 1,000,000 channels over 1", "channels", "libpush", "among_over_alone", 1.2),
-    Figure("memory of an idle channel, without its name", "channels", "libpush", "channel_bytes", 200, unit="B", digits=0),
+    Figure(
+        "memory of an idle channel, without its name", "channels", "libpush", "channel_bytes", 200, unit="B", digits=0
+    ),
     Figure("one slow reader among 1,000: the others' p99 over without it", "slow", "libpush", "others_p99", 1.1),
     Figure(
         "1 MB to 1,000 subscribers: peak extra memory", "large", "libpush", "extra_mb", LARGE / 1e6 + 64 * 1.048576,

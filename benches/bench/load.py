@@ -19,6 +19,7 @@ class Load:
     rate: int = 10
     first_step: int = 0
     slow: int = 0
+    segment: int = 0
     window: int = 64
     settle_ms: int = 500
     deadline_s: int = 90

@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Callable
 
 from . import paths
 
-STATE = paths.OUT / "peers.json"
+ABSENT = paths.OUT / "absent.json"
 TIMEOUT_S = 900
 
 SOCKETIFY = "socketify==0.0.31"
@@ -37,7 +39,9 @@ def _run(*command, cwd=None, env=None):
     if result.returncode:
         said = [line.strip() for line in result.stdout.splitlines() if line.strip()][-2:]
         words = re.sub(r"https?://\S+", "the registry", " ".join(said))
-        raise Absent(f"`{' '.join(map(str, command))}` failed: {words[-160:]}")
+        # The cause stands at the end of what these tools say.
+        cause = words if len(words) < 160 else "… " + words[-160:].split(" ", 1)[-1]
+        raise Absent(f"`{' '.join(map(str, command))}` failed: {cause}")
     return result.stdout
 
 
@@ -104,13 +108,38 @@ def _fetch_centrifugo():
     _run("go", "install", "-p", "1", CENTRIFUGO, env={"GOBIN": str(paths.BIN)})
 
 
-FETCH = {
-    "uws": _fetch_uws,
-    "nchan": _fetch_nchan,
-    "melody": lambda: _go_build("go", "./melody"),
-    "go-sse": lambda: _go_build("go", "./sse"),
-    "centrifugo": _fetch_centrifugo,
-    "mercure": lambda: _go_build("mercure", "."),
+SOURCES = paths.BENCHES / "peers"
+
+
+@dataclass(frozen=True)
+class Peer:
+    fetch: Callable
+    made: Callable  # the file that says it is there
+    sources: tuple = ()  # what it is made of here
+
+    def current(self):
+        made = self.made()
+        if not made or not made.exists():
+            return False
+        return all(made.stat().st_mtime >= source.stat().st_mtime for source in self.sources)
+
+
+PEERS = {
+    "uws": Peer(_fetch_uws, lambda: paths.BIN / "uws", (SOURCES / "uws.c",)),
+    "nchan": Peer(_fetch_nchan, lambda: nchan_root() / "usr/lib/nginx/modules/ngx_nchan_module.so"),
+    "melody": Peer(
+        lambda: _go_build("go", "./melody"), lambda: paths.BIN / "melody",
+        (SOURCES / "go/melody/main.go", SOURCES / "go/go.mod"),
+    ),
+    "go-sse": Peer(
+        lambda: _go_build("go", "./sse"), lambda: paths.BIN / "sse",
+        (SOURCES / "go/sse/main.go", SOURCES / "go/go.mod"),
+    ),
+    "centrifugo": Peer(_fetch_centrifugo, lambda: paths.BIN / "centrifugo"),
+    "mercure": Peer(
+        lambda: _go_build("mercure", "."), lambda: paths.BIN / "mercure",
+        (SOURCES / "mercure/main.go", SOURCES / "mercure/go.mod"),
+    ),
 }
 
 
@@ -118,26 +147,31 @@ def _say(name, text):
     print(f"  {name}: {text}", flush=True)
 
 
+def _read_reasons():
+    return json.loads(ABSENT.read_text()) if ABSENT.exists() else {}
+
+
 def set_up():
-    """Fetches what is not there yet. What a registry refused is not asked for again until peers.json is removed."""
+    """Fetches what is not there yet. What a registry refused is not asked for again until absent.json is removed."""
     paths.BIN.mkdir(parents=True, exist_ok=True)
-    state = json.loads(STATE.read_text()) if STATE.exists() else {}
-    for name, fetch in FETCH.items():
-        if name in state:
+    reasons = _read_reasons()
+    for name, peer in PEERS.items():
+        if name in reasons or peer.current():
             continue
         try:
-            fetch()
-            state[name] = None
+            peer.fetch()
+            peer.made().touch()  # newer than its sources, also where nothing had to be made anew
         except Absent as reason:
-            state[name] = str(reason)
+            reasons[name] = str(reason)
         except subprocess.TimeoutExpired as late:
-            state[name] = f"`{late.cmd[0]}` took longer than {TIMEOUT_S} s"
-        if state[name]:
-            _say(name, f"absent: {state[name]}")
-        STATE.write_text(json.dumps(state, indent=2) + "\n")
+            reasons[name] = f"`{late.cmd[0]}` took longer than {TIMEOUT_S} s"
+    for name, reason in reasons.items():
+        _say(name, f"absent: {reason}")
+    ABSENT.write_text(json.dumps(reasons, indent=2) + "\n")
 
 
 def absent(name):
     """Why that peer can't be measured, or None."""
-    state = json.loads(STATE.read_text()) if STATE.exists() else {}
-    return state.get(name, "not set up: `make bench-peers`") if name not in state or state[name] else None
+    if PEERS[name].current():
+        return None
+    return _read_reasons().get(name, "not set up: `make bench-peers`")

@@ -35,10 +35,11 @@ def write(folder, results, machine, absent, rounds, quick):
 
 def _head(machine, rounds, quick):
     pinned = "the server on one CPU, the load on another" if machine["pinned"] else "**not pinned: there is one CPU only**"
-    siblings = " The two CPUs are threads of one core, so the load slows the server, every server alike." if machine["siblings"] else ""
-    short = "**A quick run: few rounds, short loads. Good for seeing a change, not for quoting.**\n\n" if quick else ""
+    siblings = " The two CPUs are threads of one core, so the load slows the server, every server alike."
+    siblings = siblings if machine["siblings"] else ""
+    short = "**A quick run: few rounds, short loads. Good for seeing a change, not for quoting.**\n\n"
     return (
-        f"# libpush beside the floor and its peers\n\n{short}"
+        f"# libpush beside the floor and its peers\n\n{short if quick else ''}"
         f"{machine['time']}, commit {machine['commit']}, {machine['cpu']}, {machine['cpus']} CPUs, {machine['kernel']}. "
         f"Each server is started afresh for each measurement, {pinned}.{siblings} Figures are medians of {rounds} "
         f"interleaved rounds with the lowest and highest in brackets; a ratio is made within a round and its median "
@@ -76,7 +77,8 @@ def _targets(results):
         peer = figure.best_peer(results)
         beside = f"{peer[0]} {_value(peer[1], figure.digits)}" if peer else ""
         shown = verdict if verdict in (REACHED, UNMEASURED) else f"**{verdict}**"
-        lines.append(f"| {figure.text} | {bound} | {_value(figure.samples(results), figure.digits, figure.unit)} | {shown} | {beside} |")
+        ours = _value(figure.samples(results), figure.digits, figure.unit)
+        lines.append(f"| {figure.text} | {bound} | {ours} | {shown} | {beside} |")
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +145,8 @@ def _faults(results):
         for name, by_server in results.items() for server, rounds in by_server.items()
         for number, r in enumerate(rounds) if r["fault"]
     ]
-    return "## Measurements that can't be believed\n\nLeft out of all figures above.\n\n" + "\n".join(lines) + "\n" if lines else ""
+    head = "## Measurements that can't be believed\n\nLeft out of all figures above.\n\n"
+    return head + "\n".join(lines) + "\n" if lines else ""
 
 
 def _peers(absent):

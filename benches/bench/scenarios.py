@@ -75,15 +75,17 @@ def _grown(small, large):
     }
 
 
-def _slowed(without, with_one):
-    return {
-        "p99_without": without["p99_ms"], "p99_with": with_one["p99_ms"],
-        "others_p99": with_one["p99_ms"] / without["p99_ms"], "slow_ended": with_one["slow_ended"],
-    }
+def _slow(server, quick):
+    """One run that has both, before and after one stops reading. 1.2 MB are more than an outbox of libpush holds."""
+    result = load.run(server, Load("ws", 1000, 300, 4096, 50, slow=1))
+    if "p99_all_read_ms" in result:
+        result["others_p99"] = result["p99_ms"] / result["p99_all_read_ms"]
+    return result
 
 
 def _large(server, quick):
-    result = load.run(server, Load("ws", 1000, 1, size=LARGE, deadline_s=60))
+    """Small segments, so that most of the message can't wait in the kernel's buffers and the server has to keep it."""
+    result = load.run(server, Load("ws", 1000, 1, size=LARGE, segment=536, deadline_s=60))
     if "extra_peak_kb" in result:
         result["extra_mb"] = result["extra_peak_kb"] * 1024 / 1e6
     return result
@@ -162,9 +164,10 @@ SCENARIOS = [
     ),
     Scenario(
         "slow", "One slow reader among 1,000 WebSockets, 4 KB, 50 messages a second", ("floor", "libpush", "uws", "nchan"),
-        _both(Load("ws", 1000, 300, 4096, 50), Load("ws", 1000, 300, 4096, 50, slow=1), _slowed),
+        _slow,
         (
-            Metric("p99_without", "p99 without", "ms", 2, False), Metric("p99_with", "p99 of the others", "ms", 2, False),
+            Metric("p99_all_read_ms", "p99 when all read", "ms", 2, False),
+            Metric("p99_ms", "p99 of the others", "ms", 2, False),
             Metric("others_p99", "with over without", "", 3, False),
         ), charted=2,
     ),

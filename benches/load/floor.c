@@ -17,9 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "descriptors.h"
 
 enum { MAX_DESCRIPTORS = 1 << 20, EVENTS = 512, BUFFER = 1 << 20, MAX_PAYLOAD = 65535, REST_MS = 1000, LIFETIME_S = 3600 };
 
@@ -191,11 +192,7 @@ static int listen_on(int port)
 
 static void set_up(void)
 {
-    struct rlimit limit;
-    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    raise_descriptor_limit();
     struct audience *all[] = {&websockets, &event_streams, &polls};
     for (int i = 0; i < 3; i++)
         if (!(all[i]->members = calloc(MAX_DESCRIPTORS, sizeof(int)))) die("memory");

@@ -15,7 +15,7 @@ static const char USAGE[] =
     "  --publish-header LINE            a header of publishes; repeatable\n"
     "  --publish-type TYPE              Content-Type of publishes (text/plain)\n"
     "  --publish-prefix, --publish-suffix TEXT   around each payload\n"
-    "  --subscribers N (1000)  --first-step N (0)  --slow N (0)\n"
+    "  --subscribers N (1000)  --first-step N (0)  --slow N (0)  --segment BYTES (0: the kernel's)\n"
     "  --messages N (100)  --size BYTES (128)  --rate PER_SECOND (10; 0: back to back)  --window N (64)\n"
     "  --ramp N (256)  --settle MS (500)  --drain MS (5000)  --deadline S (120)\n";
 
@@ -73,6 +73,7 @@ static void set(struct options *o, const char *name, char *value)
     else if (!strcmp(name, "--subscribers")) o->subscribers = (int)number(name, value, 1, 1000000);
     else if (!strcmp(name, "--first-step")) o->first_step = (int)number(name, value, 0, 1000000);
     else if (!strcmp(name, "--slow")) o->slow = (int)number(name, value, 0, 1000000);
+    else if (!strcmp(name, "--segment")) o->segment = (int)number(name, value, 0, 65535);
     else if (!strcmp(name, "--messages")) o->messages = (int)number(name, value, 0, 10000000);
     else if (!strcmp(name, "--size")) o->size = (size_t)number(name, value, MARKER_LEN, 64 << 20);
     else if (!strcmp(name, "--rate")) o->rate = (double)number(name, value, 0, 1000000);

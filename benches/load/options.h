@@ -23,7 +23,8 @@ struct options {
 
     int subscribers;
     int first_step;   /* measure memory after this many subscribers as well; the difference is the slope */
-    int slow;         /* this many of the subscribers never read */
+    int slow;         /* this many of the subscribers stop reading in the last of three series of messages */
+    int segment;      /* the largest TCP segment that subscribers take, or 0; see swarm.c */
     int messages;
     size_t size;      /* bytes of a payload */
     double rate;      /* messages a second; 0: back to back */

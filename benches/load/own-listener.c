@@ -7,9 +7,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "push.h"
 
 enum { LIFETIME_S = 3600 };
@@ -25,14 +25,6 @@ static int set(push_config *config, char *option)
     if (push_config_set(config, option, value, err, sizeof err) == PUSH_OK) return 1;
     fprintf(stderr, "own-listener: %s\n", err);
     return 0;
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int main(int argc, char **argv)

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -135,19 +134,10 @@ void publish_threads(void)
     publish_check("push_stop", push_stop(server, 0));
 }
 
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     alarm(LIFETIME_S);
-    raise_descriptor_limit();
     publish_pin(-1);
     if (!strcmp(what, "alone")) publish_alone();
     else if (!strcmp(what, "threads")) publish_threads();

@@ -27,8 +27,9 @@ static void build_request(struct publisher *publisher)
     publisher->request = malloc(8192 + body);
     if (!publisher->request) die("memory");
     publisher->prefix_len = (size_t)snprintf(
-        publisher->request, 8192 + body, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%sContent-Length: %zu\r\n\r\n%s",
-        o->publish_path, o->publish_type, o->publish_headers, body, o->publish_prefix);
+        publisher->request, 8192 + body,
+        "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%sContent-Length: %zu\r\n\r\n%s", o->publish_path,
+        o->publish_type, o->publish_headers, body, o->publish_prefix);
     char *payload = publisher->request + publisher->prefix_len;
     memset(payload, 'x', o->size);
     strcpy(payload + o->size, o->publish_suffix);
@@ -55,7 +56,8 @@ static bool send_all(struct publisher *publisher, struct swarm *swarm)
 {
     size_t sent = 0;
     while (sent < publisher->request_len) {
-        ssize_t n = send(publisher->fd, publisher->request + sent, publisher->request_len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        size_t left = publisher->request_len - sent;
+        ssize_t n = send(publisher->fd, publisher->request + sent, left, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             sent += (size_t)n;
         } else if (n < 0 && errno == EAGAIN) {
@@ -126,15 +128,16 @@ void publisher_reap(struct publisher *publisher)
     }
 }
 
-bool publisher_run(struct publisher *publisher, struct swarm *swarm)
+bool publisher_run(struct publisher *publisher, struct swarm *swarm, int messages)
 {
     const struct options *o = publisher->options;
     uint64_t start = now_ns();
-    while (publisher->next < (uint32_t)o->messages) {
-        uint64_t now = now_ns(), due = o->rate > 0 ? start + (uint64_t)(publisher->next / o->rate * 1e9) : 0;
+    for (int sent = 0; sent < messages;) {
+        uint64_t now = now_ns(), due = o->rate > 0 ? start + (uint64_t)(sent / o->rate * 1e9) : 0;
         if (now > swarm->deadline_ns) return false;
         if (now >= due && publisher->unanswered < o->window) {
             if (!publish(publisher, swarm)) return false;
+            sent++;
             if (o->rate == 0) continue; /* back to back: nothing in between */
             swarm_pump(swarm, 0);
         } else {

@@ -15,10 +15,10 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "descriptors.h"
 #include "options.h"
 #include "procstat.h"
 #include "publisher.h"
@@ -27,9 +27,13 @@
 
 enum { QUIET_MS = 50 };
 
+/* The messages are published once. With --slow three times: all read, to warm up; all read; the slow ones do not. One
+ * process, because from one process to the next a p99 moves by more than a slow reader may move it. */
+enum series { WARM_UP, ALL_READ, MEASURED, SERIES };
+
 struct run {
     struct options options;
-    struct tally tally;
+    struct tally tallies[SERIES];
     struct swarm swarm;
     struct publisher publisher;
     struct procstat at_start, at_first_step, after_accept, at_idle, at_end;
@@ -60,17 +64,21 @@ static void connect_all(struct run *run)
     run->at_idle = procstat_read(o->pids, o->pid_count);
 }
 
-static uint64_t expected(const struct run *run)
+static uint64_t expected(const struct run *run, int readers)
 {
-    int readers = run->swarm.open - (run->options.slow < run->swarm.open ? run->options.slow : run->swarm.open);
     return (uint64_t)readers * (uint64_t)run->options.messages;
 }
 
-/* Waits for what is still on its way, as long as something comes. */
-static void drain(struct run *run)
+static int readers_at_last(const struct run *run)
 {
-    uint64_t progress = now_ns(), seen = run->tally.deliveries;
-    while (run->tally.deliveries < expected(run)) {
+    return run->swarm.open > run->options.slow ? run->swarm.open - run->options.slow : 0;
+}
+
+/* Waits for what is still on its way, as long as something comes. */
+static void drain(struct run *run, const struct tally *tally, uint64_t wanted)
+{
+    uint64_t progress = now_ns(), seen = tally->deliveries;
+    while (tally->deliveries < wanted) {
         uint64_t now = now_ns();
         if (now > progress + (uint64_t)run->options.drain_ms * NS_PER_MS) return;
         if (now > run->swarm.deadline_ns) {
@@ -79,11 +87,22 @@ static void drain(struct run *run)
         }
         swarm_pump(&run->swarm, 20);
         publisher_reap(&run->publisher);
-        if (run->tally.deliveries != seen) {
-            seen = run->tally.deliveries;
+        if (tally->deliveries != seen) {
+            seen = tally->deliveries;
             progress = now;
         }
     }
+}
+
+/* Publishes all messages once, and waits until those that read have them. */
+static void deliver(struct run *run, enum series series, int readers)
+{
+    struct tally *tally = &run->tallies[series];
+    tally_start(tally, expected(run, readers));
+    run->swarm.tally = tally;
+    run->in_time = publisher_run(&run->publisher, &run->swarm, run->options.messages) && run->in_time;
+    drain(run, tally, expected(run, readers));
+    tally_finish(tally);
 }
 
 static void deliver_all(struct run *run)
@@ -92,12 +111,15 @@ static void deliver_all(struct run *run)
     publisher_start(&run->publisher, o);
     procstat_reset_peak(o->pids, o->pid_count);
     run->rss_before_kb = procstat_rss_kb(o->pids, o->pid_count);
-    run->in_time = publisher_run(&run->publisher, &run->swarm);
-    drain(run);
+    if (o->slow) {
+        deliver(run, WARM_UP, run->swarm.open);
+        deliver(run, ALL_READ, run->swarm.open);
+        swarm_slow_down(&run->swarm);
+    }
+    deliver(run, MEASURED, readers_at_last(run));
     swarm_pump_for(&run->swarm, QUIET_MS); /* the polls that follow the last answers belong to it */
     run->at_end = procstat_read(o->pids, o->pid_count);
     run->peak_kb = procstat_peak_kb(o->pids, o->pid_count);
-    tally_finish(&run->tally);
 }
 
 static double per(double sum, double count)
@@ -109,35 +131,40 @@ static void print_connections(const struct run *run)
 {
     int open = run->swarm.open, added = open - run->first_step_open;
     const struct procstat *base = run->first_step_open ? &run->at_first_step : &run->at_start;
-    printf("{\"open\":%d,\"failed\":%d,\"ended_early\":%d,\"slow_ended\":%d,\"connect_s\":%.3f,", open, run->swarm.failed,
-           run->swarm.ended_early, run->swarm.slow_ended, run->connect_s);
+    printf("{\"open\":%d,\"failed\":%d,\"ended_early\":%d,\"connect_s\":%.3f,", open, run->swarm.failed,
+           run->swarm.ended_early, run->connect_s);
     printf("\"accept_cpu_us\":%.3f,", per((double)(run->after_accept.cpu_ns - run->at_start.cpu_ns) / 1e3, open));
     printf("\"pss_kb_start\":%ld,\"pss_kb_idle\":%ld,\"memory_per_subscriber\":%.1f,", run->at_start.pss_kb,
            run->at_idle.pss_kb, per((double)(run->at_idle.pss_kb - base->pss_kb) * 1024, added));
 }
 
+static void print_latencies(const struct run *run)
+{
+    const struct tally *t = &run->tallies[MEASURED];
+    printf("\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,", tally_quantile_ms(t, 0.5),
+           tally_quantile_ms(t, 0.9), tally_quantile_ms(t, 0.99), tally_quantile_ms(t, 1));
+    if (run->options.slow) printf("\"p99_all_read_ms\":%.3f,", tally_quantile_ms(&run->tallies[ALL_READ], 0.99));
+}
+
 static void print_deliveries(const struct run *run)
 {
-    const struct tally *t = &run->tally;
-    uint64_t cpu_ns = run->at_end.cpu_ns - run->at_idle.cpu_ns, once = t->deliveries - t->repeats;
-    double span = t->deliveries ? (double)(t->last_ns - run->publisher.first_ns) / 1e9 : 0;
+    uint64_t cpu_ns = run->at_end.cpu_ns - run->at_idle.cpu_ns, deliveries = 0, repeats = 0, skipped = 0;
+    for (int i = 0; i < SERIES; i++) {
+        deliveries += run->tallies[i].deliveries;
+        repeats += run->tallies[i].repeats;
+        skipped += run->tallies[i].skipped;
+    }
+    uint64_t once = deliveries - repeats, last_ns = run->tallies[MEASURED].last_ns;
+    uint64_t wanted = expected(run, readers_at_last(run)) + (run->options.slow ? 2 * expected(run, run->swarm.open) : 0);
+    double span = last_ns ? (double)(last_ns - run->publisher.first_ns) / 1e9 : 0;
     printf("\"expected\":%llu,\"deliveries\":%llu,\"lost\":%lld,\"repeats\":%llu,\"skipped\":%llu,",
-           (unsigned long long)expected(run), (unsigned long long)t->deliveries, (long long)(expected(run) - once),
-           (unsigned long long)t->repeats, (unsigned long long)t->skipped);
+           (unsigned long long)wanted, (unsigned long long)deliveries, (long long)(wanted - once),
+           (unsigned long long)repeats, (unsigned long long)skipped);
     printf("\"span_s\":%.4f,\"deliveries_per_s\":%.0f,\"cpu_s\":%.4f,\"cpu_us_per_delivery\":%.4f,\"switches\":%llu,", span,
            per((double)once, span), (double)cpu_ns / 1e9, per((double)cpu_ns / 1e3, (double)once),
            (unsigned long long)(run->at_end.switches - run->at_idle.switches));
-    printf("\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,", tally_quantile_ms(t, 0.5),
-           tally_quantile_ms(t, 0.9), tally_quantile_ms(t, 0.99), tally_quantile_ms(t, 1));
+    print_latencies(run);
     printf("\"pss_kb_end\":%ld,\"extra_peak_kb\":%ld,", run->at_end.pss_kb, run->peak_kb - run->rss_before_kb);
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int main(int argc, char **argv)
@@ -148,12 +175,11 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     /* The last resort, should a system call hang: the loops look at the deadline themselves. */
     alarm((unsigned)o->deadline_s + 10);
-    tally_start(&run.tally, (uint64_t)o->subscribers * (uint64_t)o->messages);
-    swarm_start(&run.swarm, o, &run.tally, now_ns() + (uint64_t)o->deadline_s * NS_PER_S);
+    swarm_start(&run.swarm, o, now_ns() + (uint64_t)o->deadline_s * NS_PER_S);
 
     connect_all(&run);
     run.in_time = true;
-    if (o->messages && run.swarm.open > o->slow) deliver_all(&run);
+    if (o->messages && readers_at_last(&run)) deliver_all(&run);
 
     print_connections(&run);
     if (o->messages) print_deliveries(&run);

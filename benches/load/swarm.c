@@ -15,7 +15,7 @@
 
 /* After some ten thousand connections from one address to one port, finding a free port takes longer than the rest of
  * connecting. So each so many subscribers come from another address of the loopback network. */
-enum { PER_ADDRESS = 4000, READ_SIZE = 256 << 10, EVENTS = 1024 };
+enum { PER_ADDRESS = 4000, SLOW_SEGMENT = 536, READ_SIZE = 256 << 10, EVENTS = 1024 };
 
 static void die(const char *what)
 {
@@ -23,20 +23,25 @@ static void die(const char *what)
     exit(1);
 }
 
-void swarm_start(struct swarm *swarm, const struct options *options, struct tally *tally, uint64_t deadline_ns)
+void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns)
 {
-    *swarm = (struct swarm){.options = options, .tally = tally, .deadline_ns = deadline_ns};
+    *swarm = (struct swarm){.options = options, .deadline_ns = deadline_ns};
     swarm->subscribers = calloc((size_t)options->subscribers, sizeof *swarm->subscribers);
     swarm->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!swarm->subscribers || swarm->epoll < 0) die("swarm");
 }
 
-/* A slow reader announces tiny segments and a tiny window. The kernel sizes the server's send buffer by the segments,
- * so the server feels this reader after some ten KB and not after megabytes. */
+/* The kernel sizes the server's send buffer by the segments that the client announces, on loopback for megabytes. With
+ * small ones the server has to keep what its subscribers have not read yet, as over a real network. */
+static void limit_segment(int fd, int segment)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+}
+
 static void make_slow(int fd)
 {
-    int segment = 536, window = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    int window = 1; /* the kernel's least */
+    limit_segment(fd, SLOW_SEGMENT);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
 }
 
@@ -54,6 +59,7 @@ static void subscriber_connect(struct swarm *swarm, struct subscriber *subscribe
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) die("socket");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (swarm->options->segment) limit_segment(fd, swarm->options->segment);
     if (subscriber->slow) make_slow(fd);
     bind_source(fd, (int)(subscriber - swarm->subscribers));
     struct sockaddr_in address = {
@@ -90,12 +96,8 @@ void swarm_connect(struct swarm *swarm, int count)
 
 void subscriber_end(struct swarm *swarm, struct subscriber *subscriber)
 {
-    if (subscriber->state == SUBSCRIBER_OPEN) {
-        if (subscriber->slow) swarm->slow_ended++;
-        else swarm->ended_early++;
-    } else {
-        swarm->failed++;
-    }
+    if (subscriber->state == SUBSCRIBER_OPEN) swarm->ended_early++;
+    else swarm->failed++;
     close(subscriber->fd);
     subscriber->fd = -1;
     subscriber->state = SUBSCRIBER_ENDED;
@@ -128,8 +130,6 @@ static void opened(struct swarm *swarm, struct subscriber *subscriber)
 {
     subscriber->state = SUBSCRIBER_OPEN;
     swarm->open++;
-    /* From now on a slow reader is not even looked at. */
-    if (subscriber->slow) epoll_ctl(swarm->epoll, EPOLL_CTL_DEL, subscriber->fd, NULL);
 }
 
 static void connected(struct swarm *swarm, struct subscriber *subscriber)
@@ -236,6 +236,13 @@ void swarm_pump_for(struct swarm *swarm, int ms)
 {
     uint64_t end = now_ns() + (uint64_t)ms * NS_PER_MS;
     while (now_ns() < end && now_ns() < swarm->deadline_ns) swarm_pump(swarm, 5);
+}
+
+void swarm_slow_down(struct swarm *swarm)
+{
+    for (int i = 0; i < swarm->started; i++)
+        if (swarm->subscribers[i].slow && swarm->subscribers[i].fd >= 0)
+            epoll_ctl(swarm->epoll, EPOLL_CTL_DEL, swarm->subscribers[i].fd, NULL);
 }
 
 void swarm_stop(struct swarm *swarm)

@@ -34,13 +34,13 @@ struct subscriber {
 struct swarm {
     const struct options *options;
     struct subscriber *subscribers;
-    struct tally *tally;
+    struct tally *tally;  /* where deliveries are counted; set before the first message */
     uint64_t deadline_ns;
     int epoll;
-    int started, open, failed, ended_early, slow_ended;
+    int started, open, failed, ended_early;
 };
 
-void swarm_start(struct swarm *swarm, const struct options *options, struct tally *tally, uint64_t deadline_ns);
+void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns);
 
 /* Connects subscribers until `count` exist, and waits until each is open or has failed. */
 void swarm_connect(struct swarm *swarm, int count);
@@ -48,6 +48,9 @@ void swarm_connect(struct swarm *swarm, int count);
 /* Serves what is ready, waiting at most so long for it. */
 void swarm_pump(struct swarm *swarm, int wait_ms);
 void swarm_pump_for(struct swarm *swarm, int ms);
+
+/* From now on the slow ones are not read any more. */
+void swarm_slow_down(struct swarm *swarm);
 
 /* Closes all with a reset: no TIME_WAIT stays behind to disturb the next run. */
 void swarm_stop(struct swarm *swarm);

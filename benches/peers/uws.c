@@ -12,8 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
+
+#include "../load/descriptors.h"
 
 enum { PLAIN = 0, TEXT = 1, MAX_BODY = 2 << 20, LIFETIME_S = 3600 };
 
@@ -164,11 +165,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "uws LIBRARY PORT\n");
         return 2;
     }
-    struct rlimit limit;
-    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    raise_descriptor_limit();
     alarm(LIFETIME_S);
     load(argv[1]);
     uws.get_loop();
