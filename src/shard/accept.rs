@@ -60,7 +60,6 @@ impl Shard {
             self.handle.metrics.refused.add(1);
             return;
         }
-        socket::set_nodelay(&fd);
         if let Some(index) = self.enter(fd) {
             self.schedule(index, self.config().head_timeout_ms);
         }
