@@ -391,7 +391,8 @@ push_status push_publish(push_server *server, const char *channel, const void *d
 push_status push_publish_message(push_server *server, const push_message *message, push_position *out);
 
 // Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
-// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.  At most 10000.
+// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.
+// At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
 //
 // # Safety
 // `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -447,8 +448,8 @@ push_status push_send(push_server *server,
 // Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
 // whatever its request names.  `grant` is copied.
 //
-// PUSH_ERR_NOT_FOUND: the client has gone, as far as this thread can know.  An answer that comes after the option
-// `auth_timeout` changes nothing.
+// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or whose client has gone
+// or was refused after the option `auth_timeout`, changes nothing.
 //
 // # Safety
 // `grant` is NULL or can be read, with all it points to.
@@ -477,7 +478,7 @@ push_status push_close(push_server *server,
                        const char *reason);
 
 // Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-// PUSH_ERR_NOT_FOUND: the user has none.  They may come back with new credentials.
+// They are looked for by each thread in its own time.  They may come back with new credentials.
 //
 // # Safety
 // `user` ends in NUL; `reason` is NULL or ends in NUL.

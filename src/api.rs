@@ -6,7 +6,7 @@ use crate::http::refusal::Refusal;
 use crate::hub::{check_text, Message, Outgoing, Publication, Published};
 use crate::metrics::Stats;
 use crate::shard::command::{Command, ShardHandle};
-use crate::shard::conn::ConnectionId;
+use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::Shared;
 use crate::sys::clock;
 use crate::transport::close::Close;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 /// How many messages a batch may have.
-pub const MAX_BATCH: usize = 10_000;
+pub const MAX_BATCH: usize = 8192;
 /// How many bytes of a connection a host may have read.
 const MAX_ADOPTED: usize = 1 << 20;
 /// The longest reason of a close frame (RFC 6455, section 5.5).
@@ -97,8 +97,8 @@ impl Api {
 
     /// Says yes to a request; see `push_allow`.
     pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
-        let (shard, id) = self.find(request)?;
-        shard.tell(Command::Allow { to: id.token, grant: Arc::new(grant) });
+        let (shard, request) = self.find_request(request)?;
+        shard.tell(Command::Allow { request, grant: Arc::new(grant) });
         Ok(())
     }
 
@@ -115,8 +115,8 @@ impl Api {
             503 => Refusal::unavailable("denied", reason.to_owned()),
             _ => return Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
         };
-        let (shard, id) = self.find(request)?;
-        shard.tell(Command::Deny { to: id.token, refusal });
+        let (shard, request) = self.find_request(request)?;
+        shard.tell(Command::Deny { request, refusal });
         Ok(())
     }
 
@@ -156,6 +156,12 @@ impl Api {
 
     pub(crate) fn shards(&self) -> &[Arc<ShardHandle>] {
         &self.shards
+    }
+
+    fn find_request(&self, request: u64) -> Result<(&ShardHandle, u64), Error> {
+        let id = RequestId::from_number(request);
+        let shard = self.shards.get(id.shard).filter(|_| id.count != 0);
+        Ok((shard.ok_or_else(|| Error::new(Kind::NotFound, "no such request"))?, id.count))
     }
 
     fn find(&self, connection: u64) -> Result<(&ShardHandle, ConnectionId), Error> {

@@ -38,6 +38,8 @@ pub struct Event {
     pub kind: EventKind,
     /// To which connection.
     pub connection: u64,
+    /// The question, for a request; else 0.
+    pub request: u64,
     /// Of which user, if the connection has one.
     pub user: Option<Arc<str>>,
     /// For an opening, the first channel asked for.
@@ -106,8 +108,10 @@ impl Events {
 
     /// Adds an event.
     pub fn push(&self, event: Event) {
+        // Counted before it is there, so that the count is never less than what can be taken.
+        let first = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;
         self.queue.push(event);
-        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+        if first {
             self.ready.signal();
         }
         if let Some(notify) = &self.notify {
@@ -126,6 +130,11 @@ impl Events {
         self.stalled.store(true, Ordering::SeqCst);
         // Who emptied the queue between the look and the mark did not see the mark.
         self.waiting.load(Ordering::SeqCst) >= self.bound
+    }
+
+    /// Whether so much waits that nothing new may be begun.
+    pub fn overflowing(&self) -> bool {
+        self.wanted() && self.waiting.load(Ordering::SeqCst) >= 4 * self.bound
     }
 
     /// Takes the next event; `None` waits for ever.
@@ -156,14 +165,13 @@ impl Events {
     }
 
     fn take(&self) -> Option<Event> {
-        let event = self.queue.pop()?;
+        let Some(event) = self.queue.pop() else {
+            self.quiet();
+            return None;
+        };
         let before = self.waiting.fetch_sub(1, Ordering::SeqCst);
         if before == 1 {
-            self.ready.clear();
-            // An event that came between the two must not be left without a signal.
-            if self.waiting.load(Ordering::SeqCst) > 0 {
-                self.ready.signal();
-            }
+            self.quiet();
         }
         if before - 1 <= self.bound / 2 && self.stalled.swap(false, Ordering::SeqCst) {
             (self.resume)();
@@ -171,9 +179,17 @@ impl Events {
         Some(event)
     }
 
+    /// Makes the descriptor unreadable, unless an event comes meanwhile: that must not be left without a signal.
+    fn quiet(&self) {
+        self.ready.clear();
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.ready.signal();
+        }
+    }
+
     fn sleep(&self, left: Option<Duration>) {
         let mut sleepers = self.lock();
-        if self.waiting.load(Ordering::SeqCst) > 0 || self.closed.load(Ordering::SeqCst) {
+        if !self.queue.is_empty() || self.closed.load(Ordering::SeqCst) {
             return;
         }
         *sleepers += 1;
@@ -209,6 +225,7 @@ mod tests {
         Event {
             kind: EventKind::Close,
             connection: 1,
+            request: 0,
             user: None,
             channel: None,
             data: Bytes::new(),

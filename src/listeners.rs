@@ -6,7 +6,7 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +34,11 @@ impl Drop for SocketPath {
 }
 
 impl Bound {
+    /// Accepts nothing any more, once the shards have let go as well. The path stays until this is dropped.
+    pub(crate) fn close(&mut self) {
+        self.sockets.clear();
+    }
+
     /// The socket of a shard.
     pub(crate) fn socket(&self, shard: usize) -> Arc<OwnedFd> {
         self.sockets[shard % self.sockets.len()].clone()
@@ -94,7 +99,9 @@ fn local(socket: &Socket) -> io::Result<Address> {
 /// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
 fn bind_unix(path: &Path) -> io::Result<Bound> {
     if let Err(error) = UnixStream::connect(path) {
-        if error.kind() == io::ErrorKind::ConnectionRefused {
+        // Connecting to a regular file is refused as well; that is somebody's data.
+        let is_socket = || std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+        if error.kind() == io::ErrorKind::ConnectionRefused && is_socket() {
             std::fs::remove_file(path)?;
         }
     }

@@ -157,14 +157,15 @@ impl Server {
 
     /// Ends the server: what was published is delivered, clients are told to come back later, and after `drain` the rest is
     /// cut off. When this returns no thread of the server runs.
-    pub fn stop(self, drain: Duration) {
+    pub fn stop(mut self, drain: Duration) {
         self.log.line(Level::Info, format_args!("stopping"));
+        let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
+        self.bound.iter_mut().for_each(Bound::close);
         // First the control API, which publishes too.
         if let Some(ControlThread { control, thread }) = self.control {
-            control.stop();
+            control.stop(drain);
             let _ = thread.join();
         }
-        let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
         for shard in self.api.shards() {
             shard.tell(Command::Drain { until_ms });
         }

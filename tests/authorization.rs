@@ -73,14 +73,14 @@ fn the_host_is_asked_and_its_answer_counts() {
     let event = next_event(&host, EventKind::Request);
     assert_eq!(event.channel.as_deref(), Some("a"));
     assert!(String::from_utf8_lossy(&event.data).contains("Cookie: session=7\r\n"));
-    host.server.allow(event.connection, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    host.server.allow(event.request, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
     assert!(yes.response().0.contains(" 200 "));
     let mut no = host.get("channel=a", "Accept: text/event-stream\r\n");
     let event = next_event(&host, EventKind::Request);
-    host.server.deny(event.connection, 403, "not you").unwrap();
+    host.server.deny(event.request, 403, "not you").unwrap();
     let (head, body) = no.response();
     assert!(head.contains(" 403 ") && body.contains("not you"), "{head}{body}");
-    assert!(host.server.deny(event.connection, 200, "").is_err());
+    assert!(host.server.deny(event.request, 200, "").is_err());
     host.stop();
 }
 

@@ -34,7 +34,8 @@ struct Key {
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
-    exp: i64,
+    /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2).
+    exp: f64,
     #[serde(default)]
     push: Option<Push>,
     #[serde(rename = "push.subscribe", default)]
@@ -115,7 +116,7 @@ fn grant(claims: Claims) -> Result<Grant, Refusal> {
     let subscribe = claims.flat_subscribe.unwrap_or(push.subscribe);
     let publish = claims.flat_publish.unwrap_or(push.publish);
     // With the leeway, as the token itself was checked.
-    let expires_at = claims.exp.saturating_add(LEEWAY_SECONDS as i64);
+    let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS as i64);
     Grant::from_lists(claims.sub.as_deref(), &subscribe, &publish, expires_at)
         .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
 }

@@ -78,8 +78,8 @@ pub unsafe extern "C" fn push_send(
 /// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
 /// whatever its request names.  `grant` is copied.
 ///
-/// PUSH_ERR_NOT_FOUND: the client has gone, as far as this thread can know.  An answer that comes after the option
-/// `auth_timeout` changes nothing.
+/// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or whose client has gone
+/// or was refused after the option `auth_timeout`, changes nothing.
 ///
 /// # Safety
 /// `grant` is NULL or can be read, with all it points to.
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn push_close(
 }
 
 /// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-/// PUSH_ERR_NOT_FOUND: the user has none.  They may come back with new credentials.
+/// They are looked for by each thread in its own time.  They may come back with new credentials.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.

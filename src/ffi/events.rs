@@ -2,7 +2,7 @@
 
 use super::guard::{self, Fault};
 use super::types::*;
-use crate::events::{Event, EventKind};
+use crate::events::Event;
 use std::ffi::{c_int, CString};
 use std::mem::{offset_of, MaybeUninit};
 use std::time::Duration;
@@ -40,8 +40,9 @@ pub unsafe extern "C" fn push_next_event(
 ) -> push_status {
     guard::with_server(server, |server| {
         guard::not_null("out", out)?;
-        if out_size < offset_of!(push_event, owner) + size_of::<*mut ()>() {
-            return Err(Fault::new(PUSH_ERR_INVALID, "out_size is too small for a push_event"));
+        // Before an event is taken, which could not be given back.
+        if !(offset_of!(push_event, owner) + size_of::<*mut ()>()..=guard::MAX_OUTPUT).contains(&out_size) {
+            return Err(Fault::new(PUSH_ERR_INVALID, "out_size is not that of a push_event"));
         }
         if server.is_callback_thread() {
             return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_event from a callback"));
@@ -104,10 +105,7 @@ impl Owned {
         view.kind = self.event.kind as u32;
         view.flags = if self.event.binary { PUSH_EVENT_BINARY } else { 0 };
         view.connection = self.event.connection;
-        if self.event.kind == EventKind::Request {
-            // A connection has one question at a time, so its number names that as well.
-            view.request = self.event.connection;
-        }
+        view.request = self.event.request;
         view.user = self.user.as_ref().map_or(std::ptr::null(), |user| user.as_ptr());
         view.channel = self.channel.as_ref().map_or(std::ptr::null(), |channel| channel.as_ptr());
         view.data = self.event.data.as_ptr().cast();

@@ -10,6 +10,9 @@ use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
+/// No struct of ours will ever be larger; a size beyond it is garbage.
+pub(super) const MAX_OUTPUT: usize = 1 << 16;
+
 /// A status with the sentence that goes with it.
 pub(super) struct Fault {
     status: push_status,
@@ -250,7 +253,7 @@ unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Resul
 /// # Safety
 /// `out` has `out_size` bytes.
 pub(super) unsafe fn write_sized<T: Copy>(out: *mut T, out_size: usize, value: &T) -> Result<(), Fault> {
-    if !(size_of::<usize>()..=1 << 16).contains(&out_size) {
+    if !(size_of::<usize>()..=MAX_OUTPUT).contains(&out_size) {
         return Err(Fault::new(PUSH_ERR_INVALID, format!("out_size is {out_size}; give sizeof the struct")));
     }
     let known = out_size.min(size_of::<T>());

@@ -52,7 +52,8 @@ pub unsafe extern "C" fn push_publish_message(
 }
 
 /// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
-/// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.  At most 10000.
+/// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.
+/// At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
 ///
 /// # Safety
 /// `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -68,7 +69,7 @@ pub unsafe extern "C" fn push_publish_batch(
             return Ok(());
         }
         if count > crate::server::MAX_BATCH {
-            return Err(Fault::new(PUSH_ERR_INVALID, "a batch has at most 10000 messages"));
+            return Err(Fault::new(PUSH_ERR_INVALID, "a batch has at most 8192 messages"));
         }
         // SAFETY: the caller vouches for `count` messages of the size that the first one names.
         let messages = unsafe { guard::sized_inputs("messages", messages, count)? };

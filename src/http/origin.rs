@@ -32,9 +32,10 @@ pub fn cors(origin: Option<&str>, host: &str) -> String {
 }
 
 /// The answer to a preflight request (WHATWG Fetch, section 3.2).
-pub fn preflight(cors: &str) -> String {
+pub fn preflight(cors: &str, keep_alive: bool) -> String {
+    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
     format!(
-        "HTTP/1.1 204 No Content\r\n{cors}Access-Control-Allow-Methods: GET\r\n\
+        "HTTP/1.1 204 No Content\r\n{cors}{connection}Access-Control-Allow-Methods: GET\r\n\
          Access-Control-Allow-Headers: Authorization, Cache-Control, Last-Event-ID\r\n\
          Access-Control-Max-Age: 86400\r\nAllow: GET, OPTIONS\r\n\r\n"
     )

@@ -15,13 +15,15 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// A header line that the status asks for, ended by CR LF; or nothing.
     header: &'static str,
+    /// The answer to HEAD, which has no body.
+    bodiless: bool,
     /// Whether the client should come back by itself, after the advised delay.
     pub retry: bool,
 }
 
 impl Refusal {
     fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { status, code, message: message.into(), header: "", retry: false }
+        Refusal { status, code, message: message.into(), header: "", bodiless: false, retry: false }
     }
 
     /// 400: what was sent makes no sense.
@@ -48,6 +50,11 @@ impl Refusal {
     pub fn method() -> Self {
         let message = "only GET subscribes here";
         Refusal { header: "Allow: GET, OPTIONS\r\n", ..Refusal::new(405, "method_not_allowed", message) }
+    }
+
+    /// The same, for HEAD.
+    pub fn without_body(self) -> Self {
+        Refusal { bodiless: true, ..self }
     }
 
     /// 405 elsewhere.
@@ -103,7 +110,7 @@ impl Refusal {
 
     /// The whole response; the connection ends with it. `cors` are header lines for a cross-origin caller.
     pub fn response(&self, cors: &str) -> Vec<u8> {
-        let body = self.body();
+        let mut body = self.body();
         let mut head = String::with_capacity(256);
         // Writing into a String does not fail.
         let _ = write!(
@@ -115,6 +122,9 @@ impl Refusal {
             self.header,
             body.len()
         );
+        if self.bodiless {
+            body.clear();
+        }
         [head.into_bytes(), body].concat()
     }
 

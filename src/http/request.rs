@@ -88,6 +88,8 @@ pub struct Head<'b> {
     pub cors: String,
     /// Whether an EventSource reads the response.
     pub sse: bool,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
     /// What it asks for.
     pub wish: Result<Wish<'b>, Refusal>,
 }
@@ -112,13 +114,15 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     check_line_ends(&bytes[..size])?;
     let (method, target) = (head.method.unwrap_or(""), head.path.unwrap_or(""));
     let version_1_1 = head.version == Some(1);
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = origin_form(target).split_once('?').unwrap_or((origin_form(target), ""));
     if !any_path && path != config.path {
         let wish = Ok(Wish::Elsewhere);
-        return Ok(Some(Head { size, path, cors: String::new(), sse: false, wish }));
+        return Ok(Some(Head { size, path, cors: String::new(), sse: false, keep_alive: false, wish }));
     }
-    if !matches!(method, "GET" | "OPTIONS") {
-        return Err(Refusal::method());
+    match method {
+        "GET" | "OPTIONS" => {}
+        "HEAD" => return Err(Refusal::method().without_body()),
+        _ => return Err(Refusal::method()),
     }
     let fields = Fields::read(head.headers, version_1_1)?;
     let cors = match fields.origin {
@@ -128,7 +132,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
                 fields.host
             );
             let wish = Err(Refusal::forbidden("origin", message));
-            return Ok(Some(Head { size, path, cors: String::new(), sse: false, wish }));
+            return Ok(Some(Head { size, path, cors: String::new(), sse: false, keep_alive: false, wish }));
         }
         origin => origin::cors(origin, fields.host),
     };
@@ -137,7 +141,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         "OPTIONS" if fields.origin.is_some() => (Ok(Wish::Preflight), false),
         _ => (Err(Refusal::method()), false),
     };
-    Ok(Some(Head { size, path, cors, sse, wish }))
+    Ok(Some(Head { size, path, cors, sse, keep_alive: fields.keep_alive(version_1_1), wish }))
 }
 
 /// The header lines that matter, each checked for what it may say.
@@ -147,10 +151,12 @@ struct Fields<'b> {
     origin: Option<&'b str>,
     accept: &'b str,
     upgrade: &'b str,
-    connection: &'b str,
+    closes: bool,
+    stays: bool,
+    upgrades: bool,
     key: Option<&'b str>,
     version: Option<&'b str>,
-    protocols: &'b str,
+    subprotocol: bool,
     last_event_id: Option<&'b str>,
     authorization: &'b str,
     cookie: &'b str,
@@ -173,13 +179,16 @@ impl<'b> Fields<'b> {
             } else if is("upgrade") {
                 fields.upgrade = text;
             } else if is("connection") {
-                fields.connection = text;
+                // There may be several lines of a list (RFC 9110, section 5.3).
+                fields.closes |= has_token(text, "close");
+                fields.stays |= has_token(text, "keep-alive");
+                fields.upgrades |= has_token(text, "upgrade");
             } else if is("sec-websocket-key") {
                 fields.key = Some(text);
             } else if is("sec-websocket-version") {
                 fields.version = Some(text);
             } else if is("sec-websocket-protocol") {
-                fields.protocols = text;
+                fields.subprotocol |= has_token(text, SUBPROTOCOL);
             } else if is("authorization") {
                 fields.authorization = text;
             } else if is("cookie") {
@@ -212,6 +221,11 @@ impl<'b> Fields<'b> {
         bearer.or_else(in_cookie).map(|(_, token)| token.trim())
     }
 
+    /// Whether the client keeps the connection (RFC 9112, section 9.3).
+    fn keep_alive(&self, version_1_1: bool) -> bool {
+        (version_1_1 || self.stays) && !self.closes
+    }
+
     fn wants_upgrade(&self) -> bool {
         has_token(self.upgrade, "websocket")
     }
@@ -241,7 +255,7 @@ fn finish<'b>(
 ) -> Result<Subscribe<'b>, Refusal> {
     let websocket = transport == Transport::WebSocket;
     let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
-    let subprotocol = websocket && has_token(fields.protocols, SUBPROTOCOL);
+    let subprotocol = websocket && fields.subprotocol;
     let json = match transport {
         Transport::WebSocket => subprotocol,
         Transport::Sse => asked.json.unwrap_or(false),
@@ -255,8 +269,6 @@ fn finish<'b>(
     if since.as_deref().is_some_and(|since| Position::parse(since).is_none()) {
         return Err(Refusal::malformed("position", "since and Last-Event-ID must be a position that was sent before"));
     }
-    let closes = has_token(fields.connection, "close");
-    let stays = version_1_1 || has_token(fields.connection, "keep-alive");
     Ok(Subscribe {
         transport,
         json,
@@ -265,7 +277,7 @@ fn finish<'b>(
         since,
         last: asked.last,
         token: asked.token.or_else(|| fields.token(&config.token_cookie).map(Cow::Borrowed)),
-        keep_alive: stays && !closes,
+        keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })
 }
@@ -288,7 +300,7 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
 /// Checks an opening handshake (RFC 6455, section 4.2.1).
 fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b str, Refusal> {
     let bad = |message| Refusal::malformed("upgrade", message);
-    if !version_1_1 || !fields.wants_upgrade() || !has_token(fields.connection, "upgrade") {
+    if !version_1_1 || !fields.wants_upgrade() || !fields.upgrades {
         return Err(bad("a WebSocket needs HTTP/1.1, Upgrade: websocket and Connection: Upgrade"));
     }
     match fields.version {
@@ -369,6 +381,14 @@ impl<'b> Query<'b> {
         self.channels.push(name);
         Ok(())
     }
+}
+
+/// A target without scheme and host, which a client may send as if to a proxy (RFC 9112, section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
+        return target;
+    };
+    rest.find('/').map_or("/", |path| &rest[path..])
 }
 
 /// Whether a comma-separated header has a token.

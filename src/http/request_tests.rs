@@ -57,6 +57,10 @@ fn channels_are_decoded_and_counted_once() {
     });
     served(&get("/push?channel=a&last=3", ""), |subscribe| assert_eq!(subscribe.start(), Start::Last(3)));
     served(&get("/push?channel=a", ""), |subscribe| assert_eq!(subscribe.start(), Start::New));
+    served(&get("http://h:1/push?channel=a", ""), |subscribe| assert_eq!(subscribe.channels, ["a"]));
+    let two = UPGRADE.replace("Connection: keep-alive, Upgrade", "Connection: Upgrade\r\nConnection: keep-alive");
+    let two = format!("Sec-WebSocket-Protocol: push.v1.json\r\nSec-WebSocket-Protocol: chat\r\n{two}");
+    served(&get("/push", &two), |subscribe| assert!(subscribe.json));
 }
 
 #[test]
@@ -92,6 +96,7 @@ fn what_is_wrong_is_named() {
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
         (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
         (with("keep-alive, Upgrade", "close"), (400, "upgrade")),
+        ("HEAD /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".into(), (405, "method_not_allowed")),
         ("POST /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".into(), (405, "method_not_allowed")),
         ("GET /push HTTP/1.1\nHost: h\n\n".into(), (400, "line_end")),
         ("GET /push HTTP/1.1\r\nHost: h\n".into(), (400, "line_end")),

@@ -21,7 +21,7 @@ pub(super) struct Forgotten {
 impl Forgotten {
     /// Remembers that all of a channel up to `seq` is gone.
     pub(super) fn remember(&mut self, hash: u64, seq: u64) {
-        if seq == 0 {
+        if seq <= self.floor {
             return;
         }
         let end = self.ends.entry(hash).or_insert(0);

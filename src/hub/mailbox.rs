@@ -38,6 +38,11 @@ impl Mailbox {
         Mailbox { queue: ArrayQueue::new(capacity), parked: CachePadded::new(AtomicBool::new(false)), waker }
     }
 
+    /// How many messages fit when it is empty.
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
     /// How many more messages fit. Only the hub adds, under its lock, so it does not shrink before the hub adds.
     pub(super) fn room(&self) -> usize {
         self.queue.capacity() - self.queue.len()

@@ -110,6 +110,7 @@ pub struct HubStats {
 /// Why the state refused a publish.
 enum Refused {
     Busy,
+    TooMany,
 }
 
 /// One message to publish: the channel and key by name, the rest as built by [`Message::new`].
@@ -277,6 +278,10 @@ impl Hub {
 
     fn refused(&self, refused: Refused) -> Error {
         match refused {
+            Refused::TooMany => Error::new(
+                Kind::TooLarge,
+                "the batch has more messages for one thread than its mailbox holds (option mailbox)",
+            ),
             Refused::Busy => {
                 self.busy.fetch_add(1, Ordering::Relaxed);
                 Error::new(Kind::Busy, "the mailbox of a thread is full (option mailbox); nothing was published")

@@ -111,15 +111,20 @@ impl State {
         mailboxes: &[Arc<Mailbox>],
     ) -> Result<(), Refused> {
         let mut needed = [0usize; 64];
+        let mut busy = false;
         for channel in channels {
             if let Some(id) = self.lookup(channel, self.hash(channel)) {
                 for (shard, mailbox) in shards_in(self.channels[id as usize].shards, mailboxes) {
                     needed[shard] += 1;
-                    if needed[shard] > mailbox.room() {
-                        return Err(Refused::Busy);
+                    if needed[shard] > mailbox.capacity() {
+                        return Err(Refused::TooMany);
                     }
+                    busy |= needed[shard] > mailbox.room();
                 }
             }
+        }
+        if busy {
+            return Err(Refused::Busy);
         }
         Ok(())
     }
@@ -151,12 +156,13 @@ impl State {
             Start::Since(_) => (0, true),
             Start::Last(_) | Start::New => (self.seq, false),
         };
+        let bounds = (request.cut, request.limit);
         for name in request.names {
-            self.read(name.as_ref(), after, foreign, request.start, replay);
+            self.read(name.as_ref(), (after, foreign), request.start, bounds, replay);
         }
         if request.broadcasts && !matches!(request.start, Start::Last(_)) {
             // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
-            self.read("", if foreign { self.seq } else { after }, false, request.start, replay);
+            self.read("", (if foreign { self.seq } else { after }, false), request.start, bounds, replay);
         }
         replay.sort();
         match (request.start, request.cut) {
@@ -207,7 +213,14 @@ impl State {
     }
 
     /// Adds what a channel has after a place to a replay, with a gap where something is missing.
-    fn read(&self, name: &str, after: u64, foreign: bool, start: Start<'_>, replay: &mut Replay) {
+    fn read(
+        &self,
+        name: &str,
+        (after, foreign): (u64, bool),
+        start: Start<'_>,
+        (cut, limit): (Cut, usize),
+        replay: &mut Replay,
+    ) {
         let hash = self.hash(name);
         let Some(id) = self.lookup(name, hash) else {
             let end = self.forgotten.end(hash);
@@ -225,7 +238,15 @@ impl State {
         if foreign || after < trimmed {
             replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
         }
-        replay.items.extend(channel.history.after(after).cloned().map(Item::Message));
+        // No more than can be given at once; cut off is the tail, which is asked for again.
+        let bound = if cut == Cut::Tail { limit } else { usize::MAX };
+        let mut weight = 0;
+        let fitting = channel.history.after(after).take_while(|message| {
+            let room = weight <= bound;
+            weight += message.weight();
+            room
+        });
+        replay.items.extend(fitting.cloned().map(Item::Message));
     }
 
     fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
@@ -257,6 +278,10 @@ impl State {
         while self.total_bytes > self.total_limit {
             let Some(entry) = self.rules.pop_oldest() else { break };
             self.drop_entry(entry);
+        }
+        // It may itself have been more than the bounds allow.
+        if self.channels.get(id as usize).is_some_and(|channel| channel.history.len() == 0) {
+            self.drop_if_idle(id);
         }
     }
 

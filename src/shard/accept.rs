@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// How many connections one turn takes from a listener, before others get theirs.
 const ACCEPTS: usize = 256;
+/// How many connections beyond `max_connections` are heard, to be refused in their own way.
+const SURPLUS: usize = 64;
 /// How long a listener rests when the process is out of descriptors.
 const REST_MS: u64 = 200;
 
@@ -53,14 +55,16 @@ impl Shard {
     fn accepted(&mut self, fd: OwnedFd) {
         self.handle.metrics.accepted.add(1);
         let max = self.config().max_connections;
-        if max > 0 && self.shared.connections.load(Ordering::Relaxed) >= max {
-            // Nobody has read the request, so all this can be is one answer that fits every client.
+        let open = self.shared.connections.load(Ordering::Relaxed);
+        if max > 0 && open >= max + SURPLUS {
+            // Too many to hear them out; that the request is unread makes this a reset for some.
             let refusal = Refusal::unavailable("full", "max_connections is reached");
             let _ = socket::send(&fd, &refusal.response(""));
             self.handle.metrics.refused.add(1);
             return;
         }
         if let Some(index) = self.enter(fd) {
+            self.conns[index as usize].flags.surplus = max > 0 && open >= max;
             self.schedule(index, self.config().head_timeout_ms);
         }
     }
@@ -114,8 +118,8 @@ impl Shard {
     pub(super) fn resume_listeners(&mut self) {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
             if listener.rests_until.is_some_and(|until| self.now >= until) {
-                listener.rests_until = None;
-                let _ = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
+                let added = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
+                listener.rests_until = added.is_err().then_some(self.now + REST_MS);
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Whether a request on the library's own listener may subscribe, where a host or a token decides.
 
-use super::conn::{Phase, Token};
+use super::conn::{Phase, RequestId};
 use super::Shard;
 use crate::auth::Decision;
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::http::request::Subscribe;
+use crate::http::request::{self, Subscribe};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -29,7 +29,9 @@ impl Shard {
         match self.shared.authority.decide(subscribe.token.as_deref())? {
             Decision::Open => {}
             Decision::Granted(grant) => conn.grant = Some(Arc::new(grant)),
-            Decision::AskHost if self.shared.events.wanted() => return Ok(Admission::Asked),
+            Decision::AskHost if self.shared.events.wanted() && !self.shared.events.full() => {
+                return Ok(Admission::Asked);
+            }
             Decision::AskHost => {
                 return Err(Refusal::unavailable("unanswered", "the host does not answer for its clients yet"));
             }
@@ -39,13 +41,19 @@ impl Shard {
 
     /// Asks the host, and keeps the request (the first `size` of `bytes`, with what came after it) until it answers.
     pub(super) fn ask_host(&mut self, index: u32, channel: Option<&str>, bytes: &[u8], size: usize) {
+        self.last_request += 1;
+        let request = self.last_request;
+        let token = self.token(index);
+        self.requests.insert(request, token);
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Asked;
+        conn.joined = request;
         conn.unread = Some(Box::new(bytes.to_vec()));
         self.schedule(index, self.config().auth_timeout_ms);
         self.tell(Event {
             kind: EventKind::Request,
             connection: self.number_of(index),
+            request: RequestId { shard: self.number, count: request }.to_number(),
             user: None,
             channel: channel.map(Arc::from),
             data: Bytes::copy_from_slice(&bytes[..size]),
@@ -55,8 +63,8 @@ impl Shard {
     }
 
     /// The host said yes.
-    pub(super) fn allowed(&mut self, to: Token, grant: Arc<Grant>) {
-        let Some(index) = self.asked(to) else { return };
+    pub(super) fn allowed(&mut self, request: u64, grant: Arc<Grant>) {
+        let Some(index) = self.answered(request) else { return };
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Head;
         conn.flags.allowed = true;
@@ -65,19 +73,41 @@ impl Shard {
     }
 
     /// The host said no.
-    pub(super) fn denied(&mut self, to: Token, refusal: &Refusal) {
-        if let Some(index) = self.asked(to) {
-            self.refuse(index, refusal, "", false);
+    pub(super) fn denied(&mut self, request: u64, refusal: &Refusal) {
+        if let Some(index) = self.answered(request) {
+            self.refuse_asked(index, refusal);
         }
     }
 
     /// The host said nothing.
     pub(super) fn ask_timeout(&mut self, index: u32) {
         let refusal = Refusal::unavailable("unanswered", "the host did not answer in time (option auth_timeout)");
-        self.refuse(index, &refusal, "", false);
+        self.forget_request(index);
+        self.refuse_asked(index, &refusal);
     }
 
-    fn asked(&self, to: Token) -> Option<u32> {
-        self.find(to).filter(|index| self.conns[*index as usize].phase == Phase::Asked)
+    /// A question that nobody needs answered any more.
+    pub(super) fn forget_request(&mut self, index: u32) {
+        let conn = &self.conns[index as usize];
+        if conn.phase == Phase::Asked {
+            self.requests.remove(&conn.joined);
+        }
+    }
+
+    /// The connection that a question was about, if it still waits for the answer. Each question is answered once: a late second
+    /// answer must not let in the next request of the connection, which may be another user's.
+    fn answered(&mut self, request: u64) -> Option<u32> {
+        let token = self.requests.remove(&request)?;
+        self.find(token).filter(|index| self.conns[*index as usize].phase == Phase::Asked)
+    }
+
+    /// Refuses the request that waits, in the form that its client understands.
+    fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
+        let unread = self.conns[index as usize].unread.take().unwrap_or_default();
+        let shared = self.shared.clone();
+        match request::read(&unread, &shared.config, false) {
+            Ok(Some(head)) => self.refuse(index, refusal, &head.cors, head.sse),
+            _ => self.refuse(index, refusal, "", false),
+        }
     }
 }

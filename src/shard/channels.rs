@@ -91,6 +91,13 @@ impl Channels {
         true
     }
 
+    /// Gives up subscriptions that the hub has made and nobody will use.
+    pub(super) fn abandon(&mut self, channels: &[(ChannelId, Arc<str>)]) {
+        for (channel, _) in channels {
+            *self.left.entry(*channel).or_insert(0) += 1;
+        }
+    }
+
     /// Whether a connection is on a channel.
     pub(super) fn is_on(&self, conn: &Conn, name: &str) -> bool {
         let named = |channel: ChannelId| self.locals.get(&channel).is_some_and(|local| *local.name == *name);

@@ -20,6 +20,8 @@ impl Shard {
         conn.code = close.code;
         match conn.phase {
             Phase::Closing => {}
+            // An answer is still on its way.
+            Phase::Head if conn.outbox.is_some() => self.last_bytes(index, Bytes::new()),
             Phase::Head | Phase::Asked => self.drop_conn(index),
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
@@ -61,6 +63,10 @@ impl Shard {
         self.leave_open(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.phase = Phase::Closing;
+        if let Some(outbox) = &mut conn.outbox {
+            // Nothing may follow the last bytes.
+            outbox.catch_up = None;
+        }
         self.schedule(index, self.config().close_timeout_ms);
         if !bytes.is_empty() {
             self.transmit_bytes(index, bytes);
@@ -79,6 +85,7 @@ impl Shard {
         }
         self.leave_channels(index);
         self.leave_open(index);
+        self.forget_request(index);
         let conn = self.conns.remove(index as usize);
         self.handle.roster.leave(index);
         self.handle.metrics.connections.sub(1);
@@ -106,6 +113,7 @@ impl Shard {
             self.tell(Event {
                 kind: EventKind::Close,
                 connection: self.number_of(index),
+                request: 0,
                 user,
                 channel: None,
                 data: Bytes::new(),
@@ -124,10 +132,13 @@ impl Shard {
         }
     }
 
-    /// Part of the stop: everybody is told to come back later. What was published is in their outboxes by now.
+    /// Part of the stop: everybody is told to come back later. What was published is in their outboxes by now; who is
+    /// still catching up is told when it has.
     pub(super) fn say_goodbye(&mut self) {
-        let here: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
-        for index in here {
+        let catching_up = |conn: &Conn| conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some());
+        let ready = self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Closing && !catching_up(conn));
+        let ready: Vec<u32> = ready.map(|(index, _)| index as u32).collect();
+        for index in ready {
             self.close(index, Close::GOING_AWAY);
         }
     }

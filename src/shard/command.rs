@@ -31,9 +31,9 @@ pub(crate) enum Command {
     /// Close all connections of a user.
     CloseUser { user: Arc<str>, close: Close },
     /// The host says yes to a request.
-    Allow { to: Token, grant: Arc<Grant> },
+    Allow { request: u64, grant: Arc<Grant> },
     /// The host says no to a request.
-    Deny { to: Token, refusal: Refusal },
+    Deny { request: u64, refusal: Refusal },
     /// Clients' messages may be read again.
     Resume,
     /// Deliver what there is, say goodbye, and end by then (monotonic milliseconds).

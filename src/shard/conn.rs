@@ -57,6 +57,23 @@ impl ConnectionId {
     }
 }
 
+/// A question's number for the host: shard and count. Never 0, since counts begin at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestId {
+    pub(crate) shard: usize,
+    pub(crate) count: u64,
+}
+
+impl RequestId {
+    pub(crate) fn to_number(self) -> u64 {
+        self.count << SHARD_BITS | self.shard as u64
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        RequestId { shard: number as usize & ((1 << SHARD_BITS) - 1), count: number >> SHARD_BITS }
+    }
+}
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -93,6 +110,10 @@ pub(super) struct Flags {
     pub(super) paused: bool,
     /// Not read from because it does not take our answers.
     pub(super) held: bool,
+    /// In the list of those that are read from again in the next turn.
+    pub(super) unfinished: bool,
+    /// Came when there were enough: its request is read, to be refused.
+    pub(super) surplus: bool,
     /// In the list of those that have staged messages.
     pub(super) staged: bool,
 }
@@ -111,7 +132,8 @@ pub(super) struct Conn {
     pub(super) wheel_at: Tick,
     /// The close code to tell the host.
     pub(super) code: u16,
-    /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped.
+    /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped. While the host
+    /// is asked, the question's count.
     pub(super) joined: u64,
     pub(super) subs: Subs,
     /// What waits to be written; absent while nothing does.
@@ -169,6 +191,12 @@ impl Conn {
             cors: None,
             stage: (0, 0),
         }
+    }
+
+    /// Whether more requests may come over it. A connection from the host may carry requests for the host or, behind a proxy,
+    /// of several clients; only the host knows, and says so in its grant.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.flags.adopted || self.grant.as_ref().is_some_and(|grant| grant.keep_alive())
     }
 
     pub(super) fn transport(&self) -> Option<Transport> {

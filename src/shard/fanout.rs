@@ -52,7 +52,12 @@ struct Run {
 }
 
 impl Run {
-    fn new<'m>(conn: &Conn, messages: impl Iterator<Item = &'m Arc<Message>> + Clone, epoch: &Epoch) -> Self {
+    fn new<'m>(
+        conn: &Conn,
+        messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
+        limit: usize,
+        epoch: &Epoch,
+    ) -> Self {
         let mut run = Run {
             format: conn.format,
             chunks: conn.flags.chunks,
@@ -60,7 +65,7 @@ impl Run {
             pieces: Vec::new(),
         };
         if run.format == Format::Poll {
-            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, epoch).into()));
+            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, epoch).into()));
             return run;
         }
         let wire = conn.wire(epoch);
@@ -100,13 +105,20 @@ impl Run {
     }
 }
 
-/// The answer to a poll, at least up to `position`.
+/// The answer to a poll, at least up to `position`. What is beyond `limit` bytes the client gets by its next request.
 pub(super) fn answer<'m>(
     conn: &Conn,
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
     position: u64,
+    limit: usize,
     epoch: &Epoch,
 ) -> Vec<u8> {
+    let mut weight = 0;
+    let messages = messages.take_while(move |message| {
+        let first = weight == 0;
+        weight += message.weight();
+        first || weight <= limit
+    });
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
     let objects = messages.map(|message| Format::Poll.encode(message, epoch, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
@@ -117,29 +129,43 @@ impl Shard {
     /// Delivers what is in the mailbox; true when there may be more.
     pub(super) fn deliver(&mut self) -> bool {
         for _ in 0..BATCHES {
-            let mut batch = std::mem::take(&mut self.batch);
-            while batch.len() < BATCH {
-                let Some(delivery) = self.handle.mailbox.pop() else { break };
-                batch.push(delivery);
-            }
-            let full = batch.len() == BATCH;
-            for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
-                if part[0].channel == BROADCAST {
-                    self.fan_out_broadcasts(part);
-                } else {
-                    self.fan_out(part);
-                }
-            }
-            if let Some(last) = batch.last() {
-                self.delivered = last.message.seq();
-            }
-            batch.clear();
-            self.batch = batch;
-            if !full {
+            if !self.deliver_batch(u64::MAX) {
                 return false;
             }
         }
         true
+    }
+
+    /// Delivers what is in the mailbox up to a message, and not beyond.
+    pub(super) fn deliver_until(&mut self, position: u64) {
+        while self.deliver_batch(position) {}
+    }
+
+    /// Delivers one batch; true when there may be more.
+    fn deliver_batch(&mut self, position: u64) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        while batch.len() < BATCH {
+            let Some(delivery) = self.held.take().or_else(|| self.handle.mailbox.pop()) else { break };
+            if delivery.message.seq() > position {
+                self.held = Some(delivery);
+                break;
+            }
+            batch.push(delivery);
+        }
+        let full = batch.len() == BATCH;
+        for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
+            if part[0].channel == BROADCAST {
+                self.fan_out_broadcasts(part);
+            } else {
+                self.fan_out(part);
+            }
+        }
+        if let Some(last) = batch.last() {
+            self.delivered = last.message.seq();
+        }
+        batch.clear();
+        self.batch = batch;
+        full
     }
 
     /// Messages of channels, in order, to their subscribers.
@@ -195,7 +221,7 @@ impl Shard {
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
-                    let run = Run::new(conn, messages, epoch);
+                    let run = Run::new(conn, messages, self.shared.config.outbox, epoch);
                     if known == 0 && run.fits(conn) {
                         runs.push(run);
                         &runs[runs.len() - 1]
@@ -278,7 +304,7 @@ impl Shard {
                     Piece::Message(message) => Some(message),
                     Piece::Bytes(_) => None,
                 });
-                let answer = answer(conn, messages, 0, self.shared.hub.epoch());
+                let answer = answer(conn, messages, 0, self.shared.config.outbox, self.shared.hub.epoch());
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);

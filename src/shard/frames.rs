@@ -36,11 +36,16 @@ impl Shard {
                 self.handle.metrics.received.add(1);
                 if self.conns[index as usize].format == Format::WsJson {
                     self.push_v1(index, data);
+                    // Small requests can have large answers.
+                    self.close_if_slow(token);
                 } else {
                     self.tell_message(index, Bytes::copy_from_slice(data), binary);
                 }
             }
-            Received::Ping(data) => self.transmit_bytes(index, ws_frames::pong(data).into()),
+            Received::Ping(data) => {
+                self.transmit_bytes(index, ws_frames::pong(data).into());
+                self.close_if_slow(token);
+            }
             Received::Pong => {}
             Received::Close(code) => self.answer_close(index, code),
         }
@@ -52,6 +57,7 @@ impl Shard {
         self.tell(Event {
             kind: EventKind::Message,
             connection: self.number_of(index),
+            request: 0,
             user,
             channel: None,
             data,
@@ -85,9 +91,16 @@ impl Shard {
             _ => return,
         };
         self.transmit_bytes(index, bytes.into());
+        self.close_if_slow(to);
+    }
+
+    /// Holds a connection to the bound of its outbox.
+    fn close_if_slow(&mut self, token: Token) {
         let limit = self.config().outbox;
-        if self.conns.get(index as usize).is_some_and(|conn| conn.too_slow(1, limit)) {
-            self.close_slow(index);
+        if let Some(index) = self.find(token) {
+            if self.conns[index as usize].too_slow(1, limit) {
+                self.close_slow(index);
+            }
         }
     }
 }

@@ -34,6 +34,7 @@ use channels::Channels;
 use command::ShardHandle;
 use conn::{Conn, Token};
 use fanout::Stage;
+use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -87,8 +88,13 @@ pub(crate) struct Shard {
     doomed: Vec<(Token, Fate)>,
     /// No connection joined after this number, so later broadcasts are everybody's.
     settled: u64,
+    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
+    held: Option<Delivery>,
     /// The newest message taken from the mailbox: up to here everybody was served.
     delivered: u64,
+    /// Questions to the host that wait for an answer, and about whom.
+    requests: FxHashMap<u64, Token>,
+    last_request: u64,
     /// Set by the stop: by when to be done.
     drain_until: Option<u64>,
     /// Set by the stop: when everybody was told.
@@ -140,7 +146,10 @@ impl Shard {
             ids: Vec::new(),
             doomed: Vec::new(),
             settled: 0,
+            held: None,
             delivered: 0,
+            requests: FxHashMap::default(),
+            last_request: 0,
             drain_until: None,
             goodbye_at: None,
             jitter: 0x9e37_79b9 ^ number as u32,

@@ -10,6 +10,7 @@ use crate::http::request::{Subscribe, Transport};
 use crate::http::response;
 use crate::hub::{Cut, Epoch, Item, Message, Request, Start};
 use crate::sys::clock;
+use crate::transport::close::Close;
 use crate::transport::{sse, stream, ws_frames, Format};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ impl Shard {
         self.count_gaps();
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Open(subscribe.transport);
+        conn.code = Close::ABNORMAL.code;
         conn.format = format(subscribe);
         conn.flags.chunks = subscribe.chunks && conn.format.chunked();
         self.handle.metrics.gauge(subscribe.transport).add(1);
@@ -61,6 +63,9 @@ impl Shard {
 
     /// Goes on with a replay that was larger than an outbox, now that the client has taken what it got.
     pub(super) fn catch_up(&mut self, index: u32, mut catch_up: CatchUp) {
+        if self.conns[index as usize].transport().is_none() {
+            return;
+        }
         let shared = self.shared.clone();
         shared.hub.subscribe(
             &Request {
@@ -75,7 +80,12 @@ impl Shard {
             &mut self.replay,
             &mut self.ids,
         );
-        self.count_gaps();
+        let gaps = self.count_gaps();
+        if gaps > 0 && self.conns[index as usize].format == Format::WsRaw {
+            // Raw frames have no place to say so, but the next handshake has: it comes back and is told there.
+            self.channels.abandon(&self.ids);
+            return self.close_slow(index);
+        }
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         let conn = &mut self.conns[index as usize];
@@ -98,10 +108,7 @@ impl Shard {
     /// A poll: answered at once if there is something, else when there is.
     fn open_poll(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
         let conn = &mut self.conns[index as usize];
-        // A connection from the host may carry requests for the host, or, behind a proxy, of several clients; only the host
-        // knows, and says so in its grant.
-        let ours = !conn.flags.adopted || conn.grant.as_ref().is_some_and(|grant| grant.keep_alive());
-        conn.flags.keep_alive = subscribe.keep_alive && ours;
+        conn.flags.keep_alive = subscribe.keep_alive && conn.may_go_on();
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
         if self.replay.items.is_empty() {
             self.go_live(index);
@@ -126,7 +133,7 @@ impl Shard {
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
-            fanout::answer(conn, messages, position, epoch)
+            fanout::answer(conn, messages, position, usize::MAX, epoch)
         };
         self.transmit_bytes(index, answer.into());
         self.poll_answered(index);
@@ -152,7 +159,14 @@ impl Shard {
         if self.drain_until.is_some() {
             return Err(Refusal::unavailable("draining", "the server is going away"));
         }
-        let Some(grant) = &self.conns[index as usize].grant else { return Ok(()) };
+        let conn = &self.conns[index as usize];
+        if conn.flags.surplus {
+            return Err(Refusal::unavailable("full", "max_connections is reached"));
+        }
+        if self.shared.events.overflowing() {
+            return Err(Refusal::unavailable("busy", "the host does not take its events"));
+        }
+        let Some(grant) = &conn.grant else { return Ok(()) };
         if grant.expires_at().is_some_and(|at| at <= clock::unix_seconds()) {
             return Err(Refusal::forbidden("expired", "the grant has ended"));
         }
@@ -165,9 +179,11 @@ impl Shard {
     /// The response's head and what stands before the first message.
     fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Bytes {
         let epoch = self.shared.hub.epoch();
-        // A replay begins where the client stood; where it stood somewhere else, the first item says so.
-        let reached = if self.replay.items.is_empty() { self.replay.position } else { self.start_of_replay() };
-        let position = epoch.position(reached);
+        // Who is cut off before the first message comes back to the same replay, gaps and all.
+        let position = match &subscribe.since {
+            Some(since) if !self.replay.items.is_empty() => since.to_string(),
+            _ => epoch.position(self.start_of_replay()),
+        };
         let chunks = self.conns[index as usize].flags.chunks;
         let gap = self.replay.items.iter().any(|item| matches!(item, Item::Gap(..)));
         match subscribe.transport {
@@ -188,7 +204,7 @@ impl Shard {
         }
     }
 
-    /// The position just before the first item of the replay: who is cut off there comes back to the same replay.
+    /// The position just before the first item of the replay.
     fn start_of_replay(&self) -> u64 {
         self.replay.items.first().map_or(self.replay.position, |item| item.seq().saturating_sub(1))
     }
@@ -243,9 +259,10 @@ impl Shard {
         self.flush(index);
     }
 
-    pub(super) fn count_gaps(&self) {
+    pub(super) fn count_gaps(&self) -> usize {
         let gaps = self.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
         self.handle.metrics.gaps.add(gaps as u64);
+        gaps
     }
 
     /// Tells the host of a subscription. Polls are not told: they come and go with every message.
@@ -259,6 +276,7 @@ impl Shard {
         self.tell(Event {
             kind: EventKind::Open,
             connection: self.number_of(index),
+            request: 0,
             user,
             channel,
             data: Bytes::new(),

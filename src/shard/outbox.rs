@@ -42,6 +42,9 @@ pub(super) struct Gone;
 /// How many pieces go into one call. The kernel's limit is 1024; beyond this the call's own cost is nothing any more.
 pub(super) const MAX_PIECES: usize = 64;
 
+/// About what a piece takes beside its bytes.
+const PIECE_WEIGHT: usize = 64;
+
 /// Pieces in order, the first one perhaps partly written.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -88,8 +91,9 @@ impl Outbox {
         }
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// What it holds in memory, about: a small piece costs more than its bytes.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes + self.pieces.len() * PIECE_WEIGHT
     }
 
     /// Pieces that wait.

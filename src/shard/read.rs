@@ -1,7 +1,7 @@
 //! Reading: from the socket through the scratch buffer to whoever understands it.
 
 use super::authorize::Admission;
-use super::conn::Phase;
+use super::conn::{Phase, Token};
 use super::Shard;
 use crate::http::origin;
 use crate::http::refusal::Refusal;
@@ -24,7 +24,7 @@ impl Shard {
                 break;
             }
             if reads == READS {
-                self.unfinished.push(token);
+                self.read_again(index);
                 break;
             }
             reads += 1;
@@ -46,10 +46,19 @@ impl Shard {
         self.scratch = scratch;
     }
 
+    /// Reads from a connection in the next turn.
+    pub(super) fn read_again(&mut self, index: u32) {
+        let conn = &mut self.conns[index as usize];
+        if !std::mem::replace(&mut conn.flags.unfinished, true) {
+            self.unfinished.push(Token { index, generation: conn.generation });
+        }
+    }
+
     /// Goes on with connections that had more than their share in the last turn.
     pub(super) fn read_unfinished(&mut self) -> bool {
         for token in std::mem::take(&mut self.unfinished) {
             if let Some(index) = self.find(token) {
+                self.conns[index as usize].flags.unfinished = false;
                 self.readable(index, true);
             }
         }
@@ -66,7 +75,7 @@ impl Shard {
         if conn.flags.paused {
             return true;
         }
-        if conn.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > self.config().outbox / 2) {
+        if conn.outbox.as_ref().is_some_and(|outbox| outbox.weight() > self.config().outbox / 2) {
             self.conns[index as usize].flags.held = true;
             return true;
         }
@@ -144,9 +153,17 @@ impl Shard {
                 Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
             },
             Ok(Wish::Preflight) => {
-                self.conns[index as usize].flags.keep_alive = true;
-                self.schedule(index, shared.config.keep_alive_ms);
-                self.transmit_bytes(index, origin::preflight(&head.cors).into());
+                // It carries no credentials: it must not open the connection for a request that the host never saw.
+                let conn = &mut self.conns[index as usize];
+                let keep_alive = head.keep_alive && conn.may_go_on();
+                let answer = origin::preflight(&head.cors, keep_alive).into();
+                if keep_alive {
+                    conn.flags.keep_alive = true;
+                    self.schedule(index, shared.config.keep_alive_ms);
+                    self.transmit_bytes(index, answer);
+                } else {
+                    self.last_bytes(index, answer);
+                }
             }
             Ok(Wish::Elsewhere) if self.conns[index as usize].flags.adopted => {
                 // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it

@@ -81,15 +81,19 @@ impl Shard {
     fn turn(&mut self) -> Next {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
-        more |= self.take_events();
-        more |= self.read_unfinished();
+        let mut reads = self.take_events();
+        reads |= self.read_unfinished();
         more |= self.deliver();
         self.run_timers();
         self.tell_leaves();
-        if self.drain_until.is_some() && !more {
-            return self.drain();
+        if let Some(until) = self.drain_until {
+            // What was published comes first; what clients still send does not, or they could hold up the stop.
+            let ready = !more || self.goodbye_at.is_some() || self.now >= until;
+            if ready && self.drain() == Next::End {
+                return Next::End;
+            }
         }
-        if more {
+        if more || reads {
             Next::Again
         } else {
             Next::Sleep
@@ -108,8 +112,8 @@ impl Shard {
                     }
                 }
                 Command::CloseUser { user, close } => self.close_user(&user, &close),
-                Command::Allow { to, grant } => self.allowed(to, grant),
-                Command::Deny { to, refusal } => self.denied(to, &refusal),
+                Command::Allow { request, grant } => self.allowed(request, grant),
+                Command::Deny { request, refusal } => self.denied(request, &refusal),
                 Command::Resume => self.resume_paused(),
                 Command::Drain { until_ms } => self.drain_until = Some(until_ms),
             }

@@ -14,7 +14,9 @@ impl Shard {
     pub(super) fn schedule(&mut self, index: u32, after_ms: u64) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut at_ms = self.now + after_ms;
-        if let Some(expires_at) = conn.grant.as_ref().and_then(|grant| grant.expires_at()) {
+        let expires_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
+        // A connection that ends has its time for that, whatever its grant says.
+        if let Some(expires_at) = expires_at.filter(|_| conn.phase != Phase::Closing) {
             let left = u64::try_from(expires_at - clock::unix_seconds()).unwrap_or(0);
             at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
         }
@@ -55,6 +57,11 @@ impl Shard {
         if expires_at.is_some_and(|at| at <= clock::unix_seconds()) && conn.phase != Phase::Closing {
             return self.close(index, Close::NOT_ALLOWED);
         }
+        if conn.outbox.is_some() && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.flags.stuck {
+            // It takes its last bytes, slowly. It has its time anew as long as it does.
+            conn.flags.stuck = true;
+            return self.schedule(index, self.config().close_timeout_ms);
+        }
         match conn.phase {
             Phase::Closing => self.drop_conn(index),
             Phase::Head => self.head_timeout(index),
@@ -84,6 +91,9 @@ impl Shard {
                 return self.drop_conn(index);
             }
             conn.flags.stuck = true;
+        } else if conn.flags.paused || conn.flags.held {
+            // We do not read from it: its answers may be there.
+            conn.flags.unanswered = false;
         } else if conn.flags.unanswered {
             return self.close(index, Close::NO_PONG);
         } else {

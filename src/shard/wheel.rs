@@ -7,7 +7,7 @@ use super::conn::Token;
 
 /// Milliseconds between two slots.
 pub(super) const TICK_MS: u64 = 100;
-/// Slots; a deadline further away than they reach comes round more than once.
+/// Slots; a deadline further away than they reach is looked at in between.
 const SLOTS: usize = 1024;
 
 /// A time in ticks since the shard began.
@@ -33,9 +33,10 @@ impl Wheel {
         (ms.saturating_sub(self.began_ms).div_ceil(TICK_MS)) as Tick
     }
 
-    /// Looks at a token again at a tick, or at the next one if that has passed.
+    /// Looks at a token again at a tick, or as near to it as the slots reach: never at once, never a round too far. Who asked
+    /// for later asks again then.
     pub(super) fn insert(&mut self, token: Token, at: Tick) -> Tick {
-        let at = at.max(self.now + 1);
+        let at = at.clamp(self.now + 1, self.now + SLOTS as Tick - 1);
         self.slots[at as usize % SLOTS].push(token);
         self.count += 1;
         at
@@ -92,6 +93,16 @@ mod tests {
         assert_eq!((tick, tokens.len()), (5, 1));
         wheel.recycle(tick, tokens);
         assert_eq!(wheel.next_in(1500), None);
+    }
+
+    #[test]
+    fn what_is_far_away_comes_up_within_a_round() {
+        let mut wheel = Wheel::new(0);
+        let at = wheel.insert(Token { index: 1, generation: 1 }, 10_000);
+        assert_eq!(at, SLOTS as Tick - 1);
+        let (tick, tokens) = wheel.due(u64::from(at) * TICK_MS).unwrap();
+        assert_eq!((tick, tokens.len()), (at, 1));
+        assert_eq!(wheel.insert(tokens[0], 10_000), at + SLOTS as Tick - 1);
     }
 
     #[test]

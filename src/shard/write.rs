@@ -49,7 +49,7 @@ impl Conn {
 
     /// Whether more waits than may. A single message is never too much, or its client could never get it.
     pub(super) fn too_slow(&self, pieces: usize, limit: usize) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.bytes() > limit && (pieces > 1 || outbox.len() > 1))
+        self.outbox.as_ref().is_some_and(|outbox| outbox.weight() > limit && (pieces > 1 || outbox.len() > 1))
     }
 }
 
@@ -109,7 +109,7 @@ impl Shard {
             Phase::Head => self.read_early(index),
             Phase::Open(_) if conn.flags.held => {
                 self.conns[index as usize].flags.held = false;
-                self.unfinished.push(self.token(index));
+                self.read_again(index);
             }
             Phase::Asked | Phase::Open(_) => {}
         }

@@ -19,7 +19,7 @@ struct Page {
 }
 
 impl Page {
-    /// Falls back to remembering the process number where the kernel is too old to wipe.
+    /// Where the kernel is too old to wipe, forks go unnoticed: the README names the version.
     fn map() -> Self {
         let size = 4096;
         // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped; a fresh page is zeroed and

@@ -14,7 +14,8 @@ pub fn answer<'a>(position: &str, objects: impl Iterator<Item = &'a [u8]>, extra
         body.extend_from_slice(object);
     }
     body.extend_from_slice(b"]}");
-    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+    // Said in both cases, for clients of HTTP/1.0.
+    let connection = if keep_alive { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" };
     let mut out = Vec::with_capacity(body.len() + extra.len() + 224);
     // Writing into a Vec does not fail.
     let _ = write!(

@@ -22,13 +22,18 @@ use tokio::sync::{watch, Semaphore};
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 256;
-/// How long the requests under way may take when the server stops.
+/// How long the requests under way may take at most when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a client may take to send a request's body.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Set when the server stops: how long the requests under way may take.
+type Stop = Option<Duration>;
 
 /// A running control API, to be stopped.
 #[derive(Debug)]
 pub(crate) struct Control {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Duration>>,
 }
 
 /// What its thread does.
@@ -36,20 +41,20 @@ pub(crate) struct Control {
 pub(crate) struct Run {
     api: Arc<Api>,
     listeners: Vec<(Arc<OwnedFd>, bool)>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Stop>,
 }
 
 impl Control {
     pub(crate) fn new(api: Arc<Api>, bound: &[Bound]) -> Result<(Self, Run), Error> {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let is_tcp = |bound: &Bound| matches!(bound.address, crate::config::Address::Tcp(_));
         let listeners = bound.iter().map(|bound| (bound.socket(0), is_tcp(bound))).collect();
         Ok((Control { stop }, Run { api, listeners, stop: stopped }))
     }
 
     /// Accepts nothing any more; requests under way are answered.
-    pub(crate) fn stop(&self) {
-        let _ = self.stop.send(true);
+    pub(crate) fn stop(&self, drain: Duration) {
+        let _ = self.stop.send(Some(drain.min(STOP_TIMEOUT)));
     }
 }
 
@@ -59,45 +64,33 @@ impl Run {
         let runtime = runtime::single()?;
         Ok(Box::new(move || {
             runtime.block_on(self.serve());
-            runtime.shutdown_timeout(STOP_TIMEOUT);
+            // What did not end in time is dropped, and with it its connections.
+            drop(runtime);
         }))
     }
 
     async fn serve(self) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let accepting: Vec<_> = self
-            .listeners
-            .iter()
-            .map(|(listener, tcp)| {
-                let accept = accept(listener.clone(), *tcp, self.api.clone(), room.clone(), self.stop.clone());
-                tokio::spawn(accept)
-            })
-            .collect();
-        let mut stop = self.stop.clone();
-        let _ = stop.wait_for(|stop| *stop).await;
-        for task in accepting {
-            let _ = task.await;
+        for (listener, tcp) in self.listeners {
+            tokio::spawn(accept(listener, tcp, self.api.clone(), room.clone(), self.stop.clone()));
         }
+        let mut stop = self.stop.clone();
+        let drain = stop.wait_for(Option::is_some).await.map_or(STOP_TIMEOUT, |drain| drain.unwrap_or(STOP_TIMEOUT));
         // Connections end by themselves once stopped: each holds a place.
-        let _ = tokio::time::timeout(STOP_TIMEOUT, room.acquire_many(MAX_CONNECTIONS as u32)).await;
+        let _ = tokio::time::timeout(drain, room.acquire_many(MAX_CONNECTIONS as u32)).await;
     }
 }
 
-async fn accept(
-    listener: Arc<OwnedFd>,
-    tcp: bool,
-    api: Arc<Api>,
-    room: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Semaphore>, stop: watch::Receiver<Stop>) {
     let Ok(listener) = watch(listener, Interest::READABLE) else { return };
     loop {
-        let place = room.clone().acquire_owned().await;
-        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
-        let accepted = listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd()));
-        match io::first(accepted, stopped).await {
+        let next = async {
+            let place = room.clone().acquire_owned().await;
+            (place, listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd())).await)
+        };
+        match io::first(next, stopped(stop.clone())).await {
             None => return,
-            Some(Ok(fd)) => {
+            Some((place, Ok(fd))) => {
                 let (api, stop) = (api.clone(), stop.clone());
                 tokio::spawn(async move {
                     connection(fd, tcp, api, stop).await;
@@ -105,12 +98,16 @@ async fn accept(
                 });
             }
             // Out of descriptors, or a client that left again: neither is worth a busy loop.
-            Some(Err(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+async fn stopped(mut stop: watch::Receiver<Stop>) {
+    drop(stop.wait_for(Option::is_some).await);
+}
+
+async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver<Stop>) {
     let Ok(socket) = Socket::new(fd) else { return };
     let service = service_fn(move |request| {
         let api = api.clone();
@@ -123,8 +120,7 @@ async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, mut stop: watch::Rece
         // A vectored write would raise SIGPIPE.
         .writev(false)
         .serve_connection(socket, service));
-    let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
-    if io::first(connection.as_mut(), stopped).await.is_none() {
+    if io::first(connection.as_mut(), stopped(stop)).await.is_none() {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }

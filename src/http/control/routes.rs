@@ -186,7 +186,8 @@ fn place(api: &Api, published: Published) -> String {
 }
 
 async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refusal> {
-    match Limited::new(body, max).collect().await {
+    let collected = tokio::time::timeout(super::BODY_TIMEOUT, Limited::new(body, max).collect());
+    match collected.await.map_err(|_| Refusal::timeout())? {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Refusal::too_large(format!("the body is larger than {max} bytes ({bound})")))
