@@ -65,6 +65,38 @@ fn an_expired_grant_ends_its_connection() {
 }
 
 #[test]
+fn a_preflight_opens_no_connection_for_requests_that_the_host_never_saw() {
+    let host = Host::start(&[("allowed_origins", "https://app")]);
+    host.publish("secret", "for nobody");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let preflight = "OPTIONS /push?channel=a HTTP/1.1\r\nHost: h\r\nOrigin: https://app\r\n\r\n";
+    let more = "GET /push?channel=secret&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    host.server.adopt(OwnedFd::from(theirs), format!("{preflight}{more}").as_bytes(), None).unwrap();
+    let mut text = String::new();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Read::read_to_string(&mut &ours, &mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 204 ") && text.contains("Connection: close"), "{text}");
+    assert!(!text.contains("for nobody"), "{text}");
+    host.stop();
+}
+
+#[test]
+fn a_question_is_answered_once() {
+    let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
+    host.server.event_fd().unwrap();
+    let mut client = host.get("channel=a", "");
+    let first = next_event(&host, EventKind::Request).request;
+    host.server.allow(first, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    assert!(client.response().0.contains(" 200 "));
+    client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: h\r\n\r\n");
+    let second = next_event(&host, EventKind::Request).request;
+    host.server.allow(first, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    host.server.deny(second, 403, "").unwrap();
+    assert!(client.response().0.contains(" 403 "), "a late yes to the first is none to the second");
+    host.stop();
+}
+
+#[test]
 fn the_host_is_asked_and_its_answer_counts() {
     let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
     assert!(host.get("channel=a", "").head().contains(" 503 "), "nobody listens for questions yet");

@@ -185,6 +185,39 @@ fn a_replay_larger_than_the_outbox_comes_in_full() {
 }
 
 #[test]
+fn a_subscribed_position_holds_for_all_channels() {
+    let host = Host::start(&[("outbox", "64MB")]);
+    let mut client = host.websocket("channel=busy", true);
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            for n in 0..20_000 {
+                host.publish("busy", &n.to_string());
+            }
+        });
+        let (mut next, mut reached) = (0, 0);
+        let number = |text: &str| field(text, "id").rsplit_once('-').unwrap().1.parse::<u64>().unwrap();
+        while next < 20_000 {
+            if next % 500 == 0 {
+                client.say(&format!(r#"{{"type":"subscribe","channel":"other {next}"}}"#));
+                client.say(&format!(r#"{{"type":"unsubscribe","channel":"other {next}"}}"#));
+            }
+            let text = client.text();
+            match field(&text, "type").as_str() {
+                "subscribed" => reached = number(&text),
+                "message" => {
+                    assert!(number(&text) > reached, "{text} after {reached}");
+                    assert_eq!(field(&text, "data"), next.to_string());
+                    next += 1;
+                }
+                _ => {}
+            }
+        }
+        publisher.join().unwrap();
+    });
+    host.stop();
+}
+
+#[test]
 fn a_gap_is_announced_in_every_form() {
     let host = Host::start(&[("history_count", "1")]);
     let start = host.server.position(0);

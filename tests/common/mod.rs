@@ -30,10 +30,15 @@ impl Host {
         &self.server.addresses()[0]
     }
 
-    /// Publishes and says the position.
+    /// Publishes, as soon as there is room, and says the position.
     pub fn publish(&self, channel: &str, data: &str) -> String {
-        let published = self.server.publish(&Publication::new(channel, data.as_bytes())).unwrap();
-        self.server.position(published.seq)
+        loop {
+            match self.server.publish(&Publication::new(channel, data.as_bytes())) {
+                Ok(published) => return self.server.position(published.seq),
+                Err(error) if error.kind() == push::Kind::Busy => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub fn connect(&self) -> Client {

@@ -1,0 +1,113 @@
+//! The stop: it ends in time whatever clients do, and what was promised is delivered first.
+
+mod common;
+
+use common::{Client, Host, PATIENCE};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Stops a server and says whether that took much longer than it may.
+fn stops_in_time(host: Host, drain: Duration) -> bool {
+    let began = Instant::now();
+    host.server.stop(drain);
+    began.elapsed() < drain + Duration::from_secs(10)
+}
+
+#[test]
+fn clients_that_keep_sending_do_not_hold_it_up() {
+    let host = Host::start(&[]);
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let mut client = host.get("channel=a", "Accept: text/event-stream\r\n");
+            let end = &end;
+            scope.spawn(move || {
+                use std::io::Write;
+                let flood = vec![b'x'; 65_536];
+                while !end.load(Ordering::Relaxed) && client.stream.write_all(&flood).is_ok() {}
+            });
+        }
+        let in_time = stops_in_time(host, Duration::from_millis(500));
+        end.store(true, Ordering::Relaxed);
+        assert!(in_time);
+    });
+}
+
+#[test]
+fn half_sent_control_requests_do_not_hold_it_up() {
+    let host = Host::start(&[("control", "127.0.0.1:0"), ("control_key", "0123456789abcdef")]);
+    let control = host.server.addresses()[1].clone();
+    let half: Vec<_> = (0..300)
+        .map(|_| {
+            use std::io::Write;
+            let mut stream = std::net::TcpStream::connect(&control).unwrap();
+            let head = "POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef\r\n";
+            stream.write_all(format!("{head}Content-Length: 10\r\n\r\nhalf").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    assert!(stops_in_time(host, Duration::from_millis(500)));
+    drop(half);
+}
+
+#[test]
+fn what_was_published_before_it_arrives_on_every_transport() {
+    let host = Host::start(&[]);
+    let mut clients: Vec<Client> = vec![
+        host.websocket("channel=a", false),
+        host.websocket("channel=a", true),
+        host.get("channel=a", "Accept: text/event-stream\r\n"),
+        host.get("channel=a&channel=b", "Accept: application/x-ndjson\r\n"),
+        host.get("channel=a", ""),
+    ];
+    while host.server.stats().subscriptions < 6 {
+        std::thread::yield_now();
+    }
+    for n in 0..100 {
+        host.publish("a", &format!("message {n}."));
+    }
+    host.stop();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let rest = client.rest();
+        let last = if number == 4 { 0 } else { 99 };
+        assert!(rest.contains(&format!("message {last}.")), "client {number}: {rest}");
+    }
+}
+
+#[test]
+fn who_is_catching_up_gets_there_and_then_hears_goodbye() {
+    let host = Host::start(&[("outbox", "16KB"), ("history_count", "20000"), ("history_bytes", "64MB")]);
+    let start = host.server.position(0);
+    for n in 0..5000 {
+        host.publish("a", &format!("{n} {}", "x".repeat(2000)));
+    }
+    let mut client = host.websocket(&format!("channel=a&since={start}"), true);
+    let reader = std::thread::spawn(move || {
+        let mut seen = 0;
+        loop {
+            let (first, payload) = client.next_frame();
+            match first {
+                0x88 => return (seen, u16::from_be_bytes([payload[0], payload[1]]), client.rest()),
+                _ if payload.starts_with(br#"{"type":"message""#) => seen += 1,
+                _ => {}
+            }
+        }
+    });
+    host.server.stop(PATIENCE);
+    assert_eq!(reader.join().unwrap(), (5000, 1001, String::new()), "all, then goodbye, then nothing");
+}
+
+#[test]
+fn a_regular_file_is_never_taken_for_an_old_socket() {
+    let path = std::env::temp_dir().join(format!("push-data-{}", std::process::id()));
+    std::fs::write(&path, "precious").unwrap();
+    let mut builder = push::Builder::default();
+    builder.set("listen", &format!("unix:{}", path.display())).unwrap();
+    assert!(push::Server::start(builder.clone()).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    std::fs::remove_file(&path).unwrap();
+    // A socket that its process left behind is another matter.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    push::Server::start(builder).unwrap().stop(Duration::ZERO);
+    assert!(!path.exists(), "the path goes with the server");
+}
