@@ -49,6 +49,7 @@ test-rust: library
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 	cargo test
+	tests/miri
 
 test-c: examples
 	tests/c/run
