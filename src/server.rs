@@ -88,8 +88,7 @@ impl Server {
             let sockets = own.iter().map(|bound| bound.socket(number)).collect();
             let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
                 .map_err(|error| Error::system("a shard can't be made", &error))?;
-            let runtime = runtime::single()?;
-            let run: Work = Box::new(move || runtime.block_on(shard::run(shard)));
+            let run: Work = Box::new(move || shard::run(shard));
             work.push((format!("push-shard-{number}"), run));
         }
         let control_api = if control.is_empty() { None } else { Some(Control::new(api.clone(), &control)?) };

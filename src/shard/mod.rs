@@ -1,8 +1,8 @@
 //! A shard: one thread with the connections it serves.
 //!
-//! Subscribers are entries of a slab, their sockets are watched by one epoll, which tokio watches as a single
-//! `AsyncFd`. So an idle subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads
-//! what is readable, takes the whole mailbox, and writes once to each connection that has something.
+//! Subscribers are entries of a slab, and their sockets are watched by one epoll, on which the thread sleeps. So an idle
+//! subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads what is readable, takes
+//! the whole mailbox, and writes once to each connection that has something.
 
 mod accept;
 mod authorize;

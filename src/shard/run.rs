@@ -1,18 +1,13 @@
 //! The loop of a shard: turns, and sleep between them.
 
-use super::command::{Command, ShardHandle};
+use super::command::Command;
 use super::conn::{ConnectionId, Token};
 use super::Shard;
 use crate::log::Level;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
-use crate::sys::watched::{watch, Open};
 use crate::transport::close::Close;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::unix::AsyncFd;
-use tokio::io::Interest;
 
 /// Tokens that are no connections: their generation is 0.
 pub(super) const WAKE: u64 = u32::MAX as u64;
@@ -44,44 +39,38 @@ enum Next {
 
 /// Runs a shard until its server stops. A panic ends the connections that it served, not the process: they come back
 /// and recover.
-pub(crate) async fn run(mut shard: Shard) {
-    let watched = match watch(shard.epoll.descriptor(), Interest::READABLE) {
-        Ok(watched) => watched,
-        Err(error) => return shard.log_error(format_args!("epoll can't be watched: {error}")),
-    };
+pub(crate) fn run(mut shard: Shard) {
     let handle = shard.handle.clone();
+    let mut events = [Event { events: 0, u64: 0 }; EVENTS];
+    let mut next = Next::Again;
     loop {
-        match catch_unwind(AssertUnwindSafe(|| shard.turn())) {
-            Ok(Next::Again) => continue,
-            Ok(Next::Sleep) => sleep(&shard, &handle, &watched).await,
+        let sleeps = next == Next::Sleep && handle.mailbox.park(|| handle.has_commands());
+        let timeout = if sleeps { shard.wake_in() } else { Some(0) };
+        let count = match shard.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(error) => {
+                shard.log_error(format_args!("epoll_wait: {error}"));
+                0
+            }
+        };
+        handle.mailbox.unpark();
+        next = match catch_unwind(AssertUnwindSafe(|| shard.turn(&events[..count]))) {
             Ok(Next::End) => return,
-            Err(_) => shard.recover(),
-        }
-    }
-}
-
-async fn sleep(shard: &Shard, handle: &Arc<ShardHandle>, watched: &AsyncFd<Open>) {
-    if !handle.mailbox.park(|| handle.has_commands()) {
-        return;
-    }
-    let readable = watched.readable();
-    let ready = match shard.wake_in() {
-        Some(ms) => tokio::time::timeout(Duration::from_millis(ms), readable).await.ok(),
-        None => Some(readable.await),
-    };
-    handle.mailbox.unpark();
-    // Cleared before the epoll is emptied: what comes meanwhile makes it readable again.
-    if let Some(Ok(mut guard)) = ready {
-        guard.clear_ready();
+            Ok(next) => next,
+            Err(_) => {
+                shard.recover();
+                Next::Again
+            }
+        };
     }
 }
 
 impl Shard {
     /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its own.
-    fn turn(&mut self) -> Next {
+    fn turn(&mut self, events: &[Event]) -> Next {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
-        let mut reads = self.take_events();
+        let mut reads = self.take_events(events);
         reads |= self.read_unfinished();
         more |= self.deliver();
         self.run_timers();
@@ -121,16 +110,9 @@ impl Shard {
         true
     }
 
-    fn take_events(&mut self) -> bool {
-        let mut events = [Event { events: 0, u64: 0 }; EVENTS];
-        let count = match self.epoll.poll(&mut events) {
-            Ok(count) => count,
-            Err(error) => {
-                self.log_error(format_args!("epoll_wait: {error}"));
-                return false;
-            }
-        };
-        for event in &events[..count] {
+    /// True when there were as many as could be told at once, and so perhaps more.
+    fn take_events(&mut self, events: &[Event]) -> bool {
+        for event in events {
             let token = Token::from_bits(event.u64);
             if event.u64 == WAKE {
                 continue;
@@ -150,7 +132,7 @@ impl Shard {
                 }
             }
         }
-        count == EVENTS
+        events.len() == EVENTS
     }
 
     /// Milliseconds until a timer is due.

@@ -3,7 +3,6 @@
 use super::check;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 
 /// What an event says; a stale token is the caller's to notice.
 pub(crate) use libc::epoll_event as Event;
@@ -23,14 +22,14 @@ pub(crate) enum Watch {
 /// An epoll instance.
 #[derive(Debug)]
 pub(crate) struct Epoll {
-    fd: Arc<OwnedFd>,
+    fd: OwnedFd,
 }
 
 impl Epoll {
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no pointers; the result is a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-        Ok(Epoll { fd: Arc::new(fd) })
+        Ok(Epoll { fd })
     }
 
     /// Watches `fd` until it is closed.
@@ -53,16 +52,12 @@ impl Epoll {
         Ok(())
     }
 
-    /// The descriptor, which is readable while events wait.
-    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
-        self.fd.clone()
-    }
-
-    /// The events that wait now, at most `events.len()`; never blocks.
-    pub(crate) fn poll(&self, events: &mut [Event]) -> io::Result<usize> {
+    /// Waits for events, at most `timeout_ms` (`None`: for ever), and takes at most `events.len()` of them.
+    pub(crate) fn wait(&self, events: &mut [Event], timeout_ms: Option<u64>) -> io::Result<usize> {
         let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
+        let timeout = timeout_ms.map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX));
         // SAFETY: `events` has room for `room` events.
-        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, timeout) };
         match check(count) {
             Ok(count) => Ok(count as usize),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
