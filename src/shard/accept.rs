@@ -94,7 +94,7 @@ impl Shard {
         let raw = fd.as_raw_fd();
         let index = self.conns.insert(Conn::new(fd, self.generation)) as u32;
         let token = Token { index, generation: self.generation };
-        if let Err(error) = self.epoll.add(raw, token.to_bits(), Watch::EdgeBoth) {
+        if let Err(error) = self.epoll.add(raw, token.to_bits(), Watch::EdgeRead) {
             // fs.epoll.max_user_watches is reached, or memory is out.
             self.shared.log.line(Level::Warn, format_args!("a connection can't be watched: {error}"));
             self.conns.remove(index as usize);

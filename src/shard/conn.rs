@@ -108,6 +108,8 @@ pub(super) struct Flags {
     pub(super) announced: bool,
     /// Not read from because the event queue is full.
     pub(super) paused: bool,
+    /// The epoll tells when there is room to write; it was not needed before the first full socket.
+    pub(super) writes_watched: bool,
     /// Not read from because it does not take our answers.
     pub(super) held: bool,
     /// In the list of those that are read from again in the next turn.

@@ -254,6 +254,7 @@ impl Shard {
         if let Some(fate) = fate {
             Self::doom(&mut self.doomed, index, conn, fate);
         }
+        self.await_room(index);
     }
 
     /// Broadcasts to everybody, as if all had one more channel.

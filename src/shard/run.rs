@@ -73,6 +73,7 @@ impl Shard {
         let mut reads = self.take_events(events);
         reads |= self.read_unfinished();
         more |= self.deliver();
+        self.settle_fates();
         self.run_timers();
         self.tell_leaves();
         if let Some(until) = self.drain_until {

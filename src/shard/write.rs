@@ -4,9 +4,11 @@ use super::conn::{Conn, Phase, Token};
 use super::outbox::{self, Gone, Piece, Wire, MAX_PIECES};
 use super::{Fate, Shard};
 use crate::hub::Epoch;
+use crate::sys::epoll::Watch;
 use crate::sys::socket;
 use bytes::Bytes;
 use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 
 impl Conn {
     pub(super) fn wire<'e>(&self, epoch: &'e Epoch) -> Wire<'e> {
@@ -64,7 +66,21 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.transmit(pieces, self.shared.hub.epoch()) {
             Ok(written) => self.handle.metrics.bytes_sent.add(written as u64),
-            Err(Gone) => self.drop_conn(index),
+            Err(Gone) => return self.drop_conn(index),
+        }
+        self.await_room(index);
+    }
+
+    /// Where something waits to be written, has the epoll tell when there is room.
+    pub(super) fn await_room(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if conn.outbox.is_some() && !conn.flags.writes_watched {
+            conn.flags.writes_watched = true;
+            let token = Token { index, generation: conn.generation };
+            if self.epoll.change(conn.fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
+                // Memory is out: what waits would wait for ever.
+                Self::doom(&mut self.doomed, index, conn, Fate::Gone);
+            }
         }
     }
 
@@ -89,7 +105,7 @@ impl Shard {
                 Err(Gone) => return self.drop_conn(index),
             }
             if !outbox.is_empty() {
-                return;
+                return self.await_room(index);
             }
             let Some(outbox) = conn.outbox.take() else { return };
             match outbox.catch_up {

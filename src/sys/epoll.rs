@@ -10,10 +10,10 @@ pub(crate) use libc::epoll_event as Event;
 /// How a descriptor is watched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Watch {
-    /// Reads and writes, each change told once: a subscriber's socket. Watching both from the start saves a
-    /// system call whenever a socket fills up; an idle socket raises neither.
+    /// Reads and writes, each change told once: a subscriber's socket that was full once.
     EdgeBoth,
-    /// Reads, each change told once: the wake-up.
+    /// Reads, each change told once: a subscriber's socket, the wake-up. Not writes: a new socket has room, and that would be
+    /// an event for each that nobody needs.
     EdgeRead,
     /// Reads, told for as long as they wait, to one of several epolls: a listener.
     SharedRead,
@@ -34,14 +34,23 @@ impl Epoll {
 
     /// Watches `fd` until it is closed.
     pub(crate) fn add(&self, fd: RawFd, token: u64, watch: Watch) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, watch)
+    }
+
+    /// Watches `fd` in another way. What it is ready for then is told, even if it was before.
+    pub(crate) fn change(&self, fd: RawFd, token: u64, watch: Watch) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token, watch)
+    }
+
+    fn control(&self, operation: libc::c_int, fd: RawFd, token: u64, watch: Watch) -> io::Result<()> {
         let flags = match watch {
             Watch::EdgeBoth => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET,
-            Watch::EdgeRead => libc::EPOLLIN | libc::EPOLLET,
+            Watch::EdgeRead => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET,
             Watch::SharedRead => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
         };
         let mut event = Event { events: flags as u32, u64: token };
         // SAFETY: `event` lives through the call, which copies it.
-        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })?;
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd, &mut event) })?;
         Ok(())
     }
 
