@@ -71,9 +71,11 @@ static enum step hand_over(void *app, struct client *c)
     if (!is_subscription(&c->in)) return NOT_MINE;
     /* Answers to this connection's earlier requests go first: the library knows nothing of them. */
     if (c->out.len > 0) return NEEDS_OUTPUT;
-    /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have. */
+    /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have.
+     * Without a grant the library's options say it, such as client_publish. */
     grant.flags = h->grant_flags;
-    push_status status = push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, &grant);
+    push_status status =
+        push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, h->grant_flags ? &grant : NULL);
     if (status == PUSH_ERR_BUSY) return BLOCKED;
     return status == PUSH_OK ? HANDED_OVER : client_refuse(c, http_status(status), push_strerror(status));
 }

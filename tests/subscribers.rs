@@ -12,7 +12,8 @@ fn sse_begins_with_a_position_and_carries_events() {
     for line in ["HTTP/1.1 200 OK", "Content-Type: text/event-stream", "Transfer-Encoding: chunked"] {
         assert!(head.contains(line), "{head}");
     }
-    assert!(client.until("\n\n\r\n").contains("retry: 2000\nid: "));
+    let opening = client.until("\n\n\r\n");
+    assert!(opening.contains("retry: 2000\nid: ") && opening.contains("\nevent: push-open\n"), "{opening}");
     let id = host.publish("news", "two\nlines");
     assert_eq!(client.until("\r\n").len(), 2, "the chunk's size in hex");
     assert_eq!(client.until("\n\n"), format!("id: {id}\ndata: two\ndata: lines"));

@@ -174,7 +174,7 @@ impl Shard {
             return Err(Refused("publish", "not allowed".into()));
         }
         let data = payload(data, base64)?;
-        let publication = Publication { event, key, ..Publication::new(channel, &data) };
+        let publication = Publication { event, key, binary: base64, ..Publication::new(channel, &data) };
         let refused = |error: crate::error::Error| {
             let code = match error.kind() {
                 Kind::TooLarge => "too_large",

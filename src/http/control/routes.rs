@@ -138,6 +138,7 @@ async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
         .map(|(item, data)| Publication {
             event: item.event.as_deref(),
             key: item.key.as_deref(),
+            binary: item.base64,
             ..Publication::new(&item.channel, data)
         })
         .collect();

@@ -1,0 +1,23 @@
+"""One host for all cases: each has a connection of its own."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
+
+import host as harness  # noqa: E402
+from peer import Peer  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def host():
+    with harness.running("max_client_message=16MB", "max_message=16MB", "outbox=64MB") as host:
+        yield host
+
+
+@pytest.fixture
+def peer(host):
+    with Peer(host) as peer:
+        yield peer

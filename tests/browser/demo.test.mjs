@@ -1,0 +1,202 @@
+// Messages published by curl and by the page appear in all four panes; each transport is broken and goes on where it was.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { after, afterEach, before } from 'node:test';
+import { promisify } from 'node:util';
+import { Host, test } from '../harness/host.mjs';
+import { Proxy } from '../harness/proxy.mjs';
+import { Demo, launch, TRANSPORTS } from './demo.mjs';
+
+let browser;
+const open = [];
+
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+afterEach(async () => {
+  while (open.length > 0) await open.pop()();
+});
+
+async function start(...options) {
+  const host = await Host.start(...options);
+  open.push(() => host.stop());
+  return host;
+}
+
+async function startProxy(host) {
+  const proxy = await Proxy.start(host.port);
+  open.push(() => proxy.stop());
+  return proxy;
+}
+
+// The page; it must not have thrown anything when the test is over.
+async function openDemo(at, query = '') {
+  const demo = await Demo.open(browser, `http://127.0.0.1:${at.port}/${query}`);
+  open.push(async () => {
+    await demo.close();
+    assert.deepEqual(demo.exceptions, []);
+  });
+  return demo;
+}
+
+async function curl(...words) {
+  const { stdout } = await promisify(execFile)('curl', ['--silent', '--show-error', '--noproxy', '*', ...words]);
+  return JSON.parse(stdout).id;
+}
+
+// Publishes, and says what panes must show for it.
+async function publish(host, ...texts) {
+  const shown = [];
+  for (const text of texts) shown.push([await host.publish('news', text), text]);
+  return shown;
+}
+
+async function allShow(demo, wanted) {
+  const [last] = wanted.at(-1);
+  for (const transport of TRANSPORTS) assert.deepEqual(await demo.shown(transport, last), wanted, transport);
+}
+
+test('what curl publishes appears in all four panes', async () => {
+  const host = await start();
+  const demo = await openDemo(host);
+  const wanted = [];
+  for (const text of ['hello', 'grüße <b>&amp;</b>', 'two\nlines']) {
+    wanted.push([await curl('-d', text, `http://127.0.0.1:${host.port}/publish?channel=news`), text]);
+  }
+  await allShow(demo, wanted);
+  for (const transport of TRANSPORTS) {
+    const item = demo.pane(transport).locator(`li[data-id="${wanted[0][0]}"]`);
+    assert.equal(await item.getAttribute('data-channel'), 'news');
+    assert.equal(await demo.recovered(transport), 0);
+  }
+  // One subscriber each; the poll's next request may be on its way.
+  await host.waitFor('polls', 1);
+  const { websockets, sse, streams, polls } = await host.stats();
+  assert.deepEqual([websockets, sse, streams, polls], [1, 1, 1, 1]);
+  assert.deepEqual(demo.complaints, []);
+});
+
+test('what the page publishes and broadcasts appears in all four panes', async () => {
+  const host = await start();
+  const demo = await openDemo(host);
+  await demo.publish('to the channel');
+  await demo.pane('ws').locator('li[data-channel="news"]').waitFor();
+  await demo.publish('to all', '#broadcast');
+  await demo.pane('ws').locator('li.broadcast').waitFor();
+  const wanted = await demo.shown('ws');
+  assert.deepEqual(wanted.map(([, text]) => text), ['to the channel', 'to all']);
+  await allShow(demo, wanted);
+  for (const transport of TRANSPORTS) assert.equal(await demo.pane(transport).locator('li.broadcast').count(), 1);
+  assert.deepEqual(demo.complaints, []);
+});
+
+test('a broadcast by curl reaches a page of another channel', async () => {
+  const host = await start();
+  const demo = await openDemo(host, '?channel=other');
+  await host.publish('news', 'not for this page');
+  const id = await curl('-d', 'to all', `http://127.0.0.1:${host.port}/broadcast`);
+  await allShow(demo, [[id, 'to all']]);
+  assert.deepEqual(demo.complaints, []);
+});
+
+for (const transport of TRANSPORTS) {
+  test(`${transport}: broken by its button, it recovers what it missed`, async () => {
+    const host = await start();
+    const demo = await openDemo(host);
+    const wanted = await publish(host, 'before');
+    await allShow(demo, wanted);
+    for (let round = 1; round <= 3; round++) {
+      await demo.press(transport);
+      await demo.is(transport, 'broken');
+      wanted.push(...(await publish(host, `missed ${round} a`, `missed ${round} b`, `missed ${round} c`)));
+      await demo.shown(transport === 'ws' ? 'sse' : 'ws', wanted.at(-1)[0]);
+      assert.equal((await demo.shown(transport)).length, wanted.length - 3, 'it is broken');
+      await demo.press(transport);
+      await demo.is(transport, 'open');
+      wanted.push(...(await publish(host, `live ${round}`)));
+      await allShow(demo, wanted);
+      assert.equal(await demo.recovered(transport), 3 * round);
+    }
+    assert.deepEqual(demo.complaints, []);
+  });
+}
+
+test('all broken before the first message, all recover it', async () => {
+  const host = await start();
+  const demo = await openDemo(host);
+  await demo.page.click('#break-all');
+  await demo.allAre('broken');
+  const wanted = await publish(host, 'missed 1', 'missed 2');
+  await demo.page.click('#break-all');
+  await allShow(demo, wanted);
+  assert.deepEqual(demo.complaints, []);
+});
+
+test('connections lost before the first message: the panes come back by themselves', async () => {
+  const host = await start('retry=100ms');
+  const proxy = await startProxy(host);
+  const demo = await openDemo(proxy);
+  assert.ok(proxy.cut() >= 4);
+  const wanted = await publish(host, 'missed 1', 'missed 2');
+  await allShow(demo, wanted);
+});
+
+test('connections lost again and again while messages come: each once, in order', async () => {
+  const host = await start('retry=100ms', 'history_count=1000');
+  const proxy = await startProxy(host);
+  const demo = await openDemo(proxy);
+  const wanted = await publish(host, 'the first');
+  await allShow(demo, wanted);
+  let broken = 0;
+  for (let round = 0; round < 6; round++) {
+    // Breaks at once, then some of those that come back, in heads and in the middle of messages.
+    proxy.cutAfter(150, 400, 900, 2100);
+    broken += proxy.cut();
+    for (let count = 0; count < 10; count++) {
+      wanted.push(...(await publish(host, `${round} ${count} ${'x'.repeat(200)}`)));
+    }
+    // Whoever is back has had a part of it.
+    await demo.shown(TRANSPORTS[round % 4], wanted.at(-1)[0]);
+  }
+  wanted.push(...(await publish(host, 'the last')));
+  await allShow(demo, wanted);
+  assert.ok(broken >= 6, `${broken} connections were cut`);
+});
+
+test('what the history no longer has is shown as a gap', async () => {
+  const host = await start('history_count=3');
+  const demo = await openDemo(host);
+  const first = await publish(host, 'before');
+  await allShow(demo, first);
+  await demo.page.click('#break-all');
+  await demo.allAre('broken');
+  const missed = await publish(host, ...Array.from({ length: 10 }, (_, n) => `missed ${n}`));
+  await demo.page.click('#break-all');
+  await allShow(demo, [...first, 'gap', ...missed.slice(7)]);
+  assert.deepEqual(demo.complaints, []);
+});
+
+test('a host that starts anew: the panes come back, and say that they do not know what they missed', async () => {
+  const before = await Host.start('retry=100ms');
+  const proxy = await startProxy(before);
+  const demo = await openDemo(proxy);
+  const first = await publish(before, 'in the old life');
+  await allShow(demo, first);
+  await before.stop();
+  const next = await start('retry=100ms');
+  proxy.upstream = next.port;
+  const second = await publish(next, 'in the new life');
+  await allShow(demo, [...first, 'gap', ...second]);
+});
+
+test('another channel is a new subscription', async () => {
+  const host = await start();
+  const demo = await openDemo(host);
+  await demo.page.fill('#channel', 'other');
+  await demo.page.press('#channel', 'Tab');
+  await demo.allAre('open');
+  await host.publish('news', 'not for this page any more');
+  const id = await host.publish('other', 'for this page');
+  await allShow(demo, [[id, 'for this page']]);
+  assert.deepEqual(demo.complaints, []);
+});

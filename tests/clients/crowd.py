@@ -1,0 +1,83 @@
+"""Many subscribers in one process, to be counted: crowd.py PORT SOURCE COUNT MARK END
+
+Says "ready" when all stand.  Then each must get MARK, and all but the polls, which are over then, END; says how often each
+got MARK: "1: 9500" is as it should be.  Bare sockets: no client has room for this many.
+"""
+
+import collections
+import os
+import resource
+import selectors
+import socket
+import sys
+
+# Connections under way at once: a listener's queue is finite.
+WAVE = 256
+# bind(2) would else take a port from all that are free for any destination (ip(7)).
+IP_BIND_ADDRESS_NO_PORT = 24
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+TRANSPORTS = {"ws": UPGRADE, "sse": "", "stream": "", "poll": ""}
+
+
+class Subscriber:
+    def __init__(self, address, source, transport, number):
+        self.transport = transport
+        self.seen = b""
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        self.socket.bind((source, 0))
+        self.socket.connect(address)
+        self.socket.setblocking(False)
+        query = f"channel=c{number % 100}&transport={transport}"
+        self.socket.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{TRANSPORTS[transport]}\r\n".encode())
+
+    def stands(self):
+        """Whether the answer's head is there; a poll has none before there is something."""
+        return self.transport == "poll" or b"\r\n\r\n" in self.seen
+
+    def done(self, mark, end):
+        return (mark if self.transport == "poll" else end) in self.seen
+
+    def read(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError(f"{self.transport} ended after {self.seen!r}")
+        self.seen += data
+
+
+def read_until(selector, subscribers, finished):
+    """Reads until each of them has what `finished` says."""
+    waiting = {subscriber for subscriber in subscribers if not finished(subscriber)}
+    while waiting:
+        for key, _ in selector.select():
+            subscriber = key.data
+            subscriber.read()
+            if finished(subscriber):
+                waiting.discard(subscriber)
+                if subscriber.transport == "poll":
+                    # Answered, and the host's connections end then.
+                    selector.unregister(subscriber.socket)
+
+
+def main():
+    port, source, count, mark, end = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *map(os.fsencode, sys.argv[4:])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    selector, subscribers, kinds = selectors.EpollSelector(), [], list(TRANSPORTS)
+    for begin in range(0, count, WAVE):
+        wave = range(begin, min(begin + WAVE, count))
+        arrived = [Subscriber(("127.0.0.1", port), source, kinds[n % len(kinds)], n) for n in wave]
+        for subscriber in arrived:
+            selector.register(subscriber.socket, selectors.EVENT_READ, subscriber)
+        read_until(selector, arrived, Subscriber.stands)
+        subscribers += arrived
+    print("ready", flush=True)
+    read_until(selector, subscribers, lambda subscriber: subscriber.done(mark, end))
+    times = collections.Counter(subscriber.seen.count(mark) for subscriber in subscribers)
+    print(", ".join(f"{often}: {number}" for often, number in sorted(times.items())))
+
+
+main()

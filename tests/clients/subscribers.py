@@ -1,0 +1,105 @@
+"""Subscribers over each transport, made of other people's clients: `websockets`, `httpx-sse` and `httpx`.
+
+Each is used as `with over_sse(host, channel="news") as messages:`. Inside, the subscription stands, and `messages` gives
+the JSON form of what comes: messages, broadcasts, gaps and the close of SSE and stream, whatever the transport.
+"""
+
+import contextlib
+import json
+
+import httpx
+import httpx_sse
+from websockets.sync.client import connect
+
+SECONDS = 30
+SUBPROTOCOL = "push.v1.json"
+# Answers that only a WebSocket has.
+DIALOGUE = ("subscribed", "unsubscribed", "published", "pong")
+
+
+def websocket(host, subprotocol=SUBPROTOCOL, queue=None, **parameters):
+    """A `websockets` connection; no subprotocol means raw.
+
+    It reads on however much it has, or it could not be closed before all is taken; a `queue` makes it stop there.
+    """
+    return connect(
+        host.url(scheme="ws", **parameters),
+        subprotocols=[subprotocol] if subprotocol else None,
+        compression=None,
+        max_size=None,
+        max_queue=queue,
+        open_timeout=SECONDS,
+        close_timeout=SECONDS,
+        proxy=None,
+    )
+
+
+@contextlib.contextmanager
+def over_ws(host, **parameters):
+    with websocket(host, **parameters) as socket:
+
+        def messages():
+            for text in socket:
+                message = json.loads(text)
+                if message["type"] not in DIALOGUE:
+                    yield message
+
+        yield messages()
+
+
+@contextlib.contextmanager
+def over_sse(host, **parameters):
+    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+        url = host.url(format="json", **parameters)
+        with httpx_sse.connect_sse(client, "GET", url) as source:
+            source.response.raise_for_status()
+            # The stream's beginning, which is no message.
+            yield (read_event(event) for event in source.iter_sse() if event.event != "push-open")
+
+
+def read_event(event):
+    """The JSON form of an event, which must say what the event's own fields say."""
+    message = json.loads(event.data)
+    if message["type"] == "close":
+        assert event.event == "push-close"
+        return message
+    assert event.id == message["id"]
+    assert event.event == ("push-gap" if message["type"] == "gap" else message.get("event", "message"))
+    return message
+
+
+@contextlib.contextmanager
+def over_stream(host, **parameters):
+    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+        headers = {"Accept": "application/x-ndjson"}
+        with client.stream("GET", host.url(**parameters), headers=headers) as response:
+            response.raise_for_status()
+            yield (json.loads(line) for line in response.iter_lines() if line)
+
+
+@contextlib.contextmanager
+def over_poll(host, since=None, last=None, **parameters):
+    """Polls again and again; needs a position to begin at, or `last`."""
+    assert since or last, "what is published between two polls needs a position to be found again"
+    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+
+        def messages():
+            # The position is where to go on, and wins over what the first poll asked for.
+            position, newest = since, last
+            while True:
+                response = client.get(host.url(since=position, last=newest, **parameters))
+                response.raise_for_status()
+                answer = response.json()
+                assert response.headers["Push-Position"] == answer["position"]
+                yield from answer["messages"]
+                position, newest = answer["position"], None
+
+        yield messages()
+
+
+TRANSPORTS = {"ws": over_ws, "sse": over_sse, "stream": over_stream, "poll": over_poll}
+
+
+def take(messages, count):
+    """The next `count` of them."""
+    return [next(messages) for _ in range(count)]

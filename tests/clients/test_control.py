@@ -1,0 +1,191 @@
+"""The control API, with `httpx`: over TCP with a key, over a Unix socket without."""
+
+import base64
+import re
+
+import httpx
+import pytest
+from host import Host, free_port
+from subscribers import over_sse, take
+
+KEY = "a-key-of-sixteen-or-more"
+
+
+class Control(httpx.Client):
+    """The control API of a host, by TCP."""
+
+    def __init__(self, port, key=KEY):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        super().__init__(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False)
+
+    def publish(self, channel, data, **headers):
+        response = self.post("/v1/publish", params={"channel": channel}, content=data, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+@pytest.fixture
+def served(start):
+    """A host and its control API."""
+    port = free_port()
+    host = start(f"control=127.0.0.1:{port}", f"control_key={KEY}", "history_count=1000")
+    with Control(port) as control:
+        yield host, control
+
+
+def test_publish(served):
+    host, control = served
+    with over_sse(host, channel="a") as messages:
+        host.wait_for(sse=1)
+        answer = control.publish("a", "one", **{"Push-Event": "tick"})
+        assert answer["subscribers"] == 1
+        wanted = {"type": "message", "channel": "a", "id": answer["id"], "event": "tick", "data": "one"}
+        assert next(messages) == wanted
+        control.publish("a", b"text, but sent as bytes", **{"Content-Type": "application/octet-stream"})
+        message = next(messages)
+        assert (base64.b64decode(message["data"]), message["base64"]) == (b"text, but sent as bytes", True)
+        control.publish("a", b"\xff")
+        assert next(messages)["base64"] is True
+    assert control.publish("nobody listens", "x")["subscribers"] == 0
+
+
+def test_a_key_publishes_once(served):
+    host, control = served
+    first = control.publish("a", "one", **{"Push-Key": "once"})
+    again = control.publish("a", "not published", **{"Push-Key": "once"})
+    assert again["id"] == first["id"]
+    elsewhere = control.publish("b", "one", **{"Push-Key": "once"})
+    assert elsewhere["id"] != first["id"]
+    with over_sse(host, channel="a", last=10) as messages:
+        seen = take(messages, 1)
+        seen += [next(messages) for _ in [host.publish("a", "two")]]
+    assert [message["data"] for message in seen] == ["one", "two"]
+    assert host.stats()["duplicates"] == 1
+
+
+def test_a_batch_is_all_or_nothing_and_in_order(served):
+    host, control = served
+    batch = [{"channel": "ab"[count % 2], "data": f"{count}", "event": "e"} for count in range(100)]
+    batch.append({"channel": "a", "data": base64.b64encode(b"\xff").decode(), "base64": True})
+    with over_sse(host, channel=["a", "b"]) as messages:
+        response = control.post("/v1/publish", json=batch)
+        assert response.status_code == 200, response.text
+        places = response.json()
+        seen = take(messages, len(batch))
+    assert [message["id"] for message in seen] == [place["id"] for place in places]
+    assert [message["data"] for message in seen] == [item["data"] for item in batch]
+    numbers = [int(place["id"].rsplit("-")[-1]) for place in places]
+    assert numbers == list(range(numbers[0], numbers[0] + len(batch))), "nothing comes between"
+    for bad in [{"channel": "", "data": "x"}, {"channel": "a"}, {"channel": "a", "data": "!", "base64": True}, 7]:
+        response = control.post("/v1/publish", json=[{"channel": "a", "data": "good"}, bad])
+        assert response.status_code == 400, bad
+        assert response.json()["error"]["message"]
+    assert host.stats()["published"] == len(batch)
+
+
+def test_broadcast(served):
+    host, control = served
+    with over_sse(host, channel="a") as messages:
+        answer = control.post("/v1/broadcast", content="to all").json()
+        assert next(messages) == {"type": "broadcast", "id": answer["id"], "data": "to all"}
+
+
+def test_channels(served):
+    host, control = served
+    ids = {name: control.publish(name, "12345")["id"] for name in ("news/a", "news/b", "other ß")}
+    with over_sse(host, channel="quiet"):
+        host.wait_for(sse=1)
+        listed = control.get("/v1/channels").json()
+        assert [channel["channel"] for channel in listed["channels"]] == ["news/a", "news/b", "other ß", "quiet"]
+        assert listed["more"] is False
+        assert listed["channels"][3]["subscribers"] == 1
+        assert listed["channels"][3]["id"] is None
+    listed = control.get("/v1/channels", params={"prefix": "news/"}).json()
+    assert [channel["id"] for channel in listed["channels"]] == [ids["news/a"], ids["news/b"]]
+    one = control.get("/v1/channels", params={"limit": 1}).json()
+    assert (len(one["channels"]), one["more"]) == (1, True)
+    for name in ("/v1/channels/other%20%C3%9F", "/v1/channels/news%2Fa"):
+        channel = control.get(name).json()
+        assert (channel["subscribers"], channel["messages"], channel["id"]) == (0, 1, ids[channel["channel"]])
+        assert channel["bytes"] >= 5
+        response = control.delete(name)
+        assert (response.status_code, response.content) == (204, b"")
+        assert control.get(name).status_code == 404
+        assert control.delete(name).status_code == 404
+
+
+def test_a_channel_cleared_is_a_gap(served):
+    host, control = served
+    ids = [control.publish("a", f"{count}")["id"] for count in range(3)]
+    control.delete("/v1/channels/a")
+    with over_sse(host, channel="a", since=ids[0]) as messages:
+        assert take(messages, 1) == [{"type": "gap", "channel": "a", "id": ids[2]}]
+
+
+def test_stats_and_metrics_say_the_same(served):
+    host, control = served
+    control.publish("a", "one")
+    stats = control.get("/v1/stats").json()
+    assert stats == host.stats()
+    assert (stats["published"], stats["channels"], stats["history_messages"], stats["seq"]) == (1, 1, 1, 1)
+    response = control.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain")
+    metrics = dict(re.findall(r"^push_(\w+) (\d+)$", response.text, re.M))
+    assert {name.removesuffix("_total"): int(value) for name, value in metrics.items()} == stats
+    types = dict(re.findall(r"^# TYPE push_(\w+) (\w+)$", response.text, re.M))
+    assert set(types) == set(metrics)
+    assert types["published_total"] == "counter" and types["connections"] == "gauge"
+
+
+@pytest.mark.parametrize("key", [None, "wrong-key-of-sixteen", KEY[:-1], KEY + "x", ""])
+def test_without_the_key_nothing_but_health(served, key):
+    host, control = served
+    with Control(control.base_url.port, key) as stranger:
+        assert stranger.get("/healthz").text == "ok\n"
+        for method, path in [
+            ("POST", "/v1/publish?channel=a"), ("POST", "/v1/publish"), ("POST", "/v1/broadcast"), ("GET", "/v1/stats"),
+            ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/channels/a"), ("DELETE", "/v1/channels/a"),
+            ("POST", "/v1/disconnect?user=u"), ("GET", "/elsewhere"),
+        ]:  # fmt: skip
+            response = stranger.request(method, path)
+            assert response.status_code == 401, path
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            assert response.json()["error"]["code"] == "unauthorized"
+    assert host.stats()["published"] == 0
+
+
+def test_what_is_not_there_and_what_is_not_allowed(start):
+    port = free_port()
+    host = start(f"control=127.0.0.1:{port}", f"control_key={KEY}", "max_message=1KB")
+    with Control(port) as control:
+        for method, path, status in [
+            ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v1/publish", 405), ("POST", "/v1/stats", 405),
+            ("PUT", "/v1/channels/a", 405), ("POST", "/metrics", 405), ("POST", "/v1/disconnect", 400),
+            ("POST", "/v1/publish?channel=", 400), ("POST", "/v1/publish", 400), ("GET", "/v1/channels?limit=0", 400),
+            ("GET", "/v1/channels/%FF", 400),
+        ]:  # fmt: skip
+            response = control.request(method, path)
+            assert response.status_code == status, (method, path, response.text)
+            assert response.json()["error"]["message"]
+        response = control.post("/v1/publish?channel=a", content=b"x" * 1025)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+        assert control.publish("a", b"x" * 1024)
+        response = control.post("/v1/publish?channel=a", content=b"x", headers={"Push-Event": "push-x"})
+        assert response.status_code == 400
+    assert host.stats()["published"] == 1
+
+
+def test_a_unix_socket_needs_no_key(start, tmp_path):
+    path = tmp_path / "control"
+    host = start(f"control=unix:{path}")
+    transport = httpx.HTTPTransport(uds=str(path))
+    with httpx.Client(transport=transport, base_url="http://control", timeout=30) as control:
+        assert control.post("/v1/publish?channel=a", content="one").json()["id"]
+        assert control.get("/v1/stats").json()["published"] == 1
+    assert host.stop() == 0
+    assert not path.exists(), "the socket goes with the server"
+
+
+def test_tcp_without_a_key_is_refused_at_the_start():
+    with pytest.raises(RuntimeError, match="control_key"):
+        Host("control=127.0.0.1:0")

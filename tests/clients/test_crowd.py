@@ -1,0 +1,63 @@
+"""As many subscribers as descriptors allow, over all transports: a broadcast reaches each of them once."""
+
+import contextlib
+import pathlib
+import resource
+import subprocess
+import sys
+
+import pytest
+
+CROWD = pathlib.Path(__file__).with_name("crowd.py")
+SUBSCRIBERS = 19_000
+# Of the host, which has one for each subscriber and some of its own.
+DESCRIPTORS = SUBSCRIBERS + 200
+PROCESSES = 2
+
+
+@pytest.fixture
+def descriptors():
+    """The host takes what the hard limit gives it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < DESCRIPTORS:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, DESCRIPTORS))
+        except (ValueError, PermissionError):
+            pytest.fail(f"RLIMIT_NOFILE is {hard} at most here; this needs {DESCRIPTORS} (ulimit -Hn)")
+
+
+@contextlib.contextmanager
+def crowds(host, mark, end):
+    """Processes with the subscribers, ended in any case."""
+    each = str(SUBSCRIBERS // PROCESSES)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, CROWD, str(host.port), f"127.0.1.{n + 1}", each, mark, end],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(PROCESSES)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
+
+@pytest.mark.timeout(100)
+def test_a_broadcast_reaches_all(descriptors, start):
+    host = start("poll_timeout=1h", "heartbeat=1h")
+    with crowds(host, "to all of you", "the end") as processes:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * PROCESSES
+        each = SUBSCRIBERS // 4
+        stats = host.wait_for(connections=SUBSCRIBERS)
+        gauges = [stats[name] for name in ("websockets", "sse", "streams", "polls", "connections")]
+        assert gauges == [each] * 4 + [SUBSCRIBERS]
+        host.broadcast("to all of you")
+        host.broadcast("the end")
+        assert [process.stdout.readline() for process in processes] == [f"1: {SUBSCRIBERS // PROCESSES}\n"] * PROCESSES
+        assert host.wait_for(deliveries=2 * SUBSCRIBERS - each)["slow_closed"] == 0
+    # Gone all at once: the host ends well all the same.

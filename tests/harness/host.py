@@ -1,0 +1,192 @@
+"""Starts a C host as a user would, publishes to it, and ends it."""
+
+import contextlib
+import http.client
+import json
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "target/examples-c"
+# Between looks at what the host says of itself. Waiting is bounded by the test's own time.
+LOOK_SECONDS = 0.01
+
+
+class Address:
+    """Where something listens."""
+
+    def __init__(self, host, port):
+        self.host, self.port = host, port
+
+    def url(self, path="/push", scheme="http", **parameters):
+        """A URL there; a list is a parameter given several times, None is none."""
+        query = urllib.parse.urlencode({k: v for k, v in parameters.items() if v is not None}, doseq=True)
+        return f"{scheme}://{self.host}:{self.port}{path}" + (f"?{query}" if query else "")
+
+
+class Host(Address):
+    """A running legacy-server: `options` are options of the library, `flags` its own.
+
+    `own_listener`: the library listens too, at the address `own`.  Another `program` gets `arguments`.
+    """
+
+    def __init__(self, *options, flags=(), own_listener=False, program="legacy-server", arguments=None):
+        if own_listener:
+            self.own = Address("127.0.0.1", free_port())
+            options += (f"listen={self.own.host}:{self.own.port}",)
+        if arguments is None:
+            arguments = ["-p", "0", *flags, *(word for option in options for word in ("-o", option))]
+        # A file, not a pipe: nobody need read it for the host to go on.
+        self._stderr = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [EXAMPLES / program, *arguments], stdout=subprocess.PIPE, stderr=self._stderr, text=True
+        )
+        line = self._process.stdout.readline()
+        address = re.match(r"listening on http://([0-9.]+):(\d+)/", line)
+        if not address:
+            code = self._process.wait()
+            raise RuntimeError(f"{program} ended with {code}: {self.stderr()}")
+        super().__init__(address[1], int(address[2]))
+        self._local = threading.local()
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def publish(self, channel, data, **parameters):
+        """Publishes over HTTP, as from a script; says the message's position."""
+        return self._post(self.url("/publish", channel=channel, **parameters), data)
+
+    def broadcast(self, data, **parameters):
+        return self._post(self.url("/broadcast", **parameters), data)
+
+    def stats(self):
+        return self._request("GET", self.url("/stats"))
+
+    def wait_for(self, **wanted):
+        """Waits until the host's counters and gauges are at least these."""
+        while True:
+            stats = self.stats()
+            if all(stats[name] >= least for name, least in wanted.items()):
+                return stats
+            time.sleep(LOOK_SECONDS)
+
+    def terminate(self, with_signal=signal.SIGTERM):
+        self._process.send_signal(with_signal)
+
+    def wait(self):
+        return self._process.wait(timeout=20)
+
+    def stop(self):
+        """Ends the host, whatever it is doing; says its exit code."""
+        if self._process.poll() is None:
+            self.terminate()
+        try:
+            return self.wait()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._process.stdout.close()
+
+    def stderr(self):
+        self._stderr.seek(0)
+        return self._stderr.read()
+
+    def _post(self, url, data):
+        return self._request("POST", url, data.encode() if isinstance(data, str) else data)["id"]
+
+    def _request(self, method, url, body=None):
+        """One request over this thread's connection, which is made anew where the host has closed it."""
+        path = url.split(f":{self.port}", 1)[1]
+        for last in (False, True):
+            if getattr(self._local, "connection", None) is None:
+                self._local.connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+            try:
+                self._local.connection.request(method, path, body)
+                response = self._local.connection.getresponse()
+                text = response.read()
+                break
+            except (ConnectionError, http.client.HTTPException):
+                self._local.connection = None
+                # Only what changes nothing may be sent twice.
+                if last or method != "GET":
+                    raise
+        if response.status != 200:
+            raise RuntimeError(f"{method} {path}: {response.status} {text!r}")
+        return json.loads(text)
+
+
+@contextlib.contextmanager
+def running(*options, **arguments):
+    """A host for the length of a `with`; it must end well, and silently."""
+    host = Host(*options, **arguments)
+    try:
+        yield host
+    except BaseException:
+        host.stop()
+        print(host.stderr())
+        raise
+    code = host.stop()
+    assert (code, host.stderr()) == (0, "")
+
+
+class Publishers:
+    """Threads that publish to channels, each message once, until they are told to stop."""
+
+    def __init__(self, host, channels, threads=4, most=20_000):
+        self._host, self._channels, self._most = host, channels, most
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._published = []
+        self._failure = None
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def finish(self):
+        """Ends them; says all that was published as (position, channel, data), in the order of the positions."""
+        self.__exit__()
+        if self._failure:
+            raise self._failure
+        return sorted(self._published, key=lambda message: number(message[0]))
+
+    def _run(self, thread):
+        mine = []
+        try:
+            for count in range(self._most // len(self._threads)):
+                if self._stop.is_set():
+                    break
+                channel, data = self._channels[count % len(self._channels)], f"thread {thread} message {count}"
+                mine.append((self._host.publish(channel, data), channel, data))
+        except Exception as failure:
+            self._failure = failure
+        with self._lock:
+            self._published += mine
+
+
+def number(position):
+    """A position's place in the sequence."""
+    return int(position.rsplit("-", 1)[1])
+
+
+def free_port():
+    """A port that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
