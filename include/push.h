@@ -14,9 +14,9 @@
  * Threads: every call on a push_server may come from any thread, at any time, also after push_stop
  * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.
  *
- * Callbacks (push_log_fn, push_event_fn) come one at a time on one thread of the library, named
- * push-callback.  They may block (only other callbacks wait) and may call back in, except for
- * push_stop and push_next_event, which answer PUSH_ERR_CALLBACK.  A push_free_fn is called once, on
+ * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the library
+ * named push-callback.  They may block (only other callbacks wait) and may call back in, except for
+ * push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A push_free_fn is called once, on
  * whichever thread lets go last.
  *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length

@@ -68,27 +68,32 @@ impl Api {
             let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
             return Err((Error::new(Kind::TooLarge, text), fd));
         }
+        // Counted here, not when a shard comes to it: a host may hand over many before that.
         let max = self.shared.config.max_connections;
-        if max > 0 && self.shared.connections.load(Ordering::Relaxed) >= max {
+        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let command = Command::Adopt { fd, head: head.into(), grant: grant.map(Arc::new) };
         match self.shards[number].ask(command) {
-            Err(Command::Adopt { fd, .. }) => Err((busy(), fd)),
+            Err(Command::Adopt { fd, .. }) => {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                Err((busy(), fd))
+            }
             _ => Ok(()),
         }
     }
 
     /// Sends to one connection; see `push_send`.
     pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
-        if !binary && std::str::from_utf8(data).is_err() {
-            return Err(Error::invalid("data is not UTF-8; send it as binary"));
-        }
         let max = self.shared.config.max_message.max(self.shared.config.max_client_message);
         if data.len() > max {
             let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
             return Err(Error::new(Kind::TooLarge, text));
+        }
+        if !binary && std::str::from_utf8(data).is_err() {
+            return Err(Error::invalid("data is not UTF-8; send it as binary"));
         }
         let (shard, id) = self.find(connection)?;
         let command = Command::Send { to: id.token, data: Bytes::copy_from_slice(data), binary };

@@ -4,6 +4,8 @@ use crate::config::Builder;
 use crate::events::Events;
 use crate::log::Line;
 use crossbeam::channel::{bounded, select, Receiver, Sender};
+use std::cell::Cell;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Log lines that may wait.
@@ -39,17 +41,31 @@ pub(crate) fn channels(builder: &Builder) -> Option<(Inputs, Outputs)> {
     Some((inputs, Outputs { lines, notify, stop }))
 }
 
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is the callback thread of any server. Two servers that stop each other from their callbacks would wait
+/// for ever, so it does not matter of which.
+pub(crate) fn is_callback_thread() -> bool {
+    INSIDE.get()
+}
+
 /// Calls the host's functions until told to stop; what waits then is still told.
 pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
+    INSIDE.set(true);
+    let turn = || builder.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let tell_events = || {
         if let Some(on_event) = &builder.on_event {
             while let Ok(event) = events.next(Some(Duration::ZERO)) {
+                let _turn = turn();
                 on_event(event);
             }
         }
     };
     let tell_line = |(level, text): Line| {
         if let Some(on_log) = &builder.on_log {
+            let _turn = turn();
             on_log(level, &text);
         }
     };

@@ -6,7 +6,7 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,12 +25,29 @@ pub(crate) struct Bound {
 
 /// A Unix socket's path, which goes with it.
 #[derive(Debug)]
-struct SocketPath(PathBuf);
+struct SocketPath {
+    /// Absolute: the host may change its directory.
+    path: PathBuf,
+    /// The device and number of the file: another process may have put its own socket there since.
+    file: (u64, u64),
+}
+
+impl SocketPath {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(SocketPath { path: std::path::absolute(path)?, file: file_number(path)? })
+    }
+}
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if file_number(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn file_number(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|data| (data.dev(), data.ino()))
 }
 
 impl Bound {
@@ -56,24 +73,22 @@ pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
 
 /// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
 fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
-    if shards == 1 {
-        let socket = tcp(address, false)?;
-        let address = local(&socket)?;
-        socket.listen(BACKLOG)?;
-        return Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: None });
+    // SO_REUSEPORT from the start would let another process of the same user share the port unnoticed, and each of the two
+    // would get half of the clients. So the first socket is bound without it, which fails where anybody has the port, and
+    // takes part in the sharing only then.
+    let first = tcp(address, false)?;
+    let chosen = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;
+    let mut sockets = vec![first];
+    if shards > 1 {
+        sockets[0].set_reuse_port(true)?;
+        for _ in 1..shards {
+            sockets.push(tcp(chosen, true)?);
+        }
     }
-    // SO_REUSEPORT would let another process of the same user share the port unnoticed, and each of the two would get half
-    // of the clients. A socket without it finds that out.
-    let probe = tcp(address, false)?;
-    let Address::Tcp(chosen) = local(&probe)? else { return Err(io::Error::other("no IP address")) };
-    drop(probe);
-    let sockets = (0..shards)
-        .map(|_| {
-            let socket = tcp(chosen, true)?;
-            socket.listen(BACKLOG)?;
-            Ok(Arc::new(socket.into()))
-        })
-        .collect::<io::Result<_>>()?;
+    for socket in &sockets {
+        socket.listen(BACKLOG)?;
+    }
+    let sockets = sockets.into_iter().map(|socket| Arc::new(socket.into())).collect();
     Ok(Bound { address: Address::Tcp(chosen), sockets, _path: None })
 }
 
@@ -91,11 +106,6 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn local(socket: &Socket) -> io::Result<Address> {
-    let address = socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;
-    Ok(Address::Tcp(address))
-}
-
 /// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
 fn bind_unix(path: &Path) -> io::Result<Bound> {
     if let Err(error) = UnixStream::connect(path) {
@@ -107,7 +117,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
-    let guard = SocketPath(path.into());
+    let guard = SocketPath::new(path)?;
     // Owner and group: who else may connect is for the directory to say.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     socket.listen(BACKLOG)?;

@@ -16,6 +16,13 @@ pub(crate) fn single() -> Result<Runtime, Error> {
         .map_err(|error| Error::system("a runtime can't be made", &error))
 }
 
+/// How much stack a thread may use. Given, or std would look for it in the environment, which is the host's.
+const STACK: usize = 2 << 20;
+
+fn named(name: String) -> Builder {
+    Builder::new().name(name).stack_size(STACK)
+}
+
 /// Starts threads by name. They block all signals, since the host's handlers should not run on threads that it does not know;
 /// they inherit that from one thread that is made for it, so that the caller's own mask never changes.
 ///
@@ -25,7 +32,7 @@ pub(crate) fn spawn(work: Vec<(String, Work)>) -> (Vec<JoinHandle<()>>, Result<(
         signals::block_all();
         let mut threads = Vec::with_capacity(work.len());
         for (name, work) in work {
-            match Builder::new().name(name).spawn(work) {
+            match named(name).spawn(work) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => return (threads, Err(error)),
             }
@@ -33,7 +40,7 @@ pub(crate) fn spawn(work: Vec<(String, Work)>) -> (Vec<JoinHandle<()>>, Result<(
         (threads, Ok(()))
     };
     let failed = |error: &std::io::Error| Err(Error::system("a thread can't be started", error));
-    match Builder::new().name("push-start".into()).spawn(start_all) {
+    match named("push-start".into()).spawn(start_all) {
         Err(error) => (Vec::new(), failed(&error)),
         Ok(starter) => match starter.join() {
             Ok((threads, Ok(()))) => (threads, Ok(())),

@@ -20,7 +20,7 @@ use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A running server. What it can be asked is its [`Api`].
@@ -148,10 +148,9 @@ impl Server {
         }
     }
 
-    /// Whether this is the thread that the host's functions run on.
+    /// Whether this is a thread that a host's functions run on, of this server or another.
     pub fn is_callback_thread(&self) -> bool {
-        let current: ThreadId = std::thread::current().id();
-        self.callback.as_ref().is_some_and(|callback| callback.thread.thread().id() == current)
+        callbacks::is_callback_thread()
     }
 
     /// Ends the server: what was published is delivered, clients are told to come back later, and after `drain` the rest is

@@ -11,7 +11,7 @@ use crate::hub::{ChannelPattern, Retention};
 use crate::log::LogSink;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use values::{Address, Secret};
 
@@ -126,6 +126,8 @@ pub struct Builder {
     pub on_log: Option<Arc<LogSink>>,
     /// Who gets events; by default they can be pulled.
     pub on_event: Option<Arc<EventSink>>,
+    /// Held during a callback: several servers started from one config still call its functions one at a time.
+    pub(crate) turn: Arc<Mutex<()>>,
 }
 
 impl Builder {
@@ -141,7 +143,9 @@ impl Builder {
 
     /// Sets the options that a TOML file names, all or none.
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::system(path.display(), &error))?;
+        let bytes = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::new(Kind::Config, format!("{}: not UTF-8, as TOML must be", path.display())))?;
         let mut changed = self.clone();
         for (name, value) in file::settings(&text)? {
             changed.set(&name, &value)?;

@@ -238,13 +238,15 @@ impl State {
         if foreign || after < trimmed {
             replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
         }
-        // No more than can be given at once; cut off is the tail, which is asked for again.
+        // Not all of a long history where its tail will be cut: as much as can be given at once, and one message more, by
+        // which the cut sees that there is more.
         let bound = if cut == Cut::Tail { limit } else { usize::MAX };
-        let mut weight = 0;
+        let (mut weight, mut over) = (0usize, false);
         let fitting = channel.history.after(after).take_while(|message| {
-            let room = weight <= bound;
+            let within = !over;
+            over = weight > bound;
             weight += message.weight();
-            room
+            within
         });
         replay.items.extend(fitting.cloned().map(Item::Message));
     }

@@ -183,7 +183,12 @@ fn a_long_replay_comes_in_parts_and_loses_nothing() {
     for n in 1..=20 {
         b.publish(if n % 3 == 0 { "b" } else { "a" }, &n.to_string());
     }
-    let limit = 3 * message("1").weight();
+    for limit in [1, message("1").weight(), 3 * message("1").weight(), usize::MAX] {
+        a_replay_in_parts_of(&b, limit);
+    }
+}
+
+fn a_replay_in_parts_of(b: &Bench, limit: usize) {
     let mut seen = Vec::new();
     let mut start = b.since(0);
     loop {
@@ -191,6 +196,8 @@ fn a_long_replay_comes_in_parts_and_loses_nothing() {
         seen.extend(shown(&replay));
         if replay.complete {
             assert_eq!(ids.len(), 2);
+            let leaves = ids.iter().map(|(channel, _)| Leave { channel: *channel, count: 1, last: true });
+            b.hub.leave(0, &leaves.collect::<Vec<_>>());
             break;
         }
         assert_eq!(b.hub.stats().subscriptions, 0, "not subscribed while catching up");

@@ -55,12 +55,13 @@ impl Shard {
     fn accepted(&mut self, fd: OwnedFd) {
         self.handle.metrics.accepted.add(1);
         let max = self.config().max_connections;
-        let open = self.shared.connections.load(Ordering::Relaxed);
+        let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
             // Too many to hear them out; that the request is unread makes this a reset for some.
             let refusal = Refusal::unavailable("full", "max_connections is reached");
             let _ = socket::send(&fd, &refusal.response(""));
             self.handle.metrics.refused.add(1);
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         if let Some(index) = self.enter(fd) {
@@ -85,9 +86,10 @@ impl Shard {
         }
     }
 
-    /// Gives a connection its place and watches it.
+    /// Gives a connection, which is counted already, its place and watches it.
     fn enter(&mut self, fd: OwnedFd) -> Option<u32> {
         if self.conns.len() >= Roster::CAPACITY {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -98,11 +100,11 @@ impl Shard {
             // fs.epoll.max_user_watches is reached, or memory is out.
             self.shared.log.line(Level::Warn, format_args!("a connection can't be watched: {error}"));
             self.conns.remove(index as usize);
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.handle.roster.enter(token);
         self.handle.metrics.connections.add(1);
-        self.shared.connections.fetch_add(1, Ordering::Relaxed);
         Some(index)
     }
 
