@@ -74,19 +74,19 @@ pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
 /// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
 fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
     // SO_REUSEPORT from the start would let another process of the same user share the port unnoticed, and each of the two
-    // would get half of the clients. So the first socket is bound without it, which fails where anybody has the port, and
-    // takes part in the sharing only then.
+    // would get half of the clients. So the first socket is bound and listens without it, which fails where anybody has the
+    // port (binding alone would not: SO_REUSEADDR allows that until somebody listens), and takes part in the sharing only then.
     let first = tcp(address, false)?;
+    first.listen(BACKLOG)?;
     let chosen = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;
     let mut sockets = vec![first];
     if shards > 1 {
         sockets[0].set_reuse_port(true)?;
         for _ in 1..shards {
-            sockets.push(tcp(chosen, true)?);
+            let another = tcp(chosen, true)?;
+            another.listen(BACKLOG)?;
+            sockets.push(another);
         }
-    }
-    for socket in &sockets {
-        socket.listen(BACKLOG)?;
     }
     let sockets = sockets.into_iter().map(|socket| Arc::new(socket.into())).collect();
     Ok(Bound { address: Address::Tcp(chosen), sockets, _path: None })

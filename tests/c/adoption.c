@@ -1,0 +1,335 @@
+/* push_adopt: which descriptors are taken, which stay the host's, and what may have been read of the request. */
+#include "process.h"
+#include "serve.h"
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int bound_socket(int family, int type)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(family, type | SOCK_CLOEXEC, 0);
+    REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    return fd;
+}
+
+/* The descriptor is refused, and is afterwards what it was. */
+static void check_refused(push_server *server, int fd, const char *what)
+{
+    struct stat before, after;
+    check_case("%s", what);
+    int flags = fcntl(fd, F_GETFL), count = descriptor_count();
+    bool open = fstat(fd, &before) == 0;
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_ERR_DESCRIPTOR);
+    CHECK_STATUS(push_adopt(server, fd, "GET /push", 9, NULL), PUSH_ERR_DESCRIPTOR);
+    CHECK_EQ(fstat(fd, &after) == 0, open);
+    CHECK(!open || before.st_ino == after.st_ino);
+    CHECK_EQ(fcntl(fd, F_GETFL), flags);
+    CHECK_EQ(descriptor_count(), count);
+}
+
+static void close_all(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) close(fds[i]);
+}
+
+static void bad_descriptors(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    int pipes[2], datagrams[2], packets[2];
+    char name[] = "/tmp/push-file-XXXXXX";
+    REQUIRE(pipe2(pipes, O_CLOEXEC) == 0);
+    REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams) == 0);
+    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0);
+    int file = mkstemp(name), closed = dup(file);
+    unlink(name);
+    close(closed);
+    int listening = bound_socket(AF_INET, SOCK_STREAM);
+    REQUIRE(listen(listening, 1) == 0);
+    int fds[] = {file, pipes[0], pipes[1], datagrams[0], datagrams[1], packets[0], packets[1], listening,
+                 bound_socket(AF_INET, SOCK_STREAM), bound_socket(AF_INET, SOCK_DGRAM), open("/", O_RDONLY),
+                 open("/dev/null", O_RDWR), eventfd(0, 0), epoll_create1(0), memfd_create("m", 0),
+                 socket(AF_INET, SOCK_STREAM, 0), socket(AF_UNIX, SOCK_STREAM, 0), socket(AF_UNIX, SOCK_DGRAM, 0),
+                 open("/", O_PATH)};
+    static const char *const what[] = {"a file", "a pipe", "a pipe", "Unix datagrams", "Unix datagrams", "SEQPACKET",
+                                       "SEQPACKET", "listening TCP", "bound TCP", "UDP", "a directory", "a device",
+                                       "an eventfd", "an epoll", "a memfd", "unconnected TCP", "unconnected Unix",
+                                       "unconnected datagrams", "O_PATH"};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) check_refused(server, fds[i], what[i]);
+    check_refused(server, -1, "-1");
+    check_refused(server, -2, "-2");
+    check_refused(server, INT32_MIN, "INT_MIN");
+    check_refused(server, INT32_MAX, "INT_MAX");
+    check_refused(server, closed, "closed");
+    check_refused(server, 999999, "never opened");
+    check_refused(server, push_event_fd(server), "the event descriptor");
+    check_case(NULL);
+    CHECK_EQ(stats_of(server).adopted, 0);
+    close_all(fds, sizeof fds / sizeof *fds);
+    stop(server);
+}
+
+static void a_client_that_went_before(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client;
+    int fd;
+    /* Closed: a host can't know, so it is taken and ended. */
+    tcp_pair(&client, &fd);
+    peer_close(&client);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+    /* Reset: not connected any more. */
+    tcp_pair(&client, &fd);
+    peer_reset(&client);
+    sleep_ms(20);
+    check_refused(server, fd, "a connection that was reset");
+    close(fd);
+    wait_for_connections(server, 0);
+    stop(server);
+}
+
+static void bad_grants_leave_the_descriptor(void)
+{
+    char user[300], *names[1001];
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client;
+    int fd;
+    unix_pair(&client, &fd);
+    memset(user, 'u', sizeof user - 1);
+    user[256] = 0;
+    for (size_t i = 0; i < 1001; i++) names[i] = "c";
+    const char *const null[] = {"a", NULL}, *const middle[] = {"a*b"}, *const control[] = {"a\n"},
+                      *const empty[] = {""}, *const utf8[] = {"\xff"};
+    const push_grant all_bad[] = {
+        {.size = sizeof(push_grant), .user = ""},
+        {.size = sizeof(push_grant), .user = user},
+        {.size = sizeof(push_grant), .user = "a\n"},
+        {.size = sizeof(push_grant), .user = "\xff"},
+        {.size = sizeof(push_grant), .channel_count = 1},
+        {.size = sizeof(push_grant), .channels = null, .channel_count = 2},
+        {.size = sizeof(push_grant), .channels = middle, .channel_count = 1},
+        {.size = sizeof(push_grant), .channels = control, .channel_count = 1},
+        {.size = sizeof(push_grant), .channels = empty, .channel_count = 1},
+        {.size = sizeof(push_grant), .channels = utf8, .channel_count = 1},
+        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1001},
+        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = SIZE_MAX},
+        {.size = sizeof(push_grant), .expires_at = -1},
+        {.size = sizeof(push_grant), .expires_at = INT64_MIN},
+        {.size = sizeof(push_grant), .flags = 4},
+        {.size = sizeof(push_grant), .flags = 1u << 31},
+        {.size = sizeof(push_grant), .reserved = 1},
+    };
+    for (size_t i = 0; i < sizeof all_bad / sizeof *all_bad; i++) {
+        check_case("grant %zu", i);
+        CHECK_STATUS(push_adopt(server, fd, NULL, 0, &all_bad[i]), PUSH_ERR_INVALID);
+        CHECK(is_open(fd));
+    }
+    check_case(NULL);
+    /* The largest that is allowed. */
+    push_grant grant = PUSH_GRANT_INIT;
+    user[255] = 0;
+    grant.user = user;
+    grant.channels = (const char *const *)names;
+    grant.channel_count = 1000;
+    grant.expires_at = INT64_MAX;
+    grant.flags = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, &grant), PUSH_OK);
+    CHECK(ws_open(&client, "channel=c", ""));
+    CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
+    ws_expect(&client, "hello");
+    stop(server);
+    peer_close(&client);
+}
+
+static void heads_that_are_too_long(void)
+{
+    enum { MAX = 1 << 20 };
+    char *head = malloc(MAX + 1);
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client;
+    int fd;
+    REQUIRE(head != NULL);
+    memset(head, 'a', MAX + 1);
+    memcpy(head, "GET /push?", 10);
+    unix_pair(&client, &fd);
+    CHECK_STATUS(push_adopt(server, fd, head, MAX + 1, NULL), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX, NULL), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX / 2, NULL), PUSH_ERR_TOO_LARGE);
+    CHECK(is_open(fd));
+    CHECK_STATUS(push_adopt(server, fd, head, MAX, NULL), PUSH_OK);
+    CHECK(peer_expect(&client, "HTTP/1.1 414 "));
+    CHECK(peer_read_to_end(&client, PATIENCE_MS));
+    free(head);
+    stop(server);
+    peer_close(&client);
+}
+
+/* Each way that a host may have split the request, with `fd` blocking and not. */
+static void adopt_split(push_server *server, size_t at, bool blocking)
+{
+    char head[1024];
+    struct peer client;
+    int fd;
+    ws_request(head, sizeof head, "channel=c", "");
+    tcp_pair(&client, &fd);
+    if (!blocking) fcntl(fd, F_SETFL, O_NONBLOCK);
+    CHECK_STATUS(push_adopt(server, fd, head, at, NULL), PUSH_OK);
+    if (at < strlen(head)) CHECK(peer_send(&client, head + at, strlen(head) - at));
+    CHECK(peer_expect(&client, "HTTP/1.1 101 ") && peer_skip_past(&client, "\r\n\r\n"));
+    CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
+    ws_expect(&client, "hello");
+    peer_close(&client);
+}
+
+static void heads_split_anywhere(void)
+{
+    char head[1024];
+    push_server *server = serve("threads", "2", NULL);
+    ws_request(head, sizeof head, "channel=c", "");
+    for (size_t at = 0; at <= strlen(head); at += at % 5 + 1) {
+        check_case("%zu bytes read", at);
+        adopt_split(server, at, at % 2);
+    }
+    check_case(NULL);
+    stop(server);
+}
+
+static void bytes_after_the_head(void)
+{
+    char text[1200];
+    push_event event = PUSH_EVENT_INIT;
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client, other;
+    int fd, pipe_fd;
+    CHECK(push_event_fd(server) >= 0);
+    /* The client did not wait for the answer: its first message is behind the head, and the second one is begun. */
+    ws_request(text, sizeof text, "channel=c", "");
+    size_t len = strlen(text);
+    unix_pair(&other, &pipe_fd);
+    CHECK(ws_send(&other, WS_TEXT, "first", 5) && ws_send(&other, WS_BINARY, "second", 6));
+    ssize_t frames = recv(pipe_fd, text + len, 100, 0);
+    REQUIRE(frames == 5 + 6 + 2 * 6);
+    unix_pair(&client, &fd);
+    size_t read = len + (size_t)frames - 3;
+    CHECK_STATUS(push_adopt(server, fd, text, read, NULL), PUSH_OK);
+    CHECK(peer_send(&client, text + read, 3));
+    CHECK(peer_expect(&client, "HTTP/1.1 101 "));
+    expect_event(server, &event, PUSH_EVENT_OPEN);
+    expect_event(server, &event, PUSH_EVENT_MESSAGE);
+    CHECK(event.len == 5 && memcmp(event.data, "first", 5) == 0);
+    CHECK_EQ(event.flags & PUSH_EVENT_BINARY, 0);
+    expect_event(server, &event, PUSH_EVENT_MESSAGE);
+    CHECK(event.len == 6 && memcmp(event.data, "second", 6) == 0);
+    CHECK_EQ(event.flags & PUSH_EVENT_BINARY, PUSH_EVENT_BINARY);
+    push_event_clear(&event);
+    stop(server);
+    close(pipe_fd);
+    peer_close(&client);
+    peer_close(&other);
+}
+
+static void much_after_the_head(void)
+{
+    enum { MESSAGES = 16, SIZE = 60000 };
+    push_server *server = serve("threads", "1", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    struct peer client, recorder;
+    int fd, recorded;
+    char *read = malloc(1 << 20), *payload = malloc(SIZE);
+    CHECK(push_event_fd(server) >= 0);
+    ws_request(read, 1 << 20, "channel=c", "");
+    size_t len = strlen(read);
+    /* A host with a large buffer, and a client in a hurry: almost 1 MB of messages came with the head. */
+    unix_pair(&recorder, &recorded);
+    for (int i = 0; i < MESSAGES; i++) {
+        memset(payload, 'a' + i, SIZE);
+        CHECK(ws_send(&recorder, WS_BINARY, payload, SIZE));
+        size_t frame = SIZE + 8, got = 0;
+        while (got < frame) {
+            ssize_t more = recv(recorded, read + len + got, frame - got, 0);
+            REQUIRE(more > 0);
+            got += (size_t)more;
+        }
+        len += frame;
+    }
+    unix_pair(&client, &fd);
+    CHECK_STATUS(push_adopt(server, fd, read, len, NULL), PUSH_OK);
+    expect_event(server, &event, PUSH_EVENT_OPEN);
+    for (int i = 0; i < MESSAGES; i++) {
+        expect_event(server, &event, PUSH_EVENT_MESSAGE);
+        memset(payload, 'a' + i, SIZE);
+        CHECK(event.len == SIZE && memcmp(event.data, payload, SIZE) == 0);
+    }
+    push_event_clear(&event);
+    stop(server);
+    free(read);
+    free(payload);
+    close(recorded);
+    peer_close(&recorder);
+    peer_close(&client);
+}
+
+static void the_descriptor_stays_as_blocking_as_it_was(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client;
+    int fd;
+    unix_pair(&client, &fd);
+    int share = dup(fd); /* the host's other half sees the same flags */
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+    REQUIRE(ws_open(&client, "channel=c", ""));
+    CHECK_EQ(fcntl(share, F_GETFL) & O_NONBLOCK, 0);
+    /* And it does not make the library's thread wait: another client is served. */
+    struct peer second = adopted_ws(server, NULL, "channel=c");
+    CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
+    ws_expect(&client, "hello");
+    ws_expect(&second, "hello");
+    stop(server);
+    /* Stopped is ended, also where somebody else holds the descriptor. */
+    CHECK(peer_read_to_end(&client, PATIENCE_MS));
+    close(share);
+    peer_close(&client);
+    peer_close(&second);
+}
+
+static void garbage_is_answered_by_http(void)
+{
+    static const struct {
+        const char *sent, *answer;
+    } cases[] = {{"\x16\x03\x01 hello\r\n\r\n", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c HTTP/1.1\nHost: h\n\n", "HTTP/1.1 400 "},
+                 {"GET /push HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 "},
+                 {"POST /push?channel=c HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 "},
+                 {"GET /push?channel=c HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c&since=x HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 "}};
+    push_server *server = serve("threads", "1", NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        check_case("request %zu", i);
+        for (size_t at = 0; at <= strlen(cases[i].sent); at += 7) {
+            struct peer client;
+            int fd;
+            unix_pair(&client, &fd);
+            CHECK_STATUS(push_adopt(server, fd, cases[i].sent, at, NULL), PUSH_OK);
+            peer_send(&client, cases[i].sent + at, strlen(cases[i].sent) - at);
+            CHECK(peer_expect(&client, cases[i].answer));
+            peer_close(&client);
+        }
+    }
+    check_case(NULL);
+    wait_for_connections(server, 0);
+    stop(server);
+}
+
+CHECK_MAIN(TEST(bad_descriptors), TEST(a_client_that_went_before), TEST(bad_grants_leave_the_descriptor),
+           TEST(heads_that_are_too_long), TEST(heads_split_anywhere), TEST(bytes_after_the_head),
+           TEST(much_after_the_head), TEST(the_descriptor_stays_as_blocking_as_it_was),
+           TEST(garbage_is_answered_by_http))

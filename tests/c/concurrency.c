@@ -1,0 +1,179 @@
+/* One server, many threads, every call at once, while another thread stops it. */
+#include "process.h"
+#include "serve.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static push_server *server;
+static _Atomic(push_connection) some_connection;
+static atomic_int calls;
+
+/* Whether a status is among those that a good call may get. */
+static bool one_of(push_status status, const push_status *allowed)
+{
+    calls++;
+    for (; *allowed != INT32_MAX; allowed++) {
+        if (status == *allowed) return true;
+    }
+    check_case("status %d", (int)status);
+    CHECK(!"the status is among those that may be");
+    return true;
+}
+
+#define GOES_ON(status, ...) \
+    (one_of((status), (const push_status[]){PUSH_OK, PUSH_ERR_CLOSED, __VA_ARGS__, INT32_MAX}),              \
+     (status) != PUSH_ERR_CLOSED)
+
+static void *publishes(void *unused)
+{
+    push_message batch[3] = {PUSH_MESSAGE_INIT, PUSH_MESSAGE_INIT, PUSH_MESSAGE_INIT};
+    push_position at[3];
+    push_status status;
+    (void)unused;
+    for (int i = 0; i < 3; i++) {
+        batch[i].channel = "c";
+        batch[i].data = "batch";
+        batch[i].len = 5;
+    }
+    do {
+        status = push_publish(server, "c", "x", 1);
+        if (GOES_ON(status, PUSH_ERR_BUSY)) status = push_publish_batch(server, batch, 3, at);
+        if (GOES_ON(status, PUSH_ERR_BUSY)) status = push_broadcast(server, batch, at);
+    } while (GOES_ON(status, PUSH_ERR_BUSY));
+    return NULL;
+}
+
+/* The statuses of push_adopt say whose each descriptor is; the leak check at the test's end finds a wrong one. */
+static void *adopts(void *unused)
+{
+    struct peer clients[32];
+    push_status status = PUSH_OK;
+    (void)unused;
+    memset(clients, 0, sizeof clients);
+    for (int i = 0; i < 32; i++) clients[i].fd = -1;
+    for (int i = 0; status != PUSH_ERR_CLOSED; i = (i + 1) % 32) {
+        char text[1024];
+        int fd;
+        peer_close(&clients[i]);
+        unix_pair(&clients[i], &fd);
+        ws_request(text, sizeof text, "channel=c", "");
+        status = push_adopt(server, fd, text, strlen(text), NULL);
+        if (status != PUSH_OK) close(fd);
+        else ws_send(&clients[i], WS_TEXT, "hello", 5);
+        if (!GOES_ON(status, PUSH_ERR_BUSY, PUSH_ERR_LIMIT)) break;
+    }
+    for (int i = 0; i < 32; i++) peer_close(&clients[i]);
+    return NULL;
+}
+
+static void *sends_and_closes(void *unused)
+{
+    push_status status;
+    (void)unused;
+    do {
+        push_connection connection = some_connection;
+        status = push_send(server, connection, "direct", 6, 0);
+        if (GOES_ON(status, PUSH_ERR_NOT_FOUND, PUSH_ERR_BUSY)) status = push_close(server, connection, 1000, "bye");
+    } while (GOES_ON(status, PUSH_ERR_NOT_FOUND, PUSH_ERR_BUSY));
+    return NULL;
+}
+
+static void *looks(void *unused)
+{
+    char address[128];
+    push_stats stats;
+    push_status status;
+    (void)unused;
+    do {
+        status = push_stats_get(server, &stats, sizeof stats);
+        if (GOES_ON(status, PUSH_OK)) status = push_listen_address(server, 0, address, sizeof address);
+        push_event_fd(server);
+    } while (GOES_ON(status, PUSH_ERR_NOT_FOUND));
+    return NULL;
+}
+
+static void *answers(void *unused)
+{
+    push_grant grant = PUSH_GRANT_INIT;
+    push_status status;
+    (void)unused;
+    for (push_request request = 0x100;; request++) { /* mostly of requests that nobody made */
+        status = request % 2 ? push_allow(server, request, &grant) : push_deny(server, request, 403, NULL);
+        if (!GOES_ON(status, PUSH_ERR_NOT_FOUND)) return NULL;
+        status = push_disconnect_user(server, "ann", 4403, NULL);
+        if (!GOES_ON(status, PUSH_ERR_NOT_FOUND)) return NULL;
+        if (request % 64 == 0) sleep_ms(1);
+    }
+}
+
+static void *pulls(void *unused)
+{
+    push_event event = PUSH_EVENT_INIT;
+    push_status status;
+    (void)unused;
+    do {
+        status = push_next_event(server, &event, sizeof event, -1);
+        if (status == PUSH_OK) some_connection = event.connection;
+    } while (GOES_ON(status, PUSH_OK));
+    push_event_clear(&event);
+    return NULL;
+}
+
+static void stop_amid(int after_ms, uint32_t drain_ms)
+{
+    static void *(*const work[])(void *) = {publishes, publishes, adopts, sends_and_closes, looks, answers, pulls,
+                                            pulls};
+    enum { WORKERS = sizeof work / sizeof *work };
+    pthread_t threads[WORKERS];
+    server = serve("threads", "2", NULL);
+    for (int i = 0; i < WORKERS; i++) pthread_create(&threads[i], NULL, work[i], NULL);
+    sleep_ms(after_ms);
+    CHECK_STATUS(push_stop(server, drain_ms), PUSH_OK);
+    for (int i = 0; i < WORKERS; i++) pthread_join(threads[i], NULL);
+    CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_ERR_CLOSED);
+}
+
+static void stopped_amid_everything(void)
+{
+    for (int round = 0; round < 20; round++) stop_amid(20 + round, round % 3 ? 0 : 50);
+    CHECK(calls > 1000);
+}
+
+static void stopped_right_away(void)
+{
+    for (int round = 0; round < 40; round++) stop_amid(0, 0);
+}
+
+/* Clients on two threads of the library say one thing each, to a host that is quicker than both. */
+static void no_message_is_left_lying(void)
+{
+    enum { ROUNDS = 3000, CLIENTS = 4 };
+    struct peer clients[CLIENTS];
+    push_event event = PUSH_EVENT_INIT;
+    server = serve("threads", "2", "event_queue", "16", NULL);
+    CHECK(push_event_fd(server) >= 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = adopted_ws(server, NULL, "channel=c");
+        expect_event(server, &event, PUSH_EVENT_OPEN);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CLIENTS; i++) CHECK(ws_send(&clients[i], WS_TEXT, "x", 1));
+        for (int i = 0; i < CLIENTS; i++) {
+            push_status status;
+            int64_t until = now_ms() + 3000;
+            do status = push_next_event(server, &event, sizeof event, 0);
+            while (status == PUSH_ERR_TIMEOUT && now_ms() < until);
+            check_case("round %d", round);
+            REQUIRE(status == PUSH_OK);
+        }
+    }
+    push_event_clear(&event);
+    stop(server);
+    for (int i = 0; i < CLIENTS; i++) peer_close(&clients[i]);
+}
+
+CHECK_MAIN(TEST(stopped_amid_everything), TEST(stopped_right_away), TEST(no_message_is_left_lying))

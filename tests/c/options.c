@@ -1,0 +1,304 @@
+/* Options: by name and text, from TOML, and the sentence that says what is wrong with them. */
+#include "process.h"
+#include "serve.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The bounds of the reference, each with what is just outside. */
+static const struct {
+    const char *name, *good[3], *bad[4];
+} bounds[] = {
+    {"listen", {"none", "127.0.0.1:0", "localhost:1,unix:/x"}, {"", "80", "example.org:80", "127.0.0.1:65536"}},
+    {"path", {"/", "/push", "/a/b.c"}, {"", "push", "/a b", "/a?b"}},
+    {"control", {"none", "unix:/x", "[::1]:9"}, {"x", "unix:", "127.0.0.1", "none,none"}},
+    {"control_key", {"", "0123456789abcdef", NULL}, {"short", "0123456789 abcdef", "0123456789\nabcdef", NULL}},
+    {"auth", {"none", "jwt", "host"}, {"", "None", "basic", NULL}},
+    {"auth_timeout", {"100ms", "10m", NULL}, {"99ms", "11m", NULL, NULL}},
+    {"threads", {"0", "1", "64"}, {"-1", "65", "two", "1.5"}},
+    {"allowed_origins",
+     {"", "*", "https://a.example, https://b.example"},
+     {"a.example", "https://a/", "https://a b", NULL}},
+    {"client_publish", {"true", "false", NULL}, {"yes", "1", "", "TRUE"}},
+    {"max_connections", {"0", "10000000", NULL}, {"10000001", "-1", "1e3", ""}},
+    {"max_channels", {"1", "10000", NULL}, {"0", "10001", "x", NULL}},
+    {"max_message", {"1", "64MB", "64 KB"}, {"0", "65MB", "67108865", "1TB"}},
+    {"max_client_message", {"1", "64MB", NULL}, {"0", "65MB", "-1", NULL}},
+    {"max_head", {"1KB", "64KB", NULL}, {"1023", "65KB", "0", NULL}},
+    {"outbox", {"4KB", "1GB", NULL}, {"4095", "2GB", "99999999999999999999", NULL}},
+    {"mailbox", {"16", "1048576", NULL}, {"15", "1048577", "16KB", NULL}},
+    {"event_queue", {"16", "1048576", NULL}, {"15", "1048577", "", NULL}},
+    {"head_timeout", {"100ms", "10m", "1"}, {"99ms", "11m", "0", "5 weeks"}},
+    {"heartbeat", {"100ms", "1d", "24h"}, {"99ms", "25h", "2d", NULL}},
+    {"ping_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
+    {"poll_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
+    {"keep_alive", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
+    {"close_timeout", {"100ms", "10m", NULL}, {"99ms", "601s", NULL, NULL}},
+    {"retry", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
+    {"key_window", {"0", "1d", NULL}, {"25h", "-1s", NULL, NULL}},
+    {"history_count", {"0", "1000000", NULL}, {"1000001", "-1", NULL, NULL}},
+    {"history_age", {"100ms", "365d", NULL}, {"99ms", "366d", NULL, NULL}},
+    {"history_bytes", {"0", "16GB", NULL}, {"17GB", "-1", NULL, NULL}},
+    {"history_total", {"0", "1024GB", NULL}, {"1025GB", "18446744073709551615KB", NULL, NULL}},
+    {"channel.news.*.history_count", {"0", "1000000", NULL}, {"1000001", "x", NULL, NULL}},
+};
+
+static void every_option_has_its_bounds(void)
+{
+    char err[1024];
+    push_config *config = push_config_new();
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+        for (size_t n = 0; n < 3 && bounds[i].good[n]; n++) {
+            check_case("%s = %s", bounds[i].name, bounds[i].good[n]);
+            strcpy(err, "untouched");
+            CHECK_STATUS(push_config_set(config, bounds[i].name, bounds[i].good[n], err, sizeof err), PUSH_OK);
+            CHECK_TEXT(err, "untouched");
+        }
+        for (size_t n = 0; n < 4 && bounds[i].bad[n]; n++) {
+            check_case("%s = %s", bounds[i].name, bounds[i].bad[n]);
+            strcpy(err, "untouched");
+            CHECK_STATUS(push_config_set(config, bounds[i].name, bounds[i].bad[n], err, sizeof err), PUSH_ERR_CONFIG);
+            CHECK_HAS(err, bounds[i].name);
+            CHECK_HAS(err, "allowed is ");
+            /* The value is named too, but a secret is not. */
+            bool secret = strcmp(bounds[i].name, "control_key") == 0;
+            if (secret) CHECK(strstr(err, bounds[i].bad[n]) == NULL);
+            else CHECK_HAS(err, bounds[i].bad[n]);
+        }
+    }
+    push_config_free(config);
+}
+
+static void unknown_options(void)
+{
+    static const char *const names[] = {"", "thread", "Threads", "threads ", "history", "channel", "channel.",
+                                        "channel.x", "channel.x.path", "channel..history_count", "channel.a*b.history_count",
+                                        "channel.a\nb.history_count"};
+    char err[2048];
+    push_config *config = push_config_new();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        check_case("name \"%s\"", names[i]);
+        CHECK_STATUS(push_config_set(config, names[i], "1", err, sizeof err), PUSH_ERR_CONFIG);
+        CHECK(strlen(err) > 10);
+    }
+    CHECK_STATUS(push_config_set(config, "thread", "1", err, sizeof err), PUSH_ERR_CONFIG);
+    CHECK_HAS(err, "\"thread\"");
+    CHECK_HAS(err, "threads");       /* what there is instead */
+    CHECK_HAS(err, "history_total"); /* to the last */
+    /* Not UTF-8: not an option, and not a value. */
+    CHECK_STATUS(push_config_set(config, "\xff", "1", err, sizeof err), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_config_set(config, "threads", "\xff", err, sizeof err), PUSH_ERR_INVALID);
+    for (int i = 0; i < 65; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "channel.c%d.history_count", i);
+        check_case("pattern %d", i);
+        CHECK_STATUS(push_config_set(config, name, "1", err, sizeof err), i < 64 ? PUSH_OK : PUSH_ERR_CONFIG);
+    }
+    CHECK_HAS(err, "64");
+    push_config_free(config);
+}
+
+/* Whether all of a text is UTF-8: none of it was cut in the middle of a letter. */
+static bool is_utf8(const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at;) {
+        int more = *at < 0x80 ? 0 : *at >= 0xf0 ? 3 : *at >= 0xe0 ? 2 : *at >= 0xc0 ? 1 : -1;
+        if (more < 0) return false;
+        for (at++; more > 0; more--, at++) {
+            if ((*at & 0xc0) != 0x80) return false;
+        }
+    }
+    return true;
+}
+
+static void err_is_cut_to_its_size(void)
+{
+    char whole[2048], err[256];
+    push_config *config = push_config_new();
+    push_server *server = NULL;
+    const char *value = "\xC3\x9C\xE2\x82\xAC\xF0\x9F\x8C\x8D\xC3\x9C\xE2\x82\xAC\xF0\x9F\x8C\x8D";
+    CHECK_STATUS(push_config_set(config, "path", value, whole, sizeof whole), PUSH_ERR_CONFIG);
+    CHECK_HAS(whole, value);
+    for (size_t size = 0; size < 160; size++) {
+        check_case("size %zu", size);
+        memset(err, 0x55, sizeof err);
+        CHECK_STATUS(push_config_set(config, "path", value, err, size), PUSH_ERR_CONFIG);
+        for (size_t i = size; i < sizeof err; i++) CHECK_EQ(err[i], 0x55);
+        if (size == 0) continue;
+        size_t len = strnlen(err, size);
+        CHECK(len < size);
+        CHECK(strncmp(err, whole, len) == 0);
+        CHECK(is_utf8(err));
+        CHECK(len + 4 >= size || len == strlen(whole)); /* no more is cut than must be */
+    }
+    check_case(NULL);
+    CHECK_STATUS(push_config_set(config, "path", value, NULL, 0), PUSH_ERR_CONFIG);
+    CHECK_STATUS(push_config_set(config, "path", value, NULL, 99), PUSH_ERR_CONFIG);
+    CHECK_STATUS(push_config_load(config, "/nowhere/at/all", NULL, 99), PUSH_ERR_SYSTEM);
+    CHECK_STATUS(push_config_set(config, "control", "127.0.0.1:0", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_start(config, &server, NULL, 99), PUSH_ERR_CONFIG);
+    for (size_t size = 0; size < 40; size++) {
+        memset(err, 0x55, sizeof err);
+        CHECK_STATUS(push_start(config, &server, err, size), PUSH_ERR_CONFIG);
+        CHECK_STATUS(push_config_load(config, "/nowhere", err, size), PUSH_ERR_SYSTEM);
+        CHECK(size == 0 || strnlen(err, size) < size);
+        CHECK_EQ(err[size], 0x55);
+    }
+    CHECK(server == NULL);
+    push_config_free(config);
+}
+
+/* Loads a file of that text; the status, with the sentence in `err`. */
+static push_status load(push_config *config, const char *text, size_t len, char *err, size_t err_len)
+{
+    char directory[128], path[256];
+    temporary_directory(directory, sizeof directory);
+    join_path(path, sizeof path, directory, "push.toml");
+    REQUIRE(write_file(path, text, len));
+    *err = 0;
+    push_status status = push_config_load(config, path, err, err_len);
+    remove_directory(directory);
+    return status;
+}
+
+static void good_files(void)
+{
+    static const char text[] = "# as in the reference\nlisten = [\"127.0.0.1:0\", \"localhost:0\"]\nthreads = 1\n"
+                               "client_publish = true\nhistory_age = \"5m\"\nmax_message = \"2KB\"\n\n"
+                               "[channel.\"news.*\"]\nhistory_count = 3\nhistory_age = \"1h\"\n";
+    char err[512], address[128], payload[2049] = "";
+    push_config *config = push_config_new();
+    CHECK_STATUS(load(config, text, strlen(text), err, sizeof err), PUSH_OK);
+    CHECK_TEXT(err, "");
+    CHECK_STATUS(load(config, "", 0, err, sizeof err), PUSH_OK); /* changes nothing */
+    push_server *server = serve_config(config);
+    CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), PUSH_OK);
+    CHECK_HAS(address, "127.0.0.1:");
+    CHECK_STATUS(push_listen_address(server, 1, address, sizeof address), PUSH_OK);
+    CHECK_STATUS(push_listen_address(server, 2, address, sizeof address), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_publish(server, "c", payload, 2048), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "c", payload, 2049), PUSH_ERR_TOO_LARGE);
+    for (int i = 0; i < 10; i++) push_publish(server, "news.x", "x", 1);
+    CHECK_EQ(stats_of(server).history_messages, 1 + 3);
+    stop(server);
+}
+
+static void bad_files(void)
+{
+    static const struct {
+        const char *text, *says;
+    } files[] = {{"threads = ", "TOML"},
+                 {"threads", "TOML"},
+                 {"= 1", "TOML"},
+                 {"threads = 1\nthreads = 2", "TOML"},
+                 {"[channel", "TOML"},
+                 {"thread = 1", "thread"},
+                 {"threads = 65", "65"},
+                 {"threads = \"many\"", "many"},
+                 {"threads = 1.5", "threads"},
+                 {"threads = 2001-01-01", "threads"},
+                 {"threads = {a = 1}", "threads"},
+                 {"[threads]\na = 1", "threads"},
+                 {"listen = [[1, 2], [{a = 1}]]", "listen"},
+                 {"[channel]\nnews = 1", "news"},
+                 {"[channel.news]\npath = \"/x\"", "path"},
+                 {"[channel.\"a*b\"]\nhistory_count = 1", "a*b"},
+                 {"[channel.news]\nhistory_count = \"x\"", "history_count"},
+                 {"[channel.news.deep]\nhistory_count = 1", "channel.news.deep"}};
+    char err[1024];
+    push_config *config = push_config_new();
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        check_case("%s", files[i].text);
+        CHECK_STATUS(load(config, files[i].text, strlen(files[i].text), err, sizeof err), PUSH_ERR_CONFIG);
+        CHECK_HAS(err, files[i].says);
+    }
+    check_case("a NUL");
+    CHECK_STATUS(load(config, "threads = 1\0", 12, err, sizeof err), PUSH_ERR_CONFIG);
+    check_case("not UTF-8");
+    CHECK_STATUS(load(config, "path = \"/\xff\"", 11, err, sizeof err), PUSH_ERR_CONFIG);
+    check_case(NULL);
+    push_config_free(config);
+}
+
+static void files_of_brackets(void)
+{
+    enum { DEPTH = 200000 };
+    char *text = malloc(2 * DEPTH + 16), err[256];
+    push_config *config = push_config_new();
+    static const char *const begins[] = {"listen = ", "a = {a="};
+    REQUIRE(text != NULL);
+    for (int i = 0; i < 2; i++) {
+        /* A parser that follows each bracket with a call of its own would run out of stack. */
+        size_t len = (size_t)sprintf(text, "%s", begins[i]);
+        memset(text + len, '[', DEPTH);
+        memset(text + len + DEPTH, ']', DEPTH);
+        CHECK_STATUS(load(config, text, len + 2 * DEPTH, err, sizeof err), PUSH_ERR_CONFIG);
+    }
+    for (size_t i = 0; i < DEPTH; i++) memcpy(text + i * 2, "a.", 2);
+    memcpy(text + (size_t)DEPTH * 2, "a=1", 3);
+    CHECK_STATUS(load(config, text, 2 * DEPTH + 3, err, sizeof err), PUSH_ERR_CONFIG);
+    free(text);
+    push_config_free(config);
+}
+
+static void files_that_can_not_be_read(void)
+{
+    char err[512];
+    push_config *config = push_config_new();
+    static const char *const paths[] = {"", "/nowhere/push.toml", "/", "/proc/self/mem"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        check_case("path \"%s\"", paths[i]);
+        strcpy(err, "untouched");
+        CHECK_STATUS(push_config_load(config, paths[i], err, sizeof err), PUSH_ERR_SYSTEM);
+        CHECK(strcmp(err, "untouched") != 0);
+        CHECK_HAS(err, paths[i]);
+    }
+    check_case(NULL);
+    CHECK_STATUS(push_config_load(config, "/\xff", err, sizeof err), PUSH_ERR_INVALID);
+    push_config_free(config);
+}
+
+static void a_bad_file_changes_nothing(void)
+{
+    char err[512], payload[64] = "";
+    push_config *config = configure("max_message", "16", "threads", "1", NULL);
+    CHECK_STATUS(load(config, "max_message = 64\nthreads = 65\n", 30, err, sizeof err), PUSH_ERR_CONFIG);
+    CHECK_STATUS(push_config_set(config, "max_message", "0", NULL, 0), PUSH_ERR_CONFIG);
+    push_server *server = serve_config(config);
+    CHECK_STATUS(push_publish(server, "c", payload, 16), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "c", payload, 17), PUSH_ERR_TOO_LARGE);
+    stop(server);
+}
+
+static void control_on_tcp_needs_a_key(void)
+{
+    char err[512] = "";
+    push_server *server = (push_server *)77;
+    push_config *config = configure("control", "127.0.0.1:0", "threads", "1", NULL);
+    CHECK_STATUS(push_start(config, &server, err, sizeof err), PUSH_ERR_CONFIG);
+    CHECK_HAS(err, "control_key");
+    CHECK(server == (push_server *)77);
+    CHECK_STATUS(push_config_set(config, "control_key", "0123456789abcdef", NULL, 0), PUSH_OK);
+    server = serve_config(config);
+    stop(server);
+}
+
+static void a_config_serves_many_servers(void)
+{
+    push_config *config = configure("threads", "1", "max_message", "4", NULL);
+    push_server *first = NULL, *second = NULL;
+    CHECK_STATUS(push_start(config, &first, NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_config_set(config, "max_message", "8", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_start(config, &second, NULL, 0), PUSH_OK);
+    push_config_free(config);
+    CHECK_STATUS(push_publish(first, "c", "12345", 5), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_publish(second, "c", "12345", 5), PUSH_OK);
+    stop(first);
+    stop(second);
+}
+
+CHECK_MAIN(TEST(every_option_has_its_bounds), TEST(unknown_options), TEST(err_is_cut_to_its_size), TEST(good_files),
+           TEST(bad_files), TEST(files_of_brackets), TEST(files_that_can_not_be_read), TEST(a_bad_file_changes_nothing),
+           TEST(control_on_tcp_needs_a_key), TEST(a_config_serves_many_servers))

@@ -1,0 +1,40 @@
+/* What the kernel says about this process. */
+#ifndef TESTS_PROCESS_H
+#define TESTS_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int descriptor_count(void);
+/* On stderr, for a test that found too many. */
+void print_descriptors(void);
+/* Whether a descriptor is open. */
+bool is_open(int fd);
+
+enum { MAX_THREADS = 128 };
+struct thread {
+    pid_t id;
+    char name[32];
+    uint64_t blocked; /* signal mask: signal n is bit n - 1 */
+};
+/* How many were written to `threads`. */
+size_t list_threads(struct thread *threads, size_t size);
+int thread_count(void);
+/* The same, but a thread that has been joined may take a moment to leave /proc. */
+int thread_count_at_most(int limit);
+/* The library's threads by name, say "push-shard-"; how many. */
+int threads_named(const char *prefix);
+
+/* Bytes that malloc has handed out. */
+size_t heap_bytes(void);
+
+/* A new directory for the test's files, and its removal with all that is in it. */
+void temporary_directory(char *path, size_t size);
+void remove_directory(const char *path);
+bool write_file(const char *path, const void *bytes, size_t len);
+/* "directory/name"; ends the test where it does not fit. */
+void join_path(char *path, size_t size, const char *directory, const char *name);
+
+#endif

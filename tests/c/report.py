@@ -1,0 +1,83 @@
+"""What passed and what failed: a line each, and the sum at the end.  And the commands that find out."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests" / "c"
+STAGE = ROOT / "target" / "stage"
+OUT = ROOT / "target" / "tests-c"
+EXAMPLES = ROOT / "target" / "examples-c"
+
+
+class Report:
+    """Counts; says at once what failed and why."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def add(self, name, problem=None, detail=""):
+        """One test: without a problem it passed."""
+        if problem is None:
+            self.passed += 1
+            print(f"ok      {name}", flush=True)
+            return
+        self.failed += 1
+        print(f"FAILED  {name}: {problem}", flush=True)
+        for line in str(detail).rstrip().splitlines()[-40:]:
+            print(f"        {line}", flush=True)
+
+    def add_many(self, name, passed, failed, seconds, detail=""):
+        """The tests of one program."""
+        self.passed += passed
+        self.failed += failed
+        word = "FAILED " if failed else "ok     "
+        print(f"{word} {name}: {passed} passed, {failed} failed ({seconds:.1f} s)", flush=True)
+        for line in detail.rstrip().splitlines():
+            print(f"        {line}", flush=True)
+
+    def check(self, name, condition, problem, detail=""):
+        self.add(name, None if condition else problem, detail)
+
+    def command(self, name, command, timeout=120, **options):
+        """A command that must end well; its output, or None."""
+        done, output = execute(command, timeout, **options)
+        self.add(name, None if done == 0 else f"exit code {done}: {' '.join(map(str, command))}", output)
+        return output if done == 0 else None
+
+
+def execute(command, timeout=120, **options):
+    """Runs to the end; the exit code and all output.  What takes too long is killed, with what it started."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               start_new_session=True, **options)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        output, _ = process.communicate()
+        output += f"\nkilled after {time.monotonic() - began:.0f} s".encode()
+        return "timeout", output.decode(errors="replace")
+    return process.returncode, output.decode(errors="replace")
+
+
+def kill_group(process):
+    """Kills a process that was started as the leader of its session, and its children."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def pkg_config(*wanted, prefix=STAGE):
+    """What pkg-config says of the installed library; with --libs also how a program finds it when it runs."""
+    environment = dict(os.environ, PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig"))
+    code, output = execute(["pkg-config", *wanted, "libpush"], env=environment)
+    if code != 0:
+        raise SystemExit(f"error: pkg-config does not find libpush: {output}")
+    return output.split() + ([f"-Wl,-rpath,{prefix}/lib"] if "--libs" in wanted else [])

@@ -1,0 +1,30 @@
+/* Servers for tests, and the connections that are handed to them. */
+#ifndef TESTS_SERVE_H
+#define TESTS_SERVE_H
+
+#include "check.h"
+#include "peer.h"
+
+/* Options as name, value, name, value, NULL.  Without "listen" there is no listener. */
+push_config *configure(const char *first, ...) __attribute__((sentinel));
+/* A server with these options; the test ends where it does not start. */
+push_server *serve(const char *first, ...) __attribute__((sentinel));
+push_server *serve_config(push_config *config); /* takes the config */
+void stop(push_server *server);
+
+/* Hands over one end of a new connection with nothing read of it, and gives the other. */
+struct peer adopted(push_server *server, const push_grant *grant);
+/* The same, then asks for `query` over WebSocket and waits for the answer. */
+struct peer adopted_ws(push_server *server, const push_grant *grant, const char *query);
+/* The same over SSE, NDJSON stream or poll: `transport` is its name in the query. */
+struct peer adopted_http(push_server *server, const push_grant *grant, const char *transport, const char *query);
+
+push_stats stats_of(push_server *server);
+/* Waits for a gauge to reach a number. */
+bool wait_for_connections(push_server *server, uint64_t count);
+bool wait_for_subscriptions(push_server *server, uint64_t count);
+
+/* The next event of that kind, of which the connection's number is returned; 0: it did not come. */
+push_connection expect_event(push_server *server, push_event *event, uint32_t kind);
+
+#endif

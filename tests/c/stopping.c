@@ -1,0 +1,256 @@
+/* A stop delivers what was published, tells everybody, and takes no longer than it may. */
+#include "process.h"
+#include "serve.h"
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const transports[] = {"sse", "stream", "poll"};
+
+static void published_right_before(void)
+{
+    enum { MESSAGES = 500, ROUNDS = 4 };
+    for (int round = 0; round < ROUNDS; round++) {
+        push_server *server = serve("threads", "2", NULL);
+        struct peer ws = adopted_ws(server, NULL, "channel=c"), others[3];
+        for (int i = 0; i < 3; i++) others[i] = adopted_http(server, NULL, transports[i], "channel=c");
+        wait_for_subscriptions(server, 4);
+        char text[32];
+        for (int i = 0; i < MESSAGES; i++) {
+            snprintf(text, sizeof text, "message %d.", i);
+            CHECK_STATUS(push_publish(server, "c", text, strlen(text)), PUSH_OK);
+        }
+        push_position last;
+        push_message message = PUSH_MESSAGE_INIT;
+        message.channel = "c";
+        message.data = "last.";
+        message.len = 5;
+        CHECK_STATUS(push_publish_message(server, &message, &last), PUSH_OK);
+        CHECK_STATUS(push_stop(server, 2000), PUSH_OK);
+        for (int i = 0; i < MESSAGES; i++) {
+            snprintf(text, sizeof text, "message %d.", i);
+            ws_expect(&ws, text);
+        }
+        ws_expect(&ws, "last.");
+        CHECK_EQ(ws_close_code(&ws), 1001);
+        for (int i = 0; i < 2; i++) {
+            CHECK(peer_read_to_end(&others[i], PATIENCE_MS));
+            CHECK_EQ(peer_count(&others[i], "message "), MESSAGES);
+            CHECK_EQ(peer_count(&others[i], "last."), 1);
+            CHECK(peer_count(&others[i], last.text) >= 1);
+            CHECK_EQ(peer_count(&others[i], "\"code\":1001"), 1);
+            /* The end is a whole one: of chunks. */
+            CHECK(others[i].len > 5 && strcmp(others[i].data + others[i].len - 5, "0\r\n\r\n") == 0);
+        }
+        /* A poll's answer may be complete with the first message; its position says where to go on. */
+        CHECK(peer_read_to_end(&others[2], PATIENCE_MS));
+        CHECK(peer_count(&others[2], "message 0.") == 1);
+        peer_close(&ws);
+        for (int i = 0; i < 3; i++) peer_close(&others[i]);
+    }
+}
+
+static void *read_slowly(void *peer)
+{
+    struct peer *client = peer;
+    while (!client->ended) {
+        peer_fill(client, 100);
+        sleep_ms(1);
+    }
+    return NULL;
+}
+
+static void a_slow_client_has_its_time(void)
+{
+    enum { SIZE = 200 << 10, COUNT = 50 };
+    pthread_t thread;
+    push_server *server = serve("threads", "1", "outbox", "64MB", NULL);
+    char *payload = malloc(SIZE);
+    struct peer client = adopted_http(server, NULL, "stream", "channel=c");
+    memset(payload, 'x', SIZE);
+    for (int i = 0; i < COUNT; i++) CHECK_STATUS(push_publish(server, "c", payload, SIZE), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "c", "the end", 7), PUSH_OK);
+    pthread_create(&thread, NULL, read_slowly, &client);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, 15000), PUSH_OK);
+    CHECK(now_ms() - began < 10000); /* not all of it: the client is through before */
+    pthread_join(thread, NULL);
+    CHECK(client.len > (size_t)SIZE * COUNT);
+    CHECK_EQ(peer_count(&client, "\"the end\""), 1);
+    CHECK_EQ(peer_count(&client, "\"code\":1001"), 1);
+    peer_close(&client);
+    free(payload);
+}
+
+/* How long a stop takes with clients that do not end their side. */
+static int stop_takes(uint32_t drain_ms, bool with_something_left)
+{
+    static char payload[800 << 10];
+    push_server *server = serve("threads", "2", NULL);
+    struct peer clients[4];
+    clients[0] = adopted_ws(server, NULL, "channel=c");
+    for (int i = 0; i < 3; i++) clients[i + 1] = adopted_http(server, NULL, transports[i], "channel=c");
+    wait_for_subscriptions(server, 4);
+    if (with_something_left) CHECK_STATUS(push_publish(server, "c", payload, sizeof payload), PUSH_OK);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, drain_ms), PUSH_OK);
+    int took = (int)(now_ms() - began);
+    for (int i = 0; i < 4; i++) peer_close(&clients[i]);
+    return took;
+}
+
+/* The quickest of a few: how long the machine makes us wait beside that is not the question. */
+static int quickest_stop(uint32_t drain_ms, bool with_something_left)
+{
+    int quickest = INT_MAX;
+    for (int i = 0; i < 3; i++) {
+        int took = stop_takes(drain_ms, with_something_left);
+        if (took < quickest) quickest = took;
+    }
+    return quickest;
+}
+
+static void it_takes_no_longer_than_it_may(void)
+{
+    int took = quickest_stop(0, false);
+    check_case("no time, idle clients: %d ms", took);
+    CHECK(took < 300);
+    took = quickest_stop(0, true);
+    check_case("no time, clients that do not read: %d ms", took);
+    CHECK(took < 300);
+    took = quickest_stop(400, true);
+    check_case("400 ms, clients that do not read: %d ms", took);
+    CHECK(took >= 390 && took < 800);
+    took = stop_takes(UINT32_MAX, false);
+    check_case("any time, idle clients that have everything: %d ms", took);
+    CHECK(took < 5000);
+}
+
+static int stop_takes_with_a_client_that_answers(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client = adopted_ws(server, NULL, "channel=c");
+    pid_t reader = fork();
+    if (reader == 0) {
+        ws_close_code(&client);
+        _exit(0);
+    }
+    peer_close(&client);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, 5000), PUSH_OK);
+    int took = (int)(now_ms() - began);
+    waitpid(reader, NULL, 0);
+    return took;
+}
+
+static void clients_that_answer_do_not_delay_it(void)
+{
+    int quickest = INT_MAX;
+    for (int i = 0; i < 5; i++) {
+        int took = stop_takes_with_a_client_that_answers();
+        if (took < quickest) quickest = took;
+    }
+    check_case("%d ms", quickest);
+    CHECK(quickest < 300); /* less than what those get who do not answer */
+}
+
+static push_server *talked_to;
+
+static void *keep_talking(void *peer)
+{
+    char data[4000];
+    memset(data, 'x', sizeof data);
+    while (ws_send(peer, WS_BINARY, data, sizeof data)) {}
+    return NULL;
+}
+
+static void a_client_that_never_stops_talking(void)
+{
+    pthread_t threads[4];
+    struct peer clients[4];
+    talked_to = serve("threads", "1", NULL);
+    for (int i = 0; i < 4; i++) {
+        clients[i] = adopted_ws(talked_to, NULL, "channel=c");
+        pthread_create(&threads[i], NULL, keep_talking, &clients[i]);
+    }
+    sleep_ms(50);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(talked_to, 300), PUSH_OK);
+    check_case("%d ms", (int)(now_ms() - began));
+    CHECK(now_ms() - began < 2000);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        peer_close(&clients[i]);
+    }
+}
+
+static void nothing_follows_a_close(void)
+{
+    enum { COUNT = 100, SIZE = 20 << 10 };
+    push_server *server = serve("threads", "1", "outbox", "16KB", "history_bytes", "64MB", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    push_message message = PUSH_MESSAGE_INIT;
+    push_position first, at;
+    char *payload = malloc(SIZE), query[200];
+    struct frame frame;
+    memset(payload, 'x', SIZE);
+    message.channel = "c";
+    message.data = payload;
+    message.len = SIZE;
+    CHECK_STATUS(push_publish_message(server, &message, &first), PUSH_OK);
+    for (int i = 1; i < COUNT; i++) CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
+    CHECK(push_event_fd(server) >= 0);
+    /* Catches up with far more than an outbox holds, and reads only afterwards. */
+    snprintf(query, sizeof query, "channel=c&since=%s", first.text);
+    struct peer client = adopted_ws(server, NULL, query);
+    push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
+    CHECK_STATUS(push_close(server, connection, 4001, "enough"), PUSH_OK);
+    sleep_ms(50);
+    int messages = 0;
+    frame.opcode = 0;
+    while (frame.opcode != WS_CLOSE && ws_next(&client, &frame, PATIENCE_MS)) messages += frame.opcode == WS_TEXT;
+    CHECK_EQ(frame.opcode, WS_CLOSE);
+    CHECK_EQ(frame.code, 4001);
+    CHECK(messages < COUNT);
+    CHECK(peer_read_to_end(&client, PATIENCE_MS));
+    CHECK_EQ(client.len, 0);
+    push_event_clear(&event);
+    free(payload);
+    stop(server);
+    peer_close(&client);
+}
+
+static void stopped_while_a_client_catches_up(void)
+{
+    enum { COUNT = 90, SIZE = 20 << 10 };
+    pthread_t thread;
+    push_server *server = serve("threads", "1", "outbox", "16KB", "history_bytes", "64MB", NULL);
+    push_message message = PUSH_MESSAGE_INIT;
+    push_position first, at;
+    char *payload = malloc(SIZE), query[200];
+    memset(payload, 'x', SIZE);
+    message.channel = "c";
+    message.data = payload;
+    message.len = SIZE;
+    CHECK_STATUS(push_publish_message(server, &message, &first), PUSH_OK);
+    for (int i = 0; i < COUNT; i++) CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
+    snprintf(query, sizeof query, "channel=c&since=%s", first.text);
+    struct peer client = adopted_http(server, NULL, "stream", query);
+    pthread_create(&thread, NULL, read_slowly, &client);
+    CHECK_STATUS(push_stop(server, 10000), PUSH_OK);
+    pthread_join(thread, NULL);
+    /* Whatever it got, it was in order, and the last was why it ends. */
+    CHECK_EQ(peer_count(&client, "\"code\":1001"), 1);
+    CHECK_EQ(peer_count(&client, "\"type\":\"message\""), COUNT);
+    CHECK(client.len > 5 && strcmp(client.data + client.len - 5, "0\r\n\r\n") == 0);
+    free(payload);
+    peer_close(&client);
+}
+
+CHECK_MAIN(TEST(published_right_before), TEST(a_slow_client_has_its_time), TEST(it_takes_no_longer_than_it_may),
+           TEST(clients_that_answer_do_not_delay_it), TEST(a_client_that_never_stops_talking),
+           TEST(nothing_follows_a_close), TEST(stopped_while_a_client_catches_up))
