@@ -4,6 +4,7 @@ use crate::config::Builder;
 use crate::events::Events;
 use crate::log::Line;
 use crossbeam::channel::{bounded, select, Receiver, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Log lines that may wait.
@@ -23,6 +24,26 @@ pub(crate) struct Outputs {
     pub(crate) lines: Option<Sender<Line>>,
     pub(crate) notify: Option<Sender<()>>,
     pub(crate) stop: Sender<()>,
+}
+
+/// A running callback thread.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) stop: Sender<()>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Whether the calling thread is it.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.thread.thread().id() == std::thread::current().id()
+    }
+
+    /// Tells what waits, and ends it.
+    pub(crate) fn end(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
 }
 
 /// The channels of a callback thread, or nothing when the host gave no functions.

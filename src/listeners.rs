@@ -44,9 +44,15 @@ impl Bound {
 pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
     let bound = match address {
         Address::Tcp(address) => bind_tcp(*address, shards),
-        Address::Unix(path) => bind_unix(path),
+        // Owner and group: who else may connect is for the directory to say.
+        Address::Unix(path) => bind_unix(path, 0o660),
     };
     bound.map_err(|error| Error::system(format_args!("listen on {address}"), &error))
+}
+
+/// Binds a Unix socket whose file has this mode.
+pub(crate) fn bind_path(path: &Path, mode: u32) -> Result<Bound, Error> {
+    bind_unix(path, mode).map_err(|error| Error::system(format_args!("listen on unix:{}", path.display()), &error))
 }
 
 /// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
@@ -92,7 +98,7 @@ fn local(socket: &Socket) -> io::Result<Address> {
 }
 
 /// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
-fn bind_unix(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     if let Err(error) = UnixStream::connect(path) {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             std::fs::remove_file(path)?;
@@ -101,8 +107,8 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     let guard = SocketPath(path.into());
-    // Owner and group: who else may connect is for the directory to say.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    // Before anybody can connect.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     let address = Address::Unix(path.into());
     Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: Some(guard) })

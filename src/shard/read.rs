@@ -1,6 +1,7 @@
 //! Reading: from the socket through the scratch buffer to whoever understands it.
 
 use super::authorize::Admission;
+use super::closing::host;
 use super::conn::Phase;
 use super::Shard;
 use crate::http::origin;
@@ -70,7 +71,8 @@ impl Shard {
             self.conns[index as usize].flags.held = true;
             return true;
         }
-        if self.shared.events.wanted() && self.shared.events.full() {
+        let host = host(&self.conns[index as usize]);
+        if self.shared.events.wanted() && self.shared.events.full_for(host) {
             self.pause(index);
             return true;
         }

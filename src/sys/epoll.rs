@@ -60,9 +60,15 @@ impl Epoll {
 
     /// The events that wait now, at most `events.len()`; never blocks.
     pub(crate) fn poll(&self, events: &mut [Event]) -> io::Result<usize> {
+        self.wait(events, Some(0))
+    }
+
+    /// As [`Self::poll`], but waits for the first event; `None` for ever.
+    pub(crate) fn wait(&self, events: &mut [Event], timeout_ms: Option<u64>) -> io::Result<usize> {
+        let timeout = timeout_ms.map_or(-1, |ms| ms.min(i32::MAX as u64) as libc::c_int);
         let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
         // SAFETY: `events` has room for `room` events.
-        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, 0) };
+        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), room, timeout) };
         match check(count) {
             Ok(count) => Ok(count as usize),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
