@@ -249,7 +249,7 @@ typedef struct {
 typedef struct {
     // The message's number in this life of the hub.
     uint64_t seq;
-    // The same as clients see it: "<epoch>-<seq>", ending in NUL.
+    // The same as clients see it: `<epoch>-<seq>`, ending in NUL.
     char text[56];
 } push_position;
 

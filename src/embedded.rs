@@ -69,11 +69,17 @@ impl Embedded {
         let bind = |addresses: &[Address], shards| {
             addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
         };
-        let own = bind(&shared.config.listen, count)?;
+        let own = match &*builder.listen_sockets {
+            [] => bind(&shared.config.listen, count)?,
+            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
+        };
         let control = bind(&shared.config.control, 1)?;
         let mode = shared.config.attach_mode;
-        let attach = shared.config.attach_listen.iter().map(|path| listeners::bind_path(path, mode));
-        let attach = attach.collect::<Result<Vec<_>, _>>()?;
+        let attach = match (&builder.attach_socket, &shared.config.attach_listen) {
+            (Some(socket), _) => vec![listeners::given(socket)?],
+            (None, Some(path)) => vec![listeners::bind_path(path, mode)?],
+            (None, None) => Vec::new(),
+        };
 
         let mut work = Vec::new();
         for (number, handle) in handles.iter().enumerate() {

@@ -20,6 +20,7 @@
 //! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`auth`] | who may subscribe: tokens, or the host's word |
+//! | [`process`] | what the program `pushd` needs of the system |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
 //! | `sys` | system calls made safe |
 //!
@@ -44,6 +45,7 @@ pub mod hub;
 mod listeners;
 pub mod log;
 pub mod metrics;
+pub mod process;
 mod runtime;
 pub mod server;
 mod shard;

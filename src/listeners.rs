@@ -2,7 +2,7 @@
 
 use crate::config::Address;
 use crate::error::Error;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -38,6 +38,21 @@ impl Bound {
     pub(crate) fn socket(&self, shard: usize) -> Arc<OwnedFd> {
         self.sockets[shard % self.sockets.len()].clone()
     }
+}
+
+/// A socket that listens already.
+pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
+    let bound = || {
+        let reference = SockRef::from(&**socket);
+        reference.set_nonblocking(true)?;
+        let local = reference.local_addr()?;
+        let path = || Some(Address::Unix(local.as_pathname()?.into()));
+        let address = local.as_socket().map(Address::Tcp).or_else(path);
+        let address = address.ok_or_else(|| io::Error::other("neither an IP address nor a path"))?;
+        // Whoever made the path takes it away.
+        Ok(Bound { address, sockets: vec![socket.clone()], _path: None })
+    };
+    bound().map_err(|error: io::Error| Error::system("a listening socket that was given", &error))
 }
 
 /// Binds an address for so many shards.

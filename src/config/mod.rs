@@ -10,6 +10,7 @@ use crate::events::EventSink;
 use crate::hub::{ChannelPattern, Retention};
 use crate::log::LogSink;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -142,6 +143,10 @@ pub struct Builder {
     pub on_log: Option<Arc<LogSink>>,
     /// Who gets events; by default they can be pulled.
     pub on_event: Option<Arc<EventSink>>,
+    /// Sockets that listen already, for subscribers, instead of those that the option `listen` names.
+    pub listen_sockets: Vec<Arc<OwnedFd>>,
+    /// One that listens already, for hosts, instead of the one that the option `attach_listen` names.
+    pub attach_socket: Option<Arc<OwnedFd>>,
 }
 
 impl Builder {
@@ -177,13 +182,14 @@ impl Builder {
             ));
         }
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
-        if config.attach.is_some() && config.attach_listen.is_some() {
+        let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
+        if config.attach.is_some() && for_hosts {
             return wrong("options attach and attach_listen: a hub does not attach to another");
         }
         if config.attach.is_some() && !config.control.is_empty() {
             return wrong("options attach and control: the control API is the hub's; set control there");
         }
-        if config.attach_listen.is_some() && self.on_event.is_some() {
+        if for_hosts && self.on_event.is_some() {
             return wrong(
                 "option attach_listen: events go to the hosts that attach, so there can be no event callback",
             );

@@ -127,7 +127,7 @@ pub struct push_message {
 pub struct push_position {
     /// The message's number in this life of the hub.
     pub seq: u64,
-    /// The same as clients see it: "<epoch>-<seq>", ending in NUL.
+    /// The same as clients see it: `<epoch>-<seq>`, ending in NUL.
     pub text: [c_char; 56],
 }
 
