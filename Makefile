@@ -41,7 +41,7 @@ demo: examples
 	target/examples-c/legacy-server -p $(PORT)
 
 # Each part says how many passed and failed, and ends the run when one failed.
-test: test-rust test-c test-clients test-browser test-autobahn
+test: test-rust test-c test-python test-clients test-browser test-autobahn
 	@echo 'make test: all parts passed'
 
 test-rust: library
@@ -54,6 +54,9 @@ test-rust: library
 test-c: examples
 	tests/c/run
 
+test-python: examples
+	tests/python/run
+
 test-clients: examples
 	tests/clients/run
 
@@ -63,4 +66,4 @@ test-browser: examples
 test-autobahn: examples
 	tests/autobahn/run
 
-.PHONY: all library header docs examples demo test test-rust test-c test-clients test-browser test-autobahn
+.PHONY: all library header docs examples demo test test-rust test-c test-python test-clients test-browser test-autobahn

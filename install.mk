@@ -5,13 +5,16 @@
 # DESTDIR is a staging root, for packages: it is put before every path that is written to, and stands in none of
 # the files.
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
 INSTALL ?= install
 
 INSTALL_ROOT := $(dir $(lastword $(MAKEFILE_LIST)))
 INSTALL_LIBRARY ?= $(INSTALL_ROOT)target/release/libpush.so
+INSTALL_PUSHD ?= $(INSTALL_ROOT)target/release/pushd
 
 # The one place that has the version.  The soname is the first number, by cargo-c's rule for 0.x as well.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(INSTALL_ROOT)Cargo.toml | head -n 1)
@@ -21,6 +24,7 @@ SOVERSION := $(firstword $(subst ., ,$(VERSION)))
 INSTALL_SUBSTITUTE = sed \
 	-e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' \
 	-e 's|@PREFIX@|$(PREFIX)|g' \
+	-e 's|@BINDIR@|$(BINDIR)|g' \
 	-e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|g' \
 	-e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|g' \
 	-e "s|@INCLUDEDIR_FROM_LIBDIR@|$$(realpath -ms --relative-to='$(LIBDIR)' '$(INCLUDEDIR)')|g" \
@@ -33,19 +37,24 @@ install:
 	$(INSTALL) -m 755 '$(INSTALL_LIBRARY)' '$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)'
 	ln -sf libpush.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)'
 	ln -sf libpush.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libpush.so'
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(UNITDIR)'
+	$(INSTALL) -m 755 '$(INSTALL_PUSHD)' '$(DESTDIR)$(BINDIR)/pushd'
+	$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/pushd.service" > '$(DESTDIR)$(UNITDIR)/pushd.service'
+	$(INSTALL) -m 644 '$(INSTALL_ROOT)packaging/pushd.socket' '$(DESTDIR)$(UNITDIR)/pushd.socket'
 	$(INSTALL) -m 644 '$(INSTALL_ROOT)include/push.h' '$(DESTDIR)$(INCLUDEDIR)/push.h'
 	$(INSTALL_SUBSTITUTE) '$(INSTALL_ROOT)packaging/libpush.pc.in' > '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc'
 	for file in libpush-config libpush-config-version; do \
 		$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/$$file.cmake.in" \
 			> "$(DESTDIR)$(LIBDIR)/cmake/libpush/$$file.cmake" || exit 1; \
 	done
-	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/*.cmake
+	chmod 644 '$(DESTDIR)$(UNITDIR)/pushd.service' '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/*.cmake
 	@test -n '$(DESTDIR)' || echo 'Installed in $(LIBDIR). If the loader looks there, run ldconfig; if not, link with -Wl,-rpath,$(LIBDIR)'
 
 uninstall:
 	rm -f '$(DESTDIR)$(LIBDIR)/libpush.so' '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)' \
 		'$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)' '$(DESTDIR)$(INCLUDEDIR)/push.h' \
-		'$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/libpush-config*.cmake
+		'$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/libpush-config*.cmake \
+		'$(DESTDIR)$(BINDIR)/pushd' '$(DESTDIR)$(UNITDIR)/pushd.service' '$(DESTDIR)$(UNITDIR)/pushd.socket'
 	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/libpush' 2>/dev/null
 
 .PHONY: install uninstall

@@ -53,7 +53,7 @@
 // The server was stopped, or the handle never was one.
 #define PUSH_ERR_CLOSED -6
 
-// No event came within the time given.
+// Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).
 #define PUSH_ERR_TIMEOUT -7
 
 // The descriptor is not a connected stream socket.  It is still the caller's.
@@ -343,6 +343,9 @@ void push_config_free(push_config *config);
 // `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
 // server, to be ended with push_stop.
 //
+// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).  A hub that is not
+// there yet is no error: what is published waits for it.  One that refuses us is: PUSH_ERR_SYSTEM.
+//
 // # Safety
 // `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
 push_status push_start(const push_config *config,
@@ -351,7 +354,8 @@ push_status push_start(const push_config *config,
                        size_t err_len);
 
 // Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
-// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.
+// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.  Attached,
+// what waits for the hub is sent within `drain_ms`; the connections handed over stay with the hub.
 //
 // When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
 // Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
@@ -359,13 +363,16 @@ push_status push_start(const push_config *config,
 push_status push_stop(push_server *server,
                       uint32_t drain_ms);
 
-// Where listener number `index` (from 0, in the order of the option `listen`, then `control`) can be reached:
+// Where listener number `index` (from 0, in the order of the options `listen`, `control`, `attach_listen`) can be reached:
 // "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
 // PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
 //
 // # Safety
 // `out` has `size` bytes.
-push_status push_listen_address(push_server *server, uint32_t index, char *out, size_t size);
+push_status push_listen_address(push_server *server,
+                                uint32_t index,
+                                char *out,
+                                size_t size);
 
 // Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.  What a newer
 // host knows and this library does not is zero.
@@ -380,15 +387,27 @@ push_status push_stats_get(push_server *server, push_stats *out, size_t out_size
 // PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
 // PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
 //
+// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the calls, once, also
+// when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer` is full.
+//
 // # Safety
 // `channel` ends in NUL; `data` has `len` bytes.
-push_status push_publish(push_server *server, const char *channel, const void *data, size_t len);
+push_status push_publish(push_server *server,
+                         const char *channel,
+                         const void *data,
+                         size_t len);
 
 // Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
 //
+// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`.  PUSH_ERR_BUSY:
+// nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
+// Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
+//
 // # Safety
 // `message` and what it points to can be read; `out` is NULL or can be written.
-push_status push_publish_message(push_server *server, const push_message *message, push_position *out);
+push_status push_publish_message(push_server *server,
+                                 const push_message *message,
+                                 push_position *out);
 
 // Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
 // nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.
@@ -422,6 +441,9 @@ push_status push_broadcast(push_server *server,
 // PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
 // Whether the request itself is good the client learns by HTTP.
 //
+// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
+// on its way; a hub that has no room answers the client with 503.  PUSH_ERR_BUSY: the hub is away, or too many wait.
+//
 // # Safety
 // `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
 push_status push_adopt(push_server *server,
@@ -436,6 +458,9 @@ push_status push_adopt(push_server *server,
 //
 // PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
 // PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+//
+// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such a connection only
+// the hub knows.
 //
 // # Safety
 // `data` has `len` bytes.

@@ -8,7 +8,7 @@ use crate::metrics::Stats;
 use crate::shard::command::{Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::Shared;
-use crate::sys::clock;
+use crate::sys::{clock, socket};
 use crate::transport::close::Close;
 use crate::transport::ws_frames::Header;
 use bytes::Bytes;
@@ -64,9 +64,12 @@ impl Api {
 
     /// Takes over a connection; hands it back with the error.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        if head.len() > MAX_ADOPTED {
-            let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
-            return Err((Error::new(Kind::TooLarge, text), fd));
+        self.adopt_shared(fd, head, grant.map(Arc::new))
+    }
+
+    fn adopt_shared(&self, fd: OwnedFd, head: &[u8], grant: Option<Arc<Grant>>) -> Result<(), (Error, OwnedFd)> {
+        if let Err(error) = check_head(head) {
+            return Err((error, fd));
         }
         // Counted here, not when a shard comes to it: a host may hand over many before that.
         let max = self.shared.config.max_connections;
@@ -75,7 +78,7 @@ impl Api {
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let command = Command::Adopt { fd, head: head.into(), grant: grant.map(Arc::new) };
+        let command = Command::Adopt { fd, head: head.into(), grant };
         match self.shards[number].ask(command) {
             Err(Command::Adopt { fd, .. }) => {
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -87,14 +90,7 @@ impl Api {
 
     /// Sends to one connection; see `push_send`.
     pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
-        let max = self.shared.config.max_message.max(self.shared.config.max_client_message);
-        if data.len() > max {
-            let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
-            return Err(Error::new(Kind::TooLarge, text));
-        }
-        if !binary && std::str::from_utf8(data).is_err() {
-            return Err(Error::invalid("data is not UTF-8; send it as binary"));
-        }
+        check_send(data, binary, self.max_send())?;
         let (shard, id) = self.find(connection)?;
         let command = Command::Send { to: id.token, data: Bytes::copy_from_slice(data), binary };
         shard.ask(command).map_err(|_| busy())
@@ -109,17 +105,7 @@ impl Api {
 
     /// Says no to a request; see `push_deny`.
     pub fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
-        let reason = if reason.is_empty() { "not allowed" } else { reason };
-        if reason.len() > 255 {
-            return Err(Error::invalid(format!("reason: {} bytes; at most 255 are allowed", reason.len())));
-        }
-        let refusal = match status {
-            401 => Refusal::unauthorized(reason.to_owned()),
-            403 => Refusal::forbidden("denied", reason.to_owned()),
-            429 => Refusal::too_many(reason.to_owned()),
-            503 => Refusal::unavailable("denied", reason.to_owned()),
-            _ => return Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
-        };
+        let refusal = checked_refusal(status, reason)?;
         let (shard, request) = self.find_request(request)?;
         shard.tell(Command::Deny { request, refusal });
         Ok(())
@@ -144,6 +130,15 @@ impl Api {
         Ok(())
     }
 
+    /// Takes over a connection that an attached host has passed, or, if there is no room, answers it and ends it: the
+    /// descriptor is in no other process any more.
+    pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>) {
+        if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant)) {
+            let refusal = Refusal::unavailable("full", error.to_string());
+            let _ = socket::send(&fd, &refusal.response(""));
+        }
+    }
+
     /// The position of a message as clients see it.
     pub fn position(&self, seq: u64) -> String {
         self.shared.hub.epoch().position(seq)
@@ -152,7 +147,14 @@ impl Api {
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         let metrics = self.shards.iter().map(|shard| &shard.metrics);
-        Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped())
+        let mut stats = Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped());
+        stats.events_dropped += self.shared.events.dropped();
+        stats
+    }
+
+    /// The largest that [`Self::send`] takes.
+    pub(crate) fn max_send(&self) -> usize {
+        self.shared.config.max_message.max(self.shared.config.max_client_message)
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -189,7 +191,7 @@ pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
     Message::new(publication, binary, header.as_bytes())
 }
 
-fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
+pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
     if !ours {
         return Err(Error::invalid(format!(
@@ -200,6 +202,42 @@ fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
         return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
     }
     Ok(Close { code, reason: reason.to_owned().into() })
+}
+
+pub(crate) fn checked_refusal(status: u16, reason: &str) -> Result<Refusal, Error> {
+    let reason = if reason.is_empty() { "not allowed" } else { reason };
+    if reason.len() > 255 {
+        return Err(Error::invalid(format!("reason: {} bytes; at most 255 are allowed", reason.len())));
+    }
+    match status {
+        401 => Ok(Refusal::unauthorized(reason.to_owned())),
+        403 => Ok(Refusal::forbidden("denied", reason.to_owned())),
+        429 => Ok(Refusal::too_many(reason.to_owned())),
+        503 => Ok(Refusal::unavailable("denied", reason.to_owned())),
+        _ => Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
+    }
+}
+
+/// What one connection can be sent.
+pub(crate) fn check_send(data: &[u8], binary: bool, max: usize) -> Result<(), Error> {
+    // First the length: what is too long is not even read.
+    if data.len() > max {
+        let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
+        return Err(Error::new(Kind::TooLarge, text));
+    }
+    if !binary && std::str::from_utf8(data).is_err() {
+        return Err(Error::invalid("data is not UTF-8; send it as binary"));
+    }
+    Ok(())
+}
+
+/// How much a host may have read of a connection that it hands over.
+pub(crate) fn check_head(head: &[u8]) -> Result<(), Error> {
+    if head.len() > MAX_ADOPTED {
+        let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
+        return Err(Error::new(Kind::TooLarge, text));
+    }
+    Ok(())
 }
 
 fn busy() -> Error {

@@ -6,6 +6,7 @@ use crate::log::Line;
 use crossbeam::channel::{bounded, select, Receiver, Sender};
 use std::cell::Cell;
 use std::sync::PoisonError;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Log lines that may wait.
@@ -25,6 +26,21 @@ pub(crate) struct Outputs {
     pub(crate) lines: Option<Sender<Line>>,
     pub(crate) notify: Option<Sender<()>>,
     pub(crate) stop: Sender<()>,
+}
+
+/// A running callback thread.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) stop: Sender<()>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+impl Running {
+    /// Tells what waits, and ends it.
+    pub(crate) fn end(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
 }
 
 /// The channels of a callback thread, or nothing when the host gave no functions.

@@ -8,10 +8,11 @@ use crate::sys::eventfd::EventFd;
 use bytes::Bytes;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
+use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Gets events, on the callback thread.
@@ -50,6 +51,8 @@ pub struct Event {
     pub binary: bool,
     /// The close code.
     pub code: u16,
+    /// Which attached host it is for, where the hub is a process of its own; 0: nobody in particular.
+    pub host: u64,
 }
 
 /// The queue of one server.
@@ -62,6 +65,12 @@ pub struct Events {
     closed: AtomicBool,
     /// Somebody stopped reading because the queue was full, and wants to hear when it is half empty.
     stalled: AtomicBool,
+    /// Attached hosts that have too much waiting: only their clients are not read from. The flag spares the lock while
+    /// there are none.
+    stalled_hosts: Mutex<HashSet<u64>>,
+    any_host_stalled: AtomicBool,
+    /// Messages for attached hosts of which none was left.
+    dropped: AtomicU64,
     resume: Box<dyn Fn() + Send + Sync>,
     /// Readable while events wait.
     ready: EventFd,
@@ -83,6 +92,9 @@ impl Events {
             wanted: AtomicBool::new(notify.is_some()),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            stalled_hosts: Mutex::default(),
+            any_host_stalled: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
             resume,
             ready: EventFd::new()?,
             sleepers: Mutex::new(0),
@@ -104,6 +116,11 @@ impl Events {
     /// Says that somebody does.
     pub fn want(&self) {
         self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether anybody does, where those who do come and go.
+    pub(crate) fn set_wanted(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
     }
 
     /// Adds an event.
@@ -137,6 +154,47 @@ impl Events {
         self.wanted() && self.waiting.load(Ordering::SeqCst) >= 4 * self.bound
     }
 
+    /// Whether messages for an attached host must wait: as [`Self::full`], and while that host is behind.
+    pub(crate) fn full_for(&self, host: u64) -> bool {
+        if self.any_host_stalled.load(Ordering::SeqCst) && lock(&self.stalled_hosts).contains(&host) {
+            return true;
+        }
+        self.full()
+    }
+
+    /// Says whether an attached host is behind. When it has caught up shards may read again.
+    pub(crate) fn set_stalled(&self, host: u64, stalled: bool) {
+        let changed = {
+            let mut hosts = lock(&self.stalled_hosts);
+            let changed = if stalled { hosts.insert(host) } else { hosts.remove(&host) };
+            self.any_host_stalled.store(!hosts.is_empty(), Ordering::SeqCst);
+            changed
+        };
+        if changed && !stalled {
+            (self.resume)();
+        }
+    }
+
+    /// Counts a client's message that nobody was there for.
+    pub(crate) fn drop_message(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many of them there were.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Has `resume` called at the next event that is taken while the queue is at most half full.
+    pub(crate) fn resume_at_half(&self) {
+        self.stalled.store(true, Ordering::SeqCst);
+    }
+
     /// Takes the next event; `None` waits for ever.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Event, Error> {
         self.want();
@@ -164,7 +222,8 @@ impl Events {
         self.arrived.notify_all();
     }
 
-    fn take(&self) -> Option<Event> {
+    /// Takes an event if there is one, without saying that events are wanted.
+    pub(crate) fn take(&self) -> Option<Event> {
         let Some(event) = self.queue.pop() else {
             self.quiet();
             return None;
@@ -200,9 +259,14 @@ impl Events {
         *sleepers -= 1;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, usize> {
-        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        lock(&self.sleepers)
     }
+}
+
+/// None of these locks guards anything that a panic could leave half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsRawFd for Events {
@@ -231,6 +295,7 @@ mod tests {
             data: Bytes::new(),
             binary: false,
             code,
+            host: 0,
         }
     }
 

@@ -16,6 +16,19 @@ pub struct Grant {
     /// Seconds since 1970; 0: never.
     expires_at: i64,
     keep_alive: bool,
+    /// Which attached host answers for the client, so that its events go there; 0: none. It stands here and not in the
+    /// connection because every byte there counts, and most grants are shared or exist anyway.
+    host: u64,
+}
+
+/// What a grant is made of, for sending it to another process. `None`: all channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts<'a> {
+    pub(crate) user: Option<&'a str>,
+    pub(crate) subscribe: Option<Vec<String>>,
+    pub(crate) publish: Option<Vec<String>>,
+    pub(crate) expires_at: i64,
+    pub(crate) keep_alive: bool,
 }
 
 /// Channels by name or prefix, or all of them.
@@ -38,6 +51,13 @@ impl Channels {
         match self {
             Channels::All => true,
             Channels::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(channel)),
+        }
+    }
+
+    fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Channels::All => None,
+            Channels::Only(patterns) => Some(patterns.iter().map(ToString::to_string).collect()),
         }
     }
 }
@@ -79,7 +99,41 @@ impl Grant {
         if expires_at < 0 {
             return Err(Error::invalid("expires_at is seconds since 1970, or 0"));
         }
-        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive })
+        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive, host: 0 })
+    }
+
+    /// What a client may that was handed over without a grant.
+    pub(crate) fn open(client_publish: bool) -> Self {
+        let publish = if client_publish { Channels::All } else { Channels::Only(Arc::new([])) };
+        Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, host: 0 }
+    }
+
+    /// The same grant, answered for by an attached host.
+    pub(crate) fn of_host(self, host: u64) -> Self {
+        Grant { host, ..self }
+    }
+
+    /// Which attached host answers for the client; 0: none.
+    pub(crate) fn host(&self) -> u64 {
+        self.host
+    }
+
+    /// Takes it apart.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            user: self.user.as_deref(),
+            subscribe: self.subscribe.names(),
+            publish: self.publish.names(),
+            expires_at: self.expires_at,
+            keep_alive: self.keep_alive,
+        }
+    }
+
+    /// Puts it together again, checked anew: the parts came from another process.
+    pub(crate) fn from_parts(parts: &Parts<'_>) -> Result<Self, Error> {
+        let read = |names: &Option<Vec<String>>| names.as_deref().map_or(Ok(Channels::All), Channels::read);
+        let (subscribe, publish) = (read(&parts.subscribe)?, read(&parts.publish)?);
+        Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)
     }
 
     /// Who the client is.

@@ -10,7 +10,9 @@
 //! | room | what it does |
 //! |---|---|
 //! | `ffi` | the C ABI |
-//! | [`server`] | puts everything together: start, drain, stop |
+//! | [`server`] | a server, wherever its hub is |
+//! | `embedded` | a hub in this process, put together: start, drain, stop |
+//! | `attach` | a hub in another process: the socket between, and both its sides |
 //! | [`api`] | what a server can be asked, whoever asks |
 //! | [`config`] | the table of options |
 //! | [`http`] | request heads, refusals, the Origin rule, the control API |
@@ -18,18 +20,21 @@
 //! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`auth`] | who may subscribe: tokens, or the host's word |
+//! | [`process`] | what the program `pushd` needs of the system |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
 //! | `sys` | system calls made safe |
 //!
-//! Imports go one way: ffi, server, http and shard, transport, hub, leaves.
+//! Imports go one way: ffi, server, embedded and attach, http and shard, transport, hub, leaves.
 //!
 //! `docs/internals.md` follows one connection from accept to close.
 #![deny(unsafe_code)]
 
 pub mod api;
+mod attach;
 pub mod auth;
 mod callbacks;
 pub mod config;
+mod embedded;
 pub mod error;
 pub mod events;
 #[allow(unsafe_code)]
@@ -40,6 +45,7 @@ pub mod hub;
 mod listeners;
 pub mod log;
 pub mod metrics;
+pub mod process;
 mod runtime;
 pub mod server;
 mod shard;

@@ -2,7 +2,7 @@
 
 use crate::config::Address;
 use crate::error::Error;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -62,13 +62,34 @@ impl Bound {
     }
 }
 
+/// A socket that listens already.
+pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
+    let bound = || {
+        let reference = SockRef::from(&**socket);
+        reference.set_nonblocking(true)?;
+        let local = reference.local_addr()?;
+        let path = || Some(Address::Unix(local.as_pathname()?.into()));
+        let address = local.as_socket().map(Address::Tcp).or_else(path);
+        let address = address.ok_or_else(|| io::Error::other("neither an IP address nor a path"))?;
+        // Whoever made the path takes it away.
+        Ok(Bound { address, sockets: vec![socket.clone()], _path: None })
+    };
+    bound().map_err(|error: io::Error| Error::system("a listening socket that was given", &error))
+}
+
 /// Binds an address for so many shards.
 pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
     let bound = match address {
         Address::Tcp(address) => bind_tcp(*address, shards),
-        Address::Unix(path) => bind_unix(path),
+        // Owner and group: who else may connect is for the directory to say.
+        Address::Unix(path) => bind_unix(path, 0o660),
     };
     bound.map_err(|error| Error::system(format_args!("listen on {address}"), &error))
+}
+
+/// Binds a Unix socket whose file has this mode.
+pub(crate) fn bind_path(path: &Path, mode: u32) -> Result<Bound, Error> {
+    bind_unix(path, mode).map_err(|error| Error::system(format_args!("listen on unix:{}", path.display()), &error))
 }
 
 /// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
@@ -107,7 +128,7 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 }
 
 /// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
-fn bind_unix(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     if let Err(error) = UnixStream::connect(path) {
         // Connecting to a regular file is refused as well; that is somebody's data.
         let is_socket = || std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
@@ -118,8 +139,8 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     let guard = SocketPath::new(path)?;
-    // Owner and group: who else may connect is for the directory to say.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    // Before anybody can connect.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     let address = Address::Unix(path.into());
     Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: Some(guard) })

@@ -57,7 +57,8 @@ impl ShardMetrics {
 }
 
 /// Counters and gauges of a server at one moment. [`TABLE`] describes them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)] // a hub may be older or newer than the host that asks it
 #[allow(missing_docs)]
 pub struct Stats {
     pub published: u64,

@@ -1,58 +1,47 @@
-//! A server: everything put together, and taken apart again with nothing lost.
+//! A server as the C API and Rust hosts know it, wherever its hub is: in this process, or in another that it attaches to.
 
-use crate::api::Api;
 pub use crate::api::MAX_BATCH;
-use crate::auth::Authority;
+use crate::attach::host_side::Attached;
 use crate::callbacks;
-use crate::config::{Address, Builder};
+use crate::config::Builder;
+use crate::embedded::Embedded;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
-use crate::http::control::Control;
-use crate::hub::{Epoch, Hub, Settings};
-use crate::listeners::{self, Bound};
-use crate::log::{Level, Log};
-use crate::runtime::{self, Work};
-use crate::shard::command::{Command, ShardHandle};
-use crate::shard::{self, Shard, Shared};
-use crate::sys::clock;
-use crossbeam::channel::Sender;
-use std::ops::Deref;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::AtomicUsize;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use crate::grant::Grant;
+use crate::hub::{Publication, Published};
+use crate::metrics::Stats;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// A running server. What it can be asked is its [`Api`].
+/// A running server. Every method may be called by any thread.
+///
+/// With the option `attach` the hub is another process, and calls differ in what they can say: those that need no answer
+/// (`post`, [`Server::adopt`], [`Server::send`] and the like) say that the call is on its way, or [`Kind::Busy`] where too much
+/// waits; those that do wait for it for the option `attach_timeout`, then say [`Kind::Busy`] where nothing was done and
+/// [`Kind::Timeout`] where that can't be known.
 #[derive(Debug)]
-pub struct Server {
-    api: Arc<Api>,
-    addresses: Vec<String>,
-    /// Kept for their Unix sockets' paths, which go with the server.
-    bound: Vec<Bound>,
-    shard_threads: Vec<JoinHandle<()>>,
-    control: Option<ControlThread>,
-    callback: Option<CallbackThread>,
-    log: Log,
-}
+pub struct Server(Backend);
 
 #[derive(Debug)]
-struct ControlThread {
-    control: Control,
-    thread: JoinHandle<()>,
+enum Backend {
+    Embedded(Box<Embedded>),
+    Attached(Box<Attached>),
 }
 
-#[derive(Debug)]
-struct CallbackThread {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+/// A message's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its number.
+    pub seq: u64,
+    /// The channel's subscribers at that moment; 0 for the messages of a batch that went to another process.
+    pub subscribers: u32,
+    /// Which life of the hub the number is of: an attached hub may be started anew. Counted from 0.
+    pub(crate) life: u32,
 }
 
-impl Deref for Server {
-    type Target = Api;
-
-    fn deref(&self) -> &Api {
-        &self.api
+impl From<Published> for Placed {
+    fn from(published: Published) -> Self {
+        Placed { seq: published.seq, subscribers: published.subscribers, life: 0 }
     }
 }
 
@@ -60,85 +49,154 @@ impl Server {
     /// Starts a server; it listens when this returns.
     pub fn start(builder: Builder) -> Result<Self, Error> {
         let builder = builder.build()?;
-        let config = builder.config().clone();
-        let count = config.shard_count();
-        let handles = (0..count)
-            .map(|_| ShardHandle::new(config.mailbox).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::system("a wake-up can't be made", &error))?;
-        let (inputs, outputs) = callbacks::channels(&builder).unzip();
-        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()));
-        let shared = Arc::new(Shared {
-            hub: hub(&builder, &handles)?,
-            events: events(&builder, outputs.as_ref(), &handles)?,
-            authority: Authority::new(&config)?,
-            log: log.clone(),
-            connections: AtomicUsize::new(0),
-            config,
-        });
-        let api = Arc::new(Api::new(shared.clone(), handles.clone()));
-        let bind = |addresses: &[Address], shards| {
-            addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
-        };
-        let own = bind(&shared.config.listen, count)?;
-        let control = bind(&shared.config.control, 1)?;
-
-        let mut work = Vec::new();
-        for (number, handle) in handles.iter().enumerate() {
-            let sockets = own.iter().map(|bound| bound.socket(number)).collect();
-            let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
-                .map_err(|error| Error::system("a shard can't be made", &error))?;
-            let run: Work = Box::new(move || shard::run(shard));
-            work.push((format!("push-shard-{number}"), run));
-        }
-        let control_api = if control.is_empty() { None } else { Some(Control::new(api.clone(), &control)?) };
-        if let Some((_, run)) = &control_api {
-            work.push(("push-control".to_owned(), run.clone().into_work()?));
-        }
-        let stop_callback = outputs.map(|outputs| outputs.stop);
-        if let Some(inputs) = inputs {
-            let (builder, shared) = (builder.clone(), shared.clone());
-            work.push((
-                "push-callback".to_owned(),
-                Box::new(move || callbacks::run(&inputs, &builder, &shared.events)),
-            ));
-        }
-        drop(builder);
-
-        let (threads, started) = runtime::spawn(work);
-        let mut threads = threads.into_iter();
-        let shard_threads = threads.by_ref().take(count).collect();
-        let control_thread =
-            control_api.and_then(|(control, _)| Some(ControlThread { control, thread: threads.next()? }));
-        let callback = stop_callback.and_then(|stop| Some(CallbackThread { stop, thread: threads.next()? }));
-        let bound: Vec<Bound> = own.into_iter().chain(control).collect();
-        let addresses = bound.iter().map(|bound| bound.address.to_string()).collect();
-        let server = Server { api, addresses, bound, shard_threads, control: control_thread, callback, log };
-        if let Err(error) = started {
-            server.stop(Duration::ZERO);
-            return Err(error);
-        }
-        for address in &server.addresses {
-            server.log.line(Level::Info, format_args!("listening on {address}"));
-        }
-        Ok(server)
+        Ok(Server(match builder.config().attach.clone() {
+            None => Backend::Embedded(Box::new(Embedded::start(builder)?)),
+            Some(path) => Backend::Attached(Box::new(Attached::start(&builder, path)?)),
+        }))
     }
 
-    /// Where its listeners can be reached: those of `listen`, then those of `control`.
+    /// Where its listeners can be reached: those of `listen`, of `control`, of `attach_listen`. An attached server has none.
     pub fn addresses(&self) -> &[String] {
-        &self.addresses
+        match &self.0 {
+            Backend::Embedded(server) => server.addresses(),
+            Backend::Attached(_) => &[],
+        }
     }
 
-    /// Readable while events wait. [`Kind::Unsupported`]: they go to a callback.
+    /// Publishes one message; see `push_publish_message`.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().publish(publication).map(Placed::from),
+            Backend::Attached(server) => server.publish(publication),
+        }
+    }
+
+    /// Publishes one message, and does not wait for its place.
+    pub fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().publish(publication).map(drop),
+            Backend::Attached(server) => server.post(publication),
+        }
+    }
+
+    /// Publishes to every connection.
+    pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().broadcast(publication).map(Placed::from),
+            Backend::Attached(server) => server.broadcast(publication),
+        }
+    }
+
+    /// Publishes to every connection, and does not wait for the message's place.
+    pub fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().broadcast(publication).map(drop),
+            Backend::Attached(server) => server.post_broadcast(publication),
+        }
+    }
+
+    /// Publishes all or none, with nothing between them.
+    pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
+        match &self.0 {
+            Backend::Embedded(server) => {
+                Ok(server.api().publish_batch(publications)?.into_iter().map(Placed::from).collect())
+            }
+            Backend::Attached(server) => server.publish_batch(publications),
+        }
+    }
+
+    /// As [`Self::publish_batch`], and does not wait for their places.
+    pub fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().publish_batch(publications).map(drop),
+            Backend::Attached(server) => server.post_batch(publications),
+        }
+    }
+
+    /// Takes over a connection; hands it back with the error.
+    pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().adopt(fd, head, grant),
+            Backend::Attached(server) => server.adopt(fd, head, grant),
+        }
+    }
+
+    /// Sends to one connection; see `push_send`.
+    pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().send(connection, data, binary),
+            Backend::Attached(server) => server.send(connection, data, binary),
+        }
+    }
+
+    /// Says yes to a request; see `push_allow`.
+    pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().allow(request, grant),
+            Backend::Attached(server) => server.allow(request, grant),
+        }
+    }
+
+    /// Says no to a request; see `push_deny`.
+    pub fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().deny(request, status, reason),
+            Backend::Attached(server) => server.deny(request, status, reason),
+        }
+    }
+
+    /// Closes one connection; see `push_close`.
+    pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().close(connection, code, reason),
+            Backend::Attached(server) => server.close(connection, code, reason),
+        }
+    }
+
+    /// Closes all connections of a user. They are looked for by each shard, in its own time.
+    pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().disconnect_user(user, code, reason),
+            Backend::Attached(server) => server.disconnect_user(user, code, reason),
+        }
+    }
+
+    /// The position of a number in the hub's present life, as clients see it. Empty while no hub was ever there.
+    pub fn position(&self, seq: u64) -> String {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().position(seq),
+            Backend::Attached(server) => server.position_now(seq),
+        }
+    }
+
+    /// The position of a message as clients see it.
+    pub fn position_of(&self, placed: &Placed) -> String {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().position(placed.seq),
+            Backend::Attached(server) => server.position(placed),
+        }
+    }
+
+    /// Counters and gauges of the hub.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        match &self.0 {
+            Backend::Embedded(server) => Ok(server.api().stats()),
+            Backend::Attached(server) => server.stats(),
+        }
+    }
+
+    /// Readable while events wait. [`Kind::Unsupported`]: they go to a callback, or to attached hosts.
     pub fn event_fd(&self) -> Result<RawFd, Error> {
         let events = self.pulled_events()?;
-        events.want();
+        self.want_events();
         Ok(events.as_raw_fd())
     }
 
     /// Takes the next event; `None` waits for ever.
     pub fn next_event(&self, timeout: Option<Duration>) -> Result<Event, Error> {
-        self.pulled_events()?.next(timeout)
+        let events = self.pulled_events()?;
+        self.want_events();
+        events.next(timeout)
     }
 
     /// Ends every wait in [`Self::next_event`], now and later.
@@ -153,64 +211,37 @@ impl Server {
         callbacks::is_callback_thread()
     }
 
-    /// Ends the server: what was published is delivered, clients are told to come back later, and after `drain` the rest is
-    /// cut off. When this returns no thread of the server runs.
-    pub fn stop(mut self, drain: Duration) {
-        self.log.line(Level::Info, format_args!("stopping"));
-        let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
-        self.bound.iter_mut().for_each(Bound::close);
-        // First the control API, which publishes too.
-        if let Some(ControlThread { control, thread }) = self.control {
-            control.stop(drain);
-            let _ = thread.join();
+    /// Ends the server. What was published is delivered, clients are told to come back later, and after `drain` the rest is cut
+    /// off; an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of the
+    /// server runs.
+    pub fn stop(self, drain: Duration) {
+        match self.0 {
+            Backend::Embedded(server) => server.stop(drain),
+            Backend::Attached(server) => server.stop(drain),
         }
-        for shard in self.api.shards() {
-            shard.tell(Command::Drain { until_ms });
-        }
-        for thread in self.shard_threads {
-            let _ = thread.join();
-        }
-        self.log.line(Level::Info, format_args!("stopped"));
-        if let Some(CallbackThread { stop, thread }) = self.callback {
-            let _ = stop.send(());
-            let _ = thread.join();
-        }
-        drop(self.bound);
     }
 
     fn events(&self) -> &Events {
-        &self.api.shared().events
+        match &self.0 {
+            Backend::Embedded(server) => server.events(),
+            Backend::Attached(server) => server.events(),
+        }
+    }
+
+    fn want_events(&self) {
+        match &self.0 {
+            Backend::Embedded(server) => server.events().want(),
+            Backend::Attached(server) => server.want_events(),
+        }
     }
 
     fn pulled_events(&self) -> Result<&Events, Error> {
+        if matches!(&self.0, Backend::Embedded(server) if server.serves_hosts()) {
+            return Err(Error::new(Kind::Unsupported, "events go to the attached hosts (option attach_listen)"));
+        }
         if self.events().called_back() {
             return Err(Error::new(Kind::Unsupported, "events go to the callback of push_config_on_event"));
         }
         Ok(self.events())
     }
-}
-
-fn hub(builder: &Builder, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
-    let config = builder.config();
-    let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
-    let settings = Settings {
-        epoch: Epoch::from_random(bits),
-        retention: config.history,
-        patterns: &config.channel_history,
-        total_bytes: config.history_total,
-        key_window_ms: config.key_window_ms,
-    };
-    Ok(Hub::new(&settings, handles.iter().map(|handle| handle.mailbox.clone()).collect()))
-}
-
-fn events(
-    builder: &Builder,
-    outputs: Option<&callbacks::Outputs>,
-    handles: &[Arc<ShardHandle>],
-) -> Result<Events, Error> {
-    let shards = handles.to_vec();
-    let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
-    let notify = outputs.and_then(|outputs| outputs.notify.clone());
-    Events::new(builder.config().event_queue, notify, resume)
-        .map_err(|error| Error::system("an event descriptor can't be made", &error))
 }

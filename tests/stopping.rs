@@ -60,7 +60,7 @@ fn what_was_published_before_it_arrives_on_every_transport() {
         host.get("channel=a&channel=b", "Accept: application/x-ndjson\r\n"),
         host.get("channel=a", ""),
     ];
-    while host.server.stats().subscriptions < 6 {
+    while host.server.stats().unwrap().subscriptions < 6 {
         std::thread::yield_now();
     }
     for n in 0..100 {

@@ -144,10 +144,10 @@ fn a_broadcast_reaches_everybody_and_is_recovered() {
     let mut sse = host.get("channel=b&channel=d", "Accept: text/event-stream\r\n");
     sse.head();
     sse.until("\n\n\r\n");
-    while host.server.stats().polls == 0 {
+    while host.server.stats().unwrap().polls == 0 {
         std::thread::yield_now();
     }
-    let before = host.server.position(host.server.stats().seq);
+    let before = host.server.position(host.server.stats().unwrap().seq);
     let published = host.server.broadcast(&push::hub::Publication::new("", b"all")).unwrap();
     let id = host.server.position(published.seq);
     assert_eq!(raw.text(), "all");

@@ -10,7 +10,8 @@ use crate::events::EventSink;
 use crate::hub::{ChannelPattern, Retention};
 use crate::log::LogSink;
 use std::fmt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use values::{Address, Secret};
@@ -53,6 +54,14 @@ pub struct Config {
     pub key_window_ms: u64,
     pub history: Retention,
     pub history_total: usize,
+    pub attach: Option<PathBuf>,
+    pub attach_name: String,
+    pub attach_timeout_ms: u64,
+    pub attach_buffer: usize,
+    pub attach_listen: Option<PathBuf>,
+    pub attach_mode: u32,
+    pub attach_uids: Vec<u32>,
+    pub attach_gids: Vec<u32>,
     /// Retention of channels whose name fits a pattern, in the order set.
     pub channel_history: Vec<(ChannelPattern, Retention)>,
 }
@@ -105,6 +114,14 @@ impl Config {
             key_window_ms: 0,
             history: Retention::default(),
             history_total: 0,
+            attach: None,
+            attach_name: String::new(),
+            attach_timeout_ms: 0,
+            attach_buffer: 0,
+            attach_listen: None,
+            attach_mode: 0,
+            attach_uids: Vec::new(),
+            attach_gids: Vec::new(),
             channel_history: Vec::new(),
         }
     }
@@ -128,6 +145,10 @@ pub struct Builder {
     pub on_event: Option<Arc<EventSink>>,
     /// Held during a callback: several servers started from one config still call its functions one at a time.
     pub(crate) turn: Arc<Mutex<()>>,
+    /// Sockets that listen already, for subscribers, instead of those that the option `listen` names.
+    pub listen_sockets: Vec<Arc<OwnedFd>>,
+    /// One that listens already, for hosts, instead of the one that the option `attach_listen` names.
+    pub attach_socket: Option<Arc<OwnedFd>>,
 }
 
 impl Builder {
@@ -163,6 +184,19 @@ impl Builder {
                 Kind::Config,
                 "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
             ));
+        }
+        let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
+        let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
+        if config.attach.is_some() && for_hosts {
+            return wrong("options attach and attach_listen: a hub does not attach to another");
+        }
+        if config.attach.is_some() && !config.control.is_empty() {
+            return wrong("options attach and control: the control API is the hub's; set control there");
+        }
+        if for_hosts && self.on_event.is_some() {
+            return wrong(
+                "option attach_listen: events go to the hosts that attach, so there can be no event callback",
+            );
         }
         Ok(self.clone())
     }
@@ -254,6 +288,22 @@ mod tests {
         assert_eq!(builder.config().history.count, 7);
         assert!(builder.set("channel.news.*.path", "/x").is_err());
         assert!(builder.set("channel.a*b.history_count", "1").is_err());
+    }
+
+    #[test]
+    fn a_hub_does_not_attach() {
+        let mut builder = Builder::default();
+        builder.set("attach", "unix:/run/a").unwrap();
+        assert!(builder.build().is_ok());
+        builder.set("attach_listen", "unix:/run/b").unwrap();
+        assert_eq!(builder.build().unwrap_err().kind(), Kind::Config);
+        for (name, value) in
+            [("attach", "127.0.0.1:1"), ("attach_mode", "0400"), ("attach_mode", "9"), ("attach_uids", "root")]
+        {
+            assert!(builder.set(name, value).is_err(), "{name}={value}");
+        }
+        builder.set("attach_uids", "0, 33").unwrap();
+        assert_eq!(builder.config().attach_uids, [0, 33]);
     }
 
     #[test]

@@ -68,6 +68,10 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
+fn numbers(text: &str) -> Option<Vec<u32>> {
+    list(text).iter().map(|number| number.parse().ok()).collect()
+}
+
 /// The option of that name.
 pub fn find(name: &str) -> Option<&'static Spec> {
     OPTIONS.iter().find(|option| option.name == name)
@@ -350,5 +354,73 @@ pub static OPTIONS: &[Spec] = &[
         default: "64MB",
         help: "Bytes kept for all channels together; beyond it the oldest messages go",
         value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
+    },
+    Spec {
+        name: "attach",
+        default: "none",
+        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the other options \
+               only `event_queue` and those that begin with `attach_` count then",
+        value: Value::Text {
+            allowed: "none, or unix:PATH",
+            set: |c, text| values::unix_path(text).map(|path| c.attach = path),
+        },
+    },
+    Spec {
+        name: "attach_name",
+        default: "host",
+        help: "What this host is called at the hub. Hosts of one name stand in for each other: when one is gone, its clients' \
+               events go to another",
+        value: Value::Text {
+            allowed: "1 to 64 bytes without control characters",
+            set: |c, text| {
+                let fits = (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+                fits.then(|| c.attach_name = text.into())
+            },
+        },
+    },
+    Spec {
+        name: "attach_timeout",
+        default: "2s",
+        help: "How long a call that needs the hub's answer waits for it; then PUSH_ERR_BUSY if nothing was done, else PUSH_ERR_TIMEOUT",
+        value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
+    },
+    Spec {
+        name: "attach_buffer",
+        default: "16MB",
+        help: "What may wait for the hub while it is slow or away; beyond it publishing answers PUSH_ERR_BUSY",
+        value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
+    },
+    Spec {
+        name: "attach_listen",
+        default: "none",
+        help: "Where hosts of other processes may attach to this hub. Events go to them then",
+        value: Value::Text {
+            allowed: "none, or unix:PATH",
+            set: |c, text| values::unix_path(text).map(|path| c.attach_listen = path),
+        },
+    },
+    Spec {
+        name: "attach_mode",
+        default: "0600",
+        help: "The mode of that socket's file",
+        value: Value::Text {
+            allowed: "an octal number from 0600 to 0777",
+            set: |c, text| {
+                let mode = u32::from_str_radix(text, 8).ok()?;
+                (mode & !0o777 == 0 && mode & 0o600 == 0o600).then(|| c.attach_mode = mode)
+            },
+        },
+    },
+    Spec {
+        name: "attach_uids",
+        default: "",
+        help: "Users, by number, whose processes may attach. Without any, and without `attach_gids`: the hub's own user",
+        value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_uids = list) },
+    },
+    Spec {
+        name: "attach_gids",
+        default: "",
+        help: "Groups, by number, whose processes may attach; a process's main group counts",
+        value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_gids = list) },
     },
 ];

@@ -60,6 +60,17 @@ pub(super) fn addresses(text: &str) -> Option<Vec<Address>> {
     text.split(',').map(|part| address(part.trim())).collect()
 }
 
+/// Reads `none` or `unix:PATH`.
+pub(super) fn unix_path(text: &str) -> Option<Option<PathBuf>> {
+    if text == "none" {
+        return Some(None);
+    }
+    match address(text)? {
+        Address::Unix(path) => Some(Some(path)),
+        Address::Tcp(_) => None,
+    }
+}
+
 fn address(text: &str) -> Option<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
         let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX && !path.contains('\0');

@@ -18,6 +18,9 @@ use std::os::fd::IntoRawFd;
 /// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
 /// Whether the request itself is good the client learns by HTTP.
 ///
+/// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
+/// on its way; a hub that has no room answers the client with 503.  PUSH_ERR_BUSY: the hub is away, or too many wait.
+///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
 #[no_mangle]
@@ -53,6 +56,9 @@ pub unsafe extern "C" fn push_adopt(
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
 /// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+///
+/// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such a connection only
+/// the hub knows.
 ///
 /// # Safety
 /// `data` has `len` bytes.

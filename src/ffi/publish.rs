@@ -3,7 +3,7 @@
 use super::guard::{self, Fault};
 use super::types::*;
 use crate::hub::Publication;
-use crate::server::Server;
+use crate::server::{Placed, Server};
 use std::ffi::{c_char, c_void};
 
 /// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then `data` is not
@@ -11,6 +11,9 @@ use std::ffi::{c_char, c_void};
 ///
 /// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
 /// PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
+///
+/// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the calls, once, also
+/// when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer` is full.
 ///
 /// # Safety
 /// `channel` ends in NUL; `data` has `len` bytes.
@@ -24,12 +27,16 @@ pub unsafe extern "C" fn push_publish(
     guard::with_server(server, |server| {
         // SAFETY: the caller vouches for the string and for `len` bytes of data.
         let (channel, data) = unsafe { (guard::required_text("channel", channel)?, guard::bytes("data", data, len)?) };
-        server.publish(&Publication::new(channel, data))?;
+        server.post(&Publication::new(channel, data))?;
         Ok(())
     })
 }
 
 /// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
+///
+/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`.  PUSH_ERR_BUSY:
+/// nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
+/// Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
 ///
 /// # Safety
 /// `message` and what it points to can be read; `out` is NULL or can be written.
@@ -44,9 +51,13 @@ pub unsafe extern "C" fn push_publish_message(
         let message = unsafe { guard::sized_input("message", message)? };
         // SAFETY: as above.
         let publication = unsafe { publication(&message, true)? };
-        let published = server.publish(&publication)?;
-        // SAFETY: the caller vouches for `out`.
-        unsafe { write_position(server, out, published.seq) };
+        if out.is_null() {
+            server.post(&publication)?;
+            return Ok(());
+        }
+        let placed = server.publish(&publication)?;
+        // SAFETY: the caller vouches for `out`, which is not NULL.
+        unsafe { write_position(server, out, &placed) };
         Ok(())
     })
 }
@@ -78,12 +89,13 @@ pub unsafe extern "C" fn push_publish_batch(
             // SAFETY: as above.
             .map(|message| unsafe { publication(message, true) })
             .collect::<Result<Vec<_>, _>>()?;
-        let positions = server.publish_batch(&publications)?;
-        for (index, published) in positions.into_iter().enumerate() {
-            if !out.is_null() {
-                // SAFETY: the caller vouches for room for `count` positions.
-                unsafe { write_position(server, out.add(index), published.seq) };
-            }
+        if out.is_null() {
+            server.post_batch(&publications)?;
+            return Ok(());
+        }
+        for (index, placed) in server.publish_batch(&publications)?.iter().enumerate() {
+            // SAFETY: the caller vouches for room for `count` positions.
+            unsafe { write_position(server, out.add(index), placed) };
         }
         Ok(())
     })
@@ -106,9 +118,13 @@ pub unsafe extern "C" fn push_broadcast(
         let message = unsafe { guard::sized_input("message", message)? };
         // SAFETY: as above.
         let publication = unsafe { publication(&message, false)? };
-        let published = server.broadcast(&publication)?;
-        // SAFETY: the caller vouches for `out`.
-        unsafe { write_position(server, out, published.seq) };
+        if out.is_null() {
+            server.post_broadcast(&publication)?;
+            return Ok(());
+        }
+        let placed = server.broadcast(&publication)?;
+        // SAFETY: the caller vouches for `out`, which is not NULL.
+        unsafe { write_position(server, out, &placed) };
         Ok(())
     })
 }
@@ -133,18 +149,15 @@ unsafe fn publication<'a>(message: &push_message, with_channel: bool) -> Result<
     }
 }
 
-/// Writes a position, unless the caller did not ask for it.
+/// Writes a position.
 ///
 /// # Safety
-/// `out` is NULL or can be written.
-unsafe fn write_position(server: &Server, out: *mut push_position, seq: u64) {
-    if out.is_null() {
-        return;
-    }
-    let mut position = push_position { seq, text: [0; 56] };
+/// `out` can be written.
+unsafe fn write_position(server: &Server, out: *mut push_position, placed: &Placed) {
+    let mut position = push_position { seq: placed.seq, text: [0; 56] };
     // SAFETY: the text has its 56 bytes, and the caller vouches for `out`.
     unsafe {
-        guard::copy_text(position.text.as_mut_ptr(), 56, &server.position(seq));
+        guard::copy_text(position.text.as_mut_ptr(), 56, &server.position_of(placed));
         out.write(position);
     }
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
 /// server, to be ended with push_stop.
 ///
+/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).  A hub that is not
+/// there yet is no error: what is published waits for it.  One that refuses us is: PUSH_ERR_SYSTEM.
+///
 /// # Safety
 /// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
 #[no_mangle]
@@ -37,7 +40,8 @@ pub unsafe extern "C" fn push_start(
 }
 
 /// Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
-/// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.
+/// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.  Attached,
+/// what waits for the hub is sent within `drain_ms`; the connections handed over stay with the hub.
 ///
 /// When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
 /// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
@@ -56,7 +60,7 @@ pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_sta
     })
 }
 
-/// Where listener number `index` (from 0, in the order of the option `listen`, then `control`) can be reached:
+/// Where listener number `index` (from 0, in the order of the options `listen`, `control`, `attach_listen`) can be reached:
 /// "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
 /// PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
 ///
@@ -95,7 +99,7 @@ pub unsafe extern "C" fn push_stats_get(
 ) -> push_status {
     guard::with_server(server, |server| {
         guard::not_null("out", out)?;
-        let stats = push_stats::from(server.stats());
+        let stats = push_stats::from(server.stats()?);
         // SAFETY: the caller vouches for `out_size` bytes at `out`.
         unsafe { guard::write_sized(out, out_size, &stats) }
     })

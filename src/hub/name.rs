@@ -78,6 +78,12 @@ impl ChannelPattern {
     }
 }
 
+impl std::fmt::Display for ChannelPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.prefix, if self.open { "*" } else { "" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,12 @@ impl Epoch {
         Epoch(text.into())
     }
 
+    /// An epoch that another process has named; `None`: the text can't be one.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_EPOCH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        fits.then(|| Epoch(text.into()))
+    }
+
     /// Its text, letters and digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -59,6 +59,7 @@ impl Shard {
             data: Bytes::copy_from_slice(&bytes[..size]),
             binary: false,
             code: 0,
+            host: 0,
         });
     }
 

@@ -109,7 +109,7 @@ impl Shard {
         }
         if conn.flags.announced {
             conn.flags.announced = false;
-            let (user, code) = (user(conn), conn.code);
+            let (user, code, host) = (user(conn), conn.code, host(conn));
             self.tell(Event {
                 kind: EventKind::Close,
                 connection: self.number_of(index),
@@ -119,6 +119,7 @@ impl Shard {
                 data: Bytes::new(),
                 binary: false,
                 code,
+                host,
             });
         }
     }
@@ -166,6 +167,11 @@ impl Shard {
 /// The user of a connection.
 pub(super) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
     conn.grant.as_ref().and_then(|grant| grant.user().cloned())
+}
+
+/// The attached host that answers for a connection.
+pub(super) fn host(conn: &Conn) -> u64 {
+    conn.grant.as_ref().map_or(0, |grant| grant.host())
 }
 
 /// What a transport ends with.

@@ -1,6 +1,6 @@
 //! WebSocket clients: frames that came, and what the host sends to one of them.
 
-use super::closing::user;
+use super::closing::{host, user};
 use super::conn::{Phase, Token};
 use super::Shard;
 use crate::events::{Event, EventKind};
@@ -53,7 +53,8 @@ impl Shard {
 
     /// A client's message goes to the host.
     pub(super) fn tell_message(&mut self, index: u32, data: Bytes, binary: bool) {
-        let user = user(&self.conns[index as usize]);
+        let conn = &self.conns[index as usize];
+        let (user, host) = (user(conn), host(conn));
         self.tell(Event {
             kind: EventKind::Message,
             connection: self.number_of(index),
@@ -63,6 +64,7 @@ impl Shard {
             data,
             binary,
             code: 0,
+            host,
         });
     }
 

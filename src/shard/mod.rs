@@ -135,7 +135,8 @@ impl Shard {
             conns: Slab::new(),
             channels: Channels::default(),
             wheel: Wheel::new(now),
-            generation: 0,
+            // An attached host may keep a number longer than the hub lives; it should then be nobody's.
+            generation: getrandom::u32().unwrap_or(0),
             now,
             scratch: vec![0; SCRATCH].into(),
             unfinished: Vec::new(),

@@ -1,6 +1,6 @@
 //! The beginning of a subscription: what was missed, then what comes.
 
-use super::closing::user;
+use super::closing::{host, user};
 use super::conn::Phase;
 use super::outbox::{CatchUp, Piece};
 use super::{fanout, Shard};
@@ -272,7 +272,7 @@ impl Shard {
         }
         let conn = &mut self.conns[index as usize];
         conn.flags.announced = true;
-        let user = user(conn);
+        let (user, host) = (user(conn), host(conn));
         self.tell(Event {
             kind: EventKind::Open,
             connection: self.number_of(index),
@@ -282,6 +282,7 @@ impl Shard {
             data: Bytes::new(),
             binary: false,
             code: 0,
+            host,
         });
     }
 }

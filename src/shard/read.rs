@@ -1,6 +1,7 @@
 //! Reading: from the socket through the scratch buffer to whoever understands it.
 
 use super::authorize::Admission;
+use super::closing::host;
 use super::conn::{Phase, Token};
 use super::Shard;
 use crate::http::origin;
@@ -79,7 +80,8 @@ impl Shard {
             self.conns[index as usize].flags.held = true;
             return true;
         }
-        if self.shared.events.wanted() && self.shared.events.full() {
+        let host = host(&self.conns[index as usize]);
+        if self.shared.events.wanted() && self.shared.events.full_for(host) {
             self.pause(index);
             return true;
         }

@@ -1,12 +1,14 @@
 //! The operating system, made safe: with `ffi` the only rooms of this crate that hold `unsafe`.
 //!
 //! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks on a descriptor from a stranger, signal masks, and noticing a fork.
+//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks, and
+//! noticing a fork.
 
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 pub(crate) mod fork;
+pub(crate) mod passing;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod watched;

@@ -109,6 +109,21 @@ pub(crate) unsafe fn take(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
+/// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. To be called
+/// once for each number, before anything else could have opened it.
+pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    let listens = int_option(fd, libc::SO_ACCEPTCONN)? == 1 && int_option(fd, libc::SO_TYPE)? == libc::SOCK_STREAM;
+    if !listens {
+        return Err(io::Error::other("not a listening stream socket"));
+    }
+    // SAFETY: open, as the calls above have shown, and by the protocol of socket activation this process's to use; the
+    // programs started from this one should not have it.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
 fn int_option(fd: RawFd, option: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;

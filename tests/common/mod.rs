@@ -42,9 +42,7 @@ impl Host {
     }
 
     pub fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, read: Vec::new() }
+        Client::over(TcpStream::connect(self.address()).unwrap())
     }
 
     /// Sends a request for the subscribers' URL with this query and these header lines.
@@ -78,6 +76,11 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { stream, read: Vec::new() }
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         // A server that has refused already may have closed.
         let _ = self.stream.write_all(bytes);

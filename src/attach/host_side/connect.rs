@@ -1,0 +1,98 @@
+//! Attaching: connect, hello, welcome.
+
+use super::Link;
+use crate::attach::inbox::Inbox;
+use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, VERSION};
+use crate::hub::Epoch;
+use crate::sys::passing::{self, Ready};
+use crate::sys::socket;
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a hub may take to answer a hello.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A connection that the hub has welcomed.
+pub(super) struct Welcomed {
+    pub(super) socket: Arc<OwnedFd>,
+    /// It may hold what came right behind the welcome.
+    pub(super) inbox: Inbox,
+}
+
+/// Why there is none.
+pub(super) enum Failure {
+    /// Nobody answers there now.
+    Away(String),
+    /// The hub does not want us.
+    Refused(String),
+}
+
+/// Attaches, and has the queue go on with this hub.
+pub(super) fn attach(link: &Link) -> Result<Welcomed, Failure> {
+    let away = |error: std::io::Error| Failure::Away(error.to_string());
+    // On a Unix socket this waits for nobody, unless the listener's queue is full.
+    let stream = UnixStream::connect(&link.path).map_err(away)?;
+    stream.set_nonblocking(true).map_err(away)?;
+    let socket = Arc::new(OwnedFd::from(stream));
+    // The hub may be another user's; whoever can bind the path is trusted with what we publish.
+    let (answered, epoch) = {
+        let queue = link.queue();
+        (queue.answered(), queue.present_life().cloned())
+    };
+    let hello = Hello {
+        version: VERSION,
+        session: link.session,
+        answered,
+        epoch: epoch.as_ref().map_or("", Epoch::as_str),
+        name: &link.config.attach_name,
+    };
+    let mut frame = Vec::new();
+    FromHost::Hello(hello).write(&mut frame);
+    let mut inbox = Inbox::default();
+    // A refusal may be there already, and our hello has nowhere to go then.
+    let sent = socket::send(&socket, &frame);
+    let len = welcome(link, &socket, &mut inbox, sent.is_ok_and(|sent| sent == frame.len()))?;
+    inbox.drop_frame(len);
+    Ok(Welcomed { socket, inbox })
+}
+
+/// Waits for the hub's first frame, and gives its length.
+fn welcome(link: &Link, socket: &Arc<OwnedFd>, inbox: &mut Inbox, said_hello: bool) -> Result<usize, Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
+            return match FromHub::read(frame) {
+                Ok(FromHub::Welcome { epoch, done, max_message, max_send }) if said_hello => {
+                    let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
+                    link.max_message.store(max_message as usize, Ordering::Relaxed);
+                    link.max_send.store(max_send as usize, Ordering::Relaxed);
+                    link.queue().attach(socket.clone(), epoch, done);
+                    Ok(framed_len(frame))
+                }
+                Ok(FromHub::Refused { because: RefusedBecause::Full, text }) => Err(Failure::Away(text.to_owned())),
+                Ok(FromHub::Refused { text, .. }) => Err(Failure::Refused(text.to_owned())),
+                _ => Err(Failure::Refused("what listens there is no hub of libpush".into())),
+            };
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || link.stop.load(Ordering::Acquire) {
+            return Err(Failure::Away("no answer".into()));
+        }
+        let readable = Ready { readable: true, writable: false };
+        let mut wanted = [(socket.as_raw_fd(), readable), (link.wake.as_raw_fd(), readable)];
+        let _ = passing::wait(&mut wanted, Some(left.as_millis() as u64 + 1));
+        if wanted[1].1.readable {
+            link.wake.clear();
+        }
+        match inbox.read(socket) {
+            Ok(0) => return Err(Failure::Away("the hub has closed".into())),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(Failure::Away(error.to_string())),
+        }
+    }
+}

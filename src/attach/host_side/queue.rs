@@ -1,0 +1,379 @@
+//! What goes to the hub: what waits, what is sent and not answered, and who waits for the answer. Behind one lock, which is held
+//! across a send that never blocks: so whoever adds something can send it, too, without waking another thread.
+
+use crate::attach::outbuf::Outbuf;
+use crate::attach::wire::{FromHost, MAX_FRAME};
+use crate::attach::MAX_IN_FLIGHT;
+use crate::error::{Error, Kind};
+use crate::hub::Epoch;
+use crate::metrics::Stats;
+use crate::server::Placed;
+use crate::sys::passing;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What one send takes, about.
+const SEND: usize = 256 * 1024;
+/// Descriptors that may wait for the hub: each is one of the process's.
+const MAX_ADOPTS: usize = 512;
+/// What a waiting frame takes beside its bytes, about.
+const ENTRY: usize = 96;
+
+/// The hub's answer to a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Published(Placed),
+    /// Numbers, and the life of the hub that they are of.
+    Batched(Vec<u64>, u32),
+    Stats(Box<Stats>),
+}
+
+/// Where a caller waits for its answer.
+#[derive(Debug, Default)]
+pub(super) struct Waiter {
+    answer: Mutex<Option<Result<Answer, Error>>>,
+    came: Condvar,
+}
+
+impl Waiter {
+    pub(super) fn wait(&self, timeout: Duration) -> Option<Result<Answer, Error>> {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.came.wait_timeout_while(answer, timeout, |answer| answer.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+
+    fn tell(&self, answer: Result<Answer, Error>) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.came.notify_one();
+    }
+
+    fn take(&self) -> Option<Result<Answer, Error>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What a frame is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// It is answered, and sent again if the hub did not do it.
+    Request { number: u64, waiter: Option<Arc<Waiter>>, sent: bool, lasting: bool },
+    /// About a connection: means nothing to the next life of the hub.
+    OfThisLife,
+    /// Means the same to any hub.
+    Lasting,
+    /// A connection handed over.
+    Adopt(OwnedFd),
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Vec<u8>,
+    content: Content,
+}
+
+impl Entry {
+    fn weight(&self) -> usize {
+        self.frame.len() + ENTRY
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// The hub, while attached.
+    socket: Option<Arc<OwnedFd>>,
+    away_since: Instant,
+    /// Frames under way into the socket.
+    out: Outbuf,
+    waiting: VecDeque<Entry>,
+    in_flight: VecDeque<Entry>,
+    /// Of both.
+    bytes: usize,
+    bound: usize,
+    adopts: usize,
+    last_number: u64,
+    answered: u64,
+    /// The lives of the hub, as they came.
+    lives: Vec<Epoch>,
+    /// The socket is full: the thread waits for room.
+    blocked: bool,
+    /// The socket takes nothing any more; what can still be read of it is.
+    broken: bool,
+}
+
+impl Queue {
+    pub(super) fn new(bound: usize) -> Self {
+        Queue {
+            socket: None,
+            away_since: Instant::now(),
+            out: Outbuf::default(),
+            waiting: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            bytes: 0,
+            bound,
+            adopts: 0,
+            last_number: 0,
+            answered: 0,
+            lives: Vec::new(),
+            blocked: false,
+            broken: false,
+        }
+    }
+
+    /// Adds a request, and gives its number.
+    pub(super) fn add_request<'a>(
+        &mut self,
+        request: impl FnOnce(u64) -> FromHost<'a>,
+        waiter: Option<Arc<Waiter>>,
+    ) -> Result<u64, Error> {
+        let number = self.last_number + 1;
+        let request = request(number);
+        // What only looks is asked anew by who still wants to know.
+        let lasting = !matches!(request, FromHost::Stats { .. });
+        let mut frame = Vec::new();
+        request.write(&mut frame);
+        self.add(frame, Content::Request { number, waiter, sent: false, lasting })?;
+        self.last_number = number;
+        Ok(number)
+    }
+
+    /// Adds a frame.
+    pub(super) fn add(&mut self, frame: Vec<u8>, content: Content) -> Result<(), Error> {
+        self.check_room(&frame)?;
+        self.push(Entry { frame, content });
+        Ok(())
+    }
+
+    /// Adds a connection; it waits for a hub that comes back soon.
+    pub(super) fn add_adopt(&mut self, frame: Vec<u8>, fd: OwnedFd, timeout: Duration) -> Result<(), (Error, OwnedFd)> {
+        if let Err(error) = self.check_room(&frame) {
+            return Err((error, fd));
+        }
+        let away = self.socket.is_none() && self.away_since.elapsed() >= timeout;
+        if away || self.adopts >= MAX_ADOPTS {
+            let text = if away { "the hub is away" } else { "too many connections wait for the hub" };
+            return Err((Error::new(Kind::Busy, text), fd));
+        }
+        self.adopts += 1;
+        self.push(Entry { frame, content: Content::Adopt(fd) });
+        Ok(())
+    }
+
+    /// Adds what the thread itself has to say, before all that waits and whatever waits.
+    pub(super) fn add_first(&mut self, frame: Vec<u8>) {
+        let entry = Entry { frame, content: Content::OfThisLife };
+        self.bytes += entry.weight();
+        self.waiting.push_front(entry);
+    }
+
+    fn check_room(&self, frame: &[u8]) -> Result<(), Error> {
+        if frame.len() > MAX_FRAME {
+            return Err(Error::new(
+                Kind::TooLarge,
+                format!("{} bytes at once; at most {MAX_FRAME} are allowed", frame.len()),
+            ));
+        }
+        // One that is larger than the bound goes alone.
+        if self.bytes > 0 && self.bytes + frame.len() + ENTRY > self.bound {
+            return Err(Error::new(Kind::Busy, "too much waits for the hub (option attach_buffer); nothing was done"));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.weight();
+        self.waiting.push_back(entry);
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    pub(super) fn nothing_in_flight(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Whether everything was sent, and answered where it is answered.
+    pub(super) fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty() && self.out.len() == 0
+    }
+
+    pub(super) fn wants_room(&self) -> bool {
+        self.blocked && !self.broken
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    pub(super) fn life(&self, number: u32) -> Option<&Epoch> {
+        self.lives.get(number as usize)
+    }
+
+    pub(super) fn present_life(&self) -> Option<&Epoch> {
+        self.lives.last()
+    }
+
+    /// Sends what fits. True: the thread must go on with it.
+    pub(super) fn flush(&mut self) -> bool {
+        if self.blocked || self.broken {
+            return false;
+        }
+        let Some(socket) = self.socket.clone() else { return false };
+        loop {
+            match self.out.flush(&socket) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.blocked = true;
+                    return true;
+                }
+                Err(_) => {
+                    self.broken = true;
+                    return true;
+                }
+            }
+            if !self.fill() {
+                match self.send_adopts(&socket) {
+                    Some(true) => {}
+                    Some(false) => return true,
+                    None => return false,
+                }
+            }
+        }
+    }
+
+    /// There is room in the socket again.
+    pub(super) fn unblock(&mut self) {
+        self.blocked = false;
+        self.flush();
+    }
+
+    /// Moves frames that wait into the send buffer, up to the first with a descriptor. False: there were none.
+    fn fill(&mut self) -> bool {
+        let mut any = false;
+        while self.out.len() < SEND && self.in_flight.len() < MAX_IN_FLIGHT {
+            match self.waiting.front() {
+                None | Some(Entry { content: Content::Adopt(_), .. }) => break,
+                Some(_) => {}
+            }
+            let Some(mut entry) = self.waiting.pop_front() else { break };
+            any = true;
+            self.out.tail().extend_from_slice(&entry.frame);
+            if let Content::Request { sent, .. } = &mut entry.content {
+                *sent = true;
+                self.in_flight.push_back(entry);
+            } else {
+                self.bytes -= entry.weight();
+            }
+        }
+        any
+    }
+
+    /// Sends a run of connections, with their descriptors in one call; the send buffer is empty. `None`: none waits.
+    fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
+        let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
+        for entry in self.waiting.iter().take(passing::MAX_PASSED) {
+            let Content::Adopt(fd) = &entry.content else { break };
+            fds.push(fd.as_raw_fd());
+            bytes.extend_from_slice(&entry.frame);
+        }
+        if fds.is_empty() {
+            return None;
+        }
+        match passing::send_with(socket, &bytes, &fds) {
+            Ok(sent) => {
+                // The descriptors have gone with the first byte; ours are closed.
+                for entry in self.waiting.drain(..fds.len()) {
+                    self.bytes -= entry.weight();
+                }
+                self.adopts -= fds.len();
+                self.out.tail().extend_from_slice(&bytes[sent..]);
+                Some(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
+            // ETOOMANYREFS: the hub is slow in taking what we pass (unix(7)).
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
+                self.blocked = true;
+                Some(false)
+            }
+            Err(_) => {
+                self.broken = true;
+                Some(false)
+            }
+        }
+    }
+
+    /// An answer. False: it is not to the oldest request, so this is no hub.
+    pub(super) fn answer(&mut self, number: u64, answer: impl FnOnce(u32) -> Result<Answer, Error>) -> bool {
+        if number <= self.answered {
+            // Repeated, and known.
+            return true;
+        }
+        let Some(entry) = self.in_flight.pop_front() else { return false };
+        self.bytes -= entry.weight();
+        let Content::Request { number: oldest, waiter, .. } = entry.content else { return false };
+        self.answered = oldest;
+        if let Some(waiter) = waiter {
+            let life = self.lives.len().saturating_sub(1) as u32;
+            waiter.tell(answer(life));
+        }
+        oldest == number
+    }
+
+    /// A caller's patience is over: the answer, if it has just come, or what can be said without it.
+    pub(super) fn give_up(&mut self, number: u64, waiter: &Waiter) -> Result<Answer, Error> {
+        if let Some(answer) = waiter.take() {
+            return answer;
+        }
+        let is_it =
+            |entry: &Entry| matches!(entry.content, Content::Request { number: n, sent: false, .. } if n == number);
+        if let Some(at) = self.waiting.iter().position(is_it) {
+            if let Some(entry) = self.waiting.remove(at) {
+                self.bytes -= entry.weight();
+            }
+            return Err(Error::new(Kind::Busy, "the hub is away (option attach_timeout); nothing was done"));
+        }
+        let text = "the hub has not answered in time (option attach_timeout); it may have been done, or will be";
+        Err(Error::new(Kind::Timeout, text))
+    }
+
+    /// The hub is gone. What it has not answered waits for the next.
+    pub(super) fn detach(&mut self) {
+        self.socket = None;
+        self.away_since = Instant::now();
+        self.out = Outbuf::default();
+        (self.blocked, self.broken) = (false, false);
+        while let Some(entry) = self.in_flight.pop_back() {
+            match entry.content {
+                Content::Request { lasting: false, waiter, .. } => {
+                    self.bytes -= entry.frame.len() + ENTRY;
+                    if let Some(waiter) = waiter {
+                        waiter.tell(Err(Error::new(Kind::Busy, "the hub went away")));
+                    }
+                }
+                _ => self.waiting.push_front(entry),
+            }
+        }
+    }
+
+    /// A hub is there. What it has done already (`done`) it will answer again; the rest is sent again.
+    pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, epoch: Epoch, done: u64) {
+        let same_life = self.present_life() == Some(&epoch);
+        self.socket = Some(socket);
+        if !same_life {
+            self.lives.push(epoch);
+            let before = std::mem::take(&mut self.waiting);
+            let (stale, kept) = before.into_iter().partition(|entry| matches!(entry.content, Content::OfThisLife));
+            self.waiting = kept;
+            let stale: VecDeque<Entry> = stale;
+            self.bytes -= stale.iter().map(Entry::weight).sum::<usize>();
+        }
+        let is_done = |entry: &Entry| matches!(entry.content, Content::Request { number, sent: true, .. } if same_life && number <= done);
+        let (in_flight, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_done);
+        (self.in_flight, self.waiting) = (in_flight, waiting);
+        self.flush();
+    }
+}

@@ -1,0 +1,170 @@
+//! The thread `push-attached`.
+
+use super::connect::{self, Failure, Welcomed};
+use super::queue::Answer;
+use super::{Credit, Link};
+use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
+use crate::error::Error;
+use crate::log::Level;
+use crate::metrics::Stats;
+use crate::server::Placed;
+use crate::sys::passing::{self, Ready};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// Between attempts to attach: at first, and at most. A hub that was started anew is there within milliseconds; one that is
+/// stopped for an hour is not worth more than a try a second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Tried again after this when descriptors could not be passed: no readiness tells of that.
+const PASS_AGAIN_MS: u64 = 10;
+/// Reads before the queue is looked after.
+const READS: usize = 16;
+
+/// Runs until stopped.
+pub(super) fn run(link: &Link, first: Option<Welcomed>) {
+    let mut hub = first;
+    let mut backoff = BACKOFF.0;
+    let mut told = hub.is_none();
+    loop {
+        if let Some(welcomed) = hub.take() {
+            link.log.line(Level::Info, format_args!("attached to unix:{}", link.path.display()));
+            (backoff, told) = (BACKOFF.0, false);
+            let served = catch_unwind(AssertUnwindSafe(|| serve(link, welcomed)));
+            link.queue().detach();
+            match served {
+                Ok(Ok(())) => return,
+                Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub is away: {text}")),
+                Err(_) => link.log.line(Level::Error, format_args!("attached: a panic was caught")),
+            }
+        }
+        if stop_is_over(link) {
+            return;
+        }
+        match connect::attach(link) {
+            Ok(welcomed) => hub = Some(welcomed),
+            Err(failure) => {
+                if let (Failure::Refused(text), false) = (&failure, told) {
+                    link.log.line(Level::Error, format_args!("the hub refuses: {text}; trying again"));
+                    told = true;
+                }
+                pause(link, backoff);
+                backoff = (backoff * 2).min(BACKOFF.1);
+            }
+        }
+    }
+}
+
+/// Whether to end though no hub is there: nothing waits for it, or the time is over.
+fn stop_is_over(link: &Link) -> bool {
+    link.stop.load(Ordering::Acquire) && (link.queue().is_done() || time_left(link).is_zero())
+}
+
+fn time_left(link: &Link) -> Duration {
+    let stop_at = *link.stop_at.lock().unwrap_or_else(PoisonError::into_inner);
+    stop_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+}
+
+/// Waits, unless the server is to stop.
+fn pause(link: &Link, time: Duration) {
+    let time = time.min(time_left(link));
+    let mut wanted = [(link.wake.as_raw_fd(), Ready { readable: true, writable: false })];
+    let _ = passing::wait(&mut wanted, Some(time.as_millis() as u64 + 1));
+    if wanted[0].1.readable {
+        link.wake.clear();
+        // Woken for something else than the stop: the pause counts all the same.
+        if !link.stop.load(Ordering::Acquire) {
+            std::thread::sleep(time.min(BACKOFF.0));
+        }
+    }
+}
+
+/// Serves one attachment. `Ok`: the server was stopped; else why the hub is gone.
+fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
+    let Welcomed { socket, mut inbox } = welcomed;
+    // The hub knows nothing of what was given to the one before, or over another connection.
+    *link.credit() = Credit::default();
+    loop {
+        while let Some(frame) = inbox.frame(MAX_FRAME).map_err(malformed)? {
+            let len = framed_len(frame);
+            take(link, FromHub::read(frame).map_err(malformed)?)?;
+            inbox.drop_frame(len);
+        }
+        link.give_credit();
+        link.queue().flush();
+        if link.stop.load(Ordering::Acquire) && (link.queue().is_done() || time_left(link).is_zero()) {
+            return Ok(());
+        }
+        wait(link, socket.as_raw_fd());
+        for _ in 0..READS {
+            match inbox.read(&socket) {
+                Ok(0) => return Err("it has ended".into()),
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+fn wait(link: &Link, socket: i32) {
+    let blocked = link.queue().wants_room();
+    let stopping = link.stop.load(Ordering::Acquire);
+    let timeout = match (stopping, blocked) {
+        (true, _) => Some((time_left(link).as_millis() as u64).clamp(1, 20)),
+        (false, true) => Some(PASS_AGAIN_MS),
+        (false, false) => None,
+    };
+    let mut wanted = [
+        (socket, Ready { readable: true, writable: blocked }),
+        (link.wake.as_raw_fd(), Ready { readable: true, writable: false }),
+    ];
+    if passing::wait(&mut wanted, timeout).is_err() {
+        // Out of memory; not worth a busy loop.
+        std::thread::sleep(BACKOFF.0);
+    }
+    if wanted[1].1.readable {
+        link.wake.clear();
+    }
+    if blocked {
+        link.queue().unblock();
+    }
+}
+
+fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
+    let in_order = match frame {
+        FromHub::Published { number, seq, subscribers } => {
+            link.queue().answer(number, |life| Ok(Answer::Published(Placed { seq, subscribers, life })))
+        }
+        FromHub::Batched { number, seqs } => link.queue().answer(number, |life| Ok(Answer::Batched(seqs, life))),
+        FromHub::Failed { number, kind, text } => {
+            link.log.line(Level::Warn, format_args!("the hub has not published: {text}"));
+            link.queue().answer(number, |_| Err(Error::new(kind, text.to_owned())))
+        }
+        FromHub::Stats { number, json } => {
+            let stats: Stats = serde_json::from_slice(json).map_err(|error| format!("its stats: {error}"))?;
+            link.queue().answer(number, |_| Ok(Answer::Stats(Box::new(stats))))
+        }
+        FromHub::Event(event) => {
+            let mut credit = link.credit();
+            credit.outstanding = credit.outstanding.saturating_sub(1);
+            drop(credit);
+            link.events.push(event);
+            true
+        }
+        FromHub::Welcome { .. } | FromHub::Refused { .. } => false,
+    };
+    if in_order {
+        Ok(())
+    } else {
+        Err("it answers what was not asked".into())
+    }
+}
+
+fn malformed(malformed: Malformed) -> String {
+    malformed.to_string()
+}

@@ -1,0 +1,107 @@
+//! One attached host, or somebody who has connected and not said hello.
+
+use super::sessions::SessionId;
+use crate::attach::inbox::Inbox;
+use crate::attach::outbuf::Outbuf;
+use crate::attach::wire::FromHub;
+use crate::events::{Event, Events};
+use crate::grant::Grant;
+use crate::sys::passing::Peer;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Answers that may wait for a host; beyond it its requests wait, too.
+const MAX_WAITING: usize = 4 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub(super) id: u64,
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
+    pub(super) since: u64,
+    pub(super) inbox: Inbox,
+    pub(super) out: Outbuf,
+    /// Its number as events have it; 0 before its hello.
+    pub(super) host: u64,
+    pub(super) session: SessionId,
+    /// What a client may that it hands over without a grant: one for all.
+    pub(super) open_grant: Arc<Grant>,
+    /// How many more events it has room for; `None`: it has never asked for any.
+    pub(super) credit: Option<u32>,
+    /// Events that it has no room for.
+    pub(super) held: VecDeque<Event>,
+    /// Those of them that are of others' clients, for whom it stands in.
+    pub(super) held_for_others: usize,
+    /// There may be more to read.
+    pub(super) unread: bool,
+    /// A mailbox was full: its next request is tried again then.
+    pub(super) again_at: Option<u64>,
+}
+
+impl Attachment {
+    pub(super) fn new(id: u64, socket: OwnedFd, peer: Peer, now: u64) -> Self {
+        Attachment {
+            id,
+            socket,
+            peer,
+            since: now,
+            inbox: Inbox::default(),
+            out: Outbuf::default(),
+            host: 0,
+            session: [0; 16],
+            open_grant: Arc::new(Grant::open(false)),
+            credit: None,
+            held: VecDeque::new(),
+            held_for_others: 0,
+            unread: true,
+            again_at: None,
+        }
+    }
+
+    pub(super) fn half_open(&self) -> bool {
+        self.host == 0
+    }
+
+    /// Whether it takes its answers too slowly to be served on.
+    pub(super) fn choked(&self) -> bool {
+        self.out.len() > MAX_WAITING
+    }
+
+    /// Whether it is its turn to be served.
+    pub(super) fn due(&self, now: u64) -> bool {
+        !self.choked() && self.again_at.map_or(self.unread, |at| now >= at)
+    }
+
+    /// An event for it. While it has no room only its own clients are made to wait.
+    pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
+        match &mut self.credit {
+            Some(credit) if *credit > 0 && self.held.is_empty() => {
+                *credit -= 1;
+                FromHub::Event(event).write(self.out.tail());
+            }
+            _ => {
+                self.held_for_others += usize::from(event.host != self.host);
+                self.held.push_back(event);
+                if self.held.len() >= bound {
+                    events.set_stalled(self.host, true);
+                }
+            }
+        }
+    }
+
+    /// It has room for more.
+    pub(super) fn give_credit(&mut self, more: u32, events: &Events, bound: usize) {
+        let credit = self.credit.insert(self.credit.unwrap_or(0).saturating_add(more));
+        while *credit > 0 {
+            let Some(event) = self.held.pop_front() else { break };
+            *credit -= 1;
+            self.held_for_others -= usize::from(event.host != self.host);
+            FromHub::Event(event).write(self.out.tail());
+        }
+        if self.held.len() <= bound / 2 {
+            events.set_stalled(self.host, false);
+        }
+    }
+}

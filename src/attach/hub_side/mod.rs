@@ -1,0 +1,335 @@
+//! The hub's side of the attach socket: one thread, `push-attach`, with an epoll of its own.
+//!
+//! A loop by hand and not tokio's tasks: attachments are few, each of their frames changes what all share (sessions, the
+//! routing of events), and one owner without locks is the simplest thing that does that.
+
+mod attachment;
+mod requests;
+mod router;
+mod sessions;
+
+use super::wire::{FromHub, RefusedBecause, VERSION};
+use crate::api::Api;
+use crate::config::Config;
+use crate::error::Error;
+use crate::events::Events;
+use crate::log::Level;
+use crate::runtime::Work;
+use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
+use crate::sys::eventfd::EventFd;
+use crate::sys::passing::{self, Peer};
+use crate::sys::{clock, socket};
+use attachment::Attachment;
+use router::Names;
+use sessions::Sessions;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// Hosts at once.
+const MAX_ATTACHED: usize = 4096;
+/// Connections at once that have not said hello; beyond it the oldest goes.
+const MAX_HALF_OPEN: usize = 64;
+/// How long a hello may take.
+const HELLO_MS: u64 = 5000;
+/// How long the listener rests when the process is out of descriptors.
+const REST_MS: u64 = 200;
+/// How many connections one turn takes.
+const ACCEPTS: usize = 64;
+
+/// Tokens that are no attachments.
+const LISTENER: u64 = 0;
+const STOP: u64 = 1;
+const EVENTS: u64 = 2;
+const FIRST_ID: u64 = 16;
+
+/// A running attach socket, to be stopped.
+#[derive(Debug)]
+pub(crate) struct AttachListener {
+    stop: Arc<Stop>,
+}
+
+#[derive(Debug)]
+struct Stop {
+    wanted: AtomicBool,
+    wake: EventFd,
+}
+
+impl AttachListener {
+    /// Prepares it, where errors can be told; the thread's work is the second.
+    pub(crate) fn new(api: Arc<Api>, listener: Arc<OwnedFd>) -> Result<(Self, Work), Error> {
+        let failed = |error: &io::Error| Error::system("the attach socket can't be watched", error);
+        let wake = EventFd::new().map_err(|error| failed(&error))?;
+        let stop = Arc::new(Stop { wanted: AtomicBool::new(false), wake });
+        let mut hub_side = HubSide::new(api, listener, stop.clone()).map_err(|error| failed(&error))?;
+        Ok((AttachListener { stop }, Box::new(move || hub_side.run())))
+    }
+
+    /// Attaches nobody any more; what has come is done, and then hosts are let go.
+    pub(crate) fn stop(&self) {
+        self.stop.wanted.store(true, Ordering::Release);
+        self.stop.wake.signal();
+    }
+}
+
+struct HubSide {
+    api: Arc<Api>,
+    epoll: Epoll,
+    listener: Arc<OwnedFd>,
+    /// Set while the listener rests: until when.
+    rests_until: Option<u64>,
+    stop: Arc<Stop>,
+    attached: BTreeMap<u64, Attachment>,
+    next_id: u64,
+    sessions: Sessions,
+    names: Names,
+    /// Too much is held for a host that stands in for others: events wait in the hub's queue.
+    routing_paused: bool,
+    now: u64,
+}
+
+/// Why an attachment ends.
+#[derive(Debug)]
+enum End {
+    /// Its process has ended, or let go.
+    Gone,
+    /// It is not what it should be.
+    Fault(String),
+}
+
+impl HubSide {
+    fn new(api: Arc<Api>, listener: Arc<OwnedFd>, stop: Arc<Stop>) -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        epoll.add(listener.as_raw_fd(), LISTENER, Watch::SharedRead)?;
+        epoll.add(stop.wake.as_raw_fd(), STOP, Watch::EdgeRead)?;
+        epoll.add(api.shared().events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
+        Ok(HubSide {
+            api,
+            epoll,
+            listener,
+            rests_until: None,
+            stop,
+            attached: BTreeMap::new(),
+            next_id: FIRST_ID,
+            sessions: Sessions::default(),
+            names: Names::default(),
+            routing_paused: false,
+            now: clock::monotonic_ms(),
+        })
+    }
+
+    /// Runs until stopped. A panic lets all hosts go, not the hub: they come back.
+    fn run(&mut self) {
+        while !self.stop.wanted.load(Ordering::Acquire) {
+            if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
+                self.log(Level::Error, format_args!("attach: a panic was caught; hosts are let go and may come back"));
+                self.attached.clear();
+                self.note_wishes();
+            }
+        }
+        // What hosts have published before they were let go counts as published.
+        self.now = clock::monotonic_ms();
+        self.attached.values_mut().for_each(|attachment| attachment.unread = true);
+        self.serve_due();
+        self.flush_all();
+        self.attached.clear();
+        self.note_wishes();
+    }
+
+    fn turn(&mut self) {
+        let mut events = [Event { events: 0, u64: 0 }; 256];
+        let count = self.epoll.wait(&mut events, self.wait_ms()).unwrap_or(0);
+        self.now = clock::monotonic_ms();
+        for event in &events[..count] {
+            match event.u64 {
+                LISTENER => self.accept(),
+                STOP | EVENTS => {}
+                id => {
+                    let Some(attachment) = self.attached.get_mut(&id) else { continue };
+                    attachment.unread |= event.readable();
+                }
+            }
+        }
+        self.serve_due();
+        self.route();
+        self.flush_all();
+        self.run_timers();
+    }
+
+    fn wait_ms(&self) -> Option<u64> {
+        if self.attached.values().any(|attachment| attachment.again_at.is_none() && attachment.due(self.now)) {
+            return Some(0);
+        }
+        let again = self.attached.values().any(|attachment| attachment.again_at.is_some()).then_some(1);
+        let timers = self.attached.values().any(Attachment::half_open).then_some(500);
+        let rest = self.rests_until.map(|until| until.saturating_sub(self.now).max(1));
+        [again, timers, rest].into_iter().flatten().min()
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS {
+            match socket::accept(&self.listener) {
+                Ok(fd) => self.accepted(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if out_of_descriptors(&error) => {
+                    self.log(Level::Warn, format_args!("attach: {error}; trying again in {REST_MS} ms"));
+                    let _ = self.epoll.remove(self.listener.as_raw_fd());
+                    self.rests_until = Some(self.now + REST_MS);
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn accepted(&mut self, fd: OwnedFd) {
+        let Ok(peer) = passing::peer(&fd) else { return };
+        if !allowed(self.config(), peer) {
+            let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
+            self.log(Level::Warn, format_args!("attach: {who} may not attach (options attach_uids, attach_gids)"));
+            let text = "this user may not attach (the hub's options attach_uids, attach_gids)";
+            return refuse(&fd, RefusedBecause::NotAllowed, text);
+        }
+        if self.attached.values().filter(|attachment| !attachment.half_open()).count() >= MAX_ATTACHED {
+            self.log(Level::Warn, format_args!("attach: {MAX_ATTACHED} hosts are attached; one more is turned away"));
+            return refuse(&fd, RefusedBecause::Full, "the hub has as many hosts as it takes");
+        }
+        // Whoever says hello does so at once: those that wait longest are the least likely to.
+        let half_open = || self.attached.values().filter(|attachment| attachment.half_open());
+        if half_open().count() >= MAX_HALF_OPEN {
+            if let Some(oldest) = half_open().map(|attachment| attachment.id).next() {
+                self.end(oldest, &End::Fault("too many have connected and not said hello".into()));
+            }
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        if let Err(error) = self.epoll.add(fd.as_raw_fd(), id, Watch::EdgeBoth) {
+            return self.log(Level::Warn, format_args!("attach: a host can't be watched: {error}"));
+        }
+        self.attached.insert(id, Attachment::new(id, fd, peer, self.now));
+    }
+
+    fn serve_due(&mut self) {
+        let due: Vec<u64> = self
+            .attached
+            .values()
+            .filter(|attachment| attachment.due(self.now))
+            .map(|attachment| attachment.id)
+            .collect();
+        for id in due {
+            if let Err(end) = self.serve(id) {
+                self.end(id, &end);
+            }
+        }
+    }
+
+    fn flush_all(&mut self) {
+        let mut gone = Vec::new();
+        for attachment in self.attached.values_mut().filter(|attachment| attachment.out.len() > 0) {
+            if attachment.out.flush(&attachment.socket).is_err() {
+                gone.push(attachment.id);
+            }
+        }
+        gone.iter().for_each(|id| self.end(*id, &End::Gone));
+    }
+
+    /// Takes the hub's events and leaves each to the host that it is for.
+    fn route(&mut self) {
+        let api = self.api.clone();
+        let (events, bound) = (&api.shared().events, api.shared().config.event_queue);
+        self.routing_paused &= self.attached.values().any(|attachment| attachment.held_for_others > bound / 2);
+        while !self.routing_paused {
+            let Some(event) = events.take() else { return };
+            match router::receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
+                Some(attachment) => {
+                    attachment.tell(event, events, bound);
+                    // Others' clients are not made to wait one by one: then all are.
+                    self.routing_paused = attachment.held_for_others > bound;
+                }
+                None => router::count_loss(events, &event),
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.since + HELLO_MS;
+        let late: Vec<u64> = self.attached.values().filter(late).map(|attachment| attachment.id).collect();
+        for id in late {
+            self.end(id, &End::Fault("it did not say hello".into()));
+        }
+        if self.rests_until.is_some_and(|until| self.now >= until) {
+            self.rests_until = None;
+            let _ = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
+        }
+    }
+
+    /// An attachment ends. Its connections live on; what it was to be told of them goes to who stands in for it.
+    fn end(&mut self, id: u64, end: &End) {
+        let Some(attachment) = self.attached.remove(&id) else { return };
+        let pid = attachment.peer.pid;
+        match end {
+            End::Fault(text) => self.log(Level::Warn, format_args!("attach: process {pid} is let go: {text}")),
+            End::Gone if attachment.half_open() => {}
+            End::Gone => self.log(Level::Info, format_args!("attach: process {pid} has gone")),
+        }
+        if attachment.half_open() {
+            return;
+        }
+        self.sessions.leave(&attachment.session, id, self.now);
+        self.note_wishes();
+        let api = self.api.clone();
+        let (events, bound) = (&api.shared().events, api.shared().config.event_queue);
+        for event in attachment.held {
+            match router::receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
+                Some(heir) => heir.tell(event, events, bound),
+                None => router::count_loss(events, &event),
+            }
+        }
+        events.set_stalled(attachment.host, false);
+    }
+
+    /// Tells the shards whether anybody wants events.
+    fn note_wishes(&self) {
+        let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
+        self.events().set_wanted(wanted);
+    }
+
+    fn config(&self) -> &Config {
+        &self.api.shared().config
+    }
+
+    fn events(&self) -> &Events {
+        &self.api.shared().events
+    }
+
+    fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+        self.api.shared().log.line(level, text);
+    }
+}
+
+/// Whether a process may attach.
+fn allowed(config: &Config, peer: Peer) -> bool {
+    if config.attach_uids.is_empty() && config.attach_gids.is_empty() {
+        return peer.uid == passing::own_uid();
+    }
+    config.attach_uids.contains(&peer.uid) || config.attach_gids.contains(&peer.gid)
+}
+
+fn refuse(fd: &OwnedFd, because: RefusedBecause, text: &str) {
+    let mut frame = Vec::new();
+    FromHub::Refused { because, text }.write(&mut frame);
+    let _ = socket::send(fd, &frame);
+}
+
+/// What both sides say of a mismatch.
+fn version_text(theirs: u16) -> String {
+    format!("the host speaks version {theirs} of the attach protocol, the hub speaks {VERSION}")
+}
+
+fn out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

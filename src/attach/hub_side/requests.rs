@@ -1,0 +1,227 @@
+//! What attached hosts ask for.
+
+use super::attachment::Attachment;
+use super::sessions::Answer;
+use super::{refuse, version_text, End, HubSide};
+use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause, VERSION};
+use crate::error::{Error, Kind};
+use crate::grant::Grant;
+use crate::hub::Published;
+use crate::log::Level;
+use crate::sys::socket;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// How many reads one attachment may have in a row, before others get their turn.
+const READS: usize = 16;
+/// After which time a request is tried again that found a mailbox full.
+const AGAIN_MS: u64 = 1;
+
+/// What became of a request.
+enum Done {
+    /// It was done.
+    Yes,
+    /// A mailbox is full: the same in a moment. It is the host that waits, and then its publishers: nothing is lost.
+    Later,
+}
+
+impl From<Malformed> for End {
+    fn from(malformed: Malformed) -> Self {
+        End::Fault(malformed.to_string())
+    }
+}
+
+impl HubSide {
+    /// Reads what an attachment has sent, and does it.
+    pub(super) fn serve(&mut self, id: u64) -> Result<(), End> {
+        // Taken out, so that its frames can be read while it is changed.
+        let Some(mut inbox) = self.attached.get_mut(&id).map(|attachment| std::mem::take(&mut attachment.inbox)) else {
+            return Ok(());
+        };
+        let served = self.serve_from(id, &mut inbox);
+        if let Some(attachment) = self.attached.get_mut(&id) {
+            attachment.inbox = inbox;
+        }
+        served
+    }
+
+    fn serve_from(&mut self, id: u64, inbox: &mut crate::attach::inbox::Inbox) -> Result<(), End> {
+        let mut ended = false;
+        for _ in 0..READS {
+            loop {
+                let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
+                attachment.again_at = None;
+                if attachment.choked() {
+                    return Ok(());
+                }
+                let max = if attachment.half_open() { wire::MAX_HELLO } else { wire::MAX_FRAME };
+                let Some(frame) = inbox.frame(max)? else { break };
+                let len = wire::framed_len(frame);
+                if FromHost::is_adopt(frame) {
+                    // Copied: it would stay borrowed while its descriptor is taken out of the inbox. Heads are small.
+                    let frame = frame.to_vec();
+                    let fd = inbox.next_fd();
+                    self.adopt(id, &frame, fd)?;
+                } else if let Done::Later = self.request(id, frame)? {
+                    if let Some(attachment) = self.attached.get_mut(&id) {
+                        attachment.again_at = Some(self.now + AGAIN_MS);
+                    }
+                    return Ok(());
+                }
+                inbox.drop_frame(len);
+            }
+            if ended {
+                return Err(End::Gone);
+            }
+            if inbox.too_many_fds() {
+                return Err(End::Fault("descriptors that no frame speaks of".into()));
+            }
+            let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
+            match inbox.read(&attachment.socket) {
+                Ok(0) => ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    attachment.unread = false;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(End::Fault("more descriptors at once than are allowed".into()));
+                }
+                Err(_) => return Err(End::Gone),
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, id: u64, frame: &[u8]) -> Result<Done, End> {
+        let request = FromHost::read(frame)?;
+        let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
+        let half_open = attachment.half_open();
+        let (host, api) = (attachment.host, self.api.clone());
+        match request {
+            FromHost::Hello(hello) if half_open => self.hello(id, &hello)?,
+            FromHost::Hello(_) => return Err(End::Fault("a second hello".into())),
+            _ if half_open => return Err(End::Fault("no hello".into())),
+            FromHost::Publish { number, publication } => {
+                return self.numbered(id, number, || api.publish(&publication).map(placed));
+            }
+            FromHost::Broadcast { number, publication } => {
+                return self.numbered(id, number, || api.broadcast(&publication).map(placed));
+            }
+            FromHost::Batch { number, publications } => {
+                let fits = publications.len() <= api.shared().config.mailbox;
+                return self.numbered(id, number, || match api.publish_batch(&publications) {
+                    Ok(published) => Ok(Answer::Batched(published.iter().map(|published| published.seq).collect())),
+                    // It never will fit; waiting would hang the host.
+                    Err(error) if error.kind() == Kind::Busy && !fits => Ok(Answer::failed(&error)),
+                    Err(error) => Err(error),
+                });
+            }
+            FromHost::Adopt { .. } => return Err(End::Fault("no descriptor".into())),
+            // What follows is about connections, which may have gone meanwhile; the host knows that it can't know.
+            FromHost::Send { connection, binary, data } => match api.send(connection, data, binary) {
+                Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
+                _ => {}
+            },
+            FromHost::Close { connection, code, reason } => drop(api.close(connection, code, reason)),
+            FromHost::Allow { request, grant } => drop(api.allow(request, grant.of_host(host))),
+            FromHost::Deny { request, status, reason } => drop(api.deny(request, status, reason)),
+            FromHost::Disconnect { user, code, reason } => drop(api.disconnect_user(user, code, reason)),
+            FromHost::Stats { number } => {
+                FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
+            }
+            FromHost::Credit { events } => {
+                attachment.give_credit(events, &api.shared().events, api.shared().config.event_queue);
+                self.note_wishes();
+            }
+        }
+        Ok(Done::Yes)
+    }
+
+    /// Does what has a number, once.
+    fn numbered(&mut self, id: u64, number: u64, publish: impl FnOnce() -> Result<Answer, Error>) -> Result<Done, End> {
+        let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
+        let Some(session) = self.sessions.get(&attachment.session) else {
+            return Err(End::Fault("its session is gone".into()));
+        };
+        if number <= session.done {
+            // Sent again before it knew; its answer went out with the welcome.
+            return Ok(Done::Yes);
+        }
+        let answer = match publish() {
+            Ok(answer) => answer,
+            Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
+            Err(error) => Answer::failed(&error),
+        };
+        answer.write(number, attachment.out.tail());
+        session.keep(number, answer);
+        Ok(Done::Yes)
+    }
+
+    fn hello(&mut self, id: u64, hello: &Hello<'_>) -> Result<(), End> {
+        let api = self.api.clone();
+        let shared = api.shared();
+        let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
+        let turned_away = |attachment: &Attachment, because, text: String| {
+            refuse(&attachment.socket, because, &text);
+            Err(End::Fault(text))
+        };
+        if hello.version != VERSION {
+            return turned_away(attachment, RefusedBecause::Version, version_text(hello.version));
+        }
+        if hello.name.is_empty() || hello.name.len() > 64 {
+            return turned_away(attachment, RefusedBecause::NotAllowed, "a host's name has 1 to 64 bytes".into());
+        }
+        let Some(host) = self.names.host(hello.name, id) else {
+            return turned_away(attachment, RefusedBecause::Full, "too many names of hosts".into());
+        };
+        let Some((session, before)) = self.sessions.enter(hello.session, attachment.peer.uid, id) else {
+            return turned_away(attachment, RefusedBecause::NotAllowed, "the session is another user's".into());
+        };
+        attachment.host = host;
+        attachment.session = hello.session;
+        attachment.open_grant = Arc::new(Grant::open(shared.config.client_publish).of_host(host));
+        let out = attachment.out.tail();
+        FromHub::Welcome {
+            epoch: shared.hub.epoch().as_str(),
+            done: session.done,
+            max_message: shared.config.max_message as u64,
+            max_send: api.max_send() as u64,
+        }
+        .write(out);
+        // Of another life of the hub the host lacks nothing that this one has.
+        if hello.epoch == shared.hub.epoch().as_str() {
+            session.repeat(hello.answered, out);
+        }
+        let peer = attachment.peer;
+        self.log(Level::Info, format_args!("attach: {:?}, process {} of user {}", hello.name, peer.pid, peer.uid));
+        if let Some(before) = before {
+            self.end(before, &End::Gone);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, id: u64, frame: &[u8], fd: Option<std::os::fd::OwnedFd>) -> Result<(), End> {
+        let Some(attachment) = self.attached.get(&id).filter(|attachment| !attachment.half_open()) else {
+            return Err(End::Fault("no hello".into()));
+        };
+        let FromHost::Adopt { grant, head } = FromHost::read(frame)? else { return Ok(()) };
+        let fd = fd.ok_or_else(|| End::Fault("a frame without its descriptor".into()))?;
+        // The host has looked, but the client may have gone since; and who says that it was our library?
+        if let Err(text) = socket::check_connected_stream(fd.as_raw_fd()) {
+            let pid = attachment.peer.pid;
+            self.log(Level::Warn, format_args!("attach: what process {pid} has handed over is refused: {text}"));
+            return Ok(());
+        }
+        let grant =
+            grant.map_or_else(|| attachment.open_grant.clone(), |grant| Arc::new(grant.of_host(attachment.host)));
+        self.api.adopt_or_refuse(fd, head, grant);
+        Ok(())
+    }
+}
+
+fn placed(published: Published) -> Answer {
+    Answer::Published { seq: published.seq, subscribers: published.subscribers }
+}

@@ -1,0 +1,161 @@
+//! Lives of hosts, as the hub remembers them: what was done for them, so that a request that comes again is not done again.
+
+use crate::attach::wire::FromHub;
+use crate::attach::MAX_IN_FLIGHT;
+use crate::error::{Error, Kind};
+use std::collections::{HashMap, VecDeque};
+
+/// Names a life of a host.
+pub(super) type SessionId = [u8; 16];
+
+/// How long a host may be away until its life is forgotten.
+const KEPT_MS: u64 = 10 * 60 * 1000;
+/// How many that are away are remembered.
+const MAX_AWAY: usize = 4096;
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Published { seq: u64, subscribers: u32 },
+    Batched(Box<[u64]>),
+    Failed(Kind, Box<str>),
+}
+
+impl Answer {
+    pub(super) fn failed(error: &Error) -> Self {
+        Answer::Failed(error.kind(), error.to_string().into())
+    }
+
+    pub(super) fn write(&self, number: u64, into: &mut Vec<u8>) {
+        match self {
+            Answer::Published { seq, subscribers } => {
+                FromHub::Published { number, seq: *seq, subscribers: *subscribers }.write(into);
+            }
+            Answer::Batched(seqs) => FromHub::Batched { number, seqs: seqs.to_vec() }.write(into),
+            Answer::Failed(kind, text) => FromHub::Failed { number, kind: *kind, text }.write(into),
+        }
+    }
+}
+
+/// A life of a host.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Whose it is; nobody else may go on with it.
+    uid: u32,
+    /// The last request done.
+    pub(super) done: u64,
+    /// The latest answers, as many as the host can lack.
+    answers: VecDeque<(u64, Answer)>,
+    /// Which attachment goes on with it, or since when none does.
+    at: Result<u64, u64>,
+}
+
+impl Session {
+    /// Remembers an answer.
+    pub(super) fn keep(&mut self, number: u64, answer: Answer) {
+        if self.answers.len() >= MAX_IN_FLIGHT {
+            self.answers.pop_front();
+        }
+        self.done = number;
+        self.answers.push_back((number, answer));
+    }
+
+    /// Writes the answers after a number.
+    pub(super) fn repeat(&self, answered: u64, into: &mut Vec<u8>) {
+        for (number, answer) in &self.answers {
+            if *number > answered {
+                answer.write(*number, into);
+            }
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    all: HashMap<SessionId, Session>,
+}
+
+impl Sessions {
+    /// A host goes on with its life, or begins one. With it: the attachment that it had, if the hub has not seen its end.
+    /// `None`: it is another user's.
+    pub(super) fn enter(&mut self, id: SessionId, uid: u32, attachment: u64) -> Option<(&mut Session, Option<u64>)> {
+        let fresh = || Session { uid, done: 0, answers: VecDeque::new(), at: Ok(attachment) };
+        let session = self.all.entry(id).or_insert_with(fresh);
+        if session.uid != uid {
+            return None;
+        }
+        let before = std::mem::replace(&mut session.at, Ok(attachment)).ok();
+        Some((session, before.filter(|before| *before != attachment)))
+    }
+
+    pub(super) fn get(&mut self, id: &SessionId) -> Option<&mut Session> {
+        self.all.get_mut(id)
+    }
+
+    /// An attachment has ended. The life may go on with another already.
+    pub(super) fn leave(&mut self, id: &SessionId, attachment: u64, now: u64) {
+        if let Some(session) = self.all.get_mut(id) {
+            if session.at == Ok(attachment) {
+                session.at = Err(now);
+            }
+        }
+        self.forget_old(now);
+    }
+
+    fn forget_old(&mut self, now: u64) {
+        self.all.retain(|_, session| session.at.map_or_else(|since| now.saturating_sub(since) < KEPT_MS, |_| true));
+        let mut away: Vec<(u64, SessionId)> =
+            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id))).collect();
+        if away.len() > MAX_AWAY {
+            away.sort_unstable();
+            for (_, id) in &away[..away.len() - MAX_AWAY] {
+                self.all.remove(id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_goes_on_with_what_it_lacks() {
+        let mut sessions = Sessions::default();
+        let (session, before) = sessions.enter([1; 16], 0, 10).unwrap();
+        assert_eq!((session.done, before), (0, None));
+        for number in 1..=3 {
+            session.keep(number, Answer::Published { seq: number * 10, subscribers: 0 });
+        }
+        assert!(sessions.enter([1; 16], 5, 11).is_none(), "another user's");
+        let (session, before) = sessions.enter([1; 16], 0, 11).unwrap();
+        assert_eq!((session.done, before), (3, Some(10)), "the hub has not seen the old one end");
+        let (mut repeated, mut expected) = (Vec::new(), Vec::new());
+        session.repeat(2, &mut repeated);
+        FromHub::Published { number: 3, seq: 30, subscribers: 0 }.write(&mut expected);
+        assert_eq!(repeated, expected);
+        sessions.leave(&[1; 16], 10, 0);
+        assert!(sessions.get(&[1; 16]).unwrap().at.is_ok(), "the new one is there");
+        sessions.leave(&[1; 16], 11, 0);
+        sessions.leave(&[9; 16], 9, KEPT_MS);
+        assert!(sessions.get(&[1; 16]).is_none());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut sessions = Sessions::default();
+        let (session, _) = sessions.enter([1; 16], 0, 1).unwrap();
+        for number in 1..=2 * MAX_IN_FLIGHT as u64 {
+            session.keep(number, Answer::Published { seq: number, subscribers: 0 });
+        }
+        assert_eq!(session.answers.len(), MAX_IN_FLIGHT);
+        for n in 0..2 * MAX_AWAY as u64 {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&n.to_le_bytes());
+            sessions.enter(id, 0, n).unwrap();
+            sessions.leave(&id, n, 1);
+        }
+        assert!(sessions.all.len() <= MAX_AWAY + 2);
+    }
+}

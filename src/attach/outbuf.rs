@@ -1,0 +1,49 @@
+//! Bytes that the attach socket did not take yet.
+
+use crate::sys::socket;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outbuf {
+    bytes: Vec<u8>,
+    /// Sent up to here.
+    start: usize,
+}
+
+impl Outbuf {
+    /// Where frames are appended.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Sends what fits. True: all is sent.
+    pub(super) fn flush(&mut self, socket: &OwnedFd) -> io::Result<bool> {
+        while self.start < self.bytes.len() {
+            match socket::send(socket, &self.bytes[self.start..]) {
+                Ok(len) => self.start += len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // What is sent would pile up before what is not.
+                    if self.start > self.bytes.len() / 2 {
+                        self.bytes.drain(..self.start);
+                        self.start = 0;
+                    }
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.bytes.clear();
+        self.start = 0;
+        if self.bytes.capacity() > 1 << 20 {
+            self.bytes = Vec::new();
+        }
+        Ok(true)
+    }
+}

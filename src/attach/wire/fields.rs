@@ -1,0 +1,164 @@
+//! The fields that frames are made of. Integers are little-endian; texts and bytes have their length before them.
+
+use super::Malformed;
+use crate::grant::{Grant, Parts, MAX_CHANNELS};
+use crate::hub::Publication;
+
+const SHORT: Malformed = Malformed("a frame that ends too early");
+
+/// Reads fields from the front of a frame.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.0.split_first_chunk::<N>().ok_or(SHORT)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("a flag that is neither 0 nor 1")),
+        }
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u32()? as usize;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = usize::from(self.u16()?);
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
+        self.0 = rest;
+        std::str::from_utf8(bytes).map_err(|_| Malformed("a text that is not UTF-8"))
+    }
+
+    pub(super) fn optional_text(&mut self) -> Result<Option<&'a str>, Malformed> {
+        self.flag()?.then(|| self.text()).transpose()
+    }
+
+    pub(super) fn publication(&mut self) -> Result<Publication<'a>, Malformed> {
+        Ok(Publication {
+            binary: self.flag()?,
+            channel: self.text()?,
+            event: self.optional_text()?,
+            key: self.optional_text()?,
+            data: self.bytes()?,
+        })
+    }
+
+    pub(super) fn grant(&mut self) -> Result<Grant, Malformed> {
+        let parts = Parts {
+            user: self.optional_text()?,
+            subscribe: self.names()?,
+            publish: self.names()?,
+            expires_at: self.u64()? as i64,
+            keep_alive: self.flag()?,
+        };
+        Grant::from_parts(&parts).map_err(|_| Malformed("a grant that can't be"))
+    }
+
+    fn names(&mut self) -> Result<Option<Vec<String>>, Malformed> {
+        if !self.flag()? {
+            return Ok(None);
+        }
+        let count = usize::from(self.u16()?);
+        if count > MAX_CHANNELS {
+            return Err(Malformed("a grant with too many channels"));
+        }
+        (0..count).map(|_| self.text().map(str::to_owned)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Nothing may be left.
+    pub(super) fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("a frame with something after its end"))
+        }
+    }
+}
+
+pub(super) fn flag(into: &mut Vec<u8>, value: bool) {
+    into.push(value.into());
+}
+
+pub(super) fn bytes(into: &mut Vec<u8>, value: &[u8]) {
+    into.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    into.extend_from_slice(value);
+}
+
+/// At most 65,535 bytes; every text is checked to be far shorter at its door, so the cut is for texts of errors.
+pub(super) fn text(into: &mut Vec<u8>, value: &str) {
+    let value = &value[..value.floor_char_boundary_at(usize::from(u16::MAX))];
+    into.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    into.extend_from_slice(value.as_bytes());
+}
+
+pub(super) fn optional_text(into: &mut Vec<u8>, value: Option<&str>) {
+    flag(into, value.is_some());
+    if let Some(value) = value {
+        text(into, value);
+    }
+}
+
+pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
+    flag(into, publication.binary);
+    text(into, publication.channel);
+    optional_text(into, publication.event);
+    optional_text(into, publication.key);
+    bytes(into, publication.data);
+}
+
+pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
+    let parts = grant.parts();
+    optional_text(into, parts.user);
+    names(into, parts.subscribe.as_deref());
+    names(into, parts.publish.as_deref());
+    into.extend_from_slice(&parts.expires_at.to_le_bytes());
+    flag(into, parts.keep_alive);
+}
+
+fn names(into: &mut Vec<u8>, names: Option<&[String]>) {
+    flag(into, names.is_some());
+    if let Some(names) = names {
+        into.extend_from_slice(&(names.len() as u16).to_le_bytes());
+        names.iter().for_each(|name| text(into, name));
+    }
+}
+
+/// `str::floor_char_boundary`, which is younger than the oldest compiler we build with.
+trait Floor {
+    fn floor_char_boundary_at(&self, index: usize) -> usize;
+}
+
+impl Floor for str {
+    fn floor_char_boundary_at(&self, index: usize) -> usize {
+        let mut at = index.min(self.len());
+        while !self.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    }
+}

@@ -1,0 +1,217 @@
+//! What a host sends to the hub.
+
+use super::fields::{self, Fields};
+use super::{framed, Malformed};
+use crate::api::MAX_BATCH;
+use crate::grant::Grant;
+use crate::hub::Publication;
+
+/// What a hello begins with; it and the version behind it stay as they are in all versions.
+const MAGIC: &[u8; 8] = b"libpush\0";
+
+const HELLO: u8 = 1;
+const PUBLISH: u8 = 2;
+const BROADCAST: u8 = 3;
+const BATCH: u8 = 4;
+const ADOPT: u8 = 5;
+const SEND: u8 = 6;
+const CLOSE: u8 = 7;
+const ALLOW: u8 = 8;
+const DENY: u8 = 9;
+const DISCONNECT: u8 = 10;
+const STATS: u8 = 11;
+const CREDIT: u8 = 12;
+
+/// The first frame of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello<'a> {
+    /// What the host speaks. With another than ours, the rest is not looked at and empty.
+    pub(crate) version: u16,
+    /// Names the life of this host.
+    pub(crate) session: [u8; 16],
+    /// The highest number whose result it has.
+    pub(crate) answered: u64,
+    /// The epoch of the hub that it was attached to before, or nothing.
+    pub(crate) epoch: &'a str,
+    /// Its name: hosts of one name stand in for each other.
+    pub(crate) name: &'a str,
+}
+
+/// A frame from a host. Those with a number are answered, in order.
+#[derive(Debug, Clone)]
+pub(crate) enum FromHost<'a> {
+    Hello(Hello<'a>),
+    Publish {
+        number: u64,
+        publication: Publication<'a>,
+    },
+    Broadcast {
+        number: u64,
+        publication: Publication<'a>,
+    },
+    Batch {
+        number: u64,
+        publications: Vec<Publication<'a>>,
+    },
+    /// A descriptor comes with it.
+    Adopt {
+        grant: Option<Grant>,
+        head: &'a [u8],
+    },
+    Send {
+        connection: u64,
+        binary: bool,
+        data: &'a [u8],
+    },
+    Close {
+        connection: u64,
+        code: u16,
+        reason: &'a str,
+    },
+    Allow {
+        request: u64,
+        grant: Grant,
+    },
+    Deny {
+        request: u64,
+        status: u16,
+        reason: &'a str,
+    },
+    Disconnect {
+        user: &'a str,
+        code: u16,
+        reason: &'a str,
+    },
+    Stats {
+        number: u64,
+    },
+    /// The host has room for so many more events. The first one says that it wants them.
+    Credit {
+        events: u32,
+    },
+}
+
+impl<'a> FromHost<'a> {
+    /// Appends the frame.
+    pub(crate) fn write(&self, into: &mut Vec<u8>) {
+        match self {
+            FromHost::Hello(hello) => framed(into, HELLO, |into| {
+                into.extend_from_slice(MAGIC);
+                into.extend_from_slice(&hello.version.to_le_bytes());
+                into.extend_from_slice(&hello.session);
+                into.extend_from_slice(&hello.answered.to_le_bytes());
+                fields::text(into, hello.epoch);
+                fields::text(into, hello.name);
+            }),
+            FromHost::Publish { number, publication } => numbered(into, PUBLISH, *number, publication),
+            FromHost::Broadcast { number, publication } => numbered(into, BROADCAST, *number, publication),
+            FromHost::Batch { number, publications } => framed(into, BATCH, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                into.extend_from_slice(&(publications.len() as u32).to_le_bytes());
+                publications.iter().for_each(|publication| fields::publication(into, publication));
+            }),
+            FromHost::Adopt { grant, head } => framed(into, ADOPT, |into| {
+                fields::flag(into, grant.is_some());
+                if let Some(grant) = grant {
+                    fields::grant(into, grant);
+                }
+                fields::bytes(into, head);
+            }),
+            FromHost::Send { connection, binary, data } => framed(into, SEND, |into| {
+                into.extend_from_slice(&connection.to_le_bytes());
+                fields::flag(into, *binary);
+                fields::bytes(into, data);
+            }),
+            FromHost::Close { connection, code, reason } => reasoned(into, CLOSE, *connection, *code, reason),
+            FromHost::Allow { request, grant } => framed(into, ALLOW, |into| {
+                into.extend_from_slice(&request.to_le_bytes());
+                fields::grant(into, grant);
+            }),
+            FromHost::Deny { request, status, reason } => reasoned(into, DENY, *request, *status, reason),
+            FromHost::Disconnect { user, code, reason } => framed(into, DISCONNECT, |into| {
+                fields::text(into, user);
+                into.extend_from_slice(&code.to_le_bytes());
+                fields::text(into, reason);
+            }),
+            FromHost::Stats { number } => framed(into, STATS, |into| into.extend_from_slice(&number.to_le_bytes())),
+            FromHost::Credit { events } => framed(into, CREDIT, |into| into.extend_from_slice(&events.to_le_bytes())),
+        }
+    }
+
+    /// Whether a frame, as [`Self::read`] takes it, speaks of a descriptor.
+    pub(crate) fn is_adopt(frame: &[u8]) -> bool {
+        frame.first() == Some(&ADOPT)
+    }
+
+    /// Reads a frame: type and body, without the length.
+    pub(crate) fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(frame);
+        let read = match fields.u8()? {
+            HELLO => {
+                let (hello, same_version) = read_hello(&mut fields)?;
+                if !same_version {
+                    return Ok(FromHost::Hello(hello));
+                }
+                FromHost::Hello(hello)
+            }
+            PUBLISH => FromHost::Publish { number: fields.u64()?, publication: fields.publication()? },
+            BROADCAST => FromHost::Broadcast { number: fields.u64()?, publication: fields.publication()? },
+            BATCH => {
+                let (number, count) = (fields.u64()?, fields.u32()? as usize);
+                if count > MAX_BATCH {
+                    return Err(Malformed("a batch of too many messages"));
+                }
+                let publications = (0..count).map(|_| fields.publication()).collect::<Result<_, _>>()?;
+                FromHost::Batch { number, publications }
+            }
+            ADOPT => {
+                let grant = fields.flag()?.then(|| fields.grant()).transpose()?;
+                FromHost::Adopt { grant, head: fields.bytes()? }
+            }
+            SEND => FromHost::Send { connection: fields.u64()?, binary: fields.flag()?, data: fields.bytes()? },
+            CLOSE => FromHost::Close { connection: fields.u64()?, code: fields.u16()?, reason: fields.text()? },
+            ALLOW => FromHost::Allow { request: fields.u64()?, grant: fields.grant()? },
+            DENY => FromHost::Deny { request: fields.u64()?, status: fields.u16()?, reason: fields.text()? },
+            DISCONNECT => FromHost::Disconnect { user: fields.text()?, code: fields.u16()?, reason: fields.text()? },
+            STATS => FromHost::Stats { number: fields.u64()? },
+            CREDIT => FromHost::Credit { events: fields.u32()? },
+            _ => return Err(Malformed("a frame of unknown type")),
+        };
+        fields.end()?;
+        Ok(read)
+    }
+}
+
+/// A hello of another version may have any fields behind the version.
+fn read_hello<'a>(fields: &mut Fields<'a>) -> Result<(Hello<'a>, bool), Malformed> {
+    if fields.array::<8>()? != *MAGIC {
+        return Err(Malformed("a hello of another protocol"));
+    }
+    let version = fields.u16()?;
+    if version != super::VERSION {
+        return Ok((Hello { version, session: [0; 16], answered: 0, epoch: "", name: "" }, false));
+    }
+    let hello = Hello {
+        version,
+        session: fields.array()?,
+        answered: fields.u64()?,
+        epoch: fields.text()?,
+        name: fields.text()?,
+    };
+    Ok((hello, true))
+}
+
+fn numbered(into: &mut Vec<u8>, kind: u8, number: u64, publication: &Publication<'_>) {
+    framed(into, kind, |into| {
+        into.extend_from_slice(&number.to_le_bytes());
+        fields::publication(into, publication);
+    });
+}
+
+fn reasoned(into: &mut Vec<u8>, kind: u8, whom: u64, code: u16, reason: &str) {
+    framed(into, kind, |into| {
+        into.extend_from_slice(&whom.to_le_bytes());
+        into.extend_from_slice(&code.to_le_bytes());
+        fields::text(into, reason);
+    });
+}

@@ -1,0 +1,198 @@
+//! What the hub sends to a host.
+
+use super::fields::{self, Fields};
+use super::{framed, Malformed};
+use crate::api::MAX_BATCH;
+use crate::error::Kind;
+use crate::events::{Event, EventKind};
+use bytes::Bytes;
+use std::sync::Arc;
+
+const WELCOME: u8 = 65;
+const REFUSED: u8 = 66;
+const PUBLISHED: u8 = 67;
+const BATCHED: u8 = 68;
+const FAILED: u8 = 69;
+const STATS: u8 = 70;
+const EVENT: u8 = 71;
+
+/// Why a hub turns a host away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedBecause {
+    /// They speak different versions.
+    Version,
+    /// The host's user may not attach.
+    NotAllowed,
+    /// The hub has as many attachments as it takes.
+    Full,
+}
+
+/// A frame from the hub. [`FromHub::Refused`] stays as it is in all versions.
+#[derive(Debug, Clone)]
+pub(crate) enum FromHub<'a> {
+    /// Attached. Results that the host lacks follow.
+    Welcome {
+        /// The life of the hub's history.
+        epoch: &'a str,
+        /// The last request of this host's life that was done.
+        done: u64,
+        /// The option `max_message` of the hub.
+        max_message: u64,
+        /// The largest that `push_send` may send.
+        max_send: u64,
+    },
+    Refused {
+        because: RefusedBecause,
+        text: &'a str,
+    },
+    /// A message has its place. Every request up to this number is done.
+    Published {
+        number: u64,
+        seq: u64,
+        subscribers: u32,
+    },
+    /// So have the messages of a batch.
+    Batched {
+        number: u64,
+        seqs: Vec<u64>,
+    },
+    /// Nothing was done.
+    Failed {
+        number: u64,
+        kind: Kind,
+        text: &'a str,
+    },
+    /// Counters and gauges as JSON.
+    Stats {
+        number: u64,
+        json: &'a [u8],
+    },
+    Event(Event),
+}
+
+impl<'a> FromHub<'a> {
+    /// Appends the frame.
+    pub(crate) fn write(&self, into: &mut Vec<u8>) {
+        match self {
+            FromHub::Welcome { epoch, done, max_message, max_send } => framed(into, WELCOME, |into| {
+                fields::text(into, epoch);
+                for number in [done, max_message, max_send] {
+                    into.extend_from_slice(&number.to_le_bytes());
+                }
+            }),
+            FromHub::Refused { because, text } => framed(into, REFUSED, |into| {
+                into.push(match because {
+                    RefusedBecause::Version => 1,
+                    RefusedBecause::NotAllowed => 2,
+                    RefusedBecause::Full => 3,
+                });
+                fields::text(into, text);
+            }),
+            FromHub::Published { number, seq, subscribers } => framed(into, PUBLISHED, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                into.extend_from_slice(&seq.to_le_bytes());
+                into.extend_from_slice(&subscribers.to_le_bytes());
+            }),
+            FromHub::Batched { number, seqs } => framed(into, BATCHED, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                into.extend_from_slice(&(seqs.len() as u32).to_le_bytes());
+                seqs.iter().for_each(|seq| into.extend_from_slice(&seq.to_le_bytes()));
+            }),
+            FromHub::Failed { number, kind, text } => framed(into, FAILED, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                into.push(KINDS.iter().position(|known| known == kind).unwrap_or(KINDS.len()) as u8);
+                fields::text(into, text);
+            }),
+            FromHub::Stats { number, json } => framed(into, STATS, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                fields::bytes(into, json);
+            }),
+            FromHub::Event(event) => framed(into, EVENT, |into| {
+                into.push(event.kind as u8);
+                into.extend_from_slice(&event.connection.to_le_bytes());
+                into.extend_from_slice(&event.request.to_le_bytes());
+                fields::flag(into, event.binary);
+                into.extend_from_slice(&event.code.to_le_bytes());
+                fields::optional_text(into, event.user.as_deref());
+                fields::optional_text(into, event.channel.as_deref());
+                fields::bytes(into, &event.data);
+            }),
+        }
+    }
+
+    /// Reads a frame: type and body, without the length.
+    pub(crate) fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(frame);
+        let read = match fields.u8()? {
+            WELCOME => FromHub::Welcome {
+                epoch: fields.text()?,
+                done: fields.u64()?,
+                max_message: fields.u64()?,
+                max_send: fields.u64()?,
+            },
+            REFUSED => {
+                let because = match fields.u8()? {
+                    1 => RefusedBecause::Version,
+                    3 => RefusedBecause::Full,
+                    _ => RefusedBecause::NotAllowed,
+                };
+                // A later version may say more.
+                return Ok(FromHub::Refused { because, text: fields.text()? });
+            }
+            PUBLISHED => FromHub::Published { number: fields.u64()?, seq: fields.u64()?, subscribers: fields.u32()? },
+            BATCHED => {
+                let (number, count) = (fields.u64()?, fields.u32()? as usize);
+                if count > MAX_BATCH {
+                    return Err(Malformed("a batch of too many messages"));
+                }
+                FromHub::Batched { number, seqs: (0..count).map(|_| fields.u64()).collect::<Result<_, _>>()? }
+            }
+            FAILED => FromHub::Failed {
+                number: fields.u64()?,
+                kind: KINDS.get(usize::from(fields.u8()?)).copied().unwrap_or(Kind::Unsupported),
+                text: fields.text()?,
+            },
+            STATS => FromHub::Stats { number: fields.u64()?, json: fields.bytes()? },
+            EVENT => FromHub::Event(read_event(&mut fields)?),
+            _ => return Err(Malformed("a frame of unknown type")),
+        };
+        fields.end()?;
+        Ok(read)
+    }
+}
+
+/// As they are numbered on the wire; only appended to.
+const KINDS: &[Kind] = &[
+    Kind::Invalid,
+    Kind::Config,
+    Kind::TooLarge,
+    Kind::Busy,
+    Kind::NotFound,
+    Kind::Closed,
+    Kind::Timeout,
+    Kind::Descriptor,
+    Kind::System,
+    Kind::Unsupported,
+    Kind::Limit,
+];
+
+fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
+    let kind = match fields.u8()? {
+        1 => EventKind::Open,
+        2 => EventKind::Message,
+        3 => EventKind::Close,
+        4 => EventKind::Request,
+        _ => return Err(Malformed("an event of unknown kind")),
+    };
+    Ok(Event {
+        kind,
+        connection: fields.u64()?,
+        request: fields.u64()?,
+        binary: fields.flag()?,
+        code: fields.u16()?,
+        user: fields.optional_text()?.map(Arc::from),
+        channel: fields.optional_text()?.map(Arc::from),
+        data: Bytes::copy_from_slice(fields.bytes()?),
+        host: 0,
+    })
+}

@@ -1,0 +1,144 @@
+use super::*;
+use crate::error::Kind;
+use crate::events::{Event, EventKind};
+use crate::grant::Grant;
+use crate::hub::Publication;
+use bytes::Bytes;
+
+fn hello() -> Hello<'static> {
+    Hello { version: VERSION, session: [7; 16], answered: 9, epoch: "abc", name: "nginx" }
+}
+
+fn grant() -> Grant {
+    Grant::new(Some("ann"), &["news".into(), "a.*".into(), "*".into()], 5, true, true).unwrap()
+}
+
+fn from_hosts() -> Vec<FromHost<'static>> {
+    let plain = Publication::new("c", b"data");
+    let full = Publication { event: Some("e"), key: Some("k"), binary: true, ..plain };
+    vec![
+        FromHost::Hello(hello()),
+        FromHost::Publish { number: 1, publication: full },
+        FromHost::Broadcast { number: 2, publication: Publication { channel: "", ..plain } },
+        FromHost::Batch { number: u64::MAX, publications: vec![plain, full] },
+        FromHost::Adopt { grant: None, head: b"GET / HTTP/1.1\r\n" },
+        FromHost::Adopt { grant: Some(grant()), head: b"" },
+        FromHost::Send { connection: 3, binary: true, data: b"x" },
+        FromHost::Close { connection: 4, code: 4000, reason: "why" },
+        FromHost::Allow { request: 5, grant: grant() },
+        FromHost::Deny { request: 6, status: 403, reason: "" },
+        FromHost::Disconnect { user: "ann", code: 4403, reason: "out" },
+        FromHost::Stats { number: 7 },
+        FromHost::Credit { events: 8 },
+    ]
+}
+
+fn from_hubs() -> Vec<FromHub<'static>> {
+    let event = Event {
+        kind: EventKind::Request,
+        connection: 1,
+        request: 2,
+        user: Some("ann".into()),
+        channel: Some("c".into()),
+        data: Bytes::from_static(b"head"),
+        binary: true,
+        code: 1006,
+        host: 0,
+    };
+    vec![
+        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3 },
+        FromHub::Refused { because: RefusedBecause::Full, text: "no" },
+        FromHub::Published { number: 1, seq: 2, subscribers: 3 },
+        FromHub::Batched { number: 1, seqs: vec![2, 3, 5] },
+        FromHub::Failed { number: 1, kind: Kind::TooLarge, text: "why" },
+        FromHub::Stats { number: 1, json: b"{}" },
+        FromHub::Event(event),
+    ]
+}
+
+fn written(write: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
+}
+
+#[test]
+fn frames_round_trip() {
+    for sent in from_hosts() {
+        let bytes = written(|into| sent.write(into));
+        let frame = first_frame(&bytes, MAX_FRAME).unwrap().unwrap();
+        assert_eq!(framed_len(frame), bytes.len());
+        let read = FromHost::read(frame).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{sent:?}"));
+    }
+    for sent in from_hubs() {
+        let bytes = written(|into| sent.write(into));
+        let frame = first_frame(&bytes, MAX_FRAME).unwrap().unwrap();
+        assert_eq!(format!("{:?}", FromHub::read(frame).unwrap()), format!("{sent:?}"));
+    }
+}
+
+#[test]
+fn cut_and_stretched_frames_are_refused() {
+    for sent in from_hosts() {
+        let bytes = written(|into| sent.write(into));
+        for end in 0..bytes.len() {
+            assert_eq!(first_frame(&bytes[..end], MAX_FRAME), Ok(None));
+        }
+        for end in 5..bytes.len() {
+            assert!(FromHost::read(&bytes[4..end]).is_err(), "{sent:?} cut at {end}");
+        }
+        let stretched = [&bytes[4..], b"x"].concat();
+        assert!(FromHost::read(&stretched).is_err(), "{sent:?}");
+    }
+    for sent in from_hubs() {
+        let bytes = written(|into| sent.write(into));
+        for end in 5..bytes.len() {
+            assert!(FromHub::read(&bytes[4..end]).is_err(), "{sent:?} cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn lengths_are_bounded() {
+    assert!(first_frame(&[0, 0, 0, 0], MAX_FRAME).is_err());
+    assert!(first_frame(&[0xff; 4], MAX_FRAME).is_err());
+    assert!(first_frame(&257u32.to_le_bytes(), MAX_HELLO).is_err());
+    // Counts and lengths inside a frame can't ask for more than the frame has.
+    let mut batch = vec![4];
+    batch.extend_from_slice(&[0; 8]);
+    batch.extend_from_slice(&10_001u32.to_le_bytes());
+    assert_eq!(FromHost::read(&batch).unwrap_err(), Malformed("a batch of too many messages"));
+    let mut send = vec![6];
+    send.extend_from_slice(&[0; 9]);
+    send.extend_from_slice(&u32::MAX.to_le_bytes());
+    assert!(FromHost::read(&send).is_err());
+}
+
+#[test]
+fn garbage_is_refused() {
+    // A generator with a fixed seed (xorshift64), so that a failure can be repeated.
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..100_000 {
+        let length = (next() % 64) as usize + 1;
+        let mut frame: Vec<u8> = (0..length).map(|_| next() as u8).collect();
+        frame[0] = (next() % 80) as u8;
+        // Neither panics; what is read by chance is within the frame.
+        let _ = FromHost::read(&frame);
+        let _ = FromHub::read(&frame);
+    }
+}
+
+#[test]
+fn a_hello_of_another_version_is_still_understood() {
+    let mut bytes = written(|into| FromHost::Hello(Hello { version: 2, ..hello() }).write(into));
+    bytes.truncate(4 + 1 + 8 + 2 + 3);
+    let FromHost::Hello(hello) = FromHost::read(&bytes[4..]).unwrap() else { panic!("no hello") };
+    assert_eq!((hello.version, hello.name), (2, ""));
+}

@@ -1,0 +1,131 @@
+//! The hub as a process of its own: for hosts that are many processes, or that restart while their clients stay.
+//!
+//! Exit codes: 0 after SIGTERM or SIGINT, 1 when it could not start, 2 when it was called wrongly.
+#![forbid(unsafe_code)]
+
+use push::error::Kind;
+use push::log::Level;
+use push::{process, Builder, Error, Server};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+const USAGE: &str = "\
+pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS]
+
+The hub of libpush as a process: hosts attach to its attach_listen with the option attach.
+
+    -c FILE        options from a file
+    -o NAME=VALUE  one option; later ones win
+    -d SECONDS     how long clients may take to get what is theirs when it stops (5)
+    -h             this text
+    -V             the version
+
+It logs to stderr. SIGTERM and SIGINT end it, a second one at once. Sockets of a service manager are taken over: one
+named \"attach\" for hosts, those named \"listen\" for subscribers.
+";
+
+/// What it was called with.
+struct Called {
+    builder: Builder,
+    drain: Duration,
+}
+
+/// Why it ends with another code than 0.
+enum Failure {
+    Usage(String),
+    Start(Error),
+}
+
+fn main() -> ExitCode {
+    // Before any thread is there that could get them.
+    process::block_end_signals();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["-h" | "--help"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        ["-V" | "--version"] => {
+            println!("pushd {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    match read(arguments).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            eprintln!("pushd: {text}\npushd: -h tells how it is called");
+            ExitCode::from(2)
+        }
+        Err(Failure::Start(error)) => {
+            eprintln!("pushd: {error}");
+            ExitCode::from(if error.kind() == Kind::Config { 2 } else { 1 })
+        }
+    }
+}
+
+fn read(arguments: Vec<String>) -> Result<Called, Failure> {
+    let mut called = Called { builder: Builder::default(), drain: Duration::from_secs(5) };
+    let mut arguments = arguments.into_iter();
+    while let Some(flag) = arguments.next() {
+        if !["-c", "-o", "-d"].contains(&&*flag) {
+            return Err(Failure::Usage(format!("unknown argument {flag:?}")));
+        }
+        let value = arguments.next().ok_or_else(|| Failure::Usage(format!("{flag} needs a value")))?;
+        match &*flag {
+            "-c" => called.builder.load(Path::new(&value)).map_err(Failure::Start)?,
+            "-o" => {
+                let (name, value) =
+                    value.split_once('=').ok_or_else(|| Failure::Usage(format!("-o {value:?} is not NAME=VALUE")))?;
+                called.builder.set(name.trim(), value).map_err(Failure::Start)?;
+            }
+            _ => {
+                let seconds = value.parse().map_err(|_| Failure::Usage(format!("-d {value:?} is no number")))?;
+                called.drain = Duration::from_secs(seconds);
+            }
+        }
+    }
+    Ok(called)
+}
+
+fn run(Called { mut builder, drain }: Called) -> Result<(), Failure> {
+    if builder.config().attach.is_some() {
+        return Err(Failure::Usage("option attach: pushd is a hub; hosts attach to its attach_listen".into()));
+    }
+    for (name, socket) in process::inherited_sockets().map_err(Failure::Start)? {
+        match &*name {
+            "attach" => builder.attach_socket = Some(Arc::new(socket)),
+            "listen" => builder.listen_sockets.push(Arc::new(socket)),
+            _ => return Err(Failure::Usage(format!("a socket named {name:?}; attach and listen are known"))),
+        }
+    }
+    builder.on_log = Some(Arc::new(|level, line| {
+        let level = match level {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        };
+        eprintln!("pushd: {level}: {line}");
+    }));
+    let server = Server::start(builder).map_err(Failure::Start)?;
+    tell_manager("READY=1");
+    let signal = process::wait_for_end();
+    eprintln!("pushd: info: {signal}: ending within {} s", drain.as_secs());
+    tell_manager("STOPPING=1");
+    // Whoever asks twice does not want to wait. The thread ends with the process.
+    std::thread::spawn(|| {
+        process::wait_for_end();
+        std::process::exit(0);
+    });
+    server.stop(drain);
+    Ok(())
+}
+
+fn tell_manager(state: &str) {
+    if let Err(error) = process::notify(state) {
+        eprintln!("pushd: warning: NOTIFY_SOCKET: {error}");
+    }
+}

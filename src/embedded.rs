@@ -1,0 +1,206 @@
+//! A server whose hub is in this process: everything put together, and taken apart again with nothing lost.
+
+use crate::api::Api;
+use crate::attach::hub_side::AttachListener;
+use crate::auth::Authority;
+use crate::callbacks;
+use crate::config::{Address, Builder};
+use crate::error::Error;
+use crate::events::Events;
+use crate::http::control::Control;
+use crate::hub::{Epoch, Hub, Settings};
+use crate::listeners::{self, Bound};
+use crate::log::{Level, Log};
+use crate::runtime::{self, Work};
+use crate::shard::command::{Command, ShardHandle};
+use crate::shard::{self, Shard, Shared};
+use crate::sys::clock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A running hub with its shards. What it can be asked is its [`Api`].
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    api: Arc<Api>,
+    addresses: Vec<String>,
+    /// Kept for their Unix sockets' paths, which go with the server.
+    bound: Vec<Bound>,
+    shard_threads: Vec<JoinHandle<()>>,
+    control: Option<ControlThread>,
+    attach: Option<AttachThread>,
+    callback: Option<callbacks::Running>,
+    log: Log,
+}
+
+#[derive(Debug)]
+struct ControlThread {
+    control: Control,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct AttachThread {
+    listener: AttachListener,
+    thread: JoinHandle<()>,
+}
+
+impl Embedded {
+    /// Starts a server; it listens when this returns.
+    pub(crate) fn start(builder: Builder) -> Result<Self, Error> {
+        let config = builder.config().clone();
+        let count = config.shard_count();
+        let handles = (0..count)
+            .map(|_| ShardHandle::new(config.mailbox).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::system("a wake-up can't be made", &error))?;
+        let (inputs, outputs) = callbacks::channels(&builder).unzip();
+        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()));
+        let shared = Arc::new(Shared {
+            hub: hub(&builder, &handles)?,
+            events: events(&builder, outputs.as_ref(), &handles)?,
+            authority: Authority::new(&config)?,
+            log: log.clone(),
+            connections: AtomicUsize::new(0),
+            config,
+        });
+        let api = Arc::new(Api::new(shared.clone(), handles.clone()));
+        let bind = |addresses: &[Address], shards| {
+            addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
+        };
+        let own = match &*builder.listen_sockets {
+            [] => bind(&shared.config.listen, count)?,
+            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
+        };
+        let control = bind(&shared.config.control, 1)?;
+        let mode = shared.config.attach_mode;
+        let attach = match (&builder.attach_socket, &shared.config.attach_listen) {
+            (Some(socket), _) => vec![listeners::given(socket)?],
+            (None, Some(path)) => vec![listeners::bind_path(path, mode)?],
+            (None, None) => Vec::new(),
+        };
+
+        let mut work = Vec::new();
+        for (number, handle) in handles.iter().enumerate() {
+            let sockets = own.iter().map(|bound| bound.socket(number)).collect();
+            let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
+                .map_err(|error| Error::system("a shard can't be made", &error))?;
+            let run: Work = Box::new(move || shard::run(shard));
+            work.push((format!("push-shard-{number}"), run));
+        }
+        let control_api = if control.is_empty() { None } else { Some(Control::new(api.clone(), &control)?) };
+        if let Some((_, run)) = &control_api {
+            work.push(("push-control".to_owned(), run.clone().into_work()?));
+        }
+        let attach_listener = match attach.first() {
+            Some(bound) => Some(AttachListener::new(api.clone(), bound.socket(0))?),
+            None => None,
+        };
+        let attach_listener = attach_listener.map(|(listener, run)| {
+            work.push(("push-attach".to_owned(), run));
+            listener
+        });
+        let stop_callback = outputs.map(|outputs| outputs.stop);
+        if let Some(inputs) = inputs {
+            let (builder, shared) = (builder.clone(), shared.clone());
+            work.push((
+                "push-callback".to_owned(),
+                Box::new(move || callbacks::run(&inputs, &builder, &shared.events)),
+            ));
+        }
+        drop(builder);
+
+        let (threads, started) = runtime::spawn(work);
+        let mut threads = threads.into_iter();
+        let shard_threads = threads.by_ref().take(count).collect();
+        let control_thread =
+            control_api.and_then(|(control, _)| Some(ControlThread { control, thread: threads.next()? }));
+        let attach_thread =
+            attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
+        let callback = stop_callback.and_then(|stop| Some(callbacks::Running { stop, thread: threads.next()? }));
+        let bound: Vec<Bound> = own.into_iter().chain(control).chain(attach).collect();
+        let addresses = bound.iter().map(|bound| bound.address.to_string()).collect();
+        let control = control_thread;
+        let server = Embedded { api, addresses, bound, shard_threads, control, attach: attach_thread, callback, log };
+        if let Err(error) = started {
+            server.stop(Duration::ZERO);
+            return Err(error);
+        }
+        for address in &server.addresses {
+            server.log.line(Level::Info, format_args!("listening on {address}"));
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where its listeners can be reached.
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// Whether events go to attached hosts, and not to this process.
+    pub(crate) fn serves_hosts(&self) -> bool {
+        self.attach.is_some()
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.api.shared().events
+    }
+
+    /// Ends the server: what was published is delivered, clients are told to come back later, and after `drain` the rest is
+    /// cut off. When this returns no thread of the server runs.
+    pub(crate) fn stop(mut self, drain: Duration) {
+        self.log.line(Level::Info, format_args!("stopping"));
+        let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
+        self.bound.iter_mut().for_each(Bound::close);
+        // First those that publish, too.
+        if let Some(ControlThread { control, thread }) = self.control {
+            control.stop(drain);
+            let _ = thread.join();
+        }
+        if let Some(AttachThread { listener, thread }) = self.attach {
+            listener.stop();
+            let _ = thread.join();
+        }
+        for shard in self.api.shards() {
+            shard.tell(Command::Drain { until_ms });
+        }
+        for thread in self.shard_threads {
+            let _ = thread.join();
+        }
+        self.log.line(Level::Info, format_args!("stopped"));
+        if let Some(callback) = self.callback {
+            callback.end();
+        }
+        drop(self.bound);
+    }
+}
+
+fn hub(builder: &Builder, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
+    let config = builder.config();
+    let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
+    let settings = Settings {
+        epoch: Epoch::from_random(bits),
+        retention: config.history,
+        patterns: &config.channel_history,
+        total_bytes: config.history_total,
+        key_window_ms: config.key_window_ms,
+    };
+    Ok(Hub::new(&settings, handles.iter().map(|handle| handle.mailbox.clone()).collect()))
+}
+
+fn events(
+    builder: &Builder,
+    outputs: Option<&callbacks::Outputs>,
+    handles: &[Arc<ShardHandle>],
+) -> Result<Events, Error> {
+    let shards = handles.to_vec();
+    let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
+    let notify = outputs.and_then(|outputs| outputs.notify.clone());
+    Events::new(builder.config().event_queue, notify, resume)
+        .map_err(|error| Error::system("an event descriptor can't be made", &error))
+}

@@ -1,0 +1,184 @@
+//! Unix sockets between processes: descriptors passed along (unix(7), SCM_RIGHTS), and who the peer is.
+
+use super::{check, check_len};
+use std::io;
+use std::mem::{size_of, MaybeUninit};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Descriptors that one call passes at most; the kernel's bound is 253 (SCM_MAX_FD).
+pub(crate) const MAX_PASSED: usize = 32;
+
+/// Room for the control message of `MAX_PASSED` descriptors, aligned as a `cmsghdr` must be.
+#[repr(C, align(8))]
+struct Control([MaybeUninit<u8>; 256]);
+
+/// Who is at the other end of a Unix socket, as of its `connect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid: i32,
+}
+
+/// Writes what fits of `bytes`. If anything was written all of `fds` went with its first byte.
+pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
+    if fds.len() > MAX_PASSED {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut control = Control([MaybeUninit::uninit(); 256]);
+    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let size = size_of_val(fds) as libc::c_uint;
+    // SAFETY: all-zero is an empty msghdr. The control buffer is aligned and has room for MAX_PASSED descriptors (checked by a
+    // test), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only reads.
+    check_len(unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut piece;
+        message.msg_iovlen = 1;
+        if !fds.is_empty() {
+            message.msg_control = control.0.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(size) as _;
+            let header = libc::CMSG_FIRSTHDR(&message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size) as _;
+            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(header), size as usize);
+        }
+        libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    })
+}
+
+/// Reads what is there, with the descriptors that came along; 0 is the end of the stream. One call gives the descriptors of one
+/// `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were more than fit.
+pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
+    let mut control = Control([MaybeUninit::uninit(); 256]);
+    let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors, which are
+    // new, closed on exec, and nobody else's; CMSG_NXTHDR stays within what it has written. Descriptors need no alignment:
+    // they are read unaligned.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut piece;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.0.len() as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        let len = check_len(libc::recvmsg(socket.as_raw_fd(), &mut message, flags))?;
+        let mut header = libc::CMSG_FIRSTHDR(&message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let data: *const RawFd = libc::CMSG_DATA(header).cast();
+                fds.extend(
+                    (0..bytes / size_of::<RawFd>()).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())),
+                );
+            }
+            header = libc::CMSG_NXTHDR(&message, header);
+        }
+        if message.msg_flags & libc::MSG_CTRUNC != 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        Ok(len)
+    }
+}
+
+/// Who connected (SO_PEERCRED).
+pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: a ucred and its size, as unix(7) says.
+    check(unsafe {
+        let out = (&raw mut found).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, out, &mut len)
+    })?;
+    Ok(Peer { uid: found.uid, gid: found.gid, pid: found.pid })
+}
+
+/// The user that this process acts as.
+pub(crate) fn own_uid() -> u32 {
+    // SAFETY: no arguments; it can't fail.
+    unsafe { libc::geteuid() }
+}
+
+/// What is waited for, for each descriptor.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ready {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+/// Waits until a descriptor is ready as wanted, or the time is over (`None`: for ever). What is ready replaces what is wanted.
+pub(crate) fn wait<const N: usize>(wanted: &mut [(RawFd, Ready); N], timeout_ms: Option<u64>) -> io::Result<()> {
+    let mut polled = wanted.map(|(fd, ready)| {
+        let events = if ready.readable { libc::POLLIN } else { 0 } | if ready.writable { libc::POLLOUT } else { 0 };
+        libc::pollfd { fd, events, revents: 0 }
+    });
+    let timeout = timeout_ms.map_or(-1, |ms| ms.min(i32::MAX as u64) as libc::c_int);
+    // SAFETY: `polled` has N entries.
+    match check(unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+        _ => {}
+    }
+    for ((_, ready), polled) in wanted.iter_mut().zip(polled) {
+        let broken = libc::POLLHUP | libc::POLLERR | libc::POLLNVAL;
+        ready.readable = polled.revents & (libc::POLLIN | broken) != 0;
+        ready.writable = polled.revents & (libc::POLLOUT | broken) != 0;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn descriptors_travel_with_the_first_byte() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (here, there) = (OwnedFd::from(here), OwnedFd::from(there));
+        let pairs: Vec<_> = (0..MAX_PASSED).map(|_| UnixStream::pair().unwrap()).collect();
+        let fds: Vec<_> = pairs.iter().map(|(one, _)| one.as_raw_fd()).collect();
+        assert_eq!(send_with(&here, b"before", &[]).unwrap(), 6);
+        assert_eq!(send_with(&here, b"with", &fds).unwrap(), 4);
+        assert_eq!(send_with(&here, b"after", &[fds[0]]).unwrap(), 5);
+        let (mut got, mut fds) = (Vec::new(), Vec::<OwnedFd>::new());
+        let mut counts = Vec::new();
+        while got.len() < 15 {
+            let mut part = [0; 64];
+            let len = recv_with(&there, &mut part, &mut fds).unwrap();
+            got.extend_from_slice(&part[..len]);
+            counts.push((got.len(), fds.len()));
+        }
+        assert_eq!(got, b"beforewithafter");
+        assert_eq!(fds.len(), MAX_PASSED + 1);
+        for (bytes, fds) in counts {
+            assert!(bytes <= 10 || fds > MAX_PASSED, "never after their bytes");
+        }
+        let mut passed = UnixStream::from(fds.remove(1));
+        passed.write_all(b"x").unwrap();
+        let mut other = &pairs[1].1;
+        let mut byte = [0];
+        other.read_exact(&mut byte).unwrap();
+        assert_eq!(peer(&there).unwrap().uid, own_uid());
+    }
+
+    #[test]
+    fn the_control_buffer_has_room() {
+        // SAFETY: arithmetic only.
+        let needed = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<RawFd>()) as u32) } as usize;
+        assert!(needed <= size_of::<Control>());
+    }
+
+    #[test]
+    fn waiting_ends_by_readiness_or_time() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let want = Ready { readable: true, writable: false };
+        let mut wanted = [(there.as_raw_fd(), want)];
+        wait(&mut wanted, Some(1)).unwrap();
+        assert!(!wanted[0].1.readable);
+        drop(here);
+        wanted[0].1 = want;
+        wait(&mut wanted, None).unwrap();
+        assert!(wanted[0].1.readable);
+    }
+}
