@@ -32,7 +32,9 @@ INSTALL_SUBSTITUTE = sed \
 
 # Nothing is built here: `sudo make install` should not leave files of root's in the tree.
 install:
-	@test -f '$(INSTALL_LIBRARY)' || { echo '$(INSTALL_LIBRARY) is missing: run make first' >&2; exit 1; }
+	@for built in '$(INSTALL_LIBRARY)' '$(INSTALL_PUSHD)'; do \
+		test -f "$$built" || { echo "$$built is missing: run make first" >&2; exit 1; }; \
+	done
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/libpush' '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 755 '$(INSTALL_LIBRARY)' '$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)'
 	ln -sf libpush.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)'

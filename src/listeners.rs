@@ -2,6 +2,7 @@
 
 use crate::config::Address;
 use crate::error::Error;
+use crate::sys::socket;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub(crate) struct Bound {
     /// Where it can be reached.
     pub(crate) address: Address,
     sockets: Vec<Arc<OwnedFd>>,
+    given: bool,
     _path: Option<SocketPath>,
 }
 
@@ -51,9 +53,15 @@ fn file_number(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Bound {
-    /// Accepts nothing any more, once the shards have let go as well. The path stays until this is dropped.
+    /// Accepts nothing any more. The path stays until this is dropped.
     pub(crate) fn close(&mut self) {
-        self.sockets.clear();
+        for socket in self.sockets.drain(..) {
+            // A forked child may hold the listener too, and clients would wait there for ever. One that was given is
+            // somebody else's, who may go on with it.
+            if !self.given {
+                socket::shutdown_both(&socket);
+            }
+        }
     }
 
     /// The socket of a shard.
@@ -72,7 +80,7 @@ pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
         let address = local.as_socket().map(Address::Tcp).or_else(path);
         let address = address.ok_or_else(|| io::Error::other("neither an IP address nor a path"))?;
         // Whoever made the path takes it away.
-        Ok(Bound { address, sockets: vec![socket.clone()], _path: None })
+        Ok(Bound { address, sockets: vec![socket.clone()], given: true, _path: None })
     };
     bound().map_err(|error: io::Error| Error::system("a listening socket that was given", &error))
 }
@@ -110,7 +118,7 @@ fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
         }
     }
     let sockets = sockets.into_iter().map(|socket| Arc::new(socket.into())).collect();
-    Ok(Bound { address: Address::Tcp(chosen), sockets, _path: None })
+    Ok(Bound { address: Address::Tcp(chosen), sockets, given: false, _path: None })
 }
 
 fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -143,5 +151,5 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     let address = Address::Unix(path.into());
-    Ok(Bound { address, sockets: vec![Arc::new(socket.into())], _path: Some(guard) })
+    Ok(Bound { address, sockets: vec![Arc::new(socket.into())], given: false, _path: Some(guard) })
 }

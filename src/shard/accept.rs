@@ -45,6 +45,11 @@ impl Shard {
             match socket::accept(&listener.fd) {
                 Ok(fd) => self.accepted(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    // It was shut down: the server is about to stop.
+                    let _ = self.epoll.remove(listener.fd.as_raw_fd());
+                    return;
+                }
                 Err(error) if out_of_resources(&error) => return self.rest(number, &error),
                 // The client was gone before we came; or the network said so (accept(2)).
                 Err(_) => {}

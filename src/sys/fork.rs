@@ -14,32 +14,43 @@ const PARENT: u32 = 1;
 static PAGE: OnceBox<Page> = OnceBox::new();
 
 struct Page {
-    /// Points into a mapping that is never unmapped.
-    mark: &'static AtomicU32,
+    /// Points into a mapping that is never unmapped. `None`: the kernel is too old to wipe.
+    mark: Option<&'static AtomicU32>,
+    /// What tells where there is no mark, for a system call.
+    process: u32,
 }
 
 impl Page {
-    /// Where the kernel is too old to wipe, forks go unnoticed: the README names the version.
     fn map() -> Self {
-        let size = 4096;
-        // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped; a fresh page is zeroed and
-        // aligned for an AtomicU32.
-        unsafe {
-            let page = libc::mmap(
-                std::ptr::null_mut(),
-                size,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            );
-            if page == libc::MAP_FAILED || libc::madvise(page, size, libc::MADV_WIPEONFORK) != 0 {
-                return Page { mark: Box::leak(Box::new(AtomicU32::new(PARENT))) };
-            }
-            let mark: &'static AtomicU32 = &*page.cast();
-            mark.store(PARENT, Ordering::Relaxed);
-            Page { mark }
+        Page { mark: wiped_page(), process: std::process::id() }
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        match self.mark {
+            Some(mark) => mark.load(Ordering::Relaxed) == PARENT,
+            None => self.process == std::process::id(),
         }
+    }
+}
+
+/// A page with the mark, which a child reads as 0.
+fn wiped_page() -> Option<&'static AtomicU32> {
+    let size = 4096;
+    // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped where it is used; a fresh page is zeroed and
+    // aligned for an AtomicU32.
+    unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let page = libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if page == libc::MAP_FAILED {
+            return None;
+        }
+        if libc::madvise(page, size, libc::MADV_WIPEONFORK) != 0 {
+            libc::munmap(page, size);
+            return None;
+        }
+        let mark: &'static AtomicU32 = &*page.cast();
+        mark.store(PARENT, Ordering::Relaxed);
+        Some(mark)
     }
 }
 
@@ -50,5 +61,5 @@ pub(crate) fn remember() {
 
 /// Whether this process is a fork of one that called [`remember`].
 pub(crate) fn forked() -> bool {
-    PAGE.get().is_some_and(|page| page.mark.load(Ordering::Relaxed) != PARENT)
+    PAGE.get().is_some_and(|page| !page.is_of_this_process())
 }

@@ -61,6 +61,7 @@ bool check_has(const char *text, const char *part, const char *what, const char 
 
 void check_give_up(void)
 {
+    remove_left_over();
     fflush(NULL);
     _exit(1);
 }

@@ -1,6 +1,7 @@
 /* One server, many threads, every call at once, while another thread stops it. */
 #include "process.h"
 #include "serve.h"
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -176,4 +177,69 @@ static void no_message_is_left_lying(void)
     for (int i = 0; i < CLIENTS; i++) peer_close(&clients[i]);
 }
 
-CHECK_MAIN(TEST(stopped_amid_everything), TEST(stopped_right_away), TEST(no_message_is_left_lying))
+/* One thing at a time, each to a thread of the library that has just gone to sleep, or is about to. */
+static void every_call_wakes_its_thread(void)
+{
+    enum { ROUNDS = 6000 };
+    struct peer clients[2];
+    push_connection numbers[2];
+    push_event event = PUSH_EVENT_INIT;
+    struct frame frame;
+    server = serve("threads", "2", NULL);
+    CHECK(push_event_fd(server) >= 0);
+    for (int i = 0; i < 2; i++) {
+        clients[i] = adopted_ws(server, NULL, i ? "channel=one" : "channel=zero");
+        numbers[i] = expect_event(server, &event, PUSH_EVENT_OPEN);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        int i = round % 2;
+        check_case("round %d", round);
+        push_status status = round % 4 < 2 ? push_publish(server, i ? "one" : "zero", "x", 1)
+                                           : push_send(server, numbers[i], "x", 1, 0);
+        CHECK_STATUS(status, PUSH_OK);
+        REQUIRE(ws_next(&clients[i], &frame, 2000) && frame.len == 1);
+        for (volatile int pause = round * 7 % 4000; pause > 0; pause--) {} /* meets another moment each time */
+    }
+    check_case(NULL);
+    push_event_clear(&event);
+    stop(server);
+    for (int i = 0; i < 2; i++) peer_close(&clients[i]);
+}
+
+static void *sends_now_and_then(void *client)
+{
+    for (int i = 0; i < 3000; i++) {
+        CHECK(ws_send(client, WS_TEXT, "x", 1));
+        for (volatile int pause = i * 13 % 5000; pause > 0; pause--) {}
+    }
+    return NULL;
+}
+
+/* A host with a poll() of its own, which sleeps until the descriptor says that there is something. */
+static void the_event_descriptor_misses_nothing(void)
+{
+    enum { CLIENTS = 2, MESSAGES = 3000 };
+    struct peer clients[CLIENTS];
+    pthread_t threads[CLIENTS];
+    push_event event = PUSH_EVENT_INIT;
+    server = serve("threads", "2", NULL);
+    struct pollfd ready = {push_event_fd(server), POLLIN, 0};
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = adopted_ws(server, NULL, "channel=c");
+        expect_event(server, &event, PUSH_EVENT_OPEN);
+    }
+    for (int i = 0; i < CLIENTS; i++) pthread_create(&threads[i], NULL, sends_now_and_then, &clients[i]);
+    for (int taken = 0; taken < CLIENTS * MESSAGES;) {
+        check_case("%d taken", taken);
+        REQUIRE(poll(&ready, 1, 2000) == 1);
+        while (push_next_event(server, &event, sizeof event, 0) == PUSH_OK) taken++;
+    }
+    check_case(NULL);
+    for (int i = 0; i < CLIENTS; i++) pthread_join(threads[i], NULL);
+    push_event_clear(&event);
+    stop(server);
+    for (int i = 0; i < CLIENTS; i++) peer_close(&clients[i]);
+}
+
+CHECK_MAIN(TEST(stopped_amid_everything), TEST(stopped_right_away), TEST(no_message_is_left_lying),
+           TEST(every_call_wakes_its_thread), TEST(the_event_descriptor_misses_nothing))

@@ -183,5 +183,43 @@ static void a_child_does_not_keep_connections_open(void)
     peer_close(&stopped);
 }
 
+static void a_child_does_not_keep_the_port(void)
+{
+    char directory[128], both[256], shown[2][128];
+    temporary_directory(directory, sizeof directory);
+    snprintf(both, sizeof both, "127.0.0.1:0,unix:%s/push.sock", directory);
+    for (int threads = 1; threads <= 2; threads++) {
+        push_config *config = configure("listen", both, "threads", threads == 1 ? "1" : "2", NULL);
+        push_server *server = NULL, *again = NULL;
+        CHECK_STATUS(push_start(config, &server, NULL, 0), PUSH_OK);
+        for (uint32_t i = 0; i < 2; i++) {
+            CHECK_STATUS(push_listen_address(server, i, shown[i], sizeof shown[i]), PUSH_OK);
+        }
+        pid_t child = fork(); /* with copies of the listeners, and a life longer than theirs */
+        if (child == 0) {
+            alarm(30);
+            pause();
+            _exit(0);
+        }
+        stop(server);
+        for (int i = 0; i < 2; i++) {
+            check_case("%s, threads %d", shown[i], threads);
+            struct peer late = peer_of(dial(shown[i]));
+            CHECK(late.fd < 0); /* or it would wait for ever */
+            if (late.fd >= 0) peer_close(&late);
+        }
+        /* A host that starts again has its port again. */
+        CHECK_STATUS(push_config_set(config, "listen", shown[0], NULL, 0), PUSH_OK);
+        CHECK_STATUS(push_start(config, &again, NULL, 0), PUSH_OK);
+        if (again) stop(again);
+        push_config_free(config);
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    check_case(NULL);
+    remove_directory(directory);
+}
+
 CHECK_MAIN(TEST(every_call_of_a_child), TEST(a_grandchild), TEST(forked_in_the_middle_of_publishing),
-           TEST(forked_before_any_start), TEST(a_child_does_not_keep_connections_open))
+           TEST(forked_before_any_start), TEST(a_child_does_not_keep_connections_open),
+           TEST(a_child_does_not_keep_the_port))

@@ -171,6 +171,22 @@ static void disconnecting_a_user(void)
     peer_close(&other);
 }
 
+static void disconnecting_before_the_request(void)
+{
+    push_server *server = serve("threads", "2", NULL);
+    push_grant grant = PUSH_GRANT_INIT;
+    grant.user = "ann";
+    for (int i = 0; i < 20; i++) {
+        struct peer client = adopted(server, &grant);
+        CHECK_STATUS(push_disconnect_user(server, "ann", 4403, NULL), PUSH_OK);
+        peer_get(&client, "channel=c&transport=sse", "");
+        CHECK(peer_read_to_end(&client, PATIENCE_MS));
+        CHECK_EQ(client.len ? peer_count(&client, "200 OK") : 0, 0);
+        peer_close(&client);
+    }
+    stop(server);
+}
+
 /* A client of the library's own listener, whose request waits for the host's answer. */
 static struct peer asking(push_server *server, push_event *event, const char *query)
 {
@@ -253,5 +269,6 @@ static void stopped_while_the_host_is_asked(void)
 }
 
 CHECK_MAIN(TEST(channels_that_are_granted), TEST(a_grant_is_copied), TEST(publishing_needs_the_flag),
-           TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(asking_the_host),
+           TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(disconnecting_before_the_request),
+           TEST(asking_the_host),
            TEST(stopped_while_the_host_is_asked))

@@ -23,7 +23,7 @@ def run(report, _only):
             make(report, "make uninstall", "uninstall", PREFIX=prefix)
             report.check("uninstall leaves nothing", not files(prefix), f"it leaves {files(prefix)}")
             make(report, "make uninstall again", "uninstall", PREFIX=prefix)
-        without_library(report, Path(directory))
+        not_built(report, Path(directory))
 
 
 def make(report, name, target, **variables):
@@ -39,7 +39,9 @@ def files(directory):
 def expected_files(libdir, version):
     names = ["libpush.so", "libpush.so.0", f"libpush.so.{version}", "pkgconfig/libpush.pc",
              "cmake/libpush/libpush-config.cmake", "cmake/libpush/libpush-config-version.cmake"]
-    return sorted([f"{libdir}/{name}" for name in names] + [f"{libdir.partition('/lib')[0]}/include/push.h"])
+    others = ["bin/pushd", "include/push.h", "lib/systemd/system/pushd.service", "lib/systemd/system/pushd.socket"]
+    prefix = libdir.partition("/lib")[0]
+    return sorted([f"{libdir}/{name}" for name in names] + [f"{prefix}/{name}" for name in others])
 
 
 def staged(report, root, version):
@@ -60,6 +62,9 @@ def staged(report, root, version):
         modes = {path: oct((root / path).stat().st_mode & 0o777) for path in files(root)}
         readable = all(mode in ("0o644", "0o755") for mode in modes.values())
         report.check(f"{name}: everybody may read them", readable, modes)
+        service = (root / "usr/lib/systemd/system/pushd.service").read_text()
+        report.check(f"{name}: the unit starts the installed pushd", "/usr/bin/pushd" in service and "@BINDIR@" not in
+                     service, "it does not", service)
         pc = (root / libdir[1:] / "pkgconfig" / "libpush.pc").read_text()
         relative = f"libdir=${{prefix}}{libdir[4:]}\n"
         report.check(f"{name}: pkg-config's file", relative in pc and "@" not in pc, "it is", pc)
@@ -115,9 +120,10 @@ def moved(report, prefix, elsewhere):
     shutil.rmtree(elsewhere)
 
 
-def without_library(report, directory):
-    code, output = execute(["make", "-s", "-f", "install.mk", "install", f"PREFIX={directory}/x",
-                            f"INSTALL_LIBRARY={directory}/none.so"], cwd=ROOT)
-    report.check("make install without a library says what to do", code == 2 and "run make first" in output,
-                 f"exit code {code}", output)
-    report.check("and installs nothing", not (directory / "x").exists(), "it did")
+def not_built(report, directory):
+    for what in ("LIBRARY", "PUSHD"):
+        code, output = execute(["make", "-s", "-f", "install.mk", "install", f"PREFIX={directory}/x",
+                                f"INSTALL_{what}={directory}/none"], cwd=ROOT)
+        said = code == 2 and f"{directory}/none is missing: run make first" in output
+        report.check(f"make install without {what.lower()} says what to do", said, f"exit code {code}", output)
+        report.check(f"make install without {what.lower()} installs nothing", not (directory / "x").exists(), "it did")

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void ignore_line(void *user_data, int32_t level, const char *line)
@@ -197,6 +198,53 @@ static void two_servers_know_nothing_of_each_other(void)
     peer_close(&on_second);
 }
 
+static void *publish_for_ever(void *server)
+{
+    while (push_publish(server, "c", "x", 1) != PUSH_ERR_CLOSED) {}
+    return NULL;
+}
+
+static void tell_nobody(void *user_data, const push_event *event)
+{
+    (void)user_data, (void)event;
+}
+
+enum { BY_EXIT, BY_LAST_THREAD, BY_UNDERSCORE, WAYS };
+
+/* A host that ends as hosts do: in the middle of everything, and without a word to the library. */
+static _Noreturn void live_and_leave(int way)
+{
+    pthread_t thread;
+    struct peer client;
+    push_config *config = configure("threads", "2", "listen", "127.0.0.1:0", NULL);
+    push_config_on_log(config, ignore_line, NULL, NULL);
+    push_config_on_event(config, tell_nobody, NULL, NULL);
+    push_server *server = serve_config(config);
+    alarm(10);
+    pthread_create(&thread, NULL, publish_for_ever, server);
+    client = adopted_ws(server, NULL, "channel=c");
+    for (int i = 0; i < 20; i++) peer_fill(&client, PATIENCE_MS);
+    if (way == BY_UNDERSCORE) _exit(7);
+    if (way == BY_EXIT) exit(7);
+    CHECK_STATUS(push_stop(server, 0), PUSH_OK);
+    pthread_join(thread, NULL);
+    peer_close(&client);
+    pthread_exit(NULL); /* no thread is left: the process ends by itself */
+}
+
+static void a_host_that_ends_without_a_stop(void)
+{
+    for (int round = 0; round < 30; round++) {
+        int status = 0, way = round % WAYS;
+        pid_t child = fork();
+        if (child == 0) live_and_leave(way);
+        waitpid(child, &status, 0);
+        check_case("way %d: %s %d", way, WIFSIGNALED(status) ? "signal" : "exit code",
+                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == (way == BY_LAST_THREAD ? 0 : 7));
+    }
+}
+
 static push_server *contested;
 static atomic_int stopped;
 
@@ -270,4 +318,5 @@ static void the_default_is_a_listener_on_loopback(void)
 
 CHECK_MAIN(TEST(two_hundred_times), TEST(a_long_life_does_not_grow), TEST(a_start_that_fails_leaves_nothing),
            TEST(no_more_than_256_servers), TEST(two_servers_know_nothing_of_each_other),
-           TEST(stopped_once_by_many_threads), TEST(started_and_stopped_by_many_threads), TEST(the_default_is_a_listener_on_loopback))
+           TEST(a_host_that_ends_without_a_stop), TEST(stopped_once_by_many_threads), TEST(started_and_stopped_by_many_threads),
+           TEST(the_default_is_a_listener_on_loopback))

@@ -285,5 +285,5 @@ static void addresses_that_can_not_be(void)
 CHECK_MAIN(TEST(a_unix_socket), TEST(the_longest_path), TEST(a_socket_left_over_is_taken_over),
            TEST(a_socket_in_use_is_not), TEST(what_is_no_socket_is_left_alone),
            TEST(a_path_that_another_took_is_left_to_it), TEST(a_relative_path_and_a_host_that_moves),
-           TEST(a_port_in_use), TEST(one_of_two_that_start_at_once_has_the_port), TEST(new_connections_are_refused_while_it_drains),
-           TEST(addresses_that_can_not_be))
+           TEST(a_port_in_use), TEST(one_of_two_that_start_at_once_has_the_port),
+           TEST(new_connections_are_refused_while_it_drains), TEST(addresses_that_can_not_be))

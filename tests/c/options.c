@@ -74,7 +74,8 @@ static void every_option_has_its_bounds(void)
 static void unknown_options(void)
 {
     static const char *const names[] = {"", "thread", "Threads", "threads ", "history", "channel", "channel.",
-                                        "channel.x", "channel.x.path", "channel..history_count", "channel.a*b.history_count",
+                                        "channel.x", "channel.x.path", "channel..history_count",
+                                        "channel.a*b.history_count",
                                         "channel.a\nb.history_count"};
     char err[2048];
     push_config *config = push_config_new();

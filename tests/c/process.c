@@ -95,10 +95,21 @@ size_t heap_bytes(void)
     return info.uordblks + info.hblkhd;
 }
 
+static char left_over[256];
+
 void temporary_directory(char *path, size_t size)
 {
     snprintf(path, size, "%s/push-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     REQUIRE(mkdtemp(path) != NULL);
+    snprintf(left_over, sizeof left_over, "%s", path);
+}
+
+void remove_left_over(void)
+{
+    char path[sizeof left_over];
+    memcpy(path, left_over, sizeof path);
+    *left_over = 0; /* removing may give up itself */
+    if (*path) remove_directory(path);
 }
 
 void remove_directory(const char *path)
@@ -112,6 +123,7 @@ void remove_directory(const char *path)
         if (unlink(name) != 0) remove_directory(name);
     }
     closedir(directory);
+    if (strcmp(path, left_over) == 0) *left_over = 0;
     CHECK_EQ(rmdir(path), 0);
 }
 

@@ -33,6 +33,8 @@ size_t heap_bytes(void);
 /* A new directory for the test's files, and its removal with all that is in it. */
 void temporary_directory(char *path, size_t size);
 void remove_directory(const char *path);
+/* The same for a test that gives up. */
+void remove_left_over(void);
 bool write_file(const char *path, const void *bytes, size_t len);
 /* "directory/name"; ends the test where it does not fit. */
 void join_path(char *path, size_t size, const char *directory, const char *name);

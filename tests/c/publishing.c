@@ -356,5 +356,5 @@ static void recovering_messages_larger_than_an_outbox(void)
 
 CHECK_MAIN(TEST(positions), TEST(epochs_differ), TEST(batches_are_all_or_none), TEST(the_largest_batch),
            TEST(the_largest_batch_reaches_a_subscriber), TEST(a_batch_that_could_never_fit),
-           TEST(batches_are_not_mixed), TEST(keys), TEST(one_key_from_many_threads), TEST(broadcasts_reach_everybody), TEST(text_and_binary),
-           TEST(recovering_messages_larger_than_an_outbox))
+           TEST(batches_are_not_mixed), TEST(keys), TEST(one_key_from_many_threads),
+           TEST(broadcasts_reach_everybody), TEST(text_and_binary), TEST(recovering_messages_larger_than_an_outbox))

@@ -28,8 +28,7 @@ class Report:
             return
         self.failed += 1
         print(f"FAILED  {name}: {problem}", flush=True)
-        for line in str(detail).rstrip().splitlines()[-40:]:
-            print(f"        {line}", flush=True)
+        show(str(detail), 40)
 
     def add_many(self, name, passed, failed, seconds, detail=""):
         """The tests of one program."""
@@ -37,8 +36,7 @@ class Report:
         self.failed += failed
         word = "FAILED " if failed else "ok     "
         print(f"{word} {name}: {passed} passed, {failed} failed ({seconds:.1f} s)", flush=True)
-        for line in detail.rstrip().splitlines():
-            print(f"        {line}", flush=True)
+        show(detail, 80)
 
     def check(self, name, condition, problem, detail=""):
         self.add(name, None if condition else problem, detail)
@@ -48,6 +46,15 @@ class Report:
         done, output = execute(command, timeout, **options)
         self.add(name, None if done == 0 else f"exit code {done}: {' '.join(map(str, command))}", output)
         return output if done == 0 else None
+
+
+def show(text, most):
+    """The end of an output, where what went wrong mostly stands."""
+    lines = text.rstrip().splitlines()
+    if len(lines) > most:
+        print(f"        ({len(lines) - most} lines before are not shown)", flush=True)
+    for line in lines[-most:]:
+        print(f"        {line}", flush=True)
 
 
 def execute(command, timeout=120, **options):

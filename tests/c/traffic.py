@@ -154,7 +154,8 @@ def misbehave(port):
     half.send("GET /push?chan")
     half.reset()
     for frame in (b"\x81\x05hello", b"\xf1\x80\0\0\0\0", b"\x89\xfe\x00\xff\0\0\0\0",
-                  b"\x82\xff" + b"\x7f" * 8 + b"\0\0\0\0", b"\x81\x82\0\0\0\0\xff\xff", b"\x01\x81\0\0\0\0a\x81\x81\0\0\0\0b"):
+                  b"\x82\xff" + b"\x7f" * 8 + b"\0\0\0\0", b"\x81\x82\0\0\0\0\xff\xff",
+                  b"\x01\x81\0\0\0\0a\x81\x81\0\0\0\0b"):
         client = WebSocket(port, "channel=c")
         client.send(frame)
         client.close_code()
