@@ -219,6 +219,40 @@ fn the_host_is_asked_and_then_answers_for_the_client() {
 }
 
 #[test]
+fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
+    let path = path("late");
+    let options = [("auth", "host"), ("threads", "1")];
+    let first = hub(&path, &options);
+    let host = attached(&path, &[("attach_timeout", "10s")]);
+    host.event_fd().unwrap();
+    host.stats().unwrap();
+    let asks = |hub: &Host| {
+        let client = hub.get("channel=a", UPGRADE);
+        let event = loop {
+            let event = host.next_event(Some(PATIENCE)).unwrap();
+            if event.kind == EventKind::Request {
+                break event;
+            }
+        };
+        (client, event.request)
+    };
+    let grant = |user: &str| Grant::new(Some(user), &[], 0, false, false).unwrap();
+    let (_, late) = asks(&first);
+    first.stop();
+    let second = hub(&path, &options);
+    // Answered by the second hub, which has heard of the wish for events before.
+    host.stats().unwrap();
+    let (mut client, request) = asks(&second);
+    host.allow(late, grant("late")).unwrap();
+    host.allow(request, grant("ann")).unwrap();
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    let event = host.next_event(Some(PATIENCE)).unwrap();
+    assert_eq!((event.kind, event.user.as_deref()), (EventKind::Open, Some("ann")));
+    host.stop(Duration::ZERO);
+    second.stop();
+}
+
+#[test]
 fn a_hub_that_comes_back_gets_what_was_published_meanwhile_once() {
     let path = path("restart");
     let first = hub(&path, &[]);
@@ -300,6 +334,7 @@ fn a_broken_connection_loses_and_doubles_nothing() {
     assert_eq!(client.text(), "end");
     assert_eq!(hub.server.stats().unwrap().published, count + 1);
     host.stop(Duration::from_secs(5));
+    let _ = std::fs::remove_file(proxy_path.strip_prefix("unix:").unwrap());
     hub.stop();
 }
 

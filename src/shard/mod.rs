@@ -150,7 +150,9 @@ impl Shard {
             held: None,
             delivered: 0,
             requests: FxHashMap::default(),
-            last_request: 0,
+            // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the number
+            // for the host has eight more, and room to count.
+            last_request: getrandom::u64().unwrap_or(0) >> 16,
             drain_until: None,
             goodbye_at: None,
             jitter: 0x9e37_79b9 ^ number as u32,

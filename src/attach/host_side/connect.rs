@@ -1,6 +1,6 @@
 //! Attaching: connect, hello, welcome.
 
-use super::Link;
+use super::{Credit, Link};
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, VERSION};
 use crate::hub::Epoch;
@@ -70,6 +70,9 @@ fn welcome(link: &Link, socket: &Arc<OwnedFd>, inbox: &mut Inbox, said_hello: bo
                     let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
                     link.max_message.store(max_message as usize, Ordering::Relaxed);
                     link.max_send.store(max_send as usize, Ordering::Relaxed);
+                    // The hub knows nothing of what was given before. First, so that what follows is heard of.
+                    *link.credit() = Credit::default();
+                    link.give_credit();
                     link.queue().attach(socket.clone(), epoch, done);
                     Ok(framed_len(frame))
                 }

@@ -164,7 +164,7 @@ impl Queue {
 
     /// Adds what the thread itself has to say, before all that waits and whatever waits.
     pub(super) fn add_first(&mut self, frame: Vec<u8>) {
-        let entry = Entry { frame, content: Content::OfThisLife };
+        let entry = Entry { frame, content: Content::Lasting };
         self.bytes += entry.weight();
         self.waiting.push_front(entry);
     }

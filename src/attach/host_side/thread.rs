@@ -2,7 +2,7 @@
 
 use super::connect::{self, Failure, Welcomed};
 use super::queue::Answer;
-use super::{Credit, Link};
+use super::Link;
 use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
 use crate::log::Level;
@@ -85,8 +85,6 @@ fn pause(link: &Link, time: Duration) {
 /// Serves one attachment. `Ok`: the server was stopped; else why the hub is gone.
 fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
     let Welcomed { socket, mut inbox } = welcomed;
-    // The hub knows nothing of what was given to the one before, or over another connection.
-    *link.credit() = Credit::default();
     loop {
         while let Some(frame) = inbox.frame(MAX_FRAME).map_err(malformed)? {
             let len = framed_len(frame);
