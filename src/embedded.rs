@@ -156,7 +156,6 @@ impl Embedded {
     pub(crate) fn stop(mut self, drain: Duration) {
         self.log.line(Level::Info, format_args!("stopping"));
         let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
-        self.bound.iter_mut().for_each(Bound::close);
         // First those that publish, too.
         if let Some(ControlThread { control, thread }) = self.control {
             control.stop(drain);
@@ -166,6 +165,8 @@ impl Embedded {
             listener.stop();
             let _ = thread.join();
         }
+        // Nobody waits at them any more but the shards, which let go of them next.
+        self.bound.iter_mut().for_each(Bound::close);
         for shard in self.api.shards() {
             shard.tell(Command::Drain { until_ms });
         }
