@@ -1,0 +1,78 @@
+// One WebSocket for the room that is looked at (subprotocol push.v1.json). It comes back by itself, from the position it had
+// reached; what was missed is marked, and what could not be sent yet is sent again under the same id.
+import { connect } from "./connection.js";
+import * as view from "./view.js";
+
+let me, room, link;
+const waiting = new Map(); // id: what was said and has not come back; in order
+
+async function begin() {
+  const answer = await fetch("me");
+  if (!answer.ok) return view.door();
+  const known = await answer.json();
+  me = known.name;
+  view.house(me, known.rooms, enter);
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  enter(known.rooms.includes(wanted) ? wanted : known.rooms[0]);
+}
+
+function enter(name) {
+  link?.end();
+  waiting.clear();
+  room = name;
+  history.replaceState(null, "", "#" + encodeURIComponent(room));
+  view.room(room);
+  link = connect([`room.${room}`, `who.${room}`], 50, {
+    state: view.state,
+    message: received,
+    refused: async () => {
+      const answer = await fetch("me").catch(() => undefined); // no answer: it is the network
+      if (answer?.status === 401) leave();
+    },
+    live: () => waiting.forEach((text, id) => link.say({ id, text })),
+  });
+}
+
+// What comes from the room, from who is there, or for us alone.
+function received({ type, channel, event, data, late }) {
+  if (type === "gap") {
+    if (channel === `room.${room}`) view.mark("Some messages are gone.", "gap");
+    return;
+  }
+  const content = JSON.parse(data);
+  if (!channel) {
+    waiting.delete(content.refused);
+    return view.refuse(content.refused, content.why);
+  }
+  if (event === "who") return view.who(content.names);
+  if (event === "said") {
+    waiting.delete(content.id);
+    view.said(content, content.from === me, late);
+  }
+}
+
+view.onSay((text) => {
+  const id = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // only secure pages have the first
+  waiting.set(id, text);
+  view.said({ id, from: me, text, at: Date.now() }, true, false, true);
+  link.say({ id, text });
+});
+
+view.onLogin(async (name) => {
+  const answer = await fetch("login", { method: "POST", body: new URLSearchParams({ name }) });
+  if (!answer.ok) return (await answer.text()).trim();
+  await begin();
+});
+
+async function leave() {
+  link?.end();
+  link = undefined;
+  view.door();
+}
+
+view.onLogout(async () => {
+  await fetch("logout", { method: "POST" });
+  await leave();
+});
+
+begin();

@@ -1,0 +1,47 @@
+# Go: the package push, its programs and its tests. Included by the Makefile.
+#
+#   make demo-go    builds all of it and serves the chat at http://127.0.0.1:8080/ (PORT= changes it)
+#   make test-go    go vet, and go test with and without the race detector; part of `make test`
+#   make bench-go   what push costs from Go, beside melody and net/http: target/bench/go.md; part of `make bench`
+
+GO_DIR := examples-go
+GO_OUT := target/examples-go
+# The installed tree, through pkg-config, as a user's build finds it. Go does not see that an installed header has changed;
+# it sees flags, so its sum is one.
+GO_HEADER_SUM = $$(cksum < $(STAGE)/include/push.h | cut -d ' ' -f 1)
+GO_ENV = CGO_ENABLED=1 PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig CGO_LDFLAGS=-Wl,-rpath,$(STAGE)/lib \
+	CGO_CFLAGS="-O2 -g -DPUSH_HEADER_SUM=$(GO_HEADER_SUM)"
+GO_RUN = cd $(GO_DIR) && $(GO_ENV)
+GO_BENCH_ARGS ?=
+
+.PHONY: demo-go test-go bench-go go-set-up
+
+# The Go command itself is not installed from here; its modules are, from the module proxy, when they are not there yet.
+go-set-up: examples
+	@tests/need go:none cc:build-essential pkg-config:pkg-config
+	@cd $(GO_DIR) && { GOPROXY=off GOFLAGS=-mod=readonly go mod download >/dev/null 2>&1 \
+		|| { echo 'set-up: fetching the Go modules that examples-go/go.mod names'; go mod download; }; }
+
+demo-go: go-set-up
+	@mkdir -p $(GO_OUT)
+	$(GO_RUN) go build ./...
+	$(GO_RUN) go build -o $(abspath $(GO_OUT))/ ./cmd/...
+	$(GO_OUT)/chat -listen 127.0.0.1:$(PORT)
+
+# One package at a time: they count descriptors, and there may be two cores only.
+test-go: go-set-up
+	@tests/need chromium:chromium curl:curl
+	@found=$$(gofmt -l $(GO_DIR)) && { test -z "$$found" || { echo "gofmt is not content with: $$found" >&2; exit 1; }; }
+	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I$(STAGE)/include -c -o /dev/null $(GO_DIR)/push/shim.c
+	$(GO_RUN) go vet ./...
+	cd $(GO_DIR) && env -u PKG_CONFIG_PATH -u CGO_LDFLAGS go build -tags libpush_checkout -o /dev/null ./cmd/hello
+	$(GO_RUN) GODEBUG=cgocheck=1 go test -race -count=1 -timeout 8m -p 1 ./...
+	$(GO_RUN) go test -count=1 -timeout 4m ./push
+
+bench-go: go-set-up bench-programs
+	@tests/need taskset:util-linux
+	$(GO_RUN) go run ./bench $(GO_BENCH_ARGS) -pushload $(abspath $(BENCH_BIN))/pushload \
+		-c-host $(abspath target/examples-c)/legacy-server -out $(abspath $(BENCH_OUT))/go.md
+
+test: test-go
+bench: bench-go

@@ -1,0 +1,63 @@
+// Package harness is what the tests share: counting what is left behind, programs, clients, a browser.
+package harness
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+)
+
+// settleLimit is how long goroutines and descriptors may take to go.
+const settleLimit = 15 * time.Second
+
+// CheckLeaks fails the test if it ends with more goroutines or descriptors than it begins with. Call it first, so that it
+// looks after all other clean-ups.
+func CheckLeaks(t *testing.T) {
+	t.Helper()
+	// What the runtime opens for itself, once, is no leak.
+	Descriptors(t)
+	goroutines, descriptors := runtime.NumGoroutine(), Descriptors(t)
+	t.Cleanup(func() {
+		var g, d int
+		for end := time.Now().Add(settleLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			http.DefaultClient.CloseIdleConnections()
+			runtime.GC() // connections that a client forgot
+			g, d = runtime.NumGoroutine(), Descriptors(t)
+			if g <= goroutines && d <= descriptors {
+				return
+			}
+		}
+		var stacks strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+		t.Errorf("left behind: goroutines %d -> %d, descriptors %d -> %d\n%s", goroutines, g, descriptors, d, stacks.String())
+	})
+}
+
+// Descriptors is how many this process has.
+func Descriptors(t testing.TB) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// Wait waits until something holds, for ten seconds at most.
+func Wait(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	WaitFor(t, 10*time.Second, what, holds)
+}
+
+// WaitFor waits until something holds.
+func WaitFor(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("did not come true within %s: %s", limit, what)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package push
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Config says how a server is to be. The zero Config is a server that listens nowhere: its clients come through
+// [Server.Handler], and history is in memory.
+type Config struct {
+	// Listen is where the library itself accepts subscribers, beside those of Handler: "127.0.0.1:8090",
+	// "unix:/run/push.sock". Port 0 is any that is free; [Server.Addresses] says which. Handler's
+	// authorize is not asked there. Who may subscribe says the option auth: "none" (the default) everybody who can
+	// connect, "jwt" who has a token, "host" whom [Server.Allow] lets in. No listener by default.
+	Listen []string
+
+	// AllowedOrigins are the web origins besides the service's own whose pages may subscribe, such as
+	// "https://example.org"; "*" is every one. A page of any other origin is refused, or it could read what is meant
+	// for a user who is logged in.
+	AllowedOrigins []string
+
+	// Options are the library's options by name and text. The ones a service looks at first, with their defaults:
+	//
+	//	history_count       100     messages kept for each channel; 0: none
+	//	history_age         5m      how long each is kept
+	//	history_total       64MB    for all channels together
+	//	max_message         1MB     the largest payload that may be published
+	//	max_client_message  64KB    the largest message that a client may send
+	//	max_connections     0       0: as many as descriptors allow
+	//	outbox              1MB     what may wait for a client that reads slowly
+	//	heartbeat           25s     how often a quiet connection gets a sign of life
+	//	threads             0       0: one for each core, at most 8
+	//	path                /push   with Grant.KeepAlive: the path that Handler is mounted at
+	//
+	// "channel.news.*.history_count" sets the history of the channels that begin with "news.".
+	Options map[string]string
+
+	// File is a TOML file with options, read before the fields above.
+	File string
+
+	// Logger gets the library's log, and this package's. Nil is slog.Default. The library's debug level is a line for each
+	// connection; it is produced only where the logger wants it when the server starts.
+	Logger *slog.Logger
+}
+
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.Default()
+	}
+	return c.Logger
+}
+
+// settings are pairs of name and value, each ending in NUL. The last one of a name counts.
+func (c *Config) settings() (text string, count int, err error) {
+	var all strings.Builder
+	add := func(name, value string) {
+		if strings.IndexByte(name+value, 0) >= 0 && err == nil {
+			err = &Error{Op: "start", Status: ErrConfig, Text: "an option has a NUL in its name or value"}
+		}
+		all.WriteString(name + "\x00" + value + "\x00")
+		count++
+	}
+	if len(c.Listen) > 0 {
+		add("listen", strings.Join(c.Listen, ","))
+	}
+	if len(c.AllowedOrigins) > 0 {
+		add("allowed_origins", strings.Join(c.AllowedOrigins, ","))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
+		add(name, c.Options[name])
+	}
+	return all.String() + "\x00", count, err
+}

@@ -1,0 +1,206 @@
+package push
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"os"
+)
+
+// EventKind is what an event tells. Kinds that you do not know: ignore the event.
+type EventKind uint32
+
+// What events tell.
+const (
+	// Connected: a client opened a subscription: WebSocket, SSE or stream. Polls come and go untold.
+	Connected EventKind = 1
+	// Received: a client sent a message over WebSocket.
+	Received EventKind = 2
+	// Disconnected: a connection that was told as Connected ended.
+	Disconnected EventKind = 3
+	// Asked: with the option auth=host, somebody at a listener of the library's own wants to subscribe, and waits for
+	// [Server.Allow] or [Server.Deny].
+	Asked EventKind = 4
+)
+
+// String is the kind's name.
+func (k EventKind) String() string {
+	switch k {
+	case Connected:
+		return "connected"
+	case Received:
+		return "received"
+	case Disconnected:
+		return "disconnected"
+	case Asked:
+		return "asked"
+	default:
+		return "unknown"
+	}
+}
+
+// Event is something that a client did. It belongs to who receives it.
+type Event struct {
+	// Kind is what was done.
+	Kind EventKind
+	// Conn is the connection that did it.
+	Conn Conn
+	// User is the connection's user as granted, or empty.
+	User string
+	// Channel is, for Connected and Asked, the first channel asked for.
+	Channel string
+	// Data is, for Received, what the client sent; for Asked the head of its request.
+	Data []byte
+	// Binary says that it came as binary.
+	Binary bool
+	// Code is, for Disconnected, the WebSocket close code, or the library's code for why the connection ended.
+	Code int
+	// Request is, for Asked, the question to answer.
+	Request Request
+}
+
+// Request is the question of an [Asked] event.
+type Request uint64
+
+// HTTP is the request of an Asked event, cookies and all.
+func (e *Event) HTTP() (*http.Request, error) {
+	return http.ReadRequest(bufio.NewReader(bytes.NewReader(e.Data)))
+}
+
+// Allow says yes to an [Asked] event: the client gets what it asked for, as far as the grant has it among its Channels (or
+// Subscribe, which here adds nothing to what was asked for).
+//
+// Errors: [ErrInvalid] where the grant is not one, and also where it allows nothing; [ErrNotFound]; [ErrClosed]. An answer that
+// comes too late changes nothing.
+func (s *Server) Allow(request Request, grant Grant) error {
+	names, channels, err := grant.names()
+	if err != nil {
+		return err
+	}
+	return result("allow", s.handle.allow(uint64(request), names, channels, grant.expires(), grant.flags()))
+}
+
+// Deny says no to an [Asked] event: with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
+//
+// Errors: [ErrInvalid], [ErrNotFound], [ErrClosed].
+func (s *Server) Deny(request Request, refusal *Refusal) error {
+	if refusal.Status < 0 || refusal.Status > 999 {
+		return invalid("deny", "status: 401, 403, 429 and 503 are allowed")
+	}
+	if err := checkName("deny", "message", refusal.Message); err != nil {
+		return err
+	}
+	return result("deny", s.handle.deny(uint64(request), uint16(refusal.Status), refusal.Message))
+}
+
+const (
+	eventsAtOnce   = 256      // in one call into C
+	eventRoom      = 64 << 10 // bytes of one call, at first
+	eventsBuffered = eventsAtOnce
+)
+
+// eventStream is the channel of events, and what one goroutine fills it from.
+type eventStream struct {
+	out   chan Event
+	ready *os.File
+	queue *eventQueue
+	raw   []rawEvent
+	bytes []byte
+}
+
+// Events is where the server tells what clients do. There is one channel for a server: each event is received once, by
+// whoever receives from it. The first call turns events on; what clients send before that is dropped, so call it before
+// clients can come. The channel is closed by [Server.Stop]; events that were not received until then are gone.
+//
+// One goroutine pulls the events out of the library in batches, and sleeps in the runtime's poller while there are none.
+// When nobody receives, nothing is lost: the library stops reading from the clients that send. So a receiver that is slow
+// is felt by clients, and one that has gone away blocks their messages for good. The order is that of each connection.
+//
+// After a Stop the channel is closed at once.
+func (s *Server) Events() <-chan Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.events == nil {
+		s.events = s.newEventStream()
+	}
+	return s.events.out
+}
+
+// newEventStream is called with the lock held: the descriptor that it copies ends with the server.
+func (s *Server) newEventStream() *eventStream {
+	e := &eventStream{out: make(chan Event, eventsBuffered)}
+	fd := -1
+	if !s.stopping {
+		fd = s.handle.eventFD()
+	}
+	if fd < 0 {
+		if !s.stopping {
+			s.log.Error("push: no descriptor is left for events; there will be none")
+		}
+		close(e.out)
+		return e
+	}
+	// Non-blocking as the library made it, so it is watched by the runtime's poller.
+	e.ready = os.NewFile(uintptr(fd), "push events")
+	e.queue = newEventQueue()
+	e.raw, e.bytes = make([]rawEvent, eventsAtOnce), make([]byte, eventRoom)
+	// The goroutine refers to the server, so a server whose events are taken is not forgotten.
+	s.helpers.Go(func() { e.run(s) })
+	return e
+}
+
+func (e *eventStream) run(s *Server) {
+	defer close(e.out)
+	defer e.ready.Close()
+	defer e.queue.free()
+	raw, err := e.ready.SyscallConn()
+	if err != nil {
+		s.log.Error("push: events can't be watched; there will be none", "error", err)
+		return
+	}
+	for {
+		count, status := 0, statusOK
+		// Readiness is told once for each change, so it is waited for only after the library said that there is nothing.
+		err := raw.Read(func(uintptr) bool {
+			count, status = e.pull(s.handle)
+			return count > 0 || status != statusOK
+		})
+		if err != nil || status != statusOK {
+			return // the server is stopping
+		}
+		if !e.deliver(s, count) {
+			return
+		}
+	}
+}
+
+// pull takes what waits, and makes room for an event that needs more.
+func (e *eventStream) pull(h handle) (int, Status) {
+	for {
+		count, needed, status := e.queue.take(h, e.raw, e.bytes)
+		if needed == 0 {
+			return count, status
+		}
+		e.bytes = make([]byte, needed)
+	}
+}
+
+func (e *eventStream) deliver(s *Server, count int) bool {
+	rest := e.bytes
+	for i := range e.raw[:count] {
+		event, size := eventOf(&e.raw[i], rest)
+		rest = rest[size:]
+		if event.User == s.owner {
+			continue // a subscription of this process
+		}
+		select {
+		case e.out <- event:
+		case <-s.ending:
+			return false
+		}
+	}
+	if len(e.bytes) > eventRoom {
+		e.bytes = make([]byte, eventRoom)
+	}
+	return true
+}

@@ -1,0 +1,185 @@
+package push
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Handler serves subscribers on a URL of the service, such as /push?channel=news, by WebSocket, SSE, NDJSON stream or
+// long-poll, whichever the request says. It works under net/http and every router over it.
+//
+// For each request authorize decides: the service's login as it is, in the request's goroutine, for as long as it takes.
+// Its error refuses the client: a [Refusal] says how, any other error is a plain 403.
+//
+// What a client costs depends on what there is to hand over:
+//
+//   - HTTP/1.1 without TLS: the socket itself goes to the library, with what Go had read from it. No goroutine and no
+//     memory of Go's stays behind.
+//   - TLS by Go, HTTP/1.1: two goroutines and the TLS state, some 18 KB, between the client and a socket pair whose
+//     other end the library has. WebSocket, SSE, stream and long-poll.
+//   - HTTP/2, with or without TLS, and ResponseWriters that can't be hijacked: one goroutine and the HTTP/2 stream, some
+//     17 KB, copying from the socket pair. SSE, stream and long-poll; browsers open WebSockets over HTTP/1.1.
+//
+// A proxy that ends TLS in front of the service brings all clients to the first kind. So does a listener that gives out
+// the kernel's own connections (*net.TCPConn, *net.UnixConn); one that wraps them leads to the second kind.
+//
+// A middleware that wraps the ResponseWriter must have an Unwrap method, as http.ResponseController asks; the http.Server's
+// timeouts don't concern clients any more once they are handed over. Requests with a method other than GET get 405;
+// cross-origin preflights are answered without authorize, by the allowed origins alone.
+func (s *Server) Handler(authorize func(*http.Request) (Grant, error)) http.Handler {
+	if authorize == nil {
+		panic("push: Handler without authorize; push.Anyone lets everybody in")
+	}
+	return &handler{s, authorize}
+}
+
+type handler struct {
+	server    *Server
+	authorize func(*http.Request) (Grant, error)
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.Method == http.MethodOptions && r.Header.Get("Origin") != "":
+		// Not handed over: the requests that follow on the connection have not been authorized.
+		h.relay(w, r, &nobody)
+	case r.Method != http.MethodGet:
+		errNotGET.write(w, r)
+	default:
+		grant, err := h.authorize(r)
+		if err == nil && len(grant.Channels) == 0 && len(grant.Subscribe) == 0 {
+			err = ErrForbidden
+		}
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		h.serve(w, r, &grant)
+	}
+}
+
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := refusalFor(err)
+	h.server.log.DebugContext(r.Context(), "push: refused", "status", refusal.Status, "error", err)
+	refusal.write(w, r)
+}
+
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
+	if r.ProtoMajor != 1 {
+		h.relay(w, r, grant)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if errors.Is(err, http.ErrNotSupported) {
+		if wantsWebSocket(r) {
+			h.server.log.Warn("push: no WebSocket: a middleware's ResponseWriter can't be hijacked and has no Unwrap")
+		}
+		h.relay(w, r, grant)
+		return
+	}
+	if err != nil {
+		h.refuse(w, r, &Error{Op: "hand over", Status: ErrSystem, Text: err.Error()})
+		return
+	}
+	head := wholeHead(r, buffered.Reader, grant)
+	socket, isSocket := ownSocket(conn)
+	if isSocket {
+		err = h.server.handOver(socket, head, grant)
+	} else if err = h.server.pipe(conn, head, grant); err == nil {
+		return // the pipe has it now
+	}
+	if err != nil {
+		h.refuseRaw(conn, r, err)
+	}
+	conn.Close() // the library has a copy
+}
+
+// wholeHead is the request with what the client sent after it.
+func wholeHead(r *http.Request, early *bufio.Reader, grant *Grant) []byte {
+	head := make([]byte, 0, 1024)
+	head = requestHead(head, r, version(r), grant.Subscribe)
+	if early == nil || early.Buffered() == 0 {
+		return head
+	}
+	rest, _ := early.Peek(early.Buffered()) // what is buffered is there
+	return append(head, rest...)
+}
+
+func version(r *http.Request) string {
+	if r.ProtoAtLeast(1, 1) {
+		return "1.1"
+	}
+	return "1.0"
+}
+
+// ownSocket is a connection that is nothing but the kernel's socket. What embeds one may do more with the bytes.
+func ownSocket(conn net.Conn) (syscall.RawConn, bool) {
+	var raw syscall.RawConn
+	var err error
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		raw, err = conn.SyscallConn()
+	case *net.UnixConn:
+		raw, err = conn.SyscallConn()
+	default:
+		return nil, false
+	}
+	return raw, err == nil
+}
+
+// handOver gives the library a copy of the descriptor. Go's own stays as it was.
+func (s *Server) handOver(socket syscall.RawConn, head []byte, grant *Grant) error {
+	var err error
+	if failed := socket.Control(func(fd uintptr) { err = s.adopt(fd, true, head, grant) }); failed != nil {
+		return &Error{Op: "hand over", Status: ErrDescriptor, Text: failed.Error()}
+	}
+	return err
+}
+
+// adoptPair hands over one end of a socket pair, and gives back the other.
+func (s *Server) adoptPair(head []byte, grant *Grant) (*net.UnixConn, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, &Error{Op: "hand over", Status: ErrSystem, Text: err.Error()}
+	}
+	file := os.NewFile(uintptr(fds[0]), "push pair")
+	conn, err := net.FileConn(file) // a copy
+	file.Close()
+	if err != nil {
+		syscall.Close(fds[1])
+		return nil, &Error{Op: "hand over", Status: ErrSystem, Text: err.Error()}
+	}
+	if err := s.adopt(uintptr(fds[1]), false, head, grant); err != nil {
+		syscall.Close(fds[1])
+		conn.Close()
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil // AF_UNIX and SOCK_STREAM: FileConn makes nothing else of it
+}
+
+// refuseRaw answers on a hijacked connection.
+func (h *handler) refuseRaw(conn net.Conn, r *http.Request, err error) {
+	refusal := refusalFor(err)
+	h.server.log.Warn("push: a client can't be handed over", "status", refusal.Status, "error", err)
+	_ = conn.SetWriteDeadline(time.Now().Add(writeLimit))
+	if refusal.response(r).Write(conn) != nil {
+		return
+	}
+	// Closed with bytes unread, the connection would be reset, and the client might lose the answer.
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Read(make([]byte, 1024))
+	}
+}
+
+// relayed are the header lines of the library's answer that are not for its own connection only.
+func relayed(name string) bool {
+	return !slices.Contains([]string{"Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade"}, name)
+}

@@ -1,0 +1,98 @@
+package push
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// handedOn are the header lines that the library reads. The others stay here: cookies and tokens are the service's, and
+// the library bounds a head at 16 KB where Go allows 1 MB.
+func handedOn(name string) bool {
+	switch name {
+	case "Accept", "Connection", "Content-Length", "Last-Event-Id", "Origin", "Upgrade":
+		return true
+	}
+	return strings.HasPrefix(name, "Sec-Websocket-") || strings.HasPrefix(name, "Access-Control-")
+}
+
+// requestHead writes a request as it came, as far as the library reads it, in the given version of HTTP. Where the grant
+// says what is subscribed to, the URL does not.
+func requestHead(head []byte, r *http.Request, version string, subscribe []string) []byte {
+	head = append(head, r.Method...)
+	head = append(head, ' ')
+	head = append(head, target(r.URL, subscribe)...)
+	head = append(head, " HTTP/"...)
+	head = append(head, version...)
+	head = append(head, "\r\n"...)
+	head = appendLine(head, "Host", r.Host)
+	for name, values := range r.Header {
+		if handedOn(name) {
+			for _, value := range values {
+				head = appendLine(head, name, value)
+			}
+		}
+	}
+	// Go has taken this line out of the header; the library refuses a request that has a body.
+	for _, coding := range r.TransferEncoding {
+		head = appendLine(head, "Transfer-Encoding", coding)
+	}
+	return append(head, "\r\n"...)
+}
+
+// target is path and query. What a middleware may have put there stays one word.
+func target(from *url.URL, subscribe []string) string {
+	query := from.RawQuery
+	if len(subscribe) > 0 {
+		values := from.Query()
+		values["channel"] = subscribe
+		query = values.Encode()
+	}
+	path := from.EscapedPath()
+	if !strings.HasPrefix(path, "/") {
+		path = "/"
+	}
+	if query != "" {
+		path += "?" + query
+	}
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c == 0x7f {
+			return '_'
+		}
+		return c
+	}, path)
+}
+
+var lineBreaks = strings.NewReplacer("\r", " ", "\n", " ")
+
+func appendLine(head []byte, name, value string) []byte {
+	head = append(append(head, name...), ": "...)
+	return append(append(head, lineBreaks.Replace(value)...), "\r\n"...)
+}
+
+// wantsEvents and wantsWebSocket see what the library will see in the request.
+func wantsEvents(r *http.Request) bool {
+	switch r.URL.Query().Get("transport") {
+	case "sse":
+		return true
+	case "":
+		return !wantsWebSocket(r) && headerHas(r, "Accept", "text/event-stream")
+	}
+	return false
+}
+
+func wantsWebSocket(r *http.Request) bool {
+	return headerHas(r, "Upgrade", "websocket")
+}
+
+func headerHas(r *http.Request, name, word string) bool {
+	for _, value := range r.Header.Values(name) {
+		for part := range strings.SplitSeq(value, ",") {
+			part, _, _ = strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(part), word) {
+				return true
+			}
+		}
+	}
+	return false
+}

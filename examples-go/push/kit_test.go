@@ -1,0 +1,175 @@
+package push_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"libpush.example/go/push"
+)
+
+// start starts a server that is stopped with the test, and logs into it.
+func start(t testing.TB, config push.Config) *push.Server {
+	t.Helper()
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	srv, err := push.Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := srv.Stop(ctx); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	})
+	return srv
+}
+
+// serve mounts a handler at /push of a plain HTTP/1.1 server.
+func serve(t testing.TB, handler http.Handler) *httptest.Server {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/push", handler)
+	service := httptest.NewServer(mux)
+	t.Cleanup(service.Close)
+	return service
+}
+
+func stats(t testing.TB, srv *push.Server) push.Stats {
+	t.Helper()
+	s, err := srv.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func publish(t testing.TB, srv *push.Server, channel, data string) {
+	t.Helper()
+	if err := srv.Publish(channel, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deadline(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// dial opens a WebSocket; `of` is the http URL.
+func dial(t testing.TB, of string, options *websocket.DialOptions) *websocket.Conn {
+	t.Helper()
+	conn, _, err := websocket.Dial(deadline(t), "ws"+strings.TrimPrefix(of, "http"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseNow() })
+	return conn
+}
+
+func wantFrame(t testing.TB, conn *websocket.Conn, want string) {
+	t.Helper()
+	_, got, err := conn.Read(deadline(t))
+	if err != nil {
+		t.Fatalf("waiting for %q: %v", want, err)
+	}
+	if string(got) != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+}
+
+// get asks as an HTTP client would, and has the body read in the test's time.
+func get(t testing.TB, client *http.Client, url string, header http.Header) (*http.Response, *bufio.Reader) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(deadline(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { response.Body.Close() })
+	return response, bufio.NewReader(response.Body)
+}
+
+// wantLine reads lines until one has a text.
+func wantLine(t testing.TB, body *bufio.Reader, text string) string {
+	t.Helper()
+	for {
+		line, err := body.ReadString('\n')
+		if strings.Contains(line, text) {
+			return line
+		}
+		if err != nil {
+			t.Fatalf("waiting for %q: %v", text, err)
+		}
+	}
+}
+
+// rawStream opens an NDJSON stream over a bare connection, so that thousands cost little.
+func rawStream(address, query string) (net.Conn, *bufio.Reader, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprintf(conn, "GET /push?%s&transport=stream HTTP/1.0\r\nHost: %s\r\n\r\n", query, address)
+	lines := bufio.NewReaderSize(conn, 512)
+	status, err := lines.ReadString('\n')
+	if err == nil && !strings.Contains(status, " 200 ") {
+		err = fmt.Errorf("refused: %s", status)
+	}
+	for line := ""; err == nil && line != "\r\n"; {
+		line, err = lines.ReadString('\n')
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, lines, nil
+}
+
+// event waits for the next event that is of a kind.
+func event(t testing.TB, events <-chan push.Event, kind push.EventKind) push.Event {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				t.Fatalf("the events ended; waiting for %s", kind)
+			}
+			if e.Kind == kind {
+				return e
+			}
+		case <-limit:
+			t.Fatalf("no event %s", kind)
+		}
+	}
+}
+
+func limited(t testing.TB, limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// quiet is a logger that wants nothing.
+var quiet = slog.New(slog.DiscardHandler)

@@ -1,0 +1,285 @@
+package push
+
+// All calls into C are in this file. None of them hands C a pointer to memory that holds Go pointers, and C keeps none:
+// that is what noescape says, and what makes a publish free of allocations. No C thread ever calls into Go: nocallback.
+
+// #cgo CFLAGS: -std=c11
+// #cgo noescape pushgo_start
+// #cgo nocallback pushgo_start
+// #cgo noescape pushgo_stop
+// #cgo nocallback pushgo_stop
+// #cgo noescape pushgo_listen_address
+// #cgo nocallback pushgo_listen_address
+// #cgo noescape pushgo_stats
+// #cgo nocallback pushgo_stats
+// #cgo noescape pushgo_publish
+// #cgo nocallback pushgo_publish
+// #cgo noescape pushgo_publish_message
+// #cgo nocallback pushgo_publish_message
+// #cgo noescape pushgo_publish_batch
+// #cgo nocallback pushgo_publish_batch
+// #cgo noescape pushgo_adopt
+// #cgo nocallback pushgo_adopt
+// #cgo noescape pushgo_allow
+// #cgo nocallback pushgo_allow
+// #cgo noescape pushgo_deny
+// #cgo nocallback pushgo_deny
+// #cgo noescape pushgo_send
+// #cgo nocallback pushgo_send
+// #cgo noescape pushgo_close
+// #cgo nocallback pushgo_close
+// #cgo noescape pushgo_disconnect_user
+// #cgo nocallback pushgo_disconnect_user
+// #cgo noescape pushgo_event_fd
+// #cgo nocallback pushgo_event_fd
+// #cgo noescape pushgo_next_events
+// #cgo nocallback pushgo_next_events
+// #include "shim.h"
+import "C"
+
+import (
+	"bytes"
+	"runtime"
+	"unsafe"
+)
+
+// handle is a server's ticket. It may be used by any goroutine at any time, also after the server's end.
+type handle uintptr
+
+// Sizes that the library knows.
+const (
+	maxName    = 255 // channel, user, key
+	maxAddress = 128
+)
+
+// Flags of the library's calls.
+const (
+	messageBinary  = C.PUSH_MESSAGE_BINARY
+	sendBinary     = C.PUSH_SEND_BINARY
+	grantPublish   = C.PUSH_GRANT_PUBLISH
+	grantKeepAlive = C.PUSH_GRANT_KEEP_ALIVE
+	eventBinary    = C.PUSH_EVENT_BINARY
+	logError       = C.PUSH_LOG_ERROR
+	logWarn        = C.PUSH_LOG_WARN
+	logInfo        = C.PUSH_LOG_INFO
+	logDebug       = C.PUSH_LOG_DEBUG
+)
+
+// cName is a string with the NUL that C wants, on the stack.
+type cName [maxName + 1]byte
+
+// set copies a string that was checked to fit.
+func (n *cName) set(text string) *C.char {
+	n[copy(n[:maxName], text)] = 0
+	return (*C.char)(unsafe.Pointer(n))
+}
+
+// cEmpty is the empty string.
+var cEmpty [1]byte
+
+// setSome is set for a text that is mostly empty.
+func (n *cName) setSome(text string) *C.char {
+	if text == "" {
+		return (*C.char)(unsafe.Pointer(&cEmpty))
+	}
+	return n.set(text)
+}
+
+func cBytes(data []byte) (*C.char, C.size_t) {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(data))), C.size_t(len(data))
+}
+
+// cString is for texts that were made with a NUL at their end.
+func cString(text string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.StringData(text)))
+}
+
+func start(file, settings string, count, logFD, logLevel int) (handle, Status, string) {
+	var (
+		server C.uintptr_t
+		text   [512]byte
+	)
+	status := C.pushgo_start(cString(file), cString(settings), C.size_t(count), C.int(logFD), C.int32_t(logLevel),
+		&server, (*C.char)(unsafe.Pointer(&text)), C.size_t(len(text)))
+	return handle(server), Status(status), textOf(text[:])
+}
+
+func (h handle) stop(drainMS uint32) Status {
+	return Status(C.pushgo_stop(C.uintptr_t(h), C.uint32_t(drainMS)))
+}
+
+func (h handle) listenAddress(index int) (string, bool) {
+	var text [maxAddress]byte
+	status := C.pushgo_listen_address(C.uintptr_t(h), C.uint32_t(index), (*C.char)(unsafe.Pointer(&text)), maxAddress)
+	return textOf(text[:]), status == C.PUSH_OK
+}
+
+func (h handle) stats() (Stats, Status) {
+	var s C.push_stats
+	status := C.pushgo_stats(C.uintptr_t(h), &s)
+	return Stats{
+		Published: uint64(s.published), Duplicates: uint64(s.duplicates), Busy: uint64(s.busy),
+		Deliveries: uint64(s.deliveries), BytesSent: uint64(s.bytes_sent), Accepted: uint64(s.accepted),
+		Adopted: uint64(s.adopted), Refused: uint64(s.refused), SlowClosed: uint64(s.slow_closed),
+		Gaps: uint64(s.gaps), Received: uint64(s.received), EventsDropped: uint64(s.events_dropped),
+		LogsDropped: uint64(s.logs_dropped), Connections: uint64(s.connections), WebSockets: uint64(s.websockets),
+		SSE: uint64(s.sse), Streams: uint64(s.streams), Polls: uint64(s.polls), Channels: uint64(s.channels),
+		Subscriptions: uint64(s.subscriptions), HistoryMessages: uint64(s.history_messages),
+		HistoryBytes: uint64(s.history_bytes), Seq: uint64(s.seq),
+	}, Status(status)
+}
+
+func (h handle) publish(channel string, data []byte) Status {
+	var name cName
+	text, size := cBytes(data)
+	return Status(C.pushgo_publish(C.uintptr_t(h), name.set(channel), text, size))
+}
+
+// publishMessage writes the position. An empty channel is a broadcast.
+func (h handle) publishMessage(channel string, data []byte, event, key string, flags uint32, at *position) Status {
+	var channelName cName
+	text, size := cBytes(data)
+	if event == "" && key == "" {
+		none := (*C.char)(unsafe.Pointer(&cEmpty))
+		return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size, none, none,
+			C.uint32_t(flags), at))
+	}
+	var eventName, keyName cName
+	return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size,
+		eventName.setSome(event), keyName.setSome(key), C.uint32_t(flags), at))
+}
+
+// entry is one message of a batch: how long its parts are, in the batch's bytes.
+type entry = C.pushgo_entry
+
+func makeEntry(channel, event, key, data int, flags uint32) entry {
+	return entry{
+		channel_len: C.uint32_t(channel), event_len: C.uint32_t(event), key_len: C.uint32_t(key),
+		data_len: C.uint32_t(data), flags: C.uint32_t(flags),
+	}
+}
+
+func setChannel(e *entry, size int) { e.channel_len = C.uint32_t(size) }
+
+// position is where one message of a batch is.
+type position = C.push_position
+
+func (h handle) publishBatch(text []byte, entries []entry, positions []position) Status {
+	all, _ := cBytes(text)
+	return Status(C.pushgo_publish_batch(C.uintptr_t(h), all, unsafe.SliceData(entries), C.size_t(len(entries)),
+		unsafe.SliceData(positions)))
+}
+
+// positionSize is how long a position's text can be, with its NUL.
+const positionSize = len(position{}.text)
+
+// positionText is what clients see of a position. It points into it.
+func positionText(at *position) []byte {
+	text := (*[positionSize]byte)(unsafe.Pointer(&at.text))[:]
+	if end := bytes.IndexByte(text, 0); end >= 0 {
+		text = text[:end]
+	}
+	return text
+}
+
+// adopt hands a descriptor over; with duplicate a copy of it. Names are user and channels, each ending in NUL.
+func (h handle) adopt(fd uintptr, duplicate bool, head []byte, names string, channels int, expires int64, flags uint32) Status {
+	var copies C.int
+	if duplicate {
+		copies = 1
+	}
+	text, size := cBytes(head)
+	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(names), C.size_t(channels),
+		C.int64_t(expires), C.uint32_t(flags)))
+}
+
+func (h handle) allow(request uint64, names string, channels int, expires int64, flags uint32) Status {
+	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(names), C.size_t(channels),
+		C.int64_t(expires), C.uint32_t(flags)))
+}
+
+func (h handle) deny(request uint64, status uint16, reason string) Status {
+	var text cName
+	return Status(C.pushgo_deny(C.uintptr_t(h), C.uint64_t(request), C.uint16_t(status), text.set(reason)))
+}
+
+func (h handle) send(connection uint64, data []byte, flags uint32) Status {
+	text, size := cBytes(data)
+	return Status(C.pushgo_send(C.uintptr_t(h), C.uint64_t(connection), text, size, C.uint32_t(flags)))
+}
+
+func (h handle) close(connection uint64, code uint16, reason string) Status {
+	var text cName
+	return Status(C.pushgo_close(C.uintptr_t(h), C.uint64_t(connection), C.uint16_t(code), text.set(reason)))
+}
+
+func (h handle) disconnectUser(user string, code uint16, reason string) Status {
+	var name, text cName
+	return Status(C.pushgo_disconnect_user(C.uintptr_t(h), name.set(user), C.uint16_t(code), text.set(reason)))
+}
+
+func (h handle) eventFD() int {
+	return int(C.pushgo_event_fd(C.uintptr_t(h)))
+}
+
+// eventQueue keeps the event that did not fit, in C's memory.
+type eventQueue struct{ queue *C.pushgo_queue }
+
+func newEventQueue() *eventQueue {
+	q := &eventQueue{C.pushgo_queue_new()}
+	if q.queue == nil {
+		panic("push: out of memory")
+	}
+	return q
+}
+
+func (q *eventQueue) free() {
+	C.pushgo_queue_free(q.queue)
+	q.queue = nil
+}
+
+// rawEvent is an event whose texts and payload lie in the batch's bytes.
+type rawEvent = C.pushgo_event
+
+// take takes what waits. Nothing and needed > 0: come back with that much room.
+func (q *eventQueue) take(h handle, events []rawEvent, into []byte) (count, needed int, status Status) {
+	var more C.size_t
+	room, size := cBytes(into)
+	n := C.pushgo_next_events(C.uintptr_t(h), q.queue, unsafe.SliceData(events), C.size_t(len(events)), room, size, &more)
+	runtime.KeepAlive(q)
+	if n < 0 {
+		return 0, 0, Status(n)
+	}
+	return int(n), int(more), statusOK
+}
+
+// eventOf makes Go's form of an event, and says how many of the bytes are its own.
+func eventOf(raw *rawEvent, from []byte) (Event, int) {
+	user, channel, size := int(raw.user_len), int(raw.channel_len), int(raw.data_len)
+	event := Event{
+		Kind: EventKind(raw.kind), Conn: Conn(raw.connection), User: string(from[:user]),
+		Channel: string(from[user : user+channel]), Binary: raw.flags&eventBinary != 0, Code: int(raw.code),
+		Request: Request(raw.request),
+	}
+	if event.Kind == Received || event.Kind == Asked {
+		event.Data = append([]byte{}, from[user+channel:user+channel+size]...)
+	}
+	return event, user + channel + size
+}
+
+func statusText(s Status) string {
+	return C.GoString(C.push_strerror(C.push_status(s)))
+}
+
+// Version is the version of the library that was loaded, such as "0.1.0". It may be newer than the header that this
+// package was compiled with.
+func Version() string {
+	return C.GoString(C.push_version())
+}
+
+func textOf(text []byte) string {
+	if end := bytes.IndexByte(text, 0); end >= 0 {
+		text = text[:end]
+	}
+	return string(text)
+}

@@ -1,0 +1,263 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+)
+
+// Position is a place in the sequence of messages, as clients see it: "<epoch>-<number>". A subscriber that comes back
+// with the position it last saw gets what it missed. The empty Position is none.
+type Position string
+
+// Message is what [Server.PublishMessage], [Server.PublishBatch] and [Server.Broadcast] publish. Nothing of it is kept
+// after the call.
+type Message struct {
+	// Channel is where to publish: 1 to 255 bytes of UTF-8 without control characters. Broadcast ignores it.
+	Channel string
+	// Data is the payload, at most the option max_message (1 MB). Text if it is UTF-8, else binary.
+	Data []byte
+	// Event is the event type (SSE's `event:`), or empty. At most 127 bytes; those that begin with "push-" are reserved.
+	Event string
+	// Key makes a publish that is repeated harmless, or is empty. The same key again in the same channel within the
+	// option key_window (2 minutes) publishes nothing and answers with the first position. At most 255 bytes.
+	Key string
+	// Binary sends UTF-8 as binary too: WebSocket clients get a binary frame, others base64.
+	Binary bool
+}
+
+func (m *Message) flags() uint32 {
+	if m.Binary {
+		return messageBinary
+	}
+	return 0
+}
+
+// check refuses what C could not be told.
+func (m *Message) check(op string) error {
+	if m.Channel == "" {
+		return invalid(op, "channel: empty; 1 to 255 bytes are allowed")
+	}
+	if !fitsName(m.Channel) {
+		return checkName(op, "channel", m.Channel)
+	}
+	return m.checkRest(op)
+}
+
+func (m *Message) checkRest(op string) error {
+	if m.Event != "" && !fitsName(m.Event) {
+		return checkName(op, "event", m.Event)
+	}
+	if m.Key != "" && !fitsName(m.Key) {
+		return checkName(op, "key", m.Key)
+	}
+	return nil
+}
+
+// Publish publishes text, or bytes that are not UTF-8, to a channel. It never waits for a client and allocates nothing.
+//
+// Errors: [ErrInvalid], [ErrTooLarge], [ErrBusy], [ErrClosed].
+func (s *Server) Publish(channel string, data []byte) error {
+	if !fitsName(channel) {
+		return checkName("publish", "channel", channel)
+	}
+	if status := s.handle.publish(channel, data); status != statusOK {
+		return result("publish", status)
+	}
+	return nil
+}
+
+// PublishMessage publishes one message with all that a message can have, and says where it is in the sequence.
+//
+// Errors: those of [Server.Publish].
+func (s *Server) PublishMessage(m Message) (Position, error) {
+	if err := m.check("publish"); err != nil {
+		return "", err
+	}
+	return s.publishOne("publish", m.Channel, &m)
+}
+
+// Broadcast publishes to every connection, whatever its channels. In the JSON form it arrives as type "broadcast". It is
+// kept like a channel's message: a client that was away gets it on its return.
+//
+// Errors: those of [Server.Publish].
+func (s *Server) Broadcast(m Message) (Position, error) {
+	if err := m.checkRest("broadcast"); err != nil {
+		return "", err
+	}
+	return s.publishOne("broadcast", "", &m)
+}
+
+func (s *Server) publishOne(op, channel string, m *Message) (Position, error) {
+	var at position
+	if status := s.handle.publishMessage(channel, m.Data, m.Event, m.Key, m.flags(), &at); status != statusOK {
+		return "", result(op, status)
+	}
+	return Position(positionText(&at)), nil
+}
+
+// PublishContext is [Server.PublishMessage] that waits while the library has no room, instead of failing with [ErrBusy].
+// When ctx ends first, nothing was published and the error is both ctx's and ErrBusy.
+func (s *Server) PublishContext(ctx context.Context, m Message) (Position, error) {
+	for wait := pauseFirst; ; wait = min(2*wait, pauseLongest) {
+		at, err := s.PublishMessage(m)
+		if !errors.Is(err, ErrBusy) {
+			return at, err
+		}
+		if ended := pause(ctx, wait); ended != nil {
+			return "", errors.Join(ended, err)
+		}
+	}
+}
+
+// How long to wait for room in one of the library's queues, which a thread of the library empties many times a second.
+const (
+	pauseFirst   = 200 * time.Microsecond
+	pauseLongest = 20 * time.Millisecond
+)
+
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// PublishBatch publishes all messages at once or, on any error, none; subscribers see them one after the other with
+// nothing between. At most 8,192, and no more than the option mailbox. It costs a part of as many calls of Publish.
+//
+// Errors: those of [Server.Publish].
+func (s *Server) PublishBatch(messages []Message) error {
+	return s.publishBatch(messages, nil)
+}
+
+// PublishBatchPositions is [Server.PublishBatch] that also says where each message is in the sequence. Writing the
+// positions costs about as much again.
+func (s *Server) PublishBatchPositions(messages []Message) ([]Position, error) {
+	if len(messages) == 0 {
+		return nil, nil
+	}
+	positions := make([]Position, len(messages))
+	if err := s.publishBatch(messages, positions); err != nil {
+		return nil, err
+	}
+	return positions, nil
+}
+
+func (s *Server) publishBatch(messages []Message, positions []Position) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	b := batches.Get().(*batch)
+	defer b.recycle()
+	if err := b.add(messages); err != nil {
+		return err
+	}
+	raw := b.room(len(positions))
+	if status := s.handle.publishBatch(b.bytes, b.entries, raw); status != statusOK {
+		return result("publish batch", status)
+	}
+	cutPositions(raw, positions)
+	return nil
+}
+
+// cutPositions cuts all positions out of one string.
+func cutPositions(raw []position, into []Position) {
+	if len(raw) == 0 {
+		return
+	}
+	// One string for all. Neighbours mostly have the same length.
+	size := len(positionText(&raw[len(raw)-1]))
+	all := make([]byte, 0, len(raw)*size)
+	for i := range raw {
+		text := (*[positionSize]byte)(unsafe.Pointer(&raw[i].text))
+		if text[size] != 0 || text[size-1] == 0 {
+			size = len(positionText(&raw[i]))
+		}
+		begin := len(all)
+		all = append(all, text[:size]...)
+		// Where append moves what was written, the positions before keep what they point to.
+		into[i] = Position(unsafe.String(&all[begin], size))
+	}
+}
+
+// batch is a batch laid out in one piece, so that C gets one pointer. Copying 100 messages of 100 bytes takes less than
+// pinning them.
+type batch struct {
+	bytes     []byte
+	entries   []entry
+	positions []position
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// How many bytes and how many messages a batch may have to be used again.
+const (
+	keptBytes    = 256 << 10
+	keptMessages = 1000
+)
+
+func (b *batch) recycle() {
+	if cap(b.bytes) <= keptBytes && cap(b.entries) <= keptMessages && cap(b.positions) <= keptMessages {
+		b.bytes, b.entries = b.bytes[:0], b.entries[:0]
+		batches.Put(b)
+	}
+}
+
+func (b *batch) room(count int) []position {
+	if cap(b.positions) < count {
+		b.positions = make([]position, count)
+	}
+	return b.positions[:count]
+}
+
+// add lays the messages out. It is most of what a batch costs in Go: a channel that is the one before is neither checked
+// nor copied again, and what is mostly empty is looked at once.
+func (b *batch) add(messages []Message) error {
+	text, entries, channel := b.bytes, slices.Grow(b.entries, len(messages)), ""
+	for i := range messages {
+		m := &messages[i]
+		e := makeEntry(0, len(m.Event), len(m.Key), len(m.Data), m.flags())
+		if !sameString(m.Channel, channel) || i == 0 {
+			if err := m.check("publish batch"); err != nil {
+				return err
+			}
+			channel = m.Channel
+			setChannel(&e, len(channel))
+			text = append(append(text, channel...), 0)
+		}
+		if len(m.Event)|len(m.Key) != 0 {
+			if err := m.checkRest("publish batch"); err != nil {
+				return err
+			}
+			text = appendName(appendName(text, m.Event), m.Key)
+		}
+		if len(m.Data) > math.MaxInt32 {
+			return &Error{Op: "publish batch", Status: ErrTooLarge}
+		}
+		text = append(text, m.Data...)
+		entries = append(entries, e)
+	}
+	b.bytes, b.entries = text, entries
+	return nil
+}
+
+// sameString says whether two strings are one: equal ones may also be two.
+func sameString(a, b string) bool {
+	return len(a) == len(b) && unsafe.StringData(a) == unsafe.StringData(b)
+}
+
+func appendName(text []byte, name string) []byte {
+	if name == "" {
+		return text
+	}
+	return append(append(text, name...), 0)
+}

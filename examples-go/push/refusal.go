@@ -1,0 +1,126 @@
+package push
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Refusal is an error of authorize that says what the client is told: an HTTP status with a JSON body
+// {"error":{"code":…,"message":…}}, as the library itself refuses.
+//
+// An EventSource never comes back after an error status. With 429 and 503, where it should, it is told within an event
+// stream that ends at once.
+type Refusal struct {
+	// Status is the HTTP status, 400 to 599.
+	Status int
+	// Code is a word for programs.
+	Code string
+	// Message is a sentence for people. The client reads it.
+	Message string
+}
+
+// What authorize mostly refuses with.
+var (
+	// ErrUnauthorized is 401: there is no login, or it has ended.
+	ErrUnauthorized = &Refusal{http.StatusUnauthorized, "unauthorized", "log in first"}
+	// ErrForbidden is 403: not for this user. It is also what any error that holds no Refusal becomes; the error itself is
+	// not shown to the client.
+	ErrForbidden = &Refusal{http.StatusForbidden, "forbidden", "not allowed"}
+)
+
+// Error is for logs.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("push: %d %s: %s", r.Status, r.Code, r.Message)
+}
+
+var (
+	errNotGET      = &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", "only GET subscribes here"}
+	errUnavailable = &Refusal{http.StatusServiceUnavailable, "unavailable", "no room, or the server is going away"}
+	errDefect      = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
+)
+
+// refusalFor is what a client is told of an error.
+func refusalFor(err error) *Refusal {
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	switch {
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrLimit), errors.Is(err, ErrClosed):
+		return errUnavailable
+	case errors.Is(err, ErrDescriptor), errors.Is(err, ErrSystem), errors.Is(err, ErrInternal):
+		return errDefect
+	default:
+		return ErrForbidden
+	}
+}
+
+// retryAfter is in seconds; so is the library's.
+const retryAfter = 5
+
+// response is the whole answer.
+func (r *Refusal) response(asked *http.Request) *http.Response {
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	status, body := r.Status, string(r.body())
+	switch {
+	case status == http.StatusMethodNotAllowed:
+		header.Set("Allow", "GET, OPTIONS")
+	case status == http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", "Bearer")
+	case r.passes() && wantsEvents(asked):
+		status, body = http.StatusOK, r.events()
+		header.Set("Content-Type", "text/event-stream")
+	case r.passes():
+		header.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	return &http.Response{
+		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: asked, Header: header, Close: true,
+		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
+	}
+}
+
+// passes says that the same request may be answered better later.
+func (r *Refusal) passes() bool {
+	return r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable
+}
+
+func (r *Refusal) body() []byte {
+	type inner struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	body, err := json.Marshal(struct {
+		Error inner `json:"error"`
+	}{inner{r.Code, r.Message}})
+	if err != nil {
+		return nil // two strings; not possible
+	}
+	return append(body, '\n')
+}
+
+// events says the same to an EventSource, which comes back after it.
+func (r *Refusal) events() string {
+	code := 1001
+	if r.Status == http.StatusTooManyRequests {
+		code = 4429
+	}
+	reason, _ := json.Marshal(r.Message)
+	return fmt.Sprintf("retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":%d,\"reason\":%s}\n\n",
+		retryAfter*1000, code, reason)
+}
+
+// write answers through a ResponseWriter.
+func (r *Refusal) write(w http.ResponseWriter, asked *http.Request) {
+	response := r.response(asked)
+	for name, values := range response.Header {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(response.ContentLength, 10))
+	w.WriteHeader(response.StatusCode)
+	_, _ = io.Copy(w, response.Body) // who is gone needs no answer
+}

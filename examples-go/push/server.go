@@ -1,0 +1,271 @@
+package push
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Server is a running server. All its methods may be called by any goroutine at any time, also after Stop: they then fail
+// with [ErrClosed].
+//
+// A Server is ended with [Server.Stop]. One that is forgotten (nothing refers to it any more, it has no listener of its
+// own, and nobody has taken its events) is stopped by the garbage collector, which the log tells as a warning.
+type Server struct {
+	handle  handle
+	log     *slog.Logger
+	owner   string // the user that subscriptions of Subscribe have
+	cleanup runtime.Cleanup
+
+	mu       sync.Mutex // guards stopping, and the event descriptor against the end of the server
+	stopping bool
+	ending   chan struct{} // closed when the end begins
+	stopped  chan struct{} // closed when all of it is over
+	stopErr  error
+	events   *eventStream
+
+	// helpers are the goroutines that end with the server; added to under mu, before stopping. Not a part of Server: the
+	// log's goroutine refers to it, and must not keep a forgotten server.
+	helpers *sync.WaitGroup
+	// over is done when the library has ended and its clients have had the time to take its last words.
+	over context.Context
+	cut  context.CancelFunc
+}
+
+// Kept keeps the servers that work without anybody referring to them.
+var kept sync.Map
+
+// Start starts a server. Own listeners are bound when it returns.
+//
+// Errors: [ErrConfig] with a sentence that names the option, its value and what is allowed; [ErrSystem] where a port is
+// taken; [ErrLimit] beyond 256 servers.
+func Start(config Config) (*Server, error) {
+	settings, count, err := config.settings()
+	if err != nil {
+		return nil, err
+	}
+	log := config.logger()
+	level, lines, theirs := logLevel(log), (*os.File)(nil), -1
+	if level > 0 {
+		if lines, theirs, err = logPipe(); err != nil {
+			return nil, &Error{Op: "start", Status: ErrSystem, Text: err.Error()}
+		}
+	}
+	if err := checkFile(config.File); err != nil {
+		closeLog(lines, theirs)
+		return nil, err
+	}
+	h, status, text := start(config.File+"\x00", settings, count, theirs, level)
+	if status != statusOK {
+		closeLog(lines, -1)
+		return nil, &Error{Op: "start", Status: status, Text: text}
+	}
+	s := &Server{handle: h, log: log, owner: "go:" + rand.Text()}
+	s.ending, s.stopped, s.helpers = make(chan struct{}), make(chan struct{}), new(sync.WaitGroup)
+	s.over, s.cut = context.WithCancel(context.Background())
+	if lines != nil {
+		s.helpers.Go(func() { forwardLog(lines, log) })
+	}
+	if _, listens := h.listenAddress(0); listens {
+		kept.Store(h, s)
+	} else {
+		s.cleanup = runtime.AddCleanup(s, forgotten, forgottenServer{h, log})
+	}
+	return s, nil
+}
+
+func checkFile(name string) error {
+	for _, c := range []byte(name) {
+		if c == 0 {
+			return &Error{Op: "start", Status: ErrConfig, Text: "the file's name has a NUL"}
+		}
+	}
+	return nil
+}
+
+// closeLog is for a start that failed. The library's end is its own once it has been given away.
+func closeLog(ours *os.File, theirs int) {
+	if ours != nil {
+		ours.Close()
+	}
+	if theirs >= 0 {
+		os.NewFile(uintptr(theirs), "push log").Close()
+	}
+}
+
+type forgottenServer struct {
+	handle handle
+	log    *slog.Logger
+}
+
+// forgotten runs on the goroutine of the cleanups, which should not wait for a server's end.
+func forgotten(f forgottenServer) {
+	go func() {
+		if f.handle.stop(0) == statusOK {
+			f.log.Warn("push: a server was forgotten, and is stopped; call Stop")
+		}
+	}()
+}
+
+// defaultDrain is how long Stop lets clients take what waits for them, where its context sets no deadline.
+const defaultDrain = 10 * time.Second
+
+// Stop ends the server: new clients are refused, what was published is delivered, every client is told to come back later
+// (WebSocket close code 1001, for SSE and streams an event), and who has not taken that by ctx's deadline, or within ten
+// seconds where it has none, is cut off. When Stop has returned nil, no thread of the library and no goroutine of this
+// package is left of the server, and the channel of [Server.Events] is closed.
+//
+// When ctx ends first, Stop returns its error and the server goes on ending by itself. A second Stop waits for the first.
+//
+// Call Stop before http.Server.Shutdown, which waits for clients that came over HTTP/2.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.stopping
+	s.stopping = true
+	s.mu.Unlock()
+	if first {
+		s.cleanup.Stop()
+		close(s.ending)
+		drain, grace := drainFor(ctx)
+		go s.end(drain, grace)
+	}
+	select {
+	case <-s.stopped:
+		return s.stopErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Server) end(drain, grace time.Duration) {
+	s.stopErr = result("stop", s.handle.stop(uint32(drain.Milliseconds())))
+	kept.Delete(s.handle)
+	late := time.AfterFunc(grace, s.cut)
+	s.helpers.Wait()
+	late.Stop()
+	s.cut()
+	close(s.stopped)
+}
+
+// drainFor divides the time of a Stop: for the library's clients, then for the last bytes of those whose bytes go through
+// Go, and a rest so that Stop returns before its context does.
+func drainFor(ctx context.Context) (drain, grace time.Duration) {
+	left := defaultDrain
+	if deadline, ok := ctx.Deadline(); ok {
+		left = min(max(0, time.Until(deadline)), 24*time.Hour)
+	}
+	rest := min(left/10, 250*time.Millisecond)
+	return left - rest, rest / 2
+}
+
+// join makes Stop wait for the calling goroutine until it calls leave. False: the server is stopping.
+func (s *Server) join() (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, false
+	}
+	s.helpers.Add(1)
+	return s.helpers.Done, true
+}
+
+// Addresses is where the library's own listeners can be reached: those of Config.Listen, then those of the option
+// control. None after Stop.
+func (s *Server) Addresses() []string {
+	var all []string
+	for {
+		address, ok := s.handle.listenAddress(len(all))
+		if !ok {
+			return all
+		}
+		all = append(all, address)
+	}
+}
+
+// Conn is a client's connection, as events name it. Never 0, and not used again while the server lives.
+type Conn uint64
+
+// Send sends text to one client, apart from all channels: a WebSocket gets one frame (with subprotocol push.v1.json
+// {"type":"message","data":…}), SSE and streams a message without a position. A poll can't be sent to.
+//
+// Errors: [ErrNotFound] where the client is gone (it may also go before the bytes do); [ErrInvalid] where data is not UTF-8;
+// [ErrTooLarge]; [ErrBusy]; [ErrClosed].
+func (s *Server) Send(conn Conn, data []byte) error {
+	return result("send", s.handle.send(uint64(conn), data, 0))
+}
+
+// SendBinary is [Server.Send] for bytes: a WebSocket gets a binary frame.
+func (s *Server) SendBinary(conn Conn, data []byte) error {
+	return result("send", s.handle.send(uint64(conn), data, sendBinary))
+}
+
+// Close closes one connection: a WebSocket with a close frame, SSE and streams with an event push-close. The code is 1000,
+// 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999; the reason has at most 123 bytes.
+//
+// Errors: [ErrNotFound], [ErrInvalid], [ErrClosed].
+func (s *Server) Close(conn Conn, code int, reason string) error {
+	if err := checkClose("close", code, reason); err != nil {
+		return err
+	}
+	return result("close", s.handle.close(uint64(conn), uint16(code), reason))
+}
+
+// Disconnect closes every connection that was granted to a user, as [Server.Close] does, in a moment. 4403 says that the
+// client is not allowed any more. It is no ban: who logs in again comes back.
+//
+// Errors: [ErrInvalid], [ErrClosed].
+func (s *Server) Disconnect(user string, code int, reason string) error {
+	if err := checkName("disconnect", "user", user); err != nil {
+		return err
+	}
+	if err := checkClose("disconnect", code, reason); err != nil {
+		return err
+	}
+	return result("disconnect", s.handle.disconnectUser(user, uint16(code), reason))
+}
+
+func checkClose(op string, code int, reason string) error {
+	if code < 1000 || code > 4999 {
+		return invalid(op, "code: 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed")
+	}
+	return checkName(op, "reason", reason)
+}
+
+// Stats are counters since the start, and gauges of this moment. Subscriptions of [Server.Subscribe] count among the
+// streams.
+type Stats struct {
+	Published     uint64 // messages published, broadcasts included
+	Duplicates    uint64 // publishes answered from an idempotency key
+	Busy          uint64 // publishes refused with ErrBusy
+	Deliveries    uint64 // messages handed to connections: one message to a thousand subscribers counts a thousand
+	BytesSent     uint64 // bytes written to clients
+	Accepted      uint64 // connections taken by own listeners
+	Adopted       uint64 // connections taken from Handler and Subscribe
+	Refused       uint64 // requests refused with an HTTP error
+	SlowClosed    uint64 // connections closed with 4429 because they read too slowly
+	Gaps          uint64 // gaps announced to clients
+	Received      uint64 // messages that clients sent
+	EventsDropped uint64 // client messages that nobody asked for: Events was not called
+	LogsDropped   uint64 // log lines dropped because the log was too slow
+
+	Connections     uint64 // open now, of any kind
+	WebSockets      uint64 // of these, WebSockets
+	SSE             uint64 // of these, Server-Sent Events
+	Streams         uint64 // of these, NDJSON streams
+	Polls           uint64 // of these, polls waiting
+	Channels        uint64 // channels that exist
+	Subscriptions   uint64 // subscriptions of connections to channels
+	HistoryMessages uint64 // messages held in history
+	HistoryBytes    uint64 // bytes held in history, with the bookkeeping
+	Seq             uint64 // the newest message's number
+}
+
+// Stats reads the counters. Error: [ErrClosed].
+func (s *Server) Stats() (Stats, error) {
+	stats, status := s.handle.stats()
+	return stats, result("stats", status)
+}

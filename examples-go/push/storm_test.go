@@ -1,0 +1,343 @@
+package push_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"libpush.example/go/internal/harness"
+	"libpush.example/go/push"
+)
+
+// reader reads a stream, and says how many messages came in order, 0, 1, 2…, before one that says "end".
+func reader(address, channel string) (wait func() (int, error), err error) {
+	conn, lines, err := rawStream(address, "channel="+channel)
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		count int
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer conn.Close()
+		for count := 0; ; {
+			line, err := lines.ReadString('\n')
+			_, data, isMessage := strings.Cut(line, `"data":"`)
+			switch {
+			case err != nil:
+				done <- result{count, fmt.Errorf("%w after %q", err, line)}
+				return
+			case !isMessage || !strings.Contains(line, `"channel":`):
+				continue // a heartbeat, or sent to this one alone
+			case strings.HasPrefix(data, "end"):
+				done <- result{count, nil}
+				return
+			case !strings.HasPrefix(data, fmt.Sprint(count, " ")):
+				done <- result{count, fmt.Errorf("after %d came %q", count, line)}
+				return
+			}
+			count++
+		}
+	}()
+	return func() (int, error) { r := <-done; return r.count, r.err }, nil
+}
+
+func TestFiveThousandClientsDieAtOnce(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
+	events := srv.Events()
+	told := make(chan [2]int, 1)
+	go func() {
+		var count [2]int
+		for e := range events {
+			if e.Kind == push.Connected {
+				count[0]++
+			} else if e.Kind == push.Disconnected {
+				count[1]++
+			}
+		}
+		told <- count
+	}()
+	service := serve(t, srv.Handler(push.Anyone))
+	address := service.Listener.Addr().String()
+	const victims, stayers = 5000, 50
+	goroutines := runtime.NumGoroutine()
+
+	waits := make([]func() (int, error), stayers)
+	for i := range waits {
+		wait, err := reader(address, "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits[i] = wait
+	}
+	conns := connect(t, address, victims)
+	harness.Wait(t, "all are here", func() bool { return stats(t, srv).Subscriptions == victims+stayers })
+	harness.Wait(t, "no goroutine stays for them", func() bool { return runtime.NumGoroutine() <= goroutines+stayers+2 })
+
+	// They die in the middle of messages that are on their way to them.
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		for _, conn := range conns {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}
+	}()
+	sent := 0
+	for over := false; !over; sent++ {
+		select {
+		case <-killed:
+			over = sent >= 100
+		default:
+		}
+		if _, err := srv.PublishContext(t.Context(), push.Message{Channel: "c", Data: fmt.Append(nil, sent, " x")}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	publish(t, srv, "c", "end")
+	for _, wait := range waits {
+		if count, err := wait(); err != nil || count != sent {
+			t.Errorf("one that stayed got %d of %d: %v", count, sent, err)
+		}
+	}
+	harness.Wait(t, "all have gone", func() bool { return stats(t, srv).Connections == 0 })
+	time.Sleep(50 * time.Millisecond)
+	if err := srv.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if count := <-told; count != [2]int{victims + stayers, victims + stayers} {
+		t.Errorf("connected and disconnected: %d", count)
+	}
+}
+
+// connect opens many clients, which read nothing but the beginning.
+func connect(t *testing.T, address string, count int) []net.Conn {
+	t.Helper()
+	conns := make([]net.Conn, count)
+	failed := make(chan error, count)
+	var all sync.WaitGroup
+	const workers = 16
+	for w := range workers {
+		all.Go(func() {
+			for i := w; i < count; i += workers {
+				conn, _, err := rawStream(address, "channel=c")
+				if err != nil {
+					failed <- err
+					return
+				}
+				conns[i] = conn
+			}
+		})
+	}
+	all.Wait()
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
+	return conns
+}
+
+func TestPanicsAndSlowLogins(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	inside := make(chan struct{}, 100)
+	handler := srv.Handler(func(r *http.Request) (push.Grant, error) {
+		switch r.URL.Query().Get("as") {
+		case "panic":
+			panic("in authorize")
+		case "slow":
+			inside <- struct{}{}
+			time.Sleep(time.Second)
+		}
+		return push.Anyone(r)
+	})
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(w, r)
+		if r.URL.Query().Get("as") == "panic-after" {
+			panic("in the middleware, after the connection was handed over")
+		}
+	}))
+	service.Config.ErrorLog = log.New(io.Discard, "", 0)
+	service.Start()
+	defer service.Close()
+	address := service.Listener.Addr().String()
+
+	for range 20 {
+		if _, _, err := rawStream(address, "channel=c&as=panic"); err == nil {
+			t.Error("a login that panics let a client in")
+		}
+	}
+	after, lines, err := rawStream(address, "channel=c&as=panic-after")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+
+	// Twenty slow logins; the others don't wait for them.
+	started := time.Now()
+	slow := make(chan error, 20)
+	for range 20 {
+		go func() {
+			conn, _, err := rawStream(address, "channel=c&as=slow")
+			if err == nil {
+				conn.Close()
+			}
+			slow <- err
+		}()
+	}
+	for range 20 {
+		<-inside
+	}
+	wait, err := reader(address, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, srv, "c", "0 x")
+	publish(t, srv, "c", "end")
+	if count, err := wait(); count != 1 || err != nil {
+		t.Error(count, err)
+	}
+	wantLine(t, lines, "0 x")
+	if took := time.Since(started); took > 900*time.Millisecond {
+		t.Errorf("the others waited: %s", took)
+	}
+	// Of those who are let in some have gone before they were.
+	gone, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(gone, "GET /push?channel=c&as=slow HTTP/1.1\r\nHost: h\r\n\r\n")
+	gone.Close()
+	for range 20 {
+		if err := <-slow; err != nil {
+			t.Error(err)
+		}
+	}
+	harness.Wait(t, "only one is left", func() bool { return stats(t, srv).Connections == 1 })
+}
+
+// All calls at once while the collector runs all the time: what C is given stays where it is, and nothing is lost.
+func TestGarbageCollectorStorm(t *testing.T) {
+	harness.CheckLeaks(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB", "history_count": "5"}})
+	events := srv.Events()
+	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
+		return push.Grant{User: "user " + r.URL.Query().Get("channel"), Channels: []string{strings.Repeat("x", 100), "c*"}}, nil
+	}))
+	address := service.Listener.Addr().String()
+	over := make(chan struct{})
+	var storm sync.WaitGroup
+	always := func(work func(i int)) {
+		storm.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+					work(i)
+				}
+			}
+		})
+	}
+	always(func(int) { runtime.GC() })
+	always(func(i int) { // clients that come and go
+		conn, _, err := rawStream(address, "channel=c0")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.Close()
+	})
+	always(func(i int) { // and of our own
+		sub, err := srv.Subscribe(t.Context(), []string{"c1"}, push.SubscribeOptions{Last: 1 + i%5})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		sub.Next()
+		sub.Close()
+	})
+	always(func(int) {
+		e, ok := <-events
+		if !ok {
+			return
+		}
+		if !strings.HasPrefix(e.User, "user c") {
+			t.Errorf("%+v", e)
+		}
+		if err := srv.Send(e.Conn, []byte("hello")); err != nil && !errors.Is(err, push.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+
+	const publishers, each = 4, 15000
+	waits := make([]func() (int, error), publishers)
+	for p := range waits {
+		wait, err := reader(address, fmt.Sprint("c", p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits[p] = wait
+	}
+	var all sync.WaitGroup
+	for p := range publishers {
+		all.Go(func() {
+			channel := fmt.Sprint("c", p)
+			payload := func(i int) []byte { return fmt.Append(nil, i, " ", strings.Repeat("y", i%700)) }
+			for i := 0; i < each; {
+				var err error
+				switch i % 3 {
+				case 0:
+					err = srv.Publish(channel, payload(i))
+					i++
+				case 1:
+					_, err = srv.PublishMessage(push.Message{Channel: channel, Data: payload(i), Event: fmt.Sprint("e", i), Key: fmt.Sprint(i)})
+					i++
+				default:
+					batch := make([]push.Message, 1+i%150)
+					for j := range batch {
+						batch[j] = push.Message{Channel: channel, Data: payload(i + j), Event: fmt.Sprint("e", i)}
+					}
+					_, err = srv.PublishBatchPositions(batch)
+					i += len(batch)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			publish(t, srv, channel, "end")
+		})
+	}
+	all.Wait()
+	for p, wait := range waits {
+		if count, err := wait(); err != nil || count < each {
+			t.Errorf("channel %d: %d messages, %v", p, count, err)
+		}
+	}
+	close(over)
+	// Who waits for an event or a message gets one.
+	publish(t, srv, "c1", "the end")
+	conn, _, err := rawStream(address, "channel=c0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	storm.Wait()
+}

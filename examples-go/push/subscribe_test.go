@@ -1,0 +1,219 @@
+package push_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"libpush.example/go/internal/harness"
+	"libpush.example/go/push"
+)
+
+func subscribe(t *testing.T, srv *push.Server, options push.SubscribeOptions, channels ...string) *push.Subscription {
+	t.Helper()
+	sub, err := srv.Subscribe(t.Context(), channels, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sub.Close() })
+	return sub
+}
+
+func next(t *testing.T, sub *push.Subscription) push.Delivery {
+	t.Helper()
+	d, ok := sub.Next()
+	if !ok {
+		t.Fatalf("it is over: %v", sub.Err())
+	}
+	return d
+}
+
+func TestSubscribeGoesOnFromAPosition(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	for i := range 5 {
+		publish(t, srv, "a", fmt.Sprint("old ", i))
+	}
+	sub := subscribe(t, srv, push.SubscribeOptions{Last: 2}, "a", "b & ü?")
+	publish(t, srv, "b & ü?", "new")
+	for _, want := range []string{"old 3", "old 4", "new"} {
+		if d := next(t, sub); string(d.Data) != want {
+			t.Errorf("%+v, want %s", d, want)
+		}
+	}
+	at := sub.Position()
+	sub.Close()
+	if d, ok := sub.Next(); ok || sub.Err() != nil {
+		t.Errorf("after Close: %+v, %v", d, sub.Err())
+	}
+	publish(t, srv, "a", "missed")
+	again := subscribe(t, srv, push.SubscribeOptions{Since: at}, "a")
+	if d := next(t, again); string(d.Data) != "missed" || d.Position != again.Position() {
+		t.Errorf("%+v", d)
+	}
+	// A position of another life: it is said that something may be missing.
+	foreign := subscribe(t, srv, push.SubscribeOptions{Since: "otherlife-1"}, "a")
+	if d := next(t, foreign); !d.Gap || d.Channel != "a" {
+		t.Errorf("%+v", d)
+	}
+	fresh := subscribe(t, srv, push.SubscribeOptions{}, "a")
+	if fresh.Position() == "" {
+		t.Error("a subscription without a position")
+	}
+}
+
+func TestSubscribeRefusals(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv, err := push.Start(push.Config{Options: map[string]string{"max_channels": "2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for what, test := range map[string]struct {
+		ctx      context.Context
+		channels []string
+		options  push.SubscribeOptions
+		want     error
+		says     string
+	}{
+		"no channels":   {t.Context(), nil, push.SubscribeOptions{}, push.ErrInvalid, "channel"},
+		"three":         {t.Context(), []string{"a", "b", "c"}, push.SubscribeOptions{}, push.ErrInvalid, "max_channels"},
+		"bad name":      {t.Context(), []string{"a\nb"}, push.SubscribeOptions{}, push.ErrInvalid, "control"},
+		"bad position":  {t.Context(), []string{"a"}, push.SubscribeOptions{Since: "x"}, push.ErrInvalid, "position"},
+		"too many":      {t.Context(), []string{"a"}, push.SubscribeOptions{Last: 10001}, push.ErrInvalid, "last"},
+		"both":          {t.Context(), []string{"a"}, push.SubscribeOptions{Last: 1, Since: "a-1"}, push.ErrInvalid, "together"},
+		"ended context": {ended, []string{"a"}, push.SubscribeOptions{}, context.Canceled, ""},
+	} {
+		if _, err := srv.Subscribe(test.ctx, test.channels, test.options); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := srv.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := srv.Subscribe(t.Context(), []string{"a"}, push.SubscribeOptions{}); !errors.Is(err, push.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestSubscriptionsEnd(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv, err := push.Start(push.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	over := func(sub *push.Subscription, how func()) error {
+		go func() {
+			for range sub.All() {
+			}
+			ended <- sub.Err()
+		}()
+		time.Sleep(20 * time.Millisecond)
+		how()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(10 * time.Second):
+			t.Fatal("Next still waits")
+			return nil
+		}
+	}
+	closed := subscribe(t, srv, push.SubscribeOptions{}, "c")
+	if err := over(closed, func() { closed.Close() }); err != nil {
+		t.Errorf("closed: %v", err)
+	}
+	bound, err := srv.Subscribe(ctx, []string{"c"}, push.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := over(bound, cancel); !errors.Is(err, context.Canceled) {
+		t.Errorf("context: %v", err)
+	}
+	stopped := subscribe(t, srv, push.SubscribeOptions{}, "c")
+	if err := over(stopped, func() { _ = srv.Stop(t.Context()) }); !errors.Is(err, push.ErrClosed) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// One that is slower than its outbox holds goes on by itself, and gets all that the history has.
+func TestSlowSubscriptionRecovers(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "100000"}})
+	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
+	const count = 3000
+	payload := strings.Repeat("x", 1000)
+	for i := range count {
+		publish(t, srv, "c", fmt.Sprint(i, payload))
+		if i%500 == 499 {
+			time.Sleep(10 * time.Millisecond) // so that the outbox fills, and not the mailbox
+		}
+	}
+	harness.Wait(t, "it was too slow", func() bool { return stats(t, srv).SlowClosed > 0 })
+	for i := range count {
+		d := next(t, sub)
+		if d.Gap || !strings.HasPrefix(string(d.Data), fmt.Sprint(i, "x")) {
+			t.Fatalf("%d: %.30q, gap %v", i, d.Data, d.Gap)
+		}
+	}
+}
+
+// What the history does not have any more is announced.
+func TestSlowSubscriptionIsToldOfGaps(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "10"}})
+	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
+	payload := strings.Repeat("x", 10_000)
+	for i := range 500 {
+		publish(t, srv, "c", fmt.Sprint(i, payload))
+	}
+	harness.Wait(t, "it was too slow", func() bool { return stats(t, srv).SlowClosed > 0 })
+	gaps, last := 0, -1
+	for last < 499 {
+		d := next(t, sub)
+		if d.Gap {
+			gaps++
+			continue
+		}
+		var number int
+		if _, err := fmt.Sscanf(string(d.Data), "%dx", &number); err != nil {
+			t.Fatal(err)
+		}
+		if number <= last || (number != last+1 && gaps == 0) {
+			t.Fatalf("%d after %d, and %d gaps were told", number, last, gaps)
+		}
+		last = number
+	}
+	if gaps == 0 {
+		t.Error("no gap was told")
+	}
+}
+
+func TestForgottenSubscriptionsAreClosed(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	events := srv.Events()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for range 50 {
+		if _, err := srv.Subscribe(ctx, []string{"c"}, push.SubscribeOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Wait(t, "they are closed", func() bool {
+		runtime.GC()
+		return stats(t, srv).Streams == 0
+	})
+	select {
+	case e := <-events:
+		t.Errorf("the service was told of its own subscription: %+v", e)
+	default:
+	}
+}
