@@ -30,20 +30,17 @@ func BenchmarkPublishMessage(b *testing.B) {
 }
 
 func BenchmarkPublishBatch(b *testing.B) {
-	srv := start(b, push.Config{Logger: quiet})
-	batch := make([]push.Message, 100)
-	for i := range batch {
-		batch[i] = push.Message{Channel: "news", Data: bytes.Repeat([]byte("x"), 100)}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := srv.PublishBatch(batch); err != nil {
-			b.Fatal(err)
-		}
-	}
+	benchmarkBatch(b, func(srv *push.Server, batch []push.Message) error { return srv.PublishBatch(batch) })
 }
 
 func BenchmarkPublishBatchPositions(b *testing.B) {
+	benchmarkBatch(b, func(srv *push.Server, batch []push.Message) error {
+		_, err := srv.PublishBatchPositions(batch)
+		return err
+	})
+}
+
+func benchmarkBatch(b *testing.B, publish func(*push.Server, []push.Message) error) {
 	srv := start(b, push.Config{Logger: quiet})
 	batch := make([]push.Message, 100)
 	for i := range batch {
@@ -51,7 +48,7 @@ func BenchmarkPublishBatchPositions(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := srv.PublishBatchPositions(batch); err != nil {
+		if err := publish(srv, batch); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -39,8 +39,6 @@ const (
 	ErrUnsupported Status = C.PUSH_ERR_UNSUPPORTED
 	// ErrLimit: a configured limit is reached: max_connections, or 256 servers in one process.
 	ErrLimit Status = C.PUSH_ERR_LIMIT
-
-	errTimeout Status = C.PUSH_ERR_TIMEOUT
 )
 
 // Error is the library's sentence for the status.

@@ -31,17 +31,7 @@ func TestEveryTransportOverPlainHTTP(t *testing.T) {
 	socket := dial(t, at, nil)
 	_, sse := get(t, service.Client(), at, http.Header{"Accept": {"text/event-stream"}})
 	_, stream := get(t, service.Client(), at, http.Header{"Accept": {"application/x-ndjson"}})
-	poll := make(chan string, 1)
-	go func() {
-		response, err := service.Client().Get(at)
-		if err != nil {
-			poll <- err.Error()
-			return
-		}
-		defer response.Body.Close()
-		body, _ := io.ReadAll(response.Body)
-		poll <- string(body)
-	}()
+	poll := polled(service.Client(), at)
 	harness.Wait(t, "four subscribers", func() bool { return stats(t, srv).Subscriptions == 4 })
 	if s := stats(t, srv); s.WebSockets != 1 || s.SSE != 1 || s.Streams != 1 || s.Polls != 1 || s.Adopted != 4 {
 		t.Errorf("%+v", s)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -107,6 +108,22 @@ func get(t testing.TB, client *http.Client, url string, header http.Header) (*ht
 	}
 	t.Cleanup(func() { response.Body.Close() })
 	return response, bufio.NewReader(response.Body)
+}
+
+// polled asks once, and gives the answer when it comes.
+func polled(client *http.Client, url string) <-chan string {
+	answer := make(chan string, 1)
+	go func() {
+		response, err := client.Get(url)
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		answer <- string(body)
+	}()
+	return answer
 }
 
 // wantLine reads lines until one has a text.

@@ -80,17 +80,7 @@ func TestEveryTransportOverTLS(t *testing.T) {
 			t.Errorf("%s: %s %v", test.name, response.Proto, response.Header)
 		}
 		_, stream := get(t, test.client, at+"&transport=stream", nil)
-		polled := make(chan string, 1)
-		go func() {
-			response, err := test.client.Get(at)
-			if err != nil {
-				polled <- err.Error()
-				return
-			}
-			defer response.Body.Close()
-			body, _ := io.ReadAll(response.Body)
-			polled <- string(body)
-		}()
+		poll := polled(test.client, at)
 		harness.Wait(t, "a poll", func() bool { return stats(t, srv).Polls == 1 })
 		if _, major := requests.count(); major != test.major {
 			t.Errorf("%s: the service saw %d", test.name, major)
@@ -102,7 +92,7 @@ func TestEveryTransportOverTLS(t *testing.T) {
 		wantLine(t, sse, "data: "+big)
 		wantLine(t, stream, "hello over "+test.name)
 		wantLine(t, stream, big)
-		if answer := <-polled; !strings.Contains(answer, "hello over "+test.name) {
+		if answer := <-poll; !strings.Contains(answer, "hello over "+test.name) {
 			t.Error(answer)
 		}
 	}
