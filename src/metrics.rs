@@ -1,5 +1,6 @@
 //! Counters and gauges. Each shard has its own, which only it writes, so that counting costs no shared cache line.
 
+use crate::http::refusal::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number, written by one thread, read by any.
@@ -32,6 +33,8 @@ pub struct ShardMetrics {
     pub accepted: Count,
     pub adopted: Count,
     pub refused: Count,
+    /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in `refused`.
+    pub refusals: [Count; Reason::ALL.len()],
     pub slow_closed: Count,
     pub gaps: Count,
     pub received: Count,
@@ -44,6 +47,11 @@ pub struct ShardMetrics {
 }
 
 impl ShardMetrics {
+    /// Counts something that was not done for a client.
+    pub(crate) fn refusal(&self, reason: Reason) {
+        self.refusals[reason as usize].add(1);
+    }
+
     /// The gauge of a transport.
     pub(crate) fn gauge(&self, transport: crate::http::request::Transport) -> &Count {
         use crate::http::request::Transport;

@@ -4,6 +4,84 @@ use crate::transport::{json, sse};
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// Why something was not done for a client, for counting. The words are labels of a metric, so they stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the words say it
+pub enum Reason {
+    Malformed,
+    Unauthorized,
+    Channel,
+    Origin,
+    Expired,
+    Denied,
+    NotFound,
+    Method,
+    Timeout,
+    TooLarge,
+    WebSocketVersion,
+    MaxConnections,
+    MaxPerAddress,
+    MaxPerUser,
+    ConnectRate,
+    ClientRate,
+    ClientRequest,
+    ProxyHeader,
+    Draining,
+    Busy,
+}
+
+impl Reason {
+    /// All of them; a reason's place is its number.
+    pub const ALL: [Reason; 20] = [
+        Reason::Malformed,
+        Reason::Unauthorized,
+        Reason::Channel,
+        Reason::Origin,
+        Reason::Expired,
+        Reason::Denied,
+        Reason::NotFound,
+        Reason::Method,
+        Reason::Timeout,
+        Reason::TooLarge,
+        Reason::WebSocketVersion,
+        Reason::MaxConnections,
+        Reason::MaxPerAddress,
+        Reason::MaxPerUser,
+        Reason::ConnectRate,
+        Reason::ClientRate,
+        Reason::ClientRequest,
+        Reason::ProxyHeader,
+        Reason::Draining,
+        Reason::Busy,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Malformed => "malformed",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Channel => "channel",
+            Reason::Origin => "origin",
+            Reason::Expired => "expired",
+            Reason::Denied => "denied",
+            Reason::NotFound => "not_found",
+            Reason::Method => "method",
+            Reason::Timeout => "timeout",
+            Reason::TooLarge => "too_large",
+            Reason::WebSocketVersion => "websocket_version",
+            Reason::MaxConnections => "max_connections",
+            Reason::MaxPerAddress => "max_per_address",
+            Reason::MaxPerUser => "max_per_user",
+            Reason::ConnectRate => "connect_rate",
+            Reason::ClientRate => "client_rate",
+            Reason::ClientRequest => "client_request",
+            Reason::ProxyHeader => "proxy_header",
+            Reason::Draining => "draining",
+            Reason::Busy => "busy",
+        }
+    }
+}
+
 /// A request that is not served, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -83,14 +161,43 @@ impl Refusal {
         Refusal { header: "Sec-WebSocket-Version: 13\r\n", ..Refusal::new(426, "websocket_version", message) }
     }
 
-    /// 429: the caller should slow down.
+    /// 429: the host says that the caller should slow down.
     pub fn too_many(message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(429, "too_many", message) }
+        Refusal::limit("too_many", message)
+    }
+
+    /// 429: an option bounds this, and `code` is its name.
+    pub fn limit(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(429, code, message) }
     }
 
     /// 503: full, or going away.
     pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(503, code, message) }
+    }
+
+    /// What it counts as.
+    pub fn reason(&self) -> Reason {
+        match (self.status, self.code) {
+            (_, "denied" | "too_many") => Reason::Denied,
+            (400, "proxy_header") => Reason::ProxyHeader,
+            (401, _) => Reason::Unauthorized,
+            (403, "channel") => Reason::Channel,
+            (403, "origin") => Reason::Origin,
+            (403, _) => Reason::Expired,
+            (404, _) => Reason::NotFound,
+            (405, _) => Reason::Method,
+            (408, _) => Reason::Timeout,
+            (413 | 414, _) => Reason::TooLarge,
+            (426, _) => Reason::WebSocketVersion,
+            (429, "max_per_address") => Reason::MaxPerAddress,
+            (429, "max_per_user") => Reason::MaxPerUser,
+            (429, _) => Reason::ConnectRate,
+            (503, "full") => Reason::MaxConnections,
+            (503, "draining") => Reason::Draining,
+            (503, _) => Reason::Busy,
+            _ => Reason::Malformed,
+        }
     }
 
     /// The JSON body.
@@ -159,5 +266,18 @@ pub fn phrase(status: u16) -> &'static str {
         429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reasons_place_is_its_number_and_its_word_its_own() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count(), 1);
+        }
     }
 }

@@ -66,6 +66,7 @@ impl Shard {
             let refusal = Refusal::unavailable("full", "max_connections is reached");
             let _ = socket::send(&fd, &refusal.response(""));
             self.handle.metrics.refused.add(1);
+            self.handle.metrics.refusal(refusal.reason());
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }

@@ -49,6 +49,7 @@ impl Shard {
     /// Refuses a request; the connection ends with the answer.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
         self.handle.metrics.refused.add(1);
+        self.handle.metrics.refusal(refusal.reason());
         self.shared
             .log
             .line(Level::Debug, format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message));

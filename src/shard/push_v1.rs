@@ -4,6 +4,7 @@ use super::conn::Subs;
 use super::Shard;
 use crate::api::message;
 use crate::error::Kind;
+use crate::http::refusal::Reason;
 use crate::hub::{check_channel, Cut, Outgoing, Position, Publication, Request, Start};
 use crate::transport::{json, ws_frames};
 use base64::engine::general_purpose::STANDARD;
@@ -206,6 +207,7 @@ impl Shard {
     }
 
     fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused(code, message): Refused) {
+        self.handle.metrics.refusal(Reason::ClientRequest);
         let mut reply = br#"{"type":"error","code":""#.to_vec();
         reply.extend_from_slice(code.as_bytes());
         reply.extend_from_slice(br#"","message":"#);
