@@ -27,6 +27,8 @@ fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
         epoch: Epoch::from_random(1),
         retention: Retention { count, age_ms: 300_000, bytes: 4 << 20 },
         patterns: &[],
+        slow_policy: Default::default(),
+        slow_patterns: &[],
         total_bytes: 64 << 20,
         key_window_ms: 120_000,
     };

@@ -11,6 +11,7 @@ use crate::http::control::Control;
 use crate::hub::{Epoch, Hub, Settings};
 use crate::listeners::{self, Bound};
 use crate::log::{Level, Log};
+use crate::metrics::losses::Losses;
 use crate::runtime::{self, Work};
 use crate::shard::command::{Command, ShardHandle};
 use crate::shard::{self, Shard, Shared};
@@ -62,6 +63,7 @@ impl Embedded {
             events: events(&builder, outputs.as_ref(), &handles)?,
             authority: Authority::new(&config)?,
             log: log.clone(),
+            losses: Losses::default(),
             connections: AtomicUsize::new(0),
             config,
         });
@@ -188,6 +190,8 @@ fn hub(builder: &Builder, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
         epoch: Epoch::from_random(bits),
         retention: config.history,
         patterns: &config.channel_history,
+        slow_policy: config.slow_policy,
+        slow_patterns: &config.channel_slow,
         total_bytes: config.history_total,
         key_window_ms: config.key_window_ms,
     };

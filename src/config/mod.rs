@@ -7,7 +7,7 @@ mod values;
 use crate::auth::Auth;
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
-use crate::hub::{ChannelPattern, Retention};
+use crate::hub::{ChannelPattern, Retention, SlowPolicy};
 use crate::log::LogSink;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -42,6 +42,7 @@ pub struct Config {
     pub max_client_message: usize,
     pub max_head: usize,
     pub outbox: usize,
+    pub slow_policy: SlowPolicy,
     pub mailbox: usize,
     pub event_queue: usize,
     pub head_timeout_ms: u64,
@@ -64,6 +65,8 @@ pub struct Config {
     pub attach_gids: Vec<u32>,
     /// Retention of channels whose name fits a pattern, in the order set.
     pub channel_history: Vec<(ChannelPattern, Retention)>,
+    /// What gives way to slow clients in channels whose name fits a pattern, in the order set.
+    pub channel_slow: Vec<(ChannelPattern, SlowPolicy)>,
 }
 
 impl Default for Config {
@@ -102,6 +105,7 @@ impl Config {
             max_client_message: 0,
             max_head: 0,
             outbox: 0,
+            slow_policy: SlowPolicy::Disconnect,
             mailbox: 0,
             event_queue: 0,
             head_timeout_ms: 0,
@@ -123,6 +127,7 @@ impl Config {
             attach_uids: Vec::new(),
             attach_gids: Vec::new(),
             channel_history: Vec::new(),
+            channel_slow: Vec::new(),
         }
     }
 
@@ -153,7 +158,7 @@ pub struct Builder {
 
 impl Builder {
     /// Sets one option. `channel.PATTERN.history_count` (`_age`, `_bytes`) sets the history of the channels
-    /// whose name fits the pattern.
+    /// whose name fits the pattern, `channel.PATTERN.slow_policy` what gives way there to clients that read slowly.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
             return self.set_for_channels(name, pattern, option, value);
@@ -208,29 +213,42 @@ impl Builder {
 
     fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
         let spec = options::find(option)
-            .filter(|_| ["history_count", "history_age", "history_bytes"].contains(&option))
+            .filter(|spec| OPTIONS_OF_CHANNELS.contains(&spec.name))
             .ok_or_else(|| unknown(name))?;
         let pattern = ChannelPattern::parse(pattern)
             .map_err(|allowed| Error::new(Kind::Config, format!("option {name}: {allowed}")))?;
-        let known = self.config.channel_history.iter().position(|(known, _)| *known == pattern);
-        if known.is_none() && self.config.channel_history.len() >= options::MAX_PATTERNS {
-            return Err(Error::new(
-                Kind::Config,
-                format!("option {name}: at most {} channel patterns are allowed", options::MAX_PATTERNS),
-            ));
-        }
-        // The table's setter works on the general retention; lend it this pattern's.
+        // The table's setter works on the general value; lend it this pattern's.
         let mut scratch = self.config.clone();
-        if let Some(index) = known {
-            scratch.history = self.config.channel_history[index].1;
+        if let Some(retention) = find(&self.config.channel_history, &pattern) {
+            scratch.history = retention;
         }
         spec.apply(&mut scratch, value).map_err(|allowed| refused(name, value, &allowed))?;
-        match known {
-            Some(index) => self.config.channel_history[index].1 = scratch.history,
-            None => self.config.channel_history.push((pattern, scratch.history)),
-        }
-        Ok(())
+        let set = match option {
+            "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
+            _ => put(&mut self.config.channel_history, pattern, scratch.history),
+        };
+        set.ok_or_else(|| {
+            let max = options::MAX_PATTERNS;
+            Error::new(Kind::Config, format!("option {name}: at most {max} channel patterns are allowed"))
+        })
     }
+}
+
+/// What can be set for the channels whose name fits a pattern.
+const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
+
+fn find<T: Copy>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
+    patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| *value)
+}
+
+/// Sets the value of a pattern; nothing when there are too many.
+fn put<T>(patterns: &mut Vec<(ChannelPattern, T)>, pattern: ChannelPattern, value: T) -> Option<()> {
+    match patterns.iter().position(|(known, _)| *known == pattern) {
+        Some(index) => patterns[index].1 = value,
+        None if patterns.len() >= options::MAX_PATTERNS => return None,
+        None => patterns.push((pattern, value)),
+    }
+    Some(())
 }
 
 impl fmt::Debug for Builder {
@@ -287,6 +305,11 @@ mod tests {
         assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
         assert_eq!(builder.config().history.count, 7);
         assert!(builder.set("channel.news.*.path", "/x").is_err());
+        builder.set("channel.news.*.slow_policy", "latest").unwrap();
+        assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
+        assert_eq!(builder.config().slow_policy, SlowPolicy::Disconnect);
+        let error = builder.set("channel.news.*.slow_policy", "never").unwrap_err().to_string();
+        assert!(error.ends_with("allowed is disconnect, drop-oldest or latest"), "{error}");
         assert!(builder.set("channel.a*b.history_count", "1").is_err());
     }
 

@@ -3,6 +3,7 @@
 use super::values::{self, Secret};
 use super::Config;
 use crate::auth::Auth;
+use crate::hub::SlowPolicy;
 
 /// How many `channel.PATTERN.` there may be.
 pub const MAX_PATTERNS: usize = 64;
@@ -268,8 +269,27 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "outbox",
         default: "1MB",
-        help: "What may wait for a client that reads slowly; beyond it the connection is closed with 4429",
+        help: "What may wait for a client that reads slowly; what happens beyond it says `slow_policy`",
         value: Value::Size { min: 4 * KB, max: GB, set: |c, n| c.outbox = n as usize },
+    },
+    Spec {
+        name: "slow_policy",
+        default: "disconnect",
+        help: "What gives way when a client's outbox is full: the connection, which is closed with 4429 and recovers by its \
+               position; the messages that wait longest, with a gap in their place; all messages of a channel but the newest \
+               that waits. `channel.PATTERN.slow_policy` sets it for the channels whose name fits",
+        value: Value::Text {
+            allowed: "disconnect, drop-oldest or latest",
+            set: |c, text| {
+                c.slow_policy = match text {
+                    "disconnect" => SlowPolicy::Disconnect,
+                    "drop-oldest" => SlowPolicy::DropOldest,
+                    "latest" => SlowPolicy::Latest,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
     },
     Spec {
         name: "mailbox",

@@ -1,6 +1,7 @@
 //! A message: copied once from its publisher, then shared by history, queues and outboxes.
 
 use super::name::{check_channel, check_event, check_key};
+use super::slow::SlowPolicy;
 use crate::error::{Error, Kind};
 use once_cell::race::OnceBox;
 use std::fmt;
@@ -61,6 +62,7 @@ pub struct Message {
     bytes: Box<[u8]>,
     prefix: u8,
     binary: bool,
+    slow: SlowPolicy,
     /// Encoded by whichever shard needs a form first. Two shards may both encode; neither waits for the other,
     /// which would stall all its connections. That is why these are `race` cells.
     forms: [OnceBox<Form>; FORMS],
@@ -112,15 +114,17 @@ impl Message {
             bytes: bytes.into_boxed_slice(),
             prefix: prefix.len() as u8,
             binary,
+            slow: SlowPolicy::Disconnect,
             forms: Default::default(),
         })
     }
 
     /// Gives the message its place, before anyone shares it.
-    pub(super) fn place(this: &mut Arc<Self>, seq: u64, channel: Option<&Arc<str>>) {
+    pub(super) fn place(this: &mut Arc<Self>, seq: u64, channel: Option<&Arc<str>>, slow: SlowPolicy) {
         if let Some(message) = Arc::get_mut(this) {
             message.seq = seq;
             message.channel = channel.cloned();
+            message.slow = slow;
         } else {
             debug_assert!(false, "a message is placed before it is shared");
         }
@@ -134,6 +138,16 @@ impl Message {
     /// Its channel; `None` for a broadcast.
     pub fn channel(&self) -> Option<&str> {
         self.channel.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn channel_name(&self) -> Option<&Arc<str>> {
+        self.channel.as_ref()
+    }
+
+    /// Whether it gives way to a client that reads too slowly.
+    pub fn slow(&self) -> SlowPolicy {
+        self.slow
     }
 
     /// Its event type.

@@ -15,6 +15,7 @@ mod name;
 mod position;
 mod replay;
 mod retention;
+mod slow;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern
 pub use position::{Epoch, Position, MAX_POSITION};
 pub use replay::{Cut, Item, Replay, Request, Start};
 pub use retention::Retention;
+pub use slow::SlowPolicy;
 
 use crate::error::{Error, Kind};
 use state::State;
@@ -50,6 +52,10 @@ pub struct Settings<'a> {
     pub retention: Retention,
     /// Bounds for channels that a pattern fits; the closest pattern counts.
     pub patterns: &'a [(ChannelPattern, Retention)],
+    /// What gives way to slow clients in channels that no pattern fits, and in broadcasts.
+    pub slow_policy: SlowPolicy,
+    /// The same for channels that a pattern fits; the closest pattern counts.
+    pub slow_patterns: &'a [(ChannelPattern, SlowPolicy)],
     /// Bytes of all history together.
     pub total_bytes: usize,
     /// How long idempotency keys are remembered; 0: not at all.

@@ -7,6 +7,7 @@ use super::mailbox::{Delivery, Mailbox};
 use super::message::Message;
 use super::replay::{Cut, Item, Replay, Request, Start};
 use super::retention::{Entry, Rules};
+use super::slow::{SlowPolicies, SlowPolicy};
 use super::{ChannelId, ChannelInfo, Leave, Published, Refused, Settings, BROADCAST};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -22,6 +23,7 @@ pub(super) struct State {
     names: HashTable<u32>,
     hasher: RandomState,
     rules: Rules,
+    slow: SlowPolicies,
     keys: Keys,
     forgotten: Forgotten,
     total_limit: usize,
@@ -37,6 +39,7 @@ pub(super) struct Channel {
     shards: u64,
     subscribers: u32,
     rule: u8,
+    slow: SlowPolicy,
 }
 
 impl State {
@@ -47,6 +50,7 @@ impl State {
             names: HashTable::new(),
             hasher: RandomState::default(),
             rules: Rules::new(settings.patterns, settings.retention),
+            slow: SlowPolicies::new(settings.slow_patterns, settings.slow_policy),
             keys: Keys::new(settings.key_window_ms),
             forgotten: Forgotten::default(),
             total_limit: settings.total_bytes,
@@ -95,7 +99,7 @@ impl State {
         };
         let entry = &self.channels[id as usize];
         let (shards, subscribers) = (entry.shards, entry.subscribers);
-        Message::place(&mut message, seq, (id != BROADCAST).then_some(&entry.name));
+        Message::place(&mut message, seq, (id != BROADCAST).then_some(&entry.name), entry.slow);
         for (_, mailbox) in shards_in(shards, mailboxes) {
             let left = mailbox.push(Delivery { channel: id, message: message.clone() });
             debug_assert!(left, "check_room came first");
@@ -347,6 +351,7 @@ impl State {
             shards: 0,
             subscribers: 0,
             rule: self.rules.number_for(name),
+            slow: if name.is_empty() { self.slow.general() } else { self.slow.of(name) },
         }) as ChannelId;
         let (channels, hasher) = (&self.channels, &self.hasher);
         self.names.insert_unique(hash, id, |id| hasher.hash_one(&*channels[*id as usize].name));

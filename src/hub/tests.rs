@@ -23,7 +23,15 @@ fn bench_with(retention: Retention, patterns: &[(ChannelPattern, Retention)], to
     let wakes = Arc::new(AtomicU32::new(0));
     let mailboxes: Vec<_> =
         (0..2).map(|_| Arc::new(Mailbox::new(ROOM, Box::new(CountedWake(wakes.clone()))))).collect();
-    let settings = Settings { epoch: Epoch::from_random(1), retention, patterns, total_bytes, key_window_ms: 1000 };
+    let settings = Settings {
+        epoch: Epoch::from_random(1),
+        retention,
+        patterns,
+        slow_policy: SlowPolicy::Disconnect,
+        slow_patterns: &[],
+        total_bytes,
+        key_window_ms: 1000,
+    };
     Bench { hub: Hub::new(&settings, mailboxes.clone()), mailboxes, wakes }
 }
 

@@ -37,8 +37,8 @@ impl Shard {
 
     /// Ends a connection whose outbox is full: what waits is dropped, since the client gets it by its position.
     pub(super) fn close_slow(&mut self, index: u32) {
+        self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        self.handle.metrics.slow_closed.add(1);
         let wire = conn.wire(self.shared.hub.epoch());
         if let Some(outbox) = &mut conn.outbox {
             outbox.keep_begun(&wire);

@@ -5,10 +5,10 @@
 //! and each costs one system call and no bookkeeping. Others collect theirs on a stage first.
 
 use super::conn::{Conn, Subs};
-use super::outbox::{Gone, Piece};
+use super::outbox::{Block, Gone, Piece};
 use super::{Fate, Shard};
 use crate::http::request::Transport;
-use crate::hub::{ChannelId, Delivery, Epoch, Message, BROADCAST};
+use crate::hub::{ChannelId, Delivery, Epoch, Message, SlowPolicy, BROADCAST};
 use crate::transport::{poll, Format};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -69,39 +69,58 @@ impl Run {
             return run;
         }
         let wire = conn.wire(epoch);
-        let mut block = BytesMut::new();
-        let mut first_of_block = None;
-        let mut in_block = 0;
+        let mut block = Growing::default();
         for message in messages {
             let bytes = wire.format.encode(message, epoch, wire.chunks);
-            if bytes.len() > SMALL || block.len() + bytes.len() > BLOCK {
-                run.end_block(&mut block, &mut first_of_block, &mut in_block);
+            if bytes.len() > SMALL || block.bytes.len() + bytes.len() > BLOCK {
+                run.pieces.extend(block.end());
             }
             if bytes.len() > SMALL {
                 run.pieces.push(Piece::Message(message.clone()));
                 continue;
             }
-            first_of_block.get_or_insert(message);
-            in_block += 1;
-            block.extend_from_slice(bytes);
+            block.add(message, bytes);
         }
-        run.end_block(&mut block, &mut first_of_block, &mut in_block);
+        run.pieces.extend(block.end());
         run
-    }
-
-    fn end_block(&mut self, block: &mut BytesMut, first: &mut Option<&Arc<Message>>, count: &mut usize) {
-        match (first.take(), std::mem::take(count)) {
-            (Some(message), 1) => self.pieces.push(Piece::Message(message.clone())),
-            (Some(_), _) => self.pieces.push(Piece::Bytes(block.split().freeze())),
-            (None, _) => {}
-        }
-        block.clear();
     }
 
     fn fits(&self, conn: &Conn) -> bool {
         self.format == conn.format
             && self.chunks == conn.flags.chunks
             && (self.format != Format::Poll || (self.keep_alive == conn.flags.keep_alive && conn.cors.is_none()))
+    }
+}
+
+/// Messages of a run being copied together.
+#[derive(Default)]
+struct Growing<'m> {
+    bytes: BytesMut,
+    count: usize,
+    first: Option<&'m Arc<Message>>,
+    /// Those that may give way one by one to a slow client; of other channels the bytes are all that is needed.
+    messages: Vec<Arc<Message>>,
+}
+
+impl<'m> Growing<'m> {
+    fn add(&mut self, message: &'m Arc<Message>, bytes: &[u8]) {
+        self.first.get_or_insert(message);
+        self.count += 1;
+        self.bytes.extend_from_slice(bytes);
+        if message.slow() != SlowPolicy::Disconnect {
+            self.messages.push(message.clone());
+        }
+    }
+
+    /// What has come together; the next is added to nothing.
+    fn end(&mut self) -> Option<Piece> {
+        let messages = std::mem::take(&mut self.messages).into();
+        let piece = match (self.first.take()?, std::mem::take(&mut self.count)) {
+            (message, 1) => Piece::Message(message.clone()),
+            _ => Piece::Block(Arc::new(Block { bytes: self.bytes.split().freeze(), messages })),
+        };
+        self.bytes.clear();
+        Some(piece)
     }
 }
 
@@ -240,7 +259,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let metrics = &self.handle.metrics;
         metrics.deliveries.add(messages as u64);
-        let fate = match conn.transmit(pieces, self.shared.hub.epoch()) {
+        let fate = match conn.transmit(pieces, self.shared.hub.epoch(), &self.handle) {
             Err(Gone) => Some(Fate::Gone),
             Ok(written) => {
                 metrics.bytes_sent.add(written as u64);
@@ -303,7 +322,7 @@ impl Shard {
             if conn.format == Format::Poll {
                 let messages = pieces.iter().filter_map(|piece| match piece {
                     Piece::Message(message) => Some(message),
-                    Piece::Bytes(_) => None,
+                    _ => None,
                 });
                 let answer = answer(conn, messages, 0, self.shared.config.outbox, self.shared.hub.epoch());
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];

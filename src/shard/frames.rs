@@ -37,14 +37,14 @@ impl Shard {
                 if self.conns[index as usize].format == Format::WsJson {
                     self.push_v1(index, data);
                     // Small requests can have large answers.
-                    self.close_if_slow(token);
+                    self.hold_to_bound(token);
                 } else {
                     self.tell_message(index, Bytes::copy_from_slice(data), binary);
                 }
             }
             Received::Ping(data) => {
                 self.transmit_bytes(index, ws_frames::pong(data).into());
-                self.close_if_slow(token);
+                self.hold_to_bound(token);
             }
             Received::Pong => {}
             Received::Close(code) => self.answer_close(index, code),
@@ -93,15 +93,15 @@ impl Shard {
             _ => return,
         };
         self.transmit_bytes(index, bytes.into());
-        self.close_if_slow(to);
+        self.hold_to_bound(to);
     }
 
     /// Holds a connection to the bound of its outbox.
-    fn close_if_slow(&mut self, token: Token) {
+    fn hold_to_bound(&mut self, token: Token) {
         let limit = self.config().outbox;
         if let Some(index) = self.find(token) {
             if self.conns[index as usize].too_slow(1, limit) {
-                self.close_slow(index);
+                self.relieve(index);
             }
         }
     }

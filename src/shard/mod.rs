@@ -16,6 +16,7 @@ mod open;
 mod outbox;
 mod push_v1;
 mod read;
+mod relief;
 mod roster;
 mod run;
 mod timers;
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
 use crate::log::Log;
+use crate::metrics::losses::Losses;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use accept::Listener;
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     pub(crate) authority: Authority,
     pub(crate) log: Log,
+    /// What slow clients cost, by channel.
+    pub(crate) losses: Losses,
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
 }

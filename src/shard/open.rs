@@ -2,7 +2,7 @@
 
 use super::closing::{host, user};
 use super::conn::Phase;
-use super::outbox::{CatchUp, Piece};
+use super::outbox::{CatchUp, Outbox, Piece};
 use super::{fanout, Shard};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
@@ -90,7 +90,7 @@ impl Shard {
         self.add_replay(index, &mut pieces);
         let conn = &mut self.conns[index as usize];
         let wire = conn.wire(shared.hub.epoch());
-        let outbox = conn.outbox.get_or_insert_default();
+        let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.drain(..).for_each(|piece| outbox.push(piece, &wire));
         if self.replay.complete {
             self.go_live(index);
@@ -253,7 +253,7 @@ impl Shard {
     fn transmit_then(&mut self, index: u32, pieces: &[Piece], catch_up: CatchUp) {
         let conn = &mut self.conns[index as usize];
         let wire = conn.wire(self.shared.hub.epoch());
-        let outbox = conn.outbox.get_or_insert_default();
+        let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
         outbox.catch_up = Some(catch_up);
         self.flush(index);

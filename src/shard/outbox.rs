@@ -1,6 +1,7 @@
 //! What waits to be written to one client, as references; and the writing.
 
-use crate::hub::{Epoch, Message};
+use super::command::ShardHandle;
+use crate::hub::{Epoch, Message, SlowPolicy};
 use crate::sys::socket;
 use crate::transport::Format;
 use bytes::Bytes;
@@ -14,16 +15,47 @@ use std::sync::Arc;
 pub(super) enum Piece {
     /// A message, in the connection's format.
     Message(Arc<Message>),
-    /// Bytes as they are: several messages in one, an answer, a heartbeat.
+    /// Several messages of one channel.
+    Block(Arc<Block>),
+    /// Told in place of messages of its channel that gave way.
+    Gap(Box<Gap>),
+    /// Bytes as they are: an answer, a heartbeat, a replay's gap.
     Bytes(Bytes),
+}
+
+/// Messages of one channel, encoded one behind the other.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) bytes: Bytes,
+    /// What it is made of, where the channel's policy may want to take it apart; else nothing.
+    pub(super) messages: Box<[Arc<Message>]>,
+}
+
+/// See [`Piece::Gap`].
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    pub(super) channel: Option<Arc<str>>,
+    pub(super) bytes: Box<[u8]>,
 }
 
 impl Piece {
     pub(super) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
         match self {
             Piece::Message(message) => wire.format.encode(message, wire.epoch, wire.chunks),
+            Piece::Block(block) => &block.bytes,
+            Piece::Gap(gap) => &gap.bytes,
             Piece::Bytes(bytes) => bytes,
         }
+    }
+
+    /// Whether it gives way to a slow client; what is no message never does.
+    pub(super) fn slow(&self) -> SlowPolicy {
+        let message = match self {
+            Piece::Message(message) => Some(message),
+            Piece::Block(block) => block.messages.first(),
+            Piece::Gap(_) | Piece::Bytes(_) => None,
+        };
+        message.map_or(SlowPolicy::Disconnect, |message| message.slow())
     }
 }
 
@@ -43,16 +75,20 @@ pub(super) struct Gone;
 pub(super) const MAX_PIECES: usize = 64;
 
 /// About what a piece takes beside its bytes.
-const PIECE_WEIGHT: usize = 64;
+pub(super) const PIECE_WEIGHT: usize = 64;
 
 /// Pieces in order, the first one perhaps partly written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
-    pieces: VecDeque<Piece>,
+    pub(super) pieces: VecDeque<Piece>,
     /// Written of the first piece.
-    offset: usize,
+    pub(super) offset: usize,
     /// Still to write.
     bytes: usize,
+    /// There may be messages of which only the newest is to wait.
+    pub(super) replaceable: bool,
+    /// Counts what waits in all outboxes of the shard.
+    handle: Arc<ShardHandle>,
     /// What to ask the hub for when all is written: the connection is catching up.
     pub(super) catch_up: Option<CatchUp>,
 }
@@ -65,12 +101,33 @@ pub(super) struct CatchUp {
 }
 
 impl Outbox {
+    pub(super) fn new(handle: &Arc<ShardHandle>) -> Box<Self> {
+        handle.metrics.outboxes.add(1);
+        Box::new(Outbox {
+            pieces: VecDeque::new(),
+            offset: 0,
+            bytes: 0,
+            replaceable: false,
+            handle: handle.clone(),
+            catch_up: None,
+        })
+    }
+
     pub(super) fn push(&mut self, piece: Piece, wire: &Wire<'_>) {
         let len = piece.bytes(wire).len();
         if len > 0 {
-            self.bytes += len;
+            self.replaceable |= piece.slow() == SlowPolicy::Latest;
+            self.set_bytes(self.bytes + len);
             self.pieces.push_back(piece);
         }
+    }
+
+    /// Notes how much there is still to write.
+    pub(super) fn set_bytes(&mut self, bytes: usize) {
+        let all = &self.handle.metrics.outbox_bytes;
+        all.sub(self.bytes as u64);
+        all.add(bytes as u64);
+        self.bytes = bytes;
     }
 
     /// Takes the rest of what [`write`] could not write.
@@ -85,7 +142,8 @@ impl Outbox {
             if self.pieces.is_empty() {
                 self.offset = skip;
             }
-            self.bytes += len - skip;
+            self.replaceable |= piece.slow() == SlowPolicy::Latest;
+            self.set_bytes(self.bytes + len - skip);
             self.pieces.push_back(piece.clone());
             skip = 0;
         }
@@ -108,7 +166,7 @@ impl Outbox {
     /// Drops everything but a piece that was begun: what follows it begins where the client expects a beginning.
     pub(super) fn keep_begun(&mut self, wire: &Wire<'_>) {
         self.pieces.truncate(usize::from(self.offset > 0));
-        self.bytes = self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset);
+        self.set_bytes(self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset));
         self.catch_up = None;
     }
 
@@ -136,7 +194,7 @@ impl Outbox {
     }
 
     fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
-        self.bytes -= written;
+        self.set_bytes(self.bytes - written);
         while let Some(piece) = self.pieces.front() {
             let left = piece.bytes(wire).len() - self.offset;
             if written < left {
@@ -147,6 +205,13 @@ impl Outbox {
             self.offset = 0;
             self.pieces.pop_front();
         }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.set_bytes(0);
+        self.handle.metrics.outboxes.sub(1);
     }
 }
 

@@ -86,8 +86,8 @@ impl Shard {
         if conn.outbox.is_some() {
             // It has not taken anything for a whole interval: it will not come back to life.
             if conn.flags.stuck {
-                self.handle.metrics.slow_closed.add(1);
                 conn.code = Close::TOO_SLOW.code;
+                self.note_slow(index);
                 return self.drop_conn(index);
             }
             conn.flags.stuck = true;

@@ -1,7 +1,8 @@
 //! Writing to one connection: now, if nothing waits before it; else through its outbox.
 
+use super::command::ShardHandle;
 use super::conn::{Conn, Phase, Token};
-use super::outbox::{self, Gone, Piece, Wire, MAX_PIECES};
+use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
 use super::{Fate, Shard};
 use crate::hub::Epoch;
 use crate::sys::epoll::Watch;
@@ -9,6 +10,7 @@ use crate::sys::socket;
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 impl Conn {
     pub(super) fn wire<'e>(&self, epoch: &'e Epoch) -> Wire<'e> {
@@ -16,7 +18,12 @@ impl Conn {
     }
 
     /// Writes pieces or queues what does not fit; says how many bytes were written.
-    pub(super) fn transmit(&mut self, pieces: &[Piece], epoch: &Epoch) -> Result<usize, Gone> {
+    pub(super) fn transmit(
+        &mut self,
+        pieces: &[Piece],
+        epoch: &Epoch,
+        handle: &Arc<ShardHandle>,
+    ) -> Result<usize, Gone> {
         let wire = self.wire(epoch);
         if let Some(outbox) = &mut self.outbox {
             pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
@@ -37,15 +44,15 @@ impl Conn {
                 break;
             }
         }
-        self.queue_rest(pieces, total, &wire);
+        self.queue_rest(pieces, total, &wire, handle);
         Ok(total)
     }
 
     /// Puts what was not written of pieces into the outbox, if anything.
-    pub(super) fn queue_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
+    fn queue_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>, handle: &Arc<ShardHandle>) {
         let all: usize = pieces.iter().map(|piece| piece.bytes(wire).len()).sum();
         if written < all {
-            self.outbox.get_or_insert_default().push_rest(pieces, written, wire);
+            self.outbox.get_or_insert_with(|| Outbox::new(handle)).push_rest(pieces, written, wire);
         }
     }
 
@@ -64,7 +71,7 @@ impl Shard {
     /// Writes pieces to a connection, after what waits already.
     pub(super) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        match conn.transmit(pieces, self.shared.hub.epoch()) {
+        match conn.transmit(pieces, self.shared.hub.epoch(), &self.handle) {
             Ok(written) => self.handle.metrics.bytes_sent.add(written as u64),
             Err(Gone) => return self.drop_conn(index),
         }
@@ -86,9 +93,15 @@ impl Shard {
 
     /// The socket has room again.
     pub(super) fn writable(&mut self, index: u32) {
-        if self.conns[index as usize].outbox.is_some() {
-            self.flush(index);
+        let conn = &mut self.conns[index as usize];
+        let wire = conn.wire(self.shared.hub.epoch());
+        let Some(outbox) = &mut conn.outbox else { return };
+        if outbox.replaceable {
+            // It was full and fell behind: of what only the newest counts, only that is written now.
+            let losses = outbox.replace_old(&wire);
+            self.note_losses(&losses);
         }
+        self.flush(index);
     }
 
     /// Writes what waits, and what the connection still has to catch up with; then does what waited for that.
@@ -107,8 +120,8 @@ impl Shard {
             if !outbox.is_empty() {
                 return self.await_room(index);
             }
-            let Some(outbox) = conn.outbox.take() else { return };
-            match outbox.catch_up {
+            let Some(mut outbox) = conn.outbox.take() else { return };
+            match outbox.catch_up.take() {
                 Some(catch_up) => self.catch_up(index, catch_up),
                 None => return self.flushed(index),
             }
@@ -137,7 +150,7 @@ impl Shard {
             let Some(index) = self.find(token) else { continue };
             match fate {
                 Fate::Gone => self.drop_conn(index),
-                Fate::Slow => self.close_slow(index),
+                Fate::Slow => self.relieve(index),
                 Fate::Answered => self.poll_answered(index),
             }
         }

@@ -172,13 +172,18 @@ fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
 }
 
 fn describe(api: &Api, info: &ChannelInfo) -> String {
+    let loss = api.shared().losses.of(&info.name);
     let id = info.newest.map_or_else(|| "null".to_owned(), |seq| format!("\"{}\"", api.position(seq)));
     format!(
-        "{{\"channel\":{},\"subscribers\":{},\"messages\":{},\"bytes\":{},\"id\":{id}}}",
+        "{{\"channel\":{},\"subscribers\":{},\"messages\":{},\"bytes\":{},\"id\":{id},\
+         \"slow_closed\":{},\"dropped\":{},\"replaced\":{}}}",
         serde_json::Value::from(&*info.name),
         info.subscribers,
         info.messages,
-        info.bytes
+        info.bytes,
+        loss.slow_closed,
+        loss.dropped,
+        loss.replaced,
     )
 }
 

@@ -1,5 +1,7 @@
 //! Counters and gauges. Each shard has its own, which only it writes, so that counting costs no shared cache line.
 
+pub mod losses;
+
 use crate::http::refusal::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +38,10 @@ pub struct ShardMetrics {
     /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in `refused`.
     pub refusals: [Count; Reason::ALL.len()],
     pub slow_closed: Count,
+    pub dropped: Count,
+    pub replaced: Count,
+    pub outboxes: Count,
+    pub outbox_bytes: Count,
     pub gaps: Count,
     pub received: Count,
     pub events_dropped: Count,
@@ -92,6 +98,10 @@ pub struct Stats {
     pub history_messages: u64,
     pub history_bytes: u64,
     pub seq: u64,
+    pub dropped: u64,
+    pub replaced: u64,
+    pub outboxes: u64,
+    pub outbox_bytes: u64,
 }
 
 /// One line of the table.
@@ -145,6 +155,10 @@ table! {
     history_messages gauge "Messages held in history",
     history_bytes gauge "Bytes held in history",
     seq gauge "The newest message's number",
+    dropped counter "Messages that gave way to slow clients under drop-oldest, once for each client",
+    replaced counter "Messages that gave way to a newer one under latest, once for each client",
+    outboxes gauge "Connections for which something waits",
+    outbox_bytes gauge "Bytes that wait for clients",
 }
 
 impl Stats {
@@ -181,6 +195,10 @@ impl Stats {
             stats.sse += shard.sse.get();
             stats.streams += shard.streams.get();
             stats.polls += shard.polls.get();
+            stats.dropped += shard.dropped.get();
+            stats.replaced += shard.replaced.get();
+            stats.outboxes += shard.outboxes.get();
+            stats.outbox_bytes += shard.outbox_bytes.get();
         }
         stats
     }

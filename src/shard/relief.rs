@@ -1,0 +1,387 @@
+//! What gives way when a client's outbox is full: the policies of the channels whose messages wait.
+//!
+//! None of this is looked at before a socket was full. A message that was begun is always written to its end.
+
+use super::conn::Subs;
+use super::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
+use super::Shard;
+use crate::hub::{Message, SlowPolicy};
+use crate::metrics::losses::Loss;
+use crate::transport::Format;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Messages of one channel that gave way: the last of them, and how many.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) last: Arc<Message>,
+    pub(super) count: u64,
+}
+
+impl Outbox {
+    /// Drops all messages that a newer one of their channel replaces (`latest`).
+    pub(super) fn replace_old(&mut self, wire: &Wire<'_>) -> Vec<Lost> {
+        self.take_apart(SlowPolicy::Latest, wire);
+        let begun = usize::from(self.offset > 0);
+        let mut newest = FxHashSet::default();
+        let mut lost = Lots::default();
+        let mut kept = VecDeque::new();
+        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate().rev() {
+            match &piece {
+                Piece::Message(message) if place >= begun && message.slow() == SlowPolicy::Latest => {
+                    if newest.insert(message.channel_name().cloned()) {
+                        kept.push_front(piece);
+                    } else {
+                        lost.add(message);
+                    }
+                }
+                _ => kept.push_front(piece),
+            }
+        }
+        self.pieces = kept;
+        self.recount(wire);
+        self.replaceable = false;
+        lost.into_list()
+    }
+
+    /// Drops messages that may be dropped, the oldest first, until no more than `target` waits, and puts a gap where the last
+    /// one of each channel was (`drop-oldest`). A message that waits alone stays: else its client could never get it.
+    pub(super) fn drop_oldest(&mut self, target: usize, wire: &Wire<'_>) -> Vec<Lost> {
+        self.take_apart(SlowPolicy::DropOldest, wire);
+        let begun = usize::from(self.offset > 0);
+        let mut weight = self.weight();
+        let mut left = self.waiting();
+        let mut lost = Lots::default();
+        let mut dropped = 0;
+        for (place, piece) in self.pieces.iter().enumerate().skip(begun) {
+            if weight <= target || left <= 1 {
+                break;
+            }
+            if let (Piece::Message(message), SlowPolicy::DropOldest) = (piece, piece.slow()) {
+                weight -= piece.bytes(wire).len() + PIECE_WEIGHT;
+                left -= 1;
+                lost.add(message);
+                dropped = place + 1;
+            }
+        }
+        // All that may be dropped and stands before that place goes; so the holes of a channel are one hole.
+        let mut kept = VecDeque::with_capacity(self.pieces.len());
+        for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate() {
+            match &piece {
+                Piece::Message(message)
+                    if (begun..dropped).contains(&place) && message.slow() == SlowPolicy::DropOldest =>
+                {
+                    if lost.ends_with(message) {
+                        let channel = message.channel_name();
+                        let bytes =
+                            wire.format.gap(channel.map(|name| &**name), message.seq(), wire.epoch, wire.chunks);
+                        kept.push_back(Piece::Gap(Box::new(Gap { channel: channel.cloned(), bytes: bytes.into() })));
+                    }
+                }
+                // What it told the new gap tells as well; unless it is half written.
+                Piece::Gap(gap) if place >= begun && lost.has(gap.channel.as_ref()) => {}
+                _ => kept.push_back(piece),
+            }
+        }
+        self.pieces = kept;
+        self.recount(wire);
+        lost.into_list()
+    }
+
+    /// Pieces that wait, but for gaps.
+    fn waiting(&self) -> usize {
+        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Gap(_))).count()
+    }
+
+    /// Whether what waits is within the bound, or one message that is larger than it.
+    fn fits(&self, limit: usize) -> bool {
+        self.weight() <= limit || self.waiting() <= 1
+    }
+
+    /// Replaces blocks of messages under this policy by their messages.
+    fn take_apart(&mut self, policy: SlowPolicy, wire: &Wire<'_>) {
+        let apart = |piece: &Piece| matches!(piece, Piece::Block(_)) && piece.slow() == policy;
+        if !self.pieces.iter().any(apart) {
+            return;
+        }
+        let mut skip = self.offset;
+        let mut pieces = VecDeque::with_capacity(2 * self.pieces.len());
+        for piece in std::mem::take(&mut self.pieces) {
+            match &piece {
+                Piece::Block(block) if apart(&piece) => {
+                    for message in &block.messages {
+                        let piece = Piece::Message(message.clone());
+                        let len = piece.bytes(wire).len();
+                        if pieces.is_empty() && skip >= len {
+                            // Written already.
+                            skip -= len;
+                        } else {
+                            pieces.push_back(piece);
+                        }
+                    }
+                }
+                _ => pieces.push_back(piece),
+            }
+        }
+        self.offset = skip;
+        self.pieces = pieces;
+    }
+
+    fn recount(&mut self, wire: &Wire<'_>) {
+        let all: usize = self.pieces.iter().map(|piece| piece.bytes(wire).len()).sum();
+        self.set_bytes(all - self.offset);
+    }
+}
+
+/// Messages lost, by channel.
+#[derive(Default)]
+struct Lots(FxHashMap<Option<Arc<str>>, Lost>);
+
+impl Lots {
+    /// Adds one; the last is the one with the greatest number, in whatever order they come.
+    fn add(&mut self, message: &Arc<Message>) {
+        let lost =
+            self.0.entry(message.channel_name().cloned()).or_insert_with(|| Lost { last: message.clone(), count: 0 });
+        lost.count += 1;
+        if message.seq() > lost.last.seq() {
+            lost.last = message.clone();
+        }
+    }
+
+    fn has(&self, channel: Option<&Arc<str>>) -> bool {
+        self.0.contains_key(&channel.cloned())
+    }
+
+    fn ends_with(&self, message: &Arc<Message>) -> bool {
+        self.0.get(&message.channel_name().cloned()).is_some_and(|lost| lost.last.seq() == message.seq())
+    }
+
+    fn into_list(self) -> Vec<Lost> {
+        self.0.into_values().collect()
+    }
+}
+
+impl Shard {
+    /// Makes room in an outbox that is full, as its channels' policies allow, or ends the connection.
+    pub(super) fn relieve(&mut self, index: u32) {
+        let limit = self.config().outbox;
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let wire = conn.wire(self.shared.hub.epoch());
+        let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
+        if outbox.pieces.iter().all(|piece| piece.slow() == SlowPolicy::Disconnect) {
+            return self.close_slow(index);
+        }
+        let mut lost = outbox.replace_old(&wire);
+        // Raw frames have no place for a gap, and nothing is skipped without one: there the connection gives way.
+        if outbox.weight() > limit && wire.format != Format::WsRaw {
+            // Somewhat more than must be, so that not each message that follows has to make its own room.
+            let dropped = outbox.drop_oldest(limit / 4 * 3, &wire);
+            self.handle.metrics.gaps.add(dropped.len() as u64);
+            lost.extend(dropped);
+        }
+        let fits = outbox.fits(limit);
+        self.note_losses(&lost);
+        if !fits {
+            self.close_slow(index);
+        }
+    }
+
+    /// Counts messages that gave way, in all and by channel.
+    pub(super) fn note_losses(&self, lost: &[Lost]) {
+        for Lost { last, count } in lost {
+            let (total, loss) = match last.slow() {
+                SlowPolicy::Latest => (&self.handle.metrics.replaced, Loss { replaced: *count, ..Loss::default() }),
+                _ => (&self.handle.metrics.dropped, Loss { dropped: *count, ..Loss::default() }),
+            };
+            total.add(*count);
+            if let Some(channel) = last.channel_name() {
+                self.shared.losses.add(channel, loss);
+            }
+        }
+    }
+
+    /// Counts a connection that ends because it reads too slowly, in all and for each of its channels.
+    pub(super) fn note_slow(&self, index: u32) {
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        self.handle.metrics.slow_closed.add(1);
+        let count = |channel| {
+            if let Some(local) = self.channels.get(channel) {
+                self.shared.losses.add(&local.name, Loss { slow_closed: 1, ..Loss::default() });
+            }
+        };
+        match &conn.subs {
+            Subs::None => {}
+            Subs::One { channel, .. } => count(*channel),
+            Subs::Many(subs) => subs.iter().for_each(|sub| count(sub.channel)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{ChannelPattern, Epoch, Hub, Mailbox, Outgoing, Publication, Retention, Settings, Start, Wake};
+    use crate::hub::{Cut, Request};
+    use crate::shard::command::ShardHandle;
+    use crate::shard::outbox::Block;
+    use bytes::Bytes;
+
+    struct NoWake;
+
+    impl Wake for NoWake {
+        fn wake(&self) {}
+    }
+
+    /// Messages as a hub makes them of `channel data` lines: those of channel `d` may be dropped, of `l` replaced.
+    fn messages(lines: &[&str]) -> Vec<Arc<Message>> {
+        let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
+        let patterns =
+            [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)].map(|(text, policy)| (pattern(text), policy));
+        let settings = Settings {
+            epoch: Epoch::from_random(1),
+            retention: Retention { count: 10, age_ms: 1000, bytes: 1 << 20 },
+            patterns: &[],
+            slow_policy: SlowPolicy::Disconnect,
+            slow_patterns: &patterns,
+            total_bytes: 1 << 20,
+            key_window_ms: 0,
+        };
+        let hub = Hub::new(&settings, vec![mailbox.clone()]);
+        let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        let request = Request {
+            shard: 0,
+            names: &names,
+            start: Start::New,
+            limit: 0,
+            broadcasts: true,
+            cut: Cut::Tail,
+            only_if_empty: false,
+        };
+        hub.subscribe(&request, &mut Default::default(), &mut Vec::new());
+        for line in lines {
+            let message = Message::new(&Publication::new("", line.as_bytes()), false, b"");
+            hub.publish(Outgoing { channel: line.split(' ').next().unwrap(), key: None, message }, 0).unwrap();
+        }
+        std::iter::from_fn(|| mailbox.pop()).map(|delivery| delivery.message).collect()
+    }
+
+    fn pattern(text: &str) -> ChannelPattern {
+        ChannelPattern::parse(text).unwrap()
+    }
+
+    struct Bench {
+        epoch: Epoch,
+        handle: Arc<ShardHandle>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Bench { epoch: Epoch::from_random(1), handle: Arc::new(ShardHandle::new(16).unwrap()) }
+        }
+
+        fn wire(&self) -> Wire<'_> {
+            Wire { format: Format::Stream, chunks: false, epoch: &self.epoch }
+        }
+
+        fn outbox(&self, pieces: impl IntoIterator<Item = Piece>, written: usize) -> Box<Outbox> {
+            let mut outbox = Outbox::new(&self.handle);
+            let pieces: Vec<_> = pieces.into_iter().collect();
+            outbox.push_rest(&pieces, written, &self.wire());
+            outbox
+        }
+
+        /// What an outbox holds, by the payloads and the gaps; a piece that was begun in brackets.
+        fn shown(&self, outbox: &Outbox) -> Vec<String> {
+            let text = |piece: &Piece| {
+                let bytes = std::str::from_utf8(piece.bytes(&self.wire())).unwrap();
+                let value: serde_json::Value = serde_json::from_str(bytes).unwrap();
+                match value["data"].as_str() {
+                    Some(data) => data.to_owned(),
+                    None => format!("!{}", value["id"].as_str().unwrap().rsplit('-').next().unwrap()),
+                }
+            };
+            let begun = |place| place == 0 && outbox.offset > 0;
+            let show = |(place, piece)| if begun(place) { format!("[{}]", text(piece)) } else { text(piece) };
+            let shown = outbox.pieces.iter().enumerate().map(show).collect();
+            let bytes: usize = outbox.pieces.iter().map(|piece| piece.bytes(&self.wire()).len()).sum();
+            assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, bytes - outbox.offset, "the gauge");
+            shown
+        }
+    }
+
+    fn pieces(lines: &[&str]) -> Vec<Piece> {
+        messages(lines).into_iter().map(Piece::Message).collect()
+    }
+
+    fn block(bench: &Bench, lines: &[&str]) -> Piece {
+        let messages = messages(lines);
+        let encoded = |message| Piece::Message(Arc::clone(message)).bytes(&bench.wire()).to_vec();
+        let bytes: Vec<u8> = messages.iter().flat_map(encoded).collect();
+        Piece::Block(Arc::new(Block { bytes: Bytes::from(bytes), messages: messages.into() }))
+    }
+
+    #[test]
+    fn of_each_channel_the_newest_is_left_where_it_was() {
+        let bench = Bench::new();
+        let mut outbox = bench.outbox(pieces(&["l 1", "x 2", "l2 3", "l 4", "d 5", "l 6", "l2 7"]), 0);
+        let lost = outbox.replace_old(&bench.wire());
+        assert_eq!(bench.shown(&outbox), ["x 2", "d 5", "l 6", "l2 7"]);
+        assert_eq!(lost.iter().map(|lost| lost.count).sum::<u64>(), 3);
+        assert!(outbox.replace_old(&bench.wire()).is_empty());
+        drop(outbox);
+        assert_eq!((bench.handle.metrics.outboxes.get(), bench.handle.metrics.outbox_bytes.get()), (0, 0));
+    }
+
+    #[test]
+    fn the_oldest_go_and_a_gap_tells_of_each_channel_once() {
+        let bench = Bench::new();
+        let mut outbox = bench.outbox(pieces(&["d 1", "x 2", "d2 3", "d 4", "l 5", "d 6", "d 7"]), 0);
+        let one = outbox.pieces[0].bytes(&bench.wire()).len() + PIECE_WEIGHT;
+        let three_less = outbox.weight() - 2 * one - one / 2;
+        let lost = outbox.drop_oldest(three_less, &bench.wire());
+        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "!4", "l 5", "d 6", "d 7"]);
+        assert_eq!(lost.len(), 2);
+        // The next hole of the channel is one with the first.
+        let less = outbox.weight() - one / 2;
+        outbox.drop_oldest(less, &bench.wire());
+        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "l 5", "!6", "d 7"]);
+        // All of it: what may not be dropped stays.
+        outbox.drop_oldest(0, &bench.wire());
+        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "l 5", "!7"]);
+        let mut outbox = bench.outbox(pieces(&["d 1", "d 2"]), 0);
+        outbox.drop_oldest(0, &bench.wire());
+        assert_eq!(outbox.pieces.len(), 2, "a gap, and the one that waits alone");
+    }
+
+    #[test]
+    fn what_was_begun_is_never_cut() {
+        let bench = Bench::new();
+        for (first, second) in [("d 1", "d 2"), ("l 1", "l 2")] {
+            let mut outbox = bench.outbox(pieces(&[first, second, "x 3"]), 1);
+            outbox.replace_old(&bench.wire());
+            outbox.drop_oldest(0, &bench.wire());
+            assert_eq!(bench.shown(&outbox)[0], format!("[{first}]"));
+        }
+    }
+
+    #[test]
+    fn a_block_is_taken_apart_where_it_was_written_to() {
+        let bench = Bench::new();
+        let lines = ["d 1", "d 2", "d 3", "d 4"];
+        let one = pieces(&lines)[0].bytes(&bench.wire()).len();
+        for (written, left) in [
+            (0, vec!["!3", "d 4"]),
+            (one, vec!["!3", "d 4"]),
+            (one + 1, vec!["[d 2]", "!4"]),
+            (3 * one + 1, vec!["[d 4]"]),
+        ] {
+            let mut outbox = bench.outbox([block(&bench, &lines)], written);
+            outbox.drop_oldest(0, &bench.wire());
+            assert_eq!(bench.shown(&outbox), left, "{written}");
+        }
+        let mut outbox = bench.outbox([block(&bench, &["l 1", "l 2", "l 3"])], one + 1);
+        outbox.replace_old(&bench.wire());
+        assert_eq!(bench.shown(&outbox), ["[l 2]", "l 3"]);
+    }
+}
