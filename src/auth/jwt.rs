@@ -2,20 +2,29 @@
 //!
 //! Each key is bound to the one algorithm that its kind allows, and a token is checked against the keys of the algorithm that
 //! its header names. So `alg: none` has no key, and a public key can't be taken for an HMAC secret (RFC 8725, section 2.1).
+//! Keys are found by kind and by `kid` alone: `jku`, `jwk`, `x5u` and `x5c` in a token's header, by which a stranger could
+//! bring his own, are not looked at (section 3.10).
 
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
-use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, Validation};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// How far clocks may differ.
 const LEEWAY_SECONDS: u64 = 5;
 /// A token larger than this is not looked at.
 const MAX_TOKEN: usize = 8 * 1024;
+/// The shortest secret for HS256, in bytes (RFC 7518, section 3.2).
+pub(crate) const MIN_SECRET: usize = 32;
+/// What a secret begins with that stands in a file.
+pub(crate) const FILE: &str = "file:";
+/// What a key in PEM begins with, as opposed to a path.
+const PEM: &str = "-----BEGIN";
 
 /// The keys, and what tokens must say.
 pub struct Verifier {
@@ -56,21 +65,19 @@ impl Verifier {
     /// Reads the keys that the options `jwt_secret`, `jwt_keys` and `jwt_jwks` name. At least one must be there.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let mut keys = Vec::new();
-        for secret in &config.jwt_secret {
-            let key = DecodingKey::from_secret(secret.as_bytes());
+        for given in &config.jwt_secret {
+            let key = DecodingKey::from_secret(&secret(given.as_bytes())?);
             keys.push(Key { algorithm: Algorithm::HS256, id: None, key });
         }
-        for path in &config.jwt_keys {
-            keys.push(public_key(&read(path)?).ok_or_else(|| bad_key(path))?);
+        for given in &config.jwt_keys {
+            let pem = if given.starts_with(PEM) { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
+            keys.push(public_key(&pem).ok_or_else(|| bad_key(given))?);
         }
         if !config.jwt_jwks.is_empty() {
-            let path = &config.jwt_jwks;
-            let set: JwkSet = serde_json::from_slice(&read(path)?)
-                .map_err(|error| Error::new(Kind::Config, format!("option jwt_jwks: {path}: {error}")))?;
-            keys.extend(set.keys.iter().filter_map(jwk));
+            keys.extend(jwks(config.jwt_jwks.as_str())?);
         }
         if keys.is_empty() {
-            let text = "option auth: jwt needs a key: jwt_secret (HS256), jwt_keys (PEM files) or jwt_jwks";
+            let text = "option auth: jwt needs a key: jwt_secret (HS256), jwt_keys (PEM) or jwt_jwks";
             return Err(Error::new(Kind::Config, text));
         }
         let mut validation = Validation::new(Algorithm::HS256);
@@ -94,6 +101,10 @@ impl Verifier {
             return Err(Refusal::unauthorized(format!("the token is larger than {MAX_TOKEN} bytes")));
         }
         let header = decode_header(token).map_err(|_| Refusal::unauthorized("the token is no JSON web token"))?;
+        // None is understood here, and what is not understood must be refused (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err(Refusal::unauthorized("the token's header has crit, of which nothing is understood here"));
+        }
         let named = |key: &&Key| {
             let same_id = key.id.is_none() || header.kid.is_none() || key.id == header.kid;
             key.algorithm == header.alg && same_id
@@ -121,33 +132,94 @@ fn grant(claims: Claims) -> Result<Grant, Refusal> {
         .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
 }
 
-/// A public key in PEM; its kind says its algorithm.
+/// A secret as it was given: itself, or the file that has it, without the line end that editors put behind it.
+fn secret(given: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+    let Some(path) = given.strip_prefix(FILE.as_bytes()) else { return Ok(given.into()) };
+    let path = String::from_utf8_lossy(path);
+    let mut bytes = read(&path)?;
+    while bytes.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    if bytes.len() < MIN_SECRET {
+        let text = format!("option jwt_secret: {path} has less than {MIN_SECRET} bytes");
+        return Err(Error::new(Kind::Config, text));
+    }
+    Ok(bytes.into())
+}
+
+/// A public key in PEM; its kind says its algorithm. A private key is refused: it has no business here.
 fn public_key(pem: &[u8]) -> Option<Key> {
+    if pem.windows(7).any(|word| word == b"PRIVATE") {
+        return None;
+    }
     let rsa = DecodingKey::from_rsa_pem(pem).map(|key| (Algorithm::RS256, key));
     let found = rsa
         .or_else(|_| DecodingKey::from_ec_pem(pem).map(|key| (Algorithm::ES256, key)))
         .or_else(|_| DecodingKey::from_ed_pem(pem).map(|key| (Algorithm::EdDSA, key)));
-    found.ok().map(|(algorithm, key)| Key { algorithm, id: None, key })
+    let (algorithm, key) = found.ok().filter(|(algorithm, key)| is_strong(*algorithm, key))?;
+    Some(Key { algorithm, id: None, key })
 }
 
-/// A key of a set; `None` for those of other algorithms, which a set may have.
+/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5). A point of
+/// another curve has another size, too.
+fn is_strong(algorithm: Algorithm, key: &DecodingKey) -> bool {
+    const RSA_2048: usize = 256;
+    match (algorithm, key.kind()) {
+        (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= MIN_SECRET,
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
+            n.iter().skip_while(|byte| **byte == 0).count() >= RSA_2048
+        }
+        // The modulus with its exponent and some bytes around (RFC 8017, appendix A.1.1).
+        (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => der.len() > RSA_2048,
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => point.len() == 65 && point[0] == 4,
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => key.len() == 32,
+        _ => false,
+    }
+}
+
+/// The keys of a set, from its JSON (RFC 7517) or from the file that has it. A set without any that can be used is an error: nobody
+/// could come in, and nobody would know why.
+fn jwks(given: &str) -> Result<Vec<Key>, Error> {
+    let by_value = given.starts_with('{');
+    let name = if by_value { "the set" } else { given };
+    let wrong = |text: String| Error::new(Kind::Config, format!("option jwt_jwks: {name}: {text}"));
+    let json = if by_value { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
+    let set: JwkSet = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
+    let keys: Vec<Key> = set.keys.iter().filter_map(jwk).collect();
+    if keys.is_empty() {
+        return Err(wrong("no key for signatures with HS256, RS256, ES256 or EdDSA".into()));
+    }
+    Ok(keys)
+}
+
+/// A key of a set; `None` for those of other algorithms and uses, which a set may have (RFC 7517, sections 4.2, 4.4 and 5).
 fn jwk(jwk: &Jwk) -> Option<Key> {
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => (Algorithm::HS256, KeyAlgorithm::HS256),
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
         _ => return None,
     };
-    Some(Key { algorithm, id: jwk.common.key_id.clone(), key: DecodingKey::from_jwk(jwk).ok()? })
+    let common = &jwk.common;
+    let signs = common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);
+    let fits = common.key_algorithm.is_none_or(|known| known == name);
+    let key = DecodingKey::from_jwk(jwk).ok().filter(|key| signs && fits && is_strong(algorithm, key))?;
+    Some(Key { algorithm, id: common.key_id.clone(), key })
 }
 
 fn read(path: &str) -> Result<Vec<u8>, Error> {
     std::fs::read(Path::new(path)).map_err(|error| Error::system(format_args!("key file {path}"), &error))
 }
 
-fn bad_key(path: &str) -> Error {
-    let text = format!("option jwt_keys: {path} has no public key of RSA, P-256 or Ed25519 in PEM");
+fn bad_key(given: &str) -> Error {
+    let name = if given.starts_with(PEM) { "the text" } else { given };
+    let text =
+        format!("option jwt_keys: {name} has no public key of RSA (2048 bits at least), P-256 or Ed25519 in PEM");
     Error::new(Kind::Config, text)
 }
 

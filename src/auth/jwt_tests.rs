@@ -85,15 +85,152 @@ fn what_is_not_good_is_refused() {
     }
 }
 
+const RSA: &str = include_str!("../../tests/keys/rsa.pem");
+const EC: &str = include_str!("../../tests/keys/ec.pem");
+const ED: &str = include_str!("../../tests/keys/ed.pem");
+
+fn signed(algorithm: Algorithm, id: Option<&str>) -> String {
+    let key = match algorithm {
+        Algorithm::RS256 => EncodingKey::from_rsa_pem(include_bytes!("../../tests/keys/rsa.private.pem")),
+        Algorithm::ES256 => EncodingKey::from_ec_pem(include_bytes!("../../tests/keys/ec.private.pem")),
+        Algorithm::EdDSA => EncodingKey::from_ed_pem(include_bytes!("../../tests/keys/ed.private.pem")),
+        _ => Ok(EncodingKey::from_secret(SECRET.as_bytes())),
+    };
+    encode(&Header { kid: id.map(Into::into), ..Header::new(algorithm) }, &good(), &key.unwrap()).unwrap()
+}
+
+const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+
+/// The public part of a test key as a JWK.
+fn as_jwk(algorithm: Algorithm, more: Value) -> Value {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    use base64::Engine as _;
+    let pem = |text: &str| public_key(text.as_bytes()).unwrap().key.as_bytes().to_vec();
+    let mut jwk = match algorithm {
+        Algorithm::RS256 => {
+            // SEQUENCE { INTEGER n, INTEGER e }: the modulus has 256 bytes and a zero before it, the exponent is 65537.
+            let der = pem(RSA);
+            json!({"kty": "RSA", "n": BASE64.encode(&der[9..265]), "e": "AQAB"})
+        }
+        Algorithm::ES256 => {
+            let point = pem(EC);
+            json!({"kty": "EC", "crv": "P-256", "x": BASE64.encode(&point[1..33]), "y": BASE64.encode(&point[33..])})
+        }
+        Algorithm::EdDSA => json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64.encode(pem(ED))}),
+        _ => json!({"kty": "oct", "k": BASE64.encode(SECRET)}),
+    };
+    jwk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    jwk
+}
+
+#[test]
+fn each_key_is_good_for_its_algorithm_and_no_other() {
+    for algorithm in ALGORITHMS {
+        let set = json!({"keys": [as_jwk(algorithm, json!({}))]}).to_string();
+        let as_set = verifier(&[("jwt_jwks", &set)]).unwrap();
+        let plain = match algorithm {
+            Algorithm::RS256 => verifier(&[("jwt_keys", RSA)]),
+            Algorithm::ES256 => verifier(&[("jwt_keys", EC)]),
+            Algorithm::EdDSA => verifier(&[("jwt_keys", ED)]),
+            _ => verifier(&[("jwt_secret", SECRET)]),
+        };
+        let plain = plain.unwrap();
+        for other in ALGORITHMS {
+            let token = signed(other, None);
+            assert_eq!(plain.verify(&token).is_ok(), other == algorithm, "{algorithm:?} {other:?}");
+            assert_eq!(as_set.verify(&token).is_ok(), other == algorithm, "{algorithm:?} {other:?} in a set");
+        }
+    }
+}
+
+#[test]
+fn keys_come_by_value_and_by_file_and_several_are_good_at_once() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys");
+    let both = format!("{folder}/rsa.pem, {EC}, {folder}/ed.pem");
+    let file = std::env::temp_dir().join(format!("push-jwt-secret-{}", std::process::id()));
+    std::fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let secrets = format!("file:{},{OTHER}", file.display());
+    let verifier = verifier(&[("jwt_keys", &both), ("jwt_secret", &secrets)]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    for algorithm in ALGORITHMS {
+        assert!(verifier.verify(&signed(algorithm, None)).is_ok(), "{algorithm:?}");
+    }
+    assert!(verifier.verify(&token(OTHER, &good())).is_ok());
+}
+
+#[test]
+fn a_key_of_a_set_is_used_as_the_set_says() {
+    let set = |keys: &[Value]| json!({ "keys": keys }).to_string();
+    let ed = |more: Value| as_jwk(Algorithm::EdDSA, more);
+    let two = set(&[
+        ed(json!({"kid": "new", "use": "sig", "alg": "EdDSA"})),
+        as_jwk(Algorithm::ES256, json!({"kid": "old"})),
+    ]);
+    let verifier_of = |set: &str| verifier(&[("jwt_jwks", set)]);
+    let verifier = verifier_of(&two).unwrap();
+    assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("new"))).is_ok());
+    assert!(verifier.verify(&signed(Algorithm::ES256, Some("old"))).is_ok());
+    assert!(verifier.verify(&signed(Algorithm::EdDSA, None)).is_ok(), "a token need not name its key");
+    assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("old"))).is_err(), "another key's name");
+    assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("gone"))).is_err(), "a key that is in no set");
+    let unfit = [
+        ("for encryption", ed(json!({"use": "enc"}))),
+        ("another algorithm", as_jwk(Algorithm::RS256, json!({"alg": "RS512"}))),
+        ("a short secret", json!({"kty": "oct", "k": "c2hvcnQ"})),
+        ("a short modulus", json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"})),
+        ("another curve", json!({"kty": "EC", "crv": "P-384", "x": "AQAB", "y": "AQAB"})),
+    ];
+    for (what, key) in unfit {
+        assert_eq!(verifier_of(&set(&[key])).unwrap_err().kind(), Kind::Config, "{what}");
+    }
+    for wrong in ["{", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#] {
+        assert_eq!(verifier_of(wrong).unwrap_err().kind(), Kind::Config, "{wrong}");
+    }
+}
+
 #[test]
 fn a_public_key_is_no_secret() {
-    // Signed with HS256 and the text of the public key: the classic confusion.
-    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-    let path = std::env::temp_dir().join(format!("push-jwt-{}.pem", std::process::id()));
-    std::fs::write(&path, pem).unwrap();
-    let verifier = verifier(&[("jwt_keys", path.to_str().unwrap())]).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(verifier.verify(&token(pem, &good())).unwrap_err().status, 401);
+    // Signed with HS256 and what everybody has of a public key: the classic confusion (RFC 8725, section 2.1).
+    let der = public_key(RSA.as_bytes()).unwrap().key.as_bytes().to_vec();
+    let hs256 =
+        |secret: &[u8]| encode(&Header::new(Algorithm::HS256), &good(), &EncodingKey::from_secret(secret)).unwrap();
+    let set = json!({"keys": [as_jwk(Algorithm::RS256, json!({"kid": "k"}))]}).to_string();
+    for options in [[("jwt_keys", RSA)], [("jwt_jwks", set.as_str())]] {
+        let verifier = verifier(&options).unwrap();
+        for secret in [RSA.as_bytes(), RSA.trim().as_bytes(), &der, set.as_bytes(), b""] {
+            assert_eq!(verifier.verify(&hs256(secret)).unwrap_err().status, 401);
+        }
+    }
+}
+
+#[test]
+fn a_token_brings_no_keys_of_its_own() {
+    let verifier = verifier(&[("jwt_keys", ED)]).unwrap();
+    let own =
+        serde_json::from_value(json!({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"})).unwrap();
+    let header = Header { jwk: Some(own), ..Header::new(Algorithm::HS256) };
+    let stranger = encode(&header, &good(), &EncodingKey::from_secret(&[b'A'; 32])).unwrap();
+    assert!(verifier.verify(&stranger).is_err());
+    let key = EncodingKey::from_ed_pem(include_bytes!("../../tests/keys/ed.private.pem")).unwrap();
+    let header = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::EdDSA) };
+    let critical = encode(&header, &good(), &key).unwrap();
+    assert!(verifier.verify(&critical).unwrap_err().message.contains("crit"), "RFC 7515, section 4.1.11");
+}
+
+#[test]
+fn weak_private_and_foreign_keys_are_found_at_the_start() {
+    let cases = [
+        ("1024 bits", include_str!("../../tests/keys/rsa-1024.pem")),
+        ("P-384", include_str!("../../tests/keys/ec-p384.pem")),
+        ("a private key", include_str!("../../tests/keys/ed.private.pem")),
+        ("a private RSA key", include_str!("../../tests/keys/rsa.private.pem")),
+        ("nothing", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"),
+    ];
+    for (what, pem) in cases {
+        let error = verifier(&[("jwt_keys", pem)]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{what}");
+        assert!(!error.to_string().contains("BEGIN"), "{what}: a key must not be repeated");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::values::{self, Secret};
 use super::Config;
-use crate::auth::Auth;
+use crate::auth::{Auth, FILE, MIN_SECRET};
 use crate::hub::SlowPolicy;
 
 /// How many `channel.PATTERN.` there may be.
@@ -161,10 +161,10 @@ pub static OPTIONS: &[Spec] = &[
         default: "",
         help: "Secrets for tokens signed with HS256; several while keys are rotated",
         value: Value::Text {
-            allowed: "a list of texts of at least 32 bytes",
+            allowed: "a list of texts of at least 32 bytes, or file:PATH",
             set: |c, text| {
                 let secrets = list(text);
-                let fit = secrets.iter().all(|secret| secret.len() >= 32);
+                let fit = secrets.iter().all(|secret| secret.len() >= MIN_SECRET || secret.starts_with(FILE));
                 fit.then(|| c.jwt_secret = secrets.into_iter().map(Secret::new).collect())
             },
         },
@@ -172,14 +172,14 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "jwt_keys",
         default: "",
-        help: "Files with public keys in PEM: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
-        value: Value::Text { allowed: "a list of paths", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
+        help: "Public keys in PEM, by file or as they are: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
+        value: Value::Text { allowed: "a list of paths and texts in PEM", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
     },
     Spec {
         name: "jwt_jwks",
         default: "",
-        help: "A file with a JWK set",
-        value: Value::Text { allowed: "a path", set: |c, text| { c.jwt_jwks = text.into(); Some(()) } },
+        help: "A JWK set, by file or as it is",
+        value: Value::Text { allowed: "a path, or a JSON object", set: |c, text| { c.jwt_jwks = Secret::new(text); Some(()) } },
     },
     Spec {
         name: "jwt_audience",

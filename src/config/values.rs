@@ -38,6 +38,11 @@ impl Secret {
     }
 
     /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
