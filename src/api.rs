@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{check_text, Message, Outgoing, Publication, Published};
+use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
 use crate::metrics::Stats;
 use crate::shard::command::{Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
@@ -130,6 +130,24 @@ impl Api {
         Ok(())
     }
 
+    /// Takes a channel, or all that fit a pattern, from a user's connections. They are looked for by each shard, in its own time.
+    pub fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
+        let (user, channels, reason) = checked_revocation(user, channel, reason)?;
+        let (user, channels, reason) = (Arc::<str>::from(user), Arc::new(channels), Arc::<str>::from(reason));
+        for shard in &self.shards {
+            let (user, channels, reason) = (user.clone(), channels.clone(), reason.clone());
+            shard.tell(Command::Revoke { user, channels, reason });
+        }
+        Ok(())
+    }
+
+    /// Gives a connection another grant; see `push_renew`.
+    pub fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
+        let (shard, id) = self.find(connection)?;
+        shard.tell(Command::Renew { of: id.token, grant: Box::new(grant) });
+        Ok(())
+    }
+
     /// Takes over a connection that an attached host has passed, or, if there is no room, answers it and ends it: the
     /// descriptor is in no other process any more.
     pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>) {
@@ -202,6 +220,20 @@ pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
         return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
     }
     Ok(Close { code, reason: reason.to_owned().into() })
+}
+
+/// What a user loses, and why.
+pub(crate) fn checked_revocation<'a>(
+    user: &'a str,
+    channel: &str,
+    reason: &'a str,
+) -> Result<(&'a str, ChannelPattern, &'a str), Error> {
+    check_text("user", user, 255)?;
+    let channels = ChannelPattern::parse(channel).map_err(Error::invalid)?;
+    if reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
+    }
+    Ok((user, channels, if reason.is_empty() { "revoked" } else { reason }))
 }
 
 pub(crate) fn checked_refusal(status: u16, reason: &str) -> Result<Refusal, Error> {

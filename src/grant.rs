@@ -36,6 +36,8 @@ pub(crate) struct Parts<'a> {
 enum Channels {
     All,
     Only(Arc<[ChannelPattern]>),
+    /// What was granted, without what was taken away since.
+    Except(Arc<(Channels, Vec<ChannelPattern>)>),
 }
 
 impl Channels {
@@ -48,16 +50,35 @@ impl Channels {
     }
 
     fn allow(&self, channel: &str) -> bool {
+        let any = |patterns: &[ChannelPattern]| patterns.iter().any(|pattern| pattern.matches(channel));
         match self {
             Channels::All => true,
-            Channels::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(channel)),
+            Channels::Only(patterns) => any(patterns),
+            Channels::Except(both) => both.0.allow(channel) && !any(&both.1),
         }
+    }
+
+    fn without(&self, taken: &ChannelPattern) -> Self {
+        let (granted, mut all) = match self {
+            Channels::Except(both) => (both.0.clone(), both.1.clone()),
+            granted => (granted.clone(), Vec::new()),
+        };
+        if !all.contains(taken) {
+            all.push(taken.clone());
+        }
+        // Nobody takes a thousand channels one by one from one who keeps others.
+        if all.len() > MAX_CHANNELS {
+            return Channels::Only(Arc::new([]));
+        }
+        Channels::Except(Arc::new((granted, all)))
     }
 
     fn names(&self) -> Option<Vec<String>> {
         match self {
             Channels::All => None,
             Channels::Only(patterns) => Some(patterns.iter().map(ToString::to_string).collect()),
+            // It can't be said by names, and is never asked for: grants travel to the hub before anything is taken away there.
+            Channels::Except(_) => Some(Vec::new()),
         }
     }
 }
@@ -106,6 +127,11 @@ impl Grant {
     pub(crate) fn open(client_publish: bool) -> Self {
         let publish = if client_publish { Channels::All } else { Channels::Only(Arc::new([])) };
         Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, host: 0 }
+    }
+
+    /// The same grant without a channel, or all that fit a pattern.
+    pub(crate) fn without(&self, taken: &ChannelPattern) -> Self {
+        Grant { subscribe: self.subscribe.without(taken), publish: self.publish.without(taken), ..self.clone() }
     }
 
     /// The same grant, answered for by an attached host.
@@ -159,5 +185,28 @@ impl Grant {
     /// Seconds since 1970 at which the grant ends.
     pub fn expires_at(&self) -> Option<i64> {
         (self.expires_at > 0).then_some(self.expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
+        let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
+        let grant = Grant::new(Some("ann"), &["news.*".into(), "me".into()], 0, true, false).unwrap();
+        let less = grant.without(&pattern("news.sport")).without(&pattern("news.a*"));
+        for (channel, allowed) in
+            [("news.x", true), ("me", true), ("news.sport", false), ("news.art", false), ("you", false)]
+        {
+            assert_eq!((less.allows(channel), less.allows_publish(channel)), (allowed, allowed), "{channel}");
+        }
+        assert!(grant.allows("news.sport"), "others may share it");
+        assert!(!Grant::open(true).without(&pattern("*")).allows("a"));
+        let names = (0..=MAX_CHANNELS).map(|n| pattern(&format!("c{n}")));
+        let none = names.fold(grant, |grant, name| grant.without(&name));
+        assert!(!none.allows("me"), "bounded, and closed rather than open at the bound");
+        assert_eq!(less.parts().subscribe, Some(vec![]));
     }
 }

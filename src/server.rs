@@ -161,6 +161,22 @@ impl Server {
         }
     }
 
+    /// Takes a channel, or all that fit a pattern, from a user's connections; see `push_revoke_channel`.
+    pub fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().revoke_channel(user, channel, reason),
+            Backend::Attached(server) => server.revoke_channel(user, channel, reason),
+        }
+    }
+
+    /// Gives a connection another grant; see `push_renew`.
+    pub fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().renew(connection, grant),
+            Backend::Attached(server) => server.renew(connection, grant),
+        }
+    }
+
     /// The position of a number in the hub's present life, as clients see it. Empty while no hub was ever there.
     pub fn position(&self, seq: u64) -> String {
         match &self.0 {

@@ -128,7 +128,8 @@ pub unsafe extern "C" fn push_deny(
 }
 
 /// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
-/// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.
+/// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
+/// messages, and ended.
 ///
 /// # Safety
 /// `reason` is NULL or ends in NUL.
@@ -148,7 +149,8 @@ pub unsafe extern "C" fn push_close(
 }
 
 /// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-/// They are looked for by each thread in its own time.  They may come back with new credentials.
+/// They are looked for by each thread in its own time.  They may come back with new credentials; a token that is still
+/// valid is new enough.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.
@@ -164,6 +166,56 @@ pub unsafe extern "C" fn push_disconnect_user(
         let (user, reason) =
             unsafe { (guard::required_text("user", user)?, guard::optional_text("reason", reason)?.unwrap_or("")) };
         server.disconnect_user(user, code, reason)?;
+        Ok(())
+    })
+}
+
+/// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to `user`, at once: they get
+/// nothing more of it and can't subscribe to it again.  A client of subprotocol push.v1.json is told `unsubscribed` with
+/// `reason` (NULL, or at most 123 bytes); any other that has no channel left is closed with 4403, a waiting poll
+/// answered with 403.  New connections get what their own grant says.
+///
+/// # Safety
+/// `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.
+#[no_mangle]
+pub unsafe extern "C" fn push_revoke_channel(
+    server: *mut push_server,
+    user: *const c_char,
+    channel: *const c_char,
+    reason: *const c_char,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the strings.
+        let (user, channel, reason) = unsafe {
+            (
+                guard::required_text("user", user)?,
+                guard::required_text("channel", channel)?,
+                guard::optional_text("reason", reason)?.unwrap_or(""),
+            )
+        };
+        server.revoke_channel(user, channel, reason)?;
+        Ok(())
+    })
+}
+
+/// Gives one connection another grant, in place of the one it has: a session was prolonged, a user has logged in, rights
+/// have changed.  It goes on until the new grant ends; subscriptions that this does not allow end as with
+/// push_revoke_channel.  `grant` is copied.
+///
+/// PUSH_ERR_NOT_FOUND: the connection is gone.
+///
+/// # Safety
+/// `grant` can be read, with all it points to.
+#[no_mangle]
+pub unsafe extern "C" fn push_renew(
+    server: *mut push_server,
+    connection: push_connection,
+    grant: *const push_grant,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the grant and all it points to.
+        let grant = unsafe { read_grant(&guard::sized_input("grant", grant)?)? };
+        server.renew(connection, grant)?;
         Ok(())
     })
 }

@@ -108,6 +108,16 @@ impl Channels {
         }
     }
 
+    /// The channels that a connection is on.
+    pub(super) fn names(&self, conn: &Conn) -> Vec<Arc<str>> {
+        let name = |channel: ChannelId| self.locals.get(&channel).map(|local| local.name.clone());
+        match &conn.subs {
+            Subs::None => Vec::new(),
+            Subs::One { channel, .. } => name(*channel).into_iter().collect(),
+            Subs::Many(subs) => subs.iter().filter_map(|sub| name(sub.channel)).collect(),
+        }
+    }
+
     /// The subscriptions that ended since the last call, for the hub.
     pub(super) fn take_leaves(&mut self) -> &[Leave] {
         self.leaves.clear();

@@ -23,6 +23,13 @@ impl Shard {
             // An answer is still on its way.
             Phase::Head if conn.outbox.is_some() => self.last_bytes(index, Bytes::new()),
             Phase::Head | Phase::Asked => self.drop_conn(index),
+            // The answer has not begun: an HTTP status can say it, and a client that just polls again would not know.
+            Phase::Open(Transport::Poll) if close.says_not_allowed() => {
+                let cors = conn.cors.take().unwrap_or_default();
+                let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason };
+                self.leave_channels(index);
+                self.refuse(index, &Refusal::forbidden("ended", reason), &cors, false);
+            }
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
                 self.answer_empty(index);

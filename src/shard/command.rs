@@ -4,7 +4,7 @@ use super::conn::Token;
 use super::roster::Roster;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{Mailbox, Wake};
+use crate::hub::{ChannelPattern, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Close { to: Token, close: Close },
     /// Close all connections of a user.
     CloseUser { user: Arc<str>, close: Close },
+    /// Take channels from all connections of a user.
+    Revoke { user: Arc<str>, channels: Arc<ChannelPattern>, reason: Arc<str> },
+    /// Give one connection another grant.
+    Renew { of: Token, grant: Box<Grant> },
     /// The host says yes to a request.
     Allow { request: u64, grant: Arc<Grant> },
     /// The host says no to a request.

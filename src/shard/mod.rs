@@ -17,6 +17,7 @@ mod outbox;
 mod push_v1;
 mod read;
 mod relief;
+mod rights;
 mod roster;
 mod run;
 mod timers;

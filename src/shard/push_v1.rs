@@ -3,6 +3,7 @@
 use super::conn::Subs;
 use super::Shard;
 use crate::api::message;
+use crate::auth::Decision;
 use crate::error::Kind;
 use crate::http::refusal::Reason;
 use crate::hub::{check_channel, Cut, Outgoing, Position, Publication, Request, Start};
@@ -46,6 +47,10 @@ enum Ask<'a> {
         #[serde(default)]
         base64: bool,
     },
+    Token {
+        #[serde(borrow)]
+        token: Cow<'a, str>,
+    },
     Ping {},
 }
 
@@ -72,6 +77,7 @@ impl Shard {
                 (Some(channel), self.publish_live(index, channel, parts))
             }
             Ask::Message { data, base64 } => (None, self.message_live(index, data, *base64)),
+            Ask::Token { token } => (None, self.renew_by_token(index, token)),
             Ask::Ping {} => {
                 self.reply(index, br#"{"type":"pong"}"#);
                 (None, Ok(()))
@@ -199,6 +205,29 @@ impl Shard {
     fn message_live(&mut self, index: u32, data: &str, base64: bool) -> Result<(), Refused> {
         let data = payload(data, base64)?;
         self.tell_message(index, Bytes::copy_from_slice(&data), base64);
+        Ok(())
+    }
+
+    /// A new token in time: the connection goes on with what that allows.
+    fn renew_by_token(&mut self, index: u32, token: &str) -> Result<(), Refused> {
+        let conn = &self.conns[index as usize];
+        if conn.flags.adopted {
+            return Err(Refused("token", "what this connection may, the host decides".into()));
+        }
+        let grant = match self.shared.authority.decide(Some(token)) {
+            Ok(Decision::Granted(grant)) => grant,
+            Ok(_) => return Err(Refused("token", "nobody needs a token here".into())),
+            Err(refusal) => return Err(Refused("token", refusal.message)),
+        };
+        if conn.grant.as_ref().and_then(|old| old.user()) != grant.user() {
+            return Err(Refused("user", "the token is another user's; open a connection for that one".into()));
+        }
+        let expires_at = grant.expires_at().unwrap_or(0);
+        let token = self.token(index);
+        self.renew(index, grant);
+        if self.find(token).is_some() {
+            self.reply(index, format!(r#"{{"type":"token","expires":{expires_at}}}"#).as_bytes());
+        }
         Ok(())
     }
 

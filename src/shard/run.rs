@@ -6,7 +6,6 @@ use super::Shard;
 use crate::log::Level;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
-use crate::transport::close::Close;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Tokens that are no connections: their generation is 0.
@@ -102,6 +101,12 @@ impl Shard {
                     }
                 }
                 Command::CloseUser { user, close } => self.close_user(&user, &close),
+                Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
+                Command::Renew { of, grant } => {
+                    if let Some(index) = self.find(of) {
+                        self.renew(index, *grant);
+                    }
+                }
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
                 Command::Resume => self.resume_paused(),
@@ -199,16 +204,5 @@ impl Shard {
     /// The number by which the host knows a connection.
     pub(super) fn number_of(&self, index: u32) -> u64 {
         ConnectionId { shard: self.number, token: self.token(index) }.to_number()
-    }
-
-    fn close_user(&mut self, user: &str, close: &Close) {
-        let theirs = |conn: &super::conn::Conn| {
-            conn.grant.as_ref().and_then(|grant| grant.user()).is_some_and(|name| **name == *user)
-        };
-        let found: Vec<u32> =
-            self.conns.iter().filter(|(_, conn)| theirs(conn)).map(|(index, _)| index as u32).collect();
-        for index in found {
-            self.close(index, close.clone());
-        }
     }
 }

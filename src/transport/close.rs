@@ -37,6 +37,11 @@ impl Close {
         Close { code, reason: Cow::Borrowed(reason) }
     }
 
+    /// Whether it says that the client may not, and should not come back as it is.
+    pub fn says_not_allowed(&self) -> bool {
+        matches!(self.code, 1008 | 4403)
+    }
+
     /// Whether a code may stand in a close frame (RFC 6455, section 7.4.1 and 7.4.2, and IANA's registry).
     pub fn allowed_on_wire(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

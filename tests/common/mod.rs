@@ -10,6 +10,15 @@ use std::time::Duration;
 /// How long anything may take before a test gives up on it; nothing is measured by it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits for something that a thread of the server will have done in a moment.
+pub fn eventually(done: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + PATIENCE;
+    while !done() {
+        assert!(std::time::Instant::now() < until, "it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A running server.
 pub struct Host {
     pub server: Server,

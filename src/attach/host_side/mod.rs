@@ -8,7 +8,7 @@ mod queue;
 mod thread;
 
 use super::wire::FromHost;
-use crate::api::{check_head, check_send, checked_close, checked_refusal, MAX_BATCH};
+use crate::api::{check_head, check_send, checked_close, checked_refusal, checked_revocation, MAX_BATCH};
 use crate::callbacks;
 use crate::config::{Builder, Config};
 use crate::error::{Error, Kind};
@@ -233,6 +233,15 @@ impl Attached {
         check_text("user", user, 255)?;
         checked_close(code, reason)?;
         self.tell(Content::Lasting, &FromHost::Disconnect { user, code, reason })
+    }
+
+    pub(crate) fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
+        checked_revocation(user, channel, reason)?;
+        self.tell(Content::Lasting, &FromHost::Revoke { user, channel, reason })
+    }
+
+    pub(crate) fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
+        self.tell(Content::OfThisLife, &FromHost::Renew { connection, grant })
     }
 
     pub(crate) fn stats(&self) -> Result<Stats, Error> {

@@ -129,6 +129,8 @@ impl HubSide {
             FromHost::Allow { request, grant } => drop(api.allow(request, grant.of_host(host))),
             FromHost::Deny { request, status, reason } => drop(api.deny(request, status, reason)),
             FromHost::Disconnect { user, code, reason } => drop(api.disconnect_user(user, code, reason)),
+            FromHost::Revoke { user, channel, reason } => drop(api.revoke_channel(user, channel, reason)),
+            FromHost::Renew { connection, grant } => drop(api.renew(connection, grant)),
             FromHost::Stats { number } => {
                 FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
             }

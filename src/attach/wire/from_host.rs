@@ -21,6 +21,8 @@ const DENY: u8 = 9;
 const DISCONNECT: u8 = 10;
 const STATS: u8 = 11;
 const CREDIT: u8 = 12;
+const REVOKE: u8 = 13;
+const RENEW: u8 = 14;
 
 /// The first frame of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,15 @@ pub(crate) enum FromHost<'a> {
         code: u16,
         reason: &'a str,
     },
+    Revoke {
+        user: &'a str,
+        channel: &'a str,
+        reason: &'a str,
+    },
+    Renew {
+        connection: u64,
+        grant: Grant,
+    },
     Stats {
         number: u64,
     },
@@ -133,6 +144,15 @@ impl<'a> FromHost<'a> {
                 into.extend_from_slice(&code.to_le_bytes());
                 fields::text(into, reason);
             }),
+            FromHost::Revoke { user, channel, reason } => framed(into, REVOKE, |into| {
+                fields::text(into, user);
+                fields::text(into, channel);
+                fields::text(into, reason);
+            }),
+            FromHost::Renew { connection, grant } => framed(into, RENEW, |into| {
+                into.extend_from_slice(&connection.to_le_bytes());
+                fields::grant(into, grant);
+            }),
             FromHost::Stats { number } => framed(into, STATS, |into| into.extend_from_slice(&number.to_le_bytes())),
             FromHost::Credit { events } => framed(into, CREDIT, |into| into.extend_from_slice(&events.to_le_bytes())),
         }
@@ -173,6 +193,8 @@ impl<'a> FromHost<'a> {
             ALLOW => FromHost::Allow { request: fields.u64()?, grant: fields.grant()? },
             DENY => FromHost::Deny { request: fields.u64()?, status: fields.u16()?, reason: fields.text()? },
             DISCONNECT => FromHost::Disconnect { user: fields.text()?, code: fields.u16()?, reason: fields.text()? },
+            REVOKE => FromHost::Revoke { user: fields.text()?, channel: fields.text()?, reason: fields.text()? },
+            RENEW => FromHost::Renew { connection: fields.u64()?, grant: fields.grant()? },
             STATS => FromHost::Stats { number: fields.u64()? },
             CREDIT => FromHost::Credit { events: fields.u32()? },
             _ => return Err(Malformed("a frame of unknown type")),

@@ -28,6 +28,8 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Allow { request: 5, grant: grant() },
         FromHost::Deny { request: 6, status: 403, reason: "" },
         FromHost::Disconnect { user: "ann", code: 4403, reason: "out" },
+        FromHost::Revoke { user: "ann", channel: "a.*", reason: "why" },
+        FromHost::Renew { connection: 9, grant: grant() },
         FromHost::Stats { number: 7 },
         FromHost::Credit { events: 8 },
     ]

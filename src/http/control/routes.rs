@@ -59,6 +59,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         },
         (&Method::POST, "/v1/broadcast") => publish(api, None, &parts.headers, body).await,
         (&Method::POST, "/v1/disconnect") => disconnect(api, query),
+        (&Method::POST, "/v1/revoke") => revoke(api, query),
         (&Method::GET, "/v1/channels") => list(api, query),
         (&Method::GET, _) if channel.is_some() => {
             let info = api.shared().hub.channel(&channel_name(channel)?);
@@ -75,14 +76,14 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         }
         (&Method::GET, "/v1/stats") => Ok(json(api.stats().json())),
         (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.stats().prometheus())),
-        (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect") => {
+        (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke") => {
             Err(Refusal::method_elsewhere("only POST is allowed here"))
         }
         (_, "/v1/channels" | "/v1/stats" | "/metrics") => Err(Refusal::method_elsewhere("only GET is allowed here")),
         _ if channel.is_some() => Err(Refusal::method_elsewhere("only GET and DELETE are allowed here")),
         _ => Err(Refusal::not_found(
             "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/stats, \
-                                     /v1/disconnect, /metrics and /healthz",
+                                     /v1/disconnect, /v1/revoke, /metrics and /healthz",
         )),
     }
 }
@@ -150,6 +151,13 @@ async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
 fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let user = parameter(query, "user").ok_or_else(|| Refusal::malformed("user", "?user=NAME is needed"))?;
     api.disconnect_user(&user, 4403, "disconnected").map_err(|error| refusal(&error))?;
+    Ok(json("{}\n"))
+}
+
+fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let needed = |name| parameter(query, name).ok_or_else(|| Refusal::malformed(name, format!("?{name}= is needed")));
+    let reason = parameter(query, "reason").unwrap_or_default();
+    api.revoke_channel(&needed("user")?, &needed("channel")?, &reason).map_err(|error| refusal(&error))?;
     Ok(json("{}\n"))
 }
 

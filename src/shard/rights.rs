@@ -1,0 +1,99 @@
+//! What a live connection may, changed: by the host, which takes a channel or everything from a user or gives a connection a
+//! new grant, and by the client, which sends a new token in time.
+
+use super::conn::{Conn, Phase};
+use super::Shard;
+use crate::grant::Grant;
+use crate::http::request::Transport;
+use crate::hub::ChannelPattern;
+use crate::transport::close::Close;
+use crate::transport::{json, ws_frames, Format};
+use std::sync::Arc;
+
+impl Shard {
+    /// Closes all connections of a user.
+    pub(super) fn close_user(&mut self, user: &str, close: &Close) {
+        for index in self.of_user(user) {
+            self.close(index, close.clone());
+        }
+    }
+
+    /// Takes channels from all connections of a user, for as long as those last.
+    pub(super) fn revoke(&mut self, user: &str, channels: &ChannelPattern, reason: &str) {
+        for index in self.of_user(user) {
+            let Some(Conn { grant: Some(grant), .. }) = self.conns.get_mut(index as usize) else { continue };
+            *grant = Arc::new(grant.without(channels));
+            self.lose_channels(index, reason);
+        }
+    }
+
+    /// Gives a connection another grant: it may go on until that ends, on those of its channels that it names.
+    pub(super) fn renew(&mut self, index: u32, grant: Grant) {
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
+        // Whoever hears of the connection goes on to.
+        let host = super::closing::host(conn);
+        conn.grant = Some(Arc::new(grant.of_host(host)));
+        self.lose_channels(index, "not in the new grant");
+        self.reschedule(index);
+    }
+
+    /// Ends the subscriptions that the grant does not allow any more. Who has no channel left has no reason to be connected,
+    /// except in the subprotocol, whose clients are told and may ask for another.
+    fn lose_channels(&mut self, index: u32, reason: &str) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let (Some(grant), Phase::Open(_)) = (conn.grant.clone(), conn.phase) else { return };
+        let mut names = self.channels.names(conn);
+        if let Some(catch_up) = conn.outbox.as_mut().and_then(|outbox| outbox.catch_up.as_mut()) {
+            names.extend(catch_up.names.iter().map(|name| Arc::from(&**name)));
+            catch_up.names.retain(|name| grant.allows(name));
+        }
+        let lost: Vec<&Arc<str>> = names.iter().filter(|name| !grant.allows(name)).collect();
+        if conn.format != Format::WsJson {
+            if !lost.is_empty() && lost.len() == names.len() {
+                let reason = reason.to_owned().into();
+                return self.close(index, Close { reason, ..Close::NOT_ALLOWED });
+            }
+            for name in lost {
+                self.channels.leave_one(&mut self.conns, index, name);
+            }
+            return;
+        }
+        let mut told = Vec::new();
+        for name in lost {
+            self.channels.leave_one(&mut self.conns, index, name);
+            told.extend_from_slice(&ws_frames::text(&unsubscribed(name, reason)));
+        }
+        if !told.is_empty() {
+            self.transmit_bytes(index, told.into());
+        }
+    }
+
+    /// Looks at a connection again when it is time, now that its grant ends at another time.
+    fn reschedule(&mut self, index: u32) {
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        let wait = match conn.phase {
+            Phase::Open(Transport::Poll) => self.config().poll_timeout_ms,
+            Phase::Open(_) if conn.flags.unanswered => self.config().ping_timeout_ms,
+            Phase::Open(_) => self.heartbeat_ms(),
+            // It waits for something else first, and its grant is looked at then.
+            Phase::Head | Phase::Asked | Phase::Closing => return,
+        };
+        self.schedule(index, wait);
+    }
+
+    fn of_user(&self, user: &str) -> Vec<u32> {
+        let theirs =
+            |conn: &Conn| conn.grant.as_ref().and_then(|grant| grant.user()).is_some_and(|name| **name == *user);
+        self.conns.iter().filter(|(_, conn)| theirs(conn)).map(|(index, _)| index as u32).collect()
+    }
+}
+
+/// `unsubscribed` by us and not by the client: with the close code that says why, and a sentence.
+fn unsubscribed(channel: &str, reason: &str) -> Vec<u8> {
+    let mut object = br#"{"type":"unsubscribed","channel":"#.to_vec();
+    json::string(channel, &mut object);
+    object.extend_from_slice(format!(r#","code":{},"reason":"#, Close::NOT_ALLOWED.code).as_bytes());
+    json::string(reason, &mut object);
+    object.push(b'}');
+    object
+}
