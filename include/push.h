@@ -493,7 +493,8 @@ push_status push_deny(push_server *server,
                       const char *reason);
 
 // Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
-// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a poll: just ended.
+// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
+// messages, and ended.
 //
 // # Safety
 // `reason` is NULL or ends in NUL.
@@ -503,11 +504,39 @@ push_status push_close(push_server *server,
                        const char *reason);
 
 // Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-// They are looked for by each thread in its own time.  They may come back with new credentials.
+// They are looked for by each thread in its own time.  They may come back with new credentials; a token that is still
+// valid is new enough.
 //
 // # Safety
 // `user` ends in NUL; `reason` is NULL or ends in NUL.
-push_status push_disconnect_user(push_server *server, const char *user, uint16_t code, const char *reason);
+push_status push_disconnect_user(push_server *server,
+                                 const char *user,
+                                 uint16_t code,
+                                 const char *reason);
+
+// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to `user`, at once: they get
+// nothing more of it and can't subscribe to it again.  A client of subprotocol push.v1.json is told `unsubscribed` with
+// `reason` (NULL, or at most 123 bytes); any other that has no channel left is closed with 4403, a waiting poll
+// answered with 403.  New connections get what their own grant says.
+//
+// # Safety
+// `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.
+push_status push_revoke_channel(push_server *server,
+                                const char *user,
+                                const char *channel,
+                                const char *reason);
+
+// Gives one connection another grant, in place of the one it has: a session was prolonged, a user has logged in, rights
+// have changed.  It goes on until the new grant ends; subscriptions that this does not allow end as with
+// push_revoke_channel.  `grant` is copied.
+//
+// PUSH_ERR_NOT_FOUND: the connection is gone.
+//
+// # Safety
+// `grant` can be read, with all it points to.
+push_status push_renew(push_server *server,
+                       push_connection connection,
+                       const push_grant *grant);
 
 // A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
 // it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.

@@ -154,6 +154,33 @@ fn events_go_to_the_host_that_handed_over_then_to_one_of_its_name() {
 }
 
 #[test]
+fn any_host_takes_channels_from_a_user_and_renews_a_grant() {
+    let path = path("rights");
+    let hub = hub(&path, &[]);
+    let (one, two) = (attached(&path, &[("attach_name", "web")]), attached(&path, &[("attach_name", "jobs")]));
+    one.event_fd().unwrap();
+    let grant = |user, channels: &[&str]| {
+        let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
+        Grant::new(Some(user), &names, 0, false, false).unwrap()
+    };
+    let mut ann = websocket(&one, "channel=a&channel=b", Some(grant("ann", &["a", "b"])));
+    let connection = one.next_event(Some(PATIENCE)).unwrap().connection;
+    two.revoke_channel("ann", "a", "").unwrap();
+    until("the hub has done it", || hub.server.stats().unwrap().subscriptions == 1);
+    two.renew(connection, grant("eve", &["b"])).unwrap();
+    ann.say("who am I?");
+    let event = one.next_event(Some(PATIENCE)).unwrap();
+    assert_eq!(event.user.as_deref(), Some("eve"), "and its events stay with the host that handed it over");
+    two.revoke_channel("ann", "*", "").unwrap();
+    two.revoke_channel("eve", "*", "").unwrap();
+    assert_eq!(ann.close_code(), 4403);
+    assert_eq!(two.revoke_channel("", "a", "").unwrap_err().kind(), Kind::Invalid);
+    one.stop(Duration::ZERO);
+    two.stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
 fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
     let path = path("credit");
     let hub = hub(&path, &[("event_queue", "16")]);

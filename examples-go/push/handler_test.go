@@ -164,8 +164,9 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	}))
 	// What the URL asks for does not matter where the grant says it.
 	conn := dial(t, service.URL+"/push?channel=theirs", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
-	if e := event(t, events, push.Connected); e.User != "ada" || e.Channel != "mine" {
-		t.Errorf("%+v", e)
+	connected := event(t, events, push.Connected)
+	if connected.User != "ada" || connected.Channel != "mine" {
+		t.Errorf("%+v", connected)
 	}
 	wantFrameWith(t, conn, `"subscribed","channel":"mine"`)
 	wantFrameWith(t, conn, `"subscribed","channel":"und & ümlaut?"`)
@@ -181,6 +182,16 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	say(`{"type":"publish","channel":"mine","data":"from me"}`)
 	wantFrameWith(t, conn, `from me`, `published`)
 	wantFrameWith(t, conn, `from me`, `published`)
+	if err := srv.RevokeChannel("ada", "more.*", "moved out"); err != nil {
+		t.Fatal(err)
+	}
+	wantFrameWith(t, conn, `"unsubscribed","channel":"more.of.it","code":4403,"reason":"moved out"`)
+	if err := srv.Renew(connected.Conn, push.Grant{User: "ada", Channels: []string{"mine", "theirs"}}); err != nil {
+		t.Fatal(err)
+	}
+	wantFrameWith(t, conn, `"unsubscribed","channel":"und & ümlaut?"`)
+	say(`{"type":"subscribe","channel":"theirs"}`)
+	wantFrameWith(t, conn, `"subscribed","channel":"theirs"`)
 	if err := srv.Disconnect("ada", 4403, "logged out"); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,10 @@ package push
 // #cgo nocallback pushgo_close
 // #cgo noescape pushgo_disconnect_user
 // #cgo nocallback pushgo_disconnect_user
+// #cgo noescape pushgo_revoke_channel
+// #cgo nocallback pushgo_revoke_channel
+// #cgo noescape pushgo_renew
+// #cgo nocallback pushgo_renew
 // #cgo noescape pushgo_event_fd
 // #cgo nocallback pushgo_event_fd
 // #cgo noescape pushgo_next_events
@@ -216,6 +220,16 @@ func (h handle) close(connection uint64, code uint16, reason string) Status {
 func (h handle) disconnectUser(user string, code uint16, reason string) Status {
 	var name, text cName
 	return Status(C.pushgo_disconnect_user(C.uintptr_t(h), name.set(user), C.uint16_t(code), text.set(reason)))
+}
+
+func (h handle) revokeChannel(user, channel, reason string) Status {
+	var name, which, text cName
+	return Status(C.pushgo_revoke_channel(C.uintptr_t(h), name.set(user), which.set(channel), text.set(reason)))
+}
+
+func (h handle) renew(connection uint64, names string, channels int, expires int64, flags uint32) Status {
+	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(names), C.size_t(channels),
+		C.int64_t(expires), C.uint32_t(flags)))
 }
 
 func (h handle) eventFD() int {

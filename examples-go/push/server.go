@@ -228,6 +228,34 @@ func (s *Server) Disconnect(user string, code int, reason string) error {
 	return result("disconnect", s.handle.disconnectUser(user, uint16(code), reason))
 }
 
+// RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a user,
+// in a moment: they get nothing more of it and can't subscribe to it again. A client of subprotocol push.v1.json is told,
+// with the reason (at most 123 bytes); any other that has no channel left is closed with 4403. New connections get what
+// their own grant says.
+//
+// Errors: [ErrInvalid], [ErrClosed].
+func (s *Server) RevokeChannel(user, channel, reason string) error {
+	for what, name := range map[string]string{"user": user, "channel": channel, "reason": reason} {
+		if err := checkName("revoke", what, name); err != nil {
+			return err
+		}
+	}
+	return result("revoke", s.handle.revokeChannel(user, channel, reason))
+}
+
+// Renew gives one connection another grant in place of the one it has: a session was prolonged, a user has logged in,
+// rights have changed. It goes on until the new grant ends; subscriptions that this does not allow end as with
+// [Server.RevokeChannel].
+//
+// Errors: [ErrNotFound] where the client is gone; [ErrInvalid]; [ErrClosed].
+func (s *Server) Renew(conn Conn, g Grant) error {
+	names, channels, err := g.names()
+	if err != nil {
+		return err
+	}
+	return result("renew", s.handle.renew(uint64(conn), names, channels, g.expires(), g.flags()))
+}
+
 func checkClose(op string, code int, reason string) error {
 	if code < 1000 || code > 4999 {
 		return invalid(op, "code: 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed")

@@ -239,6 +239,21 @@ push_status pushgo_disconnect_user(uintptr_t server, const char *user, uint16_t 
     return push_disconnect_user(ticket(server), user, code, or_null(reason));
 }
 
+push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char *channel, const char *reason)
+{
+    return push_revoke_channel(ticket(server), user, channel, or_null(reason));
+}
+
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
+                         int64_t expires_at, uint32_t flags)
+{
+    struct grant grant;
+    if (!fill_grant(&grant, names, channel_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    push_status status = push_renew(ticket(server), connection, &grant.grant);
+    free_grant(&grant);
+    return status;
+}
+
 /* ---- events ---- */
 
 struct pushgo_queue {

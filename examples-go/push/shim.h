@@ -49,6 +49,9 @@ push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, con
 push_status pushgo_send(uintptr_t server, uint64_t connection, const char *data, size_t len, uint32_t flags);
 push_status pushgo_close(uintptr_t server, uint64_t connection, uint16_t code, const char *reason);
 push_status pushgo_disconnect_user(uintptr_t server, const char *user, uint16_t code, const char *reason);
+push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char *channel, const char *reason);
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
+                         int64_t expires_at, uint32_t flags);
 
 /* A copy of the event descriptor, the caller's to close; -1: there is none. Turns events on. */
 int pushgo_event_fd(uintptr_t server);

@@ -49,6 +49,8 @@ func TestEverythingAfterStopIsClosed(t *testing.T) {
 		"Send":           srv.Send(1, nil),
 		"Close":          srv.Close(1, 1000, ""),
 		"Disconnect":     srv.Disconnect("u", 1000, ""),
+		"RevokeChannel":  srv.RevokeChannel("u", "c", ""),
+		"Renew":          srv.Renew(1, push.Grant{Channels: []string{"c"}}),
 		"Stats":          fromStats,
 	} {
 		if !errors.Is(err, push.ErrClosed) {

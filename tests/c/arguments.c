@@ -16,6 +16,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     push_message message = PUSH_MESSAGE_INIT;
     push_position position = {.seq = 77};
     push_event event = PUSH_EVENT_INIT;
+    push_grant grant = PUSH_GRANT_INIT;
     push_stats stats = PUSH_STATS_INIT;
     struct peer client;
     int fd;
@@ -31,6 +32,8 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_deny(server, 0x100, 403, NULL), expected);
     CHECK_STATUS(push_close(server, 1, 1000, NULL), expected);
     CHECK_STATUS(push_disconnect_user(server, "u", 4403, NULL), expected);
+    CHECK_STATUS(push_revoke_channel(server, "u", "c", NULL), expected);
+    CHECK_STATUS(push_renew(server, 1, &grant), expected);
     CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), expected);
     CHECK_STATUS(push_stats_get(server, &stats, sizeof stats), expected);
     CHECK_STATUS(push_next_event(server, &event, sizeof event, -1), expected);
@@ -108,6 +111,9 @@ static void null_arguments(void)
     CHECK_STATUS(push_adopt(server, fd, NULL, 1, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_send(server, 1, NULL, 1, 0), PUSH_ERR_INVALID);
     CHECK_STATUS(push_disconnect_user(server, NULL, 4403, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_revoke_channel(server, NULL, "c", NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_revoke_channel(server, "u", NULL, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_renew(server, 1, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_listen_address(server, 0, NULL, 128), PUSH_ERR_INVALID);
     CHECK_STATUS(push_stats_get(server, NULL, sizeof(push_stats)), PUSH_ERR_INVALID);
     CHECK_STATUS(push_next_event(server, NULL, sizeof(push_event), 0), PUSH_ERR_INVALID);
@@ -210,6 +216,8 @@ static void names(void)
         message.key = bad[i];
         CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_disconnect_user(server, bad[i], 4403, NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_revoke_channel(server, bad[i], "c", NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_revoke_channel(server, "u", bad[i], NULL), PUSH_ERR_INVALID);
     }
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         check_case("name %s", good[i]);
@@ -334,6 +342,9 @@ static void connections_that_are_none(void)
     CHECK_STATUS(push_deny(server, 0, 403, NULL), PUSH_ERR_NOT_FOUND);
     grant.size = 0;
     CHECK_STATUS(push_allow(server, 0x100, &grant), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_renew(server, 1, &grant), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_revoke_channel(server, "u", "a*b", NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_revoke_channel(server, "nobody", "c", NULL), PUSH_OK);
     CHECK_STATUS(push_disconnect_user(server, "nobody", 4403, NULL), PUSH_OK); /* each thread looks in its own time */
     stop(server);
 }

@@ -33,6 +33,8 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_deny(server, 0x100, 403, NULL));
     FORKED(push_close(server, 1, 1000, NULL));
     FORKED(push_disconnect_user(server, "u", 4403, NULL));
+    FORKED(push_revoke_channel(server, "u", "c", NULL));
+    FORKED(push_renew(server, 1, NULL));
     FORKED(push_listen_address(server, 0, text, sizeof text));
     FORKED(push_stats_get(server, &stats, sizeof stats));
     FORKED(push_next_event(server, event, sizeof *event, -1));

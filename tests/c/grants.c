@@ -105,7 +105,7 @@ static void a_grant_that_ends(void)
                 poll = adopted_http(server, &grant, "poll", "channel=c");
     CHECK_EQ(ws_close_code(&ws), 4403);
     CHECK(peer_expect(&sse, "event: push-close\ndata: {\"type\":\"close\",\"code\":4403,"));
-    CHECK(peer_expect(&poll, "HTTP/1.1 200 "));
+    CHECK(peer_expect(&poll, "HTTP/1.1 403 "));
     CHECK(peer_read_to_end(&poll, PATIENCE_MS));
     CHECK(time(NULL) >= grant.expires_at && now_ms() - began < 6000);
     expect_event(server, &event, PUSH_EVENT_OPEN);
@@ -169,6 +169,65 @@ static void disconnecting_a_user(void)
     peer_close(&first);
     peer_close(&second);
     peer_close(&other);
+}
+
+static void revoking_a_channel(void)
+{
+    push_server *server = serve("threads", "2", NULL);
+    push_grant ann = PUSH_GRANT_INIT, bob = PUSH_GRANT_INIT;
+    ann.user = "ann";
+    bob.user = "bob";
+    struct peer one = adopted_ws(server, &ann, "channel=c"), two = adopted_ws(server, &ann, "channel=c&channel=d"),
+                other = adopted_ws(server, &bob, "channel=c"), poll = adopted(server, &ann);
+    CHECK(peer_get(&poll, "channel=c", ""));
+    wait_for_subscriptions(server, 5);
+    CHECK_STATUS(push_revoke_channel(server, "ann", "c", "moved out"), PUSH_OK);
+    CHECK_EQ(ws_close_code(&one), 4403);
+    CHECK(peer_skip_past(&poll, "403 Forbidden"));
+    CHECK(peer_skip_past(&poll, "moved out"));
+    wait_for_subscriptions(server, 2);
+    CHECK_STATUS(push_publish(server, "c", "not for ann", 11), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "d", "for ann", 7), PUSH_OK);
+    ws_expect(&two, "for ann");
+    ws_expect(&other, "not for ann");
+    stop(server);
+    peer_close(&one);
+    peer_close(&two);
+    peer_close(&other);
+    peer_close(&poll);
+}
+
+static void renewing_a_grant(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    push_grant grant = PUSH_GRANT_INIT;
+    const char *both[] = {"c", "d"};
+    CHECK(push_event_fd(server) >= 0);
+    grant.expires_at = time(NULL) + 1;
+    struct peer first = adopted_ws(server, &grant, "channel=c");
+    expect_event(server, &event, PUSH_EVENT_OPEN);
+    push_connection kept = event.connection;
+    grant.user = "ann";
+    grant.channels = both;
+    grant.channel_count = 2;
+    grant.expires_at = 0;
+    CHECK_STATUS(push_renew(server, kept, &grant), PUSH_OK);
+    /* The first grant's time is over when one that it was given at the same time has ended. */
+    grant.expires_at = time(NULL) + 2;
+    struct peer second = adopted_ws(server, &grant, "channel=c");
+    CHECK_EQ(ws_close_code(&second), 4403);
+    CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
+    ws_expect(&first, "x");
+    grant.channels = both + 1;
+    grant.channel_count = 1;
+    grant.expires_at = 0;
+    CHECK_STATUS(push_renew(server, kept, &grant), PUSH_OK);
+    CHECK_EQ(ws_close_code(&first), 4403);
+    push_event_clear(&event);
+    stop(server);
+    peer_close(&first);
+    peer_close(&second);
 }
 
 static void disconnecting_before_the_request(void)
@@ -269,6 +328,7 @@ static void stopped_while_the_host_is_asked(void)
 }
 
 CHECK_MAIN(TEST(channels_that_are_granted), TEST(a_grant_is_copied), TEST(publishing_needs_the_flag),
-           TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(disconnecting_before_the_request),
+           TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
+           TEST(renewing_a_grant), TEST(disconnecting_before_the_request),
            TEST(asking_the_host),
            TEST(stopped_while_the_host_is_asked))

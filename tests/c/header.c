@@ -87,6 +87,8 @@ int main(void)
                   push_allow(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_deny(server, 1, 403, NULL) == PUSH_ERR_INVALID &&
                   push_close(server, 1, 1000, NULL) == PUSH_ERR_INVALID &&
+                  push_revoke_channel(server, "u", "c", NULL) == PUSH_ERR_INVALID &&
+                  push_renew(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_disconnect_user(server, "u", 4403, NULL) == PUSH_ERR_INVALID && push_event_fd(server) == -1 &&
                   push_next_event(server, &event, sizeof event, 0) == PUSH_ERR_INVALID &&
                   push_stop(server, 0) == PUSH_ERR_INVALID;

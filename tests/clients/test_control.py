@@ -145,7 +145,7 @@ def test_without_the_key_nothing_but_health(served, key):
         for method, path in [
             ("POST", "/v1/publish?channel=a"), ("POST", "/v1/publish"), ("POST", "/v1/broadcast"), ("GET", "/v1/stats"),
             ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/channels/a"), ("DELETE", "/v1/channels/a"),
-            ("POST", "/v1/disconnect?user=u"), ("GET", "/elsewhere"),
+            ("POST", "/v1/disconnect?user=u"), ("POST", "/v1/revoke?user=u&channel=c"), ("GET", "/elsewhere"),
         ]:  # fmt: skip
             response = stranger.request(method, path)
             assert response.status_code == 401, path
@@ -161,6 +161,7 @@ def test_what_is_not_there_and_what_is_not_allowed(start):
         for method, path, status in [
             ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v1/publish", 405), ("POST", "/v1/stats", 405),
             ("PUT", "/v1/channels/a", 405), ("POST", "/metrics", 405), ("POST", "/v1/disconnect", 400),
+            ("GET", "/v1/revoke", 405), ("POST", "/v1/revoke?user=u", 400), ("POST", "/v1/revoke?user=u&channel=a*b", 400),
             ("POST", "/v1/publish?channel=", 400), ("POST", "/v1/publish", 400), ("GET", "/v1/channels?limit=0", 400),
             ("GET", "/v1/channels/%FF", 400),
         ]:  # fmt: skip
