@@ -1,0 +1,140 @@
+/* Live push in nginx: what the module's parts share.  README.md has the directives; ngx_http_push_module.c their table. */
+#ifndef NGX_HTTP_PUSH_H
+#define NGX_HTTP_PUSH_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+#include <push.h>
+
+#if !(NGX_THREADS)
+#error "the push module needs an nginx built --with-threads, as Debian's is"
+#endif
+
+enum {
+    NGX_HTTP_PUSH_ERR_LEN = 256,
+    /* Calls of one worker that may wait for the hub at once; further ones are answered with 503 there and then. */
+    NGX_HTTP_PUSH_MAX_TASKS = 256
+};
+
+typedef struct {
+    push_config *config;         /* the options, checked as they were read */
+    ngx_array_t options;         /* of ngx_str_t: the names given with push_option */
+    ngx_str_t attach;            /* unix:PATH, or empty: the hub is embedded */
+    ngx_msec_t attach_timeout;
+    ngx_msec_t drain;
+    ngx_msec_t retry;
+    ngx_str_t thread_pool_name;
+    ngx_thread_pool_t *thread_pool; /* for calls that wait for the hub; NULL where none does */
+    ngx_flag_t used;             /* a location needs the hub */
+    ngx_http_upstream_srv_conf_t relay;
+} ngx_http_push_main_conf_t;
+
+typedef struct {
+    /* push_subscribe */
+    ngx_flag_t subscribe;
+    ngx_array_t *channels;       /* of ngx_http_complex_value_t, or NULL */
+    ngx_array_t *grant;          /* likewise; NGX_CONF_UNSET_PTR while reading */
+    ngx_http_complex_value_t *user;
+    ngx_http_complex_value_t *expires;
+    ngx_http_complex_value_t *client_publish;
+    ngx_http_complex_value_t *parameters;
+    ngx_flag_t keep_alive;
+    ngx_http_upstream_conf_t upstream;
+    /* push_publish */
+    ngx_flag_t publish;
+    ngx_http_complex_value_t channel;
+    ngx_http_complex_value_t *event;
+    ngx_http_complex_value_t *key;
+} ngx_http_push_loc_conf_t;
+
+/* What a call that waits for the hub is about; see ngx_http_push_task.c. */
+typedef struct ngx_http_push_task_s ngx_http_push_task_t;
+
+struct ngx_http_push_task_s {
+    ngx_http_request_t *request;
+    push_server *server;
+    push_status status;
+    uint64_t call_by;            /* milliseconds of the monotonic clock: later, the call is not worth making */
+    ngx_flag_t running;
+    /* Makes the call; on a thread of the pool, so of nginx it may touch nothing. */
+    push_status (*call)(ngx_http_push_task_t *task);
+    /* Answers the request, by `status`; in the event loop. */
+    ngx_int_t (*answer)(ngx_http_push_task_t *task);
+    void *data;
+};
+
+typedef enum {
+    NGX_HTTP_PUSH_VIA_NONE = 0,
+    NGX_HTTP_PUSH_VIA_HANDOVER,
+    NGX_HTTP_PUSH_VIA_RELAY
+} ngx_http_push_via_e;
+
+/* Of one request. */
+typedef struct {
+    ngx_http_push_via_e via;
+    /* So that nothing can fail any more once the connection has been handed over. */
+    ngx_http_posted_request_t posted;
+    /* The relay's: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status line. */
+    int relay_fd;
+    ngx_str_t head;
+    ngx_http_status_t status;
+    ngx_http_push_task_t task;
+} ngx_http_push_ctx_t;
+
+/* What a subscriber asks for and may have. */
+typedef struct {
+    push_grant grant;
+    ngx_array_t channels;        /* of ngx_str_t: what push_subscribe names; empty: the URL does */
+    ngx_str_t parameters;
+    ngx_flag_t websocket;        /* it asks for an upgrade to WebSocket, and for no other transport */
+    ngx_flag_t sse;
+} ngx_http_push_subscription_t;
+
+extern ngx_module_t ngx_http_push_module;
+extern ngx_module_t ngx_http_push_check_module;
+
+/* _hub.c */
+ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);
+void ngx_http_push_exit_process(ngx_cycle_t *cycle);
+push_server *ngx_http_push_server(void); /* NULL while there is none */
+
+/* _log.c */
+ngx_int_t ngx_http_push_log_open(ngx_cycle_t *cycle, push_config *config);
+void ngx_http_push_log_close(void);
+
+/* _subscribe.c, _publish.c, _status.c: content handlers */
+ngx_int_t ngx_http_push_subscribe_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_push_publish_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_push_status_handler(ngx_http_request_t *r);
+
+/* _grant.c: NGX_OK, or the status to answer with */
+ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
+/* A value that ends in NUL; NGX_DECLINED: it is empty or `value` is NULL; else the status to answer with. */
+ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *value, ngx_str_t *text);
+
+/* _head.c.  `relayed`: what only this hop means is left out, and HTTP/1.0 is spoken but for WebSockets. */
+ngx_int_t ngx_http_push_head(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, ngx_flag_t relayed,
+    ngx_str_t *head);
+
+/* _handover.c, _relay.c: what the content handler returns */
+ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r);
+ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
+ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
+ngx_int_t ngx_http_push_relay_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *uscf);
+
+/* _task.c */
+ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task);
+
+/* _answer.c: what a content handler returns */
+ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body, const char *type);
+ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status);
+ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
+ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow);
+
+/* _variables.c */
+ngx_int_t ngx_http_push_add_variables(ngx_conf_t *cf);
+ngx_http_push_ctx_t *ngx_http_push_ctx(ngx_http_request_t *r); /* made when it is not there; NULL: no memory */
+
+#endif

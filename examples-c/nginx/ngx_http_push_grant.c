@@ -1,0 +1,209 @@
+/* What the configuration's variables say that a subscriber gets and may have. */
+#include "ngx_http_push.h"
+
+ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *value, ngx_str_t *text)
+{
+    ngx_str_t evaluated;
+
+    ngx_str_null(text);
+    if (value == NULL) {
+        return NGX_DECLINED;
+    }
+    if (ngx_http_complex_value(r, value, &evaluated) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (evaluated.len == 0) {
+        return NGX_DECLINED;
+    }
+    /* It would be cut there, and mean something else. */
+    if (memchr(evaluated.data, '\0', evaluated.len) != NULL) {
+        return NGX_HTTP_BAD_REQUEST;
+    }
+    text->data = ngx_pnalloc(r->pool, evaluated.len + 1);
+    if (text->data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    text->len = evaluated.len;
+    ngx_cpystrn(text->data, evaluated.data, evaluated.len + 1);
+    return NGX_OK;
+}
+
+/* Adds the values that are not empty to the grant and, where given, to `named`. */
+static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, ngx_array_t *values, ngx_array_t *named, ngx_array_t *granted)
+{
+    ngx_http_complex_value_t *value = values->elts;
+    ngx_uint_t i;
+    ngx_int_t rc;
+    ngx_str_t text, *name;
+    const char **channel;
+
+    for (i = 0; i < values->nelts; i++) {
+        rc = ngx_http_push_text(r, &value[i], &text);
+        if (rc == NGX_DECLINED) {
+            continue;
+        }
+        if (rc != NGX_OK) {
+            return rc;
+        }
+        if (named != NULL) {
+            /* In a grant it would be a pattern.  Who can choose a part of the name must not get all that begin with it. */
+            if (text.data[text.len - 1] == '*') {
+                ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: channel \"%V\" ends in an asterisk", &text);
+                return NGX_HTTP_FORBIDDEN;
+            }
+            name = ngx_array_push(named);
+            if (name == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+            *name = text;
+        }
+        channel = ngx_array_push(granted);
+        if (channel == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        *channel = (const char *) text.data;
+    }
+    return NGX_OK;
+}
+
+/* off, @SECONDS since 1970, or a time from now. */
+static ngx_int_t ngx_http_push_expiry(ngx_http_request_t *r, ngx_http_complex_value_t *value, int64_t *expires_at)
+{
+    ngx_str_t text;
+    ngx_int_t rc, seconds;
+
+    rc = ngx_http_push_text(r, value, &text);
+    if (rc == NGX_DECLINED || (rc == NGX_OK && ngx_strcmp(text.data, "off") == 0)) {
+        return NGX_OK;
+    }
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    if (text.data[0] == '@') {
+        seconds = ngx_atoi(text.data + 1, text.len - 1);
+    } else {
+        seconds = ngx_parse_time(&text, 1);
+        if (seconds != NGX_ERROR) {
+            seconds += ngx_time();
+        }
+    }
+    if (seconds == NGX_ERROR || seconds == 0) {
+        /* Without an end where one was meant, it would be worse than no connection. */
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: push_expires \"%V\" is no time", &text);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    *expires_at = seconds;
+    return NGX_OK;
+}
+
+static ngx_flag_t ngx_http_push_header_is(ngx_table_elt_t *header, const char *value)
+{
+    return header != NULL && header->value.len == ngx_strlen(value)
+           && ngx_strncasecmp(header->value.data, (u_char *) value, header->value.len) == 0;
+}
+
+/* The transport, as the hub will see it; it matters here for the relay and for errors. */
+static void ngx_http_push_transport(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
+{
+    u_char *p = subscription->parameters.data, *end = p + subscription->parameters.len, *next;
+    ngx_table_elt_t *accept = NULL;
+    ngx_list_part_t *part;
+    ngx_table_elt_t *header;
+    ngx_uint_t i;
+
+    for ( ; p < end; p = next + 1) {
+        next = memchr(p, '&', end - p);
+        if (next == NULL) {
+            next = end;
+        }
+        if (next - p > 10 && ngx_strncmp(p, "transport=", 10) == 0) {
+            subscription->websocket = (next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0)
+                                      && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
+            subscription->sse = (next - p == 13 && ngx_strncmp(p + 10, "sse", 3) == 0);
+            return;
+        }
+    }
+    subscription->websocket = r->http_version == NGX_HTTP_VERSION_11
+                              && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
+    if (subscription->websocket) {
+        return;
+    }
+    /* nginx keeps Accept apart only where a module that negotiates is built in. */
+    for (part = &r->headers_in.headers.part; part != NULL && accept == NULL; part = part->next) {
+        header = part->elts;
+        for (i = 0; i < part->nelts; i++) {
+            if (header[i].key.len == 6 && ngx_strncasecmp(header[i].key.data, (u_char *) "accept", 6) == 0) {
+                accept = &header[i];
+                break;
+            }
+        }
+    }
+    subscription->sse = accept != NULL
+                        && ngx_strcasestrn(accept->value.data, "text/event-stream", 16) != NULL;
+}
+
+ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
+{
+    ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
+    push_grant grant = PUSH_GRANT_INIT;
+    ngx_array_t granted;
+    ngx_str_t text;
+    ngx_int_t rc;
+
+    ngx_memzero(subscription, sizeof *subscription);
+    if (ngx_array_init(&granted, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&subscription->channels, r->pool, 4, sizeof(ngx_str_t)) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (plcf->channels != NULL) {
+        rc = ngx_http_push_add(r, plcf->channels, &subscription->channels, &granted);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+    if (plcf->grant != NULL) {
+        rc = ngx_http_push_add(r, plcf->grant, NULL, &granted);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+    /* A grant without channels is one for all of them, which is never meant by a variable that is empty. */
+    if (granted.nelts == 0) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
+        return NGX_HTTP_FORBIDDEN;
+    }
+    grant.channels = granted.elts;
+    grant.channel_count = granted.nelts;
+
+    rc = ngx_http_push_text(r, plcf->user, &text);
+    if (rc == NGX_OK) {
+        grant.user = (const char *) text.data;
+    } else if (rc != NGX_DECLINED) {
+        return rc;
+    }
+    rc = ngx_http_push_expiry(r, plcf->expires, &grant.expires_at);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    rc = ngx_http_push_text(r, plcf->client_publish, &text);
+    if (rc == NGX_OK) {
+        if (ngx_strcmp(text.data, "on") == 0 || ngx_strcmp(text.data, "1") == 0) {
+            grant.flags |= PUSH_GRANT_PUBLISH;
+        }
+    } else if (rc != NGX_DECLINED) {
+        return rc;
+    }
+    if (plcf->keep_alive) {
+        grant.flags |= PUSH_GRANT_KEEP_ALIVE;
+    }
+    subscription->grant = grant;
+
+    if (plcf->parameters == NULL) {
+        subscription->parameters = r->args;
+    } else if (ngx_http_complex_value(r, plcf->parameters, &subscription->parameters) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ngx_http_push_transport(r, subscription);
+    return NGX_OK;
+}

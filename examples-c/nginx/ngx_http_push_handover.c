@@ -1,0 +1,114 @@
+/* Plain HTTP/1: the client's socket itself goes to the hub, and nginx is rid of the connection. */
+#include "ngx_http_push.h"
+
+/* Whether the socket is the client's, the request all that goes on over it, and the handler the last that has to do with it. */
+ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r)
+{
+    ngx_connection_t *c = r->connection;
+
+#if (NGX_HTTP_SSL)
+    if (c->ssl != NULL) {
+        return 0;
+    }
+#endif
+#if (NGX_HTTP_V2)
+    if (r->stream != NULL) {
+        return 0;
+    }
+#endif
+    /* More than one: a mirror's subrequest, or a thread's, still needs the request. */
+    return c->type == SOCK_STREAM && !c->shared && !c->buffered && r->main->count == 1 && !r->main->blocked
+           && r->postponed == NULL && !r->header_sent;
+}
+
+/* Off nginx's epoll before another process has the socket: epoll watches the open file, and would go on doing so for as long as
+ * anybody has it, whoever closes what. */
+static ngx_int_t ngx_http_push_unwatch(ngx_connection_t *c)
+{
+    if (ngx_del_conn) {
+        if (c->read->active || c->write->active) {
+            return ngx_del_conn(c, 0);
+        }
+        return NGX_OK;
+    }
+    if ((c->read->active || c->read->disabled) && ngx_del_event(c->read, NGX_READ_EVENT, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if ((c->write->active || c->write->disabled) && ngx_del_event(c->write, NGX_WRITE_EVENT, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+/* The request ends as any other: cleanup handlers (limit_conn's among them), the log phase, the counters of stub_status.  It
+ * does not go by way of ngx_http_finalize_request(), which may keep the connection, linger on it, or shut the socket down: here
+ * the descriptor is closed and nothing else, and the client never knows. */
+static void ngx_http_push_handed_over(ngx_http_request_t *r)
+{
+    ngx_connection_t *c = r->connection;
+
+    ngx_http_free_request(r, 0);
+    ngx_http_close_connection(c);
+}
+
+ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
+{
+    ngx_connection_t *c = r->connection;
+    ngx_http_push_ctx_t *ctx = ngx_http_push_ctx(r);
+    ngx_str_t head;
+    ngx_int_t rc;
+    push_status status;
+    int fd;
+
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_push_head(r, subscription, 0, &head);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    /* Corked for an answer before this one on the same connection. */
+    if (c->tcp_nopush == NGX_TCP_NOPUSH_SET) {
+        if (ngx_tcp_push(c->fd) == -1) {
+            return NGX_ERROR;
+        }
+        c->tcp_nopush = NGX_TCP_NOPUSH_UNSET;
+    }
+    fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd == -1) {
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_errno, "push: fcntl(F_DUPFD_CLOEXEC) failed");
+        return ngx_http_push_unavailable(r, subscription);
+    }
+    if (ngx_http_push_unwatch(c) != NGX_OK) {
+        (void) close(fd);
+        return NGX_ERROR;
+    }
+    status = push_adopt(ngx_http_push_server(), fd, head.data, head.len, &subscription->grant);
+    if (status != PUSH_OK) {
+        /* Still ours, and to be answered. */
+        (void) close(fd);
+        if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+            return NGX_ERROR;
+        }
+        if (status == PUSH_ERR_DESCRIPTOR) {
+            ngx_log_error(NGX_LOG_INFO, c->log, 0, "push: the client has gone");
+            return NGX_HTTP_CLIENT_CLOSED_REQUEST;
+        }
+        ngx_log_error(NGX_LOG_ERR, c->log, 0, "push: not handed over: %s", push_strerror(status));
+        return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
+               ? ngx_http_push_unavailable(r, subscription)
+               : ngx_http_push_answer_status(r, status);
+    }
+    /* From here on nothing may be sent, received or configured on c->fd: it is the client's talk with the hub. */
+    ctx->via = NGX_HTTP_PUSH_VIA_HANDOVER;
+    r->keepalive = 0;
+    r->lingering_close = 0;
+    /* What the log says; whether the hub takes the request, only the hub knows. */
+    r->headers_out.status = subscription->websocket ? NGX_HTTP_SWITCHING_PROTOCOLS : NGX_HTTP_OK;
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_push_handed_over;
+    /* The request can't be freed under nginx's feet.  It is after this event, and until then this reference holds it. */
+    r->main->count++;
+    (void) ngx_http_post_request(r, &ctx->posted);
+    return NGX_DONE;
+}

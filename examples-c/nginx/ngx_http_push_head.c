@@ -1,0 +1,186 @@
+/* The request as the hub gets it: nginx's reading of it, written out again.  Not the client's bytes: what nginx has judged, by
+ * access rules and auth_request, and what the hub reads are then the same, whatever a client hoped to slip between them. */
+#include "ngx_http_push.h"
+
+/* Sizes first, then the bytes: with `p` NULL nothing is written. */
+typedef struct {
+    u_char *p;
+    size_t len;
+} ngx_http_push_writer_t;
+
+static void ngx_http_push_write(ngx_http_push_writer_t *w, const void *data, size_t len)
+{
+    if (w->p != NULL) {
+        w->p = ngx_cpymem(w->p, data, len);
+    }
+    w->len += len;
+}
+
+static void ngx_http_push_write_text(ngx_http_push_writer_t *w, const char *text)
+{
+    ngx_http_push_write(w, text, ngx_strlen(text));
+}
+
+/* `all`: also what would end a value in a query; else only what may not stand in a request line. */
+static void ngx_http_push_write_escaped(ngx_http_push_writer_t *w, u_char *data, size_t len, ngx_flag_t all)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    u_char escaped[3] = { '%', 0, 0 };
+    size_t i;
+
+    for (i = 0; i < len; i++) {
+        if (data[i] > 0x20 && data[i] < 0x7f && strchr(all ? "#%&+=?" : "#", data[i]) == NULL)
+        {
+            ngx_http_push_write(w, &data[i], 1);
+        } else {
+            escaped[1] = (u_char) hex[data[i] >> 4];
+            escaped[2] = (u_char) hex[data[i] & 15];
+            ngx_http_push_write(w, escaped, 3);
+        }
+    }
+}
+
+static ngx_flag_t ngx_http_push_names_channel(u_char *p, u_char *end)
+{
+    u_char name[3 * 7], *dst = name, *src = p, *stop = memchr(p, '=', end - p);
+    size_t len = (stop != NULL ? stop : end) - p;
+
+    /* Longer than "channel" with each letter escaped: something else. */
+    if (len > sizeof name) {
+        return 0;
+    }
+    ngx_unescape_uri(&dst, &src, len, 0);
+    return dst - name == 7 && ngx_strncmp(name, "channel", 7) == 0;
+}
+
+/* The parameters, without those that name channels where push_subscribe does. */
+static void ngx_http_push_write_query(ngx_http_push_writer_t *w, ngx_http_push_subscription_t *subscription)
+{
+    ngx_str_t *channel = subscription->channels.elts;
+    u_char *p = subscription->parameters.data, *end = p + subscription->parameters.len, *next;
+    const char *separator = "?";
+    ngx_uint_t i;
+
+    for (i = 0; i < subscription->channels.nelts; i++) {
+        ngx_http_push_write_text(w, separator);
+        ngx_http_push_write_text(w, "channel=");
+        ngx_http_push_write_escaped(w, channel[i].data, channel[i].len, 1);
+        separator = "&";
+    }
+    for ( ; p < end; p = next + 1) {
+        next = memchr(p, '&', end - p);
+        if (next == NULL) {
+            next = end;
+        }
+        if (next == p || (subscription->channels.nelts != 0 && ngx_http_push_names_channel(p, next))) {
+            continue;
+        }
+        ngx_http_push_write_text(w, separator);
+        ngx_http_push_write_escaped(w, p, next - p, 0);
+        separator = "&";
+    }
+}
+
+/* Header lines that are not passed on: of a body there is none, and a relay is a connection of its own. */
+static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t relayed, ngx_flag_t websocket)
+{
+    static const ngx_str_t always[] = {
+        ngx_string("content-length"), ngx_string("transfer-encoding"), ngx_string("expect"), ngx_null_string
+    };
+    static const ngx_str_t hop[] = {
+        ngx_string("connection"), ngx_string("upgrade"), ngx_string("keep-alive"), ngx_string("te"),
+        ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_null_string
+    };
+    const ngx_str_t *name;
+
+    for (name = always; name->len != 0; name++) {
+        if (header->key.len == name->len && ngx_strncasecmp(header->key.data, name->data, name->len) == 0) {
+            return 1;
+        }
+    }
+    if (!relayed) {
+        return 0;
+    }
+    for (name = hop + (websocket ? 2 : 0); name->len != 0; name++) {
+        if (header->key.len == name->len && ngx_strncasecmp(header->key.data, name->data, name->len) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static ngx_flag_t ngx_http_push_is_clean(ngx_str_t *text)
+{
+    size_t i;
+
+    for (i = 0; i < text->len; i++) {
+        if (text->data[i] == '\r' || text->data[i] == '\n' || text->data[i] == '\0') {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_request_t *r,
+    ngx_http_push_subscription_t *subscription, ngx_flag_t relayed)
+{
+    ngx_list_part_t *part;
+    ngx_table_elt_t *header;
+    ngx_flag_t old;
+    u_char *mark;
+    size_t path;
+    ngx_uint_t i;
+
+    mark = memchr(r->unparsed_uri.data, '?', r->unparsed_uri.len);
+    path = mark != NULL ? (size_t) (mark - r->unparsed_uri.data) : r->unparsed_uri.len;
+    ngx_http_push_write(w, r->method_name.data, r->method_name.len);
+    ngx_http_push_write_text(w, " ");
+    ngx_http_push_write_escaped(w, r->unparsed_uri.data, path, 0);
+    ngx_http_push_write_query(w, subscription);
+    /* HTTP/1.0 to the relay: the answer is then never chunked, and ends with the connection. */
+    old = relayed ? !subscription->websocket : r->http_version == NGX_HTTP_VERSION_10;
+    ngx_http_push_write_text(w, old ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
+
+    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        header = part->elts;
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket)) {
+                continue;
+            }
+            /* nginx's parsers let none of these pass; it costs little not to have to rely on it. */
+            if (!ngx_http_push_is_clean(&header[i].key) || !ngx_http_push_is_clean(&header[i].value)) {
+                return NGX_HTTP_BAD_REQUEST;
+            }
+            ngx_http_push_write(w, header[i].key.data, header[i].key.len);
+            ngx_http_push_write_text(w, ": ");
+            ngx_http_push_write(w, header[i].value.data, header[i].value.len);
+            ngx_http_push_write_text(w, "\r\n");
+        }
+    }
+    ngx_http_push_write_text(w, "\r\n");
+    /* What the client has sent behind its head, such as a first WebSocket frame. A relay sends it on by itself. */
+    if (!relayed) {
+        ngx_http_push_write(w, r->header_in->pos, r->header_in->last - r->header_in->pos);
+    }
+    return NGX_OK;
+}
+
+ngx_int_t ngx_http_push_head(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, ngx_flag_t relayed,
+    ngx_str_t *head)
+{
+    ngx_http_push_writer_t writer = { NULL, 0 };
+    ngx_int_t rc;
+
+    rc = ngx_http_push_write_head(&writer, r, subscription, relayed);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    head->len = writer.len;
+    head->data = ngx_pnalloc(r->pool, head->len);
+    if (head->data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    writer.p = head->data;
+    writer.len = 0;
+    return ngx_http_push_write_head(&writer, r, subscription, relayed);
+}

@@ -1,0 +1,92 @@
+/* The hub's life in a worker: started when the worker starts, tried again while it can't be, stopped when the worker ends.
+ * The master never comes here: threads do not survive a fork. */
+#include "ngx_http_push.h"
+
+/* Of this worker. */
+static struct {
+    push_server *server;
+    push_config *config;
+    ngx_event_t retry;
+    ngx_connection_t dummy; /* timers are logged by the descriptor of `data` */
+    ngx_msec_t every;
+    ngx_msec_t drain;
+} hub;
+
+static void ngx_http_push_start(ngx_log_t *log)
+{
+    char err[NGX_HTTP_PUSH_ERR_LEN] = "";
+    push_status status = push_start(hub.config, &hub.server, err, sizeof err);
+
+    if (status == PUSH_OK) {
+        return;
+    }
+    /* A hub that is away is no error; this is one that refuses us, or an embedded one whose port is taken.  The worker
+     * serves everything else meanwhile. */
+    hub.server = NULL;
+    ngx_log_error(NGX_LOG_ERR, log, 0, "push: not started: %s: %s; trying again in %M ms", push_strerror(status), err,
+                  hub.every);
+    ngx_add_timer(&hub.retry, hub.every);
+}
+
+static void ngx_http_push_retry(ngx_event_t *event)
+{
+    if (!ngx_exiting && !ngx_terminate && !ngx_quit) {
+        ngx_http_push_start(event->log);
+    }
+}
+
+ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_push_main_conf_t *mcf;
+
+    /* Cache managers and loaders come here, too. */
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE) {
+        return NGX_OK;
+    }
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_push_module);
+    if (mcf == NULL || !mcf->used) {
+        return NGX_OK;
+    }
+    ngx_memzero(&hub, sizeof hub);
+    hub.config = mcf->config;
+    hub.every = mcf->retry;
+    hub.drain = mcf->drain;
+    hub.dummy.fd = (ngx_socket_t) -1;
+    hub.retry.handler = ngx_http_push_retry;
+    hub.retry.data = &hub.dummy;
+    hub.retry.log = cycle->log;
+    /* Not a reason for a worker to stay when it is to end. */
+    hub.retry.cancelable = 1;
+    if (ngx_http_push_log_open(cycle, hub.config) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "push: the library's log lines will be missing");
+    }
+    ngx_http_push_start(cycle->log);
+    return NGX_OK;
+}
+
+void ngx_http_push_exit_process(ngx_cycle_t *cycle)
+{
+    push_status status;
+
+    if (hub.config == NULL) {
+        return;
+    }
+    if (hub.retry.timer_set) {
+        ngx_del_timer(&hub.retry);
+    }
+    if (hub.server != NULL) {
+        status = push_stop(hub.server, (uint32_t) hub.drain);
+        if (status != PUSH_OK) {
+            ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "push: stop: %s", push_strerror(status));
+        }
+        hub.server = NULL;
+    }
+    push_config_on_log(hub.config, NULL, NULL, NULL);
+    ngx_http_push_log_close();
+    hub.config = NULL;
+}
+
+push_server *ngx_http_push_server(void)
+{
+    return hub.server;
+}

@@ -1,0 +1,408 @@
+/* The module's directives, and what becomes of them.  README.md says what each is for. */
+#include "ngx_http_push.h"
+
+static ngx_str_t option_set_elsewhere = ngx_string("use push_attach instead");
+
+/* ---- the hub: http level ---- */
+
+static char *ngx_http_push_set(ngx_conf_t *cf, push_config *config, const char *name, const char *value)
+{
+    char err[NGX_HTTP_PUSH_ERR_LEN] = "";
+
+    if (push_config_set(config, name, value, err, sizeof err) != PUSH_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", err);
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+/* push_option name value; */
+static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_main_conf_t *mcf = conf;
+    ngx_str_t *words = cf->args->elts, *name;
+
+    (void) cmd;
+    if (ngx_strcmp(words[1].data, "attach") == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_option attach: %V", &option_set_elsewhere);
+        return NGX_CONF_ERROR;
+    }
+    name = ngx_array_push(&mcf->options);
+    if (name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+    *name = words[1];
+    return ngx_http_push_set(cf, mcf->config, (char *) words[1].data, (char *) words[2].data);
+}
+
+/* push_attach unix:path [name=text] [timeout=time] [buffer=size]; */
+static char *ngx_http_push_attach(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    static const struct {
+        ngx_str_t prefix;
+        const char *option;
+    } known[] = {
+        { ngx_string("name="), "attach_name" },
+        { ngx_string("timeout="), "attach_timeout" },
+        { ngx_string("buffer="), "attach_buffer" },
+    };
+    ngx_http_push_main_conf_t *mcf = conf;
+    ngx_str_t *words = cf->args->elts, text;
+    ngx_uint_t i, k, count = sizeof known / sizeof known[0];
+    ngx_int_t milliseconds;
+    const char *value;
+
+    (void) cmd;
+    if (mcf->attach.len != 0) {
+        return "is duplicate";
+    }
+    if (words[1].len < 6 || ngx_strncmp(words[1].data, "unix:", 5) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_attach \"%V\": unix:PATH is allowed", &words[1]);
+        return NGX_CONF_ERROR;
+    }
+    mcf->attach = words[1];
+    if (ngx_http_push_set(cf, mcf->config, "attach", (char *) words[1].data) != NGX_CONF_OK
+        || ngx_http_push_set(cf, mcf->config, "attach_name", "nginx") != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+    for (i = 2; i < cf->args->nelts; i++) {
+        for (k = 0; k < count; k++) {
+            if (ngx_strncmp(words[i].data, known[k].prefix.data, known[k].prefix.len) == 0) {
+                break;
+            }
+        }
+        if (k == count) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_attach \"%V\": name=, timeout= and buffer= are known",
+                               &words[i]);
+            return NGX_CONF_ERROR;
+        }
+        value = (char *) words[i].data + known[k].prefix.len;
+        if (ngx_http_push_set(cf, mcf->config, known[k].option, value) != NGX_CONF_OK) {
+            return NGX_CONF_ERROR;
+        }
+        if (ngx_strcmp(known[k].option, "attach_timeout") == 0) {
+            text.data = (u_char *) value;
+            text.len = ngx_strlen(value);
+            milliseconds = ngx_parse_time(&text, 0);
+            mcf->attach_timeout = milliseconds == NGX_ERROR ? 0 : (ngx_msec_t) milliseconds;
+        }
+    }
+    return NGX_CONF_OK;
+}
+
+/* ---- locations ---- */
+
+static void ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
+
+    clcf->handler = handler;
+    mcf->used = 1;
+}
+
+static char *ngx_http_push_compile(ngx_conf_t *cf, ngx_str_t *text, ngx_http_complex_value_t *value)
+{
+    ngx_http_compile_complex_value_t compile;
+
+    ngx_memzero(&compile, sizeof compile);
+    compile.cf = cf;
+    compile.value = text;
+    compile.complex_value = value;
+    return ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
+{
+    ngx_str_t *words = cf->args->elts;
+    ngx_http_complex_value_t *value;
+    ngx_array_t *values;
+    ngx_uint_t i;
+
+    values = ngx_array_create(cf->pool, cf->args->nelts, sizeof(ngx_http_complex_value_t));
+    for (i = 1; values != NULL && i < cf->args->nelts; i++) {
+        value = ngx_array_push(values);
+        if (value == NULL || ngx_http_push_compile(cf, &words[i], value) != NGX_CONF_OK) {
+            return NULL;
+        }
+    }
+    return values;
+}
+
+/* push_subscribe [channel ...]; */
+static char *ngx_http_push_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_loc_conf_t *plcf = conf;
+
+    (void) cmd;
+    if (plcf->subscribe) {
+        return "is duplicate";
+    }
+    plcf->subscribe = 1;
+    if (cf->args->nelts > 1) {
+        plcf->channels = ngx_http_push_values(cf);
+        if (plcf->channels == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    ngx_http_push_serve(cf, ngx_http_push_subscribe_handler);
+    return NGX_CONF_OK;
+}
+
+/* push_grant pattern ...; */
+static char *ngx_http_push_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_loc_conf_t *plcf = conf;
+
+    (void) cmd;
+    if (plcf->grant != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+    plcf->grant = ngx_http_push_values(cf);
+    return plcf->grant != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+/* push_publish channel [event=value] [key=value]; */
+static char *ngx_http_push_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_loc_conf_t *plcf = conf;
+    ngx_http_complex_value_t **field;
+    ngx_str_t *words = cf->args->elts, text;
+    ngx_uint_t i;
+    size_t prefix;
+
+    (void) cmd;
+    if (plcf->publish) {
+        return "is duplicate";
+    }
+    plcf->publish = 1;
+    if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+    for (i = 2; i < cf->args->nelts; i++) {
+        if (ngx_strncmp(words[i].data, "event=", 6) == 0) {
+            field = &plcf->event;
+            prefix = 6;
+        } else if (ngx_strncmp(words[i].data, "key=", 4) == 0) {
+            field = &plcf->key;
+            prefix = 4;
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_publish \"%V\": event= and key= are known", &words[i]);
+            return NGX_CONF_ERROR;
+        }
+        text.data = words[i].data + prefix;
+        text.len = words[i].len - prefix;
+        *field = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
+        if (*field == NULL || ngx_http_push_compile(cf, &text, *field) != NGX_CONF_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    ngx_http_push_serve(cf, ngx_http_push_publish_handler);
+    return NGX_CONF_OK;
+}
+
+/* push_status; */
+static char *ngx_http_push_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    (void) cmd;
+    (void) conf;
+    ngx_http_push_serve(cf, ngx_http_push_status_handler);
+    return NGX_CONF_OK;
+}
+
+#define ANYWHERE (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF)
+#define LOCATION (NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF)
+#define IN_MAIN(field) NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_push_main_conf_t, field)
+#define IN_LOCATION(field) NGX_HTTP_LOC_CONF_OFFSET, offsetof(ngx_http_push_loc_conf_t, field)
+
+static ngx_command_t commands[] = {
+    { ngx_string("push_attach"), NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, ngx_http_push_attach,
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_option"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, ngx_http_push_option,
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_drain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, IN_MAIN(drain), NULL },
+    { ngx_string("push_retry"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, IN_MAIN(retry), NULL },
+    { ngx_string("push_thread_pool"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
+      IN_MAIN(thread_pool_name), NULL },
+
+    { ngx_string("push_subscribe"), LOCATION | NGX_CONF_ANY, ngx_http_push_subscribe,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(user), NULL },
+    { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(expires), NULL },
+    { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
+      IN_LOCATION(client_publish), NULL },
+    { ngx_string("push_parameters"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
+      IN_LOCATION(parameters), NULL },
+    { ngx_string("push_keep_alive"), ANYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, IN_LOCATION(keep_alive), NULL },
+    { ngx_string("push_relay_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot,
+      IN_LOCATION(upstream.read_timeout), NULL },
+
+    { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_publish,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_status"), LOCATION | NGX_CONF_NOARGS, ngx_http_push_status,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    ngx_null_command
+};
+
+/* ---- the confs ---- */
+
+static void ngx_http_push_free_config(void *config)
+{
+    push_config_free(config);
+}
+
+static void *ngx_http_push_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_push_main_conf_t *mcf = ngx_pcalloc(cf->pool, sizeof *mcf);
+    ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+
+    if (mcf == NULL || cleanup == NULL || ngx_array_init(&mcf->options, cf->pool, 4, sizeof(ngx_str_t)) != NGX_OK) {
+        return NULL;
+    }
+    /* Options only: no thread of the library is there before a worker starts it. */
+    mcf->config = push_config_new();
+    if (mcf->config == NULL) {
+        return NULL;
+    }
+    cleanup->handler = ngx_http_push_free_config;
+    cleanup->data = mcf->config;
+    mcf->attach_timeout = 2000;
+    mcf->drain = NGX_CONF_UNSET_MSEC;
+    mcf->retry = NGX_CONF_UNSET_MSEC;
+    /* Subscribers come by way of nginx; push_option listen can say otherwise. */
+    if (push_config_set(mcf->config, "listen", "none", NULL, 0) != PUSH_OK) {
+        return NULL;
+    }
+    ngx_str_set(&mcf->relay.host, "push hub");
+    mcf->relay.peer.init = ngx_http_push_relay_init_peer;
+    return mcf;
+}
+
+static char *ngx_http_push_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_push_main_conf_t *mcf = conf;
+    ngx_str_t *name = mcf->options.elts;
+    ngx_uint_t i;
+
+    ngx_conf_init_msec_value(mcf->drain, 500);
+    ngx_conf_init_msec_value(mcf->retry, 2000);
+    if (mcf->attach.len == 0) {
+        return NGX_CONF_OK;
+    }
+    for (i = 0; i < mcf->options.nelts; i++) {
+        if (ngx_strncmp(name[i].data, "attach_", 7) == 0 && ngx_strncmp(name[i].data, "attach_listen", 13) != 0) {
+            continue;
+        }
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "push_option %V does nothing beside push_attach: it is an option of the hub, so set it where pushd is "
+                      "started", &name[i]);
+        return NGX_CONF_ERROR;
+    }
+    if (mcf->used) {
+        mcf->thread_pool =
+            ngx_thread_pool_add(cf, mcf->thread_pool_name.len != 0 ? &mcf->thread_pool_name : NULL);
+        if (mcf->thread_pool == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    return NGX_CONF_OK;
+}
+
+static void *ngx_http_push_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_push_loc_conf_t *plcf = ngx_pcalloc(cf->pool, sizeof *plcf);
+
+    if (plcf == NULL) {
+        return NULL;
+    }
+    plcf->grant = NGX_CONF_UNSET_PTR;
+    plcf->keep_alive = NGX_CONF_UNSET;
+    plcf->upstream.read_timeout = NGX_CONF_UNSET_MSEC;
+    plcf->upstream.hide_headers = NGX_CONF_UNSET_PTR;
+    plcf->upstream.pass_headers = NGX_CONF_UNSET_PTR;
+    return plcf;
+}
+
+/* The relay's, of which only the timeout can be configured. */
+static char *ngx_http_push_merge_upstream(ngx_conf_t *cf, ngx_http_upstream_conf_t *upstream,
+    ngx_http_upstream_conf_t *prev)
+{
+    static ngx_str_t hidden[] = { ngx_string("Date"), ngx_string("Server"), ngx_null_string };
+    ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
+    ngx_hash_init_t hash;
+
+    ngx_conf_merge_msec_value(upstream->read_timeout, prev->read_timeout, 300000);
+    upstream->upstream = &mcf->relay;
+    upstream->connect_timeout = upstream->send_timeout = 60000;
+    upstream->buffer_size = ngx_pagesize;
+    upstream->ignore_headers = NGX_CONF_BITMASK_SET | NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT | NGX_HTTP_UPSTREAM_IGN_XA_EXPIRES
+                               | NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE | NGX_HTTP_UPSTREAM_IGN_XA_BUFFERING
+                               | NGX_HTTP_UPSTREAM_IGN_XA_CHARSET;
+    upstream->store_access = 0600;
+    ngx_str_set(&upstream->module, "push");
+    ngx_memzero(&hash, sizeof hash);
+    hash.max_size = 64;
+    hash.bucket_size = ngx_align(64, ngx_cacheline_size);
+    hash.name = "push_hide_headers_hash";
+    if (ngx_http_upstream_hide_headers_hash(cf, upstream, prev, hidden, &hash) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_push_loc_conf_t *prev = parent, *conf = child;
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* The block of an `if` goes on with the handler of the location around it. */
+    if (clcf->noname && clcf->handler == NULL) {
+        conf->subscribe = prev->subscribe;
+        conf->channels = prev->channels;
+        conf->publish = prev->publish;
+        conf->channel = prev->channel;
+        conf->event = prev->event;
+        conf->key = prev->key;
+    }
+    ngx_conf_merge_ptr_value(conf->grant, prev->grant, NULL);
+    conf->user = conf->user != NULL ? conf->user : prev->user;
+    conf->expires = conf->expires != NULL ? conf->expires : prev->expires;
+    conf->client_publish = conf->client_publish != NULL ? conf->client_publish : prev->client_publish;
+    conf->parameters = conf->parameters != NULL ? conf->parameters : prev->parameters;
+    ngx_conf_merge_value(conf->keep_alive, prev->keep_alive, 0);
+    if (conf->subscribe && conf->channels == NULL && conf->grant == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "push_subscribe in location \"%V\" names no channel, so push_grant must say which ones clients may "
+                      "ask for; \"push_grant *\" is all of them", &clcf->name);
+        return NGX_CONF_ERROR;
+    }
+    return ngx_http_push_merge_upstream(cf, &conf->upstream, &prev->upstream);
+}
+
+static ngx_http_module_t ngx_http_push_module_ctx = {
+    ngx_http_push_add_variables,     /* preconfiguration */
+    NULL,                            /* postconfiguration */
+    ngx_http_push_create_main_conf,
+    ngx_http_push_init_main_conf,
+    NULL,
+    NULL,
+    ngx_http_push_create_loc_conf,
+    ngx_http_push_merge_loc_conf
+};
+
+ngx_module_t ngx_http_push_module = {
+    NGX_MODULE_V1,
+    &ngx_http_push_module_ctx,
+    commands,
+    NGX_HTTP_MODULE,
+    NULL,                            /* init master */
+    NULL,                            /* init module */
+    ngx_http_push_init_process,
+    NULL,                            /* init thread */
+    NULL,                            /* exit thread */
+    ngx_http_push_exit_process,
+    NULL,                            /* exit master */
+    NGX_MODULE_V1_PADDING
+};

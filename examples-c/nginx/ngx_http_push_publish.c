@@ -1,0 +1,147 @@
+/* push_publish: the request's body goes to a channel.  The answer is the control API's: {"id":"EPOCH-NUMBER"}. */
+#include "ngx_http_push.h"
+
+typedef struct {
+    push_message message;
+    push_position position;
+} ngx_http_push_publication_t;
+
+/* On a thread of the pool. */
+static push_status ngx_http_push_publish_call(ngx_http_push_task_t *task)
+{
+    ngx_http_push_publication_t *publication = task->data;
+
+    return push_publish_message(task->server, &publication->message, &publication->position);
+}
+
+static ngx_int_t ngx_http_push_publish_answer(ngx_http_push_task_t *task)
+{
+    ngx_http_push_publication_t *publication = task->data;
+    ngx_http_request_t *r = task->request;
+    ngx_str_t body;
+
+    if (task->status != PUSH_OK) {
+        return ngx_http_push_answer_status(r, task->status);
+    }
+    body.data = ngx_pnalloc(r->pool, sizeof("{\"id\":\"\"}\n") + sizeof publication->position.text);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    body.len = ngx_sprintf(body.data, "{\"id\":\"%s\"}\n", publication->position.text) - body.data;
+    return ngx_http_push_answer(r, NGX_HTTP_OK, &body, "application/json");
+}
+
+/* All of a buffer that may be in a file. */
+static u_char *ngx_http_push_copy(ngx_http_request_t *r, ngx_buf_t *buf, u_char *to)
+{
+    off_t at;
+    ssize_t n;
+
+    if (ngx_buf_in_memory(buf)) {
+        return ngx_cpymem(to, buf->pos, buf->last - buf->pos);
+    }
+    for (at = buf->file_pos; at < buf->file_last; at += n) {
+        n = ngx_read_file(buf->file, to, (size_t) (buf->file_last - at), at);
+        if (n <= 0) {
+            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0, "push: the body's file is shorter than it was");
+            return NULL;
+        }
+        to += n;
+    }
+    return to;
+}
+
+static ngx_int_t ngx_http_push_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_chain_t *chain, *first = r->request_body != NULL ? r->request_body->bufs : NULL;
+    u_char *end;
+
+    ngx_str_null(body);
+    if (first != NULL && first->next == NULL && ngx_buf_in_memory(first->buf)) {
+        /* The usual case: where it lies. */
+        body->data = first->buf->pos;
+        body->len = first->buf->last - first->buf->pos;
+        return NGX_OK;
+    }
+    for (chain = first; chain != NULL; chain = chain->next) {
+        body->len += ngx_buf_size(chain->buf);
+    }
+    if (body->len == 0) {
+        return NGX_OK;
+    }
+    body->data = end = ngx_pnalloc(r->pool, body->len);
+    for (chain = first; chain != NULL && end != NULL; chain = chain->next) {
+        end = ngx_http_push_copy(r, chain->buf, end);
+    }
+    return end != NULL ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
+{
+    ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
+    ngx_http_push_ctx_t *ctx = ngx_http_push_ctx(r);
+    ngx_http_push_publication_t *publication = ngx_pcalloc(r->pool, sizeof *publication);
+    push_message message = PUSH_MESSAGE_INIT;
+    ngx_table_elt_t *type = r->headers_in.content_type;
+    ngx_str_t text, body;
+    ngx_int_t rc;
+
+    if (ctx == NULL || publication == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_push_text(r, &plcf->channel, &text);
+    if (rc != NGX_OK) {
+        /* DECLINED: it is empty, which the library would say, too. */
+        return rc == NGX_DECLINED ? ngx_http_push_answer_status(r, PUSH_ERR_INVALID) : rc;
+    }
+    message.channel = (const char *) text.data;
+    rc = ngx_http_push_text(r, plcf->event, &text);
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
+        return rc;
+    }
+    message.event = (const char *) text.data;
+    rc = ngx_http_push_text(r, plcf->key, &text);
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
+        return rc;
+    }
+    message.key = (const char *) text.data;
+    rc = ngx_http_push_body(r, &body);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    message.data = body.data;
+    message.len = body.len;
+    if (type != NULL && type->value.len >= 24
+        && ngx_strncasecmp(type->value.data, (u_char *) "application/octet-stream", 24) == 0)
+    {
+        message.flags |= PUSH_MESSAGE_BINARY;
+    }
+    publication->message = message;
+    ctx->task.request = r;
+    ctx->task.call = ngx_http_push_publish_call;
+    ctx->task.answer = ngx_http_push_publish_answer;
+    ctx->task.data = publication;
+    return ngx_http_push_run(&ctx->task);
+}
+
+static void ngx_http_push_body_read(ngx_http_request_t *r)
+{
+    ngx_int_t rc = ngx_http_push_publish(r);
+
+    /* DONE: a thread has it.  The count that reading the body has raised is held until it is through. */
+    if (rc != NGX_DONE) {
+        ngx_http_finalize_request(r, rc);
+    }
+}
+
+ngx_int_t ngx_http_push_publish_handler(ngx_http_request_t *r)
+{
+    ngx_int_t rc;
+
+    if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PUT))) {
+        return ngx_http_push_not_allowed(r, "POST, PUT");
+    }
+    r->request_body_in_single_buf = 1;
+    rc = ngx_http_read_client_request_body(r, ngx_http_push_body_read);
+    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}

@@ -1,0 +1,99 @@
+/* Calls that wait for the hub's answer.  To pushd they go on a thread of the pool, so that a hub that is slow, or gone, costs no
+ * other request of this worker anything; an embedded hub answers at once, and is asked there and then. */
+#include "ngx_http_push.h"
+
+/* Of this worker. */
+static ngx_uint_t running;
+
+static uint64_t ngx_http_push_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* On a thread of the pool. */
+static void ngx_http_push_task_call(void *data, ngx_log_t *log)
+{
+    ngx_http_push_task_t *task = *(ngx_http_push_task_t **) data;
+
+    (void) log;
+    /* Behind others that waited for a hub that does not answer: do not wait as long once more. */
+    task->status = ngx_http_push_now() > task->call_by ? PUSH_ERR_BUSY : task->call(task);
+}
+
+/* Writability wakes this handler, too, while the call is under way. */
+static void ngx_http_push_task_write(ngx_http_request_t *r)
+{
+    ngx_http_push_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_push_module);
+
+    if (ctx == NULL || ctx->task.running) {
+        return;
+    }
+    r->write_event_handler = ngx_http_request_empty_handler;
+    ngx_http_finalize_request(r, ctx->task.answer(&ctx->task));
+}
+
+/* In the event loop again.  Until now `blocked` has kept the request, whatever became of the client; if nginx has given it up
+ * meanwhile, its write handler is one that ends it. */
+static void ngx_http_push_task_done(ngx_event_t *event)
+{
+    ngx_http_push_task_t *task = event->data;
+    ngx_http_request_t *r = task->request;
+    ngx_connection_t *c = r->connection;
+
+    running--;
+    ngx_http_set_log_request(c->log, r);
+    task->running = 0;
+    r->main->blocked--;
+    r->aio = 0;
+    if (r->done) {
+        c->write->handler(c->write);
+        return;
+    }
+    r->write_event_handler(r);
+    ngx_http_run_posted_requests(c);
+}
+
+/* The request's count has been raised for the end of this, which finalizes it. */
+ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task)
+{
+    ngx_http_request_t *r = task->request;
+    ngx_http_push_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_push_module);
+    ngx_thread_task_t *thread_task;
+
+    task->server = ngx_http_push_server();
+    if (task->server == NULL) {
+        task->status = PUSH_ERR_BUSY;
+        return task->answer(task);
+    }
+    if (mcf->thread_pool == NULL) {
+        task->status = task->call(task);
+        return task->answer(task);
+    }
+    if (running >= NGX_HTTP_PUSH_MAX_TASKS) {
+        task->status = PUSH_ERR_BUSY;
+        return task->answer(task);
+    }
+    thread_task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_push_task_t *));
+    if (thread_task == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    *(ngx_http_push_task_t **) thread_task->ctx = task;
+    thread_task->handler = ngx_http_push_task_call;
+    thread_task->event.handler = ngx_http_push_task_done;
+    thread_task->event.data = task;
+    task->call_by = ngx_http_push_now() + mcf->attach_timeout;
+    task->running = 1;
+    if (ngx_thread_task_post(mcf->thread_pool, thread_task) != NGX_OK) {
+        task->running = 0;
+        task->status = PUSH_ERR_BUSY;
+        return task->answer(task);
+    }
+    running++;
+    r->main->blocked++;
+    r->aio = 1;
+    r->write_event_handler = ngx_http_push_task_write;
+    return NGX_DONE;
+}
