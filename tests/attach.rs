@@ -484,6 +484,34 @@ fn garbage_and_other_versions_are_let_go() {
     hub.stop();
 }
 
+/// A hub that is stopped in a debugger, or swaps: its listener's queue is full, and nobody answers a hello.
+#[test]
+fn a_hub_that_hangs_holds_up_nobody() {
+    let path = path("hung");
+    let address = socket2::SockAddr::unix(path.strip_prefix("unix:").unwrap()).unwrap();
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None).unwrap();
+    let hung = socket();
+    hung.bind(&address).unwrap();
+    hung.listen(1).unwrap();
+    // The first host is in the queue and hears nothing; those behind it do not even get in.
+    let queued = attached(&path, &[("attach_timeout", "100ms")]);
+    let filling: Vec<_> =
+        std::iter::repeat_with(socket).take_while(|socket| socket.connect(&address).is_ok()).collect();
+    let host = attached(&path, &[("attach_timeout", "100ms")]);
+    for host in [&queued, &host] {
+        let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+    }
+    // Known to be away by now: at once.
+    std::thread::sleep(Duration::from_millis(100));
+    let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
+    assert!(error.to_string().contains("the hub is away; nothing was done"), "{error}");
+    assert_eq!(host.stats().unwrap_err().kind(), Kind::Busy);
+    drop(filling);
+    queued.stop(Duration::ZERO);
+    host.stop(Duration::ZERO);
+}
+
 #[test]
 fn half_open_attachments_do_not_pile_up() {
     let path = path("half-open");

@@ -34,8 +34,8 @@ pub unsafe extern "C" fn push_publish(
 
 /// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
 ///
-/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`.  PUSH_ERR_BUSY:
-/// nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
+/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`, and not at all for a
+/// hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
 /// Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
 ///
 /// # Safety

@@ -6,15 +6,15 @@ use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, 
 use crate::hub::Epoch;
 use crate::sys::passing::{self, Ready};
 use crate::sys::socket;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a hub may take to answer a hello.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection that the hub has welcomed.
 pub(super) struct Welcomed {
@@ -32,12 +32,12 @@ pub(super) enum Failure {
 }
 
 /// Attaches, and has the queue go on with this hub.
-pub(super) fn attach(link: &Link) -> Result<Welcomed, Failure> {
+pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failure> {
     let away = |error: std::io::Error| Failure::Away(error.to_string());
-    // On a Unix socket this waits for nobody, unless the listener's queue is full.
-    let stream = UnixStream::connect(&link.path).map_err(away)?;
-    stream.set_nonblocking(true).map_err(away)?;
-    let socket = Arc::new(OwnedFd::from(stream));
+    // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for ever.
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None).map_err(away)?;
+    socket.connect(&SockAddr::unix(&link.path).map_err(away)?).map_err(away)?;
+    let socket = Arc::new(OwnedFd::from(socket));
     // The hub may be another user's; whoever can bind the path is trusted with what we publish.
     let (answered, epoch) = {
         let queue = link.queue();
@@ -55,14 +55,20 @@ pub(super) fn attach(link: &Link) -> Result<Welcomed, Failure> {
     let mut inbox = Inbox::default();
     // A refusal may be there already, and our hello has nowhere to go then.
     let sent = socket::send(&socket, &frame);
-    let len = welcome(link, &socket, &mut inbox, sent.is_ok_and(|sent| sent == frame.len()))?;
+    let said_hello = sent.is_ok_and(|sent| sent == frame.len());
+    let len = welcome(link, &socket, &mut inbox, said_hello, Instant::now() + patience)?;
     inbox.drop_frame(len);
     Ok(Welcomed { socket, inbox })
 }
 
 /// Waits for the hub's first frame, and gives its length.
-fn welcome(link: &Link, socket: &Arc<OwnedFd>, inbox: &mut Inbox, said_hello: bool) -> Result<usize, Failure> {
-    let until = Instant::now() + PATIENCE;
+fn welcome(
+    link: &Link,
+    socket: &Arc<OwnedFd>,
+    inbox: &mut Inbox,
+    said_hello: bool,
+    until: Instant,
+) -> Result<usize, Failure> {
     loop {
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
             return match FromHub::read(frame) {

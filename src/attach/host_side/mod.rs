@@ -21,7 +21,7 @@ use crate::runtime::{self, Work};
 use crate::server::Placed;
 use crate::sys::eventfd::EventFd;
 use connect::Failure;
-use queue::{Answer, Content, Queue, Waiter};
+use queue::{Answer, Content, Queue, Waiter, AWAY};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -126,7 +126,9 @@ impl Attached {
             max_send: AtomicUsize::new(64 << 20),
             config,
         });
-        let first = match connect::attach(&link) {
+        // A host starts as usual though its hub hangs: what a call may wait is all that this one may.
+        let patience = Duration::from_millis(link.config.attach_timeout_ms).min(connect::PATIENCE);
+        let first = match connect::attach(&link, patience) {
             Ok(attached) => Some(attached),
             Err(Failure::Refused(text)) => {
                 return Err(Error::new(Kind::System, format!("option attach: the hub refuses: {text}")));
@@ -134,6 +136,8 @@ impl Attached {
             Err(Failure::Away(text)) => {
                 let path = link.path.display();
                 link.log.line(Level::Warn, format_args!("unix:{path}: {text}; trying again until a hub is there"));
+                // Away from now on: the first calls may wait for it as those later may.
+                link.queue().detach();
                 None
             }
         };
@@ -316,9 +320,15 @@ impl Attached {
     /// Leaves a request, and waits for the answer.
     fn ask<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<Answer, Error> {
         let waiter = Arc::new(Waiter::default());
-        let number = self.link.queue().add_request(request, Some(waiter.clone()))?;
-        self.flush();
         let timeout = Duration::from_millis(self.link.config.attach_timeout_ms);
+        let number = {
+            let mut queue = self.link.queue();
+            if queue.is_away(timeout) {
+                return Err(Error::new(Kind::Busy, AWAY));
+            }
+            queue.add_request(request, Some(waiter.clone()))?
+        };
+        self.flush();
         match waiter.wait(timeout) {
             Some(answer) => answer,
             // It may have come just now.

@@ -21,6 +21,8 @@ const SEND: usize = 256 * 1024;
 const MAX_ADOPTS: usize = 512;
 /// What a waiting frame takes beside its bytes, about.
 const ENTRY: usize = 96;
+/// Said where somebody would have to wait for the hub.
+pub(super) const AWAY: &str = "the hub is away; nothing was done";
 
 /// The hub's answer to a request.
 #[derive(Debug)]
@@ -152,9 +154,9 @@ impl Queue {
         if let Err(error) = self.check_room(&frame) {
             return Err((error, fd));
         }
-        let away = self.socket.is_none() && self.away_since.elapsed() >= timeout;
+        let away = self.is_away(timeout);
         if away || self.adopts >= MAX_ADOPTS {
-            let text = if away { "the hub is away" } else { "too many connections wait for the hub" };
+            let text = if away { AWAY } else { "too many connections wait for the hub" };
             return Err((Error::new(Kind::Busy, text), fd));
         }
         self.adopts += 1;
@@ -186,6 +188,11 @@ impl Queue {
     fn push(&mut self, entry: Entry) {
         self.bytes += entry.weight();
         self.waiting.push_back(entry);
+    }
+
+    /// Whether the hub has been away for longer than anybody would wait for it: then nobody should begin to.
+    pub(super) fn is_away(&self, timeout: Duration) -> bool {
+        self.socket.is_none() && self.away_since.elapsed() >= timeout
     }
 
     pub(super) fn is_attached(&self) -> bool {

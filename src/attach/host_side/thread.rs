@@ -44,7 +44,7 @@ pub(super) fn run(link: &Link, first: Option<Welcomed>) {
         if stop_is_over(link) {
             return;
         }
-        match connect::attach(link) {
+        match connect::attach(link, connect::PATIENCE) {
             Ok(welcomed) => hub = Some(welcomed),
             Err(failure) => {
                 if let (Failure::Refused(text), false) = (&failure, told) {
