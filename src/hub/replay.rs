@@ -63,6 +63,14 @@ impl Item {
         }
     }
 
+    /// Its channel; `None`: the broadcasts.
+    pub fn channel(&self) -> Option<&str> {
+        match self {
+            Item::Gap(channel, _) => channel.as_deref(),
+            Item::Message(message) => message.channel(),
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Item::Gap(..) => 0,
@@ -121,16 +129,15 @@ impl Replay {
         });
         let first = self.items.len() - kept.count().max(1).min(self.items.len());
         let dropped: Vec<_> = self.items.drain(..first).collect();
-        let mut gaps: Vec<(Arc<str>, u64)> = Vec::new();
-        for item in dropped {
-            let (Item::Message(message), seq) = (&item, item.seq()) else { continue };
-            let Some(channel) = message.channel() else { continue };
-            match gaps.iter_mut().find(|(known, _)| **known == *channel) {
-                Some((_, end)) => *end = seq,
-                None => gaps.push((channel.into(), seq)),
+        let mut gaps: Vec<(Option<Arc<str>>, u64)> = Vec::new();
+        for item in &dropped {
+            // A gap among them stays one, also where nothing else of its channel is dropped.
+            match gaps.iter_mut().find(|(known, _)| known.as_deref() == item.channel()) {
+                Some((_, end)) => *end = item.seq(),
+                None => gaps.push((item.channel().map(Arc::from), item.seq())),
             }
         }
-        self.items.extend(gaps.into_iter().map(|(channel, seq)| Item::Gap(Some(channel), seq)));
+        self.items.extend(gaps.into_iter().map(|(channel, seq)| Item::Gap(channel, seq)));
         self.sort();
     }
 }

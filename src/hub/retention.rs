@@ -73,6 +73,12 @@ impl Rules {
         oldest.and_then(|rule| rule.entries.pop_front())
     }
 
+    /// How many entries there are, stale ones among them.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.0.iter().map(|rule| rule.entries.len()).sum()
+    }
+
     /// An entry that has outlived its rule's age.
     pub(super) fn pop_expired(&mut self, now: u64) -> Option<Entry> {
         self.0.iter_mut().find_map(|rule| {

@@ -199,9 +199,17 @@ impl State {
     /// Forgets a channel's history. False: there is no such channel.
     pub(super) fn clear(&mut self, channel: &str) -> bool {
         let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
-        while self.trim(id) {}
+        // What the rule remembers of them is stale now; else a host that clears again and again would pile it up.
+        while self.trim(id) {
+            self.note_stale(id);
+        }
         self.drop_if_idle(id);
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.rules.remembered()
     }
 
     pub(super) fn info(&self, channel: &str) -> Option<ChannelInfo> {

@@ -186,6 +186,14 @@ fn last_gives_the_newest_of_each_channel() {
 }
 
 #[test]
+fn a_gap_before_a_message_that_is_larger_than_the_limit_is_told() {
+    let b = bench(1);
+    b.publish_numbers("a", 1..=3);
+    let (replay, _) = b.subscribe_with(&["a"], b.since(1), 1, Cut::Head);
+    assert_eq!(shown(&replay), ["a!2", "3"]);
+}
+
+#[test]
 fn a_long_replay_comes_in_parts_and_loses_nothing() {
     let b = bench(100);
     for n in 1..=20 {
@@ -241,6 +249,11 @@ fn stale_entries_do_not_pile_up() {
     b.hub.expire(10_000);
     let stats = b.hub.stats();
     assert_eq!((stats.history_messages, stats.history_bytes, stats.channels), (0, 0, 0));
+    for _ in 0..10_000 {
+        b.publish_at("a", "x", 10_000);
+        b.hub.clear("a");
+    }
+    assert!(b.hub.lock().remembered() < 4096, "{}", b.hub.lock().remembered());
 }
 
 #[test]
