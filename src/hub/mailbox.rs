@@ -1,11 +1,9 @@
 //! A shard's mailbox: what the hub leaves for it, bounded, in the order of the sequence.
 
 use super::message::Message;
+use super::sync::{fence, ArrayQueue, AtomicBool, CachePadded, Ordering};
 use super::ChannelId;
-use crossbeam::queue::ArrayQueue;
-use crossbeam::utils::CachePadded;
 use std::fmt;
-use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// One message for the subscribers of a channel on one shard.
@@ -62,8 +60,12 @@ impl Mailbox {
     pub fn wake(&self) {
         // Pairs with the fence in `park`: either we see the mark, or the owner sees what was left.
         fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed) {
-            self.waker.wake();
+        if self.parked.load(Ordering::Relaxed) {
+            // Only who takes the mark writes it.
+            let taken = self.parked.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                self.waker.wake();
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod replay;
 mod retention;
 mod slow;
 mod state;
+mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,35 @@
+pub(crate) type ChannelId = u32;
+
+pub(crate) mod message {
+    pub(crate) use crate::models::Message;
+}
+
+mod sync {
+    pub(super) use crate::models::{ArrayQueue, CachePadded};
+    pub(super) use loom::sync::atomic::{AtomicBool, Ordering};
+
+    /// The planted mistake.
+    pub(super) fn fence(_: Ordering) {}
+}
+
+#[path = "../../../src/hub/mailbox.rs"]
+#[allow(dead_code)]
+pub(crate) mod mailbox;
+
+/// Proof that the tests can fail.
+#[allow(dead_code)]
+mod without_its_fence {
+    crate::scenarios!();
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_message_is_left_lying() {
+        two_publishers_and_a_shard();
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_command_is_left_lying() {
+        a_command_beside_the_mailbox();
+    }
+}
