@@ -4,6 +4,7 @@
 # make install    PREFIX=/usr/local DESTDIR=
 # make header     writes include/push.h anew after a change of src/ffi
 # make docs       writes the README's table of options anew after a change of src/config/options.rs
+# make fuzz       the fuzzers, SECONDS= each; make loom
 # make bench      beside the peers; make bench-quick while working
 
 PORT ?= 8080
@@ -16,6 +17,7 @@ RUST = cargo:none
 all: library
 
 include install.mk
+include tests/proof.mk
 -include benches/bench.mk
 -include examples-go/go.mk
 
@@ -49,6 +51,7 @@ test-rust: library
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 	cargo test
+	tests/loom/run
 	tests/miri
 
 test-c: examples

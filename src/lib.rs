@@ -21,6 +21,7 @@
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`auth`] | who may subscribe: tokens, or the host's word |
 //! | [`process`] | what the program `pushd` needs of the system |
+//! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
 //! | `sys` | system calls made safe |
 //!
@@ -39,6 +40,9 @@ pub mod error;
 pub mod events;
 #[allow(unsafe_code)]
 pub mod ffi;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grant;
 pub mod http;
 pub mod hub;

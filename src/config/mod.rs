@@ -172,8 +172,13 @@ impl Builder {
         let bytes = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::new(Kind::Config, format!("{}: not UTF-8, as TOML must be", path.display())))?;
+        self.load_text(&text)
+    }
+
+    /// Sets the options that a text in TOML names, all or none.
+    pub(crate) fn load_text(&mut self, text: &str) -> Result<(), Error> {
         let mut changed = self.clone();
-        for (name, value) in file::settings(&text)? {
+        for (name, value) in file::settings(text)? {
             changed.set(&name, &value)?;
         }
         *self = changed;

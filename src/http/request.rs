@@ -316,9 +316,9 @@ fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b str, 
 }
 
 /// The query, read.
-#[derive(Default)]
-struct Query<'b> {
-    channels: Vec<Cow<'b, str>>,
+#[derive(Debug, Default)]
+pub(crate) struct Query<'b> {
+    pub(crate) channels: Vec<Cow<'b, str>>,
     since: Option<Cow<'b, str>>,
     last: Option<usize>,
     json: Option<bool>,
@@ -327,7 +327,7 @@ struct Query<'b> {
 }
 
 impl<'b> Query<'b> {
-    fn read(query: &'b str, config: &Config) -> Result<Self, Refusal> {
+    pub(crate) fn read(query: &'b str, config: &Config) -> Result<Self, Refusal> {
         let mut asked = Query::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {

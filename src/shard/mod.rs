@@ -14,7 +14,7 @@ mod fanout;
 mod frames;
 mod open;
 mod outbox;
-mod push_v1;
+pub(crate) mod push_v1;
 mod read;
 mod relief;
 mod rights;

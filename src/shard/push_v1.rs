@@ -17,7 +17,7 @@ use std::borrow::Cow;
 /// A client's request.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Ask<'a> {
+pub(crate) enum Ask<'a> {
     Subscribe {
         #[serde(borrow)]
         channel: Cow<'a, str>,
@@ -55,17 +55,23 @@ enum Ask<'a> {
 }
 
 /// Why something asked for is not done: a word for programs, a sentence for people.
-struct Refused(&'static str, Cow<'static, str>);
+#[derive(Debug)]
+pub(crate) struct Refused(&'static str, Cow<'static, str>);
+
+impl<'a> Ask<'a> {
+    /// Reads a client's text.
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Refused> {
+        serde_json::from_slice(text)
+            .map_err(|error| Refused("malformed", format!("not a request of push.v1.json: {error}").into()))
+    }
+}
 
 impl Shard {
     /// Does what a client asks, and answers. An error is answered too; the connection goes on.
     pub(super) fn push_v1(&mut self, index: u32, text: &[u8]) {
-        let ask = match serde_json::from_slice::<Ask<'_>>(text) {
+        let ask = match Ask::read(text) {
             Ok(ask) => ask,
-            Err(error) => {
-                let message = format!("not a request of push.v1.json: {error}");
-                return self.reply_error(index, None, Refused("malformed", message.into()));
-            }
+            Err(refused) => return self.reply_error(index, None, refused),
         };
         let (channel, result) = match &ask {
             Ask::Subscribe { channel, since, last } => {
@@ -260,7 +266,8 @@ pub(super) fn subscribed(channel: &str, position: &str) -> Vec<u8> {
     reply
 }
 
-fn payload(data: &str, base64: bool) -> Result<Cow<'_, [u8]>, Refused> {
+/// The bytes of a payload that came as text, or as base64.
+pub(crate) fn payload(data: &str, base64: bool) -> Result<Cow<'_, [u8]>, Refused> {
     if !base64 {
         return Ok(Cow::Borrowed(data.as_bytes()));
     }

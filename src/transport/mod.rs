@@ -4,6 +4,8 @@
 
 pub mod chunk;
 pub mod close;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod event_source;
 pub mod json;
 pub mod poll;
 pub mod sse;

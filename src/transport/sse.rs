@@ -81,16 +81,5 @@ fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_of_the_payload_is_a_data_line() {
-        let form = event(Some("tick"), Some("e-1"), b"a\r\nb\rc\n");
-        let text = std::str::from_utf8(form.inner_bytes()).unwrap();
-        assert_eq!(text, "id: e-1\nevent: tick\ndata: a\ndata: b\ndata: c\ndata: \n\n");
-        let framed = std::str::from_utf8(form.framed_bytes()).unwrap();
-        assert_eq!(framed, format!("{:x}\r\n{text}\r\n", text.len()));
-        assert_eq!(event(None, None, b"").inner_bytes(), b"data: \n\n");
-    }
-}
+#[path = "sse_tests.rs"]
+mod tests;

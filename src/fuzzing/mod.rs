@@ -1,0 +1,112 @@
+//! What fuzzers drive: one function for each parser and for the hub, which takes any bytes and panics when a promise is
+//! broken. It is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`; no release has it.
+
+mod hub;
+mod parsers;
+mod wire;
+
+/// A target: its name, which is also that of its corpus, and what it does with bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("head", parsers::head),
+    ("query", parsers::query),
+    ("position", parsers::position),
+    ("push_v1", parsers::push_v1),
+    ("options", parsers::options),
+    ("toml", parsers::toml),
+    ("jwt", parsers::jwt),
+    ("jwks", parsers::jwks),
+    ("ws", wire::websocket),
+    ("sse", wire::sse),
+    ("attach_from_host", wire::from_host),
+    ("attach_from_hub", wire::from_hub),
+    ("hub", hub::run),
+];
+
+/// Runs one input through a target.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|(known, _)| *known == name);
+    let (_, run) = target.unwrap_or_else(|| panic!("no target {name}"));
+    run(data);
+}
+
+/// Takes bytes apart; zeros when they are used up.
+#[derive(Debug)]
+struct Source<'a>(&'a [u8]);
+
+impl<'a> Source<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    /// A number below `bound`, which is at most 256.
+    fn below(&mut self, bound: usize) -> usize {
+        usize::from(self.byte()) % bound
+    }
+
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn bytes(&mut self, most: usize) -> Vec<u8> {
+            let len = self.next() as usize % most;
+            (0..len).map(|_| self.next() as u8).collect()
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "thousands of inputs")]
+    fn the_corpora_hold() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+        for (name, run) in TARGETS {
+            let files = std::fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("corpus {name}: {error}"));
+            let mut count = 0;
+            for file in files {
+                let path = file.unwrap().path();
+                let data = std::fs::read(&path).unwrap();
+                let held = std::panic::catch_unwind(|| run(&data));
+                assert!(held.is_ok(), "{}", path.display());
+                count += 1;
+            }
+            assert!(count >= 10, "corpus {name}: {count} inputs are too few to be the whole corpus");
+        }
+    }
+
+    #[test]
+    fn the_hub_keeps_its_promises_in_any_order_of_events() {
+        let cases = if cfg!(miri) { 5 } else { 20_000 };
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for case in 0..cases {
+            let data = random.bytes(400);
+            let held = std::panic::catch_unwind(|| hub::run(&data));
+            assert!(held.is_ok(), "case {case}: {data:?}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Texts that clients and operators write.
+
+use super::Source;
+use crate::auth::Verifier;
+use crate::config::{options, Builder, Config};
+use crate::http::origin;
+use crate::http::request::{self, Query, Wish};
+use crate::hub::{check_channel, ChannelPattern, Epoch, Position, Start};
+use crate::shard::push_v1::{payload, Ask};
+use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
+use std::sync::OnceLock;
+
+/// A request head. What is accepted is held against a reader of its own, strict and slow: two parsers that read a head
+/// differently are what request smuggling is made of.
+pub(super) fn head(data: &[u8]) {
+    let config = config();
+    let Ok(Some(head)) = request::read(data, config, false) else { return };
+    let whole = &data[..head.size];
+    assert!(head.size <= config.max_head);
+    assert!(whole.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
+    for cut in [head.size - 1, head.size / 2, head.size / 3] {
+        assert!(!matches!(request::read(&data[..cut], config, false), Ok(Some(_))), "whole already at {cut}");
+    }
+    let alone = request::read(whole, config, false);
+    assert_eq!(
+        format!("{alone:?}"),
+        format!("{:?}", Ok::<_, ()>(Some(&head))),
+        "what follows a head counts for nothing"
+    );
+    if !matches!(head.wish, Ok(Wish::Elsewhere)) {
+        check_lines(whole);
+    }
+    let Ok(Wish::Subscribe(subscribe)) = &head.wish else { return };
+    check_channels(&subscribe.channels, config);
+    match (subscribe.start(), &subscribe.since) {
+        (Start::Since(position), Some(since)) => assert_eq!(Position::parse(since), Some(position)),
+        (Start::Last(count), None) => assert!((1..=10_000).contains(&count)),
+        (Start::New, None) => {}
+        (start, since) => panic!("{start:?} for {since:?}"),
+    }
+    let origins = lines(whole).filter(|(name, _)| name == b"origin");
+    let host = lines(whole).find(|(name, _)| name == b"host").map_or("".into(), |(_, value)| text(value));
+    for (_, value) in origins {
+        assert!(origin::allowed(text(value).trim(), host.trim(), &config.allowed_origins), "another origin is served");
+    }
+}
+
+/// A head's lines by RFC 9112, sections 2.2 and 5, and nothing more tolerant.
+fn check_lines(head: &[u8]) {
+    let skipped = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    for (at, byte) in head.iter().enumerate().skip(skipped) {
+        match byte {
+            b'\n' => assert_eq!(head[at - 1], b'\r', "a bare LF"),
+            b'\r' => assert_eq!(head[at + 1], b'\n', "a bare CR"),
+            0 => panic!("a NUL"),
+            _ => {}
+        }
+    }
+    let (mut lengths, mut hosts) = (0, 0);
+    for (name, value) in lines(head) {
+        let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        assert!(!name.is_empty() && name.iter().all(token), "{:?} is no field name", text(&name));
+        match &name[..] {
+            b"transfer-encoding" => panic!("a body of unknown length"),
+            b"content-length" => {
+                assert_eq!(text(value).trim(), "0", "a body");
+                lengths += 1;
+            }
+            b"host" => hosts += 1,
+            _ => {}
+        }
+    }
+    assert!(lengths <= 1 && hosts <= 1, "{lengths} lengths, {hosts} hosts");
+}
+
+/// Field lines, the names in lower case.
+fn lines(head: &[u8]) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+    let skipped = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let lines = head[skipped..].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.skip(1).take_while(|line| !line.is_empty()).map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':').expect("a field line has a colon");
+        (line[..colon].to_ascii_lowercase(), &line[colon + 1..])
+    })
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+fn check_channels(channels: &[std::borrow::Cow<'_, str>], config: &Config) {
+    assert!(channels.len() <= config.max_channels);
+    for (number, name) in channels.iter().enumerate() {
+        assert!(check_channel(name).is_ok(), "{name:?}");
+        assert!(!channels[..number].contains(name), "{name:?} twice");
+    }
+}
+
+/// The query of a subscriber's URL.
+pub(super) fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(query) = Query::read(text, config()) {
+        check_channels(&query.channels, config());
+    }
+}
+
+/// A position from a client, an epoch from another process.
+pub(super) fn position(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Some(position) = Position::parse(text) {
+        assert!(text.len() <= crate::hub::MAX_POSITION);
+        assert_eq!(Position::parse(&position.to_string()), Some(position));
+    }
+    if let Some(epoch) = Epoch::from_text(text) {
+        let written = epoch.position(u64::MAX);
+        assert_eq!(Position::parse(&written).map(|position| position.epoch), Some(text));
+    }
+    if let Ok(pattern) = ChannelPattern::parse(text) {
+        assert_eq!(pattern.to_string(), text);
+        assert!(pattern.matches(text.trim_end_matches('*')) || text == "*");
+    }
+}
+
+/// A client's text on a WebSocket with the subprotocol.
+pub(super) fn push_v1(data: &[u8]) {
+    let Ok(ask) = Ask::read(data) else { return };
+    assert!(serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|value| value["type"].is_string()));
+    if let Ask::Publish { data, base64, .. } | Ask::Message { data, base64 } = &ask {
+        if let Ok(bytes) = payload(data, *base64) {
+            assert!(bytes.len() <= data.len());
+        }
+    }
+}
+
+/// One option: a byte for its name, or a name of its own before `=`; then its value.
+pub(super) fn options(data: &[u8]) {
+    let mut source = Source(data);
+    let number = source.below(options::OPTIONS.len() + 8);
+    let Ok(rest) = std::str::from_utf8(source.0) else { return };
+    let (name, value) = match options::OPTIONS.get(number) {
+        Some(option) => (option.name, rest),
+        None => rest.split_once('=').unwrap_or((rest, "")),
+    };
+    let mut builder = Builder::default();
+    match builder.set(name, value) {
+        Ok(()) => drop(builder.build()),
+        Err(error) => assert!(error.to_string().contains(&format!("{name:?}")[1..][..1.min(name.len())])),
+    }
+    if ["control_key", "jwt_secret"].contains(&name) && value.len() >= 16 {
+        let shown = format!("{builder:?} {:?}", builder.set(name, &format!("{value} \n")));
+        assert!(!shown.contains(value), "a secret is shown");
+    }
+}
+
+/// A file of options: all are set, or none.
+pub(super) fn toml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut builder = Builder::default();
+    let before = format!("{builder:?}");
+    match builder.load_text(text) {
+        Ok(()) => drop(builder.build()),
+        Err(_) => assert_eq!(format!("{builder:?}"), before, "a file that was refused left something behind"),
+    }
+}
+
+/// A token: an even first byte, and the rest is one, which nobody has signed; an odd one, and the rest is claims, signed.
+pub(super) fn jwt(data: &[u8]) {
+    static VERIFIER: OnceLock<(Verifier, EncodingKey)> = OnceLock::new();
+    let (verifier, key) = VERIFIER.get_or_init(|| {
+        let secret = format!("{:032x}", getrandom::u64().expect("random bits"));
+        let mut builder = Builder::default();
+        builder.set("jwt_secret", &secret).expect("a secret");
+        (Verifier::new(builder.config()).expect("a verifier"), EncodingKey::from_secret(secret.as_bytes()))
+    });
+    let mut source = Source(data);
+    if source.byte() % 2 == 0 {
+        let Ok(token) = std::str::from_utf8(source.0) else { return };
+        assert!(verifier.verify(token).is_err(), "nobody knows the secret");
+        return;
+    }
+    // Only JSON can be signed with the library's help; what is no JSON comes through the arm above.
+    let Ok(claims) = serde_json::from_slice::<serde_json::Value>(source.0) else { return };
+    let Ok(token) = encode(&Header::new(Algorithm::HS256), &claims, key) else { return };
+    if let Ok(grant) = verifier.verify(&token) {
+        let expires = claims["exp"].as_f64().expect("a token without expiry is refused");
+        assert!(grant.expires_at().is_some_and(|at| at as f64 <= expires.max(0.0) + 6.0), "{expires} {grant:?}");
+    }
+}
+
+/// A JWK set.
+pub(super) fn jwks(data: &[u8]) {
+    static PATH: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let path = PATH.get_or_init(|| std::env::temp_dir().join(format!("push-fuzz-{}.jwks", std::process::id())));
+    if std::fs::write(path, data).is_err() {
+        return;
+    }
+    let mut builder = Builder::default();
+    builder.set("jwt_jwks", path.to_str().expect("UTF-8")).expect("a path");
+    if let Ok(verifier) = Verifier::new(builder.config()) {
+        assert!(verifier.verify("eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTl9.").is_err());
+    }
+    let _ = std::fs::remove_file(path);
+}
+
+fn config() -> &'static Config {
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    CONFIG.get_or_init(|| Config {
+        allowed_origins: vec!["https://app.example".into()],
+        max_channels: 8,
+        max_head: 2048,
+        ..Config::default()
+    })
+}

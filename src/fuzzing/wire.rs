@@ -1,0 +1,147 @@
+//! Frames and events: what is read must be what was written, however it was cut up on the way.
+
+use super::Source;
+use crate::attach::wire::{first_frame, framed_len, FromHost, FromHub};
+use crate::hub::{Epoch, Message, Publication};
+use crate::transport::close::Close;
+use crate::transport::ws::{self, Received};
+use crate::transport::{event_source, Format};
+
+/// What a WebSocket client sends. An even first byte: any bytes, read at once and in pieces, must give the same. An odd one:
+/// messages, written as frames by the rules, must come out as they went in.
+pub(super) fn websocket(data: &[u8]) {
+    let mut source = Source(data);
+    let kind = source.byte();
+    let piece = 1 + source.below(64);
+    let max = 1 + 16 * source.below(64);
+    if kind % 2 == 0 {
+        let whole = read(source.0, source.0.len().max(1), max);
+        assert_eq!(read(source.0, piece, max), whole, "pieces of {piece}");
+        return;
+    }
+    let (mut wire, mut expected) = (Vec::new(), Vec::new());
+    while !source.is_empty() && expected.len() < 100 {
+        write_message(&mut source, &mut wire, &mut expected);
+    }
+    assert_eq!(read(&wire, piece, 1 << 20), (expected, Ok(())), "pieces of {piece}");
+}
+
+fn read(bytes: &[u8], piece: usize, max: usize) -> (Vec<String>, Result<(), Close>) {
+    let (mut partial, mut seen, mut closed) = (None, Vec::new(), false);
+    for piece in bytes.chunks(piece) {
+        let mut piece = piece.to_vec();
+        let result = ws::read(&mut partial, &mut piece, max, &mut |received| {
+            assert!(!closed, "something after the close");
+            closed = matches!(received, Received::Close(_));
+            if let Received::Message { data, binary } = &received {
+                assert!(data.len() <= max && (*binary || std::str::from_utf8(data).is_ok()));
+            }
+            seen.push(format!("{received:?}"));
+        });
+        if result.is_err() || closed {
+            return (seen, result);
+        }
+    }
+    (seen, Ok(()))
+}
+
+/// A message in fragments, with control frames between them.
+fn write_message(source: &mut Source<'_>, wire: &mut Vec<u8>, expected: &mut Vec<String>) {
+    let (flags, len) =
+        (source.byte(), usize::from(source.byte()) * if source.byte().is_multiple_of(8) { 300 } else { 1 });
+    let mut payload = source.take(len).to_vec();
+    let binary = flags & 1 == 1 || std::str::from_utf8(&payload).is_err();
+    let fragments = 1 + source.below(4);
+    let mut opcode = if binary { 2 } else { 1 };
+    let shown = format!("{:?}", Received::Message { data: &payload, binary });
+    for left in (0..fragments).rev() {
+        let rest = payload.split_off(if left == 0 { payload.len() } else { source.below(256).min(payload.len()) });
+        write_frame(source, u8::from(left == 0) << 7 | opcode, &payload, wire);
+        payload = rest;
+        opcode = 0;
+        if left > 0 && source.byte().is_multiple_of(2) {
+            let ping = source.take(7).to_vec();
+            write_frame(source, 0x89, &ping, wire);
+            expected.push(format!("{:?}", Received::Ping(&ping)));
+        }
+    }
+    expected.push(shown);
+}
+
+fn write_frame(source: &mut Source<'_>, first: u8, payload: &[u8], wire: &mut Vec<u8>) {
+    let mask = [source.byte(), source.byte(), source.byte(), source.byte()];
+    wire.push(first);
+    match payload.len() {
+        len @ 0..=125 => wire.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            wire.push(0x80 | 126);
+            wire.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            wire.push(0x80 | 127);
+            wire.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    wire.extend_from_slice(&mask);
+    wire.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+}
+
+/// Any payload as an event, read by the rules of an EventSource; and its JSON forms, read as JSON.
+pub(super) fn sse(data: &[u8]) {
+    let binary = data.first().is_some_and(|byte| byte % 2 == 1);
+    let payload = data.get(1..).unwrap_or_default();
+    let epoch = Epoch::from_random(1);
+    let message = Message::new(&Publication::new("c", payload), binary, b"");
+    let text = std::str::from_utf8(payload).ok().filter(|_| !binary);
+    let event = event_source::only_event(Format::SseRaw.encode(&message, &epoch, false));
+    assert_eq!(event.id, epoch.position(0));
+    match text {
+        // Whatever ends a line, an EventSource puts LF between lines.
+        Some(text) => assert_eq!(event.data, text.replace("\r\n", "\n").replace('\r', "\n")),
+        None => assert_eq!(event.data, base64(payload)),
+    }
+    let event = event_source::only_event(Format::SseJson.encode(&message, &epoch, false));
+    let stream = Format::Stream.encode(&message, &epoch, false);
+    assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+    for json in [event.data.as_bytes(), stream] {
+        let object: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+        assert_eq!(object["data"], text.map_or_else(|| base64(payload), str::to_owned));
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Frames of a host, as the hub reads them.
+pub(super) fn from_host(data: &[u8]) {
+    each_frame(data, |frame| {
+        let Ok(read) = FromHost::read(frame) else { return };
+        let mut written = Vec::new();
+        read.write(&mut written);
+        let again = FromHost::read(&written[4..]).expect("what was read can be written");
+        assert_eq!(format!("{again:?}"), format!("{read:?}"));
+    });
+}
+
+/// Frames of a hub, as a host reads them.
+pub(super) fn from_hub(data: &[u8]) {
+    each_frame(data, |frame| {
+        let Ok(read) = FromHub::read(frame) else { return };
+        let mut written = Vec::new();
+        read.write(&mut written);
+        let again = FromHub::read(&written[4..]).expect("what was read can be written");
+        assert_eq!(format!("{again:?}"), format!("{read:?}"));
+    });
+}
+
+fn each_frame(data: &[u8], mut check: impl FnMut(&[u8])) {
+    let mut rest = data;
+    while let Ok(Some(frame)) = first_frame(rest, 1 << 16) {
+        check(frame);
+        rest = &rest[framed_len(frame)..];
+    }
+    // And the bytes as one frame, which a fuzzer finds sooner than a good length.
+    check(data);
+}
