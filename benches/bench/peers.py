@@ -15,7 +15,7 @@ ABSENT = paths.OUT / "absent.json"
 TIMEOUT_S = 900
 
 SOCKETIFY = "socketify==0.0.31"
-CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.8.4"
+CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 NCHAN_PACKAGES = ("nginx", "libnginx-mod-nchan")
 # Compiled into Debian's nginx, which makes its directories for temporary files there when a module is loaded.
 NGINX_STATE = "/var/lib/nginx"
