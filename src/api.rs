@@ -5,8 +5,9 @@ use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
 use crate::metrics::Stats;
-use crate::shard::command::{Command, ShardHandle};
+use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
+use crate::shard::driver::Driver;
 use crate::shard::Shared;
 use crate::sys::{clock, socket};
 use crate::transport::close::Close;
@@ -28,13 +29,14 @@ const MAX_REASON: usize = 123;
 pub struct Api {
     shared: Arc<Shared>,
     shards: Vec<Arc<ShardHandle>>,
+    drivers: Vec<Arc<Driver>>,
     /// Where the next connection from the host goes.
     next_shard: AtomicUsize,
 }
 
 impl Api {
-    pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>) -> Self {
-        Api { shared, shards, next_shard: AtomicUsize::new(0) }
+    pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
+        Api { shared, shards, drivers, next_shard: AtomicUsize::new(0) }
     }
 
     /// Publishes one message; see `push_publish_message`.
@@ -77,15 +79,11 @@ impl Api {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
-        let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let command = Command::Adopt { fd, head: head.into(), grant };
-        match self.shards[number].ask(command) {
-            Err(Command::Adopt { fd, .. }) => {
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                Err((busy(), fd))
-            }
-            _ => Ok(()),
-        }
+        let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
+        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant }).map_err(|adopted| {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            (busy(), adopted.fd)
+        })
     }
 
     /// Sends to one connection; see `push_send`.

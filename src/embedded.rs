@@ -14,7 +14,8 @@ use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
 use crate::runtime::{self, Work};
 use crate::shard::command::{Command, ShardHandle};
-use crate::shard::{self, Shard, Shared};
+use crate::shard::driver::Driver;
+use crate::shard::{Shard, Shared};
 use crate::sys::clock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
@@ -67,7 +68,6 @@ impl Embedded {
             connections: AtomicUsize::new(0),
             config,
         });
-        let api = Arc::new(Api::new(shared.clone(), handles.clone()));
         let bind = |addresses: &[Address], shards| {
             addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
         };
@@ -84,13 +84,17 @@ impl Embedded {
         };
 
         let mut work = Vec::new();
+        let mut drivers = Vec::with_capacity(count);
         for (number, handle) in handles.iter().enumerate() {
             let sockets = own.iter().map(|bound| bound.socket(number)).collect();
             let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
                 .map_err(|error| Error::system("a shard can't be made", &error))?;
-            let run: Work = Box::new(move || shard::run(shard));
+            let driver = Arc::new(Driver::new(shard));
+            drivers.push(driver.clone());
+            let run: Work = Box::new(move || driver.run());
             work.push((format!("push-shard-{number}"), run));
         }
+        let api = Arc::new(Api::new(shared.clone(), handles, drivers));
         let control_api = if control.is_empty() { None } else { Some(Control::new(api.clone(), &control)?) };
         if let Some((_, run)) = &control_api {
             work.push(("push-control".to_owned(), run.clone().into_work()?));

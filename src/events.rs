@@ -55,6 +55,22 @@ pub struct Event {
     pub host: u64,
 }
 
+/// Events that were left and not told of.
+#[derive(Debug, Clone, Copy, Default)]
+#[must_use]
+pub(crate) struct Left {
+    count: usize,
+    /// One of them came into an empty queue.
+    first: bool,
+}
+
+impl Left {
+    /// Adds what was left later.
+    pub(crate) fn and(self, later: Left) -> Left {
+        Left { count: self.count + later.count, first: self.first || later.first }
+    }
+}
+
 /// The queue of one server.
 pub struct Events {
     queue: SegQueue<Event>,
@@ -74,6 +90,9 @@ pub struct Events {
     resume: Box<dyn Fn() + Send + Sync>,
     /// Readable while events wait.
     ready: EventFd,
+    /// Whether `ready` may be readable. Written after each signal and before each look for more, so that false is never
+    /// believed of a descriptor that stays readable; it spares a system call when the queue is found empty once more.
+    signalled: AtomicBool,
     /// For those who wait inside `next`. The lock protects nothing: it makes "look, then sleep" one step.
     sleepers: Mutex<usize>,
     arrived: Condvar,
@@ -97,6 +116,7 @@ impl Events {
             dropped: AtomicU64::new(0),
             resume,
             ready: EventFd::new()?,
+            signalled: AtomicBool::new(false),
             sleepers: Mutex::new(0),
             arrived: Condvar::new(),
             notify,
@@ -125,17 +145,36 @@ impl Events {
 
     /// Adds an event.
     pub fn push(&self, event: Event) {
+        let left = self.leave(event);
+        self.announce(left);
+    }
+
+    /// Adds an event without telling anybody: who adds several tells of all of them at once, by [`Self::announce`]. A host
+    /// that is woken by the first would else be put to sleep and woken again for each.
+    pub(crate) fn leave(&self, event: Event) -> Left {
         // Counted before it is there, so that the count is never less than what can be taken.
         let first = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;
         self.queue.push(event);
-        if first {
-            self.ready.signal();
+        Left { count: 1, first }
+    }
+
+    /// Tells of what was left.
+    pub(crate) fn announce(&self, left: Left) {
+        if left.count == 0 {
+            return;
+        }
+        if left.first {
+            self.signal();
         }
         if let Some(notify) = &self.notify {
             // Full means that the thread will look anyhow.
             let _ = notify.try_send(());
-        } else if *self.lock() > 0 {
-            self.arrived.notify_one();
+            return;
+        }
+        match (*self.lock(), left.count) {
+            (0, _) => {}
+            (_, 1) => self.arrived.notify_one(),
+            _ => self.arrived.notify_all(),
         }
     }
 
@@ -217,7 +256,7 @@ impl Events {
     /// Ends all waiting.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.ready.signal();
+        self.signal();
         let _guard = self.lock();
         self.arrived.notify_all();
     }
@@ -238,11 +277,19 @@ impl Events {
         Some(event)
     }
 
+    fn signal(&self) {
+        self.ready.signal();
+        self.signalled.store(true, Ordering::SeqCst);
+    }
+
     /// Makes the descriptor unreadable, unless an event comes meanwhile: that must not be left without a signal.
     fn quiet(&self) {
+        if !self.signalled.swap(false, Ordering::SeqCst) {
+            return;
+        }
         self.ready.clear();
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.ready.signal();
+            self.signal();
         }
     }
 

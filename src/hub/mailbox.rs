@@ -82,6 +82,11 @@ impl Mailbox {
         false
     }
 
+    /// Whether the owner sleeps, or is about to, and nobody has woken it.
+    pub fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire)
+    }
+
     /// Says that the owner is awake, for whatever reason.
     pub fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);

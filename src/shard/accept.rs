@@ -1,9 +1,9 @@
 //! New connections: from the library's own listeners, and from the host. From here on they are the same.
 
+use super::command::Adopted;
 use super::conn::{Conn, Token};
 use super::roster::Roster;
 use super::{run, Shard};
-use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::sys::epoll::{Epoll, Watch};
@@ -77,7 +77,7 @@ impl Shard {
     }
 
     /// Takes over a connection that the host accepted, with what it has read of the request.
-    pub(super) fn adopt(&mut self, fd: OwnedFd, head: &[u8], grant: Option<Arc<Grant>>) {
+    pub(super) fn adopt(&mut self, Adopted { fd, mut head, grant }: Adopted) {
         self.handle.metrics.adopted.add(1);
         socket::set_nodelay(&fd);
         let Some(index) = self.enter(fd) else { return };
@@ -87,7 +87,6 @@ impl Shard {
         self.schedule(index, self.config().head_timeout_ms);
         if !head.is_empty() {
             // As if it had just been read. It may be longer than the scratch buffer.
-            let mut head = head.to_vec();
             self.received(index, &mut head);
         }
     }

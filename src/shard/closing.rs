@@ -132,13 +132,18 @@ impl Shard {
         }
     }
 
-    /// Tells the host, if it listens.
+    /// Tells the host, if it listens: at the next [`Self::announce_events`].
     pub(super) fn tell(&mut self, event: Event) {
         if self.shared.events.wanted() {
-            self.shared.events.push(event);
+            self.told = self.told.and(self.shared.events.leave(event));
         } else if event.kind == EventKind::Message {
             self.handle.metrics.events_dropped.add(1);
         }
+    }
+
+    /// Wakes the host for what it was told.
+    pub(super) fn announce_events(&mut self) {
+        self.shared.events.announce(std::mem::take(&mut self.told));
     }
 
     /// Part of the stop: everybody is told to come back later. What was published is in their outboxes by now; who is

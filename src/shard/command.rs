@@ -22,8 +22,8 @@ const MAX_COMMAND_BYTES: usize = 256 << 20;
 /// A request to a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve this connection, of which these bytes were read already.
-    Adopt { fd: OwnedFd, head: Box<[u8]>, grant: Option<Arc<Grant>> },
+    /// Serve this connection.
+    Adopt(Adopted),
     /// Send this to one connection.
     Send { to: Token, data: Bytes, binary: bool },
     /// Close one connection.
@@ -42,6 +42,15 @@ pub(crate) enum Command {
     Resume,
     /// Deliver what there is, say goodbye, and end by then (monotonic milliseconds).
     Drain { until_ms: u64 },
+}
+
+/// A connection that the host hands over.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    pub(crate) fd: OwnedFd,
+    /// What was read of it already.
+    pub(crate) head: Box<[u8]>,
+    pub(crate) grant: Option<Arc<Grant>>,
 }
 
 /// A shard as other threads see it.
@@ -115,7 +124,7 @@ impl Command {
     fn bytes(&self) -> usize {
         match self {
             Command::Send { data, .. } => data.len(),
-            Command::Adopt { head, .. } => head.len(),
+            Command::Adopt(adopted) => adopted.head.len(),
             _ => 0,
         }
     }

@@ -10,6 +10,7 @@ mod channels;
 mod closing;
 pub(crate) mod command;
 pub(crate) mod conn;
+pub(crate) mod driver;
 mod fanout;
 mod frames;
 mod open;
@@ -26,7 +27,7 @@ mod write;
 
 use crate::auth::Authority;
 use crate::config::Config;
-use crate::events::Events;
+use crate::events::{Events, Left};
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
 use crate::log::Log;
 use crate::metrics::losses::Losses;
@@ -44,8 +45,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use wheel::Wheel;
-
-pub(crate) use run::run;
 
 /// One read takes at most this much.
 const SCRATCH: usize = 64 * 1024;
@@ -69,7 +68,7 @@ pub(crate) struct Shard {
     number: usize,
     shared: Arc<Shared>,
     handle: Arc<ShardHandle>,
-    epoll: Epoll,
+    epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
     conns: Slab<Conn>,
     channels: Channels,
@@ -78,6 +77,8 @@ pub(crate) struct Shard {
     generation: u32,
     /// Monotonic milliseconds, read once a turn.
     now: u64,
+    /// When its thread will look by itself, in the same milliseconds.
+    wakes_at: u64,
     /// All reads go through here.
     scratch: Box<[u8]>,
     /// Connections whose sockets may hold more than one turn's share of reads.
@@ -97,6 +98,8 @@ pub(crate) struct Shard {
     held: Option<Delivery>,
     /// The newest message taken from the mailbox: up to here everybody was served.
     delivered: u64,
+    /// Events of this turn that the host was not woken for yet.
+    told: Left,
     /// Questions to the host that wait for an answer, and about whom.
     requests: FxHashMap<u64, Token>,
     last_request: u64,
@@ -127,7 +130,7 @@ impl Shard {
         handle: Arc<ShardHandle>,
         listeners: Vec<Arc<OwnedFd>>,
     ) -> io::Result<Self> {
-        let epoll = Epoll::new()?;
+        let epoll = Arc::new(Epoll::new()?);
         epoll.add(handle.wake.as_raw_fd(), run::WAKE, Watch::EdgeRead)?;
         let listeners = Listener::watch_all(listeners, &epoll)?;
         let now = clock::monotonic_ms();
@@ -143,6 +146,7 @@ impl Shard {
             // An attached host may keep a number longer than the hub lives; it should then be nobody's.
             generation: getrandom::u32().unwrap_or(0),
             now,
+            wakes_at: 0,
             scratch: vec![0; SCRATCH].into(),
             unfinished: Vec::new(),
             paused: Vec::new(),
@@ -154,6 +158,7 @@ impl Shard {
             settled: 0,
             held: None,
             delivered: 0,
+            told: Left::default(),
             requests: FxHashMap::default(),
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the number
             // for the host has eight more, and room to count.
@@ -162,6 +167,11 @@ impl Shard {
             goodbye_at: None,
             jitter: 0x9e37_79b9 ^ number as u32,
         })
+    }
+
+    /// Whether it is about to end.
+    fn stops(&self) -> bool {
+        self.drain_until.is_some()
     }
 
     fn config(&self) -> &Config {

@@ -55,6 +55,11 @@ impl Shard {
         }
     }
 
+    /// Whether the next turn has to go on reading.
+    pub(super) fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
     /// Goes on with connections that had more than their share in the last turn.
     pub(super) fn read_unfinished(&mut self) -> bool {
         for token in std::mem::take(&mut self.unfinished) {

@@ -1,4 +1,4 @@
-//! The loop of a shard: turns, and sleep between them.
+//! A turn of a shard: one round of everything.
 
 use super::command::Command;
 use super::conn::{ConnectionId, Token};
@@ -14,7 +14,7 @@ pub(super) const WAKE: u64 = u32::MAX as u64;
 pub(super) const LISTENER: u64 = 0;
 
 /// How many events one turn takes.
-const EVENTS: usize = 512;
+pub(super) const EVENTS: usize = 512;
 /// How many commands one turn takes.
 const COMMANDS: usize = 1024;
 /// How often history is looked through for what is too old.
@@ -27,7 +27,7 @@ const DRAIN_STEP_MS: u64 = 50;
 
 /// What to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     /// There is more to do.
     Again,
     /// Nothing to do until woken.
@@ -36,41 +36,15 @@ enum Next {
     End,
 }
 
-/// Runs a shard until its server stops. A panic ends the connections that it served, not the process: they come back
-/// and recover.
-pub(crate) fn run(mut shard: Shard) {
-    let handle = shard.handle.clone();
-    let mut events = [Event { events: 0, u64: 0 }; EVENTS];
-    let mut next = Next::Again;
-    loop {
-        let sleeps = next == Next::Sleep && handle.mailbox.park(|| handle.has_commands());
-        let timeout = if sleeps { shard.wake_in() } else { Some(0) };
-        let count = match shard.epoll.wait(&mut events, timeout) {
-            Ok(count) => count,
-            Err(error) => {
-                shard.log_error(format_args!("epoll_wait: {error}"));
-                0
-            }
-        };
-        handle.mailbox.unpark();
-        next = match catch_unwind(AssertUnwindSafe(|| shard.turn(&events[..count]))) {
-            Ok(Next::End) => return,
-            Ok(next) => next,
-            Err(_) => {
-                shard.recover();
-                Next::Again
-            }
-        };
-    }
-}
-
 impl Shard {
     /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its own.
-    fn turn(&mut self, events: &[Event]) -> Next {
+    pub(super) fn turn(&mut self, events: &[Event]) -> Next {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
         let mut reads = self.take_events(events);
         reads |= self.read_unfinished();
+        // What clients sent does not wait for the fan-out.
+        self.announce_events();
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
@@ -93,7 +67,7 @@ impl Shard {
         for _ in 0..COMMANDS {
             let Some(command) = self.handle.next_command() else { return false };
             match command {
-                Command::Adopt { fd, head, grant } => self.adopt(fd, &head, grant),
+                Command::Adopt(adopted) => self.adopt(adopted),
                 Command::Send { to, data, binary } => self.send_direct(to, &data, binary),
                 Command::Close { to, close } => {
                     if let Some(index) = self.find(to) {
@@ -142,7 +116,7 @@ impl Shard {
     }
 
     /// Milliseconds until a timer is due.
-    fn wake_in(&self) -> Option<u64> {
+    pub(super) fn wake_in(&self) -> Option<u64> {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();
@@ -150,7 +124,7 @@ impl Shard {
         [self.wheel.next_in(self.now), expire, paused_listener, drain].into_iter().flatten().min()
     }
 
-    fn tell_leaves(&mut self) {
+    pub(super) fn tell_leaves(&mut self) {
         let number = self.number;
         let leaves = self.channels.take_leaves();
         self.shared.hub.leave(number, leaves);
@@ -180,7 +154,7 @@ impl Shard {
     }
 
     /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.
-    fn recover(&mut self) {
+    pub(super) fn recover(&mut self) {
         self.log_error(format_args!("shard {}: a panic was caught; its connections are closed", self.number));
         self.stage = Default::default();
         self.doomed.clear();

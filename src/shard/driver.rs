@@ -1,0 +1,125 @@
+//! Who runs a shard: its own thread, and, while that sleeps, a host's thread that hands a connection over.
+//!
+//! Waking a sleeping thread on another CPU costs its waker more than serving a connection does (`benches/README.md`), and the
+//! client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some microseconds'
+//! work that never blocks; where it is awake the connection is a command for its next turn.
+
+use super::command::{Adopted, Command, ShardHandle};
+use super::run::{Next, EVENTS};
+use super::Shard;
+use crate::sys::clock;
+use crate::sys::epoll::{Epoll, Event};
+use std::fmt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+/// A shard and the lock that says who runs it. Its thread holds the lock for as long as it is awake.
+pub(crate) struct Driver {
+    /// Nothing once the shard has ended.
+    shard: Mutex<Option<Shard>>,
+    handle: Arc<ShardHandle>,
+    /// What the thread sleeps on: without the lock.
+    epoll: Arc<Epoll>,
+}
+
+impl Driver {
+    pub(crate) fn new(shard: Shard) -> Self {
+        Driver { handle: shard.handle.clone(), epoll: shard.epoll.clone(), shard: Mutex::new(Some(shard)) }
+    }
+
+    /// Runs the shard until its server stops. A panic ends the connections that it served, not the process: they come back
+    /// and recover.
+    pub(crate) fn run(&self) {
+        let mut events = [Event { events: 0, u64: 0 }; EVENTS];
+        let mut count = 0;
+        while let Some(timeout) = self.turn(&events[..count]) {
+            count = match self.epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(error) => {
+                    if let Some(shard) = &*self.lock() {
+                        shard.log_error(format_args!("epoll_wait: {error}"));
+                    }
+                    0
+                }
+            };
+            self.handle.mailbox.unpark();
+        }
+    }
+
+    /// A turn; says how long to sleep then (`None` inside: until woken), or nothing when the shard has ended.
+    fn turn(&self, events: &[Event]) -> Option<Option<u64>> {
+        let mut place = self.lock();
+        let shard = place.as_mut()?;
+        let next = shard.guarded(|shard| shard.turn(events)).unwrap_or(Next::Again);
+        shard.announce_events();
+        if next == Next::End {
+            *place = None;
+            return None;
+        }
+        let sleeps = next == Next::Sleep && self.handle.mailbox.park(|| self.handle.has_commands());
+        let timeout = if sleeps { shard.wake_in() } else { Some(0) };
+        shard.wakes_at = timeout.map_or(u64::MAX, |timeout| shard.now + timeout);
+        Some(timeout)
+    }
+
+    /// Has a connection served: by this thread if the shard sleeps, else by the shard in its next turn. Handed back when too
+    /// much waits for that.
+    pub(crate) fn adopt(&self, adopted: Adopted) -> Result<(), Adopted> {
+        let mut place = match self.shard.try_lock() {
+            Ok(place) => place,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.leave(adopted),
+        };
+        match &mut *place {
+            // Asleep, and nothing was left for it that would have to come first.
+            Some(shard) if self.handle.mailbox.is_parked() && !shard.stops() => {
+                shard.now = clock::monotonic_ms();
+                shard.guarded(|shard| {
+                    shard.adopt(adopted);
+                    shard.settle_fates();
+                    shard.tell_leaves();
+                });
+                shard.announce_events();
+                // What this left to be done, and timers that are due before the thread would look.
+                let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.wakes_at);
+                if due || shard.has_unfinished() {
+                    self.handle.mailbox.wake();
+                }
+                Ok(())
+            }
+            _ => {
+                drop(place);
+                self.leave(adopted)
+            }
+        }
+    }
+
+    fn leave(&self, adopted: Adopted) -> Result<(), Adopted> {
+        match self.handle.ask(Command::Adopt(adopted)) {
+            Err(Command::Adopt(adopted)) => Err(adopted),
+            _ => Ok(()),
+        }
+    }
+
+    /// A panic is caught inside, so the lock's mark says nothing.
+    fn lock(&self) -> MutexGuard<'_, Option<Shard>> {
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// Does something; a panic in it is caught, and ends all connections.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Shard) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)));
+        if done.is_err() {
+            self.recover();
+        }
+        done.ok()
+    }
+}
