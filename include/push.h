@@ -105,6 +105,13 @@
 // and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
 #define PUSH_EVENT_REQUEST 4
 
+// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end of the hub that this one is
+// attached to).
+#define PUSH_EVENT_DRAIN 5
+
+// push_event.kind: no client is left.
+#define PUSH_EVENT_DRAINED 6
+
 // push_event.flags: the client's message came as binary.
 #define PUSH_EVENT_BINARY 1
 
@@ -145,11 +152,11 @@ typedef uint64_t push_request;
 typedef struct {
     // sizeof(push_event), as the host was compiled.
     size_t size;
-    // PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST.  A number that you do not know: ignore the event.
+    // PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not know: ignore the event.
     uint32_t kind;
     // PUSH_EVENT_ flags.
     uint32_t flags;
-    // The connection it is about.
+    // The connection it is about; 0 for PUSH_EVENT_DRAIN and _DRAINED.
     push_connection connection;
     // The question, for PUSH_EVENT_REQUEST.
     push_request request;
@@ -353,11 +360,25 @@ push_status push_start(const push_config *config,
                        char *err,
                        size_t err_len);
 
-// Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
-// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.  Attached,
-// what waits for the hub is sent within `drain_ms`; the connections handed over stay with the hub.
+// Begins to send the clients away, and returns.  New connections are refused, what was published is delivered, and
+// subscribers are told to come back later (WebSocket 1001, SSE and stream an event, polls an answer), each with a delay of its
+// own: evenly over `drain_ms`, so that they do not come back all at once.  A `drain_ms` of 100 or less tells all at once;
+// of a few clients none waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
 //
-// When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
+// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop everything else goes on:
+// what is published reaches those who are still there, and is kept.  Called again it sets a new end.  A drain can't be taken
+// back.  From a callback it is allowed.
+//
+// PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
+push_status push_drain(push_server *server,
+                       uint32_t drain_ms);
+
+// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends when they are gone,
+// at the latest `drain_ms` after the call.  The control API answers until then, and attached hosts stay.  Attached itself,
+// it sends what waits for the hub within `drain_ms`; the connections handed over stay with the hub.
+//
+// When it returns, no thread of the server runs and no callback comes any more; the last event of a callback is
+// PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see the end calls push_drain first.
 // Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
 // push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
 push_status push_stop(push_server *server,

@@ -217,7 +217,7 @@ pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     if reason.len() > MAX_REASON {
         return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
     }
-    Ok(Close { code, reason: reason.to_owned().into() })
+    Ok(Close::new(code, reason.to_owned()))
 }
 
 /// What a user loses, and why.

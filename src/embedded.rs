@@ -6,7 +6,7 @@ use crate::auth::Authority;
 use crate::callbacks;
 use crate::config::{Address, Builder};
 use crate::error::Error;
-use crate::events::Events;
+use crate::events::{Event, EventKind, Events};
 use crate::http::control::Control;
 use crate::hub::{Epoch, Hub, Settings};
 use crate::listeners::{self, Bound};
@@ -14,21 +14,25 @@ use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
 use crate::runtime::{self, Work};
 use crate::shard::command::{Command, ShardHandle};
+use crate::shard::drain::Drained;
 use crate::shard::driver::Driver;
 use crate::shard::{Shard, Shared};
 use crate::sys::clock;
-use std::sync::atomic::AtomicUsize;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running hub with its shards. What it can be asked is its [`Api`].
 #[derive(Debug)]
 pub(crate) struct Embedded {
     api: Arc<Api>,
     addresses: Vec<String>,
-    /// Kept for their Unix sockets' paths, which go with the server.
-    bound: Vec<Bound>,
+    /// Subscribers' listeners.
+    own: Mutex<Vec<Bound>>,
+    /// The others. Both are kept for their Unix sockets' paths, which go with the server.
+    others: Vec<Bound>,
+    draining: AtomicBool,
     shard_threads: Vec<JoinHandle<()>>,
     control: Option<ControlThread>,
     attach: Option<AttachThread>,
@@ -65,6 +69,7 @@ impl Embedded {
             authority: Authority::new(&config)?,
             log: log.clone(),
             losses: Losses::default(),
+            drained: Drained::new(count),
             connections: AtomicUsize::new(0),
             config,
         });
@@ -125,12 +130,22 @@ impl Embedded {
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
         let callback = stop_callback.and_then(|stop| Some(callbacks::Running { stop, thread: threads.next()? }));
-        let bound: Vec<Bound> = own.into_iter().chain(control).chain(attach).collect();
-        let addresses = bound.iter().map(|bound| bound.address.to_string()).collect();
-        let control = control_thread;
-        let server = Embedded { api, addresses, bound, shard_threads, control, attach: attach_thread, callback, log };
+        let others: Vec<Bound> = control.into_iter().chain(attach).collect();
+        let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
+        let server = Embedded {
+            api,
+            addresses,
+            own: Mutex::new(own),
+            others,
+            draining: AtomicBool::new(false),
+            shard_threads,
+            control: control_thread,
+            attach: attach_thread,
+            callback,
+            log,
+        };
         if let Err(error) = started {
-            server.stop(Duration::ZERO);
+            server.end(Duration::ZERO);
             return Err(error);
         }
         for address in &server.addresses {
@@ -157,24 +172,47 @@ impl Embedded {
         &self.api.shared().events
     }
 
-    /// Ends the server: what was published is delivered, clients are told to come back later, and after `drain` the rest is
-    /// cut off. When this returns no thread of the server runs.
-    pub(crate) fn stop(mut self, drain: Duration) {
+    /// Begins to send the clients away; they are gone within `time`. Everything else goes on.
+    pub(crate) fn drain(&self, time: Duration) {
+        if !self.draining.swap(true, Ordering::SeqCst) {
+            self.log.line(Level::Info, format_args!("draining"));
+            if self.events().wanted() {
+                self.events().push(Event::of_server(EventKind::Drain));
+            }
+        }
+        let until_ms = clock::monotonic_ms().saturating_add(time.as_millis() as u64);
+        // Nobody waits at them any more but the shards, which let go of them next.
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(Bound::close);
+        for shard in self.api.shards() {
+            shard.tell(Command::Drain { until_ms });
+        }
+    }
+
+    /// Ends the server: what was published is delivered, clients are sent away, and after `time` the rest is cut off. Until then
+    /// the control API answers, and attached hosts stay. When this returns no thread of the server runs.
+    pub(crate) fn stop(self, time: Duration) {
+        let began = Instant::now();
+        self.drain(time);
+        // Shards are done in time, whatever clients do.
+        self.api.shared().drained.wait(time.saturating_add(SLACK));
         self.log.line(Level::Info, format_args!("stopping"));
-        let until_ms = clock::monotonic_ms().saturating_add(drain.as_millis() as u64);
+        self.end(time.saturating_sub(began.elapsed()));
+    }
+
+    /// Ends all threads.
+    fn end(mut self, time: Duration) {
         // First those that publish, too.
         if let Some(ControlThread { control, thread }) = self.control {
-            control.stop(drain);
+            control.stop(time);
             let _ = thread.join();
         }
         if let Some(AttachThread { listener, thread }) = self.attach {
             listener.stop();
             let _ = thread.join();
         }
-        // Nobody waits at them any more but the shards, which let go of them next.
-        self.bound.iter_mut().for_each(Bound::close);
+        self.others.iter_mut().for_each(Bound::close);
         for shard in self.api.shards() {
-            shard.tell(Command::Drain { until_ms });
+            shard.tell(Command::End);
         }
         for thread in self.shard_threads {
             let _ = thread.join();
@@ -183,9 +221,11 @@ impl Embedded {
         if let Some(callback) = self.callback {
             callback.end();
         }
-        drop(self.bound);
     }
 }
+
+/// What a thread may be late by that has much to do.
+const SLACK: Duration = Duration::from_secs(1);
 
 fn hub(builder: &Builder, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
     let config = builder.config();

@@ -30,6 +30,10 @@ pub enum EventKind {
     Close = 3,
     /// The host is asked whether a client may subscribe.
     Request = 4,
+    /// The server sends its clients away.
+    Drain = 5,
+    /// They have gone.
+    Drained = 6,
 }
 
 /// Something that happened.
@@ -54,6 +58,26 @@ pub struct Event {
     /// Which attached host it is for, where the hub is a process of its own; 0: nobody in particular.
     pub host: u64,
 }
+
+impl Event {
+    /// One that is about no connection.
+    pub(crate) fn of_server(kind: EventKind) -> Self {
+        Event {
+            kind,
+            connection: 0,
+            request: 0,
+            user: None,
+            channel: None,
+            data: Bytes::new(),
+            binary: false,
+            code: 0,
+            host: EVERY_HOST,
+        }
+    }
+}
+
+/// An event's host, where it is for all that are attached.
+pub(crate) const EVERY_HOST: u64 = u64::MAX;
 
 /// Events that were left and not told of.
 #[derive(Debug, Clone, Copy, Default)]

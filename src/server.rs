@@ -227,7 +227,20 @@ impl Server {
         callbacks::is_callback_thread()
     }
 
-    /// Ends the server. What was published is delivered, clients are told to come back later, and after `drain` the rest is cut
+    /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`]: they are another process's.
+    pub fn drain(&self, time: Duration) -> Result<(), Error> {
+        match &self.0 {
+            Backend::Embedded(server) => {
+                server.drain(time);
+                Ok(())
+            }
+            Backend::Attached(_) => {
+                Err(Error::new(Kind::Unsupported, "the clients are the hub's; they stay when this host goes"))
+            }
+        }
+    }
+
+    /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut
     /// off; an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of the
     /// server runs.
     pub fn stop(self, drain: Duration) {

@@ -39,11 +39,27 @@ pub unsafe extern "C" fn push_start(
     }
 }
 
-/// Ends a server: new connections are refused, what was published is delivered, subscribers are told to come
-/// back later (WebSocket 1001, SSE and stream an event), and `drain_ms` after the call the rest is cut off.  Attached,
-/// what waits for the hub is sent within `drain_ms`; the connections handed over stay with the hub.
+/// Begins to send the clients away, and returns.  New connections are refused, what was published is delivered, and
+/// subscribers are told to come back later (WebSocket 1001, SSE and stream an event, polls an answer), each with a delay of its
+/// own: evenly over `drain_ms`, so that they do not come back all at once.  A `drain_ms` of 100 or less tells all at once;
+/// of a few clients none waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
 ///
-/// When it returns, no thread of the server runs and no callback comes any more; events not yet pulled are gone.
+/// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop everything else goes on:
+/// what is published reaches those who are still there, and is kept.  Called again it sets a new end.  A drain can't be taken
+/// back.  From a callback it is allowed.
+///
+/// PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
+#[no_mangle]
+pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_status {
+    guard::with_server(server, |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
+}
+
+/// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends when they are gone,
+/// at the latest `drain_ms` after the call.  The control API answers until then, and attached hosts stay.  Attached itself,
+/// it sends what waits for the hub within `drain_ms`; the connections handed over stay with the hub.
+///
+/// When it returns, no thread of the server runs and no callback comes any more; the last event of a callback is
+/// PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see the end calls push_drain first.
 /// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
 /// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
 #[no_mangle]

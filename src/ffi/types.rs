@@ -64,6 +64,12 @@ pub const PUSH_EVENT_CLOSE: u32 = 3;
 /// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the question for push_allow
 /// and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
 pub const PUSH_EVENT_REQUEST: u32 = 4;
+/// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end of the hub that this one is
+/// attached to).
+pub const PUSH_EVENT_DRAIN: u32 = 5;
+/// push_event.kind: no client is left.
+pub const PUSH_EVENT_DRAINED: u32 = 6;
+
 /// push_event.flags: the client's message came as binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
 
@@ -158,11 +164,11 @@ pub struct push_grant {
 pub struct push_event {
     /// sizeof(push_event), as the host was compiled.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST.  A number that you do not know: ignore the event.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not know: ignore the event.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
-    /// The connection it is about.
+    /// The connection it is about; 0 for PUSH_EVENT_DRAIN and _DRAINED.
     pub connection: push_connection,
     /// The question, for PUSH_EVENT_REQUEST.
     pub request: push_request,

@@ -239,7 +239,7 @@ impl Refusal {
     /// stream that ends at once.
     pub fn sse_response(&self, cors: &str, retry_ms: u64) -> Vec<u8> {
         let code = if self.status == 429 { 4429 } else { 1001 };
-        let close = sse::close(code, &self.message);
+        let close = sse::close(code, &self.message, None);
         let retry = format!("retry: {retry_ms}\n");
         let length = retry.len() + close.inner_bytes().len();
         let head = format!(

@@ -32,7 +32,7 @@ impl Shard {
             }
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
-                self.answer_empty(index);
+                self.answer_empty(index, close.retry_ms);
             }
             Phase::Open(transport) => {
                 let goodbye = goodbye(transport, &close, conn.flags.chunks);
@@ -146,17 +146,6 @@ impl Shard {
         self.shared.events.announce(std::mem::take(&mut self.told));
     }
 
-    /// Part of the stop: everybody is told to come back later. What was published is in their outboxes by now; who is
-    /// still catching up is told when it has.
-    pub(super) fn say_goodbye(&mut self) {
-        let catching_up = |conn: &Conn| conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some());
-        let ready = self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Closing && !catching_up(conn));
-        let ready: Vec<u32> = ready.map(|(index, _)| index as u32).collect();
-        for index in ready {
-            self.close(index, Close::GOING_AWAY);
-        }
-    }
-
     /// The event queue has room again.
     pub(super) fn resume_paused(&mut self) {
         for token in std::mem::take(&mut self.paused) {
@@ -198,8 +187,8 @@ fn goodbye(transport: Transport, close: &Close, chunks: bool) -> Vec<u8> {
     };
     match transport {
         Transport::WebSocket => ws_frames::close(close),
-        Transport::Sse => ended(sse::close(close.code, &close.reason)),
-        Transport::Stream => ended(stream::close(close.code, &close.reason)),
+        Transport::Sse => ended(sse::close(close.code, &close.reason, close.retry_ms)),
+        Transport::Stream => ended(stream::close(close.code, &close.reason, close.retry_ms)),
         Transport::Poll => Vec::new(),
     }
 }

@@ -40,8 +40,10 @@ pub(crate) enum Command {
     Deny { request: u64, refusal: Refusal },
     /// Clients' messages may be read again.
     Resume,
-    /// Deliver what there is, say goodbye, and end by then (monotonic milliseconds).
+    /// Deliver what there is, and send the clients away by then (monotonic milliseconds).
     Drain { until_ms: u64 },
+    /// End the thread, with what connections there are.
+    End,
 }
 
 /// A connection that the host hands over.

@@ -72,7 +72,7 @@ impl Driver {
         };
         match &mut *place {
             // Asleep, and nothing was left for it that would have to come first.
-            Some(shard) if self.handle.mailbox.is_parked() && !shard.stops() => {
+            Some(shard) if self.handle.mailbox.is_parked() && !shard.draining() => {
                 shard.now = clock::monotonic_ms();
                 shard.guarded(|shard| {
                     shard.adopt(adopted);

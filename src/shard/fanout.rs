@@ -141,7 +141,7 @@ pub(super) fn answer<'m>(
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
     let objects = messages.map(|message| Format::Poll.encode(message, epoch, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&epoch.position(position), objects, cors, conn.flags.keep_alive)
+    poll::answer(&epoch.position(position), objects, cors, conn.flags.keep_alive, None)
 }
 
 impl Shard {

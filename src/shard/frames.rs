@@ -74,7 +74,7 @@ impl Shard {
         self.conns[index as usize].code = code.unwrap_or(1005);
         self.leave_channels(index);
         let code = code.unwrap_or(Close::NORMAL.code);
-        self.last_bytes(index, ws_frames::close(&Close { code, reason: "".into() }).into());
+        self.last_bytes(index, ws_frames::close(&Close::new(code, "")).into());
     }
 
     /// What the host sends to one connection, in its form.

@@ -10,6 +10,7 @@ mod channels;
 mod closing;
 pub(crate) mod command;
 pub(crate) mod conn;
+pub(crate) mod drain;
 pub(crate) mod driver;
 mod fanout;
 mod frames;
@@ -37,6 +38,7 @@ use accept::Listener;
 use channels::Channels;
 use command::ShardHandle;
 use conn::{Conn, Token};
+use drain::{Drain, Drained};
 use fanout::Stage;
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     /// What slow clients cost, by channel.
     pub(crate) losses: Losses,
+    /// Which shards have sent their clients away.
+    pub(crate) drained: Drained,
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
 }
@@ -103,11 +107,11 @@ pub(crate) struct Shard {
     /// Questions to the host that wait for an answer, and about whom.
     requests: FxHashMap<u64, Token>,
     last_request: u64,
-    /// Set by the stop: by when to be done.
-    drain_until: Option<u64>,
-    /// Set by the stop: when everybody was told.
-    goodbye_at: Option<u64>,
-    /// Spreads heartbeats.
+    /// Clients are being sent away, or have been.
+    drain: Option<Drain>,
+    /// The thread is to end.
+    ending: bool,
+    /// Spreads heartbeats, and the return of clients that are sent away.
     jitter: u32,
 }
 
@@ -163,15 +167,10 @@ impl Shard {
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the number
             // for the host has eight more, and room to count.
             last_request: getrandom::u64().unwrap_or(0) >> 16,
-            drain_until: None,
-            goodbye_at: None,
+            drain: None,
+            ending: false,
             jitter: 0x9e37_79b9 ^ number as u32,
         })
-    }
-
-    /// Whether it is about to end.
-    fn stops(&self) -> bool {
-        self.drain_until.is_some()
     }
 
     fn config(&self) -> &Config {

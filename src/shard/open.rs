@@ -11,7 +11,7 @@ use crate::http::response;
 use crate::hub::{Cut, Epoch, Item, Message, Request, Start};
 use crate::sys::clock;
 use crate::transport::close::Close;
-use crate::transport::{sse, stream, ws_frames, Format};
+use crate::transport::{poll, sse, stream, ws_frames, Format};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -115,21 +115,23 @@ impl Shard {
             return self.schedule(index, self.config().poll_timeout_ms);
         }
         let items = std::mem::take(&mut self.replay.items);
-        self.answer(index, &items, self.replay.position);
+        self.answer(index, &items, self.replay.position, None);
         self.replay.items = items;
         self.replay.items.clear();
     }
 
     /// Answers a poll with a replay, which may be empty.
-    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64) {
+    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64, retry_ms: Option<u64>) {
         let shared = self.shared.clone();
         let epoch = shared.hub.epoch();
         let Some(conn) = self.conns.get(index as usize) else { return };
-        let answer = if items.iter().any(|item| matches!(item, Item::Gap(..))) {
+        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || retry_ms.is_some();
+        let answer = if told {
             let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, epoch)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
             let position = epoch.position(position);
-            crate::transport::poll::answer(&position, objects.iter().map(Vec::as_slice), cors, conn.flags.keep_alive)
+            let objects = objects.iter().map(Vec::as_slice);
+            poll::answer(&position, objects, cors, conn.flags.keep_alive, retry_ms)
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
@@ -142,7 +144,7 @@ impl Shard {
     /// After a poll's answer is on its way: wait for the next request, or end.
     pub(super) fn poll_answered(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let keep_alive = conn.flags.keep_alive && self.drain_until.is_none();
+        let keep_alive = conn.flags.keep_alive && self.drain.is_none();
         conn.code = 1000;
         self.leave_channels(index);
         if !keep_alive {
@@ -156,7 +158,7 @@ impl Shard {
 
     /// Whether the connection's grant, and the server's state, let it in.
     fn admit(&self, index: u32, subscribe: &Subscribe<'_>) -> Result<(), Refusal> {
-        if self.drain_until.is_some() {
+        if self.draining() {
             return Err(Refusal::unavailable("draining", "the server is going away"));
         }
         let conn = &self.conns[index as usize];

@@ -20,11 +20,6 @@ const COMMANDS: usize = 1024;
 /// How often history is looked through for what is too old.
 const EXPIRE_MS: u64 = 1000;
 
-/// When the server stops: how long clients that have everything may take to end the connection.
-const LINGER_MS: u64 = 500;
-/// When the server stops: how often to look whether everybody is gone.
-const DRAIN_STEP_MS: u64 = 50;
-
 /// What to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -49,12 +44,10 @@ impl Shard {
         self.settle_fates();
         self.run_timers();
         self.tell_leaves();
-        if let Some(until) = self.drain_until {
-            // What was published comes first; what clients still send does not, or they could hold up the stop.
-            let ready = !more || self.goodbye_at.is_some() || self.now >= until;
-            if ready && self.drain() == Next::End {
-                return Next::End;
-            }
+        self.go_on_draining(more);
+        if self.ending {
+            self.drop_all();
+            return Next::End;
         }
         if more || reads {
             Next::Again
@@ -84,7 +77,8 @@ impl Shard {
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
                 Command::Resume => self.resume_paused(),
-                Command::Drain { until_ms } => self.drain_until = Some(until_ms),
+                Command::Drain { until_ms } => self.begin_drain(until_ms),
+                Command::End => self.ending = true,
             }
         }
         true
@@ -120,37 +114,13 @@ impl Shard {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();
-        let drain = self.drain_until.map(|until| until.saturating_sub(self.now).clamp(1, DRAIN_STEP_MS));
-        [self.wheel.next_in(self.now), expire, paused_listener, drain].into_iter().flatten().min()
+        [self.wheel.next_in(self.now), expire, paused_listener, self.drain_in()].into_iter().flatten().min()
     }
 
     pub(super) fn tell_leaves(&mut self) {
         let number = self.number;
         let leaves = self.channels.take_leaves();
         self.shared.hub.leave(number, leaves);
-    }
-
-    /// Ends the stop when everybody is gone or the time is over.
-    fn drain(&mut self) -> Next {
-        if self.goodbye_at.is_none() {
-            self.goodbye_at = Some(self.now);
-            self.close_listeners();
-        }
-        self.say_goodbye();
-        self.tell_leaves();
-        let over = self.drain_until.is_some_and(|until| self.now >= until);
-        // Who has everything may end the connection itself, for a moment; who has not, until the time is over.
-        let lingered = self.goodbye_at.is_some_and(|at| self.now >= at + LINGER_MS);
-        let all_sent = lingered && self.conns.iter().all(|(_, conn)| conn.outbox.is_none());
-        if !self.conns.is_empty() && !over && !all_sent {
-            return Next::Sleep;
-        }
-        let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
-        for index in left {
-            self.drop_conn(index);
-        }
-        self.tell_leaves();
-        Next::End
     }
 
     /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.

@@ -66,7 +66,7 @@ impl Shard {
             Phase::Closing => self.drop_conn(index),
             Phase::Head => self.head_timeout(index),
             Phase::Asked => self.ask_timeout(index),
-            Phase::Open(Transport::Poll) => self.answer_empty(index),
+            Phase::Open(Transport::Poll) => self.answer_empty(index, None),
             Phase::Open(transport) => self.heartbeat(index, transport),
         }
     }
@@ -113,12 +113,17 @@ impl Shard {
 
     /// The heartbeat's interval, a little shorter each time by chance: those who came together spread out.
     pub(super) fn heartbeat_ms(&mut self) -> u64 {
+        let interval = self.config().heartbeat_ms;
+        interval - u64::from(self.random()) % (interval / 8).max(1)
+    }
+
+    /// Some number, for spreading what would else come together.
+    pub(super) fn random(&mut self) -> u32 {
         // Xorshift: any spread will do.
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 17;
         self.jitter ^= self.jitter << 5;
-        let interval = self.config().heartbeat_ms;
-        interval - u64::from(self.jitter) % (interval / 8).max(1)
+        self.jitter
     }
 
     /// Something came from the client: it lives.
@@ -131,11 +136,12 @@ impl Shard {
         }
     }
 
-    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing.
-    pub(super) fn answer_empty(&mut self, index: u32) {
+    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the advice
+    /// when to come back.
+    pub(super) fn answer_empty(&mut self, index: u32, retry_ms: Option<u64>) {
         debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
         // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.
         let position = self.conns[index as usize].joined.max(self.delivered);
-        self.answer(index, &[], position);
+        self.answer(index, &[], position, retry_ms);
     }
 }

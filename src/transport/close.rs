@@ -9,13 +9,13 @@ pub struct Close {
     pub code: u16,
     /// At most 123 bytes.
     pub reason: Cow<'static, str>,
+    /// After how many milliseconds the client is advised to come back, where it is.
+    pub retry_ms: Option<u64>,
 }
 
 impl Close {
     /// The client closed, or is answered as it closed.
     pub const NORMAL: Close = Close::fixed(1000, "");
-    /// The server drains; come back after the advised delay.
-    pub const GOING_AWAY: Close = Close::fixed(1001, "server going away");
     /// The client broke RFC 6455.
     pub const PROTOCOL: Close = Close::fixed(1002, "protocol error");
     /// There was no close frame; never sent.
@@ -34,7 +34,18 @@ impl Close {
     pub const TOO_SLOW: Close = Close::fixed(4429, "too slow: outbox full");
 
     const fn fixed(code: u16, reason: &'static str) -> Self {
-        Close { code, reason: Cow::Borrowed(reason) }
+        Close { code, reason: Cow::Borrowed(reason), retry_ms: None }
+    }
+
+    /// The server drains; come back after this delay. WebSocket has no other place for it than the reason.
+    pub fn going_away(retry_ms: u64) -> Self {
+        let reason = format!("server going away; retry in {retry_ms} ms");
+        Close { retry_ms: Some(retry_ms), ..Close::new(1001, reason) }
+    }
+
+    /// A code with other words.
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Close { code, reason: reason.into(), retry_ms: None }
     }
 
     /// Whether it says that the client may not, and should not come back as it is.

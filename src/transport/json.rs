@@ -52,12 +52,17 @@ pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
     out
 }
 
-/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams.
-pub fn close(code: u16, reason: &str) -> Vec<u8> {
+/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams; with `"retry":…` where there is
+/// advice after how many milliseconds to come back.
+pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
     let mut out = br#"{"type":"close","code":"#.to_vec();
     out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
     out.extend_from_slice(br#","reason":"#);
     string(reason, &mut out);
+    if let Some(retry_ms) = retry_ms {
+        out.extend_from_slice(br#","retry":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(retry_ms).as_bytes());
+    }
     out.push(b'}');
     out
 }

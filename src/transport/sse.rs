@@ -51,9 +51,16 @@ pub fn preamble(retry_ms: u64, position: &str) -> Form {
     chunk::framed(open.as_bytes())
 }
 
-/// The event that says why the stream ends.
-pub fn close(code: u16, reason: &str) -> Form {
-    event(Some("push-close"), None, &json::close(code, reason))
+/// The event that says why the stream ends, and perhaps when to come back.
+pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Form {
+    let close = event(Some("push-close"), None, &json::close(code, reason, retry_ms));
+    match retry_ms {
+        None => close,
+        Some(retry_ms) => {
+            let retry = format!("retry: {retry_ms}\n");
+            chunk::framed(&[retry.as_bytes(), close.inner_bytes()].concat())
+        }
+    }
 }
 
 fn field(name: &str, value: Option<&str>, out: &mut Vec<u8>) {

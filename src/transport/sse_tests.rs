@@ -32,7 +32,9 @@ fn s9_2_5_a_stream_is_utf8_and_what_is_not_comes_as_base64() {
 
 #[test]
 fn s9_2_5_an_event_ends_with_a_blank_line_and_so_does_a_comment() {
-    for form in [published(b"x", Some("e"), false), published(b"", None, false), preamble(1, "e-1"), close(1001, "r")] {
+    for form in
+        [published(b"x", Some("e"), false), published(b"", None, false), preamble(1, "e-1"), close(1001, "r", Some(7))]
+    {
         assert!(text(&form).ends_with("\n\n"), "{:?}", text(&form));
     }
     assert_eq!(heartbeat(false), b":\n\n");
@@ -70,7 +72,7 @@ fn s9_2_6_the_id_field_sets_the_last_event_id_and_has_no_nul() {
     assert_eq!(source.last_event_id, "e-1");
     let mut stream = event(None, Some("e-7"), b"x").inner_bytes().to_vec();
     stream.extend_from_slice(heartbeat(false));
-    stream.extend_from_slice(close(4429, "too slow").inner_bytes());
+    stream.extend_from_slice(close(4429, "too slow", None).inner_bytes());
     let source = read(&stream);
     assert_eq!(source.last_event_id, "e-7", "neither a heartbeat nor the end changes where the client comes back to");
 }

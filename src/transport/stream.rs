@@ -25,7 +25,7 @@ pub fn line(object: &[u8]) -> Form {
     chunk::framed(&line)
 }
 
-/// The line that says why the stream ends.
-pub fn close(code: u16, reason: &str) -> Form {
-    line(&json::close(code, reason))
+/// The line that says why the stream ends, and perhaps when to come back.
+pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Form {
+    line(&json::close(code, reason, retry_ms))
 }

@@ -37,6 +37,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), expected);
     CHECK_STATUS(push_stats_get(server, &stats, sizeof stats), expected);
     CHECK_STATUS(push_next_event(server, &event, sizeof event, -1), expected);
+    CHECK_STATUS(push_drain(server, 0), expected);
     CHECK_STATUS(push_stop(server, 0), expected);
     CHECK_EQ(push_event_fd(server), -1);
     CHECK_EQ(position.seq, 77);

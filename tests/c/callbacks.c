@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 static push_server *the_server;
-static atomic_int lines, opens, messages, closes, freed, errors, inside, most_inside;
+static atomic_int lines, opens, messages, closes, drains, freed, errors, inside, most_inside;
+static atomic_uint last_kind;
 static char names_seen[256];
 
 static void note_thread(void)
@@ -45,13 +46,15 @@ static void count_events(void *user_data, const push_event *event)
     opens += event->kind == PUSH_EVENT_OPEN;
     messages += event->kind == PUSH_EVENT_MESSAGE;
     closes += event->kind == PUSH_EVENT_CLOSE;
+    drains += event->kind == PUSH_EVENT_DRAIN;
+    last_kind = event->kind;
     if (event->kind != PUSH_EVENT_MESSAGE) return;
     CHECK_STATUS(push_send(the_server, event->connection, event->data, event->len, 0), PUSH_OK);
 }
 
 static void reset(void)
 {
-    lines = opens = messages = closes = freed = errors = inside = most_inside = 0;
+    lines = opens = messages = closes = drains = freed = errors = inside = most_inside = 0;
     *names_seen = 0;
 }
 
@@ -97,6 +100,8 @@ static void closes_are_told_before_the_stop_ends(void)
     stop(the_server);
     CHECK_EQ(opens, CLIENTS);
     CHECK_EQ(closes, CLIENTS);
+    CHECK_EQ(drains, 1);
+    CHECK_EQ(last_kind, PUSH_EVENT_DRAINED);
     for (int i = 0; i < CLIENTS; i++) peer_close(&clients[i]);
 }
 

@@ -38,6 +38,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_listen_address(server, 0, text, sizeof text));
     FORKED(push_stats_get(server, &stats, sizeof stats));
     FORKED(push_next_event(server, event, sizeof *event, -1));
+    FORKED(push_drain(server, 1000));
     FORKED(push_stop(server, 1000));
     FORKED(push_start(config, &started, text, sizeof text));
     wrong += !CHECK_HAS(text, "fork");

@@ -91,7 +91,7 @@ int main(void)
                   push_renew(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_disconnect_user(server, "u", 4403, NULL) == PUSH_ERR_INVALID && push_event_fd(server) == -1 &&
                   push_next_event(server, &event, sizeof event, 0) == PUSH_ERR_INVALID &&
-                  push_stop(server, 0) == PUSH_ERR_INVALID;
+                  push_drain(server, 0) == PUSH_ERR_INVALID && push_stop(server, 0) == PUSH_ERR_INVALID;
     push_event_clear(&event);
     push_config_free(config);
     printf("%s %s\n", push_version(), push_strerror(PUSH_OK));

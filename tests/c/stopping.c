@@ -251,6 +251,41 @@ static void stopped_while_a_client_catches_up(void)
     peer_close(&client);
 }
 
+static void drained_before_it_stops(void)
+{
+    enum { CLIENTS = 12 };
+    struct peer clients[CLIENTS];
+    push_server *server = serve("threads", "2", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    CHECK(push_event_fd(server) >= 0);
+    for (int i = 0; i < CLIENTS; i++) clients[i] = adopted_http(server, NULL, "stream", "channel=c");
+    CHECK_STATUS(push_drain(server, 1000), PUSH_OK);
+    int closes = 0, drains = 0;
+    while (push_next_event(server, &event, sizeof event, PATIENCE_MS) == PUSH_OK && event.kind != PUSH_EVENT_DRAINED) {
+        closes += event.kind == PUSH_EVENT_CLOSE;
+        drains += event.kind == PUSH_EVENT_DRAIN;
+    }
+    CHECK_EQ(event.kind, PUSH_EVENT_DRAINED);
+    CHECK_EQ(event.connection, 0);
+    CHECK_EQ(closes, CLIENTS);
+    CHECK_EQ(drains, 1);
+    CHECK_EQ(stats_of(server).connections, 0);
+    /* The rest of the server is as it was. */
+    CHECK_STATUS(push_publish(server, "c", "kept", 4), PUSH_OK);
+    CHECK_EQ(stats_of(server).history_messages, 1);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, 15000), PUSH_OK);
+    CHECK(now_ms() - began < 5000);
+    CHECK_STATUS(push_drain(server, 0), PUSH_ERR_CLOSED);
+    push_event_clear(&event);
+    for (int i = 0; i < CLIENTS; i++) {
+        CHECK(peer_read_to_end(&clients[i], PATIENCE_MS));
+        CHECK_EQ(peer_count(&clients[i], "\"code\":1001"), 1);
+        CHECK_EQ(peer_count(&clients[i], "\"retry\":"), 1);
+        peer_close(&clients[i]);
+    }
+}
+
 CHECK_MAIN(TEST(published_right_before), TEST(a_slow_client_has_its_time), TEST(it_takes_no_longer_than_it_may),
            TEST(clients_that_answer_do_not_delay_it), TEST(a_client_that_never_stops_talking),
-           TEST(nothing_follows_a_close), TEST(stopped_while_a_client_catches_up))
+           TEST(nothing_follows_a_close), TEST(stopped_while_a_client_catches_up), TEST(drained_before_it_stops))

@@ -12,7 +12,7 @@ use super::wire::{FromHub, RefusedBecause, VERSION};
 use crate::api::Api;
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::Events;
+use crate::events::{Events, EVERY_HOST};
 use crate::log::Level;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
@@ -131,7 +131,9 @@ impl HubSide {
                 self.note_wishes();
             }
         }
-        // What hosts have published before they were let go counts as published.
+        // What hosts are to hear, and what they have published before they were let go.
+        self.routing_paused = false;
+        self.route();
         self.now = clock::monotonic_ms();
         self.attached.values_mut().for_each(|attachment| attachment.unread = true);
         self.serve_due();
@@ -244,6 +246,11 @@ impl HubSide {
         self.routing_paused &= self.attached.values().any(|attachment| attachment.held_for_others > bound / 2);
         while !self.routing_paused {
             let Some(event) = events.take() else { return };
+            if event.host == EVERY_HOST {
+                let wanting = self.attached.values_mut().filter(|attachment| attachment.credit.is_some());
+                wanting.for_each(|attachment| attachment.tell(event.clone(), events, bound));
+                continue;
+            }
             match router::receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
                 Some(attachment) => {
                     attachment.tell(event, events, bound);

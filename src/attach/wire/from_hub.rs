@@ -182,6 +182,8 @@ fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
         2 => EventKind::Message,
         3 => EventKind::Close,
         4 => EventKind::Request,
+        5 => EventKind::Drain,
+        6 => EventKind::Drained,
         _ => return Err(Malformed("an event of unknown kind")),
     };
     Ok(Event {

@@ -1,0 +1,189 @@
+//! The drain: clients are sent away evenly, each with a delay of its own, and the host is told when they have gone.
+
+mod common;
+
+use common::{field, Client, Host, PATIENCE, UPGRADE};
+use push::events::EventKind;
+use push::hub::Publication;
+use push::{Builder, Server};
+use std::collections::HashSet;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+const STREAM: &str = "Accept: application/x-ndjson\r\n";
+
+/// So many subscribers, all there.
+fn crowd(host: &Host, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = (0..count).map(|_| host.get("channel=a", STREAM)).collect();
+    clients.iter_mut().for_each(|client| drop(client.head()));
+    clients
+}
+
+/// When each client had heard the end, and the last line that it got.
+fn goodbyes(clients: Vec<Client>) -> Vec<(Instant, String)> {
+    let readers: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            std::thread::spawn(move || {
+                let rest = client.rest();
+                let line = rest.lines().rfind(|line| line.starts_with('{')).unwrap_or_default().to_owned();
+                (Instant::now(), line)
+            })
+        })
+        .collect();
+    readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+}
+
+#[test]
+fn clients_leave_evenly_over_the_time_each_with_a_delay_of_its_own() {
+    const CLIENTS: usize = 240;
+    let host = Host::start(&[("threads", "2"), ("retry", "10s")]);
+    let clients = crowd(&host, CLIENTS);
+    let began = Instant::now();
+    let stop = std::thread::spawn(move || host.server.stop(Duration::from_secs(4)));
+    let heard = goodbyes(clients);
+    stop.join().unwrap();
+    // The last half second is for those told last.
+    let quarter = Duration::from_millis(3500) / 4;
+    let mut quarters = [0; 4];
+    for (at, _) in &heard {
+        quarters[((*at - began).as_micros() / quarter.as_micros()).min(3) as usize] += 1;
+    }
+    assert!(quarters.iter().all(|count| *count >= CLIENTS / 10), "{quarters:?}");
+    let mut delays = HashSet::new();
+    for (_, line) in &heard {
+        assert_eq!((field(line, "type"), field(line, "code")), ("close".into(), "1001".into()));
+        let delay: u64 = field(line, "retry").parse().unwrap();
+        assert!((10_000..=20_000).contains(&delay), "{line}");
+        delays.insert(delay);
+    }
+    assert!(delays.len() > CLIENTS / 2, "{} delays for {CLIENTS} clients", delays.len());
+}
+
+#[test]
+fn each_transport_hears_it_in_its_own_form() {
+    let host = Host::start(&[("threads", "1"), ("retry", "3s")]);
+    let mut ws = host.websocket("channel=a", false);
+    let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
+    let mut poll = host.get("channel=a", "");
+    while host.server.stats().unwrap().subscriptions < 3 {
+        std::thread::yield_now();
+    }
+    host.server.stop(Duration::from_millis(100));
+    let advised = |delay: u64| (3000..=6000).contains(&delay);
+    let (first, payload) = ws.next_frame();
+    assert_eq!((first, u16::from_be_bytes([payload[0], payload[1]])), (0x88, 1001));
+    let reason = std::str::from_utf8(&payload[2..]).unwrap();
+    let delay = reason.strip_prefix("server going away; retry in ").and_then(|rest| rest.strip_suffix(" ms"));
+    assert!(delay.and_then(|delay| delay.parse().ok()).is_some_and(advised), "{reason}");
+    let rest = sse.rest();
+    let close = rest.split("retry: ").last().unwrap();
+    let (retry, close) = close.split_once('\n').unwrap();
+    assert!(advised(retry.parse().unwrap()), "{rest}");
+    let data = close.strip_prefix("event: push-close\ndata: ").unwrap().lines().next().unwrap();
+    assert_eq!((field(data, "code"), field(data, "retry")), ("1001".into(), retry.into()));
+    let (head, body) = poll.response();
+    assert_eq!(field(&body, "messages"), "[]");
+    let delay: u64 = field(&body, "retry").parse().unwrap();
+    assert!(advised(delay) && head.contains(&format!("Retry-After: {}\r\n", delay.div_ceil(1000))), "{head}");
+    assert!(head.contains("Connection: close"), "{head}");
+}
+
+#[test]
+fn with_little_time_all_are_told_at_once() {
+    let host = Host::start(&[]);
+    let clients = crowd(&host, 100);
+    host.server.stop(Duration::from_millis(100));
+    assert!(goodbyes(clients).iter().all(|(_, line)| field(line, "code") == "1001"));
+}
+
+#[test]
+fn the_host_hears_of_it_and_may_go_on_until_it_stops() {
+    let host = Host::start(&[("threads", "2"), ("retry", "1s")]);
+    let next = || host.server.next_event(Some(PATIENCE)).unwrap();
+    assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
+    let clients = crowd(&host, 20);
+    (0..20).for_each(|_| assert_eq!(next().kind, EventKind::Open));
+    host.server.drain(Duration::from_secs(2)).unwrap();
+    assert_eq!(next().kind, EventKind::Drain);
+    assert!(TcpStream::connect(host.address()).is_err(), "nobody is let in");
+    // One that the host hands over all the same is told by HTTP.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut late = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{STREAM}\r\n");
+    host.server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+    let (head, _) = late.response();
+    assert!(head.starts_with("HTTP/1.1 503") && head.contains("Retry-After: "), "{head}");
+    // What is published reaches those who are still there.
+    let mut published = 0;
+    let mut closes = 0;
+    loop {
+        host.publish("a", "still");
+        published += 1;
+        match host.server.next_event(Some(Duration::from_millis(20))).map(|event| event.kind) {
+            Ok(EventKind::Close) => closes += 1,
+            Ok(EventKind::Drained) => break,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => {}
+        }
+    }
+    assert_eq!(closes, 20, "each end was told before");
+    let stats = host.server.stats().unwrap();
+    assert_eq!((stats.connections, stats.subscriptions), (0, 0));
+    assert!(stats.deliveries > 0 && stats.deliveries < 20 * published, "{} of {published}", stats.deliveries);
+    assert!(goodbyes(clients).iter().all(|(_, line)| field(line, "code") == "1001"));
+    host.server.drain(Duration::ZERO).unwrap();
+    assert!(host.server.next_event(Some(Duration::from_millis(200))).is_err(), "it is told once");
+    host.stop();
+}
+
+#[test]
+fn a_second_drain_sets_a_new_end() {
+    let host = Host::start(&[("threads", "1")]);
+    assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
+    let clients = crowd(&host, 400);
+    host.server.drain(Duration::from_secs(3600)).unwrap();
+    host.server.drain(Duration::from_millis(100)).unwrap();
+    while host.server.next_event(Some(PATIENCE)).unwrap().kind != EventKind::Drained {}
+    assert_eq!(goodbyes(clients).len(), 400);
+    host.stop();
+}
+
+#[test]
+fn attached_hosts_are_told() {
+    let path = format!("unix:{}/push-drain-{}", std::env::temp_dir().display(), std::process::id());
+    let hub = Host::start(&[("attach_listen", &path), ("threads", "1")]);
+    let mut builder = Builder::default();
+    builder.set("attach", &path).unwrap();
+    let hosts: Vec<Server> = (0..2).map(|_| Server::start(builder.clone()).unwrap()).collect();
+    let mut client = hub.websocket("channel=a", false);
+    for host in &hosts {
+        assert!(host.next_event(Some(Duration::ZERO)).is_err());
+        assert!(host.drain(Duration::ZERO).is_err(), "the clients are not its own");
+    }
+    // That it wants events takes its time to the hub: then it hears of what it does itself.
+    for (number, host) in hosts.iter().enumerate() {
+        let heard = (0..100).any(|_| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut own = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+            host.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+            own.head();
+            host.next_event(Some(Duration::from_millis(300))).is_ok()
+        });
+        assert!(heard, "host {number}");
+    }
+    hosts[0].publish(&Publication::new("a", b"before")).unwrap();
+    assert_eq!(client.text(), "before");
+    hub.stop();
+    assert_eq!(client.close_code(), 1001);
+    for host in hosts {
+        let kinds: Vec<EventKind> = std::iter::from_fn(|| {
+            let kind = host.next_event(Some(PATIENCE)).unwrap().kind;
+            (kind != EventKind::Drained).then_some(kind)
+        })
+        .collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Drain).count(), 1, "{kinds:?}");
+        host.stop(Duration::ZERO);
+    }
+}
