@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::events::{Event, EventKind, Events};
 use crate::http::control::Control;
 use crate::hub::{Epoch, Hub, Settings};
+use crate::limits::Limits;
 use crate::listeners::{self, Bound};
 use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
@@ -71,6 +72,8 @@ impl Embedded {
             losses: Losses::default(),
             drained: Drained::new(count),
             connections: AtomicUsize::new(0),
+            limits: Limits::default(),
+            shards: count,
             config,
         });
         let bind = |addresses: &[Address], shards| {

@@ -22,6 +22,7 @@
 //! | [`auth`] | who may subscribe: tokens, or the host's word |
 //! | [`process`] | what the program `pushd` needs of the system |
 //! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
+//! | [`limits`] | what one address, one user and all new connections together may have |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
 //! | `sys` | system calls made safe |
 //!
@@ -46,6 +47,7 @@ pub mod fuzzing;
 pub mod grant;
 pub mod http;
 pub mod hub;
+pub mod limits;
 mod listeners;
 pub mod log;
 pub mod metrics;

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-pub use values::{Address, Secret};
+pub use values::{Address, ForwardedHeader, Secret, TrustedProxies};
 
 /// Every option, checked. One field for each entry of [`options::OPTIONS`], which documents them.
 #[derive(Debug, Clone)]
@@ -37,11 +37,20 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     pub client_publish: bool,
     pub max_connections: usize,
+    pub max_per_address: usize,
+    pub max_per_user: usize,
+    pub connect_rate: u64,
+    pub connect_rate_per_address: u64,
+    pub client_rate: u64,
+    pub trusted_proxies: TrustedProxies,
+    pub forwarded_header: ForwardedHeader,
+    pub proxy_protocol: bool,
     pub max_channels: usize,
     pub max_message: usize,
     pub max_client_message: usize,
     pub max_head: usize,
     pub outbox: usize,
+    pub outbox_total: usize,
     pub slow_policy: SlowPolicy,
     pub mailbox: usize,
     pub event_queue: usize,
@@ -100,11 +109,20 @@ impl Config {
             allowed_origins: Vec::new(),
             client_publish: false,
             max_connections: 0,
+            max_per_address: 0,
+            max_per_user: 0,
+            connect_rate: 0,
+            connect_rate_per_address: 0,
+            client_rate: 0,
+            trusted_proxies: TrustedProxies::default(),
+            forwarded_header: ForwardedHeader::default(),
+            proxy_protocol: false,
             max_channels: 0,
             max_message: 0,
             max_client_message: 0,
             max_head: 0,
             outbox: 0,
+            outbox_total: 0,
             slow_policy: SlowPolicy::Disconnect,
             mailbox: 0,
             event_queue: 0,
@@ -129,6 +147,20 @@ impl Config {
             channel_history: Vec::new(),
             channel_slow: Vec::new(),
         }
+    }
+
+    /// The header that trusted proxies write; none where nobody is trusted.
+    pub(crate) fn trusted_header(&self) -> Option<&'static str> {
+        match self.forwarded_header {
+            _ if self.trusted_proxies.is_empty() => None,
+            ForwardedHeader::XForwardedFor => Some("x-forwarded-for"),
+            ForwardedHeader::Forwarded => Some("forwarded"),
+        }
+    }
+
+    /// Whether a connection may be one too many, or must say whose it is: if not, nobody asks.
+    pub(crate) fn surplus_is_possible(&self) -> bool {
+        self.connect_rate > 0 || self.max_per_address > 0 || self.connect_rate_per_address > 0 || self.proxy_protocol
     }
 
     /// How many shards `threads` asks for on this machine.
@@ -196,6 +228,11 @@ impl Builder {
             ));
         }
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
+        if config.proxy_protocol && config.trusted_proxies.is_empty() {
+            return wrong(
+                "option proxy_protocol: it needs the option trusted_proxies, or everybody could name himself as he likes",
+            );
+        }
         let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
         if config.attach.is_some() && for_hosts {
             return wrong("options attach and attach_listen: a hub does not attach to another");

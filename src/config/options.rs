@@ -1,6 +1,6 @@
 //! The table of options: the only place that knows their names, defaults, bounds and help.
 
-use super::values::{self, Secret};
+use super::values::{self, ForwardedHeader, Secret, TrustedProxies};
 use super::Config;
 use crate::auth::{Auth, FILE, MIN_SECRET};
 use crate::hub::SlowPolicy;
@@ -243,6 +243,69 @@ pub static OPTIONS: &[Spec] = &[
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_connections = n as usize },
     },
     Spec {
+        name: "max_per_address",
+        default: "0",
+        help: "Connections at once of one IPv4 address or one IPv6 network of 64 bits, beyond which it gets 429. 0: as many as it \
+               likes, since an address may be a proxy's or a whole town's",
+        value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_address = n as usize },
+    },
+    Spec {
+        name: "max_per_user",
+        default: "0",
+        help: "Open subscription connections of one user, beyond which another is refused with 429. 0: as many as the user likes",
+        value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_user = n as usize },
+    },
+    Spec {
+        name: "connect_rate",
+        default: "0",
+        help: "New connections a second, beyond which clients get 429; a second's worth may come at once. 0: as many as come",
+        value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate = n },
+    },
+    Spec {
+        name: "connect_rate_per_address",
+        default: "0",
+        help: "The same for each address; of those behind a trusted proxy requests count",
+        value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate_per_address = n },
+    },
+    Spec {
+        name: "client_rate",
+        default: "1000",
+        help: "Messages and pings a second of one WebSocket client; a second's worth may come at once. One that sends more is read \
+               more slowly, one that is ten seconds ahead is closed with 4429. 0: as many as come",
+        value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.client_rate = n },
+    },
+    Spec {
+        name: "trusted_proxies",
+        default: "",
+        help: "Proxies whose word about a client's address counts: what they say in `forwarded_header` and by `proxy_protocol`",
+        value: Value::Text {
+            allowed: "a list of IP addresses, networks such as 10.0.0.0/8, and unix for those that come through a Unix socket",
+            set: |c, text| TrustedProxies::read(text).map(|trusted| c.trusted_proxies = trusted),
+        },
+    },
+    Spec {
+        name: "forwarded_header",
+        default: "x-forwarded-for",
+        help: "The header that these proxies write. The other one is not looked at: it may be the client's own",
+        value: Value::Text {
+            allowed: "x-forwarded-for or forwarded",
+            set: |c, text| {
+                c.forwarded_header = match text {
+                    "x-forwarded-for" => ForwardedHeader::XForwardedFor,
+                    "forwarded" => ForwardedHeader::Forwarded,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "proxy_protocol",
+        default: "false",
+        help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. Then all must, and come from `trusted_proxies`",
+        value: Value::Flag { set: |c, flag| c.proxy_protocol = flag },
+    },
+    Spec {
         name: "max_channels",
         default: "100",
         help: "Channels of one connection",
@@ -290,6 +353,13 @@ pub static OPTIONS: &[Spec] = &[
                 Some(())
             },
         },
+    },
+    Spec {
+        name: "outbox_total",
+        default: "1GB",
+        help: "What may wait for all slow clients together, a share for each thread. The less is left of it, the less may wait for one \
+               of them: those with the most give way first",
+        value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.outbox_total = n as usize },
     },
     Spec {
         name: "mailbox",

@@ -1,7 +1,9 @@
 //! How the texts of options are read: sizes, times, addresses.
 
+use crate::limits::Peer;
+use ipnet::IpNet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Where to listen.
@@ -20,6 +22,59 @@ impl fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Whose word about a client's address counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies {
+    nets: Vec<IpNet>,
+    unix: bool,
+}
+
+impl TrustedProxies {
+    /// Reads a list of addresses, networks (`10.0.0.0/8`) and `unix`, which stands for whoever comes through a Unix socket.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut trusted = TrustedProxies::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match part {
+                "unix" => trusted.unix = true,
+                part => {
+                    let one = || part.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
+                    trusted.nets.push(part.parse().ok().or_else(one)?);
+                }
+            }
+        }
+        Some(trusted)
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.nets.is_empty() && !self.unix
+    }
+
+    /// Whether an address is one of these.
+    pub fn contains_ip(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.nets.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether the other end of a connection is one of these.
+    pub fn contains(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Ip(ip) => self.contains_ip(ip),
+            Peer::Unix => self.unix,
+        }
+    }
+}
+
+/// The header by which proxies say for whom they speak. Only one: a client may send the other, and not every proxy takes it away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, by custom.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// A text that is shown nowhere.
@@ -148,6 +203,26 @@ mod tests {
         assert_eq!(time_ms("s"), None);
         assert_eq!(show_time(300_000), "5m");
         assert_eq!(show_size(65_536), "64KB");
+    }
+
+    #[test]
+    fn proxies_are_addresses_networks_or_unix() {
+        let trusted = TrustedProxies::read("10.0.0.0/8, ::1, ::ffff:192.0.2.1").unwrap();
+        for (text, expected) in [
+            ("10.255.0.1", true),
+            ("::ffff:10.0.0.1", true),
+            ("11.0.0.1", false),
+            ("::1", true),
+            ("::2", false),
+            ("192.0.2.1", true),
+        ] {
+            assert_eq!(trusted.contains(Peer::Ip(text.parse().unwrap())), expected, "{text}");
+        }
+        assert!(!trusted.contains(Peer::Unix) && TrustedProxies::read("unix").unwrap().contains(Peer::Unix));
+        assert!(TrustedProxies::read("").unwrap().is_empty());
+        for wrong in ["10.0.0.0/33", "localhost", "10.0.0", "10.0.0.0/8/8", "unix:/x"] {
+            assert_eq!(TrustedProxies::read(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

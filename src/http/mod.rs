@@ -1,7 +1,9 @@
 //! HTTP at the edge: subscribers' request heads, refusals, the Origin rule, and the control API.
 
 pub mod control;
+pub mod forwarded;
 pub mod origin;
+pub mod proxy_header;
 pub mod refusal;
 pub mod request;
 pub mod response;

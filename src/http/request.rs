@@ -86,6 +86,8 @@ pub struct Head<'b> {
     pub path: &'b str,
     /// Header lines for a response to a cross-origin caller.
     pub cors: String,
+    /// Lines in which proxies say for whom they speak, where any proxy is trusted.
+    pub forwarded: Vec<&'b str>,
     /// Whether an EventSource reads the response.
     pub sse: bool,
     /// Whether the connection may carry another request.
@@ -117,14 +119,23 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let (path, query) = origin_form(target).split_once('?').unwrap_or((origin_form(target), ""));
     if !any_path && path != config.path {
         let wish = Ok(Wish::Elsewhere);
-        return Ok(Some(Head { size, path, cors: String::new(), sse: false, keep_alive: false, wish }));
+        return Ok(Some(Head {
+            size,
+            path,
+            cors: String::new(),
+            forwarded: Vec::new(),
+            sse: false,
+            keep_alive: false,
+            wish,
+        }));
     }
     match method {
         "GET" | "OPTIONS" => {}
         "HEAD" => return Err(Refusal::method().without_body()),
         _ => return Err(Refusal::method()),
     }
-    let fields = Fields::read(head.headers, version_1_1)?;
+    let mut fields = Fields::read(head.headers, version_1_1, config.trusted_header())?;
+    let forwarded = std::mem::take(&mut fields.forwarded);
     let cors = match fields.origin {
         Some(origin) if !origin::allowed(origin, fields.host, &config.allowed_origins) => {
             let message = format!(
@@ -132,7 +143,15 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
                 fields.host
             );
             let wish = Err(Refusal::forbidden("origin", message));
-            return Ok(Some(Head { size, path, cors: String::new(), sse: false, keep_alive: false, wish }));
+            return Ok(Some(Head {
+                size,
+                path,
+                cors: String::new(),
+                forwarded: Vec::new(),
+                sse: false,
+                keep_alive: false,
+                wish,
+            }));
         }
         origin => origin::cors(origin, fields.host),
     };
@@ -141,7 +160,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         "OPTIONS" if fields.origin.is_some() => (Ok(Wish::Preflight), false),
         _ => (Err(Refusal::method()), false),
     };
-    Ok(Some(Head { size, path, cors, sse, keep_alive: fields.keep_alive(version_1_1), wish }))
+    Ok(Some(Head { size, path, cors, forwarded, sse, keep_alive: fields.keep_alive(version_1_1), wish }))
 }
 
 /// The header lines that matter, each checked for what it may say.
@@ -160,10 +179,15 @@ struct Fields<'b> {
     last_event_id: Option<&'b str>,
     authorization: &'b str,
     cookie: &'b str,
+    forwarded: Vec<&'b str>,
 }
 
 impl<'b> Fields<'b> {
-    fn read(lines: &[httparse::Header<'b>], version_1_1: bool) -> Result<Self, Refusal> {
+    fn read(
+        lines: &[httparse::Header<'b>],
+        version_1_1: bool,
+        forwarded_header: Option<&str>,
+    ) -> Result<Self, Refusal> {
         let mut fields = Fields::default();
         let (mut lengths, mut hosts) = (0, 0);
         for line in lines {
@@ -193,6 +217,8 @@ impl<'b> Fields<'b> {
                 fields.authorization = text;
             } else if is("cookie") {
                 fields.cookie = text;
+            } else if forwarded_header.is_some_and(is) {
+                fields.forwarded.push(text);
             } else if is("last-event-id") {
                 fields.last_event_id = Some(text).filter(|text| !text.is_empty());
             } else if is("transfer-encoding") {

@@ -4,7 +4,7 @@ use super::command::Adopted;
 use super::conn::{Conn, Token};
 use super::roster::Roster;
 use super::{run, Shard};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::log::Level;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::sys::socket;
@@ -71,8 +71,9 @@ impl Shard {
             return;
         }
         if let Some(index) = self.enter(fd) {
-            self.conns[index as usize].flags.surplus = max > 0 && open >= max;
+            self.conns[index as usize].flags.surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
+            self.meet(index, true);
         }
     }
 
@@ -85,6 +86,8 @@ impl Shard {
         conn.flags.adopted = true;
         conn.grant = grant;
         self.schedule(index, self.config().head_timeout_ms);
+        // The host has read what stood before the request.
+        self.meet(index, false);
         if !head.is_empty() {
             // As if it had just been read. It may be longer than the scratch buffer.
             self.received(index, &mut head);

@@ -22,6 +22,7 @@ pub(super) enum Admission {
 impl Shard {
     /// Decides by the option `auth`, anew for every request: polls of several users may share a proxy's connection.
     pub(super) fn authorize(&mut self, index: u32, subscribe: &Subscribe<'_>) -> Result<Admission, Refusal> {
+        self.check_surplus(index)?;
         let conn = &mut self.conns[index as usize];
         if conn.flags.adopted || std::mem::take(&mut conn.flags.allowed) {
             return Ok(Admission::Admitted);

@@ -94,6 +94,7 @@ impl Shard {
         self.leave_channels(index);
         self.leave_open(index);
         self.forget_request(index);
+        self.uncount_address(index);
         let conn = self.conns.remove(index as usize);
         self.handle.roster.leave(index);
         self.handle.metrics.connections.sub(1);
@@ -113,8 +114,10 @@ impl Shard {
     fn leave_open(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if let Phase::Open(transport) = conn.phase {
+            self.uncount_subscription(index);
             self.handle.metrics.gauge(transport).sub(1);
         }
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.flags.announced {
             conn.flags.announced = false;
             let (user, code, host) = (user(conn), conn.code, host(conn));

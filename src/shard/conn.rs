@@ -4,6 +4,7 @@
 use super::outbox::Outbox;
 use super::wheel::Tick;
 use crate::grant::Grant;
+use crate::http::refusal::Reason;
 use crate::http::request::Transport;
 use crate::hub::ChannelId;
 use crate::transport::ws::Partial;
@@ -114,8 +115,16 @@ pub(super) struct Flags {
     pub(super) held: bool,
     /// In the list of those that are read from again in the next turn.
     pub(super) unfinished: bool,
-    /// Came when there were enough: its request is read, to be refused.
-    pub(super) surplus: bool,
+    /// Came when there were enough, of what: its request is read, to be refused.
+    pub(super) surplus: Option<Reason>,
+    /// It must begin with a PROXY header.
+    pub(super) proxy_header: bool,
+    /// The peer is a proxy, whose requests say for whom they are.
+    pub(super) proxied: bool,
+    /// It counts for its user.
+    pub(super) user_counted: bool,
+    /// Not read from because it sends too fast.
+    pub(super) throttled: bool,
     /// In the list of those that have staged messages.
     pub(super) staged: bool,
 }

@@ -6,6 +6,7 @@
 
 use super::conn::{Conn, Subs};
 use super::outbox::{Block, Gone, Piece};
+use super::write::outbox_limit;
 use super::{Fate, Shard};
 use crate::http::request::Transport;
 use crate::hub::{ChannelId, Delivery, Epoch, Message, SlowPolicy, BROADCAST};
@@ -257,6 +258,10 @@ impl Shard {
     /// Pieces to a subscriber; what goes wrong is settled later.
     fn write_pieces(&mut self, index: u32, pieces: &[Piece], messages: usize) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        if conn.flags.user_counted || conn.flags.proxied {
+            self.uncount_poll(index);
+        }
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let metrics = &self.handle.metrics;
         metrics.deliveries.add(messages as u64);
         let fate = match conn.transmit(pieces, self.shared.hub.epoch(), &self.handle) {
@@ -266,7 +271,9 @@ impl Shard {
                 if conn.transport() == Some(Transport::Poll) {
                     Some(Fate::Answered)
                 } else {
-                    conn.too_slow(pieces.len(), self.shared.config.outbox).then_some(Fate::Slow)
+                    let slow =
+                        conn.outbox.is_some() && conn.too_slow(pieces.len(), outbox_limit(&self.shared, &self.handle));
+                    slow.then_some(Fate::Slow)
                 }
             }
         };

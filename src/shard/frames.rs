@@ -2,6 +2,7 @@
 
 use super::closing::{host, user};
 use super::conn::{Phase, Token};
+use super::write::outbox_limit;
 use super::Shard;
 use crate::events::{Event, EventKind};
 use crate::http::request::Transport;
@@ -34,6 +35,9 @@ impl Shard {
         match received {
             Received::Message { data, binary } => {
                 self.handle.metrics.received.add(1);
+                if !self.count_sent(index) {
+                    return;
+                }
                 if self.conns[index as usize].format == Format::WsJson {
                     self.push_v1(index, data);
                     // Small requests can have large answers.
@@ -43,6 +47,9 @@ impl Shard {
                 }
             }
             Received::Ping(data) => {
+                if !self.count_sent(index) {
+                    return;
+                }
                 self.transmit_bytes(index, ws_frames::pong(data).into());
                 self.hold_to_bound(token);
             }
@@ -98,7 +105,7 @@ impl Shard {
 
     /// Holds a connection to the bound of its outbox.
     fn hold_to_bound(&mut self, token: Token) {
-        let limit = self.config().outbox;
+        let limit = outbox_limit(&self.shared, &self.handle);
         if let Some(index) = self.find(token) {
             if self.conns[index as usize].too_slow(1, limit) {
                 self.relieve(index);

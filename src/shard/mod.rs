@@ -16,6 +16,8 @@ mod fanout;
 mod frames;
 mod open;
 mod outbox;
+mod pace;
+mod peers;
 pub(crate) mod push_v1;
 mod read;
 mod relief;
@@ -30,6 +32,7 @@ use crate::auth::Authority;
 use crate::config::Config;
 use crate::events::{Events, Left};
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
+use crate::limits::{Address, Limits};
 use crate::log::Log;
 use crate::metrics::losses::Losses;
 use crate::sys::clock;
@@ -40,6 +43,7 @@ use command::ShardHandle;
 use conn::{Conn, Token};
 use drain::{Drain, Drained};
 use fanout::Stage;
+use pace::Senders;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::io;
@@ -65,6 +69,9 @@ pub(crate) struct Shared {
     pub(crate) drained: Drained,
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
+    pub(crate) limits: Limits,
+    /// How many shards there are.
+    pub(crate) shards: usize,
 }
 
 /// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
@@ -76,6 +83,9 @@ pub(crate) struct Shard {
     listeners: Vec<Listener>,
     conns: Slab<Conn>,
     channels: Channels,
+    /// What the connections are counted by for `max_per_address`, by slot; empty while none is.
+    addresses: Vec<Option<Address>>,
+    senders: Senders,
     wheel: Wheel,
     /// The last generation given to a connection.
     generation: u32,
@@ -146,6 +156,8 @@ impl Shard {
             listeners,
             conns: Slab::new(),
             channels: Channels::default(),
+            addresses: Vec::new(),
+            senders: Senders::default(),
             wheel: Wheel::new(now),
             // An attached host may keep a number longer than the hub lives; it should then be nobody's.
             generation: getrandom::u32().unwrap_or(0),

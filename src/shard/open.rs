@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 impl Shard {
     /// Serves a good request.
-    pub(super) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
+    pub(super) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String, forwarded: &[&str]) {
         let sse = subscribe.transport == Transport::Sse;
-        if let Err(refusal) = self.admit(index, subscribe) {
+        let admitted = self.admit(index, subscribe).and_then(|()| self.count_subscription(index, forwarded));
+        if let Err(refusal) = admitted {
             return self.refuse(index, &refusal, &cors, sse);
         }
         let shared = self.shared.clone();
@@ -28,7 +29,7 @@ impl Shard {
                 shard: self.number,
                 names: &subscribe.channels,
                 start: subscribe.start(),
-                limit: shared.config.outbox,
+                limit: self.replay_limit(),
                 broadcasts: true,
                 cut: Cut::Tail,
                 only_if_empty: subscribe.transport == Transport::Poll,
@@ -72,7 +73,7 @@ impl Shard {
                 shard: self.number,
                 names: &catch_up.names,
                 start: Start::After(catch_up.after),
-                limit: shared.config.outbox,
+                limit: self.replay_limit(),
                 broadcasts: true,
                 cut: Cut::Tail,
                 only_if_empty: false,
@@ -137,6 +138,7 @@ impl Shard {
             self.handle.metrics.deliveries.add(items.len() as u64);
             fanout::answer(conn, messages, position, usize::MAX, epoch)
         };
+        self.uncount_subscription(index);
         self.transmit_bytes(index, answer.into());
         self.poll_answered(index);
     }
@@ -150,6 +152,7 @@ impl Shard {
         if !keep_alive {
             return self.last_bytes(index, Bytes::new());
         }
+        self.uncount_subscription(index);
         self.handle.metrics.polls.sub(1);
         self.conns[index as usize].phase = Phase::Head;
         self.schedule(index, self.config().keep_alive_ms);
@@ -162,9 +165,6 @@ impl Shard {
             return Err(Refusal::unavailable("draining", "the server is going away"));
         }
         let conn = &self.conns[index as usize];
-        if conn.flags.surplus {
-            return Err(Refusal::unavailable("full", "max_connections is reached"));
-        }
         if self.shared.events.overflowing() {
             return Err(Refusal::unavailable("busy", "the host does not take its events"));
         }

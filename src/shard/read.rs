@@ -78,7 +78,7 @@ impl Shard {
         if conn.phase != Phase::Open(Transport::WebSocket) {
             return false;
         }
-        if conn.flags.paused {
+        if conn.flags.paused || conn.flags.throttled {
             return true;
         }
         if conn.outbox.as_ref().is_some_and(|outbox| outbox.weight() > self.config().outbox / 2) {
@@ -136,6 +136,9 @@ impl Shard {
     /// Reads one head and does what it asks for; says how long it was. `None`: it is not whole, or was the last.
     fn take_head(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &self.conns[index as usize];
+        if conn.flags.proxy_header {
+            return self.take_proxy_header(index, bytes);
+        }
         // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
         let any_path = conn.flags.adopted && !conn.flags.keep_alive;
         let shared = self.shared.clone();
@@ -152,7 +155,7 @@ impl Shard {
         };
         match head.wish {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
-                Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors),
+                Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
                     self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size);
                     return None;

@@ -4,6 +4,7 @@
 
 use super::conn::Subs;
 use super::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
+use super::write::outbox_limit;
 use super::Shard;
 use crate::hub::{Message, SlowPolicy};
 use crate::metrics::losses::Loss;
@@ -165,7 +166,7 @@ impl Lots {
 impl Shard {
     /// Makes room in an outbox that is full, as its channels' policies allow, or ends the connection.
     pub(super) fn relieve(&mut self, index: u32) {
-        let limit = self.config().outbox;
+        let limit = outbox_limit(&self.shared, &self.handle);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let wire = conn.wire(self.shared.hub.epoch());
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };

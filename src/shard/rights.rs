@@ -32,7 +32,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
         // Whoever hears of the connection goes on to.
         let host = super::closing::host(conn);
-        conn.grant = Some(Arc::new(grant.of_host(host)));
+        self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
         self.lose_channels(index, "not in the new grant");
         self.reschedule(index);
     }

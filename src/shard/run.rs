@@ -37,6 +37,7 @@ impl Shard {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
         let mut reads = self.take_events(events);
+        self.resume_senders();
         reads |= self.read_unfinished();
         // What clients sent does not wait for the fan-out.
         self.announce_events();
@@ -114,7 +115,9 @@ impl Shard {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();
-        [self.wheel.next_in(self.now), expire, paused_listener, self.drain_in()].into_iter().flatten().min()
+        let waits =
+            [self.wheel.next_in(self.now), expire, paused_listener, self.senders.next_in(self.now), self.drain_in()];
+        waits.into_iter().flatten().min()
     }
 
     pub(super) fn tell_leaves(&mut self) {

@@ -91,7 +91,7 @@ impl Shard {
                 return self.drop_conn(index);
             }
             conn.flags.stuck = true;
-        } else if conn.flags.paused || conn.flags.held {
+        } else if conn.flags.paused || conn.flags.held || conn.flags.throttled {
             // We do not read from it: its answers may be there.
             conn.flags.unanswered = false;
         } else if conn.flags.unanswered {

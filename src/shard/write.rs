@@ -3,7 +3,7 @@
 use super::command::ShardHandle;
 use super::conn::{Conn, Phase, Token};
 use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
-use super::{Fate, Shard};
+use super::{Fate, Shard, Shared};
 use crate::hub::Epoch;
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
@@ -62,7 +62,23 @@ impl Conn {
     }
 }
 
+/// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of `outbox_total`, if
+/// that is less. So who has the most waiting gives way first, and the rest still have room (Choudhury and Hahne, "Dynamic
+/// Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+pub(super) fn outbox_limit(shared: &Shared, handle: &ShardHandle) -> usize {
+    let left = (shared.config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
+    shared.config.outbox.min(left)
+}
+
 impl Shard {
+    /// How much of what a client missed is read for it at once.
+    pub(super) fn replay_limit(&self) -> usize {
+        // With less it would hardly get ahead, and there is more only for who reads it.
+        const LEAST: usize = 16 * 1024;
+        let least = LEAST.min(self.config().outbox);
+        outbox_limit(&self.shared, &self.handle).max(least)
+    }
+
     /// Writes bytes to a connection, after what waits already.
     pub(super) fn transmit_bytes(&mut self, index: u32, bytes: Bytes) {
         self.transmit(index, &[Piece::Bytes(bytes)]);

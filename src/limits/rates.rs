@@ -1,0 +1,138 @@
+//! How often something may happen in a second, by the generic cell rate algorithm (ITU-T I.371, annex A): a token bucket whose
+//! whole state is one time, that at which it would be full again.
+
+use foldhash::quality::RandomState;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+const SECOND_US: u64 = 1_000_000;
+const PARTS: usize = 16;
+/// Keys that a part looks through again when it has so many.
+const SWEEP: usize = 1024;
+/// Keys that a part remembers at most: some two megabytes in all. Beyond it only the limit for all together holds.
+const MAX_KEYS: usize = 4096;
+/// How often a part that stays full is looked through.
+const REST_MS: u64 = 100;
+
+/// When a bucket is full again, in microseconds. 0: it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pace(u64);
+
+impl Pace {
+    /// One more at a rate a second, whatever comes of it; says how far it is ahead of the rate, in milliseconds. A full second's
+    /// worth may come at once, and is not ahead.
+    pub(crate) fn count(&mut self, rate: u64, now_ms: u64) -> u64 {
+        self.0 = self.0.max(now_ms * 1000) + SECOND_US / rate.max(1);
+        self.ahead_ms(now_ms)
+    }
+
+    /// How far it is ahead.
+    pub(crate) fn ahead_ms(self, now_ms: u64) -> u64 {
+        self.0.saturating_sub(now_ms * 1000 + SECOND_US).div_ceil(1000)
+    }
+
+    /// The same, unless it would be ahead.
+    fn take(&mut self, rate: u64, now_ms: u64) -> bool {
+        let mut next = *self;
+        let cost = SECOND_US / rate.max(1);
+        next.0 = next.0.max(now_ms * 1000) + cost;
+        let fits = next.0 <= now_ms * 1000 + SECOND_US.max(cost);
+        if fits {
+            *self = next;
+        }
+        fits
+    }
+
+    /// Whether it says nothing any more.
+    pub(crate) fn is_over(self, now_ms: u64) -> bool {
+        self.0 <= now_ms * 1000
+    }
+}
+
+/// One bucket for all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Meter(AtomicU64);
+
+impl Meter {
+    /// Whether one more may come at a rate a second; counted if so.
+    pub(crate) fn take(&self, rate: u64, now_ms: u64) -> bool {
+        let next = |full_at| {
+            let mut pace = Pace(full_at);
+            pace.take(rate, now_ms).then_some(pace.0)
+        };
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// A bucket for each key, for all threads.
+#[derive(Debug)]
+pub(crate) struct Rates<K> {
+    parts: [Mutex<Part<K>>; PARTS],
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Part<K> {
+    paces: HashMap<K, Pace, RandomState>,
+    sweep_at: usize,
+    rests_until: u64,
+}
+
+impl<K: Hash + Eq> Default for Rates<K> {
+    fn default() -> Self {
+        let part = || Mutex::new(Part { paces: HashMap::default(), sweep_at: SWEEP, rests_until: 0 });
+        Rates { parts: std::array::from_fn(|_| part()), hasher: RandomState::default() }
+    }
+}
+
+impl<K: Hash + Eq> Rates<K> {
+    /// Whether a key may do one more at a rate a second; counted if so.
+    pub(crate) fn take(&self, key: K, rate: u64, now_ms: u64) -> bool {
+        let part = self.hasher.hash_one(&key) as usize % PARTS;
+        let mut part = self.parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+        if part.paces.len() >= part.sweep_at && now_ms >= part.rests_until {
+            part.paces.retain(|_, pace| !pace.is_over(now_ms));
+            part.sweep_at = (2 * part.paces.len()).clamp(SWEEP, MAX_KEYS);
+            // A full part is not looked through for each stranger that comes.
+            part.rests_until = now_ms + if part.paces.len() > MAX_KEYS / 2 { REST_MS } else { 0 };
+        }
+        if part.paces.len() >= MAX_KEYS && !part.paces.contains_key(&key) {
+            return true;
+        }
+        part.paces.entry(key).or_default().take(rate, now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seconds_worth_may_come_at_once_and_then_each_in_its_time() {
+        let meter = Meter::default();
+        assert!((0..10).all(|_| meter.take(10, 5000)) && !meter.take(10, 5000));
+        assert!(!meter.take(10, 5099) && meter.take(10, 5100) && !meter.take(10, 5100));
+        assert!((0..10).all(|_| meter.take(10, 9000)) && !meter.take(10, 9000), "no more after a rest");
+        let mut pace = Pace::default();
+        let ahead: Vec<u64> = (0..4).map(|_| pace.count(2, 5000)).collect();
+        assert_eq!(ahead, [0, 0, 500, 1000]);
+        assert!(!pace.is_over(6999) && pace.is_over(7000));
+    }
+
+    #[test]
+    fn each_key_has_its_own_and_memory_is_bounded() {
+        let rates = Rates::<u64>::default();
+        assert!(rates.take(1, 1, 1000) && !rates.take(1, 1, 1000) && rates.take(2, 1, 1000) && rates.take(1, 1, 2000));
+        for key in 0..1_000_000 {
+            rates.take(key, 1, 3000);
+        }
+        let held = |rates: &Rates<u64>| rates.parts.iter().map(|part| part.lock().unwrap().paces.len()).sum::<usize>();
+        assert!(held(&rates) <= PARTS * MAX_KEYS);
+        for key in 0..100_000 {
+            rates.take(key, 1, 10_000 + key * 100);
+        }
+        assert!(held(&rates) <= PARTS * SWEEP, "what is over goes");
+    }
+}

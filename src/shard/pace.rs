@@ -1,0 +1,93 @@
+//! How fast clients send (option `client_rate`). Who sends more than that is left unread until its time has come: the client
+//! feels it as back-pressure, and nothing is lost. Only those that sent something lately are remembered.
+
+use super::conn::Token;
+use super::Shard;
+use crate::http::refusal::Reason;
+use crate::limits::Pace;
+use crate::transport::close::Close;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// How far ahead of the rate a client may be. One read brings thousands of messages at once; a client that sends them in good
+/// faith is not told to wait for longer than this.
+const MAX_AHEAD_MS: u64 = 10_000;
+/// How often those are forgotten that have sent nothing lately.
+const SWEEP_MS: u64 = 1000;
+
+/// The clients of a shard that send.
+#[derive(Debug, Default)]
+pub(super) struct Senders {
+    /// By slot, with the generation that tells a connection from the slot's next tenant.
+    paces: FxHashMap<u32, (u32, Pace)>,
+    swept_at: u64,
+    /// Those that are left unread, by the time at which that ends.
+    waiting: BinaryHeap<Reverse<(u64, u32, u32)>>,
+}
+
+impl Senders {
+    /// Milliseconds until somebody may be read again.
+    pub(super) fn next_in(&self, now: u64) -> Option<u64> {
+        self.waiting.peek().map(|Reverse((until, ..))| until.saturating_sub(now).max(1))
+    }
+
+    fn sweep(&mut self, now: u64) {
+        if now >= self.swept_at + SWEEP_MS {
+            self.swept_at = now;
+            self.paces.retain(|_, (_, pace)| !pace.is_over(now));
+            // A crowd that sent must not keep its room for ever.
+            if self.paces.capacity() > 1024 && self.paces.len() * 8 < self.paces.capacity() {
+                self.paces.shrink_to(self.paces.len() * 2);
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Counts a message or ping of a client; false: it was one too many, and the connection is closed.
+    pub(super) fn count_sent(&mut self, index: u32) -> bool {
+        let (rate, now) = (self.config().client_rate, self.now);
+        if rate == 0 {
+            return true;
+        }
+        self.senders.sweep(now);
+        let token = self.token(index);
+        let (generation, pace) = self.senders.paces.entry(index).or_default();
+        if *generation != token.generation {
+            (*generation, *pace) = (token.generation, Pace::default());
+        }
+        let ahead_ms = pace.count(rate, now);
+        if ahead_ms > MAX_AHEAD_MS {
+            self.handle.metrics.refusal(Reason::ClientRate);
+            let reason = "too many messages a second (option client_rate)".into();
+            self.close(index, Close { reason, ..Close::TOO_SLOW });
+            return false;
+        }
+        let conn = &mut self.conns[index as usize];
+        if ahead_ms > 0 && !conn.flags.throttled {
+            conn.flags.throttled = true;
+            self.senders.waiting.push(Reverse((now + ahead_ms, index, token.generation)));
+        }
+        true
+    }
+
+    /// Reads again from clients whose time has come.
+    pub(super) fn resume_senders(&mut self) {
+        while let Some(Reverse((until, index, generation))) = self.senders.waiting.peek().copied() {
+            if until > self.now {
+                return;
+            }
+            self.senders.waiting.pop();
+            let Some(index) = self.find(Token { index, generation }) else { continue };
+            // It may have sent more since it was noted.
+            let ahead_ms = self.senders.paces.get(&index).map_or(0, |(_, pace)| pace.ahead_ms(self.now));
+            if ahead_ms > 0 {
+                self.senders.waiting.push(Reverse((self.now + ahead_ms, index, generation)));
+                continue;
+            }
+            self.conns[index as usize].flags.throttled = false;
+            self.read_again(index);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Who is at the other end of a connection, and whether that one has too many.
+//!
+//! A direct client is counted from the moment it connects; one behind a trusted proxy while its subscription is open, since only
+//! the request says whose it is, and the next request of the proxy's connection may be another's. Addresses stand beside the slab
+//! and not in its entries: while no option asks for them they cost nothing.
+
+use super::Shard;
+use crate::http::forwarded;
+use crate::http::proxy_header;
+use crate::http::refusal::{Reason, Refusal};
+use crate::http::request::Transport;
+use crate::limits::{Address, Peer};
+use crate::log::Level;
+use crate::sys::socket;
+
+/// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
+const SURPLUS: usize = 8;
+
+impl Shard {
+    /// A connection is there. Who is at its other end matters only where an option says so.
+    pub(super) fn meet(&mut self, index: u32, reads_header: bool) {
+        let config = self.config();
+        let (reads_header, limited) = (reads_header && config.proxy_protocol, self.limits_addresses());
+        if !config.surplus_is_possible() {
+            return;
+        }
+        if config.connect_rate > 0 && !self.shared.limits.connects.take(config.connect_rate, self.now) {
+            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRate);
+        }
+        if !reads_header && !limited {
+            return;
+        }
+        let Some(peer) = Peer::of(&self.conns[index as usize].fd) else { return self.drop_conn(index) };
+        if !reads_header {
+            return self.met(index, peer);
+        }
+        if !self.config().trusted_proxies.contains(peer) {
+            self.handle.metrics.refusal(Reason::ProxyHeader);
+            self.shared.log.line(
+                Level::Debug,
+                format_args!("refused: {peer:?} is none of trusted_proxies, from which alone a PROXY header is taken"),
+            );
+            return self.drop_conn(index);
+        }
+        self.conns[index as usize].flags.proxy_header = true;
+    }
+
+    /// Reads the PROXY header that a connection begins with; says how many bytes it took, or nothing while it is incomplete or
+    /// when the connection has ended over it.
+    pub(super) fn take_proxy_header(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
+        let conn = &mut self.conns[index as usize];
+        match proxy_header::read(bytes) {
+            Ok(None) => {
+                conn.unread = Some(Box::new(bytes.to_vec()));
+                None
+            }
+            Ok(Some(header)) => {
+                conn.flags.proxy_header = false;
+                if self.limits_addresses() {
+                    // Without a source the proxy speaks for itself, as with its health checks.
+                    let peer = header.source.or_else(|| Peer::of(&self.conns[index as usize].fd));
+                    if let Some(peer) = peer {
+                        self.met(index, peer);
+                    }
+                }
+                Some(header.size)
+            }
+            Err(text) => {
+                self.refuse(index, &Refusal::malformed("proxy_header", text), "", false);
+                None
+            }
+        }
+    }
+
+    /// Counts a direct client; of one that is a proxy its requests will say whose they are.
+    fn met(&mut self, index: u32, peer: Peer) {
+        if self.config().trusted_proxies.contains(peer) {
+            self.conns[index as usize].flags.proxied = true;
+            return;
+        }
+        let Some(address) = peer.address() else { return };
+        let (max, rate) = (self.config().max_per_address, self.config().connect_rate_per_address);
+        if rate > 0 && !self.shared.limits.address_rates.take(address, rate, self.now) {
+            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRate);
+        }
+        if max == 0 {
+            return;
+        }
+        match self.shared.limits.addresses.enter(&address, max + SURPLUS) {
+            Some(count) => {
+                self.note_address(index, address);
+                if count > max {
+                    self.conns[index as usize].flags.surplus.get_or_insert(Reason::MaxPerAddress);
+                }
+            }
+            None => {
+                // Too many to hear them out; that the request is unread makes this a reset for some.
+                let refusal = surplus(Reason::MaxPerAddress);
+                let _ = socket::send(&self.conns[index as usize].fd, &refusal.response(""));
+                self.handle.metrics.refused.add(1);
+                self.handle.metrics.refusal(refusal.reason());
+                self.drop_conn(index);
+            }
+        }
+    }
+
+    /// Whether a connection came when there were enough, and why it is then refused.
+    pub(super) fn check_surplus(&self, index: u32) -> Result<(), Refusal> {
+        self.conns[index as usize].flags.surplus.map_or(Ok(()), |reason| Err(surplus(reason)))
+    }
+
+    /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. The last question before it
+    /// does: what is counted here is taken back when it ends.
+    pub(super) fn count_subscription(&mut self, index: u32, forwarded: &[&str]) -> Result<(), Refusal> {
+        let shared = self.shared.clone();
+        let (limits, config) = (&shared.limits, self.config());
+        let (max, rate) = (config.max_per_address, config.connect_rate_per_address);
+        let conn = &self.conns[index as usize];
+        let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| config.max_per_user > 0);
+        let address = if conn.flags.proxied {
+            forwarded::client(forwarded, config.forwarded_header, &config.trusted_proxies).map(Address::of)
+        } else {
+            None
+        };
+        if let Some(address) = address {
+            if rate > 0 && !limits.address_rates.take(address, rate, self.now) {
+                return Err(surplus(Reason::ConnectRate));
+            }
+            if max > 0 && limits.addresses.enter(&address, max).is_none() {
+                return Err(surplus(Reason::MaxPerAddress));
+            }
+        }
+        if let Some(user) = user {
+            if limits.users.enter(user, config.max_per_user).is_none() {
+                if let Some(address) = address.filter(|_| max > 0) {
+                    limits.addresses.leave(&address);
+                }
+                return Err(Refusal::limit("max_per_user", "the user has too many connections (option max_per_user)"));
+            }
+            self.conns[index as usize].flags.user_counted = true;
+        }
+        if let Some(address) = address.filter(|_| max > 0) {
+            self.note_address(index, address);
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Self::count_subscription`] counted.
+    pub(super) fn uncount_subscription(&mut self, index: u32) {
+        self.uncount_user(index);
+        if self.conns[index as usize].flags.proxied {
+            self.uncount_address(index);
+        }
+    }
+
+    /// The same for a poll that is about to be answered: with the answer its client may come back at once, on another connection.
+    pub(super) fn uncount_poll(&mut self, index: u32) {
+        if self.conns[index as usize].transport() == Some(Transport::Poll) {
+            self.uncount_subscription(index);
+        }
+    }
+
+    /// Takes back what was counted for an address, if anything.
+    pub(super) fn uncount_address(&mut self, index: u32) {
+        if let Some(address) = self.addresses.get_mut(index as usize).and_then(Option::take) {
+            self.shared.limits.addresses.leave(&address);
+        }
+    }
+
+    fn uncount_user(&mut self, index: u32) {
+        let conn = &mut self.conns[index as usize];
+        if std::mem::take(&mut conn.flags.user_counted) {
+            if let Some(user) = conn.grant.as_ref().and_then(|grant| grant.user()) {
+                self.shared.limits.users.leave(user);
+            }
+        }
+    }
+
+    /// Counts a connection for its new user instead of the one it had, who must not lose it for that one's limit.
+    pub(super) fn change_user(&mut self, index: u32, change: impl FnOnce(&mut Self)) {
+        let counted = self.conns[index as usize].flags.user_counted;
+        self.uncount_user(index);
+        change(self);
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let is_open = matches!(conn.phase, super::conn::Phase::Open(_));
+        let user = conn.grant.as_ref().and_then(|grant| grant.user());
+        if let Some(user) = user.filter(|_| is_open && (counted || self.shared.config.max_per_user > 0)) {
+            self.shared.limits.users.enter(user, usize::MAX);
+            conn.flags.user_counted = true;
+        }
+    }
+
+    fn limits_addresses(&self) -> bool {
+        self.config().max_per_address > 0 || self.config().connect_rate_per_address > 0
+    }
+
+    fn note_address(&mut self, index: u32, address: Address) {
+        let place = index as usize;
+        if place >= self.addresses.len() {
+            self.addresses.resize(place + 1, None);
+        }
+        self.addresses[place] = Some(address);
+    }
+}
+
+/// Why one too many is refused.
+fn surplus(reason: Reason) -> Refusal {
+    match reason {
+        Reason::MaxPerAddress => {
+            Refusal::limit("max_per_address", "the address has too many connections (option max_per_address)")
+        }
+        Reason::ConnectRate => Refusal::limit(
+            "connect_rate",
+            "too many connections a second (options connect_rate and connect_rate_per_address)",
+        ),
+        _ => Refusal::unavailable("full", "max_connections is reached"),
+    }
+}
