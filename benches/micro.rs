@@ -24,7 +24,6 @@ impl Wake for NoWake {
 fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
     let mailbox = Arc::new(Mailbox::new(8192, Box::new(NoWake)));
     let settings = Settings {
-        epoch: Epoch::from_random(1),
         retention: Retention { count, age_ms: 300_000, bytes: 4 << 20 },
         patterns: &[],
         slow_policy: Default::default(),
@@ -32,7 +31,7 @@ fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
         total_bytes: 64 << 20,
         key_window_ms: 120_000,
     };
-    (Hub::new(&settings, vec![mailbox.clone()]), mailbox)
+    (Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]), mailbox)
 }
 
 fn message() -> Arc<Message> {

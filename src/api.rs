@@ -1,5 +1,7 @@
 //! What a server can be asked, whoever asks: the host through the C API, an operator through the control API.
 
+use crate::auth::Authority;
+use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
@@ -32,22 +34,37 @@ pub struct Api {
     drivers: Vec<Arc<Driver>>,
     /// Where the next connection from the host goes.
     next_shard: AtomicUsize,
+    /// The option, here so that a publish takes no lock for it.
+    max_message: AtomicUsize,
 }
 
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
-        Api { shared, shards, drivers, next_shard: AtomicUsize::new(0) }
+        let max_message = AtomicUsize::new(shared.config.get().max_message);
+        Api { shared, shards, drivers, next_shard: AtomicUsize::new(0), max_message }
+    }
+
+    /// Options have changed, and perhaps the keys that they name. What was asked before may still go by the old ones.
+    pub(crate) fn reconfigure(&self, config: Config, authority: Authority) {
+        let config = Arc::new(config);
+        self.shared.config.set(config.clone());
+        self.shared.set_authority(authority);
+        self.max_message.store(config.max_message, Ordering::Relaxed);
+        self.shared.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
+        for shard in &self.shards {
+            shard.tell(Command::Reconfigure(config.clone()));
+        }
     }
 
     /// Publishes one message; see `push_publish_message`.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, Error> {
-        publication.check(self.shared.config.max_message, false)?;
+        publication.check(self.max_message(), false)?;
         self.shared.hub.publish(outgoing(publication), clock::monotonic_ms())
     }
 
     /// Publishes to every connection.
     pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Published, Error> {
-        publication.check(self.shared.config.max_message, true)?;
+        publication.check(self.max_message(), true)?;
         let publication = Publication { channel: "", ..*publication };
         self.shared.hub.publish(outgoing(&publication), clock::monotonic_ms())
     }
@@ -58,7 +75,7 @@ impl Api {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
         for publication in publications {
-            publication.check(self.shared.config.max_message, false)?;
+            publication.check(self.max_message(), false)?;
         }
         let batch = publications.iter().map(outgoing).collect();
         self.shared.hub.publish_batch(batch, clock::monotonic_ms())
@@ -74,7 +91,7 @@ impl Api {
             return Err((error, fd));
         }
         // Counted here, not when a shard comes to it: a host may hand over many before that.
-        let max = self.shared.config.max_connections;
+        let max = self.shared.config.get().max_connections;
         if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
@@ -170,7 +187,12 @@ impl Api {
 
     /// The largest that [`Self::send`] takes.
     pub(crate) fn max_send(&self) -> usize {
-        self.shared.config.max_message.max(self.shared.config.max_client_message)
+        self.max_message().max(self.shared.config.get().max_client_message)
+    }
+
+    /// The option `max_message`.
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message.load(Ordering::Relaxed)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -4,22 +4,19 @@ use crate::api::Api;
 use crate::attach::hub_side::AttachListener;
 use crate::auth::Authority;
 use crate::callbacks;
-use crate::config::{Address, Builder};
+use crate::config::{Address, Builder, Config, Reloaded};
 use crate::error::Error;
 use crate::events::{Event, EventKind, Events};
 use crate::http::control::Control;
-use crate::hub::{Epoch, Hub, Settings};
-use crate::limits::Limits;
+use crate::hub::{Epoch, Hub};
 use crate::listeners::{self, Bound};
 use crate::log::{Level, Log};
-use crate::metrics::losses::Losses;
 use crate::runtime::{self, Work};
 use crate::shard::command::{Command, ShardHandle};
-use crate::shard::drain::Drained;
 use crate::shard::driver::Driver;
 use crate::shard::{Shard, Shared};
 use crate::sys::clock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -38,6 +35,8 @@ pub(crate) struct Embedded {
     control: Option<ControlThread>,
     attach: Option<AttachThread>,
     callback: Option<callbacks::Running>,
+    /// Held while options are reloaded: one after the other.
+    reloading: Mutex<()>,
     log: Log,
 }
 
@@ -64,30 +63,25 @@ impl Embedded {
             .map_err(|error| Error::system("a wake-up can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()));
-        let shared = Arc::new(Shared {
-            hub: hub(&builder, &handles)?,
-            events: events(&builder, outputs.as_ref(), &handles)?,
-            authority: Authority::new(&config)?,
-            log: log.clone(),
-            losses: Losses::default(),
-            drained: Drained::new(count),
-            connections: AtomicUsize::new(0),
-            limits: Limits::default(),
-            shards: count,
-            config,
-        });
+        let shared = Arc::new(Shared::new(
+            config.clone(),
+            hub(&config, &handles)?,
+            events(&builder, outputs.as_ref(), &handles)?,
+            Authority::new(&config)?,
+            log.clone(),
+            count,
+        ));
         let bind = |addresses: &[Address], shards| {
             addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
         };
         let own = match &*builder.listen_sockets {
-            [] => bind(&shared.config.listen, count)?,
+            [] => bind(&config.listen, count)?,
             given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
         };
-        let control = bind(&shared.config.control, 1)?;
-        let mode = shared.config.attach_mode;
-        let attach = match (&builder.attach_socket, &shared.config.attach_listen) {
+        let control = bind(&config.control, 1)?;
+        let attach = match (&builder.attach_socket, &config.attach_listen) {
             (Some(socket), _) => vec![listeners::given(socket)?],
-            (None, Some(path)) => vec![listeners::bind_path(path, mode)?],
+            (None, Some(path)) => vec![listeners::bind_path(path, config.attach_mode)?],
             (None, None) => Vec::new(),
         };
 
@@ -145,6 +139,7 @@ impl Embedded {
             control: control_thread,
             attach: attach_thread,
             callback,
+            reloading: Mutex::default(),
             log,
         };
         if let Err(error) = started {
@@ -159,6 +154,22 @@ impl Embedded {
 
     pub(crate) fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// Takes those of the options that can change now.
+    pub(crate) fn reload(&self, wanted: &Config) -> Result<Reloaded, Error> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (config, reloaded) = self.api.shared().config.get().reloaded(wanted)?;
+        let authority = Authority::new(&config)?;
+        self.api.reconfigure(config, authority);
+        if let Some(AttachThread { listener, .. }) = &self.attach {
+            listener.reconfigure();
+        }
+        Ok(reloaded)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// Where its listeners can be reached.
@@ -230,19 +241,13 @@ impl Embedded {
 /// What a thread may be late by that has much to do.
 const SLACK: Duration = Duration::from_secs(1);
 
-fn hub(builder: &Builder, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
-    let config = builder.config();
+fn hub(config: &Config, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
     let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
-    let settings = Settings {
-        epoch: Epoch::from_random(bits),
-        retention: config.history,
-        patterns: &config.channel_history,
-        slow_policy: config.slow_policy,
-        slow_patterns: &config.channel_slow,
-        total_bytes: config.history_total,
-        key_window_ms: config.key_window_ms,
-    };
-    Ok(Hub::new(&settings, handles.iter().map(|handle| handle.mailbox.clone()).collect()))
+    Ok(Hub::new(
+        Epoch::from_random(bits),
+        &config.hub_settings(),
+        handles.iter().map(|handle| handle.mailbox.clone()).collect(),
+    ))
 }
 
 fn events(

@@ -2,7 +2,7 @@
 //! (sd_notify(3), sd_listen_fds(3)) without its library.
 
 use crate::error::{Error, Kind};
-use crate::sys::{signals, socket};
+use crate::sys::{clock, signals, socket};
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,16 +13,26 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// The first descriptor that a service manager passes.
 const FIRST_FD: i32 = 3;
 
-/// Blocks the signals that ask a process to end, for [`wait_for_end`]. To be called before any thread is started.
-pub fn block_end_signals() {
-    signals::block_end();
+/// What a signal asks a program for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// To end: SIGTERM or SIGINT, by name.
+    End(&'static str),
+    /// To read its options again: SIGHUP.
+    Reload,
 }
 
-/// Waits for a signal that asks the process to end.
-pub fn wait_for_end() -> &'static str {
-    match signals::wait_for_end() {
-        libc::SIGINT => "SIGINT",
-        _ => "SIGTERM",
+/// Blocks these signals, for [`next_signal`]. To be called before any thread is started.
+pub fn block_signals() {
+    signals::block_taken();
+}
+
+/// Waits for the next of them.
+pub fn next_signal() -> Signal {
+    match signals::next() {
+        libc::SIGHUP => Signal::Reload,
+        libc::SIGINT => Signal::End("SIGINT"),
+        _ => Signal::End("SIGTERM"),
     }
 }
 
@@ -35,6 +45,12 @@ pub fn notify(state: &str) -> io::Result<()> {
         _ => SocketAddr::from_pathname(&name)?,
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+}
+
+/// Tells the service manager that options are being read again. It wants to know since when, by CLOCK_MONOTONIC (sd_notify(3));
+/// `READY=1` ends it.
+pub fn notify_reloading() -> io::Result<()> {
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic().as_micros()))
 }
 
 /// The listening sockets that this process was started with, and their names (FileDescriptorName= in a socket unit). To be

@@ -3,12 +3,13 @@
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
 use crate::callbacks;
-use crate::config::Builder;
+use crate::config::{Builder, Reloaded};
 use crate::embedded::Embedded;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
 use crate::hub::{Publication, Published};
+use crate::log::Level;
 use crate::metrics::Stats;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -199,6 +200,22 @@ impl Server {
             Backend::Embedded(server) => Ok(server.api().stats()),
             Backend::Attached(server) => server.stats(),
         }
+    }
+
+    /// Takes those options of a builder that can change while the server runs; which they are says
+    /// [`crate::config::options::Spec::is_live`]. All or none: on an error nothing has changed. The log tells what has, and
+    /// what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets count only
+    /// at the start.
+    pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
+        let (reloaded, log) = match &self.0 {
+            Backend::Embedded(server) => (server.reload(builder.config()), server.log()),
+            Backend::Attached(server) => (server.reload(builder.config()), server.log()),
+        };
+        match &reloaded {
+            Ok(reloaded) => reloaded.log(log),
+            Err(error) => log.line(Level::Error, format_args!("options not reloaded, all stays as it was: {error}")),
+        }
+        reloaded
     }
 
     /// Readable while events wait. [`Kind::Unsupported`]: they go to a callback, or to attached hosts.

@@ -9,8 +9,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 struct Pushd {
     child: Child,
@@ -26,15 +28,20 @@ impl Pushd {
         command
     }
 
-    fn start(mut command: Command) -> Self {
+    fn start(command: Command) -> Self {
+        Self::start_logged(command).0
+    }
+
+    /// With what it logs after it has begun to listen for subscribers, until it ends.
+    fn start_logged(mut command: Command) -> (Self, JoinHandle<Vec<String>>) {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines
             .find_map(|line| Some(line.ok()?.strip_prefix("pushd: info: listening on 127.0.0.1:")?.to_owned()))
             .expect("it says where it listens");
-        // Or it would wait for us to read.
-        std::thread::spawn(move || lines.for_each(drop));
-        Pushd { child, address: format!("127.0.0.1:{address}") }
+        // Read by a thread, or it would wait for us.
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        (Pushd { child, address: format!("127.0.0.1:{address}") }, log)
     }
 
     fn signal(&self, name: &str) {
@@ -44,6 +51,14 @@ impl Pushd {
 
     fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Pushd {
+    /// A test that has failed leaves none behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -120,23 +135,92 @@ fn hosts_come_and_go_and_clients_stay() {
     assert_eq!(pushd.ended(), Some(0));
 }
 
-#[test]
-fn the_service_manager_is_told() {
-    let path = path("notify");
-    let notify = std::env::temp_dir().join(format!("pushd-{}-notified", std::process::id()));
+/// A service manager's socket, and its path.
+fn manager(test: &str) -> (UnixDatagram, PathBuf) {
+    let notify = std::env::temp_dir().join(format!("pushd-{}-notified-{test}", std::process::id()));
     let _ = std::fs::remove_file(&notify);
     let told = UnixDatagram::bind(&notify).unwrap();
     told.set_read_timeout(Some(PATIENCE)).unwrap();
+    (told, notify)
+}
+
+/// What it is told next.
+fn hear(told: &UnixDatagram) -> String {
+    let mut text = [0; 1024];
+    let len = told.recv(&mut text).unwrap();
+    String::from_utf8(text[..len].to_vec()).unwrap()
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let path = path("notify");
+    let (told, notify) = manager("end");
     let mut command = Pushd::command(&path);
     command.env("NOTIFY_SOCKET", &notify);
     let pushd = Pushd::start(command);
-    let mut text = [0; 64];
-    let len = told.recv(&mut text).unwrap();
-    assert_eq!(&text[..len], b"READY=1");
+    assert_eq!(hear(&told), "READY=1");
     pushd.signal("TERM");
-    let len = told.recv(&mut text).unwrap();
-    assert_eq!(&text[..len], b"STOPPING=1");
+    assert_eq!(hear(&told), "STOPPING=1");
     assert_eq!(pushd.ended(), Some(0));
+    let _ = std::fs::remove_file(&notify);
+}
+
+#[test]
+fn sighup_reads_the_options_again() {
+    let path = path("reload");
+    let file = std::env::temp_dir().join(format!("pushd-{}-options.toml", std::process::id()));
+    std::fs::write(&file, "max_message = 10\n").unwrap();
+    let (told, notify) = manager("reload");
+    let mut command = Pushd::command(&path);
+    command.arg("-c").arg(&file).env("NOTIFY_SOCKET", &notify);
+    let (pushd, log) = Pushd::start_logged(command);
+    assert_eq!(hear(&told), "READY=1");
+    let host = attached(&path);
+    let mut client = handed_over(&host, "channel=a");
+    let long = Publication::new("a", b"longer than ten bytes");
+    assert!(host.publish(&long).is_err());
+    let reload = |options: &str| {
+        std::fs::write(&file, options).unwrap();
+        pushd.signal("HUP");
+        let began = hear(&told);
+        let since = began.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{began}"));
+        assert!(since.parse::<u64>().unwrap() > 0);
+        hear(&told)
+    };
+    assert_eq!(reload("max_message = 100\nthreads = 7\n"), "READY=1\nSTATUS=options reloaded");
+    // The hub has it; the host hears of it.
+    let start = Instant::now();
+    while host.publish(&long).is_err() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    assert_eq!(client.text(), "longer than ten bytes", "who is connected stays");
+    for (options, wrong) in [
+        ("max_message = 0\n", "option max_message: \"0\" is not allowed"),
+        ("max_message =\n", "not TOML: line 1: "),
+        ("max_message = 5\nauth = \"jwt\"\n", "option auth: jwt needs a key"),
+    ] {
+        let status = reload(options);
+        assert!(status.starts_with("READY=1\nSTATUS=options not reloaded: ") && status.contains(wrong), "{status}");
+        assert_eq!(status.lines().count(), 2);
+    }
+    std::fs::remove_file(&file).unwrap();
+    pushd.signal("HUP");
+    hear(&told);
+    assert!(hear(&told).contains("No such file"));
+    publish(&host, "all of it stays as it was");
+    host.stop(Duration::ZERO);
+    pushd.signal("TERM");
+    assert_eq!(hear(&told), "STOPPING=1");
+    assert_eq!(pushd.ended(), Some(0));
+    let log = log.join().unwrap();
+    for line in [
+        "pushd: info: SIGHUP: reading options again",
+        "pushd: info: options reloaded: max_message changed",
+        "pushd: warning: options that only a new start can change stay as they are: threads",
+        "pushd: error: options not reloaded, all stays as it was: option auth: jwt needs a key",
+    ] {
+        assert!(log.iter().any(|known| known.starts_with(line)), "{line}: {log:#?}");
+    }
     let _ = std::fs::remove_file(&notify);
 }
 

@@ -12,10 +12,11 @@ fn root() -> &'static Path {
 }
 
 fn table() -> String {
-    let mut table = String::from("| option | default | allowed | what it is |\n|---|---|---|---|\n");
+    let mut table = String::from("| option | default | live | allowed | what it is |\n|---|---|---|---|---|\n");
     for option in OPTIONS {
         let default = if option.default.is_empty() { "".into() } else { format!("`{}`", option.default) };
-        table += &format!("| `{}` | {default} | {} | {} |\n", option.name, option.allowed(), option.help);
+        let live = if option.is_live() { "yes" } else { "" };
+        table += &format!("| `{}` | {default} | {live} | {} | {} |\n", option.name, option.allowed(), option.help);
     }
     table
 }

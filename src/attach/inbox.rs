@@ -33,9 +33,12 @@ impl Inbox {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        // Room grows with what has really come, not with what a length promises.
+        // Room grows with what has really come, not with what a length promises. New pages come zeroed from the system, and only
+        // when they are written to: who connects and is silent costs none.
         if self.bytes.len() - self.end < READ {
-            self.bytes.resize((self.end * 2).max(self.end + READ), 0);
+            let mut larger = vec![0; (self.end * 2).max(self.end + READ)];
+            larger[..self.end].copy_from_slice(&self.bytes[..self.end]);
+            self.bytes = larger;
         }
         let len = passing::recv_with(socket, &mut self.bytes[self.end..], &mut self.fds)?;
         self.end += len;

@@ -5,7 +5,9 @@
 
 use push::error::Kind;
 use push::log::Level;
-use push::{process, Builder, Error, Server};
+use push::process::{self, Signal};
+use push::{Builder, Error, Server};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ The hub of libpush as a process: hosts attach to its attach_listen with the opti
     -h             this text
     -V             the version
 
-It logs to stderr. SIGTERM and SIGINT end it, a second one at once. Sockets of a service manager are taken over: one
+It logs to stderr. SIGHUP reads FILE again: options that can change while it runs do. SIGTERM and SIGINT end it, a second one at once. Sockets of a service manager are taken over: one
 named \"attach\" for hosts, those named \"listen\" for subscribers.
 ";
 
@@ -40,7 +42,7 @@ enum Failure {
 
 fn main() -> ExitCode {
     // Before any thread is there that could get them.
-    process::block_end_signals();
+    process::block_signals();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["-h" | "--help"] => {
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    match read(arguments).and_then(run) {
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
             eprintln!("pushd: {text}\npushd: -h tells how it is called");
@@ -66,16 +68,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn read(arguments: Vec<String>) -> Result<Called, Failure> {
+fn read(arguments: &[String]) -> Result<Called, Failure> {
     let mut called = Called { builder: Builder::default(), drain: Duration::from_secs(5) };
-    let mut arguments = arguments.into_iter();
+    let mut arguments = arguments.iter();
     while let Some(flag) = arguments.next() {
-        if !["-c", "-o", "-d"].contains(&&*flag) {
+        if !["-c", "-o", "-d"].contains(&&**flag) {
             return Err(Failure::Usage(format!("unknown argument {flag:?}")));
         }
         let value = arguments.next().ok_or_else(|| Failure::Usage(format!("{flag} needs a value")))?;
-        match &*flag {
-            "-c" => called.builder.load(Path::new(&value)).map_err(Failure::Start)?,
+        match &**flag {
+            "-c" => called.builder.load(Path::new(value)).map_err(Failure::Start)?,
             "-o" => {
                 let (name, value) =
                     value.split_once('=').ok_or_else(|| Failure::Usage(format!("-o {value:?} is not NAME=VALUE")))?;
@@ -90,7 +92,8 @@ fn read(arguments: Vec<String>) -> Result<Called, Failure> {
     Ok(called)
 }
 
-fn run(Called { mut builder, drain }: Called) -> Result<(), Failure> {
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let Called { mut builder, drain } = read(arguments)?;
     if builder.config().attach.is_some() {
         return Err(Failure::Usage("option attach: pushd is a hub; hosts attach to its attach_listen".into()));
     }
@@ -111,21 +114,48 @@ fn run(Called { mut builder, drain }: Called) -> Result<(), Failure> {
         eprintln!("pushd: {level}: {line}");
     }));
     let server = Server::start(builder).map_err(Failure::Start)?;
-    tell_manager("READY=1");
-    let signal = process::wait_for_end();
+    tell_manager(process::notify("READY=1"));
+    let signal = loop {
+        match process::next_signal() {
+            Signal::Reload => reload(&server, arguments),
+            Signal::End(signal) => break signal,
+        }
+    };
     eprintln!("pushd: info: {signal}: ending within {} s", drain.as_secs());
-    tell_manager("STOPPING=1");
+    tell_manager(process::notify("STOPPING=1"));
     // Whoever asks twice does not want to wait. The thread ends with the process.
     std::thread::spawn(|| {
-        process::wait_for_end();
+        while process::next_signal() == Signal::Reload {}
         std::process::exit(0);
     });
     server.stop(drain);
     Ok(())
 }
 
-fn tell_manager(state: &str) {
-    if let Err(error) = process::notify(state) {
+/// Reads the options again, in the order that it was called with. With any that are wrong all stays as it is.
+fn reload(server: &Server, arguments: &[String]) {
+    eprintln!("pushd: info: SIGHUP: reading options again");
+    tell_manager(process::notify_reloading());
+    // The server tells of its own errors.
+    let done = match read(arguments) {
+        Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
+        Err(Failure::Usage(text)) => Err(unread(text)),
+        Err(Failure::Start(error)) => Err(unread(error.to_string())),
+    };
+    tell_manager(process::notify(&match done {
+        Ok(()) => "READY=1\nSTATUS=options reloaded".into(),
+        // One line: what follows another would be read as more of the protocol.
+        Err(text) => format!("READY=1\nSTATUS=options not reloaded: {}", text.replace('\n', " ")),
+    }));
+}
+
+fn unread(text: String) -> String {
+    eprintln!("pushd: error: options not reloaded, all stays as it was: {text}");
+    text
+}
+
+fn tell_manager(told: io::Result<()>) {
+    if let Err(error) = told {
         eprintln!("pushd: warning: NOTIFY_SOCKET: {error}");
     }
 }

@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 /// The settings of a file, in its order. Lists become texts with commas.
 pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let table: Table = text.parse().map_err(|error| Error::new(Kind::Config, format!("not TOML: {error}")))?;
+    let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
     let mut settings = Vec::new();
     for (name, value) in table {
         match value {
@@ -14,6 +14,14 @@ pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
         }
     }
     Ok(settings)
+}
+
+/// In one line, for logs.
+fn not_toml(text: &str, error: &toml::de::Error) -> Error {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+    let message = error.message().replace('\n', " ");
+    Error::new(Kind::Config, format!("not TOML: line {line}: {message}"))
 }
 
 /// `[channel."news.*"]` tables.
@@ -70,7 +78,8 @@ mod tests {
 
     #[test]
     fn what_is_not_an_option_is_refused() {
-        assert!(settings("a = ").is_err());
+        let error = settings("b = 1\na = ").unwrap_err().to_string();
+        assert!(error.starts_with("not TOML: line 2: ") && !error.contains('\n'), "{error}");
         assert!(settings("a = 1.5").is_err());
         assert!(settings("[channel]\nnews = 1").is_err());
     }

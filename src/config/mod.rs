@@ -2,18 +2,21 @@
 
 mod file;
 pub mod options;
+mod reload;
 mod values;
 
 use crate::auth::Auth;
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
-use crate::hub::{ChannelPattern, Retention, SlowPolicy};
+use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
 use crate::log::LogSink;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub(crate) use reload::Reloadable;
+pub use reload::Reloaded;
 pub use values::{Address, ForwardedHeader, Secret, TrustedProxies};
 
 /// Every option, checked. One field for each entry of [`options::OPTIONS`], which documents them.
@@ -163,6 +166,36 @@ impl Config {
         self.connect_rate > 0 || self.max_per_address > 0 || self.connect_rate_per_address > 0 || self.proxy_protocol
     }
 
+    /// Checks what a reload may change, too: that options go together.
+    fn check(&self) -> Result<(), Error> {
+        let open_control = self.control.iter().any(|address| matches!(address, Address::Tcp(_)));
+        if open_control && self.control_key.is_empty() {
+            return Err(Error::new(
+                Kind::Config,
+                "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
+            ));
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err(Error::new(
+                Kind::Config,
+                "option proxy_protocol: it needs the option trusted_proxies, or everybody could name himself as he likes",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What of it is the hub's.
+    pub(crate) fn hub_settings(&self) -> Settings<'_> {
+        Settings {
+            retention: self.history,
+            patterns: &self.channel_history,
+            slow_policy: self.slow_policy,
+            slow_patterns: &self.channel_slow,
+            total_bytes: self.history_total,
+            key_window_ms: self.key_window_ms,
+        }
+    }
+
     /// How many shards `threads` asks for on this machine.
     pub(crate) fn shard_count(&self) -> usize {
         match self.threads {
@@ -204,7 +237,7 @@ impl Builder {
         let bytes = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::new(Kind::Config, format!("{}: not UTF-8, as TOML must be", path.display())))?;
-        self.load_text(&text)
+        self.load_text(&text).map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     /// Sets the options that a text in TOML names, all or none.
@@ -220,19 +253,8 @@ impl Builder {
     /// Checks what single options can't: that they go together.
     pub fn build(&self) -> Result<Builder, Error> {
         let config = &self.config;
-        let open_control = config.control.iter().any(|address| matches!(address, Address::Tcp(_)));
-        if open_control && config.control_key.is_empty() {
-            return Err(Error::new(
-                Kind::Config,
-                "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
-            ));
-        }
+        config.check()?;
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
-        if config.proxy_protocol && config.trusted_proxies.is_empty() {
-            return wrong(
-                "option proxy_protocol: it needs the option trusted_proxies, or everybody could name himself as he likes",
-            );
-        }
         let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
         if config.attach.is_some() && for_hosts {
             return wrong("options attach and attach_listen: a hub does not attach to another");

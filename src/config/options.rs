@@ -15,9 +15,21 @@ pub struct Spec {
     pub name: &'static str,
     /// Its default, as one would write it.
     pub default: &'static str,
+    /// Whether a running server takes a new value of it: see [`Config::reloaded`].
+    pub(super) live: Live,
     /// One line for the reference.
     pub help: &'static str,
     value: Value,
+}
+
+/// What a reload does about an option, and the option's place in [`Config`]: takes the value over from another config, and says
+/// whether it was a different one.
+#[derive(Debug)]
+pub(super) enum Live {
+    /// It changes.
+    Yes(fn(&mut Config, &Config) -> bool),
+    /// It stays as it is until the next start.
+    No(fn(&mut Config, &Config) -> bool),
 }
 
 /// The type of an option's value, with its bounds and its place in [`Config`].
@@ -42,6 +54,11 @@ impl Spec {
             Value::Text { set, .. } => set(config, text),
         };
         done.ok_or_else(|| self.allowed())
+    }
+
+    /// Whether a running server takes a new value of it.
+    pub fn is_live(&self) -> bool {
+        matches!(self.live, Live::Yes(_))
     }
 
     /// What is allowed, in words.
@@ -78,6 +95,27 @@ pub fn find(name: &str) -> Option<&'static Spec> {
     OPTIONS.iter().find(|option| option.name == name)
 }
 
+/// An option that a running server takes a new value of.
+macro_rules! live {
+    ($($place:ident).+) => {
+        Live::Yes(|config, other| take(&mut config.$($place).+, &other.$($place).+))
+    };
+}
+
+/// One that is settled at the start.
+macro_rules! fixed {
+    ($($place:ident).+) => {
+        Live::No(|config, other| take(&mut config.$($place).+, &other.$($place).+))
+    };
+}
+
+/// Takes a value over, and says whether it was a different one.
+pub(super) fn take<T: Clone + PartialEq>(place: &mut T, other: &T) -> bool {
+    let differs = place != other;
+    place.clone_from(other);
+    differs
+}
+
 const KB: u64 = 1 << 10;
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
@@ -91,6 +129,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "listen",
         default: "127.0.0.1:8090",
+        live: fixed!(listen),
         help: "Where the library itself accepts subscribers. `none` where the host hands its connections over",
         value: Value::Text {
             allowed: "none, or a list of IP:PORT, localhost:PORT and unix:PATH",
@@ -100,6 +139,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "path",
         default: "/push",
+        live: live!(path),
         help: "The path of the subscribers' URL",
         value: Value::Text {
             allowed: "a path that begins with / and has no ?, # or blanks",
@@ -113,6 +153,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "control",
         default: "none",
+        live: fixed!(control),
         help: "Where the control API listens. A TCP address needs `control_key`",
         value: Value::Text {
             allowed: "none, or a list of IP:PORT, localhost:PORT and unix:PATH",
@@ -122,6 +163,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "control_key",
         default: "",
+        live: live!(control_key),
         help: "The key that control requests carry as `Authorization: Bearer`",
         value: Value::Text {
             allowed: "16 to 255 characters without blanks, or nothing",
@@ -135,6 +177,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "auth",
         default: "none",
+        live: live!(auth),
         help: "Who may subscribe on the library's own listeners: everybody; who has a JSON web token; whom the host allows \
                when it is asked by an event. Connections that the host hands over carry its grant and are not asked",
         value: Value::Text {
@@ -153,12 +196,14 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "auth_timeout",
         default: "5s",
+        live: live!(auth_timeout_ms),
         help: "How long the host may take to answer with auth=host; then the client gets 503",
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.auth_timeout_ms = n },
     },
     Spec {
         name: "jwt_secret",
         default: "",
+        live: live!(jwt_secret),
         help: "Secrets for tokens signed with HS256; several while keys are rotated",
         value: Value::Text {
             allowed: "a list of texts of at least 32 bytes, or file:PATH",
@@ -172,30 +217,35 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "jwt_keys",
         default: "",
+        live: live!(jwt_keys),
         help: "Public keys in PEM, by file or as they are: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
         value: Value::Text { allowed: "a list of paths and texts in PEM", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
     },
     Spec {
         name: "jwt_jwks",
         default: "",
+        live: live!(jwt_jwks),
         help: "A JWK set, by file or as it is",
         value: Value::Text { allowed: "a path, or a JSON object", set: |c, text| { c.jwt_jwks = Secret::new(text); Some(()) } },
     },
     Spec {
         name: "jwt_audience",
         default: "",
+        live: live!(jwt_audience),
         help: "What a token's `aud` must name; nothing: it is not looked at",
         value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_audience = text.into(); Some(()) } },
     },
     Spec {
         name: "jwt_issuer",
         default: "",
+        live: live!(jwt_issuer),
         help: "What a token's `iss` must be; nothing: it is not looked at",
         value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_issuer = text.into(); Some(()) } },
     },
     Spec {
         name: "token_cookie",
         default: "push_token",
+        live: live!(token_cookie),
         help: "The cookie that a token may come in, beside `Authorization: Bearer` and `?token=`",
         value: Value::Text {
             allowed: "a cookie's name",
@@ -208,12 +258,14 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "threads",
         default: "0",
+        live: fixed!(threads),
         help: "Threads that serve subscribers. 0: one for each core, at most 8",
         value: Value::Count { min: 0, max: 64, set: |c, n| c.threads = n as usize },
     },
     Spec {
         name: "allowed_origins",
         default: "",
+        live: live!(allowed_origins),
         help: "Web origins besides the host's own that may subscribe. `*`: every one",
         value: Value::Text {
             allowed: "*, or a list of origins such as https://example.org",
@@ -233,18 +285,21 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "client_publish",
         default: "false",
+        live: live!(client_publish),
         help: "Whether clients without a grant may publish (subprotocol push.v1.json)",
         value: Value::Flag { set: |c, flag| c.client_publish = flag },
     },
     Spec {
         name: "max_connections",
         default: "0",
+        live: live!(max_connections),
         help: "Connections at once, beyond which clients get 503. 0: as many as descriptors allow",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_connections = n as usize },
     },
     Spec {
         name: "max_per_address",
         default: "0",
+        live: live!(max_per_address),
         help: "Connections at once of one IPv4 address or one IPv6 network of 64 bits, beyond which it gets 429. 0: as many as it \
                likes, since an address may be a proxy's or a whole town's",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_address = n as usize },
@@ -252,24 +307,28 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "max_per_user",
         default: "0",
+        live: live!(max_per_user),
         help: "Open subscription connections of one user, beyond which another is refused with 429. 0: as many as the user likes",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_user = n as usize },
     },
     Spec {
         name: "connect_rate",
         default: "0",
+        live: live!(connect_rate),
         help: "New connections a second, beyond which clients get 429; a second's worth may come at once. 0: as many as come",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate = n },
     },
     Spec {
         name: "connect_rate_per_address",
         default: "0",
+        live: live!(connect_rate_per_address),
         help: "The same for each address; of those behind a trusted proxy requests count",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate_per_address = n },
     },
     Spec {
         name: "client_rate",
         default: "1000",
+        live: live!(client_rate),
         help: "Messages and pings a second of one WebSocket client; a second's worth may come at once. One that sends more is read \
                more slowly, one that is ten seconds ahead is closed with 4429. 0: as many as come",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.client_rate = n },
@@ -277,6 +336,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "trusted_proxies",
         default: "",
+        live: live!(trusted_proxies),
         help: "Proxies whose word about a client's address counts: what they say in `forwarded_header` and by `proxy_protocol`",
         value: Value::Text {
             allowed: "a list of IP addresses, networks such as 10.0.0.0/8, and unix for those that come through a Unix socket",
@@ -286,6 +346,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "forwarded_header",
         default: "x-forwarded-for",
+        live: live!(forwarded_header),
         help: "The header that these proxies write. The other one is not looked at: it may be the client's own",
         value: Value::Text {
             allowed: "x-forwarded-for or forwarded",
@@ -302,42 +363,49 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "proxy_protocol",
         default: "false",
+        live: fixed!(proxy_protocol),
         help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. Then all must, and come from `trusted_proxies`",
         value: Value::Flag { set: |c, flag| c.proxy_protocol = flag },
     },
     Spec {
         name: "max_channels",
         default: "100",
+        live: live!(max_channels),
         help: "Channels of one connection",
         value: Value::Count { min: 1, max: 10_000, set: |c, n| c.max_channels = n as usize },
     },
     Spec {
         name: "max_message",
         default: "1MB",
+        live: live!(max_message),
         help: "The largest payload that may be published",
         value: Value::Size { min: 1, max: 64 * MB, set: |c, n| c.max_message = n as usize },
     },
     Spec {
         name: "max_client_message",
         default: "64KB",
+        live: live!(max_client_message),
         help: "The largest message that a client may send; beyond it the connection is closed with 1009",
         value: Value::Size { min: 1, max: 64 * MB, set: |c, n| c.max_client_message = n as usize },
     },
     Spec {
         name: "max_head",
         default: "16KB",
+        live: live!(max_head),
         help: "The largest request head; beyond it clients get 413, or 414 where the URL is the reason",
         value: Value::Size { min: KB, max: 64 * KB, set: |c, n| c.max_head = n as usize },
     },
     Spec {
         name: "outbox",
         default: "1MB",
+        live: live!(outbox),
         help: "What may wait for a client that reads slowly; what happens beyond it says `slow_policy`",
         value: Value::Size { min: 4 * KB, max: GB, set: |c, n| c.outbox = n as usize },
     },
     Spec {
         name: "slow_policy",
         default: "disconnect",
+        live: live!(slow_policy),
         help: "What gives way when a client's outbox is full: the connection, which is closed with 4429 and recovers by its \
                position; the messages that wait longest, with a gap in their place; all messages of a channel but the newest \
                that waits. `channel.PATTERN.slow_policy` sets it for the channels whose name fits",
@@ -357,6 +425,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "outbox_total",
         default: "1GB",
+        live: live!(outbox_total),
         help: "What may wait for all slow clients together, a share for each thread. The less is left of it, the less may wait for one \
                of them: those with the most give way first",
         value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.outbox_total = n as usize },
@@ -364,90 +433,105 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "mailbox",
         default: "8192",
+        live: fixed!(mailbox),
         help: "Messages that may wait for a thread; beyond it publishing answers PUSH_ERR_BUSY",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.mailbox = n as usize },
     },
     Spec {
         name: "event_queue",
         default: "4096",
+        live: fixed!(event_queue),
         help: "Events that may wait for the host; beyond it the clients that cause them are not read from",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
     },
     Spec {
         name: "head_timeout",
         default: "10s",
+        live: live!(head_timeout_ms),
         help: "How long a client may take to send its request",
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.head_timeout_ms = n },
     },
     Spec {
         name: "heartbeat",
         default: "25s",
+        live: live!(heartbeat_ms),
         help: "How often a quiet connection gets a WebSocket ping, an SSE comment or an empty line",
         value: Value::Time { min: 100, max: DAY, set: |c, n| c.heartbeat_ms = n },
     },
     Spec {
         name: "ping_timeout",
         default: "20s",
+        live: live!(ping_timeout_ms),
         help: "How long a WebSocket client may leave a ping unanswered; then it is closed with 4408",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.ping_timeout_ms = n },
     },
     Spec {
         name: "poll_timeout",
         default: "25s",
+        live: live!(poll_timeout_ms),
         help: "How long a long-poll waits before it is answered without messages",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.poll_timeout_ms = n },
     },
     Spec {
         name: "keep_alive",
         default: "60s",
+        live: live!(keep_alive_ms),
         help: "How long a connection stays open between two polls",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.keep_alive_ms = n },
     },
     Spec {
         name: "close_timeout",
         default: "5s",
+        live: live!(close_timeout_ms),
         help: "How long a client may take to answer a close",
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.close_timeout_ms = n },
     },
     Spec {
         name: "retry",
         default: "2s",
+        live: live!(retry_ms),
         help: "After which time an EventSource is advised to come back",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.retry_ms = n },
     },
     Spec {
         name: "key_window",
         default: "2m",
+        live: live!(key_window_ms),
         help: "How long an idempotency key is remembered",
         value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
     },
     Spec {
         name: "history_count",
         default: "100",
+        live: live!(history.count),
         help: "Messages kept for each channel. 0: no history",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.history.count = n as usize },
     },
     Spec {
         name: "history_age",
         default: "5m",
+        live: live!(history.age_ms),
         help: "How long a message is kept",
         value: Value::Time { min: 100, max: 365 * DAY, set: |c, n| c.history.age_ms = n },
     },
     Spec {
         name: "history_bytes",
         default: "4MB",
+        live: live!(history.bytes),
         help: "Bytes kept for each channel",
         value: Value::Size { min: 0, max: 16 * GB, set: |c, n| c.history.bytes = n as usize },
     },
     Spec {
         name: "history_total",
         default: "64MB",
+        live: live!(history_total),
         help: "Bytes kept for all channels together; beyond it the oldest messages go",
         value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
     },
     Spec {
         name: "attach",
         default: "none",
+        live: fixed!(attach),
         help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the other options \
                only `event_queue` and those that begin with `attach_` count then",
         value: Value::Text {
@@ -458,6 +542,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "attach_name",
         default: "host",
+        live: fixed!(attach_name),
         help: "What this host is called at the hub. Hosts of one name stand in for each other: when one is gone, its clients' \
                events go to another",
         value: Value::Text {
@@ -471,18 +556,21 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "attach_timeout",
         default: "2s",
+        live: live!(attach_timeout_ms),
         help: "How long a call that needs the hub's answer waits for it; then PUSH_ERR_BUSY if nothing was done, else PUSH_ERR_TIMEOUT",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {
         name: "attach_buffer",
         default: "16MB",
+        live: live!(attach_buffer),
         help: "What may wait for the hub while it is slow or away; beyond it publishing answers PUSH_ERR_BUSY",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
     },
     Spec {
         name: "attach_listen",
         default: "none",
+        live: fixed!(attach_listen),
         help: "Where hosts of other processes may attach to this hub. Events go to them then",
         value: Value::Text {
             allowed: "none, or unix:PATH",
@@ -492,6 +580,7 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "attach_mode",
         default: "0600",
+        live: fixed!(attach_mode),
         help: "The mode of that socket's file",
         value: Value::Text {
             allowed: "an octal number from 0600 to 0777",
@@ -504,12 +593,14 @@ pub static OPTIONS: &[Spec] = &[
     Spec {
         name: "attach_uids",
         default: "",
+        live: live!(attach_uids),
         help: "Users, by number, whose processes may attach. Without any, and without `attach_gids`: the hub's own user",
         value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_uids = list) },
     },
     Spec {
         name: "attach_gids",
         default: "",
+        live: live!(attach_gids),
         help: "Groups, by number, whose processes may attach; a process's main group counts",
         value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_gids = list) },
     },

@@ -39,6 +39,35 @@ pub unsafe extern "C" fn push_start(
     }
 }
 
+/// Gives a running server other options: those of `config` that can change while it runs (the column "live" of the table of
+/// options).  All or none.  Options that only a new start can change stay as they are, and the log names them, as it
+/// does those that have changed.  Files with keys are read again, so that keys can be rotated.  The config's callbacks are
+/// not looked at; it is copied, and can be changed or freed afterwards.
+///
+/// The options are those of `config` as a whole, defaults where it says nothing: load the same file again, and set what
+/// was set.  What has begun (a timeout that runs, a connection let in) goes on as it was.
+///
+/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL) says what is wrong.
+///
+/// # Safety
+/// As for push_start; `config` may not be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn push_reload(
+    server: *mut push_server,
+    config: *const push_config,
+    err: *mut c_char,
+    err_len: usize,
+) -> push_status {
+    // SAFETY: the caller vouches for `config`, and for `err` and `err_len`, as the header asks.
+    unsafe {
+        guard::status_with_text(err, err_len, || {
+            let server = handle::enter(server)?;
+            server.reload(guard::config_ref(config)?)?;
+            Ok(())
+        })
+    }
+}
+
 /// Begins to send the clients away, and returns.  New connections are refused, what was published is delivered, and
 /// subscribers are told to come back later (WebSocket 1001, SSE and stream an event, polls an answer), each with a delay of its
 /// own: evenly over `drain_ms`, so that they do not come back all at once.  A `drain_ms` of 100 or less tells all at once;

@@ -137,7 +137,6 @@ impl World {
         let epoch = Epoch::from_random(7);
         let patterns = [(ChannelPattern::parse("b*").expect("a pattern"), special)];
         let settings = Settings {
-            epoch: epoch.clone(),
             retention: general,
             patterns: &patterns,
             slow_policy: SlowPolicy::Disconnect,
@@ -147,7 +146,7 @@ impl World {
         };
         let names = CHANNELS.iter().chain(&[EVERYBODY]);
         World {
-            hub: Hub::new(&settings, mailboxes.clone()),
+            hub: Hub::new(epoch.clone(), &settings, mailboxes.clone()),
             epoch,
             mailboxes,
             room,

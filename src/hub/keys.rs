@@ -19,6 +19,11 @@ impl Keys {
         Keys { seen: HashMap::new(), order: VecDeque::new(), window_ms }
     }
 
+    /// Remembers keys for longer or shorter.
+    pub(super) fn set_window(&mut self, window_ms: u64) {
+        self.window_ms = window_ms;
+    }
+
     /// The message that the key stands for in that channel.
     pub(super) fn find(&mut self, channel: &str, key: &str, now: u64) -> Option<u64> {
         self.expire(now);

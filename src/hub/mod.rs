@@ -44,11 +44,9 @@ pub const BROADCAST: ChannelId = 0;
 /// How many shards a hub can serve: they are bits of a mask.
 pub const MAX_SHARDS: usize = 64;
 
-/// What a hub is made with.
+/// How much a hub keeps.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// Names this life of the history.
-    pub epoch: Epoch,
     /// Bounds for channels that no pattern fits.
     pub retention: Retention,
     /// Bounds for channels that a pattern fits; the closest pattern counts.
@@ -142,11 +140,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`].
-    pub fn new(settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
+    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`]. `epoch` names this life of the
+    /// history.
+    pub fn new(epoch: Epoch, settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
         assert!(mailboxes.len() <= MAX_SHARDS, "the option threads is bounded to {MAX_SHARDS}");
         Hub {
-            epoch: settings.epoch.clone(),
+            epoch,
             state: Mutex::new(State::new(settings)),
             mailboxes,
             published: AtomicU64::new(0),
@@ -158,6 +157,11 @@ impl Hub {
     /// The name of this life of the history.
     pub fn epoch(&self) -> &Epoch {
         &self.epoch
+    }
+
+    /// Keeps more or less from now on; what is too much goes at once. Holds the lock for as long as that takes.
+    pub fn reconfigure(&self, settings: &Settings<'_>, now: u64) {
+        self.lock().reconfigure(settings, now);
     }
 
     /// Publishes one message. [`Kind::Busy`]: a mailbox is full, and nothing was done.

@@ -57,6 +57,27 @@ impl Rules {
         Rules(rules)
     }
 
+    /// New bounds. Where the patterns are others, too, what was kept by the old ones is handed back, oldest first: it is to be
+    /// given to the new ones.
+    pub(super) fn replace(
+        &mut self,
+        patterns: &[(ChannelPattern, Retention)],
+        general: Retention,
+    ) -> Option<Vec<Entry>> {
+        let new = Rules::new(patterns, general);
+        let same =
+            self.0.len() == new.0.len() && self.0.iter().zip(&new.0).all(|(old, new)| old.pattern == new.pattern);
+        if same {
+            self.0.iter_mut().zip(new.0).for_each(|(old, new)| old.bounds = new.bounds);
+            return None;
+        }
+        let old = std::mem::replace(self, new);
+        let mut entries: Vec<Entry> = old.0.into_iter().flat_map(|rule| rule.entries).collect();
+        // Each rule's are in order, which this sort makes use of.
+        entries.sort_by_key(|entry| entry.seq);
+        Some(entries)
+    }
+
     /// The number of the rule for a channel.
     pub(super) fn number_for(&self, channel: &str) -> u8 {
         let fits = |rule: &Rule| rule.pattern.as_ref().is_none_or(|pattern| pattern.matches(channel));

@@ -28,12 +28,11 @@ impl SlowPolicies {
         SlowPolicies { patterns, general }
     }
 
-    /// Where no pattern fits, and for broadcasts, which are of no channel.
-    pub(super) fn general(&self) -> SlowPolicy {
-        self.general
-    }
-
+    /// The general one where no pattern fits, and for broadcasts, which are of no channel and have no name.
     pub(super) fn of(&self, channel: &str) -> SlowPolicy {
+        if channel.is_empty() {
+            return self.general;
+        }
         let closest = self.patterns.iter().find(|(pattern, _)| pattern.matches(channel));
         closest.map_or(self.general, |(_, policy)| *policy)
     }

@@ -188,6 +188,40 @@ impl State {
         }
     }
 
+    /// Keeps more or less from now on.
+    pub(super) fn reconfigure(&mut self, settings: &Settings<'_>, now: u64) {
+        self.keys.set_window(settings.key_window_ms);
+        self.total_limit = settings.total_bytes;
+        self.slow = SlowPolicies::new(settings.slow_patterns, settings.slow_policy);
+        for (_, channel) in &mut self.channels {
+            channel.slow = self.slow.of(&channel.name);
+        }
+        if let Some(entries) = self.rules.replace(settings.patterns, settings.retention) {
+            for (_, channel) in &mut self.channels {
+                channel.rule = self.rules.number_for(&channel.name);
+            }
+            for entry in entries {
+                let channel = self.channels.get(entry.channel as usize);
+                // As in a sweep: what is older than the oldest is gone.
+                let kept = channel.filter(|channel| channel.history.oldest().is_some_and(|oldest| oldest <= entry.seq));
+                if let Some(rule) = kept.map(|channel| channel.rule) {
+                    self.rules.get(rule).push(entry);
+                }
+            }
+        }
+        let ids: Vec<ChannelId> = self.channels.iter().map(|(id, _)| id as ChannelId).collect();
+        for id in ids {
+            let bounds = self.rules.get(self.channels[id as usize].rule).bounds;
+            while self.exceeds(id, bounds.count, bounds.bytes) {
+                self.trim(id);
+                self.note_stale(id);
+            }
+            self.drop_if_idle(id);
+        }
+        self.trim_to_total();
+        self.expire(now);
+    }
+
     /// Drops what has outlived its age.
     pub(super) fn expire(&mut self, now: u64) {
         self.keys.expire(now);
@@ -289,10 +323,7 @@ impl State {
             self.trim(id);
             self.note_stale(id);
         }
-        while self.total_bytes > self.total_limit {
-            let Some(entry) = self.rules.pop_oldest() else { break };
-            self.drop_entry(entry);
-        }
+        self.trim_to_total();
         // It may itself have been more than the bounds allow.
         if self.channels.get(id as usize).is_some_and(|channel| channel.history.len() == 0) {
             self.drop_if_idle(id);
@@ -302,6 +333,14 @@ impl State {
     fn exceeds(&self, id: ChannelId, count: usize, bytes: usize) -> bool {
         let history = &self.channels[id as usize].history;
         history.len() > count || history.bytes() > bytes
+    }
+
+    /// Drops the oldest messages of all while there are more than the hub may keep.
+    fn trim_to_total(&mut self) {
+        while self.total_bytes > self.total_limit {
+            let Some(entry) = self.rules.pop_oldest() else { break };
+            self.drop_entry(entry);
+        }
     }
 
     /// Drops a channel's oldest message; false when it has none.
@@ -359,7 +398,7 @@ impl State {
             shards: 0,
             subscribers: 0,
             rule: self.rules.number_for(name),
-            slow: if name.is_empty() { self.slow.general() } else { self.slow.of(name) },
+            slow: self.slow.of(name),
         }) as ChannelId;
         let (channels, hasher) = (&self.channels, &self.hasher);
         self.names.insert_unique(hash, id, |id| hasher.hash_one(&*channels[*id as usize].name));

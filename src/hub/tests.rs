@@ -19,20 +19,17 @@ struct Bench {
 
 const ROOM: usize = 64;
 
+fn settings(retention: Retention, patterns: &[(ChannelPattern, Retention)], total_bytes: usize) -> Settings<'_> {
+    let slow_policy = SlowPolicy::Disconnect;
+    Settings { retention, patterns, slow_policy, slow_patterns: &[], total_bytes, key_window_ms: 1000 }
+}
+
 fn bench_with(retention: Retention, patterns: &[(ChannelPattern, Retention)], total_bytes: usize) -> Bench {
     let wakes = Arc::new(AtomicU32::new(0));
     let mailboxes: Vec<_> =
         (0..2).map(|_| Arc::new(Mailbox::new(ROOM, Box::new(CountedWake(wakes.clone()))))).collect();
-    let settings = Settings {
-        epoch: Epoch::from_random(1),
-        retention,
-        patterns,
-        slow_policy: SlowPolicy::Disconnect,
-        slow_patterns: &[],
-        total_bytes,
-        key_window_ms: 1000,
-    };
-    Bench { hub: Hub::new(&settings, mailboxes.clone()), mailboxes, wakes }
+    let settings = settings(retention, patterns, total_bytes);
+    Bench { hub: Hub::new(Epoch::from_random(1), &settings, mailboxes.clone()), mailboxes, wakes }
 }
 
 fn bench(count: usize) -> Bench {
@@ -357,4 +354,28 @@ fn subscribing_while_others_publish_neither_misses_nor_repeats() {
         let mine: Vec<_> = seen.iter().filter_map(|data| data.strip_prefix(&prefix)?.parse::<usize>().ok()).collect();
         assert_eq!(mine, (0..EACH).collect::<Vec<_>>(), "thread {thread}: all, once, in order");
     }
+}
+
+#[test]
+fn other_bounds_count_at_once_for_what_is_kept() {
+    let bench = bench(10);
+    for n in 0..10 {
+        bench.publish(if n % 2 == 0 { "a.even" } else { "a.odd" }, &n.to_string());
+    }
+    let bounds = |count, age_ms| Retention { count, age_ms, bytes: 1 << 20 };
+    let reconfigure = |patterns: &[(ChannelPattern, Retention)], general, total_bytes, now| {
+        bench.hub.reconfigure(&settings(general, patterns, total_bytes), now);
+        bench.hub.stats().history_messages
+    };
+    let even = [(ChannelPattern::parse("a.even").unwrap(), bounds(2, 10_000))];
+    assert_eq!(reconfigure(&even, bounds(10, 10_000), 1 << 20, 1), 7);
+    // Moved to a rule of its own, a message expires by that rule.
+    let odd = [(ChannelPattern::parse("a.odd").unwrap(), bounds(10, 50))];
+    assert_eq!(reconfigure(&odd, bounds(10, 10_000), 1 << 20, 1), 7);
+    bench.hub.expire(100);
+    assert_eq!(bench.hub.stats().history_messages, 2);
+    assert_eq!(bench.hub.channels("a.", 10).len(), 1, "an idle channel without history is gone");
+    // And is among the hub's oldest as before.
+    assert_eq!(reconfigure(&[], bounds(10, 10_000), 0, 100), 0);
+    assert_eq!(bench.hub.stats().history_bytes, 0);
 }

@@ -27,7 +27,7 @@ impl Shard {
         if conn.flags.adopted || std::mem::take(&mut conn.flags.allowed) {
             return Ok(Admission::Admitted);
         }
-        match self.shared.authority.decide(subscribe.token.as_deref())? {
+        match self.shared.authority().decide(subscribe.token.as_deref())? {
             Decision::Open => {}
             Decision::Granted(grant) => conn.grant = Some(Arc::new(grant)),
             Decision::AskHost if self.shared.events.wanted() && !self.shared.events.full() => {
@@ -106,8 +106,8 @@ impl Shard {
     /// Refuses the request that waits, in the form that its client understands.
     fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
         let unread = self.conns[index as usize].unread.take().unwrap_or_default();
-        let shared = self.shared.clone();
-        match request::read(&unread, &shared.config, false) {
+        let config = self.config.clone();
+        match request::read(&unread, &config, false) {
             Ok(Some(head)) => self.refuse(index, refusal, &head.cors, head.sse),
             _ => self.refuse(index, refusal, "", false),
         }

@@ -2,6 +2,7 @@
 
 use super::conn::Token;
 use super::roster::Roster;
+use crate::config::Config;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelPattern, Mailbox, Wake};
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Deny { request: u64, refusal: Refusal },
     /// Clients' messages may be read again.
     Resume,
+    /// Options have changed.
+    Reconfigure(Arc<Config>),
     /// Deliver what there is, and send the clients away by then (monotonic milliseconds).
     Drain { until_ms: u64 },
     /// End the thread, with what connections there are.

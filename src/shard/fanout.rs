@@ -241,7 +241,7 @@ impl Shard {
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
-                    let run = Run::new(conn, messages, self.shared.config.outbox, epoch);
+                    let run = Run::new(conn, messages, self.config.outbox, epoch);
                     if known == 0 && run.fits(conn) {
                         runs.push(run);
                         &runs[runs.len() - 1]
@@ -271,8 +271,8 @@ impl Shard {
                 if conn.transport() == Some(Transport::Poll) {
                     Some(Fate::Answered)
                 } else {
-                    let slow =
-                        conn.outbox.is_some() && conn.too_slow(pieces.len(), outbox_limit(&self.shared, &self.handle));
+                    let slow = conn.outbox.is_some()
+                        && conn.too_slow(pieces.len(), outbox_limit(&self.shared, &self.config, &self.handle));
                     slow.then_some(Fate::Slow)
                 }
             }
@@ -331,7 +331,7 @@ impl Shard {
                     Piece::Message(message) => Some(message),
                     _ => None,
                 });
-                let answer = answer(conn, messages, 0, self.shared.config.outbox, self.shared.hub.epoch());
+                let answer = answer(conn, messages, 0, self.config.outbox, self.shared.hub.epoch());
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);

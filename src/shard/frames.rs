@@ -105,7 +105,7 @@ impl Shard {
 
     /// Holds a connection to the bound of its outbox.
     fn hold_to_bound(&mut self, token: Token) {
-        let limit = outbox_limit(&self.shared, &self.handle);
+        let limit = outbox_limit(&self.shared, &self.config, &self.handle);
         if let Some(index) = self.find(token) {
             if self.conns[index as usize].too_slow(1, limit) {
                 self.relieve(index);

@@ -29,7 +29,7 @@ mod wheel;
 mod write;
 
 use crate::auth::Authority;
-use crate::config::Config;
+use crate::config::{Config, Reloadable};
 use crate::events::{Events, Left};
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
 use crate::limits::{Address, Limits};
@@ -49,7 +49,7 @@ use slab::Slab;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use wheel::Wheel;
 
 /// One read takes at most this much.
@@ -58,10 +58,12 @@ const SCRATCH: usize = 64 * 1024;
 /// What all shards of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    /// Shards have their own view of it, which [`command::Command::Reconfigure`] renews: the path of a message takes no lock.
+    pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
     pub(crate) events: Events,
-    pub(crate) authority: Authority,
+    /// Replaced as a whole when keys are read again.
+    authority: RwLock<Arc<Authority>>,
     pub(crate) log: Log,
     /// What slow clients cost, by channel.
     pub(crate) losses: Losses,
@@ -74,10 +76,36 @@ pub(crate) struct Shared {
     pub(crate) shards: usize,
 }
 
+impl Shared {
+    pub(crate) fn new(config: Config, hub: Hub, events: Events, authority: Authority, log: Log, shards: usize) -> Self {
+        Shared {
+            config: Reloadable::new(config),
+            hub,
+            events,
+            authority: RwLock::new(Arc::new(authority)),
+            log,
+            losses: Losses::default(),
+            drained: Drained::new(shards),
+            connections: AtomicUsize::new(0),
+            limits: Limits::default(),
+            shards,
+        }
+    }
+
+    pub(crate) fn authority(&self) -> Arc<Authority> {
+        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_authority(&self, authority: Authority) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+    }
+}
+
 /// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
 pub(crate) struct Shard {
     number: usize,
     shared: Arc<Shared>,
+    config: Arc<Config>,
     handle: Arc<ShardHandle>,
     epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
@@ -150,6 +178,7 @@ impl Shard {
         let now = clock::monotonic_ms();
         Ok(Shard {
             number,
+            config: shared.config.get(),
             shared,
             handle,
             epoll,
@@ -186,7 +215,7 @@ impl Shard {
     }
 
     fn config(&self) -> &Config {
-        &self.shared.config
+        &self.config
     }
 
     /// The slot of a connection, if that still lives.

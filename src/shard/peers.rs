@@ -184,7 +184,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let is_open = matches!(conn.phase, super::conn::Phase::Open(_));
         let user = conn.grant.as_ref().and_then(|grant| grant.user());
-        if let Some(user) = user.filter(|_| is_open && (counted || self.shared.config.max_per_user > 0)) {
+        if let Some(user) = user.filter(|_| is_open && (counted || self.config.max_per_user > 0)) {
             self.shared.limits.users.enter(user, usize::MAX);
             conn.flags.user_counted = true;
         }

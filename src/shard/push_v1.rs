@@ -135,7 +135,7 @@ impl Shard {
             shard: self.number,
             names: &[channel],
             start,
-            limit: shared.config.outbox,
+            limit: self.config.outbox,
             broadcasts: false,
             // The connection is live on other channels: it can't be held back for this one.
             cut: Cut::Head,
@@ -220,7 +220,7 @@ impl Shard {
         if conn.flags.adopted {
             return Err(Refused("token", "what this connection may, the host decides".into()));
         }
-        let grant = match self.shared.authority.decide(Some(token)) {
+        let grant = match self.shared.authority().decide(Some(token)) {
             Ok(Decision::Granted(grant)) => grant,
             Ok(_) => return Err(Refused("token", "nobody needs a token here".into())),
             Err(refusal) => return Err(Refused("token", refusal.message)),

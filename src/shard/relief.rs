@@ -166,7 +166,7 @@ impl Lots {
 impl Shard {
     /// Makes room in an outbox that is full, as its channels' policies allow, or ends the connection.
     pub(super) fn relieve(&mut self, index: u32) {
-        let limit = outbox_limit(&self.shared, &self.handle);
+        let limit = outbox_limit(&self.shared, &self.config, &self.handle);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let wire = conn.wire(self.shared.hub.epoch());
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
@@ -240,7 +240,6 @@ mod tests {
         let patterns =
             [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)].map(|(text, policy)| (pattern(text), policy));
         let settings = Settings {
-            epoch: Epoch::from_random(1),
             retention: Retention { count: 10, age_ms: 1000, bytes: 1 << 20 },
             patterns: &[],
             slow_policy: SlowPolicy::Disconnect,
@@ -248,7 +247,7 @@ mod tests {
             total_bytes: 1 << 20,
             key_window_ms: 0,
         };
-        let hub = Hub::new(&settings, vec![mailbox.clone()]);
+        let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
         let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
         let request = Request {
             shard: 0,

@@ -77,6 +77,7 @@ impl Shard {
                 }
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
+                Command::Reconfigure(config) => self.config = config,
                 Command::Resume => self.resume_paused(),
                 Command::Drain { until_ms } => self.begin_drain(until_ms),
                 Command::End => self.ending = true,

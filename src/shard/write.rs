@@ -4,6 +4,7 @@ use super::command::ShardHandle;
 use super::conn::{Conn, Phase, Token};
 use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
 use super::{Fate, Shard, Shared};
+use crate::config::Config;
 use crate::hub::Epoch;
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
@@ -65,9 +66,9 @@ impl Conn {
 /// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of `outbox_total`, if
 /// that is less. So who has the most waiting gives way first, and the rest still have room (Choudhury and Hahne, "Dynamic
 /// Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
-pub(super) fn outbox_limit(shared: &Shared, handle: &ShardHandle) -> usize {
-    let left = (shared.config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
-    shared.config.outbox.min(left)
+pub(super) fn outbox_limit(shared: &Shared, config: &Config, handle: &ShardHandle) -> usize {
+    let left = (config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
+    config.outbox.min(left)
 }
 
 impl Shard {
@@ -76,7 +77,7 @@ impl Shard {
         // With less it would hardly get ahead, and there is more only for who reads it.
         const LEAST: usize = 16 * 1024;
         let least = LEAST.min(self.config().outbox);
-        outbox_limit(&self.shared, &self.handle).max(least)
+        outbox_limit(&self.shared, &self.config, &self.handle).max(least)
     }
 
     /// Writes bytes to a connection, after what waits already.

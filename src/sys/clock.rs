@@ -1,6 +1,14 @@
 //! Clocks. The hub and the codecs own none; who calls them reads one here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The time of CLOCK_MONOTONIC, exactly.
+pub(crate) fn monotonic() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec that we own.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
 
 /// Milliseconds of a clock that never goes back, at the kernel's tick (1 to 4 ms), for a few nanoseconds.
 pub(crate) fn monotonic_ms() -> u64 {

@@ -20,28 +20,32 @@ pub(crate) fn block_all() {
     }
 }
 
-/// Blocks the signals that ask a process to end, on the calling thread and those that it starts later: for a program of ours,
-/// which then takes them with [`wait_for_end`].
-pub(crate) fn block_end() {
-    // SAFETY: the set is initialized by `end_signals`; the mask is the calling thread's.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &end_signals(), std::ptr::null_mut()) };
+/// What tell a program of ours to end, or to read its options again.
+const TAKEN: &[libc::c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Blocks those signals on the calling thread and those that it starts later: for a program of ours, which then takes them with
+/// [`next`].
+pub(crate) fn block_taken() {
+    // SAFETY: the set is initialized by `taken`; the mask is the calling thread's.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &taken(), std::ptr::null_mut()) };
 }
 
-/// Waits for one of those, and says which.
-pub(crate) fn wait_for_end() -> libc::c_int {
+/// Waits for the next of them.
+pub(crate) fn next() -> libc::c_int {
     let mut signal = 0;
     // SAFETY: an initialized set, and an int that the call fills in. EINTR is the only error (POSIX: none), and repeated.
-    while unsafe { libc::sigwait(&end_signals(), &mut signal) } != 0 {}
+    while unsafe { libc::sigwait(&taken(), &mut signal) } != 0 {}
     signal
 }
 
-fn end_signals() -> libc::sigset_t {
+fn taken() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: initialized by sigemptyset before anything else touches it; the signals exist.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGTERM);
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGINT);
+        for signal in TAKEN {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
         set.assume_init()
     }
 }

@@ -36,6 +36,9 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_renew(server, 1, &grant), expected);
     CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), expected);
     CHECK_STATUS(push_stats_get(server, &stats, sizeof stats), expected);
+    push_config *config = push_config_new();
+    CHECK_STATUS(push_reload(server, config, NULL, 0), expected);
+    push_config_free(config);
     CHECK_STATUS(push_next_event(server, &event, sizeof event, -1), expected);
     CHECK_STATUS(push_drain(server, 0), expected);
     CHECK_STATUS(push_stop(server, 0), expected);
@@ -98,6 +101,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_start(config, NULL, err, sizeof err), PUSH_ERR_INVALID);
     CHECK_HAS(err, "out");
     push_config_free(config);
+    CHECK_STATUS(push_reload(server, NULL, err, sizeof err), PUSH_ERR_INVALID);
+    CHECK_HAS(err, "config");
 
     CHECK_STATUS(push_publish(server, NULL, "x", 1), PUSH_ERR_INVALID);
     CHECK_STATUS(push_publish(server, "c", NULL, 1), PUSH_ERR_INVALID);

@@ -42,6 +42,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_stop(server, 1000));
     FORKED(push_start(config, &started, text, sizeof text));
     wrong += !CHECK_HAS(text, "fork");
+    FORKED(push_reload(server, config, text, sizeof text));
     FORKED(push_config_set(config, "threads", "1", text, sizeof text));
     FORKED(push_config_load(config, "/nowhere", text, sizeof text));
     wrong += push_event_fd(server) != -1;

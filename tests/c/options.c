@@ -300,6 +300,28 @@ static void a_config_serves_many_servers(void)
     stop(second);
 }
 
+static void a_running_server_takes_new_ones(void)
+{
+    char err[512] = "untouched";
+    push_server *server = serve("max_message", "4", "threads", "1", NULL);
+    push_config *config = configure("max_message", "8", "threads", "2", NULL);
+    /* What can't change is left, and no error: the log tells. */
+    CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_OK);
+    CHECK_TEXT(err, "untouched");
+    CHECK_STATUS(push_config_set(config, "max_message", "2", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "c", "12345", 5), PUSH_OK); /* it was copied */
+    CHECK_STATUS(push_config_set(config, "auth", "jwt", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_ERR_CONFIG); /* jwt without a key */
+    CHECK_HAS(err, "jwt_secret");
+    CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_ERR_CONFIG);
+    CHECK_STATUS(push_publish(server, "c", "12345", 5), PUSH_OK); /* all or none */
+    CHECK_STATUS(push_config_set(config, "auth", "none", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_OK);
+    push_config_free(config);
+    CHECK_STATUS(push_publish(server, "c", "12345", 5), PUSH_ERR_TOO_LARGE);
+    stop(server);
+}
+
 CHECK_MAIN(TEST(every_option_has_its_bounds), TEST(unknown_options), TEST(err_is_cut_to_its_size), TEST(good_files),
            TEST(bad_files), TEST(files_of_brackets), TEST(files_that_can_not_be_read), TEST(a_bad_file_changes_nothing),
-           TEST(control_on_tcp_needs_a_key), TEST(a_config_serves_many_servers))
+           TEST(control_on_tcp_needs_a_key), TEST(a_config_serves_many_servers), TEST(a_running_server_takes_new_ones))

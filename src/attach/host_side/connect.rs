@@ -48,7 +48,7 @@ pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failur
         session: link.session,
         answered,
         epoch: epoch.as_ref().map_or("", Epoch::as_str),
-        name: &link.config.attach_name,
+        name: &link.name,
     };
     let mut frame = Vec::new();
     FromHost::Hello(hello).write(&mut frame);
@@ -74,8 +74,7 @@ fn welcome(
             return match FromHub::read(frame) {
                 Ok(FromHub::Welcome { epoch, done, max_message, max_send }) if said_hello => {
                     let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
-                    link.max_message.store(max_message as usize, Ordering::Relaxed);
-                    link.max_send.store(max_send as usize, Ordering::Relaxed);
+                    link.set_limits(max_message, max_send);
                     // The hub knows nothing of what was given before. First, so that what follows is heard of.
                     *link.credit() = Credit::default();
                     link.give_credit();

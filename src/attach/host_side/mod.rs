@@ -10,7 +10,7 @@ mod thread;
 use super::wire::FromHost;
 use crate::api::{check_head, check_send, checked_close, checked_refusal, checked_revocation, MAX_BATCH};
 use crate::callbacks;
-use crate::config::{Builder, Config};
+use crate::config::{Builder, Config, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::Events;
 use crate::grant::Grant;
@@ -40,8 +40,12 @@ pub(crate) struct Attached {
 /// What callers and the thread share.
 #[derive(Debug)]
 struct Link {
-    config: Config,
+    config: Reloadable,
     path: PathBuf,
+    /// The option `attach_name`.
+    name: String,
+    /// The option `event_queue`.
+    event_bound: usize,
     session: [u8; 16],
     log: Log,
     events: Events,
@@ -70,7 +74,7 @@ impl Link {
         if !self.events.wanted() {
             return;
         }
-        let bound = self.config.event_queue;
+        let bound = self.event_bound;
         if self.events.waiting() > bound / 2 {
             // When the host has taken half of them, it wakes the thread; it may have done so just now.
             self.events.resume_at_half();
@@ -86,6 +90,16 @@ impl Link {
         let mut frame = Vec::new();
         FromHost::Credit { events: more as u32 }.write(&mut frame);
         self.queue().add_first(frame);
+    }
+
+    /// The hub's bounds.
+    fn set_limits(&self, max_message: u64, max_send: u64) {
+        self.max_message.store(max_message as usize, Ordering::Relaxed);
+        self.max_send.store(max_send as usize, Ordering::Relaxed);
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.config.get().attach_timeout_ms)
     }
 
     fn credit(&self) -> MutexGuard<'_, Credit> {
@@ -114,6 +128,8 @@ impl Attached {
             .map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
         let link = Arc::new(Link {
             path,
+            name: config.attach_name.clone(),
+            event_bound: config.event_queue,
             session,
             log,
             events,
@@ -124,10 +140,10 @@ impl Attached {
             stop_at: Mutex::new(None),
             max_message: AtomicUsize::new(64 << 20),
             max_send: AtomicUsize::new(64 << 20),
-            config,
+            config: Reloadable::new(config),
         });
         // A host starts as usual though its hub hangs: what a call may wait is all that this one may.
-        let patience = Duration::from_millis(link.config.attach_timeout_ms).min(connect::PATIENCE);
+        let patience = link.timeout().min(connect::PATIENCE);
         let first = match connect::attach(&link, patience) {
             Ok(attached) => Some(attached),
             Err(Failure::Refused(text)) => {
@@ -208,7 +224,7 @@ impl Attached {
         }
         let mut frame = Vec::with_capacity(head.len() + 64);
         FromHost::Adopt { grant, head }.write(&mut frame);
-        let timeout = Duration::from_millis(self.link.config.attach_timeout_ms);
+        let timeout = self.link.timeout();
         self.link.queue().add_adopt(frame, fd, timeout)?;
         self.flush();
         Ok(())
@@ -268,6 +284,20 @@ impl Attached {
         self.link.queue().present_life().map_or_else(String::new, |epoch| epoch.position(seq))
     }
 
+    /// Takes those of the options that can change now; most are the hub's, and change nothing here.
+    pub(crate) fn reload(&self, wanted: &Config) -> Result<Reloaded, Error> {
+        // Held to the end: one reload after the other.
+        let mut queue = self.link.queue();
+        let (config, reloaded) = self.link.config.get().reloaded(wanted)?;
+        queue.set_bound(config.attach_buffer);
+        self.link.config.set(Arc::new(config));
+        Ok(reloaded)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.link.log
+    }
+
     pub(crate) fn events(&self) -> &Events {
         &self.link.events
     }
@@ -320,7 +350,7 @@ impl Attached {
     /// Leaves a request, and waits for the answer.
     fn ask<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<Answer, Error> {
         let waiter = Arc::new(Waiter::default());
-        let timeout = Duration::from_millis(self.link.config.attach_timeout_ms);
+        let timeout = self.link.timeout();
         let number = {
             let mut queue = self.link.queue();
             if queue.is_away(timeout) {

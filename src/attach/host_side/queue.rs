@@ -125,6 +125,11 @@ impl Queue {
         }
     }
 
+    /// Lets more or less wait. What waits already stays.
+    pub(super) fn set_bound(&mut self, bound: usize) {
+        self.bound = bound;
+    }
+
     /// Adds a request, and gives its number.
     pub(super) fn add_request<'a>(
         &mut self,

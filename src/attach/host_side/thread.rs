@@ -154,6 +154,10 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             link.events.push(event);
             true
         }
+        FromHub::Limits { max_message, max_send } => {
+            link.set_limits(max_message, max_send);
+            true
+        }
         FromHub::Welcome { .. } | FromHub::Refused { .. } => false,
     };
     if in_order {

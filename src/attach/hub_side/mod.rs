@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
+use crate::grant::Grant;
 use crate::log::Level;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
@@ -43,19 +44,21 @@ const ACCEPTS: usize = 64;
 
 /// Tokens that are no attachments.
 const LISTENER: u64 = 0;
-const STOP: u64 = 1;
+const TOLD: u64 = 1;
 const EVENTS: u64 = 2;
 const FIRST_ID: u64 = 16;
 
 /// A running attach socket, to be stopped.
 #[derive(Debug)]
 pub(crate) struct AttachListener {
-    stop: Arc<Stop>,
+    told: Arc<Told>,
 }
 
+/// What the thread is told.
 #[derive(Debug)]
-struct Stop {
-    wanted: AtomicBool,
+struct Told {
+    stop: AtomicBool,
+    reconfigure: AtomicBool,
     wake: EventFd,
 }
 
@@ -64,15 +67,21 @@ impl AttachListener {
     pub(crate) fn new(api: Arc<Api>, listener: Arc<OwnedFd>) -> Result<(Self, Work), Error> {
         let failed = |error: &io::Error| Error::system("the attach socket can't be watched", error);
         let wake = EventFd::new().map_err(|error| failed(&error))?;
-        let stop = Arc::new(Stop { wanted: AtomicBool::new(false), wake });
-        let mut hub_side = HubSide::new(api, listener, stop.clone()).map_err(|error| failed(&error))?;
-        Ok((AttachListener { stop }, Box::new(move || hub_side.run())))
+        let told = Arc::new(Told { stop: AtomicBool::new(false), reconfigure: AtomicBool::new(false), wake });
+        let mut hub_side = HubSide::new(api, listener, told.clone()).map_err(|error| failed(&error))?;
+        Ok((AttachListener { told }, Box::new(move || hub_side.run())))
     }
 
     /// Attaches nobody any more; what has come is done, and then hosts are let go.
     pub(crate) fn stop(&self) {
-        self.stop.wanted.store(true, Ordering::Release);
-        self.stop.wake.signal();
+        self.told.stop.store(true, Ordering::Release);
+        self.told.wake.signal();
+    }
+
+    /// Options have changed, of which hosts should hear.
+    pub(crate) fn reconfigure(&self) {
+        self.told.reconfigure.store(true, Ordering::Release);
+        self.told.wake.signal();
     }
 }
 
@@ -82,7 +91,9 @@ struct HubSide {
     listener: Arc<OwnedFd>,
     /// Set while the listener rests: until when.
     rests_until: Option<u64>,
-    stop: Arc<Stop>,
+    told: Arc<Told>,
+    /// Events that may be held for one host: the option `event_queue`.
+    event_bound: usize,
     attached: BTreeMap<u64, Attachment>,
     next_id: u64,
     sessions: Sessions,
@@ -102,17 +113,19 @@ enum End {
 }
 
 impl HubSide {
-    fn new(api: Arc<Api>, listener: Arc<OwnedFd>, stop: Arc<Stop>) -> io::Result<Self> {
+    fn new(api: Arc<Api>, listener: Arc<OwnedFd>, told: Arc<Told>) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(listener.as_raw_fd(), LISTENER, Watch::SharedRead)?;
-        epoll.add(stop.wake.as_raw_fd(), STOP, Watch::EdgeRead)?;
+        epoll.add(told.wake.as_raw_fd(), TOLD, Watch::EdgeRead)?;
         epoll.add(api.shared().events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
+        let event_bound = api.shared().config.get().event_queue;
         Ok(HubSide {
             api,
             epoll,
             listener,
             rests_until: None,
-            stop,
+            told,
+            event_bound,
             attached: BTreeMap::new(),
             next_id: FIRST_ID,
             sessions: Sessions::default(),
@@ -124,7 +137,7 @@ impl HubSide {
 
     /// Runs until stopped. A panic lets all hosts go, not the hub: they come back.
     fn run(&mut self) {
-        while !self.stop.wanted.load(Ordering::Acquire) {
+        while !self.told.stop.load(Ordering::Acquire) {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
                 self.log(Level::Error, format_args!("attach: a panic was caught; hosts are let go and may come back"));
                 self.attached.clear();
@@ -149,12 +162,15 @@ impl HubSide {
         for event in &events[..count] {
             match event.u64 {
                 LISTENER => self.accept(),
-                STOP | EVENTS => {}
+                TOLD | EVENTS => {}
                 id => {
                     let Some(attachment) = self.attached.get_mut(&id) else { continue };
                     attachment.unread |= event.readable();
                 }
             }
+        }
+        if self.told.reconfigure.swap(false, Ordering::AcqRel) {
+            self.tell_limits();
         }
         self.serve_due();
         self.route();
@@ -190,7 +206,7 @@ impl HubSide {
 
     fn accepted(&mut self, fd: OwnedFd) {
         let Ok(peer) = passing::peer(&fd) else { return };
-        if !allowed(self.config(), peer) {
+        if !allowed(&self.api.shared().config.get(), peer) {
             let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
             self.log(Level::Warn, format_args!("attach: {who} may not attach (options attach_uids, attach_gids)"));
             let text = "this user may not attach (the hub's options attach_uids, attach_gids)";
@@ -239,10 +255,20 @@ impl HubSide {
         gone.iter().for_each(|id| self.end(*id, &End::Gone));
     }
 
+    /// Tells all hosts what they may send now.
+    fn tell_limits(&mut self) {
+        let client_publish = self.api.shared().config.get().client_publish;
+        let (max_message, max_send) = (self.api.max_message() as u64, self.api.max_send() as u64);
+        for attachment in self.attached.values_mut().filter(|attachment| !attachment.half_open()) {
+            attachment.open_grant = Arc::new(Grant::open(client_publish).of_host(attachment.host));
+            FromHub::Limits { max_message, max_send }.write(attachment.out.tail());
+        }
+    }
+
     /// Takes the hub's events and leaves each to the host that it is for.
     fn route(&mut self) {
         let api = self.api.clone();
-        let (events, bound) = (&api.shared().events, api.shared().config.event_queue);
+        let (events, bound) = (&api.shared().events, self.event_bound);
         self.routing_paused &= self.attached.values().any(|attachment| attachment.held_for_others > bound / 2);
         while !self.routing_paused {
             let Some(event) = events.take() else { return };
@@ -289,7 +315,7 @@ impl HubSide {
         self.sessions.leave(&attachment.session, id, self.now);
         self.note_wishes();
         let api = self.api.clone();
-        let (events, bound) = (&api.shared().events, api.shared().config.event_queue);
+        let (events, bound) = (&api.shared().events, self.event_bound);
         for event in attachment.held {
             match router::receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
                 Some(heir) => heir.tell(event, events, bound),
@@ -303,10 +329,6 @@ impl HubSide {
     fn note_wishes(&self) {
         let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
         self.events().set_wanted(wanted);
-    }
-
-    fn config(&self) -> &Config {
-        &self.api.shared().config
     }
 
     fn events(&self) -> &Events {

@@ -111,7 +111,7 @@ impl HubSide {
                 return self.numbered(id, number, || api.broadcast(&publication).map(placed));
             }
             FromHost::Batch { number, publications } => {
-                let fits = publications.len() <= api.shared().config.mailbox;
+                let fits = publications.len() <= api.shared().config.get().mailbox;
                 return self.numbered(id, number, || match api.publish_batch(&publications) {
                     Ok(published) => Ok(Answer::Batched(published.iter().map(|published| published.seq).collect())),
                     // It never will fit; waiting would hang the host.
@@ -135,7 +135,7 @@ impl HubSide {
                 FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
             }
             FromHost::Credit { events } => {
-                attachment.give_credit(events, &api.shared().events, api.shared().config.event_queue);
+                attachment.give_credit(events, &api.shared().events, self.event_bound);
                 self.note_wishes();
             }
         }
@@ -184,12 +184,12 @@ impl HubSide {
         };
         attachment.host = host;
         attachment.session = hello.session;
-        attachment.open_grant = Arc::new(Grant::open(shared.config.client_publish).of_host(host));
+        attachment.open_grant = Arc::new(Grant::open(shared.config.get().client_publish).of_host(host));
         let out = attachment.out.tail();
         FromHub::Welcome {
             epoch: shared.hub.epoch().as_str(),
             done: session.done,
-            max_message: shared.config.max_message as u64,
+            max_message: api.max_message() as u64,
             max_send: api.max_send() as u64,
         }
         .write(out);

@@ -15,6 +15,7 @@ const BATCHED: u8 = 68;
 const FAILED: u8 = 69;
 const STATS: u8 = 70;
 const EVENT: u8 = 71;
+const LIMITS: u8 = 72;
 
 /// Why a hub turns a host away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,11 @@ pub(crate) enum FromHub<'a> {
         json: &'a [u8],
     },
     Event(Event),
+    /// What the welcome said of them holds no more.
+    Limits {
+        max_message: u64,
+        max_send: u64,
+    },
 }
 
 impl<'a> FromHub<'a> {
@@ -106,6 +112,10 @@ impl<'a> FromHub<'a> {
             FromHub::Stats { number, json } => framed(into, STATS, |into| {
                 into.extend_from_slice(&number.to_le_bytes());
                 fields::bytes(into, json);
+            }),
+            FromHub::Limits { max_message, max_send } => framed(into, LIMITS, |into| {
+                into.extend_from_slice(&max_message.to_le_bytes());
+                into.extend_from_slice(&max_send.to_le_bytes());
             }),
             FromHub::Event(event) => framed(into, EVENT, |into| {
                 into.push(event.kind as u8);
@@ -153,6 +163,7 @@ impl<'a> FromHub<'a> {
                 text: fields.text()?,
             },
             STATS => FromHub::Stats { number: fields.u64()?, json: fields.bytes()? },
+            LIMITS => FromHub::Limits { max_message: fields.u64()?, max_send: fields.u64()? },
             EVENT => FromHub::Event(read_event(&mut fields)?),
             _ => return Err(Malformed("a frame of unknown type")),
         };

@@ -90,7 +90,8 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
 
 /// A key is asked for where one is set; on TCP one always is (see `Builder::build`).
 fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
-    let key = api.shared().config.control_key.as_bytes();
+    let config = api.shared().config.get();
+    let key = config.control_key.as_bytes();
     if key.is_empty() && !tcp {
         return Ok(());
     }
@@ -104,7 +105,7 @@ fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 async fn publish(api: &Api, channel: Option<&str>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
-    let max = api.shared().config.max_message;
+    let max = api.max_message();
     let data = collect(body, max, "the option max_message").await?;
     let publication = Publication {
         event: header_text(headers, "push-event")?,

@@ -1,0 +1,126 @@
+//! New options for a server that runs: which of them it takes.
+
+use super::options::{take, Live, OPTIONS};
+use super::Config;
+use crate::error::Error;
+use crate::log::{Level, Log};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What a reload has come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reloaded {
+    /// The options that have changed. `channel.*` stands for those of all patterns.
+    pub changed: Vec<&'static str>,
+    /// Those that were to change and can't while the server runs: they stay as they were.
+    pub left: Vec<&'static str>,
+}
+
+impl Reloaded {
+    pub(crate) fn log(&self, log: &Log) {
+        let changed = if self.changed.is_empty() { "nothing".into() } else { self.changed.join(", ") };
+        log.line(Level::Info, format_args!("options reloaded: {changed} changed"));
+        if !self.left.is_empty() {
+            let left = self.left.join(", ");
+            log.line(Level::Warn, format_args!("options that only a new start can change stay as they are: {left}"));
+        }
+    }
+}
+
+impl Config {
+    /// What becomes of these options when `wanted` is loaded while they are in use.
+    pub(crate) fn reloaded(&self, wanted: &Config) -> Result<(Config, Reloaded), Error> {
+        let (mut next, mut scratch) = (self.clone(), self.clone());
+        let mut reloaded = Reloaded::default();
+        for option in OPTIONS {
+            match option.live {
+                Live::Yes(take) if take(&mut next, wanted) => reloaded.changed.push(option.name),
+                Live::No(take) if take(&mut scratch, wanted) => reloaded.left.push(option.name),
+                Live::Yes(_) | Live::No(_) => {}
+            }
+        }
+        let patterns = take(&mut next.channel_history, &wanted.channel_history)
+            | take(&mut next.channel_slow, &wanted.channel_slow);
+        if patterns {
+            reloaded.changed.push("channel.*");
+        }
+        // Each was checked with its own; together with what stays they may be wrong.
+        next.check()?;
+        Ok((next, reloaded))
+    }
+}
+
+/// Options in use, which a reload replaces as a whole.
+#[derive(Debug)]
+pub(crate) struct Reloadable(RwLock<Arc<Config>>);
+
+impl Reloadable {
+    pub(crate) fn new(config: Config) -> Self {
+        Reloadable(RwLock::new(Arc::new(config)))
+    }
+
+    /// The options now. Not for the path of a message: it takes a lock.
+    pub(crate) fn get(&self) -> Arc<Config> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, config: Arc<Config>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Builder, Secret};
+
+    fn config(options: &[(&str, &str)]) -> Config {
+        let mut builder = Builder::default();
+        options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
+        builder.config().clone()
+    }
+
+    #[test]
+    fn what_can_change_changes_and_the_rest_stays() {
+        let old = config(&[("listen", "127.0.0.1:1"), ("threads", "2"), ("outbox", "8KB")]);
+        let new = config(&[("listen", "127.0.0.1:2"), ("heartbeat", "1s"), ("channel.a.history_count", "3")]);
+        let (next, reloaded) = old.reloaded(&new).unwrap();
+        assert_eq!(reloaded.changed, ["outbox", "heartbeat", "channel.*"]);
+        assert_eq!(reloaded.left, ["listen", "threads"]);
+        assert_eq!((next.listen, next.threads), (old.listen.clone(), 2));
+        assert_eq!((next.heartbeat_ms, next.outbox), (1000, 1 << 20));
+        assert_eq!(next.channel_history, new.channel_history);
+        assert_eq!(old.reloaded(&old).unwrap().1, Reloaded::default());
+    }
+
+    #[test]
+    fn what_stays_and_what_changes_must_go_together() {
+        let old = config(&[("control", "127.0.0.1:1"), ("control_key", "0123456789abcdef")]);
+        // The listener would stay open, and have no key.
+        let error = old.reloaded(&config(&[])).unwrap_err();
+        assert!(error.to_string().contains("control_key"), "{error}");
+        let (next, _) = old.reloaded(&config(&[("control_key", "fedcba9876543210")])).unwrap();
+        assert!(next.control_key == Secret::new("fedcba9876543210"));
+    }
+
+    #[test]
+    fn every_option_is_at_its_own_place() {
+        // Each option, set to something else, is found changed, and no other one is.
+        let values = ["none", "7", "8KB", "300ms", "true", "jwt", "/other", "0123456789abcdef0123456789abcdef", "3MB"];
+        let more = ["unix:/x", "0666", "https://example.org", "127.0.0.1:5", "latest", "forwarded", "10.0.0.0/8"];
+        let default = Config::default();
+        for option in OPTIONS {
+            let found = values.iter().chain(&more).find_map(|value| {
+                let mut config = default.clone();
+                option.apply(&mut config, value).ok()?;
+                let (_, Reloaded { changed, left }) = default.reloaded(&config).ok()?;
+                Some([changed, left].concat()).filter(|names| !names.is_empty())
+            });
+            assert!(
+                found.is_some(),
+                "option {}: give this test a value that is allowed and not the default",
+                option.name
+            );
+            assert_eq!(found.as_deref(), Some(&[option.name][..]));
+        }
+    }
+}

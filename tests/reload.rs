@@ -1,0 +1,240 @@
+//! Options that change while the server runs, and that all of it stays as it was when they can't.
+
+mod common;
+
+use common::{field, Client, Host, PATIENCE, UPGRADE};
+use push::error::Kind;
+use push::hub::Publication;
+use push::{Builder, Error, Server};
+use std::time::{Duration, Instant};
+
+/// A log that can be read back.
+type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
+
+fn builder(options: &[(&str, &str)]) -> Builder {
+    let mut builder = Builder::default();
+    builder.set("listen", "127.0.0.1:0").unwrap();
+    for (name, value) in options {
+        builder.set(name, value).unwrap();
+    }
+    builder
+}
+
+fn logged(options: &[(&str, &str)]) -> (Host, Lines) {
+    let lines = Lines::default();
+    let (into, mut builder) = (lines.clone(), builder(options));
+    builder.on_log = Some(std::sync::Arc::new(move |level, line| {
+        into.lock().unwrap().push(format!("{level:?} {line}"));
+    }));
+    (Host { server: Server::start(builder).unwrap() }, lines)
+}
+
+fn reload(host: &Host, options: &[(&str, &str)]) -> Result<(Vec<&'static str>, Vec<&'static str>), Error> {
+    host.server.reload(&builder(options)).map(|reloaded| (reloaded.changed, reloaded.left))
+}
+
+fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What a poll of all of a channel gives: the data of messages, "gap" for a gap.
+fn history(host: &Host, channel: &str, since: &str) -> Vec<String> {
+    let (_, body) = host.get(&format!("channel={channel}&since={since}"), "").response();
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let one = |message: &serde_json::Value| match message["type"].as_str() {
+        Some("gap") => "gap".into(),
+        _ => field(&message.to_string(), "data"),
+    };
+    body["messages"].as_array().unwrap().iter().map(one).collect()
+}
+
+#[test]
+fn new_connections_meet_the_new_options_and_old_ones_stay() {
+    let (host, lines) = logged(&[]);
+    let mut old = host.websocket("channel=a", false);
+    let origin = "Origin: https://other.example\r\n";
+    assert!(host.get("channel=a", &format!("{UPGRADE}{origin}")).head().starts_with("HTTP/1.1 403 "));
+    let options =
+        [("allowed_origins", "https://other.example"), ("path", "/live"), ("max_message", "10"), ("threads", "3")];
+    let (changed, left) = reload(&host, &options).unwrap();
+    assert_eq!((changed, left), (vec!["path", "allowed_origins", "max_message"], vec!["threads"]));
+    // A shard takes commands before it takes connections, but this one may have been on its way already.
+    until("the new path is served", || {
+        let mut client = host.connect();
+        let request = format!("GET /live?channel=a HTTP/1.1\r\nHost: h\r\n{origin}{UPGRADE}\r\n");
+        client.send(request.as_bytes());
+        client.head().starts_with("HTTP/1.1 101 ")
+    });
+    assert!(host.get("channel=a", UPGRADE).head().starts_with("HTTP/1.1 404 "));
+    let error = host.server.publish(&Publication::new("a", b"too long now")).unwrap_err();
+    assert_eq!(error.kind(), Kind::TooLarge);
+    host.publish("a", "short");
+    assert_eq!(old.text(), "short");
+    until("the log tells", || lines.lock().unwrap().len() >= 3);
+    let lines = lines.lock().unwrap().clone();
+    assert!(lines.contains(&"Info options reloaded: path, allowed_origins, max_message changed".into()), "{lines:?}");
+    assert!(
+        lines.contains(&"Warn options that only a new start can change stay as they are: threads".into()),
+        "{lines:?}"
+    );
+    host.stop();
+}
+
+#[test]
+fn history_is_trimmed_at_once_and_grows_from_then_on() {
+    let (host, _) = logged(&[]);
+    let start = host.server.position(0);
+    for n in 0..10 {
+        host.publish("news.a", &n.to_string());
+        host.publish("b", &n.to_string());
+    }
+    reload(&host, &[("channel.news.*.history_count", "2")]).unwrap();
+    assert_eq!(history(&host, "news.a", &start), ["gap", "8", "9"]);
+    assert_eq!(history(&host, "b", &start).len(), 10);
+    // Another set of patterns: what is kept goes on under the new ones.
+    reload(&host, &[("channel.news.*.history_count", "2"), ("channel.b.history_count", "3")]).unwrap();
+    assert_eq!(history(&host, "b", &start), ["gap", "7", "8", "9"]);
+    reload(&host, &[("history_count", "5")]).unwrap();
+    for n in 10..14 {
+        host.publish("b", &n.to_string());
+    }
+    assert_eq!(history(&host, "b", &start), ["gap", "9", "10", "11", "12", "13"]);
+    reload(&host, &[("history_count", "0")]).unwrap();
+    assert_eq!(host.server.stats().unwrap().history_messages, 0);
+    host.stop();
+}
+
+#[test]
+fn the_heartbeat_of_a_connection_changes_with_its_next_one() {
+    let (host, _) = logged(&[("heartbeat", "300ms")]);
+    let mut client = host.get("channel=a&transport=stream", "");
+    client.head();
+    reload(&host, &[("heartbeat", "100ms")]).unwrap();
+    // Empty lines, in chunks; were it still the first option, or none, this would take its time or never come.
+    for _ in 0..5 {
+        client.until("\r\n\n\r\n");
+    }
+    host.stop();
+}
+
+#[test]
+fn keys_are_read_again_and_bad_ones_change_nothing() {
+    let path = std::env::temp_dir().join(format!("push-{}-jwks", std::process::id()));
+    let jwks = |secret: &str| {
+        use base64::Engine;
+        let k = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
+        std::fs::write(&path, format!("{{\"keys\":[{{\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"{k}\"}}]}}")).unwrap();
+    };
+    let token = |secret: &str| {
+        let claims = serde_json::json!({"sub": "ann", "exp": 4_000_000_000_u64, "push": {"subscribe": ["*"]}});
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    };
+    let (first, second) = ("first-0123456789-0123456789-0123456789", "second-0123456789-0123456789-0123456789");
+    jwks(first);
+    let options = [("auth", "jwt"), ("jwt_jwks", path.to_str().unwrap())];
+    let (host, lines) = logged(&options);
+    let admitted = |host: &Host, secret: &str| {
+        let head = host.get(&format!("channel=a&token={}", token(secret)), UPGRADE).head();
+        assert!(head.starts_with("HTTP/1.1 101 ") || head.starts_with("HTTP/1.1 401 "), "{head}");
+        head.starts_with("HTTP/1.1 101 ")
+    };
+    assert!(admitted(&host, first) && !admitted(&host, second));
+    jwks(second);
+    assert!(admitted(&host, first), "read only when asked to");
+    assert_eq!(reload(&host, &options).unwrap(), (vec![], vec![]), "the option is the same, the file is not");
+    assert!(!admitted(&host, first) && admitted(&host, second));
+    std::fs::write(&path, "{").unwrap();
+    let error = reload(&host, &[("heartbeat", "1s"), options[0], options[1]]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(admitted(&host, second) && !admitted(&host, first));
+    let text = "Error options not reloaded, all stays as it was: option jwt_jwks: ";
+    until("the log tells", || lines.lock().unwrap().iter().any(|line| line.starts_with(text)));
+    // The heartbeat was not taken over either.
+    jwks(second);
+    assert_eq!(reload(&host, &[("heartbeat", "1s"), options[0], options[1]]).unwrap().0, ["heartbeat"]);
+    host.stop();
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn a_control_port_does_not_lose_its_key() {
+    let with_key = |key| [("control", "127.0.0.1:0"), ("control_key", key)];
+    let (host, _) = logged(&with_key("first-0123456789"));
+    let publish = |key: &str| {
+        let stream = std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap();
+        let mut client = Client::over(stream);
+        let head = format!("POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n");
+        client.send(format!("{head}Content-Length: 1\r\n\r\nx").as_bytes());
+        client.head()[9..12].to_owned()
+    };
+    assert_eq!((publish("first-0123456789"), publish("second-0123456789")), ("200".into(), "401".into()));
+    // The listener would stay, and be everybody's.
+    assert_eq!(reload(&host, &[]).unwrap_err().kind(), Kind::Config);
+    assert_eq!((publish("first-0123456789"), publish("")), ("200".into(), "401".into()));
+    reload(&host, &with_key("second-0123456789")).unwrap();
+    assert_eq!((publish("first-0123456789"), publish("second-0123456789")), ("401".into(), "200".into()));
+    host.stop();
+}
+
+#[test]
+fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
+    let path = std::env::temp_dir().join(format!("push-{}-limits", std::process::id()));
+    let path = format!("unix:{}", path.display());
+    let (hub, _) = logged(&[("attach_listen", &path), ("max_message", "10")]);
+    let attach = |options: &[(&str, &str)]| builder(&[&[("attach", &*path)], options].concat());
+    let host = Server::start(attach(&[])).unwrap();
+    let long = Publication::new("a", b"longer than ten bytes");
+    assert_eq!(host.publish(&long).unwrap_err().kind(), Kind::TooLarge);
+    reload(&hub, &[("attach_listen", &path), ("max_message", "1KB")]).unwrap();
+    until("the host has heard", || host.publish(&long).is_ok());
+    // Of its own options: with the hub gone the new bound is what counts.
+    let reloaded = host.reload(&attach(&[("attach_buffer", "64KB"), ("attach_name", "other")])).unwrap();
+    assert_eq!((reloaded.changed, reloaded.left), (vec!["attach_buffer"], vec!["attach_name"]));
+    hub.stop();
+    let payload = [b'x'; 1000];
+    let posted = (0..1000).take_while(|_| host.post(&Publication::new("a", &payload)).is_ok()).count();
+    assert!((50..70).contains(&posted), "{posted}");
+    host.stop(Duration::ZERO);
+}
+
+#[test]
+fn who_may_attach_can_change() {
+    let path = std::env::temp_dir().join(format!("push-{}-uids", std::process::id()));
+    let path = format!("unix:{}", path.display());
+    let (hub, _) = logged(&[("attach_listen", &path)]);
+    let attach = || Server::start(builder(&[("attach", &path)]));
+    let first = attach().unwrap();
+    reload(&hub, &[("attach_listen", &path), ("attach_uids", "4294967294")]).unwrap();
+    assert!(attach().unwrap_err().to_string().contains("may not attach"));
+    // Who is in stays.
+    first.publish(&Publication::new("a", b"x")).unwrap();
+    first.stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
+fn reloads_of_several_threads_come_one_after_the_other() {
+    let (host, _) = logged(&[]);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let host = &host;
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let count = (1 + thread * 50 + n).to_string();
+                    reload(host, &[("history_count", &count), ("channel.a.*.history_count", &count)]).unwrap();
+                    host.publish(&format!("a.{n}"), "x");
+                }
+            });
+        }
+    });
+    reload(&host, &[("history_count", "1")]).unwrap();
+    let start = host.server.position(0);
+    host.publish("a.1", "last");
+    assert_eq!(history(&host, "a.1", &start), ["gap", "last"]);
+    host.stop();
+}
