@@ -177,7 +177,7 @@ struct Fields<'b> {
     version: Option<&'b str>,
     subprotocol: bool,
     last_event_id: Option<&'b str>,
-    authorization: &'b str,
+    authorization: Option<&'b str>,
     cookie: &'b str,
     forwarded: Vec<&'b str>,
 }
@@ -197,7 +197,7 @@ impl<'b> Fields<'b> {
                 fields.host = text;
                 hosts += 1;
             } else if is("origin") {
-                fields.origin = Some(text);
+                once(&mut fields.origin, text, "Origin")?;
             } else if is("accept") {
                 fields.accept = text;
             } else if is("upgrade") {
@@ -208,19 +208,19 @@ impl<'b> Fields<'b> {
                 fields.stays |= has_token(text, "keep-alive");
                 fields.upgrades |= has_token(text, "upgrade");
             } else if is("sec-websocket-key") {
-                fields.key = Some(text);
+                once(&mut fields.key, text, "Sec-WebSocket-Key")?;
             } else if is("sec-websocket-version") {
-                fields.version = Some(text);
+                once(&mut fields.version, text, "Sec-WebSocket-Version")?;
             } else if is("sec-websocket-protocol") {
                 fields.subprotocol |= has_token(text, SUBPROTOCOL);
             } else if is("authorization") {
-                fields.authorization = text;
+                once(&mut fields.authorization, text, "Authorization")?;
             } else if is("cookie") {
                 fields.cookie = text;
             } else if forwarded_header.is_some_and(is) {
                 fields.forwarded.push(text);
             } else if is("last-event-id") {
-                fields.last_event_id = Some(text).filter(|text| !text.is_empty());
+                once(&mut fields.last_event_id, text, "Last-Event-ID")?;
             } else if is("transfer-encoding") {
                 return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
             } else if is("content-length") {
@@ -233,6 +233,10 @@ impl<'b> Fields<'b> {
         if hosts > 1 || (version_1_1 && hosts == 0) {
             return Err(Refusal::malformed("host", "a request has one Host line"));
         }
+        // RFC 9112, section 3.2: what is no host and port is refused (RFC 3986, section 3.2.2, has the characters).
+        if !fields.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)) {
+            return Err(Refusal::malformed("host", "the Host line is not a host"));
+        }
         if fields.origin.is_some_and(|origin| !origin.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(Refusal::malformed("origin", "the Origin line is not an origin"));
         }
@@ -241,7 +245,10 @@ impl<'b> Fields<'b> {
 
     /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
     fn token(&self, cookie: &str) -> Option<&'b str> {
-        let bearer = self.authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let bearer = self
+            .authorization
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let named = |part: &&'b str| part.trim().split_once('=').is_some_and(|(name, _)| name == cookie);
         let in_cookie = || self.cookie.split(';').find(named).and_then(|part| part.trim().split_once('='));
         bearer.or_else(in_cookie).map(|(_, token)| token.trim())
@@ -291,7 +298,7 @@ fn finish<'b>(
         return Err(Refusal::malformed("channel", "no channel; ask for one with ?channel=NAME"));
     }
     // A browser's EventSource sends the header by itself when it comes back; the URL still has the older position.
-    let since = fields.last_event_id.map(Cow::Borrowed).or(asked.since);
+    let since = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed).or(asked.since);
     if since.as_deref().is_some_and(|since| Position::parse(since).is_none()) {
         return Err(Refusal::malformed("position", "since and Last-Event-ID must be a position that was sent before"));
     }
@@ -418,6 +425,14 @@ fn origin_form(target: &str) -> &str {
 }
 
 /// Whether a comma-separated header has a token.
+/// Takes a field that may come once only (RFC 9110, section 5.3): of two, each reader along the way might believe another.
+fn once<'b>(field: &mut Option<&'b str>, text: &'b str, name: &str) -> Result<(), Refusal> {
+    match field.replace(text) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::malformed("twice", format!("a request has one {name} line"))),
+    }
+}
+
 fn has_token(list: &str, token: &str) -> bool {
     list.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
 }
@@ -460,3 +475,7 @@ fn too_large(bytes: &[u8], config: &Config) -> Refusal {
 #[cfg(test)]
 #[path = "request_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "rfc9112_tests.rs"]
+mod rfc9112;
