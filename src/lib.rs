@@ -31,6 +31,10 @@
 //! `docs/internals.md` follows one connection from accept to close.
 #![deny(unsafe_code)]
 
+// What the tests from outside share with those in here names the library from outside.
+#[cfg(test)]
+extern crate self as push;
+
 pub mod api;
 mod attach;
 pub mod auth;

@@ -118,6 +118,11 @@ impl Channels {
         }
     }
 
+    /// Nobody is on any channel. Who left was counted before, and is told to the hub with the next leaves.
+    pub(super) fn forget_all(&mut self) {
+        self.locals.clear();
+    }
+
     /// The subscriptions that ended since the last call, for the hub.
     pub(super) fn take_leaves(&mut self) -> &[Leave] {
         self.leaves.clear();
@@ -169,12 +174,16 @@ impl Channels {
     }
 
     fn leave_solo(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
-        self.unlist_solo(conns, channel, slot);
         *self.left.entry(channel).or_insert(0) += 1;
+        self.unlist_solo(conns, channel, slot);
     }
 
     fn unlist_solo(&mut self, conns: &mut Slab<Conn>, channel: ChannelId, slot: u32) {
         let Some(local) = self.locals.get_mut(&channel) else { return };
+        if slot as usize >= local.solo.len() {
+            // A fan-out has borrowed the list and panicked.
+            return;
+        }
         local.solo.swap_remove(slot as usize);
         // Who took the place must know its new one.
         if let Some(moved) = local.solo.get(slot as usize) {

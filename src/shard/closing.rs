@@ -96,11 +96,16 @@ impl Shard {
         self.forget_request(index);
         self.uncount_address(index);
         let conn = self.conns.remove(index as usize);
+        self.uncount(index);
+        // A forked child may hold the descriptor too; closing ours alone would not end the connection.
+        socket::shutdown_both(&conn.fd);
+    }
+
+    /// A connection is no longer in the slab.
+    pub(super) fn uncount(&mut self, index: u32) {
         self.handle.roster.leave(index);
         self.handle.metrics.connections.sub(1);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        // A forked child may hold the descriptor too; closing ours alone would not end the connection.
-        socket::shutdown_both(&conn.fd);
     }
 
     /// Nothing is delivered to it any more.

@@ -225,6 +225,8 @@ impl Shard {
 
     fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], settled: u64) {
         let Some(&first) = places.first() else { return };
+        #[cfg(test)]
+        super::panic_tests::maybe_panic(batch[first as usize].message.data());
         let all_new = batch[first as usize].message.seq() > settled;
         let mut runs: Vec<Run> = Vec::new();
         let message = |place: &u32| &batch[*place as usize].message;

@@ -17,6 +17,8 @@ mod frames;
 mod open;
 mod outbox;
 mod pace;
+#[cfg(test)]
+mod panic_tests;
 mod peers;
 pub(crate) mod push_v1;
 mod read;

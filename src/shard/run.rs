@@ -139,10 +139,13 @@ impl Shard {
         }
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in left {
-            if catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_err() {
-                self.conns.try_remove(index as usize);
+            let dropped = catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_ok();
+            if !dropped && self.conns.try_remove(index as usize).is_some() {
+                self.uncount(index);
             }
         }
+        // A fan-out that did not end may have borrowed lists of them. Nobody is on any now.
+        self.channels.forget_all();
     }
 
     pub(super) fn log_error(&self, text: std::fmt::Arguments<'_>) {

@@ -1,0 +1,88 @@
+//! A shard that panics in the middle of its work: its clients come back, others feel nothing, nothing is counted wrong.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use common::{field, Client, Host};
+use std::time::Instant;
+
+/// What the fan-out panics at, in this build only.
+const BOOM: &str = "panic in the fan-out, at the worst moment";
+
+pub(super) fn maybe_panic(data: &[u8]) {
+    assert!(data != BOOM.as_bytes(), "planted");
+}
+
+struct Subscriber {
+    client: Client,
+    position: String,
+}
+
+impl Subscriber {
+    fn new(host: &Host, query: &str) -> Self {
+        let mut client = host.websocket(query, true);
+        // Each channel of the URL is confirmed.
+        let mut position = String::new();
+        for _ in query.matches("channel=") {
+            loop {
+                let text = client.text();
+                position = field(&text, "id");
+                if field(&text, "type") == "subscribed" {
+                    break;
+                }
+            }
+        }
+        Subscriber { client, position }
+    }
+
+    /// Waits for something to read; true: it is the end.
+    fn ended(&mut self) -> bool {
+        !matches!(self.client.stream.peek(&mut [0]), Ok(1))
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn its_clients_come_back_and_others_feel_nothing() {
+    const CLIENTS: usize = 40;
+    // Little more than there are, so that one who is counted for ever is soon one too many.
+    let host = Host::start(&[("threads", "2"), ("max_connections", "50")]);
+    let query = |n: usize| if n.is_multiple_of(2) { "channel=a" } else { "channel=a&channel=b" };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|n| Subscriber::new(&host, query(n))).collect();
+    for round in 0..5 {
+        let mut victim = Subscriber::new(&host, "channel=boom");
+        host.publish("boom", BOOM);
+        assert!(!victim.client.rest().contains("planted"), "nobody is told what broke");
+        let missed = host.publish("a", &format!("missed {round}"));
+        let mut gone = 0;
+        for (n, subscriber) in clients.iter_mut().enumerate() {
+            // Those of the other shard have got the message; those of this one were cut off before it.
+            let text = if subscriber.ended() {
+                gone += 1;
+                let since = format!("{}&since={}", query(n), subscriber.position);
+                subscriber.client = host.websocket(&since, true);
+                let text = subscriber.client.text();
+                for _ in since.matches("channel=") {
+                    assert_eq!(field(&subscriber.client.text(), "type"), "subscribed");
+                }
+                text
+            } else {
+                subscriber.client.text()
+            };
+            assert_eq!((field(&text, "data"), field(&text, "id")), (format!("missed {round}"), missed.clone()));
+            subscriber.position = field(&text, "id");
+        }
+        assert!(gone < CLIENTS, "the other shard's clients stay");
+        let stats = host.server.stats().unwrap();
+        assert_eq!((stats.connections, stats.websockets), (CLIENTS as u64, CLIENTS as u64), "round {round}");
+        assert_eq!(stats.subscriptions, (CLIENTS + CLIENTS / 2) as u64, "round {round}");
+    }
+    drop(clients);
+    let gone = |stats: push::metrics::Stats| stats.connections == 0 && stats.subscriptions == 0;
+    let until = Instant::now() + common::PATIENCE;
+    while !gone(host.server.stats().unwrap()) {
+        assert!(Instant::now() < until, "{:?}", host.server.stats());
+        std::thread::yield_now();
+    }
+    host.stop();
+}
