@@ -4,7 +4,7 @@
 # make install    PREFIX=/usr/local DESTDIR=
 # make header     writes include/push.h anew after a change of src/ffi
 # make docs       writes the README's table of options anew after a change of src/config/options.rs
-# make fuzz       the fuzzers, SECONDS= each; make loom
+# make fuzz       the fuzzers; make soak, a long life: SECONDS=; more in tests/proof.mk
 # make bench      beside the peers; make bench-quick while working
 
 PORT ?= 8080

@@ -2,10 +2,11 @@
 #
 #   make fuzz           each fuzzer for SECONDS (60); `fuzz/run` has more
 #   make loom           the mailbox in every order that its threads can run in (part of make test)
+#   make soak           a long life under all that happens to a hub, SECONDS (3600); target/soak/report.md
 
 SECONDS ?=
 
-.PHONY: fuzz loom
+.PHONY: fuzz loom soak
 
 fuzz:
 	@tests/need $(RUST) c++:build-essential
@@ -14,3 +15,6 @@ fuzz:
 loom:
 	@tests/need $(RUST)
 	tests/loom/run
+
+soak: library
+	tests/soak/run $(or $(SECONDS),3600)

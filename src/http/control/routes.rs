@@ -1,6 +1,6 @@
 //! What the control API answers to what.
 
-use crate::api::Api;
+use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelInfo, Publication, Published};
@@ -12,8 +12,10 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::fmt;
 use subtle::ConstantTimeEq;
 
 type Answer = Response<Full<Bytes>>;
@@ -37,6 +39,36 @@ struct Item<'a> {
     key: Option<Cow<'a, str>>,
     #[serde(default)]
     base64: bool,
+}
+
+/// The messages of a batch. One too many is refused as it is read: a body of nothing but small ones would become many times its size.
+struct Batch<'a>(Vec<Item<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Items).map(Batch)
+    }
+}
+
+struct Items;
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<Item<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == MAX_BATCH {
+                return Err(de::Error::custom(format_args!("a batch has at most {MAX_BATCH} messages")));
+            }
+            items.push(item);
+        }
+        Ok(items)
+    }
 }
 
 /// Answers one request; whatever is wrong is an answer too.
@@ -122,7 +154,7 @@ async fn publish(api: &Api, channel: Option<&str>, headers: &HeaderMap, body: In
 
 async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
     let body = collect(body, MAX_BATCH_BYTES, "the bound of a batch").await?;
-    let items: Vec<Item<'_>> = serde_json::from_slice(&body).map_err(|error| {
+    let Batch(items) = serde_json::from_slice(&body).map_err(|error| {
         let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {error}");
         Refusal::malformed("batch", message)
     })?;
