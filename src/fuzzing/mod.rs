@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_hub_keeps_its_promises_in_any_order_of_events() {
-        let cases = if cfg!(miri) { 5 } else { 20_000 };
+        let cases = if cfg!(miri) { 5 } else { 6_000 };
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for case in 0..cases {
             let data = random.bytes(400);
