@@ -1,5 +1,5 @@
 //! What one hostile client can do with much of something: many, tiny, huge, endless, nested. It gets what its bounds allow, others
-//! notice nothing. `make abuse` has the same with thousands of clients, and measures.
+//! notice nothing. The option `client_rate`, which would slow it down, is off where it would hide the rest. `make abuse` has the same with thousands of clients, and measures.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn flood(client: &Client, bytes: Vec<u8>, times: usize) -> std::thread::JoinHand
 
 #[test]
 fn a_hundred_thousand_pings_get_as_many_pongs_in_order() {
-    let host = Host::start(&[]);
+    let host = Host::start(&[("client_rate", "0")]);
     let mut client = host.websocket("channel=a", false);
     let pings: Vec<u8> = (0..1000u32).flat_map(|n| frame(0x89, &n.to_be_bytes())).collect();
     let sent = flood(&client, pings, 100);
@@ -43,7 +43,7 @@ fn a_hundred_thousand_pings_get_as_many_pongs_in_order() {
 
 #[test]
 fn pongs_that_nobody_reads_end_the_connection() {
-    let host = Host::start(&[("outbox", "64KB")]);
+    let host = Host::start(&[("outbox", "64KB"), ("client_rate", "0")]);
     let client = host.websocket("channel=a", false);
     let sent = flood(&client, frame(0x89, &[b'x'; 125]).repeat(500), 1_000_000);
     others_are_served(&host);
@@ -54,7 +54,7 @@ fn pongs_that_nobody_reads_end_the_connection() {
 
 #[test]
 fn a_quarter_million_messages_of_one_byte() {
-    let host = Host::start(&[]);
+    let host = Host::start(&[("client_rate", "0")]);
     let mut client = host.websocket("channel=a", false);
     assert!(flood(&client, frame(0x81, b"x").repeat(1000), 250).join().unwrap());
     client.frame(0x89, b"done");
@@ -65,7 +65,7 @@ fn a_quarter_million_messages_of_one_byte() {
 
 #[test]
 fn fragments_without_end() {
-    let host = Host::start(&[]);
+    let host = Host::start(&[("client_rate", "0")]);
     // Of one byte each: the message becomes too large.
     let mut client = host.websocket("channel=a", false);
     let _ = flood(&client, [frame(0x01, b"x"), frame(0x00, b"x").repeat(70_000)].concat(), 1);
@@ -107,7 +107,7 @@ fn resident_kb() -> usize {
 
 #[test]
 fn a_hundred_thousand_channel_names() {
-    let host = Host::start(&[("history_total", "1MB"), ("history_count", "10")]);
+    let host = Host::start(&[("client_rate", "0"), ("history_total", "1MB"), ("history_count", "10")]);
     for n in 0..100_000 {
         host.publish(&format!("name {n}"), "x");
     }
