@@ -9,6 +9,7 @@ use crate::log::Level;
 use crate::metrics::Stats;
 use crate::server::Placed;
 use crate::sys::passing::{self, Ready};
+use crate::sys::socket;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -33,7 +34,10 @@ pub(super) fn run(link: &Link, first: Option<Welcomed>) {
         if let Some(welcomed) = hub.take() {
             link.log.line(Level::Info, format_args!("attached to unix:{}", link.path.display()));
             (backoff, told) = (BACKOFF.0, false);
+            let socket = welcomed.socket.clone();
             let served = catch_unwind(AssertUnwindSafe(|| serve(link, welcomed)));
+            // A child that the host has forked may hold a copy: the hub should see the end all the same.
+            socket::shutdown_both(&socket);
             link.queue().detach();
             match served {
                 Ok(Ok(())) => return,

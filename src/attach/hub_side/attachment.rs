@@ -74,10 +74,11 @@ impl Attachment {
         !self.choked() && self.again_at.map_or(self.unread, |at| now >= at)
     }
 
-    /// An event for it. While it has no room only its own clients are made to wait.
+    /// An event for it. While it has no room, or does not read, only its own clients are made to wait.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
+        let reads = !self.choked();
         match &mut self.credit {
-            Some(credit) if *credit > 0 && self.held.is_empty() => {
+            Some(credit) if *credit > 0 && self.held.is_empty() && reads => {
                 *credit -= 1;
                 FromHub::Event(event).write(self.out.tail());
             }
@@ -93,10 +94,15 @@ impl Attachment {
 
     /// It has room for more.
     pub(super) fn give_credit(&mut self, more: u32, events: &Events, bound: usize) {
-        let credit = self.credit.insert(self.credit.unwrap_or(0).saturating_add(more));
-        while *credit > 0 {
+        self.credit = Some(self.credit.unwrap_or(0).saturating_add(more));
+        self.release(events, bound);
+    }
+
+    /// Sends it of what is held as much as it has room for and reads.
+    pub(super) fn release(&mut self, events: &Events, bound: usize) {
+        while self.credit.is_some_and(|credit| credit > 0) && !self.choked() {
             let Some(event) = self.held.pop_front() else { break };
-            *credit -= 1;
+            self.credit = self.credit.map(|credit| credit - 1);
             self.held_for_others -= usize::from(event.host != self.host);
             FromHub::Event(event).write(self.out.tail());
         }

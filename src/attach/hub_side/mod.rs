@@ -247,9 +247,22 @@ impl HubSide {
 
     fn flush_all(&mut self) {
         let mut gone = Vec::new();
+        let api = self.api.clone();
+        let (events, bound) = (&api.shared().events, self.event_bound);
         for attachment in self.attached.values_mut().filter(|attachment| attachment.out.len() > 0) {
-            if attachment.out.flush(&attachment.socket).is_err() {
-                gone.push(attachment.id);
+            // What was held because it did not read goes on when it does.
+            loop {
+                let flushed = attachment.out.flush(&attachment.socket);
+                if flushed.is_err() {
+                    gone.push(attachment.id);
+                }
+                if !flushed.is_ok_and(|all| all) || attachment.held.is_empty() {
+                    break;
+                }
+                attachment.release(events, bound);
+                if attachment.out.len() == 0 {
+                    break;
+                }
             }
         }
         gone.iter().for_each(|id| self.end(*id, &End::Gone));

@@ -113,7 +113,7 @@ impl HubSide {
             FromHost::Batch { number, publications } => {
                 let fits = publications.len() <= api.shared().config.get().mailbox;
                 return self.numbered(id, number, || match api.publish_batch(&publications) {
-                    Ok(published) => Ok(Answer::Batched(published.iter().map(|published| published.seq).collect())),
+                    Ok(published) => Ok(Answer::batched(published.iter().map(|published| published.seq).collect())),
                     // It never will fit; waiting would hang the host.
                     Err(error) if error.kind() == Kind::Busy && !fits => Ok(Answer::failed(&error)),
                     Err(error) => Err(error),

@@ -16,7 +16,13 @@ const MAX_AWAY: usize = 4096;
 /// The answer to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Published { seq: u64, subscribers: u32 },
+    Published {
+        seq: u64,
+        subscribers: u32,
+    },
+    /// Numbers in a row, as the messages of a batch have them: the first, and how many. Thousands of answers are kept.
+    Row(u64, u32),
+    /// Others: some messages were published before (by their keys).
     Batched(Box<[u64]>),
     Failed(Kind, Box<str>),
 }
@@ -26,10 +32,23 @@ impl Answer {
         Answer::Failed(error.kind(), error.to_string().into())
     }
 
+    pub(super) fn batched(seqs: Vec<u64>) -> Self {
+        match seqs[..] {
+            [first, ..] if seqs.iter().zip(first..).all(|(seq, expected)| *seq == expected) => {
+                Answer::Row(first, seqs.len() as u32)
+            }
+            _ => Answer::Batched(seqs.into()),
+        }
+    }
+
     pub(super) fn write(&self, number: u64, into: &mut Vec<u8>) {
         match self {
             Answer::Published { seq, subscribers } => {
                 FromHub::Published { number, seq: *seq, subscribers: *subscribers }.write(into);
+            }
+            Answer::Row(first, count) => {
+                let seqs = (*first..).take(*count as usize).collect();
+                FromHub::Batched { number, seqs }.write(into);
             }
             Answer::Batched(seqs) => FromHub::Batched { number, seqs: seqs.to_vec() }.write(into),
             Answer::Failed(kind, text) => FromHub::Failed { number, kind: *kind, text }.write(into),
@@ -140,6 +159,17 @@ mod tests {
         sessions.leave(&[1; 16], 11, 0);
         sessions.leave(&[9; 16], 9, KEPT_MS);
         assert!(sessions.get(&[1; 16]).is_none());
+    }
+
+    #[test]
+    fn a_batch_is_kept_by_its_first_number() {
+        assert!(matches!(Answer::batched((7..8192).collect()), Answer::Row(7, 8185)));
+        for seqs in [vec![], vec![5], vec![5, 6, 7], vec![5, 7], vec![5, 3, 6]] {
+            let (mut written, mut expected) = (Vec::new(), Vec::new());
+            Answer::batched(seqs.clone()).write(1, &mut written);
+            FromHub::Batched { number: 1, seqs }.write(&mut expected);
+            assert_eq!(written, expected);
+        }
     }
 
     #[test]

@@ -1,0 +1,422 @@
+"""Who attaches and is no host: raw bytes and descriptors against pushd's attach socket. Run by tests/python/run.
+
+Each is refused and logged, and leaves neither descriptors nor memory with pushd, which goes on serving its hosts.
+"""
+
+import array
+import os
+import select
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import traceback
+import unittest
+
+import push
+
+LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
+PATIENCE = 20
+NOBODY = 65534
+SCM_MAX_FD = 253
+(HELLO, PUBLISH, _, BATCH, ADOPT, SEND, _, ALLOW, _, _, STATS, CREDIT), REFUSED, EVENT = range(1, 13), 66, 71
+
+
+def frame(kind, body=b""):
+    return struct.pack("<IB", len(body) + 1, kind) + body
+
+
+def text(value):
+    return struct.pack("<H", len(value)) + value
+
+
+def hello(version=1, name=b"hostile", session=None):
+    fields = (session or os.urandom(16)) + bytes(8) + text(b"") + text(name)
+    return frame(HELLO, b"libpush\0" + struct.pack("<H", version) + fields)
+
+
+def publication(channel=b"a", data=b"x"):
+    return b"\0" + text(channel) + b"\0\0" + struct.pack("<I", len(data)) + data
+
+
+def publish(number, **fields):
+    return frame(PUBLISH, struct.pack("<Q", number) + publication(**fields))
+
+
+def adopt(grant=b"\0", head=b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n"):
+    return frame(ADOPT, grant + struct.pack("<I", len(head)) + head)
+
+
+def grant(user=b"ann", subscribe=(b"a",), count=None):
+    names = b"".join(map(text, subscribe))
+    return (b"\1\1" + text(user) + b"\1" + struct.pack("<H", len(subscribe) if count is None else count) + names + b"\0"
+            + bytes(8) + b"\0")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory(prefix="push-")
+        self.addCleanup(self.directory.cleanup)
+        self.path = f"{self.directory.name}/attach.sock"
+        self.log_path = f"{self.directory.name}/log"
+
+    def start(self, *options):
+        options = ["listen=none", f"attach_listen=unix:{self.path}", "threads=1", *options]
+        with open(self.log_path, "w") as log:
+            arguments = [argument for option in options for argument in ("-o", option)]
+            self.pushd = subprocess.Popen([PUSHD, *arguments, "-d", "0"], stderr=log)
+        self.addCleanup(self.end)
+        self.wait(lambda: "unix:" in self.log(), "it listens")
+        # A host that is one, there all the time.
+        self.host = push.Server(LIBRARY, attach=f"unix:{self.path}", attach_timeout="20s")
+        self.addCleanup(self.host.stop)
+        self.host.publish("a", b"first")
+        self.descriptors = self.open()
+
+    def end(self):
+        self.pushd.terminate()
+        self.pushd.wait(PATIENCE)
+
+    def log(self):
+        with open(self.log_path) as log:
+            return log.read()
+
+    def open(self):
+        return len(os.listdir(f"/proc/{self.pushd.pid}/fd"))
+
+    def memory(self):
+        with open(f"/proc/{self.pushd.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def wait(self, reached, what):
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.005)
+
+    def still_serves(self):
+        self.host.publish("a", b"still")
+        self.wait(lambda: self.open() == self.descriptors, "every descriptor is closed")
+
+    def connect(self):
+        peer = socket.socket(socket.AF_UNIX)
+        self.addCleanup(peer.close)
+        peer.settimeout(PATIENCE)
+        peer.connect(self.path)
+        return peer
+
+    def attached(self):
+        peer = self.connect()
+        peer.sendall(hello())
+        return peer
+
+    def let_go(self, peer):
+        """Reads until pushd ends the connection; gives what it said."""
+        said = b""
+        try:
+            while part := peer.recv(65536):
+                said += part
+        except ConnectionResetError:
+            pass
+        peer.close()
+        return said
+
+    def logged(self, line):
+        self.wait(lambda: line in self.log(), line)
+
+
+class Frames(Case):
+    def test_bytes_that_are_no_frames(self):
+        self.start()
+        cases = {
+            "a frame that is too large": struct.pack("<I", 0xffffffff),
+            "an empty frame": bytes(4),
+            "a frame of unknown type": frame(200),
+            "a batch of too many messages": frame(BATCH, struct.pack("<QI", 1, 0xffffffff)),
+            "a frame that ends too early": frame(BATCH, struct.pack("<QI", 1, 3) + 2 * publication()),
+            "a frame with something after its end": frame(BATCH, struct.pack("<QI", 1, 1) + 2 * publication()),
+            "a text that is not UTF-8": publish(1, channel=b"\xff"),
+            "a flag that is neither 0 nor 1": frame(PUBLISH, bytes(8) + b"\2" + publication()[1:]),
+            "a second hello": hello(),
+            "a frame without its descriptor": adopt(),
+        }
+        for line, wrong in cases.items():
+            with self.subTest(line):
+                peer = self.attached()
+                peer.sendall(wrong)
+                self.let_go(peer)
+                self.logged(f"is let go: {line}")
+        peer = self.connect()
+        peer.sendall(publish(1))
+        self.let_go(peer)
+        self.logged("is let go: no hello")
+        self.still_serves()
+
+    def test_forged_grants(self):
+        self.start()
+        for number, forged in enumerate([
+            grant(user=b""), grant(user=b"a\nb"), grant(user=b"x" * 300), grant(subscribe=[b"a\0"]), grant(subscribe=[b""]),
+            grant(count=0xffff), grant(count=2), grant()[:-1] + b"\7",
+        ]):
+            with self.subTest(number):
+                client, passed = socket.socketpair()
+                client.settimeout(PATIENCE)
+                peer = self.attached()
+                socket.send_fds(peer, [adopt(forged)], [passed.fileno()])
+                passed.close()
+                self.let_go(peer)
+                self.assertEqual(client.recv(1), b"", "it was closed, not served")
+                client.close()
+        self.assertIn("is let go: a grant that can't be", self.log())
+        self.still_serves()
+
+    def test_a_host_that_dies_in_the_middle_of_a_frame(self):
+        self.start()
+        whole = publish(1, data=b"never")
+        for cut in range(len(whole)):
+            peer = self.attached()
+            peer.sendall(whole[:cut])
+            peer.close()
+        for cut in range(1, len(adopt())):
+            peer = self.attached()
+            client, passed = socket.socketpair()
+            socket.send_fds(peer, [adopt()[:cut]], [passed.fileno()])
+            for end in (peer, passed, client):
+                end.close()
+        self.still_serves()
+
+    def test_another_version_is_told_on_both_sides(self):
+        self.start()
+        peer = self.connect()
+        # Behind the version it may go on as it likes.
+        peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 9) + b"whatever"))
+        said = self.let_go(peer)
+        line = "the host speaks version 9 of the attach protocol, the hub speaks 1"
+        self.assertEqual(said[4], REFUSED)
+        self.assertIn(line.encode(), said)
+        self.logged(line)
+        # The library, with a hub that speaks another one.
+        path = f"{self.directory.name}/other.sock"
+        with socket.socket(socket.AF_UNIX) as hub:
+            hub.bind(path)
+            hub.listen()
+            pid = os.fork()
+            if pid == 0:
+                attached, _ = hub.accept()
+                attached.recv(1000)
+                attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 1, the hub speaks 2")))
+                os._exit(0)
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 1, the hub speaks 2"):
+                push.Server(LIBRARY, attach=f"unix:{path}")
+            os.waitpid(pid, 0)
+
+
+class Descriptors(Case):
+    def test_what_is_no_connection(self):
+        self.start()
+        listening = socket.create_server(("127.0.0.1", 0))
+        poll = select.epoll()
+        self.addCleanup(poll.close)
+        kinds = {
+            "a device": os.open("/dev/null", os.O_RDWR), "a directory": os.open("/", os.O_RDONLY), "a pipe": os.pipe()[0],
+            "an epoll": os.dup(poll.fileno()),
+            "a listener": listening.detach(), "not connected": socket.socket().detach(),
+            "datagrams": socket.socketpair(type=socket.SOCK_DGRAM)[0].detach(),
+            "packets": socket.socketpair(type=socket.SOCK_SEQPACKET)[0].detach(),
+            "only a path": os.open("/", os.O_PATH),
+        }
+        peer = self.attached()
+        for kind, fd in kinds.items():
+            with self.subTest(kind):
+                before = self.log().count("has handed over is refused")
+                socket.send_fds(peer, [adopt()], [fd])
+                os.close(fd)
+                self.wait(lambda: self.log().count("has handed over is refused") > before, "it is logged")
+        # None of that was the host's end.
+        client, passed = socket.socketpair()
+        client.settimeout(PATIENCE)
+        socket.send_fds(peer, [adopt(head=b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()])
+        passed.close()
+        self.assertIn(b"first", client.recv(65536))
+        client.close()
+        peer.close()
+        self.still_serves()
+
+    def test_descriptors_that_nobody_asked_for(self):
+        self.start()
+        null = os.open("/dev/null", os.O_RDONLY)
+        self.addCleanup(os.close, null)
+        peer = self.attached()
+        socket.send_fds(peer, [frame(STATS, bytes(8))], [null] * SCM_MAX_FD)
+        self.let_go(peer)
+        self.logged("more descriptors at once than are allowed")
+        peer = self.attached()
+        try:
+            for _ in range(1000):
+                socket.send_fds(peer, [frame(STATS, bytes(8))], [null] * 8)
+        except OSError:
+            pass
+        self.let_go(peer)
+        self.logged("descriptors that no frame speaks of")
+        # Before a hello, a byte at a time.
+        for _ in range(100):
+            peer = self.connect()
+            try:
+                for byte in hello()[:-1]:
+                    socket.send_fds(peer, [bytes([byte])], [null] * 4)
+            except OSError:
+                pass
+            peer.close()
+        self.still_serves()
+
+    def test_the_attach_socket_itself(self):
+        self.start()
+        peer = self.attached()
+        for _ in range(20):
+            # In a circle: only the kernel's collector could free what nobody takes.
+            socket.send_fds(peer, [adopt()], [peer.fileno()])
+        peer.close()
+        # What the polls are answered comes to the attach socket, as what no host would say.
+        self.wait(lambda: self.host.publish("a", b"x") and self.open() == self.descriptors, "every descriptor is closed")
+
+
+class Crowds(Case):
+    def test_ten_thousand_that_say_nothing(self):
+        self.start()
+        peers, most = [], 0
+        for _ in range(10_000):
+            peer = socket.socket(socket.AF_UNIX)
+            peer.connect(self.path)
+            peers.append(peer)
+            if len(peers) == 500:
+                most = max(most, self.open())
+                self.host.publish("a", b"meanwhile")
+                for peer in peers:
+                    peer.close()
+                peers = []
+        self.assertLess(most, self.descriptors + 100, "they wait outside")
+        self.logged("too many have connected and not said hello")
+        self.still_serves()
+
+    def test_a_stranger(self):
+        """As another user where this one may become one; else pushd takes this one for a stranger."""
+        become = os.geteuid() == 0
+        os.chmod(self.directory.name, 0o755)
+        if not become:
+            self.start_for(os.geteuid() + 1)
+            self.turned_away()
+            # The library, too.
+            with self.assertRaisesRegex(push.Error, "the hub refuses: this user may not attach"):
+                push.Server(LIBRARY, attach=f"unix:{self.path}")
+            return
+        self.start("attach_mode=0777")
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                self.turned_away()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        self.logged(f"user {NOBODY} (group {NOBODY}, process {pid}) may not attach")
+        self.still_serves()
+
+    def start_for(self, uid):
+        self.host = None
+        with open(self.log_path, "w") as log:
+            self.pushd = subprocess.Popen([PUSHD, "-o", "listen=none", "-o", f"attach_listen=unix:{self.path}", "-o",
+                                           f"attach_uids={uid}"], stderr=log)
+        self.addCleanup(self.end)
+        self.wait(lambda: "unix:" in self.log(), "it listens")
+
+    def turned_away(self):
+        for _ in range(100):
+            said = self.let_go(self.attached_or_refused())
+            self.assertIn(b"this user may not attach", said)
+
+    def attached_or_refused(self):
+        peer = self.connect()
+        try:
+            peer.sendall(hello())
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return peer
+
+
+class Silence(Case):
+    """Hosts that ask and do not read."""
+
+    def test_answers_that_nobody_takes(self):
+        self.start()
+        peer = self.attached()
+        before = self.memory()
+        peer.settimeout(1)
+        sent = 0
+        requests = frame(STATS, bytes(8)) * 1000
+        try:
+            while sent < 64 << 20:
+                sent += peer.send(requests)
+        except TimeoutError:
+            pass
+        self.assertLess(sent, 64 << 20, "it is not read from any more")
+        self.host.publish("a", b"meanwhile")
+        self.assertLess(self.memory() - before, 32 << 20)
+        peer.close()
+        self.still_serves()
+
+    def test_events_that_nobody_takes(self):
+        self.start(f"listen=unix:{self.directory.name}/listen.sock", "client_rate=0", "event_queue=16")
+        peer = self.attached()
+        # Room for all that ever comes, it says.
+        peer.sendall(frame(CREDIT, struct.pack("<I", 0xffffffff)))
+        client = self.client(f"{self.directory.name}/listen.sock")
+        before = self.memory()
+        payload = os.urandom(30_000)
+        message = b"\x82\xfe" + struct.pack(">H", len(payload)) + bytes(4) + payload
+        client.settimeout(1)
+        sent = 0
+        try:
+            while sent < 128 << 20:
+                sent += client.send(message[sent % len(message):])
+        except TimeoutError:
+            pass
+        self.assertLess(sent, 128 << 20, "the client is not read from any more")
+        self.assertLess(self.memory() - before, 32 << 20)
+        self.host.publish("a", b"meanwhile")
+        # When it reads all of it comes.
+        received = 0
+        whole = sent // len(message)
+        peer.settimeout(PATIENCE)
+        unread = b""
+        while received < whole:
+            unread += peer.recv(1 << 20)
+            while len(unread) >= 4 and len(unread) >= 4 + (length := struct.unpack("<I", unread[:4])[0]):
+                one, unread = unread[4:4 + length], unread[4 + length:]
+                if one[0] == EVENT and one[1] == push.EVENT_MESSAGE:
+                    self.assertTrue(one.endswith(payload))
+                    received += 1
+        client.close()
+        peer.close()
+        self.still_serves()
+
+    def client(self, path):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(PATIENCE)
+        client.connect(path)
+        client.sendall(b"GET /push?channel=b HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(1000)
+        self.assertIn(b" 101 ", head)
+        return client
+
+
+if __name__ == "__main__":
+    unittest.main()
