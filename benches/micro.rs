@@ -30,6 +30,7 @@ fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
         slow_patterns: &[],
         total_bytes: 64 << 20,
         key_window_ms: 120_000,
+        clock_us: || 0,
     };
     (Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]), mailbox)
 }

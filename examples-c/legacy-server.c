@@ -139,7 +139,9 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(accepted), FIELD(adopted), FIELD(refused), FIELD(slow_closed), FIELD(gaps),
                   FIELD(received), FIELD(events_dropped), FIELD(logs_dropped), FIELD(connections), FIELD(websockets),
                   FIELD(sse), FIELD(streams), FIELD(polls), FIELD(channels), FIELD(subscriptions),
-                  FIELD(history_messages), FIELD(history_bytes), FIELD(seq)};
+                  FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped), FIELD(replaced), FIELD(outboxes),
+                  FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts), FIELD(logs_suppressed),
+                  FIELD(draining)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;

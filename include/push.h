@@ -121,10 +121,10 @@
 // Something is wrong outside of the library, or soon will be.
 #define PUSH_LOG_WARN 2
 
-// Start, stop, listeners.
+// Start, stop, listeners; refusals, and ends of connections that were not asked for.
 #define PUSH_LOG_INFO 3
 
-// One line a connection.
+// Every end of a connection.
 #define PUSH_LOG_DEBUG 4
 
 // Options being collected for push_start.  One thread at a time.
@@ -229,6 +229,24 @@ typedef struct {
     uint64_t history_bytes;
     // The newest message's number.
     uint64_t seq;
+    // Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client that did not get one.
+    uint64_t dropped;
+    // Messages that gave way to a newer one of their channel under slow_policy=latest, counted in the same way.
+    uint64_t replaced;
+    // Gauge: connections for which something waits to be written.
+    uint64_t outboxes;
+    // Gauge: bytes that wait to be written, for all clients together.
+    uint64_t outbox_bytes;
+    // Gauge: messages that wait for the library's threads.
+    uint64_t mailbox;
+    // Gauge: events that wait for the host, or for being passed on to attached ones.
+    uint64_t events_waiting;
+    // Gauge: hosts of other processes that are attached.
+    uint64_t hosts;
+    // Log lines left out because there were many of their kind.
+    uint64_t logs_suppressed;
+    // Gauge: 1 while clients are being sent away, and after.
+    uint64_t draining;
 } push_stats;
 
 // A message to publish.  Start from PUSH_MESSAGE_INIT.
@@ -614,4 +632,4 @@ void push_event_clear(push_event *event);
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -6,6 +6,7 @@ use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
+use crate::metrics::prometheus::Exposition;
 use crate::metrics::Stats;
 use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
@@ -181,8 +182,19 @@ impl Api {
     pub fn stats(&self) -> Stats {
         let metrics = self.shards.iter().map(|shard| &shard.metrics);
         let mut stats = Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped());
-        stats.events_dropped += self.shared.events.dropped();
+        let shared = &self.shared;
+        stats.events_dropped += shared.events.dropped();
+        stats.events_waiting = shared.events.waiting() as u64;
+        stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
+        stats.hosts = shared.hosts.load(Ordering::Relaxed) as u64;
+        stats.logs_suppressed = shared.log.suppressed();
+        stats.draining = shared.drained.has_begun().into();
         stats
+    }
+
+    /// The same, and what has labels or buckets, for Prometheus.
+    pub fn exposition(&self) -> Exposition {
+        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics))
     }
 
     /// The largest that [`Self::send`] takes.

@@ -16,7 +16,6 @@ use crate::shard::command::{Command, ShardHandle};
 use crate::shard::driver::Driver;
 use crate::shard::{Shard, Shared};
 use crate::sys::clock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,7 +29,6 @@ pub(crate) struct Embedded {
     own: Mutex<Vec<Bound>>,
     /// The others. Both are kept for their Unix sockets' paths, which go with the server.
     others: Vec<Bound>,
-    draining: AtomicBool,
     shard_threads: Vec<JoinHandle<()>>,
     control: Option<ControlThread>,
     attach: Option<AttachThread>,
@@ -62,7 +60,7 @@ impl Embedded {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::system("a wake-up can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
-        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()));
+        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
         let shared = Arc::new(Shared::new(
             config.clone(),
             hub(&config, &handles)?,
@@ -134,7 +132,6 @@ impl Embedded {
             addresses,
             own: Mutex::new(own),
             others,
-            draining: AtomicBool::new(false),
             shard_threads,
             control: control_thread,
             attach: attach_thread,
@@ -161,6 +158,7 @@ impl Embedded {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let (config, reloaded) = self.api.shared().config.get().reloaded(wanted)?;
         let authority = Authority::new(&config)?;
+        self.log.set_level(config.log_level);
         self.api.reconfigure(config, authority);
         if let Some(AttachThread { listener, .. }) = &self.attach {
             listener.reconfigure();
@@ -188,7 +186,7 @@ impl Embedded {
 
     /// Begins to send the clients away; they are gone within `time`. Everything else goes on.
     pub(crate) fn drain(&self, time: Duration) {
-        if !self.draining.swap(true, Ordering::SeqCst) {
+        if self.api.shared().drained.begin() {
             self.log.line(Level::Info, format_args!("draining"));
             if self.events().wanted() {
                 self.events().push(Event::of_server(EventKind::Drain));

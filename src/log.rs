@@ -1,8 +1,11 @@
 //! The log: lines for the host's callback, and nowhere else.
 
 use crossbeam::channel::{Sender, TrySendError};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Gets lines, on the callback thread.
 pub type LogSink = dyn Fn(Level, &str) + Send + Sync;
@@ -15,44 +18,153 @@ pub enum Level {
     Error = 1,
     /// Something is wrong outside, or soon will be.
     Warn = 2,
-    /// Start, stop, listeners.
+    /// Start, stop, listeners; refusals, and ends of connections that were not asked for.
     Info = 3,
-    /// One line a connection.
+    /// Every end of a connection.
     Debug = 4,
 }
 
 /// A line on its way.
 pub(crate) type Line = (Level, String);
 
+/// Lines of one kind in a row, before the rest of [`WINDOW`] is only counted.
+const BURST: u32 = 10;
+/// How long that holds.
+const WINDOW: Duration = Duration::from_secs(10);
+
 /// Where the crate's lines go in; without a sink it costs one branch.
 #[derive(Clone)]
-pub struct Log {
-    lines: Option<Sender<Line>>,
-    dropped: std::sync::Arc<AtomicU64>,
+pub struct Log(Option<Arc<Inner>>);
+
+struct Inner {
+    lines: Sender<Line>,
+    /// A [`Level`]; it can change.
+    level: AtomicI32,
+    dropped: AtomicU64,
+    suppressed: AtomicU64,
+    kinds: Mutex<HashMap<&'static str, Kind>>,
+}
+
+/// What was lately said of one kind.
+struct Kind {
+    since: Instant,
+    count: u32,
 }
 
 impl Log {
-    pub(crate) fn new(lines: Option<Sender<Line>>) -> Self {
-        Log { lines, dropped: Default::default() }
+    /// A log of lines up to this level.
+    pub(crate) fn new(lines: Option<Sender<Line>>, level: Level) -> Self {
+        Log(lines.map(|lines| {
+            let level = AtomicI32::new(level as i32);
+            let (dropped, suppressed) = Default::default();
+            Arc::new(Inner { lines, level, dropped, suppressed, kinds: Mutex::default() })
+        }))
+    }
+
+    /// From now on lines are logged up to this level.
+    pub(crate) fn set_level(&self, level: Level) {
+        if let Some(log) = &self.0 {
+            log.level.store(level as i32, Ordering::Relaxed);
+        }
     }
 
     /// Adds a line. Never waits: when the callback is slow, lines are dropped and counted.
     pub(crate) fn line(&self, level: Level, text: fmt::Arguments<'_>) {
-        if let Some(lines) = &self.lines {
-            if let Err(TrySendError::Full(_)) = lines.try_send((level, text.to_string())) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
+            log.send(level, text.to_string());
+        }
+    }
+
+    /// Adds a line that anybody outside can cause as often as they like: of each kind only so many in a while. How many were
+    /// left out the first one after it says.
+    pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
+        if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
+            match log.admit(kind, Instant::now()) {
+                Some(0) => log.send(level, text.to_string()),
+                Some(left_out) => log.send(level, format!("{text} (and {left_out} more of this kind before)")),
+                None => drop(log.suppressed.fetch_add(1, Ordering::Relaxed)),
             }
         }
     }
 
-    /// Lines dropped so far.
+    /// Lines dropped so far because the callback was slow.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.as_ref().map_or(0, |log| log.dropped.load(Ordering::Relaxed))
+    }
+
+    /// Lines left out so far because there were many of their kind.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.0.as_ref().map_or(0, |log| log.suppressed.load(Ordering::Relaxed))
+    }
+}
+
+impl Inner {
+    fn wants(&self, level: Level) -> bool {
+        level as i32 <= self.level.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, level: Level, text: String) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send((level, text)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether another line of this kind may be said; if so, how many were left out before it.
+    fn admit(&self, kind: &'static str, now: Instant) -> Option<u32> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kinds.entry(kind).or_insert(Kind { since: now, count: 0 });
+        let left_out = known.count.saturating_sub(BURST);
+        if now.saturating_duration_since(known.since) >= WINDOW {
+            *known = Kind { since: now, count: 1 };
+            return Some(left_out);
+        }
+        known.count = known.count.saturating_add(1);
+        (known.count <= BURST).then_some(0)
     }
 }
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("enabled", &self.lines.is_some()).finish_non_exhaustive()
+        f.debug_struct("Log").field("enabled", &self.0.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(level: Level) -> (Log, crossbeam::channel::Receiver<Line>) {
+        let (lines, received) = crossbeam::channel::bounded(1000);
+        (Log::new(Some(lines), level), received)
+    }
+
+    #[test]
+    fn only_so_many_lines_of_a_kind_come_in_a_row() {
+        let (log, received) = log(Level::Info);
+        for n in 0..25 {
+            log.limited(Level::Info, "a", format_args!("a {n}"));
+            log.limited(Level::Debug, "b", format_args!("b {n}"));
+        }
+        log.limited(Level::Warn, "c", format_args!("c"));
+        let texts: Vec<String> = received.try_iter().map(|(_, text)| text).collect();
+        let expected: Vec<String> = (0..10).map(|n| format!("a {n}")).chain(["c".to_owned()]).collect();
+        assert_eq!(texts, expected);
+        assert_eq!(log.suppressed(), 15);
+        let later = Instant::now() + WINDOW;
+        assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(15), "what was left out is told");
+        assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(0));
+    }
+
+    #[test]
+    fn lines_beyond_the_level_are_not_said() {
+        let (log, received) = log(Level::Warn);
+        for level in [Level::Error, Level::Warn, Level::Info, Level::Debug] {
+            log.line(level, format_args!("x"));
+        }
+        assert_eq!(received.try_iter().count(), 2);
+        log.set_level(Level::Debug);
+        log.line(Level::Debug, format_args!("x"));
+        assert_eq!(received.try_iter().count(), 1);
+        Log::new(None, Level::Debug).line(Level::Error, format_args!("nobody listens"));
     }
 }

@@ -130,6 +130,9 @@ func (h handle) stats() (Stats, Status) {
 		SSE: uint64(s.sse), Streams: uint64(s.streams), Polls: uint64(s.polls), Channels: uint64(s.channels),
 		Subscriptions: uint64(s.subscriptions), HistoryMessages: uint64(s.history_messages),
 		HistoryBytes: uint64(s.history_bytes), Seq: uint64(s.seq),
+		Dropped: uint64(s.dropped), Replaced: uint64(s.replaced), Outboxes: uint64(s.outboxes),
+		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
+		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
 	}, Status(status)
 }
 

@@ -290,6 +290,16 @@ type Stats struct {
 	HistoryMessages uint64 // messages held in history
 	HistoryBytes    uint64 // bytes held in history, with the bookkeeping
 	Seq             uint64 // the newest message's number
+
+	Dropped        uint64 // messages that gave way to slow clients under slow_policy=drop-oldest, for each client
+	Replaced       uint64 // messages that gave way to newer ones under slow_policy=latest, for each client
+	Outboxes       uint64 // connections for which something waits to be written
+	OutboxBytes    uint64 // bytes that wait to be written, for all clients together
+	Mailbox        uint64 // messages that wait for the library's threads
+	EventsWaiting  uint64 // events that wait for Events, or for being passed on to attached hosts
+	Hosts          uint64 // hosts of other processes that are attached
+	LogsSuppressed uint64 // log lines left out because there were many of their kind
+	Draining       uint64 // 1 while clients are being sent away, and after
 }
 
 // Stats reads the counters. Error: [ErrClosed].

@@ -9,7 +9,8 @@ use crate::auth::Auth;
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
-use crate::log::LogSink;
+use crate::log::{Level, LogSink};
+use crate::sys::clock;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ pub struct Config {
     pub jwt_audience: String,
     pub jwt_issuer: String,
     pub token_cookie: String,
+    pub log_level: Level,
     pub threads: usize,
     pub allowed_origins: Vec<String>,
     pub client_publish: bool,
@@ -108,6 +110,7 @@ impl Config {
             jwt_audience: String::new(),
             jwt_issuer: String::new(),
             token_cookie: String::new(),
+            log_level: Level::Info,
             threads: 0,
             allowed_origins: Vec::new(),
             client_publish: false,
@@ -193,6 +196,7 @@ impl Config {
             slow_patterns: &self.channel_slow,
             total_bytes: self.history_total,
             key_window_ms: self.key_window_ms,
+            clock_us: clock::monotonic_us,
         }
     }
 

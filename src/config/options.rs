@@ -4,6 +4,7 @@ use super::values::{self, ForwardedHeader, Secret, TrustedProxies};
 use super::Config;
 use crate::auth::{Auth, FILE, MIN_SECRET};
 use crate::hub::SlowPolicy;
+use crate::log::Level;
 
 /// How many `channel.PATTERN.` there may be.
 pub const MAX_PATTERNS: usize = 64;
@@ -252,6 +253,25 @@ pub static OPTIONS: &[Spec] = &[
             set: |c, text| {
                 let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
                 fits.then(|| c.token_cookie = text.into())
+            },
+        },
+    },
+    Spec {
+        name: "log_level",
+        default: "info",
+        live: live!(log_level),
+        help: "Up to which level lines are logged. Of refusals and ends of connections at most 10 of a kind in 10 seconds are",
+        value: Value::Text {
+            allowed: "error, warn, info or debug",
+            set: |c, text| {
+                c.log_level = match text {
+                    "error" => Level::Error,
+                    "warn" => Level::Warn,
+                    "info" => Level::Info,
+                    "debug" => Level::Debug,
+                    _ => return None,
+                };
+                Some(())
             },
         },
     },
@@ -533,7 +553,7 @@ pub static OPTIONS: &[Spec] = &[
         default: "none",
         live: fixed!(attach),
         help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the other options \
-               only `event_queue` and those that begin with `attach_` count then",
+               only `event_queue`, `log_level` and those that begin with `attach_` count then",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),

@@ -177,6 +177,15 @@ impl From<Stats> for push_stats {
             history_messages: stats.history_messages,
             history_bytes: stats.history_bytes,
             seq: stats.seq,
+            dropped: stats.dropped,
+            replaced: stats.replaced,
+            outboxes: stats.outboxes,
+            outbox_bytes: stats.outbox_bytes,
+            mailbox: stats.mailbox,
+            events_waiting: stats.events_waiting,
+            hosts: stats.hosts,
+            logs_suppressed: stats.logs_suppressed,
+            draining: stats.draining,
         }
     }
 }

@@ -77,9 +77,9 @@ pub const PUSH_EVENT_BINARY: u32 = 1;
 pub const PUSH_LOG_ERROR: i32 = 1;
 /// Something is wrong outside of the library, or soon will be.
 pub const PUSH_LOG_WARN: i32 = 2;
-/// Start, stop, listeners.
+/// Start, stop, listeners; refusals, and ends of connections that were not asked for.
 pub const PUSH_LOG_INFO: i32 = 3;
-/// One line a connection.
+/// Every end of a connection.
 pub const PUSH_LOG_DEBUG: i32 = 4;
 
 /// Options being collected for push_start.  One thread at a time.
@@ -240,4 +240,22 @@ pub struct push_stats {
     pub history_bytes: u64,
     /// The newest message's number.
     pub seq: u64,
+    /// Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client that did not get one.
+    pub dropped: u64,
+    /// Messages that gave way to a newer one of their channel under slow_policy=latest, counted in the same way.
+    pub replaced: u64,
+    /// Gauge: connections for which something waits to be written.
+    pub outboxes: u64,
+    /// Gauge: bytes that wait to be written, for all clients together.
+    pub outbox_bytes: u64,
+    /// Gauge: messages that wait for the library's threads.
+    pub mailbox: u64,
+    /// Gauge: events that wait for the host, or for being passed on to attached ones.
+    pub events_waiting: u64,
+    /// Gauge: hosts of other processes that are attached.
+    pub hosts: u64,
+    /// Log lines left out because there were many of their kind.
+    pub logs_suppressed: u64,
+    /// Gauge: 1 while clients are being sent away, and after.
+    pub draining: u64,
 }

@@ -143,6 +143,7 @@ impl World {
             slow_patterns: &[],
             total_bytes: total_limit,
             key_window_ms: key_window,
+            clock_us: || 0,
         };
         let names = CHANNELS.iter().chain(&[EVERYBODY]);
         World {

@@ -46,6 +46,11 @@ impl Mailbox {
         self.queue.capacity() - self.queue.len()
     }
 
+    /// How many messages wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Leaves a message. The hub has asked for [`room`](Self::room); false means that it did not.
     pub(super) fn push(&self, delivery: Delivery) -> bool {
         self.queue.push(delivery).is_ok()

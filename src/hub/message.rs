@@ -63,9 +63,18 @@ pub struct Message {
     prefix: u8,
     binary: bool,
     slow: SlowPolicy,
+    stamp: u32,
     /// Encoded by whichever shard needs a form first. Two shards may both encode; neither waits for the other,
     /// which would stall all its connections. That is why these are `race` cells.
     forms: [OnceBox<Form>; FORMS],
+}
+
+/// What a message gets from the hub.
+pub(super) struct Place<'a> {
+    pub(super) seq: u64,
+    pub(super) channel: Option<&'a Arc<str>>,
+    pub(super) slow: SlowPolicy,
+    pub(super) stamp: u32,
 }
 
 /// A message as one transport sends it.
@@ -115,16 +124,18 @@ impl Message {
             prefix: prefix.len() as u8,
             binary,
             slow: SlowPolicy::Disconnect,
+            stamp: 0,
             forms: Default::default(),
         })
     }
 
     /// Gives the message its place, before anyone shares it.
-    pub(super) fn place(this: &mut Arc<Self>, seq: u64, channel: Option<&Arc<str>>, slow: SlowPolicy) {
+    pub(super) fn place(this: &mut Arc<Self>, place: &Place<'_>) {
         if let Some(message) = Arc::get_mut(this) {
-            message.seq = seq;
-            message.channel = channel.cloned();
-            message.slow = slow;
+            message.seq = place.seq;
+            message.channel = place.channel.cloned();
+            message.slow = place.slow;
+            message.stamp = place.stamp;
         } else {
             debug_assert!(false, "a message is placed before it is shared");
         }
@@ -148,6 +159,11 @@ impl Message {
     /// Whether it gives way to a client that reads too slowly.
     pub fn slow(&self) -> SlowPolicy {
         self.slow
+    }
+
+    /// When it was published, in microseconds of a clock that goes round, for a sample of the messages; else 0.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp
     }
 
     /// Its event type.

@@ -59,6 +59,8 @@ pub struct Settings<'a> {
     pub total_bytes: usize,
     /// How long idempotency keys are remembered; 0: not at all.
     pub key_window_ms: u64,
+    /// Microseconds, to stamp a sample of the messages with.
+    pub clock_us: fn() -> u64,
 }
 
 /// A message's place, and whom it reaches.

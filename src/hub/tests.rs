@@ -21,7 +21,7 @@ const ROOM: usize = 64;
 
 fn settings(retention: Retention, patterns: &[(ChannelPattern, Retention)], total_bytes: usize) -> Settings<'_> {
     let slow_policy = SlowPolicy::Disconnect;
-    Settings { retention, patterns, slow_policy, slow_patterns: &[], total_bytes, key_window_ms: 1000 }
+    Settings { retention, patterns, slow_policy, slow_patterns: &[], total_bytes, key_window_ms: 1000, clock_us: || 0 }
 }
 
 fn bench_with(retention: Retention, patterns: &[(ChannelPattern, Retention)], total_bytes: usize) -> Bench {

@@ -1,8 +1,11 @@
 //! Counters and gauges. Each shard has its own, which only it writes, so that counting costs no shared cache line.
 
+pub mod histogram;
 pub mod losses;
+pub mod prometheus;
 
 use crate::http::refusal::Reason;
+use histogram::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number, written by one thread, read by any.
@@ -37,6 +40,12 @@ pub struct ShardMetrics {
     pub refused: Count,
     /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in `refused`.
     pub refusals: [Count; Reason::ALL.len()],
+    /// How subscriptions ended, but polls.
+    pub closed: Closed,
+    /// From publishing to the sockets, of a sample of the messages.
+    pub latency: Histogram,
+    /// How long turns take, of a sample.
+    pub turns: Histogram,
     pub slow_closed: Count,
     pub dropped: Count,
     pub replaced: Count,
@@ -50,6 +59,26 @@ pub struct ShardMetrics {
     pub sse: Count,
     pub streams: Count,
     pub polls: Count,
+}
+
+/// Ends of connections, by close code.
+#[derive(Debug, Default)]
+pub struct Closed([Count; Closed::COUNT]);
+
+impl Closed {
+    const COUNT: usize = 13;
+    /// Codes that hosts and clients choose are `other`.
+    const LABELS: [&'static str; Closed::COUNT] =
+        ["1000", "1001", "1002", "1005", "1006", "1007", "1008", "1009", "1011", "4403", "4408", "4429", "other"];
+
+    /// Counts one; says under which label.
+    pub(crate) fn add(&self, code: u16) -> &'static str {
+        let mut text = itoa::Buffer::new();
+        let text = text.format(code);
+        let place = Closed::LABELS.iter().position(|label| *label == text).unwrap_or(Closed::COUNT - 1);
+        self.0[place].add(1);
+        Closed::LABELS[place]
+    }
 }
 
 impl ShardMetrics {
@@ -102,6 +131,11 @@ pub struct Stats {
     pub replaced: u64,
     pub outboxes: u64,
     pub outbox_bytes: u64,
+    pub mailbox: u64,
+    pub events_waiting: u64,
+    pub hosts: u64,
+    pub logs_suppressed: u64,
+    pub draining: u64,
 }
 
 /// One line of the table.
@@ -111,6 +145,8 @@ pub struct Metric {
     pub name: &'static str,
     /// Whether it only grows.
     pub counter: bool,
+    /// Whether Prometheus gets it as it stands here; else it is part of a family with labels.
+    pub plain: bool,
     /// One line of help.
     pub help: &'static str,
     /// Its value.
@@ -118,17 +154,20 @@ pub struct Metric {
 }
 
 macro_rules! table {
-    ($($name:ident $kind:ident $help:literal,)*) => {
+    ($($name:ident $kind:ident $($part:ident)? $help:literal,)*) => {
         /// All numbers, in the order in which they are shown.
         pub static TABLE: &[Metric] = &[$(Metric {
             name: stringify!($name),
             counter: table!(@$kind),
+            plain: table!(@plain $($part)?),
             help: $help,
             get: |stats| stats.$name,
         },)*];
     };
     (@counter) => { true };
     (@gauge) => { false };
+    (@plain) => { true };
+    (@plain part) => { false };
 }
 
 table! {
@@ -145,20 +184,25 @@ table! {
     received counter "Messages that clients sent",
     events_dropped counter "Client messages that nobody asked for",
     logs_dropped counter "Log lines dropped because the callback was too slow",
-    connections gauge "Connections open now",
-    websockets gauge "WebSockets open now",
-    sse gauge "SSE streams open now",
-    streams gauge "NDJSON streams open now",
-    polls gauge "Polls waiting now",
+    connections gauge part "Connections open now",
+    websockets gauge part "WebSockets open now",
+    sse gauge part "SSE streams open now",
+    streams gauge part "NDJSON streams open now",
+    polls gauge part "Polls waiting now",
     channels gauge "Channels that exist",
     subscriptions gauge "Subscriptions of connections to channels",
     history_messages gauge "Messages held in history",
     history_bytes gauge "Bytes held in history",
     seq gauge "The newest message's number",
-    dropped counter "Messages that gave way to slow clients under drop-oldest, once for each client",
-    replaced counter "Messages that gave way to a newer one under latest, once for each client",
+    dropped counter part "Messages that gave way to slow clients under drop-oldest, once for each client",
+    replaced counter part "Messages that gave way to a newer one under latest, once for each client",
     outboxes gauge "Connections for which something waits",
     outbox_bytes gauge "Bytes that wait for clients",
+    mailbox gauge "Messages that wait for threads",
+    events_waiting gauge "Events that wait for the host, or for being passed to attached ones",
+    hosts gauge "Hosts of other processes that are attached",
+    logs_suppressed counter "Log lines left out because there were many of their kind",
+    draining gauge "1 while clients are being sent away, and after",
 }
 
 impl Stats {
@@ -207,20 +251,5 @@ impl Stats {
     pub fn json(&self) -> String {
         let fields: Vec<_> = TABLE.iter().map(|metric| format!("\"{}\":{}", metric.name, (metric.get)(self))).collect();
         format!("{{{}}}\n", fields.join(","))
-    }
-
-    /// Prometheus' text format.
-    pub fn prometheus(&self) -> String {
-        let mut out = String::new();
-        for metric in TABLE {
-            let (kind, suffix) = if metric.counter { ("counter", "_total") } else { ("gauge", "") };
-            let name = format!("push_{}{suffix}", metric.name);
-            out.push_str(&format!(
-                "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {}\n",
-                metric.help,
-                (metric.get)(self)
-            ));
-        }
-        out
     }
 }

@@ -6,7 +6,8 @@ use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::Transport;
 use crate::hub::Form;
-use crate::log::Level;
+use crate::log::{Level, Log};
+use crate::metrics::ShardMetrics;
 use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::{chunk, sse, stream, ws_frames};
@@ -57,9 +58,11 @@ impl Shard {
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
         self.handle.metrics.refused.add(1);
         self.handle.metrics.refusal(refusal.reason());
-        self.shared
-            .log
-            .line(Level::Debug, format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message));
+        self.shared.log.limited(
+            Level::Info,
+            refusal.reason().word(),
+            format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message),
+        );
         let retry_ms = self.config().retry_ms;
         let answer = if refusal.retry && sse { refusal.sse_response(cors, retry_ms) } else { refusal.response(cors) };
         self.last_bytes(index, answer.into());
@@ -117,8 +120,12 @@ impl Shard {
 
     /// It is no subscriber any more: the gauge and the host are told.
     fn leave_open(&mut self, index: u32) {
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(conn) = self.conns.get(index as usize) else { return };
         if let Phase::Open(transport) = conn.phase {
+            // Polls come and go with every message.
+            if transport != Transport::Poll {
+                note_end(&self.shared.log, &self.handle.metrics, conn.code, transport);
+            }
             self.uncount_subscription(index);
             self.handle.metrics.gauge(transport).sub(1);
         }
@@ -182,6 +189,16 @@ pub(super) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
 /// The attached host that answers for a connection.
 pub(super) fn host(conn: &Conn) -> u64 {
     conn.grant.as_ref().map_or(0, |grant| grant.host())
+}
+
+/// Counts the end of a connection, and logs it: what the client or the host wanted is worth a line only to who looks closely.
+fn note_end(log: &Log, metrics: &ShardMetrics, code: u16, transport: Transport) {
+    let label = metrics.closed.add(code);
+    let level = match code {
+        1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
+        _ => Level::Debug,
+    };
+    log.limited(level, label, format_args!("a {transport:?} ended with {code}: {}", Close::words(code)));
 }
 
 /// What a transport ends with.

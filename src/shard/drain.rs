@@ -5,6 +5,7 @@ use super::conn::{Conn, Phase, Token};
 use super::Shard;
 use crate::events::{Event, EventKind};
 use crate::transport::close::Close;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,13 +60,24 @@ fn spread_ms(time: u64, clients: usize) -> u64 {
 /// Counts the shards that have drained.
 #[derive(Debug)]
 pub(crate) struct Drained {
+    begun: AtomicBool,
     left: Mutex<usize>,
     all: Condvar,
 }
 
 impl Drained {
     pub(crate) fn new(shards: usize) -> Self {
-        Drained { left: Mutex::new(shards), all: Condvar::new() }
+        Drained { begun: AtomicBool::new(false), left: Mutex::new(shards), all: Condvar::new() }
+    }
+
+    /// Notes that a drain begins; true for the first time.
+    pub(crate) fn begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether one has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Waits until all have, or for this time.

@@ -50,8 +50,12 @@ impl Driver {
     fn turn(&self, events: &[Event]) -> Option<Option<u64>> {
         let mut place = self.lock();
         let shard = place.as_mut()?;
+        let began = shard.measures_turn().then(clock::monotonic_us);
         let next = shard.guarded(|shard| shard.turn(events)).unwrap_or(Next::Again);
         shard.announce_events();
+        if let Some(began) = began {
+            self.handle.metrics.turns.record(clock::monotonic_us() - began);
+        }
         if next == Next::End {
             *place = None;
             return None;

@@ -10,6 +10,7 @@ use super::write::outbox_limit;
 use super::{Fate, Shard};
 use crate::http::request::Transport;
 use crate::hub::{ChannelId, Delivery, Epoch, Message, SlowPolicy, BROADCAST};
+use crate::sys::clock;
 use crate::transport::{poll, Format};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -173,6 +174,7 @@ impl Shard {
             batch.push(delivery);
         }
         let full = batch.len() == BATCH;
+        let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
         for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
             if part[0].channel == BROADCAST {
                 self.fan_out_broadcasts(part);
@@ -180,12 +182,24 @@ impl Shard {
                 self.fan_out(part);
             }
         }
+        if sampled {
+            self.note_latency(&batch);
+        }
         if let Some(last) = batch.last() {
             self.delivered = last.message.seq();
         }
         batch.clear();
         self.batch = batch;
         full
+    }
+
+    /// How long messages that were stamped took to here: their subscribers have them, or have them waiting.
+    fn note_latency(&self, batch: &[Delivery]) {
+        let now = clock::monotonic_us() as u32;
+        for stamp in batch.iter().map(|delivery| delivery.message.stamp()).filter(|stamp| *stamp != 0) {
+            // The stamp's last bit says that it is one.
+            self.handle.metrics.latency.record(u64::from((now | 1).wrapping_sub(stamp)));
+        }
     }
 
     /// Messages of channels, in order, to their subscribers.

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) losses: Losses,
     /// Which shards have sent their clients away.
     pub(crate) drained: Drained,
+    /// Hosts of other processes that are attached.
+    pub(crate) hosts: AtomicUsize,
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
     pub(crate) limits: Limits,
@@ -88,6 +90,7 @@ impl Shared {
             log,
             losses: Losses::default(),
             drained: Drained::new(shards),
+            hosts: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             limits: Limits::default(),
             shards,
@@ -147,6 +150,8 @@ pub(crate) struct Shard {
     /// Questions to the host that wait for an answer, and about whom.
     requests: FxHashMap<u64, Token>,
     last_request: u64,
+    /// Counts turns.
+    turn: u8,
     /// Clients are being sent away, or have been.
     drain: Option<Drain>,
     /// The thread is to end.
@@ -210,6 +215,7 @@ impl Shard {
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the number
             // for the host has eight more, and room to count.
             last_request: getrandom::u64().unwrap_or(0) >> 16,
+            turn: 0,
             drain: None,
             ending: false,
             jitter: 0x9e37_79b9 ^ number as u32,

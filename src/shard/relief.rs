@@ -246,6 +246,7 @@ mod tests {
             slow_patterns: &patterns,
             total_bytes: 1 << 20,
             key_window_ms: 0,
+            clock_us: || 0,
         };
         let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
         let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();

@@ -57,6 +57,12 @@ impl Shard {
         }
     }
 
+    /// Whether this turn is measured: every 16th, since reading a clock exactly is not free.
+    pub(super) fn measures_turn(&mut self) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn.is_multiple_of(16)
+    }
+
     fn take_commands(&mut self) -> bool {
         for _ in 0..COMMANDS {
             let Some(command) = self.handle.next_command() else { return false };

@@ -12,10 +12,21 @@ pub(crate) fn monotonic() -> Duration {
 
 /// Milliseconds of a clock that never goes back, at the kernel's tick (1 to 4 ms), for a few nanoseconds.
 pub(crate) fn monotonic_ms() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec that we own; this clock exists since Linux 2.6.32.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
+    let time = read(libc::CLOCK_MONOTONIC_COARSE);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Microseconds of the same clock, exactly, for some tens of nanoseconds: to measure with.
+pub(crate) fn monotonic_us() -> u64 {
+    let time = read(libc::CLOCK_MONOTONIC);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+fn read(clock: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec that we own; both clocks exist since Linux 2.6.32.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time
 }
 
 /// Seconds since 1970, for the expiry of grants.

@@ -53,6 +53,24 @@ impl Close {
         matches!(self.code, 1008 | 4403)
     }
 
+    /// What a code means here, in words, for a connection of which only the code is known any more.
+    pub fn words(code: u16) -> &'static str {
+        match code {
+            1000 => "closed",
+            1001 => "going away",
+            1002 => "protocol error",
+            1005 => "no code was given",
+            1006 => "connection lost",
+            1007 => "text is not UTF-8",
+            1009 => "message too large",
+            1011 => "internal error",
+            4403 => "grant expired or revoked",
+            4408 => "no answer to pings",
+            4429 => "too slow",
+            _ => "as the client or the host wanted",
+        }
+    }
+
     /// Whether a code may stand in a close frame (RFC 6455, section 7.4.1 and 7.4.2, and IANA's registry).
     pub fn allowed_on_wire(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

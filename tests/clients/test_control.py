@@ -130,11 +130,18 @@ def test_stats_and_metrics_say_the_same(served):
     assert (stats["published"], stats["channels"], stats["history_messages"], stats["seq"]) == (1, 1, 1, 1)
     response = control.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain")
-    metrics = dict(re.findall(r"^push_(\w+) (\d+)$", response.text, re.M))
-    assert {name.removesuffix("_total"): int(value) for name, value in metrics.items()} == stats
-    types = dict(re.findall(r"^# TYPE push_(\w+) (\w+)$", response.text, re.M))
-    assert set(types) == set(metrics)
-    assert types["published_total"] == "counter" and types["connections"] == "gauge"
+    plain = dict(re.findall(r"^push_(\w+) (\d+)$", response.text, re.M))
+    plain = {name.removesuffix("_total"): int(value) for name, value in plain.items() if "_seconds_" not in name}
+    assert plain.items() <= stats.items()
+    labelled = re.findall(r'^push_(\w+)\{(\w+)="([^"]+)"\} (\d+)$', response.text, re.M)
+    of = {(name, value): int(count) for name, label, value, count in labelled}
+    transports = {"websocket": "websockets", "sse": "sse", "stream": "streams", "poll": "polls"}
+    for value, name in transports.items():
+        assert of["connections", value] == stats[name]
+    assert sum(count for (name, _), count in of.items() if name == "connections") == stats["connections"]
+    assert (of["dropped_messages_total", "drop-oldest"], of["dropped_messages_total", "latest"]) == (0, 0)
+    rest = {"connections", "dropped", "replaced", *transports.values()}
+    assert set(stats) == set(plain) | rest, "each number is shown, and once"
 
 
 @pytest.mark.parametrize("key", [None, "wrong-key-of-sixteen", KEY[:-1], KEY + "x", ""])

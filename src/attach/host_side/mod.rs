@@ -119,7 +119,7 @@ impl Attached {
         let failed = |error: std::io::Error| Error::system("a wake-up can't be made", &error);
         let wake = Arc::new(EventFd::new().map_err(failed)?);
         let (inputs, outputs) = callbacks::channels(builder).unzip();
-        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()));
+        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
         let resume = wake.clone();
         let notify = outputs.as_ref().and_then(|outputs| outputs.notify.clone());
         let events = Events::new(config.event_queue, notify, Box::new(move || resume.signal())).map_err(failed)?;
@@ -290,6 +290,7 @@ impl Attached {
         let mut queue = self.link.queue();
         let (config, reloaded) = self.link.config.get().reloaded(wanted)?;
         queue.set_bound(config.attach_buffer);
+        self.link.log.set_level(config.log_level);
         self.link.config.set(Arc::new(config));
         Ok(reloaded)
     }

@@ -340,6 +340,8 @@ impl HubSide {
 
     /// Tells the shards whether anybody wants events.
     fn note_wishes(&self) {
+        let hosts = self.attached.values().filter(|attachment| !attachment.half_open()).count();
+        self.api.shared().hosts.store(hosts, Ordering::Relaxed);
         let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
         self.events().set_wanted(wanted);
     }

@@ -202,6 +202,7 @@ impl HubSide {
         if let Some(before) = before {
             self.end(before, &End::Gone);
         }
+        self.note_wishes();
         Ok(())
     }
 

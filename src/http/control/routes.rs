@@ -107,7 +107,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
             Ok(answer)
         }
         (&Method::GET, "/v1/stats") => Ok(json(api.stats().json())),
-        (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.stats().prometheus())),
+        (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.exposition().to_string())),
         (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke") => {
             Err(Refusal::method_elsewhere("only POST is allowed here"))
         }
