@@ -187,8 +187,12 @@ impl Events {
         if left.count == 0 {
             return;
         }
-        if left.first {
+        // Somebody may have taken all of it already, who did not see the signal.
+        if left.first && self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
+            if self.waiting.load(Ordering::SeqCst) == 0 {
+                self.quiet();
+            }
         }
         if let Some(notify) = &self.notify {
             // Full means that the thread will look anyhow.

@@ -46,7 +46,11 @@ mod tests {
     fn the_closest_pattern_counts() {
         let pattern = |text| ChannelPattern::parse(text).unwrap();
         let all = SlowPolicies::new(&[(pattern("*"), SlowPolicy::Latest)], SlowPolicy::Disconnect);
-        assert_eq!((all.of("x"), all.of("")), (SlowPolicy::Latest, SlowPolicy::Disconnect), "broadcasts are of no channel");
+        assert_eq!(
+            (all.of("x"), all.of("")),
+            (SlowPolicy::Latest, SlowPolicy::Disconnect),
+            "broadcasts are of no channel"
+        );
         let patterns = [
             (pattern("prices.*"), SlowPolicy::Latest),
             (pattern("prices.audit"), SlowPolicy::Disconnect),
