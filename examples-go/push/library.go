@@ -101,7 +101,7 @@ func cString(text string) *C.char {
 func start(file, settings string, count, logFD, logLevel int) (handle, Status, string) {
 	var (
 		server C.uintptr_t
-		text   [512]byte
+		text   [2048]byte
 	)
 	status := C.pushgo_start(cString(file), cString(settings), C.size_t(count), C.int(logFD), C.int32_t(logLevel),
 		&server, (*C.char)(unsafe.Pointer(&text)), C.size_t(len(text)))

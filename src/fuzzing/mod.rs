@@ -3,6 +3,7 @@
 
 mod hub;
 mod parsers;
+mod peers;
 mod wire;
 
 /// A target: its name, which is also that of its corpus, and what it does with bytes.
@@ -13,6 +14,8 @@ pub const TARGETS: &[Target] = &[
     ("head", parsers::head),
     ("query", parsers::query),
     ("position", parsers::position),
+    ("proxy_header", peers::proxy_header),
+    ("forwarded", peers::forwarded),
     ("push_v1", parsers::push_v1),
     ("options", parsers::options),
     ("toml", parsers::toml),

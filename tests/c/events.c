@@ -212,7 +212,7 @@ static void numbers_are_not_used_again(void)
 static void a_full_queue_loses_nothing(void)
 {
     enum { MESSAGES = 20000 };
-    push_server *server = serve("threads", "1", "event_queue", "16", NULL);
+    push_server *server = serve("threads", "1", "event_queue", "16", "client_rate", "0", NULL);
     push_event event = PUSH_EVENT_INIT;
     CHECK(push_event_fd(server) >= 0);
     struct peer client = adopted_ws(server, NULL, "channel=c");
