@@ -3,12 +3,13 @@
 mod common;
 
 use common::{Client, PATIENCE, UPGRADE};
+use push::error::Kind;
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -109,6 +110,62 @@ fn killed_and_started_again_hosts_and_clients_come_back() {
     assert_eq!(client.close_code(), 1001);
     assert_eq!(second.ended(), Some(0));
     host.stop(Duration::ZERO);
+}
+
+#[test]
+fn what_waits_for_a_hub_with_one_key_is_published_once() {
+    let path = path("keyed");
+    let first = Pushd::start(Pushd::command(&path));
+    let (one, other) = (attached(&path), attached(&path));
+    publish(&one, "before");
+    first.signal("KILL");
+    assert_eq!(first.ended(), None);
+    let keyed = Publication { key: Some("order-7"), ..Publication::new("a", b"paid") };
+    for host in [&one, &other, &one] {
+        host.post(&keyed).unwrap();
+    }
+    let second = Pushd::start(Pushd::command(&path));
+    let places = [&one, &other].map(|host| host.publish(&keyed).unwrap().seq);
+    assert_eq!(places, [1, 1], "the first of them is every other one's, too");
+    let stats = one.stats().unwrap();
+    assert_eq!((stats.published, stats.duplicates), (1, 4));
+    one.stop(Duration::ZERO);
+    other.stop(Duration::ZERO);
+    second.signal("TERM");
+    assert_eq!(second.ended(), Some(0));
+}
+
+#[test]
+fn a_hub_that_hangs_is_told_by_status_and_then_gets_everything_once() {
+    let path = path("hangs");
+    let pushd = Pushd::start(Pushd::command(&path));
+    let mut builder = Builder::default();
+    for (name, value) in [("attach", &*path), ("attach_timeout", "100ms"), ("attach_buffer", "64KB")] {
+        builder.set(name, value).unwrap();
+    }
+    let host = Server::start(builder).unwrap();
+    let mut client = handed_over(&host, "channel=a");
+    pushd.signal("STOP");
+    // What the socket takes, and then the buffer; none of these calls waits.
+    let payload = |n: usize| format!("{n:01000}");
+    let posted = (0..100_000).take_while(|n| host.post(&Publication::new("a", payload(*n).as_bytes())).is_ok()).count();
+    assert!((50..5000).contains(&posted), "{posted}");
+    let one_more = host.publish(&Publication::new("a", payload(posted).as_bytes())).unwrap_err();
+    assert_eq!(one_more.kind(), Kind::Busy, "the buffer is full: nothing was done");
+    let (fd, _other) = UnixStream::pair().unwrap();
+    assert_eq!(host.adopt(fd.into(), payload(0).as_bytes(), None).unwrap_err().0.kind(), Kind::Busy);
+    pushd.signal("CONT");
+    for n in 0..posted {
+        assert_eq!(client.text(), payload(n));
+    }
+    let start = Instant::now();
+    while host.publish(&Publication::new("a", b"after")).is_err() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    assert_eq!(client.text(), "after");
+    host.stop(Duration::from_secs(5));
+    pushd.signal("TERM");
+    assert_eq!(pushd.ended(), Some(0));
 }
 
 #[test]
