@@ -218,12 +218,15 @@ class Descriptors(Case):
         listening = socket.create_server(("127.0.0.1", 0))
         poll = select.epoll()
         self.addCleanup(poll.close)
+        datagrams, packets = (socket.socketpair(type=kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET))
+        for end in (*datagrams, *packets):
+            self.addCleanup(end.close)
         kinds = {
             "a device": os.open("/dev/null", os.O_RDWR), "a directory": os.open("/", os.O_RDONLY), "a pipe": os.pipe()[0],
             "an epoll": os.dup(poll.fileno()),
             "a listener": listening.detach(), "not connected": socket.socket().detach(),
-            "datagrams": socket.socketpair(type=socket.SOCK_DGRAM)[0].detach(),
-            "packets": socket.socketpair(type=socket.SOCK_SEQPACKET)[0].detach(),
+            "datagrams": os.dup(datagrams[0].fileno()),
+            "packets": os.dup(packets[0].fileno()),
             "only a path": os.open("/", os.O_PATH),
         }
         peer = self.attached()
