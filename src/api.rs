@@ -95,6 +95,7 @@ impl Api {
         let max = self.shared.config.get().max_connections;
         if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.shared.limits.not_taken.fetch_add(1, Ordering::Relaxed);
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
@@ -194,7 +195,8 @@ impl Api {
 
     /// The same, and what has labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
-        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics))
+        let not_taken = self.shared.limits.not_taken.load(Ordering::Relaxed);
+        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics), not_taken)
     }
 
     /// The largest that [`Self::send`] takes.

@@ -25,7 +25,7 @@ pub fn cors(origin: Option<&str>, host: &str) -> String {
     match origin {
         Some(origin) if !same_host(origin, host) => format!(
             "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Allow-Credentials: true\r\n\
-             Access-Control-Expose-Headers: Push-Position\r\nVary: Origin\r\n"
+             Access-Control-Expose-Headers: Push-Position, Retry-After\r\nVary: Origin\r\n"
         ),
         _ => String::new(),
     }

@@ -16,8 +16,10 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    pub(crate) fn collect<'m>(stats: Stats, shards: impl Iterator<Item = &'m ShardMetrics>) -> Self {
+    /// `not_taken`: connections that no shard has seen, since there were enough.
+    pub(crate) fn collect<'m>(stats: Stats, shards: impl Iterator<Item = &'m ShardMetrics>, not_taken: u64) -> Self {
         let mut all = Exposition { stats, ..Exposition::default() };
+        all.refusals[Reason::MaxConnections as usize] = not_taken;
         for shard in shards {
             all.refusals.iter_mut().zip(&shard.refusals).for_each(|(all, one)| *all += one.get());
             all.closed.iter_mut().zip(&shard.closed.0).for_each(|(all, one)| *all += one.get());

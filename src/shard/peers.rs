@@ -4,6 +4,7 @@
 //! the request says whose it is, and the next request of the proxy's connection may be another's. Addresses stand beside the slab
 //! and not in its entries: while no option asks for them they cost nothing.
 
+use super::conn::{Conn, Phase};
 use super::Shard;
 use crate::http::forwarded;
 use crate::http::proxy_header;
@@ -176,13 +177,22 @@ impl Shard {
         }
     }
 
+    /// Takes back what was counted for a connection that has no entry any more.
+    pub(super) fn uncount_removed(&mut self, index: u32, conn: &Conn) {
+        self.uncount_address(index);
+        let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| conn.flags.user_counted);
+        if let Some(user) = user {
+            self.shared.limits.users.leave(user);
+        }
+    }
+
     /// Counts a connection for its new user instead of the one it had, who must not lose it for that one's limit.
     pub(super) fn change_user(&mut self, index: u32, change: impl FnOnce(&mut Self)) {
         let counted = self.conns[index as usize].flags.user_counted;
         self.uncount_user(index);
         change(self);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let is_open = matches!(conn.phase, super::conn::Phase::Open(_));
+        let is_open = matches!(conn.phase, Phase::Open(_));
         let user = conn.grant.as_ref().and_then(|grant| grant.user());
         if let Some(user) = user.filter(|_| is_open && (counted || self.config.max_per_user > 0)) {
             self.shared.limits.users.enter(user, usize::MAX);

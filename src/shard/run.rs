@@ -146,8 +146,12 @@ impl Shard {
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in left {
             let dropped = catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_ok();
-            if !dropped && self.conns.try_remove(index as usize).is_some() {
+            if dropped {
+                continue;
+            }
+            if let Some(conn) = self.conns.try_remove(index as usize) {
                 self.uncount(index);
+                self.uncount_removed(index, &conn);
             }
         }
         // A fan-out that did not end may have borrowed lists of them. Nobody is on any now.
