@@ -17,9 +17,9 @@ RUST = cargo:none
 all: library
 
 include install.mk
-include tests/proof.mk
 -include benches/bench.mk
 -include examples-go/go.mk
+include tests/proof.mk
 
 library:
 	@tests/need $(RUST) cc:build-essential

@@ -2,11 +2,14 @@
 #
 #   make fuzz           each fuzzer for SECONDS (60); `fuzz/run` has more
 #   make loom           the mailbox in every order that its threads can run in (part of make test)
+#   make tsan           the C hosts with many threads and the library under the thread sanitizer; compiles Rust's std
 #   make soak           a long life under all that happens to a hub, SECONDS (3600); target/soak/report.md
+#   make abuse          thousands of hostile clients beside honest ones; target/abuse/report.md
+#   make deny           licences, sources and unwanted crates among the dependencies; cargo-deny takes minutes to build
 
 SECONDS ?=
 
-.PHONY: fuzz loom soak
+.PHONY: fuzz loom tsan soak abuse deny
 
 fuzz:
 	@tests/need $(RUST) c++:build-essential
@@ -16,5 +19,16 @@ loom:
 	@tests/need $(RUST)
 	tests/loom/run
 
+tsan: examples
+	tests/c/run threads
+
 soak: library
 	tests/soak/run $(or $(SECONDS),3600)
+
+abuse: library $(BENCH_BIN)/pushload
+	tests/abuse/run
+
+deny:
+	@tests/need $(RUST)
+	@cargo deny --version >/dev/null 2>&1 || { echo 'set-up: cargo-deny is missing; installing it'; cargo install --quiet --locked cargo-deny; }
+	cargo deny check licenses bans sources

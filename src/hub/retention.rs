@@ -94,6 +94,15 @@ impl Rules {
         oldest.and_then(|rule| rule.entries.pop_front())
     }
 
+    /// Gives back the room of entries that went.
+    pub(super) fn give_back_room(&mut self) {
+        for rule in &mut self.0 {
+            if rule.entries.capacity() > 1024 && rule.entries.len() * 8 < rule.entries.capacity() {
+                rule.entries.shrink_to(rule.entries.len() * 2);
+            }
+        }
+    }
+
     /// How many entries there are, stale ones among them.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {

@@ -15,6 +15,9 @@ use slab::Slab;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+/// How often to look whether room can be given back.
+const ROOM_MS: u64 = 1000;
+
 pub(super) struct State {
     /// The newest message's number: one count for all channels, so one number is a position in all of them.
     pub(super) seq: u64,
@@ -28,6 +31,7 @@ pub(super) struct State {
     forgotten: Forgotten,
     sampler: Sampler,
     total_limit: usize,
+    room_looked_at: u64,
     pub(super) total_bytes: usize,
     pub(super) total_messages: usize,
     pub(super) subscriptions: u64,
@@ -56,6 +60,7 @@ impl State {
             forgotten: Forgotten::default(),
             sampler: Sampler { clock_us: settings.clock_us, next: 0 },
             total_limit: settings.total_bytes,
+            room_looked_at: 0,
             total_bytes: 0,
             total_messages: 0,
             subscriptions: 0,
@@ -232,6 +237,18 @@ impl State {
         while let Some(entry) = self.rules.pop_expired(now) {
             self.drop_entry(entry);
         }
+        if now >= self.room_looked_at + ROOM_MS {
+            self.room_looked_at = now;
+            self.give_back_room();
+        }
+    }
+
+    /// A burst of channels or messages must not keep its room for ever. Not at each drop: it may have to look at all there is.
+    fn give_back_room(&mut self) {
+        if self.channels.capacity() > 1024 && self.channels.len() * 8 < self.channels.capacity() {
+            self.channels.shrink_to_fit();
+        }
+        self.rules.give_back_room();
     }
 
     /// Forgets a channel's history. False: there is no such channel.

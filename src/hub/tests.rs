@@ -254,6 +254,18 @@ fn stale_entries_do_not_pile_up() {
 }
 
 #[test]
+fn a_burst_of_channels_gives_its_room_back() {
+    let b = bench(1);
+    for n in 0..20_000 {
+        b.publish(&n.to_string(), "x");
+    }
+    assert!(b.hub.lock().channels.capacity() >= 20_000 / 8);
+    b.hub.expire(10_000);
+    assert_eq!(b.hub.stats().channels, 0);
+    assert!(b.hub.lock().channels.capacity() <= 1024, "{}", b.hub.lock().channels.capacity());
+}
+
+#[test]
 fn a_key_publishes_once_within_its_window() {
     let b = bench(10);
     let publish = |channel, now| {

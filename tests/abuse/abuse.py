@@ -1,0 +1,408 @@
+"""Abuse with a figure before and one during it: `make abuse`, or some scenarios by name.
+
+A pushd of its own, honest subscribers that the benchmarks' load generator counts and times, and beside them whoever abuses it.
+The honest ones are measured in turns, without and with the abuse, so that a slow minute of the machine is on both sides; the figure is
+the median of the turns' ratios. Every delivery to them is checked. Writes target/abuse/report.md; ends with "N passed, N failed".
+
+SCALE=0.1 makes everything a tenth, for a look.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import resource
+import selectors
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/harness"))
+
+from hub import KEY, Hub  # noqa: E402
+
+OUT = ROOT / "target/abuse"
+PUSHLOAD = ROOT / "target/bench/bin/pushload"
+SCALE = float(os.environ.get("SCALE", "1"))
+HONEST = int(1000 * SCALE)
+ATTACKERS = int(5000 * SCALE)
+TURNS = 3
+# What the honest ones' p99 may be of what it was. A look at less than the whole is no measurement, and is not judged.
+MOST = 1.2
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
+)
+
+
+class Report:
+    def __init__(self):
+        self.passed = self.failed = 0
+        self.lines = []
+
+    def check(self, name, holds, detail):
+        self.passed, self.failed = self.passed + bool(holds), self.failed + (not holds)
+        print(f"{'ok     ' if holds else 'FAILED '} {name}: {detail}", flush=True)
+        self.lines.append(f"| {'ok' if holds else 'FAILED'} | {name} | {detail} |")
+
+    def figure(self, name, detail):
+        print(f"        {name}: {detail}", flush=True)
+        self.lines.append(f"| | {name} | {detail} |")
+
+
+def honest(hub, messages=60):
+    """A turn of the honest subscribers: their p99 in ms, or why it can't be believed."""
+    command = [
+        PUSHLOAD, "--transport", "ws", "--port", hub.port, "--path", "/push?channel=honest", "--publish-port", hub.control_port,
+        "--publish", "/v1/publish?channel=honest", "--publish-type", "text/plain", "--publish-header",
+        f"Authorization: Bearer {KEY}", "--pid", hub.pid, "--subscribers", HONEST, "--messages", messages, "--rate", 20,
+        "--size", 128, "--settle", 100, "--drain", 5000, "--deadline", 120,
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=150)
+    measured = json.loads(done.stdout) if done.stdout else {}
+    wrong = [name for name in ("lost", "repeats", "failed", "ended_early") if measured.get(name)]
+    if done.returncode or wrong or not measured.get("in_time"):
+        raise AssertionError(f"the honest are not served: {wrong} {done.stderr[-200:]} {done.stdout[:300]}")
+    return measured["p99_ms"]
+
+
+def compare(report, name, hub, abuse):
+    """The honest ones' p99 without and with the abuse, in turns."""
+    honest(hub)
+    before, during = [], []
+    for _ in range(TURNS):
+        before.append(honest(hub))
+        with abuse():
+            during.append(honest(hub))
+    ratio = statistics.median(after / first for first, after in zip(before, during))
+    detail = f"p99 {statistics.median(before):.1f} ms without, {statistics.median(during):.1f} ms with; ratio {ratio:.2f}"
+    if SCALE < 1:
+        return report.figure(name, detail)
+    report.check(f"{name}: within {MOST} of the honest ones' p99", ratio <= MOST, detail)
+
+
+@contextlib.contextmanager
+def slowhttptest(hub, *arguments):
+    """ATTACKERS connections of slowhttptest, all there when the body runs."""
+    began = hub.stats()["accepted"]
+    command = ["slowhttptest", "-c", ATTACKERS, "-r", 2000, "-l", 300, "-v", 0, *arguments]
+    attack = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        hub.wait_for(lambda stats: stats["accepted"] - began >= ATTACKERS, 60)
+        yield
+    finally:
+        attack.kill()
+        attack.wait()
+    hub.wait_for(lambda stats: stats["connections"] == 0, 90)
+
+
+def slow_heads(report):
+    """Slowloris: heads that never end, a line every few seconds."""
+    with Hub("threads=1", "head_timeout=60s") as hub:
+        before = hub.usage()
+        url = f"http://127.0.0.1:{hub.port}/push?channel=a"
+        compare(report, f"{ATTACKERS} slow heads", hub, lambda: slowhttptest(hub, "-H", "-i", 5, "-x", 24, "-u", url))
+        with slowhttptest(hub, "-H", "-i", 5, "-x", 24, "-u", url):
+            during = hub.usage()
+        report.figure("memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after")
+    with Hub("threads=1", "head_timeout=2s") as hub:
+        with slowhttptest(hub, "-H", "-i", 1, "-x", 24, "-u", f"http://127.0.0.1:{hub.port}/push?channel=a"):
+            stats = hub.wait_for(lambda stats: stats["connections"] == 0, 60)
+        report.check("head_timeout ends them all", stats["refused"] >= ATTACKERS * 0.95, f"{stats['refused']} were told 408")
+
+
+def slow_reads(report):
+    """Subscribers of a busy channel with windows of a few bytes."""
+    with Hub("threads=1", "outbox=64KB") as hub:
+        url = f"http://127.0.0.1:{hub.port}/push?channel=slow&transport=stream"
+        before = hub.usage()
+
+        @contextlib.contextmanager
+        def abuse():
+            with slowhttptest(hub, "-X", "-w", 8, "-y", 16, "-n", 5, "-z", 8, "-u", url):
+                hub.publish("slow", b"x" * 1000)
+                yield
+
+        compare(report, f"{ATTACKERS} slow reads", hub, abuse)
+        with abuse():
+            during = hub.usage()
+        report.figure("memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after")
+
+
+def stalled_readers(report):
+    """100 readers that stop reading, under a flood."""
+    seconds = max(5, int(300 * SCALE))
+    with Hub("threads=1", "outbox=64KB", "history_count=10") as hub:
+        before = hub.usage()
+        stop = threading.Event()
+        counts = {"published": 0, "closed": 0}
+        watch = http.client.HTTPConnection("127.0.0.1", hub.control_port)
+
+        def hub_stats():
+            watch.request("GET", "/v1/stats", headers={"Authorization": f"Bearer {KEY}"})
+            return json.loads(watch.getresponse().read())
+
+        def flood():
+            flooder = FloodPublisher(hub)
+            while not stop.is_set():
+                counts["published"] += flooder.publish("flood", b"x" * 2000)
+                time.sleep(0.005)
+
+        def stalled():
+            clients = []
+            while not stop.is_set():
+                # Those that were closed can't know: the end waits behind what they don't read.
+                counts["closed"] = hub_stats()["slow_closed"]
+                while len(clients) - counts["closed"] < 100:
+                    clients.append(subscriber(hub.port, "channel=flood", receive=4096))
+                time.sleep(1)
+            for client in clients:
+                client.close()
+
+        peaks = []
+        first = [honest(hub) for _ in range(TURNS)]
+        threads = [threading.Thread(target=work) for work in (flood, stalled)]
+        for thread in threads:
+            thread.start()
+        try:
+            until, during = time.monotonic() + seconds, []
+            while time.monotonic() < until or not during:
+                during.append(honest(hub))
+                peaks.append(hub.usage().rss_kb)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        ratio = statistics.median(during) / statistics.median(first)
+        report.figure("the honest ones' p99", f"{statistics.median(first):.1f} ms before, {statistics.median(during):.1f} "
+                      f"ms with them; ratio {ratio:.2f}, the flood itself included")
+        # An outbox each, what is sent and not taken shared among them, and the honest ones' connections.
+        bound = before.rss_kb + 100 * 64 + 8 * 1024
+        report.check("they cost what the outbox says", max(peaks) <= bound, f"RSS {before.rss_kb} kB before, {max(peaks)} kB at most "
+                     f"in {seconds} s and {counts['published']} messages of 2 kB; {counts['closed']} times one was closed")
+
+
+class FloodPublisher:
+    """A connection to the control API of its own."""
+
+    def __init__(self, hub):
+        self.socket = socket.create_connection(("127.0.0.1", hub.control_port))
+
+    def publish(self, channel, body):
+        head = f"POST /v1/publish?channel={channel} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n"
+        self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return self.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def subscriber(port, query, receive=None):
+    """A WebSocket that has had its answer's head."""
+    client = socket.socket()
+    if receive:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    client.connect(("127.0.0.1", port))
+    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+    if not client.recv(200).startswith(b"HTTP/1.1 101 "):
+        raise AssertionError("refused")
+    return client
+
+
+def storm(report):
+    """15,000 clients are cut off at once, miss something, and come back at once."""
+    count, missed = int(15_000 * SCALE), 5
+    with Hub("threads=2") as hub:
+        position = hub.publish("storm", b"first")[1]
+        crowd = [connect(hub.port, position, count, n) for n in range(count)]
+        read_all(crowd, lambda seen: b'"subscribed"' in seen)
+        before = hub.usage()
+        for client, _ in crowd:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        for n in range(missed):
+            hub.publish("storm", f"missed {n}".encode())
+        began = time.monotonic()
+        crowd = [connect(hub.port, position, count, n) for n in range(count)]
+        seen = read_all(crowd, lambda seen: b'"subscribed"' in seen)
+        took = time.monotonic() - began
+        whole = sum(all(text.count(b'"missed %d"' % n) == 1 for n in range(missed)) for text in seen)
+        cpu = hub.usage().cpu_seconds - before.cpu_seconds
+        report.check(f"{count} come back and recover", whole == count,
+                     f"{whole} with all {missed} missed messages, in {took:.1f} s; {cpu / count * 1e6:.0f} us of the hub's CPU each; "
+                     f"RSS {before.rss_kb} kB with the crowd, {hub.usage().rss_kb} kB after")
+        for client, _ in crowd:
+            client.close()
+
+
+def connect(port, position, count, number):
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+    client.bind((f"127.0.2.{1 + number * 4 // count}", 0))
+    client.connect(("127.0.0.1", port))
+    client.sendall(f"GET /push?channel=storm&since={position} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+    return client, number
+
+
+def read_all(crowd, done):
+    """What each has got, when each has what it waits for."""
+    selector, seen = selectors.EpollSelector(), [b""] * len(crowd)
+    for client, number in crowd:
+        client.setblocking(False)
+        selector.register(client, selectors.EVENT_READ, number)
+    left = len(crowd)
+    while left:
+        ready = selector.select(30)
+        if not ready:
+            raise AssertionError(f"{left} wait in vain")
+        for key, _ in ready:
+            data = key.fileobj.recv(65536)
+            if not data:
+                raise AssertionError(f"cut off after {seen[key.data]!r}")
+            seen[key.data] += data
+            if done(seen[key.data]):
+                selector.unregister(key.fileobj)
+                left -= 1
+    return seen
+
+
+def floods(report):
+    """One client each, with very much of something very small."""
+    for name, piece, times in (
+        ("pings", b"\x89\x80\0\0\0\0", 100_000),
+        ("messages of one byte", b"\x81\x81\0\0\0\0x", 1_000_000),
+        ("empty fragments", b"\x00\x80\0\0\0\0", 1_000_000),
+    ):
+        with Hub("threads=1") as hub:
+            before = hub.usage()
+            client = socket.create_connection(("127.0.0.1", hub.port))
+            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE.replace('push.v1.json', 'x')}\r\n".encode())
+            client.recv(1000)
+            if name == "empty fragments":
+                client.sendall(b"\x01\x81\0\0\0\0x")
+            reader = threading.Thread(target=drain, args=(client,))
+            reader.start()
+            count, began = int(times * SCALE), time.monotonic()
+            with contextlib.suppress(OSError):
+                # Who sends more than client_rate is read more slowly, and closed when far ahead.
+                client.settimeout(60)
+                for _ in range(count // 1000):
+                    client.sendall(piece * 1000)
+                # Its pong comes when all before it was read.
+                client.sendall(b"\x89\x83\0\0\0\0end")
+            reader.join()
+            took, usage = time.monotonic() - began, hub.usage()
+            others = hub.publish("other", b"x")[0]
+            client.close()
+            report.check(f"{count} {name}", others == 200 and usage.rss_kb < before.rss_kb + 4096,
+                         f"{took:.1f} s; the hub's CPU {usage.cpu_seconds - before.cpu_seconds:.2f} s, RSS {before.rss_kb} kB before, "
+                         f"{usage.rss_kb} kB with it")
+
+
+def drain(client):
+    """Reads until the pong of the last ping, or the end."""
+    last = b""
+    with contextlib.suppress(OSError, ValueError):
+        while (data := client.recv(65536)) and b"end" not in last + data:
+            last = data[-2:]
+
+
+def names(report):
+    """A million channel names, published to and gone again."""
+    count = int(1_000_000 * SCALE)
+    with Hub("threads=1", "history_age=5s", "history_total=64MB") as hub:
+        before, peak = hub.usage(), 0
+        for begin in range(0, count, 8000):
+            batch = [{"channel": f"name {n}", "data": ""} for n in range(begin, min(begin + 8000, count))]
+            status, answer = hub.request("POST", "/v1/publish", json.dumps(batch))
+            assert status == 200, answer
+            peak = max(peak, hub.usage().rss_kb)
+        at_most = hub.stats()
+        stats = hub.wait_for(lambda stats: stats["channels"] == 0, 60)
+        after = hub.usage()
+        report.check(f"{count} channel names", stats["history_bytes"] == 0 and at_most["history_bytes"] <= 64 << 20,
+                     f"RSS {before.rss_kb} kB before, {peak} kB at most with history_total=64MB, {after.rss_kb} kB when they are gone")
+
+
+def bombs(report):
+    """What is small on the wire and large when it is read."""
+    with Hub("threads=1") as hub:
+        before = hub.usage()
+        for name, body in (("64 MB of [", b"[" * (63 << 20)), ("64 MB of small messages", b"[" + b'{"channel":"a","data":""},' * 2_400_000)):
+            began = hub.usage().cpu_seconds
+            peak, stop = [0], threading.Event()
+
+            def watch(peak=peak, stop=stop):
+                while not stop.wait(0.002):
+                    peak[0] = max(peak[0], hub.usage().rss_kb)
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            status, _ = hub.request("POST", "/v1/publish", body)
+            stop.set()
+            watcher.join()
+            # The body itself, as it is collected and put together, and nothing near what it could become.
+            report.check(f"a batch of {name}", status == 400 and peak[0] < before.rss_kb + (200 << 10),
+                         f"{status}; {hub.usage().cpu_seconds - began:.2f} s of CPU, RSS {before.rss_kb} kB before, {peak[0]} kB at most")
+
+
+def descriptors(report):
+    """None are left: those who are served stay so, and when there are some again so are the others."""
+    with Hub("threads=1") as hub:
+        served = subscriber(hub.port, "channel=a")
+        hub.stats()  # the control connection is there
+        hub.limit_descriptors(hub.usage().descriptors)
+        waiting = [socket.create_connection(("127.0.0.1", hub.port)) for _ in range(50)]
+        for client in waiting:
+            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+        began = hub.usage().cpu_seconds
+        time.sleep(3)
+        spent = hub.usage().cpu_seconds - began
+        status, _ = hub.publish("a", b"meanwhile")
+        served.settimeout(10)
+        text = b""
+        while b"meanwhile" not in text:
+            text += served.recv(1000)
+        hub.limit_descriptors(None)
+        answers = []
+        for client in waiting:
+            client.settimeout(10)
+            answers.append(client.recv(100).startswith(b"HTTP/1.1 101 "))
+        report.check("no descriptors left", status == 200 and all(answers) and spent < 0.5,
+                     f"{sum(answers)} of 50 are served when there are some again; {spent:.2f} s of CPU in 3 s meanwhile; "
+                     f"{hub.log().count('accept:')} log lines")
+
+
+SCENARIOS = {
+    "slow_heads": slow_heads, "slow_reads": slow_reads, "stalled_readers": stalled_readers, "storm": storm, "floods": floods,
+    "names": names, "bombs": bombs, "descriptors": descriptors,
+}  # fmt: skip
+
+
+def main():
+    chosen = sys.argv[1:] or list(SCENARIOS)
+    unknown = [name for name in chosen if name not in SCENARIOS]
+    if unknown:
+        sys.exit(f"error: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    OUT.mkdir(parents=True, exist_ok=True)
+    report = Report()
+    for name in chosen:
+        print(f"-- {name}: {SCENARIOS[name].__doc__}", flush=True)
+        report.lines.append(f"| | **{name}** | {SCENARIOS[name].__doc__} |")
+        try:
+            SCENARIOS[name](report)
+        except (AssertionError, OSError, subprocess.TimeoutExpired) as failure:
+            report.check(name, False, f"{type(failure).__name__}: {failure}")
+    (OUT / "report.md").write_text("# Abuse\n\n| | | |\n|---|---|---|\n" + "\n".join(report.lines) + "\n")
+    print("report: target/abuse/report.md")
+    print(f"{report.passed} passed, {report.failed} failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
