@@ -119,6 +119,19 @@ fn encode(bencher: Bencher, format: Format) {
     });
 }
 
+#[divan::bench]
+fn parse_a_head(bencher: Bencher) {
+    let head: &[u8] = b"GET /push?channel=news HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
+        Accept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: session=0123456789abcdef\r\n\r\n";
+    let config = push::Builder::default().build().expect("the defaults are valid");
+    bencher.bench_local(|| {
+        let head = push::http::request::read(black_box(head), config.config(), false);
+        assert!(matches!(head, Ok(Some(head)) if head.wish.is_ok()));
+    });
+}
+
 #[divan::bench(args = [16, 1024, 65_536])]
 fn parse_a_frame(bencher: Bencher, len: usize) {
     let mut frame = vec![0x82, 0x80 | 127];

@@ -83,11 +83,19 @@ impl Api {
     }
 
     /// Takes over a connection; hands it back with the error.
-    pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        self.adopt_shared(fd, head, grant.map(Arc::new))
+    ///
+    /// `delays`: the socket may delay small writes, as TCP does by default.
+    pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>, delays: bool) -> Result<(), (Error, OwnedFd)> {
+        self.adopt_shared(fd, head, grant.map(Arc::new), delays)
     }
 
-    fn adopt_shared(&self, fd: OwnedFd, head: &[u8], grant: Option<Arc<Grant>>) -> Result<(), (Error, OwnedFd)> {
+    fn adopt_shared(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Arc<Grant>>,
+        delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
         if let Err(error) = check_head(head) {
             return Err((error, fd));
         }
@@ -99,7 +107,7 @@ impl Api {
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
-        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant }).map_err(|adopted| {
+        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|adopted| {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             (busy(), adopted.fd)
         })
@@ -167,8 +175,8 @@ impl Api {
 
     /// Takes over a connection that an attached host has passed, or, if there is no room, answers it and ends it: the
     /// descriptor is in no other process any more.
-    pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>) {
-        if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant)) {
+    pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>, delays: bool) {
+        if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), delays) {
             let refusal = Refusal::unavailable("full", error.to_string());
             let _ = socket::send(&fd, &refusal.response(""));
         }

@@ -116,8 +116,19 @@ impl Server {
 
     /// Takes over a connection; hands it back with the error.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        self.adopt_checked(fd, head, grant, true)
+    }
+
+    /// As [`Server::adopt`]. `delays`: the socket may delay small writes, as TCP does by default.
+    pub(crate) fn adopt_checked(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
         match &self.0 {
-            Backend::Embedded(server) => server.api().adopt(fd, head, grant),
+            Backend::Embedded(server) => server.api().adopt(fd, head, grant, delays),
             Backend::Attached(server) => server.adopt(fd, head, grant),
         }
     }

@@ -41,10 +41,10 @@ pub unsafe extern "C" fn push_adopt(
             // SAFETY: the caller vouches for the grant and all it points to.
             Some(unsafe { read_grant(&guard::sized_input("grant", grant)?)? })
         };
-        socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
+        let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
         // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given back.
         let fd = unsafe { socket::take(fd) };
-        server.adopt(fd, head, grant).map_err(|(error, fd)| {
+        server.adopt_checked(fd, head, grant, delays).map_err(|(error, fd)| {
             let _ = fd.into_raw_fd();
             Fault::from(error)
         })

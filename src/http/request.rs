@@ -10,6 +10,7 @@ use crate::hub::{check_channel, Position, Start};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 /// How many header lines a request may have.
 const MAX_HEADERS: usize = 100;
@@ -100,9 +101,9 @@ pub struct Head<'b> {
 ///
 /// `any_path`: the host routed the request here, whatever its path.
 pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Option<Head<'b>>, Refusal> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut head = httparse::Request::new(&mut lines);
-    let parsed = head.parse(bytes).map_err(|error| unreadable(error, bytes))?;
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut []);
+    let parsed = head.parse_with_uninit_headers(bytes, &mut lines).map_err(|error| unreadable(error, bytes))?;
     let size = match parsed {
         httparse::Status::Complete(size) => size,
         httparse::Status::Partial => {
@@ -342,8 +343,9 @@ fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b str, 
         None => return Err(bad("Sec-WebSocket-Version is missing")),
     }
     let key = fields.key.ok_or_else(|| bad("Sec-WebSocket-Key is missing"))?;
-    match STANDARD.decode(key) {
-        Ok(bytes) if bytes.len() == 16 => Ok(key),
+    // Room for what the base64 of 16 bytes may decode to, as the decoder counts before it looks at the padding.
+    match STANDARD.decode_slice(key, &mut [0; 18]) {
+        Ok(16) => Ok(key),
         _ => Err(bad("Sec-WebSocket-Key must be 16 bytes in base64")),
     }
 }
@@ -447,15 +449,12 @@ fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {
 
 /// Lines end in CR LF; a lone LF is what request smuggling is made of (RFC 9112, section 2.2).
 fn check_line_ends(bytes: &[u8]) -> Result<(), Refusal> {
-    let mut before = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        // Empty lines before the request line are skipped by parsers; still they must be whole.
-        if *byte == b'\n' && (index == 0 || before != b'\r') {
-            return Err(bare_line_feed());
-        }
-        before = *byte;
+    // Empty lines before the request line are skipped by parsers; still they must be whole.
+    let bare = |index: usize| index == 0 || bytes[index - 1] != b'\r';
+    match memchr::memchr_iter(b'\n', bytes).any(bare) {
+        true => Err(bare_line_feed()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn bare_line_feed() -> Refusal {

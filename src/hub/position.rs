@@ -46,7 +46,8 @@ impl Epoch {
 
     /// The position of a message of this epoch, as text.
     pub fn position(&self, seq: u64) -> String {
-        format!("{}-{seq}", self.0)
+        let mut digits = itoa::Buffer::new();
+        [&*self.0, "-", digits.format(seq)].concat()
     }
 }
 

@@ -78,9 +78,11 @@ impl Shard {
     }
 
     /// Takes over a connection that the host accepted, with what it has read of the request.
-    pub(super) fn adopt(&mut self, Adopted { fd, mut head, grant }: Adopted) {
+    pub(super) fn adopt(&mut self, Adopted { fd, mut head, grant, delays }: Adopted) {
         self.handle.metrics.adopted.add(1);
-        socket::set_nodelay(&fd);
+        if delays {
+            socket::set_nodelay(&fd);
+        }
         let Some(index) = self.enter(fd) else { return };
         let conn = &mut self.conns[index as usize];
         conn.flags.adopted = true;

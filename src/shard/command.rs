@@ -56,6 +56,8 @@ pub(crate) struct Adopted {
     /// What was read of it already.
     pub(crate) head: Box<[u8]>,
     pub(crate) grant: Option<Arc<Grant>>,
+    /// It may delay small writes, as TCP does by default.
+    pub(crate) delays: bool,
 }
 
 /// A shard as other threads see it.

@@ -72,9 +72,9 @@ pub(crate) fn shutdown_both(fd: &OwnedFd) {
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
-/// Why a descriptor can't be taken over, or nothing. Changes nothing about it. Two system calls: this is on the path of every
-/// connection that a host hands over.
-pub(crate) fn check_connected_stream(fd: RawFd) -> Result<(), &'static str> {
+/// Why a descriptor can't be taken over, or whether small writes to it are delayed (TCP_NODELAY is not set). Changes nothing
+/// about it. Two system calls: this is on the path of every connection that a host hands over.
+pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
     if fd < 0 {
         return Err("the descriptor is negative");
     }
@@ -91,13 +91,19 @@ pub(crate) fn check_connected_stream(fd: RawFd) -> Result<(), &'static str> {
         Err(Some(libc::ENOTSOCK)) => return Err("the descriptor is not a socket"),
         Err(_) => return Err("the socket is not connected"),
     }
-    if int_option(fd, libc::SO_TYPE).unwrap_or(-1) != libc::SOCK_STREAM {
-        return Err("the socket is not a stream socket");
-    }
     if ![libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].contains(&family) {
         return Err("the socket is neither TCP nor Unix");
     }
-    Ok(())
+    if family != libc::AF_UNIX {
+        // Only TCP has the option, so it also says that this is a stream socket.
+        if let Ok(nodelay) = int_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY) {
+            return Ok(nodelay == 0);
+        }
+    }
+    if int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE).unwrap_or(-1) != libc::SOCK_STREAM {
+        return Err("the socket is not a stream socket");
+    }
+    Ok(family != libc::AF_UNIX)
 }
 
 /// Takes a checked descriptor from the host.
@@ -112,7 +118,8 @@ pub(crate) unsafe fn take(fd: RawFd) -> OwnedFd {
 /// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. To be called
 /// once for each number, before anything else could have opened it.
 pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    let listens = int_option(fd, libc::SO_ACCEPTCONN)? == 1 && int_option(fd, libc::SO_TYPE)? == libc::SOCK_STREAM;
+    let listens = int_option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 1
+        && int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM;
     if !listens {
         return Err(io::Error::other("not a listening stream socket"));
     }
@@ -124,10 +131,10 @@ pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
-fn int_option(fd: RawFd, option: libc::c_int) -> io::Result<libc::c_int> {
+fn int_option(fd: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: an int and its size, as socket(7) says for these options.
-    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, (&raw mut value).cast(), &mut len) })?;
+    // SAFETY: an int and its size, as socket(7) and tcp(7) say for these options.
+    check(unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &mut len) })?;
     Ok(value)
 }

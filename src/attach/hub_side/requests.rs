@@ -213,14 +213,17 @@ impl HubSide {
         let FromHost::Adopt { grant, head } = FromHost::read(frame)? else { return Ok(()) };
         let fd = fd.ok_or_else(|| End::Fault("a frame without its descriptor".into()))?;
         // The host has looked, but the client may have gone since; and who says that it was our library?
-        if let Err(text) = socket::check_connected_stream(fd.as_raw_fd()) {
-            let pid = attachment.peer.pid;
-            self.log(Level::Warn, format_args!("attach: what process {pid} has handed over is refused: {text}"));
-            return Ok(());
-        }
+        let delays = match socket::check_connected_stream(fd.as_raw_fd()) {
+            Ok(delays) => delays,
+            Err(text) => {
+                let pid = attachment.peer.pid;
+                self.log(Level::Warn, format_args!("attach: what process {pid} has handed over is refused: {text}"));
+                return Ok(());
+            }
+        };
         let grant =
             grant.map_or_else(|| attachment.open_grant.clone(), |grant| Arc::new(grant.of_host(attachment.host)));
-        self.api.adopt_or_refuse(fd, head, grant);
+        self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }
 }
