@@ -191,7 +191,7 @@ impl Events {
         if left.first && self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
             if self.waiting.load(Ordering::SeqCst) == 0 {
-                self.quiet();
+                self.clear();
             }
         }
         if let Some(notify) = &self.notify {
@@ -306,15 +306,19 @@ impl Events {
     }
 
     fn signal(&self) {
-        self.ready.signal();
+        // Marked first: who is woken by the descriptor and takes the event must see that there is something to clear.
         self.signalled.store(true, Ordering::SeqCst);
+        self.ready.signal();
     }
 
     /// Makes the descriptor unreadable, unless an event comes meanwhile: that must not be left without a signal.
     fn quiet(&self) {
-        if !self.signalled.swap(false, Ordering::SeqCst) {
-            return;
+        if self.signalled.swap(false, Ordering::SeqCst) {
+            self.clear();
         }
+    }
+
+    fn clear(&self) {
         self.ready.clear();
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
