@@ -235,7 +235,7 @@ func (b *lockedBuffer) String() string {
 func TestLogsGoToSlog(t *testing.T) {
 	harness.CheckLeaks(t)
 	for level, want := range map[slog.Level][]string{
-		slog.LevelDebug:     {"level=INFO msg=\"listening on 127.0.0.1:", "level=INFO msg=stopped source=libpush", "level=DEBUG"},
+		slog.LevelDebug:     {"level=INFO msg=\"listening on 127.0.0.1:", "level=INFO msg=stopped source=libpush", "level=INFO msg=\"refused with 400 "},
 		slog.LevelInfo:      {"level=INFO msg=\"listening on 127.0.0.1:", "level=INFO msg=stopped source=libpush"},
 		slog.LevelError + 1: nil,
 	} {

@@ -62,11 +62,7 @@ impl Shard {
         let max = self.config().max_connections;
         let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
-            // Too many to hear them out; that the request is unread makes this a reset for some.
-            let refusal = Refusal::unavailable("full", "max_connections is reached");
-            let _ = socket::send(&fd, &refusal.response(""));
-            self.handle.metrics.refused.add(1);
-            self.handle.metrics.refusal(refusal.reason());
+            self.turn_away(&fd, &Refusal::unavailable("full", "max_connections is reached"));
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }

@@ -12,6 +12,7 @@ use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::{chunk, sse, stream, ws_frames};
 use bytes::Bytes;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 impl Shard {
@@ -54,8 +55,14 @@ impl Shard {
         self.close(index, Close::TOO_SLOW);
     }
 
-    /// Refuses a request; the connection ends with the answer.
-    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
+    /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is unread makes
+    /// this a reset for some.
+    pub(super) fn turn_away(&self, fd: &OwnedFd, refusal: &Refusal) {
+        self.note_refusal(refusal);
+        let _ = socket::send(fd, &refusal.response(""));
+    }
+
+    fn note_refusal(&self, refusal: &Refusal) {
         self.handle.metrics.refused.add(1);
         self.handle.metrics.refusal(refusal.reason());
         self.shared.log.limited(
@@ -63,6 +70,11 @@ impl Shard {
             refusal.reason().word(),
             format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message),
         );
+    }
+
+    /// Refuses a request; the connection ends with the answer.
+    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
+        self.note_refusal(refusal);
         let retry_ms = self.config().retry_ms;
         let answer = if refusal.retry && sse { refusal.sse_response(cors, retry_ms) } else { refusal.response(cors) };
         self.last_bytes(index, answer.into());

@@ -12,7 +12,6 @@ use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
 use crate::limits::{Address, Peer};
 use crate::log::Level;
-use crate::sys::socket;
 
 /// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
 const SURPLUS: usize = 8;
@@ -37,10 +36,9 @@ impl Shard {
         }
         if !self.config().trusted_proxies.contains(peer) {
             self.handle.metrics.refusal(Reason::ProxyHeader);
-            self.shared.log.line(
-                Level::Debug,
-                format_args!("refused: {peer:?} is none of trusted_proxies, from which alone a PROXY header is taken"),
-            );
+            let reason = Reason::ProxyHeader.word();
+            let text = format_args!("{peer:?} is none of trusted_proxies, from which alone connections are taken");
+            self.shared.log.limited(Level::Info, reason, text);
             return self.drop_conn(index);
         }
         self.conns[index as usize].flags.proxy_header = true;
@@ -95,11 +93,7 @@ impl Shard {
                 }
             }
             None => {
-                // Too many to hear them out; that the request is unread makes this a reset for some.
-                let refusal = surplus(Reason::MaxPerAddress);
-                let _ = socket::send(&self.conns[index as usize].fd, &refusal.response(""));
-                self.handle.metrics.refused.add(1);
-                self.handle.metrics.refusal(refusal.reason());
+                self.turn_away(&self.conns[index as usize].fd, &surplus(Reason::MaxPerAddress));
                 self.drop_conn(index);
             }
         }
