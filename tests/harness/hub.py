@@ -35,15 +35,15 @@ class Usage:
 class Hub:
     """A running pushd with a listener and a control API on free ports of loopback."""
 
-    def __init__(self, *options, program=PUSHD, descriptors=None):
-        self.port, self.control_port = free_port(), free_port()
+    def __init__(self, *options, program=PUSHD, descriptors=None, environment=None, ports=None):
+        self.port, self.control_port = ports or (free_port(), free_port())
         options = (f"listen=127.0.0.1:{self.port}", f"control=127.0.0.1:{self.control_port}", f"control_key={KEY}", *options)
         self._log = tempfile.TemporaryFile("w+")
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         limit = (descriptors or hard, hard)
         self._process = subprocess.Popen(
             [program, *(word for option in options for word in ("-o", option))],
-            stdout=subprocess.DEVNULL, stderr=self._log,
+            stdout=subprocess.DEVNULL, stderr=self._log, env={**os.environ, **(environment or {})},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit),
         )  # fmt: skip
         self._connection = None
