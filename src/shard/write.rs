@@ -13,6 +13,9 @@ use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+/// How many parts of a replay one connection gets in a turn.
+const PARTS: usize = 2;
+
 impl Conn {
     pub(super) fn wire<'e>(&self, epoch: &'e Epoch) -> Wire<'e> {
         Wire { format: self.format, chunks: self.flags.chunks, epoch }
@@ -99,12 +102,18 @@ impl Shard {
     pub(super) fn await_room(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.outbox.is_some() && !conn.flags.writes_watched {
-            conn.flags.writes_watched = true;
-            let token = Token { index, generation: conn.generation };
-            if self.epoll.change(conn.fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
-                // Memory is out: what waits would wait for ever.
-                Self::doom(&mut self.doomed, index, conn, Fate::Gone);
-            }
+            self.ask_for_room(index);
+        }
+    }
+
+    /// Has the epoll tell of room, also of room that there is already.
+    fn ask_for_room(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.flags.writes_watched = true;
+        let token = Token { index, generation: conn.generation };
+        if self.epoll.change(conn.fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
+            // Memory is out: what waits would wait for ever.
+            Self::doom(&mut self.doomed, index, conn, Fate::Gone);
         }
     }
 
@@ -122,7 +131,11 @@ impl Shard {
     }
 
     /// Writes what waits, and what the connection still has to catch up with; then does what waited for that.
+    ///
+    /// A client that reads as fast as this writes gets a long history in parts, between which others have their turn: the
+    /// thread may even be a host's, that hands the connection over.
     pub(super) fn flush(&mut self, index: u32) {
+        let mut parts = 0;
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
             let wire = conn.wire(self.shared.hub.epoch());
@@ -137,6 +150,10 @@ impl Shard {
             if !outbox.is_empty() {
                 return self.await_room(index);
             }
+            if outbox.catch_up.is_some() && parts == PARTS {
+                return self.ask_for_room(index);
+            }
+            parts += 1;
             let Some(mut outbox) = conn.outbox.take() else { return };
             match outbox.catch_up.take() {
                 Some(catch_up) => self.catch_up(index, catch_up),
