@@ -1,0 +1,223 @@
+"""Starts Debian's nginx with the module, and pushd, under a directory of their own, and ends them."""
+
+import http.client
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/harness"))
+
+from host import LOOK_SECONDS, Address, free_port  # noqa: E402
+
+MODULE = ROOT / "target/nginx/ngx_http_push_module.so"
+PUSHD = ROOT / "target/stage/bin/pushd"
+NGINX = "/usr/sbin/nginx"
+PATIENCE = 30
+
+CONFIGURATION = """
+{load}
+{user}
+daemon off;
+worker_processes {workers};
+pid {directory}/nginx.pid;
+error_log {directory}/error.log info;
+events {{ worker_connections 4096; }}
+{main}
+http {{
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    log_format test '$status $body_bytes_sent $bytes_sent $push_via $request_method $uri';
+    access_log {directory}/access.log test;
+    {http}
+    server {{
+        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{tls_port} ssl http2;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        {server}
+    }}
+}}
+"""
+
+
+def wait_until(reached, what):
+    """Waits until `reached()` gives something true, and gives that."""
+    until = time.monotonic() + PATIENCE
+    while not (value := reached()):
+        assert time.monotonic() < until, what
+        time.sleep(LOOK_SECONDS)
+    return value
+
+
+class Pushd:
+    """A running pushd, with hosts at `attach` and its control API on a Unix socket."""
+
+    def __init__(self, directory, *options):
+        self.attach, self.control = f"unix:{directory}/attach.sock", f"{directory}/control.sock"
+        self._log = open(directory / "pushd.log", "a+")
+        named = (f"attach_listen={self.attach}", "listen=none", f"control=unix:{self.control}", *options)
+        words = [word for option in named for word in ("-o", option)]
+        self.process = subprocess.Popen([PUSHD, "-d", "1", *words], stderr=self._log)
+
+        def listens():
+            assert self.process.poll() is None, self.log()
+            return "listening on unix:" + self.control in self.log()
+
+        wait_until(listens, "pushd listens")
+
+    def log(self):
+        self._log.seek(0)
+        return self._log.read()
+
+    def request(self, method, path, body=None):
+        """One request of the control API: its status, and its answer."""
+        connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self.control)
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def stats(self):
+        return self.request("GET", "/v1/stats")[1]
+
+
+    def stop(self, with_signal=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(with_signal)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._log.close()
+
+
+class Nginx(Address):
+    """nginx under `directory`: `http` and `server` are directives of these blocks."""
+
+    def __init__(self, directory, certificate, key, http="", server="", main="", workers=2, load=(MODULE,)):
+        super().__init__("127.0.0.1", free_port())
+        self.tls = Address("127.0.0.1", free_port())
+        self.directory = directory
+        self._values = {
+            # A master that is root changes its workers' user, and pushd lets in its own user only.
+            "user": "user root;" if os.geteuid() == 0 else "",
+            "load": "\n".join(f"load_module {module};" for module in load),
+            "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate, "key": key,
+            "http": http, "server": server, "main": main, "workers": workers,
+        }  # fmt: skip
+        self.configure()
+        self.process = None
+
+    def configure(self, **values):
+        """Writes the configuration, with other values than before."""
+        self._values.update(values)
+        (self.directory / "nginx.conf").write_text(CONFIGURATION.format(**self._values))
+
+    def _command(self, *flags):
+        return [NGINX, "-p", self.directory, "-e", self.directory / "error.log", "-c", "nginx.conf", *flags]
+
+    def test(self):
+        """What `nginx -t` says, and whether it is content."""
+        ran = subprocess.run(self._command("-t"), capture_output=True, text=True, timeout=PATIENCE)
+        return ran.returncode == 0, ran.stderr
+
+    def start(self):
+        self.process = subprocess.Popen(self._command(), stderr=subprocess.DEVNULL)
+
+        def serves():
+            assert self.process.poll() is None, self.error_log()
+            try:
+                socket.create_connection((self.host, self.port), PATIENCE).close()
+            except ConnectionRefusedError:
+                return False
+            return len(self.workers()) == int(self._values["workers"])
+
+        wait_until(serves, "nginx serves")
+        return self
+
+    def workers(self):
+        """The master's children, as the kernel has them: those that are to end, too."""
+        pid = self.process.pid
+        return {int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def quit(self, with_signal=signal.SIGQUIT):
+        """Ends nginx: by SIGQUIT when its workers have served their clients, by SIGTERM at once."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        try:
+            return self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    def error_log(self):
+        path = self.directory / "error.log"
+        return path.read_text() if path.exists() else ""
+
+    def defects(self):
+        """Lines that only a defect of the module's, or a test, brings about."""
+        words = ("[alert]", "[emerg]", "[crit]", "already closed", "count is zero", "left in connection")
+        return [line for line in self.error_log().splitlines() if any(word in line for word in words)]
+
+    def access_log(self):
+        return (self.directory / "access.log").read_text().splitlines()
+
+    def logged(self, end):
+        """Waits for a line of the access log that ends so: it is written when a request is over, which its client may see
+        before."""
+        wait_until(lambda: any(line.endswith(end) for line in self.access_log()), f"{end} in {self.access_log()}")
+
+    def get(self, path="/", method="GET", body=None, headers=None):
+        """One request on a connection of its own: status, headers and body."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def publish(self, channel, data, **headers):
+        """Publishes at the location /publish; says the position."""
+        path = self.url("/publish", channel=channel).split(f":{self.port}")[1]
+        status, _, body = self.get(path, "POST", data, headers)
+        assert status == 200, (status, body)
+        return json.loads(body)["id"]
+
+    def talk(self, data, ends=None, closes=False):
+        """Sends bytes on a new connection, and gives what comes, up to `ends` or the end."""
+        with socket.create_connection((self.host, self.port), PATIENCE) as client:
+            client.sendall(data)
+            if closes:
+                client.shutdown(socket.SHUT_WR)
+            got = b""
+            while ends is None or ends not in got:
+                try:
+                    more = client.recv(65536)
+                except ConnectionResetError:
+                    break
+                if not more:
+                    break
+                got += more
+            return got

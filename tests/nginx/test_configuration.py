@@ -1,0 +1,82 @@
+"""What `nginx -t` says of a configuration that is wrong, and what a reload with one does: nothing."""
+
+import pytest
+from servers import wait_until
+
+ATTACH = "push_attach unix:/tmp/none.sock"
+
+
+@pytest.mark.parametrize(
+    "http, server, workers, says",
+    [
+        ("", "location /a { push_subscribe a; }", 2, "set \"worker_processes 1\", or run pushd and name its socket with push_attach"),
+        ("push_option history_count lots;", "", 1, "history_count"),
+        ("push_option colour blue;", "", 1, "colour"),
+        ("push_option attach unix:/tmp/x;", "", 1, "use push_attach instead"),
+        ("push_attach 127.0.0.1:80;", "", 1, "unix:PATH is allowed"),
+        ("push_attach unix:;", "", 1, "unix:PATH is allowed"),
+        (f"{ATTACH} size=3;", "", 1, "name=, timeout= and buffer= are known"),
+        (f"{ATTACH} timeout=long;", "", 1, "attach_timeout"),
+        (f"{ATTACH} buffer=1;", "", 1, "attach_buffer"),
+        (f"{ATTACH}; {ATTACH};", "", 1, '"push_attach" directive is duplicate'),
+        (f"{ATTACH}; push_option history_count 5;", "", 1, "push_option history_count does nothing beside push_attach"),
+        (f"{ATTACH}; push_thread_pool none;", "location /a { push_status; }", 1, 'unknown thread pool "none"'),
+        (f"{ATTACH};", "location /a { push_subscribe; }", 1, 'push_subscribe in location "/a" names no channel'),
+        (f"{ATTACH};", "location /a { push_subscribe a; push_subscribe b; }", 1, "is duplicate"),
+        (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
+        (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
+        (f"{ATTACH};", "push_subscribe a;", 1, '"push_subscribe" directive is not allowed here'),
+        (f"{ATTACH};", "location /a { push_user $nobody; }", 1, 'unknown "nobody" variable'),
+    ],
+)
+def test_a_mistake_is_named(configured, http, server, workers, says):
+    nginx = configured(attached=False, http=http, server=server, workers=workers)
+    content, text = nginx.test()
+    assert not content and "[emerg]" in text and says in text, text
+    # It was said on stderr; the error log has it, too, and that is no defect of this test.
+    (nginx.directory / "error.log").unlink()
+
+
+@pytest.mark.parametrize("order", ["{workers} {http}", "{http} {workers}"])
+def test_one_worker_may_embed(configured, order):
+    nginx = configured(attached=False, server="location /a { push_subscribe a; }", workers=1)
+    text = (nginx.directory / "nginx.conf").read_text()
+    # Wherever `worker_processes` stands.
+    line = "worker_processes 1;"
+    text = text.replace(line, "")
+    (nginx.directory / "nginx.conf").write_text(f"{line}\n{text}" if order.startswith("{w") else f"{text}\n{line}")
+    assert nginx.test()[0]
+    (nginx.directory / "nginx.conf").write_text(f"{text}\nworker_processes 3;")
+    assert "there are 3 of them" in nginx.test()[1]
+    (nginx.directory / "error.log").unlink()
+
+
+def test_nothing_is_started_where_nothing_is_used(configured):
+    nginx = configured(attached=False, server='location / { return 200 "here"; }', workers=4)
+    assert nginx.test()[0]
+    nginx.start()
+    assert nginx.get("/")[2] == b"here"
+
+
+def test_a_reload_with_a_mistake_changes_nothing(pushd, start_nginx):
+    nginx = start_nginx(expected=1)
+    workers = nginx.workers()
+    nginx.configure(http="push_option colour blue;")
+    nginx.reload()
+    wait_until(lambda: "colour" in nginx.error_log(), "it is said")
+    assert nginx.workers() == workers
+    nginx.publish("a", "still there")
+
+
+def test_embedded(configured, pushd):
+    """The hub in the one worker: the same directives, and a reload that closes in order."""
+    nginx = configured(attached=False, http="push_option history_count 7; push_option max_message 1KB;", workers=1).start()
+    position = nginx.publish("a", "hello")
+    assert b'"hello"' in nginx.get("/push?channel=a&last=1")[2]
+    assert nginx.get("/publish?channel=a", "POST", b"x" * 1025)[0] == 413
+    old = nginx.workers()
+    nginx.reload()
+    wait_until(lambda: len(nginx.workers()) == 1 and nginx.workers() != old, "the old worker has gone")
+    # Another hub: who comes back is told of the gap.
+    messages = __import__("json").loads(nginx.get(f"/push?channel=a&since={position}")[2])["messages"]
+    assert messages[0]["type"] == "gap"

@@ -1,0 +1,140 @@
+"""pushd gone, slow, full or unwilling: everything else is served as ever, and who asks for live push is told at once."""
+
+import json
+import signal
+import time
+
+import pytest
+import subscribers
+from servers import wait_until
+
+EVENT_STREAM = {"Accept": "text/event-stream"}
+
+
+def others_are_served(nginx, count=50):
+    """Requests that have nothing to do with live push, and how long the slowest of them took."""
+    slowest = 0
+    for _ in range(count):
+        begin = time.monotonic()
+        assert nginx.get("/")[2] == b"here\n"
+        slowest = max(slowest, time.monotonic() - begin)
+    return slowest
+
+
+def publish(nginx):
+    """The status that publishing gets."""
+    return nginx.get("/publish?channel=a", "POST", b"x")
+
+
+def test_workers_start_without_a_hub_and_find_it_when_it_comes(start_nginx, start_pushd):
+    nginx = start_nginx()
+    others_are_served(nginx)
+    workers = nginx.workers()
+    status, headers, body = publish(nginx)
+    assert (status, headers["Retry-After"], json.loads(body)["error"]["code"]) == (503, "1", "busy")
+    # Away for longer than `timeout` of push_attach: nobody waits for it any more.
+    wait_until(lambda: nginx.get("/push?channel=a&last=1")[0] == 503, "it is away")
+    status, headers, _ = nginx.get("/push?channel=a&last=1")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    # A browser's EventSource would never come back after an error status.
+    status, headers, body = nginx.get("/push?channel=a", headers=EVENT_STREAM)
+    assert (status, headers["Content-Type"]) == (200, "text/event-stream")
+    assert body.startswith(b"retry: ") and b"event: push-close" in body
+    pushd = start_pushd()
+    wait_until(lambda: publish(nginx)[0] == 200, "it is attached")
+    # Nobody had to be restarted for that.
+    assert nginx.workers() == workers
+    # One worker may have found it before the other.
+    wait_until(lambda: pushd.log().count('attach: "nginx"') == 2, "both are attached")
+    with subscribers.over_sse(nginx, channel="a") as messages:
+        nginx.publish("a", "hello")
+        assert next(messages)["data"] == "hello"
+
+
+def test_a_hub_that_is_killed_and_comes_back(start_nginx, start_pushd):
+    pushd = start_pushd()
+    nginx = start_nginx()
+    seen = nginx.publish("a", "before")
+    with subscribers.over_sse(nginx, channel="a", since=seen) as messages:
+        pushd.stop(signal.SIGKILL)
+        with pytest.raises(Exception):
+            next(messages)
+    assert publish(nginx)[0] == 503
+    others_are_served(nginx)
+    pushd = start_pushd()
+    wait_until(lambda: pushd.log().count('attach: "nginx"') == 4, "both workers are attached again")
+    with subscribers.over_sse(nginx, channel="a", since=seen) as messages:
+        nginx.publish("a", "after")
+        assert [message["type"] for message in subscribers.take(messages, 2)] == ["gap", "message"]
+
+
+def test_a_hub_that_hangs(nginx, pushd):
+    nginx.publish("a", "there")
+    pushd.process.send_signal(signal.SIGSTOP)
+    # More than there are threads that could wait for it.
+    requests = [_begin(nginx) for _ in range(100)]
+    others_are_served(nginx)
+    statuses = [_finish(request) for request in requests]
+    assert set(statuses) <= {503, 504}, statuses
+    others_are_served(nginx)
+    pushd.process.send_signal(signal.SIGCONT)
+    nginx.publish("a", "here again")
+
+
+def _begin(nginx):
+    import http.client
+
+    connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=30)
+    connection.request("POST", "/publish?channel=a", b"x")
+    return connection
+
+
+def _finish(connection):
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def test_workers_end_though_the_hub_hangs(nginx, pushd):
+    nginx.publish("a", "there")
+    pushd.process.send_signal(signal.SIGSTOP)
+    requests = [_begin(nginx) for _ in range(10)]
+    for request in requests:
+        _finish(request)
+    old = nginx.workers()
+    nginx.reload()
+    wait_until(lambda: len(nginx.workers()) == 2 and not nginx.workers() & old, "the old workers have gone")
+    others_are_served(nginx)
+    pushd.process.send_signal(signal.SIGCONT)
+
+
+def test_clients_that_leave_while_their_publish_waits(nginx, pushd):
+    pushd.process.send_signal(signal.SIGSTOP)
+    for request in [_begin(nginx) for _ in range(40)]:
+        request.close()
+    others_are_served(nginx)
+    pushd.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: nginx.get("/stub")[2].startswith(b"Active connections: 1 "), "they are let go")
+
+
+def test_a_full_hub(start_pushd, start_nginx):
+    start_pushd("max_connections=1")
+    nginx = start_nginx()
+    with subscribers.over_sse(nginx, channel="a"):
+        # The hub itself says it, on the socket that it was given.
+        status, headers, _ = nginx.get("/push?channel=a")
+        assert status == 503 and headers["Retry-After"]
+        nginx.publish("a", "hello")
+
+
+def test_a_hub_that_refuses_is_tried_again(start_pushd, start_nginx):
+    pushd = start_pushd("attach_uids=54321")
+    nginx = start_nginx(http="push_retry 100ms;")
+    others_are_served(nginx)
+    assert publish(nginx)[0] == 503
+    assert nginx.get("/push?channel=a")[0] == 503
+    wait_until(lambda: nginx.error_log().count("the hub refuses") > 2, "it is said, and tried again")
+    pushd.stop()
+    start_pushd()
+    wait_until(lambda: publish(nginx)[0] == 200, "it is attached")

@@ -1,0 +1,96 @@
+"""push_publish and push_status."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import subscribers
+from servers import ROOT
+
+
+def last(nginx, channel):
+    """The newest message of a channel."""
+    return json.loads(nginx.get(f"/push?channel={channel}&last=1")[2])["messages"][0]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 17_000, 900_000])
+def test_bodies_in_memory_and_in_files(nginx, size):
+    text = "0123456789" * (size // 10) + "x" * (size % 10)
+    position = nginx.publish("a", text)
+    message = last(nginx, "a")
+    assert (message["id"], message["data"]) == (position, text)
+
+
+def test_a_body_in_chunks(nginx):
+    nginx.get("/publish?channel=a", "POST", iter([b"one ", b"two ", b"x" * 20_000]))
+    assert last(nginx, "a")["data"] == "one two " + "x" * 20_000
+
+
+def test_event_key_and_binary(nginx):
+    first = nginx.publish("a", "hello", **{"Push-Event": "greeting", "Push-Key": "1"})
+    assert nginx.publish("a", "hello again", **{"Push-Key": "1"}) == first
+    message = last(nginx, "a")
+    assert (message["data"], message["event"]) == ("hello", "greeting")
+    nginx.publish("a", "text", **{"Content-Type": "application/octet-stream"})
+    assert last(nginx, "a")["base64"] is True
+
+
+def test_names_come_decoded(nginx):
+    nginx.publish("a b/ü", "hello")
+    assert last(nginx, "a+b%2f%C3%BC")["data"] == "hello"
+
+
+@pytest.mark.parametrize(
+    "path, body, status, code",
+    [
+        ("/publish", b"x", 400, "invalid"),
+        ("/publish?channel=", b"x", 400, "invalid"),
+        ("/publish?channel=a%00b", b"x", 400, None),
+        ("/publish?channel=a%0ab", b"x", 400, "invalid"),
+        ("/publish?channel=" + "a" * 256, b"x", 400, "invalid"),
+        ("/publish?channel=a", b"x" * 2_000_000, 413, "too_large"),
+        ("/publish?channel=a", b"x" * 21_000_000, 413, None),
+    ],
+)
+def test_what_is_refused(nginx, pushd, path, body, status, code):
+    got, _, answer = nginx.get(path, "POST", body)
+    assert got == status, answer
+    if code:
+        assert json.loads(answer)["error"]["code"] == code
+    assert pushd.stats()["published"] == 0
+
+
+def test_other_methods_are_refused(nginx):
+    status, headers, _ = nginx.get("/publish?channel=a")
+    assert (status, headers["Allow"]) == (405, "POST, PUT")
+    assert nginx.get("/publish?channel=a", "PUT", b"x")[0] == 200
+    status, headers, _ = nginx.get("/status", "POST", b"x")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_over_http_2(nginx):
+    url = nginx.tls.url("/publish", scheme="https", channel="a")
+    ran = subprocess.run(["curl", "-sk", "--http2", "--data", "hello", url], capture_output=True, text=True, timeout=20)
+    assert json.loads(ran.stdout)["id"] == last(nginx, "a")["id"]
+
+
+def test_status_has_what_the_header_has(nginx):
+    fields = re.search(r"// Counters since push_start.*?} push_stats;", (ROOT / "include/push.h").read_text(), re.S)[0]
+    with subscribers.over_sse(nginx, channel="a"):
+        nginx.publish("a", "hello")
+        status, headers, body = nginx.get("/status")
+    stats = json.loads(body)
+    assert (status, headers["Content-Type"], headers["Cache-Control"]) == (200, "application/json", "no-store")
+    assert list(stats) == re.findall(r"uint64_t (\w+);", fields)
+    assert (stats["sse"], stats["published"], stats["adopted"]) == (1, 1, 1)
+    assert nginx.get("/status", "HEAD")[2] == b""
+
+
+def test_on_one_connection_one_after_the_other(nginx):
+    request = "POST /publish?channel=a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n%d"
+    requests = "".join(request % number for number in range(8)) + "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    got = nginx.talk(requests.encode(), ends=b"here\n")
+    assert len(re.findall(rb'{"id":"', got)) == 8
+    messages = json.loads(nginx.get("/push?channel=a&last=8")[2])["messages"]
+    assert [message["data"] for message in messages] == list("01234567")

@@ -1,0 +1,351 @@
+"""Subscribing through nginx: handed over on plain HTTP/1, relayed on TLS and HTTP/2, allowed by what nginx decides."""
+
+import base64
+import json
+import socket
+import subprocess
+import time
+
+import httpx
+import pytest
+import subscribers
+from servers import wait_until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+HANDSHAKE = (
+    "Host: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
+)
+
+
+def masked(text):
+    """A client's frame, under a mask of zeros."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
+
+
+def curl(url, *flags, seconds=5):
+    """What curl shows of a response within a time."""
+    ran = subprocess.run(
+        ["curl", "--silent", "--insecure", "--no-buffer", "--include", "--max-time", str(seconds), *flags, url],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return ran.stdout
+
+
+@pytest.mark.parametrize("transport", subscribers.TRANSPORTS)
+def test_plain_over_each_transport(nginx, pushd, transport):
+    since = nginx.publish("news", "before")
+    with subscribers.TRANSPORTS[transport](nginx, channel="news", since=since) as messages:
+        for text in ("one", "two", "three"):
+            nginx.publish("news", text)
+            assert next(messages)["data"] == text
+    stats = pushd.stats()
+    assert stats["adopted"] == (1 if transport in ("ws", "sse", "stream") else 3)
+    # The log says it in the request's own terms, and that nothing was sent by nginx.
+    nginx.logged(f"{101 if transport == 'ws' else 200} 0 0 handover GET /push")
+
+
+def test_nginx_is_rid_of_a_connection_that_was_handed_over(nginx, pushd):
+    with subscribers.over_sse(nginx, channel="a"), subscribers.over_ws(nginx, channel="a"):
+        assert pushd.stats()["connections"] == 2
+        stub = nginx.get("/stub")[2].decode()
+        # This request's own.
+        assert stub.startswith("Active connections: 1 ") and "Reading: 0 Writing: 1 Waiting: 0" in stub
+
+
+@pytest.mark.parametrize("transport", ["sse", "stream", "poll"])
+def test_tls_http_1(nginx, trust, transport):
+    since = nginx.publish("news", "before")
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        url = nginx.tls.url(scheme="https", channel="news", transport=transport, since=since)
+        if transport == "poll":
+            # Its answer begins when there is one.
+            nginx.publish("news", "hello")
+        with client.stream("GET", url) as response:
+            assert response.status_code == 200
+            if transport != "poll":
+                nginx.publish("news", "hello")
+            text = ""
+            for part in response.iter_text():
+                text += part
+                if "hello" in text:
+                    break
+        assert "hello" in text
+        if transport == "poll":
+            # nginx keeps its own connection for the next.
+            answer = client.get(url).json()
+            assert answer["messages"][0]["data"] == "hello"
+    nginx.logged("relay GET /push")
+
+
+def test_tls_websocket_with_a_dialogue(nginx, pushd, trust):
+    url = nginx.tls.url(scheme="wss", channel="news")
+    with connect(url, ssl=trust, subprotocols=["push.v1.json"], proxy=None, compression=None) as client:
+        assert json.loads(client.recv())["type"] == "subscribed"
+        nginx.publish("news", "hello")
+        assert json.loads(client.recv())["data"] == "hello"
+        client.send('{"type":"ping"}')
+        assert json.loads(client.recv())["type"] == "pong"
+        assert pushd.stats()["websockets"] == 1
+    wait_until(lambda: pushd.stats()["connections"] == 0, "its end is seen")
+
+
+def test_tls_websocket_that_speaks_before_it_is_answered(nginx, trust):
+    with socket.create_connection((nginx.host, nginx.tls.port), 20) as plain:
+        with trust.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            head = f"GET /push?channel=a HTTP/1.1\r\n{HANDSHAKE}\r\n".encode()
+            client.sendall(head + masked('{"type":"ping"}'))
+            got = b""
+            while b'"pong"' not in got:
+                got += client.recv(65536)
+
+
+@pytest.mark.parametrize("scheme", ["https", "h2c"])
+def test_http_2(pushd, start_nginx, scheme):
+    nginx = start_nginx()
+    if scheme == "h2c":
+        nginx.configure(server="listen 127.0.0.1:%d http2; %s" % (plain := nginx.tls.port + 1, _site()))
+        nginx.reload()
+        url, flag = f"http://127.0.0.1:{plain}/push?channel=a&last=1&transport=", "--http2-prior-knowledge"
+        wait_until(lambda: curl(url.split("/push")[0], flag), "the new configuration serves")
+    else:
+        url, flag = nginx.tls.url("/push?channel=a&last=1&transport=", scheme="https"), "--http2"
+    nginx.publish("a", "hello")
+    poll = curl(url + "poll", flag)
+    assert poll.startswith("HTTP/2 200") and '"data":"hello"' in poll
+    for transport in ("sse", "stream"):
+        stream = curl(url + transport, flag, seconds=1)
+        assert stream.startswith("HTTP/2 200") and "hello" in stream, stream
+    # Errors are the hub's, whole.
+    bad = curl(url.replace("channel=a", "chanel=a") + "poll", flag)
+    assert bad.startswith("HTTP/2 400") and '"code":"channel"' in bad, bad
+
+
+def _site():
+    from conftest import SITE
+
+    return SITE
+
+
+def test_http_1_0(nginx):
+    nginx.publish("a", "hello")
+    got = nginx.talk(b"GET /push?channel=a&last=1&transport=sse HTTP/1.0\r\n\r\n", ends=b"hello")
+    head, body = got.split(b"\r\n\r\n", 1)
+    assert b"chunked" not in head and b"data: hello" in body
+
+
+def test_behind_other_requests_of_the_same_connection(nginx):
+    nginx.publish("a", "hello")
+    get = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    got = nginx.talk(get + get + b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n", ends=b'"hello"')
+    assert got.count(b"here\n") == 2 and got.count(b"HTTP/1.1 200") == 3
+
+
+def test_a_frame_in_one_packet_with_the_handshake(nginx):
+    head = f"GET /push?channel=a HTTP/1.1\r\n{HANDSHAKE}\r\n".encode()
+    assert b'{"type":"pong"}' in nginx.talk(head + masked('{"type":"ping"}'), ends=b'"pong"')
+
+
+def test_a_large_head_in_several_packets(nginx):
+    nginx.publish("a", "hello")
+    with socket.create_connection((nginx.host, nginx.port), 20) as client:
+        head = f"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\nCookie: c={'x' * 6000}\r\n\r\n".encode()
+        for begin in range(0, len(head), 500):
+            client.sendall(head[begin : begin + 500])
+            time.sleep(0.005)
+        got = b""
+        while b"hello" not in got:
+            got += client.recv(65536)
+
+
+AUTHORIZED = """
+    location = /who {
+        internal;
+        # The application's own: it looks at the session, and says who it is.
+        if ($cookie_session = "") { return 401; }
+        if ($cookie_session = "banned") { return 403; }
+        add_header X-User $cookie_session;
+        return 204;
+    }
+    location /private {
+        auth_request /who;
+        auth_request_set $user $upstream_http_x_user$sent_http_x_user;
+        push_subscribe "user-$cookie_session" lobby;
+        push_user $cookie_session;
+    }
+    location /denied { deny all; push_subscribe a; }
+"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_auth_request_decides(pushd, start_nginx, trust, scheme):
+    nginx = start_nginx(server=AUTHORIZED + _site())
+    at = nginx if scheme == "http" else nginx.tls
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        url = at.url("/private", scheme=scheme, transport="sse")
+        assert client.get(url).status_code == 401
+        assert client.get(url, headers={"Cookie": "session=banned"}).status_code == 403
+        assert client.get(at.url("/denied", scheme=scheme)).status_code == 403
+        assert pushd.stats()["adopted"] == 0
+        # What the client asks for does not count: the location says which channels.
+        with client.stream("GET", url + "&channel=secret&cha%6enel=secret", headers={"Cookie": "session=ann"}) as response:
+            assert response.status_code == 200
+            nginx.publish("secret", "not for ann")
+            nginx.publish("user-bob", "not for ann")
+            nginx.publish("user-ann", "for ann")
+            nginx.publish("lobby", "for all")
+            text, parts = "", response.iter_text()
+            while "for all" not in text:
+                text += next(parts)
+            assert "not for ann" not in text and "data: for ann" in text
+            # The hub knows who it is.
+            assert pushd.request("POST", "/v1/disconnect?user=ann")[0] == 200
+            text += "".join(parts)
+        assert "event: push-close" in text and "4403" in text
+
+
+MAPPED = """
+    map $arg_city $city_channel { default ""; oslo weather-oslo; rome weather-rome; }
+"""
+MAPPED_SITE = """
+    location /weather { push_subscribe $city_channel; push_parameters last=1&transport=poll; }
+    location ~ (?s)^/room/(.*)$ { push_subscribe "room-$1"; }
+    location /own { push_subscribe; push_grant "mine-*" $arg_more; }
+"""
+
+
+def test_channels_from_a_map(pushd, start_nginx):
+    nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
+    nginx.publish("weather-oslo", "snow")
+    status, _, body = nginx.get("/weather?city=oslo&last=0&transport=sse")
+    assert (status, json.loads(body)["messages"][0]["data"]) == (200, "snow")
+    # No channel is not every channel.
+    assert nginx.get("/weather?city=atlantis")[0] == 403
+
+
+def test_names_that_clients_choose_are_names_and_not_patterns(pushd, start_nginx):
+    nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
+    nginx.publish("room-a b&channel=c#%+", "odd")
+    status, _, body = nginx.get("/room/a%20b&channel=c%23%25+?last=1")
+    assert (status, json.loads(body)["messages"][0]["data"]) == (200, "odd")
+    assert nginx.get("/room/*?last=1")[0] == 403
+    assert nginx.get("/room/%2a?last=1")[0] == 403
+    # The end of a line would be that of the request's.
+    assert nginx.get("/room/a%0dX:%20y?last=1")[0] == 400
+    assert nginx.get("/room/a%0d%0aX:%20y?last=1")[0] == 400
+
+
+def test_a_grant_bounds_what_clients_name_themselves(pushd, start_nginx):
+    nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
+    nginx.publish("mine-1", "hello")
+    assert nginx.get("/own?channel=mine-1&last=1")[0] == 200
+    assert nginx.get("/own?channel=others&last=1")[0] == 403
+    with connect(nginx.url("/own", scheme="ws", channel="mine-1"), subprotocols=["push.v1.json"], proxy=None) as client:
+        assert json.loads(client.recv())["type"] == "subscribed"
+        client.send('{"type":"subscribe","channel":"others"}')
+        assert json.loads(client.recv())["type"] == "error"
+        client.send('{"type":"publish","channel":"mine-1","data":"x"}')
+        assert json.loads(client.recv())["type"] == "error"
+
+
+FORGERIES = {
+    "Push-Grant": "*", "X-Push-Grant": "*", "X-Accel-Redirect": "/push", "Authorization": "Bearer e30.e30.e30",
+    "Cookie": "push_token=e30.e30.e30", "X-Push-User": "root",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_grant_can_not_be_forged(pushd, start_nginx, trust, scheme):
+    """It travels beside the connection, not in it: whatever a client says about itself is no grant."""
+    nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
+    at = nginx if scheme == "http" else nginx.tls
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        url = at.url("/own", scheme=scheme, channel="others", last=1, token="e30.e30.e30", grant="*")
+        assert client.get(url, headers=FORGERIES).status_code == 403
+    assert pushd.request("GET", "/v1/channels/others")[0] == 404
+    # And there is no way in but nginx.
+    assert "listening on 127" not in pushd.log()
+
+
+def test_expiry_and_permission_to_publish(pushd, start_nginx):
+    site = """
+        location /soon { push_subscribe a; push_expires 1s; }
+        location /at { push_subscribe a; push_expires @$arg_at; }
+        location /may { push_subscribe a; push_client_publish $arg_may; }
+    """
+    nginx = start_nginx(server=site + _site())
+    with connect(nginx.url("/soon", scheme="ws"), proxy=None) as client:
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv()
+        assert closed.value.rcvd.code == 4403
+    assert nginx.get("/at?at=1000000000&last=1")[0] == 403
+    # No time is not for ever.
+    assert nginx.get("/at?at=soon")[0] == 500
+    for may, answer in (("on", "published"), ("no", "error")):
+        with connect(nginx.url("/may", scheme="ws", may=may), subprotocols=["push.v1.json"], proxy=None) as client:
+            assert json.loads(client.recv())["type"] == "subscribed"
+            client.send('{"type":"publish","channel":"a","data":"x"}')
+            types = {json.loads(client.recv())["type"]}
+            if answer == "published":
+                types.add(json.loads(client.recv())["type"])
+            assert answer in types
+
+
+def test_other_methods_and_bodies_are_refused(nginx, pushd):
+    for method in ("POST", "PUT", "DELETE", "HEAD"):
+        status, headers, _ = nginx.get("/push?channel=a", method)
+        assert (status, headers["Allow"]) == (405, "GET, OPTIONS")
+    assert nginx.get("/push?channel=a", "GET", b"body")[0] == 400
+    # Preflights are the hub's to answer, by its option allowed_origins.
+    assert nginx.get("/push?channel=a", "OPTIONS", headers={"Origin": f"http://127.0.0.1:{nginx.port}"})[0] == 204
+    assert nginx.get("/push?channel=a", "OPTIONS", headers={"Origin": "http://evil.test"})[0] == 403
+    assert pushd.stats()["adopted"] == 2
+
+
+def test_what_still_needs_the_request_keeps_it(pushd, start_nginx):
+    """A mirror's subrequest is under way while the content handler runs: the connection can't be given away then."""
+    site = """
+        location = /copy { internal; proxy_pass http://127.0.0.1:%d/; }
+        location /mirrored { mirror /copy; push_subscribe a; }
+    """
+    nginx = start_nginx()
+    nginx.configure(server=site % nginx.port + _site())
+    nginx.reload()
+    nginx.publish("a", "hello")
+    wait_until(lambda: b"hello" in nginx.get("/mirrored?last=1")[2], "the new configuration serves")
+    nginx.logged("relay GET /mirrored")
+
+
+def test_cleanup_handlers_run(pushd, start_nginx):
+    """limit_conn counts requests that nginx has; one that was handed over is none of them."""
+    http = "limit_conn_zone $binary_remote_addr zone=each:1m;"
+    nginx = start_nginx(http=http, server="location /limited { limit_conn each 1; push_subscribe a; }" + _site(), workers=1)
+    with subscribers.over_sse(_at(nginx, "/limited"), channel="a"), subscribers.over_sse(_at(nginx, "/limited"), channel="a"):
+        assert pushd.stats()["sse"] == 2
+
+
+class _at:
+    """nginx, with another path for subscribers."""
+
+    def __init__(self, nginx, path):
+        self._nginx, self._path = nginx, path
+
+    def url(self, **arguments):
+        return self._nginx.url(self._path, **arguments)
+
+
+def test_polls_on_one_connection_where_that_is_allowed(pushd, start_nginx):
+    nginx = start_nginx(server="location = /push { push_subscribe; push_grant a; push_keep_alive on; }" + _site())
+    nginx.publish("a", "hello")
+    poll = b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+    with socket.create_connection((nginx.host, nginx.port), 20) as client:
+        for _ in range(2):
+            client.sendall(poll)
+            got = b""
+            while b"hello" not in got:
+                got += client.recv(65536)
+        # The grant stays what it was.
+        client.sendall(poll.replace(b"channel=a", b"channel=b"))
+        assert b"HTTP/1.1 403" in client.recv(65536)
+    assert pushd.stats()["adopted"] == 1
