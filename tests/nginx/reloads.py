@@ -1,0 +1,122 @@
+"""The show: subscribers and publishers go on while nginx is reloaded, loses a worker, and is stopped and started again.
+
+Used by test_reloads.py, and with Nchan in place of the module by `make bench`.
+"""
+
+import collections
+import http.client
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from servers import wait_until
+
+CROWD = pathlib.Path(__file__).with_name("crowd.py")
+CHANNELS = 10
+# What a client who publishes does about a server that is being replaced: it tries again, with the same key.
+RETRY_SECONDS = 0.05
+
+
+class Publishers:
+    """One thread a channel, each with a number for every message, over a new connection each, so that any worker gets it."""
+
+    def __init__(self, port, rate):
+        self._port, self._pause, self._stop = port, CHANNELS / rate, threading.Event()
+        self.last, self.retries, self.workers = {}, 0, collections.Counter()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(f"c{n}",), daemon=True) for n in range(CHANNELS)]
+
+    def start(self):
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return self.last
+
+    def _run(self, channel):
+        number, due = 0, time.monotonic()
+        while not self._stop.is_set():
+            number += 1
+            while not (worker := self._publish(channel, number)):
+                with self._lock:
+                    self.retries += 1
+                time.sleep(RETRY_SECONDS)
+            with self._lock:
+                self.last[channel] = number
+                self.workers[worker] += 1
+            # What was missed while the server was away is not made up for: the rate stays what it is.
+            due = max(due + self._pause, time.monotonic())
+            self._stop.wait(due - time.monotonic())
+
+    def _publish(self, channel, number):
+        """Says which worker took it; nothing where that can't be known."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        try:
+            headers = {"Push-Key": str(number), "Connection": "close"}
+            connection.request("POST", f"/publish?channel={channel}", f"#{number};", headers)
+            response = connection.getresponse()
+            response.read()
+            return response.headers.get("X-Worker") if response.status // 100 == 2 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5):
+    """Runs it against a started nginx; says what the clients found, and how long old workers stayed."""
+    crowd = subprocess.Popen(
+        [sys.executable, CROWD, str(nginx.port), str(subscribers), str(CHANNELS), dialect],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    publishers = Publishers(nginx.port, rate)
+    try:
+        assert crowd.stdout.readline() == "ready\n", "the clients stand"
+        publishers.start()
+        time.sleep(1)
+        ends = [_reload(nginx, every) for _ in range(reloads)]
+        victim = max(nginx.workers())
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in nginx.workers(), "a killed worker is replaced")
+        time.sleep(1)
+        nginx.quit(signal.SIGTERM)
+        time.sleep(0.5)
+        nginx.start()
+        time.sleep(1.5)
+        last = publishers.finish()
+        crowd.stdin.write(f"end {json.dumps(last)}\n")
+        crowd.stdin.flush()
+        findings = json.loads(crowd.stdout.readline())
+        known = ("deliveries", "streams", "lost", "doubled or out of order", "dropped", "unanswered", "polls answered")
+        return {
+            **dict.fromkeys(known, 0), **findings,
+            "published": sum(last.values()), "retried": publishers.retries, "workers": len(publishers.workers),
+            "old workers stayed": [end for end in ends if end is not None],
+            "old workers never went": sum(end is None for end in ends),
+        }  # fmt: skip
+    finally:
+        publishers.finish()
+        crowd.kill()
+        crowd.wait()
+        crowd.stdin.close()
+        crowd.stdout.close()
+
+
+def _reload(nginx, every):
+    """Reloads, and says after how many seconds the old workers were gone; None: they were not when the next reload came."""
+    begin, old = time.monotonic(), nginx.workers()
+    nginx.reload()
+    gone = None
+    while time.monotonic() < begin + every:
+        if gone is None and not old & nginx.workers():
+            gone = time.monotonic() - begin
+        time.sleep(0.01)
+    return gone

@@ -1,0 +1,34 @@
+"""No reload, no dead worker and no restart of nginx is felt by anybody whom it has handed over."""
+
+import pytest
+from reloads import show
+from servers import wait_until
+
+SITE = """
+    location /push { push_subscribe; push_grant *; }
+    location /publish {
+        push_publish $push_arg_channel key=$http_push_key;
+        add_header X-Worker $pid;
+    }
+    location / { return 200 "here\\n"; }
+"""
+
+
+@pytest.mark.timeout(150)
+def test_ten_reloads_a_dead_worker_and_a_restart(start_pushd, start_nginx):
+    # Enough history for a poll that comes back late, and keys remembered for as long as a publisher tries.
+    pushd = start_pushd("history_count=1000", "poll_timeout=5s")
+    # A worker that was killed is nothing that nginx would pass over in silence.
+    nginx = start_nginx(server=SITE, workers=4, expected=1)
+    found = show(nginx, "push")
+    print(found)
+    assert found["lost"] == found["doubled or out of order"] == found["dropped"] == found["unanswered"] == 0, found
+    assert found["deliveries"] == 200 * found["published"], found
+    # Every worker of every generation had its part.
+    assert found["workers"] > 40, found
+    assert found["old workers never went"] == 0, found
+    # Nobody who was handed over went without an answer: the hub has as many as the clients know of.
+    stats = pushd.stats()
+    known = found["streams"] + found["polls answered"] + found["polls under way"]
+    assert stats["adopted"] <= known, (stats, found)
+    wait_until(lambda: len(nginx.workers()) == 4, "one generation of workers is left")
