@@ -20,6 +20,7 @@ include install.mk
 -include benches/bench.mk
 -include examples-go/go.mk
 include tests/proof.mk
+-include examples-c/nginx/nginx.mk
 
 library:
 	@tests/need $(RUST) cc:build-essential
