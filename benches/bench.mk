@@ -14,17 +14,21 @@ BENCH_LOAD := benches/load
 BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
 	long_poll.c publisher.c)
-BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c procstat.c)
+BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener publish)
 
-.PHONY: bench bench-quick bench-programs bench-peers bench-tools bench-test
+.PHONY: bench bench-nginx bench-quick bench-programs bench-peers bench-tools bench-test
 
 # `examples` and `library` are the Makefile's: the C server that libpush is measured in, and the library.
-bench: examples bench-programs bench-peers
+bench: examples bench-programs bench-peers bench-nginx
 	python3 benches/run.py $(BENCH_ARGS)
 
 bench-quick: examples bench-programs bench-peers
 	python3 benches/run.py --quick $(BENCH_ARGS)
+
+# Where it can't be built, what is measured in nginx is absent, and the rest is measured.
+bench-nginx:
+	-@$(MAKE) --no-print-directory nginx-module
 
 bench-programs: bench-tools $(BENCH_PROGRAMS)
 

@@ -45,12 +45,14 @@ def command(server, ports, pids, load):
     return words + list(load.arguments())
 
 
-def run(server, load):
-    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed."""
+def run(server, load, of=lambda pid: True):
+    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed. `of`: which of the
+    server's processes are measured."""
     try:
         with server.start() as process:
+            pids = [pid for pid in process.pids if of(pid)]
             result = subprocess.run(
-                command(server, process.ports, process.pids, load), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                command(server, process.ports, pids, load), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True, errors="replace", timeout=load.deadline_s + 20, preexec_fn=child_setup(LOAD_CPU),
             )
             if result.returncode or not result.stdout:

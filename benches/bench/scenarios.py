@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import load, paths
+from . import load, nginx, paths
 from .load import Load
 
 SHORT_MESSAGES = 10
@@ -118,6 +118,7 @@ WS = ("floor", "libpush", "libpush-own", "uws", "nchan", "melody", "centrifugo")
 SSE = ("floor", "libpush", "libpush-own", "nchan", "go-sse", "mercure", "centrifugo")
 POLL = ("floor", "libpush", "libpush-own", "nchan")
 OURS = ("libpush",)
+NGINX = ("libpush-nginx", "nchan")
 
 
 def _without_floor(names):
@@ -150,6 +151,27 @@ SCENARIOS = [
     ),
     Scenario(
         "accept", "Accepting 10,000 WebSockets", WS, _loaded(Load("ws", 10000)), (ACCEPT,), True,
+    ),
+    Scenario(
+        "accept-nginx", "Accepting 10,000 WebSockets through nginx, one worker; libpush with pushd, both counted",
+        NGINX, _loaded(Load("ws", 10000)), (ACCEPT,), base="nchan",
+    ),
+    Scenario(
+        "idle-nginx", "Clients handed over by nginx, from 1,000 to 19,000 WebSockets", ("libpush-nginx",), nginx.memory,
+        (
+            Metric("nginx_memory", "in nginx, each", "B", 1, False), Metric("pushd_memory", "in pushd, each", "B", 0, False),
+        ),
+    ),
+    Scenario(
+        "reloads", "nginx with 4 workers and 2,000 clients: ten reloads, a worker killed, stopped and started again; "
+        "100 messages a second", NGINX, nginx.reloads,
+        (
+            Metric("messages", "messages to arrive", "", 0, False), Metric("lost", "lost", "", 0, False),
+            Metric("doubled", "doubled or out of order", "", 0, False),
+            Metric("dropped", "connections dropped", "", 0, False),
+            Metric("old_workers_s", "old workers gone after, at most", "s", 2, False),
+            Metric("never_went", "reloads that they outlived", "", 0, False),
+        ), base="nchan", charted=3,
     ),
     Scenario("idle-ws", "Idle WebSockets, from 1,000 to 19,000", _without_floor(WS), _idle("ws"), (MEMORY,)),
     Scenario("idle-sse", "Idle SSE subscribers, from 1,000 to 19,000", _without_floor(SSE), _idle("sse"), (MEMORY,)),
@@ -194,6 +216,14 @@ SCENARIOS = [
             Metric("one_thread_per_s", "1 thread, a second", "", 0, False),
             Metric("four_threads_per_s", "4 threads, a second", "", 0, False),
             Metric("four_over_one", "4 over 1", "", 3, False),
+        ), True, OURS,
+    ),
+    Scenario(
+        "publish-attached", "push_publish of 100 B from an attached process, to pushd", OURS,
+        _micro("attached", nginx.PUSHD, paths.RUN),
+        (
+            Metric("acknowledged_per_s", "pipelined from one thread, acknowledged, a second", "", 0, False),
+            Metric("one_at_a_time_us", "one at a time, with its position, p50", "µs", 1, False),
         ), True, OURS,
     ),
     Scenario(

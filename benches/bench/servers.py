@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 from urllib.parse import quote
 
-from . import paths, peers
+from . import nginx, paths, peers
 from .process import Process, free_port
 
 FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
@@ -48,8 +48,9 @@ class Server:
             "floor": [paths.BIN / "floor"],
             "libpush": [paths.LIBPUSH, paths.LEGACY_SERVER],
             "libpush-own": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-nginx": [paths.LIBPUSH, nginx.MODULE, nginx.PUSHD, nginx.NGINX],
         }[self.name]
-        missing = [str(p.relative_to(paths.ROOT)) for p in needed if not p.exists()]
+        missing = [str(p.relative_to(paths.ROOT) if p.is_relative_to(paths.ROOT) else p) for p in needed if not p.exists()]
         return f"{', '.join(missing)} not built" if missing else None
 
     def start(self):
@@ -129,6 +130,10 @@ SERVERS = [
         dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
         Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1),
         _own_listener, port_count=2,
+    ),
+    Server(
+        "libpush-nginx", "libpush in nginx, with pushd", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push"), Publish("/pub"), nginx.command,
     ),
     Server(
         "uws", "uWebSockets", PEER, {"ws": "/sub"},

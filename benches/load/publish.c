@@ -5,6 +5,7 @@
  *     publish waking           to one subscriber whose shard is parked, beside a bare eventfd doing the same
  *     publish channels [N]     with N (1,000,000) channels in existence beside 1, and what a channel weighs
  *     publish start HOST       from starting a host's process until its listener takes connections
+ *     publish attached PUSHD DIRECTORY   from this process to a hub in another, which it starts there
  */
 #define _GNU_SOURCE
 #include "publish.h"
@@ -144,8 +145,9 @@ int main(int argc, char **argv)
     else if (!strcmp(what, "waking")) publish_waking();
     else if (!strcmp(what, "channels")) publish_channels(argc > 2 ? strtoul(argv[2], NULL, 10) : 1000000);
     else if (!strcmp(what, "start") && argc > 2) publish_start(argv[2]);
+    else if (!strcmp(what, "attached") && argc > 3) publish_attached(argv[2], argv[3]);
     else {
-        fprintf(stderr, "publish alone|threads|waking|channels [N]|start HOST\n");
+        fprintf(stderr, "publish alone|threads|waking|channels [N]|start HOST|attached PUSHD DIRECTORY\n");
         return 2;
     }
     return 0;

@@ -25,5 +25,6 @@ void publish_threads(void);
 void publish_waking(void);
 void publish_channels(size_t channels);
 void publish_start(const char *host);
+void publish_attached(const char *pushd, const char *directory);
 
 #endif

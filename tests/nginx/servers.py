@@ -35,7 +35,7 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    log_format test '$status $body_bytes_sent $bytes_sent $push_via $request_method $uri';
+    log_format test '$status $body_bytes_sent $bytes_sent {via} $request_method $uri';
     access_log {directory}/access.log test;
     {http}
     server {{
@@ -61,12 +61,12 @@ def wait_until(reached, what):
 class Pushd:
     """A running pushd, with hosts at `attach` and its control API on a Unix socket."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, program=PUSHD):
         self.attach, self.control = f"unix:{directory}/attach.sock", f"{directory}/control.sock"
         self._log = open(directory / "pushd.log", "a+")
         named = (f"attach_listen={self.attach}", "listen=none", f"control=unix:{self.control}", *options)
         words = [word for option in named for word in ("-o", option)]
-        self.process = subprocess.Popen([PUSHD, "-d", "1", *words], stderr=self._log)
+        self.process = subprocess.Popen([program, "-d", "1", *words], stderr=self._log)
 
         def listens():
             assert self.process.poll() is None, self.log()
@@ -110,7 +110,8 @@ class Pushd:
 class Nginx(Address):
     """nginx under `directory`: `http` and `server` are directives of these blocks."""
 
-    def __init__(self, directory, certificate, key, http="", server="", main="", workers=2, load=(MODULE,)):
+    def __init__(self, directory, certificate, key, http="", server="", main="", workers=2, load=(MODULE,),
+                 program=NGINX, via="$push_via"):  # fmt: skip
         super().__init__("127.0.0.1", free_port())
         self.tls = Address("127.0.0.1", free_port())
         self.directory = directory
@@ -119,8 +120,9 @@ class Nginx(Address):
             "user": "user root;" if os.geteuid() == 0 else "",
             "load": "\n".join(f"load_module {module};" for module in load),
             "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate, "key": key,
-            "http": http, "server": server, "main": main, "workers": workers,
+            "http": http, "server": server, "main": main, "workers": workers, "via": via,
         }  # fmt: skip
+        self._program = program
         self.configure()
         self.process = None
 
@@ -130,7 +132,7 @@ class Nginx(Address):
         (self.directory / "nginx.conf").write_text(CONFIGURATION.format(**self._values))
 
     def _command(self, *flags):
-        return [NGINX, "-p", self.directory, "-e", self.directory / "error.log", "-c", "nginx.conf", *flags]
+        return [self._program, "-p", self.directory, "-e", self.directory / "error.log", "-c", "nginx.conf", *flags]
 
     def test(self):
         """What `nginx -t` says, and whether it is content."""
