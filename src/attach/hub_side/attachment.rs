@@ -28,6 +28,8 @@ pub(super) struct Attachment {
     pub(super) session: SessionId,
     /// What a client may that it hands over without a grant: one for all.
     pub(super) open_grant: Arc<Grant>,
+    /// The grant of the client handed over last: those of one page are alike, and then one is enough.
+    pub(super) last_grant: Arc<Grant>,
     /// How many more events it has room for; `None`: it has never asked for any.
     pub(super) credit: Option<u32>,
     /// Events that it has no room for.
@@ -52,6 +54,7 @@ impl Attachment {
             host: 0,
             session: [0; 16],
             open_grant: Arc::new(Grant::open(false)),
+            last_grant: Arc::new(Grant::open(false)),
             credit: None,
             held: VecDeque::new(),
             held_for_others: 0,

@@ -207,7 +207,7 @@ impl HubSide {
     }
 
     fn adopt(&mut self, id: u64, frame: &[u8], fd: Option<std::os::fd::OwnedFd>) -> Result<(), End> {
-        let Some(attachment) = self.attached.get(&id).filter(|attachment| !attachment.half_open()) else {
+        let Some(attachment) = self.attached.get_mut(&id).filter(|attachment| !attachment.half_open()) else {
             return Err(End::Fault("no hello".into()));
         };
         let FromHost::Adopt { grant, head } = FromHost::read(frame)? else { return Ok(()) };
@@ -221,8 +221,14 @@ impl HubSide {
                 return Ok(());
             }
         };
-        let grant =
-            grant.map_or_else(|| attachment.open_grant.clone(), |grant| Arc::new(grant.of_host(attachment.host)));
+        let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
+            None => attachment.open_grant.clone(),
+            Some(grant) if *attachment.last_grant == grant => attachment.last_grant.clone(),
+            Some(grant) => {
+                attachment.last_grant = Arc::new(grant);
+                attachment.last_grant.clone()
+            }
+        };
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }
