@@ -509,6 +509,22 @@ push_status push_adopt(push_server *server,
                        size_t head_len,
                        const push_grant *grant);
 
+// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so that many share one system
+// call.  After the last of a turn of the host's loop call push_flush.  With the hub in this process it is push_adopt.
+//
+// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are those of push_adopt.
+//
+// # Safety
+// As for push_adopt.
+push_status push_adopt_more(push_server *server,
+                            int fd,
+                            const void *head,
+                            size_t head_len,
+                            const push_grant *grant);
+
+// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it costs a lock.
+push_status push_flush(push_server *server);
+
 // Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or (PUSH_SEND_BINARY) binary;
 // with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE and stream connections get it as a message
 // without a position; a poll can't.

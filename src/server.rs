@@ -133,6 +133,33 @@ impl Server {
         }
     }
 
+    /// Takes over a connection that others follow at once; see `push_adopt_more`.
+    pub fn adopt_more(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        self.adopt_more_checked(fd, head, grant, true)
+    }
+
+    /// As [`Server::adopt_more`]. `delays`: the socket may delay small writes, as TCP does by default.
+    pub(crate) fn adopt_more_checked(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().adopt(fd, head, grant, delays),
+            Backend::Attached(server) => server.adopt_more(fd, head, grant),
+        }
+    }
+
+    /// Sends what [`Self::adopt_more`] has left.
+    pub fn flush(&self) {
+        match &self.0 {
+            Backend::Embedded(_) => {}
+            Backend::Attached(server) => server.flush(),
+        }
+    }
+
     /// Sends to one connection; see `push_send`.
     pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
         match &self.0 {

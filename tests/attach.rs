@@ -486,6 +486,39 @@ fn garbage_and_other_versions_are_let_go() {
     hub.stop();
 }
 
+#[test]
+fn connections_that_follow_one_another_are_sent_together() {
+    let path = path("together");
+    let hub = hub(&path, &[]);
+    let host = attached(&path, &[]);
+    publish(&host, "a", "before");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let head = "GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut hand_over = |count: usize| -> Vec<Client> {
+        let one = |_| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let accepted = OwnedFd::from(listener.accept().unwrap().0);
+            host.adopt_more(accepted, head.as_bytes(), None).unwrap();
+            Client::over(client)
+        };
+        (0..count).map(one).collect()
+    };
+    // Fewer than go at once: they wait until they are told to go, or something else does.
+    let mut waiting = hand_over(10);
+    assert_eq!(hub.server.stats().unwrap().adopted, 0);
+    host.flush();
+    waiting.extend(hand_over(5));
+    publish(&host, "b", "takes them along");
+    // As many as go at once do not wait.
+    waiting.extend(hand_over(32));
+    for client in &mut waiting {
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(host.stats().unwrap().adopted, 47);
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
+
 /// A hub that is stopped in a debugger, or swaps: its listener's queue is full, and nobody answers a hello.
 #[test]
 fn a_hub_that_hangs_holds_up_nobody() {

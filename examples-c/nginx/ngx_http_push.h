@@ -15,7 +15,9 @@
 enum {
     NGX_HTTP_PUSH_ERR_LEN = 256,
     /* Calls of one worker that may wait for the hub at once; further ones are answered with 503 there and then. */
-    NGX_HTTP_PUSH_MAX_TASKS = 256
+    NGX_HTTP_PUSH_MAX_TASKS = 256,
+    /* Milliseconds beyond the library's own timeout after which something is wrong with such a call. */
+    NGX_HTTP_PUSH_OVERTIME = 60000
 };
 
 typedef struct {
@@ -99,6 +101,7 @@ extern ngx_module_t ngx_http_push_check_module;
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);
 void ngx_http_push_exit_process(ngx_cycle_t *cycle);
 push_server *ngx_http_push_server(void); /* NULL while there is none */
+push_status ngx_http_push_adopt(int fd, ngx_str_t *head, const push_grant *grant);
 
 /* _log.c */
 ngx_int_t ngx_http_push_log_open(ngx_cycle_t *cycle, push_config *config);

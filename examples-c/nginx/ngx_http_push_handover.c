@@ -83,7 +83,7 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
         (void) close(fd);
         return NGX_ERROR;
     }
-    status = push_adopt(ngx_http_push_server(), fd, head.data, head.len, &subscription->grant);
+    status = ngx_http_push_adopt(fd, &head, &subscription->grant);
     if (status != PUSH_OK) {
         /* Still ours, and to be answered. */
         (void) close(fd);

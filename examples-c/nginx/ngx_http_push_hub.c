@@ -7,7 +7,8 @@ static struct {
     push_server *server;
     push_config *config;
     ngx_event_t retry;
-    ngx_connection_t dummy; /* timers are logged by the descriptor of `data` */
+    ngx_event_t flush;
+    ngx_connection_t dummy; /* events are logged by the descriptor of `data` */
     ngx_msec_t every;
     ngx_msec_t drain;
 } hub;
@@ -35,6 +36,25 @@ static void ngx_http_push_retry(ngx_event_t *event)
     }
 }
 
+/* At the end of a turn of the event loop: what was handed over in it goes to the hub in one message. */
+static void ngx_http_push_flush(ngx_event_t *event)
+{
+    (void) event;
+    if (hub.server != NULL) {
+        (void) push_flush(hub.server);
+    }
+}
+
+push_status ngx_http_push_adopt(int fd, ngx_str_t *head, const push_grant *grant)
+{
+    push_status status = push_adopt_more(hub.server, fd, head->data, head->len, grant);
+
+    if (status == PUSH_OK && !hub.flush.posted) {
+        ngx_post_event(&hub.flush, &ngx_posted_events);
+    }
+    return status;
+}
+
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_push_main_conf_t *mcf;
@@ -55,6 +75,9 @@ ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
     hub.retry.handler = ngx_http_push_retry;
     hub.retry.data = &hub.dummy;
     hub.retry.log = cycle->log;
+    hub.flush.handler = ngx_http_push_flush;
+    hub.flush.data = &hub.dummy;
+    hub.flush.log = cycle->log;
     /* Not a reason for a worker to stay when it is to end. */
     hub.retry.cancelable = 1;
     if (ngx_http_push_log_open(cycle, hub.config) != NGX_OK) {
@@ -73,6 +96,9 @@ void ngx_http_push_exit_process(ngx_cycle_t *cycle)
     }
     if (hub.retry.timer_set) {
         ngx_del_timer(&hub.retry);
+    }
+    if (hub.flush.posted) {
+        ngx_delete_posted_event(&hub.flush);
     }
     if (hub.server != NULL) {
         status = push_stop(hub.server, (uint32_t) hub.drain);

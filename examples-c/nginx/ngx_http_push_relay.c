@@ -214,6 +214,7 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
     ngx_http_upstream_t *u;
     push_status status;
     ngx_int_t rc;
+    ngx_str_t nothing = ngx_null_string;
     int pair[2];
 
     if (ctx == NULL || cleanup == NULL) {
@@ -230,7 +231,7 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
     ctx->relay_fd = pair[0];
     cleanup->handler = ngx_http_push_relay_cleanup;
     cleanup->data = ctx;
-    status = push_adopt(ngx_http_push_server(), pair[1], NULL, 0, &subscription->grant);
+    status = ngx_http_push_adopt(pair[1], &nothing, &subscription->grant);
     if (status != PUSH_OK) {
         (void) close(pair[1]);
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: not relayed: %s", push_strerror(status));

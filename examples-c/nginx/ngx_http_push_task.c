@@ -43,6 +43,15 @@ static void ngx_http_push_task_done(ngx_event_t *event)
     ngx_http_request_t *r = task->request;
     ngx_connection_t *c = r->connection;
 
+    if (event->timedout) {
+        /* Not by now?  There is no way to take it back; the request goes on waiting. */
+        ngx_log_error(NGX_LOG_ALERT, c->log, 0, "push: a call to the hub took too long");
+        event->timedout = 0;
+        return;
+    }
+    if (event->timer_set) {
+        ngx_del_timer(event);
+    }
     running--;
     ngx_http_set_log_request(c->log, r);
     task->running = 0;
@@ -84,6 +93,7 @@ ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task)
     thread_task->handler = ngx_http_push_task_call;
     thread_task->event.handler = ngx_http_push_task_done;
     thread_task->event.data = task;
+    thread_task->event.log = r->connection->log;
     task->call_by = ngx_http_push_now() + mcf->attach_timeout;
     task->running = 1;
     if (ngx_thread_task_post(mcf->thread_pool, thread_task) != NGX_OK) {
@@ -91,6 +101,8 @@ ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task)
         task->status = PUSH_ERR_BUSY;
         return task->answer(task);
     }
+    /* A worker that is to end does so when no timer is left: this one says that somebody waits for an answer. */
+    ngx_add_timer(&thread_task->event, mcf->attach_timeout + NGX_HTTP_PUSH_OVERTIME);
     running++;
     r->main->blocked++;
     r->aio = 1;

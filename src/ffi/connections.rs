@@ -2,10 +2,12 @@
 
 use super::guard::{self, Fault};
 use super::types::*;
+use crate::error::Error;
 use crate::grant::Grant;
+use crate::server::Server;
 use crate::sys::socket;
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 /// Hands over a client connection that the host has accepted.
 ///
@@ -32,6 +34,50 @@ pub unsafe extern "C" fn push_adopt(
     head_len: usize,
     grant: *const push_grant,
 ) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_checked) }
+}
+
+/// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so that many share one system
+/// call.  After the last of a turn of the host's loop call push_flush.  With the hub in this process it is push_adopt.
+///
+/// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are those of push_adopt.
+///
+/// # Safety
+/// As for push_adopt.
+#[no_mangle]
+pub unsafe extern "C" fn push_adopt_more(
+    server: *mut push_server,
+    fd: c_int,
+    head: *const c_void,
+    head_len: usize,
+    grant: *const push_grant,
+) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_more_checked) }
+}
+
+/// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it costs a lock.
+#[no_mangle]
+pub extern "C" fn push_flush(server: *mut push_server) -> push_status {
+    guard::with_server(server, |server| {
+        server.flush();
+        Ok(())
+    })
+}
+
+/// Checks what is handed over, and hands it over by `take`.
+///
+/// # Safety
+/// As for [`push_adopt`].
+unsafe fn adopt(
+    server: *mut push_server,
+    fd: c_int,
+    head: *const c_void,
+    head_len: usize,
+    grant: *const push_grant,
+    take: impl FnOnce(&Server, OwnedFd, &[u8], Option<Grant>, bool) -> Result<(), (Error, OwnedFd)>,
+) -> push_status {
     guard::with_server(server, |server| {
         // SAFETY: the caller vouches for `head_len` bytes.
         let head = unsafe { guard::bytes("head", head, head_len)? };
@@ -44,7 +90,7 @@ pub unsafe extern "C" fn push_adopt(
         let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
         // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given back.
         let fd = unsafe { socket::take(fd) };
-        server.adopt_checked(fd, head, grant, delays).map_err(|(error, fd)| {
+        take(server, fd, head, grant, delays).map_err(|(error, fd)| {
             let _ = fd.into_raw_fd();
             Fault::from(error)
         })

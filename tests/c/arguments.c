@@ -27,6 +27,8 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_publish_batch(server, &message, 1, &position), expected);
     CHECK_STATUS(push_broadcast(server, &message, &position), expected);
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), expected);
+    CHECK_STATUS(push_adopt_more(server, fd, NULL, 0, NULL), expected);
+    CHECK_STATUS(push_flush(server), expected);
     CHECK_STATUS(push_send(server, 1, "x", 1, 0), expected);
     CHECK_STATUS(push_allow(server, 0x100, NULL), expected);
     CHECK_STATUS(push_deny(server, 0x100, 403, NULL), expected);
@@ -115,6 +117,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_broadcast(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_publish_batch(server, NULL, 1, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_adopt(server, fd, NULL, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_adopt_more(server, fd, NULL, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_flush(server), PUSH_OK);
     CHECK_STATUS(push_send(server, 1, NULL, 1, 0), PUSH_ERR_INVALID);
     CHECK_STATUS(push_disconnect_user(server, NULL, 4403, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_revoke_channel(server, NULL, "c", NULL), PUSH_ERR_INVALID);
@@ -138,7 +142,7 @@ static void length_0_ignores_the_pointer(void)
     int fd;
     CHECK_EQ(push_event_fd(server) >= 0, 1);
     unix_pair(&client, &fd);
-    CHECK_STATUS(push_adopt(server, fd, NOWHERE, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt_more(server, fd, NOWHERE, 0, NULL), PUSH_OK);
     REQUIRE(ws_open(&client, "channel=c", ""));
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
 

@@ -1,5 +1,8 @@
 """No reload, no dead worker and no restart of nginx is felt by anybody whom it has handed over."""
 
+import http.client
+import signal
+
 import pytest
 from reloads import show
 from servers import wait_until
@@ -10,6 +13,7 @@ SITE = """
         push_publish $push_arg_channel key=$http_push_key;
         add_header X-Worker $pid;
     }
+    location /stub { stub_status; }
     location / { return 200 "here\\n"; }
 """
 
@@ -32,3 +36,19 @@ def test_ten_reloads_a_dead_worker_and_a_restart(start_pushd, start_nginx):
     known = found["streams"] + found["polls answered"] + found["polls under way"]
     assert stats["adopted"] <= known, (stats, found)
     wait_until(lambda: len(nginx.workers()) == 4, "one generation of workers is left")
+
+
+def test_a_publish_that_waits_is_answered_by_the_worker_that_has_it(start_pushd, start_nginx):
+    """A worker that is to end does so when nobody waits for it any more."""
+    pushd = start_pushd()
+    nginx = start_nginx(server=SITE, workers=1)
+    nginx.publish("a", "there")
+    pushd.process.send_signal(signal.SIGSTOP)
+    connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=30)
+    connection.request("POST", "/publish?channel=a", b"waits")
+    wait_until(lambda: b"Writing: 2" in nginx.get("/stub")[2], "it waits")
+    nginx.reload()
+    pushd.process.send_signal(signal.SIGCONT)
+    response = connection.getresponse()
+    assert response.status in (200, 504), response.read()
+    connection.close()

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 import subscribers
-from servers import wait_until
+from servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -105,7 +105,7 @@ def test_tls_websocket_that_speaks_before_it_is_answered(nginx, trust):
 def test_http_2(pushd, start_nginx, scheme):
     nginx = start_nginx()
     if scheme == "h2c":
-        nginx.configure(server="listen 127.0.0.1:%d http2; %s" % (plain := nginx.tls.port + 1, _site()))
+        nginx.configure(server="listen 127.0.0.1:%d http2; %s" % (plain := free_port(), _site()))
         nginx.reload()
         url, flag = f"http://127.0.0.1:{plain}/push?channel=a&last=1&transport=", "--http2-prior-knowledge"
         wait_until(lambda: curl(url.split("/push")[0], flag), "the new configuration serves")

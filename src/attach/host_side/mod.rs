@@ -20,6 +20,7 @@ use crate::metrics::Stats;
 use crate::runtime::{self, Work};
 use crate::server::Placed;
 use crate::sys::eventfd::EventFd;
+use crate::sys::passing::MAX_PASSED;
 use connect::Failure;
 use queue::{Answer, Content, Queue, Waiter, AWAY};
 use std::os::fd::OwnedFd;
@@ -219,15 +220,28 @@ impl Attached {
     }
 
     pub(crate) fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        self.add_adopt(fd, head, grant)?;
+        self.flush();
+        Ok(())
+    }
+
+    /// Leaves it to be sent with those that follow at once.
+    pub(crate) fn adopt_more(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+        if self.add_adopt(fd, head, grant)? >= MAX_PASSED {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Says how many wait now.
+    fn add_adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<usize, (Error, OwnedFd)> {
         if let Err(error) = check_head(head) {
             return Err((error, fd));
         }
         let mut frame = Vec::with_capacity(head.len() + 64);
         FromHost::Adopt { grant, head }.write(&mut frame);
         let timeout = self.link.timeout();
-        self.link.queue().add_adopt(frame, fd, timeout)?;
-        self.flush();
-        Ok(())
+        self.link.queue().add_adopt(frame, fd, timeout)
     }
 
     pub(crate) fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
@@ -375,7 +389,8 @@ impl Attached {
         Ok(())
     }
 
-    fn flush(&self) {
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&self) {
         if self.link.queue().flush() {
             // The socket is full, or broken: the thread sees to it.
             self.link.wake.signal();

@@ -154,8 +154,13 @@ impl Queue {
         Ok(())
     }
 
-    /// Adds a connection; it waits for a hub that comes back soon.
-    pub(super) fn add_adopt(&mut self, frame: Vec<u8>, fd: OwnedFd, timeout: Duration) -> Result<(), (Error, OwnedFd)> {
+    /// Adds a connection; it waits for a hub that comes back soon. Says how many wait now.
+    pub(super) fn add_adopt(
+        &mut self,
+        frame: Vec<u8>,
+        fd: OwnedFd,
+        timeout: Duration,
+    ) -> Result<usize, (Error, OwnedFd)> {
         if let Err(error) = self.check_room(&frame) {
             return Err((error, fd));
         }
@@ -166,7 +171,7 @@ impl Queue {
         }
         self.adopts += 1;
         self.push(Entry { frame, content: Content::Adopt(fd) });
-        Ok(())
+        Ok(self.adopts)
     }
 
     /// Adds what the thread itself has to say, before all that waits and whatever waits.
