@@ -494,7 +494,7 @@ fn connections_that_follow_one_another_are_sent_together() {
     publish(&host, "a", "before");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let head = "GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
-    let mut hand_over = |count: usize| -> Vec<Client> {
+    let hand_over = |count: usize| -> Vec<Client> {
         let one = |_| {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let accepted = OwnedFd::from(listener.accept().unwrap().0);

@@ -16,8 +16,8 @@ MODULE = paths.ROOT / "target/nginx/ngx_http_push_module.so"
 PUSHD = paths.ROOT / "target/release/pushd"
 NGINX = Path("/usr/sbin/nginx")
 SUBSCRIBERS = 19000
-# Between the two the slope is taken.
-FIRST_STEP = 1000
+# The slope is taken from here on: what nginx needs for the requests that it has at one time it has by then.
+FIRST_STEP = 9500
 SHOW = {"subscribers": 2000, "rate": 100, "reloads": 10}
 QUICK_SHOW = {"subscribers": 500, "rate": 50, "reloads": 3}
 

@@ -157,7 +157,7 @@ SCENARIOS = [
         NGINX, _loaded(Load("ws", 10000)), (ACCEPT,), base="nchan",
     ),
     Scenario(
-        "idle-nginx", "Clients handed over by nginx, from 1,000 to 19,000 WebSockets", ("libpush-nginx",), nginx.memory,
+        "idle-nginx", "Clients handed over by nginx, from 9,500 to 19,000 WebSockets", ("libpush-nginx",), nginx.memory,
         (
             Metric("nginx_memory", "in nginx, each", "B", 1, False), Metric("pushd_memory", "in pushd, each", "B", 0, False),
         ),

@@ -89,7 +89,8 @@ static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t 
     };
     static const ngx_str_t hop[] = {
         ngx_string("connection"), ngx_string("upgrade"), ngx_string("keep-alive"), ngx_string("te"),
-        ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_null_string
+        ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_string("forwarded"),
+        ngx_string("x-forwarded-for"), ngx_null_string
     };
     const ngx_str_t *name;
 
@@ -156,6 +157,12 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
             ngx_http_push_write(w, header[i].value.data, header[i].value.len);
             ngx_http_push_write_text(w, "\r\n");
         }
+    }
+    if (relayed) {
+        /* The hub sees a socket pair: whose it is only nginx knows, and no client can say it instead. */
+        ngx_http_push_write_text(w, "X-Forwarded-For: ");
+        ngx_http_push_write(w, r->connection->addr_text.data, r->connection->addr_text.len);
+        ngx_http_push_write_text(w, "\r\n");
     }
     ngx_http_push_write_text(w, "\r\n");
     /* What the client has sent behind its head, such as a first WebSocket frame. A relay sends it on by itself. */

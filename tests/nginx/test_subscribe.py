@@ -349,3 +349,19 @@ def test_polls_on_one_connection_where_that_is_allowed(pushd, start_nginx):
         client.sendall(poll.replace(b"channel=a", b"channel=b"))
         assert b"HTTP/1.1 403" in client.recv(65536)
     assert pushd.stats()["adopted"] == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
+    """The hub knows a client's address, also of one whose socket it does not have, and whatever the client says of it."""
+    pushd = start_pushd("max_per_address=1", "trusted_proxies=unix")
+    nginx = start_nginx()
+    at = nginx if scheme == "http" else nginx.tls
+    url = at.url(scheme=scheme, channel="a", transport="sse")
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        with client.stream("GET", url) as first:
+            assert b"push-open" in next(first.iter_raw())
+            for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}):
+                with client.stream("GET", url, headers=headers) as second:
+                    assert b"push-open" not in b"".join(second.iter_raw())
+        assert pushd.stats()["refused"] == 3
