@@ -32,7 +32,7 @@ NCHAN_SITE = """
         nchan_channel_id $arg_channel;
         nchan_message_buffer_length 1000;
         nchan_message_timeout 5m;
-        add_header X-Worker $pid;
+        add_header X-Worker $pid always;
     }
     location / { return 200; }
 """

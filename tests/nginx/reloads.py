@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from servers import wait_until
+from servers import PATIENCE, wait_until
 
 CROWD = pathlib.Path(__file__).with_name("crowd.py")
 CHANNELS = 10
@@ -45,7 +45,9 @@ class Publishers:
         number, due = 0, time.monotonic()
         while not self._stop.is_set():
             number += 1
+            given_up = time.monotonic() + PATIENCE
             while not (worker := self._publish(channel, number)):
+                assert time.monotonic() < given_up, f"message {number} can't be published to {channel}"
                 with self._lock:
                     self.retries += 1
                 time.sleep(RETRY_SECONDS)
