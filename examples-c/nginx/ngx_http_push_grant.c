@@ -110,6 +110,9 @@ static void ngx_http_push_transport(ngx_http_request_t *r, ngx_http_push_subscri
     ngx_list_part_t *part;
     ngx_table_elt_t *header;
     ngx_uint_t i;
+    /* In HTTP/2 such a header means nothing (RFC 9113, section 8.2.2). */
+    ngx_flag_t upgrade = r->http_version == NGX_HTTP_VERSION_11
+                         && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
 
     for ( ; p < end; p = next + 1) {
         next = memchr(p, '&', end - p);
@@ -117,14 +120,12 @@ static void ngx_http_push_transport(ngx_http_request_t *r, ngx_http_push_subscri
             next = end;
         }
         if (next - p > 10 && ngx_strncmp(p, "transport=", 10) == 0) {
-            subscription->websocket = (next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0)
-                                      && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
+            subscription->websocket = upgrade && next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0;
             subscription->sse = (next - p == 13 && ngx_strncmp(p + 10, "sse", 3) == 0);
             return;
         }
     }
-    subscription->websocket = r->http_version == NGX_HTTP_VERSION_11
-                              && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
+    subscription->websocket = upgrade;
     if (subscription->websocket) {
         return;
     }

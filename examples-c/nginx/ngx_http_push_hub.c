@@ -5,18 +5,19 @@
 /* Of this worker. */
 static struct {
     push_server *server;
-    push_config *config;
     ngx_event_t retry;
     ngx_event_t flush;
     ngx_connection_t dummy; /* events are logged by the descriptor of `data` */
     ngx_msec_t every;
     ngx_msec_t drain;
+    ngx_flag_t used;
 } hub;
 
 static void ngx_http_push_start(ngx_log_t *log)
 {
     char err[NGX_HTTP_PUSH_ERR_LEN] = "";
-    push_status status = push_start(hub.config, &hub.server, err, sizeof err);
+    ngx_http_push_main_conf_t *mcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_push_module);
+    push_status status = push_start(mcf->config, &hub.server, err, sizeof err);
 
     if (status == PUSH_OK) {
         return;
@@ -68,7 +69,7 @@ ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
     ngx_memzero(&hub, sizeof hub);
-    hub.config = mcf->config;
+    hub.used = 1;
     hub.every = mcf->retry;
     hub.drain = mcf->drain;
     hub.dummy.fd = (ngx_socket_t) -1;
@@ -80,7 +81,7 @@ ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
     hub.flush.log = cycle->log;
     /* Not a reason for a worker to stay when it is to end. */
     hub.retry.cancelable = 1;
-    if (ngx_http_push_log_open(cycle, hub.config) != NGX_OK) {
+    if (ngx_http_push_log_open(cycle, mcf->config) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "push: the library's log lines will be missing");
     }
     ngx_http_push_start(cycle->log);
@@ -91,7 +92,7 @@ void ngx_http_push_exit_process(ngx_cycle_t *cycle)
 {
     push_status status;
 
-    if (hub.config == NULL) {
+    if (!hub.used) {
         return;
     }
     if (hub.retry.timer_set) {
@@ -107,9 +108,8 @@ void ngx_http_push_exit_process(ngx_cycle_t *cycle)
         }
         hub.server = NULL;
     }
-    push_config_on_log(hub.config, NULL, NULL, NULL);
     ngx_http_push_log_close();
-    hub.config = NULL;
+    hub.used = 0;
 }
 
 push_server *ngx_http_push_server(void)

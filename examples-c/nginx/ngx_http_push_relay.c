@@ -146,7 +146,7 @@ static ngx_int_t ngx_http_push_process_headers(ngx_http_request_t *r)
             return NGX_HTTP_UPSTREAM_INVALID_HEADER;
         }
         if (u->headers_in.status_n == NGX_HTTP_SWITCHING_PROTOCOLS) {
-            if (r->headers_in.upgrade == NULL) {
+            if (r->headers_in.upgrade == NULL || r->http_version != NGX_HTTP_VERSION_11) {
                 return NGX_HTTP_UPSTREAM_INVALID_HEADER;
             }
             u->upgrade = 1;

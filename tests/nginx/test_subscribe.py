@@ -360,8 +360,40 @@ def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
     url = at.url(scheme=scheme, channel="a", transport="sse")
     with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
         with client.stream("GET", url) as first:
-            assert b"push-open" in next(first.iter_raw())
+            # Kept, for an iterator that is forgotten takes the connection with it.
+            parts = first.iter_raw()
+            assert b"push-open" in next(parts)
             for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}):
                 with client.stream("GET", url, headers=headers) as second:
                     assert b"push-open" not in b"".join(second.iter_raw())
         assert pushd.stats()["refused"] == 3
+
+
+def test_an_upgrade_over_http_2_is_none(nginx):
+    nginx.publish("a", "hello")
+    headers = ["-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
+    assert curl(nginx.tls.url(scheme="https", channel="a", transport="ws"), "--http2", *headers).startswith("HTTP/2 400")
+    assert "hello" in curl(nginx.tls.url(scheme="https", channel="a", last=1), "--http2", *headers)
+
+
+def test_in_an_if_and_after_a_redirect(pushd, start_nginx):
+    site = """
+        location /choice {
+            push_subscribe a;
+            if ($arg_user) { push_user $arg_user; }
+            if ($arg_other) { push_subscribe b; }
+        }
+        location /moved { rewrite ^ /choice last; }
+        error_page 404 = /choice?last=1;
+        location /missing { return 404; }
+    """
+    nginx = start_nginx(server=site + _site())
+    nginx.publish("a", "to a")
+    nginx.publish("b", "to b")
+    for path, text, via in (
+        ("/choice?last=1", "to a", "handover"), ("/choice?last=1&user=ann", "to a", "handover"),
+        ("/choice?last=1&other=1", "to b", "handover"), ("/moved?last=1", "to a", "handover"),
+        ("/missing?last=1", "to a", "relay"),
+    ):  # fmt: skip
+        assert text in nginx.get(path)[2].decode(), path
+        nginx.logged(f"{via} GET /choice")
