@@ -7,10 +7,12 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[] = {
-    FIELD(published), FIELD(duplicates), FIELD(busy), FIELD(deliveries), FIELD(bytes_sent), FIELD(accepted), FIELD(adopted),
-    FIELD(refused), FIELD(slow_closed), FIELD(gaps), FIELD(received), FIELD(events_dropped), FIELD(logs_dropped),
-    FIELD(connections), FIELD(websockets), FIELD(sse), FIELD(streams), FIELD(polls), FIELD(channels), FIELD(subscriptions),
-    FIELD(history_messages), FIELD(history_bytes), FIELD(seq)
+    FIELD(published), FIELD(duplicates), FIELD(busy), FIELD(deliveries), FIELD(bytes_sent), FIELD(accepted),
+    FIELD(adopted), FIELD(refused), FIELD(slow_closed), FIELD(gaps), FIELD(received), FIELD(events_dropped),
+    FIELD(logs_dropped), FIELD(connections), FIELD(websockets), FIELD(sse), FIELD(streams), FIELD(polls),
+    FIELD(channels), FIELD(subscriptions), FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped),
+    FIELD(replaced), FIELD(outboxes), FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts),
+    FIELD(logs_suppressed), FIELD(draining)
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0], FIELD_LEN = 32 + NGX_INT64_LEN };
