@@ -78,15 +78,15 @@ impl Driver {
             // Asleep, and nothing was left for it that would have to come first.
             Some(shard) if self.handle.mailbox.is_parked() && !shard.draining() => {
                 shard.now = clock::monotonic_ms();
-                shard.guarded(|shard| {
+                let done = shard.guarded(|shard| {
                     shard.adopt(adopted);
                     shard.settle_fates();
                     shard.tell_leaves();
                 });
                 shard.announce_events();
-                // What this left to be done, and timers that are due before the thread would look.
+                // What this left to be done, a panic above all, and timers that are due before the thread would look.
                 let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.wakes_at);
-                if due || shard.has_unfinished() {
+                if done.is_none() || due || shard.has_unfinished() {
                     self.handle.mailbox.wake();
                 }
                 Ok(())

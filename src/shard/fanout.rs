@@ -74,7 +74,10 @@ impl Run {
         let mut block = Growing::default();
         for message in messages {
             let bytes = wire.format.encode(message, epoch, wire.chunks);
-            if bytes.len() > SMALL || block.bytes.len() + bytes.len() > BLOCK {
+            let full = block.bytes.len() + bytes.len() > BLOCK;
+            // A block gives way as a whole or message by message: a reload may change the policy within a batch.
+            let other_policy = block.first.is_some_and(|first| first.slow() != message.slow());
+            if bytes.len() > SMALL || full || other_policy {
                 run.pieces.extend(block.end());
             }
             if bytes.len() > SMALL {
@@ -382,5 +385,69 @@ impl Stage {
             at = entry.next;
             Some(entry.message)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Cut, Hub, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake};
+
+    struct NoWake;
+
+    impl Wake for NoWake {
+        fn wake(&self) {}
+    }
+
+    fn settings(slow_policy: SlowPolicy) -> Settings<'static> {
+        Settings {
+            retention: Retention { count: 0, age_ms: 1000, bytes: 0 },
+            patterns: &[],
+            slow_policy,
+            slow_patterns: &[],
+            total_bytes: 0,
+            key_window_ms: 0,
+            clock_us: || 0,
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn a_block_is_of_one_policy_though_a_reload_changes_it() {
+        use SlowPolicy::{Disconnect, DropOldest, Latest};
+        let mailbox = Arc::new(Mailbox::new(64, Box::new(NoWake)));
+        let hub = Hub::new(Epoch::from_random(1), &settings(Disconnect), vec![mailbox.clone()]);
+        let request = Request {
+            shard: 0,
+            names: &["c"],
+            start: Start::New,
+            limit: 0,
+            broadcasts: true,
+            cut: Cut::Tail,
+            only_if_empty: false,
+        };
+        hub.subscribe(&request, &mut Default::default(), &mut Vec::new());
+        for policy in [Disconnect, Latest, Disconnect, DropOldest, Disconnect] {
+            hub.reconfigure(&settings(policy), 0);
+            for data in ["one", "two"] {
+                let message = Message::new(&Publication::new("", data.as_bytes()), false, b"");
+                hub.publish(Outgoing { channel: "c", key: None, message }, 0).unwrap();
+            }
+        }
+        let messages: Vec<Arc<Message>> = std::iter::from_fn(|| mailbox.pop()).map(|left| left.message).collect();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut conn = Conn::new(socket.into(), 1);
+        conn.format = Format::Stream;
+        let run = Run::new(&conn, messages.iter(), 1 << 20, hub.epoch());
+        let kept: Vec<Option<usize>> = run
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Block(block) => Some(block.messages.len()),
+                _ => None,
+            })
+            .collect();
+        // Of those that may be taken apart all messages are there, of the others none is needed.
+        assert_eq!(kept, [Some(0), Some(2), Some(0), Some(2), Some(0)]);
     }
 }
