@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 /// The other end, as the system or a proxy names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A host. Never an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2): see [`Peer::of`].
+    /// A host. Never an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2): that is made IPv4 where it is met.
     Ip(IpAddr),
     /// A process of this machine, through a Unix socket.
     Unix,
