@@ -40,8 +40,9 @@ type Config struct {
 	// File is a TOML file with options, read before the fields above.
 	File string
 
-	// Logger gets the library's log, and this package's. Nil is slog.Default. The library's debug level is a line for each
-	// connection; it is produced only where the logger wants it when the server starts.
+	// Logger gets the library's log, and this package's. Nil is slog.Default. The library's debug level is a line for the end
+	// of a connection; it is produced only where the logger wants it when the server starts. With a File the library's option
+	// log_level bounds it as well.
 	Logger *slog.Logger
 }
 
@@ -61,6 +62,10 @@ func (c *Config) settings() (text string, count int, err error) {
 		}
 		all.WriteString(name + "\x00" + value + "\x00")
 		count++
+	}
+	// The logger says what it wants; unless a file may say otherwise, which this would overrule.
+	if level := logLevel(c.logger()); level > 0 && c.File == "" {
+		add("log_level", levelNames[level])
 	}
 	if len(c.Listen) > 0 {
 		add("listen", strings.Join(c.Listen, ","))

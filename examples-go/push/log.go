@@ -52,6 +52,9 @@ func slogLevel(level int) slog.Level {
 	}
 }
 
+// levelNames are the values of the option log_level.
+var levelNames = map[int]string{logError: "error", logWarn: "warn", logInfo: "info", logDebug: "debug"}
+
 // logLevel is the library's most talkative level that a logger wants; 0: none.
 func logLevel(log *slog.Logger) int {
 	for level := logDebug; level >= logError; level-- {
