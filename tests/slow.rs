@@ -255,6 +255,41 @@ fn policies_of_several_channels_hold_on_one_connection() {
 }
 
 #[test]
+fn who_has_hardly_anything_to_give_way_is_not_looked_through_for_each_message() {
+    const LIMIT: u64 = 256 << 10;
+    let host = Host::start(&[&OPTIONS[1..], &[("outbox", "256KB")]].concat());
+    let lines = format!("{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE);
+    let mut client = connect(&host, "channel=drop.a&channel=kept", &lines);
+    flood(&host, "drop.a", MANY);
+    assert_eq!(settled(&host).slow_closed, 0);
+    let mut quick = host.websocket("channel=kept&channel=drop.a", true);
+    (0..2).for_each(|_| drop(quick.text()));
+    let text = "a message of some sixty bytes with all that it is sent with";
+    host.publish("kept", text);
+    // With its frame's head, and what a piece costs beside its bytes.
+    let weight = quick.text().len() as u64 + 4 + 64;
+    // What may not give way comes to fill nearly all of the outbox, in place of what may.
+    for _ in 0..LIMIT / 16 * 15 / weight {
+        host.publish("kept", text);
+        quick.text();
+    }
+    // One by one, so that each has to make its own room.
+    for _ in 0..200 {
+        host.publish("drop.a", text);
+        quick.text();
+    }
+    assert_eq!(settled(&host).slow_closed, 1);
+    loop {
+        let (first, payload) = client.next_frame();
+        if first == 0x88 {
+            assert_eq!(u16::from_be_bytes([payload[0], payload[1]]), 4429);
+            break;
+        }
+    }
+    host.stop();
+}
+
+#[test]
 fn raw_frames_have_no_gap_so_the_connection_gives_way() {
     let host = Host::start(&OPTIONS);
     let mut client = connect(&host, "channel=drop.a", common::UPGRADE);

@@ -13,6 +13,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Up to how many pieces may be looked through for each message that comes.
+const FEW: usize = 512;
+
 /// Messages of one channel that gave way: the last of them, and how many.
 #[derive(Debug)]
 pub(super) struct Lost {
@@ -170,6 +173,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let wire = conn.wire(self.shared.hub.epoch());
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
+        let before = outbox.weight();
         if outbox.pieces.iter().all(|piece| piece.slow() == SlowPolicy::Disconnect) {
             return self.close_slow(index);
         }
@@ -181,7 +185,10 @@ impl Shard {
             self.handle.metrics.gaps.add(dropped.len() as u64);
             lost.extend(dropped);
         }
-        let fits = outbox.fits(limit);
+        // Where hardly anything may give way, the same would come of the next message, and each costs a look at all that waits.
+        let gone: u64 = lost.iter().map(|lost| lost.count).sum();
+        let few = outbox.len() <= FEW || gone as usize >= outbox.len() / 8;
+        let fits = outbox.fits(limit) && (few || before.saturating_sub(outbox.weight()) >= limit / 8);
         self.note_losses(&lost);
         if !fits {
             self.close_slow(index);
