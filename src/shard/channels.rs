@@ -98,6 +98,16 @@ impl Channels {
         }
     }
 
+    /// Takes that back, before the hub was told.
+    pub(super) fn reclaim(&mut self, channels: &[(ChannelId, Arc<str>)]) {
+        for (channel, _) in channels {
+            match self.left.get_mut(channel) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.left.remove(channel)),
+            }
+        }
+    }
+
     /// Whether a connection is on a channel.
     pub(super) fn is_on(&self, conn: &Conn, name: &str) -> bool {
         let named = |channel: ChannelId| self.locals.get(&channel).is_some_and(|local| *local.name == *name);

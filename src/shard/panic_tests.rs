@@ -3,7 +3,9 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
-use common::{field, Client, Host};
+use crate::grant::Grant;
+use common::{eventually, field, Client, Host, UPGRADE};
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 /// What the fan-out panics at, in this build only.
@@ -83,6 +85,37 @@ fn its_clients_come_back_and_others_feel_nothing() {
     while !gone(host.server.stats().unwrap()) {
         assert!(Instant::now() < until, "{:?}", host.server.stats());
         std::thread::yield_now();
+    }
+    host.stop();
+}
+
+/// A client's frame, short, under a mask that changes nothing.
+fn frame(text: &str) -> Vec<u8> {
+    [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn on_the_thread_of_a_host_that_hands_a_connection_over_it_is_the_same() {
+    let host = Host::start(&[("threads", "2"), ("max_connections", "4"), ("max_per_user", "1")]);
+    let publish = format!(r#"{{"type":"publish","channel":"b","data":"{BOOM}"}}"#);
+    // To subscribe is to be told first what waits.
+    let subscribe = r#"{"type":"subscribe","channel":"c"}"#;
+    let head =
+        format!("GET /push?channel=b HTTP/1.1\r\nHost: h\r\n{UPGRADE}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n");
+    let head = [head.as_bytes(), &frame(&publish), &frame(subscribe)].concat();
+    for _ in 0..20 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let fd = listener.accept().unwrap().0.into();
+        host.server.adopt(fd, &head, Some(Grant::new(Some("ann"), &[], 0, true, false).unwrap())).unwrap();
+        let text = client.rest();
+        assert!(text.starts_with("HTTP/1.1 101 ") && !text.contains("planted"), "{text}");
+        // Nothing else happens at this shard that would have it look.
+        eventually(|| {
+            let stats = host.server.stats().unwrap();
+            (stats.connections, stats.websockets, stats.subscriptions) == (0, 0, 0)
+        });
     }
     host.stop();
 }

@@ -147,12 +147,14 @@ impl Shard {
         // First what the mailbox holds of the other channels up to there: the position below speaks for all of them.
         let token = self.token(index);
         let (replay, ids) = (std::mem::take(&mut self.replay), std::mem::take(&mut self.ids));
+        // Given up until that is done, so that the hub hears of it if a panic comes in between.
+        self.channels.abandon(&ids);
         self.deliver_until(joined);
         (self.replay, self.ids) = (replay, ids);
         if self.find(token).is_none_or(|index| !self.conns[index as usize].flags.live) {
-            self.channels.abandon(&self.ids);
             return Ok(());
         }
+        self.channels.reclaim(&self.ids);
         self.channels.join(&mut self.conns, index, &self.ids, joined);
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
