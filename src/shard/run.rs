@@ -122,9 +122,11 @@ impl Shard {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();
-        let waits =
-            [self.wheel.next_in(self.now), expire, paused_listener, self.senders.next_in(self.now), self.drain_in()];
-        waits.into_iter().flatten().min()
+        let (timer, sender) = (self.wheel.next_in(self.now), self.senders.next_in(self.now));
+        // A number that means never, not an array of options: what the compiler makes of that looks at the number of an absent one
+        // before it looks whether it is absent, which memcheck rightly asks about.
+        let waits = [timer, expire, paused_listener, sender, self.drain_in()].map(|wait| wait.unwrap_or(u64::MAX));
+        waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
 
     pub(super) fn tell_leaves(&mut self) {

@@ -129,7 +129,7 @@ def drive_legacy_server(port):
     traffic.misbehave(port)
     for path, status in (("/", 200), ("/nowhere", 404), ("/stats", 200)):
         publisher.get(path).past(rf"HTTP/1\.1 {status} .*?\r\n\r\n")
-    publisher.past(rb'"seq":\d+\}')
+    publisher.past(rb'"seq":\d+[^}]*\}')
     return lambda: goodbye(ws, json, sse, stream, others=[poll, publisher])
 
 
