@@ -2,11 +2,15 @@ package push_test
 
 import (
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
 )
 
@@ -33,8 +37,14 @@ func TestAttachedServersShareAHub(t *testing.T) {
 		t.Fatal(position, err)
 	}
 	wantFrame(t, client, "from the other")
-	if stats(t, one) != stats(t, other) || stats(t, one).WebSockets != 1 {
-		t.Errorf("%+v, and %+v", stats(t, one), stats(t, other))
+	// Both see the hub's, which may still be counting.
+	harness.Wait(t, "one and the same", func() bool { return stats(t, one) == stats(t, other) })
+	if s := stats(t, one); s.WebSockets != 1 || s.Hosts != 2 {
+		t.Errorf("%+v", s)
+	}
+	// The clients are the hub's: no host sends them away.
+	if err := one.Drain(time.Second); !errors.Is(err, push.ErrUnsupported) {
+		t.Error(err)
 	}
 	if err := one.Stop(deadline(t)); err != nil {
 		t.Fatal(err)
@@ -60,5 +70,78 @@ func TestAttachedWithoutAHub(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("what waited was not published")
 		}
+	}
+}
+
+// answers is the way from a hub to its hosts; while it is locked, nothing passes.
+type answers struct{ sync.Mutex }
+
+func (a *answers) pass(to io.Writer, part []byte) error {
+	a.Lock()
+	defer a.Unlock()
+	_, err := to.Write(part)
+	return err
+}
+
+// answersOf puts a socket in front of a hub's.
+func answersOf(t *testing.T, path, behind string) *answers {
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	a := new(answers)
+	go func() {
+		for {
+			host, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			hub, err := net.Dial("unix", behind)
+			if err != nil {
+				host.Close()
+				continue
+			}
+			go func() {
+				defer hub.Close()
+				_, _ = io.Copy(hub, host)
+			}()
+			go func() {
+				defer host.Close()
+				part := make([]byte, 64<<10)
+				for {
+					n, err := hub.Read(part)
+					if err != nil || a.pass(host, part[:n]) != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return a
+}
+
+// A hub that takes the call and does not answer in time: what became of it is not known. With a key that does no harm.
+func TestAttachedToASilentHub(t *testing.T) {
+	directory := t.TempDir()
+	front, behind := filepath.Join(directory, "front.sock"), filepath.Join(directory, "hub.sock")
+	hub := hubAt(t, "unix:"+behind)
+	answers := answersOf(t, front, behind)
+	srv := start(t, push.Config{Options: map[string]string{"attach": "unix:" + front, "attach_timeout": "2s"}})
+	if _, err := srv.PublishContext(deadline(t), push.Message{Channel: "news", Data: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	message := push.Message{Channel: "news", Data: []byte("y"), Key: "once"}
+	answers.Lock()
+	_, err := srv.PublishMessage(message)
+	answers.Unlock()
+	if !errors.Is(err, push.ErrTimeout) {
+		t.Error(err)
+	}
+	if _, err := srv.PublishContext(deadline(t), message); err != nil {
+		t.Error(err)
+	}
+	if s := stats(t, hub); s.Published != 2 || s.Duplicates != 1 {
+		t.Errorf("%+v", s)
 	}
 }

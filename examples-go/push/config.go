@@ -53,12 +53,16 @@ func (c *Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// settings are pairs of name and value, each ending in NUL. The last one of a name counts.
-func (c *Config) settings() (text string, count int, err error) {
+// settings are pairs of name and value, each ending in NUL. The last one of a name counts. The file's name is checked here,
+// too: C would cut it at a NUL.
+func (c *Config) settings(op string) (text string, count int, err error) {
+	if strings.IndexByte(c.File, 0) >= 0 {
+		return "", 0, &Error{Op: op, Status: ErrConfig, Text: "the file's name has a NUL"}
+	}
 	var all strings.Builder
 	add := func(name, value string) {
 		if strings.IndexByte(name+value, 0) >= 0 && err == nil {
-			err = &Error{Op: "start", Status: ErrConfig, Text: "an option has a NUL in its name or value"}
+			err = &Error{Op: op, Status: ErrConfig, Text: "an option has a NUL in its name or value"}
 		}
 		all.WriteString(name + "\x00" + value + "\x00")
 		count++

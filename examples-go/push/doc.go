@@ -25,7 +25,7 @@
 // # Errors
 //
 // What the library answers is a [Status], inside of an [*Error]: errors.Is(err, push.ErrBusy), errors.As. A call that
-// failed did nothing.
+// failed did nothing, but for one: [ErrTimeout].
 //
 // # Goroutines and threads
 //

@@ -27,6 +27,9 @@ const (
 	ErrBusy Status = C.PUSH_ERR_BUSY
 	// ErrNotFound: there is no such connection or user (any more).
 	ErrNotFound Status = C.PUSH_ERR_NOT_FOUND
+	// ErrTimeout: attached (option attach), the hub did not answer within the option attach_timeout. What was called may have
+	// been done, or will be; with a Key a message can be published again without harm.
+	ErrTimeout Status = C.PUSH_ERR_TIMEOUT
 	// ErrClosed: the server was stopped.
 	ErrClosed Status = C.PUSH_ERR_CLOSED
 	// ErrDescriptor: a connection could not be handed over because it is no connected stream socket.
@@ -35,7 +38,7 @@ const (
 	ErrSystem Status = C.PUSH_ERR_SYSTEM
 	// ErrInternal: a defect of the library was caught. The log has the details.
 	ErrInternal Status = C.PUSH_ERR_INTERNAL
-	// ErrUnsupported: this build of the library does not do that.
+	// ErrUnsupported: this build of the library, or this server, does not do that.
 	ErrUnsupported Status = C.PUSH_ERR_UNSUPPORTED
 	// ErrLimit: a configured limit is reached: max_connections, or 256 servers in one process.
 	ErrLimit Status = C.PUSH_ERR_LIMIT

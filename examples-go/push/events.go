@@ -21,6 +21,10 @@ const (
 	// Asked: with the option auth=host, somebody at a listener of the library's own wants to subscribe, and waits for
 	// [Server.Allow] or [Server.Deny].
 	Asked EventKind = 4
+	// Draining: the server begins to send its clients away: [Server.Drain], or the end of the hub that it is attached to.
+	Draining EventKind = 5
+	// Drained: no client is left. A [Server.Stop] without a Drain before it closes the channel instead.
+	Drained EventKind = 6
 )
 
 // String is the kind's name.
@@ -34,16 +38,20 @@ func (k EventKind) String() string {
 		return "disconnected"
 	case Asked:
 		return "asked"
+	case Draining:
+		return "draining"
+	case Drained:
+		return "drained"
 	default:
 		return "unknown"
 	}
 }
 
-// Event is something that a client did. It belongs to who receives it.
+// Event is something that a client did, or that befell all of them. It belongs to who receives it.
 type Event struct {
 	// Kind is what was done.
 	Kind EventKind
-	// Conn is the connection that did it.
+	// Conn is the connection that did it; 0 for Draining and Drained.
 	Conn Conn
 	// User is the connection's user as granted, or empty.
 	User string

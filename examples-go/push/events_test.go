@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/coder/websocket"
 
@@ -53,7 +54,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 	if e := event(t, events, push.Disconnected); e.Conn != connected.Conn || e.Code != 4321 {
 		t.Errorf("%+v", e)
 	}
-	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", 77: "unknown"} {
+	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", 77: "unknown"} {
 		if kind.String() != name {
 			t.Errorf("%v", kind)
 		}
@@ -184,5 +185,12 @@ func TestAskedAtOwnListener(t *testing.T) {
 			wantLine(t, body, "for ada")
 		}
 		response.Body.Close()
+	}
+}
+
+// All that the library counts is in Stats: but for its own size, its struct has numbers of 64 bits only.
+func TestStatsHasEveryCounter(t *testing.T) {
+	if ours, theirs := unsafe.Sizeof(push.Stats{}), push.StatsSize; ours+unsafe.Sizeof(uint64(0)) != theirs {
+		t.Errorf("Stats has %d bytes, push_stats %d", ours, theirs)
 	}
 }

@@ -9,3 +9,6 @@ func Kept() []*Server {
 	})
 	return all
 }
+
+// StatsSize is the size of the library's counters.
+const StatsSize = statsSize

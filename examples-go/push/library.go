@@ -6,6 +6,10 @@ package push
 // #cgo CFLAGS: -std=c11
 // #cgo noescape pushgo_start
 // #cgo nocallback pushgo_start
+// #cgo noescape pushgo_reload
+// #cgo nocallback pushgo_reload
+// #cgo noescape pushgo_drain
+// #cgo nocallback pushgo_drain
 // #cgo noescape pushgo_stop
 // #cgo nocallback pushgo_stop
 // #cgo noescape pushgo_listen_address
@@ -108,6 +112,17 @@ func start(file, settings string, count, logFD, logLevel int) (handle, Status, s
 	return handle(server), Status(status), textOf(text[:])
 }
 
+func (h handle) reload(file, settings string, count int) (Status, string) {
+	var text [2048]byte
+	status := C.pushgo_reload(C.uintptr_t(h), cString(file), cString(settings), C.size_t(count),
+		(*C.char)(unsafe.Pointer(&text)), C.size_t(len(text)))
+	return Status(status), textOf(text[:])
+}
+
+func (h handle) drain(drainMS uint32) Status {
+	return Status(C.pushgo_drain(C.uintptr_t(h), C.uint32_t(drainMS)))
+}
+
 func (h handle) stop(drainMS uint32) Status {
 	return Status(C.pushgo_stop(C.uintptr_t(h), C.uint32_t(drainMS)))
 }
@@ -117,6 +132,9 @@ func (h handle) listenAddress(index int) (string, bool) {
 	status := C.pushgo_listen_address(C.uintptr_t(h), C.uint32_t(index), (*C.char)(unsafe.Pointer(&text)), maxAddress)
 	return textOf(text[:]), status == C.PUSH_OK
 }
+
+// statsSize is the size of the library's counters, by which a test sees that none is left out.
+const statsSize = unsafe.Sizeof(C.push_stats{})
 
 func (h handle) stats() (Stats, Status) {
 	var s C.push_stats

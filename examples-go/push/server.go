@@ -44,7 +44,7 @@ var kept sync.Map
 // Errors: [ErrConfig] with a sentence that names the option, its value and what is allowed; [ErrSystem] where a port is
 // taken; [ErrLimit] beyond 256 servers.
 func Start(config Config) (*Server, error) {
-	settings, count, err := config.settings()
+	settings, count, err := config.settings("start")
 	if err != nil {
 		return nil, err
 	}
@@ -54,10 +54,6 @@ func Start(config Config) (*Server, error) {
 		if lines, theirs, err = logPipe(); err != nil {
 			return nil, &Error{Op: "start", Status: ErrSystem, Text: err.Error()}
 		}
-	}
-	if err := checkFile(config.File); err != nil {
-		closeLog(lines, theirs)
-		return nil, err
 	}
 	h, status, text := start(config.File+"\x00", settings, count, theirs, level)
 	if status != statusOK {
@@ -76,15 +72,6 @@ func Start(config Config) (*Server, error) {
 		s.cleanup = runtime.AddCleanup(s, forgotten, forgottenServer{h, log})
 	}
 	return s, nil
-}
-
-func checkFile(name string) error {
-	for _, c := range []byte(name) {
-		if c == 0 {
-			return &Error{Op: "start", Status: ErrConfig, Text: "the file's name has a NUL"}
-		}
-	}
-	return nil
 }
 
 // closeLog is for a start that failed. The library's end is its own once it has been given away.
@@ -109,6 +96,45 @@ func forgotten(f forgottenServer) {
 			f.log.Warn("push: a server was forgotten, and is stopped; call Stop")
 		}
 	}()
+}
+
+// Reload gives a running server the options of config that can change while it runs: the column "live" of the library's table
+// of options. All or none. Options that only a new start can change stay as they are, and the log names them, as it does
+// those that have changed. The file, and files with keys, are read again, so that keys can be rotated. Logger is not looked
+// at. What has begun (a timeout that runs, a connection let in) goes on as it was.
+//
+// The options are those of config as a whole, defaults where it says nothing: pass the Config of the start, with what is new.
+//
+// Errors: [ErrConfig] and [ErrSystem], with a sentence that says what is wrong: nothing has changed; [ErrClosed].
+func (s *Server) Reload(config Config) error {
+	config.Logger = s.log
+	settings, count, err := config.settings("reload")
+	if err != nil {
+		return err
+	}
+	status, text := s.handle.reload(config.File+"\x00", settings, count)
+	if status != statusOK {
+		return &Error{Op: "reload", Status: status, Text: text}
+	}
+	return nil
+}
+
+// Drain begins to send the clients away, and returns: before a deployment, say, while the service still works. New clients
+// are refused, what was published is delivered, and every client is told to come back later, as by [Server.Stop], evenly
+// over the given time so that they do not come back all at once. Who is left after it is cut off.
+//
+// [Draining] is told at once, [Drained] when no client is left. Until Stop all else goes on: what is published reaches those
+// who are still there, and is kept. Called again it sets a new end; a drain can't be taken back. Subscriptions of
+// [Server.Subscribe] are clients here: they end with ErrClosed.
+//
+// Errors: [ErrUnsupported] where the server is attached, and its clients are the hub's; [ErrClosed].
+func (s *Server) Drain(over time.Duration) error {
+	return result("drain", s.handle.drain(milliseconds(over)))
+}
+
+// milliseconds is a time as C has it, at most a day.
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min(max(0, d), 24*time.Hour).Milliseconds())
 }
 
 // defaultDrain is how long Stop lets clients take what waits for them, where its context sets no deadline.
@@ -142,7 +168,7 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) end(drain, grace time.Duration) {
-	s.stopErr = result("stop", s.handle.stop(uint32(drain.Milliseconds())))
+	s.stopErr = result("stop", s.handle.stop(milliseconds(drain)))
 	kept.Delete(s.handle)
 	late := time.AfterFunc(grace, s.cut)
 	s.helpers.Wait()

@@ -60,7 +60,7 @@ static push_status log_to(push_config *config, int fd, int32_t level)
     return PUSH_OK;
 }
 
-/* ---- start and stop ---- */
+/* ---- start, reload and stop ---- */
 
 static push_status configure(push_config *config, const char *file, const char *settings, size_t count, char *err,
                              size_t err_len)
@@ -96,6 +96,22 @@ push_status pushgo_start(const char *file, const char *settings, size_t count, i
     push_config_free(config);
     if (status == PUSH_OK) *out = (uintptr_t)server;
     return status;
+}
+
+push_status pushgo_reload(uintptr_t server, const char *file, const char *settings, size_t count, char *err,
+                          size_t err_len)
+{
+    push_config *config = push_config_new();
+    if (!config) return PUSH_ERR_SYSTEM;
+    push_status status = configure(config, file, settings, count, err, err_len);
+    if (status == PUSH_OK) status = push_reload(ticket(server), config, err, err_len);
+    push_config_free(config);
+    return status;
+}
+
+push_status pushgo_drain(uintptr_t server, uint32_t drain_ms)
+{
+    return push_drain(ticket(server), drain_ms);
 }
 
 push_status pushgo_stop(uintptr_t server, uint32_t drain_ms)

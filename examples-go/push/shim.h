@@ -28,6 +28,10 @@ typedef struct pushgo_queue pushgo_queue;
  * gets a packet for each line up to `log_level`: a byte with the level, then the text. */
 push_status pushgo_start(const char *file, const char *settings, size_t count, int log_fd, int32_t log_level,
                          uintptr_t *out, char *err, size_t err_len);
+/* The same options anew, for a server that runs; its log stays where it goes. */
+push_status pushgo_reload(uintptr_t server, const char *file, const char *settings, size_t count, char *err,
+                          size_t err_len);
+push_status pushgo_drain(uintptr_t server, uint32_t drain_ms);
 push_status pushgo_stop(uintptr_t server, uint32_t drain_ms);
 push_status pushgo_listen_address(uintptr_t server, uint32_t index, char *out, size_t size);
 push_status pushgo_stats(uintptr_t server, push_stats *out);

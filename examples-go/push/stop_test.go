@@ -51,6 +51,8 @@ func TestEverythingAfterStopIsClosed(t *testing.T) {
 		"Disconnect":     srv.Disconnect("u", 1000, ""),
 		"RevokeChannel":  srv.RevokeChannel("u", "c", ""),
 		"Renew":          srv.Renew(1, push.Grant{Channels: []string{"c"}}),
+		"Reload":         srv.Reload(push.Config{}),
+		"Drain":          srv.Drain(time.Second),
 		"Stats":          fromStats,
 	} {
 		if !errors.Is(err, push.ErrClosed) {
