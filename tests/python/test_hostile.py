@@ -20,7 +20,7 @@ LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
 PATIENCE = 20
 NOBODY = 65534
 SCM_MAX_FD = 253
-(HELLO, PUBLISH, _, BATCH, ADOPT, SEND, _, ALLOW, _, _, STATS, CREDIT), REFUSED, EVENT = range(1, 13), 66, 71
+(HELLO, PUBLISH, _, BATCH, ADOPT, SEND, _, ALLOW, _, _, STATS, CREDIT), WELCOME, REFUSED, EVENT = range(1, 13), 65, 66, 71
 
 
 def frame(kind, body=b""):
@@ -300,6 +300,41 @@ class Crowds(Case):
                 peers = []
         self.assertLess(most, self.descriptors + 100, "they wait outside")
         self.logged("too many have connected and not said hello")
+        self.still_serves()
+
+    @unittest.skipIf(os.geteuid(), "only root can be two users")
+    def test_a_crowd_of_another_user(self):
+        """It crowds out its own: who came before it, and who comes into it, is heard."""
+        os.chmod(self.directory.name, 0o755)
+        self.start("attach_mode=0777", f"attach_uids=0,{NOBODY}")
+        before = self.connect()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        ours.settimeout(PATIENCE)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            ours.close()
+            try:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                peers = [self.connect() for _ in range(500)]
+                theirs.sendall(b"here")
+                theirs.recv(1)
+                code = 0 if len(peers) == 500 else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        theirs.close()
+        self.assertEqual(ours.recv(4), b"here")
+        self.logged("too many have connected and not said hello")
+        for peer in before, self.connect():
+            peer.sendall(hello())
+            self.assertEqual(peer.recv(5)[4:], bytes([WELCOME]))
+            peer.close()
+        ours.sendall(b"x")
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
         self.still_serves()
 
     def test_a_stranger(self):

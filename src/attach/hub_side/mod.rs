@@ -3,6 +3,7 @@
 //! A loop by hand and not tokio's tasks: attachments are few, each of their frames changes what all share (sessions, the
 //! routing of events), and one owner without locks is the simplest thing that does that.
 
+mod admission;
 mod attachment;
 mod requests;
 mod router;
@@ -10,7 +11,6 @@ mod sessions;
 
 use super::wire::{FromHub, RefusedBecause, VERSION};
 use crate::api::Api;
-use crate::config::Config;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
 use crate::grant::Grant;
@@ -18,7 +18,6 @@ use crate::log::Level;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
 use crate::sys::eventfd::EventFd;
-use crate::sys::passing::{self, Peer};
 use crate::sys::{clock, socket};
 use attachment::Attachment;
 use router::Names;
@@ -31,12 +30,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-/// Hosts at once.
-const MAX_ATTACHED: usize = 4096;
-/// Connections at once that have not said hello; beyond it the oldest goes.
-const MAX_HALF_OPEN: usize = 64;
-/// How long a hello may take.
-const HELLO_MS: u64 = 5000;
 /// How long the listener rests when the process is out of descriptors.
 const REST_MS: u64 = 200;
 /// How many connections one turn takes.
@@ -204,33 +197,6 @@ impl HubSide {
         }
     }
 
-    fn accepted(&mut self, fd: OwnedFd) {
-        let Ok(peer) = passing::peer(&fd) else { return };
-        if !allowed(&self.api.shared().config.get(), peer) {
-            let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
-            self.log(Level::Warn, format_args!("attach: {who} may not attach (options attach_uids, attach_gids)"));
-            let text = "this user may not attach (the hub's options attach_uids, attach_gids)";
-            return refuse(&fd, RefusedBecause::NotAllowed, text);
-        }
-        if self.attached.values().filter(|attachment| !attachment.half_open()).count() >= MAX_ATTACHED {
-            self.log(Level::Warn, format_args!("attach: {MAX_ATTACHED} hosts are attached; one more is turned away"));
-            return refuse(&fd, RefusedBecause::Full, "the hub has as many hosts as it takes");
-        }
-        // Whoever says hello does so at once: those that wait longest are the least likely to.
-        let half_open = || self.attached.values().filter(|attachment| attachment.half_open());
-        if half_open().count() >= MAX_HALF_OPEN {
-            if let Some(oldest) = half_open().map(|attachment| attachment.id).next() {
-                self.end(oldest, &End::Fault("too many have connected and not said hello".into()));
-            }
-        }
-        let id = self.next_id;
-        self.next_id += 1;
-        if let Err(error) = self.epoll.add(fd.as_raw_fd(), id, Watch::EdgeBoth) {
-            return self.log(Level::Warn, format_args!("attach: a host can't be watched: {error}"));
-        }
-        self.attached.insert(id, Attachment::new(id, fd, peer, self.now));
-    }
-
     fn serve_due(&mut self) {
         let due: Vec<u64> = self
             .attached
@@ -302,11 +268,7 @@ impl HubSide {
     }
 
     fn run_timers(&mut self) {
-        let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.since + HELLO_MS;
-        let late: Vec<u64> = self.attached.values().filter(late).map(|attachment| attachment.id).collect();
-        for id in late {
-            self.end(id, &End::Fault("it did not say hello".into()));
-        }
+        self.end_silent();
         if self.rests_until.is_some_and(|until| self.now >= until) {
             self.rests_until = None;
             let _ = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
@@ -353,14 +315,6 @@ impl HubSide {
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         self.api.shared().log.line(level, text);
     }
-}
-
-/// Whether a process may attach.
-fn allowed(config: &Config, peer: Peer) -> bool {
-    if config.attach_uids.is_empty() && config.attach_gids.is_empty() {
-        return peer.uid == passing::own_uid();
-    }
-    config.attach_uids.contains(&peer.uid) || config.attach_gids.contains(&peer.gid)
 }
 
 fn refuse(fd: &OwnedFd, because: RefusedBecause, text: &str) {
