@@ -68,9 +68,17 @@ impl Channels {
         }
         // Nobody takes a thousand channels one by one from one who keeps others.
         if all.len() > MAX_CHANNELS {
-            return Channels::Only(Arc::new([]));
+            all = vec![ChannelPattern::everything()];
         }
         Channels::Except(Arc::new((granted, all)))
+    }
+
+    /// What was granted now, without what was taken from an earlier grant.
+    fn without_taken_from(self, earlier: &Channels) -> Self {
+        match earlier {
+            Channels::Except(both) => Channels::Except(Arc::new((self, both.1.clone()))),
+            Channels::All | Channels::Only(_) => self,
+        }
     }
 
     fn names(&self) -> Option<Vec<String>> {
@@ -132,6 +140,16 @@ impl Grant {
     /// The same grant without a channel, or all that fit a pattern.
     pub(crate) fn without(&self, taken: &ChannelPattern) -> Self {
         Grant { subscribe: self.subscribe.without(taken), publish: self.publish.without(taken), ..self.clone() }
+    }
+
+    /// The same grant without what was taken from the one that it follows: who has lost a channel does not get it back by
+    /// another token.
+    pub(crate) fn without_taken_from(self, earlier: &Grant) -> Self {
+        Grant {
+            subscribe: self.subscribe.without_taken_from(&earlier.subscribe),
+            publish: self.publish.without_taken_from(&earlier.publish),
+            ..self
+        }
     }
 
     /// The same grant, answered for by an attached host.
@@ -208,5 +226,9 @@ mod tests {
         let none = names.fold(grant, |grant, name| grant.without(&name));
         assert!(!none.allows("me"), "bounded, and closed rather than open at the bound");
         assert_eq!(less.parts().subscribe, Some(vec![]));
+        let new = Grant::new(Some("ann"), &[], 0, true, false).unwrap();
+        let next = new.clone().without_taken_from(&less);
+        assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
+        assert!(!new.without_taken_from(&none).allows("me"));
     }
 }

@@ -200,6 +200,10 @@ fn a_revoked_channel_is_lost_at_once_and_for_good() {
         assert_eq!(field(&client.text(), "code"), "channel", "the door is closed");
         client.say(r#"{"type":"publish","channel":"a","data":"x"}"#);
         assert_eq!(field(&client.text(), "code"), "publish", "this one, too");
+        client.say(&serde_json::json!({"type": "token", "token": both}).to_string());
+        assert_eq!(field(&client.text(), "type"), "token");
+        client.say(r#"{"type":"subscribe","channel":"a"}"#);
+        assert_eq!(field(&client.text(), "code"), "channel", "it is no key to it");
     }
     json_one.say(r#"{"type":"subscribe","channel":"b"}"#);
     assert_eq!(field(&json_one.text(), "type"), "subscribed");

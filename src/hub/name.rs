@@ -63,6 +63,11 @@ impl ChannelPattern {
         Ok(ChannelPattern { prefix: prefix.into(), open })
     }
 
+    /// The pattern that every name fits.
+    pub(crate) fn everything() -> Self {
+        ChannelPattern { prefix: "".into(), open: true }
+    }
+
     /// Whether a channel's name fits.
     pub fn matches(&self, channel: &str) -> bool {
         if self.open {

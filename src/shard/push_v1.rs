@@ -230,6 +230,10 @@ impl Shard {
         if conn.grant.as_ref().and_then(|old| old.user()) != grant.user() {
             return Err(Refused("user", "the token is another user's; open a connection for that one".into()));
         }
+        let grant = match &conn.grant {
+            Some(old) => grant.without_taken_from(old),
+            None => grant,
+        };
         let expires_at = grant.expires_at().unwrap_or(0);
         let token = self.token(index);
         self.renew(index, grant);
