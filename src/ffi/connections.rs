@@ -18,8 +18,9 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is still the host's,
 /// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
 /// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
-/// Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread: that takes some
-/// microseconds more, and never blocks.
+/// Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread, while the
+/// library's sleeps: that takes some microseconds more, for a client that missed much as long as writing three times
+/// the option `outbox` to its socket, and never blocks.
 ///
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
 /// on its way; a hub that has no room answers the client with 503.  PUSH_ERR_BUSY: the hub is away, or too many wait.
