@@ -61,9 +61,11 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	for _, tab := range []*harness.Tab{ada, ben} {
 		tab.Wait(t, people+` === "Ada,Ben"`)
 	}
-	say(t, ada, "Hello, Ben!")
-	say(t, ben, "<b>Hello</b> & welcome")
 	both := []string{"Ada: Hello, Ben!", "Ben: <b>Hello</b> & welcome"}
+	say(t, ada, "Hello, Ben!")
+	// A page shows what is said on it at once, so he answers what he has seen.
+	wantTranscript(t, ben, both[0])
+	say(t, ben, "<b>Hello</b> & welcome")
 	wantTranscript(t, ada, both...)
 	wantTranscript(t, ben, both...)
 
