@@ -18,7 +18,7 @@ use crate::transport::ws_frames::Header;
 use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// How many messages a batch may have.
 pub const MAX_BATCH: usize = 8192;
@@ -33,6 +33,8 @@ pub struct Api {
     shared: Arc<Shared>,
     shards: Vec<Arc<ShardHandle>>,
     drivers: Vec<Arc<Driver>>,
+    /// The grant of the client that this process handed over last: those of one page are alike, and then one is enough.
+    last_grant: Mutex<Option<Arc<Grant>>>,
     /// Where the next connection from the host goes.
     next_shard: AtomicUsize,
     /// The option, here so that a publish takes no lock for it.
@@ -42,7 +44,7 @@ pub struct Api {
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
         let max_message = AtomicUsize::new(shared.config.get().max_message);
-        Api { shared, shards, drivers, next_shard: AtomicUsize::new(0), max_message }
+        Api { shared, shards, drivers, last_grant: Mutex::default(), next_shard: AtomicUsize::new(0), max_message }
     }
 
     /// Options have changed, and perhaps the keys that they name. What was asked before may still go by the old ones.
@@ -86,7 +88,17 @@ impl Api {
     ///
     /// `delays`: the socket may delay small writes, as TCP does by default.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>, delays: bool) -> Result<(), (Error, OwnedFd)> {
-        self.adopt_shared(fd, head, grant.map(Arc::new), delays)
+        self.adopt_shared(fd, head, grant.map(|grant| self.shared_grant(grant)), delays)
+    }
+
+    /// One for clients of the same rights that come one after the other.
+    fn shared_grant(&self, grant: Grant) -> Arc<Grant> {
+        // Another thread is at it: not worth waiting for.
+        let Ok(mut last) = self.last_grant.try_lock() else { return Arc::new(grant) };
+        match &*last {
+            Some(last) if **last == grant => last.clone(),
+            _ => last.insert(Arc::new(grant)).clone(),
+        }
     }
 
     fn adopt_shared(

@@ -35,6 +35,8 @@ pub(crate) struct Parts<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Channels {
     All,
+    /// As most clients may publish. A list without entries would be an allocation for each grant.
+    Nothing,
     Only(Arc<[ChannelPattern]>),
     /// What was granted, without what was taken away since.
     Except(Arc<(Channels, Vec<ChannelPattern>)>),
@@ -45,6 +47,9 @@ impl Channels {
         if names.len() > MAX_CHANNELS {
             return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
         }
+        if names.is_empty() {
+            return Ok(Channels::Nothing);
+        }
         let patterns = names.iter().map(|name| ChannelPattern::parse(name).map_err(Error::invalid));
         Ok(Channels::Only(patterns.collect::<Result<_, _>>()?))
     }
@@ -53,6 +58,7 @@ impl Channels {
         let any = |patterns: &[ChannelPattern]| patterns.iter().any(|pattern| pattern.matches(channel));
         match self {
             Channels::All => true,
+            Channels::Nothing => false,
             Channels::Only(patterns) => any(patterns),
             Channels::Except(both) => both.0.allow(channel) && !any(&both.1),
         }
@@ -77,13 +83,14 @@ impl Channels {
     fn without_taken_from(self, earlier: &Channels) -> Self {
         match earlier {
             Channels::Except(both) => Channels::Except(Arc::new((self, both.1.clone()))),
-            Channels::All | Channels::Only(_) => self,
+            Channels::All | Channels::Nothing | Channels::Only(_) => self,
         }
     }
 
     fn names(&self) -> Option<Vec<String>> {
         match self {
             Channels::All => None,
+            Channels::Nothing => Some(Vec::new()),
             Channels::Only(patterns) => Some(patterns.iter().map(ToString::to_string).collect()),
             // It can't be said by names, and is never asked for: grants travel to the hub before anything is taken away there.
             Channels::Except(_) => Some(Vec::new()),
@@ -101,7 +108,7 @@ impl Grant {
         keep_alive: bool,
     ) -> Result<Self, Error> {
         let subscribe = if channels.is_empty() { Channels::All } else { Channels::read(channels)? };
-        let publish = if publish { subscribe.clone() } else { Channels::Only(Arc::new([])) };
+        let publish = if publish { subscribe.clone() } else { Channels::Nothing };
         Grant::checked(user, subscribe, publish, expires_at, keep_alive)
     }
 
@@ -133,7 +140,7 @@ impl Grant {
 
     /// What a client may that was handed over without a grant.
     pub(crate) fn open(client_publish: bool) -> Self {
-        let publish = if client_publish { Channels::All } else { Channels::Only(Arc::new([])) };
+        let publish = if client_publish { Channels::All } else { Channels::Nothing };
         Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, host: 0 }
     }
 
