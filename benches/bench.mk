@@ -1,6 +1,6 @@
 # Benchmarks beside the peers; included by the Makefile. benches/README.md says how they measure.
 #
-#   make bench          everything, five rounds: about 25 minutes; writes target/bench/report.md
+#   make bench          everything, five rounds: about 45 minutes; writes target/bench/report.md
 #   make bench-quick    libpush and the floor, short loads, under two minutes
 #   BENCH_ARGS='--only ws,sse --rounds 7' make bench
 
