@@ -224,6 +224,7 @@ SCENARIOS = [
         (
             Metric("acknowledged_per_s", "pipelined from one thread, acknowledged, a second", "", 0, False),
             Metric("one_at_a_time_us", "one at a time, with its position, p50", "µs", 1, False),
+            Metric("bare_round_trip_us", "a bare round trip to there, p50", "µs", 1, False),
         ), True, OURS,
     ),
     Scenario(

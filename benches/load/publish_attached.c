@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -13,7 +14,7 @@
 #include "clock.h"
 #include "publish.h"
 
-enum { PAYLOAD = 100, PIPELINED = 200000, SERIES = 7, ALONE = 20000, WARM_UP = 2000, HUB_CPU = 0, HOST_CPU = 1 };
+enum { PAYLOAD = 100, PIPELINED = 200000, SERIES = 7, ALONE = 20000, ANSWER = 30, WARM_UP = 2000, HUB_CPU = 0, HOST_CPU = 1 };
 
 extern char **environ;
 
@@ -41,6 +42,39 @@ static void start_hub(const char *pushd, char *listen)
     }
     atexit(end_hub);
     publish_pin(HOST_CPU);
+}
+
+/* The same way there and back, with nothing at its ends: a process on the hub's CPU that answers each 100 bytes with 30. Most of
+ * it is waking two sleepers on other CPUs, which is the kernel's work. */
+static double bare_round_trip_us(void)
+{
+    static double trips[ALONE];
+    char bytes[PAYLOAD] = {0};
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) {
+        perror("socketpair");
+        exit(1);
+    }
+    pid_t echo = fork();
+    if (!echo) {
+        close(pair[0]);
+        publish_pin(HUB_CPU);
+        while (read(pair[1], bytes, PAYLOAD) > 0 && write(pair[1], bytes, ANSWER) > 0) {}
+        _exit(0);
+    }
+    close(pair[1]);
+    publish_pin(HOST_CPU);
+    for (int i = 0; i < ALONE; i++) {
+        uint64_t begin = now_ns();
+        if (write(pair[0], bytes, PAYLOAD) != PAYLOAD || read(pair[0], bytes, ANSWER) <= 0) {
+            perror("a bare round trip");
+            exit(1);
+        }
+        trips[i] = (double)(now_ns() - begin) / 1e3;
+    }
+    close(pair[0]);
+    waitpid(echo, NULL, 0);
+    return publish_median(trips, ALONE);
 }
 
 /* Waits for the position: all that was published before is then acknowledged, too, since answers come in order. */
@@ -72,6 +106,8 @@ void publish_attached(const char *pushd, const char *directory)
 {
     char listen[512], attach[512];
     static double series[SERIES], alone[ALONE];
+    /* Before there are threads: it forks. */
+    double bare_us = bare_round_trip_us();
     mkdir(directory, 0755);
     snprintf(listen, sizeof listen, "attach_listen=unix:%s/publish.sock", directory);
     snprintf(attach, sizeof attach, "unix:%s/publish.sock", directory);
@@ -85,6 +121,7 @@ void publish_attached(const char *pushd, const char *directory)
         alone[i] = (double)(now_ns() - begin) / 1e3;
     }
     for (int i = 0; i < SERIES; i++) series[i] = pipelined_per_s(server);
-    printf("{\"acknowledged_per_s\":%.0f,\"one_at_a_time_us\":%.2f}\n", publish_median(series, SERIES), publish_median(alone, ALONE));
+    printf("{\"acknowledged_per_s\":%.0f,\"one_at_a_time_us\":%.2f,\"bare_round_trip_us\":%.2f}\n",
+           publish_median(series, SERIES), publish_median(alone, ALONE), bare_us);
     publish_check("push_stop", push_stop(server, 1000));
 }
