@@ -3,7 +3,7 @@
 use crate::auth::Authority;
 use crate::config::Config;
 use crate::error::{Error, Kind};
-use crate::grant::Grant;
+use crate::grant::{Grant, Latest};
 use crate::http::refusal::Refusal;
 use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
 use crate::metrics::prometheus::Exposition;
@@ -33,8 +33,8 @@ pub struct Api {
     shared: Arc<Shared>,
     shards: Vec<Arc<ShardHandle>>,
     drivers: Vec<Arc<Driver>>,
-    /// The grant of the client that this process handed over last: those of one page are alike, and then one is enough.
-    last_grant: Mutex<Option<Arc<Grant>>>,
+    /// Of the clients that this process hands over.
+    latest_grant: Mutex<Latest>,
     /// Where the next connection from the host goes.
     next_shard: AtomicUsize,
     /// The option, here so that a publish takes no lock for it.
@@ -44,7 +44,7 @@ pub struct Api {
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
         let max_message = AtomicUsize::new(shared.config.get().max_message);
-        Api { shared, shards, drivers, last_grant: Mutex::default(), next_shard: AtomicUsize::new(0), max_message }
+        Api { shared, shards, drivers, latest_grant: Mutex::default(), next_shard: AtomicUsize::new(0), max_message }
     }
 
     /// Options have changed, and perhaps the keys that they name. What was asked before may still go by the old ones.
@@ -94,10 +94,9 @@ impl Api {
     /// One for clients of the same rights that come one after the other.
     fn shared_grant(&self, grant: Grant) -> Arc<Grant> {
         // Another thread is at it: not worth waiting for.
-        let Ok(mut last) = self.last_grant.try_lock() else { return Arc::new(grant) };
-        match &*last {
-            Some(last) if **last == grant => last.clone(),
-            _ => last.insert(Arc::new(grant)).clone(),
+        match self.latest_grant.try_lock() {
+            Ok(mut latest) => latest.share(grant),
+            Err(_) => Arc::new(grant),
         }
     }
 

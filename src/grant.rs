@@ -21,6 +21,20 @@ pub struct Grant {
     host: u64,
 }
 
+/// The grant of the client that came last: those of one page are alike, and then one is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Latest(Option<Arc<Grant>>);
+
+impl Latest {
+    /// The same grant, in one place for all that come with it one after the other.
+    pub(crate) fn share(&mut self, grant: Grant) -> Arc<Grant> {
+        match &self.0 {
+            Some(latest) if **latest == grant => latest.clone(),
+            _ => self.0.insert(Arc::new(grant)).clone(),
+        }
+    }
+}
+
 /// What a grant is made of, for sending it to another process. `None`: all channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {

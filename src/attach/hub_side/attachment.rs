@@ -5,7 +5,7 @@ use crate::attach::inbox::Inbox;
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::FromHub;
 use crate::events::{Event, Events};
-use crate::grant::Grant;
+use crate::grant::{Grant, Latest};
 use crate::sys::passing::Peer;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -28,8 +28,8 @@ pub(super) struct Attachment {
     pub(super) session: SessionId,
     /// What a client may that it hands over without a grant: one for all.
     pub(super) open_grant: Arc<Grant>,
-    /// The grant of the client handed over last: those of one page are alike, and then one is enough.
-    pub(super) last_grant: Arc<Grant>,
+    /// Of the clients that it hands over.
+    pub(super) latest_grant: Latest,
     /// How many more events it has room for; `None`: it has never asked for any.
     pub(super) credit: Option<u32>,
     /// Events that it has no room for.
@@ -54,7 +54,7 @@ impl Attachment {
             host: 0,
             session: [0; 16],
             open_grant: Arc::new(Grant::open(false)),
-            last_grant: Arc::new(Grant::open(false)),
+            latest_grant: Latest::default(),
             credit: None,
             held: VecDeque::new(),
             held_for_others: 0,

@@ -223,11 +223,7 @@ impl HubSide {
         };
         let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
             None => attachment.open_grant.clone(),
-            Some(grant) if *attachment.last_grant == grant => attachment.last_grant.clone(),
-            Some(grant) => {
-                attachment.last_grant = Arc::new(grant);
-                attachment.last_grant.clone()
-            }
+            Some(grant) => attachment.latest_grant.share(grant),
         };
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
