@@ -91,14 +91,16 @@ push_stats stats_of(push_server *server)
 
 bool wait_for_connections(push_server *server, uint64_t count)
 {
-    WAIT_WHILE(stats_of(server).connections != count);
-    return CHECK_EQ(stats_of(server).connections, count);
+    uint64_t connections = 0;
+    WAIT_WHILE((connections = stats_of(server).connections) != count);
+    return CHECK_EQ(connections, count);
 }
 
 bool wait_for_subscriptions(push_server *server, uint64_t count)
 {
-    WAIT_WHILE(stats_of(server).subscriptions != count);
-    return CHECK_EQ(stats_of(server).subscriptions, count);
+    uint64_t subscriptions = 0;
+    WAIT_WHILE((subscriptions = stats_of(server).subscriptions) != count);
+    return CHECK_EQ(subscriptions, count);
 }
 
 push_connection expect_event(push_server *server, push_event *event, uint32_t kind)
