@@ -276,6 +276,7 @@ int main(int argc, char **argv)
 
     push_config_on_log(options.config, on_log, NULL, NULL);
     push_config_set(options.config, "listen", "none", NULL, 0); /* the port is ours; clients are handed over */
+    push_config_set(options.config, "events", "message", NULL, 0); /* all that echo() asks for */
     if (!parse_options(argc, argv, &options)) {
         fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]\n", argv[0]);
         push_config_free(options.config);

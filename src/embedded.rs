@@ -159,6 +159,7 @@ impl Embedded {
         let (config, reloaded) = self.api.shared().config.get().reloaded(wanted)?;
         let authority = Authority::new(&config)?;
         self.log.set_level(config.log_level);
+        self.events().set_kinds(config.events);
         self.api.reconfigure(config, authority);
         if let Some(AttachThread { listener, .. }) = &self.attach {
             listener.reconfigure();
@@ -256,6 +257,6 @@ fn events(
     let shards = handles.to_vec();
     let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
     let notify = outputs.and_then(|outputs| outputs.notify.clone());
-    Events::new(builder.config().event_queue, notify, resume)
+    Events::new(builder.config().event_queue, builder.config().events, notify, resume)
         .map_err(|error| Error::system("an event descriptor can't be made", &error))
 }

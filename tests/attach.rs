@@ -224,6 +224,23 @@ fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
 }
 
 #[test]
+fn a_host_is_told_of_the_kinds_that_it_wants() {
+    let path = path("kinds");
+    let hub = hub(&path, &[("event_queue", "16")]);
+    let host = attached(&path, &[("events", "message"), ("event_queue", "16")]);
+    host.event_fd().unwrap();
+    // More comings and goings than the hub may tell of at once, none of which the host takes off a queue.
+    for n in 0..100 {
+        let mut client = websocket(&host, "channel=a", None);
+        client.say(&n.to_string());
+        let event = host.next_event(Some(PATIENCE)).unwrap();
+        assert_eq!((event.kind, &*event.data), (EventKind::Message, n.to_string().as_bytes()));
+    }
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
 fn the_host_is_asked_and_then_answers_for_the_client() {
     let path = path("auth");
     let hub = hub(&path, &[("auth", "host")]);

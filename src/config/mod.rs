@@ -7,7 +7,7 @@ mod values;
 
 use crate::auth::Auth;
 use crate::error::{Error, Kind};
-use crate::events::EventSink;
+use crate::events::{EventKinds, EventSink};
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
 use crate::log::{Level, LogSink};
 use crate::sys::clock;
@@ -58,6 +58,7 @@ pub struct Config {
     pub outbox_total: usize,
     pub slow_policy: SlowPolicy,
     pub mailbox: usize,
+    pub events: EventKinds,
     pub event_queue: usize,
     pub head_timeout_ms: u64,
     pub heartbeat_ms: u64,
@@ -131,6 +132,7 @@ impl Config {
             outbox_total: 0,
             slow_policy: SlowPolicy::Disconnect,
             mailbox: 0,
+            events: EventKinds::none(),
             event_queue: 0,
             head_timeout_ms: 0,
             heartbeat_ms: 0,

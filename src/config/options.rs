@@ -3,6 +3,7 @@
 use super::values::{self, ForwardedHeader, Secret, TrustedProxies};
 use super::Config;
 use crate::auth::{Auth, FILE, MIN_SECRET};
+use crate::events::EventKinds;
 use crate::hub::SlowPolicy;
 use crate::log::Level;
 
@@ -458,6 +459,17 @@ pub static OPTIONS: &[Spec] = &[
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.mailbox = n as usize },
     },
     Spec {
+        name: "events",
+        default: "open,message,close",
+        live: live!(events),
+        help: "What the host is told of connections. Naming only what it uses saves it being woken for the rest; questions with \
+               auth=host and draining always come",
+        value: Value::Text {
+            allowed: "none, or a list of open, message and close",
+            set: |c, text| EventKinds::read(text).map(|kinds| c.events = kinds),
+        },
+    },
+    Spec {
         name: "event_queue",
         default: "4096",
         live: fixed!(event_queue),
@@ -553,7 +565,7 @@ pub static OPTIONS: &[Spec] = &[
         default: "none",
         live: fixed!(attach),
         help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the other options \
-               only `event_queue`, `log_level` and those that begin with `attach_` count then",
+               only `events`, `event_queue`, `log_level` and those that begin with `attach_` count then",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),

@@ -298,6 +298,51 @@ static void every_open_has_one_close(void)
     stop(server);
 }
 
+/* Hands a client over that sends a message and goes; when it has gone, the kinds of what was told, as `expected`. */
+static void expect_kinds(push_server *server, int fd, const uint32_t *expected)
+{
+    push_event event = PUSH_EVENT_INIT;
+    struct peer client = adopted_ws(server, NULL, "channel=c");
+    CHECK(ws_send(&client, WS_TEXT, "x", 1));
+    CHECK(ws_send(&client, WS_CLOSE, NULL, 0));
+    CHECK_EQ(ws_close_code(&client), 1000);
+    peer_close(&client);
+    wait_for_connections(server, 0);
+    for (; *expected; expected++) {
+        CHECK(readable(fd, PATIENCE_MS));
+        expect_event(server, &event, *expected);
+    }
+    CHECK(!readable(fd, 0));
+    CHECK_STATUS(push_next_event(server, &event, sizeof event, 0), PUSH_ERR_TIMEOUT);
+    push_event_clear(&event);
+}
+
+static void only_the_kinds_that_are_wanted(void)
+{
+    static const struct {
+        const char *option;
+        uint32_t told[4];
+    } cases[] = {{"message", {PUSH_EVENT_MESSAGE}},
+                 {"none", {0}},
+                 {"close,open", {PUSH_EVENT_OPEN, PUSH_EVENT_CLOSE}},
+                 {"open,message,close", {PUSH_EVENT_OPEN, PUSH_EVENT_MESSAGE, PUSH_EVENT_CLOSE}}};
+    push_server *server = serve("threads", "1", "events", "close", NULL);
+    push_config *config = push_config_new();
+    int fd = push_event_fd(server);
+    CHECK_STATUS(push_config_set(config, "listen", "none", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_config_set(config, "threads", "1", NULL, 0), PUSH_OK);
+    expect_kinds(server, fd, (uint32_t[]){PUSH_EVENT_CLOSE, 0});
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        check_case("events=%s", cases[i].option);
+        CHECK_STATUS(push_config_set(config, "events", cases[i].option, NULL, 0), PUSH_OK);
+        CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
+        expect_kinds(server, fd, cases[i].told);
+    }
+    check_case(NULL);
+    push_config_free(config);
+    stop(server);
+}
+
 static void stopped_with_a_full_queue(void)
 {
     push_server *server = serve("threads", "1", "event_queue", "16", NULL);
@@ -363,6 +408,7 @@ static void waiting_takes_its_time_and_no_longer(void)
 CHECK_MAIN(TEST(the_descriptor_says_when_events_wait), TEST(what_an_event_says),
            TEST(an_event_stays_until_it_is_passed_again), TEST(nothing_is_told_before_somebody_asks),
            TEST(sending_to_one_connection), TEST(numbers_are_not_used_again), TEST(a_full_queue_loses_nothing),
-           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close), TEST(stopped_with_a_full_queue),
+           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close), TEST(only_the_kinds_that_are_wanted),
+           TEST(stopped_with_a_full_queue),
            TEST(many_threads_pull),
            TEST(waiting_takes_its_time_and_no_longer))

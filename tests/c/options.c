@@ -38,6 +38,7 @@ static const struct {
     {"outbox", {"4KB", "1GB", NULL}, {"4095", "2GB", "99999999999999999999", NULL}},
     {"outbox_total", {"1MB", "1024GB", NULL}, {"1048575", "1025GB", "0", NULL}},
     {"mailbox", {"16", "1048576", NULL}, {"15", "1048577", "16KB", NULL}},
+    {"events", {"open, message,close", "none", "close"}, {"", "all", "request", "none,open"}},
     {"event_queue", {"16", "1048576", NULL}, {"15", "1048577", "", NULL}},
     {"head_timeout", {"100ms", "10m", "1"}, {"99ms", "11m", "0", "5 weeks"}},
     {"heartbeat", {"100ms", "1d", "24h"}, {"99ms", "25h", "2d", NULL}},

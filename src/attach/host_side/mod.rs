@@ -123,7 +123,8 @@ impl Attached {
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
         let resume = wake.clone();
         let notify = outputs.as_ref().and_then(|outputs| outputs.notify.clone());
-        let events = Events::new(config.event_queue, notify, Box::new(move || resume.signal())).map_err(failed)?;
+        let events = Events::new(config.event_queue, config.events, notify, Box::new(move || resume.signal()))
+            .map_err(failed)?;
         let mut session = [0; 16];
         getrandom::fill(&mut session)
             .map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
@@ -305,6 +306,7 @@ impl Attached {
         let (config, reloaded) = self.link.config.get().reloaded(wanted)?;
         queue.set_bound(config.attach_buffer);
         self.link.log.set_level(config.log_level);
+        self.link.events.set_kinds(config.events);
         self.link.config.set(Arc::new(config));
         Ok(reloaded)
     }

@@ -155,7 +155,9 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             let mut credit = link.credit();
             credit.outstanding = credit.outstanding.saturating_sub(1);
             drop(credit);
-            link.events.push(event);
+            if link.events.wants(event.kind) {
+                link.events.push(event);
+            }
             true
         }
         FromHub::Limits { max_message, max_send } => {

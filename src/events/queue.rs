@@ -1,83 +1,17 @@
-//! What the host is told: a queue that it pulls from, or that a callback empties.
-//!
-//! The queue is bounded by not reading: while it is full, shards leave the sockets of the clients that send alone, so
-//! nothing is lost and the clients feel it as back-pressure. One read may still overshoot the bound.
+//! The queue of one server's events, bounded by not reading: while it is full, shards leave the sockets of the clients that send
+//! alone, so nothing is lost and the clients feel it as back-pressure. One read may still overshoot the bound.
 
+use super::event::{Event, EventKind, EventKinds};
 use crate::error::{Error, Kind};
 use crate::sys::eventfd::EventFd;
-use bytes::Bytes;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
 use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Gets events, on the callback thread.
-pub type EventSink = dyn Fn(Event) + Send + Sync;
-
-/// What kind of event. The numbers are the C API's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum EventKind {
-    /// A subscription connection began.
-    Open = 1,
-    /// A client sent a message.
-    Message = 2,
-    /// A subscription connection ended.
-    Close = 3,
-    /// The host is asked whether a client may subscribe.
-    Request = 4,
-    /// The server sends its clients away.
-    Drain = 5,
-    /// They have gone.
-    Drained = 6,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// What.
-    pub kind: EventKind,
-    /// To which connection.
-    pub connection: u64,
-    /// The question, for a request; else 0.
-    pub request: u64,
-    /// Of which user, if the connection has one.
-    pub user: Option<Arc<str>>,
-    /// For an opening, the first channel asked for.
-    pub channel: Option<Arc<str>>,
-    /// The client's message.
-    pub data: Bytes,
-    /// Whether that came as binary.
-    pub binary: bool,
-    /// The close code.
-    pub code: u16,
-    /// Which attached host it is for, where the hub is a process of its own; 0: nobody in particular.
-    pub host: u64,
-}
-
-impl Event {
-    /// One that is about no connection.
-    pub(crate) fn of_server(kind: EventKind) -> Self {
-        Event {
-            kind,
-            connection: 0,
-            request: 0,
-            user: None,
-            channel: None,
-            data: Bytes::new(),
-            binary: false,
-            code: 0,
-            host: EVERY_HOST,
-        }
-    }
-}
-
-/// An event's host, where it is for all that are attached.
-pub(crate) const EVERY_HOST: u64 = u64::MAX;
 
 /// Events that were left and not told of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,6 +36,8 @@ pub struct Events {
     bound: usize,
     /// Nobody is told anything before somebody asks, or events that nobody takes would pile up.
     wanted: AtomicBool,
+    /// Of these, which kinds: an [`EventKinds`].
+    kinds: AtomicU8,
     closed: AtomicBool,
     /// Somebody stopped reading because the queue was full, and wants to hear when it is half empty.
     stalled: AtomicBool,
@@ -125,14 +61,20 @@ pub struct Events {
 }
 
 impl Events {
-    /// A queue of about `bound` events; `resume` is called when shards may read again. With `notify` events are wanted from
-    /// the start, and each arrival is told there.
-    pub fn new(bound: usize, notify: Option<Sender<()>>, resume: Box<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+    /// A queue of about `bound` events of some kinds; `resume` is called when shards may read again. With `notify` events are
+    /// wanted from the start, and each arrival is told there.
+    pub fn new(
+        bound: usize,
+        kinds: EventKinds,
+        notify: Option<Sender<()>>,
+        resume: Box<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
         Ok(Events {
             queue: SegQueue::new(),
             waiting: AtomicUsize::new(0),
             bound,
             wanted: AtomicBool::new(notify.is_some()),
+            kinds: AtomicU8::new(kinds.bits()),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             stalled_hosts: Mutex::default(),
@@ -155,6 +97,16 @@ impl Events {
     /// Whether anybody wants events.
     pub fn wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody wants events of a kind.
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.wanted() && EventKinds::from_bits(self.kinds.load(Ordering::Relaxed)).has(kind)
+    }
+
+    /// Changes which kinds are wanted.
+    pub(crate) fn set_kinds(&self, kinds: EventKinds) {
+        self.kinds.store(kinds.bits(), Ordering::Relaxed);
     }
 
     /// Says that somebody does.
@@ -363,6 +315,12 @@ impl fmt::Debug for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    fn every_kind() -> EventKinds {
+        EventKinds::read("open,message,close").unwrap()
+    }
 
     fn event(code: u16) -> Event {
         Event {
@@ -380,7 +338,7 @@ mod tests {
 
     #[test]
     fn events_come_in_order_and_then_none() {
-        let events = Events::new(16, None, Box::new(|| {})).unwrap();
+        let events = Events::new(16, every_kind(), None, Box::new(|| {})).unwrap();
         assert!(!events.wanted());
         events.push(event(1));
         events.push(event(2));
@@ -396,6 +354,7 @@ mod tests {
         let count = resumed.clone();
         let events = Events::new(
             16,
+            every_kind(),
             None,
             Box::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -411,7 +370,7 @@ mod tests {
 
     #[test]
     fn closing_ends_the_wait() {
-        let events = Arc::new(Events::new(16, None, Box::new(|| {})).unwrap());
+        let events = Arc::new(Events::new(16, every_kind(), None, Box::new(|| {})).unwrap());
         let waiting = events.clone();
         let thread = std::thread::spawn(move || waiting.next(None).map(|event| event.code));
         events.close();
