@@ -85,16 +85,16 @@ static void client_close(struct client *c)
     client_forget(c);
 }
 
-/* Reads once, so that a client that sends without end does not keep the others waiting.  False: it is gone. */
+/* Reads once, so that a client that sends without end does not keep the others waiting.  It keeps no more memory than what
+ * it sent.  False: it is gone. */
 static bool client_receive(struct client *c)
 {
-    if (!buffer_reserve(&c->in, READ_SIZE)) return false;
-    ssize_t got = recv(c->fd, buffer_end(&c->in), buffer_room(&c->in), 0);
+    char bytes[READ_SIZE];
+    ssize_t got = recv(c->fd, bytes, sizeof bytes, 0);
     if (got < 0) return errno == EAGAIN || errno == EINTR;
     if (got == 0) c->ended = true;
     if (c->lingering) return got > 0;
-    c->in.len += (size_t)got;
-    return true;
+    return buffer_append(&c->in, bytes, (size_t)got);
 }
 
 static bool client_pending(const struct client *c)
