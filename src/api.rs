@@ -118,9 +118,9 @@ impl Api {
             return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
-        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|adopted| {
+        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|fd| {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            (busy(), adopted.fd)
+            (busy(), fd)
         })
     }
 

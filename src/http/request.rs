@@ -40,7 +40,7 @@ pub struct Subscribe<'b> {
     /// Whether messages come in the JSON form.
     pub json: bool,
     /// The WebSocket key.
-    pub key: Option<&'b str>,
+    pub key: Option<&'b [u8]>,
     /// The channels, each once, checked. None at all only on a WebSocket with the subprotocol.
     pub channels: Vec<Cow<'b, str>>,
     /// The position to begin after.
@@ -117,7 +117,8 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     check_line_ends(&bytes[..size])?;
     let (method, target) = (head.method.unwrap_or(""), head.path.unwrap_or(""));
     let version_1_1 = head.version == Some(1);
-    let (path, query) = origin_form(target).split_once('?').unwrap_or((origin_form(target), ""));
+    let target = origin_form(target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if !any_path && path != config.path {
         let wish = Ok(Wish::Elsewhere);
         return Ok(Some(Head {
@@ -170,12 +171,13 @@ struct Fields<'b> {
     host: &'b str,
     origin: Option<&'b str>,
     accept: &'b str,
-    upgrade: &'b str,
+    /// What it may upgrade to has WebSocket.
+    to_websocket: bool,
     closes: bool,
     stays: bool,
     upgrades: bool,
-    key: Option<&'b str>,
-    version: Option<&'b str>,
+    key: Option<&'b [u8]>,
+    version: Option<&'b [u8]>,
     subprotocol: bool,
     last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
@@ -192,41 +194,45 @@ impl<'b> Fields<'b> {
         let mut fields = Fields::default();
         let (mut lengths, mut hosts) = (0, 0);
         for line in lines {
-            let text = std::str::from_utf8(line.value).unwrap_or("\u{fffd}").trim();
+            let value = line.value.trim_ascii();
+            // Only of lines that matter: browsers send many more.
+            let text = || std::str::from_utf8(value).unwrap_or("\u{fffd}");
             let is = |name: &str| line.name.eq_ignore_ascii_case(name);
             if is("host") {
-                fields.host = text;
+                fields.host = text();
                 hosts += 1;
             } else if is("origin") {
-                once(&mut fields.origin, text, "Origin")?;
+                once(&mut fields.origin, text(), "Origin")?;
             } else if is("accept") {
-                fields.accept = text;
+                fields.accept = text();
             } else if is("upgrade") {
-                fields.upgrade = text;
+                fields.to_websocket |= has_token(value, "websocket");
             } else if is("connection") {
                 // There may be several lines of a list (RFC 9110, section 5.3).
-                fields.closes |= has_token(text, "close");
-                fields.stays |= has_token(text, "keep-alive");
-                fields.upgrades |= has_token(text, "upgrade");
+                for token in tokens(value) {
+                    fields.closes |= token.eq_ignore_ascii_case(b"close");
+                    fields.stays |= token.eq_ignore_ascii_case(b"keep-alive");
+                    fields.upgrades |= token.eq_ignore_ascii_case(b"upgrade");
+                }
             } else if is("sec-websocket-key") {
-                once(&mut fields.key, text, "Sec-WebSocket-Key")?;
+                once(&mut fields.key, value, "Sec-WebSocket-Key")?;
             } else if is("sec-websocket-version") {
-                once(&mut fields.version, text, "Sec-WebSocket-Version")?;
+                once(&mut fields.version, value, "Sec-WebSocket-Version")?;
             } else if is("sec-websocket-protocol") {
-                fields.subprotocol |= has_token(text, SUBPROTOCOL);
+                fields.subprotocol |= has_token(value, SUBPROTOCOL);
             } else if is("authorization") {
-                once(&mut fields.authorization, text, "Authorization")?;
+                once(&mut fields.authorization, text(), "Authorization")?;
             } else if is("cookie") {
-                fields.cookie = text;
+                fields.cookie = text();
             } else if forwarded_header.is_some_and(is) {
-                fields.forwarded.push(text);
+                fields.forwarded.push(text());
             } else if is("last-event-id") {
-                once(&mut fields.last_event_id, text, "Last-Event-ID")?;
+                once(&mut fields.last_event_id, text(), "Last-Event-ID")?;
             } else if is("transfer-encoding") {
                 return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
             } else if is("content-length") {
                 lengths += 1;
-                if text != "0" || lengths > 1 {
+                if value != b"0" || lengths > 1 {
                     return Err(Refusal::malformed("body", "Content-Length: a subscriber's request has no body"));
                 }
             }
@@ -258,10 +264,6 @@ impl<'b> Fields<'b> {
     /// Whether the client keeps the connection (RFC 9112, section 9.3).
     fn keep_alive(&self, version_1_1: bool) -> bool {
         (version_1_1 || self.stays) && !self.closes
-    }
-
-    fn wants_upgrade(&self) -> bool {
-        has_token(self.upgrade, "websocket")
     }
 }
 
@@ -320,7 +322,7 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
     let accepts = |kind: &str| {
         fields.accept.split(',').any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(kind))
     };
-    if fields.wants_upgrade() {
+    if fields.to_websocket {
         Transport::WebSocket
     } else if accepts("text/event-stream") {
         Transport::Sse
@@ -332,13 +334,13 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
 }
 
 /// Checks an opening handshake (RFC 6455, section 4.2.1).
-fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b str, Refusal> {
+fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8], Refusal> {
     let bad = |message| Refusal::malformed("upgrade", message);
-    if !version_1_1 || !fields.wants_upgrade() || !fields.upgrades {
+    if !version_1_1 || !fields.to_websocket || !fields.upgrades {
         return Err(bad("a WebSocket needs HTTP/1.1, Upgrade: websocket and Connection: Upgrade"));
     }
     match fields.version {
-        Some("13") => {}
+        Some(b"13") => {}
         Some(_) => return Err(Refusal::websocket_version()),
         None => return Err(bad("Sec-WebSocket-Version is missing")),
     }
@@ -420,23 +422,30 @@ impl<'b> Query<'b> {
 
 /// A target without scheme and host, which a client may send as if to a proxy (RFC 9112, section 3.2.2).
 fn origin_form(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
     let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
         return target;
     };
     rest.find('/').map_or("/", |path| &rest[path..])
 }
 
-/// Whether a comma-separated header has a token.
 /// Takes a field that may come once only (RFC 9110, section 5.3): of two, each reader along the way might believe another.
-fn once<'b>(field: &mut Option<&'b str>, text: &'b str, name: &str) -> Result<(), Refusal> {
-    match field.replace(text) {
+fn once<T>(field: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
+    match field.replace(value) {
         None => Ok(()),
         Some(_) => Err(Refusal::malformed("twice", format!("a request has one {name} line"))),
     }
 }
 
-fn has_token(list: &str, token: &str) -> bool {
-    list.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
+/// The tokens of a comma-separated header.
+fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn has_token(list: &[u8], token: &str) -> bool {
+    tokens(list).any(|known| known.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {

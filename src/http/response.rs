@@ -4,8 +4,8 @@ use super::request::SUBPROTOCOL;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap`: something that was asked for is gone, which raw frames can't say.
-pub fn switching(key: &str, subprotocol: bool, position: &str, gap: bool) -> String {
-    let accept = derive_accept_key(key.as_bytes());
+pub fn switching(key: &[u8], subprotocol: bool, position: &str, gap: bool) -> String {
+    let accept = derive_accept_key(key);
     let mut head = String::with_capacity(224);
     head.push_str(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",

@@ -74,7 +74,7 @@ impl Shard {
     }
 
     /// Takes over a connection that the host accepted, with what it has read of the request.
-    pub(super) fn adopt(&mut self, Adopted { fd, mut head, grant, delays }: Adopted) {
+    pub(super) fn adopt(&mut self, Adopted { fd, head, grant, delays }: Adopted<'_>) {
         self.handle.metrics.adopted.add(1);
         if delays {
             socket::set_nodelay(&fd);
@@ -86,10 +86,17 @@ impl Shard {
         self.schedule(index, self.config().head_timeout_ms);
         // The host has read what stood before the request.
         self.meet(index, false);
-        if !head.is_empty() {
-            // As if it had just been read. It may be longer than the scratch buffer.
-            self.received(index, &mut head);
+        // As if it had just been read.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match scratch.get_mut(..head.len()) {
+            Some([]) => {}
+            Some(bytes) => {
+                bytes.copy_from_slice(&head);
+                self.received(index, bytes);
+            }
+            None => self.received(index, &mut head.into_owned()),
         }
+        self.scratch = scratch;
     }
 
     /// Gives a connection, which is counted already, its place and watches it.

@@ -11,6 +11,7 @@ use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
 use bytes::Bytes;
 use crossbeam::queue::SegQueue;
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ const MAX_COMMAND_BYTES: usize = 256 << 20;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve this connection.
-    Adopt(Adopted),
+    Adopt(Adopted<'static>),
     /// Send this to one connection.
     Send { to: Token, data: Bytes, binary: bool },
     /// Close one connection.
@@ -51,10 +52,10 @@ pub(crate) enum Command {
 
 /// A connection that the host hands over.
 #[derive(Debug)]
-pub(crate) struct Adopted {
+pub(crate) struct Adopted<'h> {
     pub(crate) fd: OwnedFd,
-    /// What was read of it already.
-    pub(crate) head: Box<[u8]>,
+    /// What was read of it already: the host's own, unless it has to wait.
+    pub(crate) head: Cow<'h, [u8]>,
     pub(crate) grant: Option<Arc<Grant>>,
     /// It may delay small writes, as TCP does by default.
     pub(crate) delays: bool,

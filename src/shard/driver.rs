@@ -10,6 +10,7 @@ use super::Shard;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event};
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -68,7 +69,7 @@ impl Driver {
 
     /// Has a connection served: by this thread if the shard sleeps, else by the shard in its next turn. Handed back when too
     /// much waits for that.
-    pub(crate) fn adopt(&self, adopted: Adopted) -> Result<(), Adopted> {
+    pub(crate) fn adopt(&self, adopted: Adopted<'_>) -> Result<(), OwnedFd> {
         let mut place = match self.shard.try_lock() {
             Ok(place) => place,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -98,9 +99,10 @@ impl Driver {
         }
     }
 
-    fn leave(&self, adopted: Adopted) -> Result<(), Adopted> {
+    fn leave(&self, Adopted { fd, head, grant, delays }: Adopted<'_>) -> Result<(), OwnedFd> {
+        let adopted = Adopted { fd, head: head.into_owned().into(), grant, delays };
         match self.handle.ask(Command::Adopt(adopted)) {
-            Err(Command::Adopt(adopted)) => Err(adopted),
+            Err(Command::Adopt(adopted)) => Err(adopted.fd),
             _ => Ok(()),
         }
     }

@@ -50,7 +50,7 @@ impl Shard {
                 if !self.count_sent(index) {
                     return;
                 }
-                self.transmit_bytes(index, ws_frames::pong(data).into());
+                self.transmit_bytes(index, ws_frames::pong(data));
                 self.hold_to_bound(token);
             }
             Received::Pong => {}
@@ -99,7 +99,7 @@ impl Shard {
             // It ended meanwhile, or is a poll, which gets nothing but answers.
             _ => return,
         };
-        self.transmit_bytes(index, bytes.into());
+        self.transmit_bytes(index, bytes);
         self.hold_to_bound(to);
     }
 

@@ -47,14 +47,23 @@ impl Shard {
         if subscribe.transport == Transport::Poll {
             return self.open_poll(index, subscribe, cors);
         }
-        let mut pieces = vec![Piece::Bytes(self.opening(index, subscribe, &cors))];
+        let opening = self.opening(index, subscribe, &cors);
+        let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         let wait = self.heartbeat_ms();
         self.schedule(index, wait);
-        self.announce(index, subscribe.channels.first().map(|name| Arc::from(&**name)));
-        if self.replay.complete {
+        self.announce(index, subscribe.channels.first().map(|name| &**name));
+        let complete = self.replay.complete;
+        if complete {
             self.go_live(index);
             self.add_subscribed(index, &subscribe.channels, &mut pieces);
+        }
+        // Mostly nothing was missed.
+        if complete && pieces.is_empty() {
+            return self.transmit_bytes(index, opening);
+        }
+        pieces.insert(0, Piece::Bytes(opening.into()));
+        if complete {
             self.transmit(index, &pieces);
         } else {
             let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
@@ -139,7 +148,7 @@ impl Shard {
             fanout::answer(conn, messages, position, usize::MAX, epoch)
         };
         self.uncount_subscription(index);
-        self.transmit_bytes(index, answer.into());
+        self.transmit_bytes(index, answer);
         self.poll_answered(index);
     }
 
@@ -179,7 +188,7 @@ impl Shard {
     }
 
     /// The response's head and what stands before the first message.
-    fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Bytes {
+    fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Vec<u8> {
         let epoch = self.shared.hub.epoch();
         // Who is cut off before the first message comes back to the same replay, gaps and all.
         let position = match &subscribe.since {
@@ -190,18 +199,18 @@ impl Shard {
         let gap = self.replay.items.iter().any(|item| matches!(item, Item::Gap(..)));
         match subscribe.transport {
             Transport::WebSocket => {
-                response::switching(subscribe.key.unwrap_or(""), subscribe.json, &position, gap).into()
+                response::switching(subscribe.key.unwrap_or_default(), subscribe.json, &position, gap).into()
             }
             Transport::Sse => {
                 let head = response::streaming(true, chunks, &position, cors);
                 let preamble = sse::preamble(self.config().retry_ms, &position);
                 let preamble = if chunks { preamble.framed_bytes() } else { preamble.inner_bytes() };
-                [head.as_bytes(), preamble].concat().into()
+                [head.as_bytes(), preamble].concat()
             }
             Transport::Stream | Transport::Poll => {
                 // XMLHttpRequest reports nothing, not even the head, before the first byte of the body.
                 let head = response::streaming(false, chunks, &position, cors);
-                [head.as_bytes(), stream::heartbeat(chunks)].concat().into()
+                [head.as_bytes(), stream::heartbeat(chunks)].concat()
             }
         }
     }
@@ -268,19 +277,22 @@ impl Shard {
     }
 
     /// Tells the host of a subscription. Polls are not told: they come and go with every message.
-    fn announce(&mut self, index: u32, channel: Option<Arc<str>>) {
+    fn announce(&mut self, index: u32, channel: Option<&str>) {
         if !self.shared.events.wanted() {
             return;
         }
         let conn = &mut self.conns[index as usize];
         conn.flags.announced = true;
+        if !self.shared.events.wants(EventKind::Open) {
+            return;
+        }
         let (user, host) = (user(conn), host(conn));
         self.tell(Event {
             kind: EventKind::Open,
             connection: self.number_of(index),
             request: 0,
             user,
-            channel,
+            channel: channel.map(Arc::from),
             data: Bytes::new(),
             binary: false,
             code: 0,

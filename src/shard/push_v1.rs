@@ -244,7 +244,7 @@ impl Shard {
     }
 
     fn reply(&mut self, index: u32, object: &[u8]) {
-        self.transmit_bytes(index, ws_frames::text(object).into());
+        self.transmit_bytes(index, ws_frames::text(object));
     }
 
     fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused(code, message): Refused) {

@@ -166,13 +166,13 @@ impl Shard {
                 // It carries no credentials: it must not open the connection for a request that the host never saw.
                 let conn = &mut self.conns[index as usize];
                 let keep_alive = head.keep_alive && conn.may_go_on();
-                let answer = origin::preflight(&head.cors, keep_alive).into();
+                let answer = origin::preflight(&head.cors, keep_alive);
                 if keep_alive {
                     conn.flags.keep_alive = true;
                     self.schedule(index, config.keep_alive_ms);
                     self.transmit_bytes(index, answer);
                 } else {
-                    self.last_bytes(index, answer);
+                    self.last_bytes(index, answer.into());
                 }
             }
             Ok(Wish::Elsewhere) if self.conns[index as usize].flags.adopted => {

@@ -64,7 +64,7 @@ impl Shard {
             told.extend_from_slice(&ws_frames::text(&unsubscribed(name, reason)));
         }
         if !told.is_empty() {
-            self.transmit_bytes(index, told.into());
+            self.transmit_bytes(index, told);
         }
     }
 

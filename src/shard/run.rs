@@ -118,7 +118,7 @@ impl Shard {
     }
 
     /// Milliseconds until a timer is due.
-    pub(super) fn wake_in(&self) -> Option<u64> {
+    pub(super) fn wake_in(&mut self) -> Option<u64> {
         // One shard keeps the hub's clock.
         let expire = (self.number == 0).then_some(EXPIRE_MS);
         let paused_listener = self.listener_resumes_in();

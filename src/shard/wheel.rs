@@ -21,11 +21,13 @@ pub(super) struct Wheel {
     now: Tick,
     began_ms: u64,
     count: usize,
+    /// No slot before this one has anything: where to look for the next.
+    soonest: Tick,
 }
 
 impl Wheel {
     pub(super) fn new(now_ms: u64) -> Self {
-        Wheel { slots: vec![Vec::new(); SLOTS], now: 0, began_ms: now_ms, count: 0 }
+        Wheel { slots: vec![Vec::new(); SLOTS], now: 0, began_ms: now_ms, count: 0, soonest: 0 }
     }
 
     /// The tick of a time, rounded up: never early.
@@ -39,6 +41,7 @@ impl Wheel {
         let at = at.clamp(self.now + 1, self.now + SLOTS as Tick - 1);
         self.slots[at as usize % SLOTS].push(token);
         self.count += 1;
+        self.soonest = self.soonest.min(at);
         at
     }
 
@@ -66,12 +69,14 @@ impl Wheel {
     }
 
     /// Milliseconds until something may be due; `None` when nothing is waited for.
-    pub(super) fn next_in(&self, now_ms: u64) -> Option<u64> {
+    pub(super) fn next_in(&mut self, now_ms: u64) -> Option<u64> {
         if self.count == 0 {
             return None;
         }
-        let ahead = (1..=SLOTS as u32).find(|ahead| !self.slots[(self.now + ahead) as usize % SLOTS].is_empty())?;
-        let at = self.began_ms + u64::from(self.now + ahead) * TICK_MS;
+        let from = self.soonest.max(self.now + 1);
+        let mut ticks = from..self.now + SLOTS as Tick;
+        self.soonest = ticks.find(|tick| !self.slots[*tick as usize % SLOTS].is_empty())?;
+        let at = self.began_ms + u64::from(self.soonest) * TICK_MS;
         Some(at.saturating_sub(now_ms).max(1))
     }
 }

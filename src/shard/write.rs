@@ -52,6 +52,23 @@ impl Conn {
         Ok(total)
     }
 
+    /// The same for bytes, which become a piece only where they have to wait.
+    fn transmit_bytes(
+        &mut self,
+        bytes: impl AsRef<[u8]> + Into<Bytes>,
+        epoch: &Epoch,
+        handle: &Arc<ShardHandle>,
+    ) -> Result<usize, Gone> {
+        let written = match self.outbox {
+            Some(_) => 0,
+            None => outbox::write(&self.fd, &[IoSlice::new(bytes.as_ref())])?,
+        };
+        if written < bytes.as_ref().len() {
+            self.queue_rest(&[Piece::Bytes(bytes.into())], written, &self.wire(epoch), handle);
+        }
+        Ok(written)
+    }
+
     /// Puts what was not written of pieces into the outbox, if anything.
     fn queue_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>, handle: &Arc<ShardHandle>) {
         let all: usize = pieces.iter().map(|piece| piece.bytes(wire).len()).sum();
@@ -84,14 +101,21 @@ impl Shard {
     }
 
     /// Writes bytes to a connection, after what waits already.
-    pub(super) fn transmit_bytes(&mut self, index: u32, bytes: Bytes) {
-        self.transmit(index, &[Piece::Bytes(bytes)]);
+    pub(super) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let outcome = conn.transmit_bytes(bytes, self.shared.hub.epoch(), &self.handle);
+        self.transmitted(index, outcome);
     }
 
     /// Writes pieces to a connection, after what waits already.
     pub(super) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        match conn.transmit(pieces, self.shared.hub.epoch(), &self.handle) {
+        let outcome = conn.transmit(pieces, self.shared.hub.epoch(), &self.handle);
+        self.transmitted(index, outcome);
+    }
+
+    fn transmitted(&mut self, index: u32, outcome: Result<usize, Gone>) {
+        match outcome {
             Ok(written) => self.handle.metrics.bytes_sent.add(written as u64),
             Err(Gone) => return self.drop_conn(index),
         }
