@@ -24,17 +24,16 @@ impl History {
         self.messages.push_back(message);
     }
 
-    /// Forgets the oldest message; says what it weighed.
-    pub(super) fn trim_oldest(&mut self) -> Option<usize> {
+    /// Forgets the oldest message, and hands it back.
+    pub(super) fn trim_oldest(&mut self) -> Option<Arc<Message>> {
         let message = self.messages.pop_front()?;
-        let weight = message.weight();
-        self.bytes -= weight;
+        self.bytes -= message.weight();
         self.trimmed = message.seq();
         // A channel that was busy once must not keep its room for ever.
         if self.messages.capacity() > 64 && self.messages.len() * 4 < self.messages.capacity() {
             self.messages.shrink_to(self.messages.len() * 2);
         }
-        Some(weight)
+        Some(message)
     }
 
     /// Notes a message that was never kept.

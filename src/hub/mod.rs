@@ -9,6 +9,7 @@
 mod forgotten;
 mod history;
 mod keys;
+mod lock;
 mod mailbox;
 mod message;
 mod name;
@@ -30,10 +31,13 @@ pub use retention::Retention;
 pub use slow::SlowPolicy;
 
 use crate::error::{Error, Kind};
+use foldhash::fast::RandomState;
+use lock::Lock;
 use state::State;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A channel's number while anything of it exists.
 pub type ChannelId = u32;
@@ -134,9 +138,10 @@ pub struct Outgoing<'a> {
 /// See the module.
 pub struct Hub {
     epoch: Epoch,
-    state: Mutex<State>,
+    state: Lock<State>,
+    /// The state's own: names are hashed before its lock is taken.
+    hasher: RandomState,
     mailboxes: Vec<Arc<Mailbox>>,
-    published: AtomicU64,
     duplicates: AtomicU64,
     busy: AtomicU64,
 }
@@ -146,11 +151,12 @@ impl Hub {
     /// history.
     pub fn new(epoch: Epoch, settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
         assert!(mailboxes.len() <= MAX_SHARDS, "the option threads is bounded to {MAX_SHARDS}");
+        let hasher = RandomState::default();
         Hub {
             epoch,
-            state: Mutex::new(State::new(settings)),
+            state: Lock::new(State::new(settings, hasher.clone())),
+            hasher,
             mailboxes,
-            published: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             busy: AtomicU64::new(0),
         }
@@ -163,23 +169,20 @@ impl Hub {
 
     /// Keeps more or less from now on; what is too much goes at once. Holds the lock for as long as that takes.
     pub fn reconfigure(&self, settings: &Settings<'_>, now: u64) {
-        self.lock().reconfigure(settings, now);
+        self.change(|state| state.reconfigure(settings, now));
     }
 
     /// Publishes one message. [`Kind::Busy`]: a mailbox is full, and nothing was done.
     pub fn publish(&self, outgoing: Outgoing<'_>, now: u64) -> Result<Published, Error> {
-        let published = {
-            let mut state = self.lock();
+        let hash = self.hasher.hash_one(outgoing.channel);
+        let published = self.change(|state| {
             if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
                 self.duplicates.fetch_add(1, Ordering::Relaxed);
                 return Ok(Published { seq, shards: 0, subscribers: 0 });
             }
-            state
-                .check_room(std::iter::once(outgoing.channel), &self.mailboxes)
-                .map_err(|refused| self.refused(refused))?;
-            state.publish(outgoing.channel, outgoing.key, outgoing.message, now, &self.mailboxes)
-        };
-        self.published.fetch_add(1, Ordering::Relaxed);
+            state.publish_alone(outgoing, hash, now, &self.mailboxes)
+        });
+        let published = published.map_err(|refused| self.refused(refused))?;
         self.wake(published.shards);
         Ok(published)
     }
@@ -187,24 +190,21 @@ impl Hub {
     /// Publishes several messages with nothing between them, all or none.
     pub fn publish_batch(&self, batch: Vec<Outgoing<'_>>, now: u64) -> Result<Vec<Published>, Error> {
         let mut reached = 0;
-        let mut results = Vec::with_capacity(batch.len());
-        {
-            let mut state = self.lock();
-            state
-                .check_room(batch.iter().map(|outgoing| outgoing.channel), &self.mailboxes)
-                .map_err(|refused| self.refused(refused))?;
-            for outgoing in batch {
+        let results = self.change(|state| {
+            state.check_room(batch.iter().map(|outgoing| outgoing.channel), &self.mailboxes)?;
+            let publish = |outgoing: Outgoing<'_>| {
                 if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
                     self.duplicates.fetch_add(1, Ordering::Relaxed);
-                    results.push(Published { seq, shards: 0, subscribers: 0 });
-                    continue;
+                    return Published { seq, shards: 0, subscribers: 0 };
                 }
-                let published = state.publish(outgoing.channel, outgoing.key, outgoing.message, now, &self.mailboxes);
-                self.published.fetch_add(1, Ordering::Relaxed);
+                let hash = self.hasher.hash_one(outgoing.channel);
+                let published = state.publish(outgoing, hash, now, &self.mailboxes);
                 reached |= published.shards;
-                results.push(published);
-            }
-        }
+                published
+            };
+            Ok(batch.into_iter().map(publish).collect::<Vec<_>>())
+        });
+        let results = results.map_err(|refused| self.refused(refused))?;
         self.wake(reached);
         Ok(results)
     }
@@ -220,24 +220,25 @@ impl Hub {
         replay: &mut Replay,
         ids: &mut Vec<(ChannelId, Arc<str>)>,
     ) {
-        self.lock().subscribe(request, self.epoch.as_str(), replay, ids);
+        self.state.lock().subscribe(request, self.epoch.as_str(), replay, ids);
     }
 
     /// Takes back subscriptions of a shard.
     pub fn leave(&self, shard: usize, leaves: &[Leave]) {
         if !leaves.is_empty() {
-            self.lock().leave(shard, leaves);
+            self.state.lock().leave(shard, leaves);
         }
     }
 
     /// Drops history that has outlived its age. To be called about once a second.
     pub fn expire(&self, now: u64) {
-        self.lock().expire(now);
+        self.state.calm();
+        self.change(|state| state.expire(now));
     }
 
     /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
     pub fn clear(&self, channel: &str) -> bool {
-        !channel.is_empty() && self.lock().clear(channel)
+        !channel.is_empty() && self.change(|state| state.clear(channel))
     }
 
     /// A channel that exists.
@@ -245,22 +246,22 @@ impl Hub {
         if channel.is_empty() {
             return None;
         }
-        self.lock().info(channel)
+        self.state.lock().info(channel)
     }
 
     /// Channels whose name begins with `prefix`, at most `limit`, in no order.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.lock().list(prefix, limit)
+        self.state.lock().list(prefix, limit)
     }
 
     /// The newest message's number.
     pub fn seq(&self) -> u64 {
-        self.lock().seq
+        self.state.lock().seq
     }
 
     /// Gauges and counters.
     pub fn stats(&self) -> HubStats {
-        let state = self.lock();
+        let state = self.state.lock();
         HubStats {
             seq: state.seq,
             // The broadcast is no channel that anybody named.
@@ -268,15 +269,21 @@ impl Hub {
             subscriptions: state.subscriptions,
             history_messages: state.total_messages as u64,
             history_bytes: state.total_bytes as u64,
-            published: self.published.load(Ordering::Relaxed),
+            published: state.published,
             duplicates: self.duplicates.load(Ordering::Relaxed),
             busy: self.busy.load(Ordering::Relaxed),
         }
     }
 
-    /// A panic under the lock leaves counts slightly off at worst; refusing to publish ever again would be worse.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something that may drop messages. The last of them is dropped when the lock is free again: that gives memory back,
+    /// and mostly it is the only one.
+    fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let (done, evicted) = {
+            let mut state = self.state.lock();
+            (work(&mut state), state.evicted.take())
+        };
+        drop(evicted);
+        done
     }
 
     fn wake(&self, shards: u64) {

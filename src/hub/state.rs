@@ -8,7 +8,7 @@ use super::message::{Message, Place};
 use super::replay::{Cut, Item, Replay, Request, Start};
 use super::retention::{Entry, Rules};
 use super::slow::{SlowPolicies, SlowPolicy};
-use super::{ChannelId, ChannelInfo, Leave, Published, Refused, Settings, BROADCAST};
+use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use slab::Slab;
@@ -35,6 +35,10 @@ pub(super) struct State {
     pub(super) total_bytes: usize,
     pub(super) total_messages: usize,
     pub(super) subscriptions: u64,
+    /// Messages that were given a place, ever.
+    pub(super) published: u64,
+    /// The message that was trimmed last, so that it can be dropped without the lock.
+    pub(super) evicted: Option<Arc<Message>>,
 }
 
 pub(super) struct Channel {
@@ -48,12 +52,12 @@ pub(super) struct Channel {
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings<'_>) -> Self {
+    pub(super) fn new(settings: &Settings<'_>, hasher: RandomState) -> Self {
         let mut state = State {
             seq: 0,
             channels: Slab::new(),
             names: HashTable::new(),
-            hasher: RandomState::default(),
+            hasher,
             rules: Rules::new(settings.patterns, settings.retention),
             slow: SlowPolicies::new(settings.slow_patterns, settings.slow_policy),
             keys: Keys::new(settings.key_window_ms),
@@ -64,6 +68,8 @@ impl State {
             total_bytes: 0,
             total_messages: 0,
             subscriptions: 0,
+            published: 0,
+            evicted: None,
         };
         // Every connection is subscribed to the broadcasts, on every shard, always. The empty name is nobody else's.
         let broadcast = state.create("");
@@ -77,22 +83,50 @@ impl State {
         self.keys.find(channel, key?, now)
     }
 
-    /// Gives a message its place, keeps it, and leaves it to the shards. Their mailboxes have room: see [`Self::check_room`].
+    /// Publishes one message, unless a mailbox has no room for it.
+    pub(super) fn publish_alone(
+        &mut self,
+        outgoing: Outgoing<'_>,
+        hash: u64,
+        now: u64,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Result<Published, Refused> {
+        let known = self.lookup(outgoing.channel, hash);
+        let shards = known.map_or(0, |id| self.channels[id as usize].shards);
+        if shards_in(shards, mailboxes).any(|(_, mailbox)| mailbox.room() == 0) {
+            return Err(Refused::Busy);
+        }
+        Ok(self.place(outgoing, known, hash, now, mailboxes))
+    }
+
+    /// Publishes a message of a batch. The mailboxes have room: see [`Self::check_room`].
     pub(super) fn publish(
         &mut self,
-        channel: &str,
-        key: Option<&str>,
-        mut message: Arc<Message>,
+        outgoing: Outgoing<'_>,
+        hash: u64,
         now: u64,
         mailboxes: &[Arc<Mailbox>],
     ) -> Published {
+        let known = self.lookup(outgoing.channel, hash);
+        self.place(outgoing, known, hash, now, mailboxes)
+    }
+
+    /// Gives a message its place, keeps it, and leaves it to the shards.
+    fn place(
+        &mut self,
+        Outgoing { channel, key, mut message }: Outgoing<'_>,
+        known: Option<ChannelId>,
+        hash: u64,
+        now: u64,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Published {
+        self.published += 1;
         self.seq += 1;
         let seq = self.seq;
         if let Some(key) = key {
             self.keys.remember(channel, key, seq, now);
         }
-        let hash = self.hash(channel);
-        let id = match self.lookup(channel, hash) {
+        let id = match known {
             Some(id) => id,
             None => {
                 let rule = self.rules.number_for(channel);
@@ -117,7 +151,7 @@ impl State {
         Published { seq, shards, subscribers }
     }
 
-    /// Whether the mailboxes of all shards that a publication reaches have room for `counts` more messages each.
+    /// Whether the mailboxes of all shards that a batch reaches have room for `counts` more messages each.
     pub(super) fn check_room<'a>(
         &self,
         channels: impl Iterator<Item = &'a str>,
@@ -366,9 +400,10 @@ impl State {
 
     /// Drops a channel's oldest message; false when it has none.
     fn trim(&mut self, id: ChannelId) -> bool {
-        let Some(weight) = self.channels[id as usize].history.trim_oldest() else { return false };
-        self.total_bytes -= weight;
+        let Some(message) = self.channels[id as usize].history.trim_oldest() else { return false };
+        self.total_bytes -= message.weight();
         self.total_messages -= 1;
+        self.evicted = Some(message);
         true
     }
 
