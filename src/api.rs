@@ -37,14 +37,25 @@ pub struct Api {
     latest_grant: Mutex<Latest>,
     /// Where the next connection from the host goes.
     next_shard: AtomicUsize,
-    /// The option, here so that a publish takes no lock for it.
+    /// Options that a call looks at, here so that it takes no lock for them.
     max_message: AtomicUsize,
+    max_connections: AtomicUsize,
 }
 
 impl Api {
     pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
-        let max_message = AtomicUsize::new(shared.config.get().max_message);
-        Api { shared, shards, drivers, latest_grant: Mutex::default(), next_shard: AtomicUsize::new(0), max_message }
+        let config = shared.config.get();
+        let max_message = AtomicUsize::new(config.max_message);
+        let max_connections = AtomicUsize::new(config.max_connections);
+        Api {
+            shared,
+            shards,
+            drivers,
+            latest_grant: Mutex::default(),
+            next_shard: AtomicUsize::new(0),
+            max_message,
+            max_connections,
+        }
     }
 
     /// Options have changed, and perhaps the keys that they name. What was asked before may still go by the old ones.
@@ -53,6 +64,7 @@ impl Api {
         self.shared.config.set(config.clone());
         self.shared.set_authority(authority);
         self.max_message.store(config.max_message, Ordering::Relaxed);
+        self.max_connections.store(config.max_connections, Ordering::Relaxed);
         self.shared.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
         for shard in &self.shards {
             shard.tell(Command::Reconfigure(config.clone()));
@@ -111,7 +123,7 @@ impl Api {
             return Err((error, fd));
         }
         // Counted here, not when a shard comes to it: a host may hand over many before that.
-        let max = self.shared.config.get().max_connections;
+        let max = self.max_connections.load(Ordering::Relaxed);
         if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             self.shared.limits.not_taken.fetch_add(1, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::{poll, sse, stream, ws_frames, Format};
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 impl Shard {
@@ -23,13 +24,13 @@ impl Shard {
         if let Err(refusal) = admitted {
             return self.refuse(index, &refusal, &cors, sse);
         }
-        let shared = self.shared.clone();
-        shared.hub.subscribe(
+        let limit = self.replay_limit();
+        self.shared.hub.subscribe(
             &Request {
                 shard: self.number,
                 names: &subscribe.channels,
                 start: subscribe.start(),
-                limit: self.replay_limit(),
+                limit,
                 broadcasts: true,
                 cut: Cut::Tail,
                 only_if_empty: subscribe.transport == Transport::Poll,
@@ -192,8 +193,8 @@ impl Shard {
         let epoch = self.shared.hub.epoch();
         // Who is cut off before the first message comes back to the same replay, gaps and all.
         let position = match &subscribe.since {
-            Some(since) if !self.replay.items.is_empty() => since.to_string(),
-            _ => epoch.position(self.start_of_replay()),
+            Some(since) if !self.replay.items.is_empty() => Cow::Borrowed(&**since),
+            _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };
         let chunks = self.conns[index as usize].flags.chunks;
         let gap = self.replay.items.iter().any(|item| matches!(item, Item::Gap(..)));

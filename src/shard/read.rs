@@ -141,8 +141,7 @@ impl Shard {
         }
         // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
         let any_path = conn.flags.adopted && !conn.flags.keep_alive;
-        let config = self.config.clone();
-        let head = match request::read(bytes, &config, any_path) {
+        let head = match request::read(bytes, &self.config, any_path) {
             Ok(Some(head)) => head,
             Ok(None) => {
                 self.conns[index as usize].unread = Some(Box::new(bytes.to_vec()));
@@ -169,7 +168,7 @@ impl Shard {
                 let answer = origin::preflight(&head.cors, keep_alive);
                 if keep_alive {
                     conn.flags.keep_alive = true;
-                    self.schedule(index, config.keep_alive_ms);
+                    self.schedule(index, self.config().keep_alive_ms);
                     self.transmit_bytes(index, answer);
                 } else {
                     self.last_bytes(index, answer.into());
@@ -181,7 +180,7 @@ impl Shard {
                 self.drop_conn(index);
             }
             Ok(Wish::Elsewhere) => {
-                let refusal = Refusal::not_found(format!("nothing here but {}", config.path));
+                let refusal = Refusal::not_found(format!("nothing here but {}", self.config().path));
                 self.refuse(index, &refusal, &head.cors, false);
             }
             Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
