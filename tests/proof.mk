@@ -5,9 +5,12 @@
 #   make tsan           the C hosts with many threads and the library under the thread sanitizer; compiles Rust's std
 #   make soak           a long life under all that happens to a hub, SECONDS (3600); target/soak/report.md
 #   make abuse          thousands of hostile clients beside honest ones; target/abuse/report.md
-#   make deny           licences, sources and unwanted crates among the dependencies; cargo-deny takes minutes to build
+#   make deny           licences, sources and unwanted crates among the dependencies (part of make test); where cargo-deny is
+#                       missing it is built, which takes minutes
 
 SECONDS ?=
+# Known to build with the toolchain that the library needs, and to read deny.toml.
+CARGO_DENY = 0.20.2
 
 .PHONY: fuzz loom tsan soak abuse deny
 
@@ -28,7 +31,9 @@ soak: library
 abuse: library $(BENCH_BIN)/pushload
 	tests/abuse/run
 
+test: deny
+
 deny:
-	@tests/need $(RUST)
-	@cargo deny --version >/dev/null 2>&1 || { echo 'set-up: cargo-deny is missing; installing it'; cargo install --quiet --locked cargo-deny; }
+	@tests/need $(RUST) cc:build-essential
+	@cargo deny --version >/dev/null 2>&1 || { echo 'set-up: cargo-deny is missing; building it'; cargo install --quiet --locked --version $(CARGO_DENY) cargo-deny; }
 	cargo deny check licenses bans sources
