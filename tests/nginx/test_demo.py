@@ -20,11 +20,16 @@ def get(port, path, method="GET", body=None):
         connection.close()
 
 
+def heeds_sigint():
+    """As in a terminal. What runs in a script's background ignores SIGINT, and a shell can't trap what it began with ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_demo_serves_and_ends():
     port = free_port()
     demo = subprocess.Popen(
         [ROOT / "examples-c/nginx/demo", str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=heeds_sigint,
     )  # fmt: skip
     try:
         assert f"http://127.0.0.1:{port}/" in demo.stdout.readline()
