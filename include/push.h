@@ -615,7 +615,8 @@ push_status push_renew(push_server *server,
 // A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
 // it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
 //
-// The first call of this or of push_next_event turns events on; what clients send before that is dropped.
+// The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
+// `events` says which kinds.
 int push_event_fd(push_server *server);
 
 // Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.

@@ -10,7 +10,8 @@ use std::time::Duration;
 /// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
 /// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
 ///
-/// The first call of this or of push_next_event turns events on; what clients send before that is dropped.
+/// The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
+/// `events` says which kinds.
 #[no_mangle]
 pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;
