@@ -496,7 +496,7 @@ push_status push_broadcast(push_server *server,
 // and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
 // PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
 // Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread, while the
-// library's sleeps: that takes some microseconds more, for a client that missed much as long as writing three times
+// library's sleeps: that takes some microseconds more (up to a hundred while other threads publish much), for a client that missed much as long as writing three times
 // the option `outbox` to its socket, and never blocks.
 //
 // Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
@@ -616,7 +616,7 @@ push_status push_renew(push_server *server,
 // it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
 //
 // The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
-// `events` says which kinds.
+// `events` says which kinds; where it changes while clients are connected, some may close whose opening was not told.
 int push_event_fd(push_server *server);
 
 // Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.

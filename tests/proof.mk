@@ -9,7 +9,7 @@
 #                       missing it is built, which takes minutes
 
 SECONDS ?=
-# Known to build with the toolchain that the library needs, and to read deny.toml.
+# Where there is none: known to build with the toolchain that the library needs, and to read deny.toml.
 CARGO_DENY = 0.20.2
 
 .PHONY: fuzz loom tsan soak abuse deny
@@ -30,8 +30,6 @@ soak: library
 
 abuse: library $(BENCH_BIN)/pushload
 	tests/abuse/run
-
-test: deny
 
 deny:
 	@tests/need $(RUST) cc:build-essential

@@ -104,9 +104,11 @@ impl Events {
         self.wanted() && EventKinds::from_bits(self.kinds.load(Ordering::Relaxed)).has(kind)
     }
 
-    /// Changes which kinds are wanted.
+    /// Changes which kinds are wanted. Shards look anew at whom they left waiting: what those send may be nothing to wait for now.
     pub(crate) fn set_kinds(&self, kinds: EventKinds) {
-        self.kinds.store(kinds.bits(), Ordering::Relaxed);
+        if self.kinds.swap(kinds.bits(), Ordering::SeqCst) != kinds.bits() {
+            (self.resume)();
+        }
     }
 
     /// Says that somebody does.

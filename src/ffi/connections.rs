@@ -19,7 +19,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
 /// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
 /// Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread, while the
-/// library's sleeps: that takes some microseconds more, for a client that missed much as long as writing three times
+/// library's sleeps: that takes some microseconds more (up to a hundred while other threads publish much), for a client that missed much as long as writing three times
 /// the option `outbox` to its socket, and never blocks.
 ///
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is

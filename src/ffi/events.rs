@@ -11,7 +11,7 @@ use std::time::Duration;
 /// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
 ///
 /// The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
-/// `events` says which kinds.
+/// `events` says which kinds; where it changes while clients are connected, some may close whose opening was not told.
 #[no_mangle]
 pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;

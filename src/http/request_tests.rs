@@ -61,6 +61,11 @@ fn channels_are_decoded_and_counted_once() {
     let two = UPGRADE.replace("Connection: keep-alive, Upgrade", "Connection: Upgrade\r\nConnection: keep-alive");
     let two = format!("Sec-WebSocket-Protocol: push.v1.json\r\nSec-WebSocket-Protocol: chat\r\n{two}");
     served(&get("/push", &two), |subscribe| assert!(subscribe.json));
+    // Upgrade is a list, too, in whatever order (RFC 9110, section 7.8).
+    for upgrade in ["Upgrade: websocket\r\nUpgrade: h2c", "Upgrade: h2c\r\nUpgrade: websocket", "Upgrade: h2c , WebSocket"] {
+        let lines = UPGRADE.replace("Upgrade: websocket", upgrade);
+        served(&get("/push?channel=a", &lines), |subscribe| assert_eq!(subscribe.transport, Transport::WebSocket));
+    }
 }
 
 #[test]
@@ -95,6 +100,9 @@ fn what_is_wrong_is_named() {
         (with("13", "8"), (426, "websocket_version")),
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
         (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
+        // What stands around a value is SP and HTAB (RFC 9110, section 5.6.3), and nothing else that is blank somewhere.
+        (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ==\u{a0}"), (400, "upgrade")),
+        (get("/push?channel=a", "Content-Length: 0\u{a0}\r\n"), (400, "body")),
         (with("keep-alive, Upgrade", "close"), (400, "upgrade")),
         ("HEAD /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".into(), (405, "method_not_allowed")),
         ("POST /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".into(), (405, "method_not_allowed")),

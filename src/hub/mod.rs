@@ -190,21 +190,24 @@ impl Hub {
     /// Publishes several messages with nothing between them, all or none.
     pub fn publish_batch(&self, batch: Vec<Outgoing<'_>>, now: u64) -> Result<Vec<Published>, Error> {
         let mut reached = 0;
-        let results = self.change(|state| {
-            state.check_room(batch.iter().map(|outgoing| outgoing.channel), &self.mailboxes)?;
-            let publish = |outgoing: Outgoing<'_>| {
+        let mut results = Vec::with_capacity(batch.len());
+        let hashed: Vec<u64> = batch.iter().map(|outgoing| self.hasher.hash_one(outgoing.channel)).collect();
+        let done = self.change(|state| {
+            let channels = batch.iter().map(|outgoing| outgoing.channel).zip(hashed.iter().copied());
+            state.check_room(channels, &self.mailboxes)?;
+            let publish = |(outgoing, hash): (Outgoing<'_>, u64)| {
                 if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
                     self.duplicates.fetch_add(1, Ordering::Relaxed);
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
-                let hash = self.hasher.hash_one(outgoing.channel);
                 let published = state.publish(outgoing, hash, now, &self.mailboxes);
                 reached |= published.shards;
                 published
             };
-            Ok(batch.into_iter().map(publish).collect::<Vec<_>>())
+            results.extend(batch.into_iter().zip(hashed).map(publish));
+            Ok(())
         });
-        let results = results.map_err(|refused| self.refused(refused))?;
+        done.map_err(|refused| self.refused(refused))?;
         self.wake(reached);
         Ok(results)
     }

@@ -151,16 +151,16 @@ impl State {
         Published { seq, shards, subscribers }
     }
 
-    /// Whether the mailboxes of all shards that a batch reaches have room for `counts` more messages each.
+    /// Whether the mailboxes of all shards that a batch reaches have room for it. The channels come with their names' hashes.
     pub(super) fn check_room<'a>(
         &self,
-        channels: impl Iterator<Item = &'a str>,
+        channels: impl Iterator<Item = (&'a str, u64)>,
         mailboxes: &[Arc<Mailbox>],
     ) -> Result<(), Refused> {
         let mut needed = [0usize; 64];
         let mut busy = false;
-        for channel in channels {
-            if let Some(id) = self.lookup(channel, self.hash(channel)) {
+        for (channel, hash) in channels {
+            if let Some(id) = self.lookup(channel, hash) {
                 for (shard, mailbox) in shards_in(self.channels[id as usize].shards, mailboxes) {
                     needed[shard] += 1;
                     if needed[shard] > mailbox.capacity() {

@@ -163,7 +163,7 @@ impl Shard {
     pub(super) fn tell(&mut self, event: Event) {
         if self.shared.events.wants(event.kind) {
             self.told = self.told.and(self.shared.events.leave(event));
-        } else if event.kind == EventKind::Message {
+        } else if event.kind == EventKind::Message && !self.shared.events.wanted() {
             self.handle.metrics.events_dropped.add(1);
         }
     }

@@ -126,6 +126,8 @@ pub(crate) struct Shard {
     now: u64,
     /// When its thread will look by itself, in the same milliseconds.
     wakes_at: u64,
+    /// When history is looked through next, likewise.
+    expires_at: u64,
     /// All reads go through here.
     scratch: Box<[u8]>,
     /// Connections whose sockets may hold more than one turn's share of reads.
@@ -199,6 +201,7 @@ impl Shard {
             generation: getrandom::u32().unwrap_or(0),
             now,
             wakes_at: 0,
+            expires_at: now,
             scratch: vec![0; SCRATCH].into(),
             unfinished: Vec::new(),
             paused: Vec::new(),

@@ -4,6 +4,7 @@ use super::authorize::Admission;
 use super::closing::host;
 use super::conn::{Phase, Token};
 use super::Shard;
+use crate::events::EventKind;
 use crate::http::origin;
 use crate::http::refusal::Refusal;
 use crate::http::request::{self, Transport, Wish};
@@ -86,7 +87,7 @@ impl Shard {
             return true;
         }
         let host = host(&self.conns[index as usize]);
-        if self.shared.events.wanted() && self.shared.events.full_for(host) {
+        if self.shared.events.wants(EventKind::Message) && self.shared.events.full_for(host) {
             self.pause(index);
             return true;
         }

@@ -17,8 +17,8 @@ pub(super) const LISTENER: u64 = 0;
 pub(super) const EVENTS: usize = 512;
 /// How many commands one turn takes.
 const COMMANDS: usize = 1024;
-/// How often history is looked through for what is too old.
-const EXPIRE_MS: u64 = 1000;
+/// How often history is looked through for what is too old. Not in each turn: it takes the hub's lock.
+pub(super) const EXPIRE_MS: u64 = 1000;
 
 /// What to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Shard {
     /// Milliseconds until a timer is due.
     pub(super) fn wake_in(&mut self) -> Option<u64> {
         // One shard keeps the hub's clock.
-        let expire = (self.number == 0).then_some(EXPIRE_MS);
+        let expire = (self.number == 0).then(|| self.expires_at.saturating_sub(self.now).max(1));
         let paused_listener = self.listener_resumes_in();
         let (timer, sender) = (self.wheel.next_in(self.now), self.senders.next_in(self.now));
         // A number that means never, not an array of options: what the compiler makes of that looks at the number of an absent one

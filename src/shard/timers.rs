@@ -1,6 +1,7 @@
 //! What time brings: heartbeats, polls that end empty, clients that do not answer.
 
 use super::conn::Phase;
+use super::run::EXPIRE_MS;
 use super::Shard;
 use crate::http::refusal::Refusal;
 use crate::http::request::Transport;
@@ -45,7 +46,8 @@ impl Shard {
             }
             self.wheel.recycle(tick, tokens);
         }
-        if self.number == 0 {
+        if self.number == 0 && self.now >= self.expires_at {
+            self.expires_at = self.now + EXPIRE_MS;
             self.shared.hub.expire(self.now);
         }
         self.resume_listeners();

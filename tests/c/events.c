@@ -343,6 +343,31 @@ static void only_the_kinds_that_are_wanted(void)
     stop(server);
 }
 
+/* Clients wait for a full queue; who does not want their messages any more does not hold them up either. */
+static void unwanted_messages_fill_no_queue(void)
+{
+    push_server *server = serve("threads", "1", "event_queue", "16", "events", "message", NULL);
+    push_config *config = push_config_new();
+    struct peer client = adopted_ws(server, NULL, "channel=c");
+    struct frame frame;
+    CHECK(push_event_fd(server) >= 0);
+    for (int i = 0; i < 1000 && stats_of(server).events_waiting < 16; i++) CHECK(ws_send(&client, WS_TEXT, "x", 1));
+    WAIT_WHILE(stats_of(server).events_waiting < 16);
+    CHECK(ws_send(&client, WS_PING, "p", 1)); /* is not read now */
+    CHECK(!ws_next(&client, &frame, 50));
+    CHECK_STATUS(push_config_set(config, "listen", "none", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_config_set(config, "threads", "1", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_config_set(config, "event_queue", "16", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_config_set(config, "events", "none", NULL, 0), PUSH_OK);
+    CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
+    CHECK(ws_next(&client, &frame, PATIENCE_MS));
+    CHECK_EQ(frame.opcode, WS_PONG);
+    CHECK_EQ(stats_of(server).events_dropped, 0); /* not lost: not asked for */
+    push_config_free(config);
+    peer_close(&client);
+    stop(server);
+}
+
 static void stopped_with_a_full_queue(void)
 {
     push_server *server = serve("threads", "1", "event_queue", "16", NULL);
@@ -408,7 +433,7 @@ static void waiting_takes_its_time_and_no_longer(void)
 CHECK_MAIN(TEST(the_descriptor_says_when_events_wait), TEST(what_an_event_says),
            TEST(an_event_stays_until_it_is_passed_again), TEST(nothing_is_told_before_somebody_asks),
            TEST(sending_to_one_connection), TEST(numbers_are_not_used_again), TEST(a_full_queue_loses_nothing),
-           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close), TEST(only_the_kinds_that_are_wanted),
+           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close), TEST(only_the_kinds_that_are_wanted), TEST(unwanted_messages_fill_no_queue),
            TEST(stopped_with_a_full_queue),
            TEST(many_threads_pull),
            TEST(waiting_takes_its_time_and_no_longer))
