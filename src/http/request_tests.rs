@@ -62,7 +62,9 @@ fn channels_are_decoded_and_counted_once() {
     let two = format!("Sec-WebSocket-Protocol: push.v1.json\r\nSec-WebSocket-Protocol: chat\r\n{two}");
     served(&get("/push", &two), |subscribe| assert!(subscribe.json));
     // Upgrade is a list, too, in whatever order (RFC 9110, section 7.8).
-    for upgrade in ["Upgrade: websocket\r\nUpgrade: h2c", "Upgrade: h2c\r\nUpgrade: websocket", "Upgrade: h2c , WebSocket"] {
+    for upgrade in
+        ["Upgrade: websocket\r\nUpgrade: h2c", "Upgrade: h2c\r\nUpgrade: websocket", "Upgrade: h2c , WebSocket"]
+    {
         let lines = UPGRADE.replace("Upgrade: websocket", upgrade);
         served(&get("/push?channel=a", &lines), |subscribe| assert_eq!(subscribe.transport, Transport::WebSocket));
     }
