@@ -96,6 +96,49 @@ fn a_question_is_answered_once() {
     host.stop();
 }
 
+/// A connection that had an answer under this grant, and the question about its next request, which may be another client's: behind
+/// a proxy they share it.
+fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
+    host.server.event_fd().unwrap();
+    let mut client = host.get("channel=a", "");
+    let first = next_event(host, EventKind::Request).request;
+    host.server.allow(first, grant).unwrap();
+    assert!(client.response().0.contains(" 200 "));
+    client.send(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");
+    let second = next_event(host, EventKind::Request);
+    (client, second)
+}
+
+#[test]
+fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
+    let until = unix_seconds() + 2;
+    let anns = Grant::new(Some("ann"), &["a".into()], until, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, anns);
+    host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
+    host.server.revoke_channel("ann", "*", "").unwrap();
+    common::eventually(|| unix_seconds() > until + 1);
+    let bobs = Grant::new(Some("bob"), &["a".into()], 0, false, false).unwrap();
+    host.server.allow(question.request, bobs).unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 200 "), "{head}{body}");
+    host.stop();
+}
+
+#[test]
+fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
+    let grant = || Grant::new(Some("ann"), &["a".into()], 0, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, grant());
+    host.server.close(question.connection, 4403, "not today").unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 403 ") && body.contains(r#""code":"ended""#) && body.contains("not today"), "{head}{body}");
+    assert_eq!(client.rest(), "");
+    // A yes that comes later finds nobody.
+    host.server.allow(question.request, grant()).unwrap();
+    host.stop();
+}
+
 #[test]
 fn the_host_is_asked_and_its_answer_counts() {
     let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);

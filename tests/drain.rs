@@ -4,6 +4,7 @@ mod common;
 
 use common::{field, Client, Host, PATIENCE, UPGRADE};
 use push::events::EventKind;
+use push::grant::Grant;
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::collections::HashSet;
@@ -87,6 +88,38 @@ fn each_transport_hears_it_in_its_own_form() {
     let delay: u64 = field(&body, "retry").parse().unwrap();
     assert!(advised(delay) && head.contains(&format!("Retry-After: {}\r\n", delay.div_ceil(1000))), "{head}");
     assert!(head.contains("Connection: close"), "{head}");
+}
+
+#[test]
+fn requests_under_way_are_answered() {
+    let host = Host::start(&[("threads", "1"), ("auth", "host"), ("retry", "3s")]);
+    host.server.event_fd().unwrap();
+    // Read before those that follow it: a shard takes what comes in its order.
+    let mut half = host.connect();
+    half.send(b"GET /push?channel=a HTTP/1.1\r\nHost:");
+    let mut asked = host.get("channel=a", "");
+    let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
+    let next = || host.server.next_event(Some(PATIENCE)).unwrap();
+    let questions = [next(), next()];
+    assert!(questions.iter().all(|event| event.kind == EventKind::Request));
+    host.server.drain(Duration::from_secs(10)).unwrap();
+    for client in [&mut half, &mut asked] {
+        let (head, body) = client.response();
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "), "{head}");
+        assert!(body.contains(r#""code":"draining""#), "{body}");
+        assert_eq!(client.rest(), "");
+    }
+    let told = sse.rest();
+    assert!(
+        told.starts_with("HTTP/1.1 200 ") && told.contains("retry: 3000\n") && told.contains(r#""code":1001"#),
+        "{told}"
+    );
+    // An answer that comes later finds nobody.
+    for question in questions {
+        host.server.allow(question.request, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    }
+    while next().kind != EventKind::Drained {}
+    host.stop();
 }
 
 #[test]

@@ -176,6 +176,11 @@ impl Refusal {
         Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(503, code, message) }
     }
 
+    /// 503: the server drains.
+    pub fn draining() -> Self {
+        Refusal::unavailable("draining", "the server is going away")
+    }
+
     /// What it counts as.
     pub fn reason(&self) -> Reason {
         match (self.status, self.code) {

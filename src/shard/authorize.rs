@@ -104,7 +104,7 @@ impl Shard {
     }
 
     /// Refuses the request that waits, in the form that its client understands.
-    fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
+    pub(super) fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
         let unread = self.conns[index as usize].unread.take().unwrap_or_default();
         let config = self.config.clone();
         match request::read(&unread, &config, false) {

@@ -24,13 +24,18 @@ impl Shard {
             Phase::Closing => {}
             // An answer is still on its way.
             Phase::Head if conn.outbox.is_some() => self.last_bytes(index, Bytes::new()),
-            Phase::Head | Phase::Asked => self.drop_conn(index),
+            // A request that is under way is answered: dropped, its client would not know why, nor when to come back.
+            Phase::Head if conn.unread.is_some() => self.refuse(index, &unserved(&close), "", false),
+            Phase::Head => self.drop_conn(index),
+            Phase::Asked => {
+                self.forget_request(index);
+                self.refuse_asked(index, &unserved(&close));
+            }
             // The answer has not begun: an HTTP status can say it, and a client that just polls again would not know.
             Phase::Open(Transport::Poll) if close.says_not_allowed() => {
                 let cors = conn.cors.take().unwrap_or_default();
-                let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason };
                 self.leave_channels(index);
-                self.refuse(index, &Refusal::forbidden("ended", reason), &cors, false);
+                self.refuse(index, &unserved(&close), &cors, false);
             }
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
@@ -201,6 +206,15 @@ pub(super) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
 /// The attached host that answers for a connection.
 pub(super) fn host(conn: &Conn) -> u64 {
     conn.grant.as_ref().map_or(0, |grant| grant.host())
+}
+
+/// The end of a connection, as the answer to a request that is not served for it.
+fn unserved(close: &Close) -> Refusal {
+    if close.retry_ms.is_some() {
+        return Refusal::draining();
+    }
+    let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason.clone() };
+    Refusal::forbidden("ended", reason)
 }
 
 /// Counts the end of a connection, and logs it: what the client or the host wanted is worth a line only to who looks closely.

@@ -164,7 +164,12 @@ impl Shard {
         }
         self.uncount_subscription(index);
         self.handle.metrics.polls.sub(1);
-        self.conns[index as usize].phase = Phase::Head;
+        let conn = &mut self.conns[index as usize];
+        conn.phase = Phase::Head;
+        if !conn.flags.adopted {
+            // It was this request's. The next may be another user's, which its end must not cut off.
+            conn.grant = None;
+        }
         self.schedule(index, self.config().keep_alive_ms);
         self.read_early(index);
     }
@@ -172,7 +177,7 @@ impl Shard {
     /// Whether the connection's grant, and the server's state, let it in.
     fn admit(&self, index: u32, subscribe: &Subscribe<'_>) -> Result<(), Refusal> {
         if self.draining() {
-            return Err(Refusal::unavailable("draining", "the server is going away"));
+            return Err(Refusal::draining());
         }
         let conn = &self.conns[index as usize];
         if self.shared.events.overflowing() {
