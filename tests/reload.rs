@@ -2,32 +2,11 @@
 
 mod common;
 
-use common::{field, Client, Host, PATIENCE, UPGRADE};
+use common::{builder, field, Client, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::hub::Publication;
-use push::{Builder, Error, Server};
+use push::{Error, Server};
 use std::time::{Duration, Instant};
-
-/// A log that can be read back.
-type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
-
-fn builder(options: &[(&str, &str)]) -> Builder {
-    let mut builder = Builder::default();
-    builder.set("listen", "127.0.0.1:0").unwrap();
-    for (name, value) in options {
-        builder.set(name, value).unwrap();
-    }
-    builder
-}
-
-fn logged(options: &[(&str, &str)]) -> (Host, Lines) {
-    let lines = Lines::default();
-    let (into, mut builder) = (lines.clone(), builder(options));
-    builder.on_log = Some(std::sync::Arc::new(move |level, line| {
-        into.lock().unwrap().push(format!("{level:?} {line}"));
-    }));
-    (Host { server: Server::start(builder).unwrap() }, lines)
-}
 
 fn reload(host: &Host, options: &[(&str, &str)]) -> Result<(Vec<&'static str>, Vec<&'static str>), Error> {
     host.server.reload(&builder(options)).map(|reloaded| (reloaded.changed, reloaded.left))
@@ -54,7 +33,7 @@ fn history(host: &Host, channel: &str, since: &str) -> Vec<String> {
 
 #[test]
 fn new_connections_meet_the_new_options_and_old_ones_stay() {
-    let (host, lines) = logged(&[]);
+    let (host, lines) = Host::logged(&[]);
     let mut old = host.websocket("channel=a", false);
     let origin = "Origin: https://other.example\r\n";
     assert!(host.get("channel=a", &format!("{UPGRADE}{origin}")).head().starts_with("HTTP/1.1 403 "));
@@ -86,7 +65,7 @@ fn new_connections_meet_the_new_options_and_old_ones_stay() {
 
 #[test]
 fn history_is_trimmed_at_once_and_grows_from_then_on() {
-    let (host, _) = logged(&[]);
+    let (host, _) = Host::logged(&[]);
     let start = host.server.position(0);
     for n in 0..10 {
         host.publish("news.a", &n.to_string());
@@ -110,7 +89,7 @@ fn history_is_trimmed_at_once_and_grows_from_then_on() {
 
 #[test]
 fn the_heartbeat_of_a_connection_changes_with_its_next_one() {
-    let (host, _) = logged(&[("heartbeat", "300ms")]);
+    let (host, _) = Host::logged(&[("heartbeat", "300ms")]);
     let mut client = host.get("channel=a&transport=stream", "");
     client.head();
     reload(&host, &[("heartbeat", "100ms")]).unwrap();
@@ -137,7 +116,7 @@ fn keys_are_read_again_and_bad_ones_change_nothing() {
     let (first, second) = ("first-0123456789-0123456789-0123456789", "second-0123456789-0123456789-0123456789");
     jwks(first);
     let options = [("auth", "jwt"), ("jwt_jwks", path.to_str().unwrap())];
-    let (host, lines) = logged(&options);
+    let (host, lines) = Host::logged(&options);
     let admitted = |host: &Host, secret: &str| {
         let head = host.get(&format!("channel=a&token={}", token(secret)), UPGRADE).head();
         assert!(head.starts_with("HTTP/1.1 101 ") || head.starts_with("HTTP/1.1 401 "), "{head}");
@@ -164,7 +143,7 @@ fn keys_are_read_again_and_bad_ones_change_nothing() {
 #[test]
 fn a_control_port_does_not_lose_its_key() {
     let with_key = |key| [("control", "127.0.0.1:0"), ("control_key", key)];
-    let (host, _) = logged(&with_key("first-0123456789"));
+    let (host, _) = Host::logged(&with_key("first-0123456789"));
     let publish = |key: &str| {
         let stream = std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap();
         let mut client = Client::over(stream);
@@ -185,7 +164,7 @@ fn a_control_port_does_not_lose_its_key() {
 fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
     let path = std::env::temp_dir().join(format!("push-{}-limits", std::process::id()));
     let path = format!("unix:{}", path.display());
-    let (hub, _) = logged(&[("attach_listen", &path), ("max_message", "10")]);
+    let (hub, _) = Host::logged(&[("attach_listen", &path), ("max_message", "10")]);
     let attach = |options: &[(&str, &str)]| builder(&[&[("attach", &*path)], options].concat());
     let host = Server::start(attach(&[])).unwrap();
     let long = Publication::new("a", b"longer than ten bytes");
@@ -206,7 +185,7 @@ fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
 fn who_may_attach_can_change() {
     let path = std::env::temp_dir().join(format!("push-{}-uids", std::process::id()));
     let path = format!("unix:{}", path.display());
-    let (hub, _) = logged(&[("attach_listen", &path)]);
+    let (hub, _) = Host::logged(&[("attach_listen", &path)]);
     let attach = || Server::start(builder(&[("attach", &path)]));
     let first = attach().unwrap();
     reload(&hub, &[("attach_listen", &path), ("attach_uids", "4294967294")]).unwrap();
@@ -219,7 +198,7 @@ fn who_may_attach_can_change() {
 
 #[test]
 fn reloads_of_several_threads_come_one_after_the_other() {
-    let (host, _) = logged(&[]);
+    let (host, _) = Host::logged(&[]);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let host = &host;

@@ -71,13 +71,20 @@ impl Closed {
     const LABELS: [&'static str; Closed::COUNT] =
         ["1000", "1001", "1002", "1005", "1006", "1007", "1008", "1009", "1011", "4403", "4408", "4429", "other"];
 
-    /// Counts one; says under which label.
-    pub(crate) fn add(&self, code: u16) -> &'static str {
+    /// Counts one.
+    pub(crate) fn add(&self, code: u16) {
+        self.0[Closed::place(code)].add(1);
+    }
+
+    /// The label under which a code is counted.
+    pub(crate) fn label(code: u16) -> &'static str {
+        Closed::LABELS[Closed::place(code)]
+    }
+
+    fn place(code: u16) -> usize {
         let mut text = itoa::Buffer::new();
         let text = text.format(code);
-        let place = Closed::LABELS.iter().position(|label| *label == text).unwrap_or(Closed::COUNT - 1);
-        self.0[place].add(1);
-        Closed::LABELS[place]
+        Closed::LABELS.iter().position(|label| *label == text).unwrap_or(Closed::COUNT - 1)
     }
 }
 

@@ -6,8 +6,8 @@ use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::Transport;
 use crate::hub::Form;
-use crate::log::{Level, Log};
-use crate::metrics::ShardMetrics;
+use crate::log::Level;
+use crate::metrics::Closed;
 use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::{chunk, sse, stream, ws_frames};
@@ -43,6 +43,7 @@ impl Shard {
             }
             Phase::Open(transport) => {
                 let goodbye = goodbye(transport, &close, conn.flags.chunks);
+                self.log_close(transport, &close);
                 self.leave_channels(index);
                 self.last_bytes(index, goodbye.into());
             }
@@ -141,7 +142,11 @@ impl Shard {
         if let Phase::Open(transport) = conn.phase {
             // Polls come and go with every message.
             if transport != Transport::Poll {
-                note_end(&self.shared.log, &self.handle.metrics, conn.code, transport);
+                self.handle.metrics.closed.add(conn.code);
+                // Who sets another code knows more than the code, and has said it.
+                if conn.code == Close::ABNORMAL.code {
+                    self.log_close(transport, &Close::ABNORMAL);
+                }
             }
             self.uncount_subscription(index);
             self.handle.metrics.gauge(transport).sub(1);
@@ -162,6 +167,17 @@ impl Shard {
                 host,
             });
         }
+    }
+
+    /// Says why a connection is ended: what the host wanted is worth a line only to who looks closely.
+    pub(super) fn log_close(&self, transport: Transport, close: &Close) {
+        let level = match close.code {
+            1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
+            _ => Level::Debug,
+        };
+        let reason = if close.reason.is_empty() { "no reason was given" } else { &close.reason };
+        let text = format_args!("a {transport:?} ended with {}: {reason}", close.code);
+        self.shared.log.limited(level, Closed::label(close.code), text);
     }
 
     /// Tells the host, if it listens: at the next [`Self::announce_events`].
@@ -215,16 +231,6 @@ fn unserved(close: &Close) -> Refusal {
     }
     let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason.clone() };
     Refusal::forbidden("ended", reason)
-}
-
-/// Counts the end of a connection, and logs it: what the client or the host wanted is worth a line only to who looks closely.
-fn note_end(log: &Log, metrics: &ShardMetrics, code: u16, transport: Transport) {
-    let label = metrics.closed.add(code);
-    let level = match code {
-        1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
-        _ => Level::Debug,
-    };
-    log.limited(level, label, format_args!("a {transport:?} ended with {code}: {}", Close::words(code)));
 }
 
 /// What a transport ends with.

@@ -6,6 +6,7 @@ use super::write::outbox_limit;
 use super::Shard;
 use crate::events::{Event, EventKind};
 use crate::http::request::Transport;
+use crate::log::Level;
 use crate::transport::close::Close;
 use crate::transport::ws::{self, Received};
 use crate::transport::{json, sse, stream, ws_frames, Format};
@@ -78,7 +79,10 @@ impl Shard {
     /// A close is answered with its code (RFC 6455, section 5.5.1).
     fn answer_close(&mut self, index: u32, code: Option<u16>) {
         // 1005 says "no code" and never stands in a frame (section 7.4.1).
-        self.conns[index as usize].code = code.unwrap_or(1005);
+        let noted = code.unwrap_or(1005);
+        self.conns[index as usize].code = noted;
+        let text = format_args!("a WebSocket ended with {noted}: its client closed it");
+        self.shared.log.limited(Level::Debug, "closed by the client", text);
         self.leave_channels(index);
         let code = code.unwrap_or(Close::NORMAL.code);
         self.last_bytes(index, ws_frames::close(&Close::new(code, "")).into());

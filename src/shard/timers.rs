@@ -88,7 +88,8 @@ impl Shard {
         if conn.outbox.is_some() {
             // It has not taken anything for a whole interval: it will not come back to life.
             if conn.flags.stuck {
-                conn.code = Close::TOO_SLOW.code;
+                conn.code = Close::STUCK.code;
+                self.log_close(transport, &Close::STUCK);
                 self.note_slow(index);
                 return self.drop_conn(index);
             }

@@ -30,6 +30,8 @@ impl Close {
     pub const NOT_ALLOWED: Close = Close::fixed(4403, "grant expired or revoked");
     /// No answer to pings.
     pub const NO_PONG: Close = Close::fixed(4408, "no answer to pings");
+    /// It took nothing for a whole heartbeat; never sent, since there is no way through.
+    pub const STUCK: Close = Close::fixed(4429, "too slow: nothing was taken for a whole heartbeat");
     /// The outbox was full; come back and recover by position.
     pub const TOO_SLOW: Close = Close::fixed(4429, "too slow: outbox full");
 
@@ -51,24 +53,6 @@ impl Close {
     /// Whether it says that the client may not, and should not come back as it is.
     pub fn says_not_allowed(&self) -> bool {
         matches!(self.code, 1008 | 4403)
-    }
-
-    /// What a code means here, in words, for a connection of which only the code is known any more.
-    pub fn words(code: u16) -> &'static str {
-        match code {
-            1000 => "closed",
-            1001 => "going away",
-            1002 => "protocol error",
-            1005 => "no code was given",
-            1006 => "connection lost",
-            1007 => "text is not UTF-8",
-            1009 => "message too large",
-            1011 => "internal error",
-            4403 => "grant expired or revoked",
-            4408 => "no answer to pings",
-            4429 => "too slow",
-            _ => "as the client or the host wanted",
-        }
     }
 
     /// Whether a code may stand in a close frame (RFC 6455, section 7.4.1 and 7.4.2, and IANA's registry).

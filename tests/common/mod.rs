@@ -5,6 +5,8 @@ use push::hub::Publication;
 use push::{Builder, Server};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long anything may take before a test gives up on it; nothing is measured by it.
@@ -19,6 +21,44 @@ pub fn eventually(done: impl Fn() -> bool) {
     }
 }
 
+/// A log that can be read back: the level and the text of each line.
+pub type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
+
+/// The defaults, a free port, and these options.
+pub fn builder(options: &[(&str, &str)]) -> Builder {
+    let mut builder = Builder::default();
+    builder.set("listen", "127.0.0.1:0").unwrap();
+    for (name, value) in options {
+        builder.set(name, value).unwrap();
+    }
+    builder
+}
+
+/// The path of a Unix socket that nobody else uses.
+pub fn socket_path() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("push-test-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    std::env::temp_dir().join(name).display().to_string()
+}
+
+/// The metrics of a server whose control API listens at this path, as Prometheus gets them.
+pub fn metrics(path: &str) -> String {
+    let mut control = UnixStream::connect(path).unwrap();
+    control.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    control.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The labels of a metric that has counted something, with its numbers.
+pub fn counted(metrics: &str, name: &str) -> Vec<(String, u64)> {
+    let samples = metrics.lines().filter_map(|line| {
+        let (label, number) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
+        Some((label.split('"').nth(1)?.to_owned(), number.parse().ok()?))
+    });
+    samples.filter(|(_, number)| *number > 0).collect()
+}
+
 /// A running server.
 pub struct Host {
     pub server: Server,
@@ -27,12 +67,17 @@ pub struct Host {
 impl Host {
     /// With the defaults, on a free port, and these options.
     pub fn start(options: &[(&str, &str)]) -> Self {
-        let mut builder = Builder::default();
-        builder.set("listen", "127.0.0.1:0").unwrap();
-        for (name, value) in options {
-            builder.set(name, value).unwrap();
-        }
-        Host { server: Server::start(builder).unwrap() }
+        Host { server: Server::start(builder(options)).unwrap() }
+    }
+
+    /// The same, with its log.
+    pub fn logged(options: &[(&str, &str)]) -> (Self, Lines) {
+        let lines = Lines::default();
+        let (into, mut builder) = (lines.clone(), builder(options));
+        builder.on_log = Some(std::sync::Arc::new(move |level, line| {
+            into.lock().unwrap().push(format!("{level:?} {line}"));
+        }));
+        (Host { server: Server::start(builder).unwrap() }, lines)
     }
 
     pub fn address(&self) -> &str {
