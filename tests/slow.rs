@@ -274,11 +274,20 @@ fn who_has_hardly_anything_to_give_way_is_not_looked_through_for_each_message() 
         quick.text();
     }
     // One by one, so that each has to make its own room.
-    for _ in 0..200 {
+    let mut before = settled(&host);
+    let mut turns = (0..200).map(|_| {
         host.publish("drop.a", text);
         quick.text();
-    }
-    assert_eq!(settled(&host).slow_closed, 1);
+        let stats = settled(&host);
+        (std::mem::replace(&mut before, stats), stats)
+    });
+    let (before, stats) = turns.find(|(_, stats)| stats.slow_closed > 0).expect("it is closed");
+    assert_eq!((before.slow_closed, stats.slow_closed), (0, 1));
+    assert_eq!(
+        (stats.dropped, stats.gaps),
+        (before.dropped, before.gaps),
+        "what its client gets by its position is not lost"
+    );
     loop {
         let (first, payload) = client.next_frame();
         if first == 0x88 {
@@ -348,27 +357,90 @@ fn stalled_readers_cost_their_bound_and_others_nothing() {
     host.stop();
 }
 
+const CONTROL: [(&str, &str); 2] = [("control", "127.0.0.1:0"), ("control_key", "a-key-of-some-length")];
+
+/// The control API's answer.
+fn control(host: &Host, path: &str) -> String {
+    let mut control = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
+    let key = CONTROL[1].1;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+    control.send(request.as_bytes());
+    control.head();
+    control.rest()
+}
+
+/// What a channel lost: subscribers closed, messages dropped, messages replaced.
+fn lost(host: &Host, channel: &str) -> [u64; 3] {
+    let object = control(host, &format!("/v1/channels/{channel}"));
+    ["slow_closed", "dropped", "replaced"].map(|name| field(&object, name).parse().unwrap())
+}
+
+/// Messages that are more than an outbox and the sockets hold, and where they begin.
+fn long_history(host: &Host, channel: &str) -> String {
+    flood(host, channel, MANY);
+    host.server.position(0)
+}
+
+#[test]
+fn who_stalls_in_a_long_replay_counts_for_its_channels() {
+    let options = [("history_count", "10000"), ("history_bytes", "64MB"), ("heartbeat", "200ms"), ("threads", "1")];
+    let host = Host::start(&[&options[..], &CONTROL].concat());
+    let start = long_history(&host, "kept");
+    let client = connect(&host, &format!("channel=kept&since={start}"), "Accept: application/x-ndjson\r\n");
+    common::eventually(|| host.server.stats().unwrap().slow_closed == 1);
+    assert_eq!(lost(&host, "kept"), [1, 0, 0]);
+    drop(client);
+    host.stop();
+}
+
+#[test]
+fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
+    let host =
+        Host::start(&[&OPTIONS[..3], &[("history_count", "1500"), ("history_bytes", "64MB")], &CONTROL].concat());
+    let start = long_history(&host, "kept");
+    let mut other = host.websocket("channel=other", false);
+    let mut client = connect(&host, &format!("channel=kept&since={start}"), common::UPGRADE);
+    // Gone before it comes to them.
+    flood(&host, "kept", MANY);
+    settled(&host);
+    let close = std::iter::repeat_with(|| client.next_frame()).find(|(first, _)| *first == 0x88).unwrap().1;
+    assert_eq!(u16::from_be_bytes([close[0], close[1]]), 4429);
+    assert_eq!(client.rest(), "");
+    common::eventually(|| host.server.stats().unwrap().outboxes == 0);
+    let stats = host.server.stats().unwrap();
+    assert_eq!((stats.slow_closed, stats.outbox_bytes), (1, 0));
+    assert_eq!(lost(&host, "kept"), [1, 0, 0]);
+    host.publish("other", "x");
+    assert_eq!(other.text(), "x");
+    assert_eq!(
+        field(&control(&host, "/v1/channels/other"), "subscribers"),
+        "1",
+        "it took nothing of anybody else with it"
+    );
+    host.stop();
+}
+
 #[test]
 fn the_control_api_says_what_a_channel_lost() {
-    let key = "a key of some length".replace(' ', "-");
-    let host = Host::start(&[&OPTIONS[..], &[("control", "127.0.0.1:0"), ("control_key", &key)]].concat());
+    let host = Host::start(&[&OPTIONS[..], &CONTROL].concat());
+    let replacing = connect(&host, "channel=last.a", "Accept: application/x-ndjson\r\n");
     let dropping = connect(&host, "channel=drop.a", "Accept: application/x-ndjson\r\n");
     let closed = connect(&host, "channel=kept", "Accept: application/x-ndjson\r\n");
     flood(&host, "drop.a", MANY);
     flood(&host, "kept", MANY);
-    let ask = |channel: &str| {
-        let mut control = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
-        let request = format!("GET /v1/channels/{channel} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n\r\n");
-        control.send(request.as_bytes());
-        control.until("\r\n\r\n");
-        control.until("}\n") + "}"
-    };
+    // More than the others get at all, so that what is replaced is not as many as is dropped.
+    flood(&host, "last.a", 3 * MANY);
     let stats = settled(&host);
-    let dropped = ask("drop.a");
-    assert_eq!(field(&dropped, "dropped"), stats.dropped.to_string());
-    assert_eq!((field(&dropped, "slow_closed"), field(&dropped, "replaced")), ("0".into(), "0".into()));
-    assert_eq!((field(&ask("kept"), "slow_closed"), stats.slow_closed), ("1".into(), 1));
-    drop((dropping, closed));
+    assert!(stats.dropped > 0 && stats.replaced > MANY as u64, "{stats:?}");
+    assert_eq!(lost(&host, "drop.a"), [0, stats.dropped, 0]);
+    assert_eq!(lost(&host, "last.a"), [0, 0, stats.replaced]);
+    assert_eq!((lost(&host, "kept"), stats.slow_closed), ([1, 0, 0], 1));
+    let metrics = control(&host, "/metrics");
+    for (policy, count) in [("drop-oldest", stats.dropped), ("latest", stats.replaced)] {
+        let line = format!("push_dropped_messages_total{{policy=\"{policy}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    drop((dropping, replacing, closed));
     host.server.broadcast(&Publication::new("", b"x")).unwrap();
     host.stop();
 }

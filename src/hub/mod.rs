@@ -216,7 +216,7 @@ impl Hub {
     ///
     /// When all fitted (`replay.complete`), `ids` holds the channels' numbers and names, and messages after
     /// `replay.position` come through the shard's mailbox; what comes through it up to that number is in the replay
-    /// already. When it was cut, nothing is subscribed: ask again with [`Start::After`] `replay.position`.
+    /// already. When it was cut, nothing is subscribed and `ids` is empty: ask again with [`Start::After`] `replay.position`.
     pub fn subscribe<S: AsRef<str>>(
         &self,
         request: &Request<'_, S>,

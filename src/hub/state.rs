@@ -185,12 +185,13 @@ impl State {
         ids: &mut Vec<(ChannelId, Arc<str>)>,
     ) {
         replay.clear();
+        // Also where nothing is subscribed: an earlier client's numbers must not be taken for this one's.
+        ids.clear();
         replay.position = self.seq;
         if request.start != Start::New {
             self.replay(request, epoch, replay);
         }
         if replay.complete && (replay.items.is_empty() || !request.only_if_empty) {
-            ids.clear();
             ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
         }
     }

@@ -95,6 +95,9 @@ impl Shard {
         if gaps > 0 && self.conns[index as usize].format == Format::WsRaw {
             // Raw frames have no place to say so, but the next handshake has: it comes back and is told there.
             self.channels.abandon(&self.ids);
+            let conn = &mut self.conns[index as usize];
+            // What it waited for goes with it: its channels are counted there.
+            conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle)).catch_up = Some(catch_up);
             return self.close_slow(index);
         }
         let mut pieces = Vec::new();

@@ -2,7 +2,6 @@
 //!
 //! None of this is looked at before a socket was full. A message that was begun is always written to its end.
 
-use super::conn::Subs;
 use super::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
 use super::write::outbox_limit;
 use super::Shard;
@@ -179,20 +178,23 @@ impl Shard {
         }
         let mut lost = outbox.replace_old(&wire);
         // Raw frames have no place for a gap, and nothing is skipped without one: there the connection gives way.
+        let mut gaps = 0;
         if outbox.weight() > limit && wire.format != Format::WsRaw {
             // Somewhat more than must be, so that not each message that follows has to make its own room.
             let dropped = outbox.drop_oldest(limit / 4 * 3, &wire);
-            self.handle.metrics.gaps.add(dropped.len() as u64);
+            gaps = dropped.len();
             lost.extend(dropped);
         }
         // Where hardly anything may give way, the same would come of the next message, and each costs a look at all that waits.
         let gone: u64 = lost.iter().map(|lost| lost.count).sum();
         let few = outbox.len() <= FEW || gone as usize >= outbox.len() / 8;
         let fits = outbox.fits(limit) && (few || before.saturating_sub(outbox.weight()) >= limit / 8);
-        self.note_losses(&lost);
         if !fits {
-            self.close_slow(index);
+            // Nothing of it is lost: the client gets all by its position.
+            return self.close_slow(index);
         }
+        self.handle.metrics.gaps.add(gaps as u64);
+        self.note_losses(&lost);
     }
 
     /// Counts messages that gave way, in all and by channel.
@@ -213,15 +215,11 @@ impl Shard {
     pub(super) fn note_slow(&self, index: u32) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         self.handle.metrics.slow_closed.add(1);
-        let count = |channel| {
-            if let Some(local) = self.channels.get(channel) {
-                self.shared.losses.add(&local.name, Loss { slow_closed: 1, ..Loss::default() });
-            }
-        };
-        match &conn.subs {
-            Subs::None => {}
-            Subs::One { channel, .. } => count(*channel),
-            Subs::Many(subs) => subs.iter().for_each(|sub| count(sub.channel)),
+        // While it catches up its channels are only named.
+        let awaited = conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[][..], |to| &to.names);
+        let awaited = awaited.iter().map(|name| Arc::from(&**name));
+        for name in self.channels.names(conn).into_iter().chain(awaited) {
+            self.shared.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
         }
     }
 }
