@@ -4,8 +4,9 @@ use crate::auth::Authority;
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
+use crate::log::Level;
 use crate::metrics::prometheus::Exposition;
 use crate::metrics::Stats;
 use crate::shard::command::{Adopted, Command, ShardHandle};
@@ -126,14 +127,20 @@ impl Api {
         let max = self.max_connections.load(Ordering::Relaxed);
         if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.shared.limits.not_taken.fetch_add(1, Ordering::Relaxed);
-            return Err((Error::new(Kind::Limit, format!("max_connections is reached: {max}")), fd));
+            let text = format!("max_connections is reached: {max}");
+            return Err((self.not_taken(Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
         self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|fd| {
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            (busy(), fd)
+            (self.not_taken(Reason::Busy, busy()), fd)
         })
+    }
+
+    /// Notes that a connection could not be handed over.
+    fn not_taken(&self, reason: Reason, error: Error) -> Error {
+        self.shared.note_refusal(Level::Info, reason, format_args!("a connection is not taken over: {error}"));
+        error
     }
 
     /// Sends to one connection; see `push_send`.
@@ -200,7 +207,9 @@ impl Api {
     /// descriptor is in no other process any more.
     pub(crate) fn adopt_or_refuse(&self, fd: OwnedFd, head: &[u8], grant: Arc<Grant>, delays: bool) {
         if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), delays) {
-            let refusal = Refusal::unavailable("full", error.to_string());
+            let refusal =
+                Refusal::unavailable(if error.kind() == Kind::Busy { "busy" } else { "full" }, error.to_string());
+            self.shared.metrics.refused.fetch_add(1, Ordering::Relaxed);
             let _ = socket::send(&fd, &refusal.response(""));
         }
     }
@@ -215,6 +224,7 @@ impl Api {
         let metrics = self.shards.iter().map(|shard| &shard.metrics);
         let mut stats = Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped());
         let shared = &self.shared;
+        stats.refused += self.shared.metrics.refused.load(Ordering::Relaxed);
         stats.events_dropped += shared.events.dropped();
         stats.events_waiting = shared.events.waiting() as u64;
         stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
@@ -226,8 +236,7 @@ impl Api {
 
     /// The same, and what has labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
-        let not_taken = self.shared.limits.not_taken.load(Ordering::Relaxed);
-        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics), not_taken)
+        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics), &self.shared.metrics)
     }
 
     /// The largest that [`Self::send`] takes.

@@ -32,6 +32,9 @@ const BURST: u32 = 10;
 /// How long that holds.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// The longest line that anybody outside can cause, in bytes and but for what is added to it.
+const MAX_LINE: usize = 512;
+
 /// Where the crate's lines go in; without a sink it costs one branch.
 #[derive(Clone)]
 pub struct Log(Option<Arc<Inner>>);
@@ -80,8 +83,13 @@ impl Log {
     pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {
-                Some(0) => log.send(level, text.to_string()),
-                Some(left_out) => log.send(level, format!("{text} (and {left_out} more of this kind before)")),
+                Some(0) => log.send(level, one_line(&text.to_string())),
+                Some(left_out) => {
+                    log.send(
+                        level,
+                        format!("{} (and {left_out} more of this kind before)", one_line(&text.to_string())),
+                    );
+                }
                 None => drop(log.suppressed.fetch_add(1, Ordering::Relaxed)),
             }
         }
@@ -123,6 +131,23 @@ impl Inner {
     }
 }
 
+/// A text that may have words of a stranger's in it, as a line: nobody outside begins another one or makes it endless.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_LINE));
+    for char in text.chars() {
+        if line.len() >= MAX_LINE {
+            line.push('…');
+            break;
+        }
+        if char.is_control() {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    line
+}
+
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("enabled", &self.0.is_some()).finish_non_exhaustive()
@@ -153,6 +178,15 @@ mod tests {
         let later = Instant::now() + WINDOW;
         assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(15), "what was left out is told");
         assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(0));
+    }
+
+    #[test]
+    fn strangers_words_stay_in_their_line() {
+        let (log, received) = log(Level::Info);
+        log.limited(Level::Info, "a", format_args!("unknown: a\nError b\u{1b}[2J{}", "ü".repeat(10_000)));
+        let text = received.try_recv().unwrap().1;
+        assert!(text.starts_with("unknown: a\\nError b\\u{1b}[2Jüüü") && text.ends_with("ü…"), "{text}");
+        assert!(text.len() < MAX_LINE + 10, "{}", text.len());
     }
 
     #[test]

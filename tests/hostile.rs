@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Host, UPGRADE};
+use common::{field, Host, UPGRADE};
 
 /// The status with which a request is answered; 0: the connection ended without an answer.
 fn status(host: &Host, request: &[u8]) -> u16 {
@@ -165,6 +165,7 @@ fn connections_beyond_the_limit_are_told_to_come_back() {
     let mut two = host.get("channel=a", "");
     let (head, body) = two.response();
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: "), "{head}");
-    assert!(common::field(&body, "error").contains("max_connections"), "{body}");
+    let error = field(&body, "error");
+    assert_eq!((field(&error, "code"), field(&error, "message")), ("full".into(), "max_connections is reached".into()));
     host.stop();
 }

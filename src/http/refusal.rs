@@ -4,7 +4,8 @@ use crate::transport::{json, sse};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Why something was not done for a client, for counting. The words are labels of a metric, so they stay as they are.
+/// Why something was not done for a client, or for somebody at another door, for counting. The words are labels of a metric, so
+/// they stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the words say it
 pub enum Reason {
@@ -23,16 +24,22 @@ pub enum Reason {
     MaxPerAddress,
     MaxPerUser,
     ConnectRate,
+    ConnectRatePerAddress,
     ClientRate,
+    MaxChannels,
     ClientRequest,
     ProxyHeader,
     Draining,
     Busy,
+    Resources,
+    ControlKey,
+    Control,
+    Attach,
 }
 
 impl Reason {
     /// All of them; a reason's place is its number.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 26] = [
         Reason::Malformed,
         Reason::Unauthorized,
         Reason::Channel,
@@ -48,11 +55,17 @@ impl Reason {
         Reason::MaxPerAddress,
         Reason::MaxPerUser,
         Reason::ConnectRate,
+        Reason::ConnectRatePerAddress,
         Reason::ClientRate,
+        Reason::MaxChannels,
         Reason::ClientRequest,
         Reason::ProxyHeader,
         Reason::Draining,
         Reason::Busy,
+        Reason::Resources,
+        Reason::ControlKey,
+        Reason::Control,
+        Reason::Attach,
     ];
 
     /// The word for it.
@@ -73,11 +86,17 @@ impl Reason {
             Reason::MaxPerAddress => "max_per_address",
             Reason::MaxPerUser => "max_per_user",
             Reason::ConnectRate => "connect_rate",
+            Reason::ConnectRatePerAddress => "connect_rate_per_address",
             Reason::ClientRate => "client_rate",
+            Reason::MaxChannels => "max_channels",
             Reason::ClientRequest => "client_request",
             Reason::ProxyHeader => "proxy_header",
             Reason::Draining => "draining",
             Reason::Busy => "busy",
+            Reason::Resources => "resources",
+            Reason::ControlKey => "control_key",
+            Reason::Control => "control",
+            Reason::Attach => "attach",
         }
     }
 }
@@ -97,11 +116,13 @@ pub struct Refusal {
     bodiless: bool,
     /// Whether the client should come back by itself, after the advised delay.
     pub retry: bool,
+    /// What it counts as where the status and the code do not tell.
+    reason: Option<Reason>,
 }
 
 impl Refusal {
     fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { status, code, message: message.into(), header: "", bodiless: false, retry: false }
+        Refusal { status, code, message: message.into(), header: "", bodiless: false, retry: false, reason: None }
     }
 
     /// 400: what was sent makes no sense.
@@ -176,16 +197,31 @@ impl Refusal {
         Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(503, code, message) }
     }
 
+    /// 503: as many connections as there may be.
+    pub fn full() -> Self {
+        Refusal::unavailable("full", "max_connections is reached")
+    }
+
     /// 503: the server drains.
     pub fn draining() -> Self {
         Refusal::unavailable("draining", "the server is going away")
     }
 
+    /// The same, counted for this reason.
+    pub(crate) fn counted_as(self, reason: Reason) -> Self {
+        Refusal { reason: Some(reason), ..self }
+    }
+
     /// What it counts as.
     pub fn reason(&self) -> Reason {
+        self.reason.unwrap_or_else(|| self.usual_reason())
+    }
+
+    fn usual_reason(&self) -> Reason {
         match (self.status, self.code) {
             (_, "denied" | "too_many") => Reason::Denied,
             (400, "proxy_header") => Reason::ProxyHeader,
+            (400, "channels") => Reason::MaxChannels,
             (401, _) => Reason::Unauthorized,
             (403, "channel") => Reason::Channel,
             (403, "origin") => Reason::Origin,
@@ -200,6 +236,7 @@ impl Refusal {
             (429, _) => Reason::ConnectRate,
             (503, "full") => Reason::MaxConnections,
             (503, "draining") => Reason::Draining,
+            (503, "resources") => Reason::Resources,
             (503, _) => Reason::Busy,
             _ => Reason::Malformed,
         }

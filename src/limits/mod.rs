@@ -13,7 +13,6 @@ pub use address::Peer;
 use counts::Counts;
 use rates::Rates;
 pub(crate) use rates::{Meter, Pace};
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 /// See the module.
@@ -27,6 +26,4 @@ pub(crate) struct Limits {
     pub(crate) address_rates: Rates<Address>,
     /// New connections of all.
     pub(crate) connects: Meter,
-    /// Connections that a host could not hand over for `max_connections`. Counted here: any of its threads may come.
-    pub(crate) not_taken: AtomicU64,
 }

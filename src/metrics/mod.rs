@@ -61,6 +61,23 @@ pub struct ShardMetrics {
     pub polls: Count,
 }
 
+/// What is counted outside of shards, by any thread.
+#[derive(Debug, Default)]
+pub struct CommonMetrics {
+    refusals: [AtomicU64; Reason::ALL.len()],
+    /// Those of them that were told with an HTTP error, to clients of whom no shard knows.
+    pub(crate) refused: AtomicU64,
+    /// Panics that were caught.
+    pub(crate) panics: AtomicU64,
+}
+
+impl CommonMetrics {
+    /// Counts something that was not done.
+    pub(crate) fn refusal(&self, reason: Reason) {
+        self.refusals[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Ends of connections, by close code.
 #[derive(Debug, Default)]
 pub struct Closed([Count; Closed::COUNT]);

@@ -1,14 +1,16 @@
 //! Prometheus' text format, version 0.0.4. Names and labels are an interface: they stay.
 
 use super::histogram::{Distribution, BOUNDS_US};
-use super::{Closed, ShardMetrics, Stats, TABLE};
+use super::{Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
 use crate::http::refusal::Reason;
 use std::fmt::Display;
+use std::sync::atomic::Ordering;
 
 /// What is shown: the plain numbers, and what has labels or buckets beside them.
 #[derive(Debug, Default)]
 pub struct Exposition {
     stats: Stats,
+    panics: u64,
     refusals: [u64; Reason::ALL.len()],
     closed: [u64; Closed::COUNT],
     latency: Distribution,
@@ -16,10 +18,14 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// `not_taken`: connections that no shard has seen, since there were enough.
-    pub(crate) fn collect<'m>(stats: Stats, shards: impl Iterator<Item = &'m ShardMetrics>, not_taken: u64) -> Self {
-        let mut all = Exposition { stats, ..Exposition::default() };
-        all.refusals[Reason::MaxConnections as usize] = not_taken;
+    pub(crate) fn collect<'m>(
+        stats: Stats,
+        shards: impl Iterator<Item = &'m ShardMetrics>,
+        common: &CommonMetrics,
+    ) -> Self {
+        let panics = common.panics.load(Ordering::Relaxed);
+        let mut all = Exposition { stats, panics, ..Exposition::default() };
+        all.refusals = std::array::from_fn(|place| common.refusals[place].load(Ordering::Relaxed));
         for shard in shards {
             all.refusals.iter_mut().zip(&shard.refusals).for_each(|(all, one)| *all += one.get());
             all.closed.iter_mut().zip(&shard.closed.0).for_each(|(all, one)| *all += one.get());
@@ -54,8 +60,11 @@ impl Display for Exposition {
             "transport",
             subscribers.into_iter().chain([("none", others)]),
         )?;
+        let panics = "Panics that were caught: of a thread, whose connections ended, or of the attach socket";
+        out.family("push_panics_total", "counter", panics)?;
+        writeln!(out.0, "push_panics_total {}", self.panics)?;
         out.labelled(
-            ("push_refusals_total", "counter", "What was not done for clients, by reason"),
+            ("push_refusals_total", "counter", "What was not done, for clients and at the other doors, by reason"),
             "reason",
             Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason as usize])),
         )?;

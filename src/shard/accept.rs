@@ -50,7 +50,7 @@ impl Shard {
                     let _ = self.epoll.remove(listener.fd.as_raw_fd());
                     return;
                 }
-                Err(error) if out_of_resources(&error) => return self.rest(number, &error),
+                Err(error) if socket::out_of_resources(&error) => return self.rest(number, &error),
                 // The client was gone before we came; or the network said so (accept(2)).
                 Err(_) => {}
             }
@@ -62,7 +62,7 @@ impl Shard {
         let max = self.config().max_connections;
         let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
-            self.turn_away(&fd, &Refusal::unavailable("full", "max_connections is reached"));
+            self.turn_away(&fd, &Refusal::full());
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
@@ -102,6 +102,7 @@ impl Shard {
     /// Gives a connection, which is counted already, its place and watches it.
     fn enter(&mut self, fd: OwnedFd) -> Option<u32> {
         if self.conns.len() >= Roster::CAPACITY {
+            self.turn_away(&fd, &Refusal::unavailable("full", "a thread has as many connections as it can have"));
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -111,8 +112,9 @@ impl Shard {
         let token = Token { index, generation: self.generation };
         if let Err(error) = self.epoll.add(raw, token.to_bits(), Watch::EdgeRead) {
             // fs.epoll.max_user_watches is reached, or memory is out.
-            self.shared.log.line(Level::Warn, format_args!("a connection can't be watched: {error}"));
-            self.conns.remove(index as usize);
+            let conn = self.conns.remove(index as usize);
+            let message = format!("a connection can't be watched: {error}");
+            self.turn_away(&conn.fd, &Refusal::unavailable("resources", message));
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -123,7 +125,11 @@ impl Shard {
 
     /// Leaves a listener alone for a moment: its readiness would make the shard spin while nothing can be accepted.
     fn rest(&mut self, number: usize, error: &io::Error) {
-        self.shared.log.line(Level::Warn, format_args!("accept: {error}; trying again in {REST_MS} ms"));
+        self.shared.note_refusal(
+            Level::Warn,
+            Reason::Resources,
+            format_args!("accept: {error}; trying again in {REST_MS} ms"),
+        );
         let listener = &mut self.listeners[number];
         let _ = self.epoll.remove(listener.fd.as_raw_fd());
         listener.rests_until = Some(self.now + REST_MS);
@@ -150,8 +156,4 @@ impl Shard {
             let _ = self.epoll.remove(listener.fd.as_raw_fd());
         }
     }
-}
-
-fn out_of_resources(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

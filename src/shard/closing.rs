@@ -3,7 +3,7 @@
 use super::conn::{Conn, Phase};
 use super::{Shard, Token};
 use crate::events::{Event, EventKind};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
 use crate::hub::Form;
 use crate::log::Level;
@@ -12,6 +12,7 @@ use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::{chunk, sse, stream, ws_frames};
 use bytes::Bytes;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -64,23 +65,26 @@ impl Shard {
     /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is unread makes
     /// this a reset for some.
     pub(super) fn turn_away(&self, fd: &OwnedFd, refusal: &Refusal) {
-        self.note_refusal(refusal);
+        self.note_answered(refusal);
         let _ = socket::send(fd, &refusal.response(""));
     }
 
-    fn note_refusal(&self, refusal: &Refusal) {
+    /// Counts and logs a refusal that is told with an HTTP error.
+    fn note_answered(&self, refusal: &Refusal) {
         self.handle.metrics.refused.add(1);
-        self.handle.metrics.refusal(refusal.reason());
-        self.shared.log.limited(
-            Level::Info,
-            refusal.reason().word(),
-            format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message),
-        );
+        let text = format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
+        self.note_refusal(refusal.reason(), text);
+    }
+
+    /// Counts and logs what is not done for a client.
+    pub(super) fn note_refusal(&self, reason: Reason, text: fmt::Arguments<'_>) {
+        self.handle.metrics.refusal(reason);
+        self.shared.log.limited(Level::Info, reason.word(), text);
     }
 
     /// Refuses a request; the connection ends with the answer.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
-        self.note_refusal(refusal);
+        self.note_answered(refusal);
         let retry_ms = self.config().retry_ms;
         let answer = if refusal.retry && sse { refusal.sse_response(cors, retry_ms) } else { refusal.response(cors) };
         self.last_bytes(index, answer.into());

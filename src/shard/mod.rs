@@ -33,10 +33,12 @@ mod write;
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
 use crate::events::{Events, Left};
+use crate::http::refusal::Reason;
 use crate::hub::{ChannelId, Delivery, Hub, Replay};
 use crate::limits::{Address, Limits};
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
+use crate::metrics::CommonMetrics;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use accept::Listener;
@@ -48,6 +50,7 @@ use fanout::Stage;
 use pace::Senders;
 use rustc_hash::FxHashMap;
 use slab::Slab;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
@@ -76,6 +79,7 @@ pub(crate) struct Shared {
     /// Connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
     pub(crate) limits: Limits,
+    pub(crate) metrics: CommonMetrics,
     /// How many shards there are.
     pub(crate) shards: usize,
 }
@@ -93,8 +97,15 @@ impl Shared {
             hosts: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             limits: Limits::default(),
+            metrics: CommonMetrics::default(),
             shards,
         }
+    }
+
+    /// Counts and logs a refusal outside of a shard, or of nobody whom a shard knows.
+    pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
+        self.metrics.refusal(reason);
+        self.log.limited(level, reason.word(), text);
     }
 
     pub(crate) fn authority(&self) -> Arc<Authority> {

@@ -11,7 +11,6 @@ use crate::http::proxy_header;
 use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
 use crate::limits::{Address, Peer};
-use crate::log::Level;
 
 /// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
 const SURPLUS: usize = 8;
@@ -35,10 +34,8 @@ impl Shard {
             return self.met(index, peer);
         }
         if !self.config().trusted_proxies.contains(peer) {
-            self.handle.metrics.refusal(Reason::ProxyHeader);
-            let reason = Reason::ProxyHeader.word();
             let text = format_args!("{peer:?} is none of trusted_proxies, from which alone connections are taken");
-            self.shared.log.limited(Level::Info, reason, text);
+            self.note_refusal(Reason::ProxyHeader, text);
             return self.drop_conn(index);
         }
         self.conns[index as usize].flags.proxy_header = true;
@@ -80,7 +77,7 @@ impl Shard {
         let Some(address) = peer.address() else { return };
         let (max, rate) = (self.config().max_per_address, self.config().connect_rate_per_address);
         if rate > 0 && !self.shared.limits.address_rates.take(address, rate, self.now) {
-            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRate);
+            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRatePerAddress);
         }
         if max == 0 {
             return;
@@ -119,7 +116,7 @@ impl Shard {
         };
         if let Some(address) = address {
             if rate > 0 && !limits.address_rates.take(address, rate, self.now) {
-                return Err(surplus(Reason::ConnectRate));
+                return Err(surplus(Reason::ConnectRatePerAddress));
             }
             if max > 0 && limits.addresses.enter(&address, max).is_none() {
                 return Err(surplus(Reason::MaxPerAddress));
@@ -209,14 +206,15 @@ impl Shard {
 
 /// Why one too many is refused.
 fn surplus(reason: Reason) -> Refusal {
+    let too_fast = |message| Refusal::limit("connect_rate", message).counted_as(reason);
     match reason {
         Reason::MaxPerAddress => {
             Refusal::limit("max_per_address", "the address has too many connections (option max_per_address)")
         }
-        Reason::ConnectRate => Refusal::limit(
-            "connect_rate",
-            "too many connections a second (options connect_rate and connect_rate_per_address)",
-        ),
-        _ => Refusal::unavailable("full", "max_connections is reached"),
+        Reason::ConnectRate => too_fast("too many connections a second (option connect_rate)"),
+        Reason::ConnectRatePerAddress => {
+            too_fast("too many connections a second from one address (option connect_rate_per_address)")
+        }
+        _ => Refusal::full(),
     }
 }

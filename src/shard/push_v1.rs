@@ -248,7 +248,8 @@ impl Shard {
     }
 
     fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused(code, message): Refused) {
-        self.handle.metrics.refusal(Reason::ClientRequest);
+        let reason = if code == "channels" { Reason::MaxChannels } else { Reason::ClientRequest };
+        self.note_refusal(reason, format_args!("a request of push.v1.json is refused: {code}: {message}"));
         let mut reply = br#"{"type":"error","code":""#.to_vec();
         reply.extend_from_slice(code.as_bytes());
         reply.extend_from_slice(br#"","message":"#);

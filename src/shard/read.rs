@@ -6,7 +6,7 @@ use super::conn::{Phase, Token};
 use super::Shard;
 use crate::events::EventKind;
 use crate::http::origin;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::{self, Transport, Wish};
 use crate::sys::socket;
 use std::io::ErrorKind;
@@ -197,6 +197,11 @@ impl Shard {
         let unread = conn.unread.get_or_insert_default();
         unread.extend_from_slice(bytes);
         if unread.len() > max {
+            // There is no answer to it before the one that is owed.
+            self.note_refusal(
+                Reason::TooLarge,
+                format_args!("more than {max} bytes came before the answer (option max_head)"),
+            );
             self.drop_conn(index);
         }
     }

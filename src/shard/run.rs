@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
 
 /// Tokens that are no connections: their generation is 0.
 pub(super) const WAKE: u64 = u32::MAX as u64;
@@ -137,6 +138,7 @@ impl Shard {
 
     /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.
     pub(super) fn recover(&mut self) {
+        self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
         self.log_error(format_args!("shard {}: a panic was caught; its connections are closed", self.number));
         self.stage = Default::default();
         self.doomed.clear();

@@ -3,7 +3,7 @@
 use super::conn::Phase;
 use super::run::EXPIRE_MS;
 use super::Shard;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
 use crate::sys::clock;
 use crate::transport::close::Close;
@@ -78,9 +78,12 @@ impl Shard {
         let conn = &self.conns[index as usize];
         if conn.unread.is_some() && !conn.flags.keep_alive {
             self.refuse(index, &Refusal::timeout(), "", false);
-        } else {
-            self.drop_conn(index);
+            return;
         }
+        if !conn.flags.keep_alive {
+            self.note_refusal(Reason::Timeout, format_args!("nothing came within head_timeout"));
+        }
+        self.drop_conn(index);
     }
 
     fn heartbeat(&mut self, index: u32, transport: Transport) {

@@ -138,3 +138,8 @@ fn int_option(fd: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<
     check(unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &mut len) })?;
     Ok(value)
 }
+
+/// Whether nothing can be accepted just now, by nobody's fault: descriptors or memory are out (accept(2)).
+pub(crate) fn out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

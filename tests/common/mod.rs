@@ -43,8 +43,14 @@ pub fn socket_path() -> String {
 
 /// The metrics of a server whose control API listens at this path, as Prometheus gets them.
 pub fn metrics(path: &str) -> String {
+    metrics_with_key(path, "none is asked for")
+}
+
+/// The same, where a key is asked for.
+pub fn metrics_with_key(path: &str, key: &str) -> String {
     let mut control = UnixStream::connect(path).unwrap();
-    control.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+    let lines = format!("Host: h\r\nConnection: close\r\nAuthorization: Bearer {key}");
+    control.write_all(format!("GET /metrics HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes()).unwrap();
     let mut text = String::new();
     control.read_to_string(&mut text).unwrap();
     text

@@ -4,6 +4,7 @@ use super::attachment::Attachment;
 use super::{refuse, End, HubSide};
 use crate::attach::wire::RefusedBecause;
 use crate::config::Config;
+use crate::http::refusal::Reason;
 use crate::log::Level;
 use crate::sys::epoll::Watch;
 use crate::sys::passing::{self, Peer};
@@ -23,12 +24,12 @@ impl HubSide {
         let Ok(peer) = passing::peer(&fd) else { return };
         if !allowed(&self.api.shared().config.get(), peer) {
             let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
-            self.log(Level::Warn, format_args!("attach: {who} may not attach (options attach_uids, attach_gids)"));
+            self.note_refusal(format_args!("{who} may not attach (options attach_uids, attach_gids)"));
             let text = "this user may not attach (the hub's options attach_uids, attach_gids)";
             return refuse(&fd, RefusedBecause::NotAllowed, text);
         }
         if self.attached.values().filter(|attachment| !attachment.half_open()).count() >= MAX_ATTACHED {
-            self.log(Level::Warn, format_args!("attach: {MAX_ATTACHED} hosts are attached; one more is turned away"));
+            self.note_refusal(format_args!("{MAX_ATTACHED} hosts are attached; one more is turned away"));
             return refuse(&fd, RefusedBecause::Full, "the hub has as many hosts as it takes");
         }
         let half_open = self.attached.values().filter(|attachment| attachment.half_open());
@@ -38,7 +39,8 @@ impl HubSide {
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = self.epoll.add(fd.as_raw_fd(), id, Watch::EdgeBoth) {
-            return self.log(Level::Warn, format_args!("attach: a host can't be watched: {error}"));
+            let text = format_args!("attach: a host can't be watched: {error}");
+            return self.api.shared().note_refusal(Level::Warn, Reason::Resources, text);
         }
         self.attached.insert(id, Attachment::new(id, fd, peer, self.now));
     }

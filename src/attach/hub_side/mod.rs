@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
 use crate::grant::Grant;
+use crate::http::refusal::Reason;
 use crate::log::Level;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
@@ -132,6 +133,7 @@ impl HubSide {
     fn run(&mut self) {
         while !self.told.stop.load(Ordering::Acquire) {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
+                self.api.shared().metrics.panics.fetch_add(1, Ordering::Relaxed);
                 self.log(Level::Error, format_args!("attach: a panic was caught; hosts are let go and may come back"));
                 self.attached.clear();
                 self.note_wishes();
@@ -186,8 +188,9 @@ impl HubSide {
             match socket::accept(&self.listener) {
                 Ok(fd) => self.accepted(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if out_of_descriptors(&error) => {
-                    self.log(Level::Warn, format_args!("attach: {error}; trying again in {REST_MS} ms"));
+                Err(error) if socket::out_of_resources(&error) => {
+                    let text = format_args!("attach: {error}; trying again in {REST_MS} ms");
+                    self.api.shared().note_refusal(Level::Warn, Reason::Resources, text);
                     let _ = self.epoll.remove(self.listener.as_raw_fd());
                     self.rests_until = Some(self.now + REST_MS);
                     return;
@@ -280,7 +283,10 @@ impl HubSide {
         let Some(attachment) = self.attached.remove(&id) else { return };
         let pid = attachment.peer.pid;
         match end {
-            End::Fault(text) => self.log(Level::Warn, format_args!("attach: process {pid} is let go: {text}")),
+            End::Fault(text) if attachment.half_open() => {
+                self.note_refusal(format_args!("process {pid} is let go: {text}"));
+            }
+            End::Fault(text) => self.note_fault(format_args!("process {pid} is let go: {text}")),
             End::Gone if attachment.half_open() => {}
             End::Gone => self.log(Level::Info, format_args!("attach: process {pid} has gone")),
         }
@@ -312,6 +318,17 @@ impl HubSide {
         &self.api.shared().events
     }
 
+    /// Counts and logs that a process may not attach.
+    fn note_refusal(&self, text: fmt::Arguments<'_>) {
+        self.api.shared().note_refusal(Level::Warn, Reason::Attach, format_args!("attach: {text}"));
+    }
+
+    /// Counts and logs what an attached host did wrong; apart from the above, so that strangers can't drown it.
+    fn note_fault(&self, text: fmt::Arguments<'_>) {
+        self.api.shared().metrics.refusal(Reason::Attach);
+        self.api.shared().log.limited(Level::Warn, "an attached host's fault", format_args!("attach: {text}"));
+    }
+
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         self.api.shared().log.line(level, text);
     }
@@ -326,8 +343,4 @@ fn refuse(fd: &OwnedFd, because: RefusedBecause, text: &str) {
 /// What both sides say of a mismatch.
 fn version_text(theirs: u16) -> String {
     format!("the host speaks version {theirs} of the attach protocol, the hub speaks {VERSION}")
-}
-
-fn out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

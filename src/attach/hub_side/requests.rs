@@ -217,7 +217,7 @@ impl HubSide {
             Ok(delays) => delays,
             Err(text) => {
                 let pid = attachment.peer.pid;
-                self.log(Level::Warn, format_args!("attach: what process {pid} has handed over is refused: {text}"));
+                self.note_fault(format_args!("what process {pid} has handed over is refused: {text}"));
                 return Ok(());
             }
         };

@@ -5,7 +5,9 @@ mod routes;
 
 use crate::api::Api;
 use crate::error::Error;
+use crate::http::refusal::Reason;
 use crate::listeners::Bound;
+use crate::log::Level;
 use crate::runtime::{self, Work};
 use crate::sys::socket;
 use crate::sys::watched::watch;
@@ -98,7 +100,13 @@ async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Sema
                 });
             }
             // Out of descriptors, or a client that left again: neither is worth a busy loop.
-            Some((_, Err(_))) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Some((_, Err(error))) => {
+                if socket::out_of_resources(&error) {
+                    let text = format_args!("control API: accept: {error}");
+                    api.shared().note_refusal(Level::Warn, Reason::Resources, text);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
 }
@@ -109,7 +117,7 @@ async fn stopped(mut stop: watch::Receiver<Stop>) {
 
 async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver<Stop>) {
     let Ok(socket) = Socket::new(fd) else { return };
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(routes::answer(&api, tcp, request).await) }
     });
@@ -120,8 +128,15 @@ async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver
         // A vectored write would raise SIGPIPE.
         .writev(false)
         .serve_connection(socket, service));
-    if io::first(connection.as_mut(), stopped(stop)).await.is_none() {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    let ended = match io::first(connection.as_mut(), stopped(stop)).await {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // What is no request hyper answers itself.
+    if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
+        api.shared().note_refusal(Level::Info, Reason::Control, format_args!("control API: no request: {error}"));
     }
 }

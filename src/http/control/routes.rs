@@ -2,8 +2,9 @@
 
 use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Reason, Refusal};
 use crate::hub::{ChannelInfo, Publication, Published};
+use crate::log::Level;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -73,7 +74,7 @@ impl<'de> Visitor<'de> for Items {
 
 /// Answers one request; whatever is wrong is an answer too.
 pub(super) async fn answer(api: &Api, tcp: bool, request: Request<Incoming>) -> Answer {
-    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(&refusal))
+    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(api, &refusal))
 }
 
 async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answer, Refusal> {
@@ -268,7 +269,12 @@ fn refusal(error: &Error) -> Refusal {
     }
 }
 
-fn refused(refusal: &Refusal) -> Answer {
+fn refused(api: &Api, refusal: &Refusal) -> Answer {
+    // Of these 401 is for the key alone. Somebody may be guessing it.
+    let (level, reason) =
+        if refusal.status == 401 { (Level::Warn, Reason::ControlKey) } else { (Level::Info, Reason::Control) };
+    let text = format_args!("control API: refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
+    api.shared().note_refusal(level, reason, text);
     let mut answer = json(refusal.body());
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     if let Some((name, value)) = refusal.header() {
