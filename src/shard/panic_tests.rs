@@ -48,7 +48,9 @@ impl Subscriber {
 fn its_clients_come_back_and_others_feel_nothing() {
     const CLIENTS: usize = 40;
     // Little more than there are, so that one who is counted for ever is soon one too many.
-    let host = Host::start(&[("threads", "2"), ("max_connections", "50")]);
+    let path = common::socket_path();
+    let control = format!("unix:{path}");
+    let host = Host::start(&[("threads", "2"), ("max_connections", "50"), ("control", &control)]);
     let query = |n: usize| if n.is_multiple_of(2) { "channel=a" } else { "channel=a&channel=b" };
     let mut clients: Vec<_> = (0..CLIENTS).map(|n| Subscriber::new(&host, query(n))).collect();
     for round in 0..5 {
@@ -79,6 +81,7 @@ fn its_clients_come_back_and_others_feel_nothing() {
         assert_eq!((stats.connections, stats.websockets), (CLIENTS as u64, CLIENTS as u64), "round {round}");
         assert_eq!(stats.subscriptions, (CLIENTS + CLIENTS / 2) as u64, "round {round}");
     }
+    assert!(common::metrics(&path).contains("\npush_panics_total 5\n"), "each is counted");
     drop(clients);
     let gone = |stats: push::metrics::Stats| stats.connections == 0 && stats.subscriptions == 0;
     let until = Instant::now() + common::PATIENCE;

@@ -1,0 +1,106 @@
+//! Names and labels of the metrics are an interface: they stay, and `docs/operating.md` has them all.
+
+mod common;
+
+use common::{metrics, socket_path, Host};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Each metric with its kind, and its label with the values that do not depend on the build. More may come; these stay.
+const STABLE: &str = "\
+push_build_info gauge version
+push_published_total counter
+push_duplicates_total counter
+push_busy_total counter
+push_deliveries_total counter
+push_bytes_sent_total counter
+push_accepted_total counter
+push_adopted_total counter
+push_refused_total counter
+push_slow_closed_total counter
+push_gaps_total counter
+push_received_total counter
+push_events_dropped_total counter
+push_logs_dropped_total counter
+push_channels gauge
+push_subscriptions gauge
+push_history_messages gauge
+push_history_bytes gauge
+push_seq gauge
+push_outboxes gauge
+push_outbox_bytes gauge
+push_mailbox gauge
+push_events_waiting gauge
+push_hosts gauge
+push_logs_suppressed_total counter
+push_draining gauge
+push_connections gauge transport: websocket sse stream poll none
+push_panics_total counter
+push_refusals_total counter reason: malformed unauthorized channel origin expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate max_channels client_request proxy_header draining busy resources control_key control attach
+push_closed_total counter code: 1000 1001 1002 1005 1006 1007 1008 1009 1011 4403 4408 4429 other
+push_dropped_messages_total counter policy: drop-oldest latest
+push_publish_latency_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
+push_turn_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
+";
+
+/// The families of an exposition in the form of [`STABLE`].
+fn families(text: &str) -> String {
+    let mut labels: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
+    for (name, rest) in text.lines().filter_map(|line| line.split_once('{')) {
+        let (label, value) = rest.split_once("=\"").unwrap();
+        let values = labels.entry(name.trim_end_matches("_bucket")).or_default();
+        values.0 = label;
+        values.1.push(value.split('"').next().unwrap());
+    }
+    let mut lines = Vec::new();
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = family.split(' ').next().unwrap();
+        match labels.get(name) {
+            Some((label, _)) if *label == "version" => lines.push(format!("{family} {label}")),
+            Some((label, values)) => lines.push(format!("{family} {label}: {}", values.join(" "))),
+            None => lines.push(family.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn names_and_labels_stay_and_are_described() {
+    let path = socket_path();
+    let host = Host::start(&[("control", &format!("unix:{path}"))]);
+    let found = families(&metrics(&path));
+    host.stop();
+    assert_eq!(found, STABLE.trim_end(), "{found}");
+    let docs = include_str!("../docs/operating.md");
+    // What stands in backquotes in the first column of a table, and what in the second.
+    let cells = |line: &'static str| {
+        let mut columns = line.split('|').skip(1);
+        let mut next = || columns.next().unwrap_or_default().split('`').skip(1).step_by(2).collect::<BTreeSet<_>>();
+        (next(), next())
+    };
+    let described: BTreeMap<&str, BTreeSet<&str>> = docs
+        .lines()
+        .filter(|line| line.starts_with("| `push_"))
+        .map(cells)
+        .flat_map(|(names, labels)| names.into_iter().map(move |name| (name, labels.clone())))
+        .collect();
+    let mut expected: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for family in STABLE.lines() {
+        let mut words = family.split(' ');
+        let (name, _kind, label) = (words.next().unwrap(), words.next(), words.next());
+        expected.insert(name, label.map(|label| label.trim_end_matches(':')).into_iter().collect());
+    }
+    // Spoken of beside `push_refusals_total`.
+    expected.remove("push_refused_total");
+    assert_eq!(described, expected);
+    let reasons: BTreeSet<&str> = docs
+        .split_once("### Refusals")
+        .unwrap()
+        .1
+        .lines()
+        .skip_while(|line| !line.starts_with("| `reason`"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| cells(line).0)
+        .collect();
+    assert_eq!(reasons, push::http::refusal::Reason::ALL.into_iter().map(|reason| reason.word()).collect());
+}
