@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     ("proxy_header", peers::proxy_header),
     ("forwarded", peers::forwarded),
     ("push_v1", parsers::push_v1),
+    ("control_batch", parsers::control_batch),
     ("options", parsers::options),
     ("toml", parsers::toml),
     ("jwt", parsers::jwt),
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),
     ("hub", hub::run),
+    ("relief", crate::shard::relief_model::run),
 ];
 
 /// Runs one input through a target.
@@ -37,10 +39,10 @@ pub fn run(name: &str, data: &[u8]) {
 
 /// Takes bytes apart; zeros when they are used up.
 #[derive(Debug)]
-struct Source<'a>(&'a [u8]);
+pub(crate) struct Source<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Source<'a> {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -51,7 +53,7 @@ impl<'a> Source<'a> {
     }
 
     /// A number below `bound`, which is at most 256.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::from(self.byte()) % bound
     }
 
@@ -104,11 +106,21 @@ mod tests {
 
     #[test]
     fn the_hub_keeps_its_promises_in_any_order_of_events() {
-        let cases = if cfg!(miri) { 5 } else { 6_000 };
+        holds("hub", 6_000);
+    }
+
+    #[test]
+    fn an_outbox_keeps_its_promises_whatever_gives_way() {
+        holds("relief", 2_000);
+    }
+
+    /// Runs random inputs, always the same.
+    fn holds(name: &str, cases: usize) {
+        let cases = if cfg!(miri) { 5 } else { cases };
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for case in 0..cases {
             let data = random.bytes(400);
-            let held = std::panic::catch_unwind(|| hub::run(&data));
+            let held = std::panic::catch_unwind(|| run(name, &data));
             assert!(held.is_ok(), "case {case}: {data:?}");
         }
     }

@@ -1,8 +1,10 @@
 //! Texts that clients and operators write.
 
 use super::Source;
+use crate::api::MAX_BATCH;
 use crate::auth::Verifier;
 use crate::config::{options, Builder, Config};
+use crate::http::control::routes;
 use crate::http::origin;
 use crate::http::request::{self, Query, Wish};
 use crate::hub::{check_channel, ChannelPattern, Epoch, Position, Start};
@@ -128,6 +130,29 @@ pub(super) fn push_v1(data: &[u8]) {
         if let Ok(bytes) = payload(data, *base64) {
             assert!(bytes.len() <= data.len());
         }
+    }
+}
+
+/// A batch of the control API: a byte that says how often its objects are repeated, so that the bound is in reach; then they, with
+/// commas between. What is taken is held against a reader without a type.
+pub(super) fn control_batch(data: &[u8]) {
+    let mut source = Source(data);
+    let times = match source.byte() {
+        byte @ 0..=250 => 1 + usize::from(byte) % 3,
+        byte => MAX_BATCH - 253 + usize::from(byte),
+    };
+    // The last of them are many, so they may not be long.
+    let items = if times > 3 { &source.0[..source.0.len().min(64)] } else { source.0 };
+    let body = [b"[", &vec![items; times].join(&b","[..])[..], b"]"].concat();
+    let Some(batch) = routes::read_batch(&body) else { return };
+    assert!(batch.len() <= MAX_BATCH, "{} messages", batch.len());
+    let plain: Vec<serde_json::Value> = serde_json::from_slice(&body).expect("an array");
+    assert_eq!(batch.len(), plain.len());
+    for ((channel, data), value) in batch.iter().zip(&plain) {
+        // A message may also be written as an array of its fields, in their order.
+        let (first, second) =
+            if value.is_array() { (&value[0], &value[1]) } else { (&value["channel"], &value["data"]) };
+        assert_eq!((first.as_str(), second.as_str()), (Some(&**channel), Some(&**data)));
     }
 }
 

@@ -23,6 +23,8 @@ mod peers;
 pub(crate) mod push_v1;
 mod read;
 mod relief;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod relief_model;
 mod rights;
 mod roster;
 mod run;

@@ -193,7 +193,8 @@ impl Outbox {
         Ok(total)
     }
 
-    fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
+    /// So many bytes were written.
+    pub(super) fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
         self.set_bytes(self.bytes - written);
         while let Some(piece) = self.pieces.front() {
             let left = piece.bytes(wire).len() - self.offset;

@@ -1,7 +1,7 @@
 //! The control API: publishing and looking, over HTTP, on listeners of its own. Few connections, any clients: this is hyper's.
 
 mod io;
-mod routes;
+pub(crate) mod routes;
 
 use crate::api::Api;
 use crate::error::Error;

@@ -51,6 +51,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
     }
 }
 
+/// The channels and data of a batch as it is read, for the fuzzers.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_batch(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let Batch(items) = serde_json::from_slice(body).ok()?;
+    Some(items.into_iter().map(|item| (item.channel.into_owned(), item.data.into_owned())).collect())
+}
+
 struct Items;
 
 impl<'de> Visitor<'de> for Items {

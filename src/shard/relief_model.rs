@@ -1,0 +1,233 @@
+//! An outbox in which messages give way, beside what was put into it: for the fuzzers and the tests.
+//!
+//! Whatever is written in whatever parts between: each line comes whole, all in order. What may not give way comes. Of a channel
+//! that drops, a gap stands where something is missing; of one that keeps the latest, the newest comes. What is counted is what
+//! is missing.
+
+use super::command::ShardHandle;
+use super::outbox::{Block, Outbox, Piece, Wire};
+use super::relief::Lost;
+use crate::fuzzing::Source;
+use crate::hub::{
+    ChannelPattern, Cut, Epoch, Hub, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings,
+    SlowPolicy, Start, Wake,
+};
+use crate::transport::Format;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const CHANNELS: [&str; 5] = ["d1", "d2", "l1", "l2", "x"];
+
+/// Fills an outbox, makes room in it and writes from it, as the bytes say; then writes the rest and looks at all that came.
+pub(crate) fn run(data: &[u8]) {
+    let mut source = Source(data);
+    let mut world = World::new();
+    let mut steps = 0;
+    while !source.is_empty() && steps < 300 {
+        world.step(&mut source);
+        steps += 1;
+    }
+    world.write(usize::MAX);
+    assert!(world.outbox.is_empty());
+    world.check();
+}
+
+struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+struct World {
+    hub: Hub,
+    mailbox: Arc<Mailbox>,
+    epoch: Epoch,
+    handle: Arc<ShardHandle>,
+    outbox: Box<Outbox>,
+    /// Each message put in, by its number: its channel and its line.
+    put: BTreeMap<u64, (&'static str, Vec<u8>)>,
+    /// How many lines were put in that are no messages.
+    plain: usize,
+    written: Vec<u8>,
+    /// How many messages of each channel are said to have given way.
+    lost: BTreeMap<String, u64>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
+        let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
+            .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));
+        let settings = Settings {
+            retention: Retention { count: 1, age_ms: 1000, bytes: 1 << 20 },
+            patterns: &[],
+            slow_policy: SlowPolicy::Disconnect,
+            slow_patterns: &patterns,
+            total_bytes: 1 << 20,
+            key_window_ms: 0,
+            clock_us: || 0,
+        };
+        let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
+        let request = Request {
+            shard: 0,
+            names: &CHANNELS,
+            start: Start::New,
+            limit: 0,
+            broadcasts: true,
+            cut: Cut::Tail,
+            only_if_empty: false,
+        };
+        hub.subscribe(&request, &mut Replay::default(), &mut Vec::new());
+        let handle = Arc::new(ShardHandle::new(16).expect("an event descriptor"));
+        World {
+            hub,
+            mailbox,
+            epoch: Epoch::from_random(1),
+            outbox: Outbox::new(&handle),
+            handle,
+            put: BTreeMap::new(),
+            plain: 0,
+            written: Vec::new(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    fn step(&mut self, source: &mut Source<'_>) {
+        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        match source.below(8) {
+            0..=2 => {
+                let message = self.message(source.below(CHANNELS.len()), source.below(200));
+                let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+                self.outbox.push(Piece::Message(message), &wire);
+            }
+            3 => {
+                let channel = source.below(CHANNELS.len());
+                let count = 2 + source.below(5);
+                let messages: Vec<_> = (0..count).map(|_| self.message(channel, source.below(50))).collect();
+                let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+                let lines = messages.iter().map(|message| wire.format.encode(message, wire.epoch, wire.chunks));
+                let bytes = Bytes::from(lines.collect::<Vec<_>>().concat());
+                // As a fan-out makes them: taken apart only where the policy may want to.
+                let apart = messages[0].slow() != SlowPolicy::Disconnect;
+                let messages = if apart { messages.into() } else { Box::default() };
+                self.outbox.push(Piece::Block(Arc::new(Block { bytes, messages })), &wire);
+            }
+            4 => {
+                self.outbox.push(Piece::Bytes(format!("plain {}\n", self.plain).into()), &wire);
+                self.plain += 1;
+            }
+            5 => {
+                let count = source.below(256) * (1 + source.below(4));
+                self.write(count);
+            }
+            6 => {
+                let lost = self.outbox.replace_old(&wire);
+                self.note(&lost, SlowPolicy::Latest);
+            }
+            _ => {
+                let target = source.below(256) * 16;
+                let lost = self.outbox.drop_oldest(target, &wire);
+                self.note(&lost, SlowPolicy::DropOldest);
+            }
+        }
+        assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, self.waiting().len(), "the gauge");
+    }
+
+    /// A message that the hub has numbered.
+    fn message(&mut self, channel: usize, size: usize) -> Arc<Message> {
+        let channel = CHANNELS[channel];
+        let message = Message::new(&Publication::new("", "x".repeat(size).as_bytes()), false, b"");
+        self.hub.publish(Outgoing { channel, key: None, message }, 0).expect("there is room");
+        let message = self.mailbox.pop().expect("it is subscribed").message;
+        let line = Format::Stream.encode(&message, &self.epoch, false).to_vec();
+        self.put.insert(message.seq(), (channel, line));
+        message
+    }
+
+    fn note(&mut self, lost: &[Lost], policy: SlowPolicy) {
+        for lost in lost {
+            assert_eq!(lost.last.slow(), policy, "another policy's");
+            let channel = lost.last.channel_name().expect("it is of a channel");
+            *self.lost.entry(channel.to_string()).or_default() += lost.count;
+        }
+    }
+
+    /// All that would be written if it were now.
+    fn waiting(&self) -> Vec<u8> {
+        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        let all: Vec<&[u8]> = self.outbox.pieces.iter().map(|piece| piece.bytes(&wire)).collect();
+        all.concat().split_off(self.outbox.offset)
+    }
+
+    /// Writes as much as a socket might take.
+    fn write(&mut self, count: usize) {
+        let mut bytes = self.waiting();
+        bytes.truncate(count);
+        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        self.outbox.advance(bytes.len(), &wire);
+        self.written.extend_from_slice(&bytes);
+    }
+
+    /// Looks at everything that was written.
+    fn check(&self) {
+        let numbers: BTreeMap<&[u8], u64> = self.put.iter().map(|(seq, (_, line))| (&line[..], *seq)).collect();
+        let mut came: BTreeSet<u64> = BTreeSet::new();
+        let mut gaps: BTreeMap<u64, &str> = BTreeMap::new();
+        let (mut plain, mut last) = (0, 0);
+        for line in self.written.split_inclusive(|byte| *byte == b'\n') {
+            if line.starts_with(b"plain ") {
+                assert_eq!(line, format!("plain {plain}\n").as_bytes());
+                plain += 1;
+                continue;
+            }
+            let seq = match numbers.get(line) {
+                Some(seq) => {
+                    came.insert(*seq);
+                    *seq
+                }
+                None => {
+                    let (seq, channel) = self.gap(line);
+                    gaps.insert(seq, channel);
+                    seq
+                }
+            };
+            assert!(seq > last, "{seq} after {last}");
+            last = seq;
+        }
+        assert_eq!(plain, self.plain, "what is no message never gives way");
+        for name in CHANNELS {
+            let all = || self.put.iter().filter(|(_, (channel, _))| *channel == name).map(|(seq, _)| *seq);
+            let missing: Vec<u64> = all().filter(|seq| !came.contains(seq)).collect();
+            assert_eq!(
+                missing.len() as u64,
+                self.lost.get(name).copied().unwrap_or(0),
+                "{name}: as many as are counted"
+            );
+            let next = |seq: u64| all().find(|other| *other > seq && came.contains(other));
+            match name.as_bytes()[0] {
+                b'd' => missing.iter().for_each(|seq| {
+                    let end = next(*seq).unwrap_or(u64::MAX);
+                    let told = gaps.range(*seq..end).any(|(_, channel)| *channel == name);
+                    assert!(told, "{name}: {seq} is missing, and no gap before {end} says so");
+                }),
+                b'l' => missing.iter().for_each(|seq| assert!(next(*seq).is_some(), "{name}: {seq} was the newest")),
+                _ => assert!(missing.is_empty(), "{name} does not give way: {missing:?}"),
+            }
+        }
+        for (seq, name) in &gaps {
+            assert!(name.starts_with('d') && !came.contains(seq), "{name}: a gap at {seq} that tells nothing");
+        }
+    }
+
+    /// The place and the channel of a gap.
+    fn gap(&self, line: &[u8]) -> (u64, &'static str) {
+        let text = String::from_utf8_lossy(line);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(value["type"], "gap", "a line that nobody put in: {text}");
+        let seq = value["id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok()).expect("a position");
+        let (channel, _) = self.put.get(&seq).expect("a gap stands for a message");
+        assert_eq!(value["channel"], *channel);
+        (seq, channel)
+    }
+}
