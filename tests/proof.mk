@@ -5,6 +5,7 @@
 #   make tsan           the C hosts with many threads and the library under the thread sanitizer; compiles Rust's std
 #   make soak           a long life under all that happens to a hub, SECONDS (3600); target/soak/report.md
 #   make abuse          thousands of hostile clients beside honest ones; target/abuse/report.md
+#   make test-faults    no descriptors, a clock that is set, a hub and a host that are killed (part of make test)
 #   make deny           licences, sources and unwanted crates among the dependencies (part of make test); where cargo-deny is
 #                       missing it is built, which takes minutes
 
@@ -12,7 +13,7 @@ SECONDS ?=
 # Where there is none: known to build with the toolchain that the library needs, and to read deny.toml.
 CARGO_DENY = 0.20.2
 
-.PHONY: fuzz loom tsan soak abuse deny
+.PHONY: fuzz loom tsan soak abuse test-faults deny
 
 fuzz:
 	@tests/need $(RUST) c++:build-essential
@@ -28,7 +29,7 @@ tsan: examples
 soak: library
 	tests/soak/run $(or $(SECONDS),3600)
 
-abuse: library $(BENCH_BIN)/pushload
+abuse: examples $(BENCH_BIN)/pushload
 	tests/abuse/run
 
 deny:

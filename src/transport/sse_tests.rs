@@ -14,7 +14,7 @@ fn published(data: &[u8], event: Option<&str>, binary: bool) -> Form {
 }
 
 #[test]
-fn every_line_of_the_payload_is_a_data_line() {
+fn s9_2_6_every_line_of_the_payload_is_a_data_line() {
     let form = event(Some("tick"), Some("e-1"), b"a\r\nb\rc\n");
     let text = text(&form);
     assert_eq!(text, "id: e-1\nevent: tick\ndata: a\ndata: b\ndata: c\ndata: \n\n");

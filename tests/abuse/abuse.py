@@ -7,29 +7,26 @@ the median of the turns' ratios. Every delivery to them is checked. Writes targe
 SCALE=0.1 makes everything a tenth, for a look.
 """
 
-import base64
 import contextlib
-import hashlib
-import hmac
 import http.client
 import json
 import os
 import pathlib
 import resource
 import selectors
-import signal
 import socket
 import statistics
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/harness"))
 
+import faults  # noqa: E402
+from clients import UPGRADE, subscriber  # noqa: E402
 from hub import KEY, Hub  # noqa: E402
 
 OUT = ROOT / "target/abuse"
@@ -38,15 +35,8 @@ SCALE = float(os.environ.get("SCALE", "1"))
 HONEST = int(1000 * SCALE)
 ATTACKERS = int(5000 * SCALE)
 TURNS = 3
-# Debian puts it where the dynamic loader expands $LIB.
-FAKETIME = "/usr/$LIB/faketime/libfaketimeMT.so.1"
 # What the honest ones' p99 may be of what it was. A look at less than the whole is no measurement, and is not judged.
 MOST = 1.2
-UPGRADE = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
-)
-
 
 class Report:
     def __init__(self):
@@ -215,18 +205,6 @@ class FloodPublisher:
         return self.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def subscriber(port, query, receive=None):
-    """A WebSocket that has had its answer's head."""
-    client = socket.socket()
-    if receive:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-    client.connect(("127.0.0.1", port))
-    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
-    if not client.recv(200).startswith(b"HTTP/1.1 101 "):
-        raise AssertionError("refused")
-    return client
-
-
 def storm(report):
     """15,000 clients are cut off at once, miss something, and come back at once."""
     count, missed = int(15_000 * SCALE), 5
@@ -363,110 +341,14 @@ def bombs(report):
                          f"{status}; {hub.usage().cpu_seconds - began:.2f} s of CPU, RSS {before.rss_kb} kB before, {peak[0]} kB at most")
 
 
-def descriptors(report):
-    """None are left: those who are served stay so, and when there are some again so are the others."""
-    with Hub("threads=1") as hub:
-        served = subscriber(hub.port, "channel=a")
-        hub.stats()  # the control connection is there
-        hub.limit_descriptors(hub.usage().descriptors)
-        waiting = [socket.create_connection(("127.0.0.1", hub.port)) for _ in range(50)]
-        for client in waiting:
-            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
-        began = hub.usage().cpu_seconds
-        time.sleep(3)
-        spent = hub.usage().cpu_seconds - began
-        status, _ = hub.publish("a", b"meanwhile")
-        served.settimeout(10)
-        text = b""
-        while b"meanwhile" not in text:
-            text += served.recv(1000)
-        hub.limit_descriptors(None)
-        answers = []
-        for client in waiting:
-            client.settimeout(10)
-            answers.append(client.recv(100).startswith(b"HTTP/1.1 101 "))
-        report.check("no descriptors left", status == 200 and all(answers) and spent < 0.5,
-                     f"{sum(answers)} of 50 are served when there are some again; {spent:.2f} s of CPU in 3 s meanwhile; "
-                     f"{hub.log().count('accept:')} log lines")
-
-
-def clock(report):
-    """The system's clock is set, a day ahead and two days back."""
-    secret, now = "0123456789abcdef0123456789abcdef", int(time.time())
-    with tempfile.TemporaryDirectory() as directory:
-        file = pathlib.Path(directory) / "time"
-        file.write_text("+0")
-        environment = {"LD_PRELOAD": FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
-                       "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        options = ("threads=1", "auth=jwt", f"jwt_secret={secret}", "heartbeat=200ms", "history_age=1h")
-        with Hub(*options, environment=environment) as hub:
-            first = hub.publish("a", b"first")[1]
-
-            def connect(hours):
-                return subscriber(hub.port, f"channel=a&since={first}&token={token(secret, now + hours * 3600)}")
-
-            short, long = connect(1), connect(100)
-            answers = []
-            for offset in ("+1d", "-2d", "+0"):
-                file.write_text(offset)
-                time.sleep(1)
-                status, _ = hub.publish("a", f"at {offset}".encode())
-                answers.append(status == 200 and f"at {offset}".encode() in read_for(long, 1))
-            kept = read_for(connect(100), 1)
-            report.check("a clock that is set", all(answers) and struct.pack("!H", 4403) in read_for(short, 1) and kept.count(b'"at ') == 3,
-                         f"messages go on at each time: {answers}; a token of an hour ends a day ahead with 4403; "
-                         f"history is as old as it is: {kept.count(b'at ')} of 3 there")
-
-
-def token(secret, expires):
-    def part(data):
-        return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-    claims = {"exp": expires, "push": {"subscribe": ["*"]}}
-    signed = part(b'{"alg":"HS256"}') + b"." + part(json.dumps(claims).encode())
-    return (signed + b"." + part(hmac.new(secret.encode(), signed, hashlib.sha256).digest())).decode()
-
-
-def read_for(client, seconds):
-    """What comes within a time, or to the end."""
-    client.settimeout(seconds)
-    seen = b""
-    with contextlib.suppress(OSError):
-        while data := client.recv(65536):
-            seen += data
-    return seen
-
-
-def killed(report):
-    """The hub is killed, and another starts in its place."""
-    options = ("threads=1",)
-    hub = Hub(*options)
-    try:
-        client = subscriber(hub.port, "channel=a")
-        last = hub.publish("a", b"before")[1]
-        seen = read_for(client, 1)
-        hub.send_signal(signal.SIGKILL)
-        ended = read_for(client, 5) == b""
-        hub.stop()
-        hub = Hub(*options, ports=(hub.port, hub.control_port))
-        back = subscriber(hub.port, f"channel=a&since={last}")
-        hub.publish("a", b"after")
-        again = read_for(back, 1)
-        gap, after = again.find(b'"type":"gap"'), again.find(b'"after"')
-        report.check("killed and started again", b'"before"' in seen and ended and 0 <= gap < after,
-                     "its client's connection ends; it comes back by its position, is told of a gap, and gets what is new")
-    finally:
-        hub.stop()
-
-
 SCENARIOS = {
     "slow_heads": slow_heads, "slow_reads": slow_reads, "stalled_readers": stalled_readers, "storm": storm, "floods": floods,
-    "names": names, "bombs": bombs, "descriptors": descriptors, "clock": clock, "killed": killed,
+    "names": names, "bombs": bombs, **faults.SCENARIOS,
 }  # fmt: skip
 
 
 def main():
-    chosen = sys.argv[1:] or list(SCENARIOS)
+    chosen = list(faults.SCENARIOS) if sys.argv[1:] == ["faults"] else sys.argv[1:] or list(SCENARIOS)
     unknown = [name for name in chosen if name not in SCENARIOS]
     if unknown:
         sys.exit(f"error: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
