@@ -405,6 +405,7 @@ fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
     settled(&host);
     let close = std::iter::repeat_with(|| client.next_frame()).find(|(first, _)| *first == 0x88).unwrap().1;
     assert_eq!(u16::from_be_bytes([close[0], close[1]]), 4429);
+    assert_eq!(String::from_utf8_lossy(&close[2..]), "too slow: what it missed has left history");
     assert_eq!(client.rest(), "");
     common::eventually(|| host.server.stats().unwrap().outboxes == 0);
     let stats = host.server.stats().unwrap();

@@ -51,15 +51,15 @@ impl Shard {
         }
     }
 
-    /// Ends a connection whose outbox is full: what waits is dropped, since the client gets it by its position.
-    pub(super) fn close_slow(&mut self, index: u32) {
+    /// Ends a connection that is too slow: what waits is dropped, since the client gets it by its position.
+    pub(super) fn close_slow(&mut self, index: u32, close: Close) {
         self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let wire = conn.wire(self.shared.hub.epoch());
         if let Some(outbox) = &mut conn.outbox {
             outbox.keep_begun(&wire);
         }
-        self.close(index, Close::TOO_SLOW);
+        self.close(index, close);
     }
 
     /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is unread makes

@@ -98,7 +98,7 @@ impl Shard {
             let conn = &mut self.conns[index as usize];
             // What it waited for goes with it: its channels are counted there.
             conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle)).catch_up = Some(catch_up);
-            return self.close_slow(index);
+            return self.close_slow(index, Close::OVERTAKEN);
         }
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);

@@ -7,6 +7,7 @@ use super::write::outbox_limit;
 use super::Shard;
 use crate::hub::{Message, SlowPolicy};
 use crate::metrics::losses::Loss;
+use crate::transport::close::Close;
 use crate::transport::Format;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -174,7 +175,7 @@ impl Shard {
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
         let before = outbox.weight();
         if outbox.pieces.iter().all(|piece| piece.slow() == SlowPolicy::Disconnect) {
-            return self.close_slow(index);
+            return self.close_slow(index, Close::TOO_SLOW);
         }
         let mut lost = outbox.replace_old(&wire);
         // Raw frames have no place for a gap, and nothing is skipped without one: there the connection gives way.
@@ -191,7 +192,7 @@ impl Shard {
         let fits = outbox.fits(limit) && (few || before.saturating_sub(outbox.weight()) >= limit / 8);
         if !fits {
             // Nothing of it is lost: the client gets all by its position.
-            return self.close_slow(index);
+            return self.close_slow(index, Close::TOO_SLOW);
         }
         self.handle.metrics.gaps.add(gaps as u64);
         self.note_losses(&lost);

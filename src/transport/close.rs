@@ -30,6 +30,8 @@ impl Close {
     pub const NOT_ALLOWED: Close = Close::fixed(4403, "grant expired or revoked");
     /// No answer to pings.
     pub const NO_PONG: Close = Close::fixed(4408, "no answer to pings");
+    /// While it caught up history went on without it; come back and be told of the gap.
+    pub const OVERTAKEN: Close = Close::fixed(4429, "too slow: what it missed has left history");
     /// It took nothing for a whole heartbeat; never sent, since there is no way through.
     pub const STUCK: Close = Close::fixed(4429, "too slow: nothing was taken for a whole heartbeat");
     /// The outbox was full; come back and recover by position.
