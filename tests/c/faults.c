@@ -51,6 +51,7 @@ REFUSABLE(int, listen, (int fd, int backlog), (fd, backlog))
 REFUSABLE(int, getsockname, (int fd, __SOCKADDR_ARG address, socklen_t *len), (fd, address, len))
 REFUSABLE(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
           (fd, level, name, value, len))
+REFUSABLE(int, accept4, (int fd, __SOCKADDR_ARG address, socklen_t *len, int flags), (fd, address, len, flags))
 REFUSABLE(int, chmod, (const char *path, mode_t mode), (path, mode))
 
 int fcntl(int fd, int command, ...)
@@ -202,5 +203,34 @@ static void a_connection_that_can_not_be_watched(void)
     peer_close(&client);
 }
 
+static void an_accept_that_is_refused(void)
+{
+    static const int errors[] = {ENOMEM, ENOBUFS, ENFILE, EMFILE};
+    char directory[128], listen[256];
+    temporary_directory(directory, sizeof directory);
+    snprintf(listen, sizeof listen, "unix:%s/push.sock", directory);
+    push_server *server = serve("threads", "1", "listen", listen, NULL);
+    struct peer first = adopted_ws(server, NULL, "channel=c");
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        check_case("%s", strerror(errors[i]));
+        with_error = errors[i];
+        countdown = 1;
+        failing = "accept4";
+        struct peer client = peer_of(dial(listen));
+        CHECK_STATUS(push_publish(server, "c", "meanwhile", 9), PUSH_OK);
+        CHECK(ws_expect(&first, "meanwhile")); /* others are served */
+        CHECK(ws_open(&client, "channel=c", "")); /* it was left waiting, not forgotten */
+        failing = NULL;
+        CHECK_STATUS(push_publish(server, "c", "after", 5), PUSH_OK);
+        CHECK(ws_expect(&client, "after"));
+        CHECK(ws_expect(&first, "after"));
+        CHECK(countdown <= 0);
+        peer_close(&client);
+    }
+    stop(server);
+    peer_close(&first);
+    remove_directory(directory);
+}
+
 CHECK_MAIN(TEST(threads), TEST(descriptors), TEST(watches), TEST(listeners),
-           TEST(a_connection_that_can_not_be_watched))
+           TEST(a_connection_that_can_not_be_watched), TEST(an_accept_that_is_refused))
