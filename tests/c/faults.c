@@ -1,4 +1,4 @@
-/* The system refuses something in the middle of a start: an error, and nothing left behind.  Each call that a start
+/* The system refuses something.  In the middle of a start: an error, and nothing left behind.  Each call that a start
  * makes fails once, the first, then the second, until a start gets through. */
 #include "process.h"
 #include "serve.h"
@@ -52,6 +52,7 @@ REFUSABLE(int, getsockname, (int fd, __SOCKADDR_ARG address, socklen_t *len), (f
 REFUSABLE(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t len),
           (fd, level, name, value, len))
 REFUSABLE(int, accept4, (int fd, __SOCKADDR_ARG address, socklen_t *len, int flags), (fd, address, len, flags))
+REFUSABLE(ssize_t, send, (int fd, const void *bytes, size_t len, int flags), (fd, bytes, len, flags))
 REFUSABLE(int, chmod, (const char *path, mode_t mode), (path, mode))
 
 int fcntl(int fd, int command, ...)
@@ -232,5 +233,36 @@ static void an_accept_that_is_refused(void)
     remove_directory(directory);
 }
 
+/* The client whose message could not be sent is ended, and finds it in the history when it is back; its neighbour feels nothing. */
+static void a_send_that_is_refused(void)
+{
+    static const int errors[] = {ENOMEM, ENOBUFS};
+    const char *text = "Sec-WebSocket-Protocol: push.v1.json\r\n";
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        check_case("%s", strerror(errors[i]));
+        push_server *server = serve("threads", "1", NULL);
+        struct peer client = adopted(server, NULL), other = adopted_ws(server, NULL, "channel=other");
+        CHECK(ws_open(&client, "channel=c", text));
+        wait_for_subscriptions(server, 2);
+        with_error = errors[i];
+        countdown = 1;
+        failing = "send"; /* no test sends now */
+        CHECK_STATUS(push_publish(server, "c", "lost", 4), PUSH_OK);
+        CHECK(peer_read_to_end(&client, PATIENCE_MS));
+        failing = NULL;
+        CHECK(countdown <= 0);
+        CHECK_STATUS(push_publish(server, "other", "here", 4), PUSH_OK);
+        CHECK(ws_expect(&other, "here"));
+        peer_close(&client);
+        client = adopted(server, NULL);
+        CHECK(ws_open(&client, "channel=c&last=1", text));
+        CHECK(peer_expect(&client, "\"lost\""));
+        stop(server);
+        peer_close(&client);
+        peer_close(&other);
+    }
+}
+
 CHECK_MAIN(TEST(threads), TEST(descriptors), TEST(watches), TEST(listeners),
-           TEST(a_connection_that_can_not_be_watched), TEST(an_accept_that_is_refused))
+           TEST(a_connection_that_can_not_be_watched), TEST(an_accept_that_is_refused),
+           TEST(a_send_that_is_refused))
