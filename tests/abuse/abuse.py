@@ -7,6 +7,7 @@ the median of the turns' ratios. Every delivery to them is checked. Writes targe
 SCALE=0.1 makes everything a tenth, for a look.
 """
 
+import collections
 import contextlib
 import http.client
 import json
@@ -26,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/harness"))
 
 import faults  # noqa: E402
-from clients import UPGRADE, subscriber  # noqa: E402
+from clients import UPGRADE, read_until, subscriber  # noqa: E402
 from hub import KEY, Hub  # noqa: E402
 
 OUT = ROOT / "target/abuse"
@@ -160,12 +161,15 @@ def stalled_readers(report):
                 time.sleep(0.005)
 
         def stalled():
-            clients = []
+            clients, opened = collections.deque(), 0
             while not stop.is_set():
-                # Those that were closed can't know: the end waits behind what they don't read.
+                # Those that were closed can't know: the end waits behind what they don't read. The oldest are long gone.
                 counts["closed"] = hub_stats()["slow_closed"]
-                while len(clients) - counts["closed"] < 100:
+                while opened - counts["closed"] < 100:
                     clients.append(subscriber(hub.port, "channel=flood", receive=4096))
+                    opened += 1
+                while len(clients) > 2000:
+                    clients.popleft().close()
                 time.sleep(1)
             for client in clients:
                 client.close()
@@ -263,7 +267,7 @@ def read_all(crowd, done):
 
 
 def floods(report):
-    """One client each, with very much of something very small, and without client_rate to slow it down."""
+    """One client each, with very much of something very small, and without client_rate to slow it down; then very large things."""
     for name, piece, times in (
         ("pings", b"\x89\x80\0\0\0\0", 100_000),
         ("messages of one byte", b"\x81\x81\0\0\0\0x", 1_000_000),
@@ -292,6 +296,22 @@ def floods(report):
             report.check(f"{count} {name}", others == 200 and usage.rss_kb < before.rss_kb + 4096,
                          f"{took:.1f} s; the hub's CPU {usage.cpu_seconds - before.cpu_seconds:.2f} s, RSS {before.rss_kb} kB before, "
                          f"{usage.rss_kb} kB with it")
+
+
+    with Hub("threads=1") as hub:
+        before = hub.usage()
+        clients = [subscriber(hub.port, "channel=a") for _ in range(200)]
+        answers = []
+        for client in clients:
+            # A frame of 64 MB, of which a part comes: what is announced is no reason to make room.
+            with contextlib.suppress(OSError):
+                client.sendall(b"\x82\xff" + (64 << 20).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 10_000)
+            answers.append(read_until(client))
+            client.close()
+        during = hub.usage()
+        told = sum(b"\x03\xf1" in answer for answer in answers)  # 1009
+        report.check("200 frames of 64 MB", told == 200 and during.rss_kb < before.rss_kb + 8192,
+                     f"{told} were closed with 1009; RSS {before.rss_kb} kB before, {during.rss_kb} kB with them")
 
 
 def drain(client):

@@ -242,8 +242,14 @@ static void a_send_that_is_refused(void)
         check_case("%s", strerror(errors[i]));
         push_server *server = serve("threads", "1", NULL);
         struct peer client = adopted(server, NULL), other = adopted_ws(server, NULL, "channel=other");
+        push_position seen;
+        push_message first = PUSH_MESSAGE_INIT;
+        char since[128];
+        first.channel = "c", first.data = "seen", first.len = 4;
         CHECK(ws_open(&client, "channel=c", text));
         wait_for_subscriptions(server, 2);
+        CHECK_STATUS(push_publish_message(server, &first, &seen), PUSH_OK);
+        CHECK(peer_expect(&client, "\"seen\""));
         with_error = errors[i];
         countdown = 1;
         failing = "send"; /* no test sends now */
@@ -255,7 +261,8 @@ static void a_send_that_is_refused(void)
         CHECK(ws_expect(&other, "here"));
         peer_close(&client);
         client = adopted(server, NULL);
-        CHECK(ws_open(&client, "channel=c&last=1", text));
+        snprintf(since, sizeof since, "channel=c&since=%s", seen.text);
+        CHECK(ws_open(&client, since, text));
         CHECK(peer_expect(&client, "\"lost\""));
         stop(server);
         peer_close(&client);
