@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 
 import httpx
 import pytest
@@ -132,6 +133,7 @@ def test_stats_and_metrics_say_the_same(served):
     assert response.headers["Content-Type"].startswith("text/plain")
     plain = dict(re.findall(r"^push_(\w+) (\d+)$", response.text, re.M))
     plain = {name.removesuffix("_total"): int(value) for name, value in plain.items() if "_seconds_" not in name}
+    assert plain.pop("panics") == 0  # counted for the operator only
     assert plain.items() <= stats.items()
     labelled = re.findall(r'^push_(\w+)\{(\w+)="([^"]+)"\} (\d+)$', response.text, re.M)
     of = {(name, value): int(count) for name, label, value, count in labelled}
@@ -147,6 +149,7 @@ def test_stats_and_metrics_say_the_same(served):
 @pytest.mark.parametrize("key", [None, "wrong-key-of-sixteen", KEY[:-1], KEY + "x", ""])
 def test_without_the_key_nothing_but_health(served, key):
     host, control = served
+    host.may_say = "^libpush: control API: refused with 401 unauthorized: .*control_key"
     with Control(control.base_url.port, key) as stranger:
         assert stranger.get("/healthz").text == "ok\n"
         for method, path in [
@@ -159,6 +162,11 @@ def test_without_the_key_nothing_but_health(served, key):
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert response.json()["error"]["code"] == "unauthorized"
     assert host.stats()["published"] == 0
+    # Who guesses a key is seen, by a log that is written on a thread of its own.
+    until = time.monotonic() + 30
+    while not re.search(host.may_say, host.stderr(), re.M):
+        assert time.monotonic() < until, host.stderr()
+        time.sleep(0.01)
 
 
 def test_what_is_not_there_and_what_is_not_allowed(start):
