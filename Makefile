@@ -44,7 +44,7 @@ demo: examples
 	target/examples-c/legacy-server -p $(PORT)
 
 # Each part says how many passed and failed, and ends the run when one failed.
-test: test-rust test-c test-python test-clients test-browser test-autobahn deny
+test: test-rust test-c test-python test-clients test-browser test-autobahn test-faults deny
 	@echo 'make test: all parts passed'
 
 test-rust: library

@@ -32,6 +32,9 @@ soak: library
 abuse: examples $(BENCH_BIN)/pushload
 	tests/abuse/run
 
+test-faults: examples
+	tests/abuse/run faults
+
 deny:
 	@tests/need $(RUST) cc:build-essential
 	@cargo deny --version >/dev/null 2>&1 || { echo 'set-up: cargo-deny is missing; building it'; cargo install --quiet --locked --version $(CARGO_DENY) cargo-deny; }
