@@ -1,6 +1,7 @@
 """pushd gone, slow, full or unwilling: everything else is served as ever, and who asks for live push is told at once."""
 
 import json
+import os
 import signal
 import time
 
@@ -68,9 +69,15 @@ def test_a_hub_that_is_killed_and_comes_back(start_nginx, start_pushd):
         assert [message["type"] for message in subscribers.take(messages, 2)] == ["gap", "message"]
 
 
+def hang(pushd):
+    """Stops all its threads: the signal alone returns before they have stopped."""
+    pushd.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, pushd.process.pid, os.WSTOPPED)
+
+
 def test_a_hub_that_hangs(nginx, pushd):
     nginx.publish("a", "there")
-    pushd.process.send_signal(signal.SIGSTOP)
+    hang(pushd)
     # More than there are threads that could wait for it.
     requests = [_begin(nginx) for _ in range(100)]
     others_are_served(nginx)
@@ -98,7 +105,7 @@ def _finish(connection):
 
 def test_workers_end_though_the_hub_hangs(nginx, pushd):
     nginx.publish("a", "there")
-    pushd.process.send_signal(signal.SIGSTOP)
+    hang(pushd)
     requests = [_begin(nginx) for _ in range(10)]
     for request in requests:
         _finish(request)
@@ -110,7 +117,7 @@ def test_workers_end_though_the_hub_hangs(nginx, pushd):
 
 
 def test_clients_that_leave_while_their_publish_waits(nginx, pushd):
-    pushd.process.send_signal(signal.SIGSTOP)
+    hang(pushd)
     for request in [_begin(nginx) for _ in range(40)]:
         request.close()
     others_are_served(nginx)
