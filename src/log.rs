@@ -83,12 +83,12 @@ impl Log {
     pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {
-                Some(0) => log.send(level, one_line(&text.to_string())),
                 Some(left_out) => {
-                    log.send(
-                        level,
-                        format!("{} (and {left_out} more of this kind before)", one_line(&text.to_string())),
-                    );
+                    let mut line = one_line(&text.to_string());
+                    if left_out > 0 {
+                        line += &format!(" (and {left_out} more of this kind before)");
+                    }
+                    log.send(level, line);
                 }
                 None => drop(log.suppressed.fetch_add(1, Ordering::Relaxed)),
             }

@@ -142,7 +142,6 @@ pub struct Hub {
     /// The state's own: names are hashed before its lock is taken.
     hasher: RandomState,
     mailboxes: Vec<Arc<Mailbox>>,
-    duplicates: AtomicU64,
     busy: AtomicU64,
 }
 
@@ -157,7 +156,6 @@ impl Hub {
             state: Lock::new(State::new(settings, hasher.clone())),
             hasher,
             mailboxes,
-            duplicates: AtomicU64::new(0),
             busy: AtomicU64::new(0),
         }
     }
@@ -177,7 +175,6 @@ impl Hub {
         let hash = self.hasher.hash_one(outgoing.channel);
         let published = self.change(|state| {
             if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
-                self.duplicates.fetch_add(1, Ordering::Relaxed);
                 return Ok(Published { seq, shards: 0, subscribers: 0 });
             }
             state.publish_alone(outgoing, hash, now, &self.mailboxes)
@@ -197,7 +194,6 @@ impl Hub {
             state.check_room(channels, &self.mailboxes)?;
             let publish = |(outgoing, hash): (Outgoing<'_>, u64)| {
                 if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
-                    self.duplicates.fetch_add(1, Ordering::Relaxed);
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 let published = state.publish(outgoing, hash, now, &self.mailboxes);
@@ -272,8 +268,9 @@ impl Hub {
             subscriptions: state.subscriptions,
             history_messages: state.total_messages as u64,
             history_bytes: state.total_bytes as u64,
-            published: state.published,
-            duplicates: self.duplicates.load(Ordering::Relaxed),
+            // Each message has a number, and nothing else has.
+            published: state.seq,
+            duplicates: state.duplicates,
             busy: self.busy.load(Ordering::Relaxed),
         }
     }

@@ -35,8 +35,8 @@ pub(super) struct State {
     pub(super) total_bytes: usize,
     pub(super) total_messages: usize,
     pub(super) subscriptions: u64,
-    /// Messages that were given a place, ever.
-    pub(super) published: u64,
+    /// Publications whose key was there already.
+    pub(super) duplicates: u64,
     /// The message that was trimmed last, so that it can be dropped without the lock.
     pub(super) evicted: Option<Arc<Message>>,
 }
@@ -68,7 +68,7 @@ impl State {
             total_bytes: 0,
             total_messages: 0,
             subscriptions: 0,
-            published: 0,
+            duplicates: 0,
             evicted: None,
         };
         // Every connection is subscribed to the broadcasts, on every shard, always. The empty name is nobody else's.
@@ -78,9 +78,11 @@ impl State {
         state
     }
 
-    /// The first publication of this key, if it was published before.
+    /// The first publication of this key, if it was published before; then this one is counted as its duplicate.
     pub(super) fn find_key(&mut self, channel: &str, key: Option<&str>, now: u64) -> Option<u64> {
-        self.keys.find(channel, key?, now)
+        let seq = self.keys.find(channel, key?, now)?;
+        self.duplicates += 1;
+        Some(seq)
     }
 
     /// Publishes one message, unless a mailbox has no room for it.
@@ -120,7 +122,6 @@ impl State {
         now: u64,
         mailboxes: &[Arc<Mailbox>],
     ) -> Published {
-        self.published += 1;
         self.seq += 1;
         let seq = self.seq;
         if let Some(key) = key {

@@ -228,53 +228,21 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{ChannelPattern, Epoch, Hub, Mailbox, Outgoing, Publication, Retention, Settings, Start, Wake};
-    use crate::hub::{Cut, Request};
+    use crate::hub::{Epoch, Outgoing, Publication};
     use crate::shard::command::ShardHandle;
     use crate::shard::outbox::Block;
+    use crate::shard::relief_model::subscribed;
     use bytes::Bytes;
-
-    struct NoWake;
-
-    impl Wake for NoWake {
-        fn wake(&self) {}
-    }
 
     /// Messages as a hub makes them of `channel data` lines: those of channel `d` may be dropped, of `l` replaced.
     fn messages(lines: &[&str]) -> Vec<Arc<Message>> {
-        let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
-        let patterns =
-            [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)].map(|(text, policy)| (pattern(text), policy));
-        let settings = Settings {
-            retention: Retention { count: 10, age_ms: 1000, bytes: 1 << 20 },
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &patterns,
-            total_bytes: 1 << 20,
-            key_window_ms: 0,
-            clock_us: || 0,
-        };
-        let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
         let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-        let request = Request {
-            shard: 0,
-            names: &names,
-            start: Start::New,
-            limit: 0,
-            broadcasts: true,
-            cut: Cut::Tail,
-            only_if_empty: false,
-        };
-        hub.subscribe(&request, &mut Default::default(), &mut Vec::new());
+        let (hub, mailbox) = subscribed(&names);
         for line in lines {
             let message = Message::new(&Publication::new("", line.as_bytes()), false, b"");
             hub.publish(Outgoing { channel: line.split(' ').next().unwrap(), key: None, message }, 0).unwrap();
         }
         std::iter::from_fn(|| mailbox.pop()).map(|delivery| delivery.message).collect()
-    }
-
-    fn pattern(text: &str) -> ChannelPattern {
-        ChannelPattern::parse(text).unwrap()
     }
 
     struct Bench {

@@ -54,31 +54,37 @@ struct World {
     lost: BTreeMap<String, u64>,
 }
 
+/// A hub with a subscriber of some channels: of those that begin with `d` the oldest may be dropped, with `l` old ones be replaced.
+pub(super) fn subscribed(names: &[&str]) -> (Hub, Arc<Mailbox>) {
+    let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
+    let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
+        .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));
+    let settings = Settings {
+        retention: Retention { count: 10, age_ms: 1000, bytes: 1 << 20 },
+        patterns: &[],
+        slow_policy: SlowPolicy::Disconnect,
+        slow_patterns: &patterns,
+        total_bytes: 1 << 20,
+        key_window_ms: 0,
+        clock_us: || 0,
+    };
+    let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
+    let request = Request {
+        shard: 0,
+        names,
+        start: Start::New,
+        limit: 0,
+        broadcasts: true,
+        cut: Cut::Tail,
+        only_if_empty: false,
+    };
+    hub.subscribe(&request, &mut Replay::default(), &mut Vec::new());
+    (hub, mailbox)
+}
+
 impl World {
     fn new() -> Self {
-        let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
-        let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
-            .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));
-        let settings = Settings {
-            retention: Retention { count: 1, age_ms: 1000, bytes: 1 << 20 },
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &patterns,
-            total_bytes: 1 << 20,
-            key_window_ms: 0,
-            clock_us: || 0,
-        };
-        let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
-        let request = Request {
-            shard: 0,
-            names: &CHANNELS,
-            start: Start::New,
-            limit: 0,
-            broadcasts: true,
-            cut: Cut::Tail,
-            only_if_empty: false,
-        };
-        hub.subscribe(&request, &mut Replay::default(), &mut Vec::new());
+        let (hub, mailbox) = subscribed(&CHANNELS);
         let handle = Arc::new(ShardHandle::new(16).expect("an event descriptor"));
         World {
             hub,
