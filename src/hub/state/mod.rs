@@ -1,12 +1,14 @@
 //! What the hub's lock protects: channels, sequence, history, who is subscribed.
 
+mod keeping;
+mod reading;
+
 use super::forgotten::Forgotten;
 use super::history::History;
 use super::keys::Keys;
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place};
-use super::replay::{Cut, Item, Replay, Request, Start};
-use super::retention::{Entry, Rules};
+use super::retention::Rules;
 use super::slow::{SlowPolicies, SlowPolicy};
 use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
 use foldhash::fast::RandomState;
@@ -14,9 +16,6 @@ use hashbrown::HashTable;
 use slab::Slab;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-
-/// How often to look whether room can be given back.
-const ROOM_MS: u64 = 1000;
 
 pub(super) struct State {
     /// The newest message's number: one count for all channels, so one number is a position in all of them.
@@ -177,49 +176,6 @@ impl State {
         Ok(())
     }
 
-    /// Reads what a subscriber missed and, where that was not cut, subscribes its shard. See [`super::Hub::subscribe`].
-    pub(super) fn subscribe<S: AsRef<str>>(
-        &mut self,
-        request: &Request<'_, S>,
-        epoch: &str,
-        replay: &mut Replay,
-        ids: &mut Vec<(ChannelId, Arc<str>)>,
-    ) {
-        replay.clear();
-        // Also where nothing is subscribed: an earlier client's numbers must not be taken for this one's.
-        ids.clear();
-        replay.position = self.seq;
-        if request.start != Start::New {
-            self.replay(request, epoch, replay);
-        }
-        if replay.complete && (replay.items.is_empty() || !request.only_if_empty) {
-            ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
-        }
-    }
-
-    fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) {
-        // A number that this life never gave is from another one too.
-        let (after, foreign) = match request.start {
-            Start::After(seq) => (seq, false),
-            Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
-            Start::Since(_) => (0, true),
-            Start::Last(_) | Start::New => (self.seq, false),
-        };
-        let bounds = (request.cut, request.limit);
-        for name in request.names {
-            self.read(name.as_ref(), (after, foreign), request.start, bounds, replay);
-        }
-        if request.broadcasts && !matches!(request.start, Start::Last(_)) {
-            // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
-            self.read("", (if foreign { self.seq } else { after }, false), request.start, bounds, replay);
-        }
-        replay.sort();
-        match (request.start, request.cut) {
-            (Start::Last(_), _) | (_, Cut::Head) => replay.cut_head(request.limit),
-            _ => replay.cut_tail(request.limit),
-        }
-    }
-
     /// Takes back subscriptions. A channel with neither subscribers nor history disappears.
     pub(super) fn leave(&mut self, shard: usize, leaves: &[Leave]) {
         for leave in leaves {
@@ -233,76 +189,6 @@ impl State {
         }
     }
 
-    /// Keeps more or less from now on.
-    pub(super) fn reconfigure(&mut self, settings: &Settings<'_>, now: u64) {
-        self.keys.set_window(settings.key_window_ms);
-        self.total_limit = settings.total_bytes;
-        self.slow = SlowPolicies::new(settings.slow_patterns, settings.slow_policy);
-        for (_, channel) in &mut self.channels {
-            channel.slow = self.slow.of(&channel.name);
-        }
-        if let Some(entries) = self.rules.replace(settings.patterns, settings.retention) {
-            for (_, channel) in &mut self.channels {
-                channel.rule = self.rules.number_for(&channel.name);
-            }
-            for entry in entries {
-                let channel = self.channels.get(entry.channel as usize);
-                // As in a sweep: what is older than the oldest is gone.
-                let kept = channel.filter(|channel| channel.history.oldest().is_some_and(|oldest| oldest <= entry.seq));
-                if let Some(rule) = kept.map(|channel| channel.rule) {
-                    self.rules.get(rule).push(entry);
-                }
-            }
-        }
-        let ids: Vec<ChannelId> = self.channels.iter().map(|(id, _)| id as ChannelId).collect();
-        for id in ids {
-            let bounds = self.rules.get(self.channels[id as usize].rule).bounds;
-            while self.exceeds(id, bounds.count, bounds.bytes) {
-                self.trim(id);
-                self.note_stale(id);
-            }
-            self.drop_if_idle(id);
-        }
-        self.trim_to_total();
-        self.expire(now);
-    }
-
-    /// Drops what has outlived its age.
-    pub(super) fn expire(&mut self, now: u64) {
-        self.keys.expire(now);
-        while let Some(entry) = self.rules.pop_expired(now) {
-            self.drop_entry(entry);
-        }
-        if now >= self.room_looked_at + ROOM_MS {
-            self.room_looked_at = now;
-            self.give_back_room();
-        }
-    }
-
-    /// A burst of channels or messages must not keep its room for ever. Not at each drop: it may have to look at all there is.
-    fn give_back_room(&mut self) {
-        if self.channels.capacity() > 1024 && self.channels.len() * 8 < self.channels.capacity() {
-            self.channels.shrink_to_fit();
-        }
-        self.rules.give_back_room();
-    }
-
-    /// Forgets a channel's history. False: there is no such channel.
-    pub(super) fn clear(&mut self, channel: &str) -> bool {
-        let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
-        // What the rule remembers of them is stale now; else a host that clears again and again would pile it up.
-        while self.trim(id) {
-            self.note_stale(id);
-        }
-        self.drop_if_idle(id);
-        true
-    }
-
-    #[cfg(test)]
-    pub(super) fn remembered(&self) -> usize {
-        self.rules.remembered()
-    }
-
     pub(super) fn info(&self, channel: &str) -> Option<ChannelInfo> {
         let id = self.lookup(channel, self.hash(channel))?;
         Some(self.channels[id as usize].info())
@@ -313,121 +199,6 @@ impl State {
         let named =
             self.channels.iter().filter(|(id, channel)| *id != BROADCAST as usize && channel.name.starts_with(prefix));
         named.take(limit).map(|(_, channel)| channel.info()).collect()
-    }
-
-    /// Adds what a channel has after a place to a replay, with a gap where something is missing.
-    fn read(
-        &self,
-        name: &str,
-        (after, foreign): (u64, bool),
-        start: Start<'_>,
-        (cut, limit): (Cut, usize),
-        replay: &mut Replay,
-    ) {
-        let hash = self.hash(name);
-        let Some(id) = self.lookup(name, hash) else {
-            let end = self.forgotten.end(hash);
-            if !matches!(start, Start::Last(_)) && (foreign || after < end) {
-                replay.items.push(Item::Gap((!name.is_empty()).then(|| name.into()), end));
-            }
-            return;
-        };
-        let channel = &self.channels[id as usize];
-        if let Start::Last(count) = start {
-            replay.items.extend(channel.history.last(count).cloned().map(Item::Message));
-            return;
-        }
-        let trimmed = channel.history.trimmed();
-        if foreign || after < trimmed {
-            replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
-        }
-        // Not all of a long history where its tail will be cut: as much as can be given at once, and one message more, by
-        // which the cut sees that there is more.
-        let bound = if cut == Cut::Tail { limit } else { usize::MAX };
-        let (mut weight, mut over) = (0usize, false);
-        let fitting = channel.history.after(after).take_while(|message| {
-            let within = !over;
-            over = weight > bound;
-            weight += message.weight();
-            within
-        });
-        replay.items.extend(fitting.cloned().map(Item::Message));
-    }
-
-    fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
-        let id = self.lookup(name, self.hash(name)).unwrap_or_else(|| self.create(name));
-        let channel = &mut self.channels[id as usize];
-        channel.shards |= 1 << shard;
-        channel.subscribers += 1;
-        self.subscriptions += 1;
-        (id, channel.name.clone())
-    }
-
-    /// Appends to a channel's history and trims to its bounds and the hub's.
-    fn keep(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
-        let channel = &mut self.channels[id as usize];
-        let rule = self.rules.get(channel.rule);
-        let bounds = rule.bounds;
-        if !bounds.keeps() {
-            channel.history.skip(message.seq());
-            return;
-        }
-        rule.push(Entry { seq: message.seq(), since: now, channel: id });
-        self.total_bytes += message.weight();
-        self.total_messages += 1;
-        channel.history.push(message);
-        while self.exceeds(id, bounds.count, bounds.bytes) {
-            self.trim(id);
-            self.note_stale(id);
-        }
-        self.trim_to_total();
-        // It may itself have been more than the bounds allow.
-        if self.channels.get(id as usize).is_some_and(|channel| channel.history.len() == 0) {
-            self.drop_if_idle(id);
-        }
-    }
-
-    fn exceeds(&self, id: ChannelId, count: usize, bytes: usize) -> bool {
-        let history = &self.channels[id as usize].history;
-        history.len() > count || history.bytes() > bytes
-    }
-
-    /// Drops the oldest messages of all while there are more than the hub may keep.
-    fn trim_to_total(&mut self) {
-        while self.total_bytes > self.total_limit {
-            let Some(entry) = self.rules.pop_oldest() else { break };
-            self.drop_entry(entry);
-        }
-    }
-
-    /// Drops a channel's oldest message; false when it has none.
-    fn trim(&mut self, id: ChannelId) -> bool {
-        let Some(message) = self.channels[id as usize].history.trim_oldest() else { return false };
-        self.total_bytes -= message.weight();
-        self.total_messages -= 1;
-        self.evicted = Some(message);
-        true
-    }
-
-    /// Drops the message of an entry taken from a rule's queue, unless it went before.
-    fn drop_entry(&mut self, entry: Entry) {
-        let oldest = self.channels.get(entry.channel as usize).and_then(|channel| channel.history.oldest());
-        if oldest == Some(entry.seq) {
-            self.trim(entry.channel);
-            self.drop_if_idle(entry.channel);
-        }
-    }
-
-    fn note_stale(&mut self, id: ChannelId) {
-        let rule = self.rules.get(self.channels[id as usize].rule);
-        if rule.note_stale() {
-            let channels = &self.channels;
-            rule.sweep(|entry| {
-                let history = channels.get(entry.channel as usize).map(|channel| &channel.history);
-                // The number of a dropped channel may be another's by now; its messages are all younger.
-                history.and_then(History::oldest).is_some_and(|oldest| oldest <= entry.seq)
-            });
-        }
     }
 
     fn drop_if_idle(&mut self, id: ChannelId) {
