@@ -4,6 +4,7 @@ pub mod control;
 pub mod forwarded;
 pub mod origin;
 pub mod proxy_header;
+pub(crate) mod query;
 pub mod refusal;
 pub mod request;
 pub mod response;

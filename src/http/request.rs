@@ -4,9 +4,10 @@
 //! in front of us can be led astray about where a request ends.
 
 use super::origin;
+use super::query::Query;
 use super::refusal::Refusal;
 use crate::config::Config;
-use crate::hub::{check_channel, Position, Start};
+use crate::hub::{Position, Start};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
@@ -16,8 +17,6 @@ use std::mem::MaybeUninit;
 const MAX_HEADERS: usize = 100;
 /// The subprotocol that is spoken on WebSockets beside raw.
 pub const SUBPROTOCOL: &str = "push.v1.json";
-/// The most that `last=` may ask for.
-const MAX_LAST: usize = 10_000;
 
 /// The way a subscriber wants its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,74 +348,6 @@ fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8],
     match STANDARD.decode_slice(key, &mut [0; 18]) {
         Ok(16) => Ok(key),
         _ => Err(bad("Sec-WebSocket-Key must be 16 bytes in base64")),
-    }
-}
-
-/// The query, read.
-#[derive(Debug, Default)]
-pub(crate) struct Query<'b> {
-    pub(crate) channels: Vec<Cow<'b, str>>,
-    since: Option<Cow<'b, str>>,
-    last: Option<usize>,
-    json: Option<bool>,
-    transport: Option<Transport>,
-    token: Option<Cow<'b, str>>,
-}
-
-impl<'b> Query<'b> {
-    pub(crate) fn read(query: &'b str, config: &Config) -> Result<Self, Refusal> {
-        let mut asked = Query::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*name {
-                "channel" => asked.add_channel(value, config)?,
-                "since" => asked.since = Some(value).filter(|value| !value.is_empty()),
-                "last" => {
-                    let count = value.parse().ok().filter(|count| (1..=MAX_LAST).contains(count));
-                    let message = "last must be a number from 1 to 10000";
-                    asked.last = Some(count.ok_or_else(|| Refusal::malformed("last", message))?);
-                }
-                "format" => {
-                    asked.json = Some(match &*value {
-                        "json" => true,
-                        "raw" => false,
-                        _ => return Err(Refusal::malformed("format", "format must be raw or json")),
-                    });
-                }
-                "transport" => {
-                    asked.transport = Some(match &*value {
-                        "ws" => Transport::WebSocket,
-                        "sse" => Transport::Sse,
-                        "stream" => Transport::Stream,
-                        "poll" => Transport::Poll,
-                        _ => {
-                            let message = "transport must be ws, sse, stream or poll";
-                            return Err(Refusal::malformed("transport", message));
-                        }
-                    });
-                }
-                "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
-                // Cache busters and the like are other people's business.
-                _ => {}
-            }
-        }
-        Ok(asked)
-    }
-
-    fn add_channel(&mut self, name: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
-        // What is not UTF-8 was replaced by this character, which nobody needs in a name.
-        if name.contains('\u{fffd}') {
-            return Err(Refusal::malformed("channel", "channel: not UTF-8"));
-        }
-        check_channel(&name).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
-        if self.channels.contains(&name) {
-            return Ok(());
-        }
-        if self.channels.len() >= config.max_channels {
-            let message = format!("more than {} channels (option max_channels)", config.max_channels);
-            return Err(Refusal::malformed("channels", message));
-        }
-        self.channels.push(name);
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
+use crate::http::query;
 use crate::http::refusal::{Reason, Refusal};
 use crate::hub::{ChannelInfo, Publication, Published};
 use crate::log::Level;
@@ -257,7 +258,7 @@ fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
 }
 
 fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value)
+    query::pairs(query).find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 fn header_text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
