@@ -15,7 +15,7 @@ BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
 	long_poll.c publisher.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
-BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener publish)
+BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish)
 
 .PHONY: bench bench-nginx bench-quick bench-programs bench-peers bench-tools bench-test
 
@@ -53,7 +53,7 @@ $(BENCH_BIN) $(BENCH_LIB):
 $(BENCH_BIN)/pushload: $(BENCH_PUSHLOAD) $(BENCH_HEADERS) | $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -o $@ $(BENCH_PUSHLOAD)
 
-$(BENCH_BIN)/floor: $(BENCH_LOAD)/floor.c | $(BENCH_BIN)
+$(BENCH_BIN)/floor: $(BENCH_LOAD)/floor.c $(BENCH_HEADERS) | $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
 # The name that programs linked with the library ask for. `library` is phony, so it only comes first.
@@ -64,8 +64,8 @@ BENCH_LINK = -L$(BENCH_LIB) -l:libpush.so.0 -Wl,-rpath,'$$ORIGIN/../lib' -pthrea
 
 BENCH_LINKED := $(BENCH_HEADERS) include/push.h $(BENCH_LIB)/libpush.so.0
 
-$(BENCH_BIN)/own-listener: $(BENCH_LOAD)/own-listener.c $(BENCH_LINKED) | library $(BENCH_BIN)
-	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $< $(BENCH_LINK)
+$(BENCH_BIN)/own-listener $(BENCH_BIN)/adopting: $(BENCH_BIN)/%: $(BENCH_LOAD)/%.c $(BENCH_LOAD)/host.c $(BENCH_LINKED) | library $(BENCH_BIN)
+	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) $(BENCH_LINK)
 
 $(BENCH_BIN)/publish: $(BENCH_PUBLISH) $(BENCH_LINKED) | library $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(BENCH_PUBLISH) $(BENCH_LINK)

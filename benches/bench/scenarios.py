@@ -150,7 +150,8 @@ SCENARIOS = [
         ("floor", "libpush", "libpush-own", "uws"), base="uws",
     ),
     Scenario(
-        "accept", "Accepting 10,000 WebSockets", WS, _loaded(Load("ws", 10000)), (ACCEPT,), True,
+        "accept", "Accepting 10,000 WebSockets", (*WS[:2], "libpush-epoll", *WS[2:]), _loaded(Load("ws", 10000)), (ACCEPT,),
+        True, ("floor", "libpush", "libpush-epoll", "libpush-own"),
     ),
     Scenario(
         "accept-nginx", "Accepting 10,000 WebSockets through nginx, one worker; libpush with pushd, both counted",

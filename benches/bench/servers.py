@@ -48,6 +48,7 @@ class Server:
             "floor": [paths.BIN / "floor"],
             "libpush": [paths.LIBPUSH, paths.LEGACY_SERVER],
             "libpush-own": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-epoll": [paths.LIBPUSH, paths.BIN / "adopting"],
             "libpush-nginx": [paths.LIBPUSH, nginx.MODULE, nginx.PUSHD, nginx.NGINX],
         }[self.name]
         missing = [str(p.relative_to(paths.ROOT) if p.is_relative_to(paths.ROOT) else p) for p in needed if not p.exists()]
@@ -66,10 +67,15 @@ def _legacy(ports):
 
 
 def _own_listener(ports):
-    return [
-        paths.BIN / "own-listener", "threads=1", f"listen=127.0.0.1:{ports[0]}", f"control=127.0.0.1:{ports[1]}",
-        f"control_key={CONTROL_KEY}",
-    ]
+    return [paths.BIN / "own-listener", "threads=1", f"listen=127.0.0.1:{ports[0]}", *_control(ports)]
+
+
+def _epoll_host(ports):
+    return [paths.BIN / "adopting", ports[0], "threads=1", "listen=none", "events=message", *_control(ports)]
+
+
+def _control(ports):
+    return [f"control=127.0.0.1:{ports[1]}", f"control_key={CONTROL_KEY}"]
 
 
 def _nchan(ports):
@@ -111,6 +117,7 @@ def _jwt(key, claims):
     return (signed + b"." + part(hmac.new(key.encode(), signed, hashlib.sha256).digest())).decode()
 
 
+_CONTROL_PUBLISH = Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1)
 _ADDRESS = "127.0.0.1:{}".format
 _CENTRIFUGO_CONNECT = "?cf_connect=" + quote(json.dumps({"subs": {"bench": {}}}))
 
@@ -128,8 +135,12 @@ SERVERS = [
     Server(
         "libpush-own", "libpush, own listener", LIBPUSH,
         dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
-        Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1),
-        _own_listener, port_count=2,
+        _CONTROL_PUBLISH, _own_listener, port_count=2,
+    ),
+    Server(
+        "libpush-epoll", "libpush in an epoll host", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        _CONTROL_PUBLISH, _epoll_host, port_count=2,
     ),
     Server(
         "libpush-nginx", "libpush in nginx, with pushd", LIBPUSH,

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "descriptors.h"
+#include "listening.h"
 
 enum { MAX_DESCRIPTORS = 1 << 20, EVENTS = 512, BUFFER = 1 << 20, MAX_PAYLOAD = 65535, REST_MS = 1000, LIFETIME_S = 3600 };
 
@@ -177,19 +178,6 @@ static void accept_all(int epoll, int listener)
     }
 }
 
-static int listen_on(int port)
-{
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 65535)) die("listen");
-    return listener;
-}
-
 static void set_up(void)
 {
     raise_descriptor_limit();
@@ -207,6 +195,7 @@ int main(int argc, char **argv)
     }
     set_up();
     int listener = listen_on(atoi(argv[1])), epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (listener < 0) die("listen");
     struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event)) die("epoll");
     for (;;) {

@@ -1,0 +1,87 @@
+/* adopting: a host whose loop is the floor's, for measuring push_adopt without the loop of an older server around it. It
+ * accepts, reads, and hands every connection over. The library's options are on its command line; publishing goes by the
+ * control API.
+ *
+ *     adopting PORT control=127.0.0.1:8091 control_key=... threads=1
+ */
+#define _GNU_SOURCE
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "host.h"
+#include "listening.h"
+
+enum { EVENTS = 512, HEAD_SIZE = 16 << 10 };
+
+static push_server *server;
+static int epoll;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* The head goes with the descriptor, whole or not: the library reads on. What it refuses is closed; here nobody asks why. */
+static void hand_over(int fd, const char *head, size_t len)
+{
+    push_grant grant = PUSH_GRANT_INIT;
+    grant.flags = PUSH_GRANT_KEEP_ALIVE; /* each connection of the load is one client */
+    if (push_adopt(server, fd, head, len, &grant) != PUSH_OK) close(fd);
+}
+
+static void readable(int fd)
+{
+    char head[HEAD_SIZE];
+    ssize_t len = recv(fd, head, sizeof head, MSG_DONTWAIT);
+    epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); /* from here on it is watched by the library */
+    if (len > 0) hand_over(fd, head, (size_t)len);
+    else close(fd);
+}
+
+static void accept_all(int listener)
+{
+    int fd;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) close(fd);
+    }
+}
+
+static void watch(int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    if (fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event)) die("watch");
+}
+
+int main(int argc, char **argv)
+{
+    sigset_t ends;
+    struct epoll_event events[EVENTS];
+    if (argc < 2) {
+        fprintf(stderr, "adopting PORT [option=value]...\n");
+        return 2;
+    }
+    host_begin(&ends);
+    server = host_start(argc - 2, argv + 2);
+    int listener = listen_on(atoi(argv[1])), signals = signalfd(-1, &ends, SFD_CLOEXEC), one = 1;
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* accepted sockets inherit it */
+    if ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) die("epoll");
+    watch(listener);
+    watch(signals);
+    for (;;) {
+        int count = epoll_wait(epoll, events, EVENTS, -1);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.fd == signals) return host_stop(server);
+            if (events[i].data.fd == listener) accept_all(listener);
+            else readable(events[i].data.fd);
+        }
+    }
+}
