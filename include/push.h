@@ -12,7 +12,8 @@
  *     push_stop(server, 1000);
  *
  * Threads: every call on a push_server may come from any thread, at any time, also after push_stop
- * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.
+ * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.  No call is a cancellation point:
+ * a thread that is cancelled (pthread_cancel) inside of one does it to its end.  No call may be made from a signal handler.
  *
  * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the library
  * named push-callback.  They may block (only other callbacks wait) and may call back in, except for

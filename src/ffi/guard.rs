@@ -1,11 +1,12 @@
-//! What every export needs: panics stay inside, NULL is an error, a forked child is turned away.
+//! What every export needs: panics stay inside, the thread is not cancelled inside, NULL is an error, a forked child is turned
+//! away.
 
 use super::handle;
 use super::types::*;
 use crate::config::Builder;
 use crate::error::{Error, Kind};
 use crate::server::Server;
-use crate::sys::fork;
+use crate::sys::{cancel, fork};
 use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -46,6 +47,7 @@ impl From<Error> for Fault {
 
 /// Runs a call that answers with something else than a status.
 pub(super) fn value<T>(on_panic: T, call: impl FnOnce() -> T) -> T {
+    let _held = cancel::hold();
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(on_panic)
 }
 
@@ -88,6 +90,7 @@ fn run(call: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     if fork::forked() {
         return Err(Fault::new(PUSH_ERR_FORKED, "called in a process forked after push_start"));
     }
+    let _held = cancel::hold();
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(Fault::new(PUSH_ERR_INTERNAL, "a defect of the library was caught")))
 }

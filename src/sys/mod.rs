@@ -1,9 +1,10 @@
 //! The operating system, made safe: with `ffi` the only rooms of this crate that hold `unsafe`.
 //!
 //! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks, and
-//! noticing a fork.
+//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks,
+//! noticing a fork, and holding off cancellation.
 
+pub(crate) mod cancel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;

@@ -9,7 +9,7 @@ from report import HERE, OUT, execute, pkg_config
 
 COMMON = ["check", "process", "peer", "websocket", "serve"]
 PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "publishing", "events", "callbacks", "lifecycle",
-            "footprint", "forks", "vanishing", "concurrency", "busy", "faults", "listening", "stopping"]
+            "footprint", "forks", "vanishing", "cancelling", "concurrency", "busy", "faults", "listening", "stopping"]
 # Takes the place of pthread_create, which a sanitizer must see first.
 NOT_SANITIZED = {"faults"}
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-pthread"]
