@@ -1,0 +1,225 @@
+//! The hub as a state machine, beside a model that is simple enough to be believed: every message ever published, which of them
+//! are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read late; messages
+//! are trimmed by count, bytes, age and the bound of all; mailboxes are full.
+//!
+//! Held against each other: each answer of the hub, each mailbox, each replay. Held for each client: nothing is lost without a
+//! gap, nothing comes twice, order is kept, and a gap is announced only where something is gone.
+
+mod publishing;
+mod subscribing;
+
+use super::Source;
+use crate::error::Kind;
+use crate::hub::{
+    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Leave, Mailbox, Message, Outgoing, Position,
+    Publication, Replay, Request, Retention, Settings, SlowPolicy, Start, Wake, BROADCAST,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+const CHANNELS: [&str; 4] = ["a", "b", "b.x", "c"];
+const EVERYBODY: &str = "";
+const SHARDS: usize = 2;
+const CLIENTS: usize = 4;
+const KEYS: [&str; 2] = ["k", "l"];
+
+/// Runs a sequence of events.
+pub(super) fn run(data: &[u8]) {
+    let mut source = Source(data);
+    let mut world = World::new(&mut source);
+    let mut steps = 0;
+    while !source.is_empty() && steps < 400 {
+        world.step(&mut source);
+        steps += 1;
+    }
+    world.settle();
+}
+
+struct NoWake;
+
+impl Wake for NoWake {
+    fn wake(&self) {}
+}
+
+/// What is known of one channel: all that was published in it, and the part that is kept.
+#[derive(Default)]
+struct Known {
+    all: Vec<u64>,
+    /// Number, weight, since when.
+    kept: VecDeque<(u64, usize, u64)>,
+    /// The newest message that is gone.
+    trimmed: u64,
+}
+
+impl Known {
+    fn bytes(&self) -> usize {
+        self.kept.iter().map(|(_, weight, _)| weight).sum()
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((seq, ..)) = self.kept.pop_front() {
+            self.trimmed = seq;
+        }
+    }
+
+    /// Whether anything was published after `from` and before `to`.
+    fn any_between(&self, from: u64, to: u64) -> bool {
+        self.all.iter().any(|seq| *seq > from && *seq < to)
+    }
+}
+
+/// A shard: its mailbox as it must be, and how many subscriptions it has of what.
+#[derive(Default)]
+struct Shard {
+    mail: VecDeque<(u64, &'static str)>,
+    subscriptions: BTreeMap<ChannelId, (&'static str, u32)>,
+    /// Ended, and not told to the hub yet.
+    left: BTreeMap<ChannelId, u32>,
+    /// Where the hub delivers to, with what the shard has told it so far.
+    told: BTreeMap<&'static str, bool>,
+}
+
+#[derive(Default)]
+struct Client {
+    shard: usize,
+    channels: Vec<Subscription>,
+    phase: Phase,
+    /// Everything up to here has been seen or announced as gone.
+    position: u64,
+    /// The same for broadcasts.
+    joined: u64,
+}
+
+struct Subscription {
+    name: &'static str,
+    id: Option<ChannelId>,
+    /// What the hub's replay reached: the mailbox repeats nothing up to here.
+    joined: u64,
+    /// Everything of the channel up to here has been seen, or announced as gone; `None` before it is known where it begins.
+    covered: Option<u64>,
+}
+
+#[derive(Default, PartialEq)]
+enum Phase {
+    #[default]
+    Away,
+    CatchingUp,
+    Live,
+}
+
+struct World {
+    hub: Hub,
+    epoch: Epoch,
+    mailboxes: Vec<Arc<Mailbox>>,
+    room: usize,
+    general: Retention,
+    special: Retention,
+    total_limit: usize,
+    key_window: u64,
+    known: BTreeMap<&'static str, Known>,
+    keys: Vec<(&'static str, &'static str, u64, u64)>,
+    shards: Vec<Shard>,
+    clients: Vec<Client>,
+    seq: u64,
+    now: u64,
+}
+
+impl World {
+    fn new(source: &mut Source<'_>) -> Self {
+        let weight = message(0).weight();
+        let mut retention = || Retention {
+            count: source.below(6),
+            age_ms: 1 + source.below(40) as u64,
+            bytes: weight * source.below(8) + source.below(9),
+        };
+        let (general, special) = (retention(), retention());
+        let total_limit = weight * (1 + source.below(12));
+        let room = 2 + source.below(14);
+        let key_window = source.below(30) as u64;
+        let mailboxes: Vec<_> = (0..SHARDS).map(|_| Arc::new(Mailbox::new(room, Box::new(NoWake)))).collect();
+        let epoch = Epoch::from_random(7);
+        let patterns = [(ChannelPattern::parse("b*").expect("a pattern"), special)];
+        let settings = Settings {
+            retention: general,
+            patterns: &patterns,
+            slow_policy: SlowPolicy::Disconnect,
+            slow_patterns: &[],
+            total_bytes: total_limit,
+            key_window_ms: key_window,
+            clock_us: || 0,
+        };
+        let names = CHANNELS.iter().chain(&[EVERYBODY]);
+        World {
+            hub: Hub::new(epoch.clone(), &settings, mailboxes.clone()),
+            epoch,
+            mailboxes,
+            room,
+            general,
+            special,
+            total_limit,
+            key_window,
+            known: names.map(|name| (*name, Known::default())).collect(),
+            keys: Vec::new(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            seq: 0,
+            now: 0,
+        }
+    }
+
+    fn step(&mut self, source: &mut Source<'_>) {
+        match source.below(16) {
+            0..=3 => self.publish(source, 1),
+            4 => {
+                let count = 2 + source.below(4);
+                self.publish(source, count);
+            }
+            5..=7 => self.come(source),
+            8 => self.go(source.below(CLIENTS)),
+            9 | 10 => {
+                let (shard, count) = (source.below(SHARDS), 1 + source.below(6));
+                self.deliver(shard, count);
+            }
+            11 => {
+                self.now += source.below(32) as u64;
+                self.expire();
+            }
+            12 => self.clear(CHANNELS[source.below(CHANNELS.len())]),
+            13 => self.subscribe_live(source),
+            14 => self.unsubscribe_live(source),
+            _ => self.tell_leaves(source.below(SHARDS)),
+        }
+        self.compare();
+    }
+
+    /// Everybody reads everything, and whoever is away comes back: then all is accounted for.
+    fn settle(&mut self) {
+        for client in 0..CLIENTS {
+            for shard in 0..SHARDS {
+                self.deliver(shard, usize::MAX);
+            }
+            if self.clients[client].phase == Phase::Away && !self.clients[client].channels.is_empty() {
+                self.clients[client].phase = Phase::CatchingUp;
+            }
+            while self.clients[client].phase == Phase::CatchingUp {
+                self.catch_up(client, usize::MAX, false);
+            }
+        }
+        for client in 0..CLIENTS {
+            if self.clients[client].phase == Phase::Live {
+                self.reached(client, self.seq, true);
+            }
+            self.go(client);
+        }
+        (0..SHARDS).for_each(|shard| self.tell_leaves(shard));
+        self.now += 1_000_000;
+        self.expire();
+        self.compare();
+        let stats = self.hub.stats();
+        assert_eq!((stats.subscriptions, stats.channels, stats.history_bytes), (0, 0, 0), "something stays behind");
+    }
+}
+
+fn message(size: usize) -> Arc<Message> {
+    Message::new(&Publication::new("", &vec![b'x'; size]), false, b"")
+}

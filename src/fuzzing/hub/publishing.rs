@@ -1,0 +1,152 @@
+//! Publishing to the hub, and to the model beside it: what is kept, what is refused, what is known by its key.
+
+use super::*;
+
+impl World {
+    pub(super) fn retention(&self, channel: &str) -> Retention {
+        if channel.starts_with('b') {
+            self.special
+        } else {
+            self.general
+        }
+    }
+
+    // Publishing.
+
+    pub(super) fn publish(&mut self, source: &mut Source<'_>, count: usize) {
+        let mut wanted = Vec::new();
+        for _ in 0..count {
+            let channel = source.below(CHANNELS.len() + 1);
+            let channel = CHANNELS.get(channel).copied().unwrap_or(EVERYBODY);
+            let key = KEYS.get(source.below(8)).copied();
+            wanted.push((channel, key, message(source.below(200))));
+        }
+        let outgoing = |(channel, key, message): &(&'static str, Option<&'static str>, Arc<Message>)| Outgoing {
+            channel,
+            key: *key,
+            // A copy: the hub places a message that nobody shares.
+            message: copy(message),
+        };
+        let before = self.hub.stats();
+        let result = match &wanted[..] {
+            [one] => self.hub.publish(outgoing(one), self.now).map(|published| vec![published]),
+            all => self.hub.publish_batch(all.iter().map(outgoing).collect(), self.now),
+        };
+        let refused = self.refusal(&wanted);
+        match (result, refused) {
+            (Ok(published), None) => {
+                for ((channel, key, message), published) in wanted.iter().zip(published) {
+                    assert_eq!(published.seq, self.note(channel, *key, message));
+                }
+            }
+            (Err(error), Some(kind)) => {
+                assert_eq!(error.kind(), kind);
+                let after = self.hub.stats();
+                assert_eq!((after.seq, after.history_bytes), (before.seq, before.history_bytes), "half done");
+            }
+            (result, refused) => panic!("{result:?}, but expected was {refused:?}"),
+        }
+    }
+
+    /// With what a publish must be refused.
+    fn refusal(&mut self, wanted: &[(&'static str, Option<&'static str>, Arc<Message>)]) -> Option<Kind> {
+        let single_known = wanted.len() == 1 && self.known_key(wanted[0].0, wanted[0].1).is_some();
+        if single_known {
+            return None;
+        }
+        let mut needed = [0; SHARDS];
+        for (channel, ..) in wanted {
+            for (shard, needed) in needed.iter_mut().enumerate() {
+                *needed += usize::from(self.delivers_to(shard, channel));
+            }
+        }
+        if needed.iter().any(|needed| *needed > self.room) {
+            return Some(Kind::TooLarge);
+        }
+        let full =
+            (0..SHARDS).any(|shard| needed[shard] + self.shards[shard].mail.len() > self.room && needed[shard] > 0);
+        full.then_some(Kind::Busy)
+    }
+
+    fn delivers_to(&self, shard: usize, channel: &str) -> bool {
+        channel == EVERYBODY || self.shards[shard].told.get(channel).copied().unwrap_or(false)
+    }
+
+    fn known_key(&self, channel: &str, key: Option<&str>) -> Option<u64> {
+        let key = key?;
+        let alive = |since: u64| self.now - since < self.key_window;
+        let found = self.keys.iter().rev().find(|(c, k, since, _)| *c == channel && *k == key && alive(*since));
+        found.map(|(.., seq)| *seq)
+    }
+
+    /// What a publish that succeeds does; the number it must have.
+    fn note(&mut self, channel: &'static str, key: Option<&'static str>, message: &Message) -> u64 {
+        if let Some(seq) = self.known_key(channel, key) {
+            return seq;
+        }
+        self.seq += 1;
+        let seq = self.seq;
+        if let Some(key) = key {
+            self.keys.push((channel, key, self.now, seq));
+        }
+        for shard in 0..SHARDS {
+            if self.delivers_to(shard, channel) {
+                self.shards[shard].mail.push_back((seq, channel));
+            }
+        }
+        let retention = self.retention(channel);
+        let known = self.known.get_mut(channel).expect("a channel");
+        known.all.push(seq);
+        if retention.count == 0 || retention.bytes == 0 {
+            known.trimmed = seq;
+            return seq;
+        }
+        known.kept.push_back((seq, message.weight(), self.now));
+        while known.kept.len() > retention.count || known.bytes() > retention.bytes {
+            known.drop_oldest();
+        }
+        while self.known.values().map(Known::bytes).sum::<usize>() > self.total_limit {
+            let kept = self.known.values_mut().filter(|known| !known.kept.is_empty());
+            kept.min_by_key(|known| known.kept[0].0).expect("something is kept").drop_oldest();
+        }
+        seq
+    }
+
+    pub(super) fn expire(&mut self) {
+        self.hub.expire(self.now);
+        let now = self.now;
+        let (general, special) = (self.general, self.special);
+        for (name, known) in &mut self.known {
+            let age = if name.starts_with('b') { special } else { general }.age_ms;
+            while known.kept.front().is_some_and(|(.., since)| now - since >= age) {
+                known.drop_oldest();
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self, channel: &'static str) {
+        self.hub.clear(channel);
+        let known = self.known.get_mut(channel).expect("a channel");
+        while !known.kept.is_empty() {
+            known.drop_oldest();
+        }
+    }
+
+    /// The hub has what the model has.
+    pub(super) fn compare(&self) {
+        let stats = self.hub.stats();
+        let kept: usize = self.known.values().map(|known| known.kept.len()).sum();
+        let bytes: usize = self.known.values().map(Known::bytes).sum();
+        assert_eq!(
+            (stats.seq, stats.history_messages, stats.history_bytes),
+            (self.seq, kept as u64, bytes as u64),
+            "sequence, messages kept, bytes kept"
+        );
+    }
+
+    // Subscribing.
+}
+
+fn copy(message: &Message) -> Arc<Message> {
+    Message::new(&Publication::new("", message.data()), false, b"")
+}
