@@ -25,7 +25,11 @@ impl Forgotten {
             return;
         }
         let end = self.ends.entry(hash).or_insert(0);
-        *end = seq.max(*end);
+        // One that comes and goes without anything new stands in the order already: again, it would push others out.
+        if seq <= *end {
+            return;
+        }
+        *end = seq;
         self.order.push_back((hash, seq));
         while self.order.len() > CAPACITY {
             if let Some((hash, seq)) = self.order.pop_front() {
@@ -61,5 +65,15 @@ mod tests {
         }
         assert!(forgotten.end(2) >= 10, "what was dropped raises the floor for all");
         assert!(forgotten.ends.len() <= CAPACITY);
+    }
+
+    #[test]
+    fn a_channel_that_comes_and_goes_pushes_nobody_out() {
+        let mut forgotten = Forgotten::default();
+        forgotten.remember(1, 10);
+        for _ in 0..2 * CAPACITY {
+            forgotten.remember(2, 20);
+        }
+        assert_eq!((forgotten.end(1), forgotten.end(2), forgotten.end(3)), (10, 20, 0));
     }
 }
