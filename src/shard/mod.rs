@@ -15,6 +15,8 @@ pub(crate) mod driver;
 mod fanout;
 mod frames;
 mod open;
+#[cfg(test)]
+mod order_tests;
 mod outbox;
 mod pace;
 #[cfg(test)]

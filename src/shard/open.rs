@@ -154,9 +154,10 @@ impl Shard {
         self.uncount_subscription(index);
         self.transmit_bytes(index, answer);
         self.poll_answered(index);
+        self.read_early(index);
     }
 
-    /// After a poll's answer is on its way: wait for the next request, or end.
+    /// After a poll's answer is on its way: wait for the next request, or end. One that came early is not read yet.
     pub(super) fn poll_answered(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let keep_alive = conn.flags.keep_alive && self.drain.is_none();
@@ -174,7 +175,6 @@ impl Shard {
             conn.grant = None;
         }
         self.schedule(index, self.config().keep_alive_ms);
-        self.read_early(index);
     }
 
     /// Whether the connection's grant, and the server's state, let it in.

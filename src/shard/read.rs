@@ -2,7 +2,7 @@
 
 use super::authorize::Admission;
 use super::closing::host;
-use super::conn::{Phase, Token};
+use super::conn::{Conn, Phase, Token};
 use super::Shard;
 use crate::events::EventKind;
 use crate::http::origin;
@@ -61,11 +61,14 @@ impl Shard {
         !self.unfinished.is_empty()
     }
 
-    /// Goes on with connections that had more than their share in the last turn.
+    /// Goes on with connections that had more than their share in the last turn, or whose next request came early.
     pub(super) fn read_unfinished(&mut self) -> bool {
         for token in std::mem::take(&mut self.unfinished) {
             if let Some(index) = self.find(token) {
                 self.conns[index as usize].flags.unfinished = false;
+                self.read_early(index);
+            }
+            if let Some(index) = self.find(token) {
                 self.readable(index, true);
             }
         }
@@ -211,6 +214,15 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if let (Phase::Head, None, Some(mut unread)) = (conn.phase, &conn.outbox, conn.unread.take()) {
             self.read_head(index, &mut unread);
+        }
+    }
+
+    /// The same in the next turn, out of a fan-out: the request may be one that has to have all delivered up to its own place,
+    /// and that would overtake what the fan-out has still to write to others.
+    pub(super) fn read_early_later(&mut self, index: u32) {
+        let early = |conn: &&Conn| conn.phase == Phase::Head && conn.unread.is_some();
+        if self.conns.get(index as usize).filter(early).is_some() {
+            self.read_again(index);
         }
     }
 }

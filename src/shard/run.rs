@@ -51,7 +51,7 @@ impl Shard {
             self.drop_all();
             return Next::End;
         }
-        if more || reads {
+        if more || reads || self.has_unfinished() {
             Next::Again
         } else {
             Next::Sleep

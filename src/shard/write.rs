@@ -209,7 +209,10 @@ impl Shard {
             match fate {
                 Fate::Gone => self.drop_conn(index),
                 Fate::Slow => self.relieve(index),
-                Fate::Answered => self.poll_answered(index),
+                Fate::Answered => {
+                    self.poll_answered(index);
+                    self.read_early_later(index);
+                }
             }
         }
     }
