@@ -240,3 +240,27 @@ fn a_gap_is_announced_in_every_form() {
     assert_eq!(raw.text(), "2");
     host.stop();
 }
+
+#[test]
+fn a_gap_further_on_in_a_long_replay_is_told_by_the_handshake_of_raw_frames() {
+    // Less than is missed may wait for a client, so it comes in parts.
+    let host = Host::start(&[("outbox", "4KB"), ("channel.b.history_count", "1")]);
+    let start = host.server.position(0);
+    let payload = "x".repeat(1000);
+    for n in 0..20 {
+        host.publish("a", &format!("{n} {payload}"));
+    }
+    for n in 20..23 {
+        host.publish("b", &n.to_string());
+    }
+    // A client of raw frames knows no other position than this one: it would ask for the same again and again.
+    let mut raw = host.get(&format!("channel=a&channel=b&since={start}"), common::UPGRADE);
+    assert!(raw.head().contains("Push-Gap: 1"));
+    for n in 0..20 {
+        assert!(raw.text().starts_with(&format!("{n} ")));
+    }
+    assert_eq!(raw.text(), "22");
+    host.publish("b", "live");
+    assert_eq!(raw.text(), "live");
+    host.stop();
+}

@@ -89,11 +89,14 @@ pub struct Replay {
     /// Whether the subscriber is up to date and subscribed now. Otherwise the replay was cut at its bound: send it,
     /// then ask again, from `position`.
     pub complete: bool,
+    /// The channels (`None`: the broadcasts) of gaps in what was cut off its tail: they come later.
+    pub later_gaps: Vec<Option<Arc<str>>>,
 }
 
 impl Replay {
     pub(super) fn clear(&mut self) {
         self.items.clear();
+        self.later_gaps.clear();
         self.complete = true;
     }
 
@@ -110,7 +113,11 @@ impl Replay {
             // Items with equal numbers belong together: a later replay begins after this number.
             let boundary = index > 0 && self.items[index].seq() != self.items[index - 1].seq();
             if weight > limit && boundary {
-                self.items.truncate(index);
+                let later = self.items.drain(index..).filter_map(|item| match item {
+                    Item::Gap(channel, _) => Some(channel),
+                    Item::Message(_) => None,
+                });
+                self.later_gaps.extend(later);
                 self.position = self.items[index - 1].seq();
                 self.complete = false;
                 return;

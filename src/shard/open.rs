@@ -68,7 +68,8 @@ impl Shard {
             self.transmit(index, &pieces);
         } else {
             let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
-            self.transmit_then(index, &pieces, CatchUp { names, after: self.replay.position });
+            let told = std::mem::take(&mut self.replay.later_gaps);
+            self.transmit_then(index, &pieces, CatchUp { names, after: self.replay.position, told });
         }
     }
 
@@ -91,8 +92,8 @@ impl Shard {
             &mut self.replay,
             &mut self.ids,
         );
-        let gaps = self.count_gaps();
-        if gaps > 0 && self.conns[index as usize].format == Format::WsRaw {
+        self.count_gaps();
+        if self.conns[index as usize].format == Format::WsRaw && self.has_untold_gap(&mut catch_up.told) {
             // Raw frames have no place to say so, but the next handshake has: it comes back and is told there.
             self.channels.abandon(&self.ids);
             let conn = &mut self.conns[index as usize];
@@ -117,6 +118,21 @@ impl Shard {
             outbox.catch_up = Some(catch_up);
         }
         // `flush`, which called, goes on with what is in the outbox now.
+    }
+
+    /// Whether the replay has a gap of which the handshake has not told.
+    fn has_untold_gap(&self, told: &mut Vec<Option<Arc<str>>>) -> bool {
+        self.replay.items.iter().any(|item| match item {
+            Item::Gap(channel, _) => match told.iter().position(|known| known == channel) {
+                // The next one of this channel is another.
+                Some(place) => {
+                    told.swap_remove(place);
+                    false
+                }
+                None => true,
+            },
+            Item::Message(_) => false,
+        })
     }
 
     /// A poll: answered at once if there is something, else when there is.
@@ -205,7 +221,8 @@ impl Shard {
             _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };
         let chunks = self.conns[index as usize].flags.chunks;
-        let gap = self.replay.items.iter().any(|item| matches!(item, Item::Gap(..)));
+        let gap =
+            self.replay.items.iter().any(|item| matches!(item, Item::Gap(..))) || !self.replay.later_gaps.is_empty();
         match subscribe.transport {
             Transport::WebSocket => {
                 response::switching(subscribe.key.unwrap_or_default(), subscribe.json, &position, gap).into()
@@ -279,10 +296,9 @@ impl Shard {
         self.flush(index);
     }
 
-    pub(super) fn count_gaps(&self) -> usize {
+    pub(super) fn count_gaps(&self) {
         let gaps = self.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
         self.handle.metrics.gaps.add(gaps as u64);
-        gaps
     }
 
     /// Tells the host of a subscription. Polls are not told: they come and go with every message.

@@ -98,6 +98,9 @@ pub(super) struct Outbox {
 pub(super) struct CatchUp {
     pub(super) names: Vec<Box<str>>,
     pub(super) after: u64,
+    /// Of which channels (`None`: the broadcasts) the handshake has told of a gap that is still to come. One that grows meanwhile
+    /// is the same.
+    pub(super) told: Vec<Option<Arc<str>>>,
 }
 
 impl Outbox {
