@@ -9,20 +9,37 @@ use std::os::fd::OwnedFd;
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
+use tokio::time::Sleep;
 
 /// One read takes at most this much.
 const CHUNK: usize = 16 * 1024;
 
+/// How long a client may take nothing of its answers. hyper has bounds for what it reads only, and there are few places: who asks
+/// and does not read would keep one for ever, and needs no key for that.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A TCP or Unix connection.
 #[derive(Debug)]
-pub(super) struct Socket(AsyncFd<Open>);
+pub(super) struct Socket {
+    fd: AsyncFd<Open>,
+    /// While the client takes nothing: until when it may.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         socket::set_nodelay(&fd);
-        watch(Arc::new(fd), Interest::READABLE | Interest::WRITABLE).map(Socket)
+        let fd = watch(Arc::new(fd), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Socket { fd, stuck: None })
+    }
+
+    /// There is no room to write.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        stuck.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -31,7 +48,7 @@ impl Read for Socket {
         let mut chunk = [0; CHUNK];
         let room = into.remaining().min(CHUNK);
         loop {
-            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
             if let Ok(result) = guard.try_io(|fd| socket::recv(fd.get_ref().fd(), &mut chunk[..room])) {
                 into.put_slice(&chunk[..result?]);
                 return Poll::Ready(Ok(()));
@@ -41,10 +58,11 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.0.poll_write_ready(cx))?;
-            if let Ok(result) = guard.try_io(|fd| socket::send(fd.get_ref().fd(), bytes)) {
+            let Poll::Ready(guard) = self.fd.poll_write_ready(cx) else { return self.poll_stuck(cx) };
+            if let Ok(result) = guard?.try_io(|fd| socket::send(fd.get_ref().fd(), bytes)) {
+                self.stuck = None;
                 return Poll::Ready(result);
             }
         }
@@ -55,7 +73,7 @@ impl Write for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        socket::shutdown_write(self.0.get_ref().fd());
+        socket::shutdown_write(self.fd.get_ref().fd());
         Poll::Ready(Ok(()))
     }
 }
@@ -70,4 +88,33 @@ pub(super) async fn first<T>(work: impl Future<Output = T>, end: impl Future<Out
         work.as_mut().poll(cx).map(Some)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[tokio::test(start_paused = true)]
+    #[cfg_attr(miri, ignore = "sockets")]
+    async fn who_takes_nothing_is_let_go_and_who_takes_something_is_not() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut socket = Socket::new(ours.into()).unwrap();
+        let mut written = 0;
+        let mut fill = async |socket: &mut Socket| loop {
+            let write = std::future::poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, &[0; 4096]));
+            match tokio::time::timeout(WRITE_TIMEOUT * 2 / 3, write).await {
+                Ok(Ok(len)) => written += len,
+                other => return (other, written),
+            }
+        };
+        let (waits, written) = fill(&mut socket).await;
+        assert!(waits.is_err(), "it has its time");
+        std::io::Read::read_exact(&mut theirs, &mut vec![0; written]).unwrap();
+        let (waits, more) = fill(&mut socket).await;
+        assert!(waits.is_err() && more > written, "and anew when it has taken something");
+        let (ended, _) = fill(&mut socket).await;
+        assert_eq!(ended.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }
