@@ -47,7 +47,22 @@ def test_publish(served):
         assert (base64.b64decode(message["data"]), message["base64"]) == (b"text, but sent as bytes", True)
         control.publish("a", b"\xff")
         assert next(messages)["base64"] is True
+        for kind in ("Application/Octet-Stream", "application/octet-stream; charset=binary"):
+            control.publish("a", b"text", **{"Content-Type": kind})
+            assert next(messages)["base64"] is True, kind
     assert control.publish("nobody listens", "x")["subscribers"] == 0
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_not_taken_for_another(served):
+    host, control = served
+    host.may_say = "^libpush: control API: refused with 400 (channel|user|prefix|reason): .*not UTF-8"
+    for method, path in [
+        ("POST", "/v1/publish?channel=%ff"), ("POST", "/v1/disconnect?user=%ff"), ("POST", "/v1/revoke?user=u&channel=%ff"),
+        ("POST", "/v1/revoke?user=%ff&channel=c"), ("GET", "/v1/channels?prefix=%ff"), ("GET", "/v1/channels/%ff"),
+    ]:  # fmt: skip
+        response = control.request(method, path, content="x" if "publish" in path else None)
+        assert (response.status_code, "not UTF-8" in response.text) == (400, True), (path, response.text)
+    assert host.stats()["published"] == 0
 
 
 def test_a_key_publishes_once(served):

@@ -94,7 +94,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     check_key(api, tcp, &parts.headers)?;
     let channel = path.strip_prefix("/v1/channels/");
     match (&parts.method, path) {
-        (&Method::POST, "/v1/publish") => match parameter(query, "channel") {
+        (&Method::POST, "/v1/publish") => match parameter(query, "channel")? {
             Some(channel) => publish(api, Some(&channel), &parts.headers, body).await,
             None => publish_batch(api, body).await,
         },
@@ -151,7 +151,7 @@ async fn publish(api: &Api, channel: Option<&str>, headers: &HeaderMap, body: In
     let publication = Publication {
         event: header_text(headers, "push-event")?,
         key: header_text(headers, "push-key")?,
-        binary: headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream"),
+        binary: is_binary(headers),
         ..Publication::new(channel.unwrap_or(""), &data)
     };
     let published = match channel {
@@ -191,21 +191,21 @@ async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
 }
 
 fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let user = parameter(query, "user").ok_or_else(|| Refusal::malformed("user", "?user=NAME is needed"))?;
+    let user = parameter(query, "user")?.ok_or_else(|| Refusal::malformed("user", "?user=NAME is needed"))?;
     api.disconnect_user(&user, 4403, "disconnected").map_err(|error| refusal(&error))?;
     Ok(json("{}\n"))
 }
 
 fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let needed = |name| parameter(query, name).ok_or_else(|| Refusal::malformed(name, format!("?{name}= is needed")));
-    let reason = parameter(query, "reason").unwrap_or_default();
+    let needed = |name| parameter(query, name)?.ok_or_else(|| Refusal::malformed(name, format!("?{name}= is needed")));
+    let reason = parameter(query, "reason")?.unwrap_or_default();
     api.revoke_channel(&needed("user")?, &needed("channel")?, &reason).map_err(|error| refusal(&error))?;
     Ok(json("{}\n"))
 }
 
 fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let prefix = parameter(query, "prefix").unwrap_or_default();
-    let limit = match parameter(query, "limit") {
+    let prefix = parameter(query, "prefix")?.unwrap_or_default();
+    let limit = match parameter(query, "limit")? {
         None => MAX_LISTED,
         Some(text) => text
             .parse()
@@ -257,8 +257,19 @@ fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
     name.map(Cow::into_owned).map_err(|_| Refusal::malformed("channel", "channel: not UTF-8"))
 }
 
-fn parameter<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    query::pairs(query).find(|(known, _)| known == name).map(|(_, value)| value)
+fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, str>>, Refusal> {
+    match query::pairs(query).find(|(known, _)| known == name) {
+        // What is not UTF-8 was replaced by this character: two names that differ would be one.
+        Some((_, value)) if value.contains('\u{fffd}') => Err(Refusal::malformed(name, format!("{name}: not UTF-8"))),
+        found => Ok(found.map(|(_, value)| value)),
+    }
+}
+
+/// Whether the body is declared to be bytes: a media type in whatever case, with or without parameters (RFC 9110, section 8.3.1).
+fn is_binary(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream")
 }
 
 fn header_text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
