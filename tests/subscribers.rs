@@ -264,3 +264,15 @@ fn a_gap_further_on_in_a_long_replay_is_told_by_the_handshake_of_raw_frames() {
     assert_eq!(raw.text(), "live");
     host.stop();
 }
+
+#[test]
+fn head_is_answered_without_a_body_under_every_path() {
+    let host = Host::start(&[]);
+    for (path, status) in [("/push?channel=a", "405"), ("/elsewhere", "404")] {
+        let mut client = host.connect();
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        assert!(client.head().starts_with(&format!("HTTP/1.1 {status} ")), "{path}");
+        assert_eq!(client.rest(), "", "{path}");
+    }
+    host.stop();
+}

@@ -30,7 +30,7 @@ pub(super) fn head(data: &[u8]) {
         format!("{:?}", Ok::<_, ()>(Some(&head))),
         "what follows a head counts for nothing"
     );
-    if !matches!(head.wish, Ok(Wish::Elsewhere)) {
+    if !matches!(head.wish, Ok(Wish::Elsewhere { .. })) {
         check_lines(whole);
     }
     let Ok(Wish::Subscribe(subscribe)) = &head.wish else { return };

@@ -74,7 +74,10 @@ pub enum Wish<'b> {
     /// To know whether another origin may: CORS preflight.
     Preflight,
     /// Something else, under another path than the subscribers'.
-    Elsewhere,
+    Elsewhere {
+        /// By HEAD, whose answer has no body.
+        head: bool,
+    },
 }
 
 /// A head that is all there.
@@ -119,7 +122,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let target = origin_form(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if !any_path && path != config.path {
-        let wish = Ok(Wish::Elsewhere);
+        let wish = Ok(Wish::Elsewhere { head: method == "HEAD" });
         return Ok(Some(Head {
             size,
             path,

@@ -19,7 +19,7 @@ fn outcome(text: &[u8]) -> Outcome {
         Ok(None) => Waits,
         Err(refusal) => Refused(refusal.status),
         Ok(Some(head)) => match head.wish {
-            Ok(Wish::Elsewhere) => Elsewhere,
+            Ok(Wish::Elsewhere { .. }) => Elsewhere,
             Ok(_) => Served,
             Err(refusal) => Refused(refusal.status),
         },

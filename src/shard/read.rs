@@ -178,13 +178,14 @@ impl Shard {
                     self.last_bytes(index, answer.into());
                 }
             }
-            Ok(Wish::Elsewhere) if self.conns[index as usize].flags.adopted => {
+            Ok(Wish::Elsewhere { .. }) if self.conns[index as usize].flags.adopted => {
                 // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it
                 // again on a new connection, and that goes to the host (RFC 9112, section 9.3.1).
                 self.drop_conn(index);
             }
-            Ok(Wish::Elsewhere) => {
+            Ok(Wish::Elsewhere { head: without_body }) => {
                 let refusal = Refusal::not_found(format!("nothing here but {}", self.config().path));
+                let refusal = if without_body { refusal.without_body() } else { refusal };
                 self.refuse(index, &refusal, &head.cors, false);
             }
             Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
