@@ -263,7 +263,7 @@ typedef struct {
     // The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not starting with "push-".
     const char *event;
     // The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel within the option
-    // `key_window` publishes nothing and answers with the first position.
+    // `key_window` publishes nothing and answers with the first position.  The latest 100,000 keys are remembered.
     const char *key;
     // PUSH_MESSAGE_ flags.
     uint32_t flags;

@@ -529,7 +529,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "key_window",
         default: "2m",
         live: live!(key_window_ms),
-        help: "How long an idempotency key is remembered",
+        help: "How long an idempotency key is remembered, of the latest 100,000",
         value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
     },
     Spec {

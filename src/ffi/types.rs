@@ -119,7 +119,7 @@ pub struct push_message {
     /// The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not starting with "push-".
     pub event: *const c_char,
     /// The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel within the option
-    /// `key_window` publishes nothing and answers with the first position.
+    /// `key_window` publishes nothing and answers with the first position.  The latest 100,000 keys are remembered.
     pub key: *const c_char,
     /// PUSH_MESSAGE_ flags.
     pub flags: u32,

@@ -55,3 +55,22 @@ impl Keys {
 fn joined(channel: &str, key: &str) -> String {
     format!("{channel}\0{key}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_remembered_as_the_documents_say() {
+        let mut keys = Keys::new(1000);
+        for n in 0..=100_000 {
+            keys.remember("a", &n.to_string(), n, 0);
+        }
+        assert_eq!((keys.find("a", "0", 999), keys.find("a", "1", 999)), (None, Some(1)));
+        assert_eq!(
+            (keys.find("a", "100000", 999), keys.find("a", "100000", 1000)),
+            (Some(100_000), None),
+            "the window's edge"
+        );
+    }
+}
