@@ -12,6 +12,7 @@ use crate::metrics::Stats;
 use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::driver::Driver;
+use crate::shard::presence::Present;
 use crate::shard::Shared;
 use crate::sys::{clock, socket};
 use crate::transport::close::Close;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::oneshot;
 
 /// How many messages a batch may have.
 pub const MAX_BATCH: usize = 8192;
@@ -212,6 +214,18 @@ impl Api {
             self.shared.metrics.refused.fetch_add(1, Ordering::Relaxed);
             let _ = socket::send(&fd, &refusal.response(""));
         }
+    }
+
+    /// Asks each shard who is on a channel, if there is such a channel.
+    pub(crate) fn present(&self, channel: &str) -> Option<Vec<oneshot::Receiver<Present>>> {
+        let id = self.shared.hub.channel_id(channel)?;
+        let name: Arc<str> = channel.into();
+        let asked = self.shards.iter().map(|shard| {
+            let (answer, answered) = oneshot::channel();
+            shard.tell(Command::Present { channel: id, name: name.clone(), answer });
+            answered
+        });
+        Some(asked.collect())
     }
 
     /// The position of a message as clients see it.

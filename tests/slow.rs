@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{field, Client, Host};
+use common::{field, Client, Host, CONTROL};
 use push::hub::Publication;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
@@ -357,21 +357,9 @@ fn stalled_readers_cost_their_bound_and_others_nothing() {
     host.stop();
 }
 
-const CONTROL: [(&str, &str); 2] = [("control", "127.0.0.1:0"), ("control_key", "a-key-of-some-length")];
-
-/// The control API's answer.
-fn control(host: &Host, path: &str) -> String {
-    let mut control = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
-    let key = CONTROL[1].1;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
-    control.send(request.as_bytes());
-    control.head();
-    control.rest()
-}
-
 /// What a channel lost: subscribers closed, messages dropped, messages replaced.
 fn lost(host: &Host, channel: &str) -> [u64; 3] {
-    let object = control(host, &format!("/v1/channels/{channel}"));
+    let object = host.control(&format!("/v1/channels/{channel}"));
     ["slow_closed", "dropped", "replaced"].map(|name| field(&object, name).parse().unwrap())
 }
 
@@ -414,7 +402,7 @@ fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
     host.publish("other", "x");
     assert_eq!(other.text(), "x");
     assert_eq!(
-        field(&control(&host, "/v1/channels/other"), "subscribers"),
+        field(&host.control("/v1/channels/other"), "subscribers"),
         "1",
         "it took nothing of anybody else with it"
     );
@@ -436,7 +424,7 @@ fn the_control_api_says_what_a_channel_lost() {
     assert_eq!(lost(&host, "drop.a"), [0, stats.dropped, 0]);
     assert_eq!(lost(&host, "last.a"), [0, 0, stats.replaced]);
     assert_eq!((lost(&host, "kept"), stats.slow_closed), ([1, 0, 0], 1));
-    let metrics = control(&host, "/metrics");
+    let metrics = host.control("/metrics");
     for (policy, count) in [("drop-oldest", stats.dropped), ("latest", stats.replaced)] {
         let line = format!("push_dropped_messages_total{{policy=\"{policy}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");

@@ -248,6 +248,14 @@ impl Hub {
         self.state.lock().info(channel)
     }
 
+    /// The number of a channel that exists, which is another's after it is gone.
+    pub fn channel_id(&self, channel: &str) -> Option<ChannelId> {
+        if channel.is_empty() {
+            return None;
+        }
+        self.state.lock().id(channel)
+    }
+
     /// Channels whose name begins with `prefix`, at most `limit`, in no order.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
         self.state.lock().list(prefix, limit)

@@ -1,11 +1,12 @@
 //! What other threads ask of a shard.
 
 use super::conn::Token;
+use super::presence::Present;
 use super::roster::Roster;
 use crate::config::Config;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{ChannelPattern, Mailbox, Wake};
+use crate::hub::{ChannelId, ChannelPattern, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
@@ -15,6 +16,7 @@ use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// How many commands may wait for a shard.
 const MAX_COMMANDS: usize = 65_536;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Allow { request: u64, grant: Arc<Grant> },
     /// The host says no to a request.
     Deny { request: u64, refusal: Refusal },
+    /// Say who is on a channel.
+    Present { channel: ChannelId, name: Arc<str>, answer: oneshot::Sender<Present> },
     /// Clients' messages may be read again.
     Resume,
     /// Options have changed.

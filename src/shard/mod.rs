@@ -22,6 +22,7 @@ mod pace;
 #[cfg(test)]
 mod panic_tests;
 mod peers;
+pub(crate) mod presence;
 pub(crate) mod push_v1;
 mod read;
 mod relief;

@@ -169,7 +169,7 @@ def test_without_the_key_nothing_but_health(served, key):
         assert stranger.get("/healthz").text == "ok\n"
         for method, path in [
             ("POST", "/v1/publish?channel=a"), ("POST", "/v1/publish"), ("POST", "/v1/broadcast"), ("GET", "/v1/stats"),
-            ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/channels/a"), ("DELETE", "/v1/channels/a"),
+            ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/users?channel=a"), ("GET", "/v1/channels/a"), ("DELETE", "/v1/channels/a"),
             ("POST", "/v1/disconnect?user=u"), ("POST", "/v1/revoke?user=u&channel=c"), ("GET", "/elsewhere"),
         ]:  # fmt: skip
             response = stranger.request(method, path)
@@ -193,6 +193,7 @@ def test_what_is_not_there_and_what_is_not_allowed(start):
             ("PUT", "/v1/channels/a", 405), ("POST", "/metrics", 405), ("POST", "/v1/disconnect", 400),
             ("GET", "/v1/revoke", 405), ("POST", "/v1/revoke?user=u", 400), ("POST", "/v1/revoke?user=u&channel=a*b", 400),
             ("POST", "/v1/publish?channel=", 400), ("POST", "/v1/publish", 400), ("GET", "/v1/channels?limit=0", 400),
+            ("GET", "/v1/users", 400), ("GET", "/v1/users?channel=a", 404), ("POST", "/v1/users?channel=a", 405),
             ("GET", "/v1/channels/%FF", 400),
         ]:  # fmt: skip
             response = control.request(method, path)

@@ -65,6 +65,9 @@ pub fn counted(metrics: &str, name: &str) -> Vec<(String, u64)> {
     samples.filter(|(_, number)| *number > 0).collect()
 }
 
+/// Options for [`Host::control`].
+pub const CONTROL: [(&str, &str); 2] = [("control", "127.0.0.1:0"), ("control_key", "a-key-of-some-length")];
+
 /// A running server.
 pub struct Host {
     pub server: Server,
@@ -119,6 +122,17 @@ impl Host {
         let head = client.head();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         client
+    }
+
+    /// What the control API answers to a GET, where the server has the options [`CONTROL`].
+    pub fn control(&self, path: &str) -> String {
+        let mut control = Client::over(TcpStream::connect(&self.server.addresses()[1]).unwrap());
+        let key = CONTROL[1].1;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+        control.send(request.as_bytes());
+        control.head();
+        control.rest()
     }
 
     pub fn stop(self) {

@@ -17,14 +17,17 @@ use percent_encoding::percent_decode_str;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 type Answer = Response<Full<Bytes>>;
 
 /// The largest batch, in bytes of its JSON.
 const MAX_BATCH_BYTES: usize = 64 << 20;
-/// Channels in one listing, unless asked for fewer.
+/// Channels or users in one listing, unless asked for fewer.
 const MAX_LISTED: usize = 1000;
 
 /// One message of a batch.
@@ -102,6 +105,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         (&Method::POST, "/v1/disconnect") => disconnect(api, query),
         (&Method::POST, "/v1/revoke") => revoke(api, query),
         (&Method::GET, "/v1/channels") => list(api, query),
+        (&Method::GET, "/v1/users") => users(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
             let info = api.shared().hub.channel(&channel_name(channel)?);
             let info = info.ok_or_else(|| Refusal::not_found("no such channel"))?;
@@ -120,10 +124,12 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke") => {
             Err(Refusal::method_elsewhere("only POST is allowed here"))
         }
-        (_, "/v1/channels" | "/v1/stats" | "/metrics") => Err(Refusal::method_elsewhere("only GET is allowed here")),
+        (_, "/v1/channels" | "/v1/users" | "/v1/stats" | "/metrics") => {
+            Err(Refusal::method_elsewhere("only GET is allowed here"))
+        }
         _ if channel.is_some() => Err(Refusal::method_elsewhere("only GET and DELETE are allowed here")),
         _ => Err(Refusal::not_found(
-            "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/stats, \
+            "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, /v1/stats, \
                                      /v1/disconnect, /v1/revoke, /metrics and /healthz",
         )),
     }
@@ -205,20 +211,44 @@ fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
 
 fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let prefix = parameter(query, "prefix")?.unwrap_or_default();
-    let limit = match parameter(query, "limit")? {
-        None => MAX_LISTED,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MAX_LISTED).contains(limit))
-            .ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))?,
-    };
+    let limit = limit(query)?;
     let mut found = api.shared().hub.channels(&prefix, limit + 1);
     let more = found.len() > limit;
     found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
     let objects: Vec<_> = found.iter().map(|info| describe(api, info)).collect();
     Ok(json(format!("{{\"channels\":[{}],\"more\":{more}}}\n", objects.join(","))))
+}
+
+/// Who is on a channel: each user once, by name, with the number of their connections.
+async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let channel =
+        parameter(query, "channel")?.ok_or_else(|| Refusal::malformed("channel", "?channel=NAME is needed"))?;
+    let (after, limit) = (parameter(query, "after")?.unwrap_or_default(), limit(query)?);
+    let found = api.present(&channel).ok_or_else(|| Refusal::not_found("no such channel"))?;
+    let (mut users, mut anonymous) = (BTreeMap::<Arc<str>, usize>::new(), 0);
+    for present in found {
+        // A shard that ends has nobody any more.
+        let present = present.await.unwrap_or_default();
+        anonymous += present.anonymous;
+        present.users.into_iter().for_each(|user| *users.entry(user).or_default() += 1);
+    }
+    let listed = users.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
+    let mut objects: Vec<_> = listed
+        .take(limit + 1)
+        .map(|(user, count)| format!("{{\"user\":{},\"connections\":{count}}}", serde_json::Value::from(&**user)))
+        .collect();
+    let more = objects.len() > limit;
+    objects.truncate(limit);
+    let (objects, count) = (objects.join(","), users.len());
+    Ok(json(format!("{{\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}}}\n")))
+}
+
+/// How many are listed at once.
+fn limit(query: &str) -> Result<usize, Refusal> {
+    let Some(text) = parameter(query, "limit")? else { return Ok(MAX_LISTED) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LISTED).contains(limit));
+    limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
 }
 
 fn describe(api: &Api, info: &ChannelInfo) -> String {

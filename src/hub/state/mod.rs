@@ -189,8 +189,12 @@ impl State {
         }
     }
 
+    pub(super) fn id(&self, channel: &str) -> Option<ChannelId> {
+        self.lookup(channel, self.hash(channel))
+    }
+
     pub(super) fn info(&self, channel: &str) -> Option<ChannelInfo> {
-        let id = self.lookup(channel, self.hash(channel))?;
+        let id = self.id(channel)?;
         Some(self.channels[id as usize].info())
     }
 
