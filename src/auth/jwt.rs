@@ -5,6 +5,7 @@
 //! Keys are found by kind and by `kid` alone: `jku`, `jwk`, `x5u` and `x5c` in a token's header, by which a stranger could
 //! bring his own, are not looked at (section 3.10).
 
+use super::public_key;
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
@@ -152,11 +153,7 @@ fn public_key(pem: &[u8]) -> Option<Key> {
     if pem.windows(7).any(|word| word == b"PRIVATE") {
         return None;
     }
-    let rsa = DecodingKey::from_rsa_pem(pem).map(|key| (Algorithm::RS256, key));
-    let found = rsa
-        .or_else(|_| DecodingKey::from_ec_pem(pem).map(|key| (Algorithm::ES256, key)))
-        .or_else(|_| DecodingKey::from_ed_pem(pem).map(|key| (Algorithm::EdDSA, key)));
-    let (algorithm, key) = found.ok().filter(|(algorithm, key)| is_strong(*algorithm, key))?;
+    let (algorithm, key) = public_key::read(pem).filter(|(algorithm, key)| is_strong(*algorithm, key))?;
     Some(Key { algorithm, id: None, key })
 }
 

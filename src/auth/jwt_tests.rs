@@ -218,6 +218,25 @@ fn a_token_brings_no_keys_of_its_own() {
 }
 
 #[test]
+fn a_key_may_come_in_other_forms_and_in_a_certificate() {
+    let same = |one: &str, other: &str| {
+        let (one, other) = (public_key(one.as_bytes()).unwrap(), public_key(other.as_bytes()).unwrap());
+        assert_eq!((one.algorithm, one.key.as_bytes()), (other.algorithm, other.key.as_bytes()));
+    };
+    same(RSA, include_str!("../../tests/keys/rsa.pkcs1.pem"));
+    same(RSA, include_str!("../../tests/keys/rsa.certificate.pem"));
+    same(EC, include_str!("../../tests/keys/ec.certificate.pem"));
+    same(ED, include_str!("../../tests/keys/ed.certificate.pem"));
+    // As a line of a file of options has it, and with what some tools write before it.
+    same(RSA, &format!("key of somebody\n{}", RSA.replace('\n', "\r\n")));
+    let certificate = pem::parse(include_str!("../../tests/keys/ec.certificate.pem")).unwrap();
+    for end in 0..certificate.contents().len() {
+        let cut = pem::encode(&pem::Pem::new("CERTIFICATE", &certificate.contents()[..end]));
+        assert!(public_key(cut.as_bytes()).is_none(), "cut at {end}");
+    }
+}
+
+#[test]
 fn weak_private_and_foreign_keys_are_found_at_the_start() {
     let cases = [
         ("1024 bits", include_str!("../../tests/keys/rsa-1024.pem")),

@@ -1,6 +1,7 @@
 //! Who may subscribe on the library's own listeners. (What the host hands over carries the host's grant.)
 
 mod jwt;
+mod public_key;
 
 use crate::config::Config;
 use crate::error::Error;

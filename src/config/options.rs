@@ -220,7 +220,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "jwt_keys",
         default: "",
         live: live!(jwt_keys),
-        help: "Public keys in PEM, by file or as they are: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
+        help: "Public keys or certificates in PEM, by file or as they are: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
         value: Value::Text { allowed: "a list of paths and texts in PEM", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
     },
     Spec {

@@ -1,0 +1,62 @@
+//! A public key in PEM (RFC 7468): by itself, as an RSA key of PKCS #1, or in a certificate.
+//!
+//! Of a certificate the key alone counts. Who gives it vouches for it, as for any other key; no issuer and no date is looked at.
+
+use jsonwebtoken::{Algorithm, DecodingKey};
+use spki::der::asn1::AnyRef;
+use spki::der::{self, Decode, Reader};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+/// RFC 3279, section 2.3.1.
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// RFC 5480, section 2.1.1, and its parameter for the curve P-256.
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// RFC 8410, section 3.
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The key, with the one algorithm that its kind allows. `None` for anything else, a private key as well.
+pub(super) fn read(text: &[u8]) -> Option<(Algorithm, DecodingKey)> {
+    let pem = pem::parse(text).ok()?;
+    match pem.tag() {
+        "PUBLIC KEY" => key(&SubjectPublicKeyInfoRef::from_der(pem.contents()).ok()?),
+        "RSA PUBLIC KEY" => Some((Algorithm::RS256, DecodingKey::from_rsa_der(pem.contents()))),
+        "CERTIFICATE" => key(&in_certificate(pem.contents()).ok()?),
+        _ => None,
+    }
+}
+
+fn key(info: &SubjectPublicKeyInfoRef<'_>) -> Option<(Algorithm, DecodingKey)> {
+    let bytes = info.subject_public_key.as_bytes()?;
+    match info.algorithm.oid {
+        RSA => Some((Algorithm::RS256, DecodingKey::from_rsa_der(bytes))),
+        EC if info.algorithm.parameters_oid() == Ok(P256) => Some((Algorithm::ES256, DecodingKey::from_ec_der(bytes))),
+        ED25519 => Some((Algorithm::EdDSA, DecodingKey::from_ed_der(bytes))),
+        _ => None,
+    }
+}
+
+/// RFC 5280, section 4.1.
+fn in_certificate(der: &[u8]) -> der::Result<SubjectPublicKeyInfoRef<'_>> {
+    AnyRef::from_der(der)?.sequence(|certificate| {
+        let signed = AnyRef::decode(certificate)?;
+        // The signature, and its algorithm.
+        AnyRef::decode(certificate)?;
+        AnyRef::decode(certificate)?;
+        signed.sequence(|fields| {
+            if fields.peek_tag()?.is_context_specific() {
+                // The version, if it is not the first.
+                AnyRef::decode(fields)?;
+            }
+            // Serial number, algorithm, issuer, validity, subject.
+            for _ in 0..5 {
+                AnyRef::decode(fields)?;
+            }
+            let key = SubjectPublicKeyInfoRef::decode(fields)?;
+            while !fields.is_finished() {
+                AnyRef::decode(fields)?;
+            }
+            Ok(key)
+        })
+    })
+}
