@@ -172,7 +172,8 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
 struct Fields<'b> {
     host: &'b str,
     origin: Option<&'b str>,
-    accept: &'b str,
+    accepts_sse: bool,
+    accepts_ndjson: bool,
     /// What it may upgrade to has WebSocket.
     to_websocket: bool,
     closes: bool,
@@ -183,7 +184,8 @@ struct Fields<'b> {
     subprotocol: bool,
     last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
-    cookie: &'b str,
+    /// Others' cookies may be no UTF-8.
+    cookie: &'b [u8],
     forwarded: Vec<&'b str>,
 }
 
@@ -199,6 +201,7 @@ impl<'b> Fields<'b> {
             let value = line.value.trim_ascii();
             // Only of lines that matter: browsers send many more.
             let text = || std::str::from_utf8(value).unwrap_or("\u{fffd}");
+            // There may be several lines of a list (RFC 9110, section 5.3): of Accept, Upgrade, Connection.
             let is = |name: &str| line.name.eq_ignore_ascii_case(name);
             if is("host") {
                 fields.host = text();
@@ -206,11 +209,11 @@ impl<'b> Fields<'b> {
             } else if is("origin") {
                 once(&mut fields.origin, text(), "Origin")?;
             } else if is("accept") {
-                fields.accept = text();
+                fields.accepts_sse |= accepts(value, b"text/event-stream");
+                fields.accepts_ndjson |= accepts(value, b"application/x-ndjson");
             } else if is("upgrade") {
                 fields.to_websocket |= has_token(value, "websocket");
             } else if is("connection") {
-                // There may be several lines of a list (RFC 9110, section 5.3).
                 for token in tokens(value) {
                     fields.closes |= token.eq_ignore_ascii_case(b"close");
                     fields.stays |= token.eq_ignore_ascii_case(b"keep-alive");
@@ -225,7 +228,7 @@ impl<'b> Fields<'b> {
             } else if is("authorization") {
                 once(&mut fields.authorization, text(), "Authorization")?;
             } else if is("cookie") {
-                fields.cookie = text();
+                fields.cookie = value;
             } else if forwarded_header.is_some_and(is) {
                 fields.forwarded.push(text());
             } else if is("last-event-id") {
@@ -258,9 +261,12 @@ impl<'b> Fields<'b> {
             .authorization
             .and_then(|text| text.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let named = |part: &&'b str| part.trim().split_once('=').is_some_and(|(name, _)| name == cookie);
-        let in_cookie = || self.cookie.split(';').find(named).and_then(|part| part.trim().split_once('='));
-        bearer.or_else(in_cookie).map(|(_, token)| token.trim())
+        let named = |part: &'b [u8]| {
+            let value = part.trim_ascii().strip_prefix(cookie.as_bytes())?.strip_prefix(b"=")?;
+            Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))
+        };
+        let in_cookie = || self.cookie.split(|byte| *byte == b';').find_map(named);
+        bearer.map(|(_, token)| token).or_else(in_cookie).map(str::trim)
     }
 
     /// Whether the client keeps the connection (RFC 9112, section 9.3).
@@ -321,14 +327,11 @@ fn finish<'b>(
 }
 
 fn by_headers(fields: &Fields<'_>) -> Transport {
-    let accepts = |kind: &str| {
-        fields.accept.split(',').any(|part| part.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(kind))
-    };
     if fields.to_websocket {
         Transport::WebSocket
-    } else if accepts("text/event-stream") {
+    } else if fields.accepts_sse {
         Transport::Sse
-    } else if accepts("application/x-ndjson") {
+    } else if fields.accepts_ndjson {
         Transport::Stream
     } else {
         Transport::Poll
@@ -376,6 +379,14 @@ fn once<T>(field: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
 /// The tokens of a comma-separated header.
 fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether a media type stands in a line of `Accept`, with whatever parameters.
+fn accepts(list: &[u8], kind: &[u8]) -> bool {
+    let bare = |part: &[u8]| {
+        part.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(kind)
+    };
+    tokens(list).any(bare)
 }
 
 fn has_token(list: &[u8], token: &str) -> bool {

@@ -39,6 +39,8 @@ fn the_transport_follows_from_headers_or_query() {
         ("/push?channel=a", "Accept: text/event-stream\r\n", Transport::Sse),
         ("/push?channel=a", "Accept: application/x-ndjson;q=1, */*\r\n", Transport::Stream),
         ("/push?channel=a", "Accept: */*\r\n", Transport::Poll),
+        ("/push?channel=a", "Accept: text/event-stream\r\nAccept: */*\r\n", Transport::Sse),
+        ("/push?channel=a", "Accept: */*\r\nAccept: application/x-ndjson\r\n", Transport::Stream),
         ("/push?channel=a&transport=stream", "Accept: text/event-stream\r\n", Transport::Stream),
     ];
     for (target, lines, transport) in cases {
@@ -130,4 +132,16 @@ fn other_origins_get_cors_lines_where_allowed() {
     assert!(head.cors.contains("Access-Control-Allow-Origin: https://app\r\n"));
     let own = get("/push?channel=a", "Origin: http://h:1\r\n");
     assert_eq!(super::read(own.as_bytes(), &config, false).unwrap().unwrap().cors, "");
+}
+
+#[test]
+fn another_cookie_that_is_not_utf_8_does_not_hide_the_token() {
+    let request =
+        [&b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nCookie: name=J\xfcrgen; push_token=abc; x=\xff\r\n\r\n"[..]]
+            .concat();
+    let config = Config::default();
+    match head(&request, &config).unwrap().unwrap().wish.unwrap() {
+        Wish::Subscribe(subscribe) => assert_eq!(subscribe.token.as_deref(), Some("abc")),
+        wish => panic!("{wish:?}"),
+    }
 }
