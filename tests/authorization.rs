@@ -406,3 +406,30 @@ fn the_host_gives_a_live_connection_another_grant() {
     assert!(host.server.renew(connection, grant(None, &["b"], 1)).is_err(), "it is gone");
     host.stop();
 }
+
+#[test]
+fn who_is_renewed_often_is_pinged_all_the_same() {
+    // By grants that last longer than it takes to be pinged, and by such as do not.
+    for (lifetime, heartbeat) in [(3600, "300ms"), (3, "4s")] {
+        who_is_renewed_often_is_pinged(lifetime, heartbeat);
+    }
+}
+
+fn who_is_renewed_often_is_pinged(lifetime: i64, heartbeat: &str) {
+    let host = Host::start(&[("heartbeat", heartbeat), ("ping_timeout", "400ms")]);
+    host.server.event_fd().unwrap();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{}\r\n", common::UPGRADE);
+    let granted = || Grant::new(Some("ann"), &["a".into()], unix_seconds() + lifetime, false, false).unwrap();
+    host.server.adopt(OwnedFd::from(theirs), head.as_bytes(), Some(granted())).unwrap();
+    let connection = next_event(&host, EventKind::Open).connection;
+    // It answers no ping: it is asked, and then it is over.
+    let until = std::time::Instant::now() + PATIENCE;
+    while host.server.renew(connection, granted()).is_ok() {
+        assert!(std::time::Instant::now() < until, "a client that is dead is renewed for ever");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(next_event(&host, EventKind::Close).code, 4408);
+    drop(ours);
+    host.stop();
+}

@@ -6,6 +6,7 @@ use super::Shard;
 use crate::grant::Grant;
 use crate::http::request::Transport;
 use crate::hub::ChannelPattern;
+use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::{json, ws_frames, Format};
 use std::sync::Arc;
@@ -32,9 +33,10 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
         // Whoever hears of the connection goes on to.
         let host = super::closing::host(conn);
+        let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
         self.lose_channels(index, "not in the new grant");
-        self.reschedule(index);
+        self.reschedule(index, ended_at);
     }
 
     /// Ends the subscriptions that the grant does not allow any more. Who has no channel left has no reason to be connected,
@@ -68,15 +70,26 @@ impl Shard {
         }
     }
 
-    /// Looks at a connection again when it is time, now that its grant ends at another time.
-    fn reschedule(&mut self, index: u32) {
+    /// Looks at a connection again when it is time, now that its grant ends at another time than `ended_at`. What it waits for else
+    /// comes when it would have come: who is renewed again and again must be pinged, too.
+    fn reschedule(&mut self, index: u32, ended_at: Option<i64>) {
         let Some(conn) = self.conns.get(index as usize) else { return };
-        let wait = match conn.phase {
-            Phase::Open(Transport::Poll) => self.config().poll_timeout_ms,
-            Phase::Open(_) if conn.flags.unanswered => self.config().ping_timeout_ms,
-            Phase::Open(_) => self.heartbeat_ms(),
+        if !matches!(conn.phase, Phase::Open(_)) {
             // It waits for something else first, and its grant is looked at then.
-            Phase::Head | Phase::Asked | Phase::Closing => return,
+            return;
+        }
+        let (wait, beat) = (self.wheel.ms_until(conn.deadline, self.now), self.heartbeat_ms());
+        let conn = &self.conns[index as usize];
+        let within = |at: i64, ms: u64| at - clock::unix_seconds() <= (ms / 1000) as i64 + 1;
+        // Then the end of its old grant is what it would have been looked at for.
+        let for_its_end = ended_at.is_some_and(|at| within(at, wait));
+        let soon_again = conn.grant.as_ref().and_then(|grant| grant.expires_at()).is_some_and(|at| within(at, beat));
+        let wait = match conn.phase {
+            Phase::Open(Transport::Poll) if for_its_end => self.config().poll_timeout_ms,
+            Phase::Open(_) if for_its_end && conn.flags.unanswered => self.config().ping_timeout_ms,
+            // One with short grants would never be pinged.
+            Phase::Open(_) if for_its_end && !soon_again => beat,
+            _ => wait,
         };
         self.schedule(index, wait);
     }

@@ -35,6 +35,11 @@ impl Wheel {
         (ms.saturating_sub(self.began_ms).div_ceil(TICK_MS)) as Tick
     }
 
+    /// Milliseconds until a tick; 0: it is over.
+    pub(super) fn ms_until(&self, tick: Tick, now_ms: u64) -> u64 {
+        (self.began_ms + u64::from(tick) * TICK_MS).saturating_sub(now_ms)
+    }
+
     /// Looks at a token again at a tick, or as near to it as the slots reach: never at once, never a round too far. Who asked
     /// for later asks again then.
     pub(super) fn insert(&mut self, token: Token, at: Tick) -> Tick {
