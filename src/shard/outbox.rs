@@ -35,6 +35,8 @@ pub(super) struct Block {
 #[derive(Debug, Clone)]
 pub(super) struct Gap {
     pub(super) channel: Option<Arc<str>>,
+    /// Of the last of them.
+    pub(super) seq: u64,
     pub(super) bytes: Box<[u8]>,
 }
 
@@ -166,9 +168,12 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// Drops everything but a piece that was begun: what follows it begins where the client expects a beginning.
+    /// Drops everything but a piece that was begun, and a response's head: what follows begins where the client expects a
+    /// beginning.
     pub(super) fn keep_begun(&mut self, wire: &Wire<'_>) {
-        self.pieces.truncate(usize::from(self.offset > 0));
+        // Nothing else has this form. Where the head waits it waits at the front.
+        let is_head = matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.starts_with(b"HTTP/1."));
+        self.pieces.truncate(usize::from(self.offset > 0 || is_head));
         self.set_bytes(self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset));
         self.catch_up = None;
     }

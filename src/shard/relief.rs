@@ -49,8 +49,11 @@ impl Outbox {
         lost.into_list()
     }
 
-    /// Drops messages that may be dropped, the oldest first, until no more than `target` waits, and puts a gap where the last
-    /// one of each channel was (`drop-oldest`). A message that waits alone stays: else its client could never get it.
+    /// Drops messages that may be dropped, the oldest first, until no more than `target` waits, and puts gaps in their places
+    /// (`drop-oldest`). A message that waits alone stays: else its client could never get it.
+    ///
+    /// A client may end after whatever it has read, and comes back with the greatest number in that. All that was lost up to there must have been
+    /// told by then. So a gap stands for neighbours of one channel only, and nothing with a number stands between them.
     pub(super) fn drop_oldest(&mut self, target: usize, wire: &Wire<'_>) -> Vec<Lost> {
         self.take_apart(SlowPolicy::DropOldest, wire);
         let begun = usize::from(self.offset > 0);
@@ -69,23 +72,34 @@ impl Outbox {
                 dropped = place + 1;
             }
         }
-        // All that may be dropped and stands before that place goes; so the holes of a channel are one hole.
+        // All that may be dropped and stands before that place goes: so neighbours are one hole.
         let mut kept = VecDeque::with_capacity(self.pieces.len());
+        let mut hole: Option<Box<Gap>> = None;
         for (place, piece) in std::mem::take(&mut self.pieces).into_iter().enumerate() {
-            match &piece {
+            let next = match piece {
                 Piece::Message(message)
                     if (begun..dropped).contains(&place) && message.slow() == SlowPolicy::DropOldest =>
                 {
-                    if lost.ends_with(message) {
-                        let channel = message.channel_name();
-                        let bytes =
-                            wire.format.gap(channel.map(|name| &**name), message.seq(), wire.epoch, wire.chunks);
-                        kept.push_back(Piece::Gap(Box::new(Gap { channel: channel.cloned(), bytes: bytes.into() })));
-                    }
+                    let channel = message.channel_name().cloned();
+                    Box::new(Gap { channel, seq: message.seq(), bytes: Box::default() })
                 }
-                // What it told the new gap tells as well; unless it is half written.
-                Piece::Gap(gap) if place >= begun && lost.has(gap.channel.as_ref()) => {}
-                _ => kept.push_back(piece),
+                // A hole of before, which may have grown.
+                Piece::Gap(gap) if place >= begun => gap,
+                kept_piece => {
+                    kept.extend(hole.take().map(Piece::Gap));
+                    kept.push_back(kept_piece);
+                    continue;
+                }
+            };
+            kept.extend(hole.take_if(|hole| hole.channel != next.channel).map(Piece::Gap));
+            hole = Some(next);
+        }
+        kept.extend(hole.map(Piece::Gap));
+        for piece in kept.iter_mut() {
+            if let Piece::Gap(gap) = piece {
+                if gap.bytes.is_empty() {
+                    gap.bytes = wire.format.gap(gap.channel.as_deref(), gap.seq, wire.epoch, wire.chunks).into();
+                }
             }
         }
         self.pieces = kept;
@@ -93,9 +107,14 @@ impl Outbox {
         lost.into_list()
     }
 
+    /// Gaps that wait.
+    fn gaps(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Gap(_))).count()
+    }
+
     /// Pieces that wait, but for gaps.
     fn waiting(&self) -> usize {
-        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Gap(_))).count()
+        self.pieces.len() - self.gaps()
     }
 
     /// Whether what waits is within the bound, or one message that is larger than it.
@@ -153,14 +172,6 @@ impl Lots {
         }
     }
 
-    fn has(&self, channel: Option<&Arc<str>>) -> bool {
-        self.0.contains_key(&channel.cloned())
-    }
-
-    fn ends_with(&self, message: &Arc<Message>) -> bool {
-        self.0.get(&message.channel_name().cloned()).is_some_and(|lost| lost.last.seq() == message.seq())
-    }
-
     fn into_list(self) -> Vec<Lost> {
         self.0.into_values().collect()
     }
@@ -182,9 +193,9 @@ impl Shard {
         let mut gaps = 0;
         if outbox.weight() > limit && wire.format != Format::WsRaw {
             // Somewhat more than must be, so that not each message that follows has to make its own room.
-            let dropped = outbox.drop_oldest(limit / 4 * 3, &wire);
-            gaps = dropped.len();
-            lost.extend(dropped);
+            let told = outbox.gaps();
+            lost.extend(outbox.drop_oldest(limit / 4 * 3, &wire));
+            gaps = outbox.gaps().saturating_sub(told);
         }
         // Where hardly anything may give way, the same would come of the next message, and each costs a look at all that waits.
         let gone: u64 = lost.iter().map(|lost| lost.count).sum();
@@ -309,21 +320,20 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_and_a_gap_tells_of_each_channel_once() {
+    fn the_oldest_go_and_gaps_tell_of_them_where_they_were() {
         let bench = Bench::new();
         let mut outbox = bench.outbox(pieces(&["d 1", "x 2", "d2 3", "d 4", "l 5", "d 6", "d 7"]), 0);
         let one = outbox.pieces[0].bytes(&bench.wire()).len() + PIECE_WEIGHT;
         let three_less = outbox.weight() - 2 * one - one / 2;
         let lost = outbox.drop_oldest(three_less, &bench.wire());
-        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "!4", "l 5", "d 6", "d 7"]);
+        assert_eq!(bench.shown(&outbox), ["!1", "x 2", "!3", "!4", "l 5", "d 6", "d 7"]);
         assert_eq!(lost.len(), 2);
-        // The next hole of the channel is one with the first.
         let less = outbox.weight() - one / 2;
         outbox.drop_oldest(less, &bench.wire());
-        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "l 5", "!6", "d 7"]);
-        // All of it: what may not be dropped stays.
+        assert_eq!(bench.shown(&outbox), ["!1", "x 2", "!3", "!4", "l 5", "!6", "d 7"]);
+        // All of it: what may not be dropped stays. A hole next to one of the same channel is one with it.
         outbox.drop_oldest(0, &bench.wire());
-        assert_eq!(bench.shown(&outbox), ["x 2", "!3", "l 5", "!7"]);
+        assert_eq!(bench.shown(&outbox), ["!1", "x 2", "!3", "!4", "l 5", "!7"]);
         let mut outbox = bench.outbox(pieces(&["d 1", "d 2"]), 0);
         outbox.drop_oldest(0, &bench.wire());
         assert_eq!(outbox.pieces.len(), 2, "a gap, and the one that waits alone");
@@ -338,6 +348,20 @@ mod tests {
             outbox.drop_oldest(0, &bench.wire());
             assert_eq!(bench.shown(&outbox)[0], format!("[{first}]"));
         }
+    }
+
+    #[test]
+    fn a_response_that_ends_at_once_has_its_head() {
+        let bench = Bench::new();
+        let head = Piece::Bytes(Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n"));
+        for written in [0, 1] {
+            let mut outbox = bench.outbox([head.clone()].into_iter().chain(pieces(&["x 1"])), written);
+            outbox.keep_begun(&bench.wire());
+            assert_eq!((outbox.len(), outbox.offset), (1, written));
+        }
+        let mut outbox = bench.outbox(pieces(&["x 1", "x 2"]), 0);
+        outbox.keep_begun(&bench.wire());
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! An outbox in which messages give way, beside what was put into it: for the fuzzers and the tests.
 //!
 //! Whatever is written in whatever parts between: each line comes whole, all in order. What may not give way comes. Of a channel
-//! that drops, a gap stands where something is missing; of one that keeps the latest, the newest comes. What is counted is what
-//! is missing.
+//! that drops, gaps have told of all that is missing before anything with a greater number comes, so that a client may be cut
+//! off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
 
 use super::command::ShardHandle;
 use super::outbox::{Block, Outbox, Piece, Wire};
@@ -180,6 +180,8 @@ impl World {
         let numbers: BTreeMap<&[u8], u64> = self.put.iter().map(|(seq, (_, line))| (&line[..], *seq)).collect();
         let mut came: BTreeSet<u64> = BTreeSet::new();
         let mut gaps: BTreeMap<u64, &str> = BTreeMap::new();
+        // Each numbered line, and the channel of which it says that something is gone.
+        let mut lines: Vec<(u64, Option<&str>)> = Vec::new();
         let (mut plain, mut last) = (0, 0);
         for line in self.written.split_inclusive(|byte| *byte == b'\n') {
             if line.starts_with(b"plain ") {
@@ -187,17 +189,18 @@ impl World {
                 plain += 1;
                 continue;
             }
-            let seq = match numbers.get(line) {
+            let (seq, gone) = match numbers.get(line) {
                 Some(seq) => {
                     came.insert(*seq);
-                    *seq
+                    (*seq, None)
                 }
                 None => {
                     let (seq, channel) = self.gap(line);
                     gaps.insert(seq, channel);
-                    seq
+                    (seq, Some(channel))
                 }
             };
+            lines.push((seq, gone));
             assert!(seq > last, "{seq} after {last}");
             last = seq;
         }
@@ -213,9 +216,9 @@ impl World {
             let next = |seq: u64| all().find(|other| *other > seq && came.contains(other));
             match name.as_bytes()[0] {
                 b'd' => missing.iter().for_each(|seq| {
-                    let end = next(*seq).unwrap_or(u64::MAX);
-                    let told = gaps.range(*seq..end).any(|(_, channel)| *channel == name);
-                    assert!(told, "{name}: {seq} is missing, and no gap before {end} says so");
+                    let after = lines.get(lines.partition_point(|(line, _)| line < seq));
+                    let told = after.is_some_and(|(_, gone)| *gone == Some(name));
+                    assert!(told, "{name}: {seq} is missing, and what comes after that does not say so: {after:?}");
                 }),
                 b'l' => missing.iter().for_each(|seq| assert!(next(*seq).is_some(), "{name}: {seq} was the newest")),
                 _ => assert!(missing.is_empty(), "{name} does not give way: {missing:?}"),
