@@ -141,6 +141,13 @@ impl Shard {
             if listener.rests_until.is_some_and(|until| self.now >= until) {
                 let added = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
                 listener.rests_until = added.is_err().then_some(self.now + REST_MS);
+                if let Err(error) = added {
+                    self.shared.note_refusal(
+                        Level::Warn,
+                        Reason::Resources,
+                        format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms"),
+                    );
+                }
             }
         }
     }

@@ -21,8 +21,10 @@ impl EventFd {
     /// the counter has room for 2^64 - 2 calls.
     pub(crate) fn signal(&self) {
         let one = 1u64.to_ne_bytes();
-        // SAFETY: eight bytes, as eventfd(2) asks. The only error is a full counter, which is readable anyhow.
-        unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), 8) };
+        // SAFETY: eight bytes, as eventfd(2) asks.
+        let write = || check_len(unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), 8) });
+        // The only other error is a full counter, which is readable anyhow.
+        while write().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 
     /// Makes it unreadable, for those who watch it level-triggered.

@@ -48,7 +48,8 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
 }
 
 /// Reads what is there, with the descriptors that came along; 0 is the end of the stream. One call gives the descriptors of one
-/// `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were more than fit.
+/// `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were more than fit. EMFILE: this
+/// process had no room for some of them, which are gone then, or for all.
 pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
     let mut control = Control([MaybeUninit::uninit(); 256]);
     let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
@@ -64,18 +65,23 @@ pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         let len = check_len(libc::recvmsg(socket.as_raw_fd(), &mut message, flags))?;
         let mut header = libc::CMSG_FIRSTHDR(&message);
+        let mut got = 0;
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 let data: *const RawFd = libc::CMSG_DATA(header).cast();
-                fds.extend(
-                    (0..bytes / size_of::<RawFd>()).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())),
-                );
+                let count = bytes / size_of::<RawFd>();
+                fds.extend((0..count).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())));
+                got += count;
             }
             header = libc::CMSG_NXTHDR(&message, header);
         }
         if message.msg_flags & libc::MSG_CTRUNC != 0 {
-            return Err(io::Error::from(io::ErrorKind::InvalidData));
+            return Err(if got > MAX_PASSED {
+                io::Error::from(io::ErrorKind::InvalidData)
+            } else {
+                io::Error::from_raw_os_error(libc::EMFILE)
+            });
         }
         Ok(len)
     }

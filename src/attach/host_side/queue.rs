@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 use crate::hub::Epoch;
 use crate::metrics::Stats;
 use crate::server::Placed;
-use crate::sys::passing;
+use crate::sys::{passing, socket};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -248,7 +248,7 @@ impl Queue {
                     return true;
                 }
                 Err(_) => {
-                    self.broken = true;
+                    self.break_off(&socket);
                     return true;
                 }
             }
@@ -317,10 +317,17 @@ impl Queue {
                 Some(false)
             }
             Err(_) => {
-                self.broken = true;
+                self.break_off(socket);
                 Some(false)
             }
         }
+    }
+
+    /// Gives this attachment up. Perhaps only memory was out and the hub is still there: then it must see an end, too, and with
+    /// that we see one, after all that it has answered, and attach again.
+    fn break_off(&mut self, socket: &OwnedFd) {
+        self.broken = true;
+        socket::shutdown_write(socket);
     }
 
     /// An answer. False: it is not to the oldest request, so this is no hub.

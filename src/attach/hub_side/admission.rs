@@ -4,8 +4,6 @@ use super::attachment::Attachment;
 use super::{refuse, End, HubSide};
 use crate::attach::wire::RefusedBecause;
 use crate::config::Config;
-use crate::http::refusal::Reason;
-use crate::log::Level;
 use crate::sys::epoll::Watch;
 use crate::sys::passing::{self, Peer};
 use std::collections::BTreeMap;
@@ -39,8 +37,7 @@ impl HubSide {
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = self.epoll.add(fd.as_raw_fd(), id, Watch::EdgeBoth) {
-            let text = format_args!("attach: a host can't be watched: {error}");
-            return self.api.shared().note_refusal(Level::Warn, Reason::Resources, text);
+            return self.note_resources(format_args!("a host can't be watched: {error}"));
         }
         self.attached.insert(id, Attachment::new(id, fd, peer, self.now));
     }

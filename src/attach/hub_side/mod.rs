@@ -189,8 +189,7 @@ impl HubSide {
                 Ok(fd) => self.accepted(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if socket::out_of_resources(&error) => {
-                    let text = format_args!("attach: {error}; trying again in {REST_MS} ms");
-                    self.api.shared().note_refusal(Level::Warn, Reason::Resources, text);
+                    self.note_resources(format_args!("{error}; trying again in {REST_MS} ms"));
                     let _ = self.epoll.remove(self.listener.as_raw_fd());
                     self.rests_until = Some(self.now + REST_MS);
                     return;
@@ -273,8 +272,13 @@ impl HubSide {
     fn run_timers(&mut self) {
         self.end_silent();
         if self.rests_until.is_some_and(|until| self.now >= until) {
-            self.rests_until = None;
-            let _ = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
+            let added = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
+            self.rests_until = added.is_err().then_some(self.now + REST_MS);
+            if let Err(error) = added {
+                self.note_resources(format_args!(
+                    "the listener can't be watched: {error}; trying again in {REST_MS} ms"
+                ));
+            }
         }
     }
 
@@ -321,6 +325,11 @@ impl HubSide {
     /// Counts and logs that a process may not attach.
     fn note_refusal(&self, text: fmt::Arguments<'_>) {
         self.api.shared().note_refusal(Level::Warn, Reason::Attach, format_args!("attach: {text}"));
+    }
+
+    /// Counts and logs what the system refuses to this process.
+    fn note_resources(&self, text: fmt::Arguments<'_>) {
+        self.api.shared().note_refusal(Level::Warn, Reason::Resources, format_args!("attach: {text}"));
     }
 
     /// Counts and logs what an attached host did wrong; apart from the above, so that strangers can't drown it.

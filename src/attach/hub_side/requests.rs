@@ -89,6 +89,14 @@ impl HubSide {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     return Err(End::Fault("more descriptors at once than are allowed".into()));
                 }
+                Err(error) if socket::out_of_resources(&error) => {
+                    // Whose descriptors are missing nobody knows: those that came are not taken for others, either.
+                    let pid = attachment.peer.pid;
+                    self.note_resources(format_args!(
+                        "process {pid} is let go, and connections that it was handing over are lost: {error}"
+                    ));
+                    return Err(End::Gone);
+                }
                 Err(_) => return Err(End::Gone),
             }
         }
