@@ -380,7 +380,8 @@ static void passing_to_a_hub_without_descriptors(void)
         }
         CHECK(expect_log("connections that it was handing over are lost: "));
         CHECK_EQ(stats_of(both.hub).connections, 0);
-        clients[0] = adopted_ws(both.host, NULL, "channel=c"); /* it is attached again */
+        published(both.host, "c", "before"); /* answered: it is attached again */
+        clients[0] = adopted_ws(both.host, NULL, "channel=c");
         publish(both.host, "c", "after");
         CHECK(ws_expect(&clients[0], "after"));
         peer_close(&clients[0]);

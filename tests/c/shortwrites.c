@@ -454,7 +454,7 @@ static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox,
     *epoch = 0;
     seed = from_seed;
     long_ones = rule == RANDOM;
-    messages = rule == RANDOM ? MESSAGES : MESSAGES / 2;
+    messages = rule == RANDOM ? MESSAGES : MESSAGES / 3;
     push_config *config = configure("threads", "1", "outbox", outbox, "history_count", "1000", "heartbeat", "1d", NULL);
     CHECK_STATUS(push_config_set(config, "channel.oldest.slow_policy", "drop-oldest", err, sizeof err), PUSH_OK);
     CHECK_STATUS(push_config_set(config, "channel.latest.slow_policy", "latest", err, sizeof err), PUSH_OK);
@@ -534,7 +534,7 @@ static void one_byte_and_a_small_outbox(void)
 static struct sums drive_often(const char *outbox, bool late)
 {
     struct sums all = {0, 0, 0, 0};
-    for (unsigned round = 1; round <= 30; round++) {
+    for (unsigned round = 1; round <= 15; round++) {
         struct sums sums = drive(RANDOM, round, outbox, late);
         all.gaps += sums.gaps;
         all.ends += sums.ends;

@@ -11,7 +11,7 @@ from report import HERE, OUT, ROOT, execute
 
 # Not `stopping`, which looks at how long something takes, and `lifecycle`, where a process ends with its last thread: the
 # sanitizer has one of its own.
-PROGRAMS = ["concurrency", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants", "listening"]
+PROGRAMS = ["concurrency", "reloading", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants", "listening"]
 TARGET = "x86_64-unknown-linux-gnu"
 BUILT = ROOT / "target/tsan"
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-O1", "-g", "-pthread", "-fsanitize=thread", f"-I{ROOT}/include"]
