@@ -224,6 +224,33 @@ fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
 }
 
 #[test]
+fn a_host_that_takes_no_events_can_not_fill_the_hub() {
+    let path = path("held");
+    let hub = hub(&path, &[("event_queue", "16")]);
+    let (deaf, other) = (attached(&path, &[("event_queue", "16")]), attached(&path, &[("attach_name", "other")]));
+    // It has asked for events, and takes none of them: they are held in the hub.
+    deaf.event_fd().unwrap();
+    other.event_fd().unwrap();
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let mut refused = 0;
+    // Each that comes and goes is two events.
+    until("its clients come and go for ever", || {
+        let answer = adopt(&deaf, &head, None).head();
+        refused += usize::from(answer.starts_with("HTTP/1.1 503 "));
+        refused == 3
+    });
+    // Others' clients come in.
+    drop(websocket(&other, "channel=a", None));
+    // When it takes them again, so do its own.
+    until("it is heard again", || {
+        while deaf.next_event(Some(Duration::ZERO)).is_ok() {}
+        adopt(&deaf, &head, None).head().starts_with("HTTP/1.1 101 ")
+    });
+    drop((deaf, other));
+    hub.stop();
+}
+
+#[test]
 fn a_host_is_told_of_the_kinds_that_it_wants() {
     let path = path("kinds");
     let hub = hub(&path, &[("event_queue", "16")]);

@@ -6,7 +6,7 @@ mod queue;
 pub(crate) use event::EVERY_HOST;
 pub use event::{Event, EventKind, EventKinds};
 pub use queue::Events;
-pub(crate) use queue::Left;
+pub(crate) use queue::{Behind, Left};
 
 /// Gets events, on the callback thread.
 pub type EventSink = dyn Fn(Event) + Send + Sync;

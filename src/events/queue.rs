@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::sys::eventfd::EventFd;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
@@ -29,6 +29,29 @@ impl Left {
     }
 }
 
+/// How far an attached host is behind with its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Its clients are not read from.
+    Stalled,
+    /// So much waits for it that nothing new may be begun.
+    Overflowing,
+}
+
+impl Behind {
+    /// By how much waits where there is room for `bound`; `None`: not at all.
+    pub(crate) fn by(waiting: usize, bound: usize) -> Option<Self> {
+        match waiting {
+            _ if waiting >= OVERFLOW * bound => Some(Behind::Overflowing),
+            _ if waiting >= bound => Some(Behind::Stalled),
+            _ => None,
+        }
+    }
+}
+
+/// How many times what there is room for may wait: clients that send are not read from then, but each that comes and goes is told of.
+const OVERFLOW: usize = 4;
+
 /// The queue of one server.
 pub struct Events {
     queue: SegQueue<Event>,
@@ -43,8 +66,8 @@ pub struct Events {
     stalled: AtomicBool,
     /// Attached hosts that have too much waiting: only their clients are not read from. The flag spares the lock while
     /// there are none.
-    stalled_hosts: Mutex<HashSet<u64>>,
-    any_host_stalled: AtomicBool,
+    hosts_behind: Mutex<HashMap<u64, Behind>>,
+    any_host_behind: AtomicBool,
     /// Messages for attached hosts of which none was left.
     dropped: AtomicU64,
     resume: Box<dyn Fn() + Send + Sync>,
@@ -77,8 +100,8 @@ impl Events {
             kinds: AtomicU8::new(kinds.bits()),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
-            stalled_hosts: Mutex::default(),
-            any_host_stalled: AtomicBool::new(false),
+            hosts_behind: Mutex::default(),
+            any_host_behind: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
             resume,
             ready: EventFd::new()?,
@@ -170,28 +193,34 @@ impl Events {
         self.waiting.load(Ordering::SeqCst) >= self.bound
     }
 
-    /// Whether so much waits that nothing new may be begun.
-    pub fn overflowing(&self) -> bool {
-        self.wanted() && self.waiting.load(Ordering::SeqCst) >= 4 * self.bound
+    /// Whether so much waits, in all or for an attached host, that nothing new of its may be begun.
+    pub(crate) fn overflowing_for(&self, host: u64) -> bool {
+        let all = self.wanted() && self.waiting.load(Ordering::SeqCst) >= OVERFLOW * self.bound;
+        all || self.behind(host) == Some(Behind::Overflowing)
     }
 
     /// Whether messages for an attached host must wait: as [`Self::full`], and while that host is behind.
     pub(crate) fn full_for(&self, host: u64) -> bool {
-        if self.any_host_stalled.load(Ordering::SeqCst) && lock(&self.stalled_hosts).contains(&host) {
-            return true;
-        }
-        self.full()
+        self.behind(host).is_some() || self.full()
     }
 
-    /// Says whether an attached host is behind. When it has caught up shards may read again.
-    pub(crate) fn set_stalled(&self, host: u64, stalled: bool) {
-        let changed = {
-            let mut hosts = lock(&self.stalled_hosts);
-            let changed = if stalled { hosts.insert(host) } else { hosts.remove(&host) };
-            self.any_host_stalled.store(!hosts.is_empty(), Ordering::SeqCst);
-            changed
+    fn behind(&self, host: u64) -> Option<Behind> {
+        let any = self.any_host_behind.load(Ordering::SeqCst);
+        any.then(|| lock(&self.hosts_behind).get(&host).copied()).flatten()
+    }
+
+    /// Says whether an attached host is behind, and how far. When it has caught up shards may read again.
+    pub(crate) fn set_behind(&self, host: u64, behind: Option<Behind>) {
+        let before = {
+            let mut hosts = lock(&self.hosts_behind);
+            let before = match behind {
+                Some(behind) => hosts.insert(host, behind),
+                None => hosts.remove(&host),
+            };
+            self.any_host_behind.store(!hosts.is_empty(), Ordering::SeqCst);
+            before
         };
-        if changed && !stalled {
+        if before.is_some() && behind.is_none() {
             (self.resume)();
         }
     }

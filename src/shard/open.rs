@@ -199,7 +199,7 @@ impl Shard {
             return Err(Refusal::draining());
         }
         let conn = &self.conns[index as usize];
-        if self.shared.events.overflowing() {
+        if self.shared.events.overflowing_for(host(conn)) {
             return Err(Refusal::unavailable("busy", "the host does not take its events"));
         }
         let Some(grant) = &conn.grant else { return Ok(()) };

@@ -4,7 +4,7 @@ use super::sessions::SessionId;
 use crate::attach::inbox::Inbox;
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::FromHub;
-use crate::events::{Event, Events};
+use crate::events::{Behind, Event, Events};
 use crate::grant::{Grant, Latest};
 use crate::sys::passing::Peer;
 use std::collections::VecDeque;
@@ -88,8 +88,8 @@ impl Attachment {
             _ => {
                 self.held_for_others += usize::from(event.host != self.host);
                 self.held.push_back(event);
-                if self.held.len() >= bound {
-                    events.set_stalled(self.host, true);
+                if let Some(behind) = Behind::by(self.held.len(), bound) {
+                    events.set_behind(self.host, Some(behind));
                 }
             }
         }
@@ -110,7 +110,7 @@ impl Attachment {
             FromHub::Event(event).write(self.out.tail());
         }
         if self.held.len() <= bound / 2 {
-            events.set_stalled(self.host, false);
+            events.set_behind(self.host, None);
         }
     }
 }

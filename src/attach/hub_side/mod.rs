@@ -307,7 +307,7 @@ impl HubSide {
                 None => router::count_loss(events, &event),
             }
         }
-        events.set_stalled(attachment.host, false);
+        events.set_behind(attachment.host, None);
     }
 
     /// Tells the shards whether anybody wants events.
