@@ -12,13 +12,14 @@
  *     push_stop(server, 1000);
  *
  * Threads: every call on a push_server may come from any thread, at any time, also after push_stop
- * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.  No call is a cancellation point:
- * a thread that is cancelled (pthread_cancel) inside of one does it to its end.  No call may be made from a signal handler.
+ * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.  No call is a
+ * cancellation point: a thread that is cancelled (pthread_cancel) inside of one does it to its end.
+ * No call may be made from a signal handler.
  *
- * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the library
- * named push-callback.  They may block (only other callbacks wait) and may call back in, except for
- * push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A push_free_fn is called once, on
- * whichever thread lets go last.
+ * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the
+ * library named push-callback.  They may block (only other callbacks wait) and may call back in,
+ * except for push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A
+ * push_free_fn is called once, on whichever thread lets go last.
  *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
  * of 0 means that its pointer is not looked at.  Outputs are written on success only.
@@ -30,16 +31,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// What push_abi_version answers for this header: it changes only when a host must be compiled again.
+// What push_abi_version answers for this header: it changes only when a host must be compiled
+// again.
 #define PUSH_ABI_VERSION 0
 
 // It worked.
 #define PUSH_OK 0
 
-// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown shape.
+// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown
+// shape.
 #define PUSH_ERR_INVALID -1
 
-// An option is unknown, or its value is not allowed; `err` names option, value and what is allowed.
+// An option is unknown, or its value is not allowed; `err` names option, value and what is
+// allowed.
 #define PUSH_ERR_CONFIG -2
 
 // The payload is larger than the option `max_message`.
@@ -78,8 +82,9 @@
 // A configured limit is reached: `max_connections`, or 256 servers in one process.
 #define PUSH_ERR_LIMIT -14
 
-// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text, any
-// other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or SSE.
+// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text,
+// any other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or
+// SSE.
 #define PUSH_MESSAGE_BINARY 1
 
 // push_send flags: send a binary frame.
@@ -88,26 +93,30 @@
 // push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).
 #define PUSH_GRANT_PUBLISH 1
 
-// push_grant.flags: after a long-poll was answered the connection stays open for further polls under this grant.  Set
-// it only where one connection is one client, not behind a proxy that mixes clients.  A request for anything but
-// the option `path` on such a connection ends it unanswered; clients then send it again on a new one.
+// push_grant.flags: after a long-poll was answered the connection stays open for further polls
+// under this grant.  Set it only where one connection is one client, not behind a proxy that mixes
+// clients.  A request for anything but the option `path` on such a connection ends it unanswered;
+// clients then send it again on a new one.
 #define PUSH_GRANT_KEEP_ALIVE 2
 
-// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come and go untold).
+// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come
+// and go untold).
 #define PUSH_EVENT_OPEN 1
 
-// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY describe it.
+// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY
+// describe it.
 #define PUSH_EVENT_MESSAGE 2
 
 // push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
 #define PUSH_EVENT_CLOSE 3
 
-// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the question for push_allow
-// and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
+// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the
+// question for push_allow and push_deny, `channel` the first channel asked for, `data` the head of
+// the request as it came, cookies and all.
 #define PUSH_EVENT_REQUEST 4
 
-// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end of the hub that this one is
-// attached to).
+// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end
+// of the hub that this one is attached to).
 #define PUSH_EVENT_DRAIN 5
 
 // push_event.kind: no client is left.
@@ -131,10 +140,12 @@
 // Options being collected for push_start.  One thread at a time.
 typedef struct push_config push_config;
 
-// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never dereference it.
+// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never
+// dereference it.
 typedef struct push_server push_server;
 
-// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never reused.
+// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never
+// reused.
 typedef int32_t push_status;
 
 // Gets one line of log, without a newline.  `level` is one of PUSH_LOG_.  Thread: push-callback.
@@ -153,7 +164,8 @@ typedef uint64_t push_request;
 typedef struct {
     // sizeof(push_event), as the host was compiled.
     size_t size;
-    // PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not know: ignore the event.
+    // PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not
+    // know: ignore the event.
     uint32_t kind;
     // PUSH_EVENT_ flags.
     uint32_t flags;
@@ -230,9 +242,11 @@ typedef struct {
     uint64_t history_bytes;
     // The newest message's number.
     uint64_t seq;
-    // Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client that did not get one.
+    // Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client
+    // that did not get one.
     uint64_t dropped;
-    // Messages that gave way to a newer one of their channel under slow_policy=latest, counted in the same way.
+    // Messages that gave way to a newer one of their channel under slow_policy=latest, counted in
+    // the same way.
     uint64_t replaced;
     // Gauge: connections for which something waits to be written.
     uint64_t outboxes;
@@ -260,10 +274,12 @@ typedef struct {
     const void *data;
     // The payload's length in bytes, at most the option `max_message`.
     size_t len;
-    // The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not starting with "push-".
+    // The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not
+    // starting with "push-".
     const char *event;
-    // The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel within the option
-    // `key_window` publishes nothing and answers with the first position.  The latest 100,000 keys are remembered.
+    // The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel
+    // within the option `key_window` publishes nothing and answers with the first position.  The
+    // latest 100,000 keys are remembered.
     const char *key;
     // PUSH_MESSAGE_ flags.
     uint32_t flags;
@@ -285,12 +301,13 @@ typedef struct {
     size_t size;
     // Who the client is, or NULL.  At most 255 bytes.
     const char *user;
-    // The channels that the client may have: names, or prefixes ending in "*".  With a count of 0 it may have
-    // any channel it asks for.
+    // The channels that the client may have: names, or prefixes ending in "*".  With a count of 0
+    // it may have any channel it asks for.
     const char *const *channels;
     // How many `channels` there are, at most 1000.
     size_t channel_count;
-    // When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0: never.
+    // When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
+    // never.
     int64_t expires_at;
     // PUSH_GRANT_ flags.
     uint32_t flags;
@@ -311,13 +328,15 @@ uint32_t push_abi_version(void);
 // A sentence for a status.  Any thread, any number; the string is the library's and stays.
 const char *push_strerror(push_status status);
 
-// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with push_config_free.
+// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with
+// push_config_free.
 push_config *push_config_new(void);
 
 // Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
 //
-// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a sentence that
-// names the option, the value and what is allowed, always ending in NUL, cut where it is too long.
+// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a
+// sentence that names the option, the value and what is allowed, always ending in NUL, cut where
+// it is too long.
 //
 // # Safety
 // `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes.
@@ -327,19 +346,22 @@ push_status push_config_set(push_config *config,
                             char *err,
                             size_t err_len);
 
-// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table for the
-// history of channels whose name fits.  Nothing is changed when anything in the file is wrong.
+// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
+// for the history of channels whose name fits.  Nothing is changed when anything in the file is
+// wrong.
 //
-// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is wrong.
+// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
+// wrong.
 //
 // # Safety
 // As for push_config_set.
 push_status push_config_load(push_config *config, const char *toml_path, char *err, size_t err_len);
 
-// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off again.
+// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off
+// again.
 //
-// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither this
-// config nor a server started from it needs it any more.
+// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
+// this config nor a server started from it needs it any more.
 //
 // # Safety
 // `config` comes from push_config_new; the functions may be called from a thread of the library.
@@ -348,7 +370,8 @@ void push_config_on_log(push_config *config,
                         void *user_data,
                         push_free_fn free_user_data);
 
-// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off again.
+// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off
+// again.
 //
 // # Safety
 // As for push_config_on_log.
@@ -365,99 +388,96 @@ void push_config_free(push_config *config);
 
 // Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
 //
-// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a sentence in
-// `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
-// server, to be ended with push_stop.
+// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a
+// sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
+// On success `*out` is the server, to be ended with push_stop.
 //
-// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).  A hub that is not
-// there yet is no error: what is published waits for it.  One that refuses us is: PUSH_ERR_SYSTEM.
+// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).
+// A hub that is not there yet is no error: what is published waits for it.  One that refuses us
+// is: PUSH_ERR_SYSTEM.
 //
 // # Safety
 // `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
-push_status push_start(const push_config *config,
-                       push_server **out,
-                       char *err,
-                       size_t err_len);
+push_status push_start(const push_config *config, push_server **out, char *err, size_t err_len);
 
-// Gives a running server other options: those of `config` that can change while it runs (the column "live" of the table of
-// options).  All or none.  Options that only a new start can change stay as they are, and the log names them, as it
-// does those that have changed.  Files with keys are read again, so that keys can be rotated.  The config's callbacks are
-// not looked at; it is copied, and can be changed or freed afterwards.
+// Gives a running server other options: those of `config` that can change while it runs (the
+// column "live" of the table of options).  All or none.  Options that only a new start can change
+// stay as they are, and the log names them, as it does those that have changed.  Files with keys
+// are read again, so that keys can be rotated.  The config's callbacks are not looked at; it is
+// copied, and can be changed or freed afterwards.
 //
-// The options are those of `config` as a whole, defaults where it says nothing: load the same file again, and set what
-// was set.  What has begun (a timeout that runs, a connection let in) goes on as it was.
+// The options are those of `config` as a whole, defaults where it says nothing: load the same file
+// again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
+// as it was.
 //
-// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL) says what is wrong.
+// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL)
+// says what is wrong.
 //
 // # Safety
 // As for push_start; `config` may not be NULL.
-push_status push_reload(push_server *server,
-                        const push_config *config,
-                        char *err,
-                        size_t err_len);
+push_status push_reload(push_server *server, const push_config *config, char *err, size_t err_len);
 
-// Begins to send the clients away, and returns.  New connections are refused, what was published is delivered, and
-// subscribers are told to come back later (WebSocket 1001, SSE and stream an event, polls an answer), each with a delay of its
-// own: evenly over `drain_ms`, so that they do not come back all at once.  A `drain_ms` of 100 or less tells all at once;
-// of a few clients none waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
+// Begins to send the clients away, and returns.  New connections are refused, what was published
+// is delivered, and subscribers are told to come back later (WebSocket 1001, SSE and stream an
+// event, polls an answer), each with a delay of its own: evenly over `drain_ms`, so that they do
+// not come back all at once.  A `drain_ms` of 100 or less tells all at once; of a few clients none
+// waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
 //
-// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop everything else goes on:
-// what is published reaches those who are still there, and is kept.  Called again it sets a new end.  A drain can't be taken
-// back.  From a callback it is allowed.
+// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop
+// everything else goes on: what is published reaches those who are still there, and is kept.
+// Called again it sets a new end.  A drain can't be taken back.  From a callback it is allowed.
 //
 // PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
-push_status push_drain(push_server *server,
-                       uint32_t drain_ms);
+push_status push_drain(push_server *server, uint32_t drain_ms);
 
-// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends when they are gone,
-// at the latest `drain_ms` after the call.  The control API answers until then, and attached hosts stay.  Attached itself,
-// it sends what waits for the hub within `drain_ms`; the connections handed over stay with the hub.
+// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends
+// when they are gone, at the latest `drain_ms` after the call.  The control API answers until
+// then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
+// `drain_ms`; the connections handed over stay with the hub.
 //
-// When it returns, no thread of the server runs and no callback comes any more; the last event of a callback is
-// PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see the end calls push_drain first.
-// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
-// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
-push_status push_stop(push_server *server,
-                      uint32_t drain_ms);
+// When it returns, no thread of the server runs and no callback comes any more; the last event of
+// a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see
+// the end calls push_drain first.  Calls that other threads are inside of return first; later ones
+// answer PUSH_ERR_CLOSED, as does a second push_stop.  From a callback: PUSH_ERR_CALLBACK, and
+// nothing is done.
+push_status push_stop(push_server *server, uint32_t drain_ms);
 
-// Where listener number `index` (from 0, in the order of the options `listen`, `control`, `attach_listen`) can be reached:
-// "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
-// PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
+// Where listener number `index` (from 0, in the order of the options `listen`, `control`,
+// `attach_listen`) can be reached: "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.
+// PUSH_ERR_NOT_FOUND: there is no such listener; PUSH_ERR_TOO_LARGE: `size` bytes are not enough
+// (128 always are).
 //
 // # Safety
 // `out` has `size` bytes.
-push_status push_listen_address(push_server *server,
-                                uint32_t index,
-                                char *out,
-                                size_t size);
+push_status push_listen_address(push_server *server, uint32_t index, char *out, size_t size);
 
-// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.  What a newer
-// host knows and this library does not is zero.
+// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.
+// What a newer host knows and this library does not is zero.
 //
 // # Safety
 // `out` has `out_size` bytes.
 push_status push_stats_get(push_server *server, push_stats *out, size_t out_size);
 
-// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then `data` is not
-// looked at.  Never waits for a client.
+// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
+// `data` is not looked at.  Never waits for a client.
 //
-// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
-// PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
+// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control
+// characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is
+// full, nothing was done.
 //
-// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the calls, once, also
-// when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer` is full.
+// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
+// calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`
+// is full.
 //
 // # Safety
 // `channel` ends in NUL; `data` has `len` bytes.
-push_status push_publish(push_server *server,
-                         const char *channel,
-                         const void *data,
-                         size_t len);
+push_status push_publish(push_server *server, const char *channel, const void *data, size_t len);
 
 // Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
 //
-// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`, and not at all for a
-// hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
+// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`,
+// and not at all for a hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.
+// PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
 // Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
 //
 // # Safety
@@ -466,9 +486,9 @@ push_status push_publish_message(push_server *server,
                                  const push_message *message,
                                  push_position *out);
 
-// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
-// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.
-// At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
+// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
+// the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
+// positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
 //
 // # Safety
 // `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -477,31 +497,34 @@ push_status push_publish_batch(push_server *server,
                                size_t count,
                                push_position *out);
 
-// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be NULL; in the
-// JSON form it arrives as type "broadcast".  It is kept like a channel's message, so that a client that was away
-// gets it on its return.  `out` may be NULL.
+// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be
+// NULL; in the JSON form it arrives as type "broadcast".  It is kept like a channel's message, so
+// that a client that was away gets it on its return.  `out` may be NULL.
 //
 // # Safety
 // As for push_publish_message.
-push_status push_broadcast(push_server *server,
-                           const push_message *message,
-                           push_position *out);
+push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
 // Hands over a client connection that the host has accepted.
 //
-// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has already read of
-// the request, from its first byte; it may be incomplete (the library reads on) or empty.  `grant` says what the
-// client may do; NULL lets it subscribe to whatever its request names.
+// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has
+// already read of the request, from its first byte; it may be incomplete (the library reads on) or
+// empty.  `grant` says what the client may do; NULL lets it subscribe to whatever its request
+// names.
 //
-// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is still the host's,
-// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
-// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
-// Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread, while the
-// library's sleeps: that takes some microseconds more (up to a hundred while other threads publish much), for a client that missed much as long as writing three times
-// the option `outbox` to its socket, and never blocks.
+// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
+// still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
+// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
+// PUSH_ERR_BUSY.
 //
-// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
-// on its way; a hub that has no room answers the client with 503.  PUSH_ERR_BUSY: the hub is away, or too many wait.
+// Whether the request itself is good the client learns by HTTP.  The call may serve it on this
+// thread, while the library's sleeps: that takes some microseconds more (up to a hundred while
+// other threads publish much), for a client that missed much as long as writing three times the
+// option `outbox` to its socket, and never blocks.
+//
+// Attached (option `attach`), the connection goes to the hub's process and outlives this one.
+// PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
+// PUSH_ERR_BUSY: the hub is away, or too many wait.
 //
 // # Safety
 // `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
@@ -511,10 +534,12 @@ push_status push_adopt(push_server *server,
                        size_t head_len,
                        const push_grant *grant);
 
-// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so that many share one system
-// call.  After the last of a turn of the host's loop call push_flush.  With the hub in this process it is push_adopt.
+// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so
+// that many share one system call.  After the last of a turn of the host's loop call push_flush.
+// With the hub in this process it is push_adopt.
 //
-// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are those of push_adopt.
+// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are
+// those of push_adopt.
 //
 // # Safety
 // As for push_adopt.
@@ -524,18 +549,20 @@ push_status push_adopt_more(push_server *server,
                             size_t head_len,
                             const push_grant *grant);
 
-// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it costs a lock.
+// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it
+// costs a lock.
 push_status push_flush(push_server *server);
 
-// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or (PUSH_SEND_BINARY) binary;
-// with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE and stream connections get it as a message
-// without a position; a poll can't.
+// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
+// (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
+// and stream connections get it as a message without a position; a poll can't.
 //
-// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
-// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
+// before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
+// PUSH_ERR_BUSY: its thread's queue is full.
 //
-// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such a connection only
-// the hub knows.
+// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such
+// a connection only the hub knows.
 //
 // # Safety
 // `data` has `len` bytes.
@@ -545,20 +572,18 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
-// whatever its request names.  `grant` is copied.
+// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets
+// it subscribe to whatever its request names.  `grant` is copied.
 //
-// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or whose client has gone
-// or was refused after the option `auth_timeout`, changes nothing.
+// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or
+// whose client has gone or was refused after the option `auth_timeout`, changes nothing.
 //
 // # Safety
 // `grant` is NULL or can be read, with all it points to.
-push_status push_allow(push_server *server,
-                       push_request request,
-                       const push_grant *grant);
+push_status push_allow(push_server *server, push_request request, const push_grant *grant);
 
-// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason` (NULL, or at most 255
-// bytes) as its message.  Errors as for push_allow.
+// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason`
+// (NULL, or at most 255 bytes) as its message.  Errors as for push_allow.
 //
 // # Safety
 // `reason` is NULL or ends in NUL.
@@ -567,8 +592,9 @@ push_status push_deny(push_server *server,
                       uint16_t status,
                       const char *reason);
 
-// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
-// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
+// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to
+// 1013, or 3000 to 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event
+// push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
 // messages, and ended.
 //
 // # Safety
@@ -579,8 +605,8 @@ push_status push_close(push_server *server,
                        const char *reason);
 
 // Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-// They are looked for by each thread in its own time.  They may come back with new credentials; a token that is still
-// valid is new enough.
+// They are looked for by each thread in its own time.  They may come back with new credentials; a
+// token that is still valid is new enough.
 //
 // # Safety
 // `user` ends in NUL; `reason` is NULL or ends in NUL.
@@ -589,10 +615,11 @@ push_status push_disconnect_user(push_server *server,
                                  uint16_t code,
                                  const char *reason);
 
-// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to `user`, at once: they get
-// nothing more of it and can't subscribe to it again.  A client of subprotocol push.v1.json is told `unsubscribed` with
-// `reason` (NULL, or at most 123 bytes); any other that has no channel left is closed with 4403, a waiting poll
-// answered with 403.  New connections get what their own grant says.
+// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to
+// `user`, at once: they get nothing more of it and can't subscribe to it again.  A client of
+// subprotocol push.v1.json is told `unsubscribed` with `reason` (NULL, or at most 123 bytes); any
+// other that has no channel left is closed with 4403, a waiting poll answered with 403.  New
+// connections get what their own grant says.
 //
 // # Safety
 // `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.
@@ -601,41 +628,42 @@ push_status push_revoke_channel(push_server *server,
                                 const char *channel,
                                 const char *reason);
 
-// Gives one connection another grant, in place of the one it has: a session was prolonged, a user has logged in, rights
-// have changed.  It goes on until the new grant ends; subscriptions that this does not allow end as with
-// push_revoke_channel.  `grant` is copied.
+// Gives one connection another grant, in place of the one it has: a session was prolonged, a user
+// has logged in, rights have changed.  It goes on until the new grant ends; subscriptions that
+// this does not allow end as with push_revoke_channel.  `grant` is copied.
 //
 // PUSH_ERR_NOT_FOUND: the connection is gone.
 //
 // # Safety
 // `grant` can be read, with all it points to.
-push_status push_renew(push_server *server,
-                       push_connection connection,
-                       const push_grant *grant);
+push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
 
-// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
-// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
+// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do
+// not read or close it; it ends with push_stop.  -1: the handle is not a server, or events go to a
+// callback.
 //
-// The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
-// `events` says which kinds; where it changes while clients are connected, some may close whose opening was not told.
+// The first call of this or of push_next_event turns events on; what clients send before that is
+// dropped.  The option `events` says which kinds; where it changes while clients are connected,
+// some may close whose opening was not told.
 int push_event_fd(push_server *server);
 
-// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.
+// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when
+// none came.
 //
-// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its pointers stay valid
-// until it is passed again or cleared, whatever other threads do.  Finally call push_event_clear.  `out_size` is
-// sizeof(push_event).  A push_stop on another thread ends the wait with PUSH_ERR_CLOSED.
+// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its
+// pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally
+// call push_event_clear.  `out_size` is sizeof(push_event).  A push_stop on another thread ends
+// the wait with PUSH_ERR_CLOSED.
 //
-// While nobody takes events the library stops reading from the clients that cause them; nothing is lost.
+// While nobody takes events the library stops reading from the clients that cause them; nothing is
+// lost.
 //
 // # Safety
 // `out` has `out_size` bytes and was initialized, or comes from an earlier call.
-push_status push_next_event(push_server *server,
-                            push_event *out,
-                            size_t out_size,
-                            int timeout_ms);
+push_status push_next_event(push_server *server, push_event *out, size_t out_size, int timeout_ms);
 
-// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after push_stop.
+// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after
+// push_stop.
 //
 // # Safety
 // `event` was initialized, or filled by push_next_event.
@@ -647,8 +675,10 @@ void push_event_clear(push_event *event);
 
 #endif  /* PUSH_H */
 
-/* Initializers: the size, by which an older host and a newer library understand each other, and zeros. */
+/* Initializers: the size, by which an older host and a newer library understand each other, and
+   zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -13,8 +13,8 @@ pub(super) struct UserData {
     free: push_free_fn,
 }
 
-// SAFETY: the header says that callbacks and the free function come on threads of the library; who passes the data vouches
-// that it bears that. We only hand the pointer on.
+// SAFETY: the header says that callbacks and the free function come on threads of the library; who
+// passes the data vouches that it bears that. We only hand the pointer on.
 unsafe impl Send for UserData {}
 // SAFETY: as above; callbacks come one at a time.
 unsafe impl Sync for UserData {}

@@ -6,7 +6,8 @@ use super::types::*;
 use crate::config::Builder;
 use std::ffi::{c_char, c_void};
 
-/// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with push_config_free.
+/// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with
+/// push_config_free.
 #[no_mangle]
 pub extern "C" fn push_config_new() -> *mut push_config {
     guard::value(std::ptr::null_mut(), || Box::into_raw(Box::<Builder>::default()).cast())
@@ -14,8 +15,9 @@ pub extern "C" fn push_config_new() -> *mut push_config {
 
 /// Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
 ///
-/// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a sentence that
-/// names the option, the value and what is allowed, always ending in NUL, cut where it is too long.
+/// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a
+/// sentence that names the option, the value and what is allowed, always ending in NUL, cut where
+/// it is too long.
 ///
 /// # Safety
 /// `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes.
@@ -38,10 +40,12 @@ pub unsafe extern "C" fn push_config_set(
     }
 }
 
-/// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table for the
-/// history of channels whose name fits.  Nothing is changed when anything in the file is wrong.
+/// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
+/// for the history of channels whose name fits.  Nothing is changed when anything in the file is
+/// wrong.
 ///
-/// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is wrong.
+/// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
+/// wrong.
 ///
 /// # Safety
 /// As for push_config_set.
@@ -62,10 +66,11 @@ pub unsafe extern "C" fn push_config_load(
     }
 }
 
-/// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off again.
+/// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off
+/// again.
 ///
-/// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither this
-/// config nor a server started from it needs it any more.
+/// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
+/// this config nor a server started from it needs it any more.
 ///
 /// # Safety
 /// `config` comes from push_config_new; the functions may be called from a thread of the library.
@@ -85,7 +90,8 @@ pub unsafe extern "C" fn push_config_on_log(
     });
 }
 
-/// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off again.
+/// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off
+/// again.
 ///
 /// # Safety
 /// As for push_config_on_log.

@@ -11,19 +11,24 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 /// Hands over a client connection that the host has accepted.
 ///
-/// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has already read of
-/// the request, from its first byte; it may be incomplete (the library reads on) or empty.  `grant` says what the
-/// client may do; NULL lets it subscribe to whatever its request names.
+/// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has
+/// already read of the request, from its first byte; it may be incomplete (the library reads on) or
+/// empty.  `grant` says what the client may do; NULL lets it subscribe to whatever its request
+/// names.
 ///
-/// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is still the host's,
-/// and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not connected), PUSH_ERR_INVALID,
-/// PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT, PUSH_ERR_BUSY.
-/// Whether the request itself is good the client learns by HTTP.  The call may serve it on this thread, while the
-/// library's sleeps: that takes some microseconds more (up to a hundred while other threads publish much), for a client that missed much as long as writing three times
-/// the option `outbox` to its socket, and never blocks.
+/// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
+/// still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
+/// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
+/// PUSH_ERR_BUSY.
 ///
-/// Attached (option `attach`), the connection goes to the hub's process and outlives this one.  PUSH_OK says that it is
-/// on its way; a hub that has no room answers the client with 503.  PUSH_ERR_BUSY: the hub is away, or too many wait.
+/// Whether the request itself is good the client learns by HTTP.  The call may serve it on this
+/// thread, while the library's sleeps: that takes some microseconds more (up to a hundred while
+/// other threads publish much), for a client that missed much as long as writing three times the
+/// option `outbox` to its socket, and never blocks.
+///
+/// Attached (option `attach`), the connection goes to the hub's process and outlives this one.
+/// PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
+/// PUSH_ERR_BUSY: the hub is away, or too many wait.
 ///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
@@ -39,10 +44,12 @@ pub unsafe extern "C" fn push_adopt(
     unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_checked) }
 }
 
-/// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so that many share one system
-/// call.  After the last of a turn of the host's loop call push_flush.  With the hub in this process it is push_adopt.
+/// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so
+/// that many share one system call.  After the last of a turn of the host's loop call push_flush.
+/// With the hub in this process it is push_adopt.
 ///
-/// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are those of push_adopt.
+/// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are
+/// those of push_adopt.
 ///
 /// # Safety
 /// As for push_adopt.
@@ -58,7 +65,8 @@ pub unsafe extern "C" fn push_adopt_more(
     unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_more_checked) }
 }
 
-/// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it costs a lock.
+/// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it
+/// costs a lock.
 #[no_mangle]
 pub extern "C" fn push_flush(server: *mut push_server) -> push_status {
     guard::with_server(server, |server| {
@@ -89,7 +97,8 @@ unsafe fn adopt(
             Some(unsafe { read_grant(&guard::sized_input("grant", grant)?)? })
         };
         let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
-        // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given back.
+        // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given
+        // back.
         let fd = unsafe { socket::take(fd) };
         take(server, fd, head, grant, delays).map_err(|(error, fd)| {
             let _ = fd.into_raw_fd();
@@ -98,15 +107,16 @@ unsafe fn adopt(
     })
 }
 
-/// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or (PUSH_SEND_BINARY) binary;
-/// with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE and stream connections get it as a message
-/// without a position; a poll can't.
+/// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
+/// (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
+/// and stream connections get it as a message without a position; a poll can't.
 ///
-/// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go before the bytes do.
-/// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: its thread's queue is full.
+/// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
+/// before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
+/// PUSH_ERR_BUSY: its thread's queue is full.
 ///
-/// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such a connection only
-/// the hub knows.
+/// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such
+/// a connection only the hub knows.
 ///
 /// # Safety
 /// `data` has `len` bytes.
@@ -129,11 +139,11 @@ pub unsafe extern "C" fn push_send(
     })
 }
 
-/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets it subscribe to
-/// whatever its request names.  `grant` is copied.
+/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets
+/// it subscribe to whatever its request names.  `grant` is copied.
 ///
-/// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or whose client has gone
-/// or was refused after the option `auth_timeout`, changes nothing.
+/// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or
+/// whose client has gone or was refused after the option `auth_timeout`, changes nothing.
 ///
 /// # Safety
 /// `grant` is NULL or can be read, with all it points to.
@@ -155,8 +165,8 @@ pub unsafe extern "C" fn push_allow(
     })
 }
 
-/// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason` (NULL, or at most 255
-/// bytes) as its message.  Errors as for push_allow.
+/// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason`
+/// (NULL, or at most 255 bytes) as its message.  Errors as for push_allow.
 ///
 /// # Safety
 /// `reason` is NULL or ends in NUL.
@@ -175,8 +185,9 @@ pub unsafe extern "C" fn push_deny(
     })
 }
 
-/// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to
-/// 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
+/// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to
+/// 1013, or 3000 to 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event
+/// push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
 /// messages, and ended.
 ///
 /// # Safety
@@ -197,8 +208,8 @@ pub unsafe extern "C" fn push_close(
 }
 
 /// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-/// They are looked for by each thread in its own time.  They may come back with new credentials; a token that is still
-/// valid is new enough.
+/// They are looked for by each thread in its own time.  They may come back with new credentials; a
+/// token that is still valid is new enough.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.
@@ -218,10 +229,11 @@ pub unsafe extern "C" fn push_disconnect_user(
     })
 }
 
-/// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to `user`, at once: they get
-/// nothing more of it and can't subscribe to it again.  A client of subprotocol push.v1.json is told `unsubscribed` with
-/// `reason` (NULL, or at most 123 bytes); any other that has no channel left is closed with 4403, a waiting poll
-/// answered with 403.  New connections get what their own grant says.
+/// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to
+/// `user`, at once: they get nothing more of it and can't subscribe to it again.  A client of
+/// subprotocol push.v1.json is told `unsubscribed` with `reason` (NULL, or at most 123 bytes); any
+/// other that has no channel left is closed with 4403, a waiting poll answered with 403.  New
+/// connections get what their own grant says.
 ///
 /// # Safety
 /// `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.
@@ -246,9 +258,9 @@ pub unsafe extern "C" fn push_revoke_channel(
     })
 }
 
-/// Gives one connection another grant, in place of the one it has: a session was prolonged, a user has logged in, rights
-/// have changed.  It goes on until the new grant ends; subscriptions that this does not allow end as with
-/// push_revoke_channel.  `grant` is copied.
+/// Gives one connection another grant, in place of the one it has: a session was prolonged, a user
+/// has logged in, rights have changed.  It goes on until the new grant ends; subscriptions that
+/// this does not allow end as with push_revoke_channel.  `grant` is copied.
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone.
 ///

@@ -7,11 +7,13 @@ use std::ffi::{c_int, CString};
 use std::mem::{offset_of, MaybeUninit};
 use std::time::Duration;
 
-/// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do not read or close
-/// it; it ends with push_stop.  -1: the handle is not a server, or events go to a callback.
+/// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do
+/// not read or close it; it ends with push_stop.  -1: the handle is not a server, or events go to a
+/// callback.
 ///
-/// The first call of this or of push_next_event turns events on; what clients send before that is dropped.  The option
-/// `events` says which kinds; where it changes while clients are connected, some may close whose opening was not told.
+/// The first call of this or of push_next_event turns events on; what clients send before that is
+/// dropped.  The option `events` says which kinds; where it changes while clients are connected,
+/// some may close whose opening was not told.
 #[no_mangle]
 pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;
@@ -22,13 +24,16 @@ pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     fd
 }
 
-/// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when none came.
+/// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when
+/// none came.
 ///
-/// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its pointers stay valid
-/// until it is passed again or cleared, whatever other threads do.  Finally call push_event_clear.  `out_size` is
-/// sizeof(push_event).  A push_stop on another thread ends the wait with PUSH_ERR_CLOSED.
+/// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its
+/// pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally
+/// call push_event_clear.  `out_size` is sizeof(push_event).  A push_stop on another thread ends
+/// the wait with PUSH_ERR_CLOSED.
 ///
-/// While nobody takes events the library stops reading from the clients that cause them; nothing is lost.
+/// While nobody takes events the library stops reading from the clients that cause them; nothing is
+/// lost.
 ///
 /// # Safety
 /// `out` has `out_size` bytes and was initialized, or comes from an earlier call.
@@ -59,7 +64,8 @@ pub unsafe extern "C" fn push_next_event(
     })
 }
 
-/// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after push_stop.
+/// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after
+/// push_stop.
 ///
 /// # Safety
 /// `event` was initialized, or filled by push_next_event.
@@ -68,8 +74,8 @@ pub unsafe extern "C" fn push_event_clear(event: *mut push_event) {
     if event.is_null() {
         return;
     }
-    // SAFETY: the caller vouches for an initialized event; `owner` is NULL or was made by `into_view`,
-    // and is set to NULL here, so that it is freed once.
+    // SAFETY: the caller vouches for an initialized event; `owner` is NULL or was made by
+    // `into_view`, and is set to NULL here, so that it is freed once.
     unsafe {
         let owner = std::mem::replace(&mut (*event).owner, std::ptr::null_mut());
         if !owner.is_null() {

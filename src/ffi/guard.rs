@@ -1,5 +1,5 @@
-//! What every export needs: panics stay inside, the thread is not cancelled inside, NULL is an error, a forked child is turned
-//! away.
+//! What every export needs: panics stay inside, the thread is not cancelled inside, NULL is an
+//! error, a forked child is turned away.
 
 use super::handle;
 use super::types::*;
@@ -109,7 +109,8 @@ pub(super) fn not_null<T>(name: &str, pointer: *const T) -> Result<(), Fault> {
 /// `config` is NULL or comes from `push_config_new`, and no other thread uses it now.
 pub(super) unsafe fn config_mut<'a>(config: *mut push_config) -> Result<&'a mut Builder, Fault> {
     not_null("config", config)?;
-    // SAFETY: made by `Box::<Builder>::into_raw`, and the caller vouches that it is alive and not shared.
+    // SAFETY: made by `Box::<Builder>::into_raw`, and the caller vouches that it is alive and not
+    // shared.
     Ok(unsafe { &mut *config.cast::<Builder>() })
 }
 
@@ -185,8 +186,8 @@ pub(super) trait Sized_: Copy {}
 impl Sized_ for push_message {}
 impl Sized_ for push_grant {}
 
-/// Reads a struct whose host may have been compiled against another header: what an older one lacks is zero, and what a
-/// newer one has in addition must be zero.
+/// Reads a struct whose host may have been compiled against another header: what an older one lacks
+/// is zero, and what a newer one has in addition must be zero.
 ///
 /// # Safety
 /// `input` is NULL or points to a struct that begins with its size and has that many bytes.
@@ -236,7 +237,8 @@ fn check_size(name: &str, size: usize) -> Result<(), Fault> {
 /// `at` has `size` bytes.
 unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Result<T, Fault> {
     let known = size.min(size_of::<T>());
-    // SAFETY: all structs are integers and raw pointers, for which zero is a value; `known` is within both.
+    // SAFETY: all structs are integers and raw pointers, for which zero is a value; `known` is
+    // within both.
     unsafe {
         let mut value = std::mem::zeroed::<T>();
         std::ptr::copy_nonoverlapping(at, (&raw mut value).cast::<u8>(), known);
@@ -251,7 +253,8 @@ unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Resul
     }
 }
 
-/// Writes a struct into a caller's, whose header may be older or newer: cut, or filled up with zeros.
+/// Writes a struct into a caller's, whose header may be older or newer: cut, or filled up with
+/// zeros.
 ///
 /// # Safety
 /// `out` has `out_size` bytes.

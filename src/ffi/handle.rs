@@ -1,8 +1,9 @@
 //! `push_server *`: a ticket, not an address.
 //!
-//! Hosts keep handles too long: a worker publishes while another thread stops the server, a signal handler stops it twice.
-//! With an address each of that would be a use after free. The ticket names a slot of a fixed table and the generation of its
-//! tenant; it is never dereferenced, so whatever a host passes is looked up and answered with a status.
+//! Hosts keep handles too long: a worker publishes while another thread stops the server, a signal
+//! handler stops it twice.  With an address each of that would be a use after free. The ticket
+//! names a slot of a fixed table and the generation of its tenant; it is never dereferenced, so
+//! whatever a host passes is looked up and answered with a status.
 //!
 //! This table is the one thing that all servers of a process share.
 
@@ -40,7 +41,8 @@ impl Deref for Inside {
     type Target = Server;
 
     fn deref(&self) -> &Server {
-        // SAFETY: `remove` frees it only after `inside` of the slot has come down to zero, and this holds it up.
+        // SAFETY: `remove` frees it only after `inside` of the slot has come down to zero, and this
+        // holds it up.
         unsafe { &*self.server }
     }
 }
@@ -81,7 +83,8 @@ pub(super) fn enter(handle: *mut push_server) -> Result<Inside, Fault> {
     Ok(Inside { slot, server: slot.server.load(Ordering::Acquire) })
 }
 
-/// Takes a server out, once: later calls find nothing, and those inside have left when this returns. `check` may refuse.
+/// Takes a server out, once: later calls find nothing, and those inside have left when this
+/// returns. `check` may refuse.
 pub(super) fn remove(
     handle: *mut push_server,
     check: impl FnOnce(&Server) -> Result<(), Fault>,

@@ -1,5 +1,6 @@
-//! The C ABI: the only home of `#[no_mangle]`. A function parses its arguments, makes one call into the crate, and turns
-//! the result into a status. What all of them need (panics, NULLs, forks, stale handles) is in `guard` and `handle`.
+//! The C ABI: the only home of `#[no_mangle]`. A function parses its arguments, makes one call into
+//! the crate, and turns the result into a status. What all of them need (panics, NULLs, forks,
+//! stale handles) is in `guard` and `handle`.
 #![allow(non_camel_case_types)] // C's names
 #![allow(missing_debug_implementations)] // opaque types
 

@@ -6,14 +6,16 @@ use crate::hub::Publication;
 use crate::server::{Placed, Server};
 use std::ffi::{c_char, c_void};
 
-/// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then `data` is not
-/// looked at.  Never waits for a client.
+/// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
+/// `data` is not looked at.  Never waits for a client.
 ///
-/// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control characters.
-/// PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is full, nothing was done.
+/// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control
+/// characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is
+/// full, nothing was done.
 ///
-/// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the calls, once, also
-/// when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer` is full.
+/// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
+/// calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`
+/// is full.
 ///
 /// # Safety
 /// `channel` ends in NUL; `data` has `len` bytes.
@@ -34,8 +36,9 @@ pub unsafe extern "C" fn push_publish(
 
 /// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
 ///
-/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`, and not at all for a
-/// hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.  PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
+/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`,
+/// and not at all for a hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.
+/// PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
 /// Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
 ///
 /// # Safety
@@ -62,9 +65,9 @@ pub unsafe extern "C" fn push_publish_message(
     })
 }
 
-/// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after the other with
-/// nothing between.  All have the same `size`.  `out` (may be NULL) gets `count` positions.
-/// At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
+/// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
+/// the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
+/// positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
 ///
 /// # Safety
 /// `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -101,9 +104,9 @@ pub unsafe extern "C" fn push_publish_batch(
     })
 }
 
-/// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be NULL; in the
-/// JSON form it arrives as type "broadcast".  It is kept like a channel's message, so that a client that was away
-/// gets it on its return.  `out` may be NULL.
+/// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be
+/// NULL; in the JSON form it arrives as type "broadcast".  It is kept like a channel's message, so
+/// that a client that was away gets it on its return.  `out` may be NULL.
 ///
 /// # Safety
 /// As for push_publish_message.

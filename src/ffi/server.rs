@@ -11,12 +11,13 @@ use std::time::Duration;
 
 /// Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
 ///
-/// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a sentence in
-/// `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.  On success `*out` is the
-/// server, to be ended with push_stop.
+/// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a
+/// sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
+/// On success `*out` is the server, to be ended with push_stop.
 ///
-/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).  A hub that is not
-/// there yet is no error: what is published waits for it.  One that refuses us is: PUSH_ERR_SYSTEM.
+/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).
+/// A hub that is not there yet is no error: what is published waits for it.  One that refuses us
+/// is: PUSH_ERR_SYSTEM.
 ///
 /// # Safety
 /// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
@@ -39,15 +40,18 @@ pub unsafe extern "C" fn push_start(
     }
 }
 
-/// Gives a running server other options: those of `config` that can change while it runs (the column "live" of the table of
-/// options).  All or none.  Options that only a new start can change stay as they are, and the log names them, as it
-/// does those that have changed.  Files with keys are read again, so that keys can be rotated.  The config's callbacks are
-/// not looked at; it is copied, and can be changed or freed afterwards.
+/// Gives a running server other options: those of `config` that can change while it runs (the
+/// column "live" of the table of options).  All or none.  Options that only a new start can change
+/// stay as they are, and the log names them, as it does those that have changed.  Files with keys
+/// are read again, so that keys can be rotated.  The config's callbacks are not looked at; it is
+/// copied, and can be changed or freed afterwards.
 ///
-/// The options are those of `config` as a whole, defaults where it says nothing: load the same file again, and set what
-/// was set.  What has begun (a timeout that runs, a connection let in) goes on as it was.
+/// The options are those of `config` as a whole, defaults where it says nothing: load the same file
+/// again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
+/// as it was.
 ///
-/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL) says what is wrong.
+/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL)
+/// says what is wrong.
 ///
 /// # Safety
 /// As for push_start; `config` may not be NULL.
@@ -68,14 +72,15 @@ pub unsafe extern "C" fn push_reload(
     }
 }
 
-/// Begins to send the clients away, and returns.  New connections are refused, what was published is delivered, and
-/// subscribers are told to come back later (WebSocket 1001, SSE and stream an event, polls an answer), each with a delay of its
-/// own: evenly over `drain_ms`, so that they do not come back all at once.  A `drain_ms` of 100 or less tells all at once;
-/// of a few clients none waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
+/// Begins to send the clients away, and returns.  New connections are refused, what was published
+/// is delivered, and subscribers are told to come back later (WebSocket 1001, SSE and stream an
+/// event, polls an answer), each with a delay of its own: evenly over `drain_ms`, so that they do
+/// not come back all at once.  A `drain_ms` of 100 or less tells all at once; of a few clients none
+/// waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
 ///
-/// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop everything else goes on:
-/// what is published reaches those who are still there, and is kept.  Called again it sets a new end.  A drain can't be taken
-/// back.  From a callback it is allowed.
+/// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop
+/// everything else goes on: what is published reaches those who are still there, and is kept.
+/// Called again it sets a new end.  A drain can't be taken back.  From a callback it is allowed.
 ///
 /// PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
 #[no_mangle]
@@ -83,14 +88,16 @@ pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_st
     guard::with_server(server, |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
 }
 
-/// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends when they are gone,
-/// at the latest `drain_ms` after the call.  The control API answers until then, and attached hosts stay.  Attached itself,
-/// it sends what waits for the hub within `drain_ms`; the connections handed over stay with the hub.
+/// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends
+/// when they are gone, at the latest `drain_ms` after the call.  The control API answers until
+/// then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
+/// `drain_ms`; the connections handed over stay with the hub.
 ///
-/// When it returns, no thread of the server runs and no callback comes any more; the last event of a callback is
-/// PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see the end calls push_drain first.
-/// Calls that other threads are inside of return first; later ones answer PUSH_ERR_CLOSED, as does a second
-/// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+/// When it returns, no thread of the server runs and no callback comes any more; the last event of
+/// a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see
+/// the end calls push_drain first.  Calls that other threads are inside of return first; later ones
+/// answer PUSH_ERR_CLOSED, as does a second push_stop.  From a callback: PUSH_ERR_CALLBACK, and
+/// nothing is done.
 #[no_mangle]
 pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_status {
     guard::status(|| {
@@ -105,9 +112,10 @@ pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_sta
     })
 }
 
-/// Where listener number `index` (from 0, in the order of the options `listen`, `control`, `attach_listen`) can be reached:
-/// "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.  PUSH_ERR_NOT_FOUND: there is no such listener;
-/// PUSH_ERR_TOO_LARGE: `size` bytes are not enough (128 always are).
+/// Where listener number `index` (from 0, in the order of the options `listen`, `control`,
+/// `attach_listen`) can be reached: "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.
+/// PUSH_ERR_NOT_FOUND: there is no such listener; PUSH_ERR_TOO_LARGE: `size` bytes are not enough
+/// (128 always are).
 ///
 /// # Safety
 /// `out` has `size` bytes.
@@ -131,8 +139,8 @@ pub unsafe extern "C" fn push_listen_address(
     })
 }
 
-/// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.  What a newer
-/// host knows and this library does not is zero.
+/// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.
+/// What a newer host knows and this library does not is zero.
 ///
 /// # Safety
 /// `out` has `out_size` bytes.

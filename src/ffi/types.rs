@@ -5,17 +5,21 @@
 
 use std::ffi::{c_char, c_void};
 
-/// What push_abi_version answers for this header: it changes only when a host must be compiled again.
+/// What push_abi_version answers for this header: it changes only when a host must be compiled
+/// again.
 pub const PUSH_ABI_VERSION: u32 = 0;
 
-/// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never reused.
+/// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never
+/// reused.
 pub type push_status = i32;
 
 /// It worked.
 pub const PUSH_OK: i32 = 0;
-/// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown shape.
+/// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown
+/// shape.
 pub const PUSH_ERR_INVALID: i32 = -1;
-/// An option is unknown, or its value is not allowed; `err` names option, value and what is allowed.
+/// An option is unknown, or its value is not allowed; `err` names option, value and what is
+/// allowed.
 pub const PUSH_ERR_CONFIG: i32 = -2;
 /// The payload is larger than the option `max_message`.
 pub const PUSH_ERR_TOO_LARGE: i32 = -3;
@@ -42,30 +46,35 @@ pub const PUSH_ERR_UNSUPPORTED: i32 = -13;
 /// A configured limit is reached: `max_connections`, or 256 servers in one process.
 pub const PUSH_ERR_LIMIT: i32 = -14;
 
-/// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text, any
-/// other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or SSE.
+/// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text,
+/// any other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or
+/// SSE.
 pub const PUSH_MESSAGE_BINARY: u32 = 1;
 /// push_send flags: send a binary frame.
 pub const PUSH_SEND_BINARY: u32 = 1;
 
 /// push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).
 pub const PUSH_GRANT_PUBLISH: u32 = 1;
-/// push_grant.flags: after a long-poll was answered the connection stays open for further polls under this grant.  Set
-/// it only where one connection is one client, not behind a proxy that mixes clients.  A request for anything but
-/// the option `path` on such a connection ends it unanswered; clients then send it again on a new one.
+/// push_grant.flags: after a long-poll was answered the connection stays open for further polls
+/// under this grant.  Set it only where one connection is one client, not behind a proxy that mixes
+/// clients.  A request for anything but the option `path` on such a connection ends it unanswered;
+/// clients then send it again on a new one.
 pub const PUSH_GRANT_KEEP_ALIVE: u32 = 2;
 
-/// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come and go untold).
+/// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come
+/// and go untold).
 pub const PUSH_EVENT_OPEN: u32 = 1;
-/// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY describe it.
+/// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY
+/// describe it.
 pub const PUSH_EVENT_MESSAGE: u32 = 2;
 /// push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
 pub const PUSH_EVENT_CLOSE: u32 = 3;
-/// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the question for push_allow
-/// and push_deny, `channel` the first channel asked for, `data` the head of the request as it came, cookies and all.
+/// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the
+/// question for push_allow and push_deny, `channel` the first channel asked for, `data` the head of
+/// the request as it came, cookies and all.
 pub const PUSH_EVENT_REQUEST: u32 = 4;
-/// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end of the hub that this one is
-/// attached to).
+/// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end
+/// of the hub that this one is attached to).
 pub const PUSH_EVENT_DRAIN: u32 = 5;
 /// push_event.kind: no client is left.
 pub const PUSH_EVENT_DRAINED: u32 = 6;
@@ -87,7 +96,8 @@ pub struct push_config {
     _opaque: [u8; 0],
 }
 
-/// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never dereference it.
+/// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never
+/// dereference it.
 pub struct push_server {
     _opaque: [u8; 0],
 }
@@ -116,10 +126,12 @@ pub struct push_message {
     pub data: *const c_void,
     /// The payload's length in bytes, at most the option `max_message`.
     pub len: usize,
-    /// The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not starting with "push-".
+    /// The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not
+    /// starting with "push-".
     pub event: *const c_char,
-    /// The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel within the option
-    /// `key_window` publishes nothing and answers with the first position.  The latest 100,000 keys are remembered.
+    /// The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel
+    /// within the option `key_window` publishes nothing and answers with the first position.  The
+    /// latest 100,000 keys are remembered.
     pub key: *const c_char,
     /// PUSH_MESSAGE_ flags.
     pub flags: u32,
@@ -145,12 +157,13 @@ pub struct push_grant {
     pub size: usize,
     /// Who the client is, or NULL.  At most 255 bytes.
     pub user: *const c_char,
-    /// The channels that the client may have: names, or prefixes ending in "*".  With a count of 0 it may have
-    /// any channel it asks for.
+    /// The channels that the client may have: names, or prefixes ending in "*".  With a count of 0
+    /// it may have any channel it asks for.
     pub channels: *const *const c_char,
     /// How many `channels` there are, at most 1000.
     pub channel_count: usize,
-    /// When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0: never.
+    /// When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
+    /// never.
     pub expires_at: i64,
     /// PUSH_GRANT_ flags.
     pub flags: u32,
@@ -164,7 +177,8 @@ pub struct push_grant {
 pub struct push_event {
     /// sizeof(push_event), as the host was compiled.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not know: ignore the event.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not
+    /// know: ignore the event.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
@@ -240,9 +254,11 @@ pub struct push_stats {
     pub history_bytes: u64,
     /// The newest message's number.
     pub seq: u64,
-    /// Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client that did not get one.
+    /// Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client
+    /// that did not get one.
     pub dropped: u64,
-    /// Messages that gave way to a newer one of their channel under slow_policy=latest, counted in the same way.
+    /// Messages that gave way to a newer one of their channel under slow_policy=latest, counted in
+    /// the same way.
     pub replaced: u64,
     /// Gauge: connections for which something waits to be written.
     pub outboxes: u64,
