@@ -48,11 +48,11 @@ const ENDS: [(Options, Bring, &str); 17] = [
     (
         &[("outbox", "1GB"), ("heartbeat", "100ms")],
         stuck,
-        "Info a Sse ended with 4429: too slow: nothing was taken for a whole heartbeat",
+        "Info an SSE connection ended with 4429: too slow: nothing was taken for a whole heartbeat",
     ),
-    (&[], disconnected, "Info a Stream ended with 4403: moved out"),
-    (&[], revoked, "Info a Stream ended with 4403: not hers any more"),
-    (&[], expired, "Info a Stream ended with 4403: grant expired or revoked"),
+    (&[], disconnected, "Info a stream ended with 4403: moved out"),
+    (&[], revoked, "Info a stream ended with 4403: not hers any more"),
+    (&[], expired, "Info a stream ended with 4403: grant expired or revoked"),
     (&[], closed_by_host, "Debug a WebSocket ended with 3999: as the host said"),
     (&[], closed_without_a_word, "Debug a WebSocket ended with 1000: no reason was given"),
     (
@@ -71,8 +71,8 @@ const ENDS: [(Options, Bring, &str); 17] = [
     // What a client says is its own word, whatever the code means here.
     (&[], |host| frame(host, 0x88, &4429u16.to_be_bytes()), "Debug a WebSocket ended with 4429: its client closed it"),
     (&[], |host| frame(host, 0x88, b""), "Debug a WebSocket ended with 1005: its client closed it"),
-    (&[], gone, "Debug a Sse ended with 1006: connection lost"),
-    (&[], drained, "Debug a Stream ended with 1001: server going away; retry in "),
+    (&[], gone, "Debug an SSE connection ended with 1006: connection lost"),
+    (&[], drained, "Debug a stream ended with 1001: server going away; retry in "),
 ];
 
 fn too_fast(host: &Host) -> Box<dyn std::any::Any> {

@@ -329,7 +329,28 @@ impl fmt::Debug for Builder {
 
 fn unknown(name: &str) -> Error {
     let names: Vec<_> = options::OPTIONS.iter().map(|option| option.name).collect();
-    Error::new(Kind::Config, format!("unknown option {name:?}; the options are {}", names.join(", ")))
+    let (edits, nearest) = names.iter().map(|known| (edits(name, known), *known)).min().expect("there are options");
+    // First what was meant: a host's buffer cuts the list.
+    let meant = if edits * 3 <= name.len() { format!("did you mean {nearest}? ") } else { String::new() };
+    Error::new(Kind::Config, format!("unknown option {name:?}; {meant}the options are {}", names.join(", ")))
+}
+
+/// How many letters must be put in, taken out or changed to make the one of the other (Levenshtein).
+fn edits(wrong: &str, known: &str) -> usize {
+    // Nothing longer than this is a slip in writing a name, and the work is the product of both.
+    if wrong.len() > 64 {
+        return usize::MAX / 3;
+    }
+    let mut row: Vec<usize> = (0..=known.len()).collect();
+    for (i, a) in wrong.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in known.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[known.len()]
 }
 
 fn refused(name: &str, value: &str, allowed: &str) -> Error {
@@ -359,7 +380,12 @@ mod tests {
         let error = builder.set("max_message", "65MB").unwrap_err().to_string();
         assert_eq!(error, "option max_message: \"65MB\" is not allowed; allowed is a size from 1 to 64MB");
         let error = builder.set("max_mesage", "1").unwrap_err().to_string();
-        assert!(error.starts_with("unknown option \"max_mesage\"; the options are listen, "), "{error}");
+        let expected = "unknown option \"max_mesage\"; did you mean max_message? the options are listen, ";
+        assert!(error.starts_with(expected), "{error}");
+        for strange in ["frobnicate", &"x".repeat(1 << 20), ""] {
+            let error = builder.set(strange, "1").unwrap_err().to_string();
+            assert!(error.contains("; the options are listen, "), "{error}");
+        }
         let error = builder.set("control_key", "short").unwrap_err().to_string();
         assert!(!error.contains("short"), "a key must not be repeated: {error}");
     }

@@ -31,6 +31,18 @@ pub enum Transport {
     Poll,
 }
 
+impl Transport {
+    /// What a log calls a connection of this kind.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Self::WebSocket => "a WebSocket",
+            Self::Sse => "an SSE connection",
+            Self::Stream => "a stream",
+            Self::Poll => "a poll",
+        }
+    }
+}
+
 /// A good request.
 #[derive(Debug)]
 pub struct Subscribe<'b> {

@@ -180,7 +180,7 @@ impl Shard {
             _ => Level::Debug,
         };
         let reason = if close.reason.is_empty() { "no reason was given" } else { &close.reason };
-        let text = format_args!("a {transport:?} ended with {}: {reason}", close.code);
+        let text = format_args!("{} ended with {}: {reason}", transport.with_article(), close.code);
         self.shared.log.limited(level, Closed::label(close.code), text);
     }
 
