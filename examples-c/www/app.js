@@ -1,8 +1,9 @@
 // The demo page of libpush: four subscribers of the same channel, each over another transport.
 //
-// What an application needs of this file is one of the four transports (20 lines each), and the rule that they
-// share: remember the position of the last message, and give it as `since` when connecting again.
-'use strict';
+// The WebSocket is push.js, which an application can copy as it is. Of this file it needs one of the other transports
+// (20 lines each), and the rule that all share: remember the position of the last message, and give it as `since` when
+// connecting again.
+import { connect } from './push.js';
 
 const MAX_ITEMS = 500; // of a list; older ones go
 const MAX_STREAM = 1 << 20; // characters of a response, after which a stream is opened anew: XHR keeps them all
@@ -16,14 +17,22 @@ const MAX_RETRY_MS = 10000;
 // It returns a function that ends it at once, after which the pane hears no more of it.
 
 function webSocket(pane) {
-  const socket = new WebSocket(pane.url().replace(/^http/, 'ws'), 'push.v1.json');
-  // Opened is told by the first message, {"type":"subscribed"}: from then on the position is known.
-  socket.onmessage = (event) => pane.received(JSON.parse(event.data));
-  socket.onclose = (event) => pane.lost(event.reason || `closed with ${event.code}`, isFinal(event.code));
-  return () => {
-    socket.onmessage = socket.onclose = null;
-    socket.close();
-  };
+  const push = connect('/push', {
+    channels: page.channels,
+    since: pane.asks(),
+    onmessage: (message) => pane.received(message),
+    ongap: (gap) => pane.received(gap),
+    onerror: (error) => pane.received(error),
+    onstate: (state, why) => {
+      if (state === 'open') {
+        pane.opened();
+        pane.subscribed(push.position);
+      }
+      else if (state === 'closed') pane.lost(why.reason || `closed with ${why.code}`, true);
+      else if (why) pane.waiting(why.reason);
+    },
+  });
+  return push.close;
 }
 
 function eventSource(pane) {
@@ -190,8 +199,14 @@ class Pane {
     return this.position ?? (this.begun || this.transport === 'poll' ? page.startPosition : null);
   }
 
-  url() {
+  // The same, for a connection that begins now.
+  asks() {
     this.asked = this.since();
+    return this.asked;
+  }
+
+  url() {
+    this.asks();
     const query = new URLSearchParams({ transport: this.transport, format: 'json' });
     for (const channel of page.channels) query.append('channel', channel);
     if (this.asked) query.set('since', this.asked);
@@ -256,9 +271,9 @@ class Pane {
     if (!this.asked && position) this.reached(position);
   }
 
-  waiting() {
+  waiting(why) {
     this.state = 'connecting';
-    this.noteFailure('connection lost');
+    this.noteFailure(why || 'connection lost');
     if (this.begun) this.away();
   }
 
