@@ -65,7 +65,8 @@ ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
         { PUSH_ERR_TIMEOUT, NGX_HTTP_GATEWAY_TIME_OUT, "timeout" },
         { PUSH_OK, NGX_HTTP_INTERNAL_SERVER_ERROR, "internal" },
     };
-    const char *message = push_strerror(status);
+    const char *message = status == PUSH_ERR_INVALID
+        ? "a channel, user, event or key is missing or not allowed" : push_strerror(status);
     ngx_str_t body;
     ngx_uint_t i;
     u_char *end;

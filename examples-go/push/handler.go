@@ -3,6 +3,7 @@ package push
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -79,7 +80,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		if wantsWebSocket(r) {
-			h.server.log.Warn("push: no WebSocket: a middleware's ResponseWriter can't be hijacked and has no Unwrap")
+			h.server.log.Warn("push: no WebSocket: " + hidden(w, "hijacked"))
 		}
 		h.relay(w, r, grant)
 		return
@@ -99,6 +100,24 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		h.refuseRaw(conn, r, err)
 	}
 	conn.Close() // the library has a copy
+}
+
+// hidden says which ResponseWriter of a middleware stands between us and net/http's, and what helps.
+func hidden(w http.ResponseWriter, wanted string) string {
+	w = innermost(w)
+	return fmt.Sprintf("a middleware's ResponseWriter, %T, can't be %s; give it a method "+
+		"Unwrap() http.ResponseWriter, or leave the middleware off this route", w, wanted)
+}
+
+// innermost is where http.ResponseController's search ends.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // wholeHead is the request with what the client sent after it.

@@ -120,7 +120,7 @@ func (r *Refusal) write(w http.ResponseWriter, asked *http.Request) {
 	for name, values := range response.Header {
 		w.Header()[name] = values
 	}
-	w.Header().Set("Content-Length", strconv.FormatInt(response.ContentLength, 10))
+	// No length: a middleware may compress the body, and net/http counts what is written.
 	w.WriteHeader(response.StatusCode)
 	_, _ = io.Copy(w, response.Body) // who is gone needs no answer
 }

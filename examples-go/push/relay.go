@@ -163,7 +163,7 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		return
 	}
 	if response.ContentLength < 0 && response.StatusCode == http.StatusOK && !canFlush(w) {
-		h.server.log.Warn("push: no streams: a middleware's ResponseWriter can't be flushed and has no Unwrap")
+		h.server.log.Warn("push: no streams: " + hidden(w, "flushed"))
 		errDefect.write(w, r)
 		return
 	}
@@ -171,6 +171,9 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		if relayed(name) {
 			w.Header()[name] = values
 		}
+	}
+	if w.Header().Get("Content-Encoding") != "" {
+		w.Header().Del("Content-Length") // a middleware compresses it
 	}
 	w.WriteHeader(response.StatusCode)
 	if response.StatusCode == http.StatusNoContent {

@@ -1,0 +1,67 @@
+package push_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"libpush.example/go/push"
+)
+
+// compressed is a compressing middleware's ResponseWriter as many services have it: nothing but Write, and no Unwrap.
+type compressed struct {
+	http.ResponseWriter
+	gzip *gzip.Writer
+}
+
+func (c compressed) Write(bytes []byte) (int, error) { return c.gzip.Write(bytes) }
+
+// What a middleware compresses must be whole when it arrives, and the log must name who is in the way.
+func TestBehindACompressingMiddleware(t *testing.T) {
+	var log lines
+	srv := start(t, push.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	subscribers := srv.Handler(push.Anyone)
+	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		packer := gzip.NewWriter(w)
+		defer packer.Close()
+		subscribers.ServeHTTP(compressed{w, packer}, r)
+	}))
+	for transport, status := range map[string]int{"sse": 500, "ws": 400} {
+		response, err := http.Get(service.URL + "/push?channel=news&transport=" + transport) // unpacks it
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != status || !strings.HasPrefix(string(body), `{"error":`) {
+			t.Errorf("%s: %d %q %v", transport, response.StatusCode, body, err)
+		}
+	}
+	if want := "push_test.compressed, can't be flushed; give it a method Unwrap()"; !strings.Contains(log.String(), want) {
+		t.Errorf("%q is not in the log: %s", want, &log)
+	}
+}
+
+// lines are what several goroutines log.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
