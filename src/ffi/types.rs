@@ -158,7 +158,7 @@ pub struct push_grant {
     /// Who the client is, or NULL.  At most 255 bytes.
     pub user: *const c_char,
     /// The channels that the client may have: names, or prefixes ending in "*".  With a count of 0
-    /// it may have any channel it asks for.
+    /// it may have any channel it asks for: do not hand over a client that may have none.
     pub channels: *const *const c_char,
     /// How many `channels` there are, at most 1000.
     pub channel_count: usize,
