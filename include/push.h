@@ -19,7 +19,18 @@
  * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the
  * library named push-callback.  They may block (only other callbacks wait) and may call back in,
  * except for push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A
- * push_free_fn is called once, on whichever thread lets go last.
+ * push_free_fn is called once, on whichever thread lets go last.  All of them return: a C++
+ * exception that leaves one, longjmp or pthread_exit ends the process, or worse.
+ *
+ * Stack: push_start wants 64 KB of the calling thread's, every other call does with 32 KB.
+ *
+ * Descriptors: what the library opens is closed on exec, and never has the number 0, 1 or 2, also
+ * where the host has closed these.  A host that closes all descriptors, or forks into the
+ * background, does so before push_start.
+ *
+ * Memory: an allocation that the system refuses prints a line on stderr and ends the process.
+ * What grows by clients and calls has bounds, the options; choose them so that it does not come
+ * to that.
  *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
  * of 0 means that its pointer is not looked at.  Outputs are written on success only.

@@ -58,7 +58,7 @@ impl Embedded {
         let handles = (0..count)
             .map(|_| ShardHandle::new(config.mailbox).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::system("a wake-up can't be made", &error))?;
+            .map_err(|error| Error::system("a mailbox can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
         let shared = Arc::new(Shared::new(

@@ -24,7 +24,7 @@
 //! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
 //! | [`limits`] | what one address, one user and all new connections together may have |
 //! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
-//! | `listeners`, `callbacks`, `runtime` | listening sockets, the thread of the host's functions, how threads are made |
+//! | `listeners`, `callbacks`, `runtime`, `panics` | listening sockets, the thread of the host's functions, how threads are made, what panics say |
 //! | `sys` | system calls made safe |
 //!
 //! Imports go one way: ffi, server, embedded and attach, http and shard, transport, hub, leaves.
@@ -56,6 +56,7 @@ pub mod limits;
 mod listeners;
 pub mod log;
 pub mod metrics;
+mod panics;
 pub mod process;
 mod runtime;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Threads: how they are made, what they are called, which signals they see.
 
 use crate::error::Error;
-use crate::sys::signals;
+use crate::sys::{cancel, signals};
 use std::thread::{Builder, JoinHandle};
 use tokio::runtime::Runtime;
 
@@ -32,7 +32,11 @@ pub(crate) fn spawn(work: Vec<(String, Work)>) -> (Vec<JoinHandle<()>>, Result<(
         signals::block_all();
         let mut threads = Vec::with_capacity(work.len());
         for (name, work) in work {
-            match named(name).spawn(work) {
+            let run = || {
+                cancel::never();
+                work();
+            };
+            match named(name).spawn(run) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => return (threads, Err(error)),
             }

@@ -9,8 +9,9 @@ use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
 use crate::hub::{Publication, Published};
-use crate::log::Level;
+use crate::log::{Level, Log};
 use crate::metrics::Stats;
+use crate::sys::{keys, standard};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ impl Server {
     /// Starts a server; it listens when this returns.
     pub fn start(builder: Builder) -> Result<Self, Error> {
         let builder = builder.build()?;
+        keys::claim().map_err(|error| Error::system("a key for thread-specific data", &error))?;
+        let _held = standard::hold();
         Ok(Server(match builder.config().attach.clone() {
             None => Backend::Embedded(Box::new(Embedded::start(builder)?)),
             Some(path) => Backend::Attached(Box::new(Attached::start(&builder, path)?)),
@@ -245,13 +248,15 @@ impl Server {
     /// what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets count only
     /// at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
-        let (reloaded, log) = match &self.0 {
-            Backend::Embedded(server) => (server.reload(builder.config()), server.log()),
-            Backend::Attached(server) => (server.reload(builder.config()), server.log()),
+        let reloaded = match &self.0 {
+            Backend::Embedded(server) => server.reload(builder.config()),
+            Backend::Attached(server) => server.reload(builder.config()),
         };
         match &reloaded {
-            Ok(reloaded) => reloaded.log(log),
-            Err(error) => log.line(Level::Error, format_args!("options not reloaded, all stays as it was: {error}")),
+            Ok(reloaded) => reloaded.log(self.log()),
+            Err(error) => {
+                self.log().line(Level::Error, format_args!("options not reloaded, all stays as it was: {error}"))
+            }
         }
         reloaded
     }
@@ -302,6 +307,13 @@ impl Server {
         match self.0 {
             Backend::Embedded(server) => server.stop(drain),
             Backend::Attached(server) => server.stop(drain),
+        }
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        match &self.0 {
+            Backend::Embedded(server) => server.log(),
+            Backend::Attached(server) => server.log(),
         }
     }
 

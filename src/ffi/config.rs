@@ -4,12 +4,14 @@ use super::callbacks::{self, UserData};
 use super::guard::{self, Fault};
 use super::types::*;
 use crate::config::Builder;
+use crate::panics;
 use std::ffi::{c_char, c_void};
 
 /// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with
 /// push_config_free.
 #[no_mangle]
 pub extern "C" fn push_config_new() -> *mut push_config {
+    panics::keep_quiet();
     guard::value(std::ptr::null_mut(), || Box::into_raw(Box::<Builder>::default()).cast())
 }
 

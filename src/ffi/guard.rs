@@ -5,6 +5,8 @@ use super::handle;
 use super::types::*;
 use crate::config::Builder;
 use crate::error::{Error, Kind};
+use crate::log::Level;
+use crate::panics;
 use crate::server::Server;
 use crate::sys::{cancel, fork};
 use std::ffi::{c_char, c_void, CStr};
@@ -82,7 +84,11 @@ pub(super) unsafe fn status_with_text(
 pub(super) fn with_server(server: *mut push_server, call: impl FnOnce(&Server) -> Result<(), Fault>) -> push_status {
     status(|| {
         let inside = handle::enter(server)?;
-        call(&inside)
+        catch_unwind(AssertUnwindSafe(|| call(&inside))).unwrap_or_else(|_| {
+            let fault = defect();
+            inside.log().line(Level::Error, format_args!("{}", fault.text));
+            Err(fault)
+        })
     })
 }
 
@@ -91,8 +97,11 @@ fn run(call: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
         return Err(Fault::new(PUSH_ERR_FORKED, "called in a process forked after push_start"));
     }
     let _held = cancel::hold();
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(Fault::new(PUSH_ERR_INTERNAL, "a defect of the library was caught")))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(defect()))
+}
+
+fn defect() -> Fault {
+    Fault::new(PUSH_ERR_INTERNAL, format!("a defect of the library was caught: {}", panics::said()))
 }
 
 /// Refuses NULL.

@@ -5,6 +5,7 @@ use super::handle;
 use super::types::*;
 use crate::config::Builder;
 use crate::metrics::Stats;
+use crate::panics;
 use crate::server::Server;
 use std::ffi::c_char;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub unsafe extern "C" fn push_start(
     err: *mut c_char,
     err_len: usize,
 ) -> push_status {
+    panics::keep_quiet();
     // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
     unsafe {
         guard::status_with_text(err, err_len, || {

@@ -6,7 +6,7 @@ use super::roster::Roster;
 use crate::config::Config;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{ChannelId, ChannelPattern, Mailbox, Wake};
+use crate::hub::{ChannelId, ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
@@ -89,6 +89,10 @@ impl Wake for Waker {
 impl ShardHandle {
     pub(crate) fn new(mailbox_capacity: usize) -> std::io::Result<Self> {
         let wake = Arc::new(EventFd::new()?);
+        // The queue has no way to say that memory is out, and ends the process. It is the one large piece that a start needs.
+        Vec::<(usize, Delivery)>::new()
+            .try_reserve_exact(mailbox_capacity)
+            .map_err(|_| std::io::ErrorKind::OutOfMemory)?;
         Ok(ShardHandle {
             mailbox: Arc::new(Mailbox::new(mailbox_capacity, Box::new(Waker(wake.clone())))),
             metrics: ShardMetrics::default(),

@@ -4,6 +4,7 @@ use super::command::Command;
 use super::conn::{ConnectionId, Token};
 use super::Shard;
 use crate::log::Level;
+use crate::panics;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -143,7 +144,11 @@ impl Shard {
     /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.
     pub(super) fn recover(&mut self) {
         self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
-        self.log_error(format_args!("shard {}: a panic was caught; its connections are closed", self.number));
+        self.log_error(format_args!(
+            "shard {}: {}; it was caught, and its connections are closed",
+            self.number,
+            panics::said()
+        ));
         self.stage = Default::default();
         self.doomed.clear();
         self.unfinished.clear();

@@ -28,6 +28,11 @@ pub(crate) fn hold() -> Held {
     Held { before, _here: PhantomData }
 }
 
+/// The calling thread, one of ours, is never cancelled: a callback of the host may ask for that, which would end the process.
+pub(crate) fn never() {
+    std::mem::forget(hold());
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         // SAFETY: the state that this thread was in. A cancellation that has come meanwhile does not act here: it waits for the

@@ -2,16 +2,18 @@
 //!
 //! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
 //! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks,
-//! noticing a fork, and holding off cancellation.
+//! noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and error.
 
 pub(crate) mod cancel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 pub(crate) mod fork;
+pub(crate) mod keys;
 pub(crate) mod passing;
 pub(crate) mod signals;
 pub(crate) mod socket;
+pub(crate) mod standard;
 pub(crate) mod watched;
 
 /// Turns the `-1` convention of system calls into a `Result`.
@@ -20,6 +22,14 @@ fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
         Err(std::io::Error::last_os_error())
     } else {
         Ok(result)
+    }
+}
+
+/// As [`check`], for calls of pthreads, which return the error's number.
+fn check_status(number: libc::c_int) -> std::io::Result<()> {
+    match number {
+        0 => Ok(()),
+        number => Err(std::io::Error::from_raw_os_error(number)),
     }
 }
 

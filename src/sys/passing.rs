@@ -1,6 +1,6 @@
 //! Unix sockets between processes: descriptors passed along (unix(7), SCM_RIGHTS), and who the peer is.
 
-use super::{check, check_len};
+use super::{check, check_len, standard};
 use std::io;
 use std::mem::{size_of, MaybeUninit};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -71,7 +71,7 @@ pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend
                 let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
                 let data: *const RawFd = libc::CMSG_DATA(header).cast();
                 let count = bytes / size_of::<RawFd>();
-                fds.extend((0..count).map(|at| OwnedFd::from_raw_fd(data.add(at).read_unaligned())));
+                fds.extend((0..count).map(|at| standard::above(OwnedFd::from_raw_fd(data.add(at).read_unaligned()))));
                 got += count;
             }
             header = libc::CMSG_NXTHDR(&message, header);

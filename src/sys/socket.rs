@@ -2,7 +2,7 @@
 //!
 //! Each call says MSG_DONTWAIT, so a descriptor that a host hands over may be blocking and stays as it is.
 
-use super::{check, check_len};
+use super::{check, check_len, standard};
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -41,7 +41,7 @@ pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
             std::ptr::null_mut(),
             libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
         ))?;
-        Ok(OwnedFd::from_raw_fd(fd))
+        Ok(standard::above(OwnedFd::from_raw_fd(fd)))
     }
 }
 

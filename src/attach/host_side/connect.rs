@@ -5,7 +5,7 @@ use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, VERSION};
 use crate::hub::Epoch;
 use crate::sys::passing::{self, Ready};
-use crate::sys::socket;
+use crate::sys::{socket, standard};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -37,7 +37,7 @@ pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failur
     // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for ever.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None).map_err(away)?;
     socket.connect(&SockAddr::unix(&link.path).map_err(away)?).map_err(away)?;
-    let socket = Arc::new(OwnedFd::from(socket));
+    let socket = Arc::new(standard::above(socket.into()));
     // The hub may be another user's; whoever can bind the path is trusted with what we publish.
     let (answered, epoch) = {
         let queue = link.queue();

@@ -7,6 +7,7 @@ use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
 use crate::log::Level;
 use crate::metrics::Stats;
+use crate::panics;
 use crate::server::Placed;
 use crate::sys::passing::{self, Ready};
 use crate::sys::socket;
@@ -42,7 +43,7 @@ pub(super) fn run(link: &Link, first: Option<Welcomed>) {
             match served {
                 Ok(Ok(())) => return,
                 Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub is away: {text}")),
-                Err(_) => link.log.line(Level::Error, format_args!("attached: a panic was caught")),
+                Err(_) => link.log.line(Level::Error, format_args!("attached: {}; it was caught", panics::said())),
             }
         }
         if stop_is_over(link) {

@@ -16,6 +16,7 @@ use crate::events::{Events, EVERY_HOST};
 use crate::grant::Grant;
 use crate::http::refusal::Reason;
 use crate::log::Level;
+use crate::panics;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
 use crate::sys::eventfd::EventFd;
@@ -134,7 +135,10 @@ impl HubSide {
         while !self.told.stop.load(Ordering::Acquire) {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
                 self.api.shared().metrics.panics.fetch_add(1, Ordering::Relaxed);
-                self.log(Level::Error, format_args!("attach: a panic was caught; hosts are let go and may come back"));
+                self.log(
+                    Level::Error,
+                    format_args!("attach: {}; it was caught; hosts are let go and may come back", panics::said()),
+                );
                 self.attached.clear();
                 self.note_wishes();
             }
