@@ -67,12 +67,15 @@ static int http_status(push_status status)
 static enum step hand_over(void *app, struct client *c)
 {
     struct host *h = app;
+    static const char *const every[] = {"*"};
     push_grant grant = PUSH_GRANT_INIT;
     if (!is_subscription(&c->in)) return NOT_MINE;
     /* Answers to this connection's earlier requests go first: the library knows nothing of them. */
     if (c->out.len > 0) return NEEDS_OUTPUT;
     /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have.
      * Without a grant the library's options say it, such as client_publish. */
+    grant.channels = every;
+    grant.channel_count = 1;
     grant.flags = h->grant_flags;
     push_status status =
         push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, h->grant_flags ? &grant : NULL);

@@ -312,8 +312,8 @@ typedef struct {
     size_t size;
     // Who the client is, or NULL.  At most 255 bytes.
     const char *user;
-    // The channels that the client may have: names, or prefixes ending in "*".  With a count of 0
-    // it may have any channel it asks for: do not hand over a client that may have none.
+    // The channels that the client may have: names, or prefixes ending in "*".  "*" alone is every
+    // channel; with a count of 0 it may have none.
     const char *const *channels;
     // How many `channels` there are, at most 1000.
     size_t channel_count;

@@ -61,11 +61,13 @@ impl Channels {
         if names.len() > MAX_CHANNELS {
             return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
         }
-        if names.is_empty() {
-            return Ok(Channels::Nothing);
-        }
         let patterns = names.iter().map(|name| ChannelPattern::parse(name).map_err(Error::invalid));
-        Ok(Channels::Only(patterns.collect::<Result<_, _>>()?))
+        let patterns = patterns.collect::<Result<Box<[_]>, _>>()?;
+        Ok(match &*patterns {
+            [] => Channels::Nothing,
+            _ if names.iter().any(|name| name == "*") => Channels::All,
+            _ => Channels::Only(patterns.into()),
+        })
     }
 
     fn allow(&self, channel: &str) -> bool {
@@ -113,7 +115,7 @@ impl Channels {
 }
 
 impl Grant {
-    /// A host's grant: `channels` are names, or prefixes ending in `*`; none means all. `publish`: to them, too.
+    /// A host's grant: `channels` are names, or prefixes ending in `*`; `*` alone is all of them. `publish`: to them, too.
     pub fn new(
         user: Option<&str>,
         channels: &[String],
@@ -121,7 +123,7 @@ impl Grant {
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        let subscribe = if channels.is_empty() { Channels::All } else { Channels::read(channels)? };
+        let subscribe = Channels::read(channels)?;
         let publish = if publish { subscribe.clone() } else { Channels::Nothing };
         Grant::checked(user, subscribe, publish, expires_at, keep_alive)
     }
@@ -234,6 +236,10 @@ mod tests {
     #[test]
     fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
         let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
+        let none = Grant::new(Some("ann"), &[], 0, true, false).unwrap();
+        assert!(!none.allows("a") && !none.allows_publish("a"));
+        let every = Grant::new(Some("ann"), &["a".into(), "*".into()], 0, false, false).unwrap();
+        assert!(every.allows("b") && !every.allows_publish("b"));
         let grant = Grant::new(Some("ann"), &["news.*".into(), "me".into()], 0, true, false).unwrap();
         let less = grant.without(&pattern("news.sport")).without(&pattern("news.a*"));
         for (channel, allowed) in
@@ -247,7 +253,7 @@ mod tests {
         let none = names.fold(grant, |grant, name| grant.without(&name));
         assert!(!none.allows("me"), "bounded, and closed rather than open at the bound");
         assert_eq!(less.parts().subscribe, Some(vec![]));
-        let new = Grant::new(Some("ann"), &[], 0, true, false).unwrap();
+        let new = Grant::new(Some("ann"), &["*".into()], 0, true, false).unwrap();
         let next = new.clone().without_taken_from(&less);
         assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
         assert!(!new.without_taken_from(&none).allows("me"));

@@ -278,7 +278,7 @@ fn the_host_is_asked_and_then_answers_for_the_client() {
     let mut client = hub.get("channel=a", UPGRADE);
     let event = host.next_event(Some(PATIENCE)).unwrap();
     assert_eq!((event.kind, event.channel.as_deref()), (EventKind::Request, Some("a")));
-    host.allow(event.request, Grant::new(Some("bob"), &[], 0, false, false).unwrap()).unwrap();
+    host.allow(event.request, Grant::new(Some("bob"), &["*".into()], 0, false, false).unwrap()).unwrap();
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(host.next_event(Some(PATIENCE)).unwrap().user.as_deref(), Some("bob"));
     let mut client = hub.get("channel=a", "");
@@ -309,7 +309,7 @@ fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
         };
         (client, event.request)
     };
-    let grant = |user: &str| Grant::new(Some(user), &[], 0, false, false).unwrap();
+    let grant = |user: &str| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
     let (_, late) = asks(&first);
     first.stop();
     let second = hub(&path, &options);

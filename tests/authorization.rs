@@ -86,11 +86,11 @@ fn a_question_is_answered_once() {
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", "");
     let first = next_event(&host, EventKind::Request).request;
-    host.server.allow(first, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
     assert!(client.response().0.contains(" 200 "));
     client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: h\r\n\r\n");
     let second = next_event(&host, EventKind::Request).request;
-    host.server.allow(first, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
     host.server.deny(second, 403, "").unwrap();
     assert!(client.response().0.contains(" 403 "), "a late yes to the first is none to the second");
     host.stop();
@@ -148,7 +148,7 @@ fn the_host_is_asked_and_its_answer_counts() {
     let event = next_event(&host, EventKind::Request);
     assert_eq!(event.channel.as_deref(), Some("a"));
     assert!(String::from_utf8_lossy(&event.data).contains("Cookie: session=7\r\n"));
-    host.server.allow(event.request, Grant::new(None, &[], 0, false, true).unwrap()).unwrap();
+    host.server.allow(event.request, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
     assert!(yes.response().0.contains(" 200 "));
     let mut no = host.get("channel=a", "Accept: text/event-stream\r\n");
     let event = next_event(&host, EventKind::Request);

@@ -32,7 +32,10 @@ static void die(const char *what)
 /* The head goes with the descriptor, whole or not: the library reads on. What it refuses is closed; here nobody asks why. */
 static void hand_over(int fd, const char *head, size_t len)
 {
+    static const char *const every[] = {"*"};
     push_grant grant = PUSH_GRANT_INIT;
+    grant.channels = every;
+    grant.channel_count = 1;
     grant.flags = PUSH_GRANT_KEEP_ALIVE; /* each connection of the load is one client */
     if (push_adopt(server, fd, head, len, &grant) != PUSH_OK) close(fd);
 }

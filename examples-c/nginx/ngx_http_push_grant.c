@@ -169,7 +169,7 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
             return rc;
         }
     }
-    /* A grant without channels is one for all of them, which is never meant by a variable that is empty. */
+    /* The library would refuse it as well, but later and without a word here. */
     if (granted.nelts == 0) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
         return NGX_HTTP_FORBIDDEN;

@@ -52,7 +52,7 @@ func (g *Grant) names() (text string, channels int, err error) {
 	add("user", g.User)
 	for _, list := range [][]string{g.Channels, g.Subscribe} {
 		for _, name := range list {
-			// An empty list would be every channel to C, and an empty name no channel: neither comes about by mistake.
+			// An empty name is no channel, and comes about by mistake.
 			if name == "" && err == nil {
 				err = invalid("grant", "channel: empty; 1 to 255 bytes are allowed")
 			}

@@ -155,7 +155,7 @@ pub unsafe extern "C" fn push_allow(
 ) -> push_status {
     guard::with_server(server, |server| {
         let grant = if grant.is_null() {
-            Grant::new(None, &[], 0, false, true)?
+            Grant::new(None, &["*".into()], 0, false, true)?
         } else {
             // SAFETY: the caller vouches for the grant and all it points to.
             unsafe { read_grant(&guard::sized_input("grant", grant)?)? }

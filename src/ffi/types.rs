@@ -157,8 +157,8 @@ pub struct push_grant {
     pub size: usize,
     /// Who the client is, or NULL.  At most 255 bytes.
     pub user: *const c_char,
-    /// The channels that the client may have: names, or prefixes ending in "*".  With a count of 0
-    /// it may have any channel it asks for: do not hand over a client that may have none.
+    /// The channels that the client may have: names, or prefixes ending in "*".  "*" alone is every
+    /// channel; with a count of 0 it may have none.
     pub channels: *const *const c_char,
     /// How many `channels` there are, at most 1000.
     pub channel_count: usize,

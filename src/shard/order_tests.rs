@@ -25,7 +25,7 @@ fn shard() -> Shard {
 
 fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let grant = Some(Arc::new(Grant::new(None, &[], 0, false, true).unwrap()));
+    let grant = Some(Arc::new(Grant::new(None, &["*".into()], 0, false, true).unwrap()));
     shard.adopt(Adopted { fd: ours.into(), head: head.into(), grant, delays: false });
     theirs
 }

@@ -46,7 +46,7 @@ static void the_descriptor_says_when_events_wait(void)
 static void what_an_event_says(void)
 {
     push_server *server = serve("threads", "1", NULL);
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     push_event event = PUSH_EVENT_INIT;
     grant.user = "\xC3\x9Crsula";
     CHECK(push_event_fd(server) >= 0);
@@ -265,7 +265,7 @@ static void every_open_has_one_close(void)
     static int closes[CLIENTS];
     push_server *server = serve("threads", "2", NULL);
     push_event event = PUSH_EVENT_INIT;
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     CHECK(push_event_fd(server) >= 0);
     grant.user = "ann";
     for (int i = 0; i < CLIENTS; i++) {

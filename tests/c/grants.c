@@ -39,6 +39,27 @@ static void channels_that_are_granted(void)
     stop(server);
 }
 
+static void no_channels_are_none(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    push_grant grant = PUSH_GRANT_INIT;
+    struct frame frame;
+    grant.user = "ann";
+    struct peer client = adopted(server, &grant);
+    CHECK(peer_get(&client, "channel=c&transport=sse", "") && peer_expect(&client, "HTTP/1.1 403 "));
+    CHECK(peer_expect(&client, "not allowed: channel c"));
+    peer_close(&client);
+    /* Nobody has to ask for a channel when the connection begins. */
+    struct peer socket = adopted(server, &grant);
+    REQUIRE(ws_open(&socket, "", "Sec-WebSocket-Protocol: push.v1.json\r\n"));
+    static const char subscribe[] = "{\"type\":\"subscribe\",\"channel\":\"c\"}";
+    CHECK(ws_send(&socket, WS_TEXT, subscribe, sizeof subscribe - 1));
+    CHECK(ws_next(&socket, &frame, PATIENCE_MS));
+    CHECK_HAS(frame.data, "\"code\":\"channel\"");
+    peer_close(&socket);
+    stop(server);
+}
+
 static void a_grant_is_copied(void)
 {
     char name[] = "news", user[] = "ann";
@@ -92,7 +113,7 @@ static void a_grant_that_ends(void)
 {
     push_server *server = serve("threads", "1", NULL);
     push_event event = PUSH_EVENT_INIT;
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     CHECK(push_event_fd(server) >= 0);
     grant.expires_at = time(NULL) - 1;
     struct peer late = adopted(server, &grant);
@@ -125,7 +146,7 @@ static void polls_on_one_connection(void)
 {
     push_server *server = serve("threads", "1", NULL);
     for (int keep = 0; keep < 2; keep++) {
-        push_grant grant = PUSH_GRANT_INIT;
+        push_grant grant = grant_of_every_channel();
         grant.flags = keep ? PUSH_GRANT_KEEP_ALIVE : 0;
         struct peer client = adopted(server, &grant);
         for (int i = 0; i < 3; i++) {
@@ -155,7 +176,7 @@ static void polls_on_one_connection(void)
 static void disconnecting_a_user(void)
 {
     push_server *server = serve("threads", "2", NULL);
-    push_grant ann = PUSH_GRANT_INIT, bob = PUSH_GRANT_INIT;
+    push_grant ann = grant_of_every_channel(), bob = grant_of_every_channel();
     ann.user = "ann";
     bob.user = "bob";
     struct peer first = adopted_ws(server, &ann, "channel=c"), second = adopted_ws(server, &ann, "channel=d"),
@@ -174,7 +195,7 @@ static void disconnecting_a_user(void)
 static void revoking_a_channel(void)
 {
     push_server *server = serve("threads", "2", NULL);
-    push_grant ann = PUSH_GRANT_INIT, bob = PUSH_GRANT_INIT;
+    push_grant ann = grant_of_every_channel(), bob = grant_of_every_channel();
     ann.user = "ann";
     bob.user = "bob";
     struct peer one = adopted_ws(server, &ann, "channel=c"), two = adopted_ws(server, &ann, "channel=c&channel=d"),
@@ -201,7 +222,7 @@ static void renewing_a_grant(void)
 {
     push_server *server = serve("threads", "1", NULL);
     push_event event = PUSH_EVENT_INIT;
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     const char *both[] = {"c", "d"};
     CHECK(push_event_fd(server) >= 0);
     grant.expires_at = time(NULL) + 1;
@@ -233,7 +254,7 @@ static void renewing_a_grant(void)
 static void disconnecting_before_the_request(void)
 {
     push_server *server = serve("threads", "2", NULL);
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     grant.user = "ann";
     for (int i = 0; i < 20; i++) {
         struct peer client = adopted(server, &grant);
@@ -265,7 +286,7 @@ static void asking_the_host(void)
 {
     push_server *server = serve("threads", "2", "listen", "127.0.0.1:0", "auth", "host", "auth_timeout", "300ms", NULL);
     push_event event = PUSH_EVENT_INIT;
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     grant.user = "ann";
     struct peer nobody = asking(server, NULL, "channel=c");
     CHECK(peer_expect(&nobody, "HTTP/1.1 503 ")); /* nobody takes events: nobody can be asked */
@@ -327,7 +348,7 @@ static void stopped_while_the_host_is_asked(void)
     peer_close(&client);
 }
 
-CHECK_MAIN(TEST(channels_that_are_granted), TEST(a_grant_is_copied), TEST(publishing_needs_the_flag),
+CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied), TEST(publishing_needs_the_flag),
            TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
            TEST(renewing_a_grant), TEST(disconnecting_before_the_request),
            TEST(asking_the_host),

@@ -54,6 +54,15 @@ void stop(push_server *server)
     CHECK_STATUS(push_stop(server, 0), PUSH_OK);
 }
 
+push_grant grant_of_every_channel(void)
+{
+    static const char *const every[] = {"*"};
+    push_grant grant = PUSH_GRANT_INIT;
+    grant.channels = every;
+    grant.channel_count = 1;
+    return grant;
+}
+
 struct peer adopted(push_server *server, const push_grant *grant)
 {
     struct peer client;

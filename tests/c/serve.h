@@ -12,6 +12,9 @@ push_server *serve(const char *first, ...) __attribute__((sentinel));
 push_server *serve_config(push_config *config); /* takes the config */
 void stop(push_server *server);
 
+/* A grant for whatever a client asks for. */
+push_grant grant_of_every_channel(void);
+
 /* Hands over one end of a new connection with nothing read of it, and gives the other. */
 struct peer adopted(push_server *server, const push_grant *grant);
 /* The same, then asks for `query` over WebSocket and waits for the answer. */

@@ -112,7 +112,7 @@ static void batches_of_other_sizes(void)
 static void grants(void)
 {
     push_server *server = serve("threads", "1", NULL);
-    struct newer_grant newer = {.known = PUSH_GRANT_INIT};
+    struct newer_grant newer = {.known = grant_of_every_channel()};
     push_grant grant = PUSH_GRANT_INIT;
     struct peer client;
     int fd;
@@ -132,9 +132,9 @@ static void grants(void)
     CHECK(ws_open(&client, "channel=c", ""));
     peer_close(&client);
 
-    /* A host that knows users only. */
-    size_t size = offsetof(push_grant, channels);
-    push_grant whole = PUSH_GRANT_INIT, *older = malloc(size);
+    /* A host that knows users and channels only. */
+    size_t size = offsetof(push_grant, expires_at);
+    push_grant whole = grant_of_every_channel(), *older = malloc(size);
     whole.size = size;
     whole.user = "ann";
     memcpy((void *)older, &whole, size);
