@@ -336,3 +336,30 @@ fn wrong_calls_are_told_by_code_and_text() {
         assert!(told.contains(text), "{arguments:?}: {told}");
     }
 }
+
+#[test]
+fn an_argument_that_is_no_text_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let argument = std::ffi::OsStr::from_bytes(b"listen=\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_pushd")).arg("-o").arg(argument).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("is not UTF-8"), "{told}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let path = path("unread");
+    let mut child = Pushd::command(&path).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening on 127.0.0.1"))).unwrap().unwrap();
+    drop(lines);
+    let pushd = Pushd { child, address: String::new() };
+    let host = attached(&path);
+    pushd.signal("HUP");
+    // It has logged that by now, or does when it ends.
+    publish(&host, "still there");
+    host.stop(Duration::ZERO);
+    pushd.signal("TERM");
+    assert_eq!(pushd.ended(), Some(0));
+}

@@ -7,7 +7,8 @@ use push::error::Kind;
 use push::log::Level;
 use push::process::{self, Signal};
 use push::{Builder, Error, Server};
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,29 +44,39 @@ enum Failure {
 fn main() -> ExitCode {
     // Before any thread is there that could get them.
     process::block_signals();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["-h" | "--help"] => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        ["-V" | "--version"] => {
-            println!("pushd {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        _ => {}
-    }
-    match run(&arguments) {
+    match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            eprintln!("pushd: {text}\npushd: -h tells how it is called");
+            log(format_args!("{text}\npushd: -h tells how it is called"));
             ExitCode::from(2)
         }
         Err(Failure::Start(error)) => {
-            eprintln!("pushd: {error}");
+            log(format_args!("{error}"));
             ExitCode::from(if error.kind() == Kind::Config { 2 } else { 1 })
         }
     }
+}
+
+fn arguments() -> Result<Vec<String>, Failure> {
+    let text = |argument: std::ffi::OsString| {
+        argument.into_string().map_err(|argument| Failure::Usage(format!("{argument:?} is not UTF-8")))
+    };
+    std::env::args_os().skip(1).map(text).collect()
+}
+
+fn answer(arguments: &[String]) -> Result<(), Failure> {
+    let text = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["-h" | "--help"] => USAGE,
+        ["-V" | "--version"] => concat!("pushd ", env!("CARGO_PKG_VERSION"), "\n"),
+        _ => return run(arguments),
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+/// Not `eprintln!`, which panics when nobody reads the log any more, or its disk is full: no reason to end.
+fn log(line: fmt::Arguments) {
+    let _ = writeln!(io::stderr(), "pushd: {line}");
 }
 
 fn read(arguments: &[String]) -> Result<Called, Failure> {
@@ -111,7 +122,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             Level::Info => "info",
             Level::Debug => "debug",
         };
-        eprintln!("pushd: {level}: {line}");
+        log(format_args!("{level}: {line}"));
     }));
     let server = Server::start(builder).map_err(Failure::Start)?;
     tell_manager(process::notify("READY=1"));
@@ -121,7 +132,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             Signal::End(signal) => break signal,
         }
     };
-    eprintln!("pushd: info: {signal}: ending within {} s", drain.as_secs());
+    log(format_args!("info: {signal}: ending within {} s", drain.as_secs()));
     tell_manager(process::notify("STOPPING=1"));
     // Whoever asks twice does not want to wait. The thread ends with the process.
     std::thread::spawn(|| {
@@ -134,7 +145,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
 
 /// Reads the options again, in the order that it was called with. With any that are wrong all stays as it is.
 fn reload(server: &Server, arguments: &[String]) {
-    eprintln!("pushd: info: SIGHUP: reading options again");
+    log(format_args!("info: SIGHUP: reading options again"));
     tell_manager(process::notify_reloading());
     // The server tells of its own errors.
     let done = match read(arguments) {
@@ -150,12 +161,12 @@ fn reload(server: &Server, arguments: &[String]) {
 }
 
 fn unread(text: String) -> String {
-    eprintln!("pushd: error: options not reloaded, all stays as it was: {text}");
+    log(format_args!("error: options not reloaded, all stays as it was: {text}"));
     text
 }
 
 fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
-        eprintln!("pushd: warning: NOTIFY_SOCKET: {error}");
+        log(format_args!("warning: NOTIFY_SOCKET: {error}"));
     }
 }
