@@ -42,7 +42,8 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     buf->pos = body->data;
     buf->last = body->data + body->len;
     buf->memory = 1;
-    buf->last_buf = 1;
+    /* Of a subrequest, such as an SSI include, the answer ends, and not the page around it. */
+    buf->last_buf = r == r->main;
     buf->last_in_chain = 1;
     out.buf = buf;
     out.next = NULL;
