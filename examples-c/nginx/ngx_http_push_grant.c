@@ -162,6 +162,11 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
         if (rc != NGX_OK) {
             return rc;
         }
+        /* All are empty.  None are named for the client to name its own, by the grant that may stand beside them. */
+        if (subscription->channels.nelts == 0) {
+            ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: push_subscribe's values are all empty");
+            return NGX_HTTP_FORBIDDEN;
+        }
     }
     if (plcf->grant != NULL) {
         rc = ngx_http_push_add(r, plcf->grant, NULL, &granted);
