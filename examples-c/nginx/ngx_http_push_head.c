@@ -82,32 +82,40 @@ static void ngx_http_push_write_query(ngx_http_push_writer_t *w, ngx_http_push_s
 }
 
 /* Header lines that are not passed on: of a body there is none, and a relay is a connection of its own. */
-static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t relayed, ngx_flag_t websocket)
+static ngx_flag_t ngx_http_push_is_among(ngx_table_elt_t *header, const ngx_str_t *name)
 {
-    static const ngx_str_t always[] = {
-        ngx_string("content-length"), ngx_string("transfer-encoding"), ngx_string("expect"), ngx_null_string
-    };
-    static const ngx_str_t hop[] = {
-        ngx_string("connection"), ngx_string("upgrade"), ngx_string("keep-alive"), ngx_string("te"),
-        ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_string("forwarded"),
-        ngx_string("x-forwarded-for"), ngx_null_string
-    };
-    const ngx_str_t *name;
-
-    for (name = always; name->len != 0; name++) {
-        if (header->key.len == name->len && ngx_strncasecmp(header->key.data, name->data, name->len) == 0) {
-            return 1;
-        }
-    }
-    if (!relayed) {
-        return 0;
-    }
-    for (name = hop + (websocket ? 2 : 0); name->len != 0; name++) {
+    for ( ; name->len != 0; name++) {
         if (header->key.len == name->len && ngx_strncasecmp(header->key.data, name->data, name->len) == 0) {
             return 1;
         }
     }
     return 0;
+}
+
+static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t relayed, ngx_flag_t websocket,
+    ngx_flag_t addressed)
+{
+    static const ngx_str_t always[] = {
+        ngx_string("content-length"), ngx_string("transfer-encoding"), ngx_string("expect"), ngx_null_string
+    };
+    static const ngx_str_t address[] = { ngx_string("forwarded"), ngx_string("x-forwarded-for"), ngx_null_string };
+    static const ngx_str_t hop[] = {
+        ngx_string("connection"), ngx_string("upgrade"), ngx_string("keep-alive"), ngx_string("te"),
+        ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_null_string
+    };
+
+    return ngx_http_push_is_among(header, always) || (addressed && ngx_http_push_is_among(header, address))
+           || (relayed && ngx_http_push_is_among(header, hop + (websocket ? 2 : 0)));
+}
+
+/* Whether nginx knows the client by another address than its socket's: by the PROXY protocol, or real_ip_header. */
+static ngx_flag_t ngx_http_push_is_proxied(ngx_connection_t *c)
+{
+    ngx_sockaddr_t peer;
+    socklen_t len = sizeof peer;
+
+    return c->proxy_protocol != NULL || getpeername(c->fd, &peer.sockaddr, &len) == -1
+           || ngx_cmp_sockaddr(&peer.sockaddr, len, c->sockaddr, c->socklen, 1) != NGX_OK;
 }
 
 static ngx_flag_t ngx_http_push_is_clean(ngx_str_t *text)
@@ -123,7 +131,7 @@ static ngx_flag_t ngx_http_push_is_clean(ngx_str_t *text)
 }
 
 static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_request_t *r,
-    ngx_http_push_subscription_t *subscription, ngx_flag_t relayed)
+    ngx_http_push_subscription_t *subscription, ngx_flag_t relayed, ngx_flag_t addressed)
 {
     ngx_list_part_t *part;
     ngx_table_elt_t *header;
@@ -136,6 +144,10 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
     path = mark != NULL ? (size_t) (mark - r->unparsed_uri.data) : r->unparsed_uri.len;
     ngx_http_push_write(w, r->method_name.data, r->method_name.len);
     ngx_http_push_write_text(w, " ");
+    /* "GET http://host?query" has none. */
+    if (path == 0) {
+        ngx_http_push_write_text(w, "/");
+    }
     ngx_http_push_write_escaped(w, r->unparsed_uri.data, path, 0);
     ngx_http_push_write_query(w, subscription);
     /* HTTP/1.0 to the relay: the answer is then never chunked, and ends with the connection. */
@@ -145,7 +157,7 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
     for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
         header = part->elts;
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket)) {
+            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket, addressed)) {
                 continue;
             }
             /* nginx's parsers let none of these pass; it costs little not to have to rely on it. */
@@ -158,8 +170,8 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
             ngx_http_push_write_text(w, "\r\n");
         }
     }
-    if (relayed) {
-        /* The hub sees a socket pair: whose it is only nginx knows, and no client can say it instead. */
+    if (addressed) {
+        /* The hub sees a socket pair, or a proxy's socket: whose it is only nginx knows, and no client can say it instead. */
         ngx_http_push_write_text(w, "X-Forwarded-For: ");
         ngx_http_push_write(w, r->connection->addr_text.data, r->connection->addr_text.len);
         ngx_http_push_write_text(w, "\r\n");
@@ -176,9 +188,10 @@ ngx_int_t ngx_http_push_head(ngx_http_request_t *r, ngx_http_push_subscription_t
     ngx_str_t *head)
 {
     ngx_http_push_writer_t writer = { NULL, 0 };
+    ngx_flag_t addressed = relayed || ngx_http_push_is_proxied(r->connection);
     ngx_int_t rc;
 
-    rc = ngx_http_push_write_head(&writer, r, subscription, relayed);
+    rc = ngx_http_push_write_head(&writer, r, subscription, relayed, addressed);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -189,5 +202,5 @@ ngx_int_t ngx_http_push_head(ngx_http_request_t *r, ngx_http_push_subscription_t
     }
     writer.p = head->data;
     writer.len = 0;
-    return ngx_http_push_write_head(&writer, r, subscription, relayed);
+    return ngx_http_push_write_head(&writer, r, subscription, relayed, addressed);
 }

@@ -93,13 +93,20 @@ static char *ngx_http_push_attach(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
 
 /* ---- locations ---- */
 
-static void ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
+static char *ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
 {
     ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
 
+    if (clcf->handler != NULL && clcf->handler != handler) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "another directive answers here already; a location takes one of push_subscribe, push_publish and "
+                           "push_status");
+        return NGX_CONF_ERROR;
+    }
     clcf->handler = handler;
     mcf->used = 1;
+    return NGX_CONF_OK;
 }
 
 static char *ngx_http_push_compile(ngx_conf_t *cf, ngx_str_t *text, ngx_http_complex_value_t *value)
@@ -146,8 +153,7 @@ static char *ngx_http_push_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *c
             return NGX_CONF_ERROR;
         }
     }
-    ngx_http_push_serve(cf, ngx_http_push_subscribe_handler);
-    return NGX_CONF_OK;
+    return ngx_http_push_serve(cf, ngx_http_push_subscribe_handler);
 }
 
 /* push_grant pattern ...; */
@@ -198,8 +204,7 @@ static char *ngx_http_push_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *con
             return NGX_CONF_ERROR;
         }
     }
-    ngx_http_push_serve(cf, ngx_http_push_publish_handler);
-    return NGX_CONF_OK;
+    return ngx_http_push_serve(cf, ngx_http_push_publish_handler);
 }
 
 /* push_status; */
@@ -207,8 +212,7 @@ static char *ngx_http_push_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
 {
     (void) cmd;
     (void) conf;
-    ngx_http_push_serve(cf, ngx_http_push_status_handler);
-    return NGX_CONF_OK;
+    return ngx_http_push_serve(cf, ngx_http_push_status_handler);
 }
 
 #define ANYWHERE (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF)
@@ -292,12 +296,16 @@ static char *ngx_http_push_init_main_conf(ngx_conf_t *cf, void *conf)
         return NGX_CONF_OK;
     }
     for (i = 0; i < mcf->options.nelts; i++) {
-        if (ngx_strncmp(name[i].data, "attach_", 7) == 0 && ngx_strncmp(name[i].data, "attach_listen", 13) != 0) {
+        if (ngx_strcmp(name[i].data, "log_level") == 0) {
             continue;
         }
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "push_option %V does nothing beside push_attach: it is an option of the hub, so set it where pushd is "
-                      "started", &name[i]);
+                      ngx_strcmp(name[i].data, "attach_name") == 0 || ngx_strcmp(name[i].data, "attach_timeout") == 0
+                              || ngx_strcmp(name[i].data, "attach_buffer") == 0
+                          ? "push_option %V: push_attach has name=, timeout= and buffer= for that"
+                          : "push_option %V does nothing beside push_attach: it is an option of the hub, so set it where "
+                            "pushd is started",
+                      &name[i]);
         return NGX_CONF_ERROR;
     }
     if (mcf->used) {

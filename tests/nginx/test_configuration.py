@@ -20,9 +20,13 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         (f"{ATTACH} buffer=1;", "", 1, "attach_buffer"),
         (f"{ATTACH}; {ATTACH};", "", 1, '"push_attach" directive is duplicate'),
         (f"{ATTACH}; push_option history_count 5;", "", 1, "push_option history_count does nothing beside push_attach"),
+        (f"push_option attach_name shop; {ATTACH};", "", 1, "push_option attach_name: push_attach has name="),
         (f"{ATTACH}; push_thread_pool none;", "location /a { push_status; }", 1, 'unknown thread pool "none"'),
         (f"{ATTACH};", "location /a { push_subscribe; }", 1, 'push_subscribe in location "/a" names no channel'),
         (f"{ATTACH};", "location /a { push_subscribe a; push_subscribe b; }", 1, "is duplicate"),
+        (f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1, "one of push_subscribe, push_publish and push_status"),
+        (f"{ATTACH};", "location /a { push_status; push_subscribe a; }", 1, "one of push_subscribe, push_publish and push_status"),
+        (f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1, "one of push_subscribe, push_publish and push_status"),
         (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
         (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
         (f"{ATTACH};", "push_subscribe a;", 1, '"push_subscribe" directive is not allowed here'),
@@ -49,6 +53,10 @@ def test_one_worker_may_embed(configured, order):
     (nginx.directory / "nginx.conf").write_text(f"{text}\nworker_processes 3;")
     assert "there are 3 of them" in nginx.test()[1]
     (nginx.directory / "error.log").unlink()
+
+
+def test_a_worker_may_have_a_log_level_of_its_own(configured):
+    assert configured(http="push_option log_level debug;").test() == (True, configured().test()[1])
 
 
 def test_nothing_is_started_where_nothing_is_used(configured):
