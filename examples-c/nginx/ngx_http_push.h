@@ -132,6 +132,8 @@ ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task);
 
 /* _answer.c: what a content handler returns */
 ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body, const char *type);
+/* push_strerror, but of a request: what is wrong with it, or what became of it. */
+const char *ngx_http_push_reason(push_status status);
 ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status);
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow);

@@ -50,6 +50,20 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     return ngx_http_output_filter(r, &out);
 }
 
+const char *ngx_http_push_reason(push_status status)
+{
+    switch (status) {
+    case PUSH_ERR_INVALID:
+        return "a channel, user, event or key is missing or not allowed";
+    case PUSH_ERR_TIMEOUT:
+        return "the hub has not answered in time; it may have been done, or will be";
+    case PUSH_ERR_BUSY:
+        return "the hub is away, or too much waits for it; nothing was done, try again";
+    default:
+        return push_strerror(status);
+    }
+}
+
 ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
 {
     static const struct {
@@ -66,8 +80,7 @@ ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
         { PUSH_ERR_TIMEOUT, NGX_HTTP_GATEWAY_TIME_OUT, "timeout" },
         { PUSH_OK, NGX_HTTP_INTERNAL_SERVER_ERROR, "internal" },
     };
-    const char *message = status == PUSH_ERR_INVALID
-        ? "a channel, user, event or key is missing or not allowed" : push_strerror(status);
+    const char *message = ngx_http_push_reason(status);
     ngx_str_t body;
     ngx_uint_t i;
     u_char *end;

@@ -292,6 +292,10 @@ static char *ngx_http_push_init_main_conf(ngx_conf_t *cf, void *conf)
 
     ngx_conf_init_msec_value(mcf->drain, 500);
     ngx_conf_init_msec_value(mcf->retry, 2000);
+    if (mcf->retry == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "push_retry 0 would try without a pause; a time from 1ms is allowed");
+        return NGX_CONF_ERROR;
+    }
     if (mcf->attach.len == 0) {
         return NGX_CONF_OK;
     }

@@ -21,6 +21,7 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         (f"{ATTACH}; {ATTACH};", "", 1, '"push_attach" directive is duplicate'),
         (f"{ATTACH}; push_option history_count 5;", "", 1, "push_option history_count does nothing beside push_attach"),
         (f"push_option attach_name shop; {ATTACH};", "", 1, "push_option attach_name: push_attach has name="),
+        (f"{ATTACH}; push_retry 0;", "", 1, "push_retry 0"),
         (f"{ATTACH}; push_thread_pool none;", "location /a { push_status; }", 1, 'unknown thread pool "none"'),
         (f"{ATTACH};", "location /a { push_subscribe; }", 1, 'push_subscribe in location "/a" names no channel'),
         (f"{ATTACH};", "location /a { push_subscribe a; push_subscribe b; }", 1, "is duplicate"),

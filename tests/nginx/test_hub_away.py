@@ -33,6 +33,7 @@ def test_workers_start_without_a_hub_and_find_it_when_it_comes(start_nginx, star
     workers = nginx.workers()
     status, headers, body = publish(nginx)
     assert (status, headers["Retry-After"], json.loads(body)["error"]["code"]) == (503, "1", "busy")
+    assert b"the hub is away" in body
     # Away for longer than `timeout` of push_attach: nobody waits for it any more.
     wait_until(lambda: nginx.get("/push?channel=a&last=1")[0] == 503, "it is away")
     status, headers, _ = nginx.get("/push?channel=a&last=1")
@@ -81,8 +82,9 @@ def test_a_hub_that_hangs(nginx, pushd):
     # More than there are threads that could wait for it.
     requests = [_begin(nginx) for _ in range(100)]
     others_are_served(nginx)
-    statuses = [_finish(request) for request in requests]
-    assert set(statuses) <= {503, 504}, statuses
+    answers = [_finish(request) for request in requests]
+    assert {status for status, _ in answers} <= {503, 504}, answers
+    assert all(b"has not answered in time" in body for status, body in answers if status == 504), answers
     others_are_served(nginx)
     pushd.process.send_signal(signal.SIGCONT)
     nginx.publish("a", "here again")
@@ -98,9 +100,9 @@ def _begin(nginx):
 
 def _finish(connection):
     response = connection.getresponse()
-    response.read()
+    body = response.read()
     connection.close()
-    return response.status
+    return response.status, body
 
 
 def test_workers_end_though_the_hub_hangs(nginx, pushd):
