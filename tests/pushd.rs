@@ -309,6 +309,21 @@ fn sockets_of_the_service_manager_are_taken_over() {
 }
 
 #[test]
+fn two_sockets_for_hosts_are_refused() {
+    let manager = "import os, socket, sys\n\
+        socket = socket.create_server(('127.0.0.1', 0))\n\
+        fd = os.dup(os.dup(socket.fileno()))\n\
+        os.dup2(fd, 3); os.dup2(fd, 4)\n\
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2', LISTEN_FDNAMES='attach:attach')\n\
+        os.execv(sys.argv[1], [sys.argv[1], '-o', 'listen=none'])";
+    let output =
+        Command::new("timeout").args(["20", "python3", "-c", manager, env!("CARGO_BIN_EXE_pushd")]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("two sockets named \"attach\""), "{told}");
+}
+
+#[test]
 fn wrong_calls_are_told_by_code_and_text() {
     let run = |arguments: &[&str]| {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pushd"))

@@ -110,6 +110,10 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     for (name, socket) in process::inherited_sockets().map_err(Failure::Start)? {
         match &*name {
+            // The first would be closed, and whoever connects to it refused.
+            "attach" if builder.attach_socket.is_some() => {
+                return Err(Failure::Usage("two sockets named \"attach\"; one is allowed".into()));
+            }
             "attach" => builder.attach_socket = Some(Arc::new(socket)),
             "listen" => builder.listen_sockets.push(Arc::new(socket)),
             _ => return Err(Failure::Usage(format!("a socket named {name:?}; attach and listen are known"))),
