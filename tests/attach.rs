@@ -13,6 +13,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A path for a test's socket, which is short enough for one.
@@ -411,25 +413,58 @@ fn a_broken_connection_loses_and_doubles_nothing() {
     hub.stop();
 }
 
+#[test]
+fn a_broken_connection_keeps_nobody_who_is_logged_out() {
+    let path = path("logout");
+    let hub = hub(&path, &[]);
+    let proxy_path = self::path("logout-proxy");
+    let proxy = Proxy::start(proxy_path.strip_prefix("unix:").unwrap(), path.strip_prefix("unix:").unwrap());
+    let host = attached(&proxy_path, &[("attach_timeout", "10s")]);
+    let grant = |user| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+    let [mut ann, mut bob] = ["ann", "bob"].map(|user| websocket(&hub.server, "channel=a", Some(grant(user))));
+    // They are sent, and the hub never sees them.
+    proxy.swallows.store(true, Ordering::Relaxed);
+    host.disconnect_user("ann", 4403, "logged out").unwrap();
+    host.revoke_channel("bob", "*", "").unwrap();
+    until("they are lost", || proxy.swallowed.load(Ordering::Relaxed) > 0);
+    proxy.swallows.store(false, Ordering::Relaxed);
+    proxy.cut();
+    assert_eq!((ann.close_code(), bob.close_code()), (4403, 4403));
+    assert_eq!(hub.server.stats().unwrap().published, 0);
+    host.stop(Duration::from_secs(5));
+    let _ = std::fs::remove_file(proxy_path.strip_prefix("unix:").unwrap());
+    hub.stop();
+}
+
 /// Passes bytes (no descriptors) between a host and a hub until it is told to cut all that pass through it.
 struct Proxy {
-    open: std::sync::Arc<std::sync::Mutex<(Vec<UnixStream>, usize)>>,
+    /// Set: what comes goes nowhere.
+    swallows: Arc<AtomicBool>,
+    swallowed: Arc<AtomicUsize>,
+    open: Arc<Mutex<(Vec<UnixStream>, usize)>>,
 }
 
 impl Proxy {
     fn start(listen: &str, to: &str) -> Self {
         let listener = std::os::unix::net::UnixListener::bind(listen).unwrap();
-        let open: std::sync::Arc<std::sync::Mutex<(Vec<UnixStream>, usize)>> = Default::default();
+        let open: Arc<Mutex<(Vec<UnixStream>, usize)>> = Default::default();
         let (shared, to) = (open.clone(), to.to_owned());
+        let (swallows, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let proxy = Proxy { swallows: swallows.clone(), swallowed: swallowed.clone(), open };
         std::thread::spawn(move || {
             for host in listener.incoming().map_while(Result::ok) {
                 let Ok(hub) = UnixStream::connect(&to) else { continue };
                 for (mut from, mut into) in [(&host, &hub), (&hub, &host)]
                     .map(|(from, into)| (from.try_clone().unwrap(), into.try_clone().unwrap()))
                 {
+                    let (swallows, swallowed) = (swallows.clone(), swallowed.clone());
                     std::thread::spawn(move || {
                         let mut part = [0; 1000];
                         while let Ok(len @ 1..) = from.read(&mut part) {
+                            if swallows.load(Ordering::Relaxed) {
+                                swallowed.fetch_add(len, Ordering::Relaxed);
+                                continue;
+                            }
                             if into.write_all(&part[..len]).is_err() {
                                 break;
                             }
@@ -441,7 +476,7 @@ impl Proxy {
                 shared.lock().unwrap().0.extend([host, hub]);
             }
         });
-        Proxy { open }
+        proxy
     }
 
     fn cut(&self) {

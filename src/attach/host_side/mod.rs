@@ -267,12 +267,12 @@ impl Attached {
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
         check_text("user", user, 255)?;
         checked_close(code, reason)?;
-        self.tell(Content::Lasting, &FromHost::Disconnect { user, code, reason })
+        self.command(&FromHost::Disconnect { user, code, reason })
     }
 
     pub(crate) fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
         checked_revocation(user, channel, reason)?;
-        self.tell(Content::Lasting, &FromHost::Revoke { user, channel, reason })
+        self.command(&FromHost::Revoke { user, channel, reason })
     }
 
     pub(crate) fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
@@ -387,6 +387,12 @@ impl Attached {
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
         self.link.queue().add(bytes, content)?;
+        self.flush();
+        Ok(())
+    }
+
+    fn command(&self, command: &FromHost<'_>) -> Result<(), Error> {
+        self.link.queue().add_command(command)?;
         self.flush();
         Ok(())
     }

@@ -147,6 +147,18 @@ impl Queue {
         Ok(number)
     }
 
+    /// Adds a command that must reach the hub, and may do so twice. It has no answer of its own: a batch of no messages that
+    /// follows it has one, and both are sent again until it comes.
+    pub(super) fn add_command(&mut self, command: &FromHost<'_>) -> Result<(), Error> {
+        let number = self.last_number + 1;
+        let mut frame = Vec::new();
+        command.write(&mut frame);
+        FromHost::Batch { number, publications: Vec::new() }.write(&mut frame);
+        self.add(frame, Content::Request { number, waiter: None, sent: false, lasting: true })?;
+        self.last_number = number;
+        Ok(())
+    }
+
     /// Adds a frame.
     pub(super) fn add(&mut self, frame: Vec<u8>, content: Content) -> Result<(), Error> {
         self.check_room(&frame)?;
