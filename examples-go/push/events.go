@@ -92,7 +92,7 @@ func (s *Server) Allow(request Request, grant Grant) error {
 //
 // Errors: [ErrInvalid], [ErrNotFound], [ErrClosed].
 func (s *Server) Deny(request Request, refusal *Refusal) error {
-	if refusal.Status < 0 || refusal.Status > 999 {
+	if refusal == nil || refusal.Status < 0 || refusal.Status > 999 {
 		return invalid("deny", "status: 401, 403, 429 and 503 are allowed")
 	}
 	if err := checkName("deny", "message", refusal.Message); err != nil {

@@ -1,5 +1,7 @@
 package push
 
+import "time"
+
 // Kept are the servers that nobody need refer to.
 func Kept() []*Server {
 	var all []*Server
@@ -12,3 +14,10 @@ func Kept() []*Server {
 
 // StatsSize is the size of the library's counters.
 const StatsSize = statsSize
+
+// SetWriteLimit gives clients that take nothing less time, until the answer is called.
+func SetWriteLimit(limit time.Duration) (restore func()) {
+	before := writeLimit
+	writeLimit = limit
+	return func() { writeLimit = before }
+}

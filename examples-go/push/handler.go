@@ -112,7 +112,7 @@ func hidden(w http.ResponseWriter, wanted string) string {
 // innermost is where http.ResponseController's search ends.
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		wrapper, ok := w.(unwrapper)
 		if !ok {
 			return w
 		}

@@ -16,7 +16,7 @@ import (
 // An EventSource never comes back after an error status. With 429 and 503, where it should, it is told within an event
 // stream that ends at once.
 type Refusal struct {
-	// Status is the HTTP status, 400 to 599.
+	// Status is the HTTP status, 400 to 599. With any other the client gets [ErrForbidden].
 	Status int
 	// Code is a word for programs.
 	Code string
@@ -48,6 +48,10 @@ var (
 func refusalFor(err error) *Refusal {
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
+		// A *Refusal that is nil makes an error that is not; another status would let in, or panic in net/http.
+		if refusal == nil || refusal.Status < 400 || refusal.Status > 599 {
+			return ErrForbidden
+		}
 		return refusal
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,9 +14,10 @@ import (
 	"time"
 )
 
+// writeLimit is how long a client may take nothing at all before its connection is given up. Only tests change it.
+var writeLimit = time.Minute
+
 const (
-	// writeLimit is how long a client may take nothing at all before its connection is given up.
-	writeLimit = time.Minute
 	// closeLimit is how long a client may take to end its side, after the library has ended its own.
 	closeLimit = 5 * time.Second
 	// copied is how much goes from the pair to a client at once. Borrowed while there is something to copy.
@@ -68,6 +70,7 @@ func answer(client net.Conn, pair *net.UnixConn, said <-chan struct{}) {
 		_ = client.SetReadDeadline(time.Now().Add(closeLimit))
 	} else {
 		client.Close()
+		pair.Close() // the library may not be reading what the client has said
 	}
 	<-said
 }
@@ -153,6 +156,8 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	}
 	defer pair.Close()
 	defer context.AfterFunc(r.Context(), func() { pair.Close() })()
+	out := &flushed{w: w, control: http.NewResponseController(w)}
+	out.limit(time.Time{}) // the service's WriteTimeout is not for who waits
 
 	answer := bufio.NewReader(pair)
 	response, err := http.ReadResponse(answer, r)
@@ -162,10 +167,12 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		}
 		return
 	}
-	if response.ContentLength < 0 && response.StatusCode == http.StatusOK && !canFlush(w) {
-		h.server.log.Warn("push: no streams: " + hidden(w, "flushed"))
-		errDefect.write(w, r)
-		return
+	if response.ContentLength < 0 && response.StatusCode == http.StatusOK {
+		if why := holdsBack(w); why != "" {
+			h.server.log.Warn("push: no streams: " + why)
+			errDefect.write(w, r)
+			return
+		}
 	}
 	for name, values := range response.Header {
 		if relayed(name) {
@@ -179,11 +186,11 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	if response.StatusCode == http.StatusNoContent {
 		return
 	}
-	out := &flushed{w: w, control: http.NewResponseController(w)}
 	defer context.AfterFunc(h.server.over, out.cut)()
 	defer out.end()
+	// A stream begins with its head, also while there is nothing to say.
 	first, _ := answer.Peek(answer.Buffered())
-	if len(first) > 0 && out.write(first) != nil {
+	if (len(first) > 0 || response.ContentLength < 0) && out.write(first) != nil {
 		return
 	}
 	_ = copyOut(pair, out.write)
@@ -206,22 +213,42 @@ func (f *flushed) write(bytes []byte) error {
 	if _, err := f.w.Write(bytes); err != nil {
 		return err
 	}
-	if err := f.control.Flush(); !errors.Is(err, http.ErrNotSupported) {
+	// Without Flush it is the whole of an answer, which need not be flushed.
+	if err := f.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	return nil // the whole of an answer, which need not be flushed
+	f.limit(time.Time{}) // one that passes resets an HTTP/2 stream also while nothing is written
+	return nil
 }
 
-// canFlush finds what http.ResponseController would find.
-func canFlush(w http.ResponseWriter) bool {
+// holdsBack says what of a middleware would keep a stream's messages from the client, or nothing.
+func holdsBack(w http.ResponseWriter) string {
+	flusher := flushes(w)
+	if flusher == nil {
+		return hidden(w, "flushed")
+	}
+	// What compresses and leaves Flush to net/http's own writer below it keeps what it has not yet written.
+	encoding := w.Header().Get("Content-Encoding")
+	_, wraps := flusher.(unwrapper)
+	if encoding != "" && encoding != "identity" && flusher != w && !wraps {
+		return fmt.Sprintf("a middleware's ResponseWriter under %T compresses and has no method Flush; "+
+			"give it one, or leave the middleware off this route", w)
+	}
+	return ""
+}
+
+type unwrapper interface{ Unwrap() http.ResponseWriter }
+
+// flushes finds what http.ResponseController would flush.
+func flushes(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		switch inner := w.(type) {
 		case http.Flusher, interface{ FlushError() error }:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
+			return w
+		case unwrapper:
 			w = inner.Unwrap()
 		default:
-			return false
+			return nil
 		}
 	}
 }
