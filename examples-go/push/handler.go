@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,19 +31,21 @@ import (
 // A proxy that ends TLS in front of the service brings all clients to the first kind. So does a listener that gives out
 // the kernel's own connections (*net.TCPConn, *net.UnixConn); one that wraps them leads to the second kind.
 //
-// A middleware that wraps the ResponseWriter must have an Unwrap method, as http.ResponseController asks; the http.Server's
-// timeouts don't concern clients any more once they are handed over. Requests with a method other than GET get 405;
-// cross-origin preflights are answered without authorize, by the allowed origins alone.
+// A middleware that wraps the ResponseWriter must have an Unwrap method, as http.ResponseController asks, and one that
+// compresses a Flush as well. Header lines that a middleware sets, cookies too, reach a client only where there is no socket
+// to hand over. The http.Server's timeouts don't concern clients any more once they are handed over. Requests with a method
+// other than GET get 405; cross-origin preflights are answered without authorize, by the allowed origins alone.
 func (s *Server) Handler(authorize func(*http.Request) (Grant, error)) http.Handler {
 	if authorize == nil {
 		panic("push: Handler without authorize; push.Anyone lets everybody in")
 	}
-	return &handler{s, authorize}
+	return &handler{server: s, authorize: authorize}
 }
 
 type handler struct {
 	server    *Server
 	authorize func(*http.Request) (Grant, error)
+	warned    sync.Map // texts; as many as there are middlewares in the way
 }
 
 // ServeHTTP implements http.Handler.
@@ -80,7 +83,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		if wantsWebSocket(r) {
-			h.server.log.Warn("push: no WebSocket: " + hidden(w, "hijacked"))
+			h.warnOnce("push: no WebSocket: " + hidden(w, "hijacked"))
 		}
 		h.relay(w, r, grant)
 		return
@@ -100,6 +103,13 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		h.refuseRaw(conn, r, err)
 	}
 	conn.Close() // the library has a copy
+}
+
+// warnOnce is for what every client brings about anew.
+func (h *handler) warnOnce(text string) {
+	if _, before := h.warned.LoadOrStore(text, true); !before {
+		h.server.log.Warn(text)
+	}
 }
 
 // hidden says which ResponseWriter of a middleware stands between us and net/http's, and what helps.

@@ -169,7 +169,7 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	}
 	if response.ContentLength < 0 && response.StatusCode == http.StatusOK {
 		if why := holdsBack(w); why != "" {
-			h.server.log.Warn("push: no streams: " + why)
+			h.warnOnce("push: no streams: " + why)
 			errDefect.write(w, r)
 			return
 		}

@@ -3,6 +3,8 @@ package push_test
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -43,6 +45,35 @@ func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	if answer := <-poll; !strings.Contains(answer, "for the poll") {
 		t.Error(answer)
 	}
+}
+
+// A client behind TLS that is gone is let go, also while the library does not read from it because nobody takes its messages.
+func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
+	harness.CheckLeaks(t)
+	t.Cleanup(push.SetWriteLimit(200 * time.Millisecond))
+	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB"}})
+	_ = srv.Events() // and never received from
+	service, _ := secure(t, srv.Handler(push.Anyone))
+	roots := service.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	conn, err := tls.Dial("tcp", service.Listener.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	harness.Wait(t, "it is here", func() bool { return stats(t, srv).WebSockets == 1 })
+	// It says more than anybody takes, until it can't,
+	frames := []byte(strings.Repeat("\x82\xfe\x10\x00\x00\x00\x00\x00"+strings.Repeat("x", 4096), 16))
+	for err == nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err = conn.Write(frames)
+	}
+	// and does not read.
+	for range 12 {
+		publish(t, srv, "c", strings.Repeat("y", 900_000))
+	}
+	harness.WaitFor(t, 5*time.Second, "it is gone", func() bool { return stats(t, srv).WebSockets == 0 })
 }
 
 // unwrapping can be unwrapped, and so leads around the compression when it is flushed.
@@ -91,6 +122,11 @@ func TestCompressedStreamsOverHTTP2(t *testing.T) {
 	if err != nil || response.StatusCode != 500 || !strings.HasPrefix(string(body), `{"error":`) {
 		t.Errorf("%d %q %v", response.StatusCode, body, err)
 	}
+	again, err := service.Client().Get(service.URL + "/push?channel=c&transport=stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Body.Close()
 	if want := "push_test.unwrapping"; strings.Count(log.String(), want) != 1 {
 		t.Errorf("%q is not in the log once: %s", want, &log)
 	}

@@ -69,8 +69,8 @@ type Subscription struct {
 // max_connections; no goroutine. [Server.Events] does not tell of it. One that is forgotten is closed by the garbage
 // collector.
 //
-// Errors: [ErrInvalid] where a channel is not allowed, there are none, or there are more than the option max_channels;
-// [ErrLimit], [ErrBusy], [ErrClosed]; ctx's.
+// Errors: [ErrInvalid] where a channel is not allowed, there are none, or there are more than the option max_channels or
+// longer names than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; ctx's.
 func (s *Server) Subscribe(ctx context.Context, channels []string, options SubscribeOptions) (*Subscription, error) {
 	if options.Since != "" && options.Last != 0 {
 		return nil, invalid("subscribe", "Since and Last together")
