@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{field, Client, Host, CONTROL};
+use common::{eventually, field, Client, Host, CONTROL};
 use push::hub::Publication;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
@@ -22,12 +22,18 @@ const OPTIONS: [(&str, &str); 6] = [
 
 /// A client whose socket takes little before it reads.
 fn connect(host: &Host, query: &str, lines: &str) -> Client {
+    let mut client = ask(host, query, lines);
+    client.head();
+    client
+}
+
+/// The same, of which nothing is read yet.
+fn ask(host: &Host, query: &str, lines: &str) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
     socket.connect(&host.address().parse::<SocketAddr>().unwrap().into()).unwrap();
     let mut client = Client::over(TcpStream::from(socket));
     client.send(format!("GET /push?{query} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", host.address()).as_bytes());
-    client.head();
     client
 }
 
@@ -432,4 +438,43 @@ fn the_control_api_says_what_a_channel_lost() {
     drop((dropping, replacing, closed));
     host.server.broadcast(&Publication::new("", b"x")).unwrap();
     host.stop();
+}
+
+#[test]
+fn answers_of_polls_that_are_copies_are_bounded_in_all() {
+    const POLLS: usize = 8;
+    const LARGE: usize = 8 << 20;
+    let options = [
+        ("threads", "1"),
+        ("max_message", "8MB"),
+        ("history_bytes", "16MB"),
+        ("outbox_total", "24MB"),
+        ("allowed_origins", "https://app"),
+    ];
+    // By a channel, by several, and by what was missed.
+    for (query, missed) in [("channel=a", false), ("channel=a&channel=b", false), ("channel=a", true)] {
+        let host = Host::start(&options);
+        let since = host.publish("a", "before");
+        let query = if missed { format!("{query}&since={since}") } else { query.to_owned() };
+        let large = "x".repeat(LARGE);
+        if missed {
+            host.publish("a", &large);
+        }
+        let lines = "Origin: https://app\r\nConnection: close\r\n";
+        let polls: Vec<_> = (0..POLLS).map(|_| ask(&host, &query, lines)).collect();
+        if !missed {
+            eventually(|| host.server.stats().unwrap().polls == POLLS as u64);
+            host.publish("a", &large);
+        }
+        eventually(|| {
+            let stats = host.server.stats().unwrap();
+            stats.outboxes + stats.slow_closed == POLLS as u64
+        });
+        let stats = host.server.stats().unwrap();
+        assert!(stats.outbox_bytes <= 24 << 20 && stats.outboxes >= 2, "{query}: {stats:?}");
+        // Who waits gets all of it.
+        let whole = polls.into_iter().filter_map(|mut poll| poll.rest().contains(&large).then_some(()));
+        assert_eq!(whole.count() as u64, stats.outboxes, "{query}");
+        host.stop();
+    }
 }

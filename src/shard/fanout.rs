@@ -256,7 +256,7 @@ impl Shard {
             }
             let messages = places.iter().map(message);
             let epoch = self.shared.hub.epoch();
-            let own;
+            let mut own = None;
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
@@ -265,12 +265,14 @@ impl Shard {
                         runs.push(run);
                         &runs[runs.len() - 1]
                     } else {
-                        own = run;
-                        &own
+                        &*own.insert(run)
                     }
                 }
             };
             self.write_pieces(index, &run.pieces, places.len());
+            if own.is_some() {
+                self.doom_copy(index);
+            }
         }
     }
 
@@ -300,6 +302,15 @@ impl Shard {
             Self::doom(&mut self.doomed, index, conn, fate);
         }
         self.await_room(index);
+    }
+
+    /// Ends a poll whose answer is a copy that there is no room for; others are not affected.
+    fn doom_copy(&mut self, index: u32) {
+        if self.give_up_copy(index) {
+            let conn = &self.conns[index as usize];
+            // Settled before its being answered: the last is the first.
+            Self::doom(&mut self.doomed, index, conn, Fate::Gone);
+        }
     }
 
     /// Broadcasts to everybody, as if all had one more channel.
@@ -354,6 +365,7 @@ impl Shard {
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);
+            self.doom_copy(index);
         }
         self.stage.entries.clear();
         self.stage.entries.shrink_to(4096);

@@ -169,6 +169,9 @@ impl Shard {
         };
         self.uncount_subscription(index);
         self.transmit_bytes(index, answer);
+        if self.give_up_copy(index) {
+            return self.drop_conn(index);
+        }
         self.poll_answered(index);
         self.read_early(index);
     }

@@ -159,6 +159,11 @@ impl Outbox {
         self.bytes + self.pieces.len() * PIECE_WEIGHT
     }
 
+    /// Bytes still to write.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Pieces that wait.
     pub(super) fn len(&self) -> usize {
         self.pieces.len()

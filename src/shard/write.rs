@@ -5,9 +5,12 @@ use super::conn::{Conn, Phase, Token};
 use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
 use super::{Fate, Shard, Shared};
 use crate::config::Config;
+use crate::http::request::Transport;
 use crate::hub::Epoch;
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
+use crate::transport::close::Close;
+use crate::transport::Format;
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
@@ -98,6 +101,24 @@ impl Shard {
         const LEAST: usize = 16 * 1024;
         let least = LEAST.min(self.config().outbox);
         outbox_limit(&self.shared, &self.config, &self.handle).max(least)
+    }
+
+    /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; then says so,
+    /// and the connection is to be dropped. One that nothing else waits beside stays, or its client could never get it.
+    pub(super) fn give_up_copy(&mut self, index: u32) -> bool {
+        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.format == Format::Poll) else {
+            return false;
+        };
+        let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.bytes()) else { return false };
+        let all = self.handle.metrics.outbox_bytes.get() as usize;
+        if all == own || all <= self.config.outbox_total / self.shared.shards {
+            return false;
+        }
+        conn.outbox = None;
+        conn.code = Close::TOO_SLOW.code;
+        self.log_close(Transport::Poll, &Close::TOO_SLOW);
+        self.note_slow(index);
+        true
     }
 
     /// Writes bytes to a connection, after what waits already.
