@@ -92,8 +92,8 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		h.refuse(w, r, &Error{Op: "hand over", Status: ErrSystem, Text: err.Error()})
 		return
 	}
-	head := wholeHead(r, buffered.Reader, grant)
 	socket, isSocket := ownSocket(conn)
+	head := wholeHead(r, buffered.Reader, grant, isSocket)
 	if isSocket {
 		err = h.server.handOver(socket, head, grant)
 	} else if err = h.server.pipe(conn, head, grant); err == nil {
@@ -131,9 +131,9 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 }
 
 // wholeHead is the request with what the client sent after it.
-func wholeHead(r *http.Request, early *bufio.Reader, grant *Grant) []byte {
+func wholeHead(r *http.Request, early *bufio.Reader, grant *Grant, behindProxy bool) []byte {
 	head := make([]byte, 0, 1024)
-	head = requestHead(head, r, version(r), grant.Subscribe)
+	head = requestHead(head, r, version(r), grant.Subscribe, behindProxy)
 	if early == nil || early.Buffered() == 0 {
 		return head
 	}

@@ -17,8 +17,9 @@ func handedOn(name string) bool {
 }
 
 // requestHead writes a request as it came, as far as the library reads it, in the given version of HTTP. Where the grant
-// says what is subscribed to, the URL does not.
-func requestHead(head []byte, r *http.Request, version string, subscribe []string) []byte {
+// says what is subscribed to, the URL does not. What a proxy says of the client's address goes along only with the proxy's
+// own socket, by which the library sees whether to believe it; a pair has no address.
+func requestHead(head []byte, r *http.Request, version string, subscribe []string, behindProxy bool) []byte {
 	head = append(head, r.Method...)
 	head = append(head, ' ')
 	head = append(head, target(r.URL, subscribe)...)
@@ -27,7 +28,7 @@ func requestHead(head []byte, r *http.Request, version string, subscribe []strin
 	head = append(head, "\r\n"...)
 	head = appendLine(head, "Host", r.Host)
 	for name, values := range r.Header {
-		if handedOn(name) {
+		if handedOn(name) || behindProxy && (name == "X-Forwarded-For" || name == "Forwarded") {
 			for _, value := range values {
 				head = appendLine(head, name, value)
 			}

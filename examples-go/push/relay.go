@@ -149,7 +149,7 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		return
 	}
 	defer leave()
-	pair, err := h.server.adoptPair(requestHead(nil, r, "1.0", grant.Subscribe), grant)
+	pair, err := h.server.adoptPair(requestHead(nil, r, "1.0", grant.Subscribe, false), grant)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
