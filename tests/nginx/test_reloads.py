@@ -41,7 +41,8 @@ def test_ten_reloads_a_dead_worker_and_a_restart(start_pushd, start_nginx):
 def test_a_publish_that_waits_is_answered_by_the_worker_that_has_it(start_pushd, start_nginx):
     """A worker that is to end does so when nobody waits for it any more."""
     pushd = start_pushd()
-    nginx = start_nginx(server=SITE, workers=1)
+    # Not over before it was seen, however busy the machine is.
+    nginx = start_nginx(server=SITE, workers=1, attached=False, http=f"push_attach {pushd.attach} timeout=30s;")
     nginx.publish("a", "there")
     pushd.process.send_signal(signal.SIGSTOP)
     connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=30)
@@ -50,5 +51,5 @@ def test_a_publish_that_waits_is_answered_by_the_worker_that_has_it(start_pushd,
     nginx.reload()
     pushd.process.send_signal(signal.SIGCONT)
     response = connection.getresponse()
-    assert response.status in (200, 504), response.read()
+    assert response.status == 200, response.read()
     connection.close()
