@@ -151,7 +151,7 @@ static void *call_on_a_small_stack(void *unused)
     static const char request[] = "GET /push?channel=c&last=9 HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
     char err[128];
     push_message message = PUSH_MESSAGE_INIT;
-    push_grant grant = PUSH_GRANT_INIT;
+    push_grant grant = grant_of_every_channel();
     push_position position;
     push_event event = PUSH_EVENT_INIT;
     struct peer client;
