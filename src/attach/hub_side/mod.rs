@@ -5,6 +5,8 @@
 
 mod admission;
 mod attachment;
+#[cfg(test)]
+mod panic_tests;
 mod requests;
 mod router;
 mod sessions;
@@ -139,8 +141,7 @@ impl HubSide {
                     Level::Error,
                     format_args!("attach: {}; it was caught; hosts are let go and may come back", panics::said()),
                 );
-                self.attached.clear();
-                self.note_wishes();
+                self.let_all_go();
             }
         }
         // What hosts are to hear, and what they have published before they were let go.
@@ -150,7 +151,16 @@ impl HubSide {
         self.attached.values_mut().for_each(|attachment| attachment.unread = true);
         self.serve_due();
         self.flush_all();
-        self.attached.clear();
+        self.let_all_go();
+    }
+
+    /// Ends all attachments at once, so that nobody is there to stand in for another.
+    fn let_all_go(&mut self) {
+        for (id, attachment) in std::mem::take(&mut self.attached) {
+            self.sessions.leave(&attachment.session, id, self.now);
+            attachment.held.iter().for_each(|event| router::count_loss(self.events(), event));
+            self.events().set_behind(attachment.host, None);
+        }
         self.note_wishes();
     }
 

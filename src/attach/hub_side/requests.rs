@@ -113,6 +113,8 @@ impl HubSide {
             FromHost::Hello(_) => return Err(End::Fault("a second hello".into())),
             _ if half_open => return Err(End::Fault("no hello".into())),
             FromHost::Publish { number, publication } => {
+                #[cfg(test)]
+                super::panic_tests::maybe_panic(publication.data);
                 return self.numbered(id, number, || api.publish(&publication).map(placed));
             }
             FromHost::Broadcast { number, publication } => {

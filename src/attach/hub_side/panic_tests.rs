@@ -1,0 +1,71 @@
+//! The thread panics: hosts come back, and nothing of what they were before holds anybody up.
+
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
+use crate::grant::Grant;
+use crate::hub::Publication;
+use crate::{Builder, Server};
+use common::{eventually, Client, Host, PATIENCE, UPGRADE};
+use std::cell::Cell;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What the thread panics at, in this build only.
+const BOOM: &str = "panic in the attach thread";
+
+/// More than wait at both sides, and than one read gives.
+const MANY: u64 = 1000;
+
+pub(super) fn maybe_panic(data: &[u8]) {
+    // Once: the host sends it again.
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    assert!(data != BOOM.as_bytes() || PANICKED.swap(true, Ordering::Relaxed), "planted");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn clients_of_a_host_that_was_behind_are_read_again() {
+    let path = format!("unix:{}", common::socket_path());
+    let hub = Host::start(&[("attach_listen", &path), ("event_queue", "16"), ("threads", "1")]);
+    let mut builder = Builder::default();
+    builder.set("attach", &path).unwrap();
+    builder.set("event_queue", "16").unwrap();
+    let host = Server::start(builder).unwrap();
+    host.event_fd().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let grant = Grant::new(Some("ann"), &["*".into()], 0, false, false).unwrap();
+    host.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), Some(grant)).unwrap();
+    client.head();
+    let before = "x".repeat(1000);
+    for _ in 0..MANY {
+        client.say(&before);
+    }
+    // The host takes none: some wait at it, some at the hub, and of the rest nothing is read.
+    let received = || hub.server.stats().unwrap().received;
+    let last = Cell::new((0, 0));
+    eventually(|| {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = received();
+        let (before, times) = last.get();
+        last.set((now, if now == before { times + 1 } else { 0 }));
+        now > 16 && times > 5
+    });
+    assert!(received() < MANY, "all were read");
+    host.post(&Publication::new("a", BOOM.as_bytes())).unwrap();
+    // It panics at it once: the host comes back, and sends it again.
+    client.say("after");
+    let mut heard = false;
+    while let Ok(event) = host.next_event(Some(PATIENCE)) {
+        if &*event.data == b"after" {
+            heard = true;
+            break;
+        }
+    }
+    assert!(heard, "{} of {MANY}", received());
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
