@@ -20,7 +20,7 @@ mod order_tests;
 mod outbox;
 mod pace;
 #[cfg(test)]
-mod panic_tests;
+pub(crate) mod panic_tests;
 mod peers;
 pub(crate) mod presence;
 pub(crate) mod push_v1;

@@ -1,7 +1,7 @@
 //! A shard that panics in the middle of its work: its clients come back, others feel nothing, nothing is counted wrong.
 
 #[path = "../../tests/common/mod.rs"]
-mod common;
+pub(crate) mod common;
 
 use crate::grant::Grant;
 use common::{eventually, field, Client, Host, UPGRADE};

@@ -1,12 +1,9 @@
 //! The thread panics: hosts come back, and nothing of what they were before holds anybody up.
 
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
 use crate::grant::Grant;
 use crate::hub::Publication;
+use crate::shard::panic_tests::common::{self, eventually, Client, Host, PATIENCE, UPGRADE};
 use crate::{Builder, Server};
-use common::{eventually, Client, Host, PATIENCE, UPGRADE};
 use std::cell::Cell;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
