@@ -187,7 +187,8 @@ impl Api {
         Ok(())
     }
 
-    /// Takes a channel, or all that fit a pattern, from a user's connections. They are looked for by each shard, in its own time.
+    /// Takes a channel, or all that fit a pattern, from a user's connections. They are looked for by each shard, in its
+    /// own time.
     pub fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
         let (user, channels, reason) = checked_revocation(user, channel, reason)?;
         let (user, channels, reason) = (Arc::<str>::from(user), Arc::new(channels), Arc::<str>::from(reason));

@@ -61,8 +61,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is the callback thread of any server. Two servers that stop each other from their callbacks would wait
-/// for ever, so it does not matter of which.
+/// Whether this thread is the callback thread of any server. Two servers that stop each other from their callbacks
+/// would wait for ever, so it does not matter of which.
 pub(crate) fn is_callback_thread() -> bool {
     INSIDE.get()
 }

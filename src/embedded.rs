@@ -201,8 +201,8 @@ impl Embedded {
         }
     }
 
-    /// Ends the server: what was published is delivered, clients are sent away, and after `time` the rest is cut off. Until then
-    /// the control API answers, and attached hosts stay. When this returns no thread of the server runs.
+    /// Ends the server: what was published is delivered, clients are sent away, and after `time` the rest is cut off.
+    /// Until then the control API answers, and attached hosts stay. When this returns no thread of the server runs.
     pub(crate) fn stop(self, time: Duration) {
         let began = Instant::now();
         self.drain(time);

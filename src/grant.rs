@@ -1,4 +1,5 @@
-//! What a client is allowed: as the host said when it handed the connection over, as a token says, or as the host answered.
+//! What a client is allowed: as the host said when it handed the connection over, as a token says, or as the host
+//! answered.
 
 use crate::error::Error;
 use crate::hub::{check_text, ChannelPattern};
@@ -108,14 +109,16 @@ impl Channels {
             Channels::All => None,
             Channels::Nothing => Some(Vec::new()),
             Channels::Only(patterns) => Some(patterns.iter().map(ToString::to_string).collect()),
-            // It can't be said by names, and is never asked for: grants travel to the hub before anything is taken away there.
+            // It can't be said by names, and is never asked for: grants travel to the hub before anything is taken away
+            // there.
             Channels::Except(_) => Some(Vec::new()),
         }
     }
 }
 
 impl Grant {
-    /// A host's grant: `channels` are names, or prefixes ending in `*`; `*` alone is all of them. `publish`: to them, too.
+    /// A host's grant: `channels` are names, or prefixes ending in `*`; `*` alone is all of them. `publish`: to them,
+    /// too.
     pub fn new(
         user: Option<&str>,
         channels: &[String],
@@ -165,8 +168,8 @@ impl Grant {
         Grant { subscribe: self.subscribe.without(taken), publish: self.publish.without(taken), ..self.clone() }
     }
 
-    /// The same grant without what was taken from the one that it follows: who has lost a channel does not get it back by
-    /// another token.
+    /// The same grant without what was taken from the one that it follows: who has lost a channel does not get it back
+    /// by another token.
     pub(crate) fn without_taken_from(self, earlier: &Grant) -> Self {
         Grant {
             subscribe: self.subscribe.without_taken_from(&earlier.subscribe),

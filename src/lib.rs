@@ -1,9 +1,9 @@
 //! libpush: live push for an HTTP server that already exists.
 //!
-//! A host loads this library, publishes messages to channels, and hands over the client connections that it has accepted;
-//! browsers subscribe over WebSocket, Server-Sent Events, an NDJSON stream or long-polling, and get exactly what they missed
-//! when they come back. The C API in `include/push.h` is the front door; the Rust API is what it is made of, and what tests
-//! and benchmarks use.
+//! A host loads this library, publishes messages to channels, and hands over the client connections that it has
+//! accepted; browsers subscribe over WebSocket, Server-Sent Events, an NDJSON stream or long-polling, and get exactly
+//! what they missed when they come back. The C API in `include/push.h` is the front door; the Rust API is what it is
+//! made of, and what tests and benchmarks use.
 //!
 //! # Map
 //!

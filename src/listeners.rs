@@ -102,9 +102,10 @@ pub(crate) fn bind_path(path: &Path, mode: u32) -> Result<Bound, Error> {
 
 /// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
 fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
-    // SO_REUSEPORT from the start would let another process of the same user share the port unnoticed, and each of the two
-    // would get half of the clients. So the first socket is bound and listens without it, which fails where anybody has the
-    // port (binding alone would not: SO_REUSEADDR allows that until somebody listens), and takes part in the sharing only then.
+    // SO_REUSEPORT from the start would let another process of the same user share the port unnoticed, and each of the
+    // two would get half of the clients. So the first socket is bound and listens without it, which fails where anybody
+    // has the port (binding alone would not: SO_REUSEADDR allows that until somebody listens), and takes part in the
+    // sharing only then.
     let first = tcp(address, false)?;
     first.listen(BACKLOG)?;
     let chosen = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;

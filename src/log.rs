@@ -78,8 +78,8 @@ impl Log {
         }
     }
 
-    /// Adds a line that anybody outside can cause as often as they like: of each kind only so many in a while. How many were
-    /// left out the first one after it says.
+    /// Adds a line that anybody outside can cause as often as they like: of each kind only so many in a while. How many
+    /// were left out the first one after it says.
     pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {

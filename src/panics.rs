@@ -7,8 +7,8 @@ thread_local! {
     static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on panics print nothing, and no environment is read for them. It is about this shared object's own copy of std, so
-/// no panic of anybody else is touched.
+/// From now on panics print nothing, and no environment is read for them. It is about this shared object's own copy of
+/// std, so no panic of anybody else is touched.
 pub(crate) fn keep_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

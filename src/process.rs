@@ -1,5 +1,5 @@
-//! What a program of ours needs of the system, and a library must not touch: signals, and the service manager's protocol
-//! (sd_notify(3), sd_listen_fds(3)) without its library.
+//! What a program of ours needs of the system, and a library must not touch: signals, and the service manager's
+//! protocol (sd_notify(3), sd_listen_fds(3)) without its library.
 
 use crate::error::{Error, Kind};
 use crate::sys::{clock, signals, socket};
@@ -47,14 +47,14 @@ pub fn notify(state: &str) -> io::Result<()> {
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
-/// Tells the service manager that options are being read again. It wants to know since when, by CLOCK_MONOTONIC (sd_notify(3));
-/// `READY=1` ends it.
+/// Tells the service manager that options are being read again. It wants to know since when, by CLOCK_MONOTONIC
+/// (sd_notify(3)); `READY=1` ends it.
 pub fn notify_reloading() -> io::Result<()> {
     notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic().as_micros()))
 }
 
-/// The listening sockets that this process was started with, and their names (FileDescriptorName= in a socket unit). To be
-/// called once, before anything else is opened.
+/// The listening sockets that this process was started with, and their names (FileDescriptorName= in a socket unit). To
+/// be called once, before anything else is opened.
 pub fn inherited_sockets() -> Result<Vec<(String, OwnedFd)>, Error> {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     // Another process's, which this one was started by.

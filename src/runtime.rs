@@ -23,8 +23,8 @@ fn named(name: String) -> Builder {
     Builder::new().name(name).stack_size(STACK)
 }
 
-/// Starts threads by name. They block all signals, since the host's handlers should not run on threads that it does not know;
-/// they inherit that from one thread that is made for it, so that the caller's own mask never changes.
+/// Starts threads by name. They block all signals, since the host's handlers should not run on threads that it does not
+/// know; they inherit that from one thread that is made for it, so that the caller's own mask never changes.
 ///
 /// The threads that were started are given back in any case: with an error they must be told to end.
 pub(crate) fn spawn(work: Vec<(String, Work)>) -> (Vec<JoinHandle<()>>, Result<(), Error>) {

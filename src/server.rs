@@ -1,4 +1,5 @@
-//! A server as the C API and Rust hosts know it, wherever its hub is: in this process, or in another that it attaches to.
+//! A server as the C API and Rust hosts know it, wherever its hub is: in this process, or in another that it attaches
+//! to.
 
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
@@ -17,10 +18,10 @@ use std::time::Duration;
 
 /// A running server. Every method may be called by any thread.
 ///
-/// With the option `attach` the hub is another process, and calls differ in what they can say: those that need no answer
-/// (`post`, [`Server::adopt`], [`Server::send`] and the like) say that the call is on its way, or [`Kind::Busy`] where too much
-/// waits; those that do wait for it for the option `attach_timeout`, then say [`Kind::Busy`] where nothing was done and
-/// [`Kind::Timeout`] where that can't be known.
+/// With the option `attach` the hub is another process, and calls differ in what they can say: those that need no
+/// answer (`post`, [`Server::adopt`], [`Server::send`] and the like) say that the call is on its way, or [`Kind::Busy`]
+/// where too much waits; those that do wait for it for the option `attach_timeout`, then say [`Kind::Busy`] where
+/// nothing was done and [`Kind::Timeout`] where that can't be known.
 #[derive(Debug)]
 pub struct Server(Backend);
 
@@ -59,7 +60,8 @@ impl Server {
         }))
     }
 
-    /// Where its listeners can be reached: those of `listen`, of `control`, of `attach_listen`. An attached server has none.
+    /// Where its listeners can be reached: those of `listen`, of `control`, of `attach_listen`. An attached server has
+    /// none.
     pub fn addresses(&self) -> &[String] {
         match &self.0 {
             Backend::Embedded(server) => server.addresses(),
@@ -244,9 +246,9 @@ impl Server {
     }
 
     /// Takes those options of a builder that can change while the server runs; which they are says
-    /// [`crate::config::options::Spec::is_live`]. All or none: on an error nothing has changed. The log tells what has, and
-    /// what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets count only
-    /// at the start.
+    /// [`crate::config::options::Spec::is_live`]. All or none: on an error nothing has changed. The log tells what has,
+    /// and what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets
+    /// count only at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let reloaded = match &self.0 {
             Backend::Embedded(server) => server.reload(builder.config()),
@@ -287,7 +289,8 @@ impl Server {
         callbacks::is_callback_thread()
     }
 
-    /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`]: they are another process's.
+    /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`]: they are another
+    /// process's.
     pub fn drain(&self, time: Duration) -> Result<(), Error> {
         match &self.0 {
             Backend::Embedded(server) => {
@@ -300,9 +303,9 @@ impl Server {
         }
     }
 
-    /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut
-    /// off; an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of the
-    /// server runs.
+    /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut off;
+    /// an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of
+    /// the server runs.
     pub fn stop(self, drain: Duration) {
         match self.0 {
             Backend::Embedded(server) => server.stop(drain),

@@ -1,5 +1,6 @@
-//! What one hostile client can do with much of something: many, tiny, huge, endless, nested. It gets what its bounds allow, others
-//! notice nothing. The option `client_rate`, which would slow it down, is off where it would hide the rest. `make abuse` has the same with thousands of clients, and measures.
+//! What one hostile client can do with much of something: many, tiny, huge, endless, nested. It gets what its bounds
+//! allow, others notice nothing. The option `client_rate`, which would slow it down, is off where it would hide the
+//! rest. `make abuse` has the same with thousands of clients, and measures.
 
 mod common;
 

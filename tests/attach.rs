@@ -315,7 +315,8 @@ fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
     let (_, late) = asks(&first);
     first.stop();
     let second = hub(&path, &options);
-    // Answered by the second hub, which has heard of the wish for events before; not when it was on its way to the first.
+    // Answered by the second hub, which has heard of the wish for events before; not when it was on its way to the
+    // first.
     until("the second hub answers", || host.stats().is_ok());
     let (mut client, request) = asks(&second);
     host.allow(late, grant("late")).unwrap();

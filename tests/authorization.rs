@@ -96,8 +96,8 @@ fn a_question_is_answered_once() {
     host.stop();
 }
 
-/// A connection that had an answer under this grant, and the question about its next request, which may be another client's: behind
-/// a proxy they share it.
+/// A connection that had an answer under this grant, and the question about its next request, which may be another
+/// client's: behind a proxy they share it.
 fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", "");

@@ -1,4 +1,5 @@
-//! Each reason for which something is refused: it is brought about, and counted and logged under its own word and no other.
+//! Each reason for which something is refused: it is brought about, and counted and logged under its own word and no
+//! other.
 
 mod common;
 

@@ -33,8 +33,8 @@ impl Inbox {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        // Room grows with what has really come, not with what a length promises. New pages come zeroed from the system, and only
-        // when they are written to: who connects and is silent costs none.
+        // Room grows with what has really come, not with what a length promises. New pages come zeroed from the system,
+        // and only when they are written to: who connects and is silent costs none.
         if self.bytes.len() - self.end < READ {
             let mut larger = vec![0; (self.end * 2).max(self.end + READ)];
             larger[..self.end].copy_from_slice(&self.bytes[..self.end]);

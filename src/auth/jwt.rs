@@ -1,9 +1,9 @@
 //! JSON web tokens (RFC 7519) as grants.
 //!
-//! Each key is bound to the one algorithm that its kind allows, and a token is checked against the keys of the algorithm that
-//! its header names. So `alg: none` has no key, and a public key can't be taken for an HMAC secret (RFC 8725, section 2.1).
-//! Keys are found by kind and by `kid` alone: `jku`, `jwk`, `x5u` and `x5c` in a token's header, by which a stranger could
-//! bring his own, are not looked at (section 3.10).
+//! Each key is bound to the one algorithm that its kind allows, and a token is checked against the keys of the
+//! algorithm that its header names. So `alg: none` has no key, and a public key can't be taken for an HMAC secret (RFC
+//! 8725, section 2.1). Keys are found by kind and by `kid` alone: `jku`, `jwk`, `x5u` and `x5c` in a token's header, by
+//! which a stranger could bring his own, are not looked at (section 3.10).
 
 use super::public_key;
 use crate::config::Config;
@@ -157,8 +157,8 @@ fn public_key(pem: &[u8]) -> Option<Key> {
     Some(Key { algorithm, id: None, key })
 }
 
-/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5). A point of
-/// another curve has another size, too.
+/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5). A
+/// point of another curve has another size, too.
 fn is_strong(algorithm: Algorithm, key: &DecodingKey) -> bool {
     const RSA_2048: usize = 256;
     match (algorithm, key.kind()) {
@@ -174,8 +174,8 @@ fn is_strong(algorithm: Algorithm, key: &DecodingKey) -> bool {
     }
 }
 
-/// The keys of a set, from its JSON (RFC 7517) or from the file that has it. A set without any that can be used is an error: nobody
-/// could come in, and nobody would know why.
+/// The keys of a set, from its JSON (RFC 7517) or from the file that has it. A set without any that can be used is an
+/// error: nobody could come in, and nobody would know why.
 fn jwks(given: &str) -> Result<Vec<Key>, Error> {
     let by_value = given.starts_with('{');
     let name = if by_value { "the set" } else { given };
@@ -189,7 +189,8 @@ fn jwks(given: &str) -> Result<Vec<Key>, Error> {
     Ok(keys)
 }
 
-/// A key of a set; `None` for those of other algorithms and uses, which a set may have (RFC 7517, sections 4.2, 4.4 and 5).
+/// A key of a set; `None` for those of other algorithms and uses, which a set may have (RFC 7517, sections 4.2, 4.4 and
+/// 5).
 fn jwk(jwk: &Jwk) -> Option<Key> {
     let (algorithm, name) = match &jwk.algorithm {
         AlgorithmParameters::OctetKey(_) => (Algorithm::HS256, KeyAlgorithm::HS256),

@@ -1,6 +1,7 @@
 //! A public key in PEM (RFC 7468): by itself, as an RSA key of PKCS #1, or in a certificate.
 //!
-//! Of a certificate the key alone counts. Who gives it vouches for it, as for any other key; no issuer and no date is looked at.
+//! Of a certificate the key alone counts. Who gives it vouches for it, as for any other key; no issuer and no date is
+//! looked at.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use spki::der::asn1::AnyRef;

@@ -24,8 +24,8 @@ pub struct Spec {
     value: Value,
 }
 
-/// What a reload does about an option, and the option's place in [`Config`]: takes the value over from another config, and says
-/// whether it was a different one.
+/// What a reload does about an option, and the option's place in [`Config`]: takes the value over from another config,
+/// and says whether it was a different one.
 #[derive(Debug)]
 pub(super) enum Live {
     /// It changes.

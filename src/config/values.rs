@@ -32,7 +32,8 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Reads a list of addresses, networks (`10.0.0.0/8`) and `unix`, which stands for whoever comes through a Unix socket.
+    /// Reads a list of addresses, networks (`10.0.0.0/8`) and `unix`, which stands for whoever comes through a Unix
+    /// socket.
     pub fn read(text: &str) -> Option<Self> {
         let mut trusted = TrustedProxies::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -67,7 +68,8 @@ impl TrustedProxies {
     }
 }
 
-/// The header by which proxies say for whom they speak. Only one: a client may send the other, and not every proxy takes it away.
+/// The header by which proxies say for whom they speak. Only one: a client may send the other, and not every proxy
+/// takes it away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`, by custom.

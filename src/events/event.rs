@@ -91,7 +91,8 @@ impl EventKinds {
         EventKinds(0)
     }
 
-    /// Whether events of a kind are wanted. Questions are, since a client waits for the answer; and what is about the whole server.
+    /// Whether events of a kind are wanted. Questions are, since a client waits for the answer; and what is about the
+    /// whole server.
     pub(crate) fn has(self, kind: EventKind) -> bool {
         let can_be_left_out = Self::NAMED.iter().any(|(_, named)| *named == kind);
         !can_be_left_out || self.0 & bit(kind) != 0

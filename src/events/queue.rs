@@ -1,5 +1,6 @@
-//! The queue of one server's events, bounded by not reading: while it is full, shards leave the sockets of the clients that send
-//! alone, so nothing is lost and the clients feel it as back-pressure. One read may still overshoot the bound.
+//! The queue of one server's events, bounded by not reading: while it is full, shards leave the sockets of the clients
+//! that send alone, so nothing is lost and the clients feel it as back-pressure. One read may still overshoot the
+//! bound.
 
 use super::event::{Event, EventKind, EventKinds};
 use crate::error::{Error, Kind};
@@ -49,7 +50,8 @@ impl Behind {
     }
 }
 
-/// How many times what there is room for may wait: clients that send are not read from then, but each that comes and goes is told of.
+/// How many times what there is room for may wait: clients that send are not read from then, but each that comes and
+/// goes is told of.
 const OVERFLOW: usize = 4;
 
 /// The queue of one server.
@@ -84,8 +86,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// A queue of about `bound` events of some kinds; `resume` is called when shards may read again. With `notify` events are
-    /// wanted from the start, and each arrival is told there.
+    /// A queue of about `bound` events of some kinds; `resume` is called when shards may read again. With `notify`
+    /// events are wanted from the start, and each arrival is told there.
     pub fn new(
         bound: usize,
         kinds: EventKinds,
@@ -127,7 +129,8 @@ impl Events {
         self.wanted() && EventKinds::from_bits(self.kinds.load(Ordering::Relaxed)).has(kind)
     }
 
-    /// Changes which kinds are wanted. Shards look anew at whom they left waiting: what those send may be nothing to wait for now.
+    /// Changes which kinds are wanted. Shards look anew at whom they left waiting: what those send may be nothing to
+    /// wait for now.
     pub(crate) fn set_kinds(&self, kinds: EventKinds) {
         if self.kinds.swap(kinds.bits(), Ordering::SeqCst) != kinds.bits() {
             (self.resume)();
@@ -150,8 +153,8 @@ impl Events {
         self.announce(left);
     }
 
-    /// Adds an event without telling anybody: who adds several tells of all of them at once, by [`Self::announce`]. A host
-    /// that is woken by the first would else be put to sleep and woken again for each.
+    /// Adds an event without telling anybody: who adds several tells of all of them at once, by [`Self::announce`]. A
+    /// host that is woken by the first would else be put to sleep and woken again for each.
     pub(crate) fn leave(&self, event: Event) -> Left {
         // Counted before it is there, so that the count is never less than what can be taken.
         let first = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;

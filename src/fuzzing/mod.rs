@@ -1,5 +1,6 @@
 //! What fuzzers drive: one function for each parser and for the hub, which takes any bytes and panics when a promise is
-//! broken. It is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`; no release has it.
+//! broken. It is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`; no release has
+//! it.
 
 mod hub;
 mod parsers;

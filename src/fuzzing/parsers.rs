@@ -134,8 +134,8 @@ pub(super) fn push_v1(data: &[u8]) {
     }
 }
 
-/// A batch of the control API: a byte that says how often its objects are repeated, so that the bound is in reach; then they, with
-/// commas between. What is taken is held against a reader without a type.
+/// A batch of the control API: a byte that says how often its objects are repeated, so that the bound is in reach; then
+/// they, with commas between. What is taken is held against a reader without a type.
 pub(super) fn control_batch(data: &[u8]) {
     let mut source = Source(data);
     let times = match source.byte() {
@@ -191,7 +191,8 @@ pub(super) fn toml(data: &[u8]) {
     }
 }
 
-/// A token: an even first byte, and the rest is one, which nobody has signed; an odd one, and the rest is claims, signed.
+/// A token: an even first byte, and the rest is one, which nobody has signed; an odd one, and the rest is claims,
+/// signed.
 pub(super) fn jwt(data: &[u8]) {
     static VERIFIER: OnceLock<(Verifier, EncodingKey)> = OnceLock::new();
     let (verifier, key) = VERIFIER.get_or_init(|| {

@@ -7,8 +7,8 @@ use crate::transport::close::Close;
 use crate::transport::ws::{self, Received};
 use crate::transport::{event_source, Format};
 
-/// What a WebSocket client sends. An even first byte: any bytes, read at once and in pieces, must give the same. An odd one:
-/// messages, written as frames by the rules, must come out as they went in.
+/// What a WebSocket client sends. An even first byte: any bytes, read at once and in pieces, must give the same. An odd
+/// one: messages, written as frames by the rules, must come out as they went in.
 pub(super) fn websocket(data: &[u8]) {
     let mut source = Source(data);
     let kind = source.byte();

@@ -1,7 +1,8 @@
 //! The client's address as trusted proxies tell it: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
 //!
-//! Each proxy adds on the right whom it was addressed by. What stands left of an address that is not a proxy's was written by a
-//! stranger. So the list is read from the right, and the first address that is none of the trusted ones is the client's.
+//! Each proxy adds on the right whom it was addressed by. What stands left of an address that is not a proxy's was
+//! written by a stranger. So the list is read from the right, and the first address that is none of the trusted ones is
+//! the client's.
 
 use crate::config::{ForwardedHeader, TrustedProxies};
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,8 +25,8 @@ pub fn client(lines: &[&str], header: ForwardedHeader, trusted: &TrustedProxies)
     nearest
 }
 
-/// The parts of a list from its right end. A separator within quotes is none; quotes that a stranger left open further to the
-/// left can't swallow what stands right of them.
+/// The parts of a list from its right end. A separator within quotes is none; quotes that a stranger left open further
+/// to the left can't swallow what stands right of them.
 struct FromRight<'a> {
     rest: Option<&'a str>,
     separator: u8,

@@ -8,7 +8,8 @@ pub fn allowed(origin: &str, host: &str, list: &[String]) -> bool {
     same_host(origin, host) || list.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
 }
 
-/// Whether an origin is the host itself, whichever of http and https the page came by: a proxy in front may have ended TLS.
+/// Whether an origin is the host itself, whichever of http and https the page came by: a proxy in front may have ended
+/// TLS.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {

@@ -1,8 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer sends before the first byte of a connection, to say whose it is.
+//! The PROXY protocol, versions 1 and 2: what a load balancer sends before the first byte of a connection, to say whose
+//! it is.
 //!
-//! By the specification in HAProxy's `doc/proxy-protocol.txt`, whose sections are named below. Crates that read it pass over
-//! what it forbids (ports like `+80`, text behind `UNKNOWN` beyond the longest line) and refuse what it asks to ignore (a LOCAL
-//! header of an unknown family); here two readers must not differ. Only the source is of interest.
+//! By the specification in HAProxy's `doc/proxy-protocol.txt`, whose sections are named below. Crates that read it pass
+//! over what it forbids (ports like `+80`, text behind `UNKNOWN` beyond the longest line) and refuse what it asks to
+//! ignore (a LOCAL header of an unknown family); here two readers must not differ. Only the source is of interest.
 
 use crate::limits::Peer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 /// The most that `last=` may ask for.
 const MAX_LAST: usize = 10_000;
 
-/// Names and values, decoded (URL Standard, section 5.1). What needs no decoding, as mostly, is borrowed without a look at each
-/// byte: this is on the path of every client that comes.
+/// Names and values, decoded (URL Standard, section 5.1). What needs no decoding, as mostly, is borrowed without a look
+/// at each byte: this is on the path of every client that comes.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         if memchr::memchr2(b'%', b'+', pair.as_bytes()).is_some() {

@@ -4,8 +4,8 @@ use crate::transport::{json, sse};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Why something was not done for a client, or for somebody at another door, for counting. The words are labels of a metric, so
-/// they stay as they are.
+/// Why something was not done for a client, or for somebody at another door, for counting. The words are labels of a
+/// metric, so they stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the words say it
 pub enum Reason {
@@ -277,8 +277,8 @@ impl Refusal {
         [head.into_bytes(), body].concat()
     }
 
-    /// The response to an EventSource that should come back: those never do after an error status, so it is told within a
-    /// stream that ends at once.
+    /// The response to an EventSource that should come back: those never do after an error status, so it is told within
+    /// a stream that ends at once.
     pub fn sse_response(&self, cors: &str, retry_ms: u64) -> Vec<u8> {
         let code = if self.status == 429 { 4429 } else { 1001 };
         let close = sse::close(code, &self.message, None);

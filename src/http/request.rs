@@ -1,7 +1,7 @@
 //! A subscriber's request head (RFC 9112; RFC 6455, section 4.2.1), parsed in place.
 //!
-//! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no proxy
-//! in front of us can be led astray about where a request ends.
+//! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no
+//! proxy in front of us can be led astray about where a request ends.
 
 use super::origin;
 use super::query::Query;
@@ -380,7 +380,8 @@ fn origin_form(target: &str) -> &str {
     rest.find('/').map_or("/", |path| &rest[path..])
 }
 
-/// Takes a field that may come once only (RFC 9110, section 5.3): of two, each reader along the way might believe another.
+/// Takes a field that may come once only (RFC 9110, section 5.3): of two, each reader along the way might believe
+/// another.
 fn once<T>(field: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
     match field.replace(value) {
         None => Ok(()),

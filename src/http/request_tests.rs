@@ -104,7 +104,8 @@ fn what_is_wrong_is_named() {
         (with("13", "8"), (426, "websocket_version")),
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
         (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
-        // What stands around a value is SP and HTAB (RFC 9110, section 5.6.3), and nothing else that is blank somewhere.
+        // What stands around a value is SP and HTAB (RFC 9110, section 5.6.3), and nothing else that is blank
+        // somewhere.
         (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ==\u{a0}"), (400, "upgrade")),
         (get("/push?channel=a", "Content-Length: 0\u{a0}\r\n"), (400, "body")),
         (with("keep-alive, Upgrade", "close"), (400, "upgrade")),

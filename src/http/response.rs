@@ -3,7 +3,8 @@
 use super::request::SUBPROTOCOL;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap`: something that was asked for is gone, which raw frames can't say.
+/// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap`: something that was asked for is gone, which raw frames can't
+/// say.
 pub fn switching(key: &[u8], subprotocol: bool, position: &str, gap: bool) -> String {
     let accept = derive_accept_key(key);
     let mut head = String::with_capacity(224);
@@ -24,8 +25,8 @@ pub fn switching(key: &[u8], subprotocol: bool, position: &str, gap: bool) -> St
     head
 }
 
-/// 200 for a body that does not end: SSE or NDJSON. In chunks on HTTP/1.1, since some clients read a body that ends with the
-/// connection in large blocks and stall on small events.
+/// 200 for a body that does not end: SSE or NDJSON. In chunks on HTTP/1.1, since some clients read a body that ends
+/// with the connection in large blocks and stall on small events.
 pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String {
     let kind = if sse { "text/event-stream" } else { "application/x-ndjson" };
     let framing = if chunks { "Transfer-Encoding: chunked" } else { "Connection: close" };

@@ -1,6 +1,6 @@
-//! Request heads by RFC 9112 (HTTP/1.1), and where it refers there, RFC 9110. Each name begins with the section: `s2_2` is 2.2 of
-//! RFC 9112, `h5_5` is 5.5 of RFC 9110. Where the RFC leaves a choice, the stricter one is expected: nobody can be led astray
-//! about where a request ends.
+//! Request heads by RFC 9112 (HTTP/1.1), and where it refers there, RFC 9110. Each name begins with the section: `s2_2`
+//! is 2.2 of RFC 9112, `h5_5` is 5.5 of RFC 9110. Where the RFC leaves a choice, the stricter one is expected: nobody
+//! can be led astray about where a request ends.
 
 use super::*;
 

@@ -1,8 +1,9 @@
 //! The hub's lock. Under load it stays where it is for a while, instead of going round.
 //!
-//! What it protects fills some cache lines, and to bring them from one CPU to another takes longer than to publish. Two threads
-//! that take turns at each message publish a third of what one alone does. So who finds the lock taken looks again only after
-//! some time, in which its holder goes on with the lines at hand: longer the more callers found it taken, and not long after all.
+//! What it protects fills some cache lines, and to bring them from one CPU to another takes longer than to publish. Two
+//! threads that take turns at each message publish a third of what one alone does. So who finds the lock taken looks
+//! again only after some time, in which its holder goes on with the lines at hand: longer the more callers found it
+//! taken, and not long after all.
 
 use crossbeam::utils::CachePadded;
 use std::hint::spin_loop;

@@ -146,8 +146,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`]. `epoch` names this life of the
-    /// history.
+    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`]. `epoch` names this life of
+    /// the history.
     pub fn new(epoch: Epoch, settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
         assert!(mailboxes.len() <= MAX_SHARDS, "the option threads is bounded to {MAX_SHARDS}");
         let hasher = RandomState::default();
@@ -212,7 +212,8 @@ impl Hub {
     ///
     /// When all fitted (`replay.complete`), `ids` holds the channels' numbers and names, and messages after
     /// `replay.position` come through the shard's mailbox; what comes through it up to that number is in the replay
-    /// already. When it was cut, nothing is subscribed and `ids` is empty: ask again with [`Start::After`] `replay.position`.
+    /// already. When it was cut, nothing is subscribed and `ids` is empty: ask again with [`Start::After`]
+    /// `replay.position`.
     pub fn subscribe<S: AsRef<str>>(
         &self,
         request: &Request<'_, S>,
@@ -283,8 +284,8 @@ impl Hub {
         }
     }
 
-    /// Does something that may drop messages. The last of them is dropped when the lock is free again: that gives memory back,
-    /// and mostly it is the only one.
+    /// Does something that may drop messages. The last of them is dropped when the lock is free again: that gives
+    /// memory back, and mostly it is the only one.
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let (done, evicted) = {
             let mut state = self.state.lock();

@@ -57,8 +57,8 @@ impl Rules {
         Rules(rules)
     }
 
-    /// New bounds. Where the patterns are others, too, what was kept by the old ones is handed back, oldest first: it is to be
-    /// given to the new ones.
+    /// New bounds. Where the patterns are others, too, what was kept by the old ones is handed back, oldest first: it
+    /// is to be given to the new ones.
     pub(super) fn replace(
         &mut self,
         patterns: &[(ChannelPattern, Retention)],

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 /// The other end, as the system or a proxy names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A host. Never an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2): that is made IPv4 where it is met.
+    /// A host. Never an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2): that is made IPv4 where it is
+    /// met.
     Ip(IpAddr),
     /// A process of this machine, through a Unix socket.
     Unix,
@@ -31,8 +32,8 @@ impl Peer {
     }
 }
 
-/// What connections are counted by: an IPv4 address, or the first 64 bits of an IPv6 address, since one customer has all that
-/// share them (RFC 6177, section 2).
+/// What connections are counted by: an IPv4 address, or the first 64 bits of an IPv6 address, since one customer has
+/// all that share them (RFC 6177, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Address(NonZeroU64);
 

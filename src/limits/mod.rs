@@ -1,8 +1,8 @@
 //! Limits that all shards keep together: how many connections an address and a user have, and how many new ones come.
 //!
-//! Nothing here is looked at while its option is 0. What is remembered of an address or a user ends with its last connection;
-//! what is remembered of its rate ends when it would count no more, and is bounded besides. So an attacker with 2^64 addresses
-//! fills no memory.
+//! Nothing here is looked at while its option is 0. What is remembered of an address or a user ends with its last
+//! connection; what is remembered of its rate ends when it would count no more, and is bounded besides. So an attacker
+//! with 2^64 addresses fills no memory.
 
 mod address;
 mod counts;

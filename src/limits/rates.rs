@@ -1,5 +1,5 @@
-//! How often something may happen in a second, by the generic cell rate algorithm (ITU-T I.371, annex A): a token bucket whose
-//! whole state is one time, that at which it would be full again.
+//! How often something may happen in a second, by the generic cell rate algorithm (ITU-T I.371, annex A): a token
+//! bucket whose whole state is one time, that at which it would be full again.
 
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ const REST_MS: u64 = 100;
 pub(crate) struct Pace(u64);
 
 impl Pace {
-    /// One more at a rate a second, whatever comes of it; says how far it is ahead of the rate, in milliseconds. A full second's
-    /// worth may come at once, and is not ahead.
+    /// One more at a rate a second, whatever comes of it; says how far it is ahead of the rate, in milliseconds. A full
+    /// second's worth may come at once, and is not ahead.
     pub(crate) fn count(&mut self, rate: u64, now_ms: u64) -> u64 {
         self.0 = self.0.max(now_ms * 1000) + SECOND_US / rate.max(1);
         self.ahead_ms(now_ms)

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many channels are counted one by one. Clients choose names; beyond it the channel that was noted first is forgotten.
+/// How many channels are counted one by one. Clients choose names; beyond it the channel that was noted first is
+/// forgotten.
 const CAPACITY: usize = 1024;
 
 /// The losses of one channel.

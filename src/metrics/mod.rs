@@ -38,7 +38,8 @@ pub struct ShardMetrics {
     pub accepted: Count,
     pub adopted: Count,
     pub refused: Count,
-    /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in `refused`.
+    /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in
+    /// `refused`.
     pub refusals: [Count; Reason::ALL.len()],
     /// How subscriptions ended, but polls.
     pub closed: Closed,

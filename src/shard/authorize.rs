@@ -96,8 +96,8 @@ impl Shard {
         }
     }
 
-    /// The connection that a question was about, if it still waits for the answer. Each question is answered once: a late second
-    /// answer must not let in the next request of the connection, which may be another user's.
+    /// The connection that a question was about, if it still waits for the answer. Each question is answered once: a
+    /// late second answer must not let in the next request of the connection, which may be another user's.
     fn answered(&mut self, request: u64) -> Option<u32> {
         let token = self.requests.remove(&request)?;
         self.find(token).filter(|index| self.conns[*index as usize].phase == Phase::Asked)

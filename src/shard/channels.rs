@@ -1,7 +1,7 @@
 //! Which connections of a shard are subscribed to what.
 //!
-//! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's messages of
-//! a turn are put together once for them; those with several channels get theirs merged.
+//! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
+//! messages of a turn are put together once for them; those with several channels get theirs merged.
 
 use super::conn::{Conn, Sub, Subs};
 use crate::hub::{ChannelId, Leave};

@@ -62,8 +62,8 @@ impl Shard {
         self.close(index, close);
     }
 
-    /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is unread makes
-    /// this a reset for some.
+    /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is
+    /// unread makes this a reset for some.
     pub(super) fn turn_away(&self, fd: &OwnedFd, refusal: &Refusal) {
         self.note_answered(refusal);
         let _ = socket::send(fd, &refusal.response(""));
@@ -90,8 +90,8 @@ impl Shard {
         self.last_bytes(index, answer.into());
     }
 
-    /// Writes the last bytes of a connection, then ends our side of it and waits for the peer's: a connection closed with
-    /// bytes unread is reset, and the peer might lose what we said.
+    /// Writes the last bytes of a connection, then ends our side of it and waits for the peer's: a connection closed
+    /// with bytes unread is reset, and the peer might lose what we said.
     pub(super) fn last_bytes(&mut self, index: u32, bytes: Bytes) {
         self.leave_open(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };

@@ -89,7 +89,8 @@ impl Wake for Waker {
 impl ShardHandle {
     pub(crate) fn new(mailbox_capacity: usize) -> std::io::Result<Self> {
         let wake = Arc::new(EventFd::new()?);
-        // The queue has no way to say that memory is out, and ends the process. It is the one large piece that a start needs.
+        // The queue has no way to say that memory is out, and ends the process. It is the one large piece that a start
+        // needs.
         Vec::<(usize, Delivery)>::new()
             .try_reserve_exact(mailbox_capacity)
             .map_err(|_| std::io::ErrorKind::OutOfMemory)?;

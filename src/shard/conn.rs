@@ -143,8 +143,8 @@ pub(super) struct Conn {
     pub(super) wheel_at: Tick,
     /// The close code to tell the host.
     pub(super) code: u16,
-    /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped. While the host
-    /// is asked, the question's count.
+    /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped. While
+    /// the host is asked, the question's count.
     pub(super) joined: u64,
     pub(super) subs: Subs,
     /// What waits to be written; absent while nothing does.
@@ -204,8 +204,8 @@ impl Conn {
         }
     }
 
-    /// Whether more requests may come over it. A connection from the host may carry requests for the host or, behind a proxy,
-    /// of several clients; only the host knows, and says so in its grant.
+    /// Whether more requests may come over it. A connection from the host may carry requests for the host or, behind a
+    /// proxy, of several clients; only the host knows, and says so in its grant.
     pub(super) fn may_go_on(&self) -> bool {
         !self.flags.adopted || self.grant.as_ref().is_some_and(|grant| grant.keep_alive())
     }

@@ -1,5 +1,5 @@
-//! The drain: no new connections, and those there are are sent away evenly over the time given, each with a delay of its own
-//! after which to come back. So neither they nor their return are a storm.
+//! The drain: no new connections, and those there are are sent away evenly over the time given, each with a delay of
+//! its own after which to come back. So neither they nor their return are a storm.
 
 use super::conn::{Conn, Phase, Token};
 use super::Shard;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// Up to this a drain is no time to spread anybody over: all are told at once.
 const AT_ONCE_MS: u64 = 100;
-/// At most this long after the one before, the next client of a shard is sent away: a few clients, or a drain without end, are
-/// no reason to wait.
+/// At most this long after the one before, the next client of a shard is sent away: a few clients, or a drain without
+/// end, are no reason to wait.
 const PACE_MS: u64 = 50;
 /// Of the drain's end, a quarter but no more than this is for those told last to take what waits for them.
 const TAIL_MS: u64 = 500;
@@ -123,8 +123,8 @@ impl Shard {
         Some(drain.until.saturating_sub(self.now).clamp(1, STEP_MS))
     }
 
-    /// Part of a turn: sends away whose time it is. `more`: what was published is not delivered yet, and comes first; what
-    /// clients still send does not, or they could hold it up.
+    /// Part of a turn: sends away whose time it is. `more`: what was published is not delivered yet, and comes first;
+    /// what clients still send does not, or they could hold it up.
     pub(super) fn go_on_draining(&mut self, more: bool) {
         let now = self.now;
         match &self.drain {

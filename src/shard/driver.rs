@@ -1,8 +1,8 @@
 //! Who runs a shard: its own thread, and, while that sleeps, a host's thread that hands a connection over.
 //!
-//! Waking a sleeping thread on another CPU costs its waker more than serving a connection does (`benches/README.md`), and the
-//! client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some microseconds'
-//! work that never blocks; where it is awake the connection is a command for its next turn.
+//! Waking a sleeping thread on another CPU costs its waker more than serving a connection does (`benches/README.md`),
+//! and the client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some
+//! microseconds' work that never blocks; where it is awake the connection is a command for its next turn.
 
 use super::command::{Adopted, Command, ShardHandle};
 use super::run::{Next, EVENTS};
@@ -28,8 +28,8 @@ impl Driver {
         Driver { handle: shard.handle.clone(), epoll: shard.epoll.clone(), shard: Mutex::new(Some(shard)) }
     }
 
-    /// Runs the shard until its server stops. A panic ends the connections that it served, not the process: they come back
-    /// and recover.
+    /// Runs the shard until its server stops. A panic ends the connections that it served, not the process: they come
+    /// back and recover.
     pub(crate) fn run(&self) {
         let mut events = [Event { events: 0, u64: 0 }; EVENTS];
         let mut count = 0;
@@ -67,8 +67,8 @@ impl Driver {
         Some(timeout)
     }
 
-    /// Has a connection served: by this thread if the shard sleeps, else by the shard in its next turn. Handed back when too
-    /// much waits for that.
+    /// Has a connection served: by this thread if the shard sleeps, else by the shard in its next turn. Handed back
+    /// when too much waits for that.
     pub(crate) fn adopt(&self, adopted: Adopted<'_>) -> Result<(), OwnedFd> {
         let mut place = match self.shard.try_lock() {
             Ok(place) => place,

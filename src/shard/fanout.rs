@@ -1,8 +1,8 @@
 //! From the mailbox to the sockets.
 //!
-//! A whole batch is taken from the mailbox, then each connection that gets something is written to once. Subscribers of one
-//! channel only, which most are, all get the same bytes: they are put together once for each wire format (a [`Run`]),
-//! and each costs one system call and no bookkeeping. Others collect theirs on a stage first.
+//! A whole batch is taken from the mailbox, then each connection that gets something is written to once. Subscribers of
+//! one channel only, which most are, all get the same bytes: they are put together once for each wire format (a
+//! [`Run`]), and each costs one system call and no bookkeeping. Others collect theirs on a stage first.
 
 use super::conn::{Conn, Subs};
 use super::outbox::{Block, Gone, Piece};

@@ -1,8 +1,8 @@
 //! A shard: one thread with the connections it serves.
 //!
-//! Subscribers are entries of a slab, and their sockets are watched by one epoll, on which the thread sleeps. So an idle
-//! subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads what is readable, takes
-//! the whole mailbox, and writes once to each connection that has something.
+//! Subscribers are entries of a slab, and their sockets are watched by one epoll, on which the thread sleeps. So an
+//! idle subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads what is
+//! readable, takes the whole mailbox, and writes once to each connection that has something.
 
 mod accept;
 mod authorize;
@@ -68,7 +68,8 @@ const SCRATCH: usize = 64 * 1024;
 /// What all shards of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Shards have their own view of it, which [`command::Command::Reconfigure`] renews: the path of a message takes no lock.
+    /// Shards have their own view of it, which [`command::Command::Reconfigure`] renews: the path of a message takes no
+    /// lock.
     pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
     pub(crate) events: Events,
@@ -231,8 +232,8 @@ impl Shard {
             delivered: 0,
             told: Left::default(),
             requests: FxHashMap::default(),
-            // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the number
-            // for the host has eight more, and room to count.
+            // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
+            // number for the host has eight more, and room to count.
             last_request: getrandom::u64().unwrap_or(0) >> 16,
             turn: 0,
             drain: None,

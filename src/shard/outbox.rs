@@ -100,8 +100,8 @@ pub(super) struct Outbox {
 pub(super) struct CatchUp {
     pub(super) names: Vec<Box<str>>,
     pub(super) after: u64,
-    /// Of which channels (`None`: the broadcasts) the handshake has told of a gap that is still to come. One that grows meanwhile
-    /// is the same.
+    /// Of which channels (`None`: the broadcasts) the handshake has told of a gap that is still to come. One that grows
+    /// meanwhile is the same.
     pub(super) told: Vec<Option<Arc<str>>>,
 }
 
@@ -173,8 +173,8 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// Drops everything but a piece that was begun, and a response's head: what follows begins where the client expects a
-    /// beginning.
+    /// Drops everything but a piece that was begun, and a response's head: what follows begins where the client expects
+    /// a beginning.
     pub(super) fn keep_begun(&mut self, wire: &Wire<'_>) {
         // Nothing else has this form. Where the head waits it waits at the front.
         let is_head = matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.starts_with(b"HTTP/1."));

@@ -1,5 +1,5 @@
-//! How fast clients send (option `client_rate`). Who sends more than that is left unread until its time has come: the client
-//! feels it as back-pressure, and nothing is lost. Only those that sent something lately are remembered.
+//! How fast clients send (option `client_rate`). Who sends more than that is left unread until its time has come: the
+//! client feels it as back-pressure, and nothing is lost. Only those that sent something lately are remembered.
 
 use super::conn::Token;
 use super::Shard;
@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// How far ahead of the rate a client may be. One read brings thousands of messages at once; a client that sends them in good
-/// faith is not told to wait for longer than this.
+/// How far ahead of the rate a client may be. One read brings thousands of messages at once; a client that sends them
+/// in good faith is not told to wait for longer than this.
 const MAX_AHEAD_MS: u64 = 10_000;
 /// How often those are forgotten that have sent nothing lately.
 const SWEEP_MS: u64 = 1000;

@@ -76,8 +76,8 @@ fn its_clients_come_back_and_others_feel_nothing() {
             assert_eq!((field(&text, "data"), field(&text, "id")), (format!("missed {round}"), missed.clone()));
             subscriber.position = field(&text, "id");
         }
-        // Where the same shard breaks again and again all may come to be the other's, and end with it the next time: some percent
-        // of all runs. In the first round they are spread by chance alone.
+        // Where the same shard breaks again and again all may come to be the other's, and end with it the next time:
+        // some percent of all runs. In the first round they are spread by chance alone.
         assert!(gone < CLIENTS || round > 0, "the other shard's clients stay");
         let stats = host.server.stats().unwrap();
         assert_eq!((stats.connections, stats.websockets), (CLIENTS as u64, CLIENTS as u64), "round {round}");

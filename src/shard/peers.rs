@@ -1,8 +1,8 @@
 //! Who is at the other end of a connection, and whether that one has too many.
 //!
-//! A direct client is counted from the moment it connects; one behind a trusted proxy while its subscription is open, since only
-//! the request says whose it is, and the next request of the proxy's connection may be another's. Addresses stand beside the slab
-//! and not in its entries: while no option asks for them they cost nothing.
+//! A direct client is counted from the moment it connects; one behind a trusted proxy while its subscription is open,
+//! since only the request says whose it is, and the next request of the proxy's connection may be another's. Addresses
+//! stand beside the slab and not in its entries: while no option asks for them they cost nothing.
 
 use super::conn::{Conn, Phase};
 use super::Shard;
@@ -41,8 +41,8 @@ impl Shard {
         self.conns[index as usize].flags.proxy_header = true;
     }
 
-    /// Reads the PROXY header that a connection begins with; says how many bytes it took, or nothing while it is incomplete or
-    /// when the connection has ended over it.
+    /// Reads the PROXY header that a connection begins with; says how many bytes it took, or nothing while it is
+    /// incomplete or when the connection has ended over it.
     pub(super) fn take_proxy_header(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &mut self.conns[index as usize];
         match proxy_header::read(bytes) {
@@ -101,8 +101,8 @@ impl Shard {
         self.conns[index as usize].flags.surplus.map_or(Ok(()), |reason| Err(surplus(reason)))
     }
 
-    /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. The last question before it
-    /// does: what is counted here is taken back when it ends.
+    /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. The last question
+    /// before it does: what is counted here is taken back when it ends.
     pub(super) fn count_subscription(&mut self, index: u32, forwarded: &[&str]) -> Result<(), Refusal> {
         let shared = self.shared.clone();
         let (limits, config) = (&shared.limits, self.config());
@@ -145,7 +145,8 @@ impl Shard {
         }
     }
 
-    /// The same for a poll that is about to be answered: with the answer its client may come back at once, on another connection.
+    /// The same for a poll that is about to be answered: with the answer its client may come back at once, on another
+    /// connection.
     pub(super) fn uncount_poll(&mut self, index: u32) {
         if self.conns[index as usize].transport() == Some(Transport::Poll) {
             self.uncount_subscription(index);

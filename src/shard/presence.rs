@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// The subscribers of a channel that one shard has.
 #[derive(Debug, Default)]
 pub(crate) struct Present {
-    /// Their users, one for each connection, in no order. Counting them is the asker's work: the shard has others to serve.
+    /// Their users, one for each connection, in no order. Counting them is the asker's work: the shard has others to
+    /// serve.
     pub(crate) users: Vec<Arc<str>>,
     /// Those whose grant names no user, or who have none.
     pub(crate) anonymous: usize,

@@ -15,8 +15,8 @@ use std::io::ErrorKind;
 const READS: usize = 4;
 
 impl Shard {
-    /// Reads what is there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`: until it says
-    /// so itself, because an end that is there already is not told again.
+    /// Reads what is there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`: until it
+    /// says so itself, because an end that is there already is not told again.
     pub(super) fn readable(&mut self, index: u32, to_the_end: bool) {
         let token = self.token(index);
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -75,8 +75,8 @@ impl Shard {
         !self.unfinished.is_empty()
     }
 
-    /// Whether a client is left waiting, so that it does not fill our memory: its messages have nowhere to go, or it does
-    /// not take the answers to what it asked.
+    /// Whether a client is left waiting, so that it does not fill our memory: its messages have nowhere to go, or it
+    /// does not take the answers to what it asked.
     fn must_wait(&mut self, index: u32) -> bool {
         let conn = &self.conns[index as usize];
         if conn.phase != Phase::Open(Transport::WebSocket) {
@@ -218,8 +218,8 @@ impl Shard {
         }
     }
 
-    /// The same in the next turn, out of a fan-out: the request may be one that has to have all delivered up to its own place,
-    /// and that would overtake what the fan-out has still to write to others.
+    /// The same in the next turn, out of a fan-out: the request may be one that has to have all delivered up to its own
+    /// place, and that would overtake what the fan-out has still to write to others.
     pub(super) fn read_early_later(&mut self, index: u32) {
         let early = |conn: &&Conn| conn.phase == Phase::Head && conn.unread.is_some();
         if self.conns.get(index as usize).filter(early).is_some() {

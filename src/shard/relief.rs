@@ -49,11 +49,12 @@ impl Outbox {
         lost.into_list()
     }
 
-    /// Drops messages that may be dropped, the oldest first, until no more than `target` waits, and puts gaps in their places
-    /// (`drop-oldest`). A message that waits alone stays: else its client could never get it.
+    /// Drops messages that may be dropped, the oldest first, until no more than `target` waits, and puts gaps in their
+    /// places (`drop-oldest`). A message that waits alone stays: else its client could never get it.
     ///
-    /// A client may end after whatever it has read, and comes back with the greatest number in that. All that was lost up to there must have been
-    /// told by then. So a gap stands for neighbours of one channel only, and nothing with a number stands between them.
+    /// A client may end after whatever it has read, and comes back with the greatest number in that. All that was lost
+    /// up to there must have been told by then. So a gap stands for neighbours of one channel only, and nothing with a
+    /// number stands between them.
     pub(super) fn drop_oldest(&mut self, target: usize, wire: &Wire<'_>) -> Vec<Lost> {
         self.take_apart(SlowPolicy::DropOldest, wire);
         let begun = usize::from(self.offset > 0);
@@ -197,7 +198,8 @@ impl Shard {
             lost.extend(outbox.drop_oldest(limit / 4 * 3, &wire));
             gaps = outbox.gaps().saturating_sub(told);
         }
-        // Where hardly anything may give way, the same would come of the next message, and each costs a look at all that waits.
+        // Where hardly anything may give way, the same would come of the next message, and each costs a look at all
+        // that waits.
         let gone: u64 = lost.iter().map(|lost| lost.count).sum();
         let few = outbox.len() <= FEW || gone as usize >= outbox.len() / 8;
         let fits = outbox.fits(limit) && (few || before.saturating_sub(outbox.weight()) >= limit / 8);

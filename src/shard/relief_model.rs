@@ -1,8 +1,8 @@
 //! An outbox in which messages give way, beside what was put into it: for the fuzzers and the tests.
 //!
-//! Whatever is written in whatever parts between: each line comes whole, all in order. What may not give way comes. Of a channel
-//! that drops, gaps have told of all that is missing before anything with a greater number comes, so that a client may be cut
-//! off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
+//! Whatever is written in whatever parts between: each line comes whole, all in order. What may not give way comes. Of
+//! a channel that drops, gaps have told of all that is missing before anything with a greater number comes, so that a
+//! client may be cut off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
 
 use super::command::ShardHandle;
 use super::outbox::{Block, Outbox, Piece, Wire};
@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 const CHANNELS: [&str; 5] = ["d1", "d2", "l1", "l2", "x"];
 
-/// Fills an outbox, makes room in it and writes from it, as the bytes say; then writes the rest and looks at all that came.
+/// Fills an outbox, makes room in it and writes from it, as the bytes say; then writes the rest and looks at all that
+/// came.
 pub(crate) fn run(data: &[u8]) {
     let mut source = Source(data);
     let mut world = World::new();
@@ -54,7 +55,8 @@ struct World {
     lost: BTreeMap<String, u64>,
 }
 
-/// A hub with a subscriber of some channels: of those that begin with `d` the oldest may be dropped, with `l` old ones be replaced.
+/// A hub with a subscriber of some channels: of those that begin with `d` the oldest may be dropped, with `l` old ones
+/// be replaced.
 pub(super) fn subscribed(names: &[&str]) -> (Hub, Arc<Mailbox>) {
     let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
     let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]

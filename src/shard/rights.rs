@@ -1,5 +1,5 @@
-//! What a live connection may, changed: by the host, which takes a channel or everything from a user or gives a connection a
-//! new grant, and by the client, which sends a new token in time.
+//! What a live connection may, changed: by the host, which takes a channel or everything from a user or gives a
+//! connection a new grant, and by the client, which sends a new token in time.
 
 use super::conn::{Conn, Phase};
 use super::Shard;
@@ -39,8 +39,8 @@ impl Shard {
         self.reschedule(index, ended_at);
     }
 
-    /// Ends the subscriptions that the grant does not allow any more. Who has no channel left has no reason to be connected,
-    /// except in the subprotocol, whose clients are told and may ask for another.
+    /// Ends the subscriptions that the grant does not allow any more. Who has no channel left has no reason to be
+    /// connected, except in the subprotocol, whose clients are told and may ask for another.
     fn lose_channels(&mut self, index: u32, reason: &str) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let (Some(grant), Phase::Open(_)) = (conn.grant.clone(), conn.phase) else { return };
@@ -70,8 +70,8 @@ impl Shard {
         }
     }
 
-    /// Looks at a connection again when it is time, now that its grant ends at another time than `ended_at`. What it waits for else
-    /// comes when it would have come: who is renewed again and again must be pinged, too.
+    /// Looks at a connection again when it is time, now that its grant ends at another time than `ended_at`. What it
+    /// waits for else comes when it would have come: who is renewed again and again must be pinged, too.
     fn reschedule(&mut self, index: u32, ended_at: Option<i64>) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         if !matches!(conn.phase, Phase::Open(_)) {

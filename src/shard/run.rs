@@ -34,7 +34,8 @@ pub(super) enum Next {
 }
 
 impl Shard {
-    /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its own.
+    /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its
+    /// own.
     pub(super) fn turn(&mut self, events: &[Event]) -> Next {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
@@ -129,8 +130,8 @@ impl Shard {
         let expire = (self.number == 0).then(|| self.expires_at.saturating_sub(self.now).max(1));
         let paused_listener = self.listener_resumes_in();
         let (timer, sender) = (self.wheel.next_in(self.now), self.senders.next_in(self.now));
-        // A number that means never, not an array of options: what the compiler makes of that looks at the number of an absent one
-        // before it looks whether it is absent, which memcheck rightly asks about.
+        // A number that means never, not an array of options: what the compiler makes of that looks at the number of an
+        // absent one before it looks whether it is absent, which memcheck rightly asks about.
         let waits = [timer, expire, paused_listener, sender, self.drain_in()].map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }

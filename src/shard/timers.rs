@@ -142,8 +142,8 @@ impl Shard {
         }
     }
 
-    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the advice
-    /// when to come back.
+    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the
+    /// advice when to come back.
     pub(super) fn answer_empty(&mut self, index: u32, retry_ms: Option<u64>) {
         debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
         // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.

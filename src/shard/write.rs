@@ -86,9 +86,9 @@ impl Conn {
     }
 }
 
-/// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of `outbox_total`, if
-/// that is less. So who has the most waiting gives way first, and the rest still have room (Choudhury and Hahne, "Dynamic
-/// Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+/// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of
+/// `outbox_total`, if that is less. So who has the most waiting gives way first, and the rest still have room
+/// (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
 pub(super) fn outbox_limit(shared: &Shared, config: &Config, handle: &ShardHandle) -> usize {
     let left = (config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
     config.outbox.min(left)
@@ -103,8 +103,9 @@ impl Shard {
         outbox_limit(&self.shared, &self.config, &self.handle).max(least)
     }
 
-    /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; then says so,
-    /// and the connection is to be dropped. One that nothing else waits beside stays, or its client could never get it.
+    /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; then
+    /// says so, and the connection is to be dropped. One that nothing else waits beside stays, or its client could
+    /// never get it.
     pub(super) fn give_up_copy(&mut self, index: u32) -> bool {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.format == Format::Poll) else {
             return false;
@@ -177,8 +178,8 @@ impl Shard {
 
     /// Writes what waits, and what the connection still has to catch up with; then does what waited for that.
     ///
-    /// A client that reads as fast as this writes gets a long history in parts, between which others have their turn: the
-    /// thread may even be a host's, that hands the connection over.
+    /// A client that reads as fast as this writes gets a long history in parts, between which others have their turn:
+    /// the thread may even be a host's, that hands the connection over.
     pub(super) fn flush(&mut self, index: u32) {
         let mut parts = 0;
         loop {

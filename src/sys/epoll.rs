@@ -12,8 +12,8 @@ pub(crate) use libc::epoll_event as Event;
 pub(crate) enum Watch {
     /// Reads and writes, each change told once: a subscriber's socket that was full once.
     EdgeBoth,
-    /// Reads, each change told once: a subscriber's socket, the wake-up. Not writes: a new socket has room, and that would be
-    /// an event for each that nobody needs.
+    /// Reads, each change told once: a subscriber's socket, the wake-up. Not writes: a new socket has room, and that
+    /// would be an event for each that nobody needs.
     EdgeRead,
     /// Reads, told for as long as they wait, to one of several epolls: a listener.
     SharedRead,

@@ -36,8 +36,8 @@ impl Page {
 /// A page with the mark, which a child reads as 0.
 fn wiped_page() -> Option<&'static AtomicU32> {
     let size = 4096;
-    // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped where it is used; a fresh page is zeroed and
-    // aligned for an AtomicU32.
+    // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped where it is used; a fresh page is zeroed
+    // and aligned for an AtomicU32.
     unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let page = libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);

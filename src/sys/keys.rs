@@ -14,8 +14,8 @@ thread_local! {
     static NEEDS_THE_KEY: Cell<Option<Dropped>> = const { Cell::new(None) };
 }
 
-/// std wants one key for what threads leave behind, and ends the process where there is none. So whether there is one is asked
-/// where it can be told, and std takes it right then.
+/// std wants one key for what threads leave behind, and ends the process where there is none. So whether there is one
+/// is asked where it can be told, and std takes it right then.
 pub(crate) fn claim() -> io::Result<()> {
     let mut key = 0;
     // SAFETY: the key is filled in, and nobody else knows it when it is deleted.

@@ -28,8 +28,9 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
     let mut control = Control([MaybeUninit::uninit(); 256]);
     let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let size = size_of_val(fds) as libc::c_uint;
-    // SAFETY: all-zero is an empty msghdr. The control buffer is aligned and has room for MAX_PASSED descriptors (checked by a
-    // test), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only reads.
+    // SAFETY: all-zero is an empty msghdr. The control buffer is aligned and has room for MAX_PASSED descriptors
+    // (checked by a test), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only
+    // reads.
     check_len(unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut piece;
@@ -47,15 +48,15 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
     })
 }
 
-/// Reads what is there, with the descriptors that came along; 0 is the end of the stream. One call gives the descriptors of one
-/// `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were more than fit. EMFILE: this
-/// process had no room for some of them, which are gone then, or for all.
+/// Reads what is there, with the descriptors that came along; 0 is the end of the stream. One call gives the
+/// descriptors of one `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were
+/// more than fit. EMFILE: this process had no room for some of them, which are gone then, or for all.
 pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
     let mut control = Control([MaybeUninit::uninit(); 256]);
     let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors, which are
-    // new, closed on exec, and nobody else's; CMSG_NXTHDR stays within what it has written. Descriptors need no alignment:
-    // they are read unaligned.
+    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors,
+    // which are new, closed on exec, and nobody else's; CMSG_NXTHDR stays within what it has written. Descriptors need
+    // no alignment: they are read unaligned.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut piece;
@@ -112,7 +113,8 @@ pub(crate) struct Ready {
     pub(crate) writable: bool,
 }
 
-/// Waits until a descriptor is ready as wanted, or the time is over (`None`: for ever). What is ready replaces what is wanted.
+/// Waits until a descriptor is ready as wanted, or the time is over (`None`: for ever). What is ready replaces what is
+/// wanted.
 pub(crate) fn wait<const N: usize>(wanted: &mut [(RawFd, Ready); N], timeout_ms: Option<u64>) -> io::Result<()> {
     let mut polled = wanted.map(|(fd, ready)| {
         let events = if ready.readable { libc::POLLIN } else { 0 } | if ready.writable { libc::POLLOUT } else { 0 };

@@ -23,8 +23,8 @@ pub(crate) fn block_all() {
 /// What tell a program of ours to end, or to read its options again.
 const TAKEN: &[libc::c_int] = &[libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// Blocks those signals on the calling thread and those that it starts later: for a program of ours, which then takes them with
-/// [`next`].
+/// Blocks those signals on the calling thread and those that it starts later: for a program of ours, which then takes
+/// them with [`next`].
 pub(crate) fn block_taken() {
     // SAFETY: the set is initialized by `taken`; the mask is the calling thread's.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &taken(), std::ptr::null_mut()) };
@@ -33,7 +33,8 @@ pub(crate) fn block_taken() {
 /// Waits for the next of them.
 pub(crate) fn next() -> libc::c_int {
     let mut signal = 0;
-    // SAFETY: an initialized set, and an int that the call fills in. EINTR is the only error (POSIX: none), and repeated.
+    // SAFETY: an initialized set, and an int that the call fills in. EINTR is the only error (POSIX: none), and
+    // repeated.
     while unsafe { libc::sigwait(&taken(), &mut signal) } != 0 {}
     signal
 }

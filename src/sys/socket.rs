@@ -72,8 +72,8 @@ pub(crate) fn shutdown_both(fd: &OwnedFd) {
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
-/// Why a descriptor can't be taken over, or whether small writes to it are delayed (TCP_NODELAY is not set). Changes nothing
-/// about it. Two system calls: this is on the path of every connection that a host hands over.
+/// Why a descriptor can't be taken over, or whether small writes to it are delayed (TCP_NODELAY is not set). Changes
+/// nothing about it. Two system calls: this is on the path of every connection that a host hands over.
 pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
     if fd < 0 {
         return Err("the descriptor is negative");
@@ -115,8 +115,8 @@ pub(crate) unsafe fn take(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. To be called
-/// once for each number, before anything else could have opened it.
+/// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. To be
+/// called once for each number, before anything else could have opened it.
 pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
     let listens = int_option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 1
         && int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM;

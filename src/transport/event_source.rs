@@ -1,5 +1,6 @@
-//! An EventSource as WHATWG HTML describes it (sections 9.2.5 and 9.2.6): what a browser makes of a stream. It is written
-//! after the text and knows nothing of how the library writes, so that tests and fuzzers can hold one against the other.
+//! An EventSource as WHATWG HTML describes it (sections 9.2.5 and 9.2.6): what a browser makes of a stream. It is
+//! written after the text and knows nothing of how the library writes, so that tests and fuzzers can hold one against
+//! the other.
 
 /// An event that was dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]

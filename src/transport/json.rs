@@ -4,7 +4,8 @@ use crate::hub::{Epoch, Form, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
-/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`; a broadcast has no channel and its own type.
+/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`; a broadcast has no channel and its own
+/// type.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
     match message.channel() {
@@ -52,8 +53,8 @@ pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
     out
 }
 
-/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams; with `"retry":…` where there is
-/// advice after how many milliseconds to come back.
+/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams; with `"retry":…` where
+/// there is advice after how many milliseconds to come back.
 pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
     let mut out = br#"{"type":"close","code":"#.to_vec();
     out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());

@@ -4,8 +4,8 @@ use std::io::Write;
 
 /// Puts an answer together: 200 with `{"position":…,"messages":[…]}`.
 ///
-/// `extra` are header lines, each ended by CR LF. `retry_ms` advises when to ask again, as `"retry":…` in milliseconds and, for
-/// those who look at heads only, as `Retry-After` in seconds (RFC 9110, section 10.2.3).
+/// `extra` are header lines, each ended by CR LF. `retry_ms` advises when to ask again, as `"retry":…` in milliseconds
+/// and, for those who look at heads only, as `Retry-After` in seconds (RFC 9110, section 10.2.3).
 pub fn answer<'a>(
     position: &str,
     objects: impl Iterator<Item = &'a [u8]>,

@@ -41,9 +41,9 @@ pub fn event(name: Option<&str>, id: Option<&str>, data: &[u8]) -> Form {
     chunk::framed(&out)
 }
 
-/// What a stream begins with: how long to wait before coming back, and where it stands, so that a client that is cut off
-/// before the first message comes back to the right place. It is an event of its own type, which nobody hears who does not ask
-/// for it: a browser remembers an `id:` without data just as well, other clients do not.
+/// What a stream begins with: how long to wait before coming back, and where it stands, so that a client that is cut
+/// off before the first message comes back to the right place. It is an event of its own type, which nobody hears who
+/// does not ask for it: a browser remembers an `id:` without data just as well, other clients do not.
 pub fn preamble(retry_ms: u64, position: &str) -> Form {
     let open = format!(
         "retry: {retry_ms}\nid: {position}\nevent: push-open\ndata: {{\"type\":\"open\",\"id\":\"{position}\"}}\n\n"

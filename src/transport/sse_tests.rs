@@ -1,4 +1,5 @@
-//! What the library writes, as a browser reads it. The names begin with the section of WHATWG HTML (Server-sent events).
+//! What the library writes, as a browser reads it. The names begin with the section of WHATWG HTML (Server-sent
+//! events).
 
 use super::*;
 use crate::hub::Publication;
@@ -85,7 +86,8 @@ fn s9_2_6_the_event_field_names_the_type_and_message_is_the_default() {
 
 #[test]
 fn s9_2_6_an_empty_payload_is_still_an_event() {
-    // "If the data buffer is an empty string" nothing is dispatched; one empty data line is a buffer with a line end in it.
+    // "If the data buffer is an empty string" nothing is dispatched; one empty data line is a buffer with a line end in
+    // it.
     let source = read(published(b"", None, false).inner_bytes());
     assert_eq!(source.events.len(), 1);
     assert_eq!(source.events[0].data, "");

@@ -34,7 +34,8 @@ pub(super) enum Failure {
 /// Attaches, and has the queue go on with this hub.
 pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failure> {
     let away = |error: std::io::Error| Failure::Away(error.to_string());
-    // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for ever.
+    // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for
+    // ever.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None).map_err(away)?;
     socket.connect(&SockAddr::unix(&link.path).map_err(away)?).map_err(away)?;
     let socket = Arc::new(standard::above(socket.into()));

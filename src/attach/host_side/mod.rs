@@ -1,7 +1,7 @@
 //! The host's side: what a server does whose hub is another process.
 //!
-//! Calls leave frames in a queue and, where the socket takes them at once, send them from the caller's thread. One thread,
-//! `push-attached`, reads answers and events, sends what is left, and attaches again when the hub was away.
+//! Calls leave frames in a queue and, where the socket takes them at once, send them from the caller's thread. One
+//! thread, `push-attached`, reads answers and events, sends what is left, and attaches again when the hub was away.
 
 mod connect;
 mod queue;
@@ -319,7 +319,8 @@ impl Attached {
         &self.link.events
     }
 
-    /// The hub is told at the first wish, before anything that is asked of it later. One that is away is told when it comes.
+    /// The hub is told at the first wish, before anything that is asked of it later. One that is away is told when it
+    /// comes.
     pub(crate) fn want_events(&self) {
         if !self.link.events.wanted() {
             self.link.events.want();
@@ -353,8 +354,8 @@ impl Attached {
         publications.iter().try_for_each(|publication| self.check(publication, false))
     }
 
-    /// Leaves a request whose answer nobody waits for. While others are under way it goes when they are answered, so that many
-    /// small ones share a system call on both sides.
+    /// Leaves a request whose answer nobody waits for. While others are under way it goes when they are answered, so
+    /// that many small ones share a system call on both sides.
     fn leave<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<(), Error> {
         let mut queue = self.link.queue();
         queue.add_request(request, None)?;

@@ -1,5 +1,6 @@
-//! What goes to the hub: what waits, what is sent and not answered, and who waits for the answer. Behind one lock, which is held
-//! across a send that never blocks: so whoever adds something can send it, too, without waking another thread.
+//! What goes to the hub: what waits, what is sent and not answered, and who waits for the answer. Behind one lock,
+//! which is held across a send that never blocks: so whoever adds something can send it, too, without waking another
+//! thread.
 
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::{FromHost, MAX_FRAME};
@@ -147,8 +148,8 @@ impl Queue {
         Ok(number)
     }
 
-    /// Adds a command that must reach the hub, and may do so twice. It has no answer of its own: a batch of no messages that
-    /// follows it has one, and both are sent again until it comes.
+    /// Adds a command that must reach the hub, and may do so twice. It has no answer of its own: a batch of no messages
+    /// that follows it has one, and both are sent again until it comes.
     pub(super) fn add_command(&mut self, command: &FromHost<'_>) -> Result<(), Error> {
         let number = self.last_number + 1;
         let mut frame = Vec::new();
@@ -335,8 +336,8 @@ impl Queue {
         }
     }
 
-    /// Gives this attachment up. Perhaps only memory was out and the hub is still there: then it must see an end, too, and with
-    /// that we see one, after all that it has answered, and attach again.
+    /// Gives this attachment up. Perhaps only memory was out and the hub is still there: then it must see an end, too,
+    /// and with that we see one, after all that it has answered, and attach again.
     fn break_off(&mut self, socket: &OwnedFd) {
         self.broken = true;
         socket::shutdown_write(socket);

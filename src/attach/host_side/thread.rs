@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Between attempts to attach: at first, and at most. A hub that was started anew is there within milliseconds; one that is
-/// stopped for an hour is not worth more than a try a second.
+/// Between attempts to attach: at first, and at most. A hub that was started anew is there within milliseconds; one
+/// that is stopped for an hour is not worth more than a try a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Tried again after this when descriptors could not be passed: no readiness tells of that.
 const PASS_AGAIN_MS: u64 = 10;

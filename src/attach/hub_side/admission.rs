@@ -62,8 +62,8 @@ fn allowed(config: &Config, peer: Peer) -> bool {
 
 /// Which of the connections without a hello (their numbers and users, oldest first) gives way to one more of a user.
 ///
-/// It is one of the user who has the most, the newcomer counted, so that nobody can crowd out another user's hosts. Of these
-/// the oldest: whoever says hello does so at once, and those that wait longest are the least likely to.
+/// It is one of the user who has the most, the newcomer counted, so that nobody can crowd out another user's hosts. Of
+/// these the oldest: whoever says hello does so at once, and those that wait longest are the least likely to.
 fn gives_way(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Option<u64> {
     let mut users: BTreeMap<u32, (usize, Option<u64>)> = BTreeMap::from([(newcomer, (1, None))]);
     let mut all = 0;
@@ -76,7 +76,8 @@ fn gives_way(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Opti
     if all < MAX_HALF_OPEN {
         return None;
     }
-    // Of users with equally many the one whose turn came first. A newcomer with nobody to give way has one, and others as many.
+    // Of users with equally many the one whose turn came first. A newcomer with nobody to give way has one, and others
+    // as many.
     let most = users.into_values().filter_map(|(count, oldest)| Some((count, std::cmp::Reverse(oldest?)))).max();
     most.map(|(_, oldest)| oldest.0)
 }

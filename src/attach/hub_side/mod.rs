@@ -1,7 +1,7 @@
 //! The hub's side of the attach socket: one thread, `push-attach`, with an epoll of its own.
 //!
-//! A loop by hand and not tokio's tasks: attachments are few, each of their frames changes what all share (sessions, the
-//! routing of events), and one owner without locks is the simplest thing that does that.
+//! A loop by hand and not tokio's tasks: attachments are few, each of their frames changes what all share (sessions,
+//! the routing of events), and one owner without locks is the simplest thing that does that.
 
 mod admission;
 mod attachment;

@@ -1,4 +1,5 @@
-//! Lives of hosts, as the hub remembers them: what was done for them, so that a request that comes again is not done again.
+//! Lives of hosts, as the hub remembers them: what was done for them, so that a request that comes again is not done
+//! again.
 
 use crate::attach::wire::FromHub;
 use crate::attach::MAX_IN_FLIGHT;
@@ -96,8 +97,8 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// A host goes on with its life, or begins one. With it: the attachment that it had, if the hub has not seen its end.
-    /// `None`: it is another user's.
+    /// A host goes on with its life, or begins one. With it: the attachment that it had, if the hub has not seen its
+    /// end. `None`: it is another user's.
     pub(super) fn enter(&mut self, id: SessionId, uid: u32, attachment: u64) -> Option<(&mut Session, Option<u64>)> {
         let fresh = || Session { uid, done: 0, answers: VecDeque::new(), at: Ok(attachment) };
         let session = self.all.entry(id).or_insert_with(fresh);

@@ -1,5 +1,5 @@
-//! What goes over the attach socket: frames, each a length (four bytes, little-endian, of what follows), a type (one byte) and a
-//! body. Pure: no sockets, no clock. Whatever comes in may be anything.
+//! What goes over the attach socket: frames, each a length (four bytes, little-endian, of what follows), a type (one
+//! byte) and a body. Pure: no sockets, no clock. Whatever comes in may be anything.
 
 mod fields;
 mod from_host;

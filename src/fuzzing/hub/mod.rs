@@ -1,9 +1,9 @@
-//! The hub as a state machine, beside a model that is simple enough to be believed: every message ever published, which of them
-//! are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read late; messages
-//! are trimmed by count, bytes, age and the bound of all; mailboxes are full.
+//! The hub as a state machine, beside a model that is simple enough to be believed: every message ever published, which
+//! of them are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read late;
+//! messages are trimmed by count, bytes, age and the bound of all; mailboxes are full.
 //!
-//! Held against each other: each answer of the hub, each mailbox, each replay. Held for each client: nothing is lost without a
-//! gap, nothing comes twice, order is kept, and a gap is announced only where something is gone.
+//! Held against each other: each answer of the hub, each mailbox, each replay. Held for each client: nothing is lost
+//! without a gap, nothing comes twice, order is kept, and a gap is announced only where something is gone.
 
 mod publishing;
 mod subscribing;
@@ -95,7 +95,8 @@ struct Subscription {
     id: Option<ChannelId>,
     /// What the hub's replay reached: the mailbox repeats nothing up to here.
     joined: u64,
-    /// Everything of the channel up to here has been seen, or announced as gone; `None` before it is known where it begins.
+    /// Everything of the channel up to here has been seen, or announced as gone; `None` before it is known where it
+    /// begins.
     covered: Option<u64>,
 }
 

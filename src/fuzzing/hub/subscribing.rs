@@ -1,5 +1,5 @@
-//! Clients that come, catch up, read, go, and take and leave channels: each thing that one is told is held against what was
-//! published.
+//! Clients that come, catch up, read, go, and take and leave channels: each thing that one is told is held against what
+//! was published.
 
 use super::*;
 
@@ -169,8 +169,8 @@ impl World {
         channel.covered = Some(covered.max(seq));
     }
 
-    /// A client is told that this is how far it is: nothing of its channels up to there may be missing. Where a replay was cut
-    /// before the place of a gap, the gap comes with the next part; who asks for that from here must get it.
+    /// A client is told that this is how far it is: nothing of its channels up to there may be missing. Where a replay
+    /// was cut before the place of a gap, the gap comes with the next part; who asks for that from here must get it.
     pub(super) fn reached(&mut self, client: usize, position: u64, whole: bool) {
         let client = &mut self.clients[client];
         let announced_later = |known: &Known| !whole && known.trimmed > position;

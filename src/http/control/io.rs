@@ -17,8 +17,8 @@ use tokio::time::Sleep;
 /// One read takes at most this much.
 const CHUNK: usize = 16 * 1024;
 
-/// How long a client may take nothing of its answers. hyper has bounds for what it reads only, and there are few places: who asks
-/// and does not read would keep one for ever, and needs no key for that.
+/// How long a client may take nothing of its answers. hyper has bounds for what it reads only, and there are few
+/// places: who asks and does not read would keep one for ever, and needs no key for that.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A TCP or Unix connection.

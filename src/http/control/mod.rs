@@ -1,4 +1,5 @@
-//! The control API: publishing and looking, over HTTP, on listeners of its own. Few connections, any clients: this is hyper's.
+//! The control API: publishing and looking, over HTTP, on listeners of its own. Few connections, any clients: this is
+//! hyper's.
 
 mod io;
 pub(crate) mod routes;

@@ -46,7 +46,8 @@ struct Item<'a> {
     base64: bool,
 }
 
-/// The messages of a batch. One too many is refused as it is read: a body of nothing but small ones would become many times its size.
+/// The messages of a batch. One too many is refused as it is read: a body of nothing but small ones would become many
+/// times its size.
 struct Batch<'a>(Vec<Item<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
@@ -295,7 +296,8 @@ fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, st
     }
 }
 
-/// Whether the body is declared to be bytes: a media type in whatever case, with or without parameters (RFC 9110, section 8.3.1).
+/// Whether the body is declared to be bytes: a media type in whatever case, with or without parameters (RFC 9110,
+/// section 8.3.1).
 fn is_binary(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();

@@ -58,7 +58,8 @@ impl State {
         }
     }
 
-    /// A burst of channels or messages must not keep its room for ever. Not at each drop: it may have to look at all there is.
+    /// A burst of channels or messages must not keep its room for ever. Not at each drop: it may have to look at all
+    /// there is.
     fn give_back_room(&mut self) {
         if self.channels.capacity() > 1024 && self.channels.len() * 8 < self.channels.capacity() {
             self.channels.shrink_to_fit();

@@ -151,7 +151,8 @@ impl State {
         Published { seq, shards, subscribers }
     }
 
-    /// Whether the mailboxes of all shards that a batch reaches have room for it. The channels come with their names' hashes.
+    /// Whether the mailboxes of all shards that a batch reaches have room for it. The channels come with their names'
+    /// hashes.
     pub(super) fn check_room<'a>(
         &self,
         channels: impl Iterator<Item = (&'a str, u64)>,
@@ -247,8 +248,8 @@ impl State {
     }
 }
 
-/// Which messages are stamped with their time: each 64th, and one in each ten milliseconds, so that a quiet server has its
-/// measurements, too, and a busy one does not pay for them.
+/// Which messages are stamped with their time: each 64th, and one in each ten milliseconds, so that a quiet server has
+/// its measurements, too, and a busy one does not pay for them.
 struct Sampler {
     clock_us: fn() -> u64,
     /// From when on, in the milliseconds that publishing is told, the next one is stamped in any case.

@@ -75,8 +75,8 @@ impl State {
         if foreign || after < trimmed {
             replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
         }
-        // Not all of a long history where its tail will be cut: as much as can be given at once, and one message more, by
-        // which the cut sees that there is more.
+        // Not all of a long history where its tail will be cut: as much as can be given at once, and one message more,
+        // by which the cut sees that there is more.
         let bound = if cut == Cut::Tail { limit } else { usize::MAX };
         let (mut weight, mut over) = (0usize, false);
         let fitting = channel.history.after(after).take_while(|message| {

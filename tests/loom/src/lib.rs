@@ -1,7 +1,8 @@
 //! `src/hub/mailbox.rs` with loom's atomics in place of the machine's.
 //!
-//! What is proved: whoever leaves something in the mailbox of a shard, the shard gets it; it never sleeps for good with something
-//! there. That it can be disproved is shown with the same code without its fence, which loom must find to hang.
+//! What is proved: whoever leaves something in the mailbox of a shard, the shard gets it; it never sleeps for good with
+//! something there. That it can be disproved is shown with the same code without its fence, which loom must find to
+//! hang.
 #![cfg(test)]
 
 mod models;

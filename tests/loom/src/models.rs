@@ -9,8 +9,8 @@ use std::ops::Deref;
 #[derive(Debug)]
 pub(crate) struct Message(pub(crate) u64);
 
-/// A bounded queue whose emptiness is seen as late as the memory model allows: no more is taken for granted of crossbeam's than
-/// that a pop after a push that happened before finds it. (Crossbeam's own orderings are stronger.)
+/// A bounded queue whose emptiness is seen as late as the memory model allows: no more is taken for granted of
+/// crossbeam's than that a pop after a push that happened before finds it. (Crossbeam's own orderings are stronger.)
 #[derive(Debug)]
 pub(crate) struct ArrayQueue<T> {
     items: Mutex<VecDeque<T>>,
