@@ -229,11 +229,20 @@ fn a_key_may_come_in_other_forms_and_in_a_certificate() {
     same(ED, include_str!("../../tests/keys/ed.certificate.pem"));
     // As a line of a file of options has it, and with what some tools write before it.
     same(RSA, &format!("key of somebody\n{}", RSA.replace('\n', "\r\n")));
-    let certificate = pem::parse(include_str!("../../tests/keys/ec.certificate.pem")).unwrap();
-    for end in 0..certificate.contents().len() {
-        let cut = pem::encode(&pem::Pem::new("CERTIFICATE", &certificate.contents()[..end]));
-        assert!(public_key(cut.as_bytes()).is_none(), "cut at {end}");
+}
+
+#[test]
+fn a_key_that_is_cut_or_nonsense_is_none() {
+    let whole =
+        [RSA, include_str!("../../tests/keys/rsa.pkcs1.pem"), include_str!("../../tests/keys/ec.certificate.pem")];
+    for text in whole {
+        let whole = pem::parse(text).unwrap();
+        for end in 0..whole.contents().len() {
+            let cut = pem::encode(&pem::Pem::new(whole.tag(), &whole.contents()[..end]));
+            assert!(public_key(cut.as_bytes()).is_none(), "{} cut at {end}", whole.tag());
+        }
     }
+    assert!(public_key(pem::encode(&pem::Pem::new("RSA PUBLIC KEY", [1; 300])).as_bytes()).is_none());
 }
 
 #[test]

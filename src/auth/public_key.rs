@@ -4,7 +4,7 @@
 //! looked at.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
-use spki::der::asn1::AnyRef;
+use spki::der::asn1::{AnyRef, UintRef};
 use spki::der::{self, Decode, Reader};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
@@ -21,7 +21,7 @@ pub(super) fn read(text: &[u8]) -> Option<(Algorithm, DecodingKey)> {
     let pem = pem::parse(text).ok()?;
     match pem.tag() {
         "PUBLIC KEY" => key(&SubjectPublicKeyInfoRef::from_der(pem.contents()).ok()?),
-        "RSA PUBLIC KEY" => Some((Algorithm::RS256, DecodingKey::from_rsa_der(pem.contents()))),
+        "RSA PUBLIC KEY" => rsa(pem.contents()),
         "CERTIFICATE" => key(&in_certificate(pem.contents()).ok()?),
         _ => None,
     }
@@ -30,11 +30,23 @@ pub(super) fn read(text: &[u8]) -> Option<(Algorithm, DecodingKey)> {
 fn key(info: &SubjectPublicKeyInfoRef<'_>) -> Option<(Algorithm, DecodingKey)> {
     let bytes = info.subject_public_key.as_bytes()?;
     match info.algorithm.oid {
-        RSA => Some((Algorithm::RS256, DecodingKey::from_rsa_der(bytes))),
+        RSA => rsa(bytes),
         EC if info.algorithm.parameters_oid() == Ok(P256) => Some((Algorithm::ES256, DecodingKey::from_ec_der(bytes))),
         ED25519 => Some((Algorithm::EdDSA, DecodingKey::from_ed_der(bytes))),
         _ => None,
     }
+}
+
+/// Modulus and exponent (RFC 8017, appendix A.1.1). That they are there is looked at now: the next who looks is whoever
+/// verifies a token, and then nobody could come in.
+fn rsa(der: &[u8]) -> Option<(Algorithm, DecodingKey)> {
+    let parts = AnyRef::from_der(der).and_then(|key| {
+        key.sequence(|parts| {
+            UintRef::decode(parts)?;
+            UintRef::decode(parts)
+        })
+    });
+    parts.ok().map(|_| (Algorithm::RS256, DecodingKey::from_rsa_der(der)))
 }
 
 /// RFC 5280, section 4.1.

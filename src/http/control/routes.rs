@@ -102,6 +102,10 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
             Some(channel) => publish(api, Some(&channel), &parts.headers, body).await,
             None => publish_batch(api, body).await,
         },
+        // Whoever names a channel means it alone, and everybody would get it.
+        (&Method::POST, "/v1/broadcast") if parameter(query, "channel")?.is_some() => {
+            Err(Refusal::malformed("channel", "channel: a broadcast has none; POST /v1/publish has"))
+        }
         (&Method::POST, "/v1/broadcast") => publish(api, None, &parts.headers, body).await,
         (&Method::POST, "/v1/disconnect") => disconnect(api, query),
         (&Method::POST, "/v1/revoke") => revoke(api, query),
