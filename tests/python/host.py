@@ -54,10 +54,11 @@ def serve(server, client):
     headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines[1:])}
     path, _, query = target.partition("?")
     if path == "/push":
-        # A real host knows the user from the session; here the cookie simply is the name.
+        # A real host knows from the session who this is and what they may read; here the cookie simply is the name, and
+        # everybody may read everything.
         user = headers.get("cookie", "").removeprefix("user=") or None
         try:
-            server.adopt(client, data, user=user)
+            server.adopt(client, data, user=user, channels=["*"])
         except push.Error as error:
             client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
             print(f"adopt: {error}", file=sys.stderr)
