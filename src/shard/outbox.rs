@@ -196,7 +196,7 @@ impl Outbox {
                 asked += bytes.len();
                 slices[index] = IoSlice::new(bytes);
             }
-            let written = sent(socket::send_vectored(fd, &slices[..count]))?;
+            let written = write_several(fd, &slices[..count])?;
             total += written;
             self.advance(written, wire);
             if written < asked {
@@ -229,12 +229,14 @@ impl Drop for Outbox {
     }
 }
 
-/// Writes pieces to a client whose outbox is empty, in one call; says how many bytes fitted.
-pub(super) fn write(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
-    sent(match slices {
-        [one] => socket::send(fd, one),
-        several => socket::send_vectored(fd, several),
-    })
+/// Writes to a client whose outbox is empty; says how many bytes fitted.
+pub(super) fn write(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Gone> {
+    sent(socket::send(fd, bytes))
+}
+
+/// The same for what lies in several places, in one call.
+pub(super) fn write_several(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
+    sent(socket::send_vectored(fd, slices))
 }
 
 fn sent(result: std::io::Result<usize>) -> Result<usize, Gone> {

@@ -36,22 +36,39 @@ impl Conn {
             pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
             return Ok(0);
         }
+        let written = match pieces {
+            // Mostly it is one that fits: no list is made of it.
+            [piece] => {
+                let bytes = piece.bytes(&wire);
+                let written = outbox::write(&self.fd, bytes)?;
+                if written == bytes.len() {
+                    return Ok(written);
+                }
+                written
+            }
+            several => self.write_several(several, &wire)?,
+        };
+        self.queue_rest(pieces, written, &wire, handle);
+        Ok(written)
+    }
+
+    /// Writes pieces while all of them fit; says how many bytes fitted.
+    fn write_several(&self, pieces: &[Piece], wire: &Wire<'_>) -> Result<usize, Gone> {
         let mut slices = [IoSlice::new(&[]); MAX_PIECES];
         let mut total = 0;
         for group in pieces.chunks(MAX_PIECES) {
             let mut asked = 0;
             for (slice, piece) in slices.iter_mut().zip(group) {
-                let bytes = piece.bytes(&wire);
+                let bytes = piece.bytes(wire);
                 asked += bytes.len();
                 *slice = IoSlice::new(bytes);
             }
-            let written = outbox::write(&self.fd, &slices[..group.len()])?;
+            let written = outbox::write_several(&self.fd, &slices[..group.len()])?;
             total += written;
             if written < asked {
                 break;
             }
         }
-        self.queue_rest(pieces, total, &wire, handle);
         Ok(total)
     }
 
@@ -64,7 +81,7 @@ impl Conn {
     ) -> Result<usize, Gone> {
         let written = match self.outbox {
             Some(_) => 0,
-            None => outbox::write(&self.fd, &[IoSlice::new(bytes.as_ref())])?,
+            None => outbox::write(&self.fd, bytes.as_ref())?,
         };
         if written < bytes.as_ref().len() {
             self.queue_rest(&[Piece::Bytes(bytes.into())], written, &self.wire(epoch), handle);
