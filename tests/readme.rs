@@ -60,6 +60,9 @@ fn the_c_program_compiles_and_runs() {
         .expect("a C compiler");
     assert!(compiled.success());
     std::os::unix::fs::symlink("libpush.so", libraries.join("libpush.so.0")).ok();
-    let ran = Command::new(&binary).env("LD_LIBRARY_PATH", &libraries).status().unwrap();
+    let typed = built.join("readme.typed");
+    std::fs::write(&typed, "hello\n").unwrap();
+    let typed = std::fs::File::open(&typed).unwrap();
+    let ran = Command::new(&binary).stdin(typed).env("LD_LIBRARY_PATH", &libraries).status().unwrap();
     assert!(ran.success());
 }
