@@ -13,27 +13,27 @@
  *
  * Threads: every call on a push_server may come from any thread, at any time, also after push_stop
  * (it then answers PUSH_ERR_CLOSED).  A push_config belongs to one thread at a time.  No call is a
- * cancellation point: a thread that is cancelled (pthread_cancel) inside of one does it to its end.
+ * cancellation point: a thread that is cancelled (pthread_cancel) inside a call completes it first.
  * No call may be made from a signal handler.
  *
  * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the
  * library named push-callback.  They may block (only other callbacks wait) and may call back in,
  * except for push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A
- * push_free_fn is called once, on whichever thread lets go last.  All of them return: a C++
+ * push_free_fn is called once, on whichever thread lets go last.  All of them must return: a C++
  * exception that leaves one, longjmp or pthread_exit ends the process, or worse.
  *
- * Stack: push_start wants 64 KB of the calling thread's, every other call does with 32 KB.
+ * Stack: push_start needs 64 KB of the calling thread's stack, every other call at most 32 KB.
  *
- * Descriptors: what the library opens is closed on exec, and never has the number 0, 1 or 2, also
+ * Descriptors: what the library opens is closed on exec, and never has the number 0, 1 or 2, even
  * where the host has closed these.  A host that closes all descriptors, or forks into the
- * background, does so before push_start.
+ * background, must do so before push_start.
  *
  * Memory: an allocation that the system refuses prints a line on stderr and ends the process.
- * What grows by clients and calls has bounds, the options; choose them so that it does not come
- * to that.
+ * Everything that clients and calls can make grow is bounded by options; choose them so that it
+ * does not come to that.
  *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
- * of 0 means that its pointer is not looked at.  Outputs are written on success only.
+ * of 0 means that its pointer is ignored.  Outputs are written on success only.
  */
 
 #ifndef PUSH_H
@@ -368,8 +368,7 @@ push_status push_config_set(push_config *config,
 // As for push_config_set.
 push_status push_config_load(push_config *config, const char *toml_path, char *err, size_t err_len);
 
-// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off
-// again.
+// Sends the library's log to a function.  Without one the library is silent.  NULL removes it.
 //
 // `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
 // this config nor a server started from it needs it any more.
@@ -381,8 +380,7 @@ void push_config_on_log(push_config *config,
                         void *user_data,
                         push_free_fn free_user_data);
 
-// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off
-// again.
+// Sends events to a function instead of the queue that push_next_event reads.  NULL removes it.
 //
 // # Safety
 // As for push_config_on_log.
@@ -403,9 +401,9 @@ void push_config_free(push_config *config);
 // sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
 // On success `*out` is the server, to be ended with push_stop.
 //
-// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).
-// A hub that is not there yet is no error: what is published waits for it.  One that refuses us
-// is: PUSH_ERR_SYSTEM.
+// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`). A
+// hub that is not there yet is no error: what is published waits for it.  One that refuses this
+// host is: PUSH_ERR_SYSTEM.
 //
 // # Safety
 // `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
@@ -421,8 +419,8 @@ push_status push_start(const push_config *config, push_server **out, char *err, 
 // again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
 // as it was.
 //
-// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL)
-// says what is wrong.
+// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be applied; nothing has changed, and `err` (may be
+// NULL) says what is wrong.
 //
 // # Safety
 // As for push_start; `config` may not be NULL.
@@ -528,10 +526,10 @@ push_status push_broadcast(push_server *server, const push_message *message, pus
 // connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
 // PUSH_ERR_BUSY.
 //
-// Whether the request itself is good the client learns by HTTP.  The call may serve it on this
-// thread, while the library's sleeps: that takes some microseconds more (up to a hundred while
-// other threads publish much), for a client that missed much as long as writing three times the
-// option `outbox` to its socket, and never blocks.
+// If the request itself is bad, the client is told so over HTTP.  The call may serve it on this
+// thread, while the library's sleeps.  That never blocks, but takes some microseconds more: up to
+// a hundred while other threads publish much, and for a client that missed much as long as writing
+// three times the option `outbox` to its socket.
 //
 // Attached (option `attach`), the connection goes to the hub's process and outlives this one.
 // PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
@@ -566,7 +564,7 @@ push_status push_flush(push_server *server);
 
 // Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
 // (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
-// and stream connections get it as a message without a position; a poll can't.
+// and stream connections get it as a message without a position; a poll can't get it.
 //
 // PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
 // before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
@@ -583,11 +581,12 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets
-// it subscribe to whatever its request names.  `grant` is copied.
+// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says; NULL
+// lets it subscribe to whatever its request names.  `grant` is copied.
 //
-// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or
-// whose client has gone or was refused after the option `auth_timeout`, changes nothing.
+// PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
+// answered, or whose client has gone or was refused after the option `auth_timeout`, changes
+// nothing.
 //
 // # Safety
 // `grant` is NULL or can be read, with all it points to.
@@ -616,8 +615,8 @@ push_status push_close(push_server *server,
                        const char *reason);
 
 // Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-// They are looked for by each thread in its own time.  They may come back with new credentials; a
-// token that is still valid is new enough.
+// Each thread looks for them in its next turn.  Their clients may come back with new credentials,
+// or with a token that is still valid.
 //
 // # Safety
 // `user` ends in NUL; `reason` is NULL or ends in NUL.

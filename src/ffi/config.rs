@@ -68,8 +68,7 @@ pub unsafe extern "C" fn push_config_load(
     }
 }
 
-/// Sends the library's log to a function.  Without one the library is silent.  NULL takes it off
-/// again.
+/// Sends the library's log to a function.  Without one the library is silent.  NULL removes it.
 ///
 /// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
 /// this config nor a server started from it needs it any more.
@@ -92,8 +91,7 @@ pub unsafe extern "C" fn push_config_on_log(
     });
 }
 
-/// Sends events to a function instead of the queue that push_next_event reads.  NULL takes it off
-/// again.
+/// Sends events to a function instead of the queue that push_next_event reads.  NULL removes it.
 ///
 /// # Safety
 /// As for push_config_on_log.

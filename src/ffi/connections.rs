@@ -21,10 +21,10 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
 /// PUSH_ERR_BUSY.
 ///
-/// Whether the request itself is good the client learns by HTTP.  The call may serve it on this
-/// thread, while the library's sleeps: that takes some microseconds more (up to a hundred while
-/// other threads publish much), for a client that missed much as long as writing three times the
-/// option `outbox` to its socket, and never blocks.
+/// If the request itself is bad, the client is told so over HTTP.  The call may serve it on this
+/// thread, while the library's sleeps.  That never blocks, but takes some microseconds more: up to
+/// a hundred while other threads publish much, and for a client that missed much as long as writing
+/// three times the option `outbox` to its socket.
 ///
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this one.
 /// PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
@@ -109,7 +109,7 @@ unsafe fn adopt(
 
 /// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
 /// (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
-/// and stream connections get it as a message without a position; a poll can't.
+/// and stream connections get it as a message without a position; a poll can't get it.
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
 /// before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
@@ -139,11 +139,12 @@ pub unsafe extern "C" fn push_send(
     })
 }
 
-/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may what `grant` says; NULL lets
-/// it subscribe to whatever its request names.  `grant` is copied.
+/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says; NULL
+/// lets it subscribe to whatever its request names.  `grant` is copied.
 ///
-/// PUSH_ERR_NOT_FOUND: `request` is no number of a request.  An answer to one that was answered, or
-/// whose client has gone or was refused after the option `auth_timeout`, changes nothing.
+/// PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
+/// answered, or whose client has gone or was refused after the option `auth_timeout`, changes
+/// nothing.
 ///
 /// # Safety
 /// `grant` is NULL or can be read, with all it points to.
@@ -208,8 +209,8 @@ pub unsafe extern "C" fn push_close(
 }
 
 /// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-/// They are looked for by each thread in its own time.  They may come back with new credentials; a
-/// token that is still valid is new enough.
+/// Each thread looks for them in its next turn.  Their clients may come back with new credentials,
+/// or with a token that is still valid.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.

@@ -16,9 +16,9 @@ use std::time::Duration;
 /// sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
 /// On success `*out` is the server, to be ended with push_stop.
 ///
-/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`).
-/// A hub that is not there yet is no error: what is published waits for it.  One that refuses us
-/// is: PUSH_ERR_SYSTEM.
+/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`). A
+/// hub that is not there yet is no error: what is published waits for it.  One that refuses this
+/// host is: PUSH_ERR_SYSTEM.
 ///
 /// # Safety
 /// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn push_start(
 /// again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
 /// as it was.
 ///
-/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be; nothing has changed, and `err` (may be NULL)
-/// says what is wrong.
+/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be applied; nothing has changed, and `err` (may be
+/// NULL) says what is wrong.
 ///
 /// # Safety
 /// As for push_start; `config` may not be NULL.
