@@ -14,8 +14,6 @@
     X(push_abi_version) X(push_strerror) X(push_config_new) X(push_config_set) X(push_config_free)           \
     X(push_start) X(push_listen_address) X(push_publish_message) X(push_stop)
 
-enum { ABI = 0 }; /* push_abi_version() of the library that push.h came with */
-
 static struct {
 #define DECLARE(name) __typeof__(name) *name;
     FUNCTIONS(DECLARE)
@@ -71,8 +69,9 @@ int main(int argc, char **argv)
     }
     if (!load(library)) return 1;
     /* Before any struct crosses: does the library keep the contract that this program was compiled for? */
-    if (lib.push_abi_version() != ABI) {
-        fprintf(stderr, "the library speaks ABI %u, this program %d\n", (unsigned)lib.push_abi_version(), ABI);
+    if (lib.push_abi_version() != PUSH_ABI_VERSION) {
+        fprintf(stderr, "the library speaks ABI %u, this program %u\n", (unsigned)lib.push_abi_version(),
+                (unsigned)PUSH_ABI_VERSION);
         return 1;
     }
     push_status status = run(err, sizeof err);

@@ -21,12 +21,14 @@ The hub of libpush as a process: hosts attach to its attach_listen with the opti
 
     -c FILE        options from a file
     -o NAME=VALUE  one option; later ones win
-    -d SECONDS     how long clients may take to get what is theirs when it stops (5)
+    -d SECONDS     over how long clients are sent away when it stops (5)
     -h             this text
     -V             the version
 
-It logs to stderr. SIGHUP reads FILE again: options that can change while it runs do. SIGTERM and SIGINT end it, a second one at once. Sockets of a service manager are taken over: one
-named \"attach\" for hosts, those named \"listen\" for subscribers.
+It logs to stderr. SIGHUP reads FILE again, and options that can change while it
+runs do. SIGTERM and SIGINT end it, a second one at once. Sockets of a service
+manager are taken over: one named \"attach\" for hosts, those named \"listen\" for
+subscribers.
 ";
 
 /// What it was called with.
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
     match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            log(format_args!("{text}\npushd: -h tells how it is called"));
+            log(format_args!("{text}\npushd: -h shows how to call it"));
             ExitCode::from(2)
         }
         Err(Failure::Start(error)) => {
@@ -95,7 +97,8 @@ fn read(arguments: &[String]) -> Result<Called, Failure> {
                 called.builder.set(name.trim(), value).map_err(Failure::Start)?;
             }
             _ => {
-                let seconds = value.parse().map_err(|_| Failure::Usage(format!("-d {value:?} is no number")))?;
+                let seconds =
+                    value.parse().map_err(|_| Failure::Usage(format!("-d {value:?} is not a number of seconds")))?;
                 called.drain = Duration::from_secs(seconds);
             }
         }
