@@ -144,7 +144,7 @@ pub static OPTIONS: &[Spec] = &[
         live: live!(path),
         help: "The path of the subscribers' URL",
         value: Value::Text {
-            allowed: "a path that begins with / and has no ?, # or blanks",
+            allowed: "a path that begins with / and has no ?, # or spaces",
             set: |c, text| {
                 let fits = text.starts_with('/') && text.len() <= 255;
                 let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
@@ -168,7 +168,7 @@ pub static OPTIONS: &[Spec] = &[
         live: live!(control_key),
         help: "The key that control requests carry as `Authorization: Bearer`",
         value: Value::Text {
-            allowed: "16 to 255 characters without blanks, or nothing",
+            allowed: "16 to 255 characters without spaces, or nothing",
             set: |c, text| {
                 let fits = text.is_empty() || (16..=255).contains(&text.len());
                 let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -180,8 +180,9 @@ pub static OPTIONS: &[Spec] = &[
         name: "auth",
         default: "none",
         live: live!(auth),
-        help: "Who may subscribe on the library's own listeners: everybody; who has a JSON web token; whom the host allows \
-               when it is asked by an event. Connections that the host hands over carry its grant and are not asked",
+        help: "Who may subscribe on the library's own listeners: everybody; clients with a JSON web token; clients \
+               that the host allows when an event asks it. Connections that the host hands over carry its grant and \
+               are not asked about",
         value: Value::Text {
             allowed: "none, jwt or host",
             set: |c, text| {
@@ -199,7 +200,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "auth_timeout",
         default: "5s",
         live: live!(auth_timeout_ms),
-        help: "How long the host may take to answer with auth=host; then the client gets 503",
+        help: "How long the host may take to answer with auth=host before the client gets 503",
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.auth_timeout_ms = n },
     },
     Spec {
@@ -208,7 +209,7 @@ pub static OPTIONS: &[Spec] = &[
         live: live!(jwt_secret),
         help: "Secrets for tokens signed with HS256; several while keys are rotated",
         value: Value::Text {
-            allowed: "a list of texts of at least 32 bytes, or file:PATH",
+            allowed: "a list of secrets of at least 32 bytes, or of file:PATH",
             set: |c, text| {
                 let secrets = list(text);
                 let fit = secrets.iter().all(|secret| secret.len() >= MIN_SECRET || secret.starts_with(FILE));
@@ -220,39 +221,65 @@ pub static OPTIONS: &[Spec] = &[
         name: "jwt_keys",
         default: "",
         live: live!(jwt_keys),
-        help: "Public keys or certificates in PEM, by file or as they are: RSA for RS256, P-256 for ES256, Ed25519 for EdDSA",
-        value: Value::Text { allowed: "a list of paths and texts in PEM", set: |c, text| { c.jwt_keys = list(text); Some(()) } },
+        help: "Public keys or certificates in PEM, as paths or inline: RSA for RS256, P-256 for ES256, Ed25519 for \
+               EdDSA",
+        value: Value::Text {
+            allowed: "a list of paths and PEM texts",
+            set: |c, text| {
+                c.jwt_keys = list(text);
+                Some(())
+            },
+        },
     },
     Spec {
         name: "jwt_jwks",
         default: "",
         live: live!(jwt_jwks),
-        help: "A JWK set, by file or as it is",
-        value: Value::Text { allowed: "a path, or a JSON object", set: |c, text| { c.jwt_jwks = Secret::new(text); Some(()) } },
+        help: "A JWK set, as a path or inline",
+        value: Value::Text {
+            allowed: "a path, or a JSON object",
+            set: |c, text| {
+                c.jwt_jwks = Secret::new(text);
+                Some(())
+            },
+        },
     },
     Spec {
         name: "jwt_audience",
         default: "",
         live: live!(jwt_audience),
-        help: "What a token's `aud` must name; nothing: it is not looked at",
-        value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_audience = text.into(); Some(()) } },
+        help: "What a token's `aud` must name. Empty: it is not checked",
+        value: Value::Text {
+            allowed: "text",
+            set: |c, text| {
+                c.jwt_audience = text.into();
+                Some(())
+            },
+        },
     },
     Spec {
         name: "jwt_issuer",
         default: "",
         live: live!(jwt_issuer),
-        help: "What a token's `iss` must be; nothing: it is not looked at",
-        value: Value::Text { allowed: "a text", set: |c, text| { c.jwt_issuer = text.into(); Some(()) } },
+        help: "What a token's `iss` must be. Empty: it is not checked",
+        value: Value::Text {
+            allowed: "text",
+            set: |c, text| {
+                c.jwt_issuer = text.into();
+                Some(())
+            },
+        },
     },
     Spec {
         name: "token_cookie",
         default: "push_token",
         live: live!(token_cookie),
-        help: "The cookie that a token may come in, beside `Authorization: Bearer` and `?token=`",
+        help: "The cookie that may carry a token, as `Authorization: Bearer` and `?token=` may",
         value: Value::Text {
             allowed: "a cookie's name",
             set: |c, text| {
-                let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+                let fits =
+                    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
                 fits.then(|| c.token_cookie = text.into())
             },
         },
@@ -261,7 +288,8 @@ pub static OPTIONS: &[Spec] = &[
         name: "log_level",
         default: "info",
         live: live!(log_level),
-        help: "Up to which level lines are logged. Of refusals and ends of connections at most 10 of a kind in 10 seconds are",
+        help: "The least severe level that is logged. Of refusals and ends of connections at most 10 of a kind are \
+               logged in 10 seconds",
         value: Value::Text {
             allowed: "error, warn, info or debug",
             set: |c, text| {
@@ -287,7 +315,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "allowed_origins",
         default: "",
         live: live!(allowed_origins),
-        help: "Web origins besides the host's own that may subscribe. `*`: every one",
+        help: "Web origins besides the host's own that may subscribe. `*`: all",
         value: Value::Text {
             allowed: "*, or a list of origins such as https://example.org",
             set: |c, text| {
@@ -314,53 +342,56 @@ pub static OPTIONS: &[Spec] = &[
         name: "max_connections",
         default: "0",
         live: live!(max_connections),
-        help: "Connections at once, beyond which clients get 503. 0: as many as descriptors allow",
+        help: "Open connections, beyond which clients get 503. 0: as many as descriptors allow",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_connections = n as usize },
     },
     Spec {
         name: "max_per_address",
         default: "0",
         live: live!(max_per_address),
-        help: "Connections at once of one IPv4 address or one IPv6 network of 64 bits, beyond which it gets 429. 0: as many as it \
-               likes, since an address may be a proxy's or a whole town's",
+        help: "Open connections of one IPv4 address or one IPv6 network of 64 bits, beyond which it gets 429. 0: no \
+               limit, since an address may be a proxy's or a whole town's",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_address = n as usize },
     },
     Spec {
         name: "max_per_user",
         default: "0",
         live: live!(max_per_user),
-        help: "Open subscription connections of one user, beyond which another is refused with 429. 0: as many as the user likes",
+        help: "Open subscription connections of one user, beyond which another is refused with 429. 0: no limit",
         value: Value::Count { min: 0, max: 10_000_000, set: |c, n| c.max_per_user = n as usize },
     },
     Spec {
         name: "connect_rate",
         default: "0",
         live: live!(connect_rate),
-        help: "New connections a second, beyond which clients get 429; a second's worth may come at once. 0: as many as come",
+        help: "New connections per second, beyond which clients get 429; a second's worth may come at once. 0: no \
+               limit",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate = n },
     },
     Spec {
         name: "connect_rate_per_address",
         default: "0",
         live: live!(connect_rate_per_address),
-        help: "The same for each address; of those behind a trusted proxy requests count",
+        help: "The same for each address; behind a trusted proxy requests count, not connections",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.connect_rate_per_address = n },
     },
     Spec {
         name: "client_rate",
         default: "1000",
         live: live!(client_rate),
-        help: "Messages and pings a second of one WebSocket client; a second's worth may come at once. One that sends more is read \
-               more slowly, one that is ten seconds ahead is closed with 4429. 0: as many as come",
+        help: "Messages and pings per second of one WebSocket client; a second's worth may come at once. One that \
+               sends more is read more slowly, one that is ten seconds ahead is closed with 4429. 0: no limit",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.client_rate = n },
     },
     Spec {
         name: "trusted_proxies",
         default: "",
         live: live!(trusted_proxies),
-        help: "Proxies whose word about a client's address counts: what they say in `forwarded_header` and by `proxy_protocol`",
+        help: "Proxies that are believed about a client's address: what they say in `forwarded_header` and with \
+               `proxy_protocol`",
         value: Value::Text {
-            allowed: "a list of IP addresses, networks such as 10.0.0.0/8, and unix for those that come through a Unix socket",
+            allowed: "a list of IP addresses, networks such as 10.0.0.0/8, and unix for those that come through a \
+                      Unix socket",
             set: |c, text| TrustedProxies::read(text).map(|trusted| c.trusted_proxies = trusted),
         },
     },
@@ -368,7 +399,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "forwarded_header",
         default: "x-forwarded-for",
         live: live!(forwarded_header),
-        help: "The header that these proxies write. The other one is not looked at: it may be the client's own",
+        help: "The header that these proxies write. The other one is ignored: it may be the client's own",
         value: Value::Text {
             allowed: "x-forwarded-for or forwarded",
             set: |c, text| {
@@ -385,7 +416,8 @@ pub static OPTIONS: &[Spec] = &[
         name: "proxy_protocol",
         default: "false",
         live: fixed!(proxy_protocol),
-        help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. Then all must, and come from `trusted_proxies`",
+        help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. All of them must then, and \
+               must come from `trusted_proxies`",
         value: Value::Flag { set: |c, flag| c.proxy_protocol = flag },
     },
     Spec {
@@ -406,30 +438,31 @@ pub static OPTIONS: &[Spec] = &[
         name: "max_client_message",
         default: "64KB",
         live: live!(max_client_message),
-        help: "The largest message that a client may send; beyond it the connection is closed with 1009",
+        help: "The largest message that a client may send; for a larger one the connection is closed with 1009",
         value: Value::Size { min: 1, max: 64 * MB, set: |c, n| c.max_client_message = n as usize },
     },
     Spec {
         name: "max_head",
         default: "16KB",
         live: live!(max_head),
-        help: "The largest request head; beyond it clients get 413, or 414 where the URL is the reason",
+        help: "The largest request head; for a larger one the client gets 413, or 414 if the URL is the reason",
         value: Value::Size { min: KB, max: 64 * KB, set: |c, n| c.max_head = n as usize },
     },
     Spec {
         name: "outbox",
         default: "1MB",
         live: live!(outbox),
-        help: "What may wait for a client that reads slowly; what happens beyond it says `slow_policy`",
+        help: "Bytes that may wait for a client that reads slowly; beyond that `slow_policy` decides",
         value: Value::Size { min: 4 * KB, max: GB, set: |c, n| c.outbox = n as usize },
     },
     Spec {
         name: "slow_policy",
         default: "disconnect",
         live: live!(slow_policy),
-        help: "What gives way when a client's outbox is full: the connection, which is closed with 4429 and recovers by its \
-               position; the messages that wait longest, with a gap in their place; all messages of a channel but the newest \
-               that waits. `channel.PATTERN.slow_policy` sets it for the channels whose name fits",
+        help: "What gives way when a client's outbox is full: the connection, which is closed with 4429 and recovers \
+               with its position; the messages that have waited longest, with a gap in their place; all waiting \
+               messages of a channel but the newest. `channel.PATTERN.slow_policy` sets it for the channels that \
+               match",
         value: Value::Text {
             allowed: "disconnect, drop-oldest or latest",
             set: |c, text| {
@@ -447,23 +480,23 @@ pub static OPTIONS: &[Spec] = &[
         name: "outbox_total",
         default: "1GB",
         live: live!(outbox_total),
-        help: "What may wait for all slow clients together, a share for each thread. The less is left of it, the less may wait for one \
-               of them: those with the most give way first",
+        help: "Bytes that may wait for all slow clients together, a share for each thread. The less of it is left, \
+               the less may wait for one client: those with the most give way first",
         value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.outbox_total = n as usize },
     },
     Spec {
         name: "mailbox",
         default: "8192",
         live: fixed!(mailbox),
-        help: "Messages that may wait for a thread; beyond it publishing answers PUSH_ERR_BUSY",
+        help: "Messages that may wait for a thread; beyond that publishing answers PUSH_ERR_BUSY",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.mailbox = n as usize },
     },
     Spec {
         name: "events",
         default: "open,message,close",
         live: live!(events),
-        help: "What the host is told of connections. Naming only what it uses saves it being woken for the rest; questions with \
-               auth=host and draining always come",
+        help: "Which events about connections the host gets. Naming only those that it uses saves waking it for the \
+               rest; questions with auth=host and those about draining always come",
         value: Value::Text {
             allowed: "none, or a list of open, message and close",
             set: |c, text| EventKinds::read(text).map(|kinds| c.events = kinds),
@@ -473,7 +506,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "event_queue",
         default: "4096",
         live: fixed!(event_queue),
-        help: "Events that may wait for the host; beyond it the clients that cause them are not read from",
+        help: "Events that may wait for the host; beyond that the clients that cause them are not read",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
     },
     Spec {
@@ -494,7 +527,7 @@ pub static OPTIONS: &[Spec] = &[
         name: "ping_timeout",
         default: "20s",
         live: live!(ping_timeout_ms),
-        help: "How long a WebSocket client may leave a ping unanswered; then it is closed with 4408",
+        help: "How long a WebSocket client may take to answer a ping before it is closed with 4408",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.ping_timeout_ms = n },
     },
     Spec {
@@ -522,14 +555,14 @@ pub static OPTIONS: &[Spec] = &[
         name: "retry",
         default: "2s",
         live: live!(retry_ms),
-        help: "After which time an EventSource is advised to come back",
+        help: "How long an EventSource is advised to wait before it comes back",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.retry_ms = n },
     },
     Spec {
         name: "key_window",
         default: "2m",
         live: live!(key_window_ms),
-        help: "How long an idempotency key is remembered, of the latest 100,000",
+        help: "How long an idempotency key is remembered, if it is among the latest 100,000",
         value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
     },
     Spec {
@@ -557,15 +590,16 @@ pub static OPTIONS: &[Spec] = &[
         name: "history_total",
         default: "64MB",
         live: live!(history_total),
-        help: "Bytes kept for all channels together; beyond it the oldest messages go",
+        help: "Bytes kept for all channels together; beyond that the oldest messages go",
         value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
     },
     Spec {
         name: "attach",
         default: "none",
         live: fixed!(attach),
-        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the other options \
-               only `events`, `event_queue`, `log_level` and those that begin with `attach_` count then",
+        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the \
+               other options only `events`, `event_queue`, `log_level` and those that begin with `attach_` apply \
+               then",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),
@@ -575,8 +609,8 @@ pub static OPTIONS: &[Spec] = &[
         name: "attach_name",
         default: "host",
         live: fixed!(attach_name),
-        help: "What this host is called at the hub. Hosts of one name stand in for each other: when one is gone, its clients' \
-               events go to another",
+        help: "The name of this host at the hub. Hosts of the same name stand in for each other: when one is gone, \
+               its clients' events go to another",
         value: Value::Text {
             allowed: "1 to 64 bytes without control characters",
             set: |c, text| {
@@ -589,21 +623,23 @@ pub static OPTIONS: &[Spec] = &[
         name: "attach_timeout",
         default: "2s",
         live: live!(attach_timeout_ms),
-        help: "How long a call that needs the hub's answer waits for it; then PUSH_ERR_BUSY if nothing was done, else PUSH_ERR_TIMEOUT",
+        help: "How long a call that needs the hub's answer waits for it; then it answers PUSH_ERR_BUSY if nothing \
+               was done, else PUSH_ERR_TIMEOUT",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {
         name: "attach_buffer",
         default: "16MB",
         live: live!(attach_buffer),
-        help: "What may wait for the hub while it is slow or away; beyond it publishing answers PUSH_ERR_BUSY",
+        help: "Bytes that may wait for the hub while it is slow or away; beyond that publishing answers \
+               PUSH_ERR_BUSY",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
     },
     Spec {
         name: "attach_listen",
         default: "none",
         live: fixed!(attach_listen),
-        help: "Where hosts of other processes may attach to this hub. Events go to them then",
+        help: "Where hosts of other processes may attach to this hub. Events then go to them",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach_listen = path),
@@ -626,14 +662,20 @@ pub static OPTIONS: &[Spec] = &[
         name: "attach_uids",
         default: "",
         live: live!(attach_uids),
-        help: "Users, by number, whose processes may attach. Without any, and without `attach_gids`: the hub's own user",
-        value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_uids = list) },
+        help: "Users, by number, whose processes may attach. If this and `attach_gids` are empty: the hub's own user",
+        value: Value::Text {
+            allowed: "a list of numbers",
+            set: |c, text| numbers(text).map(|list| c.attach_uids = list),
+        },
     },
     Spec {
         name: "attach_gids",
         default: "",
         live: live!(attach_gids),
-        help: "Groups, by number, whose processes may attach; a process's main group counts",
-        value: Value::Text { allowed: "a list of numbers", set: |c, text| numbers(text).map(|list| c.attach_gids = list) },
+        help: "Groups, by number, whose processes may attach; only a process's primary group counts",
+        value: Value::Text {
+            allowed: "a list of numbers",
+            set: |c, text| numbers(text).map(|list| c.attach_gids = list),
+        },
     },
 ];
