@@ -132,16 +132,29 @@ func TestMelody(t *testing.T) {
 			ws.onerror = failed;
 		})`)
 		one, two := dial(t, program, "/ws"), dial(t, program, "/ws")
+		clients := []*websocket.Conn{one, two}
 		want := func(text string) {
 			t.Helper()
-			for _, conn := range []*websocket.Conn{one, two} {
+			for _, conn := range clients {
 				if kind, data, err := conn.ReadMessage(); err != nil || kind != websocket.TextMessage || string(data) != text {
 					t.Fatalf("%d %q %v, want %q", kind, data, err, text)
 				}
 			}
 		}
-		// Who has dialled is not yet in melody's hub.
-		time.Sleep(50 * time.Millisecond)
+		// Who has dialled is not yet in melody's hub; who has heard itself is.
+		tab.Evaluate(t, `ws.send("page")`)
+		tab.Wait(t, `got.includes("page")`)
+		for i, conn := range clients {
+			name := fmt.Sprint("client ", i)
+			if err := conn.WriteMessage(websocket.TextMessage, []byte(name)); err != nil {
+				t.Fatal(err)
+			}
+			for _, there := range clients[:i+1] {
+				heardUntil(t, there, name)
+			}
+		}
+		tab.Wait(t, `got.includes("client 1")`)
+		tab.Evaluate(t, `got.length = 0`)
 		for i := range 20 {
 			if err := one.WriteMessage(websocket.TextMessage, fmt.Append(nil, "from one ", i)); err != nil {
 				t.Fatal(err)
@@ -152,6 +165,20 @@ func TestMelody(t *testing.T) {
 		want("from the page")
 		tab.Wait(t, `got.length === 21 && got[20] === "from the page" && got[0] === "from one 0"`)
 	})
+}
+
+// heardUntil passes over what a client gets before a text.
+func heardUntil(t *testing.T, conn *websocket.Conn, text string) {
+	t.Helper()
+	for {
+		_, data, err := conn.ReadMessage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(data) == text {
+			return
+		}
+	}
 }
 
 var block = regexp.MustCompile("(?s)<!-- (\\S+\\.go) -->\n```go\n(.*?)```")

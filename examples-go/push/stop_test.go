@@ -98,7 +98,8 @@ func TestStopKeepsItsTime(t *testing.T) {
 		if err := test.stop(srv); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", test.name, err)
 		}
-		if took := time.Since(started); took > 2*time.Second {
+		// Less than the ten seconds of a Stop without a deadline, also on a busy machine.
+		if took := time.Since(started); took > 8*time.Second {
 			t.Errorf("%s: %s", test.name, took)
 		}
 		if err := srv.Stop(t.Context()); err != nil {
