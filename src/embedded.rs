@@ -69,44 +69,22 @@ impl Embedded {
             log.clone(),
             count,
         ));
-        let bind = |addresses: &[Address], shards| {
-            addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
-        };
-        let own = match &*builder.listen_sockets {
-            [] => bind(&config.listen, count)?,
-            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
-        };
-        let control = bind(&config.control, 1)?;
-        let attach = match (&builder.attach_socket, &config.attach_listen) {
-            (Some(socket), _) => vec![listeners::given(socket)?],
-            (None, Some(path)) => vec![listeners::bind_path(path, config.attach_mode)?],
-            (None, None) => Vec::new(),
-        };
+        let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
 
-        let mut work = Vec::new();
-        let mut drivers = Vec::with_capacity(count);
-        for (number, handle) in handles.iter().enumerate() {
-            let sockets = own.iter().map(|bound| bound.socket(number)).collect();
-            let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
-                .map_err(|error| Error::system("a shard can't be made", &error))?;
-            let driver = Arc::new(Driver::new(shard));
-            drivers.push(driver.clone());
-            let run: Work = Box::new(move || driver.run());
-            work.push((format!("push-shard-{number}"), run));
-        }
+        let (drivers, mut work) = shards(&shared, &handles, &own)?;
         let api = Arc::new(Api::new(shared.clone(), handles, drivers));
-        let control_api = if control.is_empty() { None } else { Some(Control::new(api.clone(), &control)?) };
-        if let Some((_, run)) = &control_api {
-            work.push(("push-control".to_owned(), run.clone().into_work()?));
+        let mut control_api = None;
+        if !control.is_empty() {
+            let (running, run) = Control::new(api.clone(), &control)?;
+            control_api = Some(running);
+            work.push(("push-control".to_owned(), run));
         }
-        let attach_listener = match attach.first() {
-            Some(bound) => Some(AttachListener::new(api.clone(), bound.socket(0))?),
-            None => None,
-        };
-        let attach_listener = attach_listener.map(|(listener, run)| {
+        let mut attach_listener = None;
+        if let Some(bound) = &attach {
+            let (running, run) = AttachListener::new(api.clone(), bound.socket(0))?;
+            attach_listener = Some(running);
             work.push(("push-attach".to_owned(), run));
-            listener
-        });
+        }
         let stop_callback = outputs.map(|outputs| outputs.stop);
         if let Some(inputs) = inputs {
             let (builder, shared) = (builder.clone(), shared.clone());
@@ -120,8 +98,7 @@ impl Embedded {
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
         let shard_threads = threads.by_ref().take(count).collect();
-        let control_thread =
-            control_api.and_then(|(control, _)| Some(ControlThread { control, thread: threads.next()? }));
+        let control_thread = control_api.and_then(|control| Some(ControlThread { control, thread: threads.next()? }));
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
         let callback = stop_callback.and_then(|stop| Some(callbacks::Running { stop, thread: threads.next()? }));
@@ -235,6 +212,56 @@ impl Embedded {
             callback.end();
         }
     }
+}
+
+/// The sockets that a server listens on.
+struct Listeners {
+    /// For subscribers.
+    own: Vec<Bound>,
+    control: Vec<Bound>,
+    /// For hosts.
+    attach: Option<Bound>,
+}
+
+impl Listeners {
+    /// Binds what the options name, but for what the builder brings.
+    fn bind(builder: &Builder, shards: usize) -> Result<Self, Error> {
+        let config = builder.config();
+        let bind = |addresses: &[Address], shards| {
+            addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
+        };
+        let own = match &*builder.listen_sockets {
+            [] => bind(&config.listen, shards)?,
+            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
+        };
+        let control = bind(&config.control, 1)?;
+        let attach = match (&builder.attach_socket, &config.attach_listen) {
+            (Some(socket), _) => Some(listeners::given(socket)?),
+            (None, Some(path)) => Some(listeners::bind_path(path, config.attach_mode)?),
+            (None, None) => None,
+        };
+        Ok(Listeners { own, control, attach })
+    }
+}
+
+/// Threads to be, by name.
+type Named = Vec<(String, Work)>;
+
+fn shards(
+    shared: &Arc<Shared>,
+    handles: &[Arc<ShardHandle>],
+    own: &[Bound],
+) -> Result<(Vec<Arc<Driver>>, Named), Error> {
+    let made = handles.iter().enumerate().map(|(number, handle)| {
+        let sockets = own.iter().map(|bound| bound.socket(number)).collect();
+        let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
+            .map_err(|error| Error::system("a shard can't be made", &error))?;
+        let driver = Arc::new(Driver::new(shard));
+        let running = driver.clone();
+        let run: Work = Box::new(move || running.run());
+        Ok::<_, Error>((driver, (format!("push-shard-{number}"), run)))
+    });
+    made.collect()
 }
 
 /// What a thread may be late by that has much to do.

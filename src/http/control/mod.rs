@@ -40,19 +40,26 @@ pub(crate) struct Control {
 }
 
 /// What its thread does.
-#[derive(Debug, Clone)]
-pub(crate) struct Run {
+struct Run {
     api: Arc<Api>,
     listeners: Vec<(Arc<OwnedFd>, bool)>,
     stop: watch::Receiver<Stop>,
 }
 
 impl Control {
-    pub(crate) fn new(api: Arc<Api>, bound: &[Bound]) -> Result<(Self, Run), Error> {
+    /// The control API, and its thread's work. The runtime is made here, where its errors can be told.
+    pub(crate) fn new(api: Arc<Api>, bound: &[Bound]) -> Result<(Self, Work), Error> {
         let (stop, stopped) = watch::channel(None);
         let is_tcp = |bound: &Bound| matches!(bound.address, crate::config::Address::Tcp(_));
         let listeners = bound.iter().map(|bound| (bound.socket(0), is_tcp(bound))).collect();
-        Ok((Control { stop }, Run { api, listeners, stop: stopped }))
+        let run = Run { api, listeners, stop: stopped };
+        let runtime = runtime::single()?;
+        let work = Box::new(move || {
+            runtime.block_on(run.serve());
+            // What did not end in time is dropped, and with it its connections.
+            drop(runtime);
+        });
+        Ok((Control { stop }, work))
     }
 
     /// Accepts nothing any more; requests under way are answered.
@@ -62,16 +69,6 @@ impl Control {
 }
 
 impl Run {
-    /// The thread's work, with its runtime made here, where its errors can be told.
-    pub(crate) fn into_work(self) -> Result<Work, Error> {
-        let runtime = runtime::single()?;
-        Ok(Box::new(move || {
-            runtime.block_on(self.serve());
-            // What did not end in time is dropped, and with it its connections.
-            drop(runtime);
-        }))
-    }
-
     async fn serve(self) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         for (listener, tcp) in self.listeners {
