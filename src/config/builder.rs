@@ -1,0 +1,226 @@
+//! Options being collected: by name and text, or from a file.
+
+use super::{file, options, Config};
+use crate::error::{Error, Kind};
+use crate::events::EventSink;
+use crate::hub::ChannelPattern;
+use crate::log::LogSink;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Options being collected, with the host's callbacks.
+#[derive(Clone, Default)]
+pub struct Builder {
+    config: Config,
+    /// Who gets the log; nobody by default.
+    pub on_log: Option<Arc<LogSink>>,
+    /// Who gets events; by default they can be pulled.
+    pub on_event: Option<Arc<EventSink>>,
+    /// Held during a callback: several servers started from one config still call its functions one at a time.
+    pub(crate) turn: Arc<Mutex<()>>,
+    /// Sockets that listen already, for subscribers, instead of those that the option `listen` names.
+    pub listen_sockets: Vec<Arc<OwnedFd>>,
+    /// One that listens already, for hosts, instead of the one that the option `attach_listen` names.
+    pub attach_socket: Option<Arc<OwnedFd>>,
+}
+
+impl Builder {
+    /// Sets one option. `channel.PATTERN.history_count` (`_age`, `_bytes`) sets the history of the channels
+    /// whose name fits the pattern, `channel.PATTERN.slow_policy` what gives way there to clients that read slowly.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
+            return self.set_for_channels(name, pattern, option, value);
+        }
+        let option = options::find(name).ok_or_else(|| unknown(name))?;
+        option.apply(&mut self.config, value).map_err(|allowed| refused(name, value, &allowed))
+    }
+
+    /// Sets the options that a TOML file names, all or none.
+    pub fn load(&mut self, path: &Path) -> Result<(), Error> {
+        let bytes = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::new(Kind::Config, format!("{}: not UTF-8, as TOML must be", path.display())))?;
+        self.load_text(&text).map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    /// Sets the options that a text in TOML names, all or none.
+    pub(crate) fn load_text(&mut self, text: &str) -> Result<(), Error> {
+        let mut changed = self.clone();
+        for (name, value) in file::settings(text)? {
+            changed.set(&name, &value)?;
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    /// Checks what single options can't: that they go together.
+    pub fn build(&self) -> Result<Builder, Error> {
+        let config = &self.config;
+        config.check()?;
+        let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
+        let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
+        if config.attach.is_some() && for_hosts {
+            return wrong("options attach and attach_listen: a hub does not attach to another");
+        }
+        if config.attach.is_some() && !config.control.is_empty() {
+            return wrong("options attach and control: the control API is the hub's; set control there");
+        }
+        if for_hosts && self.on_event.is_some() {
+            return wrong(
+                "option attach_listen: events go to the hosts that attach, so there can be no event callback",
+            );
+        }
+        Ok(self.clone())
+    }
+
+    /// The options as they stand.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
+        let spec = options::find(option)
+            .filter(|spec| OPTIONS_OF_CHANNELS.contains(&spec.name))
+            .ok_or_else(|| unknown(name))?;
+        let pattern = ChannelPattern::parse(pattern)
+            .map_err(|allowed| Error::new(Kind::Config, format!("option {name}: {allowed}")))?;
+        // The table's setter works on the general value; lend it this pattern's.
+        let mut scratch = self.config.clone();
+        if let Some(retention) = find(&self.config.channel_history, &pattern) {
+            scratch.history = retention;
+        }
+        spec.apply(&mut scratch, value).map_err(|allowed| refused(name, value, &allowed))?;
+        let set = match option {
+            "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
+            _ => put(&mut self.config.channel_history, pattern, scratch.history),
+        };
+        set.ok_or_else(|| {
+            let max = options::MAX_PATTERNS;
+            Error::new(Kind::Config, format!("option {name}: at most {max} channel patterns are allowed"))
+        })
+    }
+}
+
+/// What can be set for the channels whose name fits a pattern.
+const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
+
+fn find<T: Copy>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
+    patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| *value)
+}
+
+/// Sets the value of a pattern; nothing when there are too many.
+fn put<T>(patterns: &mut Vec<(ChannelPattern, T)>, pattern: ChannelPattern, value: T) -> Option<()> {
+    match patterns.iter().position(|(known, _)| *known == pattern) {
+        Some(index) => patterns[index].1 = value,
+        None if patterns.len() >= options::MAX_PATTERNS => return None,
+        None => patterns.push((pattern, value)),
+    }
+    Some(())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<_> = options::OPTIONS.iter().map(|option| option.name).collect();
+    let (edits, nearest) = names.iter().map(|known| (edits(name, known), *known)).min().expect("there are options");
+    // First what was meant: a host's buffer cuts the list.
+    let meant = if edits * 3 <= name.len() { format!("did you mean {nearest}? ") } else { String::new() };
+    Error::new(Kind::Config, format!("unknown option {name:?}; {meant}the options are {}", names.join(", ")))
+}
+
+/// How many letters must be put in, taken out or changed to make the one of the other (Levenshtein).
+fn edits(wrong: &str, known: &str) -> usize {
+    // Nothing longer than this is a slip in writing a name, and the work is the product of both.
+    if wrong.len() > 64 {
+        return usize::MAX / 3;
+    }
+    let mut row: Vec<usize> = (0..=known.len()).collect();
+    for (i, a) in wrong.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in known.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[known.len()]
+}
+
+fn refused(name: &str, value: &str, allowed: &str) -> Error {
+    // A key belongs in no log.
+    let secret = matches!(name, "control_key" | "jwt_secret");
+    let shown = if secret { "the value (not shown)".into() } else { format!("{value:?}") };
+    Error::new(Kind::Config, format!("option {name}: {shown} is not allowed; allowed is {allowed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::SlowPolicy;
+
+    #[test]
+    fn an_error_names_the_option_the_value_and_what_is_allowed() {
+        let mut builder = Builder::default();
+        let error = builder.set("max_message", "65MB").unwrap_err().to_string();
+        assert_eq!(error, "option max_message: \"65MB\" is not allowed; allowed is a size from 1 to 64MB");
+        let error = builder.set("max_mesage", "1").unwrap_err().to_string();
+        let expected = "unknown option \"max_mesage\"; did you mean max_message? the options are listen, ";
+        assert!(error.starts_with(expected), "{error}");
+        for strange in ["frobnicate", &"x".repeat(1 << 20), ""] {
+            let error = builder.set(strange, "1").unwrap_err().to_string();
+            assert!(error.contains("; the options are listen, "), "{error}");
+        }
+        let error = builder.set("control_key", "short").unwrap_err().to_string();
+        assert!(!error.contains("short"), "a key must not be repeated: {error}");
+    }
+
+    #[test]
+    fn patterns_have_their_own_history() {
+        let mut builder = Builder::default();
+        builder.set("history_count", "7").unwrap();
+        builder.set("channel.news.*.history_count", "1000").unwrap();
+        builder.set("channel.news.*.history_age", "1h").unwrap();
+        let (pattern, retention) = &builder.config().channel_history[0];
+        assert!(pattern.matches("news.sport") && !pattern.matches("news"));
+        assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
+        assert_eq!(builder.config().history.count, 7);
+        assert!(builder.set("channel.news.*.path", "/x").is_err());
+        builder.set("channel.news.*.slow_policy", "latest").unwrap();
+        assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
+        assert_eq!(builder.config().slow_policy, SlowPolicy::Disconnect);
+        let error = builder.set("channel.news.*.slow_policy", "never").unwrap_err().to_string();
+        assert!(error.ends_with("allowed is disconnect, drop-oldest or latest"), "{error}");
+        assert!(builder.set("channel.a*b.history_count", "1").is_err());
+    }
+
+    #[test]
+    fn a_hub_does_not_attach() {
+        let mut builder = Builder::default();
+        builder.set("attach", "unix:/run/a").unwrap();
+        assert!(builder.build().is_ok());
+        builder.set("attach_listen", "unix:/run/b").unwrap();
+        assert_eq!(builder.build().unwrap_err().kind(), Kind::Config);
+        for (name, value) in
+            [("attach", "127.0.0.1:1"), ("attach_mode", "0400"), ("attach_mode", "9"), ("attach_uids", "root")]
+        {
+            assert!(builder.set(name, value).is_err(), "{name}={value}");
+        }
+        builder.set("attach_uids", "0, 33").unwrap();
+        assert_eq!(builder.config().attach_uids, [0, 33]);
+    }
+
+    #[test]
+    fn a_control_port_needs_a_key() {
+        let mut builder = Builder::default();
+        builder.set("control", "127.0.0.1:0").unwrap();
+        assert_eq!(builder.build().unwrap_err().kind(), Kind::Config);
+        builder.set("control_key", "0123456789abcdef").unwrap();
+        assert!(builder.build().is_ok());
+    }
+}
