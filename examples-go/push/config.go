@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Config says how a server is to be. The zero Config is a server that listens nowhere: its clients come through
+// Config configures a server. The zero Config is one that listens nowhere: its clients come through
 // [Server.Handler], and history is in memory.
 type Config struct {
 	// Listen is where the library itself accepts subscribers, beside those of Handler: "127.0.0.1:8090",
-	// "unix:/run/push.sock". Port 0 is any that is free; [Server.Addresses] says which. Handler's
-	// authorize is not asked there. Who may subscribe says the option auth: "none" (the default) everybody who can
-	// connect, "jwt" who has a token, "host" whom [Server.Allow] lets in. No listener by default.
+	// "unix:/run/push.sock". Port 0 is any free one; [Server.Addresses] says which. Handler's authorize is not asked
+	// there. The option auth says who may subscribe: with "none" (the default) everybody who can connect, with "jwt"
+	// who has a token, with "host" whom [Server.Allow] lets in. No listener by default.
 	Listen []string
 
 	// AllowedOrigins are the web origins besides the service's own whose pages may subscribe, such as
-	// "https://example.org"; "*" is every one. A page of any other origin is refused, or it could read what is meant
-	// for a user who is logged in.
+	// "https://example.org"; "*" is every one. A page of any other origin is refused, since it could otherwise read
+	// what is meant for a user who is logged in.
 	AllowedOrigins []string
 
 	// Options are the library's options by name and text. The ones a service looks at first, with their defaults:
@@ -40,9 +40,9 @@ type Config struct {
 	// File is a TOML file with options, read before the fields above.
 	File string
 
-	// Logger gets the library's log, and this package's. Nil is slog.Default. The library's debug level is a line for the end
-	// of a connection; it is produced only where the logger wants it when the server starts. With a File the library's option
-	// log_level bounds it as well.
+	// Logger gets the library's log, and this package's. Nil is slog.Default. At debug level the library logs the end
+	// of every connection, but only if the logger has that level enabled when the server starts. With a File the
+	// library's option log_level bounds it as well.
 	Logger *slog.Logger
 }
 

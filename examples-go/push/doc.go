@@ -8,14 +8,15 @@
 //	srv.Publish("news", []byte("hello"))
 //
 // It is the Go side of libpush. A client that came over plain HTTP/1.1 is handed over whole: the socket goes to the
-// library's threads, and no goroutine, no buffer and no other memory of Go's stays behind for it. [Server.Handler] says
-// what it costs where there is no socket to hand over: with TLS in Go, and with HTTP/2.
+// library's threads, and no goroutine, buffer or other Go memory stays behind. [Server.Handler] says what a client
+// costs where there is no socket to hand over: with TLS in Go, and with HTTP/2.
 //
 // # Channels, positions, recovery
 //
 // What is published to a channel reaches everyone who is subscribed to it, and is kept for a while. Each message has a
 // [Position]; a client that comes back with the position it last saw gets what it missed, in order and once, over any
-// transport. A browser's EventSource does that by itself. If not all can be had any more, the client is told so by a gap.
+// transport. A browser's EventSource does that by itself. If not all of it is available any more, the client is told so
+// by a gap.
 //
 // # Listening
 //
@@ -24,14 +25,14 @@
 //
 // # Errors
 //
-// What the library answers is a [Status], inside of an [*Error]: errors.Is(err, push.ErrBusy), errors.As. A call that
-// failed did nothing, but for one: [ErrTimeout].
+// What the library answers is a [Status], wrapped in an [*Error]: errors.Is(err, push.ErrBusy), errors.As. A call that
+// failed did nothing, with one exception: [ErrTimeout].
 //
 // # Goroutines and threads
 //
 // Everything may be called from many goroutines at once. Nothing that publishes waits for a client. No thread of the
-// library ever calls into Go: logs and events are pulled by one goroutine each. Nothing of what is passed in is kept after
-// a call, and what a function or a channel gives out belongs to who receives it.
+// library ever calls into Go: logs and events are pulled by one goroutine each. Nothing that is passed in is kept after
+// a call, and what a function or a channel gives out belongs to the receiver.
 //
 // # Linking
 //

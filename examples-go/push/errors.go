@@ -49,7 +49,7 @@ func (s Status) Error() string {
 	return strings.TrimSuffix(statusText(s), ".")
 }
 
-// Error is a call that failed: which one, with what, and where the library says more than the status, its sentence.
+// Error is a call that failed: which one, with which status, and the library's sentence if it has more to say.
 type Error struct {
 	// Op is what was being done: "start", "publish", "send".
 	Op string

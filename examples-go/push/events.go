@@ -7,16 +7,16 @@ import (
 	"os"
 )
 
-// EventKind is what an event tells. Kinds that you do not know: ignore the event.
+// EventKind is what an event is about. Ignore events of a kind that you do not know.
 type EventKind uint32
 
 // What events tell.
 const (
-	// Connected: a client opened a subscription: WebSocket, SSE or stream. Polls come and go untold.
+	// Connected: a client opened a subscription: WebSocket, SSE or stream. Polls are not reported.
 	Connected EventKind = 1
 	// Received: a client sent a message over WebSocket.
 	Received EventKind = 2
-	// Disconnected: a connection that was told as Connected ended.
+	// Disconnected: a connection that was reported as Connected has ended.
 	Disconnected EventKind = 3
 	// Asked: with the option auth=host, somebody at a listener of the library's own wants to subscribe, and waits for
 	// [Server.Allow] or [Server.Deny].
@@ -47,7 +47,7 @@ func (k EventKind) String() string {
 	}
 }
 
-// Event is something that a client did, or that befell all of them. It belongs to who receives it.
+// Event is something that a client did, or that happened to all of them. It belongs to whoever receives it.
 type Event struct {
 	// Kind is what was done.
 	Kind EventKind
@@ -116,13 +116,14 @@ type eventStream struct {
 	bytes []byte
 }
 
-// Events is where the server tells what clients do. There is one channel for a server: each event is received once, by
-// whoever receives from it. The first call turns events on; what clients send before that is dropped, so call it before
-// clients can come. The channel is closed by [Server.Stop]; events that were not received until then are gone.
+// Events gives out what clients do. There is one channel per server, and each event is received once. The first call
+// turns events on; what clients send before that is dropped, so call it before clients can come. The channel is closed
+// by [Server.Stop]; events that were not received until then are gone.
 //
-// One goroutine pulls the events out of the library in batches, and sleeps in the runtime's poller while there are none.
-// When nobody receives, nothing is lost: the library stops reading from the clients that send. So a receiver that is slow
-// is felt by clients, and one that has gone away blocks their messages for good. The order is that of each connection.
+// One goroutine pulls the events out of the library in batches, and sleeps in the runtime's poller while there are
+// none. While nobody receives, nothing is lost: the library stops reading from the clients that send. So a slow
+// receiver slows clients down, and one that has gone away blocks their messages for good. The events of each connection
+// come in order.
 //
 // After a Stop the channel is closed at once.
 func (s *Server) Events() <-chan Event {

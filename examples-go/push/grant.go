@@ -15,10 +15,10 @@ type Grant struct {
 	// channel. At most 1,000.
 	Channels []string
 
-	// Subscribe, where it is not empty, are the channels that the client gets at once, whatever its URL asks for. It may
-	// have those beside Channels. So a URL like /rooms/7/live can decide by itself what it is about. They go to the library
-	// as a URL does: the options max_channels (100) and max_head (16 KB with all that is escaped) bound them, and beyond
-	// the client gets 400 or 414.
+	// Subscribe, if it is not empty, has the channels that the client gets at once, whatever its URL asks for. It may
+	// have these in addition to Channels. So a URL like /rooms/7/live can decide by itself what it is about. They go to
+	// the library as a URL does: the options max_channels (100) and max_head (16 KB with all that is escaped) bound
+	// them, and beyond that the client gets 400 or 414.
 	Subscribe []string
 
 	// Expires ends the grant: the connection is then closed with 4403. Zero: never. In whole seconds.

@@ -14,10 +14,10 @@ import (
 )
 
 // Handler serves subscribers on a URL of the service, such as /push?channel=news, by WebSocket, SSE, NDJSON stream or
-// long-poll, whichever the request says. It works under net/http and every router over it.
+// long-poll, whichever the request asks for. It works with net/http and every router built on it.
 //
-// For each request authorize decides: the service's login as it is, in the request's goroutine, for as long as it takes.
-// Its error refuses the client: a [Refusal] says how, any other error is a plain 403.
+// For each request authorize decides. It runs in the request's goroutine, uses the service's own login, and may take
+// its time. An error refuses the client: a [Refusal] says how, any other error is a plain 403.
 //
 // What a client costs depends on what there is to hand over:
 //
@@ -32,9 +32,9 @@ import (
 // the kernel's own connections (*net.TCPConn, *net.UnixConn); one that wraps them leads to the second kind.
 //
 // A middleware that wraps the ResponseWriter must have an Unwrap method, as http.ResponseController asks, and one that
-// compresses a Flush as well. Header lines that a middleware sets, cookies too, reach a client only where there is no socket
-// to hand over. The http.Server's timeouts don't concern clients any more once they are handed over. Requests with a method
-// other than GET get 405; cross-origin preflights are answered without authorize, by the allowed origins alone.
+// compresses a Flush as well. Headers that a middleware sets, cookies included, reach a client only where there is no
+// socket to hand over. The http.Server's timeouts no longer apply to clients that were handed over. Requests with a
+// method other than GET get 405; cross-origin preflights are answered without authorize, by the allowed origins alone.
 func (s *Server) Handler(authorize func(*http.Request) (Grant, error)) http.Handler {
 	if authorize == nil {
 		panic("push: Handler without authorize; push.Anyone lets everybody in")

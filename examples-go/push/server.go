@@ -14,7 +14,7 @@ import (
 // with [ErrClosed].
 //
 // A Server is ended with [Server.Stop]. One that is forgotten (nothing refers to it any more, it has no listener of its
-// own, and nobody has taken its events) is stopped by the garbage collector, which the log tells as a warning.
+// own, and nobody has taken its events) is stopped by the garbage collector, with a warning in the log.
 type Server struct {
 	handle  handle
 	log     *slog.Logger
@@ -123,9 +123,9 @@ func (s *Server) Reload(config Config) error {
 // are refused, what was published is delivered, and every client is told to come back later, as by [Server.Stop], evenly
 // over the given time so that they do not come back all at once. Who is left after it is cut off.
 //
-// [Draining] is told at once, [Drained] when no client is left. Until Stop all else goes on: what is published reaches those
-// who are still there, and is kept. Called again it sets a new end; a drain can't be taken back. Subscriptions of
-// [Server.Subscribe] are clients here: they end with ErrClosed.
+// The event [Draining] comes at once, [Drained] when no client is left. Until Stop everything else goes on: what is
+// published reaches those who are still there, and is kept. Called again it sets a new end; a drain can't be taken
+// back. Subscriptions of [Server.Subscribe] are clients here: they end with ErrClosed.
 //
 // Errors: [ErrUnsupported] where the server is attached, and its clients are the hub's; [ErrClosed].
 func (s *Server) Drain(over time.Duration) error {
@@ -140,10 +140,10 @@ func milliseconds(d time.Duration) uint32 {
 // defaultDrain is how long Stop lets clients take what waits for them, where its context sets no deadline.
 const defaultDrain = 10 * time.Second
 
-// Stop ends the server: new clients are refused, what was published is delivered, every client is told to come back later
-// (WebSocket close code 1001, for SSE and streams an event), and who has not taken that by ctx's deadline, or within ten
-// seconds where it has none, is cut off. When Stop has returned nil, no thread of the library and no goroutine of this
-// package is left of the server, and the channel of [Server.Events] is closed.
+// Stop ends the server: new clients are refused, what was published is delivered, every client is told to come back
+// later (WebSocket close code 1001, for SSE and streams an event), and a client that has not taken that by ctx's
+// deadline, or within ten seconds if it has none, is cut off. When Stop has returned nil, no thread of the library and
+// no goroutine of this package is left of the server, and the channel of [Server.Events] is closed.
 //
 // When ctx ends first, Stop returns its error and the server goes on ending by itself. A second Stop waits for the first.
 //
@@ -199,7 +199,7 @@ func (s *Server) join() (leave func(), ok bool) {
 	return s.helpers.Done, true
 }
 
-// Addresses is where the library's own listeners can be reached: those of Config.Listen, then those of the option
+// Addresses says where the library's own listeners can be reached: those of Config.Listen, then those of the option
 // control. None after Stop.
 func (s *Server) Addresses() []string {
 	var all []string
@@ -216,7 +216,7 @@ func (s *Server) Addresses() []string {
 type Conn uint64
 
 // Send sends text to one client, apart from all channels: a WebSocket gets one frame (with subprotocol push.v1.json
-// {"type":"message","data":…}), SSE and streams a message without a position. A poll can't be sent to.
+// {"type":"message","data":…}), SSE and streams a message without a position. Nothing can be sent to a poll.
 //
 // Errors: [ErrNotFound] where the client is gone (it may also go before the bytes do); [ErrInvalid] where data is not UTF-8;
 // [ErrTooLarge]; [ErrBusy]; [ErrClosed].

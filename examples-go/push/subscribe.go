@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// SubscribeOptions say where a subscription begins. The zero value: with what is published from now on.
+// SubscribeOptions say where a subscription begins: by default, with what is published from now on.
 type SubscribeOptions struct {
 	// Since is a position that was seen before: what was missed since then comes first.
 	Since Position
@@ -58,12 +58,11 @@ type Subscription struct {
 	err      error
 }
 
-// Subscribe lets the service itself listen. It is subscribed when this returns: whatever is published afterwards comes.
-// The context ends the subscription, not only this call.
+// Subscribe lets the service itself receive messages. It is subscribed when this returns: whatever is published
+// afterwards comes. The context ends the subscription, not only this call.
 //
-// A receiver that is slow is waited for as any client is: the library keeps what it has for it up to the option outbox.
-// Beyond that the subscription goes on by itself from the history, and what the history does not have any more it
-// announces as a gap.
+// A slow receiver is treated as any slow client: the library keeps what waits for it up to the option outbox. Beyond
+// that the subscription goes on by itself from the history, and announces what the history no longer has as a gap.
 //
 // Each subscription costs two descriptors and a buffer of 4 KB, and counts among the streams and against the option
 // max_connections; no goroutine. [Server.Events] does not tell of it. One that is forgotten is closed by the garbage
@@ -105,8 +104,8 @@ func (sub *Subscription) Next() (Delivery, bool) {
 	return Delivery{}, false
 }
 
-// All are the messages as they come, until the subscription is over. Leaving the loop does not close it: it can be gone on
-// with.
+// All gives out the messages as they come, until the subscription is over. Leaving the loop does not close it; another
+// can go on from there.
 func (sub *Subscription) All() iter.Seq[Delivery] {
 	return func(yield func(Delivery) bool) {
 		for d, ok := sub.Next(); ok && yield(d); d, ok = sub.Next() {
@@ -114,16 +113,16 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop, or another that made going on
-// impossible. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop, or another error that it
+// could not go on after. Nil: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	return sub.err
 }
 
-// Position is up to where messages were delivered, or where the subscription began. Give it to another subscription's
-// Since.
+// Position is how far messages were delivered, or where the subscription began. Another subscription can go on from it
+// with Since.
 func (sub *Subscription) Position() Position {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
