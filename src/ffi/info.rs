@@ -26,7 +26,7 @@ pub extern "C" fn push_strerror(status: push_status) -> *const c_char {
         PUSH_ERR_BUSY => c"a queue is full; nothing was done, try again",
         PUSH_ERR_NOT_FOUND => c"no such connection",
         PUSH_ERR_CLOSED => c"the server was stopped, or the handle is not one",
-        PUSH_ERR_TIMEOUT => c"no event within the time given",
+        PUSH_ERR_TIMEOUT => c"nothing came within the time given",
         PUSH_ERR_DESCRIPTOR => c"not a connected stream socket",
         PUSH_ERR_FORKED => c"called in a process forked after push_start",
         PUSH_ERR_CALLBACK => c"not allowed from a callback",
