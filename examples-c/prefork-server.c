@@ -1,4 +1,5 @@
-/* A prefork HTTP server with live push: several processes accept on one socket, and one hub (pushd) has the subscribers.
+/* A prefork HTTP server with live push: several processes accept on one socket, and one hub (pushd) has the
+ * subscribers.
  *
  *     pushd -o attach_listen=unix:/tmp/pushd.sock -o listen=none &
  *     ./prefork-server -a unix:/tmp/pushd.sock [-p PORT] [-n WORKERS]
@@ -7,8 +8,8 @@
  *     POST /publish?channel=c    publishes the body; answers with the position and the worker's number
  *     GET  /                     says which worker has answered
  *
- * A worker may die or be replaced at any time: its subscribers stay, because their connections are the hub's.  The parent
- * never calls the library; each worker starts it after the fork, since threads do not survive one.
+ * A worker may die or be replaced at any time: its subscribers stay, because their connections are the hub's.  The
+ * parent never calls the library; each worker starts it after the fork, since threads do not survive one.
  */
 #define _GNU_SOURCE
 #include "http.h"

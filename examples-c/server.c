@@ -85,8 +85,8 @@ static void client_close(struct client *c)
     client_forget(c);
 }
 
-/* Reads once, so that a client that sends without end does not keep the others waiting.  It keeps no more memory than what
- * it sent.  False: it is gone. */
+/* Reads once, so that a client that sends without end does not keep the others waiting.  It keeps no more memory than
+ * what it sent.  False: it is gone. */
 static bool client_receive(struct client *c)
 {
     char bytes[READ_SIZE];

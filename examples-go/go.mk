@@ -6,8 +6,8 @@
 
 GO_DIR := examples-go
 GO_OUT := target/examples-go
-# The installed tree, through pkg-config, as a user's build finds it. Go does not see that an installed header has changed;
-# it sees flags, so its sum is one.
+# The installed tree, through pkg-config, as a user's build finds it. Go does not see that an installed header has
+# changed; it sees flags, so its sum is one.
 GO_HEADER_SUM = $$(cksum < $(STAGE)/include/push.h | cut -d ' ' -f 1)
 GO_ENV = CGO_ENABLED=1 PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig CGO_LDFLAGS=-Wl,-rpath,$(STAGE)/lib \
 	CGO_CFLAGS="-O2 -g -DPUSH_HEADER_SUM=$(GO_HEADER_SUM)"

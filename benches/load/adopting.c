@@ -1,6 +1,6 @@
-/* adopting: a host whose loop is the floor's, for measuring push_adopt without the loop of an older server around it. It
- * accepts, reads, and hands every connection over. The library's options are on its command line; publishing goes by the
- * control API.
+/* adopting: a host whose loop is the floor's, for measuring push_adopt without the loop of an older server around it.
+ * It accepts, reads, and hands every connection over. The library's options are on its command line; publishing goes by
+ * the control API.
  *
  *     adopting PORT control=127.0.0.1:8091 control_key=... threads=1
  */
@@ -29,7 +29,8 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The head goes with the descriptor, whole or not: the library reads on. What it refuses is closed; here nobody asks why. */
+/* The head goes with the descriptor, whole or not: the library reads on. What it refuses is closed; here nobody asks
+ * why. */
 static void hand_over(int fd, const char *head, size_t len)
 {
     static const char *const every[] = {"*"};

@@ -44,8 +44,8 @@ static void start_hub(const char *pushd, char *listen)
     publish_pin(HOST_CPU);
 }
 
-/* The same way there and back, with nothing at its ends: a process on the hub's CPU that answers each 100 bytes with 30. Most of
- * it is waking two sleepers on other CPUs, which is the kernel's work. */
+/* The same way there and back, with nothing at its ends: a process on the hub's CPU that answers each 100 bytes with
+ * 30. Most of it is waking two sleepers on other CPUs, which is the kernel's work. */
 static double bare_round_trip_us(void)
 {
     static double trips[ALONE];

@@ -1,11 +1,11 @@
 /* publish waking: one subscriber, whose shard is parked each time that a message is published.
  *
- * Waking a thread is the kernel's work, so the same is measured with a bare eventfd and a bare thread that waits for it in
- * epoll_wait: that much no library can save that has a thread to wake. Twice: with the library's threads on CPU 0 and the
- * publisher on CPU 1, where the kernel interrupts an idle CPU, which in a virtual machine takes a turn through the
- * hypervisor; and with both on CPU 1, where the woken thread may run before the call returns. Left to the scheduler it is
- * now the one, now the other. Between two messages the publisher spins, so that its own CPU and caches stay as warm as
- * those of a host that is at work.
+ * Waking a thread is the kernel's work, so the same is measured with a bare eventfd and a bare thread that waits for it
+ * in epoll_wait: that much no library can save that has a thread to wake. Twice: with the library's threads on CPU 0
+ * and the publisher on CPU 1, where the kernel interrupts an idle CPU, which in a virtual machine takes a turn through
+ * the hypervisor; and with both on CPU 1, where the woken thread may run before the call returns. Left to the scheduler
+ * it is now the one, now the other. Between two messages the publisher spins, so that its own CPU and caches stay as
+ * warm as those of a host that is at work.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -22,7 +22,8 @@ struct publisher {
 
 void publisher_start(struct publisher *publisher, const struct options *options);
 
-/* Publishes so many messages at the rate asked for, and serves the swarm meanwhile. False when the deadline came first. */
+/* Publishes so many messages at the rate asked for, and serves the swarm meanwhile. False when the deadline came
+ * first. */
 bool publisher_run(struct publisher *publisher, struct swarm *swarm, int messages);
 
 /* Reads answers; ends the process when one is an error, because then nothing after it means anything. */

@@ -1,4 +1,5 @@
-/* Live push in nginx: what the module's parts share.  README.md has the directives; ngx_http_push_module.c their table. */
+/* Live push in nginx: what the module's parts share.  README.md has the directives; ngx_http_push_module.c their
+ * table. */
 #ifndef NGX_HTTP_PUSH_H
 #define NGX_HTTP_PUSH_H
 
@@ -78,7 +79,8 @@ typedef struct {
     ngx_http_push_via_e via;
     /* So that nothing can fail any more once the connection has been handed over. */
     ngx_http_posted_request_t posted;
-    /* The relay's: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status line. */
+    /* The relay's: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status
+     * line. */
     int relay_fd;
     ngx_str_t head;
     ngx_http_status_t status;

@@ -104,7 +104,8 @@ ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
     return ngx_http_push_answer(r, known[i].http, &body, "application/json");
 }
 
-/* The hub is away, or full.  A browser's EventSource never comes back after an error status, so it is told in its own way. */
+/* The hub is away, or full.  A browser's EventSource never comes back after an error status, so it is told in its own
+ * way. */
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
 {
     static ngx_str_t come_back = ngx_string(

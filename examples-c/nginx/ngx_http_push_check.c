@@ -1,6 +1,6 @@
-/* What can be checked only once all of the configuration was read: whether the hub may live in a worker.  A core module's
- * init_conf is the one place after `worker_processes` that can still refuse a configuration, so that `nginx -t` says it and a
- * reload goes on with the old one. */
+/* What can be checked only once all of the configuration was read: whether the hub may live in a worker.  A core
+ * module's init_conf is the one place after `worker_processes` that can still refuse a configuration, so that `nginx
+ * -t` says it and a reload goes on with the old one. */
 #include "ngx_http_push.h"
 
 static char *ngx_http_push_check(ngx_cycle_t *cycle, void *conf)

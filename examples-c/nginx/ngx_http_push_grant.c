@@ -46,7 +46,8 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, ngx_array_t *values, n
             return rc;
         }
         if (named != NULL) {
-            /* In a grant it would be a pattern.  Who can choose a part of the name must not get all that begin with it. */
+            /* In a grant it would be a pattern.  Who can choose a part of the name must not get all that begin with
+             * it. */
             if (text.data[text.len - 1] == '*') {
                 ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: channel \"%V\" ends in an asterisk", &text);
                 return NGX_HTTP_FORBIDDEN;

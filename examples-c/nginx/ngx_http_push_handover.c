@@ -1,7 +1,8 @@
 /* Plain HTTP/1: the client's socket itself goes to the hub, and nginx is rid of the connection. */
 #include "ngx_http_push.h"
 
-/* Whether the socket is the client's, the request all that goes on over it, and the handler the last that has to do with it. */
+/* Whether the socket is the client's, the request all that goes on over it, and the handler the last that has to do
+ * with it. */
 ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r)
 {
     ngx_connection_t *c = r->connection;
@@ -21,8 +22,8 @@ ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r)
            && r->postponed == NULL && !r->header_sent;
 }
 
-/* Off nginx's epoll before another process has the socket: epoll watches the open file, and would go on doing so for as long as
- * anybody has it, whoever closes what. */
+/* Off nginx's epoll before another process has the socket: epoll watches the open file, and would go on doing so for as
+ * long as anybody has it, whoever closes what. */
 static ngx_int_t ngx_http_push_unwatch(ngx_connection_t *c)
 {
     if (ngx_del_conn) {
@@ -40,9 +41,9 @@ static ngx_int_t ngx_http_push_unwatch(ngx_connection_t *c)
     return NGX_OK;
 }
 
-/* The request ends as any other: cleanup handlers (limit_conn's among them), the log phase, the counters of stub_status.  It
- * does not go by way of ngx_http_finalize_request(), which may keep the connection, linger on it, or shut the socket down: here
- * the descriptor is closed and nothing else, and the client never knows. */
+/* The request ends as any other: cleanup handlers (limit_conn's among them), the log phase, the counters of
+ * stub_status.  It does not go by way of ngx_http_finalize_request(), which may keep the connection, linger on it, or
+ * shut the socket down: here the descriptor is closed and nothing else, and the client never knows. */
 static void ngx_http_push_handed_over(ngx_http_request_t *r)
 {
     ngx_connection_t *c = r->connection;
@@ -107,7 +108,8 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
     r->headers_out.status = subscription->websocket ? NGX_HTTP_SWITCHING_PROTOCOLS : NGX_HTTP_OK;
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_push_handed_over;
-    /* The request can't be freed under nginx's feet.  It is after this event, and until then this reference holds it. */
+    /* The request can't be freed under nginx's feet.  It is after this event, and until then this reference holds
+     * it. */
     r->main->count++;
     (void) ngx_http_post_request(r, &ctx->posted);
     return NGX_DONE;

@@ -1,5 +1,6 @@
-/* The request as the hub gets it: nginx's reading of it, written out again.  Not the client's bytes: what nginx has judged, by
- * access rules and auth_request, and what the hub reads are then the same, whatever a client hoped to slip between them. */
+/* The request as the hub gets it: nginx's reading of it, written out again.  Not the client's bytes: what nginx has
+ * judged, by access rules and auth_request, and what the hub reads are then the same, whatever a client hoped to slip
+ * between them. */
 #include "ngx_http_push.h"
 
 /* Sizes first, then the bytes: with `p` NULL nothing is written. */
@@ -171,7 +172,8 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
         }
     }
     if (addressed) {
-        /* The hub sees a socket pair, or a proxy's socket: whose it is only nginx knows, and no client can say it instead. */
+        /* The hub sees a socket pair, or a proxy's socket: whose it is only nginx knows, and no client can say it
+         * instead. */
         ngx_http_push_write_text(w, "X-Forwarded-For: ");
         ngx_http_push_write(w, r->connection->addr_text.data, r->connection->addr_text.len);
         ngx_http_push_write_text(w, "\r\n");

@@ -1,5 +1,5 @@
-/* The hub's life in a worker: started when the worker starts, tried again while it can't be, stopped when the worker ends.
- * The master never comes here: threads do not survive a fork. */
+/* The hub's life in a worker: started when the worker starts, tried again while it can't be, stopped when the worker
+ * ends. The master never comes here: threads do not survive a fork. */
 #include "ngx_http_push.h"
 
 /* Of this worker. */

@@ -1,5 +1,5 @@
-/* The library's log lines, from its thread to nginx's error log: nothing of nginx may be called from another thread, so they
- * go through a socket, a packet each, that the event loop reads. */
+/* The library's log lines, from its thread to nginx's error log: nothing of nginx may be called from another thread, so
+ * they go through a socket, a packet each, that the event loop reads. */
 #include "ngx_http_push.h"
 
 enum { LINE_MAX_LEN = 1500 };

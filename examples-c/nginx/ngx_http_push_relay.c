@@ -1,6 +1,7 @@
-/* TLS and HTTP/2: the client's bytes are nginx's to encrypt and to frame, so the connection stays, and a socket pair stands in
- * for the client's socket: one end goes to the hub as if it were a client's, grant and all; the other is an upstream of nginx's.
- * There is no listener that somebody else could connect to, and no token that could be forged, stolen or replayed. */
+/* TLS and HTTP/2: the client's bytes are nginx's to encrypt and to frame, so the connection stays, and a socket pair
+ * stands in for the client's socket: one end goes to the hub as if it were a client's, grant and all; the other is an
+ * upstream of nginx's. There is no listener that somebody else could connect to, and no token that could be forged,
+ * stolen or replayed. */
 #include "ngx_http_push.h"
 
 static ngx_str_t peer_name = ngx_string("push hub");

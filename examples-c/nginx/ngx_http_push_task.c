@@ -1,5 +1,5 @@
-/* Calls that wait for the hub's answer.  To pushd they go on a thread of the pool, so that a hub that is slow, or gone, costs no
- * other request of this worker anything; an embedded hub answers at once, and is asked there and then. */
+/* Calls that wait for the hub's answer.  To pushd they go on a thread of the pool, so that a hub that is slow, or gone,
+ * costs no other request of this worker anything; an embedded hub answers at once, and is asked there and then. */
 #include "ngx_http_push.h"
 
 /* Of this worker. */
@@ -35,8 +35,8 @@ static void ngx_http_push_task_write(ngx_http_request_t *r)
     ngx_http_finalize_request(r, ctx->task.answer(&ctx->task));
 }
 
-/* In the event loop again.  Until now `blocked` has kept the request, whatever became of the client; if nginx has given it up
- * meanwhile, its write handler is one that ends it. */
+/* In the event loop again.  Until now `blocked` has kept the request, whatever became of the client; if nginx has given
+ * it up meanwhile, its write handler is one that ends it. */
 static void ngx_http_push_task_done(ngx_event_t *event)
 {
     ngx_http_push_task_t *task = event->data;

@@ -1,5 +1,6 @@
-// Command bench measures package push: what a publish costs over the same call from C, what an idle client costs Go, and what
-// a delivery costs through a Go host and a C host, beside melody and an SSE server of net/http alone, all in one run.
+// Command bench measures package push: what a publish costs over the same call from C, what an idle client costs Go,
+// and what a delivery costs through a Go host and a C host, beside melody and an SSE server of net/http alone, all in
+// one run.
 //
 //	go run ./bench [-quick] [-only publish,memory,delivery] -pushload PATH -c-host PATH [-out FILE]
 //

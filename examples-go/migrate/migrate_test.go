@@ -1,4 +1,5 @@
-// Package migrate has the programs of MIGRATING.md. Each pair, before and after, is run against the clients of the original.
+// Package migrate has the programs of MIGRATING.md. Each pair, before and after, is run against the clients of the
+// original.
 package migrate
 
 import (

@@ -23,7 +23,8 @@ func attached(t *testing.T, address string) *push.Server {
 	return start(t, push.Config{Options: map[string]string{"attach": address, "attach_timeout": "10s", "attach_name": "go"}})
 }
 
-// A hub, and two hosts as two processes would be them: a client is handed over by one, hears the other, and outlives both.
+// A hub, and two hosts as two processes would be them: a client is handed over by one, hears the other, and outlives
+// both.
 func TestAttachedServersShareAHub(t *testing.T) {
 	address := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
 	hub := hubAt(t, address)

@@ -53,8 +53,8 @@ func (c *Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// settings are pairs of name and value, each ending in NUL. The last one of a name counts. The file's name is checked here,
-// too: C would cut it at a NUL.
+// settings are pairs of name and value, each ending in NUL. The last one of a name counts. The file's name is checked
+// here, too: C would cut it at a NUL.
 func (c *Config) settings(op string) (text string, count int, err error) {
 	if strings.IndexByte(c.File, 0) >= 0 {
 		return "", 0, &Error{Op: op, Status: ErrConfig, Text: "the file's name has a NUL"}

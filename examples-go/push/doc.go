@@ -1,5 +1,5 @@
-// Package push adds live push to an HTTP service that already exists: WebSocket, Server-Sent Events, an NDJSON stream and
-// long-polling, on the port that the service has, behind the login that it has.
+// Package push adds live push to an HTTP service that already exists: WebSocket, Server-Sent Events, an NDJSON stream
+// and long-polling, on the port that the service has, behind the login that it has.
 //
 //	srv, err := push.Start(push.Config{})
 //	…
@@ -41,8 +41,8 @@
 //
 //	export PKG_CONFIG_PATH=/opt/push/lib/pkgconfig CGO_LDFLAGS=-Wl,-rpath,/opt/push/lib
 //
-// For a checkout that is not installed, `make examples` leaves one in target/stage, which the build tag libpush_checkout
-// takes with nothing else set: go build -tags libpush_checkout ./...
+// For a checkout that is not installed, `make examples` leaves one in target/stage, which the build tag
+// libpush_checkout takes with nothing else set: go build -tags libpush_checkout ./...
 //
 // It needs cgo, a C compiler and Linux.
 package push

@@ -27,8 +27,8 @@ const (
 	ErrBusy Status = C.PUSH_ERR_BUSY
 	// ErrNotFound: there is no such connection or user (any more).
 	ErrNotFound Status = C.PUSH_ERR_NOT_FOUND
-	// ErrTimeout: attached (option attach), the hub did not answer within the option attach_timeout. What was called may have
-	// been done, or will be; with a Key a message can be published again without harm.
+	// ErrTimeout: attached (option attach), the hub did not answer within the option attach_timeout. What was called
+	// may have been done, or will be; with a Key a message can be published again without harm.
 	ErrTimeout Status = C.PUSH_ERR_TIMEOUT
 	// ErrClosed: the server was stopped.
 	ErrClosed Status = C.PUSH_ERR_CLOSED

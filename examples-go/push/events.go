@@ -21,7 +21,8 @@ const (
 	// Asked: with the option auth=host, somebody at a listener of the library's own wants to subscribe, and waits for
 	// [Server.Allow] or [Server.Deny].
 	Asked EventKind = 4
-	// Draining: the server begins to send its clients away: [Server.Drain], or the end of the hub that it is attached to.
+	// Draining: the server begins to send its clients away: [Server.Drain], or the end of the hub that it is attached
+	// to.
 	Draining EventKind = 5
 	// Drained: no client is left. A [Server.Stop] without a Drain before it closes the channel instead.
 	Drained EventKind = 6
@@ -75,11 +76,11 @@ func (e *Event) HTTP() (*http.Request, error) {
 	return http.ReadRequest(bufio.NewReader(bytes.NewReader(e.Data)))
 }
 
-// Allow says yes to an [Asked] event: the client gets what it asked for, as far as the grant has it among its Channels (or
-// Subscribe, which here adds nothing to what was asked for).
+// Allow says yes to an [Asked] event: the client gets what it asked for, as far as the grant has it among its Channels
+// (or Subscribe, which here adds nothing to what was asked for).
 //
-// Errors: [ErrInvalid] where the grant is not one, and also where it allows nothing; [ErrNotFound]; [ErrClosed]. An answer that
-// comes too late changes nothing.
+// Errors: [ErrInvalid] where the grant is not one, and also where it allows nothing; [ErrNotFound]; [ErrClosed]. An
+// answer that comes too late changes nothing.
 func (s *Server) Allow(request Request, grant Grant) error {
 	names, channels, err := grant.names()
 	if err != nil {
@@ -169,7 +170,8 @@ func (e *eventStream) run(s *Server) {
 	}
 	for {
 		count, status := 0, statusOK
-		// Readiness is told once for each change, so it is waited for only after the library said that there is nothing.
+		// Readiness is told once for each change, so it is waited for only after the library said that there is
+		// nothing.
 		err := raw.Read(func(uintptr) bool {
 			count, status = e.pull(s.handle)
 			return count > 0 || status != statusOK

@@ -87,8 +87,8 @@ func (g *Grant) expires() int64 {
 	return max(1, g.Expires.Unix())
 }
 
-// adopt hands over a descriptor, or with duplicate a copy of it, with what was read from it. While the library has no room
-// it is asked again, for a moment.
+// adopt hands over a descriptor, or with duplicate a copy of it, with what was read from it. While the library has no
+// room it is asked again, for a moment.
 func (s *Server) adopt(fd uintptr, duplicate bool, head []byte, g *Grant) error {
 	names, channels, err := g.names()
 	if err != nil {

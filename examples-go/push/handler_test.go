@@ -43,7 +43,8 @@ func TestEveryTransportOverPlainHTTP(t *testing.T) {
 	if answer := <-poll; !strings.Contains(answer, `"data":"hello"`) {
 		t.Error(answer)
 	}
-	// Each client of net/http has two goroutines of its own, and a WebSocket one for its context. None are the service's.
+	// Each client of net/http has two goroutines of its own, and a WebSocket one for its context. None are the
+	// service's.
 	harness.Wait(t, "no goroutine of the service's is left", func() bool {
 		return runtime.NumGoroutine() <= goroutines+6 && !strings.Contains(stacks(), "net/http.(*conn).serve")
 	})
@@ -54,8 +55,8 @@ func stacks() string {
 	return string(all[:runtime.Stack(all, true)])
 }
 
-// What a client sends before it has the answer goes along: here the first frames of a WebSocket, in one piece with the head
-// and split at every place that can matter.
+// What a client sends before it has the answer goes along: here the first frames of a WebSocket, in one piece with the
+// head and split at every place that can matter.
 func TestBytesAlreadyReadGoAlong(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})

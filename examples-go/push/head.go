@@ -16,9 +16,9 @@ func handedOn(name string) bool {
 	return strings.HasPrefix(name, "Sec-Websocket-") || strings.HasPrefix(name, "Access-Control-")
 }
 
-// requestHead writes a request as it came, as far as the library reads it, in the given version of HTTP. Where the grant
-// says what is subscribed to, the URL does not. What a proxy says of the client's address goes along only with the proxy's
-// own socket, by which the library sees whether to believe it; a pair has no address.
+// requestHead writes a request as it came, as far as the library reads it, in the given version of HTTP. Where the
+// grant says what is subscribed to, the URL does not. What a proxy says of the client's address goes along only with
+// the proxy's own socket, by which the library sees whether to believe it; a pair has no address.
 func requestHead(head []byte, r *http.Request, version string, subscribe []string, behindProxy bool) []byte {
 	head = append(head, r.Method...)
 	head = append(head, ' ')

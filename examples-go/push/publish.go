@@ -21,7 +21,8 @@ type Message struct {
 	Channel string
 	// Data is the payload, at most the option max_message (1 MB). Text if it is UTF-8, else binary.
 	Data []byte
-	// Event is the event type (SSE's `event:`), or empty. At most 127 bytes; those that begin with "push-" are reserved.
+	// Event is the event type (SSE's `event:`), or empty. At most 127 bytes; those that begin with "push-" are
+	// reserved.
 	Event string
 	// Key makes a publish that is repeated harmless, or is empty. The same key again in the same channel within the
 	// option key_window (2 minutes) publishes nothing and answers with the first position. At most 255 bytes.
@@ -81,8 +82,8 @@ func (s *Server) PublishMessage(m Message) (Position, error) {
 	return s.publishOne("publish", m.Channel, &m)
 }
 
-// Broadcast publishes to every connection, whatever its channels. In the JSON form it arrives as type "broadcast". It is
-// kept like a channel's message: a client that was away gets it on its return.
+// Broadcast publishes to every connection, whatever its channels. In the JSON form it arrives as type "broadcast". It
+// is kept like a channel's message: a client that was away gets it on its return.
 //
 // Errors: those of [Server.Publish].
 func (s *Server) Broadcast(m Message) (Position, error) {
@@ -100,8 +101,8 @@ func (s *Server) publishOne(op, channel string, m *Message) (Position, error) {
 	return Position(positionText(&at)), nil
 }
 
-// PublishContext is [Server.PublishMessage] that waits while the library has no room, instead of failing with [ErrBusy].
-// When ctx ends first, nothing was published and the error is both ctx's and ErrBusy.
+// PublishContext is [Server.PublishMessage] that waits while the library has no room, instead of failing with
+// [ErrBusy]. When ctx ends first, nothing was published and the error is both ctx's and ErrBusy.
 func (s *Server) PublishContext(ctx context.Context, m Message) (Position, error) {
 	for wait := pauseFirst; ; wait = min(2*wait, pauseLongest) {
 		at, err := s.PublishMessage(m)
@@ -219,8 +220,8 @@ func (b *batch) room(count int) []position {
 	return b.positions[:count]
 }
 
-// add lays the messages out. It is most of what a batch costs in Go: a channel that is the one before is neither checked
-// nor copied again, and what is mostly empty is looked at once.
+// add lays the messages out. It is most of what a batch costs in Go: a channel that is the one before is neither
+// checked nor copied again, and what is mostly empty is looked at once.
 func (b *batch) add(messages []Message) error {
 	text, entries, channel := b.bytes, slices.Grow(b.entries, len(messages)), ""
 	for i := range messages {

@@ -28,8 +28,8 @@ type Refusal struct {
 var (
 	// ErrUnauthorized is 401: there is no login, or it has ended.
 	ErrUnauthorized = &Refusal{http.StatusUnauthorized, "unauthorized", "log in first"}
-	// ErrForbidden is 403: not for this user. It is also what any error that holds no Refusal becomes; the error itself is
-	// not shown to the client.
+	// ErrForbidden is 403: not for this user. It is also what any error that holds no Refusal becomes; the error itself
+	// is not shown to the client.
 	ErrForbidden = &Refusal{http.StatusForbidden, "forbidden", "not allowed"}
 )
 

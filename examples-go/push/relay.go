@@ -196,8 +196,8 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	_ = copyOut(pair, out.write)
 }
 
-// flushed writes to a client and flushes. It can be cut off from another goroutine, but not after the handler's end, when
-// the ResponseWriter is not ours any more.
+// flushed writes to a client and flushes. It can be cut off from another goroutine, but not after the handler's end,
+// when the ResponseWriter is not ours any more.
 type flushed struct {
 	w       http.ResponseWriter
 	control *http.ResponseController

@@ -47,7 +47,8 @@ func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	}
 }
 
-// A client behind TLS that is gone is let go, also while the library does not read from it because nobody takes its messages.
+// A client behind TLS that is gone is let go, also while the library does not read from it because nobody takes its
+// messages.
 func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
 	harness.CheckLeaks(t)
 	t.Cleanup(push.SetWriteLimit(200 * time.Millisecond))

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Server is a running server. All its methods may be called by any goroutine at any time, also after Stop: they then fail
-// with [ErrClosed].
+// Server is a running server. All its methods may be called by any goroutine at any time, also after Stop: they then
+// fail with [ErrClosed].
 //
 // A Server is ended with [Server.Stop]. One that is forgotten (nothing refers to it any more, it has no listener of its
 // own, and nobody has taken its events) is stopped by the garbage collector, with a warning in the log.
@@ -28,8 +28,8 @@ type Server struct {
 	stopErr  error
 	events   *eventStream
 
-	// helpers are the goroutines that end with the server; added to under mu, before stopping. Not a part of Server: the
-	// log's goroutine refers to it, and must not keep a forgotten server.
+	// helpers are the goroutines that end with the server; added to under mu, before stopping. Not a part of Server:
+	// the log's goroutine refers to it, and must not keep a forgotten server.
 	helpers *sync.WaitGroup
 	// over is done when the library has ended and its clients have had the time to take its last words.
 	over context.Context
@@ -98,12 +98,13 @@ func forgotten(f forgottenServer) {
 	}()
 }
 
-// Reload gives a running server the options of config that can change while it runs: the column "live" of the library's table
-// of options. All or none. Options that only a new start can change stay as they are, and the log names them, as it does
-// those that have changed. The file, and files with keys, are read again, so that keys can be rotated. Logger is not looked
-// at. What has begun (a timeout that runs, a connection let in) goes on as it was.
+// Reload gives a running server the options of config that can change while it runs: the column "live" of the library's
+// table of options. All or none. Options that only a new start can change stay as they are, and the log names them, as
+// it does those that have changed. The file, and files with keys, are read again, so that keys can be rotated. Logger
+// is not looked at. What has begun (a timeout that runs, a connection let in) goes on as it was.
 //
-// The options are those of config as a whole, defaults where it says nothing: pass the Config of the start, with what is new.
+// The options are those of config as a whole, defaults where it says nothing: pass the Config of the start, with what
+// is new.
 //
 // Errors: [ErrConfig] and [ErrSystem], with a sentence that says what is wrong: nothing has changed; [ErrClosed].
 func (s *Server) Reload(config Config) error {
@@ -119,9 +120,9 @@ func (s *Server) Reload(config Config) error {
 	return nil
 }
 
-// Drain begins to send the clients away, and returns: before a deployment, say, while the service still works. New clients
-// are refused, what was published is delivered, and every client is told to come back later, as by [Server.Stop], evenly
-// over the given time so that they do not come back all at once. Who is left after it is cut off.
+// Drain begins to send the clients away, and returns: before a deployment, say, while the service still works. New
+// clients are refused, what was published is delivered, and every client is told to come back later, as by
+// [Server.Stop], evenly over the given time so that they do not come back all at once. Who is left after it is cut off.
 //
 // The event [Draining] comes at once, [Drained] when no client is left. Until Stop everything else goes on: what is
 // published reaches those who are still there, and is kept. Called again it sets a new end; a drain can't be taken
@@ -145,7 +146,8 @@ const defaultDrain = 10 * time.Second
 // deadline, or within ten seconds if it has none, is cut off. When Stop has returned nil, no thread of the library and
 // no goroutine of this package is left of the server, and the channel of [Server.Events] is closed.
 //
-// When ctx ends first, Stop returns its error and the server goes on ending by itself. A second Stop waits for the first.
+// When ctx ends first, Stop returns its error and the server goes on ending by itself. A second Stop waits for the
+// first.
 //
 // Call Stop before http.Server.Shutdown, which waits for clients that came over HTTP/2.
 func (s *Server) Stop(ctx context.Context) error {
@@ -177,8 +179,8 @@ func (s *Server) end(drain, grace time.Duration) {
 	close(s.stopped)
 }
 
-// drainFor divides the time of a Stop: for the library's clients, then for the last bytes of those whose bytes go through
-// Go, and a rest so that Stop returns before its context does.
+// drainFor divides the time of a Stop: for the library's clients, then for the last bytes of those whose bytes go
+// through Go, and a rest so that Stop returns before its context does.
 func drainFor(ctx context.Context) (drain, grace time.Duration) {
 	left := defaultDrain
 	if deadline, ok := ctx.Deadline(); ok {
@@ -218,8 +220,8 @@ type Conn uint64
 // Send sends text to one client, apart from all channels: a WebSocket gets one frame (with subprotocol push.v1.json
 // {"type":"message","data":…}), SSE and streams a message without a position. Nothing can be sent to a poll.
 //
-// Errors: [ErrNotFound] where the client is gone (it may also go before the bytes do); [ErrInvalid] where data is not UTF-8;
-// [ErrTooLarge]; [ErrBusy]; [ErrClosed].
+// Errors: [ErrNotFound] where the client is gone (it may also go before the bytes do); [ErrInvalid] where data is not
+// UTF-8; [ErrTooLarge]; [ErrBusy]; [ErrClosed].
 func (s *Server) Send(conn Conn, data []byte) error {
 	return result("send", s.handle.send(uint64(conn), data, 0))
 }
@@ -229,8 +231,8 @@ func (s *Server) SendBinary(conn Conn, data []byte) error {
 	return result("send", s.handle.send(uint64(conn), data, sendBinary))
 }
 
-// Close closes one connection: a WebSocket with a close frame, SSE and streams with an event push-close. The code is 1000,
-// 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999; the reason has at most 123 bytes.
+// Close closes one connection: a WebSocket with a close frame, SSE and streams with an event push-close. The code is
+// 1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999; the reason has at most 123 bytes.
 //
 // Errors: [ErrNotFound], [ErrInvalid], [ErrClosed].
 func (s *Server) Close(conn Conn, code int, reason string) error {
@@ -240,8 +242,8 @@ func (s *Server) Close(conn Conn, code int, reason string) error {
 	return result("close", s.handle.close(uint64(conn), uint16(code), reason))
 }
 
-// Disconnect closes every connection that was granted to a user, as [Server.Close] does, in a moment. 4403 says that the
-// client is not allowed any more. It is no ban: who logs in again comes back.
+// Disconnect closes every connection that was granted to a user, as [Server.Close] does, in a moment. 4403 says that
+// the client is not allowed any more. It is no ban: who logs in again comes back.
 //
 // Errors: [ErrInvalid], [ErrClosed].
 func (s *Server) Disconnect(user string, code int, reason string) error {
@@ -254,10 +256,10 @@ func (s *Server) Disconnect(user string, code int, reason string) error {
 	return result("disconnect", s.handle.disconnectUser(user, uint16(code), reason))
 }
 
-// RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a user,
-// in a moment: they get nothing more of it and can't subscribe to it again. A client of subprotocol push.v1.json is told,
-// with the reason (at most 123 bytes); any other that has no channel left is closed with 4403. New connections get what
-// their own grant says.
+// RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a
+// user, in a moment: they get nothing more of it and can't subscribe to it again. A client of subprotocol push.v1.json
+// is told, with the reason (at most 123 bytes); any other that has no channel left is closed with 4403. New connections
+// get what their own grant says.
 //
 // Errors: [ErrInvalid], [ErrClosed].
 func (s *Server) RevokeChannel(user, channel, reason string) error {

@@ -39,13 +39,13 @@ type Delivery struct {
 	Position Position
 	// Binary says that it was published as binary.
 	Binary bool
-	// Gap says that this is no message: what the channel had up to Position, and was not delivered, is gone, because the
-	// history is bounded. Nothing is ever left out silently.
+	// Gap says that this is no message: what the channel had up to Position, and was not delivered, is gone, because
+	// the history is bounded. Nothing is ever left out silently.
 	Gap bool
 }
 
-// Subscription is a subscription of the service itself. Next and All are for one goroutine at a time; the other methods for
-// any.
+// Subscription is a subscription of the service itself. Next and All are for one goroutine at a time; the other methods
+// for any.
 type Subscription struct {
 	server   *Server
 	ctx      context.Context
@@ -68,8 +68,8 @@ type Subscription struct {
 // max_connections; no goroutine. [Server.Events] does not tell of it. One that is forgotten is closed by the garbage
 // collector.
 //
-// Errors: [ErrInvalid] where a channel is not allowed, there are none, or there are more than the option max_channels or
-// longer names than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; ctx's.
+// Errors: [ErrInvalid] where a channel is not allowed, there are none, or there are more than the option max_channels
+// or longer names than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; ctx's.
 func (s *Server) Subscribe(ctx context.Context, channels []string, options SubscribeOptions) (*Subscription, error) {
 	if options.Since != "" && options.Last != 0 {
 		return nil, invalid("subscribe", "Since and Last together")

@@ -163,7 +163,8 @@ def stalled_readers(report):
         def stalled():
             clients, opened = collections.deque(), 0
             while not stop.is_set():
-                # Those that were closed can't know: the end waits behind what they don't read. The oldest are long gone.
+                # Those that were closed can't know: the end waits behind what they don't read. The oldest are long
+                # gone.
                 counts["closed"] = hub_stats()["slow_closed"]
                 while opened - counts["closed"] < 100:
                     clients.append(subscriber(hub.port, "channel=flood", receive=4096))

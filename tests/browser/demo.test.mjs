@@ -1,4 +1,5 @@
-// Messages published by curl and by the page appear in all four panes; each transport is broken and goes on where it was.
+// Messages published by curl and by the page appear in all four panes; each transport is broken and goes on where it
+// was.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';

@@ -1,5 +1,5 @@
-/* Threads that are cancelled while they are inside of a call (pthread_cancel(3)): the call is done, the thread ends after it,
- * and the process goes on. */
+/* Threads that are cancelled while they are inside of a call (pthread_cancel(3)): the call is done, the thread ends
+ * after it, and the process goes on. */
 #include "process.h"
 #include "serve.h"
 #include <pthread.h>
@@ -89,7 +89,8 @@ static void start_and_stop(void)
     push_config_free(config);
 }
 
-/* Calls until it is cancelled, which it is only inside of a call or where a cancellation that came there is let through. */
+/* Calls until it is cancelled, which it is only inside of a call or where a cancellation that came there is let
+ * through. */
 static void *run(void *unused)
 {
     (void)unused;

@@ -1,5 +1,5 @@
-/* The system refuses something in the middle of a start: an error, and nothing left behind.  Each call that a start makes
- * fails once, the first, then the second, until a start gets through.  refused.c is about servers that run. */
+/* The system refuses something in the middle of a start: an error, and nothing left behind.  Each call that a start
+ * makes fails once, the first, then the second, until a start gets through.  refused.c is about servers that run. */
 #include "process.h"
 #include "refuse.h"
 #include "serve.h"

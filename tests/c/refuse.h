@@ -1,5 +1,5 @@
-/* The system refuses what a test names.  Included once in a program: its functions take the place of libc's, also for the
- * library, since the program's symbols come first. */
+/* The system refuses what a test names.  Included once in a program: its functions take the place of libc's, also for
+ * the library, since the program's symbols come first. */
 #ifndef TESTS_REFUSE_H
 #define TESTS_REFUSE_H
 

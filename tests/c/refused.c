@@ -1,6 +1,6 @@
-/* The system refuses something to a server that runs: who is concerned comes back and has missed nothing, or waits; others
- * feel nothing; what is refused to a client is counted and logged.  faults.c is about starts, shortwrites.c about sockets
- * that take less than all. */
+/* The system refuses something to a server that runs: who is concerned comes back and has missed nothing, or waits;
+ * others feel nothing; what is refused to a client is counted and logged.  faults.c is about starts, shortwrites.c
+ * about sockets that take less than all. */
 #include "process.h"
 #include "refuse.h"
 #include "serve.h"
@@ -332,7 +332,8 @@ static void pass(push_server *host, struct peer *clients)
     CHECK_STATUS(push_flush(host), PUSH_OK);
 }
 
-/* Connections that go to the hub while a call in between is refused or does less than it should: each gets there once. */
+/* Connections that go to the hub while a call in between is refused or does less than it should: each gets there
+ * once. */
 static void passing(void)
 {
     static const struct {
@@ -374,7 +375,8 @@ static void passing_to_a_hub_without_descriptors(void)
         refuse(cases[i].function, cases[i].error, 1);
         pass(both.host, clients);
         refused();
-        /* Those that went before the refusal; the others wait with the host until it is attached again, and are served. */
+        /* Those that went before the refusal; the others wait with the host until it is attached again, and are
+         * served. */
         int ended = 0;
         for (int c = 0; c < PASSED; c++) {
             char text[1024];

@@ -1,4 +1,5 @@
-/* A server whose options change all the time, while clients of all transports live, come and go: each gets everything. */
+/* A server whose options change all the time, while clients of all transports live, come and go: each gets
+ * everything. */
 #include "serve.h"
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-/* Sockets that take one byte at a time, or some, or none just now.  So every position inside of a frame, an event, a chunk
- * and a poll's answer is one where a write ends; and what a client read is compared with what was published. */
+/* Sockets that take one byte at a time, or some, or none just now.  So every position inside of a frame, an event, a
+ * chunk and a poll's answer is one where a write ends; and what a client read is compared with what was published. */
 #include "process.h"
 #include "serve.h"
 #include <dlfcn.h>
@@ -442,7 +442,8 @@ struct sums {
     int gaps, ends, cuts, refusals;
 };
 
-/* Each form with each channel alone and with all three; they come before what is published, or, for a replay, behind it. */
+/* Each form with each channel alone and with all three; they come before what is published, or, for a replay, behind
+ * it. */
 static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox, bool late)
 {
     static struct client clients[CLIENTS];

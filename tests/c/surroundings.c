@@ -1,5 +1,5 @@
-/* Processes in an odd state: standard descriptors that are closed, threads with small stacks, no keys left, no memory for
- * what the options ask for, a callback that cancels its own thread. */
+/* Processes in an odd state: standard descriptors that are closed, threads with small stacks, no keys left, no memory
+ * for what the options ask for, a callback that cancels its own thread. */
 #include "process.h"
 #include "serve.h"
 #include <fcntl.h>

@@ -9,8 +9,8 @@ from pathlib import Path
 import programs
 from report import HERE, OUT, ROOT, execute
 
-# Not `stopping`, which looks at how long something takes, and `lifecycle`, where a process ends with its last thread: the
-# sanitizer has one of its own.
+# Not `stopping`, which looks at how long something takes, and `lifecycle`, where a process ends with its last thread:
+# the sanitizer has one of its own.
 PROGRAMS = ["concurrency", "reloading", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants", "listening"]
 TARGET = "x86_64-unknown-linux-gnu"
 BUILT = ROOT / "target/tsan"

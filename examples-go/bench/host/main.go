@@ -1,4 +1,5 @@
-// Command host is the service that is measured: the same three URLs over package push, over melody, and over net/http alone.
+// Command host is the service that is measured: the same three URLs over package push, over melody, and over net/http
+// alone.
 //
 //	host -kind push|melody|sse [-tls] [-buffer 256] [-listen 127.0.0.1:0]
 //

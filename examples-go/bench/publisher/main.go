@@ -1,5 +1,5 @@
-// Command publisher publishes 100 bytes to one channel that nobody subscribes to, again and again, from C or from Go, and
-// says what each kind of call took: {"publish":[ns,…],…}. One or the other in a process: two servers that share an
+// Command publisher publishes 100 bytes to one channel that nobody subscribes to, again and again, from C or from Go,
+// and says what each kind of call took: {"publish":[ns,…],…}. One or the other in a process: two servers that share an
 // allocator are in each other's way.
 //
 //	publisher c|go

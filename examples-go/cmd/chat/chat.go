@@ -25,7 +25,8 @@ const (
 	publishing = 5 * time.Second
 )
 
-// chat knows who is where. What it publishes the library keeps and delivers. All but rooms belongs to one goroutine, run.
+// chat knows who is where. What it publishes the library keeps and delivers. All but rooms belongs to one goroutine,
+// run.
 type chat struct {
 	srv   *push.Server
 	rooms []string

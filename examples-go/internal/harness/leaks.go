@@ -14,8 +14,8 @@ import (
 // settleLimit is how long goroutines and descriptors may take to go.
 const settleLimit = 15 * time.Second
 
-// CheckLeaks fails the test if it ends with more goroutines or descriptors than it begins with. Call it first, so that it
-// looks after all other clean-ups.
+// CheckLeaks fails the test if it ends with more goroutines or descriptors than it begins with. Call it first, so that
+// it looks after all other clean-ups.
 func CheckLeaks(t *testing.T) {
 	t.Helper()
 	// What the runtime opens for itself, once, is no leak.

@@ -65,8 +65,8 @@ func moduleRoot(t testing.TB) string {
 	return ""
 }
 
-// Run builds a package and starts it on a port that is free: with `-listen 127.0.0.1:0`, unless other arguments are given.
-// It must say "listening on URL". It is ended with the test.
+// Run builds a package and starts it on a port that is free: with `-listen 127.0.0.1:0`, unless other arguments are
+// given. It must say "listening on URL". It is ended with the test.
 func Run(t testing.TB, pkg string, arguments ...string) *Program {
 	t.Helper()
 	if len(arguments) == 0 {

@@ -1,5 +1,5 @@
-// One WebSocket for the room that is looked at (subprotocol push.v1.json). It comes back by itself, from the position it had
-// reached; what was missed is marked, and what could not be sent yet is sent again under the same id.
+// One WebSocket for the room that is looked at (subprotocol push.v1.json). It comes back by itself, from the position
+// it had reached; what was missed is marked, and what could not be sent yet is sent again under the same id.
 import { connect } from "./connection.js";
 import * as view from "./view.js";
 
