@@ -1,11 +1,13 @@
 # make            the library, target/release/libpush.so
-# make demo       the demo page at http://127.0.0.1:8080/ (PORT= changes it)
-# make test       every test; installs what it needs, and says so
-# make install    PREFIX=/usr/local DESTDIR=
-# make header     writes include/push.h anew after a change of src/ffi
-# make docs       writes the README's table of options anew after a change of src/config/options.rs
+# make demo       the demo page at http://127.0.0.1:8080/ (PORT= changes it); demo-go, a chat in Go; demo-nginx, the page
+#                 behind nginx
+# make test       every test; installs what it needs, and says so. Its parts: test-rust, test-c, test-python, test-clients,
+#                 test-browser, test-autobahn, test-faults, test-go, test-nginx, deny
+# make install    PREFIX=/usr/local DESTDIR=; make uninstall
+# make header     updates include/push.h after a change of src/ffi
+# make docs       updates the README's table of options after a change of src/config/options.rs
 # make fuzz       the fuzzers; make soak, a long life: SECONDS=; more in tests/proof.mk
-# make bench      beside the peers; make bench-quick while working
+# make bench      libpush beside its peers; make bench-quick while working
 
 PORT ?= 8080
 export PORT
