@@ -1,4 +1,5 @@
-//! The README: its table of options is the code's, its C program compiles and runs.
+//! The README: its table of options is the code's, its C program compiles and runs. And all pages: their links lead
+//! somewhere.
 
 use push::config::options::OPTIONS;
 use std::path::{Path, PathBuf};
@@ -65,4 +66,62 @@ fn the_c_program_compiles_and_runs() {
     let typed = std::fs::File::open(&typed).unwrap();
     let ran = Command::new(&binary).stdin(typed).env("LD_LIBRARY_PATH", &libraries).status().unwrap();
     assert!(ran.success());
+}
+
+/// All pages below a folder, but those of others.
+fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let (path, name) = (entry.path(), entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            let name = name.to_string_lossy();
+            if !name.starts_with('.') && !["target", "node_modules"].contains(&&*name) {
+                found.extend(pages(&path));
+            }
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A page without its blocks of code.
+fn prose(page: &Path) -> String {
+    let text = std::fs::read_to_string(page).unwrap();
+    text.split("```").step_by(2).collect()
+}
+
+/// What headings are linked by: GitHub's form of them.
+fn anchors(page: &Path) -> Vec<String> {
+    let anchor = |heading: &str| {
+        let kept = heading.trim().to_lowercase();
+        kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+    };
+    prose(page)
+        .lines()
+        .filter_map(|line| line.strip_prefix('#')?.split_once(' '))
+        .map(|(_, text)| anchor(text))
+        .collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let (mut lost, mut count) = (Vec::new(), 0);
+    for page in pages(root()) {
+        for link in prose(&page).split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            count += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let to = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let there = to.exists() && (anchor.is_empty() || anchors(&to).iter().any(|known| known == anchor));
+            if !there {
+                lost.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+    assert!(count > 20, "{count} links were found");
 }
