@@ -146,3 +146,26 @@ func TestAttachedToASilentHub(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A batch without positions gives C no room for any, also where the memory of an earlier one that had some is used again: C
+// would write as many as there are messages. It shows where there is no hub, as only a batch that wants none is left for it.
+func TestABatchWithoutPositionsWantsNone(t *testing.T) {
+	harness.CheckLeaks(t)
+	nobody := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
+	srv := start(t, push.Config{Options: map[string]string{"attach": nobody, "attach_timeout": "0"}})
+	messages := make([]push.Message, 100)
+	for i := range messages {
+		messages[i] = push.Message{Channel: "c", Data: []byte("x")}
+	}
+	for range 20 {
+		if _, err := srv.PublishBatchPositions(messages[:1]); !errors.Is(err, push.ErrBusy) {
+			t.Fatal(err)
+		}
+		if err := srv.PublishBatch(messages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := srv.Stop(limited(t, 200*time.Millisecond)); err != nil {
+		t.Error(err)
+	}
+}

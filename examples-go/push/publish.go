@@ -213,7 +213,11 @@ func (b *batch) recycle() {
 	}
 }
 
+// room is for the positions of a batch. Of none it is nil, by which C knows that none are wanted.
 func (b *batch) room(count int) []position {
+	if count == 0 {
+		return nil
+	}
 	if cap(b.positions) < count {
 		b.positions = make([]position, count)
 	}
