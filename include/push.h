@@ -60,7 +60,8 @@
 // The payload is larger than the option `max_message`.
 #define PUSH_ERR_TOO_LARGE -3
 
-// A queue of the library is full.  Nothing was done; the same call may succeed in a moment.
+// A queue of the library is full, or the hub is away (option attach).  Nothing was done; the same
+// call may succeed in a moment.
 #define PUSH_ERR_BUSY -4
 
 // There is no such connection (any more).

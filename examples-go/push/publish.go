@@ -74,7 +74,9 @@ func (s *Server) Publish(channel string, data []byte) error {
 
 // PublishMessage publishes one message with all that a message can have, and says where it is in the sequence.
 //
-// Errors: those of [Server.Publish].
+// Errors: those of [Server.Publish]. With the option attach that place is the hub's answer, which this call and the others
+// that give positions wait for, at most for the option attach_timeout: [ErrTimeout], or ErrBusy while the hub is away.
+// Publish and [Server.PublishBatch] do not wait.
 func (s *Server) PublishMessage(m Message) (Position, error) {
 	if err := m.check("publish"); err != nil {
 		return "", err

@@ -23,7 +23,8 @@ pub const PUSH_ERR_INVALID: i32 = -1;
 pub const PUSH_ERR_CONFIG: i32 = -2;
 /// The payload is larger than the option `max_message`.
 pub const PUSH_ERR_TOO_LARGE: i32 = -3;
-/// A queue of the library is full.  Nothing was done; the same call may succeed in a moment.
+/// A queue of the library is full, or the hub is away (option attach).  Nothing was done; the same
+/// call may succeed in a moment.
 pub const PUSH_ERR_BUSY: i32 = -4;
 /// There is no such connection (any more).
 pub const PUSH_ERR_NOT_FOUND: i32 = -5;
