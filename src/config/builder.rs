@@ -83,7 +83,7 @@ impl Builder {
     fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
         let spec = options::find(option)
             .filter(|spec| OPTIONS_OF_CHANNELS.contains(&spec.name))
-            .ok_or_else(|| unknown(name))?;
+            .ok_or_else(|| unknown_of_channels(name))?;
         let pattern = ChannelPattern::parse(pattern)
             .map_err(|allowed| Error::new(Kind::Config, format!("option {name}: {allowed}")))?;
         // The table's setter works on the general value; lend it this pattern's.
@@ -124,6 +124,11 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn unknown_of_channels(name: &str) -> Error {
+    let names = OPTIONS_OF_CHANNELS.join(", ");
+    Error::new(Kind::Config, format!("unknown option {name:?}; the options of channels are {names}"))
 }
 
 fn unknown(name: &str) -> Error {
@@ -190,7 +195,8 @@ mod tests {
         assert!(pattern.matches("news.sport") && !pattern.matches("news"));
         assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000));
         assert_eq!(builder.config().history.count, 7);
-        assert!(builder.set("channel.news.*.path", "/x").is_err());
+        let error = builder.set("channel.news.*.path", "/x").unwrap_err().to_string();
+        assert!(error.ends_with("of channels are history_count, history_age, history_bytes, slow_policy"), "{error}");
         builder.set("channel.news.*.slow_policy", "latest").unwrap();
         assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
         assert_eq!(builder.config().slow_policy, SlowPolicy::Disconnect);

@@ -21,7 +21,11 @@ fn not_toml(text: &str, error: &toml::de::Error) -> Error {
     let at = error.span().map_or(0, |span| span.start.min(text.len()));
     let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
     let message = error.message().replace('\n', " ");
-    Error::new(Kind::Config, format!("not TOML: line {line}: {message}"))
+    // What is wrong most often, and told by the parser as a number that is none.
+    let value = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(_, value)| value.trim_start());
+    let bare = value.is_some_and(|value| !value.is_empty() && !value.starts_with(['"', '\'', '[', '{', '#']));
+    let hint = if bare { "; all values but numbers, true and false need quotes" } else { "" };
+    Error::new(Kind::Config, format!("not TOML: line {line}: {message}{hint}"))
 }
 
 /// `[channel."news.*"]` tables.
@@ -80,6 +84,11 @@ mod tests {
     fn what_is_not_an_option_is_refused() {
         let error = settings("b = 1\na = ").unwrap_err().to_string();
         assert!(error.starts_with("not TOML: line 2: ") && !error.contains('\n'), "{error}");
+        assert!(!error.contains("quotes"), "{error}");
+        for bare in ["listen = none", "max_message = 1MB", "a = 1\nheartbeat = 5s # often"] {
+            let error = settings(bare).unwrap_err().to_string();
+            assert!(error.ends_with("; all values but numbers, true and false need quotes"), "{error}");
+        }
         assert!(settings("a = 1.5").is_err());
         assert!(settings("[channel]\nnews = 1").is_err());
     }
