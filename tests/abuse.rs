@@ -101,8 +101,13 @@ fn frames_that_announce_more_than_there_is() {
 }
 
 fn resident_kb() -> usize {
+    status_kb("VmRSS:")
+}
+
+/// A line of what the kernel says of this process.
+fn status_kb(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -176,6 +181,21 @@ fn nested_json_is_an_error_wherever_it_comes() {
         let (head, _) = host.get(&format!("channel=a&token={token}"), "").response();
         assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
     }
+    host.stop();
+}
+
+#[test]
+fn small_values_beside_a_request_are_not_kept() {
+    let host = Host::start(&[("max_client_message", "8MB")]);
+    let mut client = host.websocket("channel=a", true);
+    client.text();
+    let most = || status_kb("VmHWM:");
+    let before = most();
+    // 4 MB, each four bytes of which would be an array with a value.
+    let values = "[0],".repeat(1 << 20);
+    client.say(&format!(r#"{{"x":[{values}0],"type":"ping"}}"#));
+    assert_eq!(field(&client.text(), "type"), "pong");
+    assert!(most() < before + 100_000, "4 MB of values became {} kB", most() - before);
     host.stop();
 }
 
