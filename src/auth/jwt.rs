@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -174,6 +174,13 @@ fn is_strong(algorithm: Algorithm, key: &DecodingKey) -> bool {
     }
 }
 
+/// A JWK set. Each key is read by itself: one whose kind or curve is unknown here is not for us (RFC 7517, section 5),
+/// and must not take the others with it.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
 /// The keys of a set, from its JSON (RFC 7517) or from the file that has it. A set without any that can be used is an
 /// error: nobody could come in, and nobody would know why.
 fn jwks(given: &str) -> Result<Vec<Key>, Error> {
@@ -181,8 +188,10 @@ fn jwks(given: &str) -> Result<Vec<Key>, Error> {
     let name = if by_value { "the set" } else { given };
     let wrong = |text: String| Error::new(Kind::Config, format!("option jwt_jwks: {name}: {text}"));
     let json = if by_value { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
-    let set: JwkSet = serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
-    let keys: Vec<Key> = set.keys.iter().filter_map(jwk).collect();
+    // Not in serde's words, which repeat the value, and that may be a secret.
+    let at = |error: serde_json::Error| format!("no JWK set (line {}, column {})", error.line(), error.column());
+    let set: Set = serde_json::from_slice(&json).map_err(|error| wrong(at(error)))?;
+    let keys: Vec<Key> = set.keys.into_iter().filter_map(|key| jwk(&serde_json::from_value(key).ok()?)).collect();
     if keys.is_empty() {
         return Err(wrong("no key for signatures with HS256, RS256, ES256 or EdDSA".into()));
     }

@@ -183,8 +183,30 @@ fn a_key_of_a_set_is_used_as_the_set_says() {
     for (what, key) in unfit {
         assert_eq!(verifier_of(&set(&[key])).unwrap_err().kind(), Kind::Config, "{what}");
     }
-    for wrong in ["{", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#] {
-        assert_eq!(verifier_of(wrong).unwrap_err().kind(), Kind::Config, "{wrong}");
+    for wrong in ["{", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#, r#"{"keys":"c2VjcmV0"}"#] {
+        let error = verifier_of(wrong).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{wrong}");
+        assert!(!error.to_string().contains("c2VjcmV0"), "a key must not be repeated: {error}");
+    }
+}
+
+#[test]
+fn a_key_of_a_set_that_is_not_understood_does_not_take_the_others_with_it() {
+    let good = as_jwk(Algorithm::EdDSA, json!({"kid": "good"}));
+    let strange = [
+        ("another kind", json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AQAB"})),
+        ("a curve for agreements", json!({"kty": "OKP", "crv": "X25519", "x": "AQAB", "use": "enc"})),
+        ("another curve", json!({"kty": "EC", "crv": "secp256k1", "x": "AQAB", "y": "AQAB"})),
+        ("a part is missing", json!({"kty": "RSA", "n": "AQAB"})),
+        ("no text", json!({"kty": "RSA", "n": 7, "e": "AQAB", "kid": 7})),
+        ("no key", json!(null)),
+    ];
+    for (what, key) in strange {
+        let set = json!({"keys": [key, good]}).to_string();
+        let verifier = verifier(&[("jwt_jwks", &set)]).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(verifier.verify(&signed(Algorithm::EdDSA, Some("good"))).is_ok(), "{what}");
+        let error = super::jwks(&json!({"keys": [key]}).to_string()).err().unwrap();
+        assert!(error.to_string().contains("no key for signatures"), "{what}: {error}");
     }
 }
 
