@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
+use ed25519_dalek::VerifyingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, DecodingKeyKind, Validation};
 use serde::Deserialize;
@@ -153,25 +154,46 @@ fn public_key(pem: &[u8]) -> Option<Key> {
     if pem.windows(7).any(|word| word == b"PRIVATE") {
         return None;
     }
-    let (algorithm, key) = public_key::read(pem).filter(|(algorithm, key)| is_strong(*algorithm, key))?;
+    let (algorithm, key) = public_key::read(pem).filter(|(algorithm, key)| is_good(*algorithm, key))?;
     Some(Key { algorithm, id: None, key })
 }
 
-/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5). A
-/// point of another curve has another size, too.
-fn is_strong(algorithm: Algorithm, key: &DecodingKey) -> bool {
-    const RSA_2048: usize = 256;
+/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5),
+/// and one that tokens can be verified with. Whoever verifies a token would find that out at each, and nobody could
+/// come in.
+fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
     match (algorithm, key.kind()) {
         (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= MIN_SECRET,
-        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
-            n.iter().skip_while(|byte| **byte == 0).count() >= RSA_2048
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => is_rsa(n, e),
+        (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
+            public_key::rsa_parts(der).is_some_and(|(n, e)| is_rsa(n, e))
         }
-        // The modulus with its exponent and some bytes around (RFC 8017, appendix A.1.1).
-        (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => der.len() > RSA_2048,
-        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => point.len() == 65 && point[0] == 4,
-        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => key.len() == 32,
+        // A point of another curve has another size, or another equation: that is looked at before any signature.
+        (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
+            point.len() == 65 && point[0] == 4 && jsonwebtoken::crypto::verify("", b"", key, algorithm).is_ok()
+        }
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => is_ed25519(key),
         _ => false,
     }
+}
+
+/// Modulus and exponent, big-endian, as the crate that verifies takes them: of at most 4096 bits, and 33.
+fn is_rsa(n: &[u8], e: &[u8]) -> bool {
+    const BYTES: std::ops::RangeInclusive<usize> = 2048 / 8..=4096 / 8;
+    fn plain(number: &[u8]) -> &[u8] {
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        &number[zeros..]
+    }
+    let (n, e) = (plain(n), plain(e));
+    let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
+    let exponent = e.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+    BYTES.contains(&n.len()) && is_odd(n) && e.len() <= 5 && is_odd(e) && (3..1 << 33).contains(&exponent)
+}
+
+/// A point of the curve, and not of a small order: with such a key, 32 zeros for one, anybody signs what he likes.
+fn is_ed25519(key: &[u8]) -> bool {
+    let key = key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
+    key.is_some_and(|key| !key.is_weak())
 }
 
 /// A JWK set. Each key is read by itself: one whose kind or curve is unknown here is not for us (RFC 7517, section 5),
@@ -215,7 +237,7 @@ fn jwk(jwk: &Jwk) -> Option<Key> {
     let common = &jwk.common;
     let signs = common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);
     let fits = common.key_algorithm.is_none_or(|known| known == name);
-    let key = DecodingKey::from_jwk(jwk).ok().filter(|key| signs && fits && is_strong(algorithm, key))?;
+    let key = DecodingKey::from_jwk(jwk).ok().filter(|key| signs && fits && is_good(algorithm, key))?;
     Some(Key { algorithm, id: common.key_id.clone(), key })
 }
 
@@ -225,8 +247,7 @@ fn read(path: &str) -> Result<Vec<u8>, Error> {
 
 fn bad_key(given: &str) -> Error {
     let name = if given.starts_with(PEM) { "the text" } else { given };
-    let text =
-        format!("option jwt_keys: {name} has no public key of RSA (2048 bits at least), P-256 or Ed25519 in PEM");
+    let text = format!("option jwt_keys: {name} has no public key of RSA (2048 to 4096 bits), P-256 or Ed25519 in PEM");
     Error::new(Kind::Config, text)
 }
 

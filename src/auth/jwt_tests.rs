@@ -1,5 +1,7 @@
 use super::*;
 use crate::config::Builder;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine as _;
 use jsonwebtoken::{encode, EncodingKey, Header};
 use serde_json::{json, Value};
 
@@ -103,21 +105,20 @@ const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorith
 
 /// The public part of a test key as a JWK.
 fn as_jwk(algorithm: Algorithm, more: Value) -> Value {
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-    use base64::Engine as _;
     let pem = |text: &str| public_key(text.as_bytes()).unwrap().key.as_bytes().to_vec();
     let mut jwk = match algorithm {
         Algorithm::RS256 => {
             // SEQUENCE { INTEGER n, INTEGER e }: the modulus has 256 bytes and a zero before it, the exponent is 65537.
             let der = pem(RSA);
-            json!({"kty": "RSA", "n": BASE64.encode(&der[9..265]), "e": "AQAB"})
+            json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(&der[9..265]), "e": "AQAB"})
         }
         Algorithm::ES256 => {
             let point = pem(EC);
-            json!({"kty": "EC", "crv": "P-256", "x": BASE64.encode(&point[1..33]), "y": BASE64.encode(&point[33..])})
+            let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+            json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
         }
-        Algorithm::EdDSA => json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64.encode(pem(ED))}),
-        _ => json!({"kty": "oct", "k": BASE64.encode(SECRET)}),
+        Algorithm::EdDSA => json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(pem(ED))}),
+        _ => json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET)}),
     };
     jwk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     jwk
@@ -161,6 +162,7 @@ fn keys_come_by_value_and_by_file_and_several_are_good_at_once() {
 #[test]
 fn a_key_of_a_set_is_used_as_the_set_says() {
     let set = |keys: &[Value]| json!({ "keys": keys }).to_string();
+    let bytes = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let ed = |more: Value| as_jwk(Algorithm::EdDSA, more);
     let two = set(&[
         ed(json!({"kid": "new", "use": "sig", "alg": "EdDSA"})),
@@ -179,6 +181,17 @@ fn a_key_of_a_set_is_used_as_the_set_says() {
         ("a short secret", json!({"kty": "oct", "k": "c2hvcnQ"})),
         ("a short modulus", json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"})),
         ("another curve", json!({"kty": "EC", "crv": "P-384", "x": "AQAB", "y": "AQAB"})),
+        // Of the right size, and yet none: the crate that verifies would say so at each token.
+        ("a modulus that is too long", as_jwk(Algorithm::RS256, json!({"n": bytes(&[0xff; 513])}))),
+        ("an even modulus", as_jwk(Algorithm::RS256, json!({"n": bytes(&[0xfe; 256])}))),
+        ("an exponent of one", as_jwk(Algorithm::RS256, json!({"e": "AQ"}))),
+        ("an even exponent", as_jwk(Algorithm::RS256, json!({"e": "AQAC"}))),
+        ("an exponent that is too long", as_jwk(Algorithm::RS256, json!({"e": bytes(&[3, 0, 0, 0, 1])}))),
+        ("a point beside the curve", as_jwk(Algorithm::ES256, json!({"x": bytes(&[1; 32]), "y": bytes(&[1; 32])}))),
+        ("no point of the curve", ed(json!({"x": bytes(&[&[2][..], &[0; 31]].concat())}))),
+        // With these anybody signs.
+        ("a point of order four", ed(json!({"x": bytes(&[0; 32])}))),
+        ("the neutral point", ed(json!({"x": bytes(&[&[1][..], &[0; 31]].concat())}))),
     ];
     for (what, key) in unfit {
         assert_eq!(verifier_of(&set(&[key])).unwrap_err().kind(), Kind::Config, "{what}");
@@ -267,15 +280,27 @@ fn a_key_that_is_cut_or_nonsense_is_none() {
     assert!(public_key(pem::encode(&pem::Pem::new("RSA PUBLIC KEY", [1; 300])).as_bytes()).is_none());
 }
 
+/// An RSA key of PKCS #1 with this modulus, whose first bit is set.
+fn rsa_pem(modulus: &[u8]) -> String {
+    // SEQUENCE { INTEGER, INTEGER 65537 }, with lengths of two bytes.
+    let integer = [&[2, 0x82], &(modulus.len() as u16 + 1).to_be_bytes()[..], &[0], modulus].concat();
+    let both = [&integer[..], &[2, 3, 1, 0, 1]].concat();
+    let der = [&[0x30, 0x82], &(both.len() as u16).to_be_bytes()[..], &both].concat();
+    pem::encode(&pem::Pem::new("RSA PUBLIC KEY", der))
+}
+
 #[test]
 fn weak_private_and_foreign_keys_are_found_at_the_start() {
+    let long = rsa_pem(&[0xff; 1024]);
     let cases = [
         ("1024 bits", include_str!("../../tests/keys/rsa-1024.pem")),
+        ("8192 bits", long.as_str()),
         ("P-384", include_str!("../../tests/keys/ec-p384.pem")),
         ("a private key", include_str!("../../tests/keys/ed.private.pem")),
         ("a private RSA key", include_str!("../../tests/keys/rsa.private.pem")),
         ("nothing", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"),
     ];
+    assert!(verifier(&[("jwt_keys", &rsa_pem(&[0xff; 512]))]).is_ok(), "4096 bits");
     for (what, pem) in cases {
         let error = verifier(&[("jwt_keys", pem)]).unwrap_err();
         assert_eq!(error.kind(), Kind::Config, "{what}");

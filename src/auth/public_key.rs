@@ -37,16 +37,19 @@ fn key(info: &SubjectPublicKeyInfoRef<'_>) -> Option<(Algorithm, DecodingKey)> {
     }
 }
 
-/// Modulus and exponent (RFC 8017, appendix A.1.1). That they are there is looked at now: the next who looks is whoever
-/// verifies a token, and then nobody could come in.
 fn rsa(der: &[u8]) -> Option<(Algorithm, DecodingKey)> {
+    rsa_parts(der).map(|_| (Algorithm::RS256, DecodingKey::from_rsa_der(der)))
+}
+
+/// Modulus and exponent (RFC 8017, appendix A.1.1).
+pub(super) fn rsa_parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let parts = AnyRef::from_der(der).and_then(|key| {
         key.sequence(|parts| {
-            UintRef::decode(parts)?;
-            UintRef::decode(parts)
+            let (n, e) = (UintRef::decode(parts)?, UintRef::decode(parts)?);
+            Ok((n.as_bytes(), e.as_bytes()))
         })
     });
-    parts.ok().map(|_| (Algorithm::RS256, DecodingKey::from_rsa_der(der)))
+    parts.ok()
 }
 
 /// RFC 5280, section 4.1.
