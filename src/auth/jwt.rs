@@ -73,7 +73,7 @@ impl Verifier {
         }
         for given in &config.jwt_keys {
             let pem = if given.starts_with(PEM) { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
-            keys.push(public_key(&pem).ok_or_else(|| bad_key(given))?);
+            keys.extend(public_keys(&pem).ok_or_else(|| bad_key(given))?);
         }
         if !config.jwt_jwks.is_empty() {
             keys.extend(jwks(config.jwt_jwks.as_str())?);
@@ -149,13 +149,14 @@ fn secret(given: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     Ok(bytes.into())
 }
 
-/// A public key in PEM; its kind says its algorithm. A private key is refused: it has no business here.
-fn public_key(pem: &[u8]) -> Option<Key> {
+/// Public keys in PEM; the kind of each says its algorithm. A private key is refused: it has no business here.
+fn public_keys(pem: &[u8]) -> Option<Vec<Key>> {
     if pem.windows(7).any(|word| word == b"PRIVATE") {
         return None;
     }
-    let (algorithm, key) = public_key::read(pem).filter(|(algorithm, key)| is_good(*algorithm, key))?;
-    Some(Key { algorithm, id: None, key })
+    let keys = public_key::read(pem)?;
+    let is_good = keys.iter().all(|(algorithm, key)| is_good(*algorithm, key));
+    is_good.then(|| keys.into_iter().map(|(algorithm, key)| Key { algorithm, id: None, key }).collect())
 }
 
 /// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5),

@@ -103,6 +103,13 @@ fn signed(algorithm: Algorithm, id: Option<&str>) -> String {
 
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
+/// The one key that a text has.
+fn public_key(text: &[u8]) -> Option<Key> {
+    let mut keys = public_keys(text)?;
+    assert_eq!(keys.len(), 1);
+    keys.pop()
+}
+
 /// The public part of a test key as a JWK.
 fn as_jwk(algorithm: Algorithm, more: Value) -> Value {
     let pem = |text: &str| public_key(text.as_bytes()).unwrap().key.as_bytes().to_vec();
@@ -264,6 +271,25 @@ fn a_key_may_come_in_other_forms_and_in_a_certificate() {
     same(ED, include_str!("../../tests/keys/ed.certificate.pem"));
     // As a line of a file of options has it, and with what some tools write before it.
     same(RSA, &format!("key of somebody\n{}", RSA.replace('\n', "\r\n")));
+}
+
+#[test]
+fn all_keys_of_a_text_are_good_and_of_a_chain_of_certificates_the_first() {
+    let chain =
+        [include_str!("../../tests/keys/ec.certificate.pem"), include_str!("../../tests/keys/rsa.certificate.pem")];
+    for (text, expected) in [
+        (format!("{RSA}{ED}"), vec![Algorithm::RS256, Algorithm::EdDSA]),
+        (chain.concat(), vec![Algorithm::ES256]),
+        (format!("{}{ED}", chain.concat()), vec![Algorithm::ES256, Algorithm::EdDSA]),
+    ] {
+        let verifier = verifier(&[("jwt_keys", &text)]).unwrap();
+        for algorithm in ALGORITHMS {
+            let is_good = verifier.verify(&signed(algorithm, None)).is_ok();
+            assert_eq!(is_good, expected.contains(&algorithm), "{algorithm:?} {text}");
+        }
+    }
+    let request = ED.replace("PUBLIC KEY", "CERTIFICATE REQUEST");
+    assert!(verifier(&[("jwt_keys", &format!("{RSA}{request}"))]).is_err(), "what is none is not passed over");
 }
 
 #[test]

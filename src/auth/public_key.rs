@@ -1,4 +1,4 @@
-//! A public key in PEM (RFC 7468): by itself, as an RSA key of PKCS #1, or in a certificate.
+//! Public keys in PEM (RFC 7468): by themselves, as RSA keys of PKCS #1, or in a certificate.
 //!
 //! Of a certificate the key alone counts. Who gives it vouches for it, as for any other key; no issuer and no date is
 //! looked at.
@@ -16,15 +16,25 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 /// RFC 8410, section 3.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// The key, with the one algorithm that its kind allows. `None` for anything else, a private key as well.
-pub(super) fn read(text: &[u8]) -> Option<(Algorithm, DecodingKey)> {
-    let pem = pem::parse(text).ok()?;
-    match pem.tag() {
-        "PUBLIC KEY" => key(&SubjectPublicKeyInfoRef::from_der(pem.contents()).ok()?),
-        "RSA PUBLIC KEY" => rsa(pem.contents()),
-        "CERTIFICATE" => key(&in_certificate(pem.contents()).ok()?),
-        _ => None,
+/// The keys that stand in a text, each with the one algorithm that its kind allows. Of a chain of certificates only the
+/// first is whoever's it is given for: the others are its issuers', who sign no tokens. `None` for anything else, a
+/// private key as well.
+pub(super) fn read(text: &[u8]) -> Option<Vec<(Algorithm, DecodingKey)>> {
+    let mut keys = Vec::new();
+    let mut in_chain = false;
+    for pem in pem::parse_many(text).ok()? {
+        keys.push(match pem.tag() {
+            "PUBLIC KEY" => key(&SubjectPublicKeyInfoRef::from_der(pem.contents()).ok()?)?,
+            "RSA PUBLIC KEY" => rsa(pem.contents())?,
+            "CERTIFICATE" if in_chain => continue,
+            "CERTIFICATE" => {
+                in_chain = true;
+                key(&in_certificate(pem.contents()).ok()?)?
+            }
+            _ => return None,
+        });
     }
+    (!keys.is_empty()).then_some(keys)
 }
 
 fn key(info: &SubjectPublicKeyInfoRef<'_>) -> Option<(Algorithm, DecodingKey)> {

@@ -221,8 +221,8 @@ pub static OPTIONS: &[Spec] = &[
         name: "jwt_keys",
         default: "",
         live: live!(jwt_keys),
-        help: "Public keys or certificates in PEM, as paths or inline: RSA for RS256, P-256 for ES256, Ed25519 for \
-               EdDSA",
+        help: "Public keys or certificates in PEM, as paths or inline: RSA of 2048 to 4096 bits for RS256, P-256 for \
+               ES256, Ed25519 for EdDSA. All keys of a file count; of a chain of certificates its first",
         value: Value::Text {
             allowed: "a list of paths and PEM texts",
             set: |c, text| {
