@@ -13,14 +13,13 @@ const NAME_SHIFT: u32 = 48;
 pub(super) struct Names(Vec<Box<str>>);
 
 impl Names {
-    /// The number of an attachment of that name. `None`: there were too many names.
+    /// The number of an attachment of that name. `None`: there were too many names; then this one is not kept, either.
     pub(super) fn host(&mut self, name: &str, attachment: u64) -> Option<u64> {
         let known = self.0.iter().position(|known| **known == *name);
-        let index = known.unwrap_or_else(|| {
+        let number = u16::try_from(known.unwrap_or(self.0.len()) + 1).ok()?;
+        if known.is_none() {
             self.0.push(name.into());
-            self.0.len() - 1
-        });
-        let number = u16::try_from(index + 1).ok()?;
+        }
         Some(u64::from(number) << NAME_SHIFT | attachment)
     }
 }
@@ -52,4 +51,25 @@ fn mix(value: u64) -> u64 {
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ value >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_numbered_as_they_come_and_no_more_are_kept_than_there_are_numbers() {
+        let mut names = Names::default();
+        let number = |names: &mut Names, name: &str| names.host(name, 7).map(|host| host >> NAME_SHIFT);
+        assert_eq!(
+            [number(&mut names, "a"), number(&mut names, "b"), number(&mut names, "a")],
+            [Some(1), Some(2), Some(1)]
+        );
+        // Looking one up among so many takes its time; what is kept is what matters.
+        names.0.extend((3..=u16::MAX).map(|n| n.to_string().into()));
+        for n in 0..10 {
+            assert_eq!(number(&mut names, &format!("one more {n}")), None);
+        }
+        assert_eq!((names.0.len(), number(&mut names, "a")), (usize::from(u16::MAX), Some(1)));
+    }
 }
