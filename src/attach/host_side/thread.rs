@@ -34,8 +34,8 @@ pub(super) fn run(link: &Link, first: Option<Welcomed>) {
     loop {
         if let Some(welcomed) = hub.take() {
             link.log.line(Level::Info, format_args!("attached to unix:{}", link.path.display()));
-            (backoff, told) = (BACKOFF.0, false);
-            let socket = welcomed.socket.clone();
+            told = false;
+            let (socket, since) = (welcomed.socket.clone(), Instant::now());
             let served = catch_unwind(AssertUnwindSafe(|| serve(link, welcomed)));
             // A child that the host has forked may hold a copy: the hub should see the end all the same.
             socket::shutdown_both(&socket);
@@ -44,6 +44,15 @@ pub(super) fn run(link: &Link, first: Option<Welcomed>) {
                 Ok(Ok(())) => return,
                 Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub is away: {text}")),
                 Err(_) => link.log.line(Level::Error, format_args!("attached: {}; it was caught", panics::said())),
+            }
+            // A hub that welcomes and lets go at once, for want of descriptors perhaps, or because it does not
+            // understand what it is sent again each time, is as good as away.
+            match backoff.checked_sub(since.elapsed()) {
+                Some(rest) => {
+                    pause(link, rest);
+                    backoff = (backoff * 2).min(BACKOFF.1);
+                }
+                None => backoff = BACKOFF.0,
             }
         }
         if stop_is_over(link) {
