@@ -150,7 +150,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         "HEAD" => return Err(Refusal::method().without_body()),
         _ => return Err(Refusal::method()),
     }
-    let mut fields = Fields::read(head.headers, version_1_1, config.trusted_header())?;
+    let mut fields = Fields::read(head.headers, version_1_1, config)?;
     let forwarded = std::mem::take(&mut fields.forwarded);
     let cors = match fields.origin {
         Some(origin) if !origin::allowed(origin, fields.host, &config.allowed_origins) => {
@@ -196,17 +196,14 @@ struct Fields<'b> {
     subprotocol: bool,
     last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
-    /// Others' cookies may be no UTF-8.
-    cookie: &'b [u8],
+    /// The value of the cookie that a token may come in.
+    cookie: Option<&'b str>,
     forwarded: Vec<&'b str>,
 }
 
 impl<'b> Fields<'b> {
-    fn read(
-        lines: &[httparse::Header<'b>],
-        version_1_1: bool,
-        forwarded_header: Option<&str>,
-    ) -> Result<Self, Refusal> {
+    fn read(lines: &[httparse::Header<'b>], version_1_1: bool, config: &Config) -> Result<Self, Refusal> {
+        let forwarded_header = config.trusted_header();
         let mut fields = Fields::default();
         let (mut lengths, mut hosts) = (0, 0);
         for line in lines {
@@ -240,7 +237,8 @@ impl<'b> Fields<'b> {
             } else if is("authorization") {
                 once(&mut fields.authorization, text(), "Authorization")?;
             } else if is("cookie") {
-                fields.cookie = value;
+                // HTTP/2 has a line for each, and not every proxy joins them (RFC 9113, section 8.2.3).
+                fields.cookie = fields.cookie.or_else(|| cookie(value, &config.token_cookie));
             } else if forwarded_header.is_some_and(is) {
                 fields.forwarded.push(text());
             } else if is("last-event-id") {
@@ -268,23 +266,25 @@ impl<'b> Fields<'b> {
     }
 
     /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
-    fn token(&self, cookie: &str) -> Option<&'b str> {
+    fn token(&self) -> Option<&'b str> {
         let bearer = self
             .authorization
             .and_then(|text| text.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let named = |part: &'b [u8]| {
-            let value = part.trim_ascii().strip_prefix(cookie.as_bytes())?.strip_prefix(b"=")?;
-            Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))
-        };
-        let in_cookie = || self.cookie.split(|byte| *byte == b';').find_map(named);
-        bearer.map(|(_, token)| token).or_else(in_cookie).map(str::trim)
+        bearer.map(|(_, token)| token).or(self.cookie).map(str::trim)
     }
 
     /// Whether the client keeps the connection (RFC 9112, section 9.3).
     fn keep_alive(&self, version_1_1: bool) -> bool {
         (version_1_1 || self.stays) && !self.closes
     }
+}
+
+/// The value of a cookie in a line of them. Those of others may be no UTF-8.
+fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
+    let named = |part: &'b [u8]| part.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    let value = line.split(|byte| *byte == b';').find_map(named)?;
+    Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))
 }
 
 fn subscribe<'b>(
@@ -299,7 +299,7 @@ fn subscribe<'b>(
     };
     let transport = asked.transport.unwrap_or_else(|| by_headers(fields));
     let sse = transport == Transport::Sse;
-    (finish(asked, transport, fields, version_1_1, config).map(Wish::Subscribe), sse)
+    (finish(asked, transport, fields, version_1_1).map(Wish::Subscribe), sse)
 }
 
 fn finish<'b>(
@@ -307,7 +307,6 @@ fn finish<'b>(
     transport: Transport,
     fields: &Fields<'b>,
     version_1_1: bool,
-    config: &Config,
 ) -> Result<Subscribe<'b>, Refusal> {
     let websocket = transport == Transport::WebSocket;
     let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
@@ -332,7 +331,7 @@ fn finish<'b>(
         channels: asked.channels,
         since,
         last: asked.last,
-        token: asked.token.or_else(|| fields.token(&config.token_cookie).map(Cow::Borrowed)),
+        token: asked.token.or_else(|| fields.token().map(Cow::Borrowed)),
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })

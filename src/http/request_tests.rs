@@ -136,6 +136,20 @@ fn other_origins_get_cors_lines_where_allowed() {
 }
 
 #[test]
+fn the_token_is_found_in_whichever_line_of_cookies_it_stands() {
+    for lines in [
+        "Cookie: push_token=abc\r\nCookie: other=1\r\n",
+        "Cookie: other=1\r\nCookie: push_token=abc\r\n",
+        "Cookie: push_token=abc; other=1\r\nCookie: push_token=def\r\n",
+        "Cookie: a_push_token=def\r\nCookie: push_tokens=def\r\nCookie: x;push_token= abc\r\n",
+    ] {
+        served(&get("/push?channel=a", lines), |subscribe| {
+            assert_eq!(subscribe.token.as_deref(), Some("abc"), "{lines}")
+        });
+    }
+}
+
+#[test]
 fn another_cookie_that_is_not_utf_8_does_not_hide_the_token() {
     let request =
         [&b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nCookie: name=J\xfcrgen; push_token=abc; x=\xff\r\n\r\n"[..]]
