@@ -126,6 +126,19 @@ fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
 }
 
 #[test]
+fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
+    let grant = |user| Grant::new(Some(user), &["a".into()], 0, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, grant("ann"));
+    host.server.renew(question.connection, grant("ann")).unwrap();
+    host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
+    host.server.allow(question.request, grant("bob")).unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 200 "), "{head}{body}");
+    host.stop();
+}
+
+#[test]
 fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
     let grant = || Grant::new(Some("ann"), &["a".into()], 0, false, false).unwrap();

@@ -31,6 +31,10 @@ impl Shard {
     /// Gives a connection another grant: it may go on until that ends, on those of its channels that it names.
     pub(super) fn renew(&mut self, index: u32, grant: Grant) {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
+        if !conn.flags.adopted && !matches!(conn.phase, Phase::Open(_)) {
+            // The poll that it was for has ended, and whose the next is its own grant will say.
+            return;
+        }
         // Whoever hears of the connection goes on to.
         let host = super::closing::host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
