@@ -60,6 +60,11 @@ impl Inbox {
         self.fds.pop_front()
     }
 
+    /// Whether descriptors have come, to whom nobody passes any.
+    pub(super) fn has_fds(&self) -> bool {
+        !self.fds.is_empty()
+    }
+
     /// Descriptors that no frame has spoken of yet. Only those of one call may be ahead of their frames.
     pub(super) fn too_many_fds(&self) -> bool {
         self.fds.len() > passing::MAX_PASSED

@@ -1,5 +1,6 @@
 //! Attaching: connect, hello, welcome.
 
+use super::thread::PASSES;
 use super::{Credit, Link};
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, VERSION};
@@ -102,6 +103,9 @@ fn welcome(
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(Failure::Away(error.to_string())),
+        }
+        if inbox.has_fds() {
+            return Err(Failure::Refused(PASSES.into()));
         }
     }
 }

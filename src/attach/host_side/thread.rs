@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Tried again after this when descriptors could not be passed: no readiness tells of that.
 const PASS_AGAIN_MS: u64 = 10;
+/// A hub passes none, and those that came to us would stay open.
+pub(super) const PASSES: &str = "it passes descriptors";
 /// Reads before the queue is looked after.
 const READS: usize = 16;
 
@@ -120,6 +122,9 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
                 Err(error) => return Err(error.to_string()),
             }
         }
+        if inbox.has_fds() {
+            return Err(PASSES.into());
+        }
     }
 }
 
@@ -185,4 +190,54 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
 
 fn malformed(malformed: Malformed) -> String {
     malformed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::panic_tests::common::{socket_path, PATIENCE};
+    use crate::{Builder, Server};
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn a_hub_that_passes_descriptors_is_let_go() {
+        for with_the_welcome in [true, false] {
+            let path = socket_path();
+            let listener = UnixListener::bind(&path).unwrap();
+            let (attached, wait) = std::sync::mpsc::channel();
+            let hub = std::thread::spawn(move || {
+                let (mut host, _) = listener.accept().unwrap();
+                host.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut hello = [0; 4];
+                host.read_exact(&mut hello).unwrap();
+                host.read_exact(&mut vec![0; u32::from_le_bytes(hello) as usize]).unwrap();
+                let (mut welcome, mut limits) = (Vec::new(), Vec::new());
+                FromHub::Welcome { epoch: "e", done: 0, max_message: 1, max_send: 1 }.write(&mut welcome);
+                FromHub::Limits { max_message: 1, max_send: 1 }.write(&mut limits);
+                let (one, _other) = UnixStream::pair().unwrap();
+                let (passed, socket) = ([one.as_raw_fd()], OwnedFd::from(host));
+                passing::send_with(&socket, &welcome, if with_the_welcome { &passed } else { &[] }).unwrap();
+                if !with_the_welcome {
+                    wait.recv().unwrap();
+                    passing::send_with(&socket, &limits, &passed).unwrap();
+                }
+                // Only the host's end ends this.
+                UnixStream::from(socket).read(&mut [0]).map_err(|error| error.kind())
+            });
+            let mut builder = Builder::default();
+            builder.set("attach", &format!("unix:{path}")).unwrap();
+            let started = Server::start(builder);
+            let _ = attached.send(());
+            assert_eq!(hub.join().unwrap(), Ok(0));
+            if with_the_welcome {
+                assert!(started.unwrap_err().to_string().contains(PASSES));
+            } else {
+                started.unwrap().stop(Duration::ZERO);
+            }
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
