@@ -34,6 +34,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The longest line that anybody outside can cause, in bytes and but for what is added to it.
 const MAX_LINE: usize = 512;
+/// The longest of all others: a hub's words may be in it, or a path.
+const MAX_OWN_LINE: usize = 4096;
 
 /// Where the crate's lines go in; without a sink it costs one branch.
 #[derive(Clone)]
@@ -74,7 +76,7 @@ impl Log {
     /// Adds a line. Never waits: when the callback is slow, lines are dropped and counted.
     pub(crate) fn line(&self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
-            log.send(level, text.to_string());
+            log.send(level, one_line(&text.to_string(), MAX_OWN_LINE));
         }
     }
 
@@ -84,7 +86,7 @@ impl Log {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {
                 Some(left_out) => {
-                    let mut line = one_line(&text.to_string());
+                    let mut line = one_line(&text.to_string(), MAX_LINE);
                     if left_out > 0 {
                         line += &format!(" (and {left_out} more of this kind before)");
                     }
@@ -132,10 +134,10 @@ impl Inner {
 }
 
 /// A text that may have words of a stranger's in it, as a line: nobody outside begins another one or makes it endless.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(MAX_LINE));
+fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(max));
     for char in text.chars() {
-        if line.len() >= MAX_LINE {
+        if line.len() >= max {
             line.push('…');
             break;
         }
@@ -187,6 +189,11 @@ mod tests {
         let text = received.try_recv().unwrap().1;
         assert!(text.starts_with("unknown: a\\nError b\\u{1b}[2Jüüü") && text.ends_with("ü…"), "{text}");
         assert!(text.len() < MAX_LINE + 10, "{}", text.len());
+        // So do those of a hub, with what is said without them.
+        log.line(Level::Info, format_args!("the hub refuses: a\nError b{}", "ü".repeat(10_000)));
+        let text = received.try_recv().unwrap().1;
+        assert!(text.starts_with("the hub refuses: a\\nError bü") && text.ends_with("ü…"), "{text}");
+        assert!(text.len() < MAX_OWN_LINE + 10, "{}", text.len());
     }
 
     #[test]
