@@ -55,7 +55,7 @@ struct Link {
     /// Wakes the thread.
     wake: Arc<EventFd>,
     stop: AtomicBool,
-    /// By when to be done, set before `stop`.
+    /// By when to be done, set before `stop`; `None`: whenever.
     stop_at: Mutex<Option<Instant>>,
     /// The hub's bounds, so that what breaks them is told at once.
     max_message: AtomicUsize,
@@ -333,7 +333,7 @@ impl Attached {
 
     /// Lets the hub go, after what waits for it was sent and answered, or `drain` is over.
     pub(crate) fn stop(self, drain: Duration) {
-        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + drain);
+        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(drain);
         self.link.stop.store(true, Ordering::Release);
         self.link.wake.signal();
         let _ = self.thread.join();
