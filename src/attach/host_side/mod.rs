@@ -23,6 +23,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::passing::MAX_PASSED;
 use connect::Failure;
 use queue::{Answer, Content, Queue, Waiter, AWAY};
+use socket2::SockAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,6 +43,7 @@ pub(crate) struct Attached {
 #[derive(Debug)]
 struct Link {
     config: Reloadable,
+    /// Absolute, where that is not too long for a socket: the host may change its directory before the hub comes back.
     path: PathBuf,
     /// The option `attach_name`.
     name: String,
@@ -128,8 +130,9 @@ impl Attached {
         let mut session = [0; 16];
         getrandom::fill(&mut session)
             .map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
+        let absolute = std::path::absolute(&path).ok().filter(|path| SockAddr::unix(path).is_ok());
         let link = Arc::new(Link {
-            path,
+            path: absolute.unwrap_or(path),
             name: config.attach_name.clone(),
             event_bound: config.event_queue,
             session,
