@@ -6,19 +6,19 @@
 //! which a stranger could bring his own, are not looked at (section 3.10).
 
 use super::public_key;
+use super::token::{Claims, Token, LEEWAY_SECONDS};
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
+use crate::sys::clock;
 use ed25519_dalek::VerifyingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{decode, decode_header, Algorithm, DecodingKey, DecodingKeyKind, Validation};
+use jsonwebtoken::{crypto, Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// How far clocks may differ.
-const LEEWAY_SECONDS: u64 = 5;
 /// A token larger than this is not looked at.
 const MAX_TOKEN: usize = 8 * 1024;
 /// The shortest secret for HS256, in bytes (RFC 7518, section 3.2).
@@ -31,8 +31,9 @@ const PEM: &str = "-----BEGIN";
 /// The keys, and what tokens must say.
 pub struct Verifier {
     keys: Vec<Key>,
-    /// With audience and issuer; the algorithm is each key's.
-    validation: Validation,
+    /// The options `jwt_audience` and `jwt_issuer`.
+    audience: String,
+    issuer: String,
 }
 
 struct Key {
@@ -40,27 +41,6 @@ struct Key {
     /// The key's name in a JWK set; a token that names another is not tried against it.
     id: Option<String>,
     key: DecodingKey,
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: Option<String>,
-    /// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2).
-    exp: f64,
-    #[serde(default)]
-    push: Option<Push>,
-    #[serde(rename = "push.subscribe", default)]
-    flat_subscribe: Option<Vec<String>>,
-    #[serde(rename = "push.publish", default)]
-    flat_publish: Option<Vec<String>>,
-}
-
-#[derive(Deserialize, Default)]
-struct Push {
-    #[serde(default)]
-    subscribe: Vec<String>,
-    #[serde(default)]
-    publish: Vec<String>,
 }
 
 impl Verifier {
@@ -82,19 +62,7 @@ impl Verifier {
             let text = "option auth: jwt needs a key: jwt_secret (HS256), jwt_keys (PEM) or jwt_jwks";
             return Err(Error::new(Kind::Config, text));
         }
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
-        validation.validate_aud = !config.jwt_audience.is_empty();
-        if validation.validate_aud {
-            validation.set_audience(&[&config.jwt_audience]);
-        }
-        if !config.jwt_issuer.is_empty() {
-            validation.set_issuer(&[&config.jwt_issuer]);
-        }
-        let required = [Some("exp"), validation.validate_aud.then_some("aud"), validation.iss.as_ref().map(|_| "iss")];
-        validation.set_required_spec_claims(&required.into_iter().flatten().collect::<Vec<_>>());
-        Ok(Verifier { keys, validation })
+        Ok(Verifier { keys, audience: config.jwt_audience.clone(), issuer: config.jwt_issuer.clone() })
     }
 
     /// The grant that a token stands for.
@@ -102,35 +70,56 @@ impl Verifier {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::unauthorized(format!("the token is larger than {MAX_TOKEN} bytes")));
         }
-        let header = decode_header(token).map_err(|_| Refusal::unauthorized("the token is no JSON web token"))?;
+        let token = Token::read(token).ok_or_else(|| Refusal::unauthorized("the token is no JSON web token"))?;
         // None is understood here, and what is not understood must be refused (RFC 7515, section 4.1.11).
-        if header.crit.is_some() {
+        if token.header.crit {
             return Err(Refusal::unauthorized("the token's header has crit, of which nothing is understood here"));
         }
-        let named = |key: &&Key| {
-            let same_id = key.id.is_none() || header.kid.is_none() || key.id == header.kid;
-            key.algorithm == header.alg && same_id
-        };
-        let mut reason = "no key for its algorithm".to_owned();
-        for key in self.keys.iter().filter(named) {
-            let mut validation = self.validation.clone();
-            validation.algorithms = vec![key.algorithm];
-            match decode::<Claims>(token, &key.key, &validation) {
-                Ok(token) => return grant(token.claims),
-                Err(error) => reason = error.to_string(),
-            }
+        let invalid = |reason: &str| Refusal::unauthorized(format!("the token is not valid: {reason}"));
+        let mut fitting = self.keys.iter().filter(|key| key.fits(&token)).peekable();
+        if fitting.peek().is_none() {
+            return Err(invalid("no key for its algorithm"));
         }
-        Err(Refusal::unauthorized(format!("the token is not valid: {reason}")))
+        if !fitting.any(|key| key.has_signed(&token)) {
+            return Err(invalid("its signature is wrong"));
+        }
+        let claims = token.claims().map_err(|error| invalid(&error))?;
+        claims.check(&self.audience, &self.issuer, clock::unix_seconds()).map_err(invalid)?;
+        grant(claims)
+    }
+}
+
+impl Key {
+    /// Whether it is for tokens of this header.
+    fn fits(&self, token: &Token<'_>) -> bool {
+        let kid = &token.header.kid;
+        let same_id = self.id.is_none() || kid.is_none() || self.id == *kid;
+        same_id && name(self.algorithm) == Some(&*token.header.alg)
+    }
+
+    fn has_signed(&self, token: &Token<'_>) -> bool {
+        let verified = crypto::verify(token.signature, token.signed.as_bytes(), &self.key, self.algorithm);
+        verified.is_ok_and(|good| good)
+    }
+}
+
+/// What a header calls those algorithms that a key here may have (RFC 7518, section 3.1; RFC 8037, section 3.1).
+fn name(algorithm: Algorithm) -> Option<&'static str> {
+    match algorithm {
+        Algorithm::HS256 => Some("HS256"),
+        Algorithm::RS256 => Some("RS256"),
+        Algorithm::ES256 => Some("ES256"),
+        Algorithm::EdDSA => Some("EdDSA"),
+        _ => None,
     }
 }
 
 fn grant(claims: Claims) -> Result<Grant, Refusal> {
-    let push = claims.push.unwrap_or_default();
-    let subscribe = claims.flat_subscribe.unwrap_or(push.subscribe);
-    let publish = claims.flat_publish.unwrap_or(push.publish);
     // With the leeway, as the token itself was checked.
-    let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS as i64);
-    Grant::from_lists(claims.sub.as_deref(), &subscribe, &publish, expires_at)
+    let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS);
+    let user = claims.sub.clone();
+    let (subscribe, publish) = claims.into_lists();
+    Grant::from_lists(user.as_deref(), &subscribe, &publish, expires_at)
         .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
 }
 
@@ -171,7 +160,7 @@ fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
         }
         // A point of another curve has another size, or another equation: that is looked at before any signature.
         (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
-            point.len() == 65 && point[0] == 4 && jsonwebtoken::crypto::verify("", b"", key, algorithm).is_ok()
+            point.len() == 65 && point[0] == 4 && crypto::verify("", b"", key, algorithm).is_ok()
         }
         (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => is_ed25519(key),
         _ => false,

@@ -62,7 +62,10 @@ fn what_is_not_good_is_refused() {
         }
         claims
     };
-    assert!(verifier.verify(&token(SECRET, &with(&[]))).is_ok());
+    for good in [&[][..], &[("aud", json!(["other", "push"]))], &[("nbf", json!(now() - 60))], &[("nbf", json!(now()))]]
+    {
+        assert!(verifier.verify(&token(SECRET, &with(good))).is_ok(), "{good:?}");
+    }
     let no_expiry = {
         let mut claims = with(&[]);
         claims.as_object_mut().unwrap().remove("exp");
@@ -74,7 +77,15 @@ fn what_is_not_good_is_refused() {
         ("expired", token(SECRET, &with(&[("exp", json!(now() - 60))]))),
         ("not yet", token(SECRET, &with(&[("nbf", json!(now() + 60))]))),
         ("audience", token(SECRET, &with(&[("aud", json!("other"))]))),
+        ("audiences", token(SECRET, &with(&[("aud", json!(["other", ["push"], 7]))]))),
+        ("no audience", token(SECRET, &with(&[("aud", json!(null))]))),
         ("issuer", token(SECRET, &with(&[("iss", json!("other"))]))),
+        ("issuers", token(SECRET, &with(&[("iss", json!({"login": "login"}))]))),
+        ("no time", token(SECRET, &with(&[("exp", json!("9999999999"))]))),
+        ("never", token(SECRET, &with(&[("exp", json!(1e300))]))),
+        ("before all time", token(SECRET, &with(&[("exp", json!(-5))]))),
+        ("from no time", token(SECRET, &with(&[("nbf", json!("0"))]))),
+        ("from nothing", token(SECRET, &with(&[("nbf", json!(null))]))),
         ("no expiry", token(SECRET, &no_expiry)),
         ("alg none", none.into()),
         ("no token", "x.y.z".into()),
@@ -257,6 +268,58 @@ fn a_token_brings_no_keys_of_its_own() {
     let header = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::EdDSA) };
     let critical = encode(&header, &good(), &key).unwrap();
     assert!(verifier.verify(&critical).unwrap_err().message.contains("crit"), "RFC 7515, section 4.1.11");
+}
+
+/// A token with the header as it stands here.
+fn with_header(header: &str) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(good().to_string()));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{signed}.{signature}")
+}
+
+#[test]
+fn what_is_not_understood_of_a_header_is_passed_over() {
+    let verifier = verifier(&[("jwt_secret", SECRET)]).unwrap();
+    for header in [
+        r#"{"alg":"HS256"}"#,
+        r#"{"typ":"at+jwt","alg":"HS256","kid":"any"}"#,
+        // What is no text, and keys of kinds that are not known here.
+        r#"{"exp":17,"b64":true,"alg":"HS256","more":{"list":[1]}}"#,
+        r#"{"jwk":{"kty":"AKP"},"alg":"HS256","x5c":7,"jku":null}"#,
+    ] {
+        assert!(verifier.verify(&with_header(header)).is_ok(), "{header}");
+    }
+    for header in [
+        r#"{"alg":"HS256","crit":null}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","crit":"b64"}"#,
+        r#"{"alg":"HS256","alg":"HS256"}"#,
+        r#"{"alg":"HS256","kid":7}"#,
+        r#"{"alg":["HS256"]}"#,
+        r#"{"alg":"hs256"}"#,
+        r#"{"alg":"HS384"}"#,
+        r#"{"alg":""}"#,
+        r#"{"kid":"any"}"#,
+        r#"["HS256"]"#,
+        r#""HS256""#,
+        "",
+    ] {
+        assert_eq!(verifier.verify(&with_header(header)).unwrap_err().status, 401, "{header}");
+    }
+    let good = with_header(r#"{"alg":"HS256"}"#);
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    for wrong in [
+        signed.to_owned(),
+        format!("{signed}."),
+        format!("{signed}.{signature}="),
+        format!("{signed}.{signature}."),
+        format!(".{good}"),
+        format!("{signed}.{}", &signature[..signature.len() - 1]),
+        format!(" {good}"),
+    ] {
+        assert_eq!(verifier.verify(&wrong).unwrap_err().status, 401, "{wrong}");
+    }
 }
 
 #[test]

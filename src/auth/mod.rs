@@ -2,6 +2,7 @@
 
 mod jwt;
 mod public_key;
+mod token;
 
 use crate::config::Config;
 use crate::error::Error;
