@@ -332,6 +332,29 @@ fn a_client_that_floods_is_closed() {
 }
 
 #[test]
+fn tokens_are_not_verified_as_often_as_messages_come() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let host = Host::start(&[("auth", "jwt"), ("jwt_secret", SECRET)]);
+    let claims = serde_json::json!({"exp": 4_000_000_000_u64, "push.subscribe": ["a"]});
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let mut client = host.websocket(&format!("channel=a&token={token}"), true);
+    client.text();
+    // A few at once are nobody's harm; thirty seconds' worth is, though of messages it is less than a third of one.
+    let renew = format!(r#"{{"type":"token","token":"{token}"}}"#);
+    for _ in 0..5 {
+        client.say(&renew);
+        assert_eq!(field(&client.text(), "type"), "token");
+    }
+    for _ in 0..300 {
+        client.say(&renew);
+    }
+    let (_, code) = std::iter::repeat_with(|| client.next_frame()).find(|(first, _)| *first == 0x88).unwrap();
+    assert_eq!(u16::from_be_bytes([code[0], code[1]]), 4429);
+    host.stop();
+}
+
+#[test]
 fn all_slow_clients_together_hold_so_much() {
     let total = 2 << 20;
     let host = Host::start(&[("threads", "1"), ("outbox", "1MB"), ("outbox_total", "2MB"), ("history_count", "0")]);

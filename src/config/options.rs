@@ -380,7 +380,8 @@ pub static OPTIONS: &[Spec] = &[
         default: "1000",
         live: live!(client_rate),
         help: "Messages and pings per second of one WebSocket client; a second's worth may come at once. One that \
-               sends more is read more slowly, one that is ten seconds ahead is closed with 4429. 0: no limit",
+               sends more is read more slowly, one that is ten seconds ahead is closed with 4429. A token takes a \
+               tenth of a second. 0: no limit",
         value: Value::Count { min: 0, max: 1_000_000, set: |c, n| c.client_rate = n },
     },
     Spec {

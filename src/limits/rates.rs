@@ -24,7 +24,12 @@ impl Pace {
     /// One more at a rate a second, whatever comes of it; says how far it is ahead of the rate, in milliseconds. A full
     /// second's worth may come at once, and is not ahead.
     pub(crate) fn count(&mut self, rate: u64, now_ms: u64) -> u64 {
-        self.0 = self.0.max(now_ms * 1000) + SECOND_US / rate.max(1);
+        self.spend(SECOND_US / rate.max(1), now_ms)
+    }
+
+    /// The same for something that takes a part of each second, in microseconds.
+    pub(crate) fn spend(&mut self, us: u64, now_ms: u64) -> u64 {
+        self.0 = self.0.max(now_ms * 1000) + us;
         self.ahead_ms(now_ms)
     }
 
@@ -118,7 +123,8 @@ mod tests {
         let mut pace = Pace::default();
         let ahead: Vec<u64> = (0..4).map(|_| pace.count(2, 5000)).collect();
         assert_eq!(ahead, [0, 0, 500, 1000]);
-        assert!(!pace.is_over(6999) && pace.is_over(7000));
+        assert_eq!(pace.spend(100_000, 5000), 1100);
+        assert!(!pace.is_over(7099) && pace.is_over(7100));
     }
 
     #[test]

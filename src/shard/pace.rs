@@ -13,6 +13,9 @@ use std::collections::BinaryHeap;
 /// How far ahead of the rate a client may be. One read brings thousands of messages at once; a client that sends them
 /// in good faith is not told to wait for longer than this.
 const MAX_AHEAD_MS: u64 = 10_000;
+/// What a token takes of a client's second, in microseconds, whatever the rate. A signature is verified for it: the
+/// work of hundreds of messages.
+const TOKEN_US: u64 = 100_000;
 /// How often those are forgotten that have sent nothing lately.
 const SWEEP_MS: u64 = 1000;
 
@@ -48,6 +51,17 @@ impl Shard {
     /// Counts a message or ping of a client; false: it was one too many, and the connection is closed.
     pub(super) fn count_sent(&mut self, index: u32) -> bool {
         let (rate, now) = (self.config().client_rate, self.now);
+        self.pace(index, |pace| pace.count(rate, now))
+    }
+
+    /// Counts what a token costs beside the message that it is.
+    pub(super) fn count_token(&mut self, index: u32) -> bool {
+        let now = self.now;
+        self.pace(index, |pace| pace.spend(TOKEN_US, now))
+    }
+
+    fn pace(&mut self, index: u32, count: impl FnOnce(&mut Pace) -> u64) -> bool {
+        let (rate, now) = (self.config().client_rate, self.now);
         if rate == 0 {
             return true;
         }
@@ -57,7 +71,7 @@ impl Shard {
         if *generation != token.generation {
             (*generation, *pace) = (token.generation, Pace::default());
         }
-        let ahead_ms = pace.count(rate, now);
+        let ahead_ms = count(pace);
         if ahead_ms > MAX_AHEAD_MS {
             self.handle.metrics.refusal(Reason::ClientRate);
             let reason = "too many messages a second (option client_rate)".into();

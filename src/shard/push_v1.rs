@@ -126,6 +126,7 @@ impl Shard {
                 (Some(channel), self.publish_live(index, channel, parts))
             }
             Ask::Message(Message { data, base64 }) => (None, self.message_live(index, data, *base64)),
+            Ask::Token(_) if !self.count_token(index) => return,
             Ask::Token(Token { token }) => (None, self.renew_by_token(index, token)),
             Ask::Ping => {
                 self.reply(index, br#"{"type":"pong"}"#);
