@@ -4,6 +4,9 @@ use super::message::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// Some of a channel's messages, in the order of the sequence.
+pub(super) type Messages<'h> = std::collections::vec_deque::Iter<'h, Arc<Message>>;
+
 /// Messages of one channel in the order of the sequence.
 #[derive(Debug, Default)]
 pub(super) struct History {
@@ -62,13 +65,13 @@ impl History {
     }
 
     /// The messages after `seq`, oldest first.
-    pub(super) fn after(&self, seq: u64) -> impl Iterator<Item = &Arc<Message>> {
+    pub(super) fn after(&self, seq: u64) -> Messages<'_> {
         let start = self.messages.partition_point(|message| message.seq() <= seq);
         self.messages.range(start..)
     }
 
     /// The newest `count` messages, oldest first.
-    pub(super) fn last(&self, count: usize) -> impl Iterator<Item = &Arc<Message>> {
+    pub(super) fn last(&self, count: usize) -> Messages<'_> {
         self.messages.range(self.messages.len().saturating_sub(count)..)
     }
 }

@@ -191,6 +191,42 @@ fn a_gap_before_a_message_that_is_larger_than_the_limit_is_told() {
 }
 
 #[test]
+fn of_a_long_history_no_more_is_read_than_may_be_given() {
+    let b = bench_with(Retention { count: 10_000, age_ms: 10_000, bytes: 1 << 30 }, &[], 1 << 30);
+    b.publish_numbers("a", 1001..=5000);
+    let limit = 3 * message("1001").weight();
+    for (start, cut, expected) in [
+        (b.since(0), Cut::Head, &["a!3997", "4998", "4999", "5000"]),
+        (Start::Last(4000), Cut::Tail, &["a!3997", "4998", "4999", "5000"]),
+    ] {
+        let (replay, _) = b.subscribe_with(&["a"], start, limit, cut);
+        assert_eq!(shown(&replay), expected);
+        assert!(replay.items.capacity() < 20, "{cut:?}: {}", replay.items.capacity());
+    }
+    let (replay, _) = b.subscribe_with(&["a"], b.since(0), limit, Cut::Tail);
+    assert_eq!(shown(&replay), ["1001", "1002", "1003"]);
+    assert!(replay.items.capacity() < 20, "{}", replay.items.capacity());
+}
+
+#[test]
+fn nor_of_many_channels_together() {
+    let b = bench_with(Retention { count: 100, age_ms: 10_000, bytes: 1 << 30 }, &[], 1 << 30);
+    let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for n in 1000..5000 {
+        b.publish(names[n % 100], &n.to_string());
+    }
+    let limit = 3 * message("1000").weight();
+    let (replay, _) = b.subscribe_with(&names, b.since(0), limit, Cut::Tail);
+    assert_eq!(shown(&replay), ["1000", "1001", "1002"]);
+    assert!(!replay.complete && replay.items.capacity() < 20, "{}", replay.items.capacity());
+    // Of each channel a gap, and the newest of all.
+    let (replay, _) = b.subscribe_with(&names, Start::Last(40), limit, Cut::Tail);
+    assert_eq!(shown(&replay)[99..], ["c96!3997", "4997", "4998", "4999"]);
+    assert!(replay.items.capacity() < 300, "{}", replay.items.capacity());
+}
+
+#[test]
 fn a_long_replay_comes_in_parts_and_loses_nothing() {
     let b = bench(100);
     for n in 1..=20 {

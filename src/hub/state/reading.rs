@@ -1,8 +1,11 @@
 //! Who subscribes, and reads what it missed.
 
 use super::State;
+use crate::hub::history::Messages;
+use crate::hub::message::Message;
 use crate::hub::replay::{Cut, Item, Replay, Request, Start};
 use crate::hub::ChannelId;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 impl State {
@@ -34,58 +37,52 @@ impl State {
             Start::Since(_) => (0, true),
             Start::Last(_) | Start::New => (self.seq, false),
         };
-        let bounds = (request.cut, request.limit);
+        let mut missed = Vec::new();
         for name in request.names {
-            self.read(name.as_ref(), (after, foreign), request.start, bounds, replay);
+            missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
         }
         if request.broadcasts && !matches!(request.start, Start::Last(_)) {
             // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
-            self.read("", (if foreign { self.seq } else { after }, false), request.start, bounds, replay);
+            missed.extend(self.read("", (if foreign { self.seq } else { after }, false), request.start, replay));
         }
+        let newest_first = matches!(request.start, Start::Last(_)) || request.cut == Cut::Head;
+        merge(missed, newest_first, request.limit, &mut replay.items);
         replay.sort();
-        match (request.start, request.cut) {
-            (Start::Last(_), _) | (_, Cut::Head) => replay.cut_head(request.limit),
-            _ => replay.cut_tail(request.limit),
+        if newest_first {
+            replay.cut_head(request.limit);
+        } else {
+            replay.cut_tail(request.limit);
         }
     }
 
-    /// Adds what a channel has after a place to a replay, with a gap where something is missing.
+    /// What a channel has after a place, if anything; with a gap in the replay where something is missing.
     fn read(
         &self,
         name: &str,
         (after, foreign): (u64, bool),
         start: Start<'_>,
-        (cut, limit): (Cut, usize),
         replay: &mut Replay,
-    ) {
+    ) -> Option<Messages<'_>> {
         let hash = self.hash(name);
         let Some(id) = self.lookup(name, hash) else {
             let end = self.forgotten.end(hash);
             if !matches!(start, Start::Last(_)) && (foreign || after < end) {
                 replay.items.push(Item::Gap((!name.is_empty()).then(|| name.into()), end));
             }
-            return;
+            return None;
         };
         let channel = &self.channels[id as usize];
-        if let Start::Last(count) = start {
-            replay.items.extend(channel.history.last(count).cloned().map(Item::Message));
-            return;
-        }
-        let trimmed = channel.history.trimmed();
-        if foreign || after < trimmed {
-            replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
-        }
-        // Not all of a long history where its tail will be cut: as much as can be given at once, and one message more,
-        // by which the cut sees that there is more.
-        let bound = if cut == Cut::Tail { limit } else { usize::MAX };
-        let (mut weight, mut over) = (0usize, false);
-        let fitting = channel.history.after(after).take_while(|message| {
-            let within = !over;
-            over = weight > bound;
-            weight += message.weight();
-            within
-        });
-        replay.items.extend(fitting.cloned().map(Item::Message));
+        let messages = match start {
+            Start::Last(count) => channel.history.last(count),
+            _ => {
+                let trimmed = channel.history.trimmed();
+                if foreign || after < trimmed {
+                    replay.items.push(Item::Gap((!name.is_empty()).then(|| channel.name.clone()), trimmed));
+                }
+                channel.history.after(after)
+            }
+        };
+        (messages.len() > 0).then_some(messages)
     }
 
     fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
@@ -95,5 +92,46 @@ impl State {
         channel.subscribers += 1;
         self.subscriptions += 1;
         (id, channel.name.clone())
+    }
+}
+
+/// Takes messages of several channels in the order of the sequence, or against it, and no more than fit: of a long
+/// history most is cut off. Beyond the limit there is one message more, by which the cut sees that there is; and, where
+/// the oldest go, the newest of each channel that is left, up to which its gap then is.
+fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, into: &mut Vec<Item>) {
+    let step = |messages: &mut Messages<'h>| -> Option<&'h Arc<Message>> {
+        if newest_first {
+            messages.next_back()
+        } else {
+            messages.next()
+        }
+    };
+    let (mut weight, mut over) = (0usize, false);
+    let mut fits = |message: &Arc<Message>| {
+        let within = !over;
+        over = weight > limit;
+        weight += message.weight();
+        within
+    };
+    if let [one] = &mut channels[..] {
+        // As mostly: what comes next is known.
+        while let Some(message) = step(one).filter(|message| fits(message)) {
+            into.push(Item::Message(message.clone()));
+        }
+        return;
+    }
+    // What comes first has the greatest.
+    let rank = |message: &Arc<Message>| if newest_first { message.seq() } else { !message.seq() };
+    let mut next: Vec<Option<&Arc<Message>>> = channels.iter_mut().map(step).collect();
+    let mut order: BinaryHeap<(u64, usize)> = BinaryHeap::with_capacity(next.len());
+    order.extend(next.iter().enumerate().filter_map(|(from, message)| Some((rank((*message)?), from))));
+    while let Some((_, from)) = order.pop() {
+        let Some(message) = next[from].filter(|message| fits(message)) else { break };
+        next[from] = step(&mut channels[from]);
+        order.extend(next[from].map(|message| (rank(message), from)));
+        into.push(Item::Message(message.clone()));
+    }
+    if newest_first {
+        into.extend(next.into_iter().flatten().cloned().map(Item::Message));
     }
 }
