@@ -349,15 +349,18 @@ impl Queue {
             // Repeated, and known.
             return true;
         }
+        let is_it = |entry: &Entry| matches!(entry.content, Content::Request { number: n, .. } if n == number);
+        if !self.in_flight.front().is_some_and(is_it) {
+            return false;
+        }
         let Some(entry) = self.in_flight.pop_front() else { return false };
         self.bytes -= entry.weight();
-        let Content::Request { number: oldest, waiter, .. } = entry.content else { return false };
-        self.answered = oldest;
-        if let Some(waiter) = waiter {
+        self.answered = number;
+        if let Content::Request { waiter: Some(waiter), .. } = entry.content {
             let life = self.lives.len().saturating_sub(1) as u32;
             waiter.tell(answer(life));
         }
-        oldest == number
+        true
     }
 
     /// A caller's patience is over: the answer, if it has just come, or what can be said without it.
