@@ -154,7 +154,7 @@ pub unsafe extern "C" fn push_allow(
     request: push_request,
     grant: *const push_grant,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         let grant = if grant.is_null() {
             Grant::new(None, &["*".into()], 0, false, true)?
         } else {
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn push_deny(
     status: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the string.
         let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
         server.deny(request, status, reason)?;
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn push_close(
     code: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the string.
         let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
         server.close(connection, code, reason)?;
@@ -221,7 +221,7 @@ pub unsafe extern "C" fn push_disconnect_user(
     code: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the strings.
         let (user, reason) =
             unsafe { (guard::required_text("user", user)?, guard::optional_text("reason", reason)?.unwrap_or("")) };
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn push_revoke_channel(
     channel: *const c_char,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the strings.
         let (user, channel, reason) = unsafe {
             (
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn push_renew(
     connection: push_connection,
     grant: *const push_grant,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the grant and all it points to.
         let grant = unsafe { read_grant(&guard::sized_input("grant", grant)?)? };
         server.renew(connection, grant)?;

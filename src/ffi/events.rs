@@ -17,7 +17,7 @@ use std::time::Duration;
 #[no_mangle]
 pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         fd = server.event_fd()?;
         Ok(())
     });
@@ -47,9 +47,7 @@ pub unsafe extern "C" fn push_next_event(
     guard::with_server(server, |server| {
         guard::not_null("out", out)?;
         // Before an event is taken, which could not be given back.
-        if !(offset_of!(push_event, owner) + size_of::<*mut ()>()..=guard::MAX_OUTPUT).contains(&out_size) {
-            return Err(Fault::new(PUSH_ERR_INVALID, "out_size is not that of a push_event"));
-        }
+        guard::check_has_owner(out_size, offset_of!(push_event, owner))?;
         if server.is_callback_thread() {
             return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_event from a callback"));
         }

@@ -14,7 +14,7 @@ use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// No struct of ours will ever be larger; a size beyond it is garbage.
-pub(super) const MAX_OUTPUT: usize = 1 << 16;
+const MAX_OUTPUT: usize = 1 << 16;
 
 /// A status with the sentence that goes with it.
 pub(super) struct Fault {
@@ -90,6 +90,14 @@ pub(super) fn with_server(server: *mut push_server, call: impl FnOnce(&Server) -
             Err(fault)
         })
     })
+}
+
+/// The same for calls that are not made for each message or client: they share one copy of what stands around them.
+pub(super) fn with_server_seldom(
+    server: *mut push_server,
+    call: &mut dyn FnMut(&Server) -> Result<(), Fault>,
+) -> push_status {
+    with_server(server, call)
 }
 
 fn run(call: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
@@ -260,6 +268,14 @@ unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Resul
         }
         Ok(value)
     }
+}
+
+/// Refuses the size of a struct that has no room for its owner, which would be lost.
+pub(super) fn check_has_owner(out_size: usize, owner: usize) -> Result<(), Fault> {
+    if !(owner + size_of::<*mut ()>()..=MAX_OUTPUT).contains(&out_size) {
+        return Err(Fault::new(PUSH_ERR_INVALID, format!("out_size is {out_size}; give sizeof the struct")));
+    }
+    Ok(())
 }
 
 /// Writes a struct into a caller's, whose header may be older or newer: cut, or filled up with

@@ -87,7 +87,7 @@ pub unsafe extern "C" fn push_reload(
 /// PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
 #[no_mangle]
 pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_status {
-    guard::with_server(server, |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
+    guard::with_server_seldom(server, &mut |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
 }
 
 /// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn push_listen_address(
     out: *mut c_char,
     size: usize,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         guard::not_null("out", out)?;
         let address =
             server.addresses().get(index as usize).ok_or_else(|| Fault::new(PUSH_ERR_NOT_FOUND, "no such listener"))?;
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn push_stats_get(
     out: *mut push_stats,
     out_size: usize,
 ) -> push_status {
-    guard::with_server(server, |server| {
+    guard::with_server_seldom(server, &mut |server| {
         guard::not_null("out", out)?;
         let stats = push_stats::from(server.stats()?);
         // SAFETY: the caller vouches for `out_size` bytes at `out`.
