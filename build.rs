@@ -17,7 +17,7 @@ fn main() {
     let header = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("push.h");
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for part in ["types", "info", "config", "server", "publish", "connections", "events"] {
+    for part in ["types", "info", "config", "server", "publish", "connections", "events", "users"] {
         builder = builder.with_src(root.join(format!("src/ffi/{part}.rs")));
     }
     match builder.generate() {

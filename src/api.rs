@@ -12,16 +12,18 @@ use crate::metrics::Stats;
 use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::driver::Driver;
-use crate::shard::presence::Present;
+use crate::shard::presence::{Census, Present, Tell};
 use crate::shard::Shared;
 use crate::sys::{clock, socket};
 use crate::transport::close::Close;
 use crate::transport::ws_frames::Header;
+use crate::users::{self, Users};
+use crate::waiter::Waiter;
 use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 /// How many messages a batch may have.
 pub const MAX_BATCH: usize = 8192;
@@ -217,16 +219,32 @@ impl Api {
         }
     }
 
-    /// Asks each shard who is on a channel, if there is such a channel.
-    pub(crate) fn present(&self, channel: &str) -> Option<Vec<oneshot::Receiver<Present>>> {
-        let id = self.shared.hub.channel_id(channel)?;
-        let name: Arc<str> = channel.into();
-        let asked = self.shards.iter().map(|shard| {
-            let (answer, answered) = oneshot::channel();
-            shard.tell(Command::Present { channel: id, name: name.clone(), answer });
-            answered
-        });
-        Some(asked.collect())
+    /// Who is on a channel; see `push_users_get`. Waits until each shard has come to it in its next turn.
+    pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
+        users::check(channel, after, limit)?;
+        Ok(self.present(channel).wait(Duration::MAX).unwrap_or_default().count(after, limit))
+    }
+
+    /// Asks each shard who is on a channel, and says where the answer comes.
+    pub(crate) fn present(&self, channel: &str) -> Arc<Waiter<Present>> {
+        let waiter = Arc::new(Waiter::default());
+        let told = waiter.clone();
+        self.ask_present(channel, Box::new(move |present| told.tell(present)));
+        waiter
+    }
+
+    /// Asks each shard who is on a channel; `tell` gets what all of them say. False: there is no such channel, and
+    /// nobody on it.
+    pub(crate) fn ask_present(&self, channel: &str, tell: Tell) -> bool {
+        let Some(id) = self.shared.hub.channel_id(channel) else {
+            tell(Present::default());
+            return false;
+        };
+        let census = Arc::new(Census::new(id, channel, tell));
+        for shard in &self.shards {
+            shard.tell(Command::Present(census.clone()));
+        }
+        true
     }
 
     /// The position of a message as clients see it.

@@ -23,8 +23,8 @@
 //! | [`process`] | what the program `pushd` needs of the system |
 //! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
 //! | [`limits`] | what one address, one user and all new connections together may have |
-//! | [`events`], [`grant`], [`metrics`], [`log`], [`error`] | leaves |
-//! | `listeners`, `callbacks`, `runtime`, `panics` | listening sockets, the thread of the host's functions, how threads are made, what panics say |
+//! | [`events`], [`grant`], [`metrics`], [`users`], [`log`], [`error`] | leaves |
+//! | `listeners`, `callbacks`, `runtime`, `panics`, `waiter` | listening sockets, the thread of the host's functions, how threads are made, what panics say, where a thread waits for another |
 //! | `sys` | system calls made safe |
 //!
 //! Imports go one way: ffi, server, embedded and attach, http and shard, transport, hub, leaves.
@@ -64,6 +64,8 @@ mod shard;
 #[allow(unsafe_code)]
 mod sys;
 pub mod transport;
+pub mod users;
+mod waiter;
 
 pub use config::{Builder, Config};
 pub use error::{Error, Kind};

@@ -13,6 +13,7 @@ use crate::hub::{Publication, Published};
 use crate::log::{Level, Log};
 use crate::metrics::Stats;
 use crate::sys::{keys, standard};
+use crate::users::Users;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -242,6 +243,15 @@ impl Server {
         match &self.0 {
             Backend::Embedded(server) => Ok(server.api().stats()),
             Backend::Attached(server) => server.stats(),
+        }
+    }
+
+    /// Who is on a channel: at most `limit` users, by name, after that of `after` (none: from the first), and counts of
+    /// all; see `push_users_get`.
+    pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
+        match &self.0 {
+            Backend::Embedded(server) => server.api().users(channel, after, limit),
+            Backend::Attached(server) => server.users(channel, after, limit),
         }
     }
 

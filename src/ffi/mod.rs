@@ -14,6 +14,7 @@ mod info;
 mod publish;
 mod server;
 mod types;
+mod users;
 
 pub use config::*;
 pub use connections::*;
@@ -22,3 +23,4 @@ pub use info::*;
 pub use publish::*;
 pub use server::*;
 pub use types::*;
+pub use users::*;

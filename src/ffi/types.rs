@@ -203,6 +203,39 @@ pub struct push_event {
     pub owner: *mut c_void,
 }
 
+/// One of a channel's users.  Never grows: an array of them is read by its size.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct push_user {
+    /// Who it is, as granted, ending in NUL.
+    pub name: *const c_char,
+    /// Connections that this user has on the channel.
+    pub connections: u64,
+}
+
+/// Who is on a channel: some of its users, and counts of all.  Start from PUSH_USERS_INIT; end with
+/// push_users_clear.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct push_users {
+    /// sizeof(push_users), as the host was compiled.
+    pub size: usize,
+    /// The users by name, in the order of its bytes.
+    pub users: *const push_user,
+    /// How many stand there.
+    pub len: usize,
+    /// What to pass as `after` to get those that follow; NULL: there are none.
+    pub next: *const c_char,
+    /// How many users the channel has.
+    pub count: u64,
+    /// How many connections are on it.
+    pub connections: u64,
+    /// How many of these have no user.
+    pub anonymous: u64,
+    /// The library's: what owns the pointers above.
+    pub owner: *mut c_void,
+}
+
 /// Counters since push_start, and gauges of this moment.  Start from PUSH_STATS_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]

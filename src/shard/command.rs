@@ -1,12 +1,12 @@
 //! What other threads ask of a shard.
 
 use super::conn::Token;
-use super::presence::Present;
+use super::presence::Census;
 use super::roster::Roster;
 use crate::config::Config;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{ChannelId, ChannelPattern, Delivery, Mailbox, Wake};
+use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
@@ -16,7 +16,6 @@ use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// How many commands may wait for a shard.
 const MAX_COMMANDS: usize = 65_536;
@@ -43,7 +42,7 @@ pub(crate) enum Command {
     /// The host says no to a request.
     Deny { request: u64, refusal: Refusal },
     /// Say who is on a channel.
-    Present { channel: ChannelId, name: Arc<str>, answer: oneshot::Sender<Present> },
+    Present(Arc<Census>),
     /// Clients' messages may be read again.
     Resume,
     /// Options have changed.

@@ -78,10 +78,7 @@ impl Shard {
                     }
                 }
                 Command::CloseUser { user, close } => self.close_user(&user, &close),
-                Command::Present { channel, name, answer } => {
-                    // Who asked may have gone.
-                    let _ = answer.send(self.present(channel, &name));
-                }
+                Command::Present(census) => self.present(&census),
                 Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
                 Command::Renew { of, grant } => {
                     if let Some(index) = self.find(of) {

@@ -18,6 +18,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     push_event event = PUSH_EVENT_INIT;
     push_grant grant = PUSH_GRANT_INIT;
     push_stats stats = PUSH_STATS_INIT;
+    push_users users = PUSH_USERS_INIT;
     struct peer client;
     int fd;
     message.channel = "c";
@@ -38,6 +39,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_renew(server, 1, &grant), expected);
     CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), expected);
     CHECK_STATUS(push_stats_get(server, &stats, sizeof stats), expected);
+    CHECK_STATUS(push_users_get(server, "c", NULL, 1, &users, sizeof users), expected);
     push_config *config = push_config_new();
     CHECK_STATUS(push_reload(server, config, NULL, 0), expected);
     push_config_free(config);
@@ -48,6 +50,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_EQ(position.seq, 77);
     CHECK_TEXT(address, "untouched");
     CHECK_EQ(stats.published, 0);
+    CHECK(!users.owner);
     CHECK(is_open(fd));
     close(fd);
     peer_close(&client);
@@ -78,6 +81,7 @@ static void null_handles(void)
     CHECK_STATUS(push_config_load(NULL, "/nowhere", err, sizeof err), PUSH_ERR_INVALID);
     push_config_free(NULL);
     push_event_clear(NULL);
+    push_users_clear(NULL);
     /* What is passed with a config that is none is let go of: its owner waits for that. */
     push_config_on_log(NULL, no_log, &freed, count_free);
     push_config_on_event(NULL, no_event, &freed, count_free);
@@ -91,6 +95,7 @@ static void null_arguments(void)
     push_config *config = push_config_new();
     push_server *server = serve("threads", "1", NULL);
     push_message message = PUSH_MESSAGE_INIT;
+    push_users users = PUSH_USERS_INIT;
     struct peer client;
     int fd;
     unix_pair(&client, &fd);
@@ -127,6 +132,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_listen_address(server, 0, NULL, 128), PUSH_ERR_INVALID);
     CHECK_STATUS(push_stats_get(server, NULL, sizeof(push_stats)), PUSH_ERR_INVALID);
     CHECK_STATUS(push_next_event(server, NULL, sizeof(push_event), 0), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_users_get(server, NULL, NULL, 1, &users, sizeof users), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_users_get(server, "c", NULL, 1, NULL, sizeof users), PUSH_ERR_INVALID);
     CHECK_EQ(stats_of(server).published, 0);
     stop(server);
     close(fd);

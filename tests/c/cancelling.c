@@ -63,6 +63,17 @@ static void wait_for_event(void)
     push_event_clear(&event);
 }
 
+static void ask_who_is_there(void)
+{
+    push_users page = PUSH_USERS_INIT;
+    sleep_ms(1);
+    allow_cancelling(true);
+    push_status status = push_users_get(server, "c", NULL, 10, &page, sizeof page);
+    allow_cancelling(false);
+    CHECK(status == PUSH_OK ? page.connections == 1 : status == PUSH_ERR_TIMEOUT);
+    push_users_clear(&page);
+}
+
 static void configure_from_a_file(void)
 {
     char err[256];
@@ -166,6 +177,11 @@ static void while_waiting(void)
     cancelled(wait_for_event, NULL);
 }
 
+static void while_asking(void)
+{
+    cancelled(ask_who_is_there, NULL);
+}
+
 static void while_reading_a_file(void)
 {
     cancelled(configure_from_a_file, NULL);
@@ -196,5 +212,11 @@ static void while_publishing_attached(void)
     attached(publish);
 }
 
-CHECK_MAIN(TEST(while_adopting), TEST(while_publishing), TEST(while_sending), TEST(while_waiting), TEST(while_reading_a_file),
-           TEST(while_starting), TEST(while_adopting_attached), TEST(while_publishing_attached))
+static void while_asking_attached(void)
+{
+    attached(ask_who_is_there);
+}
+
+CHECK_MAIN(TEST(while_adopting), TEST(while_publishing), TEST(while_sending), TEST(while_waiting), TEST(while_asking),
+           TEST(while_reading_a_file), TEST(while_starting), TEST(while_adopting_attached),
+           TEST(while_publishing_attached), TEST(while_asking_attached))

@@ -97,6 +97,17 @@ static void *looks(void *unused)
     return NULL;
 }
 
+static void *asks_who_is_there(void *unused)
+{
+    push_users page = PUSH_USERS_INIT;
+    push_status status;
+    (void)unused;
+    do status = push_users_get(server, "c", page.next, 1, &page, sizeof page);
+    while (GOES_ON(status, PUSH_OK));
+    push_users_clear(&page);
+    return NULL;
+}
+
 static void *answers(void *unused)
 {
     push_grant grant = PUSH_GRANT_INIT;
@@ -127,7 +138,7 @@ static void *pulls(void *unused)
 static void stop_amid(int after_ms, uint32_t drain_ms)
 {
     static void *(*const work[])(void *) = {publishes, publishes, adopts, sends_and_closes, looks, answers, pulls,
-                                            pulls};
+                                            pulls, asks_who_is_there};
     enum { WORKERS = sizeof work / sizeof *work };
     pthread_t threads[WORKERS];
     server = serve("threads", "2", NULL);

@@ -10,7 +10,8 @@ from report import HERE, OUT, execute, pkg_config
 COMMON = ["check", "process", "peer", "websocket", "serve"]
 PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "publishing", "events", "callbacks", "lifecycle",
             "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy", "faults", "refused",
-            "shortwrites", "listening", "stopping"]
+            "shortwrites", "listening", "stopping",
+            "users"]
 # Take the place of pthread_create, which a sanitizer must see first.
 NOT_SANITIZED = {"faults", "refused"}
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-pthread"]

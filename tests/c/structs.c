@@ -210,5 +210,37 @@ static void event_sizes(void)
     peer_close(&client);
 }
 
+static void users_sizes(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    push_grant grant = grant_of_every_channel();
+    grant.user = "ann";
+    struct {
+        push_users known;
+        unsigned char unknown[64], beyond[64];
+    } newer = {.known = PUSH_USERS_INIT};
+    struct peer client = adopted_ws(server, &grant, "channel=c");
+    wait_for_subscriptions(server, 1);
+    push_users page = PUSH_USERS_INIT;
+    const size_t bad[] = {0, 8, sizeof page - 8, sizeof page - 1, (size_t)1 << 20, SIZE_MAX};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        check_case("size %zu", bad[i]);
+        CHECK_STATUS(push_users_get(server, "c", NULL, 1, &page, bad[i]), PUSH_ERR_INVALID);
+        CHECK(!page.count && !page.owner);
+    }
+    check_case(NULL);
+    memset(newer.unknown, 0xaa, sizeof newer.unknown);
+    memset(newer.beyond, 0xaa, sizeof newer.beyond);
+    push_status status = push_users_get(server, "c", NULL, 1, &newer.known, offsetof(__typeof__(newer), beyond));
+    REQUIRE(CHECK_STATUS(status, PUSH_OK));
+    CHECK_TEXT(newer.known.users[0].name, "ann");
+    for (size_t i = 0; i < sizeof newer.unknown; i++) CHECK_EQ(newer.unknown[i], 0);
+    for (size_t i = 0; i < sizeof newer.beyond; i++) CHECK_EQ(newer.beyond[i], 0xaa);
+    push_users_clear(&newer.known);
+    push_users_clear(&page);
+    stop(server);
+    peer_close(&client);
+}
+
 CHECK_MAIN(TEST(message_of_garbage_size), TEST(older_message), TEST(newer_message), TEST(batches_of_other_sizes),
-           TEST(grants), TEST(stats_sizes), TEST(event_sizes))
+           TEST(grants), TEST(stats_sizes), TEST(event_sizes), TEST(users_sizes))

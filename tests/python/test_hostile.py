@@ -20,7 +20,8 @@ LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
 PATIENCE = 20
 NOBODY = 65534
 SCM_MAX_FD = 253
-(HELLO, PUBLISH, _, BATCH, ADOPT, SEND, _, ALLOW, _, _, STATS, CREDIT), WELCOME, REFUSED, EVENT = range(1, 13), 65, 66, 71
+(HELLO, PUBLISH, _, BATCH, ADOPT, SEND, _, ALLOW, _, _, STATS, CREDIT, _, _, USERS) = range(1, 16)
+WELCOME, REFUSED, EVENT = 65, 66, 71
 
 
 def frame(kind, body=b""):
@@ -42,6 +43,10 @@ def publication(channel=b"a", data=b"x"):
 
 def publish(number, **fields):
     return frame(PUBLISH, struct.pack("<Q", number) + publication(**fields))
+
+
+def users(number, channel=b"a", after=b"", limit=10):
+    return frame(USERS, struct.pack("<Q", number) + text(channel) + text(after) + struct.pack("<I", limit))
 
 
 def adopt(grant=b"\0", head=b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n"):
@@ -153,6 +158,14 @@ class Frames(Case):
         self.logged("is let go: no hello")
         self.still_serves()
 
+    def test_a_question_for_too_many_users(self):
+        self.start()
+        peer = self.attached()
+        peer.sendall(users(1, limit=10_000) + users(2, limit=10_001))
+        self.let_go(peer)
+        self.logged("is let go: a question for too many users")
+        self.still_serves()
+
     def test_forged_grants(self):
         self.start()
         for number, forged in enumerate([
@@ -192,7 +205,7 @@ class Frames(Case):
         # Behind the version it may go on as it likes.
         peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 9) + b"whatever"))
         said = self.let_go(peer)
-        line = "the host speaks version 9 of the attach protocol, the hub speaks 1"
+        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 2"
         self.assertEqual(said[4], REFUSED)
         self.assertIn(line.encode(), said)
         self.logged(line)
@@ -203,13 +216,18 @@ class Frames(Case):
             hub.listen()
             pid = os.fork()
             if pid == 0:
-                attached, _ = hub.accept()
-                attached.recv(1000)
-                attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 1, the hub speaks 2")))
+                # It tries with the newest that it speaks, then with the oldest.
+                for version in 2, 1:
+                    attached, _ = hub.accept()
+                    said = attached.recv(1000)[13:15] == struct.pack("<H", version)
+                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 2, the hub speaks 3")))
+                    if not said:
+                        os._exit(1)
+                    attached.close()
                 os._exit(0)
-            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 1, the hub speaks 2"):
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 2, the hub speaks 3"):
                 push.Server(LIBRARY, attach=f"unix:{path}")
-            os.waitpid(pid, 0)
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
 
 class Descriptors(Case):
@@ -396,7 +414,7 @@ class Silence(Case):
         before = self.memory()
         peer.settimeout(1)
         sent = 0
-        requests = frame(STATS, bytes(8)) * 1000
+        requests = frame(STATS, bytes(8)) * 1000 + users(1) * 10
         try:
             while sent < 64 << 20:
                 sent += peer.send(requests)
@@ -406,6 +424,14 @@ class Silence(Case):
         self.host.publish("a", b"meanwhile")
         self.assertLess(self.memory() - before, 32 << 20)
         peer.close()
+        self.still_serves()
+
+    def test_questions_of_who_does_not_wait(self):
+        self.start()
+        for _ in range(200):
+            peer = self.attached()
+            peer.sendall(users(1) * 5)
+            peer.close()
         self.still_serves()
 
     def test_events_that_nobody_takes(self):

@@ -3,7 +3,7 @@
 use super::thread::PASSES;
 use super::{Credit, Link};
 use crate::attach::inbox::Inbox;
-use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, VERSION};
+use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, OLDEST, VERSION};
 use crate::hub::Epoch;
 use crate::sys::passing::{self, Ready};
 use crate::sys::{socket, standard};
@@ -30,10 +30,24 @@ pub(super) enum Failure {
     Away(String),
     /// The hub does not want us.
     Refused(String),
+    /// It speaks another version of the protocol.
+    Version(String),
 }
 
-/// Attaches, and has the queue go on with this hub.
+/// Attaches, and has the queue go on with this hub. An older one is spoken to as it speaks: pushd and its hosts are not
+/// all made new at once.
 pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failure> {
+    let until = Instant::now() + patience;
+    match greet(link, VERSION, until) {
+        Err(Failure::Version(text)) => match greet(link, OLDEST, until) {
+            Err(Failure::Version(_)) => Err(Failure::Refused(text)),
+            greeted => greeted,
+        },
+        greeted => greeted,
+    }
+}
+
+fn greet(link: &Link, version: u16, until: Instant) -> Result<Welcomed, Failure> {
     let away = |error: std::io::Error| Failure::Away(error.to_string());
     // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for
     // ever.
@@ -46,7 +60,7 @@ pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failur
         (queue.answered(), queue.present_life().cloned())
     };
     let hello = Hello {
-        version: VERSION,
+        version,
         session: link.session,
         answered,
         epoch: epoch.as_ref().map_or("", Epoch::as_str),
@@ -58,33 +72,37 @@ pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failur
     // A refusal may be there already, and our hello has nowhere to go then.
     let sent = socket::send(&socket, &frame);
     let said_hello = sent.is_ok_and(|sent| sent == frame.len());
-    let len = welcome(link, &socket, &mut inbox, said_hello, Instant::now() + patience)?;
+    let said = said_hello.then_some(version);
+    let len = welcome(link, &socket, &mut inbox, said, until)?;
     inbox.drop_frame(len);
     Ok(Welcomed { socket, inbox })
 }
 
-/// Waits for the hub's first frame, and gives its length.
+/// Waits for the hub's first frame, and gives its length. `said`: the version that our hello has named.
 fn welcome(
     link: &Link,
     socket: &Arc<OwnedFd>,
     inbox: &mut Inbox,
-    said_hello: bool,
+    said: Option<u16>,
     until: Instant,
 ) -> Result<usize, Failure> {
     loop {
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
-            return match FromHub::read(frame) {
-                Ok(FromHub::Welcome { epoch, done, max_message, max_send }) if said_hello => {
+            return match (FromHub::read(frame), said) {
+                (Ok(FromHub::Welcome { epoch, done, max_message, max_send }), Some(version)) => {
                     let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
                     link.set_limits(max_message, max_send);
                     // The hub knows nothing of what was given before. First, so that what follows is heard of.
                     *link.credit() = Credit::default();
                     link.give_credit();
-                    link.queue().attach(socket.clone(), epoch, done);
+                    link.queue().attach(socket.clone(), version, epoch, done);
                     Ok(framed_len(frame))
                 }
-                Ok(FromHub::Refused { because: RefusedBecause::Full, text }) => Err(Failure::Away(text.to_owned())),
-                Ok(FromHub::Refused { text, .. }) => Err(Failure::Refused(text.to_owned())),
+                (Ok(FromHub::Refused { because, text }), _) => Err(match because {
+                    RefusedBecause::Full => Failure::Away(text.to_owned()),
+                    RefusedBecause::Version => Failure::Version(text.to_owned()),
+                    RefusedBecause::NotAllowed => Failure::Refused(text.to_owned()),
+                }),
                 _ => Err(Failure::Refused("what listens there is no hub of libpush".into())),
             };
         }

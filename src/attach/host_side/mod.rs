@@ -21,6 +21,7 @@ use crate::runtime::{self, Work};
 use crate::server::Placed;
 use crate::sys::eventfd::EventFd;
 use crate::sys::passing::MAX_PASSED;
+use crate::users::{self, Users};
 use connect::Failure;
 use queue::{Answer, Content, Queue, Waiter, AWAY};
 use socket2::SockAddr;
@@ -151,7 +152,7 @@ impl Attached {
         let patience = link.timeout().min(connect::PATIENCE);
         let first = match connect::attach(&link, patience) {
             Ok(attached) => Some(attached),
-            Err(Failure::Refused(text)) => {
+            Err(Failure::Refused(text) | Failure::Version(text)) => {
                 return Err(Error::new(Kind::System, format!("option attach: the hub refuses: {text}")));
             }
             Err(Failure::Away(text)) => {
@@ -283,12 +284,22 @@ impl Attached {
     }
 
     pub(crate) fn stats(&self) -> Result<Stats, Error> {
-        match self.ask(|number| FromHost::Stats { number })? {
+        match self.look(&|number| FromHost::Stats { number })? {
             Answer::Stats(mut stats) => {
                 stats.logs_dropped = self.link.log.dropped();
                 Ok(*stats)
             }
             other => placed(other).map(|_| Stats::default()),
+        }
+    }
+
+    pub(crate) fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
+        users::check(channel, after, limit)?;
+        match self.look(&|number| FromHost::Users { number, channel, after, limit: limit as u32 })? {
+            Answer::Users(users) if users.page.len() <= limit && users.page.iter().all(|user| *user.name > *after) => {
+                Ok(users)
+            }
+            _ => Err(not_understood()),
         }
     }
 
@@ -387,6 +398,11 @@ impl Attached {
         }
     }
 
+    /// As [`Self::ask`], for requests that only ask: they share one copy of the code.
+    fn look<'a>(&self, request: &dyn Fn(u64) -> FromHost<'a>) -> Result<Answer, Error> {
+        self.ask(request)
+    }
+
     fn tell(&self, content: Content, frame: &FromHost<'_>) -> Result<(), Error> {
         let mut bytes = Vec::new();
         frame.write(&mut bytes);
@@ -413,7 +429,11 @@ impl Attached {
 fn placed(answer: Answer) -> Result<Placed, Error> {
     match answer {
         Answer::Published(placed) => Ok(placed),
-        // The hub answers each request with its own kind of answer, or is not one.
-        Answer::Batched(..) | Answer::Stats(_) => Err(Error::new(Kind::System, "the hub's answer is not understood")),
+        Answer::Batched(..) | Answer::Stats(_) | Answer::Users(_) => Err(not_understood()),
     }
+}
+
+/// The hub answers each request with its own kind of answer, or is not one.
+fn not_understood() -> Error {
+    Error::new(Kind::System, "the hub's answer is not understood")
 }

@@ -3,17 +3,18 @@
 //! thread.
 
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{FromHost, MAX_FRAME};
+use crate::attach::wire::{FromHost, MAX_FRAME, VERSION};
 use crate::attach::MAX_IN_FLIGHT;
 use crate::error::{Error, Kind};
 use crate::hub::Epoch;
 use crate::metrics::Stats;
 use crate::server::Placed;
 use crate::sys::{passing, socket};
+use crate::users::Users;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What one send takes, about.
@@ -32,37 +33,24 @@ pub(super) enum Answer {
     /// Numbers, and the life of the hub that they are of.
     Batched(Vec<u64>, u32),
     Stats(Box<Stats>),
+    Users(Users),
 }
 
 /// Where a caller waits for its answer.
-#[derive(Debug, Default)]
-pub(super) struct Waiter {
-    answer: Mutex<Option<Result<Answer, Error>>>,
-    came: Condvar,
-}
-
-impl Waiter {
-    pub(super) fn wait(&self, timeout: Duration) -> Option<Result<Answer, Error>> {
-        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.came.wait_timeout_while(answer, timeout, |answer| answer.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.take()
-    }
-
-    fn tell(&self, answer: Result<Answer, Error>) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        self.came.notify_one();
-    }
-
-    fn take(&self) -> Option<Result<Answer, Error>> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+pub(super) type Waiter = crate::waiter::Waiter<Result<Answer, Error>>;
 
 /// What a frame is.
 #[derive(Debug)]
 pub(super) enum Content {
     /// It is answered, and sent again if the hub did not do it.
-    Request { number: u64, waiter: Option<Arc<Waiter>>, sent: bool, lasting: bool },
+    Request {
+        number: u64,
+        waiter: Option<Arc<Waiter>>,
+        sent: bool,
+        lasting: bool,
+        /// The version of the protocol that it takes.
+        since: u16,
+    },
     /// About a connection: means nothing to the next life of the hub.
     OfThisLife,
     /// Means the same to any hub.
@@ -88,6 +76,8 @@ impl Entry {
 pub(super) struct Queue {
     /// The hub, while attached.
     socket: Option<Arc<OwnedFd>>,
+    /// What it speaks of the protocol.
+    version: u16,
     away_since: Instant,
     /// Frames under way into the socket.
     out: Outbuf,
@@ -111,6 +101,7 @@ impl Queue {
     pub(super) fn new(bound: usize) -> Self {
         Queue {
             socket: None,
+            version: VERSION,
             away_since: Instant::now(),
             out: Outbuf::default(),
             waiting: VecDeque::new(),
@@ -138,14 +129,21 @@ impl Queue {
         waiter: Option<Arc<Waiter>>,
     ) -> Result<u64, Error> {
         let number = self.last_number + 1;
-        let request = request(number);
-        // What only looks is asked anew by who still wants to know.
-        let lasting = !matches!(request, FromHost::Stats { .. });
-        let mut frame = Vec::new();
-        request.write(&mut frame);
-        self.add(frame, Content::Request { number, waiter, sent: false, lasting })?;
+        self.add_numbered(number, &request(number), waiter)?;
         self.last_number = number;
         Ok(number)
+    }
+
+    fn add_numbered(&mut self, number: u64, request: &FromHost<'_>, waiter: Option<Arc<Waiter>>) -> Result<(), Error> {
+        let since = request.since();
+        if self.is_attached() && since > self.version {
+            return Err(older_hub());
+        }
+        // What only looks is asked anew by who still wants to know.
+        let lasting = !request.only_asks();
+        let mut frame = Vec::new();
+        request.write(&mut frame);
+        self.add(frame, Content::Request { number, waiter, sent: false, lasting, since })
     }
 
     /// Adds a command that must reach the hub, and may do so twice. It has no answer of its own: a batch of no messages
@@ -155,7 +153,8 @@ impl Queue {
         let mut frame = Vec::new();
         command.write(&mut frame);
         FromHost::Batch { number, publications: Vec::new() }.write(&mut frame);
-        self.add(frame, Content::Request { number, waiter: None, sent: false, lasting: true })?;
+        let since = command.since();
+        self.add(frame, Content::Request { number, waiter: None, sent: false, lasting: true, since })?;
         self.last_number = number;
         Ok(())
     }
@@ -399,10 +398,20 @@ impl Queue {
         }
     }
 
-    /// A hub is there. What it has done already (`done`) it will answer again; the rest is sent again.
-    pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, epoch: Epoch, done: u64) {
+    /// A hub is there, which speaks that version. What it has done already (`done`) it will answer again; the rest is
+    /// sent again.
+    pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, version: u16, epoch: Epoch, done: u64) {
         let same_life = self.present_life() == Some(&epoch);
-        self.socket = Some(socket);
+        (self.socket, self.version) = (Some(socket), version);
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|entry| match &entry.content {
+            Content::Request { since, waiter, .. } if *since > version => {
+                *bytes -= entry.weight();
+                waiter.iter().for_each(|waiter| waiter.tell(Err(older_hub())));
+                false
+            }
+            _ => true,
+        });
         if !same_life {
             self.lives.push(epoch);
             let before = std::mem::take(&mut self.waiting);
@@ -416,4 +425,9 @@ impl Queue {
         (self.in_flight, self.waiting) = (in_flight, waiting);
         self.flush();
     }
+}
+
+#[cold]
+fn older_hub() -> Error {
+    Error::new(Kind::Unsupported, "the hub is older than this library, and does not know the call")
 }

@@ -166,6 +166,7 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             let stats: Stats = serde_json::from_slice(json).map_err(|error| format!("its stats: {error}"))?;
             link.queue().answer(number, |_| Ok(Answer::Stats(Box::new(stats))))
         }
+        FromHub::Users { number, users } => link.queue().answer(number, |_| Ok(Answer::Users(users))),
         FromHub::Event(event) => {
             let mut credit = link.credit();
             credit.outstanding = credit.outstanding.saturating_sub(1);

@@ -6,7 +6,9 @@ use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::FromHub;
 use crate::events::{Behind, Event, Events};
 use crate::grant::{Grant, Latest};
+use crate::shard::presence::Present;
 use crate::sys::passing::Peer;
+use crate::waiter::Waiter;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -38,8 +40,10 @@ pub(super) struct Attachment {
     pub(super) held_for_others: usize,
     /// There may be more to read.
     pub(super) unread: bool,
-    /// A mailbox was full: its next request is tried again then.
+    /// A mailbox was full, or the shards have not answered: its next request is tried again then.
     pub(super) again_at: Option<u64>,
+    /// Its next request asks who is on a channel, and so were the shards.
+    pub(super) present: Option<Arc<Waiter<Present>>>,
 }
 
 impl Attachment {
@@ -60,6 +64,7 @@ impl Attachment {
             held_for_others: 0,
             unread: true,
             again_at: None,
+            present: None,
         }
     }
 

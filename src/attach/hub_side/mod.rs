@@ -11,7 +11,7 @@ mod requests;
 mod router;
 mod sessions;
 
-use super::wire::{FromHub, RefusedBecause, VERSION};
+use super::wire::{FromHub, RefusedBecause, OLDEST, VERSION};
 use crate::api::Api;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
@@ -365,5 +365,5 @@ fn refuse(fd: &OwnedFd, because: RefusedBecause, text: &str) {
 
 /// What both sides say of a mismatch.
 fn version_text(theirs: u16) -> String {
-    format!("the host speaks version {theirs} of the attach protocol, the hub speaks {VERSION}")
+    format!("the host speaks version {theirs} of the attach protocol, the hub speaks {OLDEST} to {VERSION}")
 }

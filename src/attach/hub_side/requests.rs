@@ -3,7 +3,7 @@
 use super::attachment::Attachment;
 use super::sessions::Answer;
 use super::{refuse, version_text, End, HubSide};
-use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause, VERSION};
+use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::hub::Published;
@@ -15,14 +15,15 @@ use std::sync::Arc;
 
 /// How many reads one attachment may have in a row, before others get their turn.
 const READS: usize = 16;
-/// After which time a request is tried again that found a mailbox full.
+/// After which time a request is tried again that could not be done.
 const AGAIN_MS: u64 = 1;
 
 /// What became of a request.
 enum Done {
     /// It was done.
     Yes,
-    /// A mailbox is full: the same in a moment. It is the host that waits, and then its publishers: nothing is lost.
+    /// A mailbox is full, or the shards have yet to answer: the same in a moment. It is the host that waits, and then
+    /// its publishers: nothing is lost.
     Later,
 }
 
@@ -144,6 +145,14 @@ impl HubSide {
             FromHost::Stats { number } => {
                 FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
             }
+            FromHost::Users { number, channel, after, limit } => {
+                // Nobody waits for the shards but this host.
+                let waiter = attachment.present.get_or_insert_with(|| api.present(channel));
+                let Some(present) = waiter.take() else { return Ok(Done::Later) };
+                attachment.present = None;
+                let users = present.count(after, limit as usize);
+                FromHub::Users { number, users }.write(attachment.out.tail());
+            }
             FromHost::Credit { events } => {
                 attachment.give_credit(events, &api.shared().events, self.event_bound);
                 self.note_wishes();
@@ -180,7 +189,7 @@ impl HubSide {
             refuse(&attachment.socket, because, &text);
             Err(End::Fault(text))
         };
-        if hello.version != VERSION {
+        if !wire::speaks(hello.version) {
             return turned_away(attachment, RefusedBecause::Version, version_text(hello.version));
         }
         if hello.name.is_empty() || hello.name.len() > 64 {

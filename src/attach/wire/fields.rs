@@ -2,7 +2,8 @@
 
 use super::Malformed;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
-use crate::hub::Publication;
+use crate::hub::{check_text, Publication};
+use crate::users::{User, Users, MAX_USERS};
 
 const SHORT: Malformed = Malformed("a frame that ends too early");
 
@@ -90,6 +91,27 @@ impl<'a> Fields<'a> {
         (0..count).map(|_| self.text().map(str::to_owned)).collect::<Result<_, _>>().map(Some)
     }
 
+    pub(super) fn users(&mut self) -> Result<Users, Malformed> {
+        let (count, connections, anonymous, more) = (self.u64()?, self.u64()?, self.u64()?, self.flag()?);
+        let listed = self.u32()? as usize;
+        if listed > MAX_USERS {
+            return Err(Malformed("a page of too many users"));
+        }
+        let mut page = Vec::new();
+        let mut last = "";
+        for _ in 0..listed {
+            let name = self.text()?;
+            check_text("user", name, 255).map_err(|_| Malformed("a user that can't be"))?;
+            // So who asks for one page after the other comes to an end.
+            if name <= last {
+                return Err(Malformed("users that are not in order"));
+            }
+            page.push(User { name: name.into(), connections: self.u64()? });
+            last = name;
+        }
+        Ok(Users { page, more, count, connections, anonymous })
+    }
+
     /// Nothing may be left.
     pub(super) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {
@@ -138,6 +160,18 @@ pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
     names(into, parts.publish.as_deref());
     into.extend_from_slice(&parts.expires_at.to_le_bytes());
     flag(into, parts.keep_alive);
+}
+
+pub(super) fn users(into: &mut Vec<u8>, users: &Users) {
+    for number in [users.count, users.connections, users.anonymous] {
+        into.extend_from_slice(&number.to_le_bytes());
+    }
+    flag(into, users.more);
+    into.extend_from_slice(&(users.page.len() as u32).to_le_bytes());
+    for user in &users.page {
+        text(into, &user.name);
+        into.extend_from_slice(&user.connections.to_le_bytes());
+    }
 }
 
 fn names(into: &mut Vec<u8>, names: Option<&[String]>) {

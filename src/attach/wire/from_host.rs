@@ -5,6 +5,7 @@ use super::{framed, Malformed};
 use crate::api::MAX_BATCH;
 use crate::grant::Grant;
 use crate::hub::Publication;
+use crate::users::MAX_USERS;
 
 /// What a hello begins with; it and the version behind it stay as they are in all versions.
 const MAGIC: &[u8; 8] = b"libpush\0";
@@ -23,11 +24,12 @@ const STATS: u8 = 11;
 const CREDIT: u8 = 12;
 const REVOKE: u8 = 13;
 const RENEW: u8 = 14;
+const USERS: u8 = 15;
 
 /// The first frame of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello<'a> {
-    /// What the host speaks. With another than ours, the rest is not looked at and empty.
+    /// What the host speaks. With one that we do not speak, the rest is not looked at and empty.
     pub(crate) version: u16,
     /// Names the life of this host.
     pub(crate) session: [u8; 16],
@@ -96,6 +98,13 @@ pub(crate) enum FromHost<'a> {
     Stats {
         number: u64,
     },
+    /// Who is on a channel: so many users after that name.
+    Users {
+        number: u64,
+        channel: &'a str,
+        after: &'a str,
+        limit: u32,
+    },
     /// The host has room for so many more events. The first one says that it wants them.
     Credit {
         events: u32,
@@ -154,8 +163,27 @@ impl<'a> FromHost<'a> {
                 fields::grant(into, grant);
             }),
             FromHost::Stats { number } => framed(into, STATS, |into| into.extend_from_slice(&number.to_le_bytes())),
+            FromHost::Users { number, channel, after, limit } => framed(into, USERS, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                fields::text(into, channel);
+                fields::text(into, after);
+                into.extend_from_slice(&limit.to_le_bytes());
+            }),
             FromHost::Credit { events } => framed(into, CREDIT, |into| into.extend_from_slice(&events.to_le_bytes())),
         }
+    }
+
+    /// The version from which on a hub understands it.
+    pub(crate) fn since(&self) -> u16 {
+        match self {
+            FromHost::Users { .. } => 2,
+            _ => super::OLDEST,
+        }
+    }
+
+    /// Whether it only asks, and changes nothing.
+    pub(crate) fn only_asks(&self) -> bool {
+        matches!(self, FromHost::Stats { .. } | FromHost::Users { .. })
     }
 
     /// Whether a frame, as [`Self::read`] takes it, speaks of a descriptor.
@@ -168,8 +196,8 @@ impl<'a> FromHost<'a> {
         let mut fields = Fields(frame);
         let read = match fields.u8()? {
             HELLO => {
-                let (hello, same_version) = read_hello(&mut fields)?;
-                if !same_version {
+                let (hello, spoken) = read_hello(&mut fields)?;
+                if !spoken {
                     return Ok(FromHost::Hello(hello));
                 }
                 FromHost::Hello(hello)
@@ -196,6 +224,13 @@ impl<'a> FromHost<'a> {
             REVOKE => FromHost::Revoke { user: fields.text()?, channel: fields.text()?, reason: fields.text()? },
             RENEW => FromHost::Renew { connection: fields.u64()?, grant: fields.grant()? },
             STATS => FromHost::Stats { number: fields.u64()? },
+            USERS => {
+                let (number, channel, after, limit) = (fields.u64()?, fields.text()?, fields.text()?, fields.u32()?);
+                if limit as usize > MAX_USERS {
+                    return Err(Malformed("a question for too many users"));
+                }
+                FromHost::Users { number, channel, after, limit }
+            }
             CREDIT => FromHost::Credit { events: fields.u32()? },
             _ => return Err(Malformed("a frame of unknown type")),
         };
@@ -204,13 +239,13 @@ impl<'a> FromHost<'a> {
     }
 }
 
-/// A hello of another version may have any fields behind the version.
+/// A hello of a version that we do not speak may have any fields behind it.
 fn read_hello<'a>(fields: &mut Fields<'a>) -> Result<(Hello<'a>, bool), Malformed> {
     if fields.array::<8>()? != *MAGIC {
         return Err(Malformed("a hello of another protocol"));
     }
     let version = fields.u16()?;
-    if version != super::VERSION {
+    if !super::speaks(version) {
         return Ok((Hello { version, session: [0; 16], answered: 0, epoch: "", name: "" }, false));
     }
     let hello = Hello {

@@ -5,6 +5,7 @@ use super::{framed, Malformed};
 use crate::api::MAX_BATCH;
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
+use crate::users::Users;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ const FAILED: u8 = 69;
 const STATS: u8 = 70;
 const EVENT: u8 = 71;
 const LIMITS: u8 = 72;
+const USERS: u8 = 73;
 
 /// Why a hub turns a host away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,11 @@ pub(crate) enum FromHub<'a> {
         number: u64,
         json: &'a [u8],
     },
+    /// A page of those who are on a channel.
+    Users {
+        number: u64,
+        users: Users,
+    },
     Event(Event),
     /// What the welcome said of them holds no more.
     Limits {
@@ -112,6 +119,10 @@ impl<'a> FromHub<'a> {
             FromHub::Stats { number, json } => framed(into, STATS, |into| {
                 into.extend_from_slice(&number.to_le_bytes());
                 fields::bytes(into, json);
+            }),
+            FromHub::Users { number, users } => framed(into, USERS, |into| {
+                into.extend_from_slice(&number.to_le_bytes());
+                fields::users(into, users);
             }),
             FromHub::Limits { max_message, max_send } => framed(into, LIMITS, |into| {
                 into.extend_from_slice(&max_message.to_le_bytes());
@@ -163,6 +174,7 @@ impl<'a> FromHub<'a> {
                 text: fields.text()?,
             },
             STATS => FromHub::Stats { number: fields.u64()?, json: fields.bytes()? },
+            USERS => FromHub::Users { number: fields.u64()?, users: fields.users()? },
             LIMITS => FromHub::Limits { max_message: fields.u64()?, max_send: fields.u64()? },
             EVENT => FromHub::Event(read_event(&mut fields)?),
             _ => return Err(Malformed("a frame of unknown type")),

@@ -12,12 +12,19 @@ pub(crate) use from_hub::{FromHub, RefusedBecause};
 
 use std::fmt;
 
-/// The version of all that follows the hello. A hub and a host agree on it or part.
-pub(crate) const VERSION: u16 = 1;
+/// The version of all that follows the hello. A hub and a host agree on it or part. Version 2 has [`FromHost::Users`].
+pub(crate) const VERSION: u16 = 2;
+/// The oldest that both sides still speak: a host with a hub that refuses the newest, a hub with whoever asks for it.
+pub(crate) const OLDEST: u16 = 1;
 /// The largest frame: the largest payload that `max_message` allows, and what stands around it.
 pub(crate) const MAX_FRAME: usize = (64 << 20) + (64 << 10);
 /// The largest frame before the hello was understood: nobody gets memory for less.
 pub(crate) const MAX_HELLO: usize = 256;
+
+/// Whether we speak that version.
+pub(crate) fn speaks(version: u16) -> bool {
+    (OLDEST..=VERSION).contains(&version)
+}
 
 /// The bytes are no frame of this protocol. What is left of the stream means nothing then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@ use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::hub::Publication;
+use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
 
 fn hello() -> Hello<'static> {
@@ -11,6 +12,11 @@ fn hello() -> Hello<'static> {
 
 fn grant() -> Grant {
     Grant::new(Some("ann"), &["news".into(), "a.*".into(), "*".into()], 5, true, true).unwrap()
+}
+
+fn users(names: &[&str]) -> Users {
+    let page = names.iter().map(|name| User { name: (*name).into(), connections: 1 << 40 }).collect();
+    Users { page, more: true, count: 3, connections: u64::MAX, anonymous: 5 }
 }
 
 fn from_hosts() -> Vec<FromHost<'static>> {
@@ -31,6 +37,7 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Revoke { user: "ann", channel: "a.*", reason: "why" },
         FromHost::Renew { connection: 9, grant: grant() },
         FromHost::Stats { number: 7 },
+        FromHost::Users { number: 8, channel: "c", after: "ann", limit: MAX_USERS as u32 },
         FromHost::Credit { events: 8 },
     ]
 }
@@ -54,6 +61,8 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         FromHub::Batched { number: 1, seqs: vec![2, 3, 5] },
         FromHub::Failed { number: 1, kind: Kind::TooLarge, text: "why" },
         FromHub::Stats { number: 1, json: b"{}" },
+        FromHub::Users { number: 1, users: users(&["ann", "b\u{fc}b"]) },
+        FromHub::Users { number: 1, users: Users::default() },
         FromHub::Event(event),
     ]
 }
@@ -118,6 +127,28 @@ fn lengths_are_bounded() {
 }
 
 #[test]
+fn users_are_in_order_and_can_be() {
+    let read = |names: &[&str]| {
+        let bytes = written(|into| FromHub::Users { number: 1, users: users(names) }.write(into));
+        FromHub::read(&bytes[4..]).map(drop)
+    };
+    assert_eq!(read(&["a", "aa", "b"]), Ok(()));
+    for names in [["b", "a"], ["a", "a"]] {
+        assert_eq!(read(&names), Err(Malformed("users that are not in order")));
+    }
+    for name in ["", "a\0", &*"x".repeat(256)] {
+        assert_eq!(read(&[name]), Err(Malformed("a user that can't be")));
+    }
+    let many: Vec<String> = (0..=MAX_USERS).map(|number| format!("{number:05}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(read(&many[1..]), Ok(()));
+    assert_eq!(read(&many), Err(Malformed("a page of too many users")));
+    let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1 };
+    let bytes = written(|into| question.write(into));
+    assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a question for too many users"));
+}
+
+#[test]
 fn garbage_is_refused() {
     // A generator with a fixed seed (xorshift64), so that a failure can be repeated.
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
@@ -135,6 +166,13 @@ fn garbage_is_refused() {
         let _ = FromHost::read(&frame);
         let _ = FromHub::read(&frame);
     }
+}
+
+#[test]
+fn a_hello_of_an_older_version_is_read_whole() {
+    let older = Hello { version: OLDEST, ..hello() };
+    let bytes = written(|into| FromHost::Hello(older.clone()).write(into));
+    assert!(matches!(FromHost::read(&bytes[4..]), Ok(FromHost::Hello(read)) if read == older));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::http::query;
 use crate::http::refusal::{Reason, Refusal};
 use crate::hub::{ChannelInfo, Publication, Published};
 use crate::log::Level;
+use crate::users::{User, Users};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -17,11 +18,9 @@ use percent_encoding::percent_decode_str;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
-use std::sync::Arc;
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -230,22 +229,18 @@ async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let channel =
         parameter(query, "channel")?.ok_or_else(|| Refusal::malformed("channel", "?channel=NAME is needed"))?;
     let (after, limit) = (parameter(query, "after")?.unwrap_or_default(), limit(query)?);
-    let found = api.present(&channel).ok_or_else(|| Refusal::not_found("no such channel"))?;
-    let (mut users, mut anonymous) = (BTreeMap::<Arc<str>, usize>::new(), 0);
-    for present in found {
-        // A shard that ends has nobody any more.
-        let present = present.await.unwrap_or_default();
-        anonymous += present.anonymous;
-        present.users.into_iter().for_each(|user| *users.entry(user).or_default() += 1);
+    let (tell, told) = oneshot::channel();
+    if !api.ask_present(&channel, Box::new(move |present| drop(tell.send(present)))) {
+        return Err(Refusal::not_found("no such channel"));
     }
-    let listed = users.range::<str, _>((Bound::Excluded(&*after), Bound::Unbounded));
-    let mut objects: Vec<_> = listed
-        .take(limit + 1)
-        .map(|(user, count)| format!("{{\"user\":{},\"connections\":{count}}}", serde_json::Value::from(&**user)))
+    let Users { page, more, count, anonymous, .. } = told.await.unwrap_or_default().count(&after, limit);
+    let objects: Vec<_> = page
+        .iter()
+        .map(|User { name, connections }| {
+            format!("{{\"user\":{},\"connections\":{connections}}}", serde_json::Value::from(&**name))
+        })
         .collect();
-    let more = objects.len() > limit;
-    objects.truncate(limit);
-    let (objects, count) = (objects.join(","), users.len());
+    let objects = objects.join(",");
     Ok(json(format!("{{\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}}}\n")))
 }
 

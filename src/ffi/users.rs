@@ -1,0 +1,129 @@
+//! Who is on a channel.
+
+use super::guard;
+use super::types::*;
+use crate::users::Users;
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::ptr;
+
+/// Tells who is on a channel: how many, and a page of its users by name.  The page begins after the
+/// name `after` (NULL: with the first user) and has at most `limit` users (up to 10000; with 0 there
+/// are only the counts).
+///
+/// Start from `push_users page = PUSH_USERS_INIT;` and pass the same struct again and again, with
+/// `page.next` as `after`, until `page.next` is NULL.  The page's pointers stay valid until it is
+/// passed again or cleared, whatever other threads do.  On an error it stays as it was.  Finally
+/// call push_users_clear.  `out_size` is sizeof(push_users).
+///
+/// A client that is still being sent what it missed, or is between two polls, is not counted.  A
+/// user who comes or goes between two pages may be missing; one who stays is listed once.  A channel
+/// that nobody is on is no error: its counts are 0.
+///
+/// Each page counts the whole channel, so take large pages of a large channel: 16,000 users take
+/// some 2 ms, part of it on the library's threads.  The call waits for these threads, each of which
+/// finishes first what it is doing.  From a callback it is allowed.
+///
+/// PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
+///
+/// Attached, the call asks the hub, and counts all of its clients, whichever host handed them over.
+/// PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: no answer within the option `attach_timeout`.
+/// PUSH_ERR_UNSUPPORTED: the hub is older than this call.
+///
+/// # Safety
+/// `channel` ends in NUL, `after` too or is NULL; `out` has `out_size` bytes and was initialized, or
+/// comes from an earlier call.
+#[no_mangle]
+pub unsafe extern "C" fn push_users_get(
+    server: *mut push_server,
+    channel: *const c_char,
+    after: *const c_char,
+    limit: usize,
+    out: *mut push_users,
+    out_size: usize,
+) -> push_status {
+    guard::with_server_seldom(server, &mut |server| {
+        guard::not_null("out", out)?;
+        guard::check_has_owner(out_size, offset_of!(push_users, owner))?;
+        // SAFETY: the caller vouches for the strings.
+        let (channel, after) = unsafe {
+            (guard::required_text("channel", channel)?, guard::optional_text("after", after)?.unwrap_or_default())
+        };
+        let users = server.users(channel, after, limit)?;
+        let page = Page::new(&users);
+        // SAFETY: the caller vouches for `out_size` initialized bytes at `out`. What is freed here
+        // may be what `after` points to, which is not used any more.
+        unsafe {
+            push_users_clear(out);
+            guard::write_sized(out, out_size, &page.into_view(&users))
+        }
+    })
+}
+
+/// Frees what a page points to and empties it.  NULL or an empty page: nothing.  Also after
+/// push_stop.
+///
+/// # Safety
+/// `users` was initialized, or filled by push_users_get.
+#[no_mangle]
+pub unsafe extern "C" fn push_users_clear(users: *mut push_users) {
+    if users.is_null() {
+        return;
+    }
+    // SAFETY: the caller vouches for an initialized page; `owner` is NULL or was made by
+    // `into_view`, and is set to NULL here, so that it is freed once.
+    unsafe {
+        let owner = std::mem::replace(&mut (*users).owner, ptr::null_mut());
+        if !owner.is_null() {
+            drop(Box::from_raw(owner.cast::<Page>()));
+        }
+        (*users).users = ptr::null();
+        (*users).len = 0;
+        (*users).next = ptr::null();
+    }
+}
+
+/// A page in C's form.
+struct Page {
+    /// What the pointers point to: each name, with a NUL at its end.
+    _names: Vec<u8>,
+    rows: Vec<push_user>,
+}
+
+impl Page {
+    fn new(users: &Users) -> Box<Self> {
+        let mut names = Vec::with_capacity(users.page.iter().map(|user| user.name.len() + 1).sum());
+        for user in &users.page {
+            // Users are checked for control characters at their doors, so no NUL is inside.
+            names.extend_from_slice(user.name.as_bytes());
+            names.push(0);
+        }
+        let mut rest = &names[..];
+        let rows = users
+            .page
+            .iter()
+            .map(|user| {
+                let name = rest.as_ptr().cast();
+                rest = &rest[user.name.len() + 1..];
+                push_user { name, connections: user.connections }
+            })
+            .collect();
+        Box::new(Page { _names: names, rows })
+    }
+
+    /// The C form, which owns `self` until `push_users_clear`.
+    fn into_view(self: Box<Self>, users: &Users) -> push_users {
+        let last = self.rows.last().filter(|_| users.more);
+        push_users {
+            size: size_of::<push_users>(),
+            // Not the address of nothing, which Go's runtime takes for a pointer gone wrong.
+            users: self.rows.first().map_or(ptr::null(), |_| self.rows.as_ptr()),
+            len: self.rows.len(),
+            next: last.map_or(ptr::null(), |last| last.name),
+            count: users.count,
+            connections: users.connections,
+            anonymous: users.anonymous,
+            owner: Box::into_raw(self).cast(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who is on a channel: its users, page by page.
+
+use crate::error::Error;
+use crate::hub::{check_channel, check_text};
+use std::sync::Arc;
+
+/// How many users one page has at most.
+pub const MAX_USERS: usize = 10_000;
+
+/// One of a channel's users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Who it is, as the grant or token says.
+    pub name: Arc<str>,
+    /// Connections that this user has on the channel.
+    pub connections: u64,
+}
+
+/// A page of a channel's users, and counts of all that are on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    /// By name, in the order of its bytes.
+    pub page: Vec<User>,
+    /// Whether others come after these.
+    pub more: bool,
+    /// How many users there are.
+    pub count: u64,
+    /// How many connections there are, with and without a user.
+    pub connections: u64,
+    /// How many of these are without one.
+    pub anonymous: u64,
+}
+
+impl Users {
+    /// Counts connections, given the names of their users in any order, and lists those after `after`.
+    pub(crate) fn count(mut named: Vec<Arc<str>>, anonymous: usize, after: &str, limit: usize) -> Self {
+        named.sort_unstable();
+        let connections = (named.len() + anonymous) as u64;
+        let mut users = Users { connections, anonymous: anonymous as u64, ..Users::default() };
+        for same in named.chunk_by(|a, b| a == b) {
+            users.count += 1;
+            if *same[0] <= *after {
+                continue;
+            }
+            if users.page.len() == limit {
+                users.more = true;
+            } else {
+                users.page.push(User { name: same[0].clone(), connections: same.len() as u64 });
+            }
+        }
+        users
+    }
+}
+
+/// Whether it can be asked for.
+pub(crate) fn check(channel: &str, after: &str, limit: usize) -> Result<(), Error> {
+    check_channel(channel)?;
+    if !after.is_empty() {
+        check_text("after", after, 255)?;
+    }
+    if limit > MAX_USERS {
+        return Err(Error::invalid(format!("limit: {limit}; at most {MAX_USERS} are allowed")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    /// The page in one line.
+    fn page(names: &[&str], after: &str, limit: usize) -> String {
+        let users = Users::count(named(names), 7, after, limit);
+        assert_eq!((users.anonymous, users.connections), (7, names.len() as u64 + 7));
+        let listed: Vec<_> = users.page.iter().map(|user| format!("{}:{}", user.name, user.connections)).collect();
+        format!("{} of {}, more: {}", listed.join(" "), users.count, users.more)
+    }
+
+    #[test]
+    fn users_are_counted_and_come_by_name() {
+        let names = ["c", "a", "c", "b", "\u{fc}", "c", "B"];
+        assert_eq!(page(&names, "", 10), "B:1 a:1 b:1 c:3 \u{fc}:1 of 5, more: false");
+        assert_eq!(page(&names, "", 5), "B:1 a:1 b:1 c:3 \u{fc}:1 of 5, more: false");
+        assert_eq!(page(&names, "", 4), "B:1 a:1 b:1 c:3 of 5, more: true");
+        assert_eq!(page(&names, "a", 1), "b:1 of 5, more: true");
+        assert_eq!(page(&names, "aa", 1), "b:1 of 5, more: true", "who has gone");
+        assert_eq!(page(&names, "c", 9), "\u{fc}:1 of 5, more: false");
+        assert_eq!(page(&names, "\u{fc}", 9), " of 5, more: false");
+        assert_eq!(page(&names, "", 0), " of 5, more: true");
+        assert_eq!(page(&names, "\u{fc}", 0), " of 5, more: false");
+        assert_eq!(page(&[], "", 0), " of 0, more: false");
+    }
+
+    #[test]
+    fn pages_have_everybody_once() {
+        let all: Vec<String> = (0..500).map(|number| format!("u{}", number * 7919 % 500)).collect();
+        let mut expected = all.clone();
+        expected.sort();
+        for limit in [1, 3, 499, 500, 501] {
+            let (mut seen, mut after) = (Vec::new(), String::new());
+            loop {
+                let named = all.iter().map(|name| Arc::from(name.as_str())).collect();
+                let users = Users::count(named, 0, &after, limit);
+                seen.extend(users.page.iter().map(|user| user.name.to_string()));
+                after.clone_from(seen.last().unwrap());
+                if !users.more {
+                    break;
+                }
+            }
+            assert_eq!(seen, expected, "pages of {limit}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_asked_for_is_refused() {
+        let long = "x".repeat(256);
+        assert!(check("c", "", 0).is_ok() && check("c", &long[1..], MAX_USERS).is_ok());
+        for (channel, after, limit) in [("", "", 1), (&*long, "", 1), ("c", &*long, 1), ("c", "\n", 1)] {
+            assert!(check(channel, after, limit).is_err());
+        }
+        assert!(check("c", "", MAX_USERS + 1).unwrap_err().to_string().contains("limit: 10001"));
+    }
+}
