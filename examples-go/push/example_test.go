@@ -181,6 +181,41 @@ func ExampleServer_Subscribe() {
 	// true
 }
 
+// Who is in a room.
+func ExampleServer_AllUsers() {
+	srv, err := push.Start(push.Config{Logger: quiet})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer srv.Stop(context.Background())
+
+	service := httptest.NewServer(srv.Handler(func(r *http.Request) (push.Grant, error) {
+		user := r.URL.Query().Get("as") // a real service asks its login
+		return push.Grant{User: user, Channels: []string{"room.7"}}, nil
+	}))
+	defer service.Close()
+	for _, user := range []string{"ben", "ada", "ben"} {
+		client, err := http.Get(service.URL + "/?channel=room.7&transport=stream&as=" + user)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer client.Body.Close()
+	}
+
+	for user, err := range srv.AllUsers("room.7") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(user.Name, user.Connections)
+	}
+	room, err := srv.Users("room.7", "", 0) // only how many
+	fmt.Println(room.Count, "users,", room.Connections, "connections", err)
+	// Output:
+	// ada 1
+	// ben 2
+	// 2 users, 3 connections <nil>
+}
+
 func ExampleServer_PublishMessage() {
 	srv, err := push.Start(push.Config{Logger: quiet})
 	if err != nil {

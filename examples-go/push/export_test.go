@@ -15,6 +15,13 @@ func Kept() []*Server {
 // StatsSize is the size of the library's counters.
 const StatsSize = statsSize
 
+// SetUsersAtOnce has AllUsers ask for less, until the answer is called.
+func SetUsersAtOnce(count int) (restore func()) {
+	before := usersAtOnce
+	usersAtOnce = count
+	return func() { usersAtOnce = before }
+}
+
 // SetWriteLimit gives clients that take nothing less time, until the answer is called.
 func SetWriteLimit(limit time.Duration) (restore func()) {
 	before := writeLimit

@@ -16,6 +16,10 @@ package push
 // #cgo nocallback pushgo_listen_address
 // #cgo noescape pushgo_stats
 // #cgo nocallback pushgo_stats
+// #cgo noescape pushgo_users
+// #cgo nocallback pushgo_users
+// #cgo noescape push_users_clear
+// #cgo nocallback push_users_clear
 // #cgo noescape pushgo_publish
 // #cgo nocallback pushgo_publish
 // #cgo noescape pushgo_publish_message
@@ -58,6 +62,7 @@ type handle uintptr
 const (
 	maxName    = 255 // channel, user, key
 	maxAddress = 128
+	maxUsers   = 10000 // in one page
 )
 
 // Flags of the library's calls.
@@ -152,6 +157,27 @@ func (h handle) stats() (Stats, Status) {
 		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
 	}, Status(status)
+}
+
+// users copies a page out of C's memory.
+func (h handle) users(channel, after string, limit int) (Users, Status) {
+	var (
+		name, last cName
+		page       C.push_users
+	)
+	status := Status(C.pushgo_users(C.uintptr_t(h), name.set(channel), last.setSome(after), C.size_t(limit), &page))
+	if status != statusOK {
+		return Users{}, status
+	}
+	defer C.push_users_clear(&page)
+	users := Users{
+		Page: make([]User, 0, page.len), Next: C.GoString(page.next), Count: int(page.count),
+		Connections: int(page.connections), Anonymous: int(page.anonymous),
+	}
+	for _, user := range unsafe.Slice(page.users, page.len) {
+		users.Page = append(users.Page, User{C.GoString(user.name), int(user.connections)})
+	}
+	return users, statusOK
 }
 
 func (h handle) publish(channel string, data []byte) Status {

@@ -129,6 +129,12 @@ push_status pushgo_stats(uintptr_t server, push_stats *out)
     return push_stats_get(ticket(server), out, sizeof *out);
 }
 
+push_status pushgo_users(uintptr_t server, const char *channel, const char *after, size_t limit, push_users *out)
+{
+    *out = (push_users)PUSH_USERS_INIT;
+    return push_users_get(ticket(server), channel, after, limit, out, sizeof *out);
+}
+
 /* ---- publishing ---- */
 
 push_status pushgo_publish(uintptr_t server, const char *channel, const char *data, size_t len)

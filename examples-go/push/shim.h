@@ -35,6 +35,8 @@ push_status pushgo_drain(uintptr_t server, uint32_t drain_ms);
 push_status pushgo_stop(uintptr_t server, uint32_t drain_ms);
 push_status pushgo_listen_address(uintptr_t server, uint32_t index, char *out, size_t size);
 push_status pushgo_stats(uintptr_t server, push_stats *out);
+/* The page is C's memory, until push_users_clear. */
+push_status pushgo_users(uintptr_t server, const char *channel, const char *after, size_t limit, push_users *out);
 
 push_status pushgo_publish(uintptr_t server, const char *channel, const char *data, size_t len);
 /* Empty strings stand for NULL. An empty channel is for everybody: a broadcast. */
