@@ -5,8 +5,9 @@ use divan::{black_box, Bencher};
 use push::hub::{
     Cut, Epoch, Hub, Leave, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start, Wake,
 };
-use push::transport::ws;
-use push::transport::Format;
+use push::transport::inflate::Inflater;
+use push::transport::ws::{self, Rules};
+use push::transport::{Encoder, Format};
 use std::sync::Arc;
 
 fn main() {
@@ -112,9 +113,9 @@ fn read_history(bencher: Bencher, messages: u64) {
 
 #[divan::bench(args = Format::ALL)]
 fn encode(bencher: Bencher, format: Format) {
-    let epoch = Epoch::from_random(1);
+    let encoder = Encoder::new(Epoch::from_random(1));
     bencher.counter(BytesCount::of_slice(PAYLOAD)).with_inputs(message).bench_values(|message| {
-        black_box(format.encode(&message, &epoch, true).len());
+        black_box(format.encode(&message, &encoder, true).len());
         message
     });
 }
@@ -140,10 +141,48 @@ fn parse_a_frame(bencher: Bencher, len: usize) {
     frame.resize(frame.len() + len, 7);
     bencher.counter(BytesCount::new(len)).with_inputs(|| frame.clone()).bench_local_values(|mut frame| {
         let mut partial = None;
-        let result = ws::read(&mut partial, &mut frame, 1 << 20, &mut |received| {
+        let rules = Rules { max_message: 1 << 20, inflater: None };
+        let result = ws::read(&mut partial, &mut frame, rules, &mut |received| {
             black_box(&received);
         });
         black_box(result.is_ok());
         frame
+    });
+}
+
+/// Objects such as an application publishes.
+fn json(len: usize) -> Vec<u8> {
+    let object = |n: usize| {
+        let (price, size) = (10_000 + n * 7919 % 997, 1 + n * 31 % 50);
+        format!(
+            r#"{{"symbol":"S{}","price":{price}.{:02},"size":{size},"side":"{}","venue":"XNAS"}},"#,
+            n % 17,
+            n % 100,
+            ["buy", "sell"][n * 13 % 2]
+        )
+    };
+    (0..).flat_map(|n| object(n).into_bytes()).take(len).collect()
+}
+
+#[divan::bench(args = [128, 256, 1024, 16_384, 1 << 20])]
+fn deflate_a_message(bencher: Bencher, len: usize) {
+    let encoder = Encoder::new(Epoch::from_random(1));
+    let payload = json(len);
+    let message = || Message::new(&Publication::new("news", &payload), false, &[0x81, 100]);
+    bencher.counter(BytesCount::new(len)).with_inputs(message).bench_local_values(|message| {
+        black_box(Format::WsRawDeflate.encode(&message, &encoder, true).len());
+        message
+    });
+}
+
+#[divan::bench(args = [128, 1024, 65_536])]
+fn inflate_a_message(bencher: Bencher, len: usize) {
+    let encoder = Encoder::new(Epoch::from_random(1));
+    let message = Message::new(&Publication::new("news", &json(len)), false, &[0x81, 100]);
+    let frame = Format::WsRawDeflate.encode(&message, &encoder, true);
+    let deflated = &frame[if frame.len() < 128 { 2 } else { 4 }..];
+    let mut inflater = Inflater::default();
+    bencher.counter(BytesCount::new(len)).bench_local(|| {
+        assert_eq!(inflater.message(black_box(deflated), len).map(<[u8]>::len), Ok(len));
     });
 }

@@ -121,6 +121,42 @@ func TestEveryTransportOverTLS(t *testing.T) {
 	harness.Wait(t, "the WebSocket is gone", func() bool { return stats(t, srv).WebSockets == 0 })
 }
 
+// What a client offers reaches the library, on a socket that is handed over and through TLS.
+func TestCompressionIsPassedOn(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"compression": "true"}})
+	events := srv.Events()
+	handler := srv.Handler(push.Anyone)
+	plain := serve(t, handler)
+	overTLS, _ := secure(t, handler)
+	long := strings.Repeat(`{"price":10}`, 1000)
+	for _, test := range []struct {
+		service *httptest.Server
+		client  *http.Client
+	}{{plain, plain.Client()}, {overTLS, oldClient(overTLS)}} {
+		defer test.client.CloseIdleConnections()
+		options := &websocket.DialOptions{HTTPClient: test.client, CompressionMode: websocket.CompressionContextTakeover}
+		at := "ws" + strings.TrimPrefix(test.service.URL, "http") + "/push?channel=news"
+		socket, response, err := websocket.Dial(deadline(t), at, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if agreed := response.Header.Get("Sec-WebSocket-Extensions"); !strings.HasPrefix(agreed, "permessage-deflate") {
+			t.Errorf("%q", agreed)
+		}
+		publish(t, srv, "news", long)
+		wantFrame(t, socket, long)
+		if err := socket.Write(t.Context(), websocket.MessageText, []byte(long)); err != nil {
+			t.Fatal(err)
+		}
+		if e := event(t, events, push.Received); string(e.Data) != long {
+			t.Errorf("%d bytes came of %d", len(e.Data), len(long))
+		}
+		socket.CloseNow()
+	}
+	harness.Wait(t, "the WebSockets are gone", func() bool { return stats(t, srv).WebSockets == 0 })
+}
+
 // 200 streams over one connection, and none is left when their client goes.
 func TestManyStreamsOverOneHTTP2Connection(t *testing.T) {
 	harness.CheckLeaks(t)

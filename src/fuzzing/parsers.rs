@@ -238,6 +238,7 @@ fn config() -> &'static Config {
     static CONFIG: OnceLock<Config> = OnceLock::new();
     CONFIG.get_or_init(|| Config {
         allowed_origins: vec!["https://app.example".into()],
+        compression: true,
         max_channels: 8,
         max_head: 2048,
         ..Config::default()

@@ -4,37 +4,44 @@ use super::Source;
 use crate::attach::wire::{first_frame, framed_len, FromHost, FromHub};
 use crate::hub::{Epoch, Message, Publication};
 use crate::transport::close::Close;
-use crate::transport::ws::{self, Received};
-use crate::transport::{event_source, Format};
+use crate::transport::deflate::Deflater;
+use crate::transport::inflate::Inflater;
+use crate::transport::ws::{self, Received, Rules};
+use crate::transport::{event_source, Encoder, Format};
 
 /// What a WebSocket client sends. An even first byte: any bytes, read at once and in pieces, must give the same. An odd
-/// one: messages, written as frames by the rules, must come out as they went in.
+/// one: messages, written as frames by the rules, must come out as they went in. By its second bit compression was
+/// agreed to.
 pub(super) fn websocket(data: &[u8]) {
     let mut source = Source(data);
     let kind = source.byte();
+    let deflate = kind & 2 != 0;
     let piece = 1 + source.below(64);
     let max = 1 + 16 * source.below(64);
     if kind % 2 == 0 {
-        let whole = read(source.0, source.0.len().max(1), max);
-        assert_eq!(read(source.0, piece, max), whole, "pieces of {piece}");
+        let whole = read(source.0, source.0.len().max(1), max, deflate);
+        assert_eq!(read(source.0, piece, max, deflate), whole, "pieces of {piece}");
         return;
     }
     let (mut wire, mut expected) = (Vec::new(), Vec::new());
+    let deflater = deflate.then(Deflater::default);
     while !source.is_empty() && expected.len() < 100 {
-        write_message(&mut source, &mut wire, &mut expected);
+        write_message(&mut source, deflater.as_ref(), &mut wire, &mut expected);
     }
-    assert_eq!(read(&wire, piece, 1 << 20), (expected, Ok(())), "pieces of {piece}");
+    assert_eq!(read(&wire, piece, 1 << 20, deflate), (expected, Ok(())), "pieces of {piece}");
 }
 
-fn read(bytes: &[u8], piece: usize, max: usize) -> (Vec<String>, Result<(), Close>) {
+fn read(bytes: &[u8], piece: usize, max_message: usize, deflate: bool) -> (Vec<String>, Result<(), Close>) {
     let (mut partial, mut seen, mut closed) = (None, Vec::new(), false);
+    let mut inflater = deflate.then(Inflater::default);
     for piece in bytes.chunks(piece) {
         let mut piece = piece.to_vec();
-        let result = ws::read(&mut partial, &mut piece, max, &mut |received| {
+        let rules = Rules { max_message, inflater: inflater.as_mut() };
+        let result = ws::read(&mut partial, &mut piece, rules, &mut |received| {
             assert!(!closed, "something after the close");
             closed = matches!(received, Received::Close(_));
             if let Received::Message { data, binary } = &received {
-                assert!(data.len() <= max && (*binary || std::str::from_utf8(data).is_ok()));
+                assert!(data.len() <= max_message && (*binary || std::str::from_utf8(data).is_ok()));
             }
             seen.push(format!("{received:?}"));
         });
@@ -45,8 +52,8 @@ fn read(bytes: &[u8], piece: usize, max: usize) -> (Vec<String>, Result<(), Clos
     (seen, Ok(()))
 }
 
-/// A message in fragments, with control frames between them.
-fn write_message(source: &mut Source<'_>, wire: &mut Vec<u8>, expected: &mut Vec<String>) {
+/// A message in fragments, with control frames between them; some compressed, where that was agreed to.
+fn write_message(source: &mut Source<'_>, deflater: Option<&Deflater>, wire: &mut Vec<u8>, expected: &mut Vec<String>) {
     let (flags, len) =
         (source.byte(), usize::from(source.byte()) * if source.byte().is_multiple_of(8) { 300 } else { 1 });
     let mut payload = source.take(len).to_vec();
@@ -54,6 +61,12 @@ fn write_message(source: &mut Source<'_>, wire: &mut Vec<u8>, expected: &mut Vec
     let fragments = 1 + source.below(4);
     let mut opcode = if binary { 2 } else { 1 };
     let shown = format!("{:?}", Received::Message { data: &payload, binary });
+    if let Some(deflated) =
+        deflater.filter(|_| flags & 2 != 0).and_then(|deflater| deflater.deflate(&payload, <[u8]>::to_vec))
+    {
+        payload = deflated;
+        opcode |= 0x40;
+    }
     for left in (0..fragments).rev() {
         let rest = payload.split_off(if left == 0 { payload.len() } else { source.below(256).min(payload.len()) });
         write_frame(source, u8::from(left == 0) << 7 | opcode, &payload, wire);
@@ -90,18 +103,19 @@ fn write_frame(source: &mut Source<'_>, first: u8, payload: &[u8], wire: &mut Ve
 pub(super) fn sse(data: &[u8]) {
     let binary = data.first().is_some_and(|byte| byte % 2 == 1);
     let payload = data.get(1..).unwrap_or_default();
-    let epoch = Epoch::from_random(1);
+    let encoder = Encoder::new(Epoch::from_random(1));
+    let epoch = encoder.epoch();
     let message = Message::new(&Publication::new("c", payload), binary, b"");
     let text = std::str::from_utf8(payload).ok().filter(|_| !binary);
-    let event = event_source::only_event(Format::SseRaw.encode(&message, &epoch, false));
+    let event = event_source::only_event(Format::SseRaw.encode(&message, &encoder, false));
     assert_eq!(event.id, epoch.position(0));
     match text {
         // Whatever ends a line, an EventSource puts LF between lines.
         Some(text) => assert_eq!(event.data, text.replace("\r\n", "\n").replace('\r', "\n")),
         None => assert_eq!(event.data, base64(payload)),
     }
-    let event = event_source::only_event(Format::SseJson.encode(&message, &epoch, false));
-    let stream = Format::Stream.encode(&message, &epoch, false);
+    let event = event_source::only_event(Format::SseJson.encode(&message, &encoder, false));
+    let stream = Format::Stream.encode(&message, &encoder, false);
     assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
     for json in [event.data.as_bytes(), stream] {
         let object: serde_json::Value = serde_json::from_slice(json).expect("JSON");

@@ -3,6 +3,7 @@
 //! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no
 //! proxy in front of us can be led astray about where a request ends.
 
+use super::extensions;
 use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
@@ -52,6 +53,8 @@ pub struct Subscribe<'b> {
     pub json: bool,
     /// The WebSocket key.
     pub key: Option<&'b [u8]>,
+    /// What is answered to the WebSocket extensions that it offers: messages are compressed. `None`: they are not.
+    pub extension: Option<&'static str>,
     /// The channels, each once, checked. None at all only on a WebSocket with the subprotocol.
     pub channels: Vec<Cow<'b, str>>,
     /// The position to begin after.
@@ -194,6 +197,7 @@ struct Fields<'b> {
     key: Option<&'b [u8]>,
     version: Option<&'b [u8]>,
     subprotocol: bool,
+    extension: Option<&'static str>,
     last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
     /// The value of the cookie that a token may come in.
@@ -234,6 +238,8 @@ impl<'b> Fields<'b> {
                 once(&mut fields.version, value, "Sec-WebSocket-Version")?;
             } else if is("sec-websocket-protocol") {
                 fields.subprotocol |= has_token(value, SUBPROTOCOL);
+            } else if config.compression && is("sec-websocket-extensions") {
+                fields.extension = fields.extension.or_else(|| extensions::accept(value));
             } else if is("authorization") {
                 once(&mut fields.authorization, text(), "Authorization")?;
             } else if is("cookie") {
@@ -328,6 +334,7 @@ fn finish<'b>(
         transport,
         json,
         key,
+        extension: fields.extension.filter(|_| websocket),
         channels: asked.channels,
         since,
         last: asked.last,

@@ -49,6 +49,30 @@ fn the_transport_follows_from_headers_or_query() {
 }
 
 #[test]
+fn compression_is_agreed_to_where_it_is_on() {
+    let offer = "Sec-WebSocket-Extensions: x-other\r\nsec-websocket-extensions: permessage-deflate\r\n";
+    let extension = |target: &str, lines: &str, compression| {
+        let config = Config { compression, ..Config::default() };
+        let text = get(target, lines);
+        match head(text.as_bytes(), &config).unwrap().unwrap().wish.unwrap() {
+            Wish::Subscribe(subscribe) => subscribe.extension.is_some(),
+            wish => panic!("{wish:?}"),
+        }
+    };
+    let websocket = format!("{UPGRADE}{offer}");
+    assert!(extension("/push?channel=a", &websocket, true));
+    assert!(!extension("/push?channel=a", &websocket, false), "it is off");
+    assert!(!extension("/push?channel=a", UPGRADE, true), "nobody asked");
+    assert!(!extension("/push?channel=a&transport=sse", &websocket, true), "it is for WebSockets");
+    for malformed in ["", ";", "permessage-deflate; \"", "\u{fffd}", "permessage-deflate; x=\"", ",,,"] {
+        let lines = format!("{UPGRADE}Sec-WebSocket-Extensions: {malformed}\r\n");
+        for compression in [false, true] {
+            assert!(!extension("/push?channel=a", &lines, compression), "{malformed}");
+        }
+    }
+}
+
+#[test]
 fn channels_are_decoded_and_counted_once() {
     served(&get("/push?channel=a%2Fb&channel=%C3%BC&channel=a%2Fb&since=e-7&last=3", ""), |subscribe| {
         assert_eq!(subscribe.channels, ["a/b", "ü"]);

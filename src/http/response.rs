@@ -1,20 +1,27 @@
 //! The heads of responses that begin a subscription.
 
-use super::request::SUBPROTOCOL;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use super::request::{Subscribe, SUBPROTOCOL};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use sha1::{Digest, Sha1};
 
 /// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap`: something that was asked for is gone, which raw frames can't
 /// say.
-pub fn switching(key: &[u8], subprotocol: bool, position: &str, gap: bool) -> String {
-    let accept = derive_accept_key(key);
-    let mut head = String::with_capacity(224);
+pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String {
+    let accept = accept_key(subscribe.key.unwrap_or_default());
+    let extension = subscribe.extension.unwrap_or_default();
+    let mut head = String::with_capacity(224 + 2 * extension.len());
     head.push_str(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     head.push_str(&accept);
-    if subprotocol {
+    if subscribe.json {
         head.push_str("\r\nSec-WebSocket-Protocol: ");
         head.push_str(SUBPROTOCOL);
+    }
+    if !extension.is_empty() {
+        head.push_str("\r\nSec-WebSocket-Extensions: ");
+        head.push_str(extension);
     }
     head.push_str("\r\nPush-Position: ");
     head.push_str(position);
@@ -35,4 +42,21 @@ pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String 
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
          Push-Position: {position}\r\n{cors}{framing}\r\n\r\n"
     )
+}
+
+/// What proves that a WebSocket key was read (RFC 6455, section 4.2.2).
+fn accept_key(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_key_is_the_one_of_the_rfc() {
+        // The example of section 1.3.
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
 }

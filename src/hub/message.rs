@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// How many encoded forms a message can carry beside its own bytes; the transports number them.
-pub const FORMS: usize = 5;
+pub const FORMS: usize = 7;
 
 /// What a host publishes, borrowed.
 #[derive(Debug, Clone, Copy)]

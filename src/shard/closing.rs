@@ -55,7 +55,7 @@ impl Shard {
     pub(super) fn close_slow(&mut self, index: u32, close: Close) {
         self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let wire = conn.wire(self.shared.hub.epoch());
+        let wire = conn.wire(&self.shared.encoder);
         if let Some(outbox) = &mut conn.outbox {
             outbox.keep_begun(&wire);
         }

@@ -31,6 +31,9 @@ impl Driver {
     /// Runs the shard until its server stops. A panic ends the connections that it served, not the process: they come
     /// back and recover.
     pub(crate) fn run(&self) {
+        if let Some(shard) = &mut *self.lock() {
+            shard.prepare_compression();
+        }
         let mut events = [Event { events: 0, u64: 0 }; EVENTS];
         let mut count = 0;
         while let Some(timeout) = self.turn(&events[..count]) {

@@ -9,9 +9,9 @@ use super::outbox::{Block, Gone, Piece};
 use super::write::outbox_limit;
 use super::{Fate, Shard};
 use crate::http::request::Transport;
-use crate::hub::{ChannelId, Delivery, Epoch, Message, SlowPolicy, BROADCAST};
+use crate::hub::{ChannelId, Delivery, Message, SlowPolicy, BROADCAST};
 use crate::sys::clock;
-use crate::transport::{poll, Format};
+use crate::transport::{poll, Encoder, Format};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Run {
         conn: &Conn,
         messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
         limit: usize,
-        epoch: &Epoch,
+        encoder: &Encoder,
     ) -> Self {
         let mut run = Run {
             format: conn.format,
@@ -67,13 +67,13 @@ impl Run {
             pieces: Vec::new(),
         };
         if run.format == Format::Poll {
-            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, epoch).into()));
+            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, encoder).into()));
             return run;
         }
-        let wire = conn.wire(epoch);
+        let wire = conn.wire(encoder);
         let mut block = Growing::default();
         for message in messages {
-            let bytes = wire.format.encode(message, epoch, wire.chunks);
+            let bytes = wire.format.encode(message, encoder, wire.chunks);
             let full = block.bytes.len() + bytes.len() > BLOCK;
             // A block gives way as a whole or message by message: a reload may change the policy within a batch.
             let other_policy = block.first.is_some_and(|first| first.slow() != message.slow());
@@ -135,7 +135,7 @@ pub(super) fn answer<'m>(
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
     position: u64,
     limit: usize,
-    epoch: &Epoch,
+    encoder: &Encoder,
 ) -> Vec<u8> {
     let mut weight = 0;
     let messages = messages.take_while(move |message| {
@@ -144,9 +144,9 @@ pub(super) fn answer<'m>(
         first || weight <= limit
     });
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
-    let objects = messages.map(|message| Format::Poll.encode(message, epoch, false));
+    let objects = messages.map(|message| Format::Poll.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&epoch.position(position), objects, cors, conn.flags.keep_alive, None)
+    poll::answer(&encoder.epoch().position(position), objects, cors, conn.flags.keep_alive, None)
 }
 
 impl Shard {
@@ -255,12 +255,12 @@ impl Shard {
                 continue;
             }
             let messages = places.iter().map(message);
-            let epoch = self.shared.hub.epoch();
+            let encoder = &self.shared.encoder;
             let mut own = None;
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
-                    let run = Run::new(conn, messages, self.config.outbox, epoch);
+                    let run = Run::new(conn, messages, self.config.outbox, encoder);
                     if known == 0 && run.fits(conn) {
                         runs.push(run);
                         &runs[runs.len() - 1]
@@ -285,7 +285,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let metrics = &self.handle.metrics;
         metrics.deliveries.add(messages as u64);
-        let fate = match conn.transmit(pieces, self.shared.hub.epoch(), &self.handle) {
+        let fate = match conn.transmit(pieces, &self.shared.encoder, &self.handle) {
             Err(Gone) => Some(Fate::Gone),
             Ok(written) => {
                 metrics.bytes_sent.add(written as u64);
@@ -361,7 +361,7 @@ impl Shard {
                     Piece::Message(message) => Some(message),
                     _ => None,
                 });
-                let answer = answer(conn, messages, 0, self.config.outbox, self.shared.hub.epoch());
+                let answer = answer(conn, messages, 0, self.config.outbox, &self.shared.encoder);
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);
@@ -403,7 +403,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Cut, Hub, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake};
+    use crate::hub::{Cut, Epoch, Hub, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake};
 
     struct NoWake;
 
@@ -450,7 +450,7 @@ mod tests {
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut conn = Conn::new(socket.into(), 1);
         conn.format = Format::Stream;
-        let run = Run::new(&conn, messages.iter(), 1 << 20, hub.epoch());
+        let run = Run::new(&conn, messages.iter(), 1 << 20, &Encoder::new(hub.epoch().clone()));
         let kept: Vec<Option<usize>> = run
             .pieces
             .iter()

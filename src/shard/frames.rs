@@ -8,7 +8,7 @@ use crate::events::{Event, EventKind};
 use crate::http::request::Transport;
 use crate::log::Level;
 use crate::transport::close::Close;
-use crate::transport::ws::{self, Received};
+use crate::transport::ws::{self, Received, Rules};
 use crate::transport::{json, sse, stream, ws_frames, Format};
 use bytes::Bytes;
 
@@ -17,10 +17,16 @@ impl Shard {
     pub(super) fn received_frames(&mut self, index: u32, bytes: &mut [u8]) {
         self.heard(index);
         let token = self.token(index);
-        let max = self.config().max_client_message;
+        let max_message = self.config().max_client_message;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut partial = conn.partial.take();
-        let result = ws::read(&mut partial, bytes, max, &mut |received| self.frame(token, received));
+        let mut inflater = conn.format.is_deflate().then(|| self.inflater.take().unwrap_or_default());
+        let rules = Rules { max_message, inflater: inflater.as_mut() };
+        let result = ws::read(&mut partial, bytes, rules, &mut |received| self.frame(token, received));
+        if let Some(mut inflater) = inflater {
+            inflater.trim();
+            self.inflater = Some(inflater);
+        }
         let Some(index) = self.find(token) else { return };
         self.conns[index as usize].partial = partial;
         if let Err(close) = result {
@@ -39,7 +45,7 @@ impl Shard {
                 if !self.count_sent(index) {
                     return;
                 }
-                if self.conns[index as usize].format == Format::WsJson {
+                if self.conns[index as usize].format.is_push_v1() {
                     self.push_v1(index, data);
                     // Small requests can have large answers.
                     self.hold_to_bound(token);
@@ -95,7 +101,9 @@ impl Shard {
         let form =
             |form: crate::hub::Form| if conn.flags.chunks { form.framed_bytes() } else { form.inner_bytes() }.to_vec();
         let bytes = match (conn.phase, conn.format) {
-            (Phase::Open(Transport::WebSocket), Format::WsJson) => ws_frames::text(&json::direct(data, binary)),
+            (Phase::Open(Transport::WebSocket), format) if format.is_push_v1() => {
+                ws_frames::text(&json::direct(data, binary))
+            }
             (Phase::Open(Transport::WebSocket), _) => ws_frames::data(binary, data),
             (Phase::Open(Transport::Sse), Format::SseRaw) if !binary => form(sse::event(None, None, data)),
             (Phase::Open(Transport::Sse), _) => form(sse::event(None, None, &json::direct(data, binary))),

@@ -46,6 +46,8 @@ use crate::metrics::losses::Losses;
 use crate::metrics::CommonMetrics;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
+use crate::transport::inflate::Inflater;
+use crate::transport::Encoder;
 use accept::Listener;
 use channels::Channels;
 use command::ShardHandle;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     /// lock.
     pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
+    pub(crate) encoder: Encoder,
     pub(crate) events: Events,
     /// Replaced as a whole when keys are read again.
     authority: RwLock<Arc<Authority>>,
@@ -94,6 +97,7 @@ impl Shared {
     pub(crate) fn new(config: Config, hub: Hub, events: Events, authority: Authority, log: Log, shards: usize) -> Self {
         Shared {
             config: Reloadable::new(config),
+            encoder: Encoder::new(hub.epoch().clone()),
             hub,
             events,
             authority: RwLock::new(Arc::new(authority)),
@@ -147,6 +151,8 @@ pub(crate) struct Shard {
     expires_at: u64,
     /// All reads go through here.
     scratch: Box<[u8]>,
+    /// For what clients send compressed; there since compression was first allowed.
+    inflater: Option<Inflater>,
     /// Connections whose sockets may hold more than one turn's share of reads.
     unfinished: Vec<Token>,
     /// Connections not read from because the event queue is full.
@@ -220,6 +226,7 @@ impl Shard {
             wakes_at: 0,
             expires_at: now,
             scratch: vec![0; SCRATCH].into(),
+            inflater: None,
             unfinished: Vec::new(),
             paused: Vec::new(),
             batch: Vec::new(),

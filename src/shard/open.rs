@@ -8,10 +8,10 @@ use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, Transport};
 use crate::http::response;
-use crate::hub::{Cut, Epoch, Item, Message, Request, Start};
+use crate::hub::{Cut, Item, Message, Request, Start};
 use crate::sys::clock;
 use crate::transport::close::Close;
-use crate::transport::{poll, sse, stream, ws_frames, Format};
+use crate::transport::{poll, sse, stream, ws_frames, Encoder, Format};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Shard {
             &mut self.ids,
         );
         self.count_gaps();
-        if self.conns[index as usize].format == Format::WsRaw && self.has_untold_gap(&mut catch_up.told) {
+        if !self.conns[index as usize].format.tells_gaps() && self.has_untold_gap(&mut catch_up.told) {
             // Raw frames have no place to say so, but the next handshake has: it comes back and is told there.
             self.channels.abandon(&self.ids);
             let conn = &mut self.conns[index as usize];
@@ -104,7 +104,7 @@ impl Shard {
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(shared.hub.epoch());
+        let wire = conn.wire(&shared.encoder);
         let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.drain(..).for_each(|piece| outbox.push(piece, &wire));
         if self.replay.complete {
@@ -153,19 +153,19 @@ impl Shard {
     /// Answers a poll with a replay, which may be empty.
     pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64, retry_ms: Option<u64>) {
         let shared = self.shared.clone();
-        let epoch = shared.hub.epoch();
+        let encoder = &shared.encoder;
         let Some(conn) = self.conns.get(index as usize) else { return };
         let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || retry_ms.is_some();
         let answer = if told {
-            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, epoch)).collect();
+            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, encoder)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
-            let position = epoch.position(position);
+            let position = encoder.epoch().position(position);
             let objects = objects.iter().map(Vec::as_slice);
             poll::answer(&position, objects, cors, conn.flags.keep_alive, retry_ms)
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
-            fanout::answer(conn, messages, position, usize::MAX, epoch)
+            fanout::answer(conn, messages, position, usize::MAX, encoder)
         };
         self.uncount_subscription(index);
         self.transmit_bytes(index, answer);
@@ -227,9 +227,7 @@ impl Shard {
         let gap =
             self.replay.items.iter().any(|item| matches!(item, Item::Gap(..))) || !self.replay.later_gaps.is_empty();
         match subscribe.transport {
-            Transport::WebSocket => {
-                response::switching(subscribe.key.unwrap_or_default(), subscribe.json, &position, gap).into()
-            }
+            Transport::WebSocket => response::switching(subscribe, &position, gap).into(),
             Transport::Sse => {
                 let head = response::streaming(true, chunks, &position, cors);
                 let preamble = sse::preamble(self.config().retry_ms, &position);
@@ -251,7 +249,7 @@ impl Shard {
 
     pub(super) fn add_replay(&mut self, index: u32, pieces: &mut Vec<Piece>) {
         let conn = &self.conns[index as usize];
-        let wire = conn.wire(self.shared.hub.epoch());
+        let wire = conn.wire(&self.shared.encoder);
         let mut messages = 0;
         for item in self.replay.items.drain(..) {
             match item {
@@ -260,7 +258,7 @@ impl Shard {
                     pieces.push(Piece::Message(message));
                 }
                 Item::Gap(channel, seq) => {
-                    let gap = conn.format.gap(channel.as_deref(), seq, wire.epoch, wire.chunks);
+                    let gap = conn.format.gap(channel.as_deref(), seq, wire.encoder.epoch(), wire.chunks);
                     pieces.push(Piece::Bytes(gap.into()));
                 }
             }
@@ -270,7 +268,7 @@ impl Shard {
 
     /// `subscribed` for each channel of the URL, with the position reached, where the form has a place for it.
     fn add_subscribed<S: AsRef<str>>(&self, index: u32, names: &[S], pieces: &mut Vec<Piece>) {
-        if self.conns[index as usize].format == Format::WsJson {
+        if self.conns[index as usize].format.is_push_v1() {
             let position = self.shared.hub.epoch().position(self.replay.position);
             let frame = |name: &S| ws_frames::text(&super::push_v1::subscribed(name.as_ref(), &position));
             let frames: Vec<u8> = names.iter().flat_map(frame).collect();
@@ -292,7 +290,7 @@ impl Shard {
 
     fn transmit_then(&mut self, index: u32, pieces: &[Piece], catch_up: CatchUp) {
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(self.shared.hub.epoch());
+        let wire = conn.wire(&self.shared.encoder);
         let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
         outbox.catch_up = Some(catch_up);
@@ -331,6 +329,8 @@ impl Shard {
 
 fn format(subscribe: &Subscribe<'_>) -> Format {
     match (subscribe.transport, subscribe.json) {
+        (Transport::WebSocket, false) if subscribe.extension.is_some() => Format::WsRawDeflate,
+        (Transport::WebSocket, true) if subscribe.extension.is_some() => Format::WsJsonDeflate,
         (Transport::WebSocket, false) => Format::WsRaw,
         (Transport::WebSocket, true) => Format::WsJson,
         (Transport::Sse, false) => Format::SseRaw,
@@ -347,9 +347,9 @@ fn message(item: &Item) -> Option<&Arc<Message>> {
     }
 }
 
-fn object(item: &Item, epoch: &Epoch) -> Vec<u8> {
+fn object(item: &Item, encoder: &Encoder) -> Vec<u8> {
     match item {
-        Item::Message(message) => Format::Poll.encode(message, epoch, false).to_vec(),
-        Item::Gap(channel, seq) => Format::Poll.gap(channel.as_deref(), *seq, epoch, false),
+        Item::Message(message) => Format::Poll.encode(message, encoder, false).to_vec(),
+        Item::Gap(channel, seq) => Format::Poll.gap(channel.as_deref(), *seq, encoder.epoch(), false),
     }
 }

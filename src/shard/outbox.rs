@@ -1,9 +1,9 @@
 //! What waits to be written to one client, as references; and the writing.
 
 use super::command::ShardHandle;
-use crate::hub::{Epoch, Message, SlowPolicy};
+use crate::hub::{Message, SlowPolicy};
 use crate::sys::socket;
-use crate::transport::Format;
+use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
@@ -43,7 +43,7 @@ pub(super) struct Gap {
 impl Piece {
     pub(super) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
         match self {
-            Piece::Message(message) => wire.format.encode(message, wire.epoch, wire.chunks),
+            Piece::Message(message) => wire.format.encode(message, wire.encoder, wire.chunks),
             Piece::Block(block) => &block.bytes,
             Piece::Gap(gap) => &gap.bytes,
             Piece::Bytes(bytes) => bytes,
@@ -66,7 +66,7 @@ impl Piece {
 pub(super) struct Wire<'e> {
     pub(super) format: Format,
     pub(super) chunks: bool,
-    pub(super) epoch: &'e Epoch,
+    pub(super) encoder: &'e Encoder,
 }
 
 /// The peer is gone.

@@ -8,7 +8,6 @@ use super::Shard;
 use crate::hub::{Message, SlowPolicy};
 use crate::metrics::losses::Loss;
 use crate::transport::close::Close;
-use crate::transport::Format;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,7 +98,8 @@ impl Outbox {
         for piece in kept.iter_mut() {
             if let Piece::Gap(gap) = piece {
                 if gap.bytes.is_empty() {
-                    gap.bytes = wire.format.gap(gap.channel.as_deref(), gap.seq, wire.epoch, wire.chunks).into();
+                    gap.bytes =
+                        wire.format.gap(gap.channel.as_deref(), gap.seq, wire.encoder.epoch(), wire.chunks).into();
                 }
             }
         }
@@ -183,7 +183,7 @@ impl Shard {
     pub(super) fn relieve(&mut self, index: u32) {
         let limit = outbox_limit(&self.shared, &self.config, &self.handle);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let wire = conn.wire(self.shared.hub.epoch());
+        let wire = conn.wire(&self.shared.encoder);
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
         let before = outbox.weight();
         if outbox.pieces.iter().all(|piece| piece.slow() == SlowPolicy::Disconnect) {
@@ -192,7 +192,7 @@ impl Shard {
         let mut lost = outbox.replace_old(&wire);
         // Raw frames have no place for a gap, and nothing is skipped without one: there the connection gives way.
         let mut gaps = 0;
-        if outbox.weight() > limit && wire.format != Format::WsRaw {
+        if outbox.weight() > limit && wire.format.tells_gaps() {
             // Somewhat more than must be, so that not each message that follows has to make its own room.
             let told = outbox.gaps();
             lost.extend(outbox.drop_oldest(limit / 4 * 3, &wire));
@@ -245,6 +245,7 @@ mod tests {
     use crate::shard::command::ShardHandle;
     use crate::shard::outbox::Block;
     use crate::shard::relief_model::subscribed;
+    use crate::transport::{Encoder, Format};
     use bytes::Bytes;
 
     /// Messages as a hub makes them of `channel data` lines: those of channel `d` may be dropped, of `l` replaced.
@@ -259,17 +260,17 @@ mod tests {
     }
 
     struct Bench {
-        epoch: Epoch,
+        encoder: Encoder,
         handle: Arc<ShardHandle>,
     }
 
     impl Bench {
         fn new() -> Self {
-            Bench { epoch: Epoch::from_random(1), handle: Arc::new(ShardHandle::new(16).unwrap()) }
+            Bench { encoder: Encoder::new(Epoch::from_random(1)), handle: Arc::new(ShardHandle::new(16).unwrap()) }
         }
 
         fn wire(&self) -> Wire<'_> {
-            Wire { format: Format::Stream, chunks: false, epoch: &self.epoch }
+            Wire { format: Format::Stream, chunks: false, encoder: &self.encoder }
         }
 
         fn outbox(&self, pieces: impl IntoIterator<Item = Piece>, written: usize) -> Box<Outbox> {

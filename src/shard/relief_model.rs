@@ -12,7 +12,7 @@ use crate::hub::{
     ChannelPattern, Cut, Epoch, Hub, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings,
     SlowPolicy, Start, Wake,
 };
-use crate::transport::Format;
+use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Wake for NoWake {
 struct World {
     hub: Hub,
     mailbox: Arc<Mailbox>,
-    epoch: Epoch,
+    encoder: Encoder,
     handle: Arc<ShardHandle>,
     outbox: Box<Outbox>,
     /// Each message put in, by its number: its channel and its line.
@@ -91,7 +91,7 @@ impl World {
         World {
             hub,
             mailbox,
-            epoch: Epoch::from_random(1),
+            encoder: Encoder::new(Epoch::from_random(1)),
             outbox: Outbox::new(&handle),
             handle,
             put: BTreeMap::new(),
@@ -102,19 +102,19 @@ impl World {
     }
 
     fn step(&mut self, source: &mut Source<'_>) {
-        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
         match source.below(8) {
             0..=2 => {
                 let message = self.message(source.below(CHANNELS.len()), source.below(200));
-                let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+                let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
                 self.outbox.push(Piece::Message(message), &wire);
             }
             3 => {
                 let channel = source.below(CHANNELS.len());
                 let count = 2 + source.below(5);
                 let messages: Vec<_> = (0..count).map(|_| self.message(channel, source.below(50))).collect();
-                let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
-                let lines = messages.iter().map(|message| wire.format.encode(message, wire.epoch, wire.chunks));
+                let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+                let lines = messages.iter().map(|message| wire.format.encode(message, wire.encoder, wire.chunks));
                 let bytes = Bytes::from(lines.collect::<Vec<_>>().concat());
                 // As a fan-out makes them: taken apart only where the policy may want to.
                 let apart = messages[0].slow() != SlowPolicy::Disconnect;
@@ -148,7 +148,7 @@ impl World {
         let message = Message::new(&Publication::new("", "x".repeat(size).as_bytes()), false, b"");
         self.hub.publish(Outgoing { channel, key: None, message }, 0).expect("there is room");
         let message = self.mailbox.pop().expect("it is subscribed").message;
-        let line = Format::Stream.encode(&message, &self.epoch, false).to_vec();
+        let line = Format::Stream.encode(&message, &self.encoder, false).to_vec();
         self.put.insert(message.seq(), (channel, line));
         message
     }
@@ -163,7 +163,7 @@ impl World {
 
     /// All that would be written if it were now.
     fn waiting(&self) -> Vec<u8> {
-        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
         let all: Vec<&[u8]> = self.outbox.pieces.iter().map(|piece| piece.bytes(&wire)).collect();
         all.concat().split_off(self.outbox.offset)
     }
@@ -172,7 +172,7 @@ impl World {
     fn write(&mut self, count: usize) {
         let mut bytes = self.waiting();
         bytes.truncate(count);
-        let wire = Wire { format: Format::Stream, chunks: false, epoch: &self.epoch };
+        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
         self.outbox.advance(bytes.len(), &wire);
         self.written.extend_from_slice(&bytes);
     }

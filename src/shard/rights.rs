@@ -8,7 +8,7 @@ use crate::http::request::Transport;
 use crate::hub::ChannelPattern;
 use crate::sys::clock;
 use crate::transport::close::Close;
-use crate::transport::{json, ws_frames, Format};
+use crate::transport::{json, ws_frames};
 use std::sync::Arc;
 
 impl Shard {
@@ -54,7 +54,7 @@ impl Shard {
             catch_up.names.retain(|name| grant.allows(name));
         }
         let lost: Vec<&Arc<str>> = names.iter().filter(|name| !grant.allows(name)).collect();
-        if conn.format != Format::WsJson {
+        if !conn.format.is_push_v1() {
             if !lost.is_empty() && lost.len() == names.len() {
                 let reason = reason.to_owned().into();
                 return self.close(index, Close { reason, ..Close::NOT_ALLOWED });

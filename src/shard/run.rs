@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::panics;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
+use crate::transport::inflate::Inflater;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 
@@ -60,6 +61,15 @@ impl Shard {
         }
     }
 
+    /// Makes what compressing takes, before any client can agree to it: it takes stack that only a thread of our own is
+    /// sure to have, and who compresses later may be a host's.
+    pub(super) fn prepare_compression(&mut self) {
+        if self.config.compression && self.inflater.is_none() {
+            self.inflater = Some(Inflater::default());
+            self.shared.encoder.deflater().prepare();
+        }
+    }
+
     /// Whether this turn is measured: every 16th, since reading a clock exactly is not free.
     pub(super) fn measures_turn(&mut self) -> bool {
         self.turn = self.turn.wrapping_add(1);
@@ -87,7 +97,10 @@ impl Shard {
                 }
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
-                Command::Reconfigure(config) => self.config = config,
+                Command::Reconfigure(config) => {
+                    self.config = config;
+                    self.prepare_compression();
+                }
                 Command::Resume => self.resume_paused(),
                 Command::Drain { until_ms } => self.begin_drain(until_ms),
                 Command::End => self.ending = true,

@@ -6,11 +6,10 @@ use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
 use super::{Fate, Shard, Shared};
 use crate::config::Config;
 use crate::http::request::Transport;
-use crate::hub::Epoch;
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
 use crate::transport::close::Close;
-use crate::transport::Format;
+use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
@@ -20,18 +19,18 @@ use std::sync::Arc;
 const PARTS: usize = 2;
 
 impl Conn {
-    pub(super) fn wire<'e>(&self, epoch: &'e Epoch) -> Wire<'e> {
-        Wire { format: self.format, chunks: self.flags.chunks, epoch }
+    pub(super) fn wire<'e>(&self, encoder: &'e Encoder) -> Wire<'e> {
+        Wire { format: self.format, chunks: self.flags.chunks, encoder }
     }
 
     /// Writes pieces or queues what does not fit; says how many bytes were written.
     pub(super) fn transmit(
         &mut self,
         pieces: &[Piece],
-        epoch: &Epoch,
+        encoder: &Encoder,
         handle: &Arc<ShardHandle>,
     ) -> Result<usize, Gone> {
-        let wire = self.wire(epoch);
+        let wire = self.wire(encoder);
         if let Some(outbox) = &mut self.outbox {
             pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
             return Ok(0);
@@ -76,7 +75,7 @@ impl Conn {
     fn transmit_bytes(
         &mut self,
         bytes: impl AsRef<[u8]> + Into<Bytes>,
-        epoch: &Epoch,
+        encoder: &Encoder,
         handle: &Arc<ShardHandle>,
     ) -> Result<usize, Gone> {
         let written = match self.outbox {
@@ -84,7 +83,7 @@ impl Conn {
             None => outbox::write(&self.fd, bytes.as_ref())?,
         };
         if written < bytes.as_ref().len() {
-            self.queue_rest(&[Piece::Bytes(bytes.into())], written, &self.wire(epoch), handle);
+            self.queue_rest(&[Piece::Bytes(bytes.into())], written, &self.wire(encoder), handle);
         }
         Ok(written)
     }
@@ -142,14 +141,14 @@ impl Shard {
     /// Writes bytes to a connection, after what waits already.
     pub(super) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit_bytes(bytes, self.shared.hub.epoch(), &self.handle);
+        let outcome = conn.transmit_bytes(bytes, &self.shared.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
     /// Writes pieces to a connection, after what waits already.
     pub(super) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit(pieces, self.shared.hub.epoch(), &self.handle);
+        let outcome = conn.transmit(pieces, &self.shared.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
@@ -183,7 +182,7 @@ impl Shard {
     /// The socket has room again.
     pub(super) fn writable(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(self.shared.hub.epoch());
+        let wire = conn.wire(&self.shared.encoder);
         let Some(outbox) = &mut conn.outbox else { return };
         if outbox.replaceable {
             // It was full and fell behind: of what only the newest counts, only that is written now.
@@ -201,7 +200,7 @@ impl Shard {
         let mut parts = 0;
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
-            let wire = conn.wire(self.shared.hub.epoch());
+            let wire = conn.wire(&self.shared.encoder);
             let Some(outbox) = &mut conn.outbox else { return };
             match outbox.flush(&conn.fd, &wire) {
                 Ok(written) => {

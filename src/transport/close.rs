@@ -22,6 +22,8 @@ impl Close {
     pub const ABNORMAL: Close = Close::fixed(1006, "connection lost");
     /// A text message is not UTF-8.
     pub const NOT_UTF8: Close = Close::fixed(1007, "text is not UTF-8");
+    /// A compressed message is none.
+    pub const CORRUPT: Close = Close::fixed(1007, "compressed message is corrupt");
     /// The client's message is larger than `max_client_message`.
     pub const TOO_LARGE: Close = Close::fixed(1009, "message too large");
     /// Something of ours broke.

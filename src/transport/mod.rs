@@ -4,8 +4,10 @@
 
 pub mod chunk;
 pub mod close;
+pub mod deflate;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod event_source;
+pub mod inflate;
 pub mod json;
 pub mod poll;
 pub mod sse;
@@ -14,14 +16,19 @@ pub mod ws;
 pub mod ws_frames;
 
 use crate::hub::{Epoch, Form, Message};
+use deflate::{Deflater, SHORT};
 
 /// A wire format: transport and form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// A WebSocket frame with the payload only.
     WsRaw,
+    /// The same, compressed where that makes it smaller: for clients that agreed to permessage-deflate.
+    WsRawDeflate,
     /// A WebSocket text frame with the JSON form (subprotocol `push.v1.json`).
     WsJson,
+    /// The same, compressed where that makes it smaller.
+    WsJsonDeflate,
     /// An SSE event whose data is the payload.
     SseRaw,
     /// An SSE event whose data is the JSON form.
@@ -34,18 +41,44 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 6] =
-        [Format::WsRaw, Format::WsJson, Format::SseRaw, Format::SseJson, Format::Stream, Format::Poll];
+    pub const ALL: [Format; 8] = [
+        Format::WsRaw,
+        Format::WsRawDeflate,
+        Format::WsJson,
+        Format::WsJsonDeflate,
+        Format::SseRaw,
+        Format::SseJson,
+        Format::Stream,
+        Format::Poll,
+    ];
 
     /// Whether the HTTP body is in chunks, on HTTP/1.1.
     pub fn chunked(self) -> bool {
         matches!(self, Format::SseRaw | Format::SseJson | Format::Stream)
     }
 
+    /// Whether the client speaks the subprotocol `push.v1.json`.
+    pub fn is_push_v1(self) -> bool {
+        matches!(self, Format::WsJson | Format::WsJsonDeflate)
+    }
+
+    /// Whether the client agreed to permessage-deflate, and may compress what it sends as well.
+    pub fn is_deflate(self) -> bool {
+        matches!(self, Format::WsRawDeflate | Format::WsJsonDeflate)
+    }
+
+    /// Whether there is a place for gaps in it.
+    pub fn tells_gaps(self) -> bool {
+        !matches!(self, Format::WsRaw | Format::WsRawDeflate)
+    }
+
     /// A message's bytes in this format; for chunked formats with the chunk's framing, if `framed`.
-    pub fn encode<'m>(self, message: &'m Message, epoch: &Epoch, framed: bool) -> &'m [u8] {
+    pub fn encode<'m>(self, message: &'m Message, encoder: &Encoder, framed: bool) -> &'m [u8] {
+        let epoch = &encoder.epoch;
         let form = match self {
             Format::WsRaw => return message.prefixed(),
+            Format::WsRawDeflate => return encoder.deflated_raw(message),
+            Format::WsJsonDeflate => return encoder.deflated_json(message),
             Format::WsJson => message.form(0, |message| ws_frames::json_form(message, epoch)),
             Format::SseRaw => message.form(1, |message| sse::form(message, epoch, false)),
             Format::SseJson => message.form(2, |message| sse::form(message, epoch, true)),
@@ -59,17 +92,65 @@ impl Format {
         }
     }
 
-    /// A gap's bytes: everything of `channel` up to `seq` that the subscriber had not seen is gone. Empty for
-    /// [`Format::WsRaw`], which has no place for it.
+    /// A gap's bytes: everything of `channel` up to `seq` that the subscriber had not seen is gone. Empty where there
+    /// is no place for it.
     pub fn gap(self, channel: Option<&str>, seq: u64, epoch: &Epoch, framed: bool) -> Vec<u8> {
         let object = json::gap(channel, seq, epoch);
         let form = match self {
-            Format::WsRaw => return Vec::new(),
-            Format::WsJson => Form::plain(ws_frames::text(&object)),
+            Format::WsRaw | Format::WsRawDeflate => return Vec::new(),
+            Format::WsJson | Format::WsJsonDeflate => Form::plain(ws_frames::text(&object)),
             Format::SseRaw | Format::SseJson => sse::event(Some("push-gap"), Some(&epoch.position(seq)), &object),
             Format::Stream => stream::line(&object),
             Format::Poll => return object,
         };
         if framed { form.framed_bytes() } else { form.inner_bytes() }.to_vec()
     }
+}
+
+/// What messages are encoded with: the epoch of their positions, and compressors.
+#[derive(Debug)]
+pub struct Encoder {
+    epoch: Epoch,
+    deflater: Deflater,
+}
+
+impl Encoder {
+    /// For the messages of this epoch.
+    pub fn new(epoch: Epoch) -> Self {
+        Encoder { epoch, deflater: Deflater::default() }
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The compressors.
+    pub fn deflater(&self) -> &Deflater {
+        &self.deflater
+    }
+
+    /// A payload's frame, compressed or as it is.
+    fn deflated_raw<'m>(&self, message: &'m Message) -> &'m [u8] {
+        let deflate = |message: &Message| self.deflater.frame(message.binary(), message.data());
+        match message.data().len() {
+            0..SHORT => message.prefixed(),
+            _ => worth_it(message.form(5, deflate)).unwrap_or_else(|| message.prefixed()),
+        }
+    }
+
+    /// The same with the JSON form.
+    fn deflated_json<'m>(&self, message: &'m Message) -> &'m [u8] {
+        let deflate = |message: &Message| self.deflater.frame(false, &json::message(message, &self.epoch));
+        let plain = || message.form(0, |message| ws_frames::json_form(message, &self.epoch)).inner_bytes();
+        match message.data().len() {
+            0..SHORT => plain(),
+            _ => worth_it(message.form(6, deflate)).unwrap_or_else(plain),
+        }
+    }
+}
+
+/// A compressed frame, unless it was found not to be smaller.
+fn worth_it(deflated: &Form) -> Option<&[u8]> {
+    Some(deflated.inner_bytes()).filter(|bytes| !bytes.is_empty())
 }

@@ -1,9 +1,11 @@
 //! WebSocket frames that clients send (RFC 6455): read from a shard's scratch buffer, in place where they are whole.
 //!
 //! A connection owns [`Partial`] state on the heap only while a frame or message is incomplete. Text is checked as it
-//! arrives, so that a bad byte is answered at once and not after the last fragment.
+//! arrives, so that a bad byte is answered at once and not after the last fragment. A compressed message is kept as it
+//! comes, inflated when all of it is there, and checked then.
 
 use super::close::Close;
+use super::inflate::Inflater;
 use std::io::Cursor;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
@@ -26,6 +28,15 @@ pub enum Received<'a> {
     Close(Option<u16>),
 }
 
+/// How a connection's frames are read.
+#[derive(Debug)]
+pub struct Rules<'r> {
+    /// The largest message, inflated.
+    pub max_message: usize,
+    /// For messages that are compressed, where the client agreed to that.
+    pub inflater: Option<&'r mut Inflater>,
+}
+
 /// The longest header of a masked frame.
 const MAX_HEADER: usize = 14;
 
@@ -46,6 +57,8 @@ pub struct Partial {
 struct Frame {
     kind: Kind,
     last: bool,
+    /// It begins a compressed message.
+    deflated: bool,
     mask: [u8; 4],
     /// Bytes of payload still to come.
     rest: u64,
@@ -63,6 +76,7 @@ enum Kind {
 struct Fragments {
     bytes: Vec<u8>,
     binary: bool,
+    deflated: bool,
     /// Up to where text is known to be UTF-8; what follows is an incomplete character.
     checked: usize,
 }
@@ -72,18 +86,18 @@ struct Fragments {
 pub fn read(
     partial: &mut Option<Box<Partial>>,
     mut bytes: &mut [u8],
-    max_message: usize,
+    mut rules: Rules<'_>,
     sink: &mut dyn FnMut(Received<'_>),
 ) -> Result<(), Close> {
     if partial.is_none() {
-        bytes = whole_frames(bytes, max_message, sink)?;
+        bytes = whole_frames(bytes, &mut rules, sink)?;
         if bytes.is_empty() {
             return Ok(());
         }
     }
     let state = partial.get_or_insert_default();
     while !bytes.is_empty() {
-        bytes = state.advance(bytes, max_message, sink)?;
+        bytes = state.advance(bytes, &mut rules, sink)?;
     }
     if state.is_empty() {
         *partial = None;
@@ -94,11 +108,11 @@ pub fn read(
 /// The fast path: unfragmented messages and control frames that are whole. Stops before the first that is neither.
 fn whole_frames<'b>(
     mut bytes: &'b mut [u8],
-    max_message: usize,
+    rules: &mut Rules<'_>,
     sink: &mut dyn FnMut(Received<'_>),
 ) -> Result<&'b mut [u8], Close> {
     while let Some((header, len, size)) = parse(bytes)? {
-        let frame = check(&header, len, None, 0, max_message)?;
+        let frame = check(&header, len, None, rules)?;
         let end = size as u64 + len;
         if !frame.last || end > bytes.len() as u64 {
             break;
@@ -109,10 +123,11 @@ fn whole_frames<'b>(
         match frame.kind {
             Kind::Data => {
                 let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
-                if !binary && std::str::from_utf8(payload).is_err() {
+                let data = if frame.deflated { rules.inflate(payload)? } else { &*payload };
+                if !binary && std::str::from_utf8(data).is_err() {
                     return Err(Close::NOT_UTF8);
                 }
-                sink(Received::Message { data: payload, binary });
+                sink(Received::Message { data, binary });
             }
             kind => control(kind, payload, sink)?,
         }
@@ -124,6 +139,13 @@ fn whole_frames<'b>(
     Ok(bytes)
 }
 
+impl Rules<'_> {
+    fn inflate(&mut self, deflated: &[u8]) -> Result<&[u8], Close> {
+        // Without an inflater no message is taken for compressed.
+        self.inflater.as_mut().ok_or(Close::PROTOCOL)?.message(deflated, self.max_message)
+    }
+}
+
 impl Partial {
     fn is_empty(&self) -> bool {
         self.header.is_empty() && self.frame.is_none() && self.message.is_none()
@@ -133,19 +155,20 @@ impl Partial {
     fn advance<'b>(
         &mut self,
         bytes: &'b mut [u8],
-        max_message: usize,
+        rules: &mut Rules<'_>,
         sink: &mut dyn FnMut(Received<'_>),
     ) -> Result<&'b mut [u8], Close> {
         if self.frame.is_none() {
-            let rest = self.begin(bytes, max_message)?;
+            let rest = self.begin(bytes, rules)?;
             // A frame without payload is whole already.
-            return if self.frame.is_some_and(|frame| frame.rest == 0) { self.payload(rest, sink) } else { Ok(rest) };
+            let whole = self.frame.is_some_and(|frame| frame.rest == 0);
+            return if whole { self.payload(rest, rules, sink) } else { Ok(rest) };
         }
-        self.payload(bytes, sink)
+        self.payload(bytes, rules, sink)
     }
 
     /// Reads a header, from what was kept of it and from `bytes`.
-    fn begin<'b>(&mut self, bytes: &'b mut [u8], max_message: usize) -> Result<&'b mut [u8], Close> {
+    fn begin<'b>(&mut self, bytes: &'b mut [u8], rules: &Rules<'_>) -> Result<&'b mut [u8], Close> {
         let kept = self.header.len();
         let take = bytes.len().min(MAX_HEADER - kept);
         self.header.extend_from_slice(&bytes[..take]);
@@ -153,18 +176,22 @@ impl Partial {
             return Ok(&mut bytes[take..]);
         };
         self.header.clear();
-        let open = self.message.as_ref();
-        let frame = check(&header, len, open.map(|_| ()), open.map_or(0, |m| m.bytes.len()), max_message)?;
+        let frame = check(&header, len, self.message.as_ref(), rules)?;
         if frame.kind == Kind::Data && self.message.is_none() {
             let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
-            self.message = Some(Fragments { bytes: Vec::new(), binary, checked: 0 });
+            self.message = Some(Fragments { bytes: Vec::new(), binary, deflated: frame.deflated, checked: 0 });
         }
         self.frame = Some(frame);
         Ok(&mut bytes[size - kept..])
     }
 
     /// Takes what there is of the frame's payload, and ends frame and message where it is all.
-    fn payload<'b>(&mut self, bytes: &'b mut [u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<&'b mut [u8], Close> {
+    fn payload<'b>(
+        &mut self,
+        bytes: &'b mut [u8],
+        rules: &mut Rules<'_>,
+        sink: &mut dyn FnMut(Received<'_>),
+    ) -> Result<&'b mut [u8], Close> {
         let Some(frame) = self.frame.as_mut() else { return Ok(bytes) };
         let take = frame.rest.min(bytes.len() as u64) as usize;
         let (part, rest) = bytes.split_at_mut(take);
@@ -182,7 +209,12 @@ impl Partial {
                 message.append(part, whole)?;
             }
             if let Some(message) = self.message.take_if(|_| whole) {
-                sink(Received::Message { data: &message.bytes, binary: message.binary });
+                let binary = message.binary;
+                let data = if message.deflated { rules.inflate(&message.bytes)? } else { &*message.bytes };
+                if message.deflated && !binary && std::str::from_utf8(data).is_err() {
+                    return Err(Close::NOT_UTF8);
+                }
+                sink(Received::Message { data, binary });
             }
             return Ok(rest);
         }
@@ -201,7 +233,7 @@ impl Partial {
 impl Fragments {
     fn append(&mut self, part: &[u8], whole: bool) -> Result<(), Close> {
         self.bytes.extend_from_slice(part);
-        if self.binary {
+        if self.binary || self.deflated {
             return Ok(());
         }
         match std::str::from_utf8(&self.bytes[self.checked..]) {
@@ -224,16 +256,12 @@ fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
     }
 }
 
-/// Holds a header against RFC 6455, sections 5.1 to 5.5, and the bound of the message.
-fn check(
-    header: &FrameHeader,
-    len: u64,
-    open: Option<()>,
-    collected: usize,
-    max_message: usize,
-) -> Result<Frame, Close> {
+/// Holds a header against RFC 6455, sections 5.1 to 5.5, RFC 7692, section 6, and the bound of the message, of which
+/// the fragments in `open` are there.
+fn check(header: &FrameHeader, len: u64, open: Option<&Fragments>, rules: &Rules<'_>) -> Result<Frame, Close> {
     let mask = header.mask.ok_or(Close::PROTOCOL)?;
-    if header.rsv1 || header.rsv2 || header.rsv3 {
+    let first = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    if (header.rsv1 && !(first && rules.inflater.is_some())) || header.rsv2 || header.rsv3 {
         return Err(Close::PROTOCOL);
     }
     let kind = match header.opcode {
@@ -245,13 +273,15 @@ fn check(
         _ => return Err(Close::PROTOCOL),
     };
     if kind == Kind::Data {
-        if len > (max_message - collected.min(max_message)) as u64 {
+        let (collected, deflated) = open.map_or((0, header.rsv1), |open| (open.bytes.len(), open.deflated));
+        let most = if deflated { Inflater::most(rules.max_message) } else { rules.max_message };
+        if len > most.saturating_sub(collected) as u64 {
             return Err(Close::TOO_LARGE);
         }
     } else if len > 125 || !header.is_final {
         return Err(Close::PROTOCOL);
     }
-    Ok(Frame { kind, last: header.is_final, mask, rest: len })
+    Ok(Frame { kind, last: header.is_final, deflated: header.rsv1, mask, rest: len })
 }
 
 fn control(kind: Kind, payload: &[u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<(), Close> {

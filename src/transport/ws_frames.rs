@@ -6,6 +6,8 @@ use crate::hub::{Epoch, Form, Message};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
+/// Marks a message that is compressed (RSV1; RFC 7692, section 6).
+const DEFLATED: u8 = 0x40;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
@@ -26,6 +28,11 @@ impl Header {
     /// Of a text or binary frame.
     pub fn data(binary: bool, payload: usize) -> Self {
         Header::new(if binary { BINARY } else { TEXT }, payload)
+    }
+
+    /// Of a compressed one.
+    pub fn deflated(binary: bool, payload: usize) -> Self {
+        Header::new(DEFLATED | if binary { BINARY } else { TEXT }, payload)
     }
 
     fn new(first: u8, payload: usize) -> Self {

@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import zlib
 
 SECONDS = 30
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -30,6 +31,19 @@ def masked(payload, mask):
     return (int.from_bytes(payload, "big") ^ key).to_bytes(len(payload), "big")
 
 
+def deflated(payload, level=6, flush=zlib.Z_SYNC_FLUSH):
+    """A message's compressed bytes, without a context from before."""
+    compress = zlib.compressobj(level, zlib.DEFLATED, -15)
+    data = compress.compress(payload.encode() if isinstance(payload, str) else payload) + compress.flush(flush)
+    # After a last block a sender adds a byte, with which the end that was left away is an empty block.
+    return data + b"\0" if flush == zlib.Z_FINISH else data[:-4]
+
+
+def inflated(data):
+    """A server's message, which must not need more than what is there."""
+    return zlib.decompressobj(-15).decompress(data + b"\x00\x00\xff\xff")
+
+
 def close_frame(code=1000, reason=b""):
     return frame(CLOSE, struct.pack("!H", code) + (reason.encode() if isinstance(reason, str) else reason))
 
@@ -43,18 +57,22 @@ def fragments(opcode, *payloads):
 class Peer:
     """A connection to the echo."""
 
-    def __init__(self, host):
+    def __init__(self, host, offer=None):
         self.socket = socket.create_connection((host.host, host.port), timeout=SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
         self.socket.sendall(
             b"GET /push?channel=conformance HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            + (f"Sec-WebSocket-Extensions: {offer}\r\n".encode() if offer else b"")
+            + b"\r\n"
         )
         head = self._until(b"\r\n\r\n").split(b"\r\n")
         assert head[0] == b"HTTP/1.1 101 Switching Protocols", head
         # The example of RFC 6455, section 1.3.
         assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        agreed = [line.split(b": ")[1].decode() for line in head if line.startswith(b"Sec-WebSocket-Extensions: ")]
+        self.agreed = agreed[0] if agreed else None
 
     def __enter__(self):
         return self
@@ -71,6 +89,12 @@ class Peer:
     def receive(self):
         """The next frame, as opcode and payload: a server's are whole, unmasked, and as short as they can be."""
         first, second = self._exactly(2)
+        if first & 0x40 and self.agreed:
+            assert first & 0x0F in (TEXT, BINARY), "messages are compressed, control frames are not"
+            first -= 0x40
+            inflate = True
+        else:
+            inflate = False
         assert first & 0x70 == 0, "no reserved bits"
         assert first & FIN, "whole"
         assert second & 0x80 == 0, "unmasked"
@@ -80,7 +104,8 @@ class Peer:
         elif second == 127:
             (length,), least = struct.unpack("!Q", self._exactly(8)), 1 << 16
         assert length >= least, "the shortest length that does"
-        return first & 0x0F, self._exactly(length)
+        payload = self._exactly(length)
+        return first & 0x0F, inflated(payload) if inflate else payload
 
     def expect(self, *wanted):
         """Frames, in this order."""

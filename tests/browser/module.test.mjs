@@ -156,6 +156,30 @@ test('a server that goes away is come back to; the gap of a new life is told', a
   assert.ok(told.some(([what]) => what === 'gap'), JSON.stringify(told));
 });
 
+test('a browser offers compression, and has it where it is on', async () => {
+  const long = JSON.stringify(Array.from({ length: 200 }, (_, n) => ({ n, price: n * 7919 % 1000 })));
+  for (const [option, extensions] of [
+    ['compression=false', ''],
+    ['compression=true', 'permessage-deflate; server_no_context_takeover; client_no_context_takeover'],
+  ]) {
+    const host = await start(option);
+    const client = await Client.connect(host, { channels: ['news'] });
+    await client.until('open');
+    await host.publish('news', long);
+    assert.deepEqual(await client.until('news', long), [['news', long]]);
+    assert.equal(await client.do('send', long), true);
+    assert.deepEqual(await client.until('all', long), [['all', long]]);
+    const agreed = await client.page.evaluate(async () => {
+      const socket = new WebSocket('/push?channel=news');
+      await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: reject }));
+      const { extensions } = socket;
+      socket.close();
+      return extensions;
+    });
+    assert.equal(agreed, extensions);
+  }
+});
+
 test('what is said by send comes to the server', async () => {
   const host = await start();
   const client = await Client.connect(host, { channels: ['news'] });

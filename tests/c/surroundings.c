@@ -180,6 +180,35 @@ static void *call_on_a_small_stack(void *unused)
     return NULL;
 }
 
+/* A replay that is compressed, and a message that comes compressed with the request. */
+static void *compress_on_a_small_stack(void *unused)
+{
+    static const char request[] = "GET /push?channel=c&last=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+                                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                                  "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+                                  "\xc1\x87\0\0\0\0\xf2\x48\xcd\xc9\xc9\x07\0";
+    push_grant grant = grant_of_every_channel();
+    push_event event = PUSH_EVENT_INIT;
+    char payload[2000];
+    struct peer client;
+    int fd;
+    (void)unused;
+    for (size_t i = 0; i < sizeof payload; i++) payload[i] = (char)('a' + i * i % 26);
+    CHECK_STATUS(push_publish(shared, "c", payload, sizeof payload), PUSH_OK);
+    unix_pair(&client, &fd);
+    CHECK_STATUS(push_adopt(shared, fd, request, sizeof request - 1, &grant), PUSH_OK);
+    expect_event(shared, &event, PUSH_EVENT_OPEN);
+    expect_event(shared, &event, PUSH_EVENT_MESSAGE);
+    CHECK(event.len == 5 && memcmp(event.data, "Hello", 5) == 0);
+    push_event_clear(&event);
+    CHECK(peer_skip_past(&client, "\r\n\r\n"));
+    while (client.len < 2 && peer_fill(&client, PATIENCE_MS)) {}
+    CHECK(client.len >= 2 && (unsigned char)client.data[0] == 0xc1);
+    peer_close(&client);
+    return NULL;
+}
+
 static void *start_on_a_small_stack(void *unused)
 {
     (void)unused;
@@ -208,6 +237,10 @@ static void small_stacks(void)
     CHECK(push_event_fd(shared) >= 0);
     /* What the header says. */
     run_on(32, call_on_a_small_stack);
+    stop(shared);
+    shared = serve("threads", "1", "compression", "true", NULL);
+    CHECK(push_event_fd(shared) >= 0);
+    run_on(32, compress_on_a_small_stack);
     stop(shared);
     run_on(64, start_on_a_small_stack);
 }

@@ -17,15 +17,16 @@ SUBPROTOCOL = "push.v1.json"
 DIALOGUE = ("subscribed", "unsubscribed", "published", "pong")
 
 
-def websocket(host, subprotocol=SUBPROTOCOL, queue=None, **parameters):
+def websocket(host, subprotocol=SUBPROTOCOL, queue=None, compression=None, **parameters):
     """A `websockets` connection; no subprotocol means raw.
 
     It reads on however much it has, or it could not be closed before all is taken; a `queue` makes it stop there.
+    `compression="deflate"` is offered.
     """
     return connect(
         host.url(scheme="ws", **parameters),
         subprotocols=[subprotocol] if subprotocol else None,
-        compression=None,
+        compression=compression,
         max_size=None,
         max_queue=queue,
         open_timeout=SECONDS,

@@ -107,6 +107,39 @@ def test_a_close_is_answered_with_its_code(host, code):
         assert not socket.protocol.close_rcvd_then_sent
 
 
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_compression(start, kind):
+    host = start(*LARGE, "compression=true")
+    shuffle = random.Random(3)
+    words = ["price", "ß€😀", '"size":', "\n", " "] + [str(shuffle.random()) for _ in range(20)]
+    payloads = ["", "short"] + ["".join(shuffle.choices(words, k=1 << n)) for n in range(5, 17)]
+    if kind == "binary":
+        payloads = [payload.encode() for payload in payloads] + [shuffle.randbytes(100_000)]
+    with raw(host, channel="a", compression="deflate") as socket, raw(host, channel="a") as plain:
+        assert [extension.name for extension in socket.protocol.extensions] == ["permessage-deflate"]
+        assert plain.protocol.extensions == []
+        for payload in payloads:
+            host.publish("a", payload if kind == "text" else b"\xff" + payload)
+            assert socket.recv() == plain.recv() == (payload if kind == "text" else b"\xff" + payload)
+            # The host sends back what it gets.
+            socket.send(payload)
+            assert socket.recv() == payload
+            # Each fragment is flushed: many are small blocks.
+            fragments = [payload[at : at + 99] for at in range(0, min(len(payload), 20_000), 99)]
+            socket.send(iter(fragments or [payload]))
+            assert socket.recv() == payload[:0].join(fragments)
+
+
+def test_compression_of_the_dialogue(start):
+    host = start("compression=true", "client_publish=true")
+    with websocket(host, channel="a", compression="deflate") as socket:
+        assert json.loads(socket.recv())["type"] == "subscribed"
+        data = "what is said " * 100
+        answers = [ask(socket, type="publish", channel="a", data=data), json.loads(socket.recv())]
+        assert sorted(answer["type"] for answer in answers) == ["message", "published"]
+        assert [answer["data"] for answer in answers if answer["type"] == "message"] == [data]
+
+
 def test_dialogue(start):
     host = start("client_publish=true")
     with websocket(host) as socket:

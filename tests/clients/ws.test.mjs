@@ -133,6 +133,27 @@ test('push.v1.json: nonsense is an error, and the connection goes on', async () 
   assert.deepEqual(await socket.ask({ type: 'ping' }), { type: 'pong' });
 });
 
+test('compression: what is published, and what is sent', async () => {
+  const host = await start('compression=true', 'max_client_message=1MB', 'max_message=1MB');
+  const text = JSON.stringify(Array.from({ length: 2000 }, (_, n) => ({ n, price: n * 7919 % 1000, side: 'grüße' })));
+  for (const offer of [true, { threshold: 0 }, { clientMaxWindowBits: 10 }, { serverMaxWindowBits: 15, threshold: 0 }]) {
+    const socket = await connect(host, 'channel=a', { perMessageDeflate: offer });
+    assert.equal(socket.extensions, 'permessage-deflate');
+    for (const payload of [text, 'short', '', Buffer.from(text)]) {
+      socket.send(payload);
+      assert.deepEqual(await socket.inbox.next(), payload);
+    }
+    await host.publish('a', text);
+    assert.equal(await socket.inbox.next(), text);
+  }
+  for (const offer of [false, { serverMaxWindowBits: 9 }]) {
+    const socket = await connect(host, 'channel=a', { perMessageDeflate: offer });
+    assert.equal(socket.extensions, '');
+    await host.publish('a', text);
+    assert.equal(await socket.inbox.next(), text);
+  }
+});
+
 test('one subprotocol of several is chosen', async () => {
   const host = await start();
   const socket = await connect(host, '', { subprotocol: ['chat', 'push.v1.json', 'push.v9'] });

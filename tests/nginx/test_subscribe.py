@@ -91,6 +91,17 @@ def test_tls_websocket_with_a_dialogue(nginx, pushd, trust):
     wait_until(lambda: pushd.stats()["connections"] == 0, "its end is seen")
 
 
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_compression_is_passed_on(start_pushd, start_nginx, trust, scheme):
+    start_pushd("compression=true")
+    nginx = start_nginx()
+    url = (nginx.tls if scheme == "wss" else nginx).url(scheme=scheme, channel="news")
+    with connect(url, ssl=trust if scheme == "wss" else None, proxy=None, compression="deflate") as client:
+        assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
+        nginx.publish("news", "hello " * 1000)
+        assert client.recv() == "hello " * 1000
+
+
 def test_tls_websocket_that_speaks_before_it_is_answered(nginx, trust):
     with socket.create_connection((nginx.host, nginx.tls.port), 20) as plain:
         with trust.wrap_socket(plain, server_hostname="127.0.0.1") as client:
