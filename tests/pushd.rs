@@ -50,6 +50,23 @@ impl Pushd {
         assert!(killed.success());
     }
 
+    /// Waits until all of its threads have stopped: one that is inside of a system call ends that first.
+    fn stopped(&self) {
+        let start = Instant::now();
+        let running = || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            threads.flatten().any(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+                // The state stands behind the name, which is in brackets (proc(5)).
+                !stat.rsplit(") ").next().unwrap().starts_with('T')
+            })
+        };
+        while running() {
+            assert!(start.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+    }
+
     fn ended(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -146,6 +163,7 @@ fn a_hub_that_hangs_is_told_by_status_and_then_gets_everything_once() {
     let host = Server::start(builder).unwrap();
     let mut client = handed_over(&host, "channel=a");
     pushd.signal("STOP");
+    pushd.stopped();
     // What the socket takes, and then the buffer; none of these calls waits.
     let payload = |n: usize| format!("{n:01000}");
     let posted = (0..100_000).take_while(|n| host.post(&Publication::new("a", payload(*n).as_bytes())).is_ok()).count();
@@ -153,7 +171,9 @@ fn a_hub_that_hangs_is_told_by_status_and_then_gets_everything_once() {
     let one_more = host.publish(&Publication::new("a", payload(posted).as_bytes())).unwrap_err();
     assert_eq!(one_more.kind(), Kind::Busy, "the buffer is full: nothing was done");
     let (fd, _other) = UnixStream::pair().unwrap();
-    assert_eq!(host.adopt(fd.into(), payload(0).as_bytes(), None).unwrap_err().0.kind(), Kind::Busy);
+    // Larger than a publish: where that did not fit, this does not.
+    let head = payload(0).repeat(2);
+    assert_eq!(host.adopt(fd.into(), head.as_bytes(), None).unwrap_err().0.kind(), Kind::Busy);
     pushd.signal("CONT");
     for n in 0..posted {
         assert_eq!(client.text(), payload(n));
