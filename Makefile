@@ -5,7 +5,7 @@
 #                 test-browser, test-autobahn, test-faults, test-go, test-nginx, deny
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall
 # make header     updates include/push.h after a change of src/ffi
-# make docs       updates the README's table of options after a change of src/config/options.rs
+# make docs       updates the README's table of options after a change of src/config/options/
 # make fuzz       the fuzzers; make soak, a long life: SECONDS=; more in tests/proof.mk
 # make bench      libpush beside its peers; make bench-quick while working
 

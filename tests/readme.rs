@@ -1,11 +1,11 @@
 //! The README: its table of options is the code's, its C program compiles and runs. And all pages: their links lead
 //! somewhere.
 
-use push::config::options::OPTIONS;
+use push::config::options;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const BEGIN: &str = "<!-- options: written by `make docs` from src/config/options.rs -->\n";
+const BEGIN: &str = "<!-- options: written by `make docs` from src/config/options/ -->\n";
 const END: &str = "<!-- end of options -->";
 
 fn root() -> &'static Path {
@@ -14,7 +14,7 @@ fn root() -> &'static Path {
 
 fn table() -> String {
     let mut table = String::from("| option | default | live | allowed | what it is |\n|---|---|---|---|---|\n");
-    for option in OPTIONS {
+    for option in options::all() {
         let default = if option.default.is_empty() { "".into() } else { format!("`{}`", option.default) };
         let live = if option.is_live() { "yes" } else { "" };
         table += &format!("| `{}` | {default} | {live} | {} | {} |\n", option.name, option.allowed(), option.help);
@@ -32,7 +32,7 @@ fn the_table_of_options_is_the_codes() {
         std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", table())).unwrap();
         return;
     }
-    assert!(written == table(), "the README's options differ from src/config/options.rs: run `make docs`");
+    assert!(written == table(), "the README's options differ from src/config/options/: run `make docs`");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn unknown_of_channels(name: &str) -> Error {
 }
 
 fn unknown(name: &str) -> Error {
-    let names: Vec<_> = options::OPTIONS.iter().map(|option| option.name).collect();
+    let names: Vec<_> = options::all().map(|option| option.name).collect();
     let (edits, nearest) = names.iter().map(|known| (edits(name, known), *known)).min().expect("there are options");
     // First what was meant: a host's buffer cuts the list.
     let meant = if edits * 3 <= name.len() { format!("did you mean {nearest}? ") } else { String::new() };

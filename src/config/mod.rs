@@ -19,7 +19,7 @@ pub(crate) use reload::Reloadable;
 pub use reload::Reloaded;
 pub use values::{Address, ForwardedHeader, Secret, TrustedProxies};
 
-/// Every option, checked. One field for each entry of [`options::OPTIONS`], which documents them.
+/// Every option, checked. One field for each of [`options::all`], which document them.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // the table has each option's help, and is what the documentation is made from
 #[non_exhaustive]
@@ -87,7 +87,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let mut config = Config::blank();
-        for option in options::OPTIONS {
+        for option in options::all() {
             // A default that does not fit its own bounds is found by the test below, not by a user.
             let _ = option.apply(&mut config, option.default);
         }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn every_default_is_within_its_bounds() {
         let mut config = Config::blank();
-        for option in options::OPTIONS {
+        for option in options::all() {
             option
                 .apply(&mut config, option.default)
                 .unwrap_or_else(|allowed| panic!("{} = {:?} is not {allowed}", option.name, option.default));

@@ -1,6 +1,6 @@
 //! New options for a server that runs: which of them it takes.
 
-use super::options::{take, Live, OPTIONS};
+use super::options::{self, take, Live};
 use super::Config;
 use crate::error::Error;
 use crate::log::{Level, Log};
@@ -31,7 +31,7 @@ impl Config {
     pub(crate) fn reloaded(&self, wanted: &Config) -> Result<(Config, Reloaded), Error> {
         let (mut next, mut scratch) = (self.clone(), self.clone());
         let mut reloaded = Reloaded::default();
-        for option in OPTIONS {
+        for option in options::all() {
             match option.live {
                 Live::Yes(take) if take(&mut next, wanted) => reloaded.changed.push(option.name),
                 Live::No(take) if take(&mut scratch, wanted) => reloaded.left.push(option.name),
@@ -109,7 +109,7 @@ mod tests {
         let more =
             ["unix:/x", "debug", "0666", "https://example.org", "127.0.0.1:5", "latest", "forwarded", "10.0.0.0/8"];
         let default = Config::default();
-        for option in OPTIONS {
+        for option in options::all() {
             let found = values.iter().chain(&more).find_map(|value| {
                 let mut config = default.clone();
                 option.apply(&mut config, value).ok()?;

@@ -163,9 +163,9 @@ pub(super) fn control_batch(data: &[u8]) {
 /// One option: a byte for its name, or a name of its own before `=`; then its value.
 pub(super) fn options(data: &[u8]) {
     let mut source = Source(data);
-    let number = source.below(options::OPTIONS.len() + 8);
+    let number = source.below(options::all().count() + 8);
     let Ok(rest) = std::str::from_utf8(source.0) else { return };
-    let (name, value) = match options::OPTIONS.get(number) {
+    let (name, value) = match options::all().nth(number) {
         Some(option) => (option.name, rest),
         None => rest.split_once('=').unwrap_or((rest, "")),
     };

@@ -1,0 +1,92 @@
+//! Options: hubs in another process, from both sides.
+
+use super::{numbers, Spec, Value, GB, KB, MINUTE};
+use crate::config::values;
+
+pub(super) static OPTIONS: &[Spec] = &[
+    Spec {
+        name: "attach",
+        default: "none",
+        live: fixed!(attach),
+        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the \
+               other options only `events`, `event_queue`, `log_level` and those that begin with `attach_` apply \
+               then",
+        value: Value::Text {
+            allowed: "none, or unix:PATH",
+            set: |c, text| values::unix_path(text).map(|path| c.attach = path),
+        },
+    },
+    Spec {
+        name: "attach_name",
+        default: "host",
+        live: fixed!(attach_name),
+        help: "The name of this host at the hub. Hosts of the same name stand in for each other: when one is gone, \
+               its clients' events go to another",
+        value: Value::Text {
+            allowed: "1 to 64 bytes without control characters",
+            set: |c, text| {
+                let fits = (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+                fits.then(|| c.attach_name = text.into())
+            },
+        },
+    },
+    Spec {
+        name: "attach_timeout",
+        default: "2s",
+        live: live!(attach_timeout_ms),
+        help: "How long a call that needs the hub's answer waits for it; then it answers PUSH_ERR_BUSY if nothing \
+               was done, else PUSH_ERR_TIMEOUT",
+        value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
+    },
+    Spec {
+        name: "attach_buffer",
+        default: "16MB",
+        live: live!(attach_buffer),
+        help: "Bytes that may wait for the hub while it is slow or away; beyond that publishing answers \
+               PUSH_ERR_BUSY",
+        value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
+    },
+    Spec {
+        name: "attach_listen",
+        default: "none",
+        live: fixed!(attach_listen),
+        help: "Where hosts of other processes may attach to this hub. Events then go to them",
+        value: Value::Text {
+            allowed: "none, or unix:PATH",
+            set: |c, text| values::unix_path(text).map(|path| c.attach_listen = path),
+        },
+    },
+    Spec {
+        name: "attach_mode",
+        default: "0600",
+        live: fixed!(attach_mode),
+        help: "The mode of that socket's file",
+        value: Value::Text {
+            allowed: "an octal number from 0600 to 0777",
+            set: |c, text| {
+                let mode = u32::from_str_radix(text, 8).ok()?;
+                (mode & !0o777 == 0 && mode & 0o600 == 0o600).then(|| c.attach_mode = mode)
+            },
+        },
+    },
+    Spec {
+        name: "attach_uids",
+        default: "",
+        live: live!(attach_uids),
+        help: "Users, by number, whose processes may attach. If this and `attach_gids` are empty: the hub's own user",
+        value: Value::Text {
+            allowed: "a list of numbers",
+            set: |c, text| numbers(text).map(|list| c.attach_uids = list),
+        },
+    },
+    Spec {
+        name: "attach_gids",
+        default: "",
+        live: live!(attach_gids),
+        help: "Groups, by number, whose processes may attach; only a process's primary group counts",
+        value: Value::Text {
+            allowed: "a list of numbers",
+            set: |c, text| numbers(text).map(|list| c.attach_gids = list),
+        },
+    },
+];

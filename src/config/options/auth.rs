@@ -1,0 +1,116 @@
+//! Options: who may subscribe.
+
+use super::{list, Spec, Value, MINUTE};
+use crate::auth::{Auth, FILE, MIN_SECRET};
+use crate::config::values::Secret;
+
+pub(super) static OPTIONS: &[Spec] = &[
+    Spec {
+        name: "auth",
+        default: "none",
+        live: live!(auth),
+        help: "Who may subscribe on the library's own listeners: everybody; clients with a JSON web token; clients \
+               that the host allows when an event asks it. Connections that the host hands over carry its grant and \
+               are not asked about",
+        value: Value::Text {
+            allowed: "none, jwt or host",
+            set: |c, text| {
+                c.auth = match text {
+                    "none" => Auth::None,
+                    "jwt" => Auth::Jwt,
+                    "host" => Auth::Host,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "auth_timeout",
+        default: "5s",
+        live: live!(auth_timeout_ms),
+        help: "How long the host may take to answer with auth=host before the client gets 503",
+        value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.auth_timeout_ms = n },
+    },
+    Spec {
+        name: "jwt_secret",
+        default: "",
+        live: live!(jwt_secret),
+        help: "Secrets for tokens signed with HS256; several while keys are rotated",
+        value: Value::Text {
+            allowed: "a list of secrets of at least 32 bytes, or of file:PATH",
+            set: |c, text| {
+                let secrets = list(text);
+                let fit = secrets.iter().all(|secret| secret.len() >= MIN_SECRET || secret.starts_with(FILE));
+                fit.then(|| c.jwt_secret = secrets.into_iter().map(Secret::new).collect())
+            },
+        },
+    },
+    Spec {
+        name: "jwt_keys",
+        default: "",
+        live: live!(jwt_keys),
+        help: "Public keys or certificates in PEM, as paths or inline: RSA of 2048 to 4096 bits for RS256, P-256 for \
+               ES256, Ed25519 for EdDSA. All keys of a file count; of a chain of certificates its first",
+        value: Value::Text {
+            allowed: "a list of paths and PEM texts",
+            set: |c, text| {
+                c.jwt_keys = list(text);
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "jwt_jwks",
+        default: "",
+        live: live!(jwt_jwks),
+        help: "A JWK set, as a path or inline",
+        value: Value::Text {
+            allowed: "a path, or a JSON object",
+            set: |c, text| {
+                c.jwt_jwks = Secret::new(text);
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "jwt_audience",
+        default: "",
+        live: live!(jwt_audience),
+        help: "What a token's `aud` must name. Empty: it is not checked",
+        value: Value::Text {
+            allowed: "text",
+            set: |c, text| {
+                c.jwt_audience = text.into();
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "jwt_issuer",
+        default: "",
+        live: live!(jwt_issuer),
+        help: "What a token's `iss` must be. Empty: it is not checked",
+        value: Value::Text {
+            allowed: "text",
+            set: |c, text| {
+                c.jwt_issuer = text.into();
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "token_cookie",
+        default: "push_token",
+        live: live!(token_cookie),
+        help: "The cookie that may carry a token, as `Authorization: Bearer` and `?token=` may",
+        value: Value::Text {
+            allowed: "a cookie's name",
+            set: |c, text| {
+                let fits =
+                    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+                fits.then(|| c.token_cookie = text.into())
+            },
+        },
+    },
+];

@@ -1,0 +1,72 @@
+//! Options: how the library does its work, and what clients may.
+
+use super::{list, Spec, Value};
+use crate::log::Level;
+
+pub(super) static OPTIONS: &[Spec] = &[
+    Spec {
+        name: "log_level",
+        default: "info",
+        live: live!(log_level),
+        help: "The least severe level that is logged. Of refusals and ends of connections at most 10 of a kind are \
+               logged in 10 seconds",
+        value: Value::Text {
+            allowed: "error, warn, info or debug",
+            set: |c, text| {
+                c.log_level = match text {
+                    "error" => Level::Error,
+                    "warn" => Level::Warn,
+                    "info" => Level::Info,
+                    "debug" => Level::Debug,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "threads",
+        default: "0",
+        live: fixed!(threads),
+        help: "Threads that serve subscribers. 0: one for each core, at most 8",
+        value: Value::Count { min: 0, max: 64, set: |c, n| c.threads = n as usize },
+    },
+    Spec {
+        name: "allowed_origins",
+        default: "",
+        live: live!(allowed_origins),
+        help: "Web origins besides the host's own that may subscribe. `*`: all",
+        value: Value::Text {
+            allowed: "*, or a list of origins such as https://example.org",
+            set: |c, text| {
+                let list = list(text);
+                let good = |origin: &String| {
+                    origin == "*"
+                        || origin == "null"
+                        || (origin.contains("://")
+                            && !origin.ends_with('/')
+                            && origin.bytes().all(|b| b.is_ascii_graphic()))
+                };
+                list.iter().all(good).then(|| c.allowed_origins = list)
+            },
+        },
+    },
+    Spec {
+        name: "client_publish",
+        default: "false",
+        live: live!(client_publish),
+        help: "Whether clients without a grant may publish (subprotocol push.v1.json)",
+        value: Value::Flag { set: |c, flag| c.client_publish = flag },
+    },
+    Spec {
+        name: "compression",
+        default: "false",
+        live: live!(compression),
+        help: "Whether messages to and from WebSocket clients that offer it are compressed (permessage-deflate): each \
+               published message once for all of them. Off by default, because sizes tell: where a message has a \
+               secret beside text that somebody else can choose, the secret can be guessed from the sizes on the wire \
+               (CRIME, BREACH), even through TLS; and an uncompressed message needs no copy. Costs about 350 KB for \
+               each of `threads`, and nothing per client",
+        value: Value::Flag { set: |c, flag| c.compression = flag },
+    },
+];
