@@ -2,6 +2,7 @@
 
 pub mod control;
 mod extensions;
+mod fields;
 pub mod forwarded;
 pub mod origin;
 pub mod proxy_header;

@@ -3,7 +3,7 @@
 //! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no
 //! proxy in front of us can be led astray about where a request ends.
 
-use super::extensions;
+use super::fields::Fields;
 use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
@@ -182,117 +182,6 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     Ok(Some(Head { size, path, cors, forwarded, sse, keep_alive: fields.keep_alive(version_1_1), wish }))
 }
 
-/// The header lines that matter, each checked for what it may say.
-#[derive(Default)]
-struct Fields<'b> {
-    host: &'b str,
-    origin: Option<&'b str>,
-    accepts_sse: bool,
-    accepts_ndjson: bool,
-    /// What it may upgrade to has WebSocket.
-    to_websocket: bool,
-    closes: bool,
-    stays: bool,
-    upgrades: bool,
-    key: Option<&'b [u8]>,
-    version: Option<&'b [u8]>,
-    subprotocol: bool,
-    extension: Option<&'static str>,
-    last_event_id: Option<&'b str>,
-    authorization: Option<&'b str>,
-    /// The value of the cookie that a token may come in.
-    cookie: Option<&'b str>,
-    forwarded: Vec<&'b str>,
-}
-
-impl<'b> Fields<'b> {
-    fn read(lines: &[httparse::Header<'b>], version_1_1: bool, config: &Config) -> Result<Self, Refusal> {
-        let forwarded_header = config.trusted_header();
-        let mut fields = Fields::default();
-        let (mut lengths, mut hosts) = (0, 0);
-        for line in lines {
-            let value = line.value.trim_ascii();
-            // Only of lines that matter: browsers send many more.
-            let text = || std::str::from_utf8(value).unwrap_or("\u{fffd}");
-            // There may be several lines of a list (RFC 9110, section 5.3): of Accept, Upgrade, Connection.
-            let is = |name: &str| line.name.eq_ignore_ascii_case(name);
-            if is("host") {
-                fields.host = text();
-                hosts += 1;
-            } else if is("origin") {
-                once(&mut fields.origin, text(), "Origin")?;
-            } else if is("accept") {
-                fields.accepts_sse |= accepts(value, b"text/event-stream");
-                fields.accepts_ndjson |= accepts(value, b"application/x-ndjson");
-            } else if is("upgrade") {
-                fields.to_websocket |= has_token(value, "websocket");
-            } else if is("connection") {
-                for token in tokens(value) {
-                    fields.closes |= token.eq_ignore_ascii_case(b"close");
-                    fields.stays |= token.eq_ignore_ascii_case(b"keep-alive");
-                    fields.upgrades |= token.eq_ignore_ascii_case(b"upgrade");
-                }
-            } else if is("sec-websocket-key") {
-                once(&mut fields.key, value, "Sec-WebSocket-Key")?;
-            } else if is("sec-websocket-version") {
-                once(&mut fields.version, value, "Sec-WebSocket-Version")?;
-            } else if is("sec-websocket-protocol") {
-                fields.subprotocol |= has_token(value, SUBPROTOCOL);
-            } else if config.compression && is("sec-websocket-extensions") {
-                fields.extension = fields.extension.or_else(|| extensions::accept(value));
-            } else if is("authorization") {
-                once(&mut fields.authorization, text(), "Authorization")?;
-            } else if is("cookie") {
-                // HTTP/2 has a line for each, and not every proxy joins them (RFC 9113, section 8.2.3).
-                fields.cookie = fields.cookie.or_else(|| cookie(value, &config.token_cookie));
-            } else if forwarded_header.is_some_and(is) {
-                fields.forwarded.push(text());
-            } else if is("last-event-id") {
-                once(&mut fields.last_event_id, text(), "Last-Event-ID")?;
-            } else if is("transfer-encoding") {
-                return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
-            } else if is("content-length") {
-                lengths += 1;
-                if value != b"0" || lengths > 1 {
-                    return Err(Refusal::malformed("body", "Content-Length: a subscriber's request has no body"));
-                }
-            }
-        }
-        if hosts > 1 || (version_1_1 && hosts == 0) {
-            return Err(Refusal::malformed("host", "a request has one Host line"));
-        }
-        // RFC 9112, section 3.2: what is no host and port is refused (RFC 3986, section 3.2.2, has the characters).
-        if !fields.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)) {
-            return Err(Refusal::malformed("host", "the Host line is not a host"));
-        }
-        if fields.origin.is_some_and(|origin| !origin.bytes().all(|byte| byte.is_ascii_graphic())) {
-            return Err(Refusal::malformed("origin", "the Origin line is not an origin"));
-        }
-        Ok(fields)
-    }
-
-    /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
-    fn token(&self) -> Option<&'b str> {
-        let bearer = self
-            .authorization
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        bearer.map(|(_, token)| token).or(self.cookie).map(str::trim)
-    }
-
-    /// Whether the client keeps the connection (RFC 9112, section 9.3).
-    fn keep_alive(&self, version_1_1: bool) -> bool {
-        (version_1_1 || self.stays) && !self.closes
-    }
-}
-
-/// The value of a cookie in a line of them. Those of others may be no UTF-8.
-fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
-    let named = |part: &'b [u8]| part.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
-    let value = line.split(|byte| *byte == b';').find_map(named)?;
-    Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))
-}
-
 fn subscribe<'b>(
     query: &'b str,
     fields: &Fields<'b>,
@@ -384,32 +273,6 @@ fn origin_form(target: &str) -> &str {
         return target;
     };
     rest.find('/').map_or("/", |path| &rest[path..])
-}
-
-/// Takes a field that may come once only (RFC 9110, section 5.3): of two, each reader along the way might believe
-/// another.
-fn once<T>(field: &mut Option<T>, value: T, name: &str) -> Result<(), Refusal> {
-    match field.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(Refusal::malformed("twice", format!("a request has one {name} line"))),
-    }
-}
-
-/// The tokens of a comma-separated header.
-fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// Whether a media type stands in a line of `Accept`, with whatever parameters.
-fn accepts(list: &[u8], kind: &[u8]) -> bool {
-    let bare = |part: &[u8]| {
-        part.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(kind)
-    };
-    tokens(list).any(bare)
-}
-
-fn has_token(list: &[u8], token: &str) -> bool {
-    tokens(list).any(|known| known.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {

@@ -3,7 +3,7 @@
 use super::closing::{host, user};
 use super::conn::Phase;
 use super::outbox::{CatchUp, Outbox, Piece};
-use super::{fanout, Shard};
+use super::{encoded, Shard};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, Transport};
@@ -165,7 +165,7 @@ impl Shard {
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
-            fanout::answer(conn, messages, position, usize::MAX, encoder)
+            encoded::answer(conn, messages, position, usize::MAX, encoder)
         };
         self.uncount_subscription(index);
         self.transmit_bytes(index, answer);

@@ -1,0 +1,181 @@
+//! What all subscribers of a wire format get alike, encoded and put together once for them.
+
+use super::conn::Conn;
+use super::outbox::{Block, Piece};
+use crate::hub::{Message, SlowPolicy};
+use crate::transport::{poll, Encoder, Format};
+use bytes::BytesMut;
+use std::sync::Arc;
+
+/// Messages up to this size are copied together; larger ones are cheaper as pieces of their own.
+const SMALL: usize = 4096;
+/// About how large messages copied together may become. A client too slow for it holds a reference to all of it.
+const BLOCK: usize = 128 * 1024;
+
+/// Several messages as one subscriber gets them: encoded once, for all that share the wire format.
+pub(super) struct Run {
+    format: Format,
+    chunks: bool,
+    keep_alive: bool,
+    pub(super) pieces: Vec<Piece>,
+}
+
+impl Run {
+    pub(super) fn new<'m>(
+        conn: &Conn,
+        messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
+        limit: usize,
+        encoder: &Encoder,
+    ) -> Self {
+        let mut run = Run {
+            format: conn.format,
+            chunks: conn.flags.chunks,
+            keep_alive: conn.flags.keep_alive,
+            pieces: Vec::new(),
+        };
+        if run.format == Format::Poll {
+            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, encoder).into()));
+            return run;
+        }
+        let wire = conn.wire(encoder);
+        let mut block = Growing::default();
+        for message in messages {
+            let bytes = wire.format.encode(message, encoder, wire.chunks);
+            let full = block.bytes.len() + bytes.len() > BLOCK;
+            // A block gives way as a whole or message by message: a reload may change the policy within a batch.
+            let other_policy = block.first.is_some_and(|first| first.slow() != message.slow());
+            if bytes.len() > SMALL || full || other_policy {
+                run.pieces.extend(block.end());
+            }
+            if bytes.len() > SMALL {
+                run.pieces.push(Piece::Message(message.clone()));
+                continue;
+            }
+            block.add(message, bytes);
+        }
+        run.pieces.extend(block.end());
+        run
+    }
+
+    pub(super) fn fits(&self, conn: &Conn) -> bool {
+        self.format == conn.format
+            && self.chunks == conn.flags.chunks
+            && (self.format != Format::Poll || (self.keep_alive == conn.flags.keep_alive && conn.cors.is_none()))
+    }
+}
+
+/// Messages of a run being copied together.
+#[derive(Default)]
+struct Growing<'m> {
+    bytes: BytesMut,
+    count: usize,
+    first: Option<&'m Arc<Message>>,
+    /// Those that may give way one by one to a slow client; of other channels the bytes are all that is needed.
+    messages: Vec<Arc<Message>>,
+}
+
+impl<'m> Growing<'m> {
+    fn add(&mut self, message: &'m Arc<Message>, bytes: &[u8]) {
+        self.first.get_or_insert(message);
+        self.count += 1;
+        self.bytes.extend_from_slice(bytes);
+        if message.slow() != SlowPolicy::Disconnect {
+            self.messages.push(message.clone());
+        }
+    }
+
+    /// What has come together; the next is added to nothing.
+    fn end(&mut self) -> Option<Piece> {
+        let messages = std::mem::take(&mut self.messages).into();
+        let piece = match (self.first.take()?, std::mem::take(&mut self.count)) {
+            (message, 1) => Piece::Message(message.clone()),
+            _ => Piece::Block(Arc::new(Block { bytes: self.bytes.split().freeze(), messages })),
+        };
+        self.bytes.clear();
+        Some(piece)
+    }
+}
+
+/// The answer to a poll, at least up to `position`. What is beyond `limit` bytes the client gets by its next request.
+pub(super) fn answer<'m>(
+    conn: &Conn,
+    messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
+    position: u64,
+    limit: usize,
+    encoder: &Encoder,
+) -> Vec<u8> {
+    let mut weight = 0;
+    let messages = messages.take_while(move |message| {
+        let first = weight == 0;
+        weight += message.weight();
+        first || weight <= limit
+    });
+    let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
+    let objects = messages.map(|message| Format::Poll.encode(message, encoder, false));
+    let cors = conn.cors.as_deref().map_or("", String::as_str);
+    poll::answer(&encoder.epoch().position(position), objects, cors, conn.flags.keep_alive, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Cut, Epoch, Hub, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake};
+
+    struct NoWake;
+
+    impl Wake for NoWake {
+        fn wake(&self) {}
+    }
+
+    fn settings(slow_policy: SlowPolicy) -> Settings<'static> {
+        Settings {
+            retention: Retention { count: 0, age_ms: 1000, bytes: 0 },
+            patterns: &[],
+            slow_policy,
+            slow_patterns: &[],
+            total_bytes: 0,
+            key_window_ms: 0,
+            clock_us: || 0,
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn a_block_is_of_one_policy_though_a_reload_changes_it() {
+        use SlowPolicy::{Disconnect, DropOldest, Latest};
+        let mailbox = Arc::new(Mailbox::new(64, Box::new(NoWake)));
+        let hub = Hub::new(Epoch::from_random(1), &settings(Disconnect), vec![mailbox.clone()]);
+        let request = Request {
+            shard: 0,
+            names: &["c"],
+            start: Start::New,
+            limit: 0,
+            broadcasts: true,
+            cut: Cut::Tail,
+            only_if_empty: false,
+        };
+        hub.subscribe(&request, &mut Default::default(), &mut Vec::new());
+        for policy in [Disconnect, Latest, Disconnect, DropOldest, Disconnect] {
+            hub.reconfigure(&settings(policy), 0);
+            for data in ["one", "two"] {
+                let message = Message::new(&Publication::new("", data.as_bytes()), false, b"");
+                hub.publish(Outgoing { channel: "c", key: None, message }, 0).unwrap();
+            }
+        }
+        let messages: Vec<Arc<Message>> = std::iter::from_fn(|| mailbox.pop()).map(|left| left.message).collect();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut conn = Conn::new(socket.into(), 1);
+        conn.format = Format::Stream;
+        let run = Run::new(&conn, messages.iter(), 1 << 20, &Encoder::new(hub.epoch().clone()));
+        let kept: Vec<Option<usize>> = run
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Block(block) => Some(block.messages.len()),
+                _ => None,
+            })
+            .collect();
+        // Of those that may be taken apart all messages are there, of the others none is needed.
+        assert_eq!(kept, [Some(0), Some(2), Some(0), Some(2), Some(0)]);
+    }
+}
