@@ -4,8 +4,11 @@ mod common;
 
 use common::{builder, field, Client, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
+use push::grant::Grant;
 use push::hub::Publication;
 use push::{Error, Server};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 fn reload(host: &Host, options: &[(&str, &str)]) -> Result<(Vec<&'static str>, Vec<&'static str>), Error> {
@@ -215,5 +218,58 @@ fn reloads_of_several_threads_come_one_after_the_other() {
     let start = host.server.position(0);
     host.publish("a.1", "last");
     assert_eq!(history(&host, "a.1", &start), ["gap", "last"]);
+    host.stop();
+}
+
+#[test]
+fn a_limit_that_is_turned_on_counts_who_is_there() {
+    let (host, _) = Host::logged(&[("threads", "2")]);
+    let open = || host.get("channel=a&transport=stream", "");
+    let mut there: Vec<Client> = (0..3).map(|_| open()).collect();
+    there.iter_mut().for_each(|client| assert!(client.head().starts_with("HTTP/1.1 200 ")));
+    for turned_off_between in [false, true] {
+        if turned_off_between {
+            reload(&host, &[]).unwrap();
+            until("a fourth is served", || open().head().starts_with("HTTP/1.1 200 "));
+        }
+        reload(&host, &[("max_per_address", "3")]).unwrap();
+        until("a fourth is refused", || open().head().starts_with("HTTP/1.1 429 "));
+        host.publish("a", "they stay");
+        there.iter_mut().for_each(|client| drop(client.until("they stay")));
+    }
+    there.pop();
+    until("another may come", || {
+        let mut client = open();
+        let served = client.head().starts_with("HTTP/1.1 200 ");
+        there.extend(served.then_some(client));
+        served
+    });
+    assert!(open().head().starts_with("HTTP/1.1 429 "));
+    host.stop();
+}
+
+#[test]
+fn a_user_and_a_proxys_next_request_count_for_limits_that_are_turned_on() {
+    let proxies = ("trusted_proxies", "unix");
+    let (host, _) = Host::logged(&[("threads", "1"), proxies, ("poll_timeout", "10m")]);
+    let poll =
+        |query: &str| format!("GET /push?channel=a{query} HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+    let from_proxy = |user: &str, query: &str| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let grant = Grant::new(Some(user), &["*".into()], 0, false, true).unwrap();
+        host.server.adopt(theirs.into(), poll(query).as_bytes(), Some(grant)).unwrap();
+        Client::over(OwnedFd::from(ours).into())
+    };
+    let mut ann = from_proxy("ann", "&transport=stream");
+    assert!(ann.head().starts_with("HTTP/1.1 200 "));
+    let start = host.server.position(0);
+    host.publish("a", "x");
+    let mut proxy = from_proxy("bob", &format!("&since={start}"));
+    assert!(proxy.response().1.contains("\"data\":\"x\""));
+    reload(&host, &[proxies, ("max_per_user", "1"), ("max_per_address", "1")]).unwrap();
+    until("ann has one already", || from_proxy("ann", "&transport=stream").head().starts_with("HTTP/1.1 429 "));
+    proxy.send(poll("").as_bytes());
+    until("it waits", || host.server.stats().unwrap().polls == 1);
+    assert!(from_proxy("eve", "").rest().contains("max_per_address"), "the poll counts for its client");
     host.stop();
 }

@@ -6,6 +6,7 @@
 
 use super::conn::{Conn, Phase};
 use super::Shard;
+use crate::config::Config;
 use crate::http::forwarded;
 use crate::http::proxy_header;
 use crate::http::refusal::{Reason, Refusal};
@@ -183,12 +184,59 @@ impl Shard {
         let counted = self.conns[index as usize].flags.user_counted;
         self.uncount_user(index);
         change(self);
+        if counted || self.config.max_per_user > 0 {
+            self.count_user(index);
+        }
+    }
+
+    /// Counts who is there already, for limits that a reload has turned on. Nobody is closed for them.
+    ///
+    /// What a proxy said of a client was not kept: who came through one counts from the next request on, or, where a
+    /// PROXY header has named it, not at all.
+    pub(super) fn count_those_there(&mut self, before: &Config) {
+        let config = self.config.clone();
+        let limits_users = before.max_per_user == 0 && config.max_per_user > 0;
+        let limits_addresses = (before.max_per_address == 0 && config.max_per_address > 0)
+            || (before.connect_rate_per_address == 0 && config.connect_rate_per_address > 0);
+        if !limits_users && !limits_addresses {
+            return;
+        }
+        let there: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
+        for index in there {
+            if limits_users && !self.conns[index as usize].flags.user_counted {
+                self.count_user(index);
+            }
+            if limits_addresses {
+                self.count_address(index);
+            }
+        }
+    }
+
+    /// Counts the subscription of a connection, if it is one, for its user, who may have enough.
+    fn count_user(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let is_open = matches!(conn.phase, Phase::Open(_));
         let user = conn.grant.as_ref().and_then(|grant| grant.user());
-        if let Some(user) = user.filter(|_| is_open && (counted || self.config.max_per_user > 0)) {
+        if let Some(user) = user.filter(|_| matches!(conn.phase, Phase::Open(_))) {
             self.shared.limits.users.enter(user, usize::MAX);
             conn.flags.user_counted = true;
+        }
+    }
+
+    /// Counts a connection that is not counted for its address, which may have enough.
+    fn count_address(&mut self, index: u32) {
+        let config = self.config.clone();
+        let conn = &mut self.conns[index as usize];
+        let is_counted = self.addresses.get(index as usize).is_some_and(Option::is_some);
+        let names_itself = config.proxy_protocol && !conn.flags.adopted;
+        if is_counted || names_itself {
+            return;
+        }
+        let Some(peer) = Peer::of(&conn.fd) else { return };
+        if config.trusted_proxies.contains(peer) {
+            conn.flags.proxied = true;
+        } else if let Some(address) = peer.address().filter(|_| config.max_per_address > 0) {
+            self.shared.limits.addresses.enter(&address, usize::MAX);
+            self.note_address(index, address);
         }
     }
 

@@ -98,7 +98,8 @@ impl Shard {
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
                 Command::Reconfigure(config) => {
-                    self.config = config;
+                    let before = std::mem::replace(&mut self.config, config);
+                    self.count_those_there(&before);
                     self.prepare_compression();
                 }
                 Command::Resume => self.resume_paused(),
