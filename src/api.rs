@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
 use crate::http::refusal::{Reason, Refusal};
-use crate::hub::{check_text, ChannelPattern, Message, Outgoing, Publication, Published};
+use crate::hub::{check_text, ChannelPattern, Key, Message, Outgoing, Publication, Published};
 use crate::log::Level;
 use crate::metrics::prometheus::Exposition;
 use crate::metrics::Stats;
@@ -306,7 +306,7 @@ impl Api {
 
 /// A publication on its way into the hub.
 fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
-    Outgoing { channel: publication.channel, key: publication.key, message: message(publication) }
+    Outgoing { channel: publication.channel, key: publication.key.map(Key::Host), message: message(publication) }
 }
 
 /// A message, with the header of a WebSocket frame before its payload: so the raw form needs no copy of its own.

@@ -22,6 +22,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use keys::Key;
 pub use mailbox::{Delivery, Mailbox, Wake};
 pub use message::{Form, Message, Publication, FORMS};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
@@ -130,7 +131,7 @@ pub struct Outgoing<'a> {
     /// The channel; empty is the broadcast.
     pub channel: &'a str,
     /// The idempotency key.
-    pub key: Option<&'a str>,
+    pub key: Option<Key<'a>>,
     /// The message.
     pub message: Arc<Message>,
 }

@@ -305,7 +305,7 @@ fn a_burst_of_channels_gives_its_room_back() {
 fn a_key_publishes_once_within_its_window() {
     let b = bench(10);
     let publish = |channel, now| {
-        let outgoing = Outgoing { channel, key: Some("k"), message: message("x") };
+        let outgoing = Outgoing { channel, key: Some(Key::Host("k")), message: message("x") };
         b.hub.publish(outgoing, now).unwrap().seq
     };
     assert_eq!((publish("a", 0), publish("a", 999), publish("b", 999)), (1, 1, 2));
@@ -318,7 +318,7 @@ fn a_full_mailbox_refuses_and_does_nothing() {
     let b = bench(1000);
     b.subscribe(&["a"], Start::New);
     b.publish_numbers("a", 1..=ROOM);
-    let refused = b.hub.publish(Outgoing { channel: "a", key: Some("k"), message: message("x") }, 0);
+    let refused = b.hub.publish(Outgoing { channel: "a", key: Some(Key::Host("k")), message: message("x") }, 0);
     assert_eq!(refused.unwrap_err().kind(), Kind::Busy);
     let batch = || vec![("free", "1"), ("a", "2")].into_iter();
     let outgoing = |(channel, data)| Outgoing { channel, key: None, message: message(data) };

@@ -6,7 +6,7 @@ use crate::api::message;
 use crate::auth::Decision;
 use crate::error::Kind;
 use crate::http::refusal::Reason;
-use crate::hub::{check_channel, Cut, Outgoing, Position, Publication, Request, Start};
+use crate::hub::{check_channel, Cut, Key, Outgoing, Position, Publication, Request, Start};
 use crate::transport::{json, ws_frames};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
@@ -243,6 +243,8 @@ impl Shard {
             Refused(code, error.to_string().into())
         };
         publication.check(self.config().max_message, false).map_err(refused)?;
+        let user = self.conns[index as usize].grant.as_ref().and_then(|grant| grant.user()).cloned();
+        let key = key.map(|key| Key::Client(user.as_deref().unwrap_or(""), key));
         let outgoing = Outgoing { channel, key, message: message(&publication) };
         let published = self.shared.hub.publish(outgoing, self.now).map_err(refused)?;
         let mut reply = br#"{"type":"published","channel":"#.to_vec();

@@ -7,7 +7,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "key_window",
         default: "2m",
         live: live!(key_window_ms),
-        help: "How long an idempotency key is remembered, if it is among the latest 100,000",
+        help: "How long an idempotency key is remembered, if it is among the latest 100,000 of hosts, or of clients",
         value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
     },
     Spec {

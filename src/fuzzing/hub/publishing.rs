@@ -1,6 +1,7 @@
 //! Publishing to the hub, and to the model beside it: what is kept, what is refused, what is known by its key.
 
 use super::*;
+use crate::hub::Key;
 
 impl World {
     pub(super) fn retention(&self, channel: &str) -> Retention {
@@ -23,7 +24,7 @@ impl World {
         }
         let outgoing = |(channel, key, message): &(&'static str, Option<&'static str>, Arc<Message>)| Outgoing {
             channel,
-            key: *key,
+            key: key.map(Key::Host),
             // A copy: the hub places a message that nobody shares.
             message: copy(message),
         };

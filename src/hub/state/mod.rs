@@ -5,7 +5,7 @@ mod reading;
 
 use super::forgotten::Forgotten;
 use super::history::History;
-use super::keys::Keys;
+use super::keys::{Key, Keys};
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place};
 use super::retention::Rules;
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// The first publication of this key, if it was published before; then this one is counted as its duplicate.
-    pub(super) fn find_key(&mut self, channel: &str, key: Option<&str>, now: u64) -> Option<u64> {
+    pub(super) fn find_key(&mut self, channel: &str, key: Option<Key<'_>>, now: u64) -> Option<u64> {
         let seq = self.keys.find(channel, key?, now)?;
         self.duplicates += 1;
         Some(seq)
