@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{field, Host};
+use common::{eventually, field, Client, Host, PATIENCE, UPGRADE};
+use push::grant::Grant;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn sse_begins_with_a_position_and_carries_events() {
@@ -274,5 +277,65 @@ fn head_is_answered_without_a_body_under_every_path() {
         assert!(client.head().starts_with(&format!("HTTP/1.1 {status} ")), "{path}");
         assert_eq!(client.rest(), "", "{path}");
     }
+    host.stop();
+}
+
+#[test]
+fn thousands_of_channels_are_lost_at_once() {
+    const EACH: usize = 5000;
+    let host = Host::start(&[("threads", "1"), ("max_channels", "10000"), ("client_rate", "0")]);
+    host.server.event_fd().unwrap();
+    let grant = |names: &[String]| Grant::new(Some("ann"), names, 0, false, false).unwrap();
+    let open = |user| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let head = format!("GET /push HTTP/1.1\r\nHost: h\r\n{UPGRADE}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n");
+        let all = Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+        host.server.adopt(theirs.into(), head.as_bytes(), Some(all)).unwrap();
+        let mut client = Client::over(OwnedFd::from(ours).into());
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        (client, host.server.next_event(Some(PATIENCE)).unwrap().connection)
+    };
+    let ask = |client: &mut Client, what: &str, channels: &[String]| {
+        for some in channels.chunks(50) {
+            for channel in some {
+                client.say(&format!(r#"{{"type":"{what}","channel":"{channel}"}}"#));
+            }
+            for channel in some {
+                let answer = client.text();
+                assert_eq!((field(&answer, "type"), field(&answer, "channel")), (format!("{what}d"), channel.clone()));
+            }
+        }
+    };
+    let names = |prefix: &str| -> Vec<String> { (0..EACH).map(|n| format!("{prefix}{n}")).collect() };
+    let (mut bob, _) = open("bob");
+    ask(&mut bob, "subscribe", &["a0", "b0", "a4999", "b4999"].map(String::from));
+    let (mut ann, connection) = open("ann");
+    // One of each in turns, so that those that stay move.
+    let mixed: Vec<String> = names("a").into_iter().zip(names("b")).flat_map(|(a, b)| [a, b]).collect();
+    ask(&mut ann, "subscribe", &mixed);
+    ask(&mut ann, "unsubscribe", &mixed[..2]);
+    let subscriptions = |count: usize| eventually(|| host.server.stats().unwrap().subscriptions == count as u64);
+    let lose = |client: &mut Client, count: usize| {
+        for _ in 0..count {
+            let told = client.text();
+            assert_eq!((field(&told, "type"), field(&told, "code")), ("unsubscribed".into(), "4403".into()));
+        }
+    };
+    host.server.revoke_channel("ann", "a*", "").unwrap();
+    lose(&mut ann, EACH - 1);
+    subscriptions(4 + EACH - 1);
+    for channel in ["a4999", "b0", "b4999"] {
+        host.publish(channel, channel);
+        assert_eq!(field(&bob.text(), "channel"), channel);
+    }
+    assert_eq!(field(&ann.text(), "channel"), "b4999", "the only one of these that it still has");
+    host.server.renew(connection, grant(&["b1*".into()])).unwrap();
+    let kept: Vec<String> = names("b").into_iter().filter(|name| name.starts_with("b1")).collect();
+    lose(&mut ann, EACH - 1 - kept.len());
+    subscriptions(4 + kept.len());
+    host.publish("b1999", "x");
+    assert_eq!(field(&ann.text(), "channel"), "b1999");
+    ask(&mut ann, "unsubscribe", &kept);
+    subscriptions(4);
     host.stop();
 }

@@ -75,20 +75,73 @@ impl Channels {
     }
 
     /// Takes a connection off one channel; false when it was not on it.
-    pub(super) fn leave_one(&mut self, conns: &mut Slab<Conn>, index: u32, name: &str) -> bool {
-        self.make_many(conns, index);
-        let Some(Conn { subs: Subs::Many(subs), .. }) = conns.get_mut(index as usize) else { return false };
-        let named = |sub: &Sub| self.locals.get(&sub.channel).is_some_and(|local| *local.name == *name);
-        let Some(place) = subs.iter().position(named) else { return false };
-        let sub = subs.swap_remove(place);
-        // The subscription that took its place is listed under the old one.
-        if let Some(moved) = subs.get(place) {
-            if let Some(local) = self.locals.get_mut(&moved.channel) {
-                local.multi[moved.slot as usize].1 = place as u32;
+    pub(super) fn leave_one(&mut self, conns: &mut Slab<Conn>, index: u32, channel: ChannelId) -> bool {
+        let Some(place) = conns.get(index as usize).and_then(|conn| self.place_of(conn, index, channel)) else {
+            return false;
+        };
+        match &mut conns[index as usize].subs {
+            Subs::None => {}
+            Subs::One { slot, .. } => {
+                let slot = *slot;
+                conns[index as usize].subs = Subs::None;
+                self.leave_solo(conns, channel, slot);
+            }
+            Subs::Many(subs) => {
+                let sub = subs.swap_remove(place);
+                // The subscription that took its place is listed under the old one.
+                if let Some(moved) = subs.get(place) {
+                    self.note_place(moved, place);
+                }
+                self.leave_multi(conns, sub.channel, sub.slot);
             }
         }
-        self.leave_multi(conns, sub.channel, sub.slot);
         true
+    }
+
+    /// Takes a connection off all channels that are lost to it, and says which these were. In one go: one by one would
+    /// be a search for each.
+    pub(super) fn leave_lost(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        index: u32,
+        lost: impl Fn(&str) -> bool,
+    ) -> Vec<Arc<str>> {
+        let mut left = Vec::new();
+        let Some(conn) = conns.get_mut(index as usize) else { return left };
+        let is_lost = |locals: &FxHashMap<ChannelId, Local>, channel: &ChannelId| {
+            locals.get(channel).map(|local| &local.name).filter(|name| lost(name)).cloned()
+        };
+        match std::mem::take(&mut conn.subs) {
+            Subs::None => {}
+            Subs::One { channel, slot } => match is_lost(&self.locals, &channel) {
+                Some(name) => {
+                    left.push(name);
+                    self.leave_solo(conns, channel, slot);
+                }
+                None => conn.subs = Subs::One { channel, slot },
+            },
+            Subs::Many(subs) => {
+                let mut kept = Vec::new();
+                for sub in *subs {
+                    if let Some(name) = is_lost(&self.locals, &sub.channel) {
+                        left.push(name);
+                        self.leave_multi(conns, sub.channel, sub.slot);
+                    } else {
+                        self.note_place(&sub, kept.len());
+                        kept.push(sub);
+                    }
+                }
+                conns[index as usize].subs = Subs::Many(Box::new(kept));
+            }
+        }
+        left
+    }
+
+    /// Where a subscription now stands among its connection's.
+    fn note_place(&mut self, sub: &Sub, place: usize) {
+        if let Some(local) = self.locals.get_mut(&sub.channel) {
+            local.multi[sub.slot as usize].1 = place as u32;
+        }
     }
 
     /// Gives up subscriptions that the hub has made and nobody will use.
@@ -109,12 +162,24 @@ impl Channels {
     }
 
     /// Whether a connection is on a channel.
-    pub(super) fn is_on(&self, conn: &Conn, name: &str) -> bool {
-        let named = |channel: ChannelId| self.locals.get(&channel).is_some_and(|local| *local.name == *name);
+    pub(super) fn is_on(&self, conn: &Conn, index: u32, channel: ChannelId) -> bool {
+        self.place_of(conn, index, channel).is_some()
+    }
+
+    /// Where a channel stands among a connection's. Of the two lists that tell, the shorter one is looked through:
+    /// either may have thousands of entries.
+    fn place_of(&self, conn: &Conn, index: u32, channel: ChannelId) -> Option<usize> {
         match &conn.subs {
-            Subs::None => false,
-            Subs::One { channel, .. } => named(*channel),
-            Subs::Many(subs) => subs.iter().any(|sub| named(sub.channel)),
+            Subs::None => None,
+            Subs::One { channel: only, .. } => (*only == channel).then_some(0),
+            Subs::Many(subs) => {
+                let multi = &self.locals.get(&channel)?.multi;
+                if multi.len() < subs.len() {
+                    multi.iter().find(|(other, _)| *other == index).map(|(_, place)| *place as usize)
+                } else {
+                    subs.iter().position(|sub| sub.channel == channel)
+                }
+            }
         }
     }
 

@@ -182,6 +182,16 @@ pub(super) enum Subs {
     Many(Box<Vec<Sub>>),
 }
 
+impl Subs {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Subs::None => 0,
+            Subs::One { .. } => 1,
+            Subs::Many(subs) => subs.len(),
+        }
+    }
+}
+
 impl Conn {
     pub(super) fn new(fd: OwnedFd, generation: u32) -> Self {
         Conn {

@@ -1,6 +1,5 @@
 //! The subprotocol `push.v1.json`: what a WebSocket client asks for on a live connection, and the answers.
 
-use super::conn::Subs;
 use super::Shard;
 use crate::api::message;
 use crate::auth::Decision;
@@ -162,14 +161,11 @@ impl Shard {
             (None, Some(_)) => return Err(Refused("last", "last must be a number from 1 to 10000".into())),
             (None, None) => Start::New,
         };
-        if self.channels.is_on(conn, channel) {
+        let known = self.shared.hub.channel_id(channel);
+        if known.is_some_and(|id| self.channels.is_on(conn, index, id)) {
             return Err(Refused("subscribed", "subscribed already; unsubscribe first to begin elsewhere".into()));
         }
-        let count = match &conn.subs {
-            Subs::None => 0,
-            Subs::One { .. } => 1,
-            Subs::Many(subs) => subs.len(),
-        };
+        let count = conn.subs.len();
         if count >= self.config().max_channels {
             let message = format!("more than {count} channels (option max_channels)");
             return Err(Refused("channels", message.into()));
@@ -209,7 +205,8 @@ impl Shard {
     }
 
     fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Result<(), Refused> {
-        if !self.channels.leave_one(&mut self.conns, index, channel) {
+        let known = self.shared.hub.channel_id(channel);
+        if !known.is_some_and(|id| self.channels.leave_one(&mut self.conns, index, id)) {
             return Err(Refused("not_subscribed", "not subscribed".into()));
         }
         let mut reply = br#"{"type":"unsubscribed","channel":"#.to_vec();

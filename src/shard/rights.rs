@@ -48,29 +48,27 @@ impl Shard {
     fn lose_channels(&mut self, index: u32, reason: &str) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let (Some(grant), Phase::Open(_)) = (conn.grant.clone(), conn.phase) else { return };
-        let mut names = self.channels.names(conn);
+        let is_lost = |name: &str| !grant.allows(name);
+        let mut awaited = Vec::new();
+        let mut keeps_some = false;
         if let Some(catch_up) = conn.outbox.as_mut().and_then(|outbox| outbox.catch_up.as_mut()) {
-            names.extend(catch_up.names.iter().map(|name| Arc::from(&**name)));
-            catch_up.names.retain(|name| grant.allows(name));
+            let (lost, kept) = std::mem::take(&mut catch_up.names).into_iter().partition(|name| is_lost(name));
+            catch_up.names = kept;
+            keeps_some = !catch_up.names.is_empty();
+            awaited = lost;
         }
-        let lost: Vec<&Arc<str>> = names.iter().filter(|name| !grant.allows(name)).collect();
-        if !conn.format.is_push_v1() {
-            if !lost.is_empty() && lost.len() == names.len() {
-                let reason = reason.to_owned().into();
-                return self.close(index, Close { reason, ..Close::NOT_ALLOWED });
-            }
-            for name in lost {
-                self.channels.leave_one(&mut self.conns, index, name);
-            }
+        let tells = conn.format.is_push_v1();
+        let mut lost = self.channels.leave_lost(&mut self.conns, index, is_lost);
+        lost.extend(awaited.into_iter().map(Arc::from));
+        if lost.is_empty() {
             return;
         }
-        let mut told = Vec::new();
-        for name in lost {
-            self.channels.leave_one(&mut self.conns, index, name);
-            told.extend_from_slice(&ws_frames::text(&unsubscribed(name, reason)));
-        }
-        if !told.is_empty() {
-            self.transmit_bytes(index, told);
+        if tells {
+            let told = lost.iter().flat_map(|name| ws_frames::text(&unsubscribed(name, reason)));
+            self.transmit_bytes(index, told.collect::<Vec<u8>>());
+        } else if !keeps_some && self.conns[index as usize].subs.len() == 0 {
+            let reason = reason.to_owned().into();
+            self.close(index, Close { reason, ..Close::NOT_ALLOWED });
         }
     }
 
