@@ -262,7 +262,7 @@ typedef struct {
     uint64_t replaced;
     // Gauge: connections for which something waits to be written.
     uint64_t outboxes;
-    // Gauge: bytes that wait to be written, for all clients together.
+    // Gauge: bytes held for all clients that are behind, with the bookkeeping.
     uint64_t outbox_bytes;
     // Gauge: messages that wait for the library's threads.
     uint64_t mailbox;

@@ -322,7 +322,7 @@ type Stats struct {
 	Dropped        uint64 // messages that gave way to slow clients under slow_policy=drop-oldest, for each client
 	Replaced       uint64 // messages that gave way to newer ones under slow_policy=latest, for each client
 	Outboxes       uint64 // connections for which something waits to be written
-	OutboxBytes    uint64 // bytes that wait to be written, for all clients together
+	OutboxBytes    uint64 // bytes held for all clients that are behind, with the bookkeeping
 	Mailbox        uint64 // messages that wait for the library's threads
 	EventsWaiting  uint64 // events that wait for Events, or for being passed on to attached hosts
 	Hosts          uint64 // hosts of other processes that are attached

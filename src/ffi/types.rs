@@ -296,7 +296,7 @@ pub struct push_stats {
     pub replaced: u64,
     /// Gauge: connections for which something waits to be written.
     pub outboxes: u64,
-    /// Gauge: bytes that wait to be written, for all clients together.
+    /// Gauge: bytes held for all clients that are behind, with the bookkeeping.
     pub outbox_bytes: u64,
     /// Gauge: messages that wait for the library's threads.
     pub mailbox: u64,

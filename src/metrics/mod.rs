@@ -222,7 +222,7 @@ table! {
     dropped counter part "Messages that gave way to slow clients under drop-oldest, once for each client",
     replaced counter part "Messages that gave way to a newer one under latest, once for each client",
     outboxes gauge "Connections for which something waits",
-    outbox_bytes gauge "Bytes that wait for clients",
+    outbox_bytes gauge "Bytes held for clients that are behind, with the bookkeeping",
     mailbox gauge "Messages that wait for threads",
     events_waiting gauge "Events that wait for the host, or for being passed to attached ones",
     hosts gauge "Hosts of other processes that are attached",

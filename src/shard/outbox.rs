@@ -87,6 +87,8 @@ pub(super) struct Outbox {
     pub(super) offset: usize,
     /// Still to write.
     bytes: usize,
+    /// What the shard's gauge has of it.
+    counted: usize,
     /// There may be messages of which only the newest is to wait.
     pub(super) replaceable: bool,
     /// Counts what waits in all outboxes of the shard.
@@ -112,6 +114,7 @@ impl Outbox {
             pieces: VecDeque::new(),
             offset: 0,
             bytes: 0,
+            counted: 0,
             replaceable: false,
             handle: handle.clone(),
             catch_up: None,
@@ -122,17 +125,19 @@ impl Outbox {
         let len = piece.bytes(wire).len();
         if len > 0 {
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
-            self.set_bytes(self.bytes + len);
             self.pieces.push_back(piece);
+            self.set_bytes(self.bytes + len);
         }
     }
 
-    /// Notes how much there is still to write.
+    /// Notes how much there is still to write, now that pieces have come or gone.
     pub(super) fn set_bytes(&mut self, bytes: usize) {
-        let all = &self.handle.metrics.outbox_bytes;
-        all.sub(self.bytes as u64);
-        all.add(bytes as u64);
         self.bytes = bytes;
+        let held = self.held();
+        let all = &self.handle.metrics.outbox_bytes;
+        all.sub(self.counted as u64);
+        all.add(held as u64);
+        self.counted = held;
     }
 
     /// Takes the rest of what [`write`] could not write.
@@ -148,20 +153,20 @@ impl Outbox {
                 self.offset = skip;
             }
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
-            self.set_bytes(self.bytes + len - skip);
             self.pieces.push_back(piece.clone());
+            self.set_bytes(self.bytes + len - skip);
             skip = 0;
         }
     }
 
-    /// What it holds in memory, about: a small piece costs more than its bytes.
+    /// What waits, for the bounds of one client: a small piece costs more than its bytes.
     pub(super) fn weight(&self) -> usize {
         self.bytes + self.pieces.len() * PIECE_WEIGHT
     }
 
-    /// Bytes still to write.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// What it holds in memory, about: also what is written of a piece, until all of that is.
+    pub(super) fn held(&self) -> usize {
+        self.weight() + self.offset
     }
 
     /// Pieces that wait.
@@ -208,23 +213,24 @@ impl Outbox {
 
     /// So many bytes were written.
     pub(super) fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
-        self.set_bytes(self.bytes - written);
+        let bytes = self.bytes - written;
         while let Some(piece) = self.pieces.front() {
             let left = piece.bytes(wire).len() - self.offset;
             if written < left {
                 self.offset += written;
-                return;
+                break;
             }
             written -= left;
             self.offset = 0;
             self.pieces.pop_front();
         }
+        self.set_bytes(bytes);
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.set_bytes(0);
+        self.handle.metrics.outbox_bytes.sub(self.counted as u64);
         self.handle.metrics.outboxes.sub(1);
     }
 }

@@ -294,7 +294,8 @@ mod tests {
             let show = |(place, piece)| if begun(place) { format!("[{}]", text(piece)) } else { text(piece) };
             let shown = outbox.pieces.iter().enumerate().map(show).collect();
             let bytes: usize = outbox.pieces.iter().map(|piece| piece.bytes(&self.wire()).len()).sum();
-            assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, bytes - outbox.offset, "the gauge");
+            let held = bytes + outbox.len() * PIECE_WEIGHT;
+            assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, held, "the gauge");
             shown
         }
     }
@@ -351,6 +352,25 @@ mod tests {
             outbox.drop_oldest(0, &bench.wire());
             assert_eq!(bench.shown(&outbox)[0], format!("[{first}]"));
         }
+    }
+
+    #[test]
+    fn what_is_held_counts_until_it_is_let_go() {
+        let bench = Bench::new();
+        let held = || bench.handle.metrics.outbox_bytes.get() as usize;
+        let large = || Piece::Bytes(Bytes::from(vec![b'x'; 10_000]));
+        let mut outbox = bench.outbox([large(), large()], 9_999);
+        assert_eq!((outbox.weight(), held()), (10_001 + 2 * PIECE_WEIGHT, 20_000 + 2 * PIECE_WEIGHT));
+        outbox.advance(1, &bench.wire());
+        assert_eq!(held(), 10_000 + PIECE_WEIGHT);
+        outbox.advance(9_999, &bench.wire());
+        assert_eq!(held(), 10_000 + PIECE_WEIGHT, "its last byte is not written");
+        outbox.keep_begun(&bench.wire());
+        assert_eq!(held(), 10_000 + PIECE_WEIGHT);
+        (0..1000).for_each(|_| outbox.push(Piece::Bytes(Bytes::from_static(b"x")), &bench.wire()));
+        assert_eq!(held(), 11_000 + 1001 * PIECE_WEIGHT, "small pieces cost more than their bytes");
+        drop(outbox);
+        assert_eq!(held(), 0);
     }
 
     #[test]

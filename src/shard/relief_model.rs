@@ -5,7 +5,7 @@
 //! client may be cut off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
 
 use super::command::ShardHandle;
-use super::outbox::{Block, Outbox, Piece, Wire};
+use super::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
 use super::relief::Lost;
 use crate::fuzzing::Source;
 use crate::hub::{
@@ -139,7 +139,8 @@ impl World {
                 self.note(&lost, SlowPolicy::DropOldest);
             }
         }
-        assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, self.waiting().len(), "the gauge");
+        let held = self.waiting().len() + self.outbox.offset + self.outbox.len() * PIECE_WEIGHT;
+        assert_eq!(self.handle.metrics.outbox_bytes.get() as usize, held, "the gauge");
     }
 
     /// A message that the hub has numbered.

@@ -126,7 +126,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.format == Format::Poll) else {
             return false;
         };
-        let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.bytes()) else { return false };
+        let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.held()) else { return false };
         let all = self.handle.metrics.outbox_bytes.get() as usize;
         if all == own || all <= self.config.outbox_total / self.shared.shards {
             return false;
