@@ -33,6 +33,8 @@ mod rights;
 mod roster;
 mod run;
 mod stage;
+#[cfg(test)]
+mod time_tests;
 mod timers;
 mod wheel;
 mod write;

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// A shard without a thread, whose turns a test takes itself.
-fn shard() -> Shard {
+pub(super) fn shard() -> Shard {
     let config = Builder::default().config().clone();
     let handle = Arc::new(ShardHandle::new(8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
@@ -23,7 +23,7 @@ fn shard() -> Shard {
     Shard::new(0, shared, handle, Vec::new()).unwrap()
 }
 
-fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
+pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let grant = Some(Arc::new(Grant::new(None, &["*".into()], 0, false, true).unwrap()));
     shard.adopt(Adopted { fd: ours.into(), head: head.into(), grant, delays: false });

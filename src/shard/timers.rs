@@ -1,7 +1,8 @@
 //! What time brings: heartbeats, polls that end empty, clients that do not answer.
 
-use super::conn::Phase;
+use super::conn::{Conn, Phase, Token};
 use super::run::EXPIRE_MS;
+use super::wheel::Tick;
 use super::Shard;
 use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
@@ -10,22 +11,44 @@ use crate::transport::close::Close;
 use crate::transport::{sse, stream, ws_frames, Format};
 use bytes::Bytes;
 
+/// How often a grant that ends is held against the clock: it is the wall clock's time, which may be set, or go on while
+/// the machine sleeps.
+const LOOK_MS: u64 = 10_000;
+
+impl Conn {
+    /// When its grant ends, in seconds since 1970, if that would end the connection: one that ends already has its time
+    /// for that.
+    fn ends_at(&self) -> Option<i64> {
+        let grant = self.grant.as_ref().filter(|_| self.phase != Phase::Closing);
+        grant.and_then(|grant| grant.expires_at())
+    }
+}
+
 impl Shard {
     /// Looks at a connection again after some time, whatever it was waiting for before.
     pub(super) fn schedule(&mut self, index: u32, after_ms: u64) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut at_ms = self.now + after_ms;
-        let expires_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
-        // A connection that ends has its time for that, whatever its grant says.
-        if let Some(expires_at) = expires_at.filter(|_| conn.phase != Phase::Closing) {
-            let left = u64::try_from(expires_at - clock::unix_seconds()).unwrap_or(0);
+        if let Some(ends_at) = conn.ends_at() {
+            let left = u64::try_from(ends_at - clock::unix_seconds()).unwrap_or(0);
             at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
         }
         conn.deadline = self.wheel.tick_at(at_ms);
+        let look_at = self.look_at(index);
+        let conn = &mut self.conns[index as usize];
         // An entry in an earlier slot will be moved when that comes up.
-        if conn.wheel_at == 0 || conn.wheel_at > conn.deadline {
-            let token = super::conn::Token { index, generation: conn.generation };
-            conn.wheel_at = self.wheel.insert(token, conn.deadline);
+        if conn.wheel_at == 0 || conn.wheel_at > look_at {
+            let token = Token { index, generation: conn.generation };
+            conn.wheel_at = self.wheel.insert(token, look_at);
+        }
+    }
+
+    /// When to come upon a connection in the wheel: at its deadline, or to see whether its grant has ended meanwhile.
+    fn look_at(&self, index: u32) -> Tick {
+        let conn = &self.conns[index as usize];
+        match conn.ends_at() {
+            Some(_) => conn.deadline.min(self.wheel.tick_at(self.now + LOOK_MS)),
+            None => conn.deadline,
         }
     }
 
@@ -38,8 +61,12 @@ impl Shard {
                     continue;
                 }
                 conn.wheel_at = 0;
-                if conn.deadline > tick {
-                    conn.wheel_at = self.wheel.insert(token, conn.deadline);
+                let has_ended = conn.ends_at().is_some_and(|at| at <= clock::unix_seconds());
+                if has_ended {
+                    self.close(index, Close::NOT_ALLOWED);
+                } else if conn.deadline > tick {
+                    let look_at = self.look_at(index);
+                    self.conns[index as usize].wheel_at = self.wheel.insert(token, look_at);
                 } else {
                     self.timer(index);
                 }
@@ -55,10 +82,6 @@ impl Shard {
 
     fn timer(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        let expires_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
-        if expires_at.is_some_and(|at| at <= clock::unix_seconds()) && conn.phase != Phase::Closing {
-            return self.close(index, Close::NOT_ALLOWED);
-        }
         if conn.outbox.is_some() && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.flags.stuck {
             // It takes its last bytes, slowly. It has its time anew as long as it does.
             conn.flags.stuck = true;

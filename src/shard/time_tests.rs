@@ -1,0 +1,52 @@
+//! What time brings, with clocks that are set.
+
+use super::conn::Phase;
+use super::order_tests::{adopt, shard};
+use super::Shard;
+use crate::grant::Grant;
+use crate::sys::clock;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+const STREAM: &[u8] = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+
+fn phases(shard: &Shard) -> Vec<Phase> {
+    shard.conns.iter().map(|(_, conn)| conn.phase).collect()
+}
+
+/// What has come so far.
+fn read(client: &mut UnixStream) -> String {
+    client.set_nonblocking(true).unwrap();
+    let mut bytes = vec![0; 4096];
+    let len = client.read(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_grant_ends_soon_after_the_clock_was_set_however_long_the_heartbeat() {
+    let mut shard = shard();
+    let mut config = (*shard.config).clone();
+    config.heartbeat_ms = 24 * 3_600_000;
+    shard.config = Arc::new(config);
+    let mut client = adopt(&mut shard, STREAM);
+    let ends = |at| Arc::new(Grant::new(Some("ann"), &["*".into()], at, false, true).unwrap());
+    let (index, _) = shard.conns.iter().next().unwrap();
+    let in_an_hour = clock::unix_seconds() + 3600;
+    shard.conns[index].grant = Some(ends(in_an_hour));
+    shard.schedule(index as u32, 24 * 3_600_000);
+    for _ in 0..100 {
+        shard.now += 1000;
+        shard.run_timers();
+    }
+    assert!(matches!(phases(&shard)[..], [Phase::Open(_)]), "its hour is not over");
+    // As if the clock had been set: now is later than the grant's end.
+    shard.conns[index].grant = Some(ends(in_an_hour - 2 * 3600));
+    for _ in 0..11 {
+        shard.now += 1000;
+        shard.run_timers();
+    }
+    assert_eq!(phases(&shard), [Phase::Closing]);
+    assert!(read(&mut client).contains(r#""code":4403"#));
+}
