@@ -50,3 +50,20 @@ fn a_grant_ends_soon_after_the_clock_was_set_however_long_the_heartbeat() {
     assert_eq!(phases(&shard), [Phase::Closing]);
     assert!(read(&mut client).contains(r#""code":4403"#));
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_drain_does_not_wait_for_who_has_all_it_can_get() {
+    let mut shard = shard();
+    let mut client = adopt(&mut shard, STREAM);
+    shard.turn(&[]);
+    let began = shard.now;
+    shard.begin_drain(began + 600_000);
+    // Nobody reads. Less than a moment, in the shard's time.
+    for _ in 0..3 {
+        shard.go_on_draining(false);
+        shard.now += 100;
+    }
+    assert!(shard.conns.is_empty() && shard.drain_in().is_none(), "{:?}", phases(&shard));
+    assert!(read(&mut client).contains(r#""code":1001"#));
+}
