@@ -362,6 +362,7 @@ fn wrong_calls_are_told_by_code_and_text() {
         (&["-o", "nonsense"], 2, "NAME=VALUE"),
         (&["-o", "nonsense=1"], 2, "unknown option"),
         (&["-o", "attach=unix:/x"], 2, "pushd is a hub"),
+        (&["-o", "listen=none"], 2, "listen and attach_listen"),
         (&["-c", "/nonexistent"], 1, "/nonexistent"),
         (&["-o", "listen=unix:/nonexistent/x"], 1, "listen on"),
         (&["-h"], 0, ""),

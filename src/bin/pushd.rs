@@ -122,6 +122,12 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             _ => return Err(Failure::Usage(format!("a socket named {name:?}; attach and listen are known"))),
         }
     }
+    let config = builder.config();
+    let for_clients = !config.listen.is_empty() || !builder.listen_sockets.is_empty();
+    if !for_clients && config.attach_listen.is_none() && builder.attach_socket.is_none() {
+        let text = "options listen and attach_listen: both are none, so neither clients nor hosts could connect";
+        return Err(Failure::Usage(text.into()));
+    }
     builder.on_log = Some(Arc::new(|level, line| {
         let level = match level {
             Level::Error => "error",
