@@ -2,6 +2,7 @@
 //! broken. It is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`; no release has
 //! it.
 
+mod compression;
 mod hub;
 mod parsers;
 mod peers;
@@ -24,6 +25,8 @@ pub const TARGETS: &[Target] = &[
     ("jwt", parsers::jwt),
     ("jwks", parsers::jwks),
     ("ws", wire::websocket),
+    ("extensions", compression::extensions),
+    ("deflate", compression::deflate),
     ("sse", wire::sse),
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),

@@ -1,7 +1,7 @@
 //! HTTP at the edge: subscribers' request heads, refusals, the Origin rule, and the control API.
 
 pub mod control;
-mod extensions;
+pub(crate) mod extensions;
 mod fields;
 pub mod forwarded;
 pub mod origin;

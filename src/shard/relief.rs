@@ -251,7 +251,7 @@ mod tests {
     /// Messages as a hub makes them of `channel data` lines: those of channel `d` may be dropped, of `l` replaced.
     fn messages(lines: &[&str]) -> Vec<Arc<Message>> {
         let names: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
-        let (hub, mailbox) = subscribed(&names);
+        let (hub, mailbox) = subscribed(&names, SlowPolicy::Disconnect);
         for line in lines {
             let message = Message::new(&Publication::new("", line.as_bytes()), false, b"");
             hub.publish(Outgoing { channel: line.split(' ').next().unwrap(), key: None, message }, 0).unwrap();

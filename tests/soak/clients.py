@@ -5,11 +5,13 @@ import json
 import random
 import socket
 import struct
+import zlib
 
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
 )
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 # A client that hears nothing at all for so long, heartbeats neither, has been forgotten.
 SILENCE_SECONDS = 60
 
@@ -61,6 +63,8 @@ class Subscriber:
         self.ledger = Ledger(f"client {number} ({transport})")
         self.port, self.channels, self.counts, self.transport, self.slow = port, channels, counts, transport, slow
         self.random = random.Random(number)
+        # Every other WebSocket, as the transports take turns.
+        self.deflates = number % 8 == 0
 
     async def live(self, until):
         loop = asyncio.get_running_loop()
@@ -112,7 +116,7 @@ class Subscriber:
         query = "&".join(f"channel={channel}" for channel in self.channels)
         if self.ledger.position:
             query += f"&since={self.ledger.position}"
-        lines = UPGRADE if self.transport == "ws" else ""
+        lines = UPGRADE + OFFER * self.deflates if self.transport == "ws" else ""
         writer.write(
             f"GET /push?{query}&format=json&transport={self.transport} HTTP/1.1\r\nHost: h\r\n{lines}\r\n".encode()
         )
@@ -148,6 +152,12 @@ class Subscriber:
             elif length == 127:
                 (length,) = struct.unpack("!Q", await reader.readexactly(8))
             payload = await reader.readexactly(length)
+            if first & 0x40:
+                if not self.deflates:
+                    raise Wrong(f"{self.ledger.name}: compressed, and nobody agreed to that")
+                payload = zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
+                first &= ~0x40
+                self.counts["compressed"] += 1
             if first == 0x89:
                 writer.write(frame(10, payload))
             elif first == 0x88:

@@ -1,7 +1,7 @@
 """A long life under all that happens to a hub: `make soak SECONDS=3600`.
 
-Clients of every transport come and go, some never read, some send nonsense; publishers publish, in bursts, too; the hub runs
-out of descriptors, is stopped and continued, has its channels cleared. All its queues are small. At the end: nothing was lost
+Clients of every transport come and go, some with compression, some never read, some send nonsense; publishers publish, in
+bursts, too; the hub runs out of descriptors, is stopped and continued, has its channels cleared. All its queues are small. At the end: nothing was lost
 without a gap, nothing came twice; memory was flat in the second half; descriptors and threads are those of the start.
 
 It writes target/soak/report.md and samples.csv, and ends with "N passed, N failed".
@@ -29,6 +29,7 @@ OUT = ROOT / "target/soak"
 OPTIONS = (
     "threads=2", "history_count=50", "history_age=20s", "history_total=4MB", "outbox=64KB", "mailbox=1024", "heartbeat=5s",
     "ping_timeout=5s", "poll_timeout=5s", "head_timeout=2s", "keep_alive=10s", "max_connections=1000", "key_window=10s",
+    "compression=true", "channel.soak.1*.slow_policy=drop-oldest",
 )  # fmt: skip
 CHANNELS = [f"soak.{n}" for n in range(20)]
 SUBSCRIBERS = 100
@@ -218,6 +219,7 @@ def main():
                   f"median RSS {third:.0f} kB in the third quarter, {fourth:.0f} kB in the fourth")
         check("the slow were closed and came back", soak.counts["closed 4429"] > 0 or seconds < 120,
               f"{soak.counts['closed 4429']} times 4429")
+        check("messages came compressed", soak.counts["compressed"] > 0, f"{soak.counts['compressed']} of them")
         code = hub.stop()
         check("it ends well", code == 0, f"exit code {code}")
         write_report(seconds, soak, before, after, results)

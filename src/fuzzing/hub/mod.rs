@@ -1,6 +1,6 @@
 //! The hub as a state machine, beside a model that is simple enough to be believed: every message ever published, which
 //! of them are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read late;
-//! messages are trimmed by count, bytes, age and the bound of all; mailboxes are full.
+//! messages are trimmed by count, bytes, age and the bound of all, which a reload changes; mailboxes are full.
 //!
 //! Held against each other: each answer of the hub, each mailbox, each replay. Held for each client: nothing is lost
 //! without a gap, nothing comes twice, order is kept, and a gap is announced only where something is gone.
@@ -114,7 +114,8 @@ struct World {
     mailboxes: Vec<Arc<Mailbox>>,
     room: usize,
     general: Retention,
-    special: Retention,
+    /// Of the channels that begin with that.
+    special: (&'static str, Retention),
     total_limit: usize,
     key_window: u64,
     known: BTreeMap<&'static str, Known>,
@@ -127,28 +128,14 @@ struct World {
 
 impl World {
     fn new(source: &mut Source<'_>) -> Self {
-        let weight = message(0).weight();
-        let mut retention = || Retention {
-            count: source.below(6),
-            age_ms: 1 + source.below(40) as u64,
-            bytes: weight * source.below(8) + source.below(9),
-        };
-        let (general, special) = (retention(), retention());
-        let total_limit = weight * (1 + source.below(12));
+        let (general, special) = (retention(source), ("b", retention(source)));
+        let total_limit = total_limit(source);
         let room = 2 + source.below(14);
         let key_window = source.below(30) as u64;
         let mailboxes: Vec<_> = (0..SHARDS).map(|_| Arc::new(Mailbox::new(room, Box::new(NoWake)))).collect();
         let epoch = Epoch::from_random(7);
-        let patterns = [(ChannelPattern::parse("b*").expect("a pattern"), special)];
-        let settings = Settings {
-            retention: general,
-            patterns: &patterns,
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &[],
-            total_bytes: total_limit,
-            key_window_ms: key_window,
-            clock_us: || 0,
-        };
+        let patterns = patterns(special);
+        let settings = settings(general, &patterns, total_limit, key_window);
         let names = CHANNELS.iter().chain(&[EVERYBODY]);
         World {
             hub: Hub::new(epoch.clone(), &settings, mailboxes.clone()),
@@ -185,7 +172,10 @@ impl World {
                 self.now += source.below(32) as u64;
                 self.expire();
             }
-            12 => self.clear(CHANNELS[source.below(CHANNELS.len())]),
+            12 => match CHANNELS.get(source.below(CHANNELS.len() + 2)) {
+                Some(channel) => self.clear(channel),
+                None => self.reload(source),
+            },
             13 => self.subscribe_live(source),
             14 => self.unsubscribe_live(source),
             _ => self.tell_leaves(source.below(SHARDS)),
@@ -218,6 +208,40 @@ impl World {
         self.compare();
         let stats = self.hub.stats();
         assert_eq!((stats.subscriptions, stats.channels, stats.history_bytes), (0, 0, 0), "something stays behind");
+    }
+}
+
+fn retention(source: &mut Source<'_>) -> Retention {
+    let weight = message(0).weight();
+    Retention {
+        count: source.below(6),
+        age_ms: 1 + source.below(40) as u64,
+        bytes: weight * source.below(8) + source.below(9),
+    }
+}
+
+fn total_limit(source: &mut Source<'_>) -> usize {
+    message(0).weight() * (1 + source.below(12))
+}
+
+fn patterns((prefix, special): (&str, Retention)) -> [(ChannelPattern, Retention); 1] {
+    [(ChannelPattern::parse(&format!("{prefix}*")).expect("a pattern"), special)]
+}
+
+fn settings(
+    general: Retention,
+    patterns: &[(ChannelPattern, Retention)],
+    total_bytes: usize,
+    key_window_ms: u64,
+) -> Settings<'_> {
+    Settings {
+        retention: general,
+        patterns,
+        slow_policy: SlowPolicy::Disconnect,
+        slow_patterns: &[],
+        total_bytes,
+        key_window_ms,
+        clock_us: || 0,
     }
 }
 

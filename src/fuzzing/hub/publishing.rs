@@ -5,8 +5,8 @@ use crate::hub::Key;
 
 impl World {
     pub(super) fn retention(&self, channel: &str) -> Retention {
-        if channel.starts_with('b') {
-            self.special
+        if channel.starts_with(self.special.0) {
+            self.special.1
         } else {
             self.general
         }
@@ -106,19 +106,41 @@ impl World {
         while known.kept.len() > retention.count || known.bytes() > retention.bytes {
             known.drop_oldest();
         }
+        self.trim_to_total();
+        seq
+    }
+
+    fn trim_to_total(&mut self) {
         while self.known.values().map(Known::bytes).sum::<usize>() > self.total_limit {
             let kept = self.known.values_mut().filter(|known| !known.kept.is_empty());
             kept.min_by_key(|known| known.kept[0].0).expect("something is kept").drop_oldest();
         }
-        seq
+    }
+
+    /// Other bounds, perhaps for other channels. What is too much goes at once: of each channel, of all, then by age.
+    pub(super) fn reload(&mut self, source: &mut Source<'_>) {
+        let prefix = ["b", "b.", "c", "a"][source.below(4)];
+        (self.general, self.special) = (retention(source), (prefix, retention(source)));
+        self.total_limit = total_limit(source);
+        let patterns = patterns(self.special);
+        self.hub.reconfigure(&settings(self.general, &patterns, self.total_limit, self.key_window), self.now);
+        for name in CHANNELS.into_iter().chain([EVERYBODY]) {
+            let retention = self.retention(name);
+            let known = self.known.get_mut(name).expect("a channel");
+            while known.kept.len() > retention.count || known.bytes() > retention.bytes {
+                known.drop_oldest();
+            }
+        }
+        self.trim_to_total();
+        self.expire();
     }
 
     pub(super) fn expire(&mut self) {
         self.hub.expire(self.now);
         let now = self.now;
-        let (general, special) = (self.general, self.special);
+        let (general, (prefix, special)) = (self.general, self.special);
         for (name, known) in &mut self.known {
-            let age = if name.starts_with('b') { special } else { general }.age_ms;
+            let age = if name.starts_with(prefix) { special } else { general }.age_ms;
             while known.kept.front().is_some_and(|(.., since)| now - since >= age) {
                 known.drop_oldest();
             }
