@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// How many keys of hosts, and how many of clients, are remembered at once; beyond it the oldest go early.
 const CAPACITY: usize = 100_000;
+/// How many of the oldest may go at each look for one: more than come, so that they never pile up, and few.
+const FEW: usize = 4;
 
 /// An idempotency key, and whose it is. Each has its own: a client that knows or guesses another's can't have that one's
 /// message taken for a duplicate.
@@ -27,7 +29,8 @@ pub(super) struct Keys {
 /// Keys with the message that each stands for.
 #[derive(Debug, Default)]
 struct Seen {
-    seqs: HashMap<Arc<str>, u64>,
+    /// And since when.
+    seqs: HashMap<Arc<str>, (u64, u64)>,
     order: VecDeque<(u64, Arc<str>)>,
 }
 
@@ -43,8 +46,11 @@ impl Keys {
 
     /// The message that the key stands for in that channel.
     pub(super) fn find(&mut self, channel: &str, key: Key<'_>, now: u64) -> Option<u64> {
-        self.expire(now);
-        self.of(key).seqs.get(joined(channel, key).as_str()).copied()
+        let window_ms = self.window_ms;
+        let seen = self.of(key);
+        seen.expire(window_ms, now, FEW);
+        let (seq, since) = *seen.seqs.get(joined(channel, key).as_str())?;
+        counts(since, window_ms, now).then_some(seq)
     }
 
     pub(super) fn remember(&mut self, channel: &str, key: Key<'_>, seq: u64, now: u64) {
@@ -54,13 +60,13 @@ impl Keys {
         let joined: Arc<str> = joined(channel, key).into();
         let seen = self.of(key);
         seen.order.push_back((now, joined.clone()));
-        seen.seqs.insert(joined, seq);
+        seen.seqs.insert(joined, (seq, now));
     }
 
-    /// Drops keys that are too old or too many.
-    pub(super) fn expire(&mut self, now: u64) {
-        self.hosts.expire(self.window_ms, now);
-        self.clients.expire(self.window_ms, now);
+    /// Drops keys that are too old or too many, as many as that of either; true: there may be more.
+    pub(super) fn expire(&mut self, now: u64, most: usize) -> bool {
+        let hosts = self.hosts.expire(self.window_ms, now, most);
+        self.clients.expire(self.window_ms, now, most) || hosts
     }
 
     fn of(&mut self, key: Key<'_>) -> &mut Seen {
@@ -72,15 +78,24 @@ impl Keys {
 }
 
 impl Seen {
-    fn expire(&mut self, window_ms: u64, now: u64) {
-        while let Some((since, key)) = self.order.front() {
-            if now.saturating_sub(*since) < window_ms && self.order.len() <= CAPACITY {
-                break;
+    fn expire(&mut self, window_ms: u64, now: u64, most: usize) -> bool {
+        for _ in 0..most {
+            let Some((since, key)) = self.order.front() else { return false };
+            if counts(*since, window_ms, now) && self.order.len() <= CAPACITY {
+                return false;
             }
-            self.seqs.remove(key);
+            // One that was too old, and came again before it went, stands further back as well.
+            if self.seqs.get(key).is_some_and(|(_, latest)| latest == since) {
+                self.seqs.remove(key);
+            }
             self.order.pop_front();
         }
+        true
     }
+}
+
+fn counts(since: u64, window_ms: u64, now: u64) -> bool {
+    now.saturating_sub(since) < window_ms
 }
 
 /// None of them may contain a NUL, so this is one text for each of what it is made of.
@@ -118,5 +133,21 @@ mod tests {
         assert_eq!(keys.find("a", Key::Client("eve", "order-2"), 0), Some(4));
         assert_eq!(keys.find("a", Key::Client("ann", "order-2"), 0), None);
         assert_eq!(keys.find("a", Key::Client("", "order-2"), 0), None);
+    }
+
+    #[test]
+    fn those_too_old_go_little_by_little_and_count_no_more() {
+        let mut keys = Keys::new(1000);
+        for n in 0..100 {
+            keys.remember("a", Key::Host(&n.to_string()), n, 0);
+        }
+        assert_eq!(keys.find("a", Key::Host("99"), 1000), None);
+        assert_eq!(keys.hosts.order.len(), 100 - FEW);
+        keys.remember("a", Key::Host("99"), 200, 1000);
+        while keys.expire(1000, 7) {}
+        assert_eq!((keys.hosts.order.len(), keys.hosts.seqs.len()), (1, 1), "it came again");
+        assert_eq!(keys.find("a", Key::Host("99"), 1999), Some(200));
+        assert_eq!(keys.find("a", Key::Host("99"), 2000), None);
+        assert_eq!((keys.hosts.order.len(), keys.hosts.seqs.len()), (0, 0));
     }
 }

@@ -231,10 +231,21 @@ impl Hub {
         }
     }
 
-    /// Drops history that has outlived its age. To be called about once a second.
-    pub fn expire(&self, now: u64) {
-        self.state.calm();
-        self.change(|state| state.expire(now));
+    /// Drops history that has outlived its age, some hundred messages of it. To be called about once a second, and
+    /// again while it says that there is more: in between others have the lock, which for all of a large history would
+    /// be held for tenths of a second.
+    pub fn expire(&self, now: u64) -> bool {
+        let more = self.change(|state| {
+            let more = state.expire(now);
+            if !more {
+                state.look_at_room(now);
+            }
+            more
+        });
+        if !more {
+            self.state.calm();
+        }
+        more
     }
 
     /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
@@ -258,9 +269,15 @@ impl Hub {
         self.state.lock().id(channel)
     }
 
-    /// Channels whose name begins with `prefix`, at most `limit`, in no order.
+    /// Channels whose name begins with `prefix`, at most `limit`, in no order. Others have the lock in between: a channel
+    /// that comes or goes meanwhile may be missing.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
-        self.state.lock().list(prefix, limit)
+        let mut found = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            next = self.state.lock().list(prefix, limit, from, &mut found);
+        }
+        found
     }
 
     /// The newest message's number.

@@ -2,10 +2,16 @@
 //!
 //! Within one rule all messages live equally long, so the order in which they came is the order in which they expire:
 //! one queue a rule tells what to drop next, for age as for the hub's bytes. An entry whose message was already
-//! trimmed by its channel's count is stale, is skipped, and is cleared away before stale ones are most of the queue.
+//! trimmed by its channel's count is stale, is skipped, and is cleared away before stale ones are most of the queue:
+//! piece by piece, so that no publish has to look at all of it.
 
 use super::name::ChannelPattern;
 use std::collections::VecDeque;
+
+/// Entries in a piece of a queue. Few for tests, so that the hub's model comes to several pieces.
+const PIECE: usize = if cfg!(any(test, fuzzing)) { 4 } else { 512 };
+/// So many stale entries are no reason to look for them.
+const FEW_STALE: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1024 };
 
 /// Bounds of a channel's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +44,14 @@ pub(super) struct Entry {
 pub(super) struct Rule {
     pattern: Option<ChannelPattern>,
     pub(super) bounds: Retention,
-    entries: VecDeque<Entry>,
+    /// In pieces, none of them empty.
+    entries: VecDeque<VecDeque<Entry>>,
+    len: usize,
+    /// About how many are stale, and how many of these became so since the first piece was looked at last.
     stale: usize,
+    lately: usize,
+    /// The piece to look at next.
+    next: usize,
 }
 
 /// All rules; the last one is for every channel that no pattern fits.
@@ -51,7 +63,8 @@ impl Rules {
     pub(super) fn new(patterns: &[(ChannelPattern, Retention)], general: Retention) -> Self {
         let mut patterns = patterns.to_vec();
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
-        let rule = |pattern, bounds| Rule { pattern, bounds, entries: VecDeque::new(), stale: 0 };
+        let entries = VecDeque::new;
+        let rule = |pattern, bounds| Rule { pattern, bounds, entries: entries(), len: 0, stale: 0, lately: 0, next: 0 };
         let mut rules: Vec<_> = patterns.into_iter().map(|(pattern, bounds)| rule(Some(pattern), bounds)).collect();
         rules.push(rule(None, general));
         Rules(rules)
@@ -72,7 +85,7 @@ impl Rules {
             return None;
         }
         let old = std::mem::replace(self, new);
-        let mut entries: Vec<Entry> = old.0.into_iter().flat_map(|rule| rule.entries).collect();
+        let mut entries: Vec<Entry> = old.0.into_iter().flat_map(|rule| rule.entries).flatten().collect();
         // Each rule's are in order, which this sort makes use of.
         entries.sort_by_key(|entry| entry.seq);
         Some(entries)
@@ -90,14 +103,14 @@ impl Rules {
 
     /// The oldest entry of all rules, for the bound of the whole hub.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry> {
-        let oldest = self.0.iter_mut().filter(|rule| !rule.entries.is_empty()).min_by_key(|rule| rule.entries[0].seq);
-        oldest.and_then(|rule| rule.entries.pop_front())
+        let oldest = self.0.iter_mut().filter_map(|rule| Some((rule.oldest()?.seq, rule))).min_by_key(|(seq, _)| *seq);
+        oldest.and_then(|(_, rule)| rule.pop())
     }
 
     /// Gives back the room of entries that went.
     pub(super) fn give_back_room(&mut self) {
         for rule in &mut self.0 {
-            if rule.entries.capacity() > 1024 && rule.entries.len() * 8 < rule.entries.capacity() {
+            if rule.entries.capacity() > 64 && rule.entries.len() * 8 < rule.entries.capacity() {
                 rule.entries.shrink_to(rule.entries.len() * 2);
             }
         }
@@ -106,33 +119,132 @@ impl Rules {
     /// How many entries there are, stale ones among them.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.0.iter().map(|rule| rule.entries.len()).sum()
+        self.0.iter().map(|rule| rule.len).sum()
     }
 
     /// An entry that has outlived its rule's age.
     pub(super) fn pop_expired(&mut self, now: u64) -> Option<Entry> {
         self.0.iter_mut().find_map(|rule| {
-            let oldest = rule.entries.front()?;
+            let oldest = rule.oldest()?;
             let expired = now.saturating_sub(oldest.since) >= rule.bounds.age_ms;
-            expired.then(|| rule.entries.pop_front()).flatten()
+            expired.then(|| rule.pop()).flatten()
         })
     }
 }
 
 impl Rule {
     pub(super) fn push(&mut self, entry: Entry) {
-        self.entries.push_back(entry);
+        self.len += 1;
+        match self.entries.back_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push_back(entry),
+            last => {
+                // Only a queue that needs several pieces needs room for a whole one.
+                let mut piece = VecDeque::with_capacity(if last.is_some() { PIECE } else { 1 });
+                piece.push_back(entry);
+                self.entries.push_back(piece);
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<&Entry> {
+        self.entries.front()?.front()
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let piece = self.entries.front_mut()?;
+        let entry = piece.pop_front()?;
+        self.len -= 1;
+        if piece.is_empty() {
+            self.entries.pop_front();
+            self.next = self.next.saturating_sub(1);
+        }
+        Some(entry)
     }
 
     /// Notes that a message was trimmed by its channel; true when it is time to [`sweep`](Self::sweep).
     pub(super) fn note_stale(&mut self) -> bool {
         self.stale += 1;
-        self.stale > 1024 && self.stale * 2 > self.entries.len()
+        self.lately += 1;
+        self.stale > FEW_STALE && self.stale * 2 > self.len
     }
 
-    /// Clears away entries whose message is gone, as `kept` tells.
+    /// Clears away entries of one piece whose message is gone, as `kept` tells. Once it has come to the end, all are
+    /// gone but those that became stale meanwhile.
     pub(super) fn sweep(&mut self, kept: impl Fn(&Entry) -> bool) {
-        self.entries.retain(kept);
-        self.stale = 0;
+        if self.next == 0 {
+            self.lately = 0;
+        }
+        if let Some(piece) = self.entries.get_mut(self.next) {
+            let before = piece.len();
+            piece.retain(kept);
+            self.len -= before - piece.len();
+            let left = piece.len();
+            // Two that fit into one become one, or what is left of many would take the room of all.
+            let into = self.next.checked_sub(1).filter(|before| self.entries[*before].len() + left <= PIECE);
+            if left == 0 || into.is_some() {
+                let rest = self.entries.remove(self.next).unwrap_or_default();
+                into.into_iter().for_each(|into| self.entries[into].extend(&rest));
+            } else {
+                self.next += 1;
+            }
+        }
+        if self.next >= self.entries.len() {
+            self.next = 0;
+            self.stale = std::mem::take(&mut self.lately);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stale_entries_are_cleared_away_piece_by_piece_and_the_others_stay_in_order() {
+        let mut rules = Rules::new(&[], Retention { count: 1, age_ms: 10, bytes: 1 });
+        let rule = rules.get(0);
+        let entry = |seq| Entry { seq, since: seq, channel: 0 };
+        (0..20_000).for_each(|seq| rule.push(entry(seq)));
+        // All but each hundredth.
+        let kept = |entry: &Entry| entry.seq.is_multiple_of(100);
+        let mut sweeps = 0;
+        for _ in 0..19_800 {
+            let before = rule.len;
+            if rule.note_stale() {
+                rule.sweep(kept);
+                sweeps += 1;
+            }
+            assert!(before - rule.len <= PIECE, "{before} to {} at once", rule.len);
+        }
+        assert!(sweeps >= 20_000 / PIECE, "{sweeps}");
+        // Of two neighbours one is more than half full.
+        assert!(rule.entries.len() <= 2 * 200 / PIECE + 2, "{} pieces", rule.entries.len());
+        assert!(rule.stale < 1000, "{}", rule.stale);
+        (20_000..20_100).for_each(|seq| rule.push(entry(seq)));
+        let left: Vec<u64> = std::iter::from_fn(|| rules.pop_oldest()).map(|entry| entry.seq).collect();
+        assert_eq!(left, (0..20_000).step_by(100).chain(20_000..20_100).collect::<Vec<_>>());
+        let rule = rules.get(0);
+        assert_eq!((rule.len, rule.entries.len()), (0, 0));
+        rule.sweep(kept);
+    }
+
+    #[test]
+    fn what_is_popped_while_it_is_looked_through_is_skipped() {
+        let mut rules = Rules::new(&[], Retention { count: 1, age_ms: 10, bytes: 1 });
+        let rule = rules.get(0);
+        (0..5000).for_each(|seq| rule.push(Entry { seq, since: seq, channel: 0 }));
+        let kept = |entry: &Entry| entry.seq.is_multiple_of(3);
+        for _ in 0..1000 / PIECE {
+            rule.sweep(kept);
+        }
+        let popped: Vec<u64> = (0..1000).filter_map(|_| rule.pop()).map(|entry| entry.seq).collect();
+        assert!(popped.is_sorted() && popped[0] == 0);
+        for _ in 0..2 * 5000 / PIECE {
+            rule.sweep(kept);
+        }
+        let last = *popped.last().unwrap();
+        let left: Vec<u64> = std::iter::from_fn(|| rule.pop()).map(|entry| entry.seq).collect();
+        assert_eq!(left, (last + 1..5000).filter(|seq| seq.is_multiple_of(3)).collect::<Vec<_>>());
+        assert_eq!(rule.len, 0);
     }
 }

@@ -50,6 +50,10 @@ fn shown(replay: &Replay) -> Vec<String> {
 }
 
 impl Bench {
+    fn expire(&self, now: u64) {
+        while self.hub.expire(now) {}
+    }
+
     fn publish(&self, channel: &str, data: &str) -> u64 {
         self.publish_at(channel, data, 0)
     }
@@ -149,7 +153,7 @@ fn another_life_is_a_gap_and_then_what_there_is() {
 fn a_channel_that_disappeared_is_remembered() {
     let b = bench(10);
     let before = b.publish("a", "1");
-    b.hub.expire(10_000);
+    b.expire(10_000);
     assert_eq!(b.hub.channel("a"), None, "without subscribers and history a channel goes");
     let (replay, _) = b.subscribe(&["a"], b.since(before - 1));
     assert_eq!(shown(&replay), ["a!1"]);
@@ -264,9 +268,9 @@ fn history_is_bounded_by_count_age_and_bytes() {
     b.publish_numbers("small.x", 1..=3);
     assert_eq!(shown(&b.subscribe(&["small.x"], b.since(0)).0), ["small.x!1", "2", "3"]);
     b.publish_at("a", "4", 5);
-    b.hub.expire(104);
+    b.expire(104);
     assert_eq!(b.hub.channel("a").unwrap().messages, 1);
-    b.hub.expire(105);
+    b.expire(105);
     assert_eq!(b.hub.channel("a"), None);
     b.publish_numbers("a", 5..=6);
     let stats = b.hub.stats();
@@ -275,11 +279,32 @@ fn history_is_bounded_by_count_age_and_bytes() {
 }
 
 #[test]
+fn what_has_outlived_its_age_goes_little_by_little() {
+    let b = bench(10_000);
+    b.publish_numbers("a", 1..=2000);
+    let mut kept = 2000;
+    loop {
+        let more = b.hub.expire(10_000);
+        let left = b.hub.stats().history_messages;
+        assert!(kept - left <= 256, "{kept} to {left} under one lock");
+        kept = left;
+        if !more {
+            break;
+        }
+        // Others have their turn, and what they publish stays.
+        assert_eq!(b.publish_at("b", "x", 10_000), b.hub.seq());
+        kept += 1;
+    }
+    assert_eq!(b.hub.channel("a"), None);
+    assert_eq!(kept as usize, b.hub.channel("b").unwrap().messages);
+}
+
+#[test]
 fn stale_entries_do_not_pile_up() {
     let b = bench(1);
     b.publish_numbers("a", 1..=10_000);
     assert_eq!(b.hub.stats().history_messages, 1);
-    b.hub.expire(10_000);
+    b.expire(10_000);
     let stats = b.hub.stats();
     assert_eq!((stats.history_messages, stats.history_bytes, stats.channels), (0, 0, 0));
     for _ in 0..10_000 {
@@ -290,13 +315,35 @@ fn stale_entries_do_not_pile_up() {
 }
 
 #[test]
+fn channels_are_listed_wherever_they_are() {
+    let b = bench(1);
+    let name = |n: usize| format!("{}.{n}", if n.is_multiple_of(2) { "even" } else { "odd" });
+    for n in 0..3000 {
+        b.publish(&name(n), "x");
+    }
+    // Every third stays.
+    (0..3000usize).filter(|n| !n.is_multiple_of(3)).for_each(|n| assert!(b.hub.clear(&name(n))));
+    let names = |prefix: &str, limit| {
+        let mut names: Vec<_> = b.hub.channels(prefix, limit).into_iter().map(|info| info.name).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(names("", 5000).len(), 1000);
+    let even = names("even.", 5000);
+    assert!(even.len() == 500 && even.iter().all(|name| name.starts_with("even.")));
+    assert_eq!((names("odd.2997", 10).len(), names("even.", 499).len(), names("e", 0).len()), (1, 499, 0));
+    assert!(names("none", 10).is_empty());
+}
+
+#[test]
 fn a_burst_of_channels_gives_its_room_back() {
     let b = bench(1);
     for n in 0..20_000 {
         b.publish(&n.to_string(), "x");
     }
     assert!(b.hub.state.lock().channels.capacity() >= 20_000 / 8);
-    b.hub.expire(10_000);
+    b.expire(10_000);
     assert_eq!(b.hub.stats().channels, 0);
     assert!(b.hub.state.lock().channels.capacity() <= 1024, "{}", b.hub.state.lock().channels.capacity());
 }
@@ -420,7 +467,7 @@ fn other_bounds_count_at_once_for_what_is_kept() {
     // Moved to a rule of its own, a message expires by that rule.
     let odd = [(ChannelPattern::parse("a.odd").unwrap(), bounds(10, 50))];
     assert_eq!(reconfigure(&odd, bounds(10, 10_000), 1 << 20, 1), 7);
-    bench.hub.expire(100);
+    bench.expire(100);
     assert_eq!(bench.hub.stats().history_messages, 2);
     assert_eq!(bench.hub.channels("a.", 10).len(), 1, "an idle channel without history is gone");
     // And is among the hub's oldest as before.

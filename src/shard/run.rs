@@ -54,7 +54,8 @@ impl Shard {
             self.drop_all();
             return Next::End;
         }
-        if more || reads || self.has_unfinished() {
+        let expires = self.number == 0 && self.expires_at <= self.now;
+        if more || reads || expires || self.has_unfinished() {
             Next::Again
         } else {
             Next::Sleep

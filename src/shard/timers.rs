@@ -74,8 +74,9 @@ impl Shard {
             self.wheel.recycle(tick, tokens);
         }
         if self.number == 0 && self.now >= self.expires_at {
-            self.expires_at = self.now + EXPIRE_MS;
-            self.shared.hub.expire(self.now);
+            let more = self.shared.hub.expire(self.now);
+            // The rest in the next turn.
+            self.expires_at = if more { self.now } else { self.now + EXPIRE_MS };
         }
         self.resume_listeners();
     }

@@ -136,7 +136,7 @@ impl World {
     }
 
     pub(super) fn expire(&mut self) {
-        self.hub.expire(self.now);
+        while self.hub.expire(self.now) {}
         let now = self.now;
         let (general, (prefix, special)) = (self.general, self.special);
         for (name, known) in &mut self.known {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// How often to look whether room can be given back.
 const ROOM_MS: u64 = 1000;
+/// How many messages, and how many keys, go for their age at once. Few for the hub's model.
+const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 
 impl State {
     /// Keeps more or less from now on.
@@ -43,15 +45,21 @@ impl State {
             self.drop_if_idle(id);
         }
         self.trim_to_total();
-        self.expire(now);
+        while self.expire(now) {}
     }
 
-    /// Drops what has outlived its age.
-    pub(in crate::hub) fn expire(&mut self, now: u64) {
-        self.keys.expire(now);
-        while let Some(entry) = self.rules.pop_expired(now) {
+    /// Drops some of what has outlived its age; true: there is more.
+    pub(in crate::hub) fn expire(&mut self, now: u64) -> bool {
+        let more_keys = self.keys.expire(now, AT_ONCE);
+        for _ in 0..AT_ONCE {
+            let Some(entry) = self.rules.pop_expired(now) else { return more_keys };
             self.drop_entry(entry);
         }
+        true
+    }
+
+    /// Has a look now and then whether there is more room than it takes.
+    pub(in crate::hub) fn look_at_room(&mut self, now: u64) {
         if now >= self.room_looked_at + ROOM_MS {
             self.room_looked_at = now;
             self.give_back_room();

@@ -199,11 +199,15 @@ impl State {
         Some(self.channels[id as usize].info())
     }
 
-    /// Channels whose name begins with `prefix`, at most `limit`, in no order.
-    pub(super) fn list(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
-        let named =
-            self.channels.iter().filter(|(id, channel)| *id != BROADCAST as usize && channel.name.starts_with(prefix));
-        named.take(limit).map(|(_, channel)| channel.info()).collect()
+    /// Looks through some hundred places from `from` on for channels whose name begins with `prefix`, until `limit` are
+    /// found. Says where to go on, if there.
+    pub(super) fn list(&self, prefix: &str, limit: usize, from: usize, found: &mut Vec<ChannelInfo>) -> Option<usize> {
+        const AT_ONCE: usize = 512;
+        let end = self.channels.capacity().min(from + AT_ONCE);
+        let ids = (from..end).filter(|id| *id != BROADCAST as usize);
+        let named = ids.filter_map(|id| self.channels.get(id)).filter(|channel| channel.name.starts_with(prefix));
+        found.extend(named.take(limit - found.len()).map(Channel::info));
+        (end < self.channels.capacity() && found.len() < limit).then_some(end)
     }
 
     fn drop_if_idle(&mut self, id: ChannelId) {
