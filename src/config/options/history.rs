@@ -35,7 +35,9 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "history_total",
         default: "64MB",
         live: live!(history_total),
-        help: "Bytes kept for all channels together; beyond that the oldest messages go",
+        help: "Bytes kept for all channels together; beyond that the oldest messages go. What counts is the payload: \
+               beside it stands each form in which a message was sent, about as large, or up to six times where JSON \
+               has to escape all of it",
         value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
     },
 ];

@@ -63,7 +63,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "event_queue",
         default: "4096",
         live: fixed!(event_queue),
-        help: "Events that may wait for the host; beyond that the clients that cause them are not read",
+        help: "Events that may wait for the host, each with up to `max_client_message` bytes; beyond that the clients \
+               that cause them are not read",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
     },
 ];
