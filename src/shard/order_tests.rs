@@ -1,6 +1,7 @@
-//! Who sends its next request early is served in the middle of a fan-out, and nobody else may feel it.
+//! Who sends its next request early is served in the middle of a fan-out, and nobody else may feel it. Users who are
+//! disconnected together are looked for together, and none of them may feel that, either.
 
-use super::command::{Adopted, ShardHandle};
+use super::command::{Adopted, Command, ShardHandle};
 use super::{Shard, Shared};
 use crate::auth::Authority;
 use crate::config::Builder;
@@ -8,6 +9,7 @@ use crate::events::Events;
 use crate::grant::Grant;
 use crate::hub::{Epoch, Hub, Message, Outgoing, Publication};
 use crate::log::{Level, Log};
+use crate::transport::close::Close;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -24,10 +26,16 @@ pub(super) fn shard() -> Shard {
 }
 
 pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let grant = Some(Arc::new(Grant::new(None, &["*".into()], 0, false, true).unwrap()));
-    shard.adopt(Adopted { fd: ours.into(), head: head.into(), grant, delays: false });
+    let (adopted, theirs) = client(None, head);
+    shard.adopt(adopted);
     theirs
+}
+
+/// A connection to hand over, and its other end.
+fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let grant = Some(Arc::new(Grant::new(user, &["*".into()], 0, false, true).unwrap()));
+    (Adopted { fd: ours.into(), head: head.to_vec().into(), grant, delays: false }, theirs)
 }
 
 fn publish(shard: &Shard, channel: &str) {
@@ -76,4 +84,39 @@ fn an_early_request_is_no_reason_to_deliver_out_of_order() {
         answers.contains("101 Switching") && answers.contains(r#"{"type":"subscribed","channel":"c""#),
         "{answers}"
     );
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn users_who_are_disconnected_together_end_each_as_was_said_first() {
+    const STREAM: &[u8] = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut shard = shard();
+    let disconnect = |shard: &Shard, user: &str, code| {
+        shard.handle.tell(Command::CloseUser { user: user.into(), close: Close::new(code, "") });
+    };
+    let mut clients = Vec::new();
+    for user in [Some("ann"), Some("bob"), Some("ann"), Some("eve"), None] {
+        let (adopted, theirs) = client(user, STREAM);
+        shard.handle.tell(Command::Adopt(adopted));
+        clients.push(theirs);
+    }
+    for (user, code) in [("ann", 4001), ("nobody", 4002), ("bob", 4003), ("ann", 4004)] {
+        disconnect(&shard, user, code);
+    }
+    // Who comes after that is another matter.
+    let (adopted, theirs) = client(Some("ann"), STREAM);
+    shard.handle.tell(Command::Adopt(adopted));
+    clients.push(theirs);
+    disconnect(&shard, "eve", 4005);
+    shard.turn(&[]);
+    let codes = clients.iter_mut().map(|client| {
+        let mut text = vec![0; 4096];
+        let len = client.read(&mut text).unwrap();
+        let text = String::from_utf8(text[..len].to_vec()).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        text.split_once(r#""code":"#).map(|(_, code)| code[..4].to_owned())
+    });
+    let codes: Vec<Option<String>> = codes.collect();
+    let expected = [Some("4001"), Some("4003"), Some("4001"), Some("4005"), None, None];
+    assert_eq!(codes.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
 }

@@ -9,14 +9,26 @@ use crate::hub::ChannelPattern;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::{json, ws_frames};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Shard {
-    /// Closes all connections of a user.
-    pub(super) fn close_user(&mut self, user: &str, close: &Close) {
-        for index in self.of_user(user) {
-            self.close(index, close.clone());
+    /// Closes all connections of some users, each as was said first.
+    pub(super) fn close_users(&mut self, users: Vec<(Arc<str>, Close)>) {
+        if let [(user, close)] = &users[..] {
+            return self.of_user(user).into_iter().for_each(|index| self.close(index, close.clone()));
         }
+        if users.is_empty() {
+            return;
+        }
+        let mut closes = HashMap::with_capacity(users.len());
+        for (user, close) in users {
+            closes.entry(user).or_insert(close);
+        }
+        let close = |conn: &Conn| closes.get(&**conn.grant.as_ref()?.user()?).cloned();
+        let theirs = self.conns.iter().filter_map(|(index, conn)| Some((index as u32, close(conn)?)));
+        let theirs: Vec<(u32, Close)> = theirs.collect();
+        theirs.into_iter().for_each(|(index, close)| self.close(index, close));
     }
 
     /// Takes channels from all connections of a user, for as long as those last.

@@ -78,8 +78,14 @@ impl Shard {
     }
 
     fn take_commands(&mut self) -> bool {
+        // Whose connections are to be closed: of users who come one after the other they are looked for at once.
+        let mut users = Vec::new();
         for _ in 0..COMMANDS {
-            let Some(command) = self.handle.next_command() else { return false };
+            let command = self.handle.next_command();
+            if !matches!(command, Some(Command::CloseUser { .. })) {
+                self.close_users(std::mem::take(&mut users));
+            }
+            let Some(command) = command else { return false };
             match command {
                 Command::Adopt(adopted) => self.adopt(adopted),
                 Command::Send { to, data, binary } => self.send_direct(to, &data, binary),
@@ -88,7 +94,7 @@ impl Shard {
                         self.close(index, close);
                     }
                 }
-                Command::CloseUser { user, close } => self.close_user(&user, &close),
+                Command::CloseUser { user, close } => users.push((user, close)),
                 Command::Present(census) => self.present(&census),
                 Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
                 Command::Renew { of, grant } => {
@@ -108,6 +114,7 @@ impl Shard {
                 Command::End => self.ending = true,
             }
         }
+        self.close_users(users);
         true
     }
 
