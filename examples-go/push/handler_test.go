@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -150,7 +151,7 @@ func TestAuthorizeDecides(t *testing.T) {
 		// An EventSource comes back only after a 200.
 		response, body := get(t, over.Client(), over.URL+"/push?as=busy", http.Header{"Accept": {"text/event-stream"}})
 		text, _ := io.ReadAll(body)
-		if response.StatusCode != 200 || !strings.Contains(string(text), "retry: 5000\nevent: push-close\n") {
+		if response.StatusCode != 200 || !regexp.MustCompile(`^retry: (5|6|7|8|9|10)\d\d\d\nevent: push-close\n`).Match(text) {
 			t.Errorf("%s: %s", response.Status, text)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,8 +65,11 @@ func refusalFor(err error) *Refusal {
 	}
 }
 
-// retryAfter is in seconds; so is the library's.
-const retryAfter = 5
+// retryAfter is in seconds: from 5 to 10, as the library's, by chance, so that a crowd that was refused at once does not
+// come back at once.
+func retryAfter() int {
+	return 5 + rand.IntN(6)
+}
 
 // response is the whole answer.
 func (r *Refusal) response(asked *http.Request) *http.Response {
@@ -80,7 +84,7 @@ func (r *Refusal) response(asked *http.Request) *http.Response {
 		status, body = http.StatusOK, r.events()
 		header.Set("Content-Type", "text/event-stream")
 	case r.passes():
-		header.Set("Retry-After", strconv.Itoa(retryAfter))
+		header.Set("Retry-After", strconv.Itoa(retryAfter()))
 	}
 	return &http.Response{
 		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: asked, Header: header, Close: true,
@@ -115,7 +119,7 @@ func (r *Refusal) events() string {
 	}
 	reason, _ := json.Marshal(r.Message)
 	return fmt.Sprintf("retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":%d,\"reason\":%s}\n\n",
-		retryAfter*1000, code, reason)
+		5000+rand.IntN(5001), code, reason)
 }
 
 // write answers through a ResponseWriter.

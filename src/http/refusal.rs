@@ -114,7 +114,7 @@ pub struct Refusal {
     header: &'static str,
     /// The answer to HEAD, which has no body.
     bodiless: bool,
-    /// Whether the client should come back by itself, after the advised delay.
+    /// Whether the client should come back by itself, after the advised delay; see [`retry_after`].
     pub retry: bool,
     /// What it counts as where the status and the code do not tell.
     reason: Option<Reason>,
@@ -189,12 +189,12 @@ impl Refusal {
 
     /// 429: an option bounds this, and `code` is its name.
     pub fn limit(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(429, code, message) }
+        Refusal { retry: true, ..Refusal::new(429, code, message) }
     }
 
     /// 503: full, or going away.
     pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { header: "Retry-After: 5\r\n", retry: true, ..Refusal::new(503, code, message) }
+        Refusal { retry: true, ..Refusal::new(503, code, message) }
     }
 
     /// 503: as many connections as there may be.
@@ -253,22 +253,25 @@ impl Refusal {
     }
 
     /// The header line that the status asks for, as name and value.
-    pub fn header(&self) -> Option<(&'static str, &'static str)> {
-        self.header.trim_end().split_once(": ")
+    pub fn header(&self) -> Option<(&'static str, Cow<'static, str>)> {
+        if self.retry {
+            return Some(("Retry-After", retry_after().to_string().into()));
+        }
+        self.header.trim_end().split_once(": ").map(|(name, value)| (name, value.into()))
     }
 
     /// The whole response; the connection ends with it. `cors` are header lines for a cross-origin caller.
     pub fn response(&self, cors: &str) -> Vec<u8> {
         let mut body = self.body();
         let mut head = String::with_capacity(256);
+        let header = self.header().map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
         // Writing into a String does not fail.
         let _ = write!(
             head,
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{}{cors}\
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{header}{cors}\
              Content-Length: {}\r\nConnection: close\r\n\r\n",
             self.status,
             phrase(self.status),
-            self.header,
             body.len()
         );
         if self.bodiless {
@@ -290,6 +293,12 @@ impl Refusal {
         );
         [head.as_bytes(), close.inner_bytes()].concat()
     }
+}
+
+/// After how many seconds to come back: five to ten, by chance, so that a crowd that was refused at once does not come
+/// back at once.
+fn retry_after() -> u32 {
+    5 + getrandom::u32().unwrap_or(0) % 6
 }
 
 /// The phrase that goes with a status (RFC 9110, section 15).
@@ -314,6 +323,19 @@ pub fn phrase(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn who_is_refused_comes_back_at_different_times() {
+        let full = Refusal::full();
+        let advised = || full.header().unwrap().1.parse::<u32>().unwrap();
+        let times: BTreeSet<u32> = (0..1000).map(|_| advised()).collect();
+        assert_eq!(times, (5..=10).collect());
+        let told = full.response("").into_iter().map(char::from).collect::<String>();
+        assert!(told.contains("\r\nRetry-After: "), "{told}");
+        assert_eq!(Refusal::method().header().unwrap(), ("Allow", "GET, OPTIONS".into()));
+        assert_eq!(Refusal::timeout().header(), None);
+    }
 
     #[test]
     fn a_reasons_place_is_its_number_and_its_word_its_own() {

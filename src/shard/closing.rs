@@ -85,8 +85,11 @@ impl Shard {
     /// Refuses a request; the connection ends with the answer.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
         self.note_answered(refusal);
-        let retry_ms = self.config().retry_ms;
-        let answer = if refusal.retry && sse { refusal.sse_response(cors, retry_ms) } else { refusal.response(cors) };
+        let answer = if refusal.retry && sse {
+            refusal.sse_response(cors, self.advised_delay())
+        } else {
+            refusal.response(cors)
+        };
         self.last_bytes(index, answer.into());
     }
 

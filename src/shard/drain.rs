@@ -188,7 +188,7 @@ impl Shard {
     }
 
     /// After how many milliseconds to come back: the option `retry`, and up to as much again by chance.
-    fn advised_delay(&mut self) -> u64 {
+    pub(super) fn advised_delay(&mut self) -> u64 {
         let retry = self.config().retry_ms;
         retry + u64::from(self.random()) % (retry + 1)
     }

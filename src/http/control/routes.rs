@@ -328,10 +328,9 @@ fn refused(api: &Api, refusal: &Refusal) -> Answer {
     let mut answer = json(refusal.body());
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     if let Some((name, value)) = refusal.header() {
-        answer.headers_mut().insert(
-            HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::WARNING),
-            HeaderValue::from_static(value),
-        );
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::WARNING), value);
+        }
     }
     answer
 }
