@@ -105,20 +105,40 @@ ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
 }
 
 /* The hub is away, or full.  A browser's EventSource never comes back after an error status, so it is told in its own
- * way. */
+ * way.  By chance not all come back at once. */
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
 {
-    static ngx_str_t come_back = ngx_string(
-        "retry: 2000\nevent: push-close\ndata: {\"type\":\"close\",\"code\":1001,\"reason\":\"the hub is away\"}\n\n");
+    ngx_uint_t retry = 2000 + ngx_random() % 2001;
+    u_char *text = ngx_pnalloc(r->pool, 128);
+    ngx_str_t come_back;
 
+    if (text == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
     if (subscription->sse && r->method == NGX_HTTP_GET) {
+        come_back.data = text;
+        come_back.len = ngx_snprintf(text, 128, "retry: %ui\nevent: push-close\ndata: "
+                                     "{\"type\":\"close\",\"code\":1001,\"reason\":\"the hub is away\"}\n\n", retry)
+                        - text;
         return ngx_http_push_answer(r, NGX_HTTP_OK, &come_back, "text/event-stream");
     }
+    *ngx_sprintf(text, "%ui", (retry + 999) / 1000) = '\0';
     /* nginx's own page, so that error_page applies. */
-    if (ngx_http_push_add_header(r, "Retry-After", "2") != NGX_OK) {
+    if (ngx_http_push_add_header(r, "Retry-After", (const char *) text) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     return NGX_HTTP_SERVICE_UNAVAILABLE;
+}
+
+/* The library has not taken a subscriber.  As everywhere in nginx, what clients do wrong is logged as info. */
+ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, push_status status)
+{
+    ngx_uint_t level = status == PUSH_ERR_INVALID || status == PUSH_ERR_TOO_LARGE ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, r->connection->log, 0, "push: not handed over: %s", ngx_http_push_reason(status));
+    return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
+           ? ngx_http_push_unavailable(r, subscription)
+           : ngx_http_push_answer_status(r, status);
 }
 
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow)

@@ -95,10 +95,7 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
             ngx_log_error(NGX_LOG_INFO, c->log, 0, "push: the client has gone");
             return NGX_HTTP_CLIENT_CLOSED_REQUEST;
         }
-        ngx_log_error(NGX_LOG_ERR, c->log, 0, "push: not handed over: %s", ngx_http_push_reason(status));
-        return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
-               ? ngx_http_push_unavailable(r, subscription)
-               : ngx_http_push_answer_status(r, status);
+        return ngx_http_push_not_taken(r, subscription, status);
     }
     /* From here on nothing may be sent, received or configured on c->fd: it is the client's talk with the hub. */
     ctx->via = NGX_HTTP_PUSH_VIA_HANDOVER;

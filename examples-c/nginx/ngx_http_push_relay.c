@@ -235,10 +235,7 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
     status = ngx_http_push_adopt(pair[1], &nothing, &subscription->grant);
     if (status != PUSH_OK) {
         (void) close(pair[1]);
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: not relayed: %s", ngx_http_push_reason(status));
-        return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
-               ? ngx_http_push_unavailable(r, subscription)
-               : ngx_http_push_answer_status(r, status);
+        return ngx_http_push_not_taken(r, subscription, status);
     }
     if (ngx_http_upstream_create(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -245,6 +245,9 @@ def test_names_that_clients_choose_are_names_and_not_patterns(pushd, start_nginx
     # The end of a line would be that of the request's.
     assert nginx.get("/room/a%0dX:%20y?last=1")[0] == 400
     assert nginx.get("/room/a%0d%0aX:%20y?last=1")[0] == 400
+    # No reason to wake anybody: what clients do wrong nginx logs as info.
+    told = [line for line in nginx.error_log().splitlines() if "not handed over" in line]
+    assert len(told) == 2 and all("[info]" in line for line in told), told
 
 
 def test_a_grant_bounds_what_clients_name_themselves(pushd, start_nginx):
