@@ -13,6 +13,11 @@ pub(super) type SessionId = [u8; 16];
 const KEPT_MS: u64 = 10 * 60 * 1000;
 /// How many that are away are remembered.
 const MAX_AWAY: usize = 4096;
+/// Bytes of answers that are kept for a host, beside a few for each. Far more than can be on their way: what the hub has
+/// not sent yet (`attachment::MAX_WAITING`), the socket's buffer, and one answer more.
+const MAX_KEPT: usize = 16 << 20;
+/// The same for all hosts that are away.
+const MAX_KEPT_AWAY: usize = 64 << 20;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -42,6 +47,15 @@ impl Answer {
         }
     }
 
+    /// Bytes that it takes beside its entry; no more than it has on the wire.
+    fn weight(&self) -> usize {
+        match self {
+            Answer::Published { .. } | Answer::Row(..) => 0,
+            Answer::Batched(seqs) => size_of_val::<[u64]>(seqs),
+            Answer::Failed(_, text) => text.len(),
+        }
+    }
+
     pub(super) fn write(&self, number: u64, into: &mut Vec<u8>) {
         match self {
             Answer::Published { seq, subscribers } => {
@@ -66,6 +80,8 @@ pub(super) struct Session {
     pub(super) done: u64,
     /// The latest answers, as many as the host can lack.
     answers: VecDeque<(u64, Answer)>,
+    /// Their weight.
+    kept: usize,
     /// Which attachment goes on with it, or since when none does.
     at: Result<u64, u64>,
 }
@@ -73,8 +89,10 @@ pub(super) struct Session {
 impl Session {
     /// Remembers an answer.
     pub(super) fn keep(&mut self, number: u64, answer: Answer) {
-        if self.answers.len() >= MAX_IN_FLIGHT {
-            self.answers.pop_front();
+        self.kept += answer.weight();
+        while self.answers.len() >= MAX_IN_FLIGHT || self.kept > MAX_KEPT {
+            let Some((_, oldest)) = self.answers.pop_front() else { break };
+            self.kept -= oldest.weight();
         }
         self.done = number;
         self.answers.push_back((number, answer));
@@ -100,7 +118,7 @@ impl Sessions {
     /// A host goes on with its life, or begins one. With it: the attachment that it had, if the hub has not seen its
     /// end. `None`: it is another user's.
     pub(super) fn enter(&mut self, id: SessionId, uid: u32, attachment: u64) -> Option<(&mut Session, Option<u64>)> {
-        let fresh = || Session { uid, done: 0, answers: VecDeque::new(), at: Ok(attachment) };
+        let fresh = || Session { uid, done: 0, answers: VecDeque::new(), kept: 0, at: Ok(attachment) };
         let session = self.all.entry(id).or_insert_with(fresh);
         if session.uid != uid {
             return None;
@@ -125,13 +143,19 @@ impl Sessions {
 
     fn forget_old(&mut self, now: u64) {
         self.all.retain(|_, session| session.at.map_or_else(|since| now.saturating_sub(since) < KEPT_MS, |_| true));
-        let mut away: Vec<(u64, SessionId)> =
-            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id))).collect();
-        if away.len() > MAX_AWAY {
-            away.sort_unstable();
-            for (_, id) in &away[..away.len() - MAX_AWAY] {
-                self.all.remove(id);
+        let mut away: Vec<(u64, SessionId, usize)> =
+            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id, session.kept))).collect();
+        let (mut count, mut kept) = (away.len(), away.iter().map(|(.., kept)| kept).sum::<usize>());
+        if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
+            return;
+        }
+        away.sort_unstable();
+        for (_, id, weight) in away {
+            if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
+                break;
             }
+            self.all.remove(&id);
+            (count, kept) = (count - 1, kept - weight);
         }
     }
 }
@@ -188,5 +212,23 @@ mod tests {
             sessions.leave(&id, n, 1);
         }
         assert!(sessions.all.len() <= MAX_AWAY + 2);
+    }
+
+    #[test]
+    fn large_answers_are_bounded_too() {
+        let batch = || Answer::batched((0..8192).map(|n| n * 2).collect());
+        let mut sessions = Sessions::default();
+        for n in 0..16 {
+            let (session, _) = sessions.enter([n; 16], 0, n.into()).unwrap();
+            for number in 1..=MAX_IN_FLIGHT as u64 / 4 {
+                session.keep(number, batch());
+            }
+            assert!(session.kept <= MAX_KEPT);
+            assert_eq!(session.kept, session.answers.iter().map(|(_, answer)| answer.weight()).sum::<usize>());
+            assert_eq!(session.answers.back().unwrap().0, MAX_IN_FLIGHT as u64 / 4, "the newest is there");
+            sessions.leave(&[n; 16], n.into(), n.into());
+        }
+        let kept: usize = sessions.all.values().map(|session| session.kept).sum();
+        assert!(kept <= MAX_KEPT_AWAY && sessions.get(&[15; 16]).is_some() && sessions.get(&[0; 16]).is_none());
     }
 }
