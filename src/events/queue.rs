@@ -2,12 +2,12 @@
 //! that send alone, so nothing is lost and the clients feel it as back-pressure. One read may still overshoot the
 //! bound.
 
+use super::behind::{Behind, Hosts, OVERFLOW};
 use super::event::{Event, EventKind, EventKinds};
 use crate::error::{Error, Kind};
 use crate::sys::eventfd::EventFd;
 use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
-use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
@@ -30,30 +30,6 @@ impl Left {
     }
 }
 
-/// How far an attached host is behind with its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// Its clients are not read from.
-    Stalled,
-    /// So much waits for it that nothing new may be begun.
-    Overflowing,
-}
-
-impl Behind {
-    /// By how much waits where there is room for `bound`; `None`: not at all.
-    pub(crate) fn by(waiting: usize, bound: usize) -> Option<Self> {
-        match waiting {
-            _ if waiting >= OVERFLOW * bound => Some(Behind::Overflowing),
-            _ if waiting >= bound => Some(Behind::Stalled),
-            _ => None,
-        }
-    }
-}
-
-/// How many times what there is room for may wait: clients that send are not read from then, but each that comes and
-/// goes is told of.
-const OVERFLOW: usize = 4;
-
 /// The queue of one server.
 pub struct Events {
     queue: SegQueue<Event>,
@@ -66,10 +42,8 @@ pub struct Events {
     closed: AtomicBool,
     /// Somebody stopped reading because the queue was full, and wants to hear when it is half empty.
     stalled: AtomicBool,
-    /// Attached hosts that have too much waiting: only their clients are not read from. The flag spares the lock while
-    /// there are none.
-    hosts_behind: Mutex<HashMap<u64, Behind>>,
-    any_host_behind: AtomicBool,
+    /// Attached hosts that have too much waiting: only their clients are not read from.
+    hosts: Hosts,
     /// Messages for attached hosts of which none was left.
     dropped: AtomicU64,
     resume: Box<dyn Fn() + Send + Sync>,
@@ -102,8 +76,7 @@ impl Events {
             kinds: AtomicU8::new(kinds.bits()),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
-            hosts_behind: Mutex::default(),
-            any_host_behind: AtomicBool::new(false),
+            hosts: Hosts::default(),
             dropped: AtomicU64::new(0),
             resume,
             ready: EventFd::new()?,
@@ -199,31 +172,17 @@ impl Events {
     /// Whether so much waits, in all or for an attached host, that nothing new of its may be begun.
     pub(crate) fn overflowing_for(&self, host: u64) -> bool {
         let all = self.wanted() && self.waiting.load(Ordering::SeqCst) >= OVERFLOW * self.bound;
-        all || self.behind(host) == Some(Behind::Overflowing)
+        all || self.hosts.behind(host) == Some(Behind::Overflowing)
     }
 
     /// Whether messages for an attached host must wait: as [`Self::full`], and while that host is behind.
     pub(crate) fn full_for(&self, host: u64) -> bool {
-        self.behind(host).is_some() || self.full()
-    }
-
-    fn behind(&self, host: u64) -> Option<Behind> {
-        let any = self.any_host_behind.load(Ordering::SeqCst);
-        any.then(|| lock(&self.hosts_behind).get(&host).copied()).flatten()
+        self.hosts.behind(host).is_some() || self.full()
     }
 
     /// Says whether an attached host is behind, and how far. When it has caught up shards may read again.
     pub(crate) fn set_behind(&self, host: u64, behind: Option<Behind>) {
-        let before = {
-            let mut hosts = lock(&self.hosts_behind);
-            let before = match behind {
-                Some(behind) => hosts.insert(host, behind),
-                None => hosts.remove(&host),
-            };
-            self.any_host_behind.store(!hosts.is_empty(), Ordering::SeqCst);
-            before
-        };
-        if before.is_some() && behind.is_none() {
+        if self.hosts.set(host, behind) {
             (self.resume)();
         }
     }
@@ -325,13 +284,9 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
-        lock(&self.sleepers)
+        // It guards nothing that a panic could leave half done.
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// None of these locks guards anything that a panic could leave half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsRawFd for Events {

@@ -2,23 +2,20 @@
 //! which is held across a send that never blocks: so whoever adds something can send it, too, without waking another
 //! thread.
 
+mod sending;
+
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::{FromHost, MAX_FRAME, VERSION};
-use crate::attach::MAX_IN_FLIGHT;
 use crate::error::{Error, Kind};
 use crate::hub::Epoch;
 use crate::metrics::Stats;
 use crate::server::Placed;
-use crate::sys::{passing, socket};
 use crate::users::Users;
 use std::collections::VecDeque;
-use std::io::ErrorKind;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What one send takes, about.
-const SEND: usize = 256 * 1024;
 /// Descriptors that may wait for the hub: each is one of the process's.
 const MAX_ADOPTS: usize = 512;
 /// What a waiting frame takes beside its bytes, about.
@@ -244,102 +241,6 @@ impl Queue {
 
     pub(super) fn present_life(&self) -> Option<&Epoch> {
         self.lives.last()
-    }
-
-    /// Sends what fits. True: the thread must go on with it.
-    pub(super) fn flush(&mut self) -> bool {
-        if self.blocked || self.broken {
-            return false;
-        }
-        let Some(socket) = self.socket.clone() else { return false };
-        loop {
-            match self.out.flush(&socket) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.blocked = true;
-                    return true;
-                }
-                Err(_) => {
-                    self.break_off(&socket);
-                    return true;
-                }
-            }
-            if !self.fill() {
-                match self.send_adopts(&socket) {
-                    Some(true) => {}
-                    Some(false) => return true,
-                    None => return false,
-                }
-            }
-        }
-    }
-
-    /// There is room in the socket again.
-    pub(super) fn unblock(&mut self) {
-        self.blocked = false;
-        self.flush();
-    }
-
-    /// Moves frames that wait into the send buffer, up to the first with a descriptor. False: there were none.
-    fn fill(&mut self) -> bool {
-        let mut any = false;
-        while self.out.len() < SEND && self.in_flight.len() < MAX_IN_FLIGHT {
-            match self.waiting.front() {
-                None | Some(Entry { content: Content::Adopt(_), .. }) => break,
-                Some(_) => {}
-            }
-            let Some(mut entry) = self.waiting.pop_front() else { break };
-            any = true;
-            self.out.tail().extend_from_slice(&entry.frame);
-            if let Content::Request { sent, .. } = &mut entry.content {
-                *sent = true;
-                self.in_flight.push_back(entry);
-            } else {
-                self.bytes -= entry.weight();
-            }
-        }
-        any
-    }
-
-    /// Sends a run of connections, with their descriptors in one call; the send buffer is empty. `None`: none waits.
-    fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
-        let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
-        for entry in self.waiting.iter().take(passing::MAX_PASSED) {
-            let Content::Adopt(fd) = &entry.content else { break };
-            fds.push(fd.as_raw_fd());
-            bytes.extend_from_slice(&entry.frame);
-        }
-        if fds.is_empty() {
-            return None;
-        }
-        match passing::send_with(socket, &bytes, &fds) {
-            Ok(sent) => {
-                // The descriptors have gone with the first byte; ours are closed.
-                for entry in self.waiting.drain(..fds.len()) {
-                    self.bytes -= entry.weight();
-                }
-                self.adopts -= fds.len();
-                self.out.tail().extend_from_slice(&bytes[sent..]);
-                Some(true)
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
-            // ETOOMANYREFS: the hub is slow in taking what we pass (unix(7)).
-            Err(error) if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                self.blocked = true;
-                Some(false)
-            }
-            Err(_) => {
-                self.break_off(socket);
-                Some(false)
-            }
-        }
-    }
-
-    /// Gives this attachment up. Perhaps only memory was out and the hub is still there: then it must see an end, too,
-    /// and with that we see one, after all that it has answered, and attach again.
-    fn break_off(&mut self, socket: &OwnedFd) {
-        self.broken = true;
-        socket::shutdown_write(socket);
     }
 
     /// An answer. False: it is not to the oldest request, so this is no hub.
