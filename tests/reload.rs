@@ -2,25 +2,17 @@
 
 mod common;
 
-use common::{builder, field, Client, Host, PATIENCE, UPGRADE};
+use common::{builder, field, until, Client, Host, UPGRADE};
 use push::error::Kind;
 use push::grant::Grant;
 use push::hub::Publication;
 use push::{Error, Server};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn reload(host: &Host, options: &[(&str, &str)]) -> Result<(Vec<&'static str>, Vec<&'static str>), Error> {
     host.server.reload(&builder(options)).map(|reloaded| (reloaded.changed, reloaded.left))
-}
-
-fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// What a poll of all of a channel gives: the data of messages, "gap" for a gap.

@@ -6,7 +6,7 @@ mod compression;
 mod hub;
 mod parsers;
 mod peers;
-mod wire;
+pub(crate) mod wire;
 
 /// A target: its name, which is also that of its corpus, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));

@@ -83,20 +83,26 @@ fn write_message(source: &mut Source<'_>, deflater: Option<&Deflater>, wire: &mu
 
 fn write_frame(source: &mut Source<'_>, first: u8, payload: &[u8], wire: &mut Vec<u8>) {
     let mask = [source.byte(), source.byte(), source.byte(), source.byte()];
-    wire.push(first);
+    wire.extend(masked(first, payload, mask));
+}
+
+/// A client's frame.
+pub(crate) fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let mut out = vec![first];
     match payload.len() {
-        len @ 0..=125 => wire.push(0x80 | len as u8),
+        len @ 0..=125 => out.push(0x80 | len as u8),
         len @ 126..=0xffff => {
-            wire.push(0x80 | 126);
-            wire.extend_from_slice(&(len as u16).to_be_bytes());
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            wire.push(0x80 | 127);
-            wire.extend_from_slice(&(len as u64).to_be_bytes());
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
-    wire.extend_from_slice(&mask);
-    wire.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+    out.extend_from_slice(&mask);
+    out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+    out
 }
 
 /// Any payload as an event, read by the rules of an EventSource; and its JSON forms, read as JSON.

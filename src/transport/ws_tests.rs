@@ -3,22 +3,7 @@ use crate::transport::deflate::Deflater;
 
 /// A client's frame, masked.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [1, 2, 3, 4];
-    let mut out = vec![first];
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&mask);
-    out.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
-    out
+    crate::fuzzing::wire::masked(first, payload, [1, 2, 3, 4])
 }
 
 /// What the reader says, with the bytes cut into pieces of `step`.

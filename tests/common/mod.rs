@@ -7,17 +7,22 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it; nothing is measured by it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for something that a thread of the server will have done in a moment.
 pub fn eventually(done: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + PATIENCE;
+    until("it never came", done);
+}
+
+/// The same, with what is said when it is not done.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
     while !done() {
-        assert!(std::time::Instant::now() < until, "it never came");
-        std::thread::sleep(Duration::from_millis(5));
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -248,6 +253,17 @@ impl Client {
         let (first, payload) = self.next_frame();
         assert_eq!(first, 0x88, "{}", String::from_utf8_lossy(&payload));
         u16::from_be_bytes([payload[0], payload[1]])
+    }
+
+    /// The code and the reason of the close frame that comes after whatever comes before it.
+    pub fn end(&mut self) -> (u16, String) {
+        loop {
+            let (first, payload) = self.next_frame();
+            if first == 0x88 {
+                let (code, reason) = payload.split_at(2);
+                return (u16::from_be_bytes([code[0], code[1]]), String::from_utf8_lossy(reason).into_owned());
+            }
+        }
     }
 
     /// Reads more; false at the end.

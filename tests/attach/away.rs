@@ -1,0 +1,283 @@
+//! What becomes of what was under way when one side goes away, hangs, or comes back.
+
+use super::{attached, hub, path, publish, websocket};
+use crate::common::{field, until, Host, PATIENCE, UPGRADE};
+use push::error::Kind;
+use push::events::EventKind;
+use push::grant::Grant;
+use push::hub::Publication;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
+    let path = path();
+    let options = [("auth", "host"), ("threads", "1")];
+    let first = hub(&path, &options);
+    let host = attached(&path, &[("attach_timeout", "10s")]);
+    host.event_fd().unwrap();
+    host.stats().unwrap();
+    let asks = |hub: &Host| {
+        let client = hub.get("channel=a", UPGRADE);
+        let event = loop {
+            let event = host.next_event(Some(PATIENCE)).unwrap();
+            if event.kind == EventKind::Request {
+                break event;
+            }
+        };
+        (client, event.request)
+    };
+    let grant = |user: &str| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+    let (_, late) = asks(&first);
+    first.stop();
+    let second = hub(&path, &options);
+    // Answered by the second hub, which has heard of the wish for events before; not when it was on its way to the
+    // first.
+    until("the second hub answers", || host.stats().is_ok());
+    let (mut client, request) = asks(&second);
+    host.allow(late, grant("late")).unwrap();
+    host.allow(request, grant("ann")).unwrap();
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    let event = host.next_event(Some(PATIENCE)).unwrap();
+    assert_eq!((event.kind, event.user.as_deref()), (EventKind::Open, Some("ann")));
+    host.stop(Duration::ZERO);
+    second.stop();
+}
+
+#[test]
+fn a_hub_that_comes_back_gets_what_was_published_meanwhile_once() {
+    let path = path();
+    let first = hub(&path, &[]);
+    let host = attached(&path, &[("attach_timeout", "10s")]);
+    let before = publish(&host, "a", "before");
+    first.stop();
+    for n in 0..100 {
+        host.post(&Publication::new("a", n.to_string().as_bytes())).unwrap();
+    }
+    let second = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| publish(&host, "a", "waited for"));
+        std::thread::sleep(Duration::from_millis(50));
+        let second = hub(&path, &[]);
+        assert!(waiting.join().unwrap().ends_with("-101"));
+        second
+    });
+    let mut client = second.get(&format!("channel=a&since={before}"), "");
+    let (_, body) = client.response();
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let messages = body["messages"].as_array().unwrap();
+    assert_eq!(field(&messages[0].to_string(), "type"), "gap", "another life of the hub");
+    let data: Vec<_> = messages[1..].iter().map(|message| message["data"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<_> = (1..100).map(|n| n.to_string()).chain(["waited for".into()]).collect();
+    // The default history has 100 messages; "0" is what does not fit.
+    assert_eq!(data, expected);
+    assert_eq!(host.stats().unwrap().published, 101);
+    host.stop(Duration::from_secs(5));
+    second.stop();
+}
+
+#[test]
+fn while_the_hub_is_away_calls_answer_in_time() {
+    let path = path();
+    let host = attached(&path, &[("attach_timeout", "100ms"), ("attach_buffer", "64KB")]);
+    let start = Instant::now();
+    assert_eq!(host.publish(&Publication::new("a", b"x")).unwrap_err().kind(), Kind::Busy);
+    assert_eq!(host.stats().unwrap_err().kind(), Kind::Busy);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let payload = [b'x'; 1000];
+    let posted = (0..).take_while(|_| host.post(&Publication::new("a", &payload)).is_ok()).count();
+    assert!((50..70).contains(&posted), "{posted}");
+    let (one, _other) = UnixStream::pair().unwrap();
+    let (error, mut fd) = host.adopt(one.into(), b"", None).unwrap_err();
+    assert_eq!(error.kind(), Kind::Busy);
+    // The descriptor is still the caller's, and open.
+    fd = UnixStream::from(fd).into();
+    drop(fd);
+    let hub = hub(&path, &[]);
+    until("what waited is published", || hub.server.stats().unwrap().published == posted as u64);
+    host.stop(Duration::from_secs(5));
+    hub.stop();
+}
+
+#[test]
+fn a_broken_connection_loses_and_doubles_nothing() {
+    let path = path();
+    let hub = hub(&path, &[("history_count", "100000"), ("history_bytes", "64MB")]);
+    let proxy_path = super::path();
+    let proxy = Proxy::start(proxy_path.strip_prefix("unix:").unwrap(), path.strip_prefix("unix:").unwrap());
+    let host = attached(&proxy_path, &[("attach_timeout", "10s")]);
+    let count = 3000;
+    for n in 0..count {
+        while host.post(&Publication::new("a", n.to_string().as_bytes())).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if n % 500 == 499 {
+            // In the middle of whatever is under way; and again when it has attached anew.
+            until("it has attached", || proxy.is_open());
+            proxy.cut();
+        }
+    }
+    publish(&host, "a", "end");
+    assert_eq!(proxy.cuts(), 6);
+    let start = hub.server.position(0);
+    let mut client = hub.websocket(&format!("channel=a&since={start}"), false);
+    for n in 0..count {
+        assert_eq!(client.text(), n.to_string());
+    }
+    assert_eq!(client.text(), "end");
+    assert_eq!(hub.server.stats().unwrap().published, count + 1);
+    host.stop(Duration::from_secs(5));
+    let _ = std::fs::remove_file(proxy_path.strip_prefix("unix:").unwrap());
+    hub.stop();
+}
+
+#[test]
+fn a_broken_connection_keeps_nobody_who_is_logged_out() {
+    let path = path();
+    let hub = hub(&path, &[]);
+    let proxy_path = super::path();
+    let proxy = Proxy::start(proxy_path.strip_prefix("unix:").unwrap(), path.strip_prefix("unix:").unwrap());
+    let host = attached(&proxy_path, &[("attach_timeout", "10s")]);
+    let grant = |user| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+    let [mut ann, mut bob] = ["ann", "bob"].map(|user| websocket(&hub.server, "channel=a", Some(grant(user))));
+    // They are sent, and the hub never sees them.
+    proxy.swallows.store(true, Ordering::Relaxed);
+    host.disconnect_user("ann", 4403, "logged out").unwrap();
+    host.revoke_channel("bob", "*", "").unwrap();
+    until("they are lost", || proxy.swallowed.load(Ordering::Relaxed) > 0);
+    proxy.swallows.store(false, Ordering::Relaxed);
+    proxy.cut();
+    assert_eq!((ann.close_code(), bob.close_code()), (4403, 4403));
+    assert_eq!(hub.server.stats().unwrap().published, 0);
+    host.stop(Duration::from_secs(5));
+    let _ = std::fs::remove_file(proxy_path.strip_prefix("unix:").unwrap());
+    hub.stop();
+}
+
+/// Passes bytes (no descriptors) between a host and a hub until it is told to cut all that pass through it.
+struct Proxy {
+    /// Set: what comes goes nowhere.
+    swallows: Arc<AtomicBool>,
+    swallowed: Arc<AtomicUsize>,
+    open: Arc<Mutex<(Vec<UnixStream>, usize)>>,
+}
+
+impl Proxy {
+    fn start(listen: &str, to: &str) -> Self {
+        let listener = UnixListener::bind(listen).unwrap();
+        let open: Arc<Mutex<(Vec<UnixStream>, usize)>> = Default::default();
+        let (shared, to) = (open.clone(), to.to_owned());
+        let (swallows, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let proxy = Proxy { swallows: swallows.clone(), swallowed: swallowed.clone(), open };
+        std::thread::spawn(move || {
+            for host in listener.incoming().map_while(Result::ok) {
+                let Ok(hub) = UnixStream::connect(&to) else { continue };
+                for (mut from, mut into) in [(&host, &hub), (&hub, &host)]
+                    .map(|(from, into)| (from.try_clone().unwrap(), into.try_clone().unwrap()))
+                {
+                    let (swallows, swallowed) = (swallows.clone(), swallowed.clone());
+                    std::thread::spawn(move || {
+                        let mut part = [0; 1000];
+                        while let Ok(len @ 1..) = from.read(&mut part) {
+                            if swallows.load(Ordering::Relaxed) {
+                                swallowed.fetch_add(len, Ordering::Relaxed);
+                                continue;
+                            }
+                            if into.write_all(&part[..len]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = into.shutdown(std::net::Shutdown::Both);
+                        let _ = from.shutdown(std::net::Shutdown::Both);
+                    });
+                }
+                shared.lock().unwrap().0.extend([host, hub]);
+            }
+        });
+        proxy
+    }
+
+    fn cut(&self) {
+        let mut open = self.open.lock().unwrap();
+        open.1 += usize::from(!open.0.is_empty());
+        for stream in open.0.drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        !self.open.lock().unwrap().0.is_empty()
+    }
+
+    fn cuts(&self) -> usize {
+        self.open.lock().unwrap().1
+    }
+}
+
+/// A hub that is stopped in a debugger, or swaps: its listener's queue is full, and nobody answers a hello.
+#[test]
+fn a_hub_that_hangs_holds_up_nobody() {
+    let path = path();
+    let address = socket2::SockAddr::unix(path.strip_prefix("unix:").unwrap()).unwrap();
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None).unwrap();
+    let hung = socket();
+    hung.bind(&address).unwrap();
+    hung.listen(1).unwrap();
+    // The first host is in the queue and hears nothing; those behind it do not even get in.
+    let queued = attached(&path, &[("attach_timeout", "100ms")]);
+    let filling: Vec<_> =
+        std::iter::repeat_with(socket).take_while(|socket| socket.connect(&address).is_ok()).collect();
+    let host = attached(&path, &[("attach_timeout", "100ms")]);
+    for host in [&queued, &host] {
+        let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Busy, "{error}");
+    }
+    // Known to be away by now: at once.
+    std::thread::sleep(Duration::from_millis(100));
+    let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
+    assert!(error.to_string().contains("the hub is away; nothing was done"), "{error}");
+    assert_eq!(host.stats().unwrap_err().kind(), Kind::Busy);
+    drop(filling);
+    queued.stop(Duration::ZERO);
+    host.stop(Duration::ZERO);
+}
+
+/// A hub that welcomes each host, says what stands in `then` and lets it go; and how often it has.
+fn letting_go(path: &str, then: &'static [u8]) -> Arc<AtomicUsize> {
+    let listener = UnixListener::bind(path.strip_prefix("unix:").unwrap()).unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = count.clone();
+    std::thread::spawn(move || {
+        for mut host in listener.incoming().map_while(Result::ok) {
+            let mut hello = [0; 4];
+            if host.read_exact(&mut hello).is_err() {
+                continue;
+            }
+            host.read_exact(&mut vec![0; u32::from_le_bytes(hello) as usize]).unwrap();
+            // Welcome: the epoch, what is done, and two bounds.
+            let body = [&[65, 1, 0, b'e'][..], &[0; 8], &[0, 0, 1, 0, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 0, 0]].concat();
+            let welcome = [&(body.len() as u32).to_le_bytes()[..], &body, then].concat();
+            let _ = host.write_all(&welcome);
+            counting.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+#[test]
+fn a_hub_that_lets_go_at_once_is_not_asked_again_and_again() {
+    // It ends, or says what nobody understands.
+    for (test, then) in [("ends", &[][..]), ("odd", &[1, 0, 0, 0, 99])] {
+        let path = path();
+        let start = Instant::now();
+        let count = letting_go(&path, then);
+        let host = attached(&path, &[]);
+        until("it tries again", || count.load(Ordering::Relaxed) >= 6);
+        // 10 ms from each to the next at least, more each time. However slow the machine is, it can't be sooner.
+        assert!(start.elapsed() >= Duration::from_millis(50), "{test}: {:?}", start.elapsed());
+        host.stop(Duration::ZERO);
+        let _ = std::fs::remove_file(path.strip_prefix("unix:").unwrap());
+    }
+}

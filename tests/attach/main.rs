@@ -1,0 +1,60 @@
+//! Hosts attached to a hub: what they publish, hand over and hear, and what becomes of it when one side goes away.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod away;
+mod calls;
+mod events;
+mod handing_over;
+mod strangers;
+
+use common::{socket_path, Client, Host, UPGRADE};
+use push::grant::Grant;
+use push::hub::Publication;
+use push::{Builder, Server};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+
+/// The option that names a socket of the test's own.
+fn path() -> String {
+    format!("unix:{}", socket_path())
+}
+
+fn hub(path: &str, options: &[(&str, &str)]) -> Host {
+    Host::start(&[&[("attach_listen", path)], options].concat())
+}
+
+fn attached(path: &str, options: &[(&str, &str)]) -> Server {
+    let mut builder = Builder::default();
+    builder.set("attach", path).unwrap();
+    for (name, value) in options {
+        builder.set(name, value).unwrap();
+    }
+    Server::start(builder).unwrap()
+}
+
+/// A client whose connection a host has accepted, read `head` from and handed over.
+fn adopt(server: &Server, head: &str, grant: Option<Grant>) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    server.adopt(OwnedFd::from(accepted), head.as_bytes(), grant).unwrap();
+    Client::over(client)
+}
+
+fn websocket(server: &Server, query: &str, grant: Option<Grant>) -> Client {
+    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    // Half of it is read by the host, half by the hub.
+    let (read, unread) = head.split_at(20);
+    let mut client = adopt(server, read, grant);
+    client.send(unread.as_bytes());
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client
+}
+
+fn publish(server: &Server, channel: &str, data: &str) -> String {
+    let placed = server.publish(&Publication::new(channel, data.as_bytes())).unwrap();
+    server.position_of(&placed)
+}
