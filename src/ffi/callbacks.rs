@@ -16,7 +16,8 @@ pub(super) struct UserData {
 // SAFETY: the header says that callbacks and the free function come on threads of the library; who
 // passes the data vouches that it bears that. We only hand the pointer on.
 unsafe impl Send for UserData {}
-// SAFETY: as above; callbacks come one at a time.
+// SAFETY: as above; the callbacks of a config come one at a time, also those of several servers
+// (`Builder::turn`), and the free function when nobody has it any more.
 unsafe impl Sync for UserData {}
 
 impl UserData {

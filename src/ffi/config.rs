@@ -31,7 +31,8 @@ pub unsafe extern "C" fn push_config_set(
     err: *mut c_char,
     err_len: usize,
 ) -> push_status {
-    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    // SAFETY: the caller vouches for `config`, the strings, and `err` with `err_len`, as the header
+    // asks.
     unsafe {
         guard::status_with_text(err, err_len, || {
             let builder = guard::config_mut(config)?;
@@ -58,7 +59,8 @@ pub unsafe extern "C" fn push_config_load(
     err: *mut c_char,
     err_len: usize,
 ) -> push_status {
-    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    // SAFETY: the caller vouches for `config`, the string, and `err` with `err_len`, as the header
+    // asks.
     unsafe {
         guard::status_with_text(err, err_len, || {
             let builder = guard::config_mut(config)?;

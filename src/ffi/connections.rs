@@ -100,10 +100,15 @@ unsafe fn adopt(
         // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given
         // back.
         let fd = unsafe { socket::take(fd) };
-        take(server, fd, head, grant, delays).map_err(|(error, fd)| {
-            let _ = fd.into_raw_fd();
-            Fault::from(error)
-        })
+        match guard::caught(server, || take(server, fd, head, grant, delays)) {
+            Ok(Err((error, fd))) => {
+                let _ = fd.into_raw_fd();
+                Err(Fault::from(error))
+            }
+            // A panic has dropped it: closed it is, and the host, which closes what it has back,
+            // would close whatever has its number by then.
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     })
 }
 
@@ -310,4 +315,32 @@ unsafe fn read_grant(grant: &push_grant) -> Result<Grant, Fault> {
         grant.flags & PUSH_GRANT_PUBLISH != 0,
         grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handle;
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn what_a_panic_has_closed_is_not_the_hosts_again() {
+        let mut builder = crate::config::Builder::default();
+        builder.set("listen", "none").unwrap();
+        let Ok(server) = Server::start(builder).map_err(Fault::from).and_then(handle::insert) else {
+            panic!("no start")
+        };
+        let (handed_over, mut peer) = UnixStream::pair().unwrap();
+        let fd = handed_over.into_raw_fd();
+        // SAFETY: no head and no grant, and the descriptor is given up.
+        let status =
+            unsafe { adopt(server, fd, std::ptr::null(), 0, std::ptr::null(), |_, _fd, _, _, _| panic!("planted")) };
+        assert_eq!(status, PUSH_OK);
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");
+        assert_eq!(super::super::push_stop(server, 0), PUSH_OK);
+    }
 }

@@ -84,11 +84,16 @@ pub(super) unsafe fn status_with_text(
 pub(super) fn with_server(server: *mut push_server, call: impl FnOnce(&Server) -> Result<(), Fault>) -> push_status {
     status(|| {
         let inside = handle::enter(server)?;
-        catch_unwind(AssertUnwindSafe(|| call(&inside))).unwrap_or_else(|_| {
-            let fault = defect();
-            inside.log().line(Level::Error, format_args!("{}", fault.text));
-            Err(fault)
-        })
+        caught(&inside, || call(&inside))?
+    })
+}
+
+/// Does something on a server, whose log says what a panic said.
+pub(super) fn caught<T>(server: &Server, call: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+        let fault = defect();
+        server.log().line(Level::Error, format_args!("{}", fault.text));
+        fault
     })
 }
 
@@ -199,9 +204,14 @@ pub(super) unsafe fn copy_text(out: *mut c_char, size: usize, text: &str) {
 }
 
 /// A struct that begins with its size in bytes.
-pub(super) trait Sized_: Copy {}
-impl Sized_ for push_message {}
-impl Sized_ for push_grant {}
+///
+/// # Safety
+/// It is `repr(C)`, and all of it is integers and raw pointers, for which any bytes are a value.
+pub(super) unsafe trait Sized_: Copy {}
+// SAFETY: see its fields.
+unsafe impl Sized_ for push_message {}
+// SAFETY: see its fields.
+unsafe impl Sized_ for push_grant {}
 
 /// Reads a struct whose host may have been compiled against another header: what an older one lacks
 /// is zero, and what a newer one has in addition must be zero.
@@ -210,7 +220,7 @@ impl Sized_ for push_grant {}
 /// `input` is NULL or points to a struct that begins with its size and has that many bytes.
 pub(super) unsafe fn sized_input<T: Sized_>(name: &str, input: *const T) -> Result<T, Fault> {
     not_null(name, input)?;
-    // SAFETY: the struct begins with its size.
+    // SAFETY: the caller vouches for a struct, which begins with its size.
     let size = unsafe { input.cast::<usize>().read() };
     check_size(name, size)?;
     // SAFETY: the caller vouches for `size` bytes.
@@ -223,7 +233,7 @@ pub(super) unsafe fn sized_input<T: Sized_>(name: &str, input: *const T) -> Resu
 /// As for [`sized_input`], for `count` structs in a row.
 pub(super) unsafe fn sized_inputs<T: Sized_>(name: &str, input: *const T, count: usize) -> Result<Vec<T>, Fault> {
     not_null(name, input)?;
-    // SAFETY: the first struct begins with its size.
+    // SAFETY: the caller vouches for one struct at least, which begins with its size.
     let size = unsafe { input.cast::<usize>().read() };
     check_size(name, size)?;
     (0..count)
@@ -254,8 +264,8 @@ fn check_size(name: &str, size: usize) -> Result<(), Fault> {
 /// `at` has `size` bytes.
 unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Result<T, Fault> {
     let known = size.min(size_of::<T>());
-    // SAFETY: all structs are integers and raw pointers, for which zero is a value; `known` is
-    // within both.
+    // SAFETY: any bytes are a value of a `Sized_`, zero too; `known` is within both, and what is
+    // unknown within `size`.
     unsafe {
         let mut value = std::mem::zeroed::<T>();
         std::ptr::copy_nonoverlapping(at, (&raw mut value).cast::<u8>(), known);

@@ -101,11 +101,13 @@ pub(super) fn remove(
         inside.server.cast_mut()
     };
     let (slot, _) = find(handle)?;
-    while slot.inside.load(Ordering::Acquire) > 0 {
+    // SeqCst as in `enter`, which raises the count and then looks at the generation: one of the two sees the other.
+    while slot.inside.load(Ordering::SeqCst) > 0 {
         std::thread::sleep(std::time::Duration::from_micros(50));
     }
     slot.server.store(ptr::null_mut(), Ordering::Release);
-    // SAFETY: made by `insert`; the generation lets nobody in any more, and nobody is inside.
+    // SAFETY: made by `insert`; the generation lets nobody in any more, nobody is inside, and only one call moves a
+    // generation on.
     Ok(*unsafe { Box::from_raw(server) })
 }
 

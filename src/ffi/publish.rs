@@ -96,8 +96,8 @@ pub unsafe extern "C" fn push_publish_batch(
             server.post_batch(&publications)?;
             return Ok(());
         }
-        for (index, placed) in server.publish_batch(&publications)?.iter().enumerate() {
-            // SAFETY: the caller vouches for room for `count` positions.
+        for (index, placed) in server.publish_batch(&publications)?.iter().take(count).enumerate() {
+            // SAFETY: the caller vouches for room for `count` positions, and `index` is below.
             unsafe { write_position(server, out.add(index), placed) };
         }
         Ok(())

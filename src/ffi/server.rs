@@ -30,7 +30,8 @@ pub unsafe extern "C" fn push_start(
     err_len: usize,
 ) -> push_status {
     panics::keep_quiet();
-    // SAFETY: the caller vouches for `err` and `err_len` as the header asks.
+    // SAFETY: the caller vouches for `config`, `out`, and `err` with `err_len`, as the header asks;
+    // `out` is not NULL when it is written.
     unsafe {
         guard::status_with_text(err, err_len, || {
             guard::not_null("out", out)?;

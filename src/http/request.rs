@@ -114,6 +114,13 @@ pub struct Head<'b> {
     pub wish: Result<Wish<'b>, Refusal>,
 }
 
+impl<'b> Head<'b> {
+    /// One that no other request follows, and whose response has no header lines for other origins.
+    fn last(size: usize, path: &'b str, wish: Result<Wish<'b>, Refusal>) -> Self {
+        Head { size, path, cors: String::new(), forwarded: Vec::new(), sse: false, keep_alive: false, wish }
+    }
+}
+
 /// Reads a head. `Ok(None)`: it is not all there yet. `Err`: it is not HTTP, or too large; the connection can't go on.
 ///
 /// `any_path`: the host routed the request here, whatever its path.
@@ -137,16 +144,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let target = origin_form(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if !any_path && path != config.path {
-        let wish = Ok(Wish::Elsewhere { head: method == "HEAD" });
-        return Ok(Some(Head {
-            size,
-            path,
-            cors: String::new(),
-            forwarded: Vec::new(),
-            sse: false,
-            keep_alive: false,
-            wish,
-        }));
+        return Ok(Some(Head::last(size, path, Ok(Wish::Elsewhere { head: method == "HEAD" }))));
     }
     match method {
         "GET" | "OPTIONS" => {}
@@ -161,16 +159,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
                 "pages of {origin:.80} may not subscribe at {:.80}; the option allowed_origins can allow it",
                 fields.host
             );
-            let wish = Err(Refusal::forbidden("origin", message));
-            return Ok(Some(Head {
-                size,
-                path,
-                cors: String::new(),
-                forwarded: Vec::new(),
-                sse: false,
-                keep_alive: false,
-                wish,
-            }));
+            return Ok(Some(Head::last(size, path, Err(Refusal::forbidden("origin", message)))));
         }
         origin => origin::cors(origin, fields.host),
     };

@@ -4,9 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time of CLOCK_MONOTONIC, exactly.
 pub(crate) fn monotonic() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec that we own.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    let time = read(libc::CLOCK_MONOTONIC);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 

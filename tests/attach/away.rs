@@ -251,19 +251,26 @@ fn letting_go(path: &str, then: &'static [u8]) -> Arc<AtomicUsize> {
     let counting = count.clone();
     std::thread::spawn(move || {
         for mut host in listener.incoming().map_while(Result::ok) {
-            let mut hello = [0; 4];
-            if host.read_exact(&mut hello).is_err() {
-                continue;
+            if welcome(&mut host, then).is_ok() {
+                counting.fetch_add(1, Ordering::Relaxed);
             }
-            host.read_exact(&mut vec![0; u32::from_le_bytes(hello) as usize]).unwrap();
-            // Welcome: the epoch, what is done, and two bounds.
-            let body = [&[65, 1, 0, b'e'][..], &[0; 8], &[0, 0, 1, 0, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 0, 0]].concat();
-            let welcome = [&(body.len() as u32).to_le_bytes()[..], &body, then].concat();
-            let _ = host.write_all(&welcome);
-            counting.fetch_add(1, Ordering::Relaxed);
         }
     });
     count
+}
+
+/// Welcomes a host as a hub does, with what stands in `then` right behind.
+fn welcome(host: &mut UnixStream, then: &[u8]) -> std::io::Result<()> {
+    skip_frame(host)?;
+    // The epoch, what is done, and two bounds.
+    let body = [&[65, 1, 0, b'e'][..], &[0; 8], &[0, 0, 1, 0, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 0, 0]].concat();
+    host.write_all(&[&(body.len() as u32).to_le_bytes()[..], &body, then].concat())
+}
+
+fn skip_frame(host: &mut UnixStream) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    host.read_exact(&mut length)?;
+    host.read_exact(&mut vec![0; u32::from_le_bytes(length) as usize])
 }
 
 #[test]
@@ -280,4 +287,30 @@ fn a_hub_that_lets_go_at_once_is_not_asked_again_and_again() {
         host.stop(Duration::ZERO);
         let _ = std::fs::remove_file(path.strip_prefix("unix:").unwrap());
     }
+}
+
+#[test]
+fn a_batch_has_a_place_for_each_of_its_messages_or_none() {
+    let path = path();
+    let listener = UnixListener::bind(path.strip_prefix("unix:").unwrap()).unwrap();
+    let hub = std::thread::spawn(move || {
+        let (mut host, _) = listener.accept().unwrap();
+        welcome(&mut host, &[]).unwrap();
+        // More places than messages, fewer, and as many.
+        for (number, count) in [(1u64, 3u32), (2, 1), (3, 2)] {
+            skip_frame(&mut host).unwrap();
+            let places = vec![0; 8 * count as usize];
+            let body = [&[68][..], &number.to_le_bytes(), &count.to_le_bytes(), &places].concat();
+            host.write_all(&[&(body.len() as u32).to_le_bytes()[..], &body].concat()).unwrap();
+        }
+        host
+    });
+    let host = attached(&path, &[("attach_timeout", "10s")]);
+    let batch = ["x", "y"].map(|data| Publication::new("a", data.as_bytes()));
+    let placed = [(); 3].map(|()| host.publish_batch(&batch).map(|placed| placed.len()).map_err(|error| error.kind()));
+    assert_eq!(placed, [Err(Kind::System), Err(Kind::System), Ok(2)]);
+    let hub = hub.join().unwrap();
+    host.stop(Duration::ZERO);
+    drop(hub);
+    let _ = std::fs::remove_file(path.strip_prefix("unix:").unwrap());
 }

@@ -43,10 +43,11 @@ impl Attached {
     pub(crate) fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
         self.check_batch(publications)?;
         match self.ask(|number| FromHost::Batch { number, publications: publications.to_vec() })? {
-            Answer::Batched(seqs, life) => {
+            // The caller has room for as many as it asked for.
+            Answer::Batched(seqs, life) if seqs.len() == publications.len() => {
                 Ok(seqs.into_iter().map(|seq| Placed { seq, subscribers: 0, life }).collect())
             }
-            other => placed(other).map(|placed| vec![placed]),
+            _ => Err(not_understood()),
         }
     }
 

@@ -321,7 +321,9 @@ impl Queue {
             let stale: VecDeque<Entry> = stale;
             self.bytes -= stale.iter().map(Entry::weight).sum::<usize>();
         }
-        let is_done = |entry: &Entry| matches!(entry.content, Content::Request { number, sent: true, .. } if same_life && number <= done);
+        let done = if same_life { done } else { 0 };
+        let is_done =
+            |entry: &Entry| matches!(entry.content, Content::Request { number, sent: true, .. } if number <= done);
         let (in_flight, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_done);
         (self.in_flight, self.waiting) = (in_flight, waiting);
         self.flush();
