@@ -60,7 +60,8 @@ def _cpu(text, scenario, server, target, over="floor"):
 
 def _memory(text, scenario, target):
     return Figure(
-        f"memory of an idle subscriber, {text}", scenario, "libpush", "memory_per_subscriber", target, unit="B", digits=0
+        f"memory of an idle subscriber, {text}", scenario, "libpush", "memory_per_subscriber", target, unit="B",
+        digits=0
     )
 
 
@@ -79,33 +80,49 @@ FIGURES = [
         "CPU per accepted WebSocket, own listener, over floor", "accept", "libpush-own", "accept_cpu_us", 1.15, "floor"
     ),
     Figure(
-        "CPU per accepted WebSocket, push_adopt in a loop like floor's, over floor", "accept", "libpush-epoll", "accept_cpu_us",
+        "CPU per accepted WebSocket, push_adopt in a loop like floor's, over floor", "accept", "libpush-epoll",
+        "accept_cpu_us",
         1.3, "floor",
     ),
     Figure(
-        "CPU per accepted WebSocket, push_adopt in the C server's poll() loop, over floor", "accept", "libpush", "accept_cpu_us",
+        "CPU per accepted WebSocket, push_adopt in the C server's poll() loop, over floor", "accept", "libpush",
+        "accept_cpu_us",
         1.3, "floor",
     ),
     Figure(
-        "CPU per WebSocket accepted through nginx, with pushd's, over Nchan", "accept-nginx", "libpush-nginx", "accept_cpu_us",
+        "CPU per WebSocket accepted through nginx, with pushd's, over Nchan", "accept-nginx", "libpush-nginx",
+        "accept_cpu_us",
         1.0, "nchan",
     ),
-    Figure("memory of a handed-over client, in nginx", "idle-nginx", "libpush-nginx", "nginx_memory", 1, unit="B", digits=1),
-    Figure("memory of a handed-over client, in pushd", "idle-nginx", "libpush-nginx", "pushd_memory", 256, unit="B", digits=0),
     Figure(
-        "ten reloads of nginx, a dead worker, a restart: lost, doubled and dropped", "reloads", "libpush-nginx", "wrong", 0,
+        "memory of a handed-over client, in nginx", "idle-nginx", "libpush-nginx", "nginx_memory", 1, unit="B", digits=1
+    ),
+    Figure(
+        "memory of a handed-over client, in pushd", "idle-nginx", "libpush-nginx", "pushd_memory", 256, unit="B",
+        digits=0
+    ),
+    Figure(
+        "ten reloads of nginx, a dead worker, a restart: lost, doubled and dropped", "reloads", "libpush-nginx",
+        "wrong", 0,
         digits=0,
     ),
     Figure("old workers gone after a reload", "reloads", "libpush-nginx", "old_workers_s", 1, unit="s"),
     Figure(
-        "publishing through an attached host, acknowledged, a second", "publish-attached", "libpush", "acknowledged_per_s",
+        "publishing through an attached host, acknowledged, a second", "publish-attached", "libpush",
+        "acknowledged_per_s",
         200000, at_least=True, digits=0,
     ),
-    Figure("publishing through an attached host, one at a time, p50", "publish-attached", "libpush", "one_at_a_time_us", 30, unit="µs", digits=1),
+    Figure(
+        "publishing through an attached host, one at a time, p50", "publish-attached", "libpush", "one_at_a_time_us",
+        30, unit="µs", digits=1
+    ),
     Figure("p99 of a broadcast to 2,000 WebSockets, over floor", "ws", "libpush", "p99_ms", 1.1, "floor"),
     Figure("p99 of a broadcast to 2,000 SSE subscribers, over floor", "sse", "libpush", "p99_ms", 1.1, "floor"),
     Figure("push_publish, no subscribers", "publish", "libpush", "alone_ns", 300, unit="ns", digits=0),
-    Figure("push_publish, waking one shard on another CPU", "publish-waking", "libpush", "waking_ns", 1000, unit="ns", digits=0),
+    Figure(
+        "push_publish, waking one shard on another CPU", "publish-waking", "libpush", "waking_ns", 1000, unit="ns",
+        digits=0
+    ),
     Figure(
         "publishing from 4 threads to 4 channels, over 1 thread", "publish-threads", "libpush", "four_over_one", 0.9,
         at_least=True,

@@ -46,8 +46,8 @@ def command(server, ports, pids, load):
 
 
 def run(server, load, of=lambda pid: True):
-    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed. `of`: which of the
-    server's processes are measured."""
+    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed. `of`: which of
+    the server's processes are measured."""
     try:
         with server.start() as process:
             pids = [pid for pid in process.pids if of(pid)]

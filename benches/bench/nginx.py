@@ -78,8 +78,8 @@ def memory(server, quick):
 
 
 def reloads(server, quick):
-    """The show of tests/nginx: reloads, a dead worker and a restart, with four workers. What clients lost is the figure, so for
-    Nchan no loss is a fault of the measurement."""
+    """The show of tests/nginx: reloads, a dead worker and a restart, with four workers. What clients lost is the
+    figure, so for Nchan no loss is a fault of the measurement."""
     sys.path[:0] = [str(paths.ROOT / "tests/nginx")]
     import reloads as tests
     import servers as tested

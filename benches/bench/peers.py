@@ -1,4 +1,5 @@
-"""Fetching and building the peers, each by its name from a package registry. What can't be had is told with the reason."""
+"""Fetching and building the peers, each by its name from a package registry. What can't be had is told with the reason.
+"""
 
 import json
 import os
@@ -89,7 +90,9 @@ def _fetch_uws():
     if os.uname().machine != "x86_64" or not uws_library():
         raise Absent("socketify carries no library for this machine")
     _tool("cc", "gcc")
-    _run("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", paths.BIN / "uws", paths.BENCHES / "peers" / "uws.c", "-ldl")
+    _run(
+        "cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", paths.BIN / "uws", paths.BENCHES / "peers" / "uws.c", "-ldl"
+    )
     missing = [line.split()[0] for line in _run("ldd", uws_library()).splitlines() if "not found" in line]
     if missing:
         raise Absent(f"{', '.join(missing)} is not installed (Debian: libuv1)")

@@ -34,13 +34,16 @@ def write(folder, results, machine, absent, rounds, quick):
 
 
 def _head(machine, rounds, quick):
-    pinned = "the server on one CPU, the load on another" if machine["pinned"] else "**not pinned: there is one CPU only**"
+    pinned = "**not pinned: there is one CPU only**"
+    if machine["pinned"]:
+        pinned = "the server on one CPU, the load on another"
     siblings = " The two CPUs are threads of one core, so the load slows the server, every server alike."
     siblings = siblings if machine["siblings"] else ""
     short = "**A quick run: few rounds, short loads. Good for seeing a change, not for quoting.**\n\n"
     return (
         f"# libpush beside the floor and its peers\n\n{short if quick else ''}"
-        f"{machine['time']}, commit {machine['commit']}, {machine['cpu']}, {machine['cpus']} CPUs, {machine['kernel']}. "
+        f"{machine['time']}, commit {machine['commit']}, {machine['cpu']}, {machine['cpus']} CPUs, "
+        f"{machine['kernel']}. "
         f"Each server is started afresh for each measurement, {pinned}.{siblings} Figures are medians of {rounds} "
         f"interleaved rounds with the lowest and highest in brackets; a ratio is made within a round and its median "
         f"taken. Every delivery was checked for loss, doubles and order.\n"
@@ -109,7 +112,9 @@ def _bar(name, server_name, by_server, metric):
     if not values:
         return None
     note = f"{values.median:,.{metric.digits}f} {metric.unit}".strip()
-    over = ratios(rounds, sound(by_server.get(base, [])), metric.name) if metric.compared and server_name != base else None
+    over = None
+    if metric.compared and server_name != base:
+        over = ratios(rounds, sound(by_server.get(base, [])), metric.name)
     if over:
         note += f"  {RATIO}{over.median:.2f}"
     return svg.Bar(server.label, server.kind, values.values, values.median, note)

@@ -134,10 +134,15 @@ def _idle(transport):
 
 
 SCENARIOS = [
-    Scenario("ws", "WebSocket: 2,000 subscribers, 128 B, 10 messages a second", WS, _low_rate("ws"), (CPU, P50, P99), True),
-    Scenario("sse", "SSE: 2,000 subscribers, 128 B, 10 messages a second", SSE, _low_rate("sse"), (CPU, P50, P99), True),
     Scenario(
-        "stream", "NDJSON stream: 2,000 subscribers, 128 B, 10 messages a second", ("floor", "libpush"), _low_rate("stream"),
+        "ws", "WebSocket: 2,000 subscribers, 128 B, 10 messages a second", WS, _low_rate("ws"), (CPU, P50, P99), True
+    ),
+    Scenario(
+        "sse", "SSE: 2,000 subscribers, 128 B, 10 messages a second", SSE, _low_rate("sse"), (CPU, P50, P99), True
+    ),
+    Scenario(
+        "stream", "NDJSON stream: 2,000 subscribers, 128 B, 10 messages a second", ("floor", "libpush"),
+        _low_rate("stream"),
         (CPU, P50, P99),
     ),
     Scenario(
@@ -150,7 +155,8 @@ SCENARIOS = [
         ("floor", "libpush", "libpush-own", "uws"), base="uws",
     ),
     Scenario(
-        "accept", "Accepting 10,000 WebSockets", (*WS[:2], "libpush-epoll", *WS[2:]), _loaded(Load("ws", 10000)), (ACCEPT,),
+        "accept", "Accepting 10,000 WebSockets", (*WS[:2], "libpush-epoll", *WS[2:]), _loaded(Load("ws", 10000)),
+        (ACCEPT,),
         True, ("floor", "libpush", "libpush-epoll", "libpush-own"),
     ),
     Scenario(
@@ -160,7 +166,8 @@ SCENARIOS = [
     Scenario(
         "idle-nginx", "Clients handed over by nginx, from 9,500 to 19,000 WebSockets", ("libpush-nginx",), nginx.memory,
         (
-            Metric("nginx_memory", "in nginx, each", "B", 1, False), Metric("pushd_memory", "in pushd, each", "B", 0, False),
+            Metric("nginx_memory", "in nginx, each", "B", 1, False),
+            Metric("pushd_memory", "in pushd, each", "B", 0, False),
         ),
     ),
     Scenario(
@@ -186,7 +193,8 @@ SCENARIOS = [
         ), charted=2,
     ),
     Scenario(
-        "slow", "One slow reader among 1,000 WebSockets, 4 KB, 50 messages a second", ("floor", "libpush", "uws", "nchan"),
+        "slow", "One slow reader among 1,000 WebSockets, 4 KB, 50 messages a second",
+        ("floor", "libpush", "uws", "nchan"),
         _slow,
         (
             Metric("p99_all_read_ms", "p99 when all read", "ms", 2, False),
@@ -238,11 +246,15 @@ SCENARIOS = [
     ),
     Scenario(
         "start", "From starting a host's process to listening", OURS, _micro("start", paths.BIN / "own-listener"),
-        (Metric("start_ms", "the process", "ms", 2, False), Metric("push_start_ms", "push_start alone", "ms", 2, False)),
+        (
+            Metric("start_ms", "the process", "ms", 2, False),
+            Metric("push_start_ms", "push_start alone", "ms", 2, False)
+        ),
         True, OURS,
     ),
     Scenario(
-        "size", "libpush.so, stripped", OURS, _library_size, (Metric("library_mb", "on disk", "MB", 2, False),), True, OURS,
+        "size", "libpush.so, stripped", OURS, _library_size, (Metric("library_mb", "on disk", "MB", 2, False),), True,
+        OURS,
     ),
 ]
 

@@ -51,7 +51,9 @@ class Server:
             "libpush-epoll": [paths.LIBPUSH, paths.BIN / "adopting"],
             "libpush-nginx": [paths.LIBPUSH, nginx.MODULE, nginx.PUSHD, nginx.NGINX],
         }[self.name]
-        missing = [str(p.relative_to(paths.ROOT) if p.is_relative_to(paths.ROOT) else p) for p in needed if not p.exists()]
+        missing = [
+            str(p.relative_to(paths.ROOT) if p.is_relative_to(paths.ROOT) else p) for p in needed if not p.exists()
+        ]
         return f"{', '.join(missing)} not built" if missing else None
 
     def start(self):

@@ -69,7 +69,9 @@ def _row(bar, y, scale):
     ]
     for value in bar.values:
         x = LEFT + value * scale
-        parts.append(f'<circle cx="{x:.1f}" cy="{y + BAR / 2}" r="2.6" fill="#fff" stroke="{INK}" stroke-opacity="0.55"/>')
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y + BAR / 2}" r="2.6" fill="#fff" stroke="{INK}" stroke-opacity="0.55"/>'
+        )
     end = LEFT + max([bar.middle, *bar.values]) * scale
     parts.append(_text(end + 10, y + BAR - 4, bar.note, 12.5, INK, "start", weight, halo=True))
     return parts

@@ -21,7 +21,9 @@ WS_CPU = next(figure for figure in FIGURES if figure.scenario == "ws" and figure
 
 def rounds(*values, fault=None):
     return [
-        {"cpu_us_per_delivery": value, "p50_ms": 1.0, "p99_ms": 2.0, "fault": fault, "others_cpu": 0.0} for value in values
+        {
+            "cpu_us_per_delivery": value, "p50_ms": 1.0, "p99_ms": 2.0, "fault": fault, "others_cpu": 0.0
+        } for value in values
     ]
 
 

@@ -1,8 +1,9 @@
 """Abuse with a figure before and one during it: `make abuse`, or some scenarios by name.
 
-A pushd of its own, honest subscribers that the benchmarks' load generator counts and times, and beside them whoever abuses it.
-The honest ones are measured in turns, without and with the abuse, so that a slow minute of the machine is on both sides; the figure is
-the median of the turns' ratios. Every delivery to them is checked. Writes target/abuse/report.md; ends with "N passed, N failed".
+A pushd of its own, honest subscribers that the benchmarks' load generator counts and times, and beside them whoever
+abuses it. The honest ones are measured in turns, without and with the abuse, so that a slow minute of the machine is on
+both sides; the figure is the median of the turns' ratios. Every delivery to them is checked. Writes
+target/abuse/report.md; ends with "N passed, N failed".
 
 SCALE=0.1 makes everything a tenth, for a look.
 """
@@ -57,7 +58,8 @@ class Report:
 def honest(hub, messages=60):
     """A turn of the honest subscribers: their p99 in ms, or why it can't be believed."""
     command = [
-        PUSHLOAD, "--transport", "ws", "--port", hub.port, "--path", "/push?channel=honest", "--publish-port", hub.control_port,
+        PUSHLOAD, "--transport", "ws", "--port", hub.port, "--path", "/push?channel=honest", "--publish-port",
+        hub.control_port,
         "--publish", "/v1/publish?channel=honest", "--publish-type", "text/plain", "--publish-header",
         f"Authorization: Bearer {KEY}", "--pid", hub.pid, "--subscribers", HONEST, "--messages", messages, "--rate", 20,
         "--size", 128, "--settle", 100, "--drain", 5000, "--deadline", 120,
@@ -86,7 +88,10 @@ def compare(report, name, hub, abuse):
         with abuse():
             during.append(turn(1))
     ratio = statistics.median(after / first for first, after in zip(before, during))
-    detail = f"p99 {statistics.median(before):.1f} ms without, {statistics.median(during):.1f} ms with; ratio {ratio:.2f}; the hub's CPU {cpu[0]:.2f} and {cpu[1]:.2f} s"
+    detail = (
+        f"p99 {statistics.median(before):.1f} ms without, {statistics.median(during):.1f} ms with; ratio {ratio:.2f}; "
+        f"the hub's CPU {cpu[0]:.2f} and {cpu[1]:.2f} s"
+    )
     if SCALE < 1:
         return report.figure(name, detail)
     report.check(f"{name}: within {MOST} of the honest ones' p99", ratio <= MOST, detail)
@@ -116,11 +121,15 @@ def slow_heads(report):
         compare(report, f"{ATTACKERS} slow heads", hub, lambda: slowhttptest(hub, "-H", "-i", 5, "-x", 24, "-u", url))
         with slowhttptest(hub, "-H", "-i", 5, "-x", 24, "-u", url):
             during = hub.usage()
-        report.figure("memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after")
+        report.figure(
+            "memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after"
+        )
     with Hub("threads=1", "head_timeout=2s") as hub:
         with slowhttptest(hub, "-H", "-i", 1, "-x", 24, "-u", f"http://127.0.0.1:{hub.port}/push?channel=a"):
             stats = hub.wait_for(lambda stats: stats["connections"] == 0, 60)
-        report.check("head_timeout ends them all", stats["refused"] >= ATTACKERS * 0.95, f"{stats['refused']} were told 408")
+        report.check(
+            "head_timeout ends them all", stats["refused"] >= ATTACKERS * 0.95, f"{stats['refused']} were told 408"
+        )
 
 
 def slow_reads(report):
@@ -138,7 +147,9 @@ def slow_reads(report):
         compare(report, f"{ATTACKERS} slow reads", hub, abuse)
         with abuse():
             during = hub.usage()
-        report.figure("memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after")
+        report.figure(
+            "memory", f"RSS {before.rss_kb} kB before, {during.rss_kb} kB with them, {hub.usage().rss_kb} kB after"
+        )
 
 
 def stalled_readers(report):
@@ -190,12 +201,14 @@ def stalled_readers(report):
             for thread in threads:
                 thread.join()
         ratio = statistics.median(during) / statistics.median(first)
-        report.figure("the honest ones' p99", f"{statistics.median(first):.1f} ms before, {statistics.median(during):.1f} "
-                      f"ms with them; ratio {ratio:.2f}, the flood itself included")
+        report.figure("the honest ones' p99",
+                      f"{statistics.median(first):.1f} ms before, {statistics.median(during):.1f} ms with them; "
+                      f"ratio {ratio:.2f}, the flood itself included")
         # An outbox each, what is sent and not taken shared among them, and the honest ones' connections.
         bound = before.rss_kb + 100 * 64 + 8 * 1024
-        report.check("they cost what the outbox says", max(peaks) <= bound, f"RSS {before.rss_kb} kB before, {max(peaks)} kB at most "
-                     f"in {seconds} s and {counts['published']} messages of 2 kB; {counts['closed']} times one was closed")
+        report.check("they cost what the outbox says", max(peaks) <= bound,
+                     f"RSS {before.rss_kb} kB before, {max(peaks)} kB at most in {seconds} s and "
+                     f"{counts['published']} messages of 2 kB; {counts['closed']} times one was closed")
 
 
 class FloodPublisher:
@@ -230,7 +243,8 @@ def storm(report):
         whole = sum(all(text.count(b'"missed %d"' % n) == 1 for n in range(missed)) for text in seen)
         cpu = hub.usage().cpu_seconds - before.cpu_seconds
         report.check(f"{count} come back and recover", whole == count,
-                     f"{whole} with all {missed} missed messages, in {took:.1f} s; {cpu / count * 1e6:.0f} us of the hub's CPU each; "
+                     f"{whole} with all {missed} missed messages, in {took:.1f} s; {cpu / count * 1e6:.0f} us of the "
+                     f"hub's CPU each; "
                      f"RSS {before.rss_kb} kB with the crowd, {hub.usage().rss_kb} kB after")
         for client, _ in crowd:
             client.close()
@@ -268,7 +282,8 @@ def read_all(crowd, done):
 
 
 def floods(report):
-    """One client each, with very much of something very small, and without client_rate to slow it down; then very large things."""
+    """One client each, with very much of something very small, and without client_rate to slow it down; then very large
+    things."""
     for name, piece, times in (
         ("pings", b"\x89\x80\0\0\0\0", 100_000),
         ("messages of one byte", b"\x81\x81\0\0\0\0x", 1_000_000),
@@ -277,7 +292,9 @@ def floods(report):
         with Hub("threads=1", "client_rate=0") as hub:
             before = hub.usage()
             client = socket.create_connection(("127.0.0.1", hub.port))
-            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE.replace('push.v1.json', 'x')}\r\n".encode())
+            client.sendall(
+                f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE.replace('push.v1.json', 'x')}\r\n".encode()
+            )
             client.recv(1000)
             if name == "empty fragments":
                 client.sendall(b"\x01\x81\0\0\0\0x")
@@ -295,7 +312,8 @@ def floods(report):
             others = hub.publish("other", b"x")[0]
             client.close()
             report.check(f"{count} {name}", others == 200 and usage.rss_kb < before.rss_kb + 4096,
-                         f"{took:.1f} s; the hub's CPU {usage.cpu_seconds - before.cpu_seconds:.2f} s, RSS {before.rss_kb} kB before, "
+                         f"{took:.1f} s; the hub's CPU {usage.cpu_seconds - before.cpu_seconds:.2f} s, RSS "
+                         f"{before.rss_kb} kB before, "
                          f"{usage.rss_kb} kB with it")
 
 
@@ -337,14 +355,18 @@ def names(report):
         stats = hub.wait_for(lambda stats: stats["channels"] == 0, 60)
         after = hub.usage()
         report.check(f"{count} channel names", stats["history_bytes"] == 0 and at_most["history_bytes"] <= 64 << 20,
-                     f"RSS {before.rss_kb} kB before, {peak} kB at most with history_total=64MB, {after.rss_kb} kB when they are gone")
+                     f"RSS {before.rss_kb} kB before, {peak} kB at most with history_total=64MB, {after.rss_kb} kB "
+                     f"when they are gone")
 
 
 def bombs(report):
     """What is small on the wire and large when it is read."""
     with Hub("threads=1") as hub:
         before = hub.usage()
-        for name, body in (("64 MB of [", b"[" * (63 << 20)), ("64 MB of small messages", b"[" + b'{"channel":"a","data":""},' * 2_400_000)):
+        for name, body in (
+            ("64 MB of [", b"[" * (63 << 20)),
+            ("64 MB of small messages", b"[" + b'{"channel":"a","data":""},' * 2_400_000)
+        ):
             began = hub.usage().cpu_seconds
             peak, stop = [0], threading.Event()
 
@@ -359,11 +381,13 @@ def bombs(report):
             watcher.join()
             # The body itself, as it is collected and put together, and nothing near what it could become.
             report.check(f"a batch of {name}", status == 400 and peak[0] < before.rss_kb + (200 << 10),
-                         f"{status}; {hub.usage().cpu_seconds - began:.2f} s of CPU, RSS {before.rss_kb} kB before, {peak[0]} kB at most")
+                         f"{status}; {hub.usage().cpu_seconds - began:.2f} s of CPU, RSS {before.rss_kb} kB before, "
+                         f"{peak[0]} kB at most")
 
 
 SCENARIOS = {
-    "slow_heads": slow_heads, "slow_reads": slow_reads, "stalled_readers": stalled_readers, "storm": storm, "floods": floods,
+    "slow_heads": slow_heads, "slow_reads": slow_reads, "stalled_readers": stalled_readers, "storm": storm,
+    "floods": floods,
     "names": names, "bombs": bombs, **faults.SCENARIOS,
 }  # fmt: skip
 

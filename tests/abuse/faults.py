@@ -75,7 +75,8 @@ def clock(report):
                 hub.publish("a", f"at {offset}".encode())
                 read_until(long, f"at {offset}".encode())
             kept = read_until(connect(100), b"at +0").count(b'"at ')
-            report.check("a clock that is set", kept == 3, "messages go on at each time; a token of an hour ends a day ahead with 4403; "
+            report.check("a clock that is set", kept == 3,
+                         "messages go on at each time; a token of an hour ends a day ahead with 4403; "
                          f"history is as old as it is: {kept} of 3 there")
 
 
@@ -125,15 +126,18 @@ def check_return(report, who, port, last, publish):
     """Its clients come back by their position, are told of a gap, and then get what is new."""
     clients = {"WebSocket": subscriber(port, f"channel=a&since={last}")}
     clients["SSE"] = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
-    clients["SSE"].sendall(f"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {last}\r\n\r\n".encode())
+    clients["SSE"].sendall(
+        f"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {last}\r\n\r\n".encode()
+    )
     gaps = {"WebSocket": b'"type":"gap"', "SSE": b"event: push-gap"}
     seen = {name: read_until(client, gaps[name]) for name, client in clients.items()}
     publish()
     for name, client in clients.items():
         seen[name] += read_until(client, b"after")
     holds = all(text.index(gaps[name]) < text.index(b"after") and b"before" not in text for name, text in seen.items())
-    report.check(f"{who} killed and started again", holds, "its clients' connections end; they come back by their position, "
-                 "are told of a gap, and get what is new")
+    report.check(f"{who} killed and started again", holds,
+                 "its clients' connections end; they come back by their position, are told of a gap, "
+                 "and get what is new")
 
 
 SCENARIOS = {"descriptors": descriptors, "clock": clock, "killed": killed, "host_killed": host_killed}

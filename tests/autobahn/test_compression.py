@@ -76,7 +76,9 @@ def test_compressed_and_plain_fragmented_and_whole(deflating, opcode):
         frame(CONTINUATION, "ree"),
         frame(opcode, b"", rsv=RSV1),
     )
-    deflating.expect((PONG, "between"), (opcode, "one"), (opcode, "two"), (opcode, text), (opcode, "three"), (opcode, ""))
+    deflating.expect(
+        (PONG, "between"), (opcode, "one"), (opcode, "two"), (opcode, text), (opcode, "three"), (opcode, "")
+    )
     deflating.close()
 
 

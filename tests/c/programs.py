@@ -9,7 +9,8 @@ from report import HERE, OUT, execute, pkg_config
 
 COMMON = ["check", "process", "peer", "websocket", "serve"]
 PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "publishing", "events", "callbacks", "lifecycle",
-            "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy", "faults", "refused",
+            "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
+            "faults", "refused",
             "shortwrites", "listening", "stopping",
             "users"]
 # Take the place of pthread_create, which a sanitizer must see first.

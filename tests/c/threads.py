@@ -1,5 +1,5 @@
-"""The C hosts with many threads under the thread sanitizer, and the library with them: its code and Rust's standard library are
-compiled anew for it, which needs the nightly toolchain with its component rust-src."""
+"""The C hosts with many threads under the thread sanitizer, and the library with them: its code and Rust's standard
+library are compiled anew for it, which needs the nightly toolchain with its component rust-src."""
 
 import os
 import subprocess
@@ -11,17 +11,25 @@ from report import HERE, OUT, ROOT, execute
 
 # Not `stopping`, which looks at how long something takes, and `lifecycle`, where a process ends with its last thread:
 # the sanitizer has one of its own.
-PROGRAMS = ["concurrency", "reloading", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants", "listening"]
+PROGRAMS = [
+    "concurrency", "reloading", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants",
+    "listening"
+]
 TARGET = "x86_64-unknown-linux-gnu"
 BUILT = ROOT / "target/tsan"
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-O1", "-g", "-pthread", "-fsanitize=thread", f"-I{ROOT}/include"]
+FLAGS = [
+    "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-O1", "-g", "-pthread", "-fsanitize=thread", f"-I{ROOT}/include"
+]
 LIMIT_S = 300
 
 
 def run(report, only):
     runtime, source = toolchain()
     if not source.exists():
-        return report.add("the thread sanitizer", "NOT RUN: the nightly toolchain has no rust-src (rustup +nightly component add rust-src)")
+        return report.add(
+            "the thread sanitizer",
+            "NOT RUN: the nightly toolchain has no rust-src (rustup +nightly component add rust-src)"
+        )
     library = build(report)
     if not library:
         return
@@ -31,8 +39,9 @@ def run(report, only):
     link.unlink(missing_ok=True)
     link.symlink_to(library)
     # The runtime is the one that Rust's code was made for; it must be in the program, whole.
-    libraries = ["-Wl,--whole-archive", runtime, "-Wl,--no-whole-archive", "-rdynamic", f"-L{directory}", "-l:libpush.so.0",
-                 f"-Wl,-rpath,{directory}", "-lpthread", "-ldl", "-lm", "-lrt", "-lstdc++"]
+    libraries = ["-Wl,--whole-archive", runtime, "-Wl,--no-whole-archive", "-rdynamic",
+                 f"-L{directory}", "-l:libpush.so.0", f"-Wl,-rpath,{directory}",
+                 "-lpthread", "-ldl", "-lm", "-lrt", "-lstdc++"]
     objects = []
     for name in [*programs.COMMON, *PROGRAMS, "race"]:
         report_of = execute(["gcc", *FLAGS, "-c", f"{name}.c", "-o", directory / f"{name}.o"], cwd=HERE)
@@ -50,7 +59,9 @@ def run(report, only):
             report.add(f"{name} is linked", "it is not", output)
             continue
         began = time.monotonic()
-        code, output = execute([directory / name], LIMIT_S, cwd=HERE, env={**os.environ, "TSAN_OPTIONS": "second_deadlock_stack=1"})
+        code, output = execute(
+            [directory / name], LIMIT_S, cwd=HERE, env={**os.environ, "TSAN_OPTIONS": "second_deadlock_stack=1"}
+        )
         programs.count(report, name, code, output, time.monotonic() - began)
         races = output.count("WARNING: ThreadSanitizer")
         report.check(f"{name}: no race", races == 0, f"{races} reports", output)
@@ -64,9 +75,14 @@ def toolchain():
 
 def build(report):
     """The library, instrumented."""
-    environment = dict(os.environ, RUSTFLAGS="-Zsanitizer=thread", CARGO_PROFILE_DEV_OPT_LEVEL="1", CARGO_TARGET_DIR=str(BUILT))
+    environment = dict(
+        os.environ, RUSTFLAGS="-Zsanitizer=thread", CARGO_PROFILE_DEV_OPT_LEVEL="1", CARGO_TARGET_DIR=str(BUILT)
+    )
     command = ["cargo", "+nightly", "build", "--quiet", "-Zbuild-std", "--target", TARGET, "--lib"]
-    if report.command("the library is built for the thread sanitizer", command, 1800, cwd=ROOT, env=environment) is None:
+    built = report.command(
+        "the library is built for the thread sanitizer", command, 1800, cwd=ROOT, env=environment
+    )
+    if built is None:
         return None
     return BUILT / TARGET / "debug/libpush.so"
 
@@ -78,5 +94,7 @@ def planted(report, directory, libraries):
     if code == 0:
         code, output = execute([program])
     seen = "WARNING: ThreadSanitizer: data race" in output and "push_publish" in output and "write_on" in output
-    report.check("the thread sanitizer finds a planted race between host and library", seen, f"exit code {code}", output)
+    report.check(
+        "the thread sanitizer finds a planted race between host and library", seen, f"exit code {code}", output
+    )
     return seen

@@ -1,7 +1,7 @@
 """Many subscribers in one process, to be counted: crowd.py PORT SOURCE COUNT MARK END
 
-Says "ready" when all stand.  Then each must get MARK, and all but the polls, which are over then, END; says how often each
-got MARK: "1: 9500" is as it should be.  Bare sockets: no client has room for this many.
+Says "ready" when all stand. Then each must get MARK, and all but the polls, which are over then, END; says how often
+each got MARK: "1: 9500" is as it should be. Bare sockets: no client has room for this many.
 """
 
 import collections

@@ -1,7 +1,7 @@
 """Subscribers over each transport, made of other people's clients: `websockets`, `httpx-sse` and `httpx`.
 
-Each is used as `with over_sse(host, channel="news") as messages:`. Inside, the subscription stands, and `messages` gives
-the JSON form of what comes: messages, broadcasts, gaps and the close of SSE and stream, whatever the transport.
+Each is used as `with over_sse(host, channel="news") as messages:`. Inside, the subscription stands, and `messages`
+gives the JSON form of what comes: messages, broadcasts, gaps and the close of SSE and stream, whatever the transport.
 """
 
 import contextlib

@@ -57,7 +57,8 @@ def test_a_name_that_is_not_utf_8_is_refused_and_not_taken_for_another(served):
     host, control = served
     host.may_say = "^libpush: control API: refused with 400 (channel|user|prefix|reason): .*not UTF-8"
     for method, path in [
-        ("POST", "/v1/publish?channel=%ff"), ("POST", "/v1/disconnect?user=%ff"), ("POST", "/v1/revoke?user=u&channel=%ff"),
+        ("POST", "/v1/publish?channel=%ff"), ("POST", "/v1/disconnect?user=%ff"),
+        ("POST", "/v1/revoke?user=u&channel=%ff"),
         ("POST", "/v1/revoke?user=%ff&channel=c"), ("GET", "/v1/channels?prefix=%ff"), ("GET", "/v1/channels/%ff"),
     ]:  # fmt: skip
         response = control.request(method, path, content="x" if "publish" in path else None)
@@ -169,7 +170,8 @@ def test_without_the_key_nothing_but_health(served, key):
         assert stranger.get("/healthz").text == "ok\n"
         for method, path in [
             ("POST", "/v1/publish?channel=a"), ("POST", "/v1/publish"), ("POST", "/v1/broadcast"), ("GET", "/v1/stats"),
-            ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/users?channel=a"), ("GET", "/v1/channels/a"), ("DELETE", "/v1/channels/a"),
+            ("GET", "/metrics"), ("GET", "/v1/channels"), ("GET", "/v1/users?channel=a"), ("GET", "/v1/channels/a"),
+            ("DELETE", "/v1/channels/a"),
             ("POST", "/v1/disconnect?user=u"), ("POST", "/v1/revoke?user=u&channel=c"), ("GET", "/elsewhere"),
         ]:  # fmt: skip
             response = stranger.request(method, path)
@@ -191,7 +193,8 @@ def test_what_is_not_there_and_what_is_not_allowed(start):
         for method, path, status in [
             ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v1/publish", 405), ("POST", "/v1/stats", 405),
             ("PUT", "/v1/channels/a", 405), ("POST", "/metrics", 405), ("POST", "/v1/disconnect", 400),
-            ("GET", "/v1/revoke", 405), ("POST", "/v1/revoke?user=u", 400), ("POST", "/v1/revoke?user=u&channel=a*b", 400),
+            ("GET", "/v1/revoke", 405), ("POST", "/v1/revoke?user=u", 400),
+            ("POST", "/v1/revoke?user=u&channel=a*b", 400),
             ("POST", "/v1/publish?channel=", 400), ("POST", "/v1/publish", 400), ("GET", "/v1/channels?limit=0", 400),
             ("POST", "/v1/broadcast?channel=a", 400), ("GET", "/v1/users", 400), ("GET", "/v1/users?channel=a", 404),
             ("POST", "/v1/users?channel=a", 405), ("GET", "/v1/channels/%FF", 400),

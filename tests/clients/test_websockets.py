@@ -166,7 +166,8 @@ def test_dialogue(start):
 def test_several_channels_in_the_url_and_more_live(host):
     with websocket(host, channel=["a", "b"]) as socket:
         begun = [json.loads(socket.recv()) for _ in range(2)]
-        assert [(message["type"], message["channel"]) for message in begun] == [("subscribed", "a"), ("subscribed", "b")]
+        told = [(message["type"], message["channel"]) for message in begun]
+        assert told == [("subscribed", "a"), ("subscribed", "b")]
         assert ask(socket, type="subscribe", channel="c")["type"] == "subscribed"
         for channel in "cab":
             host.publish(channel, f"of {channel}")
@@ -226,7 +227,10 @@ def test_a_message_to_the_host_is_answered_to_this_client(host):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "null", "[]", "{}", '"ping"', '{"type":"fly"}', '{"type":"subscribe"}', '{"type":"subscribe","channel":7}'],
+    [
+        "", "{", "null", "[]", "{}", '"ping"', '{"type":"fly"}', '{"type":"subscribe"}',
+        '{"type":"subscribe","channel":7}'
+    ],
 )  # fmt: skip
 def test_nonsense_is_an_error_and_the_connection_goes_on(host, text):
     with websocket(host, channel="a") as socket:

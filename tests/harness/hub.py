@@ -37,7 +37,9 @@ class Hub:
 
     def __init__(self, *options, program=PUSHD, descriptors=None, environment=None, ports=None):
         self.port, self.control_port = ports or (free_port(), free_port())
-        options = (f"listen=127.0.0.1:{self.port}", f"control=127.0.0.1:{self.control_port}", f"control_key={KEY}", *options)
+        options = (
+            f"listen=127.0.0.1:{self.port}", f"control=127.0.0.1:{self.control_port}", f"control_key={KEY}", *options
+        )
         self._log = tempfile.TemporaryFile("w+")
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         limit = (descriptors or hard, hard)

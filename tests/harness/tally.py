@@ -2,9 +2,9 @@
 
     tally.py NAME SECONDS KIND:PATH...
 
-Kinds: `pytest` and `node` (files *.test.mjs in that directory) are Python's and Node's test runners; `count` is a program
-that ends its output with a line "N passed, N failed".  A run without a single test has failed, as has a skipped test: what
-a test needs is installed, not wished for.
+Kinds: `pytest` and `node` (files *.test.mjs in that directory) are Python's and Node's test runners; `count` is a
+program that ends its output with a line "N passed, N failed". A run without a single test has failed, as has a skipped
+test: what a test needs is installed, not wished for.
 """
 
 import contextlib

@@ -64,7 +64,8 @@ def pushd(start_pushd):
 
 @pytest.fixture
 def configured(tmp_path, certificate):
-    """nginx with this configuration, not started. At the end nothing may be in its log that nginx itself finds wrong."""
+    """nginx with this configuration, not started. At the end nothing may be in its log that nginx itself finds wrong.
+    """
     made = []
 
     def configure(expected=0, attached=True, http="", **arguments):

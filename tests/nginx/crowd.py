@@ -1,8 +1,8 @@
 """Many subscribers in one process, each with its own account of what came: crowd.py PORT COUNT CHANNELS DIALECT
 
-Messages are the text `#1;`, `#2;` ... of each channel, and every subscriber follows the numbers of its own. A line `ready`
-is printed when all WebSockets and event streams stand; `end NUMBERS` on stdin, JSON of each channel's last number, lets it
-finish when all have those, and its findings come as JSON.
+Messages are the text `#1;`, `#2;` ... of each channel, and every subscriber follows the numbers of its own. A line
+`ready` is printed when all WebSockets and event streams stand; `end NUMBERS` on stdin, JSON of each channel's last
+number, lets it finish when all have those, and its findings come as JSON.
 
 DIALECT is `push` or `nchan`: how a poll goes on where the last one ended, and how who was cut off comes back.
 """

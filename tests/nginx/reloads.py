@@ -23,7 +23,8 @@ RETRY_SECONDS = 0.05
 
 
 class Publishers:
-    """One thread a channel, each with a number for every message, over a new connection each, so that any worker gets it."""
+    """One thread a channel, each with a number for every message, over a new connection each, so that any worker gets
+    it."""
 
     def __init__(self, port, rate):
         self._port, self._pause, self._stop = port, CHANNELS / rate, threading.Event()
@@ -113,7 +114,8 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5):
 
 
 def _reload(nginx, every):
-    """Reloads, and says after how many seconds the old workers were gone; None: they were not when the next reload came."""
+    """Reloads, and says after how many seconds the old workers were gone; None: they were not when the next reload
+    came."""
     begin, old = time.monotonic(), nginx.workers()
     nginx.reload()
     gone = None

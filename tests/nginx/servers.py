@@ -119,7 +119,8 @@ class Nginx(Address):
             # A master that is root changes its workers' user, and pushd lets in its own user only.
             "user": "user root;" if os.geteuid() == 0 else "",
             "load": "\n".join(f"load_module {module};" for module in load),
-            "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate, "key": key,
+            "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate,
+            "key": key,
             "http": http, "server": server, "main": main, "workers": workers, "via": via,
         }  # fmt: skip
         self._program = program
@@ -186,8 +187,8 @@ class Nginx(Address):
         return (self.directory / "access.log").read_text().splitlines()
 
     def logged(self, end):
-        """Waits for a line of the access log that ends so: it is written when a request is over, which its client may see
-        before."""
+        """Waits for a line of the access log that ends so: it is written when a request is over, which its client may
+        see before."""
         wait_until(lambda: any(line.endswith(end) for line in self.access_log()), f"{end} in {self.access_log()}")
 
     def get(self, path="/", method="GET", body=None, headers=None):

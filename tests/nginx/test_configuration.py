@@ -9,7 +9,10 @@ ATTACH = "push_attach unix:/tmp/none.sock"
 @pytest.mark.parametrize(
     "http, server, workers, says",
     [
-        ("", "location /a { push_subscribe a; }", 2, "set \"worker_processes 1\", or run pushd and name its socket with push_attach"),
+        (
+            "", "location /a { push_subscribe a; }", 2,
+            "set \"worker_processes 1\", or run pushd and name its socket with push_attach"
+        ),
         ("push_option history_count lots;", "", 1, "history_count"),
         ("push_option colour blue;", "", 1, "colour"),
         ("push_option attach unix:/tmp/x;", "", 1, "use push_attach instead"),
@@ -25,9 +28,18 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         (f"{ATTACH}; push_thread_pool none;", "location /a { push_status; }", 1, 'unknown thread pool "none"'),
         (f"{ATTACH};", "location /a { push_subscribe; }", 1, 'push_subscribe in location "/a" names no channel'),
         (f"{ATTACH};", "location /a { push_subscribe a; push_subscribe b; }", 1, "is duplicate"),
-        (f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1, "one of push_subscribe, push_publish and push_status"),
-        (f"{ATTACH};", "location /a { push_status; push_subscribe a; }", 1, "one of push_subscribe, push_publish and push_status"),
-        (f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1, "one of push_subscribe, push_publish and push_status"),
+        (
+            f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1,
+            "one of push_subscribe, push_publish and push_status"
+        ),
+        (
+            f"{ATTACH};", "location /a { push_status; push_subscribe a; }", 1,
+            "one of push_subscribe, push_publish and push_status"
+        ),
+        (
+            f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1,
+            "one of push_subscribe, push_publish and push_status"
+        ),
         (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
         (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
         (f"{ATTACH};", "push_subscribe a;", 1, '"push_subscribe" directive is not allowed here'),
@@ -79,7 +91,9 @@ def test_a_reload_with_a_mistake_changes_nothing(pushd, start_nginx):
 
 def test_embedded(configured, pushd):
     """The hub in the one worker: the same directives, and a reload that closes in order."""
-    nginx = configured(attached=False, http="push_option history_count 7; push_option max_message 1KB;", workers=1).start()
+    nginx = configured(
+        attached=False, http="push_option history_count 7; push_option max_message 1KB;", workers=1
+    ).start()
     position = nginx.publish("a", "hello")
     assert b'"hello"' in nginx.get("/push?channel=a&last=1")[2]
     assert nginx.get("/publish?channel=a", "POST", b"x" * 1025)[0] == 413

@@ -7,7 +7,8 @@ import pytest
 from servers import free_port, wait_until
 
 def test_a_request_left_without_a_channel_does_not_name_its_own(pushd, start_nginx):
-    """push_subscribe's values are the channels, whatever the URL says, also when all are empty and push_grant would allow it."""
+    """push_subscribe's values are the channels, whatever the URL says, also when all are empty and push_grant would
+    allow it."""
     nginx = start_nginx(server="""
         location /live { push_subscribe $arg_room; push_grant a; }
         location /publish { push_publish $push_arg_channel; }
@@ -17,7 +18,9 @@ def test_a_request_left_without_a_channel_does_not_name_its_own(pushd, start_ngi
     assert b"hello" in nginx.get("/live?room=a&last=1")[2]
 
 
-@pytest.mark.parametrize("line", ["GET http://h?last=1 HTTP/1.1", "GET http://h HTTP/1.1", "GET http://h/?last=1 HTTP/1.0"])
+@pytest.mark.parametrize(
+    "line", ["GET http://h?last=1 HTTP/1.1", "GET http://h HTTP/1.1", "GET http://h/?last=1 HTTP/1.0"]
+)
 def test_a_url_in_absolute_form(pushd, start_nginx, line):
     nginx = start_nginx(server="""
         location = / { push_subscribe a; push_parameters last=1; }

@@ -21,7 +21,8 @@ def get(port, path, method="GET", body=None):
 
 
 def heeds_sigint():
-    """As in a terminal. What runs in a script's background ignores SIGINT, and a shell can't trap what it began with ignored."""
+    """As in a terminal. What runs in a script's background ignores SIGINT, and a shell can't trap what it began with
+    ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

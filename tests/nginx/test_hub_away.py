@@ -1,4 +1,5 @@
-"""pushd gone, slow, full or unwilling: everything else is served as ever, and who asks for live push is told at once."""
+"""pushd gone, slow, full or unwilling: everything else is served as ever, and who asks for live push is told at once.
+"""
 
 import json
 import os

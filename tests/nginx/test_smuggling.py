@@ -1,4 +1,5 @@
-"""Requests that two servers might read differently: nothing behind a subscriber's request may become one that nginx has not judged."""
+"""Requests that two servers might read differently: nothing behind a subscriber's request may become one that nginx has
+not judged."""
 
 import pytest
 from servers import Address, free_port
@@ -50,8 +51,10 @@ def attempts(inside):
         "an end of line in the query": f"{request('/open', f'open%0d%0aContent-Length:{length}')}\r\n{inside}",
         "an absolute target": f"{request('http://h/open', 'open')}\r\n{inside}",
         "pipelined": f"{head}\r\n{inside}{inside}",
-        "an upgrade to something else": f"{head}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n{inside}",
-        "an upgrade that is not one": f"{head}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 777\r\n\r\n{inside}",
+        "an upgrade to something else": f"{head}Connection: Upgrade, HTTP2-Settings\r\n"
+                                        f"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n{inside}",
+        "an upgrade that is not one": f"{head}Connection: Upgrade\r\nUpgrade: websocket\r\n"
+                                      f"Sec-WebSocket-Version: 777\r\n\r\n{inside}",
         "HTTP/0.9": f"GET /open?channel=open&last=1\r\n{inside}",
     }  # fmt: skip
 
@@ -110,7 +113,9 @@ def start_proxy(start_pushd, start_nginx):
         pushd = start_pushd(f"listen={hub.host}:{hub.port}", "threads=1")
         publish_words(pushd)
         upstream = f"upstream hub {{ server {hub.host}:{hub.port}; keepalive 1; }}"
-        return pushd, start_nginx(attached=False, via="-", http=upstream, server=PROXIED.format(buffering=buffering), workers=1)
+        return pushd, start_nginx(
+            attached=False, via="-", http=upstream, server=PROXIED.format(buffering=buffering), workers=1
+        )
 
     return start
 

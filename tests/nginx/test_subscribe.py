@@ -200,7 +200,8 @@ def test_auth_request_decides(pushd, start_nginx, trust, scheme):
         assert client.get(at.url("/denied", scheme=scheme)).status_code == 403
         assert pushd.stats()["adopted"] == 0
         # What the client asks for does not count: the location says which channels.
-        with client.stream("GET", url + "&channel=secret&cha%6enel=secret", headers={"Cookie": "session=ann"}) as response:
+        url += "&channel=secret&cha%6enel=secret"
+        with client.stream("GET", url, headers={"Cookie": "session=ann"}) as response:
             assert response.status_code == 200
             nginx.publish("secret", "not for ann")
             nginx.publish("user-bob", "not for ann")
@@ -334,8 +335,11 @@ def test_what_still_needs_the_request_keeps_it(pushd, start_nginx):
 def test_cleanup_handlers_run(pushd, start_nginx):
     """limit_conn counts requests that nginx has; one that was handed over is none of them."""
     http = "limit_conn_zone $binary_remote_addr zone=each:1m;"
-    nginx = start_nginx(http=http, server="location /limited { limit_conn each 1; push_subscribe a; }" + _site(), workers=1)
-    with subscribers.over_sse(_at(nginx, "/limited"), channel="a"), subscribers.over_sse(_at(nginx, "/limited"), channel="a"):
+    nginx = start_nginx(
+        http=http, server="location /limited { limit_conn each 1; push_subscribe a; }" + _site(), workers=1
+    )
+    limited = _at(nginx, "/limited")
+    with subscribers.over_sse(limited, channel="a"), subscribers.over_sse(limited, channel="a"):
         assert pushd.stats()["sse"] == 2
 
 
@@ -367,7 +371,8 @@ def test_polls_on_one_connection_where_that_is_allowed(pushd, start_nginx):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
-    """The hub knows a client's address, also of one whose socket it does not have, and whatever the client says of it."""
+    """The hub knows a client's address, also of one whose socket it does not have, and whatever the client says of it.
+    """
     pushd = start_pushd("max_per_address=1", "trusted_proxies=unix")
     nginx = start_nginx()
     at = nginx if scheme == "http" else nginx.tls
@@ -385,8 +390,13 @@ def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
 
 def test_an_upgrade_over_http_2_is_none(nginx):
     nginx.publish("a", "hello")
-    headers = ["-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
-    assert curl(nginx.tls.url(scheme="https", channel="a", transport="ws"), "--http2", *headers).startswith("HTTP/2 400")
+    headers = [
+        "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+    ]
+    assert curl(
+        nginx.tls.url(scheme="https", channel="a", transport="ws"), "--http2", *headers
+    ).startswith("HTTP/2 400")
     assert "hello" in curl(nginx.tls.url(scheme="https", channel="a", last=1), "--http2", *headers)
 
 

@@ -169,7 +169,8 @@ class Frames(Case):
     def test_forged_grants(self):
         self.start()
         for number, forged in enumerate([
-            grant(user=b""), grant(user=b"a\nb"), grant(user=b"x" * 300), grant(subscribe=[b"a\0"]), grant(subscribe=[b""]),
+            grant(user=b""), grant(user=b"a\nb"), grant(user=b"x" * 300), grant(subscribe=[b"a\0"]),
+            grant(subscribe=[b""]),
             grant(count=0xffff), grant(count=2), grant()[:-1] + b"\7",
         ]):
             with self.subTest(number):
@@ -240,7 +241,8 @@ class Descriptors(Case):
         for end in (*datagrams, *packets):
             self.addCleanup(end.close)
         kinds = {
-            "a device": os.open("/dev/null", os.O_RDWR), "a directory": os.open("/", os.O_RDONLY), "a pipe": os.pipe()[0],
+            "a device": os.open("/dev/null", os.O_RDWR), "a directory": os.open("/", os.O_RDONLY),
+            "a pipe": os.pipe()[0],
             "an epoll": os.dup(poll.fileno()),
             "a listener": listening.detach(), "not connected": socket.socket().detach(),
             "datagrams": os.dup(datagrams[0].fileno()),
@@ -257,7 +259,9 @@ class Descriptors(Case):
         # None of that was the host's end.
         client, passed = socket.socketpair()
         client.settimeout(PATIENCE)
-        socket.send_fds(peer, [adopt(head=b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()])
+        socket.send_fds(
+            peer, [adopt(head=b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()]
+        )
         passed.close()
         self.assertIn(b"first", client.recv(65536))
         client.close()
@@ -299,7 +303,9 @@ class Descriptors(Case):
             socket.send_fds(peer, [adopt()], [peer.fileno()])
         peer.close()
         # What the polls are answered comes to the attach socket, as what no host would say.
-        self.wait(lambda: self.host.publish("a", b"x") and self.open() == self.descriptors, "every descriptor is closed")
+        self.wait(
+            lambda: self.host.publish("a", b"x") and self.open() == self.descriptors, "every descriptor is closed"
+        )
 
 
 class Crowds(Case):

@@ -1,4 +1,5 @@
-"""pushd and systemd's own programs, as far as they work without systemd as the first process. Run by tests/python/run."""
+"""pushd and systemd's own programs, as far as they work without systemd as the first process. Run by tests/python/run.
+"""
 
 import os
 import pathlib

@@ -1,8 +1,9 @@
 """A long life under all that happens to a hub: `make soak SECONDS=3600`.
 
-Clients of every transport come and go, some with compression, some never read, some send nonsense; publishers publish, in
-bursts, too; the hub runs out of descriptors, is stopped and continued, has its channels cleared. All its queues are small. At the end: nothing was lost
-without a gap, nothing came twice; memory was flat in the second half; descriptors and threads are those of the start.
+Clients of every transport come and go, some with compression, some never read, some send nonsense; publishers publish,
+in bursts, too; the hub runs out of descriptors, is stopped and continued, has its channels cleared. All its queues are
+small. At the end: nothing was lost without a gap, nothing came twice; memory was flat in the second half; descriptors
+and threads are those of the start.
 
 It writes target/soak/report.md and samples.csv, and ends with "N passed, N failed".
 """
@@ -27,7 +28,8 @@ from clients import Ledger, Subscriber, Wrong  # noqa: E402
 
 OUT = ROOT / "target/soak"
 OPTIONS = (
-    "threads=2", "history_count=50", "history_age=20s", "history_total=4MB", "outbox=64KB", "mailbox=1024", "heartbeat=5s",
+    "threads=2", "history_count=50", "history_age=20s", "history_total=4MB", "outbox=64KB", "mailbox=1024",
+    "heartbeat=5s",
     "ping_timeout=5s", "poll_timeout=5s", "head_timeout=2s", "keep_alive=10s", "max_connections=1000", "key_window=10s",
     "compression=true", "channel.soak.1*.slow_policy=drop-oldest",
 )  # fmt: skip
@@ -121,7 +123,8 @@ class Soak:
         """Clients that know no better, or too well."""
         loop = asyncio.get_running_loop()
         heads = (
-            b"", b"GET /push?channel=a HTTP/1.1\r\nHo", b"\x16\x03\x01garbage\r\n\r\n", b"POST /push HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"", b"GET /push?channel=a HTTP/1.1\r\nHo", b"\x16\x03\x01garbage\r\n\r\n",
+            b"POST /push HTTP/1.1\r\nHost: h\r\n\r\n",
             b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nx", b"GET /" + b"x" * 20000,
         )  # fmt: skip
         while loop.time() < until:
@@ -206,12 +209,16 @@ def main():
         print(f"soak: {time.monotonic() - began:.0f} s", flush=True)
         check("it lives", hub.alive(), f"pid {hub.pid}")
         check("nothing lost without a gap, nothing twice, nobody forgotten", wrong is None,
-              wrong or f"{soak.counts['messages']} messages and {soak.counts['gaps']} gaps in {soak.counts['visits']} visits")
+              wrong or f"{soak.counts['messages']} messages and {soak.counts['gaps']} gaps in "
+                       f"{soak.counts['visits']} visits")
         stats = hub.wait_for(lambda stats: stats["connections"] == 0)
         check("no connection is left", stats["connections"] == 0 and stats["subscriptions"] == 0,
               f"{stats['connections']} connections, {stats['subscriptions']} subscriptions")
         after = hub.usage()
-        check("descriptors as at the start", after.descriptors == before.descriptors, f"{before.descriptors}, {after.descriptors}")
+        check(
+            "descriptors as at the start", after.descriptors == before.descriptors,
+            f"{before.descriptors}, {after.descriptors}"
+        )
         check("threads as at the start", after.threads == before.threads, f"{before.threads}, {after.threads}")
         if len(soak.samples) >= 8:
             third, fourth = quarters(soak.samples)
@@ -240,7 +247,8 @@ def write_report(seconds, soak, before, after, results):
     lines += [f"| {'ok' if holds else 'FAILED'}: {name} | {detail} |" for holds, name, detail in results]
     rss = [usage.rss_kb for _, usage, _ in soak.samples]
     if rss:
-        lines += [f"| RSS at the start, lowest, highest, at the end | {before.rss_kb}, {min(rss)}, {max(rss)}, {after.rss_kb} kB |"]
+        lines += [f"| RSS at the start, lowest, highest, at the end | {before.rss_kb}, {min(rss)}, {max(rss)}, "
+                  f"{after.rss_kb} kB |"]
     lines += [f"| {name} | {count} |" for name, count in sorted(soak.counts.items())]
     (OUT / "report.md").write_text("\n".join(lines) + "\n")
     print(f"report: {os.path.relpath(OUT / 'report.md', ROOT)}")
