@@ -3,32 +3,16 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { after, afterEach, before } from 'node:test';
+import { after, before } from 'node:test';
 import { promisify } from 'node:util';
 import { Host, test } from '../harness/host.mjs';
-import { Proxy } from '../harness/proxy.mjs';
+import { open, start, startProxy } from '../harness/opened.mjs';
 import { Demo, launch, TRANSPORTS } from './demo.mjs';
 
 let browser;
-const open = [];
 
 before(async () => { browser = await launch(); });
 after(() => browser?.close());
-afterEach(async () => {
-  while (open.length > 0) await open.pop()();
-});
-
-async function start(...options) {
-  const host = await Host.start(...options);
-  open.push(() => host.stop());
-  return host;
-}
-
-async function startProxy(host) {
-  const proxy = await Proxy.start(host.port);
-  open.push(() => proxy.stop());
-  return proxy;
-}
 
 // The page; it must not have thrown anything when the test is over.
 async function openDemo(at, query = '') {

@@ -54,15 +54,6 @@ static void release(void)
     held_fd = NONE;
 }
 
-static push_message message_for(const char *channel, const char *text)
-{
-    push_message message = PUSH_MESSAGE_INIT;
-    message.channel = channel;
-    message.data = text;
-    message.len = strlen(text);
-    return message;
-}
-
 static void a_full_mailbox(void)
 {
     push_server *server = serve("threads", "1", "mailbox", "16", NULL);
@@ -74,7 +65,7 @@ static void a_full_mailbox(void)
         snprintf(text, sizeof text, "%d", i);
         CHECK_STATUS(push_publish(server, "c", text, strlen(text)), PUSH_OK);
     }
-    push_message message = message_for("c", "later"), batch[2] = {message_for("empty", "x"), message_for("c", "x")};
+    push_message message = text_message("c", "later"), batch[2] = {text_message("empty", "x"), text_message("c", "x")};
     message.key = "k";
     push_stats before = stats_of(server);
     CHECK_EQ(before.seq, 17);
@@ -111,7 +102,7 @@ static void a_batch_that_does_not_fit(void)
     push_server *server = serve("threads", "1", "mailbox", "16", NULL);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     push_message batch[8];
-    for (int i = 0; i < 8; i++) batch[i] = message_for("c", "batch");
+    for (int i = 0; i < 8; i++) batch[i] = text_message("c", "batch");
     hold(server, "c", ALL);
     CHECK_STATUS(push_publish_batch(server, batch, 8, NULL), PUSH_OK);
     CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);

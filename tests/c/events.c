@@ -433,7 +433,8 @@ static void waiting_takes_its_time_and_no_longer(void)
 CHECK_MAIN(TEST(the_descriptor_says_when_events_wait), TEST(what_an_event_says),
            TEST(an_event_stays_until_it_is_passed_again), TEST(nothing_is_told_before_somebody_asks),
            TEST(sending_to_one_connection), TEST(numbers_are_not_used_again), TEST(a_full_queue_loses_nothing),
-           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close), TEST(only_the_kinds_that_are_wanted), TEST(unwanted_messages_fill_no_queue),
+           TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close),
+           TEST(only_the_kinds_that_are_wanted), TEST(unwanted_messages_fill_no_queue),
            TEST(stopped_with_a_full_queue),
            TEST(many_threads_pull),
            TEST(waiting_takes_its_time_and_no_longer))

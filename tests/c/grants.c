@@ -348,7 +348,8 @@ static void stopped_while_the_host_is_asked(void)
     peer_close(&client);
 }
 
-CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied), TEST(publishing_needs_the_flag),
+CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied),
+           TEST(publishing_needs_the_flag),
            TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
            TEST(renewing_a_grant), TEST(disconnecting_before_the_request),
            TEST(asking_the_host),

@@ -318,5 +318,6 @@ static void the_default_is_a_listener_on_loopback(void)
 
 CHECK_MAIN(TEST(two_hundred_times), TEST(a_long_life_does_not_grow), TEST(a_start_that_fails_leaves_nothing),
            TEST(no_more_than_256_servers), TEST(two_servers_know_nothing_of_each_other),
-           TEST(a_host_that_ends_without_a_stop), TEST(stopped_once_by_many_threads), TEST(started_and_stopped_by_many_threads),
+           TEST(a_host_that_ends_without_a_stop), TEST(stopped_once_by_many_threads),
+           TEST(started_and_stopped_by_many_threads),
            TEST(the_default_is_a_listener_on_loopback))

@@ -6,15 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static push_message text_message(const char *channel, const char *text)
-{
-    push_message message = PUSH_MESSAGE_INIT;
-    message.channel = channel;
-    message.data = text;
-    message.len = strlen(text);
-    return message;
-}
-
 static void positions(void)
 {
     push_server *server = serve("threads", "1", NULL);

@@ -75,9 +75,8 @@ static void publish(push_server *server, const char *channel, const char *text)
 
 static push_position published(push_server *server, const char *channel, const char *text)
 {
-    push_message message = PUSH_MESSAGE_INIT;
+    push_message message = text_message(channel, text);
     push_position at = {0};
-    message.channel = channel, message.data = text, message.len = strlen(text);
     CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
     return at;
 }

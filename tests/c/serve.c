@@ -54,6 +54,15 @@ void stop(push_server *server)
     CHECK_STATUS(push_stop(server, 0), PUSH_OK);
 }
 
+push_message text_message(const char *channel, const char *text)
+{
+    push_message message = PUSH_MESSAGE_INIT;
+    message.channel = channel;
+    message.data = text;
+    message.len = strlen(text);
+    return message;
+}
+
 push_grant grant_of_every_channel(void)
 {
     static const char *const every[] = {"*"};

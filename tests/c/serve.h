@@ -22,6 +22,9 @@ struct peer adopted_ws(push_server *server, const push_grant *grant, const char 
 /* The same over SSE, NDJSON stream or poll: `transport` is its name in the query. */
 struct peer adopted_http(push_server *server, const push_grant *grant, const char *transport, const char *query);
 
+/* A message whose strings are the caller's. */
+push_message text_message(const char *channel, const char *text);
+
 push_stats stats_of(push_server *server);
 /* Waits for a gauge to reach a number. */
 bool wait_for_connections(push_server *server, uint64_t count);

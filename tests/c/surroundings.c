@@ -41,7 +41,8 @@ static void standard_descriptors_stay_free(void)
     push_listen_address(hub, 1, tcp, sizeof tcp);
     struct peer controller = peer_of(out_of_the_way(dial(tcp)));
     bool opened = ws_open(&client, "channel=c", "");
-    bool asked = peer_print(&controller, "GET /metrics HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n") &&
+    bool asked = peer_print(&controller, "GET /metrics HTTP/1.1\r\nHost: h\r\n"
+                                          "Authorization: Bearer 0123456789abcdef\r\n\r\n") &&
                  peer_expect(&controller, "200 OK");
     bool while_served = standard_taken();
     int fds[2];

@@ -1,28 +1,9 @@
 // Node's `eventsource`, which does what a browser's EventSource does: it comes back by itself, with the last id it saw.
 
 import assert from 'node:assert/strict';
-import { afterEach } from 'node:test';
 import { EventSource } from 'eventsource';
 import { Host, Inbox, test } from '../harness/host.mjs';
-import { Proxy } from '../harness/proxy.mjs';
-
-const open = [];
-
-afterEach(async () => {
-  while (open.length > 0) await open.pop()();
-});
-
-async function start(...options) {
-  const host = await Host.start(...options);
-  open.push(() => host.stop());
-  return host;
-}
-
-async function startProxy(host) {
-  const proxy = await Proxy.start(host.port);
-  open.push(() => proxy.stop());
-  return proxy;
-}
+import { open, start, startProxy } from '../harness/opened.mjs';
 
 // Subscribes through `port`; what comes waits in `inbox`, of these types.
 async function listen(port, query, types = ['message']) {

@@ -2,22 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { afterEach } from 'node:test';
 import WebSocket from 'ws';
 import { Host, Inbox, test } from '../harness/host.mjs';
-
-const open = [];
-
-afterEach(async () => {
-  // Last first: clients before their host.
-  while (open.length > 0) await open.pop()();
-});
-
-async function start(...options) {
-  const host = await Host.start(...options);
-  open.push(() => host.stop());
-  return host;
-}
+import { open, start } from '../harness/opened.mjs';
 
 // A connection whose messages wait in `inbox`: text as strings, binary as buffers.
 async function connect(host, query, { subprotocol, ...options } = {}) {
