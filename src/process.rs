@@ -28,12 +28,12 @@ pub fn block_signals() {
 }
 
 /// Waits for the next of them.
-pub fn next_signal() -> Signal {
-    match signals::next() {
+pub fn next_signal() -> io::Result<Signal> {
+    Ok(match signals::next()? {
         libc::SIGHUP => Signal::Reload,
         libc::SIGINT => Signal::End("SIGINT"),
         _ => Signal::End("SIGTERM"),
-    }
+    })
 }
 
 /// Tells the service manager, if one wants to know.

@@ -41,6 +41,8 @@ struct Called {
 enum Failure {
     Usage(String),
     Start(Error),
+    /// It could not be ended but by SIGKILL.
+    Signals(io::Error),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
         Err(Failure::Usage(text)) => {
             log(format_args!("{text}\npushd: -h shows how to call it"));
             ExitCode::from(2)
+        }
+        Err(Failure::Signals(error)) => {
+            log(format_args!("signals can't be waited for: {error}"));
+            ExitCode::FAILURE
         }
         Err(Failure::Start(error)) => {
             log(format_args!("{error}"));
@@ -141,16 +147,20 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     tell_manager(process::notify("READY=1"));
     let signal = loop {
         match process::next_signal() {
-            Signal::Reload => reload(&server, arguments),
-            Signal::End(signal) => break signal,
+            Ok(Signal::Reload) => reload(&server, arguments),
+            Ok(Signal::End(signal)) => break signal,
+            Err(error) => return Err(Failure::Signals(error)),
         }
     };
     log(format_args!("info: {signal}: ending within {} s", drain.as_secs()));
     tell_manager(process::notify("STOPPING=1"));
     // Whoever asks twice does not want to wait. The thread ends with the process.
     std::thread::spawn(|| {
-        while process::next_signal() == Signal::Reload {}
-        std::process::exit(0);
+        while let Ok(signal) = process::next_signal() {
+            if signal != Signal::Reload {
+                std::process::exit(0);
+            }
+        }
     });
     server.stop(drain);
     Ok(())
@@ -165,6 +175,7 @@ fn reload(server: &Server, arguments: &[String]) {
         Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
         Err(Failure::Usage(text)) => Err(unread(text)),
         Err(Failure::Start(error)) => Err(unread(error.to_string())),
+        Err(Failure::Signals(error)) => Err(unread(error.to_string())),
     };
     tell_manager(process::notify(&match done {
         Ok(()) => "READY=1\nSTATUS=options reloaded".into(),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const ACCEPTS: usize = 256;
 /// How many connections beyond `max_connections` are heard, to be refused in their own way.
 const SURPLUS: usize = 64;
-/// How long a listener rests when the process is out of descriptors.
+/// How long a listener rests when the process is out of descriptors, or may not accept.
 const REST_MS: u64 = 200;
 
 /// A listening socket. A Unix socket's is shared by all shards.
@@ -40,6 +40,7 @@ impl Listener {
 impl Shard {
     /// Takes what waits at a listener. Watched by level, so what is left over comes again.
     pub(super) fn accept_from(&mut self, number: usize) {
+        let mut failures = 0;
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get(number) else { return };
             match socket::accept(&listener.fd) {
@@ -51,8 +52,14 @@ impl Shard {
                     return;
                 }
                 Err(error) if socket::out_of_resources(&error) => return self.rest(number, &error),
-                // The client was gone before we came; or the network said so (accept(2)).
-                Err(_) => {}
+                // The client was gone before we came, or the network said so (accept(2)); always, it is the system that
+                // does not let us accept (seccomp).
+                Err(error) => {
+                    failures += 1;
+                    if failures == ACCEPTS {
+                        self.rest(number, &error);
+                    }
+                }
             }
         }
     }

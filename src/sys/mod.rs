@@ -2,7 +2,8 @@
 //!
 //! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
 //! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks,
-//! noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and error.
+//! noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and
+//! error.
 
 pub(crate) mod cancel;
 pub(crate) mod clock;

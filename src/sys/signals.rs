@@ -1,5 +1,6 @@
 //! Signal masks of our threads. The host's threads, and its handlers, are its own.
 
+use std::io;
 use std::mem::MaybeUninit;
 
 /// Blocks every signal on the calling thread except those that the thread itself causes by a fault.
@@ -30,13 +31,17 @@ pub(crate) fn block_taken() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &taken(), std::ptr::null_mut()) };
 }
 
-/// Waits for the next of them.
-pub(crate) fn next() -> libc::c_int {
+/// Waits for the next of them. An error: the system does not let this process wait (seccomp).
+pub(crate) fn next() -> io::Result<libc::c_int> {
     let mut signal = 0;
-    // SAFETY: an initialized set, and an int that the call fills in. EINTR is the only error (POSIX: none), and
-    // repeated.
-    while unsafe { libc::sigwait(&taken(), &mut signal) } != 0 {}
-    signal
+    loop {
+        // SAFETY: an initialized set, and an int that the call fills in.
+        match unsafe { libc::sigwait(&taken(), &mut signal) } {
+            0 => return Ok(signal),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
 }
 
 fn taken() -> libc::sigset_t {

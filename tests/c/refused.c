@@ -436,6 +436,31 @@ static void attaching(void)
     detach(&both);
 }
 
+/* What is refused each time, as by a seccomp filter that does not know accept4, is not tried all the time: the log says
+ * it, and the listener rests.  Who waited is served when it is allowed again. */
+static void never_accepting(void)
+{
+    struct attached both;
+    char listen[256];
+    temporary_directory(both.directory, sizeof both.directory);
+    snprintf(both.address, sizeof both.address, "unix:%s/hub.sock", both.directory);
+    snprintf(listen, sizeof listen, "unix:%s/push.sock", both.directory);
+    both.hub = serve_logged(configure("threads", "1", "listen", listen, "attach_listen", both.address, NULL));
+    refuse("accept4", EPERM, 1000);
+    struct peer client = peer_of(dial(listen));
+    CHECK(expect_log("accept: Operation not permitted (os error 1); trying again"));
+    refused();
+    CHECK(ws_open(&client, "channel=c", ""));
+    refuse("accept4", EPERM, 1000);
+    both.host = serve("attach", both.address, "attach_timeout", "20s", NULL);
+    CHECK(expect_log("attach: Operation not permitted (os error 1); trying again"));
+    refused();
+    published(both.host, "c", "here");
+    CHECK(ws_expect(&client, "here"));
+    peer_close(&client);
+    detach(&both);
+}
+
 CHECK_MAIN(TEST(watching_a_connection), TEST(watching_for_room), TEST(accepting), TEST(sending), TEST(receiving),
            TEST(handing_over), TEST(waking), TEST(passing), TEST(passing_to_a_hub_without_descriptors),
-           TEST(publishing_attached), TEST(attaching))
+           TEST(publishing_attached), TEST(attaching), TEST(never_accepting))

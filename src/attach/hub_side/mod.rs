@@ -198,19 +198,27 @@ impl HubSide {
     }
 
     fn accept(&mut self) {
+        let mut failures = 0;
         for _ in 0..ACCEPTS {
             match socket::accept(&self.listener) {
                 Ok(fd) => self.accepted(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if socket::out_of_resources(&error) => {
-                    self.note_resources(format_args!("{error}; trying again in {REST_MS} ms"));
-                    let _ = self.epoll.remove(self.listener.as_raw_fd());
-                    self.rests_until = Some(self.now + REST_MS);
-                    return;
+                Err(error) if socket::out_of_resources(&error) => return self.rest(&error),
+                // Whoever came was gone again; always, it is the system that does not let us accept (seccomp).
+                Err(error) => {
+                    failures += 1;
+                    if failures == ACCEPTS {
+                        self.rest(&error);
+                    }
                 }
-                Err(_) => {}
             }
         }
+    }
+
+    fn rest(&mut self, error: &io::Error) {
+        self.note_resources(format_args!("{error}; trying again in {REST_MS} ms"));
+        let _ = self.epoll.remove(self.listener.as_raw_fd());
+        self.rests_until = Some(self.now + REST_MS);
     }
 
     fn serve_due(&mut self) {

@@ -97,9 +97,9 @@ async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Sema
                     drop(place);
                 });
             }
-            // Out of descriptors, or a client that left again: neither is worth a busy loop.
+            // Out of descriptors, not allowed to, or a client that left again: none is worth a busy loop.
             Some((_, Err(error))) => {
-                if socket::out_of_resources(&error) {
+                if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
                     api.shared().note_refusal(Level::Warn, Reason::Resources, text);
                 }
