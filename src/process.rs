@@ -1,8 +1,8 @@
-//! What a program of ours needs of the system, and a library must not touch: signals, and the service manager's
+//! What a program of ours needs of the system, and a library must not touch: signals, limits, and the service manager's
 //! protocol (sd_notify(3), sd_listen_fds(3)) without its library.
 
 use crate::error::{Error, Kind};
-use crate::sys::{clock, signals, socket};
+use crate::sys::{clock, rlimit, signals, socket};
 use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,6 +34,12 @@ pub fn next_signal() -> io::Result<Signal> {
         libc::SIGINT => Signal::End("SIGINT"),
         _ => Signal::End("SIGTERM"),
     })
+}
+
+/// Lets this process have as many descriptors as its user may have, one for each client. The limit that it starts with
+/// is mostly 1024, for the sake of programs that use select(2).
+pub fn raise_descriptors() -> io::Result<()> {
+    rlimit::raise_descriptors()
 }
 
 /// Tells the service manager, if one wants to know.

@@ -399,3 +399,19 @@ fn a_log_that_nobody_reads_any_more_ends_nothing() {
     pushd.signal("TERM");
     assert_eq!(pushd.ended(), Some(0));
 }
+
+#[test]
+fn it_takes_as_many_descriptors_as_it_may_have() {
+    let mut command = Command::new("sh");
+    let limited = "ulimit -S -n 40 && ulimit -H -n 128 && exec \"$0\" -o listen=127.0.0.1:0";
+    command.args(["-c", limited, env!("CARGO_BIN_EXE_pushd")]);
+    command.stderr(Stdio::piped());
+    let pushd = Pushd::start(command);
+    let clients = (0..50).map(|_| {
+        let mut client = Client::over(TcpStream::connect(&pushd.address).unwrap());
+        client.send(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+        client
+    });
+    assert_eq!(clients.collect::<Vec<_>>().len(), 50);
+}

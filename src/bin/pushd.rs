@@ -143,6 +143,9 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         };
         log(format_args!("{level}: {line}"));
     }));
+    if let Err(error) = process::raise_descriptors() {
+        log(format_args!("warning: the limit of descriptors stays as it is: {error}"));
+    }
     let server = Server::start(builder).map_err(Failure::Start)?;
     tell_manager(process::notify("READY=1"));
     let signal = loop {

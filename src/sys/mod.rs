@@ -1,8 +1,8 @@
 //! The operating system, made safe: with `ffi` the only rooms of this crate that hold `unsafe`.
 //!
 //! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks,
-//! noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and
+//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks, the limit
+//! of descriptors, noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and
 //! error.
 
 pub(crate) mod cancel;
@@ -12,6 +12,7 @@ pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod keys;
 pub(crate) mod passing;
+pub(crate) mod rlimit;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod standard;
