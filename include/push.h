@@ -388,8 +388,7 @@ push_status push_config_set(push_config *config,
                             size_t err_len);
 
 // Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
-// for the history of channels whose name fits.  Nothing is changed when anything in the file is
-// wrong.
+// for the channels whose name fits.  Nothing is changed when anything in the file is wrong.
 //
 // PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
 // wrong.

@@ -44,8 +44,7 @@ pub unsafe extern "C" fn push_config_set(
 }
 
 /// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
-/// for the history of channels whose name fits.  Nothing is changed when anything in the file is
-/// wrong.
+/// for the channels whose name fits.  Nothing is changed when anything in the file is wrong.
 ///
 /// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
 /// wrong.
