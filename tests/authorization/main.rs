@@ -1,0 +1,184 @@
+//! Who may subscribe: tokens, the host's word, grants and their ends.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod live;
+
+use common::{field, Host, PATIENCE};
+use push::events::{Event, EventKind};
+use push::grant::Grant;
+use std::os::fd::OwnedFd;
+
+/// HS256 over a fixed secret; the claims never expire within a test.
+fn token(claims: &serde_json::Value) -> String {
+    use jsonwebtoken::{encode, EncodingKey, Header};
+    encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn unix_seconds() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+fn claims(lifetime: i64) -> serde_json::Value {
+    serde_json::json!({"sub": "ann", "exp": unix_seconds() + lifetime, "push": {"subscribe": ["a"], "publish": ["a"]}})
+}
+
+fn next_event(host: &Host, kind: EventKind) -> Event {
+    std::iter::repeat_with(|| host.server.next_event(Some(PATIENCE)).unwrap()).find(|event| event.kind == kind).unwrap()
+}
+
+#[test]
+fn a_token_opens_what_it_names() {
+    let host = Host::start(&[("auth", "jwt"), ("jwt_secret", SECRET), ("poll_timeout", "100ms")]);
+    let good = token(&claims(60));
+    let status = |query: &str, lines: &str| host.get(query, lines).head()[9..12].to_owned();
+    assert_eq!(status("channel=a", ""), "401");
+    assert_eq!(status("channel=a&token=nonsense", ""), "401");
+    assert_eq!(status(&format!("channel=a&token={good}"), ""), "200");
+    assert_eq!(status("channel=a", &format!("Authorization: Bearer {good}\r\n")), "200");
+    assert_eq!(status("channel=a", &format!("Cookie: x=y; push_token={good}\r\n")), "200");
+    assert_eq!(status(&format!("channel=b&token={good}"), ""), "403");
+    let mut client = host.websocket(&format!("token={good}"), true);
+    client.say(r#"{"type":"publish","channel":"b","data":"x"}"#);
+    assert_eq!(field(&client.text(), "code"), "publish");
+    client.say(r#"{"type":"subscribe","channel":"b"}"#);
+    assert_eq!(field(&client.text(), "code"), "channel");
+    client.say(r#"{"type":"publish","channel":"a","data":"x"}"#);
+    assert_eq!(field(&client.text(), "type"), "published");
+    host.server.disconnect_user("ann", 4403, "revoked").unwrap();
+    assert_eq!(client.close_code(), 4403);
+    host.stop();
+}
+
+#[test]
+fn an_expired_grant_ends_its_connection() {
+    let host = Host::start(&[]);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let grant = Grant::new(Some("ann"), &["a".into()], unix_seconds() + 1, false, false).unwrap();
+    let head = b"GET /elsewhere?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    host.server.adopt(OwnedFd::from(theirs), head, Some(grant)).unwrap();
+    let mut text = String::new();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Read::read_to_string(&mut &ours, &mut text).unwrap();
+    assert!(text.contains(r#"{"type":"close","code":4403"#), "{text}");
+    host.stop();
+}
+
+#[test]
+fn a_preflight_opens_no_connection_for_requests_that_the_host_never_saw() {
+    let host = Host::start(&[("allowed_origins", "https://app")]);
+    host.publish("secret", "for nobody");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let preflight = "OPTIONS /push?channel=a HTTP/1.1\r\nHost: h\r\nOrigin: https://app\r\n\r\n";
+    let more = "GET /push?channel=secret&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    host.server.adopt(OwnedFd::from(theirs), format!("{preflight}{more}").as_bytes(), None).unwrap();
+    let mut text = String::new();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Read::read_to_string(&mut &ours, &mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 204 ") && text.contains("Connection: close"), "{text}");
+    assert!(!text.contains("for nobody"), "{text}");
+    host.stop();
+}
+
+#[test]
+fn a_question_is_answered_once() {
+    let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
+    host.server.event_fd().unwrap();
+    let mut client = host.get("channel=a", "");
+    let first = next_event(&host, EventKind::Request).request;
+    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    assert!(client.response().0.contains(" 200 "));
+    client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: h\r\n\r\n");
+    let second = next_event(&host, EventKind::Request).request;
+    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    host.server.deny(second, 403, "").unwrap();
+    assert!(client.response().0.contains(" 403 "), "a late yes to the first is none to the second");
+    host.stop();
+}
+
+/// A connection that had an answer under this grant, and the question about its next request, which may be another
+/// client's: behind a proxy they share it.
+fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
+    host.server.event_fd().unwrap();
+    let mut client = host.get("channel=a", "");
+    let first = next_event(host, EventKind::Request).request;
+    host.server.allow(first, grant).unwrap();
+    assert!(client.response().0.contains(" 200 "));
+    client.send(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");
+    let second = next_event(host, EventKind::Request);
+    (client, second)
+}
+
+#[test]
+fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
+    let until = unix_seconds() + 2;
+    let anns = Grant::new(Some("ann"), &["a".into()], until, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, anns);
+    host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
+    host.server.revoke_channel("ann", "*", "").unwrap();
+    common::eventually(|| unix_seconds() > until + 1);
+    let bobs = Grant::new(Some("bob"), &["a".into()], 0, false, false).unwrap();
+    host.server.allow(question.request, bobs).unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 200 "), "{head}{body}");
+    host.stop();
+}
+
+#[test]
+fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
+    let grant = |user| Grant::new(Some(user), &["a".into()], 0, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, grant("ann"));
+    host.server.renew(question.connection, grant("ann")).unwrap();
+    host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
+    host.server.allow(question.request, grant("bob")).unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 200 "), "{head}{body}");
+    host.stop();
+}
+
+#[test]
+fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
+    let grant = || Grant::new(Some("ann"), &["a".into()], 0, false, false).unwrap();
+    let (mut client, question) = asked_again(&host, grant());
+    host.server.close(question.connection, 4403, "not today").unwrap();
+    let (head, body) = client.response();
+    assert!(head.contains(" 403 ") && body.contains(r#""code":"ended""#) && body.contains("not today"), "{head}{body}");
+    assert_eq!(client.rest(), "");
+    // A yes that comes later finds nobody.
+    host.server.allow(question.request, grant()).unwrap();
+    host.stop();
+}
+
+#[test]
+fn the_host_is_asked_and_its_answer_counts() {
+    let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
+    assert!(host.get("channel=a", "").head().contains(" 503 "), "nobody listens for questions yet");
+    host.server.event_fd().unwrap();
+    let mut yes = host.get("channel=a", "Cookie: session=7\r\n");
+    let event = next_event(&host, EventKind::Request);
+    assert_eq!(event.channel.as_deref(), Some("a"));
+    assert!(String::from_utf8_lossy(&event.data).contains("Cookie: session=7\r\n"));
+    host.server.allow(event.request, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    assert!(yes.response().0.contains(" 200 "));
+    let mut no = host.get("channel=a", "Accept: text/event-stream\r\n");
+    let event = next_event(&host, EventKind::Request);
+    host.server.deny(event.request, 403, "not you").unwrap();
+    let (head, body) = no.response();
+    assert!(head.contains(" 403 ") && body.contains("not you"), "{head}{body}");
+    assert!(host.server.deny(event.request, 200, "").is_err());
+    host.stop();
+}
+
+#[test]
+fn a_host_that_does_not_answer_costs_a_503() {
+    let host = Host::start(&[("auth", "host"), ("auth_timeout", "200ms")]);
+    host.server.event_fd().unwrap();
+    assert!(host.get("channel=a", "").head().contains(" 503 "));
+    host.stop();
+}
