@@ -24,7 +24,8 @@
 //! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
 //! | [`limits`] | what one address, one user and all new connections together may have |
 //! | [`events`], [`grant`], [`metrics`], [`users`], [`log`], [`error`] | leaves |
-//! | `listeners`, `callbacks`, `runtime`, `panics`, `waiter` | listening sockets, the thread of the host's functions, how threads are made, what panics say, where a thread waits for another |
+//! | `listeners`, `callbacks` | listening sockets, the thread of the host's functions |
+//! | `runtime`, `panics`, `waiter` | how threads are made, what panics say, where a thread waits for another |
 //! | `sys` | system calls made safe |
 //!
 //! Imports go one way: ffi, server, embedded and attach, http and shard, transport, hub, leaves.

@@ -8,8 +8,8 @@ const CAPACITY: usize = 100_000;
 /// How many of the oldest may go at each look for one: more than come, so that they never pile up, and few.
 const FEW: usize = 4;
 
-/// An idempotency key, and whose it is. Each has its own: a client that knows or guesses another's can't have that one's
-/// message taken for a duplicate.
+/// An idempotency key, and whose it is. Each has its own: a client that knows or guesses another's can't have that
+/// one's message taken for a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key<'a> {
     /// A host's, or the control API's.

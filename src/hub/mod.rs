@@ -269,8 +269,8 @@ impl Hub {
         self.state.lock().id(channel)
     }
 
-    /// Channels whose name begins with `prefix`, at most `limit`, in no order. Others have the lock in between: a channel
-    /// that comes or goes meanwhile may be missing.
+    /// Channels whose name begins with `prefix`, at most `limit`, in no order. Others have the lock in between: a
+    /// channel that comes or goes meanwhile may be missing.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
         let mut found = Vec::new();
         let mut next = Some(0);

@@ -67,8 +67,8 @@ pub(crate) struct Drained {
     all: Condvar,
 }
 
-/// Whether nothing that its client was sent can be lost if the connection is closed now: all of it lies in the socket of
-/// a process of this machine, that sends nothing.
+/// Whether nothing that its client was sent can be lost if the connection is closed now: all of it lies in the socket
+/// of a process of this machine, that sends nothing.
 fn has_all(conn: &Conn) -> bool {
     let reads_only = matches!(conn.format, Format::SseRaw | Format::SseJson | Format::Stream);
     let is_told = conn.phase == Phase::Closing && conn.outbox.is_none();

@@ -13,8 +13,8 @@ pub(super) type SessionId = [u8; 16];
 const KEPT_MS: u64 = 10 * 60 * 1000;
 /// How many that are away are remembered.
 const MAX_AWAY: usize = 4096;
-/// Bytes of answers that are kept for a host, beside a few for each. Far more than can be on their way: what the hub has
-/// not sent yet (`attachment::MAX_WAITING`), the socket's buffer, and one answer more.
+/// Bytes of answers that are kept for a host, beside a few for each. Far more than can be on their way: what the hub
+/// has not sent yet (`attachment::MAX_WAITING`), the socket's buffer, and one answer more.
 const MAX_KEPT: usize = 16 << 20;
 /// The same for all hosts that are away.
 const MAX_KEPT_AWAY: usize = 64 << 20;
