@@ -4,10 +4,15 @@ use super::refusal::Refusal;
 use super::request::Transport;
 use crate::config::Config;
 use crate::hub::check_channel;
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 
 /// The most that `last=` may ask for.
 const MAX_LAST: usize = 10_000;
+/// Up to so many channels each is compared with all others.
+const FEW: usize = 64;
 
 /// Names and values, decoded (URL Standard, section 5.1). What needs no decoding, as mostly, is borrowed without a look
 /// at each byte: this is on the path of every client that comes.
@@ -25,11 +30,34 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, 
 #[derive(Debug, Default)]
 pub(crate) struct Query<'b> {
     pub(crate) channels: Vec<Cow<'b, str>>,
+    /// Where each of them stands, once they are more than a few.
+    places: Option<Box<Places>>,
     pub(super) since: Option<Cow<'b, str>>,
     pub(super) last: Option<usize>,
     pub(super) json: Option<bool>,
     pub(super) transport: Option<Transport>,
     pub(super) token: Option<Cow<'b, str>>,
+}
+
+/// Finds channels by their names. Clients choose these: the hash is seeded.
+#[derive(Debug, Default)]
+struct Places {
+    table: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Places {
+    /// Takes in what has been added since.
+    fn note_new(&mut self, channels: &[Cow<'_, str>]) {
+        let hash = |place: &u32| self.hasher.hash_one(&*channels[*place as usize]);
+        for place in self.table.len() as u32..channels.len() as u32 {
+            self.table.insert_unique(hash(&place), place, hash);
+        }
+    }
+
+    fn has(&self, name: &str, channels: &[Cow<'_, str>]) -> bool {
+        self.table.find(self.hasher.hash_one(name), |place| channels[*place as usize] == name).is_some()
+    }
 }
 
 impl<'b> Query<'b> {
@@ -77,7 +105,7 @@ impl<'b> Query<'b> {
             return Err(Refusal::malformed("channel", "channel: not UTF-8"));
         }
         check_channel(&name).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
-        if self.channels.contains(&name) {
+        if self.has_channel(&name) {
             return Ok(());
         }
         if self.channels.len() >= config.max_channels {
@@ -87,11 +115,36 @@ impl<'b> Query<'b> {
         self.channels.push(name);
         Ok(())
     }
+
+    fn has_channel(&mut self, name: &str) -> bool {
+        if self.channels.len() <= FEW {
+            return self.channels.iter().any(|known| known == name);
+        }
+        // Thousands compared with each other would take a thread tens of milliseconds.
+        let places = self.places.get_or_insert_default();
+        places.note_new(&self.channels);
+        places.has(name, &self.channels)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Builder;
+
+    #[test]
+    fn each_channel_counts_once_however_many_there_are() {
+        let mut builder = Builder::default();
+        builder.set("max_channels", "1000").unwrap();
+        let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
+        let twice = names.iter().flat_map(|name| [name, name]).chain(names.iter().rev());
+        let query: Vec<String> = twice.map(|name| format!("channel={name}")).collect();
+        let query = query.join("&");
+        let config = builder.config();
+        assert_eq!(Query::read(&query, config).unwrap().channels, names, "once, in the order of the first");
+        let error = Query::read(&format!("{query}&channel=more"), config).unwrap_err();
+        assert_eq!((error.status, error.code), (400, "channels"));
+    }
 
     #[test]
     fn pairs_are_those_of_the_url_standard() {
