@@ -44,12 +44,14 @@ pub(super) struct Entry {
 pub(super) struct Rule {
     pattern: Option<ChannelPattern>,
     pub(super) bounds: Retention,
-    /// In pieces, none of them empty.
-    entries: VecDeque<VecDeque<Entry>>,
-    len: usize,
-    /// About how many are stale, and how many of these became so since the first piece was looked at last.
+    /// Entries in pieces that were full once, and are not empty; then the newest.
+    pieces: VecDeque<VecDeque<Entry>>,
+    newest: VecDeque<Entry>,
+    /// How many have become stale; up to which of these all are cleared away; and how many had when the first piece was
+    /// looked at last.
     stale: usize,
-    lately: usize,
+    cleared: usize,
+    began: usize,
     /// The piece to look at next.
     next: usize,
 }
@@ -63,8 +65,10 @@ impl Rules {
     pub(super) fn new(patterns: &[(ChannelPattern, Retention)], general: Retention) -> Self {
         let mut patterns = patterns.to_vec();
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
-        let entries = VecDeque::new;
-        let rule = |pattern, bounds| Rule { pattern, bounds, entries: entries(), len: 0, stale: 0, lately: 0, next: 0 };
+        let rule = |pattern, bounds| {
+            let (pieces, newest) = Default::default();
+            Rule { pattern, bounds, pieces, newest, stale: 0, cleared: 0, began: 0, next: 0 }
+        };
         let mut rules: Vec<_> = patterns.into_iter().map(|(pattern, bounds)| rule(Some(pattern), bounds)).collect();
         rules.push(rule(None, general));
         Rules(rules)
@@ -85,7 +89,8 @@ impl Rules {
             return None;
         }
         let old = std::mem::replace(self, new);
-        let mut entries: Vec<Entry> = old.0.into_iter().flat_map(|rule| rule.entries).flatten().collect();
+        let mut entries: Vec<Entry> =
+            old.0.into_iter().flat_map(|rule| rule.pieces.into_iter().flatten().chain(rule.newest)).collect();
         // Each rule's are in order, which this sort makes use of.
         entries.sort_by_key(|entry| entry.seq);
         Some(entries)
@@ -110,8 +115,8 @@ impl Rules {
     /// Gives back the room of entries that went.
     pub(super) fn give_back_room(&mut self) {
         for rule in &mut self.0 {
-            if rule.entries.capacity() > 64 && rule.entries.len() * 8 < rule.entries.capacity() {
-                rule.entries.shrink_to(rule.entries.len() * 2);
+            if rule.pieces.capacity() > 64 && rule.pieces.len() * 8 < rule.pieces.capacity() {
+                rule.pieces.shrink_to(rule.pieces.len() * 2);
             }
         }
     }
@@ -119,7 +124,7 @@ impl Rules {
     /// How many entries there are, stale ones among them.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        self.0.iter().map(|rule| rule.len).sum()
+        self.0.iter().map(Rule::len).sum()
     }
 
     /// An entry that has outlived its rule's age.
@@ -134,64 +139,60 @@ impl Rules {
 
 impl Rule {
     pub(super) fn push(&mut self, entry: Entry) {
-        self.len += 1;
-        match self.entries.back_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push_back(entry),
-            last => {
-                // Only a queue that needs several pieces needs room for a whole one.
-                let mut piece = VecDeque::with_capacity(if last.is_some() { PIECE } else { 1 });
-                piece.push_back(entry);
-                self.entries.push_back(piece);
-            }
+        self.newest.push_back(entry);
+        if self.newest.len() >= PIECE {
+            self.pieces.push_back(std::mem::replace(&mut self.newest, VecDeque::with_capacity(PIECE)));
         }
     }
 
     fn oldest(&self) -> Option<&Entry> {
-        self.entries.front()?.front()
+        self.pieces.front().unwrap_or(&self.newest).front()
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        let piece = self.entries.front_mut()?;
-        let entry = piece.pop_front()?;
-        self.len -= 1;
+        let Some(piece) = self.pieces.front_mut() else { return self.newest.pop_front() };
+        let entry = piece.pop_front();
         if piece.is_empty() {
-            self.entries.pop_front();
+            self.pieces.pop_front();
             self.next = self.next.saturating_sub(1);
         }
-        Some(entry)
+        entry
     }
 
     /// Notes that a message was trimmed by its channel; true when it is time to [`sweep`](Self::sweep).
     pub(super) fn note_stale(&mut self) -> bool {
         self.stale += 1;
-        self.lately += 1;
-        self.stale > FEW_STALE && self.stale * 2 > self.len
+        let stale = self.stale - self.cleared;
+        stale > FEW_STALE && stale * 2 > self.pieces.len() * PIECE + self.newest.len()
     }
 
     /// Clears away entries of one piece whose message is gone, as `kept` tells. Once it has come to the end, all are
     /// gone but those that became stale meanwhile.
     pub(super) fn sweep(&mut self, kept: impl Fn(&Entry) -> bool) {
         if self.next == 0 {
-            self.lately = 0;
+            self.began = self.stale;
         }
-        if let Some(piece) = self.entries.get_mut(self.next) {
-            let before = piece.len();
-            piece.retain(kept);
-            self.len -= before - piece.len();
-            let left = piece.len();
-            // Two that fit into one become one, or what is left of many would take the room of all.
-            let into = self.next.checked_sub(1).filter(|before| self.entries[*before].len() + left <= PIECE);
-            if left == 0 || into.is_some() {
-                let rest = self.entries.remove(self.next).unwrap_or_default();
-                into.into_iter().for_each(|into| self.entries[into].extend(&rest));
-            } else {
-                self.next += 1;
-            }
-        }
-        if self.next >= self.entries.len() {
+        let Some(piece) = self.pieces.get_mut(self.next) else {
+            self.newest.retain(kept);
             self.next = 0;
-            self.stale = std::mem::take(&mut self.lately);
+            self.cleared = self.began;
+            return;
+        };
+        piece.retain(kept);
+        let left = piece.len();
+        // Two that fit into one become one, or what is left of many would take the room of all.
+        let into = self.next.checked_sub(1).filter(|before| self.pieces[*before].len() + left <= PIECE);
+        if left == 0 || into.is_some() {
+            let rest = self.pieces.remove(self.next).unwrap_or_default();
+            into.into_iter().for_each(|into| self.pieces[into].extend(&rest));
+        } else {
+            self.next += 1;
         }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.pieces.iter().map(VecDeque::len).sum::<usize>() + self.newest.len()
     }
 }
 
@@ -209,22 +210,22 @@ mod tests {
         let kept = |entry: &Entry| entry.seq.is_multiple_of(100);
         let mut sweeps = 0;
         for _ in 0..19_800 {
-            let before = rule.len;
+            let before = rule.len();
             if rule.note_stale() {
                 rule.sweep(kept);
                 sweeps += 1;
             }
-            assert!(before - rule.len <= PIECE, "{before} to {} at once", rule.len);
+            assert!(before - rule.len() <= PIECE, "{before} to {} at once", rule.len());
         }
         assert!(sweeps >= 20_000 / PIECE, "{sweeps}");
         // Of two neighbours one is more than half full.
-        assert!(rule.entries.len() <= 2 * 200 / PIECE + 2, "{} pieces", rule.entries.len());
-        assert!(rule.stale < 1000, "{}", rule.stale);
+        assert!(rule.pieces.len() <= 2 * 200 / PIECE + 2, "{} pieces", rule.pieces.len());
+        assert!(rule.stale - rule.cleared < 1000, "{}", rule.stale - rule.cleared);
         (20_000..20_100).for_each(|seq| rule.push(entry(seq)));
         let left: Vec<u64> = std::iter::from_fn(|| rules.pop_oldest()).map(|entry| entry.seq).collect();
         assert_eq!(left, (0..20_000).step_by(100).chain(20_000..20_100).collect::<Vec<_>>());
         let rule = rules.get(0);
-        assert_eq!((rule.len, rule.entries.len()), (0, 0));
+        assert_eq!((rule.len(), rule.pieces.len()), (0, 0));
         rule.sweep(kept);
     }
 
@@ -245,6 +246,6 @@ mod tests {
         let last = *popped.last().unwrap();
         let left: Vec<u64> = std::iter::from_fn(|| rule.pop()).map(|entry| entry.seq).collect();
         assert_eq!(left, (last + 1..5000).filter(|seq| seq.is_multiple_of(3)).collect::<Vec<_>>());
-        assert_eq!(rule.len, 0);
+        assert_eq!(rule.len(), 0);
     }
 }
