@@ -10,6 +10,8 @@ mod channels;
 mod closing;
 pub(crate) mod command;
 pub(crate) mod conn;
+#[cfg(test)]
+mod crowd_tests;
 pub(crate) mod drain;
 pub(crate) mod driver;
 mod encoded;

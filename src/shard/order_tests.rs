@@ -16,7 +16,14 @@ use std::sync::Arc;
 
 /// A shard without a thread, whose turns a test takes itself.
 pub(super) fn shard() -> Shard {
-    let config = Builder::default().config().clone();
+    shard_with(&[])
+}
+
+/// The same with other options.
+pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
+    let mut builder = Builder::default();
+    options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
+    let config = builder.config().clone();
     let handle = Arc::new(ShardHandle::new(8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
@@ -32,7 +39,7 @@ pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
 }
 
 /// A connection to hand over, and its other end.
-fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
+pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let grant = Some(Arc::new(Grant::new(user, &["*".into()], 0, false, true).unwrap()));
     (Adopted { fd: ours.into(), head: head.to_vec().into(), grant, delays: false }, theirs)

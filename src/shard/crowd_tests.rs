@@ -1,0 +1,386 @@
+//! A shard with clients that come, ask, read slowly and go, in any order, beside what was published. Requests come in
+//! one read with the handshake, or cut anywhere; broadcasts and messages of each `slow_policy` wait for those who do not
+//! read.
+//!
+//! Held for each client: of each channel that it is on the messages come in order and once; what is missing is told
+//! before anything newer, but under `latest`; in the end all have come, or the client was closed as too slow.
+
+use super::command::Command;
+use super::order_tests::{client, shard_with};
+use super::Shard;
+use crate::api::message;
+use crate::hub::{Outgoing, Publication};
+use crate::sys::epoll::Event;
+use crate::transport::inflate::Inflater;
+use serde_json::Value;
+use socket2::SockRef;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+/// By their first letters of the policies; the last is that of the broadcasts.
+const CHANNELS: [&str; 6] = ["d1", "d2", "l1", "x1", "x2", ""];
+/// Of a socket's buffer, and of an outbox: a few messages fill them.
+const SMALL: usize = 4096;
+
+/// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 as usize % bound
+    }
+}
+
+struct World {
+    shard: Shard,
+    random: Random,
+    /// The general policy.
+    general: &'static str,
+    published: BTreeMap<u64, &'static str>,
+    clients: Vec<Client>,
+}
+
+struct Client {
+    socket: UnixStream,
+    websocket: bool,
+    inflater: Inflater,
+    /// Read and not understood yet.
+    unread: Vec<u8>,
+    head: bool,
+    closed: bool,
+    /// Channels that it is on, and up to where all of each has come or was told to be gone.
+    on: BTreeMap<&'static str, u64>,
+    /// What it has asked for: of which channel, from where.
+    asked: VecDeque<(&'static str, Ask)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ask {
+    /// By the URL.
+    Url,
+    New,
+    Since(u64),
+    Leave,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let general = ["disconnect", "drop-oldest", "latest"][random.below(3)];
+        let options = [
+            ("outbox", "4KB"),
+            ("compression", "true"),
+            ("client_rate", "0"),
+            ("history_count", "8"),
+            ("slow_policy", general),
+            ("channel.d*.slow_policy", "drop-oldest"),
+            ("channel.l*.slow_policy", "latest"),
+        ];
+        World { shard: shard_with(&options), random, general, published: BTreeMap::new(), clients: Vec::new() }
+    }
+
+    fn policy(&self, channel: &str) -> &'static str {
+        match channel.as_bytes().first() {
+            Some(b'd') => "drop-oldest",
+            Some(b'l') => "latest",
+            _ => self.general,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(12) {
+            0..=4 => self.publish(),
+            5 => self.come(),
+            6 => self.ask(),
+            7 | 8 if !self.clients.is_empty() => {
+                let (client, most) = (self.random.below(self.clients.len()), 1 + self.random.below(3 * SMALL));
+                self.read(client, most);
+            }
+            9 if self.clients.len() > 4 => {
+                let client = self.random.below(self.clients.len());
+                self.clients.swap_remove(client);
+            }
+            _ => self.turn(),
+        }
+    }
+
+    fn publish(&mut self) {
+        let channel = CHANNELS[self.random.below(CHANNELS.len())];
+        let data = "ab".repeat(self.random.below(400));
+        let message = message(&Publication::new("", data.as_bytes()));
+        let published =
+            self.shard.shared.hub.publish(Outgoing { channel, key: None, message }, self.shard.now).unwrap();
+        self.published.insert(published.seq, channel);
+    }
+
+    fn come(&mut self) {
+        let websocket = self.random.below(3) > 0;
+        let (mut on, mut asked) = (BTreeMap::new(), VecDeque::new());
+        let mut head = "GET /push?transport=".to_owned();
+        head += if websocket { "ws" } else { "stream" };
+        for channel in CHANNELS.into_iter().filter(|channel| !channel.is_empty()) {
+            if self.random.below(4) == 0 || (!websocket && channel == "x1") {
+                head += &format!("&channel={channel}");
+                on.insert(channel, u64::MAX);
+                asked.extend(websocket.then_some((channel, Ask::Url)));
+            }
+        }
+        on.insert("", u64::MAX);
+        head += " HTTP/1.1\r\nHost: h\r\n";
+        if websocket {
+            head += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: push.v1.json\r\n";
+            if self.random.below(2) == 0 {
+                head += "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+            }
+        }
+        let mut bytes = (head + "\r\n").into_bytes();
+        // It has missed nothing and is live at once, so its requests may stand right behind the handshake.
+        while websocket && self.random.below(2) == 0 {
+            let (ask, frame) = self.request();
+            asked.push_back(ask);
+            bytes.extend(frame);
+        }
+        let cut = self.random.below(bytes.len() + 1);
+        let (adopted, mut socket) = client(None, &bytes[..cut]);
+        SockRef::from(&adopted.fd).set_send_buffer_size(SMALL).unwrap();
+        match self.random.below(2) {
+            0 => self.shard.adopt(adopted),
+            _ => self.shard.handle.tell(Command::Adopt(adopted)),
+        }
+        socket.write_all(&bytes[cut..]).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let (inflater, unread) = Default::default();
+        self.clients.push(Client { socket, websocket, inflater, unread, head: false, closed: false, on, asked });
+    }
+
+    /// A request of `push.v1.json` in a frame.
+    fn request(&mut self) -> ((&'static str, Ask), Vec<u8>) {
+        let channel = CHANNELS[self.random.below(CHANNELS.len() - 1)];
+        let newest = self.published.last_key_value().map_or(0, |(seq, _)| *seq);
+        let since = self.random.below(newest as usize + 1) as u64;
+        let ask = [Ask::New, Ask::Since(since), Ask::Leave][self.random.below(3)];
+        let text = match ask {
+            Ask::New | Ask::Url => format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#),
+            Ask::Leave => format!(r#"{{"type":"unsubscribe","channel":"{channel}"}}"#),
+            Ask::Since(seq) => {
+                let since = self.shard.shared.hub.epoch().position(seq);
+                format!(r#"{{"type":"subscribe","channel":"{channel}","since":"{since}"}}"#)
+            }
+        };
+        assert!(text.len() < 126);
+        let frame = [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
+        ((channel, ask), frame)
+    }
+
+    fn ask(&mut self) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let client = self.random.below(self.clients.len());
+        let (ask, frame) = self.request();
+        let client = &mut self.clients[client];
+        if client.websocket && !client.closed && client.socket.write(&frame).is_ok_and(|len| len == frame.len()) {
+            client.asked.push_back(ask);
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut events = [Event { events: 0, u64: 0 }; 64];
+        let count = self.shard.epoll.wait(&mut events, Some(0)).unwrap();
+        self.shard.turn(&events[..count]);
+    }
+
+    /// Has a client read so much, at most; says how much there was.
+    fn read(&mut self, number: usize, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        let client = &mut self.clients[number];
+        let len = client.socket.read(&mut bytes).unwrap_or(0);
+        client.unread.extend_from_slice(&bytes[..len]);
+        while let Some(item) = self.clients[number].next() {
+            self.take(number, &item);
+        }
+        len
+    }
+
+    /// Messages of a channel between two numbers.
+    fn between(&self, channel: &str, after: u64, before: u64) -> Vec<u64> {
+        let theirs = self.published.iter().filter(|(_, name)| **name == channel).map(|(seq, _)| *seq);
+        theirs.filter(|seq| *seq > after && *seq < before).collect()
+    }
+
+    fn take(&mut self, number: usize, item: &Item) {
+        let value = match item {
+            Item::Head(position) => {
+                let client = &mut self.clients[number];
+                client.on.values_mut().for_each(|reached| *reached = *position);
+                return;
+            }
+            Item::Object(value) => value,
+        };
+        let name = value["channel"].as_str().unwrap_or("");
+        let channel = *CHANNELS.iter().find(|known| **known == name).unwrap();
+        let seq = value["id"].as_str().map(|id| id.rsplit('-').next().unwrap().parse::<u64>().unwrap());
+        let client = &mut self.clients[number];
+        match value["type"].as_str().unwrap() {
+            kind @ ("message" | "broadcast" | "gap") => {
+                let seq = seq.unwrap();
+                if let (Some((asked, Ask::Since(since))), false) =
+                    (client.asked.front(), client.on.contains_key(channel))
+                {
+                    assert_eq!(*asked, channel, "{value}");
+                    client.on.insert(channel, *since);
+                }
+                let reached = *client.on.get(channel).unwrap_or_else(|| panic!("it is not on that: {value}"));
+                client.on.insert(channel, seq);
+                assert!(seq > reached || (kind == "gap" && seq == reached), "{value} after {reached}");
+                let missing = self.between(channel, reached, seq);
+                let told = kind == "gap" || self.policy(channel) == "latest";
+                assert!(told || missing.is_empty(), "{missing:?} are missing before {value}");
+            }
+            "subscribed" => {
+                let (asked, ask) = client.asked.pop_front().unwrap();
+                assert_eq!(asked, channel, "{value}");
+                let from = match ask {
+                    Ask::Since(since) => since,
+                    _ => seq.unwrap(),
+                };
+                client.on.entry(channel).or_insert(from);
+                // Who stores this position has everything before it, of all its channels.
+                let all: Vec<_> = client.on.keys().copied().collect();
+                all.into_iter().for_each(|channel| self.reach(number, channel, seq.unwrap()));
+            }
+            "unsubscribed" => {
+                assert_eq!(client.asked.pop_front(), Some((channel, Ask::Leave)), "{value}");
+                assert!(client.on.remove(channel).is_some());
+            }
+            "error" => {
+                let (asked, ask) = client.asked.pop_front().unwrap();
+                let expected = if ask == Ask::Leave { "not_subscribed" } else { "subscribed" };
+                assert_eq!((asked, value["code"].as_str().unwrap()), (channel, expected), "{value}");
+                assert_eq!(client.on.contains_key(channel), ask != Ask::Leave, "{value}");
+            }
+            "close" => {
+                assert_eq!(value["code"], 4429, "{value}");
+                client.closed = true;
+            }
+            _ => panic!("{value}"),
+        }
+    }
+
+    /// Nothing of a channel up to there may be missing.
+    fn reach(&mut self, number: usize, channel: &'static str, seq: u64) {
+        let reached = self.clients[number].on[channel];
+        let missing = self.between(channel, reached, seq + 1);
+        assert!(missing.is_empty() || self.policy(channel) == "latest", "{channel}: {missing:?} before {seq}");
+        self.clients[number].on.insert(channel, reached.max(seq));
+    }
+
+    /// Everybody reads all there is.
+    fn settle(&mut self) {
+        let mut quiet = 0;
+        while quiet < 3 {
+            self.turn();
+            let read: usize = (0..self.clients.len()).map(|client| self.read(client, 1 << 16)).sum();
+            quiet = if read == 0 { quiet + 1 } else { 0 };
+        }
+        for client in &self.clients {
+            assert!(client.unread.is_empty() || client.closed, "a part of something");
+            if client.closed {
+                continue;
+            }
+            assert!(client.head && client.asked.is_empty(), "{} requests have no answer", client.asked.len());
+            for (channel, reached) in &client.on {
+                let missing = self.between(channel, *reached, u64::MAX);
+                assert!(missing.is_empty(), "{channel}: {missing:?} never came");
+            }
+        }
+        self.clients.clear();
+        (0..3).for_each(|_| self.turn());
+        let metrics = &self.shard.handle.metrics;
+        let left = (metrics.connections.get(), metrics.outboxes.get(), metrics.outbox_bytes.get());
+        assert_eq!((left, self.shard.shared.hub.stats().subscriptions), ((0, 0, 0), 0), "something stays behind");
+    }
+}
+
+enum Item {
+    /// The position in the head of the response.
+    Head(u64),
+    Object(Value),
+}
+
+impl Client {
+    /// The next that is there as a whole.
+    fn next(&mut self) -> Option<Item> {
+        if self.closed {
+            return None;
+        }
+        if !self.head {
+            let end = self.unread.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+            let head = String::from_utf8(self.unread.drain(..end).collect()).unwrap();
+            let (_, position) = head.split_once("Push-Position: ").unwrap_or_else(|| panic!("{head}"));
+            self.head = true;
+            let number = position.lines().next().unwrap().rsplit('-').next().unwrap();
+            return Some(Item::Head(number.parse().unwrap()));
+        }
+        if self.websocket {
+            self.frame()
+        } else {
+            self.line()
+        }
+    }
+
+    fn frame(&mut self) -> Option<Item> {
+        let (first, len) = (*self.unread.first()?, *self.unread.get(1)?);
+        let (size, len) = match len {
+            126 => (4, usize::from(u16::from_be_bytes(self.unread.get(2..4)?.try_into().unwrap()))),
+            127 => panic!("a frame that nobody has published"),
+            len => (2, usize::from(len)),
+        };
+        let payload = self.unread.get(size..size + len)?.to_vec();
+        self.unread.drain(..size + len);
+        match first {
+            0x81 => Some(Item::Object(serde_json::from_slice(&payload).unwrap())),
+            0xc1 => {
+                Some(Item::Object(serde_json::from_slice(self.inflater.message(&payload, 1 << 20).unwrap()).unwrap()))
+            }
+            0x88 => {
+                assert_eq!(payload[..2], 4429u16.to_be_bytes(), "{}", String::from_utf8_lossy(&payload[2..]));
+                self.closed = true;
+                None
+            }
+            other => panic!("{other:x}"),
+        }
+    }
+
+    /// A line of a stream: each is a chunk.
+    fn line(&mut self) -> Option<Item> {
+        loop {
+            let end = self.unread.windows(2).position(|two| two == b"\r\n")?;
+            let len = usize::from_str_radix(std::str::from_utf8(&self.unread[..end]).unwrap(), 16).unwrap();
+            let line = self.unread.get(end + 2..end + 2 + len)?.to_vec();
+            self.unread.get(end + 2 + len..end + 4 + len)?;
+            self.unread.drain(..end + 4 + len);
+            if line.len() > 1 {
+                return Some(Item::Object(serde_json::from_slice(&line).unwrap()));
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn each_gets_what_it_asked_for_however_slowly_it_reads() {
+    for seed in 1..=100 {
+        let held = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed * 0x9e37_79b9);
+            (0..400).for_each(|_| world.step());
+            world.settle();
+        });
+        assert!(held.is_ok(), "seed {seed}");
+    }
+}
