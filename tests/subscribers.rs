@@ -75,6 +75,44 @@ fn a_poll_waits_answers_and_keeps_the_connection() {
 }
 
 #[test]
+fn a_poll_that_does_not_wait_tells_where_it_stands() {
+    let host = Host::start(&[("poll_timeout", "1h"), ("outbox", "4KB")]);
+    let ask = |client: &mut Client, query: &str| {
+        client.send(format!("GET /push?channel=a&wait=0{query} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        client.response().1
+    };
+    let mut client = host.get("channel=a&wait=0", "");
+    let start = host.server.position(0);
+    let nothing = |position: &str| format!(r#"{{"position":"{position}","messages":[]}}"#);
+    assert_eq!(client.response().1, nothing(&start));
+    // Of another channel: nothing for this one, but a later position.
+    let other = host.publish("b", "x");
+    assert_eq!(ask(&mut client, &format!("&since={start}")), nothing(&other));
+    assert_eq!(ask(&mut client, "&last=1"), nothing(&other));
+    // It leaves no subscription behind.
+    eventually(|| host.server.stats().unwrap().subscriptions == 0);
+    let id = host.publish("a", &"y".repeat(3000));
+    let answer = ask(&mut client, &format!("&since={start}"));
+    assert!(answer.ends_with("\"}]}") && field(&answer, "position") == id, "{answer}");
+    // More than an answer may have.
+    host.publish("a", &"z".repeat(3000));
+    let last = host.publish("a", &"z".repeat(3000));
+    let (mut position, mut answers) = (start, 0);
+    loop {
+        let answer = ask(&mut client, &format!("&since={position}"));
+        position = field(&answer, "position");
+        answers += 1;
+        if !answer.ends_with(r#"],"more":true}"#) {
+            break;
+        }
+    }
+    assert!(position == last && answers > 1, "{position} after {answers}");
+    let (head, body) = host.get("channel=a&wait=1", "").response();
+    assert!(head.starts_with("HTTP/1.1 400") && body.contains("wait must be 0"), "{body}");
+    host.stop();
+}
+
+#[test]
 fn a_raw_websocket_gets_payloads_and_a_close_with_its_code() {
     let host = Host::start(&[]);
     let mut client = host.websocket("channel=a", false);

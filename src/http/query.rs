@@ -37,6 +37,8 @@ pub(crate) struct Query<'b> {
     pub(super) json: Option<bool>,
     pub(super) transport: Option<Transport>,
     pub(super) token: Option<Cow<'b, str>>,
+    /// It does not wait for what comes: `wait=0`.
+    pub(super) at_once: bool,
 }
 
 /// Finds channels by their names. Clients choose these: the hash is seeded.
@@ -92,6 +94,8 @@ impl<'b> Query<'b> {
                     });
                 }
                 "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
+                "wait" if value == "0" => asked.at_once = true,
+                "wait" => return Err(Refusal::malformed("wait", "wait must be 0")),
                 // Cache busters and the like are other people's business.
                 _ => {}
             }

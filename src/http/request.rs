@@ -61,6 +61,8 @@ pub struct Subscribe<'b> {
     pub since: Option<Cow<'b, str>>,
     /// How many of the newest messages to begin with.
     pub last: Option<usize>,
+    /// Whether a poll is answered at once, also if there is nothing.
+    pub at_once: bool,
     /// The token by which it may, if it has one.
     pub token: Option<Cow<'b, str>>,
     /// Whether the connection may carry another request.
@@ -216,6 +218,7 @@ fn finish<'b>(
         channels: asked.channels,
         since,
         last: asked.last,
+        at_once: asked.at_once,
         token: asked.token.or_else(|| fields.token().map(Cow::Borrowed)),
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,

@@ -10,6 +10,7 @@ use crate::log::Level;
 use crate::metrics::Closed;
 use crate::sys::socket;
 use crate::transport::close::Close;
+use crate::transport::poll::Note;
 use crate::transport::{chunk, sse, stream, ws_frames};
 use bytes::Bytes;
 use std::fmt;
@@ -40,7 +41,7 @@ impl Shard {
             }
             Phase::Open(Transport::Poll) => {
                 conn.flags.keep_alive = false;
-                self.answer_empty(index, close.retry_ms);
+                self.answer_empty(index, close.retry_ms.map_or(Note::None, Note::Retry));
             }
             Phase::Open(transport) => {
                 let goodbye = goodbye(transport, &close, conn.flags.chunks);

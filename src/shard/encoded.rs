@@ -3,7 +3,8 @@
 use super::conn::Conn;
 use super::outbox::{Block, Piece};
 use crate::hub::{Message, SlowPolicy};
-use crate::transport::{poll, Encoder, Format};
+use crate::transport::poll::{self, Note};
+use crate::transport::{Encoder, Format};
 use bytes::BytesMut;
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ pub(super) fn answer<'m>(
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
     let objects = messages.map(|message| Format::Poll.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&encoder.epoch().position(position), objects, cors, conn.flags.keep_alive, None)
+    poll::answer(&encoder.epoch().position(position), objects, cors, conn.flags.keep_alive, Note::None)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::http::response;
 use crate::hub::{Cut, Item, Message, Request, Start};
 use crate::sys::clock;
 use crate::transport::close::Close;
-use crate::transport::{poll, sse, stream, ws_frames, Encoder, Format};
+use crate::transport::poll::{self, Note};
+use crate::transport::{sse, stream, ws_frames, Encoder, Format};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -140,28 +141,31 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         conn.flags.keep_alive = subscribe.keep_alive && conn.may_go_on();
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
-        if self.replay.items.is_empty() {
+        if self.replay.items.is_empty() && !subscribe.at_once {
             self.go_live(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
+        // Of one that does not wait, as the hub does not know.
+        self.channels.abandon(&self.ids);
         let items = std::mem::take(&mut self.replay.items);
-        self.answer(index, &items, self.replay.position, None);
+        let note = if self.replay.complete { Note::None } else { Note::More };
+        self.answer(index, &items, self.replay.position, note);
         self.replay.items = items;
         self.replay.items.clear();
     }
 
     /// Answers a poll with a replay, which may be empty.
-    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64, retry_ms: Option<u64>) {
+    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
         let shared = self.shared.clone();
         let encoder = &shared.encoder;
         let Some(conn) = self.conns.get(index as usize) else { return };
-        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || retry_ms.is_some();
+        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || note != Note::None;
         let answer = if told {
             let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, encoder)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
             let position = encoder.epoch().position(position);
             let objects = objects.iter().map(Vec::as_slice);
-            poll::answer(&position, objects, cors, conn.flags.keep_alive, retry_ms)
+            poll::answer(&position, objects, cors, conn.flags.keep_alive, note)
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);

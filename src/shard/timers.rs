@@ -8,6 +8,7 @@ use crate::http::refusal::{Reason, Refusal};
 use crate::http::request::Transport;
 use crate::sys::clock;
 use crate::transport::close::Close;
+use crate::transport::poll::Note;
 use crate::transport::{sse, stream, ws_frames, Format};
 use bytes::Bytes;
 
@@ -92,7 +93,7 @@ impl Shard {
             Phase::Closing => self.drop_conn(index),
             Phase::Head => self.head_timeout(index),
             Phase::Asked => self.ask_timeout(index),
-            Phase::Open(Transport::Poll) => self.answer_empty(index, None),
+            Phase::Open(Transport::Poll) => self.answer_empty(index, Note::None),
             Phase::Open(transport) => self.heartbeat(index, transport),
         }
     }
@@ -168,10 +169,10 @@ impl Shard {
 
     /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the
     /// advice when to come back.
-    pub(super) fn answer_empty(&mut self, index: u32, retry_ms: Option<u64>) {
+    pub(super) fn answer_empty(&mut self, index: u32, note: Note) {
         debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
         // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.
         let position = self.conns[index as usize].joined.max(self.delivered);
-        self.answer(index, &[], position, retry_ms);
+        self.answer(index, &[], position, note);
     }
 }

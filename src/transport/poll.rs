@@ -2,16 +2,27 @@
 
 use std::io::Write;
 
+/// What else an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Nothing.
+    None,
+    /// The answer was cut at its bound, and the next one has more at once: `"more":true`.
+    More,
+    /// When to ask again, as `"retry":…` in milliseconds and, for those who look at heads only, as `Retry-After` in
+    /// seconds (RFC 9110, section 10.2.3).
+    Retry(u64),
+}
+
 /// Puts an answer together: 200 with `{"position":…,"messages":[…]}`.
 ///
-/// `extra` are header lines, each ended by CR LF. `retry_ms` advises when to ask again, as `"retry":…` in milliseconds
-/// and, for those who look at heads only, as `Retry-After` in seconds (RFC 9110, section 10.2.3).
+/// `extra` are header lines, each ended by CR LF.
 pub fn answer<'a>(
     position: &str,
     objects: impl Iterator<Item = &'a [u8]>,
     extra: &str,
     keep_alive: bool,
-    retry_ms: Option<u64>,
+    note: Note,
 ) -> Vec<u8> {
     let mut body = format!("{{\"position\":\"{position}\",\"messages\":[").into_bytes();
     for (index, object) in objects.enumerate() {
@@ -22,9 +33,13 @@ pub fn answer<'a>(
     }
     body.push(b']');
     let mut advice = String::new();
-    if let Some(retry_ms) = retry_ms {
-        advice = format!("Retry-After: {}\r\n", retry_ms.div_ceil(1000));
-        let _ = write!(body, ",\"retry\":{retry_ms}");
+    match note {
+        Note::None => {}
+        Note::More => body.extend_from_slice(br#","more":true"#),
+        Note::Retry(ms) => {
+            advice = format!("Retry-After: {}\r\n", ms.div_ceil(1000));
+            let _ = write!(body, ",\"retry\":{ms}");
+        }
     }
     body.push(b'}');
     // Said in both cases, for clients of HTTP/1.0.
