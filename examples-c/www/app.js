@@ -1,8 +1,8 @@
 // The demo page of libpush: four subscribers of the same channel, each over another transport.
 //
-// The WebSocket is push.js, which an application can copy as it is. Of this file it needs one of the other transports
-// (20 lines each), and the rule that all share: remember the position of the last message, and give it as `since` when
-// connecting again.
+// The WebSocket is push.js, which an application can copy as it is, and which goes on over the stream or polls where
+// there can be none. The other panes have a transport each (20 lines), and the rule that all share: remember the
+// position of the last message, and give it as `since` when connecting again.
 import { connect } from './push.js';
 
 const MAX_ITEMS = 500; // of a list; older ones go
@@ -25,6 +25,8 @@ function webSocket(pane) {
     onerror: (error) => pane.received(error),
     onstate: (state, why) => {
       if (state === 'open') {
+        const { transport } = push;
+        pane.find('.how').textContent = transport === 'ws' ? TRANSPORTS.ws.how : `push.js, instead over: ${transport}`;
         pane.opened();
         pane.subscribed(push.position);
       }

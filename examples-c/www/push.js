@@ -1,4 +1,5 @@
-// Live push for a page: one WebSocket that comes back by itself and goes on where it was. No dependencies; copy it.
+// Live push for a page: one subscription that comes back by itself and goes on where it was. No dependencies; copy this
+// file, with push-fallback.js beside it for pages behind proxies that break WebSockets, and push.d.ts for TypeScript.
 //
 //   import { connect } from './push.js';
 //   const push = connect('/push', {
@@ -7,143 +8,413 @@
 //     ongap: ({ channel }) => { … },    // messages are missing and can't be had any more: load the page's state anew
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
 //   });
-//   push.subscribe('prices');  push.unsubscribe('prices');  push.send('to the server');  push.close();
+//   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
+//   push.send('to the server');  await push.publish('news', 'to all');
 //
 // docs/protocol.md has the rest of the options.
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
+const LONGEST_ADVICE = 3_600_000;
 const QUIET = 30_000; // after which a connection is asked whether it lives; the server's own pings a page can't see
 const ANSWER = 10_000;
+const TRIES = 2; // of a transport that was never open, before another one is tried
+const MORE_TRIES = 5; // of one that was: more likely it is the server that is away
+const AGAIN = 300_000; // after which a transport that did not work is tried again; twice as long each time, up to
+const LATEST = 3_600_000;
 
-// Coming back changes nothing: done, a defect of the client, not allowed; the service's own are 3000 to 3999.
+// Coming back changes nothing: done, a defect of the client, not allowed; the service's own are 3000 to 3999. Below
+// 1000 it is a status of HTTP.
 function isFinal(code) {
+  if (code < 1000) return code >= 400 && code < 500 && ![408, 425, 429].includes(code);
   return [1000, 1002, 1003, 1007, 1008, 1009, 4403].includes(code) || (code >= 3000 && code < 4000);
 }
 
-export function connect(url, { channels = [], since, last, token, onmessage, ongap, onstate, onerror } = {}) {
+export function connect(url, options = {}) {
+  const { channels = [], since = null, last, token, transports = ['ws', 'stream', 'poll'] } = options;
+  if (!transports.length || !transports.every((kind) => ['ws', 'stream', 'poll'].includes(kind))) {
+    throw new TypeError('transports must be some of ws, stream and poll');
+  }
   const wanted = new Set(channels);
-  let position = since ?? null;
-  let socket = null;
-  let isOpen = false;
+  const begun = new Set(channels); // those for which `position` speaks; others begin when the server confirms them
+  let position = since;
+  let link = null; // to the server, there or on its way; null: none, until the next attempt
+  let using = null; // the transport by which it is open
+  let openedAt = 0;
   let attempt = 0; // numbers them, so that a token that comes late is not taken for another's
   let wait = FIRST_WAIT;
-  let timer; // of the next attempt, or of the silence of this one
+  let notBefore = 0; // nothing makes the next attempt earlier than this
+  let timer; // of the next attempt
+  let looking; // the timer of the next look for a WebSocket
+  let trial = null; // that WebSocket
+  let failures = {}; // of each transport, since it was last open
+  let shut = {}; // until when a transport is not tried
+  let again = AGAIN;
+  const proven = new Set();
+
+  // What a link works with. It calls nothing any more once it is closed.
+  const session = {
+    wanted, begun, last, isFinal, opened, lost, refused,
+    get position() { return position; },
+    set position(reached) { position = reached; },
+    received(message) {
+      const { type, id, channel } = message;
+      if (id) position = id;
+      if (channel && !wanted.has(channel)) return; // it was under way when the page had enough
+      if (type === 'gap') tell('ongap', message);
+      else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
+    },
+    complain: (error) => tell('onerror', error),
+  };
 
   async function open() {
-    const mine = ++attempt;
-    clearTimeout(timer);
-    const target = new URL(url, location.href);
-    target.protocol = target.protocol.replace('http', 'ws');
-    if (token) {
-      try {
-        const fresh = await token();
-        if (mine !== attempt) return;
-        if (!fresh) return end({ code: 4403, reason: 'no token' });
-        target.searchParams.set('token', fresh);
-      } catch (error) {
-        if (mine === attempt) retry({ code: 1006, reason: String(error) });
-        return;
-      }
+    drop();
+    const mine = attempt;
+    const kind = choose();
+    link = { kind, close() {}, check() {}, change() {} }; // until there is one
+    if (!position) for (const channel of wanted) begun.add(channel);
+    let start = openSocket;
+    let target;
+    try {
+      if (kind !== 'ws') start = (await import('./push-fallback.js')).openFallback;
+      target = await address();
+    } catch (error) {
+      if (mine === attempt) retry({ code: 1006, reason: String(error) });
+      return;
     }
-    const asked = new Set(wanted);
-    for (const channel of asked) target.searchParams.append('channel', channel);
-    if (position) target.searchParams.set('since', position);
-    else if (last) target.searchParams.set('last', last);
-    socket = new WebSocket(target, 'push.v1.json');
-    socket.onopen = () => {
-      listen();
-      // What the page has changed its mind about meanwhile.
-      for (const channel of wanted) if (!asked.has(channel)) say({ type: 'subscribe', channel });
-      for (const channel of asked) if (!wanted.has(channel)) say({ type: 'unsubscribe', channel });
-      if (asked.size === 0) opened(); // else `subscribed` says so, after what was missed
-    };
-    socket.onmessage = ({ data }) => received(JSON.parse(data));
-    socket.onclose = ({ code, reason }) => {
-      if (isFinal(code) && !(code === 4403 && token && isOpen)) end({ code, reason });
-      else retry({ code, reason }); // with a new token, where the old one had let us in
-    };
+    if (mine !== attempt) return;
+    if (!target) return end({ code: 4403, reason: 'no token' });
+    try {
+      link = start(kind, target, session);
+    } catch (error) {
+      lost({ code: 1006, reason: String(error) }); // there is no such thing here, or it may not be used
+    }
   }
 
-  function received(message) {
-    listen();
-    const { type, id, channel, code } = message;
-    // `subscribed` comes after what was missed; a later one says nothing about the other channels.
-    if (id) position = type === 'subscribed' ? position ?? id : id;
-    switch (type) {
-      case 'message': case 'broadcast': return onmessage?.(message);
-      case 'gap': return ongap?.(message);
-      case 'subscribed': return opened();
-      case 'unsubscribed':
-        if (!code) return; // as the page wished; else the channel was taken away
-        wanted.delete(channel); // falls through
-      case 'error': return onerror?.(message);
-    }
+  // The URL with a fresh token, or null if there is none.
+  async function address() {
+    const target = new URL(url, globalThis.location?.href);
+    if (!token) return target;
+    const fresh = await token();
+    if (fresh) target.searchParams.set('token', fresh);
+    return fresh ? target : null;
+  }
+
+  const isShut = (kind) => shut[kind] > performance.now();
+
+  function choose() {
+    if (transports.every(isShut)) shut = {};
+    return transports.find((kind) => !isShut(kind));
   }
 
   function opened() {
+    const { kind } = link;
+    failures[kind] = 0;
+    proven.add(kind);
+    openedAt = performance.now();
+    if (transports.slice(0, transports.indexOf(kind)).includes('ws')) looking ??= setTimeout(look, again);
+    if (using === kind) return; // as before, with other channels for instance
+    using = kind;
+    tell('onstate', 'open');
+  }
+
+  function lost(why) {
+    const { kind } = link;
+    const wasOpen = using !== null;
+    const { code, heldBack } = why;
+    // A new token may be let in: where the old one was, or if it was only too old.
+    const renewable = token && (code === 401 || (wasOpen && [403, 4403].includes(code)));
+    if (isFinal(code) && !renewable) return end(why);
+    if (wasOpen && performance.now() - openedAt > wait) wait = FIRST_WAIT;
+    let other = false;
+    if (heldBack || (kind === 'ws' && !wasOpen && code === 1006)) {
+      failures[kind] = (failures[kind] ?? 0) + 1;
+      if (heldBack || failures[kind] >= (proven.has(kind) ? MORE_TRIES : TRIES)) {
+        shut[kind] = performance.now() + again;
+        other = !transports.every(isShut);
+      }
+    } else if (!wasOpen) {
+      shut = {}; // the server is away, or refuses: then it is so by any transport
+    }
+    retry(why, other);
+  }
+
+  // A server that goes away says when to come back. Else the wait is longer each time, and by chance; there is none
+  // before another transport is tried.
+  function retry(why, other = false) {
+    drop();
+    using = null;
+    const pause = why.retry ? Math.min(why.retry, LONGEST_ADVICE) : other ? 0 : wait * (0.5 + Math.random() / 2);
+    notBefore = performance.now() + (why.retry ? pause : Math.min(pause, FIRST_WAIT));
+    timer = setTimeout(open, pause);
+    if (!other) wait = Math.min(wait * 2, LONGEST_WAIT);
+    tell('onstate', 'connecting', why);
+  }
+
+  // The network is back, or the page: what waits need not wait on, and what is open has to show that it lives.
+  function wake() {
+    if (link) return link.check();
     wait = FIRST_WAIT;
-    if (!isOpen) become('open');
-  }
-
-  function become(state, why) {
-    isOpen = state === 'open';
-    onstate?.(state, why);
-  }
-
-  // A server that goes away says when to come back. Else the wait is longer each time, and by chance.
-  function retry(why) {
-    stop();
-    const advice = /retry in (\d+) ms/.exec(why.reason);
-    timer = setTimeout(open, advice ? Number(advice[1]) : wait * (0.5 + Math.random() / 2));
-    wait = Math.min(wait * 2, LONGEST_WAIT);
-    become('connecting', why);
-  }
-
-  // Notices a connection that is dead and does not know it, as after a laptop's sleep.
-  function listen() {
     clearTimeout(timer);
-    timer = setTimeout(() => {
-      say({ type: 'ping' });
-      timer = setTimeout(() => retry({ code: 1006, reason: 'no answer' }), ANSWER);
-    }, QUIET);
+    timer = setTimeout(open, Math.max(notBefore - performance.now(), 0));
   }
 
-  function say(request) {
-    if (socket?.readyState !== WebSocket.OPEN) return false;
-    socket.send(JSON.stringify(request));
-    return true;
+  // Another network may let through what this one did not, or the other way round.
+  function changed() {
+    failures = {};
+    shut = {};
+    again = AGAIN;
+    proven.clear();
+    if (looking) {
+      clearTimeout(looking);
+      looking = setTimeout(look, FIRST_WAIT);
+    }
+    wake();
   }
 
-  function stop() {
+  // Whether there can be a WebSocket by now. Until it is known to work the other transport goes on.
+  async function look() {
+    const mine = attempt;
+    trial?.close();
+    const result = (works) => {
+      if (mine !== attempt) return;
+      trial?.close();
+      trial = null;
+      if (works) {
+        shut = {};
+        failures = {};
+        return open();
+      }
+      again = Math.min(again * 2, LATEST);
+      shut.ws = performance.now() + again;
+      looking = setTimeout(look, again);
+    };
+    try {
+      const target = await address();
+      if (mine !== attempt) return;
+      trial = openSocket('ws', target, {
+        wanted: begun, begun: new Set(begun), position: null, received() {}, refused() {}, complain() {},
+        opened: () => result(true), lost: () => result(false),
+      });
+    } catch {
+      result(false);
+    }
+  }
+
+  // A channel that the server does not give, or has taken away.
+  function refused(channel, error) {
+    wanted.delete(channel);
+    begun.delete(channel);
+    tell('onerror', error);
+  }
+
+  // What a page's function throws is reported, and does not stop the messages.
+  function tell(name, ...what) {
+    try {
+      options[name]?.(...what);
+    } catch (error) {
+      setTimeout(() => { throw error; });
+    }
+  }
+
+  function drop() {
     attempt++;
     clearTimeout(timer);
-    if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
-    socket?.close();
-    socket = null;
+    clearTimeout(looking);
+    trial?.close();
+    link?.close();
+    looking = trial = link = null;
   }
 
   function end(why) {
     close();
-    become('closed', why);
+    tell('onstate', 'closed', why);
   }
+
+  const listeners = new AbortController();
 
   function close() {
-    stop();
-    removeEventListener('online', online);
+    listeners.abort();
+    drop();
+    using = null;
   }
 
-  const online = () => { if (!socket) open(); }; // the browser knows when the network is back
-  addEventListener('online', online);
-  become('connecting');
+  function listen(target, type, listener) {
+    const { signal } = listeners;
+    target?.addEventListener?.(type, () => signal.aborted || listener(), { signal }); // Node 20 forgets the signal
+  }
+
+  listen(globalThis, 'online', changed);
+  listen(globalThis, 'offline', () => link?.check());
+  listen(globalThis, 'pagehide', drop); // a page with connections is not kept for its user to come back to
+  listen(globalThis, 'pageshow', wake);
+  listen(globalThis.document, 'resume', wake);
+  listen(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
+  tell('onstate', 'connecting');
   open();
+
+  function request(what, resolve, reject) {
+    if (link?.request?.(what, resolve, reject)) return null;
+    const needs = using && using !== 'ws';
+    const message = needs ? `${what.type} needs a WebSocket; in use is: ${using}` : 'not connected';
+    return { type: 'error', code: needs ? 'transport' : 'not_connected', message };
+  }
+
+  // False: nothing was sent.
+  function say(what) {
+    const error = request(what);
+    if (error?.code === 'transport') tell('onerror', error);
+    return !error;
+  }
 
   return {
     get position() { return position; },
-    subscribe(channel) { wanted.add(channel); say({ type: 'subscribe', channel }); }, // to what comes from now on
-    unsubscribe(channel) { wanted.delete(channel); say({ type: 'unsubscribe', channel }); },
-    send: (data) => say({ type: 'message', data }), // to the server. False: not connected, nothing was sent
-    renew: async () => say({ type: 'token', token: await token() }), // before it ends; else a reconnect does it
+    get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
+    subscribe(channel) { // to what comes from now on
+      wanted.add(channel);
+      link?.change();
+    },
+    unsubscribe(channel) {
+      wanted.delete(channel);
+      begun.delete(channel);
+      link?.change();
+    },
+    send: (data) => say({ type: 'message', ...payload(data) }), // to the server
+    // To all who are on the channel. With a `key` it may be repeated, and is published once.
+    publish: (channel, data, { event, key } = {}) => new Promise((resolve, reject) => {
+      const error = request({ type: 'publish', channel, ...payload(data), event, key }, resolve, reject);
+      if (error) reject(failure(error));
+    }),
+    async renew() { // sends a new token before the old one ends; else a reconnect does it
+      if (!using || using === 'ws') return say({ type: 'token', token: await token() });
+      open();
+      return true;
+    },
     close, // nothing is told any more
   };
+}
+
+function failure({ code, message }) {
+  return Object.assign(new Error(message), { code });
+}
+
+// Text, or bytes.
+function payload(data) {
+  if (typeof data === 'string') return { data };
+  if (!(data instanceof ArrayBuffer || ArrayBuffer.isView(data))) throw new TypeError('data must be text or bytes');
+  const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength);
+  return { data: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')), base64: true };
+}
+
+// ---- WebSocket, subprotocol push.v1.json ----
+
+function openSocket(kind, target, session) {
+  const joined = new Set(session.begun); // as the server knows, or was asked
+  const awaited = new Set(joined); // those of the URL, until they are confirmed
+  const asked = []; // requests, in the order in which their answers come
+  let isOpen = false;
+  let asking = false; // whether it lives
+  let timer;
+
+  target.protocol = target.protocol.replace('http', 'ws');
+  for (const channel of joined) target.searchParams.append('channel', channel);
+  if (session.position) target.searchParams.set('since', session.position);
+  else if (session.last) target.searchParams.set('last', session.last);
+  const socket = new WebSocket(target, 'push.v1.json');
+  within(ANSWER);
+  socket.onopen = () => {
+    if (joined.size === 0) opened(); // else `subscribed` says so, after what was missed
+  };
+  socket.onmessage = ({ data }) => {
+    listen();
+    received(JSON.parse(data));
+  };
+  socket.onerror = () => {}; // what there is to say comes with the close
+  socket.onclose = ({ code, reason }) => {
+    session.lost({ code, reason, retry: Number(/retry in (\d+) ms/.exec(reason)?.[1] ?? 0) });
+  };
+
+  function opened() {
+    isOpen = true;
+    listen();
+    session.opened();
+    change(); // what the page has changed its mind about meanwhile
+  }
+
+  function received(message) {
+    const { type, channel, code } = message;
+    switch (type) {
+      case 'message': case 'broadcast': case 'gap': return session.received(message);
+      case 'subscribed':
+        session.position = message.id; // it speaks for all channels, those of before included
+        if (session.wanted.has(channel)) session.begun.add(channel);
+        if (!awaited.delete(channel)) return answered(message);
+        if (!isOpen) opened();
+        return;
+      case 'unsubscribed':
+        if (!code) return answered(message);
+        awaited.delete(channel);
+        joined.delete(channel);
+        return session.refused(channel, message);
+      default: return answered(message);
+    }
+  }
+
+  // Answers come in the order of the requests.
+  function answered(message) {
+    const { what, resolve, reject } = asked.shift() ?? {};
+    if (message.type !== 'error') return resolve?.(message.id);
+    if (what?.type === 'publish') reject(failure(message));
+    else if (what?.type === 'subscribe') {
+      joined.delete(what.channel);
+      session.refused(what.channel, message);
+    } else if (what?.type !== 'unsubscribe') session.complain(message);
+  }
+
+  function request(what, resolve, reject) {
+    if (socket.readyState !== WebSocket.OPEN) return false;
+    socket.send(JSON.stringify(what));
+    if (what.type !== 'message') asked.push({ what, resolve, reject }); // that has no answer
+    return true;
+  }
+
+  function change() {
+    if (!isOpen) return;
+    for (const channel of joined) {
+      if (!session.wanted.has(channel) && joined.delete(channel)) request({ type: 'unsubscribe', channel });
+    }
+    for (const channel of session.wanted) {
+      if (!joined.has(channel) && joined.add(channel)) request({ type: 'subscribe', channel });
+    }
+  }
+
+  function within(ms) {
+    clearTimeout(timer);
+    timer = setTimeout(() => session.lost({ code: 1006, reason: 'no answer' }), ms);
+  }
+
+  // Notices a connection that is dead and does not know it, as after a laptop's sleep.
+  function listen() {
+    asking = false;
+    if (!isOpen) return within(QUIET);
+    clearTimeout(timer);
+    timer = setTimeout(check, QUIET);
+  }
+
+  function check() {
+    if (!isOpen || asking) return;
+    asking = true;
+    request({ type: 'ping' });
+    within(ANSWER);
+  }
+
+  function close() {
+    clearTimeout(timer);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    const error = { code: 'lost', message: 'the connection was lost before the answer; perhaps it was published' };
+    for (const { reject } of asked.splice(0)) reject?.(failure(error));
+  }
+
+  return { kind, request, change, check, close };
 }

@@ -12,8 +12,8 @@ const QUIET = [
 const MS = 30_000;
 
 // With a profile of its own, empty at first and gone at the end.
-export function launch() {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: QUIET });
+export function launch(options) {
+  return chromium.launch({ executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: QUIET, ...options });
 }
 
 export class Demo {

@@ -1,82 +1,25 @@
 // push.js, as a page uses it: recovery, gaps, channels that come and go, ends that are for good, tokens.
 
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import { after, afterEach, before } from 'node:test';
+import { after, before } from 'node:test';
 import { Host, test } from '../harness/host.mjs';
 import { Proxy } from '../harness/proxy.mjs';
+import { open, start as startHost, startProxy } from '../harness/opened.mjs';
+import { listenerWithTokens, token } from '../harness/tokens.mjs';
 import { launch } from './demo.mjs';
-
-const SECRET = '0123456789abcdef0123456789abcdef';
+import { Page } from './page.mjs';
 
 let browser;
-const open = [];
 
 before(async () => { browser = await launch(); });
 after(() => browser?.close());
-afterEach(async () => {
-  while (open.length > 0) await open.pop()();
-});
-
 async function start(...options) {
-  const host = await Host.start('retry=100ms', ...options);
-  open.push(() => host.stop());
-  host.proxy = await Proxy.start(host.port);
-  open.push(() => host.proxy.stop());
+  const host = await startHost('retry=100ms', ...options);
+  host.proxy = await startProxy(host);
   return host;
 }
 
-// A page with nothing but the module, and what it told.
-class Client {
-  // `tokens` are given out one after the other; after the last one there is none.
-  static async connect(host, options, tokens) {
-    const client = new Client();
-    const context = await browser.newContext();
-    client.page = await context.newPage();
-    const exceptions = [];
-    client.page.on('pageerror', (error) => exceptions.push(error.stack));
-    open.push(async () => {
-      await context.close();
-      assert.deepEqual(exceptions, []);
-    });
-    await client.page.goto(`http://127.0.0.1:${host.proxy.port}/style.css`); // the origin, without the demo
-    await client.page.evaluate(async ([options, tokens, url]) => {
-      const { connect } = await import('/push.js');
-      window.told = [];
-      const tell = (...what) => window.told.push(what.filter((part) => part !== undefined));
-      window.push = connect(url, {
-        ...options,
-        token: tokens && (async () => tokens.shift() ?? null),
-        onmessage: ({ channel, data }) => tell(channel ?? 'all', data),
-        ongap: ({ channel }) => tell('gap', channel),
-        onerror: ({ type, code }) => tell(type, code),
-        onstate: (state, why) => tell(state, why?.code),
-      });
-    }, [options, tokens, host.direct ?? '/push']);
-    return client;
-  }
-
-  // All that was told until this, which is waited for.
-  async until(...last) {
-    const told = await this.page.waitForFunction((last) => {
-      const at = window.told.findIndex((what) => JSON.stringify(what) === last);
-      return at >= 0 && window.told.splice(0, at + 1);
-    }, JSON.stringify(last), { timeout: 30_000 });
-    return told.jsonValue();
-  }
-
-  do(method, ...words) {
-    return this.page.evaluate(([method, words]) => window.push[method](...words), [method, words]);
-  }
-}
-
-function jwt(claims) {
-  const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
-  const text = `${part({ alg: 'HS256' })}.${part(claims)}`;
-  return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
-}
+const Client = { connect: (host, options, tokens) => Page.connect(browser, open, host, options, { tokens }) };
 
 test('a lost connection comes back with what was missed, once and in order', async () => {
   const host = await start();
@@ -193,35 +136,27 @@ test('what is said by send comes to the server', async () => {
   assert.deepEqual(await client.page.evaluate(() => window.told), []);
 });
 
-// A listener of the library's own, where tokens count.
 async function startWithTokens() {
-  const free = createServer().listen(0, '127.0.0.1');
-  await once(free, 'listening');
-  const address = `127.0.0.1:${free.address().port}`;
-  free.close();
-  await once(free, 'close');
-  const host = await start(`listen=${address}`, 'auth=jwt', `jwt_secret=${SECRET}`, 'allowed_origins=*');
-  host.direct = `http://${address}/push`;
+  const { port, options } = await listenerWithTokens();
+  const host = await start(...options, 'allowed_origins=*');
+  host.direct = `http://127.0.0.1:${port}/push`;
   return host;
-}
-
-function token(seconds) {
-  return jwt({ sub: 'ada', exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe: ['news'] } });
 }
 
 test('a token that ends: the next one goes on, and when there is none it is over', async () => {
   const host = await startWithTokens();
   // Clocks may differ by five seconds: so much longer a token is good.
-  const client = await Client.connect(host, { channels: ['news'] }, [token(-3), token(-1)]);
+  const client = await Client.connect(host, { channels: ['news'] }, [token(['news'], -3), token(['news'], -1)]);
   assert.deepEqual(await client.until('open'), [['connecting'], ['open']]);
   assert.deepEqual(await client.until('open'), [['connecting', 4403], ['open']]);
   await host.publish('news', 'with the second');
-  assert.deepEqual(await client.until('closed', 4403), [['news', 'with the second'], ['connecting', 4403], ['closed', 4403]]);
+  const told = await client.until('closed', 4403);
+  assert.deepEqual(told, [['news', 'with the second'], ['connecting', 4403], ['closed', 4403]]);
 });
 
 test('renew: the connection goes on beyond its first token', async () => {
   const host = await startWithTokens();
-  const client = await Client.connect(host, { channels: ['news'] }, [token(-3), token(600)]);
+  const client = await Client.connect(host, { channels: ['news'] }, [token(['news'], -3), token(['news'], 600)]);
   await client.until('open');
   assert.equal(await client.do('renew'), true);
   await new Promise((resolve) => setTimeout(resolve, 4000)); // past the end of the first

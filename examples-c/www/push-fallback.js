@@ -1,0 +1,201 @@
+// push.js without a WebSocket: the NDJSON stream, or long-polling where a proxy holds the stream back. push.js loads
+// this file when it needs it.
+//
+// First come polls that do not wait, until nothing is missing any more: so it is known where the subscription stands,
+// and that the server can be reached. Then the stream, or polls that wait, go on from that position. When the channels
+// change the present request is given up and all of this begins anew; what it had not told yet comes again.
+
+const ANSWER = 10_000;
+const FIRST_BYTE = 4000; // of a stream; the server sends it at once
+const SILENCE = 60_000; // of a stream, whose heartbeats are more frequent as a rule, or of a poll
+const SHORTEST_POLL = 1000; // of those without messages; else a cache in between could make us ask without end
+
+export function openFallback(kind, target, session) {
+  const { wanted, begun } = session;
+  let request; // aborts the present one
+  let stopped = null; // why it was: 'changed', 'silent', 'closed'
+  let phase; // 'settling', 'asked' for what comes, 'live'
+  let silences = 0; // of streams, one after the other
+  let timer;
+
+  run();
+
+  async function run() {
+    for (;;) {
+      try {
+        phase = 'settling';
+        await settle();
+        phase = 'asked';
+        await follow();
+      } catch (error) {
+        clearTimeout(timer);
+        if (stopped === 'closed') return;
+        const why = stopped === null ? reasonOf(error) : lostBySilence();
+        if (why) return session.lost(why);
+        stopped = null;
+      }
+    }
+  }
+
+  // Null: it is only to begin anew.
+  function lostBySilence() {
+    const heldBack = { code: 1006, reason: 'the stream is held back on its way', heldBack: true };
+    if (stopped === 'changed') return null;
+    if (phase === 'settling') return { code: 1006, reason: 'no answer' };
+    if (kind === 'poll') return null;
+    return phase === 'asked' || ++silences > 1 ? heldBack : null;
+  }
+
+  function stop(why) {
+    if (stopped === null || why === 'closed') stopped = why;
+    request?.abort();
+  }
+
+  function within(ms) {
+    clearTimeout(timer);
+    timer = setTimeout(stop, ms, 'silent');
+  }
+
+  // What was missed in the channels that have begun; after which the others begin, too.
+  async function settle() {
+    if (begun.size > 0) await catchUp([...begun]);
+    await begin([...wanted].filter((channel) => !begun.has(channel)));
+  }
+
+  async function catchUp(channels) {
+    while (await poll(channels, { wait: 0 }, ANSWER));
+  }
+
+  // All together; one by one where the server refuses, so that one that is not allowed is no harm to the others.
+  async function begin(fresh) {
+    if (fresh.length === 0) return;
+    try {
+      await catchUp([...begun, ...fresh]);
+    } catch (error) {
+      if (stopped || error.code === 401 || !session.isFinal(error.code)) throw error;
+      if (fresh.length > 1) {
+        for (const channel of fresh) await begin([channel]);
+      } else {
+        session.refused(fresh[0], { type: 'error', code: error.word, message: error.reason, channel: fresh[0] });
+      }
+      return;
+    }
+    for (const channel of fresh) if (wanted.has(channel)) begun.add(channel);
+  }
+
+  async function follow() {
+    if (begun.size > 0 && kind === 'stream') return stream();
+    session.opened();
+    if (begun.size === 0) return pause(); // there is nothing to ask for before the page wants something
+    for (;;) {
+      const asked = performance.now();
+      const before = session.position;
+      await poll([...begun], {}, SILENCE);
+      if (session.position === before && performance.now() - asked < SHORTEST_POLL) await pause(SHORTEST_POLL);
+    }
+  }
+
+  // Until the channels change, or for a while.
+  function pause(ms) {
+    return new Promise((resolve, reject) => {
+      check();
+      request = new AbortController();
+      request.signal.onabort = reject;
+      if (ms) timer = setTimeout(resolve, ms);
+    });
+  }
+
+  // Whether there is more at once.
+  async function poll(channels, parameters, ms) {
+    within(ms);
+    const response = await ask(channels, { transport: 'poll', ...parameters }, 'application/json');
+    const { position, messages, retry, more } = await response.json();
+    clearTimeout(timer);
+    for (const message of messages) take(message);
+    check(['changed']);
+    session.position = position;
+    if (retry !== undefined) throw { code: 1001, reason: 'server going away', retry };
+    return more;
+  }
+
+  async function stream() {
+    within(FIRST_BYTE);
+    const response = await ask([...begun], { transport: 'stream' }, 'application/x-ndjson');
+    const reader = response.body?.getReader?.();
+    if (!reader) throw { code: 1006, reason: 'streams are not known here', heldBack: true };
+    const decoder = new TextDecoder();
+    let rest = '';
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) throw { code: 1006, reason: 'connection lost' };
+      within(SILENCE);
+      if (phase === 'live') silences = 0;
+      else session.opened();
+      phase = 'live';
+      const text = decoder.decode(value, { stream: true });
+      if (!text.includes('\n')) {
+        rest += text;
+        continue;
+      }
+      const lines = (rest + text).split('\n');
+      rest = lines.pop();
+      for (const line of lines) if (line !== '') take(JSON.parse(line)); // an empty one is a heartbeat
+    }
+  }
+
+  // A message, unless the page has closed meanwhile. Whatever else it changes, all that has come is told first.
+  function take(message) {
+    check(['changed']);
+    if (message.type === 'close') throw message;
+    session.received(message);
+  }
+
+  function check(except = []) {
+    if (stopped !== null && !except.includes(stopped)) throw new Error(stopped);
+  }
+
+  async function ask(channels, parameters, type) {
+    check();
+    request = new AbortController();
+    const address = new URL(target);
+    for (const channel of channels) address.searchParams.append('channel', channel);
+    for (const [name, value] of Object.entries(parameters)) address.searchParams.set(name, value);
+    // Where nothing has begun, it begins now.
+    if (session.position && begun.size > 0) address.searchParams.set('since', session.position);
+    else if (session.last && !session.position) address.searchParams.set('last', session.last);
+    const response = await fetch(address, { signal: request.signal, cache: 'no-store', credentials: 'include' });
+    if (!response.ok) throw await refusal(response);
+    if (!response.headers.get('Content-Type')?.startsWith(type)) {
+      await response.body?.cancel();
+      throw { code: 1006, reason: "the answer is not the server's" };
+    }
+    return response;
+  }
+
+  return {
+    kind,
+    change: () => stop('changed'),
+    // It can't be asked whether it lives: a new request shows it.
+    check: () => phase !== 'settling' && stop('changed'),
+    close() {
+      stop('closed');
+      clearTimeout(timer);
+    },
+  };
+}
+
+function reasonOf(error) {
+  return error.code === undefined || error instanceof Error ? { code: 1006, reason: String(error) } : error;
+}
+
+// A status of HTTP, and what the server says about it.
+async function refusal(response) {
+  const { error } = (await response.json().catch(() => null)) ?? {};
+  const seconds = Number(response.headers.get('Retry-After') ?? 0);
+  return {
+    code: response.status,
+    reason: error?.message ?? (typeof error === 'string' ? error : `HTTP ${response.status}`),
+    word: error?.code ?? 'refused',
+    retry: seconds > 0 ? (seconds + Math.random()) * 1000 : 0,
+  };
+}

@@ -1,0 +1,76 @@
+// A page with nothing but push.js, and what that told.
+
+import assert from 'node:assert/strict';
+
+const MS = 30_000;
+
+export class Page {
+  // At `host.proxy`, or where `host.direct` says. What ends it is put on `open`. `tokens` are given out one after the
+  // other; after the last one there is none. With `clock` its time can be made to pass.
+  static async connect(browser, open, host, options, { tokens, clock = false } = {}) {
+    const client = new Page();
+    const context = await browser.newContext();
+    client.context = context;
+    client.page = await context.newPage();
+    if (clock) await client.page.clock.install();
+    const exceptions = [];
+    client.page.on('pageerror', (error) => exceptions.push(error.stack));
+    open.push(async () => {
+      await context.close();
+      assert.deepEqual(exceptions, []);
+    });
+    await client.page.goto(`http://127.0.0.1:${host.proxy.port}/style.css`); // the origin, without the demo
+    await client.page.evaluate(async ([options, tokens, url]) => {
+      const { connect } = await import('/push.js');
+      window.told = [];
+      const tell = (...what) => window.told.push(what.filter((part) => part !== undefined));
+      window.push = connect(url, {
+        ...options,
+        token: tokens && (async () => tokens.shift() ?? null),
+        onmessage: ({ channel, data }) => tell(channel ?? 'all', data),
+        ongap: ({ channel }) => tell('gap', channel),
+        onerror: ({ type, code }) => tell(type, code),
+        onstate: (state, why) => tell(state, why?.code),
+      });
+    }, [options, tokens, host.direct ?? '/push']);
+    return client;
+  }
+
+  // All that was told until this, which is waited for.
+  async until(...last) {
+    const told = await this.page.waitForFunction((last) => {
+      const at = window.told.findIndex((what) => JSON.stringify(what) === last);
+      return at >= 0 && window.told.splice(0, at + 1);
+    }, JSON.stringify(last), { timeout: MS, polling: 10 });
+    return told.jsonValue();
+  }
+
+  do(method, ...words) {
+    return this.page.evaluate(([method, words]) => window.push[method](...words), [method, words]);
+  }
+
+  transport() {
+    return this.page.evaluate(() => window.push.transport);
+  }
+
+  // How often that was told, and not taken yet.
+  count(...what) {
+    return this.page.evaluate((what) => (
+      window.told.filter((told) => JSON.stringify(told) === what).length
+    ), JSON.stringify(what));
+  }
+
+  // Lets so much of its time pass, at most, until the condition holds.
+  async passing(ms, condition) {
+    for (let passed = 0; !(await condition()); passed += 500) {
+      assert.ok(passed < ms, `not within ${ms} ms of the page`);
+      await this.page.clock.runFor(500);
+      await new Promise((resolve) => setTimeout(resolve, 5)); // for what is on its way, which knows no such clock
+    }
+  }
+
+  // It all at once, as when the page's computer slept.
+  leap(ms) {
+    return this.page.clock.fastForward(ms);
+  }
+}

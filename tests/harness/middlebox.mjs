@@ -1,0 +1,115 @@
+// An HTTP proxy in front of a host, of the kinds that stand between browsers and servers: it refuses or swallows
+// WebSockets, holds responses back until they end, answers in the host's place.
+
+import { once } from 'node:events';
+import { createServer, request as ask } from 'node:http';
+import { connect } from 'node:net';
+
+export class Middlebox {
+  #sockets = new Set();
+  #upgrading = new Set();
+  // What becomes of a WebSocket's handshake: 'pass'; a status that refuses it; 'close', at once; 'hang', without an
+  // answer; 'mute': it is passed, but nothing of what follows.
+  upgrade = 'pass';
+  // Whether responses are held back until they have ended.
+  buffers = false;
+  // Answers in the host's place, if it says true.
+  instead = () => false;
+  // What was asked for: 'upgrade', or the URL's `transport`.
+  seen = [];
+
+  // To that port of the host; `upstream` may be changed, for connections to come.
+  static async start(upstream) {
+    const box = new Middlebox();
+    box.upstream = upstream;
+    box.server = createServer((incoming, response) => box.#pass(incoming, response));
+    box.server.on('upgrade', (incoming, socket, head) => box.#upgrade(incoming, socket, head));
+    box.server.on('connection', (socket) => {
+      box.#sockets.add(socket);
+      socket.on('close', () => box.#sockets.delete(socket));
+    });
+    box.server.listen(0, '127.0.0.1');
+    await once(box.server, 'listening');
+    box.port = box.server.address().port;
+    return box;
+  }
+
+  count(what) {
+    return this.seen.filter((seen) => seen === what).length;
+  }
+
+  // How many handshakes were neither refused nor given up.
+  get trials() {
+    return this.#upgrading.size;
+  }
+
+  // The connections that there are carry nothing any more, and stay.
+  freeze() {
+    for (const socket of this.#sockets) {
+      socket.pause();
+      socket.write = () => true;
+      socket.unpipe?.();
+      socket.removeAllListeners('data');
+    }
+  }
+
+  // Breaks all connections there are.
+  cut() {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async stop() {
+    this.server.close();
+    this.cut();
+    await once(this.server, 'close');
+  }
+
+  #pass(incoming, response) {
+    this.seen.push(new URL(incoming.url, 'http://host').searchParams.get('transport'));
+    if (this.instead(incoming, response)) return;
+    const { method, url, headers } = incoming;
+    const outgoing = ask({ host: '127.0.0.1', port: this.upstream, method, path: url, headers, agent: false });
+    outgoing.on('error', () => response.destroy());
+    response.on('close', () => outgoing.destroy());
+    outgoing.on('response', (answer) => {
+      const kept = [];
+      const begin = () => response.writeHead(answer.statusCode, answer.headers);
+      if (!this.buffers) {
+        begin();
+        response.flushHeaders();
+      }
+      answer.on('data', (data) => (this.buffers ? kept.push(data) : response.write(data)));
+      answer.on('error', () => response.destroy());
+      answer.on('end', () => {
+        if (!response.headersSent) begin();
+        response.end(Buffer.concat(kept));
+      });
+    });
+    incoming.pipe(outgoing);
+  }
+
+  #upgrade(incoming, socket, head) {
+    this.seen.push('upgrade');
+    socket.on('error', () => {});
+    this.#upgrading.add(socket);
+    socket.on('close', () => this.#upgrading.delete(socket));
+    if (this.upgrade === 'hang') return void socket.on('end', () => socket.destroy()).resume();
+    if (this.upgrade === 'close') return void socket.destroy();
+    if (typeof this.upgrade === 'number') {
+      return void socket.end(`HTTP/1.1 ${this.upgrade} Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
+    }
+    const { method, url, rawHeaders } = incoming;
+    const host = connect(this.upstream, '127.0.0.1');
+    let lines = `${method} ${url} HTTP/1.1\r\n`;
+    for (let at = 0; at < rawHeaders.length; at += 2) lines += `${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`;
+    host.write(`${lines}\r\n`);
+    host.write(head);
+    host.on('error', () => socket.destroy());
+    host.on('close', () => socket.destroy());
+    socket.on('close', () => host.destroy());
+    socket.pipe(host);
+    if (this.upgrade === 'pass') return void host.pipe(socket);
+    host.once('data', (data) => socket.write(data.subarray(0, data.indexOf('\r\n\r\n') + 4)));
+    host.on('data', () => {});
+  }
+}
