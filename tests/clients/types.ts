@@ -1,0 +1,40 @@
+// What a page in TypeScript writes: compiled by types.test.mjs, never run.
+
+import { connect, type Message, type Push, type Transport } from '../../examples-c/www/push.js';
+
+const seen: Message[] = [];
+const push: Push = connect(new URL('/push', location.href), {
+  channels: new Set(['news']),
+  since: null,
+  last: 3,
+  transports: ['ws', 'poll'],
+  token: async () => (await fetch('/token')).text(),
+  onmessage: (message) => {
+    seen.push(message);
+    const { channel = 'all', data, base64 } = message;
+    console.log(channel, base64 ? atob(data) : data);
+  },
+  ongap: ({ channel, id }) => console.log(channel, id),
+  onstate: (state: string, why?: { code: number; reason: string }) => console.log(state, why?.code, why?.reason.length),
+  onerror: ({ code, message, reason, channel }) => console.log(code, message ?? reason, channel),
+});
+push.subscribe('prices');
+push.unsubscribe('prices');
+const sent: boolean = push.send(new Uint8Array(3));
+const position: Promise<string> = push.publish('news', 'text', { event: 'e', key: 'k' });
+const transport: Transport | null = push.transport;
+const since: string | null = push.position;
+connect('/push');
+push.close();
+export { position, sent, since, transport };
+
+// @ts-expect-error there is no such transport
+connect('/push', { transports: ['sse'] });
+// @ts-expect-error a misspelt option
+connect('/push', { chanels: [] });
+// @ts-expect-error neither text nor bytes
+push.send(5);
+// @ts-expect-error it is a promise
+push.publish('news', 'text').length;
+// @ts-expect-error it can only be read
+push.position = '0-0';
