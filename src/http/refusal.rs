@@ -114,7 +114,7 @@ pub struct Refusal {
     header: &'static str,
     /// The answer to HEAD, which has no body.
     bodiless: bool,
-    /// Whether the client should come back by itself, after the advised delay; see [`retry_after`].
+    /// Whether the client should come back by itself, after the advised delay; see `retry_after`.
     pub retry: bool,
     /// What it counts as where the status and the code do not tell.
     reason: Option<Reason>,
