@@ -389,7 +389,11 @@ static void read_answer(push_server *server, struct client *client)
     char *messages = strstr(body, "\"messages\":[");
     size_t of_position;
     const char *position = value(body, "position", &of_position);
-    if (!messages || !position || strcmp(body + len - 2, "]}") != 0) wrong(client, "another answer");
+    char *end_of_messages = strrchr(body, ']');
+    if (!messages || !position || !end_of_messages) wrong(client, "another answer");
+    if (strcmp(end_of_messages, "]}") != 0 && strcmp(end_of_messages, "],\"more\":true}") != 0) {
+        wrong(client, "another end of an answer");
+    }
     unsigned long long reached = number_in(client, position);
     for (char *at = messages + 12, *end; *at == '{'; at = end + 1 + (end[1] == ',')) {
         end = strchr(at, '}');
