@@ -1,7 +1,7 @@
 //! Attaching: connect, hello, welcome.
 
 use super::thread::PASSES;
-use super::{Credit, Link};
+use super::Link;
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, OLDEST, VERSION};
 use crate::hub::Epoch;
@@ -93,7 +93,7 @@ fn welcome(
                     let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
                     link.set_limits(max_message, max_send);
                     // The hub knows nothing of what was given before. First, so that what follows is heard of.
-                    *link.credit() = Credit::default();
+                    link.take_credit_back();
                     link.give_credit();
                     link.queue().attach(socket.clone(), version, epoch, done);
                     Ok(framed_len(frame))

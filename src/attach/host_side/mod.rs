@@ -6,6 +6,8 @@
 mod calls;
 mod connect;
 mod queue;
+#[cfg(test)]
+mod scripted_tests;
 mod thread;
 
 use super::wire::FromHost;
@@ -86,7 +88,15 @@ impl Link {
         credit.asked = true;
         let mut frame = Vec::new();
         FromHost::Credit { events: more as u32 }.write(&mut frame);
-        self.queue().add_first(frame);
+        self.queue().add_credit(frame);
+    }
+
+    /// A new attachment begins without credit. What was given before and not sent goes under the same lock, or it would
+    /// be sent beside what is given anew, and the hub would send more events than there is room for.
+    fn take_credit_back(&self) {
+        let mut credit = self.credit();
+        self.queue().drop_credit();
+        *credit = Credit::default();
     }
 
     /// The hub's bounds.

@@ -50,8 +50,8 @@ pub(super) enum Content {
     },
     /// About a connection: means nothing to the next life of the hub.
     OfThisLife,
-    /// Means the same to any hub.
-    Lasting,
+    /// Credit for events: means nothing to the next attachment, which begins without any.
+    Credit,
     /// A connection handed over.
     Adopt(OwnedFd),
 }
@@ -183,11 +183,23 @@ impl Queue {
         Ok(self.adopts)
     }
 
-    /// Adds what the thread itself has to say, before all that waits and whatever waits.
-    pub(super) fn add_first(&mut self, frame: Vec<u8>) {
-        let entry = Entry { frame, content: Content::Lasting };
+    /// Adds credit for events, before all that waits and whatever waits.
+    pub(super) fn add_credit(&mut self, frame: Vec<u8>) {
+        let entry = Entry { frame, content: Content::Credit };
         self.bytes += entry.weight();
         self.waiting.push_front(entry);
+    }
+
+    /// Takes back the credit that was not sent: the next attachment gets all that there is room for.
+    pub(super) fn drop_credit(&mut self) {
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|entry| {
+            let is_credit = matches!(entry.content, Content::Credit);
+            if is_credit {
+                *bytes -= entry.weight();
+            }
+            !is_credit
+        });
     }
 
     fn check_room(&self, frame: &[u8]) -> Result<(), Error> {
