@@ -274,6 +274,9 @@ typedef struct {
     uint64_t logs_suppressed;
     // Gauge: 1 while clients are being sent away, and after.
     uint64_t draining;
+    // What attached hosts asked for and the hub could not do, though their call may have said
+    // PUSH_OK; the hub's log says why.
+    uint64_t undone;
 } push_stats;
 
 // A message to publish.  Start from PUSH_MESSAGE_INIT.
@@ -527,6 +530,7 @@ push_status push_publish_message(push_server *server,
 // Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
 // the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
 // positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
+// Attached and without `out`, the hub's `mailbox` is the most that a batch may have.
 //
 // # Safety
 // `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -761,4 +765,4 @@ void push_users_clear(push_users *users);
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -262,6 +262,7 @@ impl Api {
         stats.events_waiting = shared.events.waiting() as u64;
         stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
         stats.hosts = shared.hosts.load(Ordering::Relaxed) as u64;
+        stats.undone = shared.metrics.undone.load(Ordering::Relaxed);
         stats.logs_suppressed = shared.log.suppressed();
         stats.draining = shared.drained.has_begun().into();
         stats

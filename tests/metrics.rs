@@ -33,6 +33,7 @@ push_events_waiting gauge
 push_hosts gauge
 push_logs_suppressed_total counter
 push_draining gauge
+push_undone_total counter
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_refusals_total counter reason: malformed unauthorized channel origin expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate max_channels client_request proxy_header draining busy resources control_key control attach

@@ -156,6 +156,7 @@ func (h handle) stats() (Stats, Status) {
 		Dropped: uint64(s.dropped), Replaced: uint64(s.replaced), Outboxes: uint64(s.outboxes),
 		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
+		Undone: uint64(s.undone),
 	}, Status(status)
 }
 

@@ -328,6 +328,7 @@ type Stats struct {
 	Hosts          uint64 // hosts of other processes that are attached
 	LogsSuppressed uint64 // log lines left out because there were many of their kind
 	Draining       uint64 // 1 while clients are being sent away, and after
+	Undone         uint64 // what attached hosts asked for and the hub could not do
 }
 
 // Stats reads the counters. Error: [ErrClosed].

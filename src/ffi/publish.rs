@@ -68,6 +68,7 @@ pub unsafe extern "C" fn push_publish_message(
 /// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
 /// the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
 /// positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
+/// Attached and without `out`, the hub's `mailbox` is the most that a batch may have.
 ///
 /// # Safety
 /// `messages` has `count` messages; `out` is NULL or has room for `count` positions.

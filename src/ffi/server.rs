@@ -197,6 +197,7 @@ impl From<Stats> for push_stats {
             hosts: stats.hosts,
             logs_suppressed: stats.logs_suppressed,
             draining: stats.draining,
+            undone: stats.undone,
         }
     }
 }

@@ -308,4 +308,7 @@ pub struct push_stats {
     pub logs_suppressed: u64,
     /// Gauge: 1 while clients are being sent away, and after.
     pub draining: u64,
+    /// What attached hosts asked for and the hub could not do, though their call may have said
+    /// PUSH_OK; the hub's log says why.
+    pub undone: u64,
 }

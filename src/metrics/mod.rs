@@ -70,6 +70,8 @@ pub struct CommonMetrics {
     pub(crate) refused: AtomicU64,
     /// Panics that were caught.
     pub(crate) panics: AtomicU64,
+    /// What attached hosts have asked for and could not be done.
+    pub(crate) undone: AtomicU64,
 }
 
 impl CommonMetrics {
@@ -161,6 +163,7 @@ pub struct Stats {
     pub hosts: u64,
     pub logs_suppressed: u64,
     pub draining: u64,
+    pub undone: u64,
 }
 
 /// One line of the table.
@@ -228,6 +231,7 @@ table! {
     hosts gauge "Hosts of other processes that are attached",
     logs_suppressed counter "Log lines left out because there were many of their kind",
     draining gauge "1 while clients are being sent away, and after",
+    undone counter "Requests of attached hosts that could not be done",
 }
 
 impl Stats {

@@ -1,11 +1,13 @@
 //! What attached hosts ask of the hub, and what it answers.
 
 use super::{attached, hub, path, publish, websocket};
-use crate::common::{until, PATIENCE, UPGRADE};
+use crate::common::{until, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::EventKind;
 use push::grant::Grant;
 use push::hub::Publication;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 #[test]
@@ -110,4 +112,58 @@ fn the_host_is_asked_and_then_answers_for_the_client() {
     // Nobody can be asked any more: an answer at once, not after the timeout.
     until("the hub has seen its end", || hub.get("channel=a", "").head().starts_with("HTTP/1.1 503 "));
     hub.stop();
+}
+
+#[test]
+fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
+    let path = path();
+    let (hub, lines) = Host::logged(&[("mailbox", "16"), ("attach_listen", &path)]);
+    let host = attached(&path, &[]);
+    let mut client = websocket(&host, "channel=a", None);
+    let batch = |count: usize| vec![Publication::new("a", b"x"); count];
+    // What is known before the call returns is its result.
+    let error = host.post_batch(&batch(100)).unwrap_err();
+    assert_eq!(error.kind(), Kind::TooLarge);
+    assert!(error.to_string().contains("at most 16 messages (the hub's option mailbox)"), "{error}");
+    assert_eq!(host.publish_batch(&batch(100)).unwrap_err().kind(), Kind::TooLarge);
+    // Who waits for the answer may have what nobody listens to.
+    let unheard = vec![Publication::new("nobody is here", b"x"); 100];
+    assert_eq!(host.publish_batch(&unheard).unwrap().len(), 100);
+    assert_eq!(host.stats().unwrap().undone, 1, "the one that was answered");
+    host.post_batch(&batch(16)).unwrap();
+    host.post(&Publication::new("a", b"last")).unwrap();
+    for _ in 0..16 {
+        assert_eq!(client.text(), "x");
+    }
+    assert_eq!(client.text(), "last", "and nothing of what was refused");
+    // A connection that is not there, or a request.
+    host.close(1 << 40, 1000, "").unwrap();
+    host.renew(1 << 40, Grant::new(None, &[], 0, false, false).unwrap()).unwrap();
+    host.send(1 << 40, b"x", false).unwrap();
+    host.deny(0xff, 403, "").unwrap();
+    assert_eq!(host.stats().unwrap().undone, 5);
+    // An older host knows of no bound, and its call has long returned.
+    let mut older = older_host(&path);
+    let message = [&[0, 1, 0, b'a', 0, 0][..], &1u32.to_le_bytes(), b"x"].concat();
+    let numbers = [&[4][..], &1u64.to_le_bytes(), &17u32.to_le_bytes()].concat();
+    let batch = [numbers, message.repeat(17)].concat();
+    older.write_all(&[&(batch.len() as u32).to_le_bytes()[..], &batch].concat()).unwrap();
+    until("the hub counts it", || host.stats().unwrap().undone == 6);
+    until("and says so", || {
+        let told =
+            |line: &String| line.contains("publishing, for process ") && line.contains("was not done: the batch");
+        lines.lock().unwrap().iter().filter(|line| told(line)).count() == 2
+    });
+    let quiet = lines.lock().unwrap().iter().all(|line| !line.contains("no such connection"));
+    assert!(quiet, "what has gone is for who looks closely (log_level=debug)");
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
+
+/// One that speaks the first version of the protocol, and has said hello.
+fn older_host(path: &str) -> UnixStream {
+    let mut stream = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
+    let hello = [b"\x01libpush\0\x01\0", &[7; 16][..], &[0; 8], &[0, 0, 1, 0, b'h']].concat();
+    stream.write_all(&[&(hello.len() as u32).to_le_bytes()[..], &hello].concat()).unwrap();
+    stream
 }

@@ -53,6 +53,13 @@ impl Attached {
 
     pub(crate) fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
         self.check_batch(publications)?;
+        // Nobody would hear that the hub can't publish it. Who waits for the answer may have luck: it depends on who
+        // listens.
+        let max = self.link.max_batch.load(Ordering::Relaxed);
+        if publications.len() > max {
+            let text = format!("a batch without an answer has at most {max} messages (the hub's option mailbox)");
+            return Err(Error::new(Kind::TooLarge, text));
+        }
         self.leave(|number| FromHost::Batch { number, publications: publications.to_vec() })
     }
 

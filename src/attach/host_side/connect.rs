@@ -2,6 +2,7 @@
 
 use super::thread::PASSES;
 use super::Link;
+use crate::api::MAX_BATCH;
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, Hello, RefusedBecause, MAX_FRAME, OLDEST, VERSION};
 use crate::hub::Epoch;
@@ -38,13 +39,15 @@ pub(super) enum Failure {
 /// all made new at once.
 pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failure> {
     let until = Instant::now() + patience;
-    match greet(link, VERSION, until) {
-        Err(Failure::Version(text)) => match greet(link, OLDEST, until) {
-            Err(Failure::Version(_)) => Err(Failure::Refused(text)),
-            greeted => greeted,
-        },
-        greeted => greeted,
+    let mut refused = None;
+    for version in (OLDEST..=VERSION).rev() {
+        match greet(link, version, until) {
+            // What it says to the newest is what helps most.
+            Err(Failure::Version(text)) => drop(refused.get_or_insert(text)),
+            greeted => return greeted,
+        }
     }
+    Err(Failure::Refused(refused.unwrap_or_default()))
 }
 
 fn greet(link: &Link, version: u16, until: Instant) -> Result<Welcomed, Failure> {
@@ -89,9 +92,10 @@ fn welcome(
     loop {
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
             return match (FromHub::read(frame), said) {
-                (Ok(FromHub::Welcome { epoch, done, max_message, max_send }), Some(version)) => {
+                (Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch }), Some(version)) => {
                     let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
                     link.set_limits(max_message, max_send);
+                    link.max_batch.store(max_batch.map_or(MAX_BATCH, |max| max as usize), Ordering::Relaxed);
                     // The hub knows nothing of what was given before. First, so that what follows is heard of.
                     link.take_credit_back();
                     link.give_credit();

@@ -11,6 +11,7 @@ mod scripted_tests;
 mod thread;
 
 use super::wire::FromHost;
+use crate::api::MAX_BATCH;
 use crate::callbacks;
 use crate::config::{Builder, Config, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
@@ -58,6 +59,7 @@ struct Link {
     /// The hub's bounds, so that what breaks them is told at once.
     max_message: AtomicUsize,
     max_send: AtomicUsize,
+    max_batch: AtomicUsize,
 }
 
 /// How many events the hub may send before it is given more room.
@@ -149,6 +151,7 @@ impl Attached {
             stop_at: Mutex::new(None),
             max_message: AtomicUsize::new(64 << 20),
             max_send: AtomicUsize::new(64 << 20),
+            max_batch: AtomicUsize::new(MAX_BATCH),
             config: Reloadable::new(config),
         });
         // A host starts as usual though its hub hangs: what a call may wait is all that this one may.

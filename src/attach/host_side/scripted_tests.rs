@@ -36,7 +36,7 @@ impl Door {
         let (socket, _) = self.listener.accept().unwrap();
         let mut hub = Hub { socket: socket.into(), inbox: Inbox::default() };
         hub.until(|frame| matches!(frame, FromHost::Hello(_)));
-        hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20 });
+        hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20, max_batch: None });
         hub
     }
 }

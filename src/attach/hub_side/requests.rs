@@ -11,6 +11,7 @@ use crate::log::Level;
 use crate::sys::socket;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// How many reads one attachment may have in a row, before others get their turn.
@@ -122,26 +123,35 @@ impl HubSide {
                 return self.numbered(id, number, || api.broadcast(&publication).map(placed));
             }
             FromHost::Batch { number, publications } => {
-                let fits = publications.len() <= api.shared().config.get().mailbox;
-                return self.numbered(id, number, || match api.publish_batch(&publications) {
-                    Ok(published) => Ok(Answer::batched(published.iter().map(|published| published.seq).collect())),
-                    // It never will fit; waiting would hang the host.
-                    Err(error) if error.kind() == Kind::Busy && !fits => Ok(Answer::failed(&error)),
-                    Err(error) => Err(error),
+                return self.numbered(id, number, || {
+                    let published = api.publish_batch(&publications)?;
+                    Ok(Answer::batched(published.iter().map(|published| published.seq).collect()))
                 });
             }
             FromHost::Adopt { .. } => return Err(End::Fault("no descriptor".into())),
-            // What follows is about connections, which may have gone meanwhile; the host knows that it can't know.
+            // The host was told that these are on their way, and hears nothing more of them.
             FromHost::Send { connection, binary, data } => match api.send(connection, data, binary) {
                 Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
-                _ => {}
+                sent => self.tell_undone(id, "a message to a connection", sent),
             },
-            FromHost::Close { connection, code, reason } => drop(api.close(connection, code, reason)),
-            FromHost::Allow { request, grant } => drop(api.allow(request, grant.of_host(host))),
-            FromHost::Deny { request, status, reason } => drop(api.deny(request, status, reason)),
-            FromHost::Disconnect { user, code, reason } => drop(api.disconnect_user(user, code, reason)),
-            FromHost::Revoke { user, channel, reason } => drop(api.revoke_channel(user, channel, reason)),
-            FromHost::Renew { connection, grant } => drop(api.renew(connection, grant)),
+            FromHost::Close { connection, code, reason } => {
+                self.tell_undone(id, "closing a connection", api.close(connection, code, reason));
+            }
+            FromHost::Allow { request, grant } => {
+                self.tell_undone(id, "letting a client in", api.allow(request, grant.of_host(host)));
+            }
+            FromHost::Deny { request, status, reason } => {
+                self.tell_undone(id, "refusing a client", api.deny(request, status, reason));
+            }
+            FromHost::Disconnect { user, code, reason } => {
+                self.tell_undone(id, "disconnecting a user", api.disconnect_user(user, code, reason));
+            }
+            FromHost::Revoke { user, channel, reason } => {
+                self.tell_undone(id, "revoking a channel", api.revoke_channel(user, channel, reason));
+            }
+            FromHost::Renew { connection, grant } => {
+                self.tell_undone(id, "renewing a grant", api.renew(connection, grant));
+            }
             FromHost::Stats { number } => {
                 FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
             }
@@ -171,14 +181,30 @@ impl HubSide {
             // Sent again before it knew; its answer went out with the welcome.
             return Ok(Done::Yes);
         }
-        let answer = match publish() {
-            Ok(answer) => answer,
+        let (answer, failed) = match publish() {
+            Ok(answer) => (answer, Ok(())),
             Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
-            Err(error) => Answer::failed(&error),
+            Err(error) => (Answer::failed(&error), Err(error)),
         };
         answer.write(number, attachment.out.tail());
         session.keep(number, answer);
+        // Whether anybody waits for the answer only the host knows.
+        self.tell_undone(id, "publishing", failed);
         Ok(Done::Yes)
+    }
+
+    /// Counts and logs what an attached host has asked for and the hub could not do.
+    fn tell_undone(&self, id: u64, what: &str, done: Result<(), Error>) {
+        let Err(error) = done else { return };
+        let shared = self.api.shared();
+        shared.metrics.undone.fetch_add(1, Ordering::Relaxed);
+        // A connection may end at any time: to speak of one that has gone is no fault.
+        let (level, kind) = match error.kind() {
+            Kind::NotFound => (Level::Debug, "an attached host's request about what has gone"),
+            _ => (Level::Warn, "an attached host's request that was not done"),
+        };
+        let pid = self.attached.get(&id).map_or(0, |attachment| attachment.peer.pid);
+        shared.log.limited(level, kind, format_args!("attach: {what}, for process {pid}, was not done: {error}"));
     }
 
     fn hello(&mut self, id: u64, hello: &Hello<'_>) -> Result<(), End> {
@@ -210,6 +236,7 @@ impl HubSide {
             done: session.done,
             max_message: api.max_message() as u64,
             max_send: api.max_send() as u64,
+            max_batch: (hello.version >= wire::NAMES_MAX_BATCH).then(|| shared.config.get().mailbox as u64),
         }
         .write(out);
         // Of another life of the hub the host lacks nothing that this one has.

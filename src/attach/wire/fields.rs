@@ -17,6 +17,11 @@ impl<'a> Fields<'a> {
         Ok(*array)
     }
 
+    /// Whether anything follows, which an older version does not have.
+    pub(super) fn has_more(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array().map(u8::from_le_bytes)
     }

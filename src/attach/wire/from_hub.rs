@@ -43,6 +43,9 @@ pub(crate) enum FromHub<'a> {
         max_message: u64,
         /// The largest that `push_send` may send.
         max_send: u64,
+        /// How many messages a batch may have so that the hub can publish it whoever listens. Hosts that speak an
+        /// older version are not told.
+        max_batch: Option<u64>,
     },
     Refused {
         because: RefusedBecause,
@@ -87,9 +90,9 @@ impl<'a> FromHub<'a> {
     /// Appends the frame.
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         match self {
-            FromHub::Welcome { epoch, done, max_message, max_send } => framed(into, WELCOME, |into| {
+            FromHub::Welcome { epoch, done, max_message, max_send, max_batch } => framed(into, WELCOME, |into| {
                 fields::text(into, epoch);
-                for number in [done, max_message, max_send] {
+                for number in [done, max_message, max_send].into_iter().chain(max_batch) {
                     into.extend_from_slice(&number.to_le_bytes());
                 }
             }),
@@ -150,6 +153,7 @@ impl<'a> FromHub<'a> {
                 done: fields.u64()?,
                 max_message: fields.u64()?,
                 max_send: fields.u64()?,
+                max_batch: fields.has_more().then(|| fields.u64()).transpose()?,
             },
             REFUSED => {
                 let because = match fields.u8()? {

@@ -55,7 +55,7 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         host: 0,
     };
     vec![
-        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3 },
+        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch: None },
         FromHub::Refused { because: RefusedBecause::Full, text: "no" },
         FromHub::Published { number: 1, seq: 2, subscribers: 3 },
         FromHub::Batched { number: 1, seqs: vec![2, 3, 5] },
@@ -87,6 +87,18 @@ fn frames_round_trip() {
         let frame = first_frame(&bytes, MAX_FRAME).unwrap().unwrap();
         assert_eq!(format!("{:?}", FromHub::read(frame).unwrap()), format!("{sent:?}"));
     }
+}
+
+#[test]
+fn a_welcome_names_the_largest_batch_to_those_who_know_of_it() {
+    let welcome = |max_batch| FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch };
+    let (older, newer) = (written(|into| welcome(None).write(into)), written(|into| welcome(Some(16)).write(into)));
+    for (bytes, expected) in [(&older, None), (&newer, Some(16))] {
+        let Ok(FromHub::Welcome { max_batch, .. }) = FromHub::read(&bytes[4..]) else { panic!("no welcome") };
+        assert_eq!(max_batch, expected);
+    }
+    assert!(FromHub::read(&newer[4..newer.len() - 1]).is_err());
+    assert!(FromHub::read(&[&newer[4..], b"x"].concat()).is_err());
 }
 
 #[test]
