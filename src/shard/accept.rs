@@ -64,7 +64,7 @@ impl Shard {
         }
     }
 
-    fn accepted(&mut self, fd: OwnedFd) {
+    pub(super) fn accepted(&mut self, fd: OwnedFd) {
         self.handle.metrics.accepted.add(1);
         let max = self.config().max_connections;
         let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);

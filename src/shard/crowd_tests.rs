@@ -24,10 +24,10 @@ const CHANNELS: [&str; 6] = ["d1", "d2", "l1", "x1", "x2", ""];
 const SMALL: usize = 4096;
 
 /// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

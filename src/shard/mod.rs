@@ -25,6 +25,8 @@ mod pace;
 #[cfg(test)]
 pub(crate) mod panic_tests;
 mod peers;
+#[cfg(test)]
+mod pipelining_tests;
 pub(crate) mod presence;
 pub(crate) mod push_v1;
 mod read;

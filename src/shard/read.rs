@@ -210,10 +210,12 @@ impl Shard {
         }
     }
 
-    /// Reads a request that came early, now that the answer before it is written.
+    /// Reads a request that came early, if the answer before it is written. Where it is not, or another one is owed, the
+    /// request stays where it is: this is tried again when that is done.
     pub(super) fn read_early(&mut self, index: u32) {
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if let (Phase::Head, None, Some(mut unread)) = (conn.phase, &conn.outbox, conn.unread.take()) {
+        let next = |conn: &&mut Conn| conn.phase == Phase::Head && conn.outbox.is_none();
+        let Some(conn) = self.conns.get_mut(index as usize).filter(next) else { return };
+        if let Some(mut unread) = conn.unread.take() {
             self.read_head(index, &mut unread);
         }
     }

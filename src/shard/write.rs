@@ -230,8 +230,13 @@ impl Shard {
         match conn.phase {
             // That was the last; now the peer's end is awaited, so that it reads all before the connection goes.
             Phase::Closing => socket::shutdown_write(&conn.fd),
-            // A request that came before the answer was through.
-            Phase::Head => self.read_early(index),
+            // A request that came before the answer was through; or the next one has its time from now on.
+            Phase::Head => {
+                if self.conns[index as usize].flags.keep_alive {
+                    self.schedule(index, self.config().keep_alive_ms);
+                }
+                self.read_early(index);
+            }
             Phase::Open(_) if conn.flags.held => {
                 self.conns[index as usize].flags.held = false;
                 self.read_again(index);

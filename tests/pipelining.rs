@@ -1,0 +1,62 @@
+//! Polls that are sent before the answer to the one before them, over TCP, by a client that takes its time.
+
+mod common;
+
+use common::{eventually, Client, Host, PATIENCE};
+use push::hub::Publication;
+use socket2::{Domain, Socket, Type};
+use std::net::SocketAddr;
+
+const LARGE: usize = 8 << 20;
+
+/// A client whose socket takes little at once.
+fn slow(host: &Host) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    let address: SocketAddr = host.address().parse().unwrap();
+    socket.connect_timeout(&address.into(), PATIENCE).unwrap();
+    Client::over(socket.into())
+}
+
+fn poll(channel: &str) -> String {
+    format!("GET /push?channel={channel} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn subscriptions(host: &Host) -> u64 {
+    host.server.stats().unwrap().subscriptions
+}
+
+/// The channel of an answer's only message, and how long that is.
+fn answer(client: &mut Client) -> (String, usize) {
+    let (head, body) = client.response();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let [message] = &body["messages"].as_array().unwrap()[..] else { panic!("{head}") };
+    (message["channel"].as_str().unwrap().into(), message["data"].as_str().unwrap().len())
+}
+
+#[test]
+fn polls_behind_one_with_an_answer_larger_than_the_socket_takes_are_answered_in_order() {
+    let host = Host::start(&[("max_message", "16MB"), ("outbox", "16MB")]);
+    // How much of the third poll comes at once: none, half a head, all.
+    for early in [0, 20, usize::MAX] {
+        eventually(|| subscriptions(&host) == 0);
+        let mut client = slow(&host);
+        let third = poll("c");
+        let (at_once, later) = third.as_bytes().split_at(early.min(third.len()));
+        client.send(&[poll("a").as_bytes(), poll("b").as_bytes(), at_once].concat());
+        eventually(|| subscriptions(&host) == 1);
+        let data = "x".repeat(LARGE);
+        host.server.publish(&Publication::new("a", data.as_bytes())).unwrap();
+        // The first is answered, but not read; the next one's turn has not come.
+        eventually(|| subscriptions(&host) == 0);
+        client.send(later);
+        assert_eq!(answer(&mut client), ("a".into(), LARGE));
+        for channel in ["b", "c"] {
+            // Until it waits there: nothing that was published before is an answer.
+            eventually(|| host.server.publish(&Publication::new(channel, b"y")).unwrap().subscribers == 1);
+            assert_eq!(answer(&mut client), (channel.into(), 1));
+        }
+    }
+    host.stop();
+}
