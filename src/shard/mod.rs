@@ -176,6 +176,9 @@ pub(crate) struct Shard {
     settled: u64,
     /// Taken from the mailbox and not delivered yet: the first message of the next batch.
     held: Option<Delivery>,
+    /// What others do, in a test, while this shard subscribes a live connection to one more channel.
+    #[cfg(test)]
+    meanwhile: Option<fn(&Hub)>,
     /// The newest message taken from the mailbox: up to here everybody was served.
     delivered: u64,
     /// Events of this turn that the host was not woken for yet.
@@ -244,6 +247,8 @@ impl Shard {
             doomed: Vec::new(),
             settled: 0,
             held: None,
+            #[cfg(test)]
+            meanwhile: None,
             delivered: 0,
             told: Left::default(),
             requests: FxHashMap::default(),

@@ -182,6 +182,10 @@ impl Shard {
             only_if_empty: false,
         };
         shared.hub.subscribe(&request, &mut self.replay, &mut self.ids);
+        #[cfg(test)]
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(&shared.hub);
+        }
         self.count_gaps();
         let joined = self.replay.position;
         // First what the mailbox holds of the other channels up to there: the position below speaks for all of them.

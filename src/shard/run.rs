@@ -48,6 +48,9 @@ impl Shard {
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
+        // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
+        // place, and finds one that is newer.
+        more |= self.held.is_some();
         self.tell_leaves();
         self.go_on_draining(more);
         if self.ending {
