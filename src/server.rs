@@ -261,7 +261,7 @@ impl Server {
     /// count only at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let reloaded = match &self.0 {
-            Backend::Embedded(server) => server.reload(builder.config()),
+            Backend::Embedded(server) => builder.with_secrets().and_then(|wanted| server.reload(wanted.config())),
             Backend::Attached(server) => server.reload(builder.config()),
         };
         match &reloaded {

@@ -156,6 +156,35 @@ fn a_control_port_does_not_lose_its_key() {
 }
 
 #[test]
+fn a_key_in_a_file_is_read_again_and_a_bad_one_changes_nothing() {
+    let path = std::env::temp_dir().join(format!("push-{}-control-key", std::process::id()));
+    let (first, second) = ("first-0123456789", "second-0123456789");
+    std::fs::write(&path, format!("{first}\n")).unwrap();
+    let value = format!("file:{}", path.display());
+    let options = [("control", "127.0.0.1:0"), ("control_key", &*value)];
+    let (host, lines) = Host::logged(&options);
+    let is_key = |key: &str| {
+        let mut client = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
+        client.send(format!("GET /v1/stats HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n\r\n").as_bytes());
+        client.head().starts_with("HTTP/1.1 200 ")
+    };
+    assert!(is_key(first) && !is_key(&value), "not the text, but what the file has");
+    std::fs::write(&path, second).unwrap();
+    assert_eq!(reload(&host, &options).unwrap().0, ["control_key"]);
+    assert!(is_key(second) && !is_key(first));
+    std::fs::write(&path, "a secret").unwrap();
+    let error = reload(&host, &options).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(!is_key("a secret") && is_key(second));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(reload(&host, &options).unwrap_err().kind(), Kind::System);
+    assert!(is_key(second));
+    host.stop();
+    assert!(!lines.lock().unwrap().iter().any(|line| line.contains("a secret")), "secrets are not logged");
+}
+
+#[test]
 fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
     let path = std::env::temp_dir().join(format!("push-{}-limits", std::process::id()));
     let path = format!("unix:{}", path.display());

@@ -7,7 +7,7 @@
 
 use super::public_key;
 use super::token::{Claims, Token, LEEWAY_SECONDS};
-use crate::config::Config;
+use crate::config::{secrets, Config};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
@@ -17,14 +17,11 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, P
 use jsonwebtoken::{crypto, Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::path::Path;
 
 /// A token larger than this is not looked at.
 const MAX_TOKEN: usize = 8 * 1024;
 /// The shortest secret for HS256, in bytes (RFC 7518, section 3.2).
 pub(crate) const MIN_SECRET: usize = 32;
-/// What a secret begins with that stands in a file.
-pub(crate) const FILE: &str = "file:";
 /// What a key in PEM begins with, as opposed to a path.
 const PEM: &str = "-----BEGIN";
 
@@ -48,15 +45,16 @@ impl Verifier {
     pub fn new(config: &Config) -> Result<Self, Error> {
         let mut keys = Vec::new();
         for given in &config.jwt_secret {
-            let key = DecodingKey::from_secret(&secret(given.as_bytes())?);
+            let key = DecodingKey::from_secret(given.as_bytes());
             keys.push(Key { algorithm: Algorithm::HS256, id: None, key });
         }
         for given in &config.jwt_keys {
-            let pem = if given.starts_with(PEM) { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
+            let file = || secrets::read("jwt_keys", secrets::path_of(given).unwrap_or(given));
+            let pem = if given.starts_with(PEM) { Cow::Borrowed(given.as_bytes()) } else { file()?.into() };
             keys.extend(public_keys(&pem).ok_or_else(|| bad_key(given))?);
         }
         if !config.jwt_jwks.is_empty() {
-            keys.extend(jwks(config.jwt_jwks.as_str())?);
+            keys.extend(jwks(&String::from_utf8_lossy(config.jwt_jwks.as_bytes()))?);
         }
         if keys.is_empty() {
             let text = "option auth: jwt needs a key: jwt_secret (HS256), jwt_keys (PEM) or jwt_jwks";
@@ -123,21 +121,6 @@ fn grant(claims: Claims) -> Result<Grant, Refusal> {
         .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
 }
 
-/// A secret as it was given: itself, or the file that has it, without the line end that editors put behind it.
-fn secret(given: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
-    let Some(path) = given.strip_prefix(FILE.as_bytes()) else { return Ok(given.into()) };
-    let path = String::from_utf8_lossy(path);
-    let mut bytes = read(&path)?;
-    while bytes.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    if bytes.len() < MIN_SECRET {
-        let text = format!("option jwt_secret: {path} has less than {MIN_SECRET} bytes");
-        return Err(Error::new(Kind::Config, text));
-    }
-    Ok(bytes.into())
-}
-
 /// Public keys in PEM; the kind of each says its algorithm. A private key is refused: it has no business here.
 fn public_keys(pem: &[u8]) -> Option<Vec<Key>> {
     if pem.windows(7).any(|word| word == b"PRIVATE") {
@@ -199,7 +182,8 @@ fn jwks(given: &str) -> Result<Vec<Key>, Error> {
     let by_value = given.starts_with('{');
     let name = if by_value { "the set" } else { given };
     let wrong = |text: String| Error::new(Kind::Config, format!("option jwt_jwks: {name}: {text}"));
-    let json = if by_value { Cow::Borrowed(given.as_bytes()) } else { read(given)?.into() };
+    let file = || secrets::read("jwt_jwks", secrets::path_of(given).unwrap_or(given));
+    let json = if by_value { Cow::Borrowed(given.as_bytes()) } else { file()?.into() };
     // Not in serde's words, which repeat the value, and that may be a secret.
     let at = |error: serde_json::Error| format!("no JWK set (line {}, column {})", error.line(), error.column());
     let set: Set = serde_json::from_slice(&json).map_err(|error| wrong(at(error)))?;
@@ -229,10 +213,6 @@ fn jwk(jwk: &Jwk) -> Option<Key> {
     let fits = common.key_algorithm.is_none_or(|known| known == name);
     let key = DecodingKey::from_jwk(jwk).ok().filter(|key| signs && fits && is_good(algorithm, key))?;
     Some(Key { algorithm, id: common.key_id.clone(), key })
-}
-
-fn read(path: &str) -> Result<Vec<u8>, Error> {
-    std::fs::read(Path::new(path)).map_err(|error| Error::system(format_args!("key file {path}"), &error))
 }
 
 fn bad_key(given: &str) -> Error {

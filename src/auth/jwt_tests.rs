@@ -13,7 +13,7 @@ fn verifier(options: &[(&str, &str)]) -> Result<Verifier, Error> {
     for (name, value) in options {
         builder.set(name, value).unwrap();
     }
-    Verifier::new(builder.config())
+    Verifier::new(builder.with_secrets()?.config())
 }
 
 fn now() -> i64 {

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 pub use jwt::Verifier;
-pub(crate) use jwt::{FILE, MIN_SECRET};
+pub(crate) use jwt::MIN_SECRET;
 
 /// The option `auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,6 +1,6 @@
 //! Options being collected: by name and text, or from a file.
 
-use super::{file, options, Config};
+use super::{file, options, wrong, Config};
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::ChannelPattern;
@@ -33,8 +33,8 @@ impl Builder {
         if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
             return self.set_for_channels(name, pattern, option, value);
         }
-        let option = options::find(name).ok_or_else(|| unknown(name))?;
-        option.apply(&mut self.config, value).map_err(|allowed| refused(name, value, &allowed))
+        let option = options::find(name).ok_or_else(|| wrong::unknown(name))?;
+        option.apply(&mut self.config, value).map_err(|allowed| wrong::refused(option, name, value, &allowed))
     }
 
     /// Sets the options that a TOML file names, all or none.
@@ -55,9 +55,11 @@ impl Builder {
         Ok(())
     }
 
-    /// Checks what single options can't: that they go together.
+    /// Checks what single options can't: that they go together. Reads the files of secrets.
     pub fn build(&self) -> Result<Builder, Error> {
-        let config = &self.config;
+        // A host that attaches needs no secrets, and may not be allowed to read them.
+        let built = if self.config.attach.is_some() { self.clone() } else { self.with_secrets()? };
+        let config = &built.config;
         config.check()?;
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
         let for_hosts = config.attach_listen.is_some() || self.attach_socket.is_some();
@@ -72,7 +74,14 @@ impl Builder {
                 "option attach_listen: events go to the hosts that attach, so there can be no event callback",
             );
         }
-        Ok(self.clone())
+        Ok(built)
+    }
+
+    /// The same, with the content of files in the place of their names.
+    pub(crate) fn with_secrets(&self) -> Result<Builder, Error> {
+        let mut built = self.clone();
+        built.config.read_secrets()?;
+        Ok(built)
     }
 
     /// The options as they stand.
@@ -83,28 +92,28 @@ impl Builder {
     fn set_for_channels(&mut self, name: &str, pattern: &str, option: &str, value: &str) -> Result<(), Error> {
         let spec = options::find(option)
             .filter(|spec| OPTIONS_OF_CHANNELS.contains(&spec.name))
-            .ok_or_else(|| unknown_of_channels(name))?;
+            .ok_or_else(|| wrong::unknown_of_channels(name))?;
         let pattern = ChannelPattern::parse(pattern)
-            .map_err(|allowed| Error::new(Kind::Config, format!("option {name}: {allowed}")))?;
+            .map_err(|allowed| wrong::error(format!("option {}: {allowed}", wrong::named(name))))?;
         // The table's setter works on the general value; lend it this pattern's.
         let mut scratch = self.config.clone();
         if let Some(retention) = find(&self.config.channel_history, &pattern) {
             scratch.history = retention;
         }
-        spec.apply(&mut scratch, value).map_err(|allowed| refused(name, value, &allowed))?;
+        spec.apply(&mut scratch, value).map_err(|allowed| wrong::refused(spec, name, value, &allowed))?;
         let set = match option {
             "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
             _ => put(&mut self.config.channel_history, pattern, scratch.history),
         };
         set.ok_or_else(|| {
             let max = options::MAX_PATTERNS;
-            Error::new(Kind::Config, format!("option {name}: at most {max} channel patterns are allowed"))
+            wrong::error(format!("option {}: at most {max} channel patterns are allowed", wrong::named(name)))
         })
     }
 }
 
 /// What can be set for the channels whose name fits a pattern.
-const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
+pub(super) const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
 
 fn find<T: Copy>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
     patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| *value)
@@ -126,44 +135,6 @@ impl fmt::Debug for Builder {
     }
 }
 
-fn unknown_of_channels(name: &str) -> Error {
-    let names = OPTIONS_OF_CHANNELS.join(", ");
-    Error::new(Kind::Config, format!("unknown option {name:?}; the options of channels are {names}"))
-}
-
-fn unknown(name: &str) -> Error {
-    let names: Vec<_> = options::all().map(|option| option.name).collect();
-    let (edits, nearest) = names.iter().map(|known| (edits(name, known), *known)).min().expect("there are options");
-    // First what was meant: a host's buffer cuts the list.
-    let meant = if edits * 3 <= name.len() { format!("did you mean {nearest}? ") } else { String::new() };
-    Error::new(Kind::Config, format!("unknown option {name:?}; {meant}the options are {}", names.join(", ")))
-}
-
-/// How many letters must be put in, taken out or changed to make the one of the other (Levenshtein).
-fn edits(wrong: &str, known: &str) -> usize {
-    // Nothing longer than this is a slip in writing a name, and the work is the product of both.
-    if wrong.len() > 64 {
-        return usize::MAX / 3;
-    }
-    let mut row: Vec<usize> = (0..=known.len()).collect();
-    for (i, a) in wrong.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in known.bytes().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[known.len()]
-}
-
-fn refused(name: &str, value: &str, allowed: &str) -> Error {
-    // A key belongs in no log.
-    let secret = matches!(name, "control_key" | "jwt_secret");
-    let shown = if secret { "the value (not shown)".into() } else { format!("{value:?}") };
-    Error::new(Kind::Config, format!("option {name}: {shown} is not allowed; allowed is {allowed}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,13 +145,6 @@ mod tests {
         let mut builder = Builder::default();
         let error = builder.set("max_message", "65MB").unwrap_err().to_string();
         assert_eq!(error, "option max_message: \"65MB\" is not allowed; allowed is a size from 1 to 64MB");
-        let error = builder.set("max_mesage", "1").unwrap_err().to_string();
-        let expected = "unknown option \"max_mesage\"; did you mean max_message? the options are listen, ";
-        assert!(error.starts_with(expected), "{error}");
-        for strange in ["frobnicate", &"x".repeat(1 << 20), ""] {
-            let error = builder.set(strange, "1").unwrap_err().to_string();
-            assert!(error.contains("; the options are listen, "), "{error}");
-        }
         let error = builder.set("control_key", "short").unwrap_err().to_string();
         assert!(!error.contains("short"), "a key must not be repeated: {error}");
     }

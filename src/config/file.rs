@@ -1,6 +1,8 @@
 //! Options from a TOML file: flattened to the names and texts that `Builder::set` takes.
 
-use crate::error::{Error, Kind};
+use super::options;
+use super::wrong::{edits, error, named, shown};
+use crate::error::Error;
 use toml::{Table, Value};
 
 /// The settings of a file, in its order. Lists become texts with commas.
@@ -16,26 +18,39 @@ pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
     Ok(settings)
 }
 
-/// In one line, for logs.
-fn not_toml(text: &str, error: &toml::de::Error) -> Error {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+/// Where it is wrong, and what is wrong most often. Not in the parser's words: they fill pages, and may repeat a secret.
+fn not_toml(text: &str, wrong: &toml::de::Error) -> Error {
+    let at = wrong.span().map_or(0, |span| span.start.min(text.len()));
     let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
-    let message = error.message().replace('\n', " ");
-    // What is wrong most often, and told by the parser as a number that is none.
-    let value = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(_, value)| value.trim_start());
-    let bare = value.is_some_and(|value| !value.is_empty() && !value.starts_with(['"', '\'', '[', '{', '#']));
-    let hint = if bare { "; all values but numbers, true and false need quotes" } else { "" };
-    Error::new(Kind::Config, format!("not TOML: line {line}: {message}{hint}"))
+    if wrong.message().starts_with("duplicate key") {
+        return error(format!("line {line}: this name is set twice"));
+    }
+    let line_text = text.lines().nth(line - 1).unwrap_or_default();
+    let (name, value) = line_text.split_once('=').unwrap_or((line_text, ""));
+    let bare = value.trim_start().starts_with(|first| !"\"'[{#".contains(first));
+    let hint = if name.trim().contains('*') {
+        "; a pattern needs quotes, as in [channel.\"news.*\"]"
+    } else if bare {
+        "; all values but numbers, true and false need quotes"
+    } else {
+        ""
+    };
+    error(format!("line {line} is not TOML{hint}"))
 }
 
 /// `[channel."news.*"]` tables.
 fn channels(patterns: Table, settings: &mut Vec<(String, String)>) -> Result<(), Error> {
     for (pattern, options) in patterns {
         let Value::Table(options) = options else {
-            return Err(Error::new(Kind::Config, format!("channel.{pattern}: a table is expected")));
+            let name = named(&pattern);
+            return Err(error(format!("channel.{name}: a table is expected, as in [channel.\"news.*\"]")));
         };
         for (option, value) in options {
             let name = format!("channel.{pattern}.{option}");
+            if value.is_table() {
+                let name = named(&name);
+                return Err(error(format!("{name}: a pattern with dots needs quotes, as in [channel.\"news.sport\"]")));
+            }
             let text = scalar(&name, value)?;
             settings.push((name, text));
         }
@@ -52,11 +67,24 @@ fn scalar(name: &str, value: Value) -> Result<String, Error> {
             let items = items.into_iter().map(|item| scalar(name, item)).collect::<Result<Vec<_>, _>>()?;
             Ok(items.join(","))
         }
-        other => Err(Error::new(
-            Kind::Config,
-            format!("option {name}: a {} is not allowed; write a text, a number, true or false", other.type_str()),
-        )),
+        Value::Table(_) => Err(no_table(name)),
+        Value::Float(_) | Value::Datetime(_) => Err(error(format!(
+            "option {}: write a whole number, true or false, or a text such as \"500ms\"",
+            named(name)
+        ))),
     }
+}
+
+/// Only patterns of channels have tables.
+fn no_table(name: &str) -> Error {
+    let shown = shown(name);
+    if options::find(name).is_some() {
+        return error(format!("option {name}: a table is not allowed; write a text, a number, true or false"));
+    }
+    if edits(name, "channel") <= 2 {
+        return error(format!("unknown table {shown}; did you mean channel, as in [channel.\"news.*\"]?"));
+    }
+    error(format!("unknown table {shown}; options stand at the top, without one, or in [channel.\"PATTERN\"]"))
 }
 
 #[cfg(test)]
@@ -83,13 +111,35 @@ mod tests {
     #[test]
     fn what_is_not_an_option_is_refused() {
         let error = settings("b = 1\na = ").unwrap_err().to_string();
-        assert!(error.starts_with("not TOML: line 2: ") && !error.contains('\n'), "{error}");
-        assert!(!error.contains("quotes"), "{error}");
+        assert_eq!(error, "line 2 is not TOML");
         for bare in ["listen = none", "max_message = 1MB", "a = 1\nheartbeat = 5s # often"] {
             let error = settings(bare).unwrap_err().to_string();
             assert!(error.ends_with("; all values but numbers, true and false need quotes"), "{error}");
         }
-        assert!(settings("a = 1.5").is_err());
-        assert!(settings("[channel]\nnews = 1").is_err());
+        for (text, told) in [
+            ("heartbeat = 1.5", "option heartbeat: write a whole number, true or false, or a text such as \"500ms\""),
+            ("listen = 1979-05-27", "option listen: write a whole number, true or false, or a text such as \"500ms\""),
+            ("[channel]\nnews = 1", "channel.news: a table is expected, as in [channel.\"news.*\"]"),
+            (
+                "[channels.\"news.*\"]\nhistory_count = 1",
+                "unknown table \"channels\"; did you mean channel, as in [channel.\"news.*\"]?",
+            ),
+            (
+                "[channel.news.sport]\nhistory_count = 1",
+                "channel.news.sport: a pattern with dots needs quotes, as in [channel.\"news.sport\"]",
+            ),
+            (
+                "[channel.news.*]\nhistory_count = 1",
+                "line 1 is not TOML; a pattern needs quotes, as in [channel.\"news.*\"]",
+            ),
+            ("[listen]\na = 1", "option listen: a table is not allowed; write a text, a number, true or false"),
+            (
+                "[server]\nlisten = \"none\"",
+                "unknown table \"server\"; options stand at the top, without one, or in [channel.\"PATTERN\"]",
+            ),
+            ("threads = 1\nthreads = 2", "line 2: this name is set twice"),
+        ] {
+            assert_eq!(settings(text).unwrap_err().to_string(), told, "{text}");
+        }
     }
 }

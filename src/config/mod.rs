@@ -4,7 +4,9 @@ mod builder;
 mod file;
 pub mod options;
 mod reload;
+pub(crate) mod secrets;
 mod values;
+mod wrong;
 
 use crate::auth::Auth;
 use crate::error::{Error, Kind};

@@ -79,13 +79,13 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// A text that is shown nowhere.
+/// A text that is shown nowhere, or the bytes of a file.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// Keeps a text.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
         Secret(text.into())
     }
 
@@ -94,14 +94,9 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// The text itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Its bytes.
+    /// The secret itself.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 }
 
@@ -135,16 +130,21 @@ pub(super) fn unix_path(text: &str) -> Option<Option<PathBuf>> {
 
 fn address(text: &str) -> Option<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
-        let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX && !path.contains('\0');
+        // A name that begins with @ would be an abstract socket's elsewhere, and a file's here.
+        let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX && !path.contains('\0') && !path.starts_with('@');
         return fits.then(|| Address::Unix(path.into()));
     }
     let text = text.replace("localhost:", "127.0.0.1:");
     text.parse().ok().map(Address::Tcp)
 }
 
-/// Reads `512`, `64KB`, `1MB`, `2GB`; a KB has 1024 bytes.
+/// Reads `512`, `64KB`, `1MB`, `2GB`; a KB has 1024 bytes. `64k` and `64KiB`, as others write it, are the same.
 pub(super) fn size(text: &str) -> Option<u64> {
-    scaled(text, &[("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("B", 1)], 1)
+    let text = text.to_ascii_uppercase();
+    let bare = text.strip_suffix("IB").or_else(|| text.strip_suffix('B')).unwrap_or(&text);
+    let is_binary = text.ends_with("IB");
+    scaled(bare, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)], 1)
+        .filter(|_| !is_binary || bare.ends_with(['K', 'M', 'G']))
 }
 
 /// Reads `250ms`, `30s`, `5m`, `2h`, `7d` into milliseconds; a bare number is seconds.
@@ -195,7 +195,13 @@ mod tests {
     fn sizes_and_times_have_units() {
         assert_eq!(size("64KB"), Some(65_536));
         assert_eq!(size("3 MB"), Some(3 << 20));
-        assert_eq!(size("12"), Some(12));
+        for kilobytes in ["64K", "64k", "64kb", "64 KiB"] {
+            assert_eq!(size(kilobytes), Some(65_536), "{kilobytes}");
+        }
+        assert_eq!((size("12"), size("12B")), (Some(12), Some(12)));
+        for wrong in ["", "B", "K", "12iB", "64KBB", "64KK", "0.5K", "1T"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
         assert_eq!(size("-1"), None);
         assert_eq!(size("99999999999999999999"), None);
         assert_eq!(size("18446744073709551615KB"), None);
@@ -234,7 +240,7 @@ mod tests {
         assert_eq!(both[0].to_string(), "127.0.0.1:80");
         assert_eq!(both[1].to_string(), "unix:/run/push.sock");
         assert_eq!(addresses("[::1]:80").unwrap()[0].to_string(), "[::1]:80");
-        for wrong in ["", "80", "example.org:80", "unix:", "127.0.0.1", "127.0.0.1:99999"] {
+        for wrong in ["", "80", "example.org:80", "unix:", "unix:@abstract", "127.0.0.1", "127.0.0.1:99999"] {
             assert_eq!(addresses(wrong), None, "{wrong}");
         }
     }

@@ -9,6 +9,7 @@ use crate::log::Level;
 use crate::panics;
 use crate::server::Server;
 use crate::sys::{cancel, fork};
+use std::borrow::Cow;
 use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -74,7 +75,7 @@ pub(super) unsafe fn status_with_text(
         Ok(()) => PUSH_OK,
         Err(fault) => {
             // SAFETY: passed on from the caller.
-            unsafe { copy_text(err, err_len, &fault.text) };
+            unsafe { copy_sentence(err, err_len, &fault.text) };
             fault.status
         }
     }
@@ -182,6 +183,31 @@ pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> R
     }
     // SAFETY: not NULL, and the caller vouches for `len` bytes.
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+/// Copies a sentence into a C buffer, ending in NUL. One that is too long is cut between two words, with an ellipsis.
+///
+/// # Safety
+/// As for [`copy_text`].
+unsafe fn copy_sentence(out: *mut c_char, size: usize, text: &str) {
+    let sentence = shortened(text, size.saturating_sub(1));
+    // SAFETY: passed on from the caller.
+    unsafe { copy_text(out, size, &sentence) };
+}
+
+/// A sentence of at most `max` bytes.
+fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+    const ELLIPSIS: &str = "...";
+    if text.len() <= max || max <= ELLIPSIS.len() {
+        return text.into();
+    }
+    let mut len = max - ELLIPSIS.len();
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    // A word that is longer than half of the room is cut.
+    let between_words = text[..len].rfind(' ').filter(|space| *space > len / 2);
+    (text[..between_words.unwrap_or(len)].to_owned() + ELLIPSIS).into()
 }
 
 /// Copies a text into a C buffer, ending in NUL, cut where it is too long.
@@ -304,4 +330,22 @@ pub(super) unsafe fn write_sized<T: Copy>(out: *mut T, out_size: usize, value: &
         std::ptr::write_bytes(out.cast::<u8>().add(known), 0, out_size - known);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_that_is_too_long_ends_between_words_with_an_ellipsis() {
+        for (text, max, expected) in [
+            ("it fits", 7, "it fits"),
+            ("one two three four", 14, "one two..."),
+            ("one twothreefourfive", 14, "one twothre..."),
+            ("\u{1F4A9}\u{1F4A9}", 6, "..."),
+            ("word", 3, "word"),
+        ] {
+            assert_eq!(shortened(text, max), expected, "{text} {max}");
+        }
+    }
 }

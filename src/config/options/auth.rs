@@ -1,8 +1,7 @@
 //! Options: who may subscribe.
 
 use super::{list, Spec, Value, MINUTE};
-use crate::auth::{Auth, FILE, MIN_SECRET};
-use crate::config::values::Secret;
+use crate::auth::{Auth, MIN_SECRET};
 
 pub(super) static OPTIONS: &[Spec] = &[
     Spec {
@@ -36,14 +35,14 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "jwt_secret",
         default: "",
         live: live!(jwt_secret),
-        help: "Secrets for tokens signed with HS256; several while keys are rotated",
-        value: Value::Text {
+        help: "Secrets for tokens signed with HS256; several while keys are rotated. Files are read at the start and at a \
+               reload",
+        value: Value::Secret {
             allowed: "a list of secrets of at least 32 bytes, or of file:PATH",
-            set: |c, text| {
-                let secrets = list(text);
-                let fit = secrets.iter().all(|secret| secret.len() >= MIN_SECRET || secret.starts_with(FILE));
-                fit.then(|| c.jwt_secret = secrets.into_iter().map(Secret::new).collect())
-            },
+            several: true,
+            fits: |secret| secret.len() >= MIN_SECRET,
+            set: |c, secrets| c.jwt_secret = secrets,
+            all: |c| &mut c.jwt_secret,
         },
     },
     Spec {
@@ -55,8 +54,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         value: Value::Text {
             allowed: "a list of paths and PEM texts",
             set: |c, text| {
-                c.jwt_keys = list(text);
-                Some(())
+                let keys = list(text);
+                keys.iter().all(|key| is_local(key)).then(|| c.jwt_keys = keys)
             },
         },
     },
@@ -65,12 +64,13 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "",
         live: live!(jwt_jwks),
         help: "A JWK set, as a path or inline",
-        value: Value::Text {
+        value: Value::Secret {
             allowed: "a path, or a JSON object",
-            set: |c, text| {
-                c.jwt_jwks = Secret::new(text);
-                Some(())
-            },
+            several: false,
+            fits: |text| std::str::from_utf8(text).is_ok_and(is_local),
+            set: |c, mut secrets| c.jwt_jwks = secrets.pop().unwrap_or_default(),
+            // Without more it is a path as well, and the file is read where its keys are.
+            all: |_| &mut [],
         },
     },
     Spec {
@@ -114,3 +114,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         },
     },
 ];
+
+/// Nothing is fetched from elsewhere: a key that comes over a network would need one to trust that.
+fn is_local(text: &str) -> bool {
+    !text.starts_with("http://") && !text.starts_with("https://")
+}

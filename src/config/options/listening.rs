@@ -1,7 +1,8 @@
 //! Options: where is listened, and where subscribers find it.
 
 use super::{Spec, Value};
-use crate::config::values::{self, Secret};
+use crate::config::values;
+use std::slice;
 
 pub(super) static OPTIONS: &[Spec] = &[
     Spec {
@@ -42,14 +43,13 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "control_key",
         default: "",
         live: live!(control_key),
-        help: "The key that control requests carry as `Authorization: Bearer`",
-        value: Value::Text {
-            allowed: "16 to 255 characters without spaces, or nothing",
-            set: |c, text| {
-                let fits = text.is_empty() || (16..=255).contains(&text.len());
-                let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-                (fits && plain).then(|| c.control_key = Secret::new(text))
-            },
+        help: "The key that control requests carry as `Authorization: Bearer`. A file is read at the start and at a reload",
+        value: Value::Secret {
+            allowed: "16 to 255 characters without spaces, file:PATH, or nothing",
+            several: false,
+            fits: |key| (16..=255).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic),
+            set: |c, mut keys| c.control_key = keys.pop().unwrap_or_default(),
+            all: |c| slice::from_mut(&mut c.control_key),
         },
     },
 ];

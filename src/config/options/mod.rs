@@ -1,7 +1,7 @@
 //! The table of options: the only place that knows their names, defaults, bounds and help. What an option is stands
 //! here, the options themselves by topic below.
 
-use super::{values, Config};
+use super::{secrets, values, Config, Secret};
 
 /// An option that a running server takes a new value of; for the tables below.
 macro_rules! live {
@@ -68,12 +68,43 @@ pub(super) enum Live {
 /// The type of an option's value, with its bounds and its place in [`Config`].
 #[derive(Debug)]
 enum Value {
-    Count { min: u64, max: u64, set: fn(&mut Config, u64) },
-    Size { min: u64, max: u64, set: fn(&mut Config, u64) },
-    Time { min: u64, max: u64, set: fn(&mut Config, u64) },
-    Flag { set: fn(&mut Config, bool) },
-    Text { allowed: &'static str, set: fn(&mut Config, &str) -> Option<()> },
+    Count {
+        min: u64,
+        max: u64,
+        set: fn(&mut Config, u64),
+    },
+    Size {
+        min: u64,
+        max: u64,
+        set: fn(&mut Config, u64),
+    },
+    Time {
+        min: u64,
+        max: u64,
+        set: fn(&mut Config, u64),
+    },
+    Flag {
+        set: fn(&mut Config, bool),
+    },
+    Text {
+        allowed: &'static str,
+        set: fn(&mut Config, &str) -> Option<()>,
+    },
+    /// Shown nowhere; each may be in a file (`file:PATH`). `several`: a list of them.
+    Secret {
+        allowed: &'static str,
+        several: bool,
+        fits: Fits,
+        set: fn(&mut Config, Vec<Secret>),
+        all: SecretsOf,
+    },
 }
+
+/// Whether a secret is what it must be.
+type Fits = fn(&[u8]) -> bool;
+
+/// Where the secrets of an option are.
+type SecretsOf = fn(&mut Config) -> &mut [Secret];
 
 impl Spec {
     /// Reads `text` into `config`, or says what is allowed.
@@ -85,8 +116,33 @@ impl Spec {
             Value::Time { min, max, set } => number(values::time_ms(text), *min, *max).map(|value| set(config, value)),
             Value::Flag { set } => text.parse().ok().map(|value| set(config, value)),
             Value::Text { set, .. } => set(config, text),
+            Value::Secret { several, fits, set, .. } => {
+                secrets_in(text, *several, *fits).map(|secrets| set(config, secrets))
+            }
         };
-        done.ok_or_else(|| self.allowed())
+        done.ok_or_else(|| self.allowed() + self.form(text))
+    }
+
+    /// The secrets of this option in a config, and what they must be.
+    pub(super) fn secrets<'c>(&self, config: &'c mut Config) -> Option<(&'c mut [Secret], Fits)> {
+        match self.value {
+            Value::Secret { fits, all, .. } => Some((all(config), fits)),
+            _ => None,
+        }
+    }
+
+    /// Whether its value may be repeated nowhere.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.value, Value::Secret { .. })
+    }
+
+    /// How a value is written, for one that can't be read at all.
+    fn form(&self, text: &str) -> &'static str {
+        match self.value {
+            Value::Size { .. } if values::size(text).is_none() => ", a whole number with KB, MB or GB",
+            Value::Time { .. } if values::time_ms(text).is_none() => ", a whole number with ms, s, m, h or d",
+            _ => "",
+        }
     }
 
     /// Whether a running server takes a new value of it.
@@ -105,13 +161,24 @@ impl Spec {
                 format!("a time from {} to {}", values::show_time(*min), values::show_time(*max))
             }
             Value::Flag { .. } => "true or false".into(),
-            Value::Text { allowed, .. } => (*allowed).into(),
+            Value::Text { allowed, .. } | Value::Secret { allowed, .. } => (*allowed).into(),
         }
     }
 }
 
 fn number(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
     value.filter(|value| (min..=max).contains(value))
+}
+
+/// The secrets in a text, if each of them is the name of a file or fits itself.
+fn secrets_in(text: &str, several: bool, fits: Fits) -> Option<Vec<Secret>> {
+    let parts = if several { list(text) } else { vec![text.to_owned()] };
+    let fits = |part: &String| match secrets::path_of(part) {
+        Some(path) => !path.is_empty(),
+        None => fits(part.as_bytes()) && !secrets::has_placeholder(part.as_bytes()),
+    };
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.iter().all(fits).then(|| parts.into_iter().map(Secret::new).collect())
 }
 
 /// The parts of a text with commas between.
