@@ -4,10 +4,11 @@ use crate::auth::Authority;
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
-use crate::http::refusal::{Reason, Refusal};
-use crate::hub::{check_text, ChannelPattern, Key, Message, Outgoing, Publication, Published};
+use crate::http::refusal::Refusal;
+use crate::hub::{check_text, ChannelPattern, Key, Outgoing, Publication, Published};
 use crate::log::Level;
 use crate::metrics::prometheus::Exposition;
+use crate::metrics::Reason;
 use crate::metrics::Stats;
 use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
@@ -16,7 +17,7 @@ use crate::shard::presence::{Census, Present, Tell};
 use crate::shard::Shared;
 use crate::sys::{clock, socket};
 use crate::transport::close::Close;
-use crate::transport::ws_frames::Header;
+use crate::transport::message;
 use crate::users::{self, Users};
 use crate::waiter::Waiter;
 use bytes::Bytes;
@@ -308,13 +309,6 @@ impl Api {
 /// A publication on its way into the hub.
 fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
     Outgoing { channel: publication.channel, key: publication.key.map(Key::Host), message: message(publication) }
-}
-
-/// A message, with the header of a WebSocket frame before its payload: so the raw form needs no copy of its own.
-pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
-    let binary = publication.binary || std::str::from_utf8(publication.data).is_err();
-    let header = Header::data(binary, publication.data.len());
-    Message::new(publication, binary, header.as_bytes())
 }
 
 pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {

@@ -42,6 +42,7 @@ mod attach;
 pub mod auth;
 mod callbacks;
 pub mod config;
+mod control;
 mod embedded;
 pub mod error;
 pub mod events;

@@ -9,7 +9,7 @@ use crate::embedded::Embedded;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
-use crate::hub::{Publication, Published};
+use crate::hub::{Placed, Publication};
 use crate::log::{Level, Log};
 use crate::metrics::Stats;
 use crate::sys::{keys, standard};
@@ -30,23 +30,6 @@ pub struct Server(Backend);
 enum Backend {
     Embedded(Box<Embedded>),
     Attached(Box<Attached>),
-}
-
-/// A message's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed {
-    /// Its number.
-    pub seq: u64,
-    /// The channel's subscribers at that moment; 0 for the messages of a batch that went to another process.
-    pub subscribers: u32,
-    /// Which life of the hub the number is of: an attached hub may be started anew. Counted from 0.
-    pub(crate) life: u32,
-}
-
-impl From<Published> for Placed {
-    fn from(published: Published) -> Self {
-        Placed { seq: published.seq, subscribers: published.subscribers, life: 0 }
-    }
 }
 
 impl Server {

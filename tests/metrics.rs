@@ -103,5 +103,5 @@ fn names_and_labels_stay_and_are_described() {
         .take_while(|line| line.starts_with('|'))
         .flat_map(|line| cells(line).0)
         .collect();
-    assert_eq!(reasons, push::http::refusal::Reason::ALL.into_iter().map(|reason| reason.word()).collect());
+    assert_eq!(reasons, push::metrics::Reason::ALL.into_iter().map(|reason| reason.word()).collect());
 }

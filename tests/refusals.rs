@@ -6,7 +6,7 @@ mod common;
 use common::{counted, eventually, metrics, Client, Host, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
-use push::http::refusal::Reason;
+use push::metrics::Reason;
 use std::any::Any;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -7,7 +7,7 @@
 
 use super::public_key;
 use super::token::{Claims, Token, LEEWAY_SECONDS};
-use crate::config::{secrets, Config};
+use crate::config::{secrets, Config, MIN_SECRET};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
@@ -20,8 +20,6 @@ use std::borrow::Cow;
 
 /// A token larger than this is not looked at.
 const MAX_TOKEN: usize = 8 * 1024;
-/// The shortest secret for HS256, in bytes (RFC 7518, section 3.2).
-pub(crate) const MIN_SECRET: usize = 32;
 /// What a key in PEM begins with, as opposed to a path.
 const PEM: &str = "-----BEGIN";
 

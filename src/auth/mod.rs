@@ -4,24 +4,11 @@ mod jwt;
 mod public_key;
 mod token;
 
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::error::Error;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 pub use jwt::Verifier;
-pub(crate) use jwt::MIN_SECRET;
-
-/// The option `auth`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Auth {
-    /// Everybody may subscribe to everything: loopback and trials.
-    #[default]
-    None,
-    /// A JSON web token says who may what.
-    Jwt,
-    /// The host is asked, by an event.
-    Host,
-}
 
 /// What is done with a subscriber's request.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Options: set by name and text, checked once, then a plain struct that nobody checks again.
 
+mod auth;
 mod builder;
 mod file;
 pub mod options;
@@ -8,7 +9,6 @@ pub(crate) mod secrets;
 mod values;
 mod wrong;
 
-use crate::auth::Auth;
 use crate::error::{Error, Kind};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
@@ -16,6 +16,8 @@ use crate::log::Level;
 use crate::sys::clock;
 use std::path::PathBuf;
 
+pub use auth::Auth;
+pub(crate) use auth::MIN_SECRET;
 pub use builder::Builder;
 pub(crate) use reload::Reloadable;
 pub use reload::Reloaded;

@@ -1,7 +1,8 @@
 //! `push_config`: options by name and text, and the host's callbacks.
 
 use super::callbacks::{self, UserData};
-use super::guard::{self, Fault};
+use super::fault::Fault;
+use super::guard;
 use super::types::*;
 use crate::config::Builder;
 use crate::panics;

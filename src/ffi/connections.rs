@@ -1,6 +1,7 @@
 //! Connections that the host hands over, answers and closes.
 
-use super::guard::{self, Fault};
+use super::fault::Fault;
+use super::guard;
 use super::types::*;
 use crate::error::Error;
 use crate::grant::Grant;

@@ -1,6 +1,7 @@
 //! Events, pulled by the host.
 
-use super::guard::{self, Fault};
+use super::fault::Fault;
+use super::guard;
 use super::types::*;
 use crate::events::Event;
 use std::ffi::{c_int, CString};

@@ -1,10 +1,10 @@
 //! What every export needs: panics stay inside, the thread is not cancelled inside, NULL is an
 //! error, a forked child is turned away.
 
+use super::fault::Fault;
 use super::handle;
 use super::types::*;
 use crate::config::Builder;
-use crate::error::{Error, Kind};
 use crate::log::Level;
 use crate::panics;
 use crate::server::Server;
@@ -16,37 +16,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// No struct of ours will ever be larger; a size beyond it is garbage.
 const MAX_OUTPUT: usize = 1 << 16;
-
-/// A status with the sentence that goes with it.
-pub(super) struct Fault {
-    status: push_status,
-    text: String,
-}
-
-impl Fault {
-    pub(super) fn new(status: push_status, text: impl Into<String>) -> Self {
-        Fault { status, text: text.into() }
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        let status = match error.kind() {
-            Kind::Invalid => PUSH_ERR_INVALID,
-            Kind::Config => PUSH_ERR_CONFIG,
-            Kind::TooLarge => PUSH_ERR_TOO_LARGE,
-            Kind::Busy => PUSH_ERR_BUSY,
-            Kind::NotFound => PUSH_ERR_NOT_FOUND,
-            Kind::Closed => PUSH_ERR_CLOSED,
-            Kind::Timeout => PUSH_ERR_TIMEOUT,
-            Kind::Descriptor => PUSH_ERR_DESCRIPTOR,
-            Kind::System => PUSH_ERR_SYSTEM,
-            Kind::Unsupported => PUSH_ERR_UNSUPPORTED,
-            Kind::Limit => PUSH_ERR_LIMIT,
-        };
-        Fault::new(status, error.to_string())
-    }
-}
 
 /// Runs a call that answers with something else than a status.
 pub(super) fn value<T>(on_panic: T, call: impl FnOnce() -> T) -> T {

@@ -7,7 +7,7 @@
 //!
 //! This table is the one thing that all servers of a process share.
 
-use super::guard::Fault;
+use super::fault::Fault;
 use super::types::*;
 use crate::server::Server;
 use crate::sys::fork;

@@ -8,6 +8,7 @@ mod callbacks;
 mod config;
 mod connections;
 mod events;
+mod fault;
 mod guard;
 mod handle;
 mod info;

@@ -1,9 +1,11 @@
 //! Publishing: one payload, a message, a batch, a broadcast.
 
-use super::guard::{self, Fault};
+use super::fault::Fault;
+use super::guard;
 use super::types::*;
+use crate::hub::Placed;
 use crate::hub::Publication;
-use crate::server::{Placed, Server};
+use crate::server::Server;
 use std::ffi::{c_char, c_void};
 
 /// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then

@@ -1,6 +1,7 @@
 //! `push_server`: start, look at, stop.
 
-use super::guard::{self, Fault};
+use super::fault::Fault;
+use super::guard;
 use super::handle;
 use super::types::*;
 use crate::config::Builder;

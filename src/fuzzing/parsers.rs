@@ -4,7 +4,7 @@ use super::Source;
 use crate::api::MAX_BATCH;
 use crate::auth::Verifier;
 use crate::config::{options, Builder, Config};
-use crate::http::control::routes;
+use crate::control::routes;
 use crate::http::origin;
 use crate::http::query::Query;
 use crate::http::request::{self, Wish};

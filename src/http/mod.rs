@@ -1,6 +1,5 @@
-//! HTTP at the edge: subscribers' request heads, refusals, the Origin rule, and the control API.
+//! HTTP at the edge: subscribers' request heads, refusals, the Origin rule.
 
-pub mod control;
 pub(crate) mod extensions;
 mod fields;
 pub mod forwarded;

@@ -1,9 +1,9 @@
 //! The query of a URL: names and values, and what a subscriber asks for in them.
 
 use super::refusal::Refusal;
-use super::request::Transport;
 use crate::config::Config;
 use crate::hub::check_channel;
+use crate::transport::Transport;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;

@@ -9,6 +9,7 @@ use super::query::Query;
 use super::refusal::Refusal;
 use crate::config::Config;
 use crate::hub::{Position, Start};
+use crate::transport::Transport;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
@@ -18,31 +19,6 @@ use std::mem::MaybeUninit;
 const MAX_HEADERS: usize = 100;
 /// The subprotocol that is spoken on WebSockets beside raw.
 pub const SUBPROTOCOL: &str = "push.v1.json";
-
-/// The way a subscriber wants its messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// WebSocket.
-    WebSocket,
-    /// Server-Sent Events.
-    Sse,
-    /// NDJSON stream.
-    Stream,
-    /// Long-poll.
-    Poll,
-}
-
-impl Transport {
-    /// What a log calls a connection of this kind.
-    pub fn with_article(self) -> &'static str {
-        match self {
-            Self::WebSocket => "a WebSocket",
-            Self::Sse => "an SSE connection",
-            Self::Stream => "a stream",
-            Self::Poll => "a poll",
-        }
-    }
-}
 
 /// A good request.
 #[derive(Debug)]

@@ -79,6 +79,23 @@ pub struct Published {
     pub subscribers: u32,
 }
 
+/// A message's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its number.
+    pub seq: u64,
+    /// The channel's subscribers at that moment; 0 for the messages of a batch that went to another process.
+    pub subscribers: u32,
+    /// Which life of the hub the number is of: an attached hub may be started anew. Counted from 0.
+    pub(crate) life: u32,
+}
+
+impl From<Published> for Placed {
+    fn from(published: Published) -> Self {
+        Placed { seq: published.seq, subscribers: published.subscribers, life: 0 }
+    }
+}
+
 /// Subscriptions of one channel that ended on a shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Leave {

@@ -3,9 +3,10 @@
 pub mod histogram;
 pub mod losses;
 pub mod prometheus;
+mod reason;
 
-use crate::http::refusal::Reason;
 use histogram::Histogram;
+pub use reason::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number, written by one thread, read by any.
@@ -115,8 +116,8 @@ impl ShardMetrics {
     }
 
     /// The gauge of a transport.
-    pub(crate) fn gauge(&self, transport: crate::http::request::Transport) -> &Count {
-        use crate::http::request::Transport;
+    pub(crate) fn gauge(&self, transport: crate::transport::Transport) -> &Count {
+        use crate::transport::Transport;
         match transport {
             Transport::WebSocket => &self.websockets,
             Transport::Sse => &self.sse,

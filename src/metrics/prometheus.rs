@@ -2,7 +2,7 @@
 
 use super::histogram::{Distribution, BOUNDS_US};
 use super::{Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
-use crate::http::refusal::Reason;
+use crate::metrics::Reason;
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 

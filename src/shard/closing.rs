@@ -3,14 +3,15 @@
 use super::conn::{Conn, Phase};
 use super::{Shard, Token};
 use crate::events::{Event, EventKind};
-use crate::http::refusal::{Reason, Refusal};
-use crate::http::request::Transport;
+use crate::http::refusal::Refusal;
 use crate::hub::Form;
 use crate::log::Level;
 use crate::metrics::Closed;
+use crate::metrics::Reason;
 use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::poll::Note;
+use crate::transport::Transport;
 use crate::transport::{chunk, sse, stream, ws_frames};
 use bytes::Bytes;
 use std::fmt;

@@ -4,11 +4,11 @@
 use super::outbox::Outbox;
 use super::wheel::Tick;
 use crate::grant::Grant;
-use crate::http::refusal::Reason;
-use crate::http::request::Transport;
 use crate::hub::ChannelId;
+use crate::metrics::Reason;
 use crate::transport::ws::Partial;
 use crate::transport::Format;
+use crate::transport::Transport;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 

@@ -8,10 +8,10 @@
 use super::command::Command;
 use super::order_tests::{client, shard_with};
 use super::Shard;
-use crate::api::message;
 use crate::hub::{Outgoing, Publication};
 use crate::sys::epoll::Event;
 use crate::transport::inflate::Inflater;
+use crate::transport::message;
 use serde_json::Value;
 use socket2::SockRef;
 use std::collections::{BTreeMap, VecDeque};

@@ -8,9 +8,9 @@ use super::encoded::Run;
 use super::outbox::{Gone, Piece};
 use super::write::outbox_limit;
 use super::{Fate, Shard};
-use crate::http::request::Transport;
 use crate::hub::{ChannelId, Delivery, BROADCAST};
 use crate::sys::clock;
+use crate::transport::Transport;
 
 /// How many messages one batch takes.
 const BATCH: usize = 1024;

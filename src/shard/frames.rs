@@ -5,10 +5,10 @@ use super::conn::{Phase, Token};
 use super::write::outbox_limit;
 use super::Shard;
 use crate::events::{Event, EventKind};
-use crate::http::request::Transport;
 use crate::log::Level;
 use crate::transport::close::Close;
 use crate::transport::ws::{self, Received, Rules};
+use crate::transport::Transport;
 use crate::transport::{json, sse, stream, ws_frames, Format};
 use bytes::Bytes;
 

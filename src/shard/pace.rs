@@ -3,8 +3,8 @@
 
 use super::conn::Token;
 use super::Shard;
-use crate::http::refusal::Reason;
 use crate::limits::Pace;
+use crate::metrics::Reason;
 use crate::transport::close::Close;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;

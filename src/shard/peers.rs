@@ -9,9 +9,10 @@ use super::Shard;
 use crate::config::Config;
 use crate::http::forwarded;
 use crate::http::proxy_header;
-use crate::http::refusal::{Reason, Refusal};
-use crate::http::request::Transport;
+use crate::http::refusal::Refusal;
 use crate::limits::{Address, Peer};
+use crate::metrics::Reason;
+use crate::transport::Transport;
 
 /// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
 const SURPLUS: usize = 8;

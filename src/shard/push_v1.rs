@@ -1,11 +1,11 @@
 //! The subprotocol `push.v1.json`: what a WebSocket client asks for on a live connection, and the answers.
 
 use super::Shard;
-use crate::api::message;
 use crate::auth::Decision;
 use crate::error::Kind;
-use crate::http::refusal::Reason;
 use crate::hub::{check_channel, Cut, Key, Outgoing, Position, Publication, Request, Start};
+use crate::metrics::Reason;
+use crate::transport::message;
 use crate::transport::{json, ws_frames};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;

@@ -6,9 +6,11 @@ use super::conn::{Conn, Phase, Token};
 use super::Shard;
 use crate::events::EventKind;
 use crate::http::origin;
-use crate::http::refusal::{Reason, Refusal};
-use crate::http::request::{self, Transport, Wish};
+use crate::http::refusal::Refusal;
+use crate::http::request::{self, Wish};
+use crate::metrics::Reason;
 use crate::sys::socket;
+use crate::transport::Transport;
 use std::io::ErrorKind;
 
 /// How many scratch buffers full one connection may have in a row, before others get their turn.

@@ -4,10 +4,10 @@
 use super::conn::{Conn, Phase};
 use super::Shard;
 use crate::grant::Grant;
-use crate::http::request::Transport;
 use crate::hub::ChannelPattern;
 use crate::sys::clock;
 use crate::transport::close::Close;
+use crate::transport::Transport;
 use crate::transport::{json, ws_frames};
 use std::collections::HashMap;
 use std::sync::Arc;

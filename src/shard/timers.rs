@@ -4,11 +4,12 @@ use super::conn::{Conn, Phase, Token};
 use super::run::EXPIRE_MS;
 use super::wheel::Tick;
 use super::Shard;
-use crate::http::refusal::{Reason, Refusal};
-use crate::http::request::Transport;
+use crate::http::refusal::Refusal;
+use crate::metrics::Reason;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::poll::Note;
+use crate::transport::Transport;
 use crate::transport::{sse, stream, ws_frames, Format};
 use bytes::Bytes;
 

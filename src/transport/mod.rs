@@ -15,8 +15,35 @@ pub mod stream;
 pub mod ws;
 pub mod ws_frames;
 
-use crate::hub::{Epoch, Form, Message};
+use crate::hub::{Epoch, Form, Message, Publication};
 use deflate::{Deflater, SHORT};
+use std::sync::Arc;
+use ws_frames::Header;
+
+/// The way a subscriber wants its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// Server-Sent Events.
+    Sse,
+    /// NDJSON stream.
+    Stream,
+    /// Long-poll.
+    Poll,
+}
+
+impl Transport {
+    /// What a log calls a connection of this kind.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Self::WebSocket => "a WebSocket",
+            Self::Sse => "an SSE connection",
+            Self::Stream => "a stream",
+            Self::Poll => "a poll",
+        }
+    }
+}
 
 /// A wire format: transport and form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,6 +175,13 @@ impl Encoder {
             _ => worth_it(message.form(6, deflate)).unwrap_or_else(plain),
         }
     }
+}
+
+/// A message, with the header of a WebSocket frame before its payload: so the raw form needs no copy of its own.
+pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
+    let binary = publication.binary || std::str::from_utf8(publication.data).is_err();
+    let header = Header::data(binary, publication.data.len());
+    Message::new(publication, binary, header.as_bytes())
 }
 
 /// A compressed frame, unless it was found not to be smaller.

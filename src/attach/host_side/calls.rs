@@ -6,9 +6,9 @@ use crate::api::{check_head, check_send, checked_close, checked_refusal, checked
 use crate::attach::wire::FromHost;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
+use crate::hub::Placed;
 use crate::hub::{check_text, Epoch, Publication};
 use crate::metrics::Stats;
-use crate::server::Placed;
 use crate::sys::passing::MAX_PASSED;
 use crate::users::{self, Users};
 use std::os::fd::OwnedFd;

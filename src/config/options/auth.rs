@@ -1,7 +1,7 @@
 //! Options: who may subscribe.
 
 use super::{list, Spec, Value, MINUTE};
-use crate::auth::{Auth, MIN_SECRET};
+use crate::config::{Auth, MIN_SECRET};
 
 pub(super) static OPTIONS: &[Spec] = &[
     Spec {

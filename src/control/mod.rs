@@ -6,9 +6,9 @@ pub(crate) mod routes;
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::http::refusal::Reason;
 use crate::listeners::Bound;
 use crate::log::Level;
+use crate::metrics::Reason;
 use crate::runtime::{self, Work};
 use crate::sys::socket;
 use crate::sys::watched::watch;

@@ -3,9 +3,10 @@
 use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
 use crate::http::query;
-use crate::http::refusal::{Reason, Refusal};
+use crate::http::refusal::Refusal;
 use crate::hub::{ChannelInfo, Publication, Published};
 use crate::log::Level;
+use crate::metrics::Reason;
 use crate::users::{User, Users};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;

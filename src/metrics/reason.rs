@@ -1,0 +1,111 @@
+//! Why something was not done: the labels of `push_refusals_total`.
+
+/// Why something was not done for a client, or for somebody at another door, for counting. The words are labels of a
+/// metric, so they stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the words say it
+pub enum Reason {
+    Malformed,
+    Unauthorized,
+    Channel,
+    Origin,
+    Expired,
+    Denied,
+    NotFound,
+    Method,
+    Timeout,
+    TooLarge,
+    WebSocketVersion,
+    MaxConnections,
+    MaxPerAddress,
+    MaxPerUser,
+    ConnectRate,
+    ConnectRatePerAddress,
+    ClientRate,
+    MaxChannels,
+    ClientRequest,
+    ProxyHeader,
+    Draining,
+    Busy,
+    Resources,
+    ControlKey,
+    Control,
+    Attach,
+}
+
+impl Reason {
+    /// All of them; a reason's place is its number.
+    pub const ALL: [Reason; 26] = [
+        Reason::Malformed,
+        Reason::Unauthorized,
+        Reason::Channel,
+        Reason::Origin,
+        Reason::Expired,
+        Reason::Denied,
+        Reason::NotFound,
+        Reason::Method,
+        Reason::Timeout,
+        Reason::TooLarge,
+        Reason::WebSocketVersion,
+        Reason::MaxConnections,
+        Reason::MaxPerAddress,
+        Reason::MaxPerUser,
+        Reason::ConnectRate,
+        Reason::ConnectRatePerAddress,
+        Reason::ClientRate,
+        Reason::MaxChannels,
+        Reason::ClientRequest,
+        Reason::ProxyHeader,
+        Reason::Draining,
+        Reason::Busy,
+        Reason::Resources,
+        Reason::ControlKey,
+        Reason::Control,
+        Reason::Attach,
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Malformed => "malformed",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Channel => "channel",
+            Reason::Origin => "origin",
+            Reason::Expired => "expired",
+            Reason::Denied => "denied",
+            Reason::NotFound => "not_found",
+            Reason::Method => "method",
+            Reason::Timeout => "timeout",
+            Reason::TooLarge => "too_large",
+            Reason::WebSocketVersion => "websocket_version",
+            Reason::MaxConnections => "max_connections",
+            Reason::MaxPerAddress => "max_per_address",
+            Reason::MaxPerUser => "max_per_user",
+            Reason::ConnectRate => "connect_rate",
+            Reason::ConnectRatePerAddress => "connect_rate_per_address",
+            Reason::ClientRate => "client_rate",
+            Reason::MaxChannels => "max_channels",
+            Reason::ClientRequest => "client_request",
+            Reason::ProxyHeader => "proxy_header",
+            Reason::Draining => "draining",
+            Reason::Busy => "busy",
+            Reason::Resources => "resources",
+            Reason::ControlKey => "control_key",
+            Reason::Control => "control",
+            Reason::Attach => "attach",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reasons_place_is_its_number_and_its_word_its_own() {
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            assert_eq!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count(), 1);
+        }
+    }
+}
