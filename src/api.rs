@@ -2,11 +2,13 @@
 
 use crate::auth::Authority;
 use crate::config::Config;
+use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
 use crate::http::refusal::Refusal;
-use crate::hub::{check_text, ChannelPattern, Key, Outgoing, Publication, Published};
+use crate::hub::{check_text, ChannelInfo, ChannelPattern, Key, Outgoing, Placed, Publication};
 use crate::log::Level;
+use crate::metrics::losses::Loss;
 use crate::metrics::prometheus::Exposition;
 use crate::metrics::Reason;
 use crate::metrics::Stats;
@@ -14,13 +16,13 @@ use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::driver::Driver;
 use crate::shard::presence::{Census, Present, Tell};
-use crate::shard::Shared;
 use crate::sys::{clock, socket};
 use crate::transport::close::Close;
 use crate::transport::message;
 use crate::users::{self, Users};
 use crate::waiter::Waiter;
 use bytes::Bytes;
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,7 +38,7 @@ const MAX_REASON: usize = 123;
 /// See the module. Every method may be called by any thread.
 #[derive(Debug)]
 pub struct Api {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     shards: Vec<Arc<ShardHandle>>,
     drivers: Vec<Arc<Driver>>,
     /// Of the clients that this process hands over.
@@ -49,12 +51,12 @@ pub struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(shared: Arc<Shared>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
-        let config = shared.config.get();
+    pub(crate) fn new(context: Arc<Context>, shards: Vec<Arc<ShardHandle>>, drivers: Vec<Arc<Driver>>) -> Self {
+        let config = context.config.get();
         let max_message = AtomicUsize::new(config.max_message);
         let max_connections = AtomicUsize::new(config.max_connections);
         Api {
-            shared,
+            context,
             shards,
             drivers,
             latest_grant: Mutex::default(),
@@ -67,31 +69,41 @@ impl Api {
     /// Options have changed, and perhaps the keys that they name. What was asked before may still go by the old ones.
     pub(crate) fn reconfigure(&self, config: Config, authority: Authority) {
         let config = Arc::new(config);
-        self.shared.config.set(config.clone());
-        self.shared.set_authority(authority);
+        self.context.config.set(config.clone());
+        self.context.set_authority(authority);
         self.max_message.store(config.max_message, Ordering::Relaxed);
         self.max_connections.store(config.max_connections, Ordering::Relaxed);
-        self.shared.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
+        self.context.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
         for shard in &self.shards {
             shard.tell(Command::Reconfigure(config.clone()));
         }
     }
 
     /// Publishes one message; see `push_publish_message`.
-    pub fn publish(&self, publication: &Publication<'_>) -> Result<Published, Error> {
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
         publication.check(self.max_message(), false)?;
-        self.shared.hub.publish(outgoing(publication), clock::monotonic_ms())
+        self.context.hub.publish(outgoing(publication), clock::monotonic_ms()).map(Placed::from)
+    }
+
+    /// As [`Self::publish`], for a caller that does not need the place.
+    pub(crate) fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        self.publish(publication).map(drop)
     }
 
     /// Publishes to every connection.
-    pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Published, Error> {
+    pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
         publication.check(self.max_message(), true)?;
         let publication = Publication { channel: "", ..*publication };
-        self.shared.hub.publish(outgoing(&publication), clock::monotonic_ms())
+        self.context.hub.publish(outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
+    }
+
+    /// As [`Self::broadcast`], for a caller that does not need the place.
+    pub(crate) fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        self.broadcast(publication).map(drop)
     }
 
     /// Publishes all or none, with nothing between them.
-    pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Published>, Error> {
+    pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
         if publications.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
@@ -99,7 +111,13 @@ impl Api {
             publication.check(self.max_message(), false)?;
         }
         let batch = publications.iter().map(outgoing).collect();
-        self.shared.hub.publish_batch(batch, clock::monotonic_ms())
+        let published = self.context.hub.publish_batch(batch, clock::monotonic_ms())?;
+        Ok(published.into_iter().map(Placed::from).collect())
+    }
+
+    /// As [`Self::publish_batch`], for a caller that does not need the places.
+    pub(crate) fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
+        self.publish_batch(publications).map(drop)
     }
 
     /// Takes over a connection; hands it back with the error.
@@ -108,6 +126,20 @@ impl Api {
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>, delays: bool) -> Result<(), (Error, OwnedFd)> {
         self.adopt_shared(fd, head, grant.map(|grant| self.shared_grant(grant)), delays)
     }
+
+    /// As [`Self::adopt`]: nothing is gained here by waiting for those that follow.
+    pub(crate) fn adopt_more(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
+        self.adopt(fd, head, grant, delays)
+    }
+
+    /// Nothing waits that [`Self::adopt_more`] has left.
+    pub(crate) fn flush(&self) {}
 
     /// One for clients of the same rights that come one after the other.
     fn shared_grant(&self, grant: Grant) -> Arc<Grant> {
@@ -130,21 +162,21 @@ impl Api {
         }
         // Counted here, not when a shard comes to it: a host may hand over many before that.
         let max = self.max_connections.load(Ordering::Relaxed);
-        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        if self.context.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
+            self.context.connections.fetch_sub(1, Ordering::Relaxed);
             let text = format!("max_connections is reached: {max}");
             return Err((self.not_taken(Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
         self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|fd| {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.context.connections.fetch_sub(1, Ordering::Relaxed);
             (self.not_taken(Reason::Busy, busy()), fd)
         })
     }
 
     /// Notes that a connection could not be handed over.
     fn not_taken(&self, reason: Reason, error: Error) -> Error {
-        self.shared.note_refusal(Level::Info, reason, format_args!("a connection is not taken over: {error}"));
+        self.context.note_refusal(Level::Info, reason, format_args!("a connection is not taken over: {error}"));
         error
     }
 
@@ -215,7 +247,7 @@ impl Api {
         if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), delays) {
             let refusal =
                 Refusal::unavailable(if error.kind() == Kind::Busy { "busy" } else { "full" }, error.to_string());
-            self.shared.metrics.refused.fetch_add(1, Ordering::Relaxed);
+            self.context.metrics.refused.fetch_add(1, Ordering::Relaxed);
             let _ = socket::send(&fd, &refusal.response(""));
         }
     }
@@ -237,7 +269,7 @@ impl Api {
     /// Asks each shard who is on a channel; `tell` gets what all of them say. False: there is no such channel, and
     /// nobody on it.
     pub(crate) fn ask_present(&self, channel: &str, tell: Tell) -> bool {
-        let Some(id) = self.shared.hub.channel_id(channel) else {
+        let Some(id) = self.context.hub.channel_id(channel) else {
             tell(Present::default());
             return false;
         };
@@ -248,44 +280,80 @@ impl Api {
         true
     }
 
+    /// A channel that exists.
+    pub(crate) fn channel(&self, channel: &str) -> Option<ChannelInfo> {
+        self.context.hub.channel(channel)
+    }
+
+    /// Channels whose name begins with `prefix`, at most `limit`, in no order.
+    pub(crate) fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
+        self.context.hub.channels(prefix, limit)
+    }
+
+    /// What slow clients cost a channel.
+    pub(crate) fn loss(&self, channel: &str) -> Loss {
+        self.context.losses.of(channel)
+    }
+
+    /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
+    pub(crate) fn clear(&self, channel: &str) -> bool {
+        self.context.hub.clear(channel)
+    }
+
+    /// The options as they are now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.context.config.get()
+    }
+
+    /// Counts and logs something that was not done for somebody whom no shard knows.
+    pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
+        self.context.note_refusal(level, reason, text);
+    }
+
     /// The position of a message as clients see it.
-    pub fn position(&self, seq: u64) -> String {
-        self.shared.hub.epoch().position(seq)
+    pub fn position(&self, placed: &Placed) -> String {
+        self.position_now(placed.seq)
+    }
+
+    /// The position of a number as clients see it.
+    pub(crate) fn position_now(&self, seq: u64) -> String {
+        self.context.hub.epoch().position(seq)
     }
 
     /// Counters and gauges.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> Result<Stats, Error> {
+        Ok(self.collect_stats())
+    }
+
+    /// The same, which in this process can't fail.
+    pub(crate) fn collect_stats(&self) -> Stats {
         let metrics = self.shards.iter().map(|shard| &shard.metrics);
-        let mut stats = Stats::collect(&self.shared.hub.stats(), metrics, self.shared.log.dropped());
-        let shared = &self.shared;
-        stats.refused += self.shared.metrics.refused.load(Ordering::Relaxed);
-        stats.events_dropped += shared.events.dropped();
-        stats.events_waiting = shared.events.waiting() as u64;
+        let mut stats = Stats::collect(&self.context.hub.stats(), metrics, self.context.log.dropped());
+        let context = &self.context;
+        stats.refused += self.context.metrics.refused.load(Ordering::Relaxed);
+        stats.events_dropped += context.events.dropped();
+        stats.events_waiting = context.events.waiting() as u64;
         stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
-        stats.hosts = shared.hosts.load(Ordering::Relaxed) as u64;
-        stats.undone = shared.metrics.undone.load(Ordering::Relaxed);
-        stats.logs_suppressed = shared.log.suppressed();
-        stats.draining = shared.drained.has_begun().into();
+        stats.hosts = context.hosts.load(Ordering::Relaxed) as u64;
+        stats.undone = context.metrics.undone.load(Ordering::Relaxed);
+        stats.logs_suppressed = context.log.suppressed();
+        stats.draining = context.drained.has_begun().into();
         stats
     }
 
     /// The same, and what has labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
-        Exposition::collect(self.stats(), self.shards.iter().map(|shard| &shard.metrics), &self.shared.metrics)
+        Exposition::collect(self.collect_stats(), self.shards.iter().map(|shard| &shard.metrics), &self.context.metrics)
     }
 
     /// The largest that [`Self::send`] takes.
     pub(crate) fn max_send(&self) -> usize {
-        self.max_message().max(self.shared.config.get().max_client_message)
+        self.max_message().max(self.context.config.get().max_client_message)
     }
 
     /// The option `max_message`.
     pub(crate) fn max_message(&self) -> usize {
         self.max_message.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
     }
 
     pub(crate) fn shards(&self) -> &[Arc<ShardHandle>] {

@@ -7,28 +7,38 @@
 //!
 //! # Map
 //!
+//! The rooms, from the top down. A room may import those that stand below it, and no other; `tests/rooms.rs` reads this
+//! table and the imports, and fails on one that goes up.
+//!
 //! | room | what it does |
 //! |---|---|
-//! | `ffi` | the C ABI |
-//! | [`server`] | a server, wherever its hub is |
-//! | `embedded` | a hub in this process, put together: start, drain, stop |
-//! | `attach` | a hub in another process: the socket between, and both its sides |
-//! | [`api`] | what a server can be asked, whoever asks |
-//! | [`config`] | the table of options |
-//! | [`http`] | request heads, refusals, the Origin rule, the control API |
-//! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |
-//! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
-//! | [`hub`] | channels, sequence, history, subscriptions |
-//! | [`auth`] | who may subscribe: tokens, or the host's word |
-//! | [`process`] | what the program `pushd` needs of the system |
 //! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
+//! | `ffi` | the C ABI |
+//! | [`server`] | a server as its host sees it, with its hub in this process or in another: start, reload, drain, stop |
+//! | `control` | the control API, over HTTP |
+//! | `attach` | a hub in another process: the socket between, and both its sides |
+//! | [`api`] | what a hub in this process can be asked, whoever asks |
+//! | `callbacks` | the thread of the host's functions |
+//! | `listeners` | listening sockets |
+//! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |
+//! | `context` | what all parts of a server share |
+//! | [`auth`] | who may subscribe: tokens, or the host's word |
+//! | [`http`] | request heads, refusals, the Origin rule |
+//! | [`config`] | the table of options |
+//! | [`metrics`] | counters and gauges |
+//! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
+//! | [`grant`] | what one client may do |
+//! | [`users`] | who is on a channel |
+//! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`limits`] | what one address, one user and all new connections together may have |
-//! | [`events`], [`grant`], [`metrics`], [`users`], [`log`], [`error`] | leaves |
-//! | `listeners`, `callbacks` | listening sockets, the thread of the host's functions |
-//! | `runtime`, `panics`, `waiter` | how threads are made, what panics say, where a thread waits for another |
+//! | [`events`] | what the host is told of its clients |
+//! | [`log`] | log lines |
+//! | [`process`] | what the program `pushd` needs of the system |
+//! | `runtime` | how threads are made |
+//! | `waiter` | where one thread waits for another |
+//! | `panics` | what panics say |
+//! | [`error`] | what a call that fails returns |
 //! | `sys` | system calls made safe |
-//!
-//! Imports go one way: ffi, server, embedded and attach, http and shard, transport, hub, leaves.
 //!
 //! `docs/internals.md` follows one connection from accept to close.
 #![deny(unsafe_code)]
@@ -42,8 +52,8 @@ mod attach;
 pub mod auth;
 mod callbacks;
 pub mod config;
+mod context;
 mod control;
-mod embedded;
 pub mod error;
 pub mod events;
 #[allow(unsafe_code)]

@@ -101,7 +101,7 @@ async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Sema
             Some((_, Err(error))) => {
                 if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
-                    api.shared().note_refusal(Level::Warn, Reason::Resources, text);
+                    api.note_refusal(Level::Warn, Reason::Resources, text);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -135,6 +135,6 @@ async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver
     };
     // What is no request hyper answers itself.
     if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
-        api.shared().note_refusal(Level::Info, Reason::Control, format_args!("control API: no request: {error}"));
+        api.note_refusal(Level::Info, Reason::Control, format_args!("control API: no request: {error}"));
     }
 }

@@ -4,7 +4,7 @@ use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
 use crate::http::query;
 use crate::http::refusal::Refusal;
-use crate::hub::{ChannelInfo, Publication, Published};
+use crate::hub::{ChannelInfo, Placed, Publication};
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::users::{User, Users};
@@ -112,19 +112,19 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         (&Method::GET, "/v1/channels") => list(api, query),
         (&Method::GET, "/v1/users") => users(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
-            let info = api.shared().hub.channel(&channel_name(channel)?);
+            let info = api.channel(&channel_name(channel)?);
             let info = info.ok_or_else(|| Refusal::not_found("no such channel"))?;
             Ok(json(format!("{}\n", describe(api, &info))))
         }
         (&Method::DELETE, _) if channel.is_some() => {
-            if !api.shared().hub.clear(&channel_name(channel)?) {
+            if !api.clear(&channel_name(channel)?) {
                 return Err(Refusal::not_found("no such channel"));
             }
             let mut answer = text("text/plain", "");
             *answer.status_mut() = StatusCode::NO_CONTENT;
             Ok(answer)
         }
-        (&Method::GET, "/v1/stats") => Ok(json(api.stats().json())),
+        (&Method::GET, "/v1/stats") => Ok(json(api.collect_stats().json())),
         (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.exposition().to_string())),
         (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke") => {
             Err(Refusal::method_elsewhere("only POST is allowed here"))
@@ -142,7 +142,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
 
 /// A key is asked for where one is set; on TCP one always is (see `Builder::build`).
 fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
-    let config = api.shared().config.get();
+    let config = api.config();
     let key = config.control_key.as_bytes();
     if key.is_empty() && !tcp {
         return Ok(());
@@ -217,7 +217,7 @@ fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
 fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let prefix = parameter(query, "prefix")?.unwrap_or_default();
     let limit = limit(query)?;
-    let mut found = api.shared().hub.channels(&prefix, limit + 1);
+    let mut found = api.channels(&prefix, limit + 1);
     let more = found.len() > limit;
     found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -253,8 +253,8 @@ fn limit(query: &str) -> Result<usize, Refusal> {
 }
 
 fn describe(api: &Api, info: &ChannelInfo) -> String {
-    let loss = api.shared().losses.of(&info.name);
-    let id = info.newest.map_or_else(|| "null".to_owned(), |seq| format!("\"{}\"", api.position(seq)));
+    let loss = api.loss(&info.name);
+    let id = info.newest.map_or_else(|| "null".to_owned(), |seq| format!("\"{}\"", api.position_now(seq)));
     format!(
         "{{\"channel\":{},\"subscribers\":{},\"messages\":{},\"bytes\":{},\"id\":{id},\
          \"slow_closed\":{},\"dropped\":{},\"replaced\":{}}}",
@@ -268,8 +268,8 @@ fn describe(api: &Api, info: &ChannelInfo) -> String {
     )
 }
 
-fn place(api: &Api, published: Published) -> String {
-    format!("{{\"id\":\"{}\",\"subscribers\":{}}}", api.position(published.seq), published.subscribers)
+fn place(api: &Api, published: Placed) -> String {
+    format!("{{\"id\":\"{}\",\"subscribers\":{}}}", api.position(&published), published.subscribers)
 }
 
 async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refusal> {
@@ -325,7 +325,7 @@ fn refused(api: &Api, refusal: &Refusal) -> Answer {
     let (level, reason) =
         if refusal.status == 401 { (Level::Warn, Reason::ControlKey) } else { (Level::Info, Reason::Control) };
     let text = format_args!("control API: refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
-    api.shared().note_refusal(level, reason, text);
+    api.note_refusal(level, reason, text);
     let mut answer = json(refusal.body());
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     if let Some((name, value)) = refusal.header() {

@@ -7,9 +7,6 @@ use crate::events::{Event, EventKind};
 use crate::limits::Peer;
 use crate::transport::close::Close;
 use crate::transport::Format;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Up to this a drain is no time to spread anybody over: all are told at once.
 const AT_ONCE_MS: u64 = 100;
@@ -59,56 +56,12 @@ fn spread_ms(time: u64, clients: usize) -> u64 {
     (time - tail).min(clients.saturating_sub(1) as u64 * PACE_MS)
 }
 
-/// Counts the shards that have drained.
-#[derive(Debug)]
-pub(crate) struct Drained {
-    begun: AtomicBool,
-    left: Mutex<usize>,
-    all: Condvar,
-}
-
 /// Whether nothing that its client was sent can be lost if the connection is closed now: all of it lies in the socket
 /// of a process of this machine, that sends nothing.
 fn has_all(conn: &Conn) -> bool {
     let reads_only = matches!(conn.format, Format::SseRaw | Format::SseJson | Format::Stream);
     let is_told = conn.phase == Phase::Closing && conn.outbox.is_none();
     is_told && reads_only && Peer::of(&conn.fd) == Some(Peer::Unix)
-}
-
-impl Drained {
-    pub(crate) fn new(shards: usize) -> Self {
-        Drained { begun: AtomicBool::new(false), left: Mutex::new(shards), all: Condvar::new() }
-    }
-
-    /// Notes that a drain begins; true for the first time.
-    pub(crate) fn begin(&self) -> bool {
-        !self.begun.swap(true, Ordering::SeqCst)
-    }
-
-    /// Whether one has begun.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    /// Waits until all have, or for this time.
-    pub(crate) fn wait(&self, timeout: Duration) {
-        let left = self.left();
-        drop(self.all.wait_timeout_while(left, timeout, |left| *left > 0).unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Notes that one has. The last one tells the host first: who waits may end those that carry it there.
-    fn one_more(&self, tell: impl FnOnce()) {
-        let mut left = self.left();
-        if *left == 1 {
-            tell();
-            self.all.notify_all();
-        }
-        *left = left.saturating_sub(1);
-    }
-
-    fn left(&self) -> MutexGuard<'_, usize> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Shard {

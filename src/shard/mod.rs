@@ -43,102 +43,35 @@ mod timers;
 mod wheel;
 mod write;
 
-use crate::auth::Authority;
-use crate::config::{Config, Reloadable};
-use crate::events::{Events, Left};
-use crate::hub::{ChannelId, Delivery, Hub, Replay};
-use crate::limits::{Address, Limits};
-use crate::log::{Level, Log};
-use crate::metrics::losses::Losses;
-use crate::metrics::CommonMetrics;
-use crate::metrics::Reason;
+use crate::config::Config;
+use crate::context::Context;
+use crate::events::Left;
+use crate::hub::{ChannelId, Delivery, Replay};
+use crate::limits::Address;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::transport::inflate::Inflater;
-use crate::transport::Encoder;
 use accept::Listener;
 use channels::Channels;
 use command::ShardHandle;
 use conn::{Conn, Token};
-use drain::{Drain, Drained};
+use drain::Drain;
 use pace::Senders;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use stage::Stage;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use wheel::Wheel;
 
 /// One read takes at most this much.
 const SCRATCH: usize = 64 * 1024;
 
-/// What all shards of a server share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Shards have their own view of it, which [`command::Command::Reconfigure`] renews: the path of a message takes no
-    /// lock.
-    pub(crate) config: Reloadable,
-    pub(crate) hub: Hub,
-    pub(crate) encoder: Encoder,
-    pub(crate) events: Events,
-    /// Replaced as a whole when keys are read again.
-    authority: RwLock<Arc<Authority>>,
-    pub(crate) log: Log,
-    /// What slow clients cost, by channel.
-    pub(crate) losses: Losses,
-    /// Which shards have sent their clients away.
-    pub(crate) drained: Drained,
-    /// Hosts of other processes that are attached.
-    pub(crate) hosts: AtomicUsize,
-    /// Connections of all shards, for `max_connections`.
-    pub(crate) connections: AtomicUsize,
-    pub(crate) limits: Limits,
-    pub(crate) metrics: CommonMetrics,
-    /// How many shards there are.
-    pub(crate) shards: usize,
-}
-
-impl Shared {
-    pub(crate) fn new(config: Config, hub: Hub, events: Events, authority: Authority, log: Log, shards: usize) -> Self {
-        Shared {
-            config: Reloadable::new(config),
-            encoder: Encoder::new(hub.epoch().clone()),
-            hub,
-            events,
-            authority: RwLock::new(Arc::new(authority)),
-            log,
-            losses: Losses::default(),
-            drained: Drained::new(shards),
-            hosts: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
-            limits: Limits::default(),
-            metrics: CommonMetrics::default(),
-            shards,
-        }
-    }
-
-    /// Counts and logs a refusal outside of a shard, or of nobody whom a shard knows.
-    pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
-        self.metrics.refusal(reason);
-        self.log.limited(level, reason.word(), text);
-    }
-
-    pub(crate) fn authority(&self) -> Arc<Authority> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set_authority(&self, authority: Authority) {
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
-    }
-}
-
 /// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
 pub(crate) struct Shard {
     number: usize,
-    shared: Arc<Shared>,
+    shared: Arc<Context>,
     config: Arc<Config>,
     handle: Arc<ShardHandle>,
     epoll: Arc<Epoll>,
@@ -178,7 +111,7 @@ pub(crate) struct Shard {
     held: Option<Delivery>,
     /// What others do, in a test, while this shard subscribes a live connection to one more channel.
     #[cfg(test)]
-    meanwhile: Option<fn(&Hub)>,
+    meanwhile: Option<fn(&crate::hub::Hub)>,
     /// The newest message taken from the mailbox: up to here everybody was served.
     delivered: u64,
     /// Events of this turn that the host was not woken for yet.
@@ -211,7 +144,7 @@ impl Shard {
     /// A shard with its listeners; called on the thread that starts the server, so that errors are its.
     pub(crate) fn new(
         number: usize,
-        shared: Arc<Shared>,
+        shared: Arc<Context>,
         handle: Arc<ShardHandle>,
         listeners: Vec<Arc<OwnedFd>>,
     ) -> io::Result<Self> {

@@ -2,9 +2,10 @@
 //! disconnected together are looked for together, and none of them may feel that, either.
 
 use super::command::{Adopted, Command, ShardHandle};
-use super::{Shard, Shared};
+use super::Shard;
 use crate::auth::Authority;
 use crate::config::Builder;
+use crate::context::Context;
 use crate::events::Events;
 use crate::grant::Grant;
 use crate::hub::{Epoch, Hub, Message, Outgoing, Publication};
@@ -28,7 +29,7 @@ pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
     let authority = Authority::new(&config).unwrap();
-    let shared = Arc::new(Shared::new(config, hub, events, authority, Log::new(None, Level::Error), 1));
+    let shared = Arc::new(Context::new(config, hub, events, authority, Log::new(None, Level::Error), 1));
     Shard::new(0, shared, handle, Vec::new()).unwrap()
 }
 

@@ -3,8 +3,9 @@
 use super::command::ShardHandle;
 use super::conn::{Conn, Phase, Token};
 use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
-use super::{Fate, Shard, Shared};
+use super::{Fate, Shard};
 use crate::config::Config;
+use crate::context::Context;
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
 use crate::transport::close::Close;
@@ -104,8 +105,8 @@ impl Conn {
 
 /// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of
 /// `outbox_total`, if that is less. So who has the most waiting gives way first, and the rest still have room
-/// (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
-pub(super) fn outbox_limit(shared: &Shared, config: &Config, handle: &ShardHandle) -> usize {
+/// (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Context-Memory Packet Switches", 1998).
+pub(super) fn outbox_limit(shared: &Context, config: &Config, handle: &ShardHandle) -> usize {
     let left = (config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
     config.outbox.min(left)
 }

@@ -63,14 +63,27 @@ impl Attached {
         self.leave(|number| FromHost::Batch { number, publications: publications.to_vec() })
     }
 
-    pub(crate) fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+    /// `_delays` is for the hub to find out: it does not travel.
+    pub(crate) fn adopt(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        _delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
         self.add_adopt(fd, head, grant)?;
         self.flush();
         Ok(())
     }
 
     /// Leaves it to be sent with those that follow at once.
-    pub(crate) fn adopt_more(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
+    pub(crate) fn adopt_more(
+        &self,
+        fd: OwnedFd,
+        head: &[u8],
+        grant: Option<Grant>,
+        _delays: bool,
+    ) -> Result<(), (Error, OwnedFd)> {
         if self.add_adopt(fd, head, grant)? >= MAX_PASSED {
             self.flush();
         }

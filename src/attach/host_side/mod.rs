@@ -13,7 +13,7 @@ mod thread;
 use super::wire::FromHost;
 use crate::api::MAX_BATCH;
 use crate::callbacks;
-use crate::config::{Builder, Config, Reloadable, Reloaded};
+use crate::config::{Builder, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::Events;
 use crate::log::{Level, Log};
@@ -192,15 +192,35 @@ impl Attached {
     }
 
     /// Takes those of the options that can change now; most are the hub's, and change nothing here.
-    pub(crate) fn reload(&self, wanted: &Config) -> Result<Reloaded, Error> {
+    pub(crate) fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         // Held to the end: one reload after the other.
         let mut queue = self.link.queue();
-        let (config, reloaded) = self.link.config.get().reloaded(wanted)?;
+        let (config, reloaded) = self.link.config.get().reloaded(builder.config())?;
         queue.set_bound(config.attach_buffer);
         self.link.log.set_level(config.log_level);
         self.link.events.set_kinds(config.events);
         self.link.config.set(Arc::new(config));
         Ok(reloaded)
+    }
+
+    /// What the hub can be asked.
+    pub(crate) fn hub(&self) -> &Self {
+        self
+    }
+
+    /// It listens nowhere: the hub does.
+    pub(crate) fn addresses(&self) -> &[String] {
+        &[]
+    }
+
+    /// Hosts attach to the hub.
+    pub(crate) fn serves_hosts(&self) -> bool {
+        false
+    }
+
+    /// The clients are another process's.
+    pub(crate) fn drain(&self, _time: Duration) -> Result<(), Error> {
+        Err(Error::new(Kind::Unsupported, "the clients are the hub's; they stay when this host goes"))
     }
 
     pub(crate) fn log(&self) -> &Log {

@@ -20,7 +20,7 @@ impl HubSide {
     /// Somebody has connected.
     pub(super) fn accepted(&mut self, fd: OwnedFd) {
         let Ok(peer) = passing::peer(&fd) else { return };
-        if !allowed(&self.api.shared().config.get(), peer) {
+        if !allowed(&self.context.config.get(), peer) {
             let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
             self.note_refusal(format_args!("{who} may not attach (options attach_uids, attach_gids)"));
             let text = "this user may not attach (the hub's options attach_uids, attach_gids)";

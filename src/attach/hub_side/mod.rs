@@ -13,6 +13,7 @@ mod sessions;
 
 use super::wire::{FromHub, RefusedBecause, OLDEST, VERSION};
 use crate::api::Api;
+use crate::context::Context;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
 use crate::grant::Grant;
@@ -61,11 +62,11 @@ struct Told {
 
 impl AttachListener {
     /// Prepares it, where errors can be told; the thread's work is the second.
-    pub(crate) fn new(api: Arc<Api>, listener: Arc<OwnedFd>) -> Result<(Self, Work), Error> {
+    pub(crate) fn new(api: Arc<Api>, context: Arc<Context>, listener: Arc<OwnedFd>) -> Result<(Self, Work), Error> {
         let failed = |error: &io::Error| Error::system("the attach socket can't be watched", error);
         let wake = EventFd::new().map_err(|error| failed(&error))?;
         let told = Arc::new(Told { stop: AtomicBool::new(false), reconfigure: AtomicBool::new(false), wake });
-        let mut hub_side = HubSide::new(api, listener, told.clone()).map_err(|error| failed(&error))?;
+        let mut hub_side = HubSide::new(api, context, listener, told.clone()).map_err(|error| failed(&error))?;
         Ok((AttachListener { told }, Box::new(move || hub_side.run())))
     }
 
@@ -84,6 +85,7 @@ impl AttachListener {
 
 struct HubSide {
     api: Arc<Api>,
+    context: Arc<Context>,
     epoll: Epoll,
     listener: Arc<OwnedFd>,
     /// Set while the listener rests: until when.
@@ -110,14 +112,15 @@ enum End {
 }
 
 impl HubSide {
-    fn new(api: Arc<Api>, listener: Arc<OwnedFd>, told: Arc<Told>) -> io::Result<Self> {
+    fn new(api: Arc<Api>, context: Arc<Context>, listener: Arc<OwnedFd>, told: Arc<Told>) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(listener.as_raw_fd(), LISTENER, Watch::SharedRead)?;
         epoll.add(told.wake.as_raw_fd(), TOLD, Watch::EdgeRead)?;
-        epoll.add(api.shared().events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
-        let event_bound = api.shared().config.get().event_queue;
+        epoll.add(context.events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
+        let event_bound = context.config.get().event_queue;
         Ok(HubSide {
             api,
+            context,
             epoll,
             listener,
             rests_until: None,
@@ -136,7 +139,7 @@ impl HubSide {
     fn run(&mut self) {
         while !self.told.stop.load(Ordering::Acquire) {
             if catch_unwind(AssertUnwindSafe(|| self.turn())).is_err() {
-                self.api.shared().metrics.panics.fetch_add(1, Ordering::Relaxed);
+                self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
                 self.log(
                     Level::Error,
                     format_args!("attach: {}; it was caught; hosts are let go and may come back", panics::said()),
@@ -237,8 +240,8 @@ impl HubSide {
 
     fn flush_all(&mut self) {
         let mut gone = Vec::new();
-        let api = self.api.clone();
-        let (events, bound) = (&api.shared().events, self.event_bound);
+        let context = self.context.clone();
+        let (events, bound) = (&context.events, self.event_bound);
         for attachment in self.attached.values_mut().filter(|attachment| attachment.out.len() > 0) {
             // What was held because it did not read goes on when it does.
             loop {
@@ -260,7 +263,7 @@ impl HubSide {
 
     /// Tells all hosts what they may send now.
     fn tell_limits(&mut self) {
-        let client_publish = self.api.shared().config.get().client_publish;
+        let client_publish = self.context.config.get().client_publish;
         let (max_message, max_send) = (self.api.max_message() as u64, self.api.max_send() as u64);
         for attachment in self.attached.values_mut().filter(|attachment| !attachment.half_open()) {
             attachment.open_grant = Arc::new(Grant::open(client_publish).of_host(attachment.host));
@@ -270,8 +273,8 @@ impl HubSide {
 
     /// Takes the hub's events and leaves each to the host that it is for.
     fn route(&mut self) {
-        let api = self.api.clone();
-        let (events, bound) = (&api.shared().events, self.event_bound);
+        let context = self.context.clone();
+        let (events, bound) = (&context.events, self.event_bound);
         self.routing_paused &= self.attached.values().any(|attachment| attachment.held_for_others > bound / 2);
         while !self.routing_paused {
             let Some(event) = events.take() else { return };
@@ -321,8 +324,8 @@ impl HubSide {
         }
         self.sessions.leave(&attachment.session, id, self.now);
         self.note_wishes();
-        let api = self.api.clone();
-        let (events, bound) = (&api.shared().events, self.event_bound);
+        let context = self.context.clone();
+        let (events, bound) = (&context.events, self.event_bound);
         for event in attachment.held {
             match router::receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
                 Some(heir) => heir.tell(event, events, bound),
@@ -335,33 +338,33 @@ impl HubSide {
     /// Tells the shards whether anybody wants events.
     fn note_wishes(&self) {
         let hosts = self.attached.values().filter(|attachment| !attachment.half_open()).count();
-        self.api.shared().hosts.store(hosts, Ordering::Relaxed);
+        self.context.hosts.store(hosts, Ordering::Relaxed);
         let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
         self.events().set_wanted(wanted);
     }
 
     fn events(&self) -> &Events {
-        &self.api.shared().events
+        &self.context.events
     }
 
     /// Counts and logs that a process may not attach.
     fn note_refusal(&self, text: fmt::Arguments<'_>) {
-        self.api.shared().note_refusal(Level::Warn, Reason::Attach, format_args!("attach: {text}"));
+        self.context.note_refusal(Level::Warn, Reason::Attach, format_args!("attach: {text}"));
     }
 
     /// Counts and logs what the system refuses to this process.
     fn note_resources(&self, text: fmt::Arguments<'_>) {
-        self.api.shared().note_refusal(Level::Warn, Reason::Resources, format_args!("attach: {text}"));
+        self.context.note_refusal(Level::Warn, Reason::Resources, format_args!("attach: {text}"));
     }
 
     /// Counts and logs what an attached host did wrong; apart from the above, so that strangers can't drown it.
     fn note_fault(&self, text: fmt::Arguments<'_>) {
-        self.api.shared().metrics.refusal(Reason::Attach);
-        self.api.shared().log.limited(Level::Warn, "an attached host's fault", format_args!("attach: {text}"));
+        self.context.metrics.refusal(Reason::Attach);
+        self.context.log.limited(Level::Warn, "an attached host's fault", format_args!("attach: {text}"));
     }
 
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
-        self.api.shared().log.line(level, text);
+        self.context.log.line(level, text);
     }
 }
 

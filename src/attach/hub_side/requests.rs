@@ -6,7 +6,7 @@ use super::{refuse, version_text, End, HubSide};
 use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
-use crate::hub::Published;
+use crate::hub::Placed;
 use crate::log::Level;
 use crate::sys::socket;
 use std::io;
@@ -153,7 +153,7 @@ impl HubSide {
                 self.tell_undone(id, "renewing a grant", api.renew(connection, grant));
             }
             FromHost::Stats { number } => {
-                FromHub::Stats { number, json: api.stats().json().as_bytes() }.write(attachment.out.tail());
+                FromHub::Stats { number, json: api.collect_stats().json().as_bytes() }.write(attachment.out.tail());
             }
             FromHost::Users { number, channel, after, limit } => {
                 // Nobody waits for the shards but this host.
@@ -164,7 +164,7 @@ impl HubSide {
                 FromHub::Users { number, users }.write(attachment.out.tail());
             }
             FromHost::Credit { events } => {
-                attachment.give_credit(events, &api.shared().events, self.event_bound);
+                attachment.give_credit(events, &self.context.events, self.event_bound);
                 self.note_wishes();
             }
         }
@@ -196,20 +196,20 @@ impl HubSide {
     /// Counts and logs what an attached host has asked for and the hub could not do.
     fn tell_undone(&self, id: u64, what: &str, done: Result<(), Error>) {
         let Err(error) = done else { return };
-        let shared = self.api.shared();
-        shared.metrics.undone.fetch_add(1, Ordering::Relaxed);
+        let context = &self.context;
+        context.metrics.undone.fetch_add(1, Ordering::Relaxed);
         // A connection may end at any time: to speak of one that has gone is no fault.
         let (level, kind) = match error.kind() {
             Kind::NotFound => (Level::Debug, "an attached host's request about what has gone"),
             _ => (Level::Warn, "an attached host's request that was not done"),
         };
         let pid = self.attached.get(&id).map_or(0, |attachment| attachment.peer.pid);
-        shared.log.limited(level, kind, format_args!("attach: {what}, for process {pid}, was not done: {error}"));
+        context.log.limited(level, kind, format_args!("attach: {what}, for process {pid}, was not done: {error}"));
     }
 
     fn hello(&mut self, id: u64, hello: &Hello<'_>) -> Result<(), End> {
         let api = self.api.clone();
-        let shared = api.shared();
+        let context = &self.context;
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
         let turned_away = |attachment: &Attachment, because, text: String| {
             refuse(&attachment.socket, because, &text);
@@ -229,18 +229,18 @@ impl HubSide {
         };
         attachment.host = host;
         attachment.session = hello.session;
-        attachment.open_grant = Arc::new(Grant::open(shared.config.get().client_publish).of_host(host));
+        attachment.open_grant = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
         let out = attachment.out.tail();
         FromHub::Welcome {
-            epoch: shared.hub.epoch().as_str(),
+            epoch: context.hub.epoch().as_str(),
             done: session.done,
             max_message: api.max_message() as u64,
             max_send: api.max_send() as u64,
-            max_batch: (hello.version >= wire::NAMES_MAX_BATCH).then(|| shared.config.get().mailbox as u64),
+            max_batch: (hello.version >= wire::NAMES_MAX_BATCH).then(|| context.config.get().mailbox as u64),
         }
         .write(out);
         // Of another life of the hub the host lacks nothing that this one has.
-        if hello.epoch == shared.hub.epoch().as_str() {
+        if hello.epoch == context.hub.epoch().as_str() {
             session.repeat(hello.answered, out);
         }
         let peer = attachment.peer;
@@ -276,6 +276,6 @@ impl HubSide {
     }
 }
 
-fn placed(published: Published) -> Answer {
+fn placed(published: Placed) -> Answer {
     Answer::Published { seq: published.seq, subscribers: published.subscribers }
 }

@@ -1,11 +1,12 @@
 //! A server as the C API and Rust hosts know it, wherever its hub is: in this process, or in another that it attaches
 //! to.
 
+mod embedded;
+
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
 use crate::callbacks;
 use crate::config::{Builder, Reloaded};
-use crate::embedded::Embedded;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
@@ -14,6 +15,7 @@ use crate::log::{Level, Log};
 use crate::metrics::Stats;
 use crate::sys::{keys, standard};
 use crate::users::Users;
+use embedded::Embedded;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -32,6 +34,26 @@ enum Backend {
     Attached(Box<Attached>),
 }
 
+/// The same on either backend. Both have the same methods for it, so each call stands here once.
+macro_rules! either {
+    ($backend:expr, $server:ident => $done:expr) => {
+        match $backend {
+            Backend::Embedded($server) => $done,
+            Backend::Attached($server) => $done,
+        }
+    };
+}
+
+/// Asks the hub: the one in this process directly, another through the attach socket.
+macro_rules! ask {
+    ($self:ident, $hub:ident => $asked:expr) => {
+        either!(&$self.0, server => {
+            let $hub = server.hub();
+            $asked
+        })
+    };
+}
+
 impl Server {
     /// Starts a server; it listens when this returns.
     pub fn start(builder: Builder) -> Result<Self, Error> {
@@ -47,60 +69,37 @@ impl Server {
     /// Where its listeners can be reached: those of `listen`, of `control`, of `attach_listen`. An attached server has
     /// none.
     pub fn addresses(&self) -> &[String] {
-        match &self.0 {
-            Backend::Embedded(server) => server.addresses(),
-            Backend::Attached(_) => &[],
-        }
+        either!(&self.0, server => server.addresses())
     }
 
     /// Publishes one message; see `push_publish_message`.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().publish(publication).map(Placed::from),
-            Backend::Attached(server) => server.publish(publication),
-        }
+        ask!(self, hub => hub.publish(publication))
     }
 
     /// Publishes one message, and does not wait for its place.
     pub fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().publish(publication).map(drop),
-            Backend::Attached(server) => server.post(publication),
-        }
+        ask!(self, hub => hub.post(publication))
     }
 
     /// Publishes to every connection.
     pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().broadcast(publication).map(Placed::from),
-            Backend::Attached(server) => server.broadcast(publication),
-        }
+        ask!(self, hub => hub.broadcast(publication))
     }
 
     /// Publishes to every connection, and does not wait for the message's place.
     pub fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().broadcast(publication).map(drop),
-            Backend::Attached(server) => server.post_broadcast(publication),
-        }
+        ask!(self, hub => hub.post_broadcast(publication))
     }
 
     /// Publishes all or none, with nothing between them.
     pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
-        match &self.0 {
-            Backend::Embedded(server) => {
-                Ok(server.api().publish_batch(publications)?.into_iter().map(Placed::from).collect())
-            }
-            Backend::Attached(server) => server.publish_batch(publications),
-        }
+        ask!(self, hub => hub.publish_batch(publications))
     }
 
     /// As [`Self::publish_batch`], and does not wait for their places.
     pub fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().publish_batch(publications).map(drop),
-            Backend::Attached(server) => server.post_batch(publications),
-        }
+        ask!(self, hub => hub.post_batch(publications))
     }
 
     /// Takes over a connection; hands it back with the error.
@@ -116,10 +115,7 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().adopt(fd, head, grant, delays),
-            Backend::Attached(server) => server.adopt(fd, head, grant),
-        }
+        ask!(self, hub => hub.adopt(fd, head, grant, delays))
     }
 
     /// Takes over a connection that others follow at once; see `push_adopt_more`.
@@ -135,107 +131,68 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().adopt(fd, head, grant, delays),
-            Backend::Attached(server) => server.adopt_more(fd, head, grant),
-        }
+        ask!(self, hub => hub.adopt_more(fd, head, grant, delays))
     }
 
     /// Sends what [`Self::adopt_more`] has left.
     pub fn flush(&self) {
-        match &self.0 {
-            Backend::Embedded(_) => {}
-            Backend::Attached(server) => server.flush(),
-        }
+        ask!(self, hub => hub.flush());
     }
 
     /// Sends to one connection; see `push_send`.
     pub fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().send(connection, data, binary),
-            Backend::Attached(server) => server.send(connection, data, binary),
-        }
+        ask!(self, hub => hub.send(connection, data, binary))
     }
 
     /// Says yes to a request; see `push_allow`.
     pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().allow(request, grant),
-            Backend::Attached(server) => server.allow(request, grant),
-        }
+        ask!(self, hub => hub.allow(request, grant))
     }
 
     /// Says no to a request; see `push_deny`.
     pub fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().deny(request, status, reason),
-            Backend::Attached(server) => server.deny(request, status, reason),
-        }
+        ask!(self, hub => hub.deny(request, status, reason))
     }
 
     /// Closes one connection; see `push_close`.
     pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().close(connection, code, reason),
-            Backend::Attached(server) => server.close(connection, code, reason),
-        }
+        ask!(self, hub => hub.close(connection, code, reason))
     }
 
     /// Closes all connections of a user. They are looked for by each shard, in its own time.
     pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().disconnect_user(user, code, reason),
-            Backend::Attached(server) => server.disconnect_user(user, code, reason),
-        }
+        ask!(self, hub => hub.disconnect_user(user, code, reason))
     }
 
     /// Takes a channel, or all that fit a pattern, from a user's connections; see `push_revoke_channel`.
     pub fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().revoke_channel(user, channel, reason),
-            Backend::Attached(server) => server.revoke_channel(user, channel, reason),
-        }
+        ask!(self, hub => hub.revoke_channel(user, channel, reason))
     }
 
     /// Gives a connection another grant; see `push_renew`.
     pub fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().renew(connection, grant),
-            Backend::Attached(server) => server.renew(connection, grant),
-        }
+        ask!(self, hub => hub.renew(connection, grant))
     }
 
     /// The position of a number in the hub's present life, as clients see it. Empty while no hub was ever there.
     pub fn position(&self, seq: u64) -> String {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().position(seq),
-            Backend::Attached(server) => server.position_now(seq),
-        }
+        ask!(self, hub => hub.position_now(seq))
     }
 
     /// The position of a message as clients see it.
     pub fn position_of(&self, placed: &Placed) -> String {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().position(placed.seq),
-            Backend::Attached(server) => server.position(placed),
-        }
+        ask!(self, hub => hub.position(placed))
     }
 
     /// Counters and gauges of the hub.
     pub fn stats(&self) -> Result<Stats, Error> {
-        match &self.0 {
-            Backend::Embedded(server) => Ok(server.api().stats()),
-            Backend::Attached(server) => server.stats(),
-        }
+        ask!(self, hub => hub.stats())
     }
 
     /// Who is on a channel: at most `limit` users, by name, after that of `after` (none: from the first), and counts of
     /// all; see `push_users_get`.
     pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
-        match &self.0 {
-            Backend::Embedded(server) => server.api().users(channel, after, limit),
-            Backend::Attached(server) => server.users(channel, after, limit),
-        }
+        ask!(self, hub => hub.users(channel, after, limit))
     }
 
     /// Takes those options of a builder that can change while the server runs; which they are says
@@ -243,10 +200,7 @@ impl Server {
     /// and what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets
     /// count only at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
-        let reloaded = match &self.0 {
-            Backend::Embedded(server) => builder.with_secrets().and_then(|wanted| server.reload(wanted.config())),
-            Backend::Attached(server) => server.reload(builder.config()),
-        };
+        let reloaded = either!(&self.0, server => server.reload(builder));
         match &reloaded {
             Ok(reloaded) => reloaded.log(self.log()),
             Err(error) => {
@@ -285,50 +239,30 @@ impl Server {
     /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`]: they are another
     /// process's.
     pub fn drain(&self, time: Duration) -> Result<(), Error> {
-        match &self.0 {
-            Backend::Embedded(server) => {
-                server.drain(time);
-                Ok(())
-            }
-            Backend::Attached(_) => {
-                Err(Error::new(Kind::Unsupported, "the clients are the hub's; they stay when this host goes"))
-            }
-        }
+        either!(&self.0, server => server.drain(time))
     }
 
     /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut off;
     /// an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of
     /// the server runs.
     pub fn stop(self, drain: Duration) {
-        match self.0 {
-            Backend::Embedded(server) => server.stop(drain),
-            Backend::Attached(server) => server.stop(drain),
-        }
+        either!(self.0, server => server.stop(drain));
     }
 
     pub(crate) fn log(&self) -> &Log {
-        match &self.0 {
-            Backend::Embedded(server) => server.log(),
-            Backend::Attached(server) => server.log(),
-        }
+        either!(&self.0, server => server.log())
     }
 
     fn events(&self) -> &Events {
-        match &self.0 {
-            Backend::Embedded(server) => server.events(),
-            Backend::Attached(server) => server.events(),
-        }
+        either!(&self.0, server => server.events())
     }
 
     fn want_events(&self) {
-        match &self.0 {
-            Backend::Embedded(server) => server.events().want(),
-            Backend::Attached(server) => server.want_events(),
-        }
+        either!(&self.0, server => server.want_events());
     }
 
     fn pulled_events(&self) -> Result<&Events, Error> {
-        if matches!(&self.0, Backend::Embedded(server) if server.serves_hosts()) {
+        if either!(&self.0, server => server.serves_hosts()) {
             return Err(Error::new(Kind::Unsupported, "events go to the attached hosts (option attach_listen)"));
         }
         if self.events().called_back() {

@@ -5,6 +5,7 @@ use crate::attach::hub_side::AttachListener;
 use crate::auth::Authority;
 use crate::callbacks;
 use crate::config::{Address, Builder, Config, Reloaded};
+use crate::context::Context;
 use crate::control::Control;
 use crate::error::Error;
 use crate::events::{Event, EventKind, Events};
@@ -14,7 +15,7 @@ use crate::log::{Level, Log};
 use crate::runtime::{self, Work};
 use crate::shard::command::{Command, ShardHandle};
 use crate::shard::driver::Driver;
-use crate::shard::{Shard, Shared};
+use crate::shard::Shard;
 use crate::sys::clock;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Embedded {
     api: Arc<Api>,
+    context: Arc<Context>,
     addresses: Vec<String>,
     /// Subscribers' listeners.
     own: Mutex<Vec<Bound>>,
@@ -61,7 +63,7 @@ impl Embedded {
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
-        let shared = Arc::new(Shared::new(
+        let context = Arc::new(Context::new(
             config.clone(),
             hub(&config, &handles)?,
             events(&builder, outputs.as_ref(), &handles)?,
@@ -71,8 +73,8 @@ impl Embedded {
         ));
         let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
 
-        let (drivers, mut work) = shards(&shared, &handles, &own)?;
-        let api = Arc::new(Api::new(shared.clone(), handles, drivers));
+        let (drivers, mut work) = shards(&context, &handles, &own)?;
+        let api = Arc::new(Api::new(context.clone(), handles, drivers));
         let mut control_api = None;
         if !control.is_empty() {
             let (running, run) = Control::new(api.clone(), &control)?;
@@ -81,16 +83,16 @@ impl Embedded {
         }
         let mut attach_listener = None;
         if let Some(bound) = &attach {
-            let (running, run) = AttachListener::new(api.clone(), bound.socket(0))?;
+            let (running, run) = AttachListener::new(api.clone(), context.clone(), bound.socket(0))?;
             attach_listener = Some(running);
             work.push(("push-attach".to_owned(), run));
         }
         let stop_callback = outputs.map(|outputs| outputs.stop);
         if let Some(inputs) = inputs {
-            let (builder, shared) = (builder.clone(), shared.clone());
+            let (builder, context) = (builder.clone(), context.clone());
             work.push((
                 "push-callback".to_owned(),
-                Box::new(move || callbacks::run(&inputs, &builder, &shared.events)),
+                Box::new(move || callbacks::run(&inputs, &builder, &context.events)),
             ));
         }
         drop(builder);
@@ -106,6 +108,7 @@ impl Embedded {
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
             api,
+            context,
             addresses,
             own: Mutex::new(own),
             others,
@@ -126,14 +129,16 @@ impl Embedded {
         Ok(server)
     }
 
-    pub(crate) fn api(&self) -> &Api {
+    /// What the hub can be asked.
+    pub(crate) fn hub(&self) -> &Api {
         &self.api
     }
 
     /// Takes those of the options that can change now.
-    pub(crate) fn reload(&self, wanted: &Config) -> Result<Reloaded, Error> {
+    pub(crate) fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let (config, reloaded) = self.api.shared().config.get().reloaded(wanted)?;
+        let wanted = builder.with_secrets()?;
+        let (config, reloaded) = self.context.config.get().reloaded(wanted.config())?;
         let authority = Authority::new(&config)?;
         self.log.set_level(config.log_level);
         self.events().set_kinds(config.events);
@@ -159,12 +164,22 @@ impl Embedded {
     }
 
     pub(crate) fn events(&self) -> &Events {
-        &self.api.shared().events
+        &self.context.events
+    }
+
+    /// The host asks for events.
+    pub(crate) fn want_events(&self) {
+        self.events().want();
     }
 
     /// Begins to send the clients away; they are gone within `time`. Everything else goes on.
-    pub(crate) fn drain(&self, time: Duration) {
-        if self.api.shared().drained.begin() {
+    pub(crate) fn drain(&self, time: Duration) -> Result<(), Error> {
+        self.begin_drain(time);
+        Ok(())
+    }
+
+    fn begin_drain(&self, time: Duration) {
+        if self.context.drained.begin() {
             self.log.line(Level::Info, format_args!("draining"));
             if self.events().wanted() {
                 self.events().push(Event::of_server(EventKind::Drain));
@@ -182,9 +197,9 @@ impl Embedded {
     /// Until then the control API answers, and attached hosts stay. When this returns no thread of the server runs.
     pub(crate) fn stop(self, time: Duration) {
         let began = Instant::now();
-        self.drain(time);
+        self.begin_drain(time);
         // Shards are done in time, whatever clients do.
-        self.api.shared().drained.wait(time.saturating_add(SLACK));
+        self.context.drained.wait(time.saturating_add(SLACK));
         self.log.line(Level::Info, format_args!("stopping"));
         self.end(time.saturating_sub(began.elapsed()));
     }
@@ -248,13 +263,13 @@ impl Listeners {
 type Named = Vec<(String, Work)>;
 
 fn shards(
-    shared: &Arc<Shared>,
+    context: &Arc<Context>,
     handles: &[Arc<ShardHandle>],
     own: &[Bound],
 ) -> Result<(Vec<Arc<Driver>>, Named), Error> {
     let made = handles.iter().enumerate().map(|(number, handle)| {
         let sockets = own.iter().map(|bound| bound.socket(number)).collect();
-        let shard = Shard::new(number, shared.clone(), handle.clone(), sockets)
+        let shard = Shard::new(number, context.clone(), handle.clone(), sockets)
             .map_err(|error| Error::system("a shard can't be made", &error))?;
         let driver = Arc::new(Driver::new(shard));
         let running = driver.clone();

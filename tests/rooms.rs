@@ -1,0 +1,108 @@
+//! The rooms of `src/` import one way: from the top of the map in `src/lib.rs` down.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, from the top down, as the map in `src/lib.rs` has them.
+fn map(lib: &str) -> Vec<String> {
+    let rows = lib.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let name = |row: &str| row.split('|').next().unwrap_or("").trim().trim_matches(['[', ']', '`']).to_owned();
+    rows.map(name).filter(|name| name != "room").collect()
+}
+
+/// The rooms that `src/lib.rs` declares.
+fn declared(lib: &str) -> BTreeSet<String> {
+    let name = |line: &str| {
+        Some(line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
+    };
+    lib.lines().filter_map(name).collect()
+}
+
+/// Every file of Rust below a folder, and the folder's room or the file's own.
+fn files(src: &Path) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    let mut folders = vec![src.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let first = path.strip_prefix(src).unwrap().components().next().unwrap();
+                found.push((first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned(), path));
+            }
+        }
+    }
+    found
+}
+
+/// The rooms that a file's code names after `crate::`, in braces or not. Comments do not count, nor do unit tests, which
+/// stand at the end of a file: they may put together what they need.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+    let code: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect();
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let (names, several) = match rest.strip_prefix('{') {
+            Some(list) => (list.split('}').next().unwrap_or(""), true),
+            None => (rest, false),
+        };
+        for name in names.split(',').take(if several { usize::MAX } else { 1 }) {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            found.insert(name.trim_start().chars().take_while(|c| word(*c)).collect());
+        }
+    }
+    found
+}
+
+/// The imports of a room that go up, or to a room that the map does not have.
+fn wrong_ways(order: &[String], room: &str, text: &str) -> Vec<String> {
+    let place = |name: &str| order.iter().position(|other| other == name);
+    let own = place(room);
+    let is_room = |name: &String| name.starts_with(|first: char| first.is_ascii_lowercase());
+    imports(text)
+        .into_iter()
+        .filter(is_room)
+        .filter(|name| name != room && (own.is_none() || place(name) <= own))
+        .collect()
+}
+
+#[test]
+fn rooms_import_only_what_stands_below_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let lib = fs::read_to_string(src.join("lib.rs")).unwrap();
+    let order = map(&lib);
+    assert_eq!(order.iter().cloned().collect::<BTreeSet<_>>(), declared(&lib), "the map names each room once");
+    assert_eq!(order.len(), declared(&lib).len(), "the map names each room once");
+    let mut wrong = Vec::new();
+    let mut read = 0;
+    for (room, path) in files(&src) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // Tests in files of their own, and models that fuzzers drive, are part of no release.
+        let is_test = name == "tests.rs" || name.ends_with("_tests.rs") || name.ends_with("_model.rs");
+        if is_test || matches!(&*room, "lib" | "bin") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        read += 1;
+        wrong.extend(wrong_ways(&order, &room, &text).into_iter().map(|to| format!("{}: crate::{to}", path.display())));
+    }
+    assert!(read > 100, "only {read} files were read");
+    assert!(wrong.is_empty(), "these imports go up in the map of src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_import_that_goes_up_is_found() {
+    let order: Vec<String> = ["ffi", "server", "hub", "sys"].map(String::from).into();
+    let wrong = |text| wrong_ways(&order, "hub", text);
+    assert!(wrong("use crate::sys::clock;\nuse crate::hub::Message;\n").is_empty());
+    assert_eq!(wrong("use crate::server::Server;\n"), ["server"]);
+    assert_eq!(wrong("use crate::{sys, ffi::guard};\n"), ["ffi"]);
+    assert_eq!(wrong("fn a() -> crate::server::Server {}\n"), ["server"]);
+    assert_eq!(wrong("use crate::attic::Box;\n"), ["attic"], "a room that the map does not have");
+    assert!(wrong("// crate::server is above\n").is_empty());
+    assert!(wrong("#[cfg(test)]\nmod tests {\n    use crate::server::Server;\n}\n").is_empty());
+}
