@@ -3,6 +3,7 @@
 #include "serve.h"
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +90,8 @@ static void a_client_that_went_before(void)
     /* Reset: not connected any more. */
     tcp_pair(&client, &fd);
     peer_reset(&client);
-    sleep_ms(20);
+    struct pollfd gone = {fd, 0, 0};
+    CHECK_EQ(poll(&gone, 1, PATIENCE_MS), 1); /* POLLERR, POLLHUP */
     check_refused(server, fd, "a connection that was reset");
     close(fd);
     wait_for_connections(server, 0);

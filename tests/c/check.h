@@ -30,9 +30,12 @@ _Noreturn void check_give_up(void);
 /* Says which case of a loop the checks are about; NULL: none. */
 void check_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-enum { PATIENCE_MS = 10000 }; /* for what must come: long, as the machine may be busy */
+enum { PATIENCE_MS = 60000 }; /* for what must come: long, as the machine may be busy */
 #define WAIT_WHILE(condition) \
     for (int64_t until_ = now_ms() + PATIENCE_MS; (condition) && now_ms() < until_;) sleep_ms(1)
+
+/* After so long a test that repeats itself has seen enough: on a slow machine it repeats itself less often. */
+enum { ENOUGH_MS = 20000 };
 
 /* Milliseconds of a clock that does not go back. */
 int64_t now_ms(void);

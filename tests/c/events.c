@@ -226,7 +226,7 @@ static void a_full_queue_loses_nothing(void)
         }
         _exit(0);
     }
-    sleep_ms(200);
+    WAIT_WHILE(stats_of(server).events_waiting < 16);
     CHECK(stats_of(server).received < MESSAGES); /* the client feels it */
     for (int i = 0; i < MESSAGES; i++) {
         if (!expect_event(server, &event, PUSH_EVENT_MESSAGE)) break;
@@ -351,7 +351,7 @@ static void unwanted_messages_fill_no_queue(void)
     struct peer client = adopted_ws(server, NULL, "channel=c");
     struct frame frame;
     CHECK(push_event_fd(server) >= 0);
-    for (int i = 0; i < 1000 && stats_of(server).events_waiting < 16; i++) CHECK(ws_send(&client, WS_TEXT, "x", 1));
+    for (int i = 0; i < 20; i++) CHECK(ws_send(&client, WS_TEXT, "x", 1)); /* more than fit */
     WAIT_WHILE(stats_of(server).events_waiting < 16);
     CHECK(ws_send(&client, WS_PING, "p", 1)); /* is not read now */
     CHECK(!ws_next(&client, &frame, 50));
@@ -374,10 +374,10 @@ static void stopped_with_a_full_queue(void)
     CHECK(push_event_fd(server) >= 0);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     for (int i = 0; i < 100; i++) CHECK(ws_send(&client, WS_TEXT, "x", 1));
-    sleep_ms(20);
+    WAIT_WHILE(stats_of(server).events_waiting < 16);
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(server, 200), PUSH_OK);
-    CHECK(now_ms() - began < 2000);
+    CHECK(now_ms() - began < PATIENCE_MS); /* it would wait for ever */
     peer_close(&client);
 }
 
@@ -423,10 +423,14 @@ static void waiting_takes_its_time_and_no_longer(void)
     push_event event = PUSH_EVENT_INIT;
     int64_t began = now_ms();
     CHECK_STATUS(push_next_event(server, &event, sizeof event, 150), PUSH_ERR_TIMEOUT);
-    CHECK(now_ms() - began >= 145 && now_ms() - began < 3000);
-    began = now_ms();
-    CHECK_STATUS(push_next_event(server, &event, sizeof event, 0), PUSH_ERR_TIMEOUT);
-    CHECK(now_ms() - began < 100);
+    CHECK(now_ms() - began >= 145 && now_ms() - began < PATIENCE_MS);
+    int64_t quickest = PATIENCE_MS;
+    for (int i = 0; i < 20; i++) {
+        began = now_ms();
+        CHECK_STATUS(push_next_event(server, &event, sizeof event, 0), PUSH_ERR_TIMEOUT);
+        if (now_ms() - began < quickest) quickest = now_ms() - began;
+    }
+    CHECK(quickest < 100);
     stop(server);
 }
 

@@ -120,7 +120,6 @@ static void a_grant_that_ends(void)
     CHECK(peer_get(&late, "channel=c", "") && peer_expect(&late, "HTTP/1.1 403 "));
     peer_close(&late);
 
-    int64_t began = now_ms();
     grant.expires_at = time(NULL) + 2;
     struct peer ws = adopted_ws(server, &grant, "channel=c"), sse = adopted_http(server, &grant, "sse", "channel=c"),
                 poll = adopted_http(server, &grant, "poll", "channel=c");
@@ -128,7 +127,7 @@ static void a_grant_that_ends(void)
     CHECK(peer_expect(&sse, "event: push-close\ndata: {\"type\":\"close\",\"code\":4403,"));
     CHECK(peer_expect(&poll, "HTTP/1.1 403 "));
     CHECK(peer_read_to_end(&poll, PATIENCE_MS));
-    CHECK(time(NULL) >= grant.expires_at && now_ms() - began < 6000);
+    CHECK(time(NULL) >= grant.expires_at);
     expect_event(server, &event, PUSH_EVENT_OPEN);
     expect_event(server, &event, PUSH_EVENT_OPEN);
     for (int i = 0; i < 2; i++) {
@@ -340,7 +339,7 @@ static void stopped_while_the_host_is_asked(void)
     struct peer client = asking(server, &event, "channel=c");
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(server, 300), PUSH_OK);
-    CHECK(now_ms() - began < 2000);
+    CHECK(now_ms() - began < PATIENCE_MS); /* auth_timeout is not waited for, nor the host */
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
     CHECK_STATUS(push_allow(server, event.request, NULL), PUSH_ERR_CLOSED);
     CHECK_STATUS(push_deny(server, event.request, 403, NULL), PUSH_ERR_CLOSED);

@@ -75,7 +75,7 @@ int thread_count(void)
 int thread_count_at_most(int limit)
 {
     int count = thread_count();
-    for (int64_t until = now_ms() + 1000; count > limit && now_ms() < until; count = thread_count()) sleep_ms(2);
+    for (int64_t until = now_ms() + PATIENCE_MS; count > limit && now_ms() < until; count = thread_count()) sleep_ms(2);
     return count;
 }
 

@@ -17,7 +17,8 @@ PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "publishing
 NOT_SANITIZED = {"faults", "refused"}
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-pthread"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-LIMIT_S = 150
+# Of a program, which bounds each of its tests itself.
+LIMIT_S = 900
 # Without the threads' caches, which count as used: what the heap says is then what somebody holds.
 EXACT_HEAP = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 

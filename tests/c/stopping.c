@@ -76,8 +76,8 @@ static void a_slow_client_has_its_time(void)
     CHECK_STATUS(push_publish(server, "c", "the end", 7), PUSH_OK);
     pthread_create(&thread, NULL, read_slowly, &client);
     int64_t began = now_ms();
-    CHECK_STATUS(push_stop(server, 15000), PUSH_OK);
-    CHECK(now_ms() - began < 10000); /* not all of it: the client is through before */
+    CHECK_STATUS(push_stop(server, 2 * PATIENCE_MS), PUSH_OK);
+    CHECK(now_ms() - began < PATIENCE_MS); /* not all of it: the client is through before */
     pthread_join(thread, NULL);
     CHECK(client.len > (size_t)SIZE * COUNT);
     CHECK_EQ(peer_count(&client, "\"the end\""), 1);
@@ -103,31 +103,28 @@ static int stop_takes(uint32_t drain_ms, bool with_something_left)
     return took;
 }
 
-/* The quickest of a few: how long the machine makes us wait beside that is not the question. */
-static int quickest_stop(uint32_t drain_ms, bool with_something_left)
+/* Stops of which one must be quick.  How long a busy machine makes us wait beside that is not the question. */
+enum { TRIES = 20 };
+
+static void one_stop_is_quick(const char *what, uint32_t drain_ms, bool with_something_left, int least, int most)
 {
     int quickest = INT_MAX;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < TRIES && quickest >= most; i++) {
         int took = stop_takes(drain_ms, with_something_left);
+        check_case("%s: %d ms", what, took);
+        CHECK(took >= least);
         if (took < quickest) quickest = took;
     }
-    return quickest;
+    check_case("%s: %d ms", what, quickest);
+    CHECK(quickest < most);
 }
 
 static void it_takes_no_longer_than_it_may(void)
 {
-    int took = quickest_stop(0, false);
-    check_case("no time, idle clients: %d ms", took);
-    CHECK(took < 300);
-    took = quickest_stop(0, true);
-    check_case("no time, clients that do not read: %d ms", took);
-    CHECK(took < 300);
-    took = quickest_stop(400, true);
-    check_case("400 ms, clients that do not read: %d ms", took);
-    CHECK(took >= 390 && took < 800);
-    took = stop_takes(UINT32_MAX, false);
-    check_case("any time, idle clients that have everything: %d ms", took);
-    CHECK(took < 5000);
+    one_stop_is_quick("no time, idle clients", 0, false, 0, 300);
+    one_stop_is_quick("no time, clients that do not read", 0, true, 0, 300);
+    one_stop_is_quick("400 ms, clients that do not read", 400, true, 390, 800);
+    one_stop_is_quick("any time, idle clients that have everything", UINT32_MAX, false, 0, 5000);
 }
 
 static int stop_takes_with_a_client_that_answers(void)
@@ -150,7 +147,7 @@ static int stop_takes_with_a_client_that_answers(void)
 static void clients_that_answer_do_not_delay_it(void)
 {
     int quickest = INT_MAX;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < TRIES && quickest >= 300; i++) {
         int took = stop_takes_with_a_client_that_answers();
         if (took < quickest) quickest = took;
     }
@@ -177,11 +174,11 @@ static void a_client_that_never_stops_talking(void)
         clients[i] = adopted_ws(talked_to, NULL, "channel=c");
         pthread_create(&threads[i], NULL, keep_talking, &clients[i]);
     }
-    sleep_ms(50);
+    WAIT_WHILE(stats_of(talked_to).received < 4);
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(talked_to, 300), PUSH_OK);
     check_case("%d ms", (int)(now_ms() - began));
-    CHECK(now_ms() - began < 2000);
+    CHECK(now_ms() - began < PATIENCE_MS); /* it would go on for ever */
     for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
         peer_close(&clients[i]);
@@ -209,7 +206,7 @@ static void nothing_follows_a_close(void)
     struct peer client = adopted_ws(server, NULL, query);
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
     CHECK_STATUS(push_close(server, connection, 4001, "enough"), PUSH_OK);
-    sleep_ms(50);
+    expect_event(server, &event, PUSH_EVENT_CLOSE);
     int messages = 0;
     frame.opcode = 0;
     while (frame.opcode != WS_CLOSE && ws_next(&client, &frame, PATIENCE_MS)) messages += frame.opcode == WS_TEXT;
@@ -241,7 +238,7 @@ static void stopped_while_a_client_catches_up(void)
     snprintf(query, sizeof query, "channel=c&since=%s", first.text);
     struct peer client = adopted_http(server, NULL, "stream", query);
     pthread_create(&thread, NULL, read_slowly, &client);
-    CHECK_STATUS(push_stop(server, 10000), PUSH_OK);
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
     pthread_join(thread, NULL);
     /* Whatever it got, it was in order, and the last was why it ends. */
     CHECK_EQ(peer_count(&client, "\"code\":1001"), 1);
@@ -274,8 +271,8 @@ static void drained_before_it_stops(void)
     CHECK_STATUS(push_publish(server, "c", "kept", 4), PUSH_OK);
     CHECK_EQ(stats_of(server).history_messages, 1);
     int64_t began = now_ms();
-    CHECK_STATUS(push_stop(server, 15000), PUSH_OK);
-    CHECK(now_ms() - began < 5000);
+    CHECK_STATUS(push_stop(server, 2 * PATIENCE_MS), PUSH_OK);
+    CHECK(now_ms() - began < PATIENCE_MS); /* nobody is left to wait for */
     CHECK_STATUS(push_drain(server, 0), PUSH_ERR_CLOSED);
     push_event_clear(&event);
     for (int i = 0; i < CLIENTS; i++) {

@@ -20,7 +20,7 @@ BUILT = ROOT / "target/tsan"
 FLAGS = [
     "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-O1", "-g", "-pthread", "-fsanitize=thread", f"-I{ROOT}/include"
 ]
-LIMIT_S = 300
+LIMIT_S = 900
 
 
 def run(report, only):
