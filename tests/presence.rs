@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{eventually, socket_path, Host, CONTROL};
+use common::{eventually, socket_path, Host, CONTROL, PATIENCE};
 use push::error::Kind;
 use push::grant::Grant;
 use push::hub::Publication;
@@ -202,9 +202,9 @@ fn attached_hosts_are_told_of_all_clients() {
             });
         }
     });
-    one.stop(Duration::from_secs(5));
+    one.stop(PATIENCE);
     assert_eq!(pages(&two, "a", 10).0, names, "they stay when their host goes");
-    two.stop(Duration::from_secs(5));
+    two.stop(PATIENCE);
     assert_eq!(hub.server.stats().unwrap().published, 600);
     hub.stop();
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it; nothing is measured by it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that a thread of the server will have done in a moment.
 pub fn eventually(done: impl Fn() -> bool) {
@@ -29,10 +29,13 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// A log that can be read back: the level and the text of each line.
 pub type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
 
-/// The defaults, a free port, and these options.
+/// The defaults, a free port, and these options. However slow the machine is, no client gets a ping, and no poll an
+/// empty answer, that its test does not ask for.
 pub fn builder(options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
-    builder.set("listen", "127.0.0.1:0").unwrap();
+    for (name, value) in [("listen", "127.0.0.1:0"), ("heartbeat", "10m"), ("poll_timeout", "10m")] {
+        builder.set(name, value).unwrap();
+    }
     for (name, value) in options {
         builder.set(name, value).unwrap();
     }
