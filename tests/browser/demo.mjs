@@ -9,7 +9,8 @@ const QUIET = [
   '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
   '--disable-sync',
 ];
-const MS = 30_000;
+// For what must come: long, as the machine may be busy.
+export const MS = 120_000;
 
 // With a profile of its own, empty at first and gone at the end.
 export function launch(options) {

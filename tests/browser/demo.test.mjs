@@ -55,9 +55,7 @@ test('what curl publishes appears in all four panes', async () => {
     assert.equal(await demo.recovered(transport), 0);
   }
   // One subscriber each; the poll's next request may be on its way.
-  await host.waitFor('polls', 1);
-  const { websockets, sse, streams, polls } = await host.stats();
-  assert.deepEqual([websockets, sse, streams, polls], [1, 1, 1, 1]);
+  await host.waitForAll({ websockets: 1, sse: 1, streams: 1, polls: 1 });
   assert.deepEqual(demo.complaints, []);
 });
 

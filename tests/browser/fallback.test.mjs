@@ -134,11 +134,14 @@ test('while the server is away the attempts become rarer, and events do not make
   const quiet = await client.page.evaluate(() => performance.now());
   assert.ok(quiet > 120_000, `20 attempts in ${quiet} ms`);
   host.proxy.seen.length = 0;
+  const before = await client.page.evaluate(() => performance.now());
   for (let n = 0; n < 100; n++) {
     await client.page.evaluate(events('online', 'pageshow', 'offline'));
     await client.page.clock.runFor(10);
   }
-  assert.ok(host.proxy.seen.length <= 10, `${host.proxy.seen.length} attempts in a second`);
+  // The page's second; it is longer where this machine's is.
+  const seconds = ((await client.page.evaluate(() => performance.now())) - before) / 1000;
+  assert.ok(host.proxy.seen.length <= 10 * Math.max(seconds, 1), `${host.proxy.seen.length} attempts in ${seconds} s`);
 });
 
 test('the page is kept for its user to come back to, and goes on where it was', async () => {

@@ -9,9 +9,10 @@ import json
 
 import httpx
 import httpx_sse
+from host import PATIENCE
 from websockets.sync.client import connect
 
-SECONDS = 30
+SECONDS = PATIENCE
 SUBPROTOCOL = "push.v1.json"
 # Answers that only a WebSocket has.
 DIALOGUE = ("subscribed", "unsubscribed", "published", "pong")

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 from host import Host, free_port
-from subscribers import over_sse, take
+from subscribers import SECONDS, over_sse, take
 
 KEY = "a-key-of-sixteen-or-more"
 
@@ -17,7 +17,7 @@ class Control(httpx.Client):
 
     def __init__(self, port, key=KEY):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        super().__init__(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False)
+        super().__init__(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=SECONDS, trust_env=False)
 
     def publish(self, channel, data, **headers):
         response = self.post("/v1/publish", params={"channel": channel}, content=data, headers=headers)
@@ -180,7 +180,7 @@ def test_without_the_key_nothing_but_health(served, key):
             assert response.json()["error"]["code"] == "unauthorized"
     assert host.stats()["published"] == 0
     # Who guesses a key is seen, by a log that is written on a thread of its own.
-    until = time.monotonic() + 30
+    until = time.monotonic() + SECONDS
     while not re.search(host.may_say, host.stderr(), re.M):
         assert time.monotonic() < until, host.stderr()
         time.sleep(0.01)
@@ -214,7 +214,7 @@ def test_a_unix_socket_needs_no_key(start, tmp_path):
     path = tmp_path / "control"
     host = start(f"control=unix:{path}")
     transport = httpx.HTTPTransport(uds=str(path))
-    with httpx.Client(transport=transport, base_url="http://control", timeout=30) as control:
+    with httpx.Client(transport=transport, base_url="http://control", timeout=SECONDS) as control:
         assert control.post("/v1/publish?channel=a", content="one").json()["id"]
         assert control.get("/v1/stats").json()["published"] == 1
     assert host.stop() == 0

@@ -5,9 +5,9 @@ import json
 import subprocess
 
 import pytest
-from host import Host, running
+from host import PATIENCE, Host, running
 
-COMMON = ["curl", "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", "50"]
+COMMON = ["curl", "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", str(PATIENCE)]
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from host import ROOT, free_port
-from subscribers import over_sse, over_stream, take, websocket
+from subscribers import SECONDS, over_sse, over_stream, take, websocket
 from test_control import KEY, Control
 
 DASHBOARD = ROOT / "packaging/grafana-dashboard.json"
@@ -40,7 +40,7 @@ def samples(text):
 
 
 def promtool(*arguments, text=None):
-    ran = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(["promtool", *arguments], input=text, capture_output=True, text=True, timeout=SECONDS)
     return ran.returncode, ran.stdout + ran.stderr
 
 

@@ -4,11 +4,12 @@ import threading
 
 import httpx
 import pytest
+from subscribers import SECONDS
 
 
 @pytest.fixture
 def client():
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
         yield client
 
 
@@ -53,7 +54,7 @@ def test_everyone_who_waits_is_answered(start):
     answers = []
 
     def wait(channel):
-        with httpx.Client(timeout=30, trust_env=False) as client:
+        with httpx.Client(timeout=SECONDS, trust_env=False) as client:
             answers.append(poll(client, host, channel=channel))
 
     waiting = [threading.Thread(target=wait, args=(channel,)) for channel in ["a", ["a", "b"], ["b", "a"], "a"]]
@@ -64,7 +65,7 @@ def test_everyone_who_waits_is_answered(start):
     for thread in waiting:
         thread.join()
     assert [[message["id"] for message in answer["messages"]] for answer in answers] == [[id]] * 4
-    assert host.stats()["polls"] == 0
+    host.wait_until(polls=0)
 
 
 def test_answered_empty_when_its_time_is_over(start, client):

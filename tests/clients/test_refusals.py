@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from subscribers import TRANSPORTS, websocket
+from subscribers import SECONDS, TRANSPORTS, websocket
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -11,7 +11,7 @@ STREAMING = [name for name in TRANSPORTS if name != "ws"]
 
 @pytest.fixture
 def client():
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
         yield client
 
 

@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('../../target/examples-c/legacy-server', import.meta.url));
 
-// A test with a bound of time of its own, so that one that hangs is named and the others still run.
+// A test with a bound of time of its own, so that one that hangs is named and the others still run. It is long, as the
+// machine may be busy.
 export function test(name, body) {
-  return boundless(name, { timeout: 60_000 }, body);
+  return boundless(name, { timeout: 240_000 }, body);
 }
 
 export class Host {
@@ -51,6 +52,12 @@ export class Host {
 
   async waitFor(name, least) {
     while ((await this.stats())[name] < least) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  // Waits until all of these gauges are that: who comes from one transport to another may be counted twice meanwhile.
+  async waitForAll(wanted) {
+    const are = (stats) => Object.entries(wanted).every(([name, value]) => stats[name] === value);
+    while (!are(await this.stats())) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
   // It must end well, and silently.

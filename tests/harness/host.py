@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "target/examples-c"
 # Between looks at what the host says of itself. Waiting is bounded by the test's own time.
 LOOK_SECONDS = 0.01
+# For what must come: long, as the machine may be busy.
+PATIENCE = 120
 
 
 class Address:
@@ -80,11 +82,18 @@ class Host(Address):
                 return stats
             time.sleep(LOOK_SECONDS)
 
+    def wait_until(self, **wanted):
+        """Waits until the host's counters and gauges are these; a client may see what it waits for before it is counted.
+        """
+        while any((stats := self.stats())[name] != value for name, value in wanted.items()):
+            time.sleep(LOOK_SECONDS)
+        return stats
+
     def terminate(self, with_signal=signal.SIGTERM):
         self._process.send_signal(with_signal)
 
     def wait(self):
-        return self._process.wait(timeout=20)
+        return self._process.wait(timeout=PATIENCE)
 
     def stop(self):
         """Ends the host, whatever it is doing; says its exit code."""
@@ -110,7 +119,7 @@ class Host(Address):
         path = url.split(f":{self.port}", 1)[1]
         for last in (False, True):
             if getattr(self._local, "connection", None) is None:
-                self._local.connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+                self._local.connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
             try:
                 self._local.connection.request(method, path, body)
                 response = self._local.connection.getresponse()

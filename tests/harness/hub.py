@@ -11,12 +11,12 @@ import tempfile
 import time
 import urllib.parse
 
-from host import ROOT, free_port
+from host import PATIENCE, ROOT, free_port
 
 PUSHD = ROOT / "target/release/pushd"
 KEY = "0123456789abcdef0123456789abcdef"
 # How long it may take to come up, or to end.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = PATIENCE
 
 
 class Usage:

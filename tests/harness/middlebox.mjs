@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 
 export class Middlebox {
   #sockets = new Set();
+  #held = null;
   #upgrading = new Set();
   // What becomes of a WebSocket's handshake: 'pass'; a status that refuses it; 'close', at once; 'hang', without an
   // answer; 'mute': it is passed, but nothing of what follows.
@@ -17,6 +18,8 @@ export class Middlebox {
   instead = () => false;
   // What was asked for: 'upgrade', or the URL's `transport`.
   seen = [];
+  // How many requests are under way that may wait for their answer: streams, and polls but for those with wait=0.
+  waiting = 0;
 
   // To that port of the host; `upstream` may be changed, for connections to come.
   static async start(upstream) {
@@ -58,14 +61,31 @@ export class Middlebox {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  // The same, and nothing gets through before `body` is done: what it publishes has been missed.
+  async cutWhile(body) {
+    let release;
+    this.#held = new Promise((resolve) => { release = resolve; });
+    this.cut();
+    await body();
+    this.#held = null;
+    release();
+  }
+
   async stop() {
     this.server.close();
     this.cut();
     await once(this.server, 'close');
   }
 
-  #pass(incoming, response) {
-    this.seen.push(new URL(incoming.url, 'http://host').searchParams.get('transport'));
+  async #pass(incoming, response) {
+    const asked = new URL(incoming.url, 'http://host').searchParams;
+    this.seen.push(asked.get('transport'));
+    if (asked.has('transport') && asked.get('wait') !== '0') {
+      this.waiting++;
+      response.on('close', () => { this.waiting--; });
+    }
+    if (this.#held) await this.#held;
+    if (response.destroyed) return;
     if (this.instead(incoming, response)) return;
     const { method, url, headers } = incoming;
     const outgoing = ask({ host: '127.0.0.1', port: this.upstream, method, path: url, headers, agent: false });
@@ -88,9 +108,11 @@ export class Middlebox {
     incoming.pipe(outgoing);
   }
 
-  #upgrade(incoming, socket, head) {
+  async #upgrade(incoming, socket, head) {
     this.seen.push('upgrade');
     socket.on('error', () => {});
+    if (this.#held) await this.#held;
+    if (socket.destroyed) return;
     this.#upgrading.add(socket);
     socket.on('close', () => this.#upgrading.delete(socket));
     if (this.upgrade === 'hang') return void socket.on('end', () => socket.destroy()).resume();

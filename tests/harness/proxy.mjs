@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 
 export class Proxy {
   #pairs = new Set();
+  #held = null;
   #budgets = [];
   // How many connections there were.
   count = 0;
@@ -32,14 +33,25 @@ export class Proxy {
     return size;
   }
 
+  // The same, and nothing gets through before `body` is done: what it publishes has been missed.
+  async cutWhile(body) {
+    let release;
+    this.#held = new Promise((resolve) => { release = resolve; });
+    this.cut();
+    await body();
+    this.#held = null;
+    release();
+  }
+
   async stop() {
     this.cut();
     this.server.close();
     await once(this.server, 'close');
   }
 
-  #accept(client) {
+  async #accept(client) {
     this.count++;
+    if (this.#held) await this.#held;
     const host = connect(this.upstream, '127.0.0.1');
     const pair = [client, host];
     this.#pairs.add(pair);
