@@ -68,9 +68,11 @@ def configured(tmp_path, certificate):
     """
     made = []
 
-    def configure(expected=0, attached=True, http="", **arguments):
+    def configure(expected=0, attached=True, http="", timeout="1m", **arguments):
+        """`timeout`: how long the hub is waited for. Short ones are for hubs that do not answer: on a busy machine
+        others may not do so in time either."""
         if attached:
-            http = f"push_attach unix:{tmp_path}/attach.sock timeout=500ms;\n" + http
+            http = f"push_attach unix:{tmp_path}/attach.sock timeout={timeout};\n" + http
         made.append((servers.Nginx(tmp_path, *certificate, http=http, **{"server": SITE, **arguments}), expected))
         return made[-1][0]
 

@@ -23,7 +23,7 @@ WAVE = 128
 # Between a poll's answer and the next; and before somebody who was refused or cut off tries again.
 REST, AGAIN = 1.0, 0.25
 # Without anything new for so long, what is missing is lost.
-QUIET = 10.0
+QUIET = 60.0
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
@@ -41,6 +41,11 @@ class Subscriber:
         self.due, self.since, self.position = 1, {}, None
         self.socket, self.got, self.answered = None, b"", False
 
+    @property
+    def begins_with_a_look(self):
+        """Whether its first poll does not wait, and says from where the next one goes on."""
+        return self.kind == "poll" and self.crowd.dialect == "push"
+
     def connect(self):
         self.got, self.answered = b"", False
         client = self.socket = socket.socket()
@@ -57,7 +62,7 @@ class Subscriber:
 
     def request(self):
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.since.items())
-        query = "" if self.position is None else f"&since={self.position}"
+        query = f"&since={self.position}" if self.position else "&wait=0" if self.begins_with_a_look else ""
         if self.kind == "ws":
             headers += UPGRADE + ("Sec-WebSocket-Protocol: ws+meta.nchan\r\n" if self.crowd.dialect == "nchan" else "")
         elif self.kind == "sse":
@@ -112,6 +117,7 @@ class Subscriber:
             self.length = int(headers.get("content-length", 0))
             if self.crowd.dialect == "push":
                 self.position = headers["push-position"]
+                self.crowd.stands(self)
             else:
                 self.since = {"If-Modified-Since": headers.get("last-modified"), "If-None-Match": headers.get("etag")}
         else:
@@ -222,10 +228,10 @@ def main():
         wave = everybody[begin : begin + WAVE]
         for subscriber in wave:
             subscriber.connect()
-        while not crowd.standing.issuperset(s for s in wave if s.kind != "poll"):
+        while not crowd.standing.issuperset(s for s in wave if s.kind != "poll" or s.begins_with_a_look):
             crowd.turn(1)
-    # A poll that has not come to the server yet would begin after the first message.
-    for _ in range(20):
+    # Nchan's polls can't say it: one that has not come to the server by then begins after the first message.
+    for _ in range(20 if dialect == "nchan" else 0):
         crowd.turn(0.05)
     print("ready", flush=True)
     crowd.epoll.register(0, select.EPOLLIN)

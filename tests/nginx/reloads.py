@@ -61,7 +61,7 @@ class Publishers:
 
     def _publish(self, channel, number):
         """Says which worker took it; nothing where that can't be known."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         try:
             headers = {"Push-Key": str(number), "Connection": "close"}
             connection.request("POST", f"/publish?channel={channel}", f"#{number};", headers)
@@ -74,8 +74,9 @@ class Publishers:
             connection.close()
 
 
-def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5):
-    """Runs it against a started nginx; says what the clients found, and how long old workers stayed."""
+def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, patience=0):
+    """Runs it against a started nginx; says what the clients found, and how long old workers stayed. `patience`: for
+    how many seconds beyond `every` a reload waits for them."""
     crowd = subprocess.Popen(
         [sys.executable, CROWD, str(nginx.port), str(subscribers), str(CHANNELS), dialect],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -85,7 +86,7 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5):
         assert crowd.stdout.readline() == "ready\n", "the clients stand"
         publishers.start()
         time.sleep(1)
-        ends = [_reload(nginx, every) for _ in range(reloads)]
+        ends = [_reload(nginx, every, patience) for _ in range(reloads)]
         victim = max(nginx.workers())
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: victim not in nginx.workers(), "a killed worker is replaced")
@@ -113,13 +114,13 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5):
         crowd.stdout.close()
 
 
-def _reload(nginx, every):
+def _reload(nginx, every, patience):
     """Reloads, and says after how many seconds the old workers were gone; None: they were not when the next reload
     came."""
     begin, old = time.monotonic(), nginx.workers()
     nginx.reload()
     gone = None
-    while time.monotonic() < begin + every:
+    while time.monotonic() < begin + every + (patience if gone is None else 0):
         if gone is None and not old & nginx.workers():
             gone = time.monotonic() - begin
         time.sleep(0.01)

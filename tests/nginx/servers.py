@@ -13,12 +13,11 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/harness"))
 
-from host import LOOK_SECONDS, Address, free_port  # noqa: E402
+from host import LOOK_SECONDS, PATIENCE, Address, free_port  # noqa: E402
 
 MODULE = ROOT / "target/nginx/ngx_http_push_module.so"
 PUSHD = ROOT / "target/stage/bin/pushd"
 NGINX = "/usr/sbin/nginx"
-PATIENCE = 30
 
 CONFIGURATION = """
 {load}

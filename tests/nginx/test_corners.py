@@ -4,7 +4,7 @@ import json
 import socket
 
 import pytest
-from servers import free_port, wait_until
+from servers import PATIENCE, free_port, wait_until
 
 def test_a_request_left_without_a_channel_does_not_name_its_own(pushd, start_nginx):
     """push_subscribe's values are the channels, whatever the URL says, also when all are empty and push_grant would
@@ -42,7 +42,7 @@ def test_the_address_that_nginx_found_is_the_one_that_the_hub_counts(start_pushd
     """)
 
     def subscribed(number):
-        client = socket.create_connection((nginx.host, port), 20)
+        client = socket.create_connection((nginx.host, port), PATIENCE)
         headers = f"Host: h\r\nX-Forwarded-For: 198.51.100.{number}\r\nConnection: close\r\n"
         request = f"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\nGET /live?transport=sse HTTP/1.1\r\n{headers}\r\n"
         client.sendall(request.encode())

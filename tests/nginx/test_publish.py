@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import subscribers
-from servers import ROOT
+from servers import PATIENCE, ROOT
 
 
 def last(nginx, channel):
@@ -71,7 +71,7 @@ def test_other_methods_are_refused(nginx):
 
 def test_over_http_2(nginx):
     url = nginx.tls.url("/publish", scheme="https", channel="a")
-    ran = subprocess.run(["curl", "-sk", "--http2", "--data", "hello", url], capture_output=True, text=True, timeout=20)
+    ran = subprocess.run(["curl", "-sk", "--http2", "--data", "hello", url], capture_output=True, text=True, timeout=PATIENCE)
     assert json.loads(ran.stdout)["id"] == last(nginx, "a")["id"]
 
 
