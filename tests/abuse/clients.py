@@ -5,7 +5,7 @@ import socket
 import time
 
 # For what must come: long, as the machine may be busy.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n"

@@ -98,7 +98,7 @@ def worker(library, attach, listener):
         except TimeoutError:
             continue
         with client:
-            client.settimeout(10)
+            client.settimeout(120)
             try:
                 serve(server, client)
             except (OSError, ValueError):

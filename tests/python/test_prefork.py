@@ -17,7 +17,8 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY, PUSHD, PREFORK = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD", "PREFORK_SERVER"))
-PATIENCE = 20
+# For what must come: long, as the machine may be busy.
+PATIENCE = 120
 
 
 class WebSocket:
