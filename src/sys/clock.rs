@@ -1,20 +1,21 @@
-//! Clocks. The hub and the codecs own none; who calls them reads one here.
+//! Clocks. The hub and the codecs own no clock: their callers read one here and pass the time in.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time of CLOCK_MONOTONIC, exactly.
+/// The exact time of CLOCK_MONOTONIC.
 pub(crate) fn monotonic() -> Duration {
     let time = read(libc::CLOCK_MONOTONIC);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Milliseconds of a clock that never goes back, at the kernel's tick (1 to 4 ms), for a few nanoseconds.
+/// Milliseconds of a clock that never goes back. Its resolution is the kernel's tick (1 to 4 ms), and a call costs a
+/// few nanoseconds.
 pub(crate) fn monotonic_ms() -> u64 {
     let time = read(libc::CLOCK_MONOTONIC_COARSE);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
-/// Microseconds of the same clock, exactly, for some tens of nanoseconds: to measure with.
+/// Exact microseconds of the same clock, for measurements. A call costs some tens of nanoseconds.
 pub(crate) fn monotonic_us() -> u64 {
     let time = read(libc::CLOCK_MONOTONIC);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
@@ -22,7 +23,7 @@ pub(crate) fn monotonic_us() -> u64 {
 
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec that we own; both clocks exist since Linux 2.6.32.
+    // SAFETY: `time` is a timespec that we own. Both clocks exist since Linux 2.6.32.
     unsafe { libc::clock_gettime(clock, &mut time) };
     time
 }

@@ -4,18 +4,18 @@ use super::check;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// What an event says; a stale token is the caller's to notice.
+/// An event of epoll. Its token may be stale: the caller checks that.
 pub(crate) use libc::epoll_event as Event;
 
 /// How a descriptor is watched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Watch {
-    /// Reads and writes, each change told once: a subscriber's socket that was full once.
+    /// For reads and writes, edge-triggered: a subscriber's socket that has been full at least once.
     EdgeBoth,
-    /// Reads, each change told once: a subscriber's socket, the wake-up. Not writes: a new socket has room, and that
-    /// would be an event for each that nobody needs.
+    /// For reads, edge-triggered: a subscriber's socket, or the wake-up. Writes are left out because every new socket
+    /// has room, and each would cause an event that nobody needs.
     EdgeRead,
-    /// Reads, told for as long as they wait, to one of several epolls: a listener.
+    /// For reads, level-triggered, and reported to one of several epolls (EPOLLEXCLUSIVE): a listener.
     SharedRead,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Epoll {
 
 impl Epoll {
     pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; the result is a new descriptor that nobody else owns.
+        // SAFETY: the call takes no pointers. The result is a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
         Ok(Epoll { fd })
     }
@@ -37,7 +37,8 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, token, watch)
     }
 
-    /// Watches `fd` in another way. What it is ready for then is told, even if it was before.
+    /// Changes how `fd` is watched. Whatever it is ready for at that moment is reported, even if it was reported
+    /// before.
     pub(crate) fn change(&self, fd: RawFd, token: u64, watch: Watch) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, watch)
     }
@@ -61,7 +62,7 @@ impl Epoll {
         Ok(())
     }
 
-    /// Waits for events, at most `timeout_ms` (`None`: for ever), and takes at most `events.len()` of them.
+    /// Waits for events for at most `timeout_ms` (`None`: for ever), and takes at most `events.len()` of them.
     pub(crate) fn wait(&self, events: &mut [Event], timeout_ms: Option<u64>) -> io::Result<usize> {
         let room = libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX);
         let timeout = timeout_ms.map_or(-1, |ms| libc::c_int::try_from(ms).unwrap_or(libc::c_int::MAX));
@@ -75,11 +76,12 @@ impl Epoll {
     }
 }
 
-/// What an event asks for.
+/// The meaning of an event.
 pub(crate) trait Readiness {
     /// Bytes, an end of stream, or an error wait to be read.
     fn readable(&self) -> bool;
-    /// The peer has ended its side, or the connection is broken: read to the end, it is not told again.
+    /// The peer has ended its side, or the connection is broken. This is reported once, so the reader must go on to the
+    /// end of the stream.
     fn ended(&self) -> bool;
     /// There is room to write again.
     fn writable(&self) -> bool;

@@ -1,22 +1,22 @@
-//! Noticing that this process is a fork of the one that started the library.
+//! Detects that this process is a fork of the one that started the library.
 //!
-//! A forked child has our memory but none of our threads, and locks in whatever state they were. It must be turned
-//! away before it touches one. `getpid` would be a system call for every publish; a page that the kernel wipes at
-//! fork (madvise(2), MADV_WIPEONFORK, Linux 4.14) costs one load.
+//! A forked child has our memory but none of our threads, and its locks are in whatever state they had at the fork. Its
+//! calls must fail before they touch a lock. `getpid` would cost a system call for every publish. A page that the
+//! kernel wipes at fork (madvise(2), MADV_WIPEONFORK, Linux 4.14) costs one load.
 
 use once_cell::race::OnceBox;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The mark, which a child reads as 0.
+/// The mark. A child reads 0 in its place.
 const PARENT: u32 = 1;
 
-/// The page, mapped at the first start and kept: 4 KB of a process, shared by all its servers.
+/// The page. It is mapped at the first start and kept: 4 KB for the process, shared by all its servers.
 static PAGE: OnceBox<Page> = OnceBox::new();
 
 struct Page {
-    /// Points into a mapping that is never unmapped. `None`: the kernel is too old to wipe.
+    /// Points into a mapping that is never unmapped. `None`: the kernel is too old to wipe pages.
     mark: Option<&'static AtomicU32>,
-    /// What tells where there is no mark, for a system call.
+    /// The process id. It is compared where there is no mark, at the cost of a system call.
     process: u32,
 }
 
@@ -33,11 +33,11 @@ impl Page {
     }
 }
 
-/// A page with the mark, which a child reads as 0.
+/// A page with the mark.
 fn wiped_page() -> Option<&'static AtomicU32> {
     let size = 4096;
-    // SAFETY: a new anonymous mapping, touched by nobody else, never unmapped where it is used; a fresh page is zeroed
-    // and aligned for an AtomicU32.
+    // SAFETY: the mapping is new and anonymous, nobody else touches it, and it is never unmapped once it is used. A
+    // fresh page is zeroed and aligned for an AtomicU32.
     unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let page = libc::mmap(std::ptr::null_mut(), size, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
@@ -54,7 +54,7 @@ fn wiped_page() -> Option<&'static AtomicU32> {
     }
 }
 
-/// Remembers this process as the one that the library works in.
+/// Remembers this process as the one that the library runs in.
 pub(crate) fn remember() {
     PAGE.get_or_init(|| Box::new(Page::map()));
 }

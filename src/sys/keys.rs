@@ -1,4 +1,4 @@
-//! Keys of thread-specific data (pthread_key_create(3)), of which a process has 1,024.
+//! Keys of thread-specific data (pthread_key_create(3)). A process has 1,024 of them.
 
 use super::check_status;
 use std::cell::Cell;
@@ -14,15 +14,16 @@ thread_local! {
     static NEEDS_THE_KEY: Cell<Option<Dropped>> = const { Cell::new(None) };
 }
 
-/// std wants one key for what threads leave behind, and ends the process where there is none. So whether there is one
-/// is asked where it can be told, and std takes it right then.
+/// Makes std take the key that it needs for the destructors of thread-locals. std ends the process if there is no key
+/// left. So this looks first whether there is one, where the caller can still be told of the error.
 pub(crate) fn claim() -> io::Result<()> {
     let mut key = 0;
-    // SAFETY: the key is filled in, and nobody else knows it when it is deleted.
+    // SAFETY: the call fills in the key, and nobody else knows the key when it is deleted.
     unsafe {
         check_status(libc::pthread_key_create(&mut key, None))?;
         libc::pthread_key_delete(key);
     }
+    // A thread-local with a destructor: std takes its key now.
     NEEDS_THE_KEY.set(Some(Dropped));
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! The operating system, made safe: with `ffi` the only rooms of this crate that hold `unsafe`.
+//! System calls made safe. This room and `ffi` are the only ones of this crate that hold `unsafe`.
 //!
-//! std and tokio cover most of it elsewhere. What is here they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks on a descriptor from a stranger, descriptors passed between processes, signal masks, the limit
-//! of descriptors, noticing a fork, holding off cancellation, and staying off the numbers of standard input, output and
-//! error.
+//! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
+//! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, signal masks, the limit
+//! of descriptors, detecting a fork, holding off cancellation, and staying off the numbers of standard input, output
+//! and error.
 
 pub(crate) mod cancel;
 pub(crate) mod clock;
@@ -27,7 +27,7 @@ fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
     }
 }
 
-/// As [`check`], for calls of pthreads, which return the error's number.
+/// The same for calls of pthreads, which return the error's number.
 fn check_status(number: libc::c_int) -> std::io::Result<()> {
     match number {
         0 => Ok(()),
@@ -35,7 +35,7 @@ fn check_status(number: libc::c_int) -> std::io::Result<()> {
     }
 }
 
-/// As [`check`], for calls that return a length.
+/// The same for calls that return a length.
 fn check_len(result: libc::ssize_t) -> std::io::Result<usize> {
     usize::try_from(result).map_err(|_| std::io::Error::last_os_error())
 }

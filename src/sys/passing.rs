@@ -1,18 +1,18 @@
-//! Unix sockets between processes: descriptors passed along (unix(7), SCM_RIGHTS), and who the peer is.
+//! Unix sockets between processes: passing descriptors (unix(7), SCM_RIGHTS), and the credentials of the peer.
 
 use super::{check, check_len, standard};
 use std::io;
 use std::mem::{size_of, MaybeUninit};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Descriptors that one call passes at most; the kernel's bound is 253 (SCM_MAX_FD).
+/// The most descriptors that one call passes. The kernel's bound is 253 (SCM_MAX_FD).
 pub(crate) const MAX_PASSED: usize = 32;
 
 /// Room for the control message of `MAX_PASSED` descriptors, aligned as a `cmsghdr` must be.
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; 256]);
 
-/// Who is at the other end of a Unix socket, as of its `connect`.
+/// The process at the other end of a Unix socket, as it was when it called `connect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) uid: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Peer {
     pub(crate) pid: i32,
 }
 
-/// Writes what fits of `bytes`. If anything was written all of `fds` went with its first byte.
+/// Writes as much of `bytes` as fits. If anything was written, all of `fds` went with the first byte.
 pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
     if fds.len() > MAX_PASSED {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
@@ -28,9 +28,8 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
     let mut control = Control([MaybeUninit::uninit(); 256]);
     let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let size = size_of_val(fds) as libc::c_uint;
-    // SAFETY: all-zero is an empty msghdr. The control buffer is aligned and has room for MAX_PASSED descriptors
-    // (checked by a test), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only
-    // reads.
+    // SAFETY: a msghdr of zeros is empty. The control buffer is aligned and has room for MAX_PASSED descriptors (a test
+    // checks this), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only reads.
     check_len(unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut piece;
@@ -48,15 +47,17 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
     })
 }
 
-/// Reads what is there, with the descriptors that came along; 0 is the end of the stream. One call gives the
-/// descriptors of one `send_with` at most (the kernel does not join messages that carry some). InvalidData: there were
-/// more than fit. EMFILE: this process had no room for some of them, which are gone then, or for all.
+/// Reads the bytes that are there and the descriptors that came with them. 0 is the end of the stream.
+///
+/// One call returns the descriptors of at most one `send_with`, since the kernel does not join messages that carry
+/// descriptors. Errors: InvalidData, there were more descriptors than fit; EMFILE, this process had no room for some or
+/// all of them, and those are lost.
 pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
     let mut control = Control([MaybeUninit::uninit(); 256]);
     let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors,
-    // which are new, closed on exec, and nobody else's; CMSG_NXTHDR stays within what it has written. Descriptors need
-    // no alignment: they are read unaligned.
+    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors.
+    // The descriptors are new, closed on exec, and nobody else owns them. CMSG_NXTHDR stays within what the kernel has
+    // written. Descriptors need no alignment: they are read unaligned.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut piece;
@@ -88,11 +89,11 @@ pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend
     }
 }
 
-/// Who connected (SO_PEERCRED).
+/// The process that connected (SO_PEERCRED).
 pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
     let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: a ucred and its size, as unix(7) says.
+    // SAFETY: the call gets a ucred and its size, as unix(7) says.
     check(unsafe {
         let out = (&raw mut found).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, out, &mut len)
@@ -100,21 +101,21 @@ pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
     Ok(Peer { uid: found.uid, gid: found.gid, pid: found.pid })
 }
 
-/// The user that this process acts as.
+/// The effective user of this process.
 pub(crate) fn own_uid() -> u32 {
-    // SAFETY: no arguments; it can't fail.
+    // SAFETY: the call has no arguments and can't fail.
     unsafe { libc::geteuid() }
 }
 
-/// What is waited for, for each descriptor.
+/// The readiness of one descriptor: what a caller of [`wait`] wants, and then what there is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ready {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
 }
 
-/// Waits until a descriptor is ready as wanted, or the time is over (`None`: for ever). What is ready replaces what is
-/// wanted.
+/// Waits until one of the descriptors is ready as wanted, or until the time is over (`None`: for ever). The readiness
+/// found replaces what was wanted.
 pub(crate) fn wait<const N: usize>(wanted: &mut [(RawFd, Ready); N], timeout_ms: Option<u64>) -> io::Result<()> {
     let mut polled = wanted.map(|(fd, ready)| {
         let events = if ready.readable { libc::POLLIN } else { 0 } | if ready.writable { libc::POLLOUT } else { 0 };
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(got, b"beforewithafter");
         assert_eq!(fds.len(), MAX_PASSED + 1);
         for (bytes, fds) in counts {
-            assert!(bytes <= 10 || fds > MAX_PASSED, "never after their bytes");
+            assert!(bytes <= 10 || fds > MAX_PASSED, "descriptors never come after their bytes");
         }
         let mut passed = UnixStream::from(fds.remove(1));
         passed.write_all(b"x").unwrap();
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_control_buffer_has_room() {
-        // SAFETY: arithmetic only.
+        // SAFETY: the macro only calculates.
         let needed = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<RawFd>()) as u32) } as usize;
         assert!(needed <= size_of::<Control>());
     }

@@ -1,28 +1,29 @@
 //! Sockets: the calls on the hot path, and the check of a descriptor that a host hands over.
 //!
-//! Each call says MSG_DONTWAIT, so a descriptor that a host hands over may be blocking and stays as it is.
+//! Each call passes MSG_DONTWAIT. So a descriptor that a host hands over may be blocking, and the library does not
+//! change that.
 
 use super::{check, check_len, standard};
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// Reads what is there; 0 is the end of the stream.
+/// Reads the bytes that are there. 0 is the end of the stream.
 pub(crate) fn recv(fd: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: `into` has its length of bytes.
+    // SAFETY: `into` has room for `into.len()` bytes.
     check_len(unsafe { libc::recv(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_DONTWAIT) })
 }
 
-/// Writes what fits. Never raises SIGPIPE, which std's and tokio's vectored writes would.
+/// Writes as much as fits. Never raises SIGPIPE, which std's and tokio's vectored writes would do.
 pub(crate) fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-    // SAFETY: `bytes` has its length of bytes.
+    // SAFETY: `bytes` has `bytes.len()` bytes.
     check_len(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
 }
 
-/// Writes what fits of several pieces, at most 1024 (IOV_MAX), in one call.
+/// Writes as much of several pieces as fits, in one call. There may be at most 1024 pieces (IOV_MAX).
 pub(crate) fn send_vectored(fd: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    // SAFETY: all-zero is an empty msghdr; IoSlice is guaranteed to have the layout of iovec; the kernel only reads.
+    // SAFETY: a msghdr of zeros is empty. std guarantees that IoSlice has the layout of iovec. The kernel only reads.
     check_len(unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = pieces.as_ptr().cast_mut().cast();
@@ -31,9 +32,10 @@ pub(crate) fn send_vectored(fd: &OwnedFd, pieces: &[IoSlice<'_>]) -> io::Result<
     })
 }
 
-/// Takes the next connection from a listener, non-blocking and closed on exec.
+/// Takes the next connection from a listener. The new descriptor is non-blocking and closed on exec.
 pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    // SAFETY: the address is not asked for; the result is a new descriptor that nobody else owns.
+    // SAFETY: the null pointers say that the address is not wanted. The result is a new descriptor that nobody else
+    // owns.
     unsafe {
         let fd = check(libc::accept4(
             listener.as_raw_fd(),
@@ -45,10 +47,10 @@ pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Sends small writes at once (TCP_NODELAY). No error on a Unix socket, which has no such option.
+/// Makes the kernel send small writes at once (TCP_NODELAY). A Unix socket has no such option; that is no error.
 pub(crate) fn set_nodelay(fd: &OwnedFd) {
     let on: libc::c_int = 1;
-    // SAFETY: an int, as tcp(7) says.
+    // SAFETY: the option is an int, as tcp(7) says.
     unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -60,25 +62,27 @@ pub(crate) fn set_nodelay(fd: &OwnedFd) {
     };
 }
 
-/// Says to the peer that nothing more comes. Also ends the connection where a forked child still holds a copy.
+/// Tells the peer that no more bytes come. This works even if a forked child still holds a copy of the descriptor.
 pub(crate) fn shutdown_write(fd: &OwnedFd) {
-    // SAFETY: no pointers. ENOTCONN means that it is over anyhow.
+    // SAFETY: the call takes no pointers. ENOTCONN means that the connection has ended already.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
 }
 
-/// Ends the connection in both directions, whoever else holds the descriptor.
+/// Ends the connection in both directions, even if another process holds a copy of the descriptor.
 pub(crate) fn shutdown_both(fd: &OwnedFd) {
-    // SAFETY: no pointers. ENOTCONN means that it is over anyhow.
+    // SAFETY: the call takes no pointers. ENOTCONN means that the connection has ended already.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
-/// Why a descriptor can't be taken over, or whether small writes to it are delayed (TCP_NODELAY is not set). Changes
-/// nothing about it. Two system calls: this is on the path of every connection that a host hands over.
+/// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Ok(true)`: small writes to it
+/// are delayed, since TCP_NODELAY is not set. `Err` is the reason why the library can't take the descriptor.
+///
+/// This makes only two system calls, because it is on the path of every connection that a host hands over.
 pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
     if fd < 0 {
         return Err("the descriptor is negative");
     }
-    // SAFETY: room for the largest address, and its size; the kernel fills in what it has.
+    // SAFETY: `address` has room for the largest address, and `len` is its size. The kernel fills in at most that much.
     let (peer, family) = unsafe {
         let mut address: libc::sockaddr_storage = std::mem::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -95,7 +99,7 @@ pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
         return Err("the socket is neither TCP nor Unix");
     }
     if family != libc::AF_UNIX {
-        // Only TCP has the option, so it also says that this is a stream socket.
+        // Only TCP has this option, so its presence also shows that this is a stream socket.
         if let Ok(nodelay) = int_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY) {
             return Ok(nodelay == 0);
         }
@@ -111,20 +115,20 @@ pub(crate) fn check_connected_stream(fd: RawFd) -> Result<bool, &'static str> {
 /// # Safety
 /// The caller owns `fd` and gives it up.
 pub(crate) unsafe fn take(fd: RawFd) -> OwnedFd {
-    // SAFETY: passed on from the caller.
+    // SAFETY: the caller owns `fd` and gives it up.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. To be
-/// called once for each number, before anything else could have opened it.
+/// Takes a descriptor that this process was started with (sd_listen_fds(3)), if it is a listening stream socket. Call
+/// this once for each number, before anything else could have opened a descriptor of that number.
 pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
     let listens = int_option(fd, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 1
         && int_option(fd, libc::SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM;
     if !listens {
         return Err(io::Error::other("not a listening stream socket"));
     }
-    // SAFETY: open, as the calls above have shown, and by the protocol of socket activation this process's to use; the
-    // programs started from this one should not have it.
+    // SAFETY: the calls above have shown that it is open, and by the protocol of socket activation it belongs to this
+    // process. FD_CLOEXEC keeps it from the programs that this process starts.
     unsafe {
         check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC))?;
         Ok(OwnedFd::from_raw_fd(fd))
@@ -134,12 +138,12 @@ pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
 fn int_option(fd: RawFd, level: libc::c_int, option: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: an int and its size, as socket(7) and tcp(7) say for these options.
+    // SAFETY: the call gets an int and its size, as socket(7) and tcp(7) say for these options.
     check(unsafe { libc::getsockopt(fd, level, option, (&raw mut value).cast(), &mut len) })?;
     Ok(value)
 }
 
-/// Whether nothing can be accepted just now, by nobody's fault: descriptors or memory are out (accept(2)).
+/// Whether `accept` failed because descriptors or memory have run out (accept(2)), and not because of the client.
 pub(crate) fn out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

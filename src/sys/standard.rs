@@ -1,30 +1,30 @@
 //! The numbers of standard input, output and error.
 //!
-//! Where a host has closed them, the next descriptor that anybody opens gets one of these numbers. A client's socket
-//! with the number 1 would be sent what the host prints; an epoll with it would be lost when the host opens its
+//! If a host has closed them, the next descriptor that anybody opens gets one of these numbers. A client whose socket
+//! has the number 1 would receive the host's output. An epoll with the number 1 would be lost when the host opens its
 //! standard output again.
 
 use super::eventfd::EventFd;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// The last of them.
+/// The highest of these numbers.
 const LAST: i32 = libc::STDERR_FILENO;
 
-/// The same open file with a number that is none of theirs. Where there is no room for another, it stays what it is:
-/// better than a client turned away.
+/// The same open file under a number above these. If no other descriptor can be had, it keeps its number: that is
+/// better than refusing a client.
 pub(crate) fn above(fd: OwnedFd) -> OwnedFd {
     if fd.as_raw_fd() > LAST {
         return fd;
     }
-    // std duplicates to 3 and above, closed on exec.
+    // std duplicates to 3 and above, and sets close-on-exec.
     fd.try_clone().unwrap_or(fd)
 }
 
-/// Takes those of the numbers that are free, until it is dropped: what is opened meanwhile, also by others, gets none
-/// of them.
+/// Occupies those of these numbers that are free, until the result is dropped. Nothing that is opened meanwhile, by us
+/// or by others, gets one of them.
 pub(crate) fn hold() -> Vec<EventFd> {
     let mut held = Vec::new();
-    // Without descriptors there is nothing that could get one of these numbers either.
+    // If there are no descriptors left, nothing else can get one of these numbers either.
     while let Ok(fd) = EventFd::new() {
         if fd.as_raw_fd() > LAST {
             break;

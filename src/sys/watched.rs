@@ -23,9 +23,9 @@ impl Open {
     }
 }
 
-/// Has the current runtime watch a descriptor.
+/// Makes the current runtime watch a descriptor.
 pub(crate) fn watch(fd: Arc<OwnedFd>, interest: Interest) -> io::Result<AsyncFd<Open>> {
-    // SAFETY: `Open` owns a share of the descriptor and always names the same one, so it is open and itself until the
-    // AsyncFd, which holds the `Open`, has taken it out of the runtime's epoll.
+    // SAFETY: `Open` owns a share of the descriptor and always returns the same one. The AsyncFd holds the `Open`. So
+    // the descriptor stays open and the same until the AsyncFd has removed it from the runtime's epoll.
     unsafe { AsyncFd::register_with_interest(Open(fd), interest) }.map_err(io::Error::from)
 }
