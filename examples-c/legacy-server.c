@@ -74,8 +74,8 @@ static enum step hand_over(void *app, struct client *c)
     if (c->out.len > 0) return NEEDS_OUTPUT;
     /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have.
      * Without a grant the library's options say it, such as client_publish. */
-    grant.channels = every;
-    grant.channel_count = 1;
+    grant.patterns = every;
+    grant.pattern_count = 1;
     grant.flags = h->grant_flags;
     push_status status =
         push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, h->grant_flags ? &grant : NULL);

@@ -283,7 +283,8 @@ typedef struct {
 typedef struct {
     // sizeof(push_message), as the host was compiled.
     size_t size;
-    // The channel: 1 to 255 bytes of UTF-8 without control characters.  push_broadcast ignores it.
+    // The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
+    // push_broadcast ignores it.
     const char *channel;
     // The payload; copied.
     const void *data;
@@ -316,10 +317,11 @@ typedef struct {
     size_t size;
     // Who the client is, or NULL.  At most 255 bytes.
     const char *user;
-    // The channels that the client may have: names, or prefixes ending in "*".  "*" alone is every
-    // channel; with a count of 0 it may have none.
+    // The channels that the client may have, by their names.  Names only: what a client says may
+    // become a part of one.  One that ends in "*" is PUSH_ERR_INVALID.
     const char *const *channels;
-    // How many `channels` there are, at most 1000.
+    // How many `channels` there are: with the `patterns` at most 1000.  With neither the client
+    // may have none.
     size_t channel_count;
     // When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
     // never.
@@ -328,6 +330,11 @@ typedef struct {
     uint32_t flags;
     // Must be 0.
     uint32_t reserved;
+    // More channels that it may have: prefixes ending in "*", or names.  "*" alone is every
+    // channel.  Never make one from what a client says.
+    const char *const *patterns;
+    // How many `patterns` there are.
+    size_t pattern_count;
 } push_grant;
 
 // One of a channel's users.  Never grows: an array of them is read by its size.
@@ -502,9 +509,9 @@ push_status push_stats_get(push_server *server, push_stats *out, size_t out_size
 // Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
 // `data` is not looked at.  Never waits for a client.
 //
-// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control
-// characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is
-// full, nothing was done.
+// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, ends in "*", or has
+// control characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a
+// queue is full, nothing was done.
 //
 // Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
 // calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`
@@ -761,7 +768,7 @@ void push_users_clear(push_users *users);
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\

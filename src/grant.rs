@@ -57,16 +57,36 @@ enum Channels {
     Except(Arc<(Channels, Vec<ChannelPattern>)>),
 }
 
+/// A name. What ends in `*` is told from one with another mistake, since it may be right elsewhere.
+fn name(text: &str) -> Result<ChannelPattern, Error> {
+    let pattern = || Error::invalid(format!("channel {text:?} is a pattern: it belongs among the grant's patterns"));
+    ChannelPattern::exact(text).map_err(|error| if text.ends_with('*') { pattern() } else { error })
+}
+
+/// A name, or a prefix ending in `*`.
+fn pattern(text: &str) -> Result<ChannelPattern, Error> {
+    ChannelPattern::parse(text).map_err(Error::invalid)
+}
+
+/// What [`Channels::texts`] has written.
+fn written(text: &str) -> Result<ChannelPattern, Error> {
+    if text.ends_with('*') {
+        pattern(text)
+    } else {
+        name(text)
+    }
+}
+
 impl Channels {
-    fn read(names: &[String]) -> Result<Self, Error> {
-        if names.len() > MAX_CHANNELS {
+    fn of(listed: impl Iterator<Item = Result<ChannelPattern, Error>>) -> Result<Self, Error> {
+        // One more says that there are too many.
+        let patterns = listed.take(MAX_CHANNELS + 1).collect::<Result<Box<[_]>, _>>()?;
+        if patterns.len() > MAX_CHANNELS {
             return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
         }
-        let patterns = names.iter().map(|name| ChannelPattern::parse(name).map_err(Error::invalid));
-        let patterns = patterns.collect::<Result<Box<[_]>, _>>()?;
         Ok(match &*patterns {
             [] => Channels::Nothing,
-            _ if names.iter().any(|name| name == "*") => Channels::All,
+            _ if patterns.contains(&ChannelPattern::everything()) => Channels::All,
             _ => Channels::Only(patterns.into()),
         })
     }
@@ -104,7 +124,8 @@ impl Channels {
         }
     }
 
-    fn names(&self) -> Option<Vec<String>> {
+    /// Since no name ends in `*`, they can be told from patterns again.
+    fn texts(&self) -> Option<Vec<String>> {
         match self {
             Channels::All => None,
             Channels::Nothing => Some(Vec::new()),
@@ -117,28 +138,31 @@ impl Channels {
 }
 
 impl Grant {
-    /// A host's grant: `channels` are names, or prefixes ending in `*`; `*` alone is all of them. `publish`: to them,
-    /// too.
+    /// A host's grant. `channels` are names and nothing else, so a host may make them from what a client says.
+    /// `patterns` are names or prefixes ending in `*`; `*` alone is all channels. `publish`: to them, too.
     pub fn new(
         user: Option<&str>,
         channels: &[String],
+        patterns: &[String],
         expires_at: i64,
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        let subscribe = Channels::read(channels)?;
+        let subscribe =
+            Channels::of(channels.iter().map(|text| name(text)).chain(patterns.iter().map(|text| pattern(text))))?;
         let publish = if publish { subscribe.clone() } else { Channels::Nothing };
         Grant::checked(user, subscribe, publish, expires_at, keep_alive)
     }
 
-    /// A token's grant: what its lists name and nothing else.
+    /// A token's grant: what its lists name and nothing else. They may have patterns: the token's issuer wrote them.
     pub fn from_lists(
         user: Option<&str>,
         subscribe: &[String],
         publish: &[String],
         expires_at: i64,
     ) -> Result<Self, Error> {
-        Grant::checked(user, Channels::read(subscribe)?, Channels::read(publish)?, expires_at, true)
+        let read = |list: &[String]| Channels::of(list.iter().map(|text| pattern(text)));
+        Grant::checked(user, read(subscribe)?, read(publish)?, expires_at, true)
     }
 
     fn checked(
@@ -192,8 +216,8 @@ impl Grant {
     pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             user: self.user.as_deref(),
-            subscribe: self.subscribe.names(),
-            publish: self.publish.names(),
+            subscribe: self.subscribe.texts(),
+            publish: self.publish.texts(),
             expires_at: self.expires_at,
             keep_alive: self.keep_alive,
         }
@@ -201,7 +225,9 @@ impl Grant {
 
     /// Puts it together again, checked anew: the parts came from another process.
     pub(crate) fn from_parts(parts: &Parts<'_>) -> Result<Self, Error> {
-        let read = |names: &Option<Vec<String>>| names.as_deref().map_or(Ok(Channels::All), Channels::read);
+        let read = |texts: &Option<Vec<String>>| {
+            texts.as_deref().map_or(Ok(Channels::All), |texts| Channels::of(texts.iter().map(|text| written(text))))
+        };
         let (subscribe, publish) = (read(&parts.subscribe)?, read(&parts.publish)?);
         Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)
     }
@@ -237,13 +263,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_never_a_pattern() {
+        for name in ["news.*", "*", "room.**"] {
+            let error = Grant::new(None, &[name.into()], &[], 0, false, false).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("the grant's patterns"), "{error}");
+        }
+        let grant =
+            Grant::new(None, &["a*b".into(), "news.".into()], &["x".into(), "me.*".into()], 0, true, false).unwrap();
+        let again = Grant::from_parts(&grant.parts()).unwrap();
+        for grant in [grant, again] {
+            for (channel, allowed) in
+                [("a*b", true), ("axb", false), ("news.", true), ("news.x", false), ("x", true), ("me.you", true)]
+            {
+                assert_eq!((grant.allows(channel), grant.allows_publish(channel)), (allowed, allowed), "{channel}");
+            }
+        }
+        let many: Vec<_> = (0..600).map(|n| n.to_string()).collect();
+        assert!(Grant::new(None, &many, &many, 0, false, false).is_err(), "the bound is for both together");
+    }
+
+    #[test]
     fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
         let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
-        let none = Grant::new(Some("ann"), &[], 0, true, false).unwrap();
+        let none = Grant::new(Some("ann"), &[], &[], 0, true, false).unwrap();
         assert!(!none.allows("a") && !none.allows_publish("a"));
-        let every = Grant::new(Some("ann"), &["a".into(), "*".into()], 0, false, false).unwrap();
+        let every = Grant::new(Some("ann"), &["a".into()], &["*".into()], 0, false, false).unwrap();
         assert!(every.allows("b") && !every.allows_publish("b"));
-        let grant = Grant::new(Some("ann"), &["news.*".into(), "me".into()], 0, true, false).unwrap();
+        let grant = Grant::new(Some("ann"), &["me".into()], &["news.*".into()], 0, true, false).unwrap();
         let less = grant.without(&pattern("news.sport")).without(&pattern("news.a*"));
         for (channel, allowed) in
             [("news.x", true), ("me", true), ("news.sport", false), ("news.art", false), ("you", false)]
@@ -256,7 +302,7 @@ mod tests {
         let none = names.fold(grant, |grant, name| grant.without(&name));
         assert!(!none.allows("me"), "bounded, and closed rather than open at the bound");
         assert_eq!(less.parts().subscribe, Some(vec![]));
-        let new = Grant::new(Some("ann"), &["*".into()], 0, true, false).unwrap();
+        let new = Grant::new(Some("ann"), &[], &["*".into()], 0, true, false).unwrap();
         let next = new.clone().without_taken_from(&less);
         assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
         assert!(!new.without_taken_from(&none).allows("me"));

@@ -124,7 +124,7 @@ fn requests_under_way_are_answered() {
     assert!((3000..=6000).contains(&retry.parse::<u64>().unwrap()), "{told}");
     // An answer that comes later finds nobody.
     for question in questions {
-        host.server.allow(question.request, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+        host.server.allow(question.request, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     }
     while next().kind != EventKind::Drained {}
     host.stop();

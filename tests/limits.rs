@@ -131,7 +131,7 @@ fn connections_that_the_host_hands_over_count_too() {
     let hand_over = |fd: OwnedFd, lines: &str| {
         let head = format!("GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
         host.server
-            .adopt(fd, head.as_bytes(), Some(Grant::new(None, &["*".into()], 0, false, false).unwrap()))
+            .adopt(fd, head.as_bytes(), Some(Grant::new(None, &[], &["*".into()], 0, false, false).unwrap()))
             .unwrap();
     };
     let (mut one, fd) = tcp_pair();
@@ -159,7 +159,9 @@ fn a_user_has_so_many_subscriptions() {
     let open = |user: Option<&str>, transport: &str| {
         let (client, fd) = tcp_pair();
         let head = format!("GET /push?channel=a&transport={transport} HTTP/1.1\r\nHost: h\r\n\r\n");
-        host.server.adopt(fd, head.as_bytes(), Some(Grant::new(user, &["*".into()], 0, false, true).unwrap())).unwrap();
+        host.server
+            .adopt(fd, head.as_bytes(), Some(Grant::new(user, &[], &["*".into()], 0, false, true).unwrap()))
+            .unwrap();
         client
     };
     let mut stream = open(Some("ann"), "stream");
@@ -186,7 +188,7 @@ fn a_user_has_so_many_subscriptions() {
 fn a_new_grant_for_another_user_moves_the_count() {
     let host = Host::start(&[("max_per_user", "1"), ("threads", "1")]);
     host.server.event_fd().unwrap();
-    let grant = |user| Grant::new(user, &["*".into()], 0, false, false).unwrap();
+    let grant = |user| Grant::new(user, &[], &["*".into()], 0, false, false).unwrap();
     let open = |user| {
         let (client, fd) = tcp_pair();
         let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -25,7 +25,7 @@ fn handed_over(host: &Host, grant: Grant) -> Client {
 }
 
 fn ann() -> Grant {
-    Grant::new(Some("ann"), &["*".into()], 0, false, false).unwrap()
+    Grant::new(Some("ann"), &[], &["*".into()], 0, false, false).unwrap()
 }
 
 fn count(lines: &Lines, text: &str) -> usize {
@@ -114,7 +114,7 @@ fn revoked(host: &Host) -> Box<dyn std::any::Any> {
 
 fn expired(host: &Host) -> Box<dyn std::any::Any> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Box::new(handed_over(host, Grant::new(None, &["*".into()], now.as_secs() as i64 + 2, false, false).unwrap()))
+    Box::new(handed_over(host, Grant::new(None, &[], &["*".into()], now.as_secs() as i64 + 2, false, false).unwrap()))
 }
 
 /// Closes the next connection that opens.

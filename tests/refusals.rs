@@ -66,7 +66,7 @@ fn way(reason: Reason) -> Way {
 }
 
 fn granted(expires_at: i64) -> Grant {
-    Grant::new(Some("ann"), &["a".into()], expires_at, false, false).unwrap()
+    Grant::new(Some("ann"), &["a".into()], &[], expires_at, false, false).unwrap()
 }
 
 fn get(host: &Host, query: &str, lines: &str) -> Kept {

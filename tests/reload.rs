@@ -277,7 +277,7 @@ fn a_user_and_a_proxys_next_request_count_for_limits_that_are_turned_on() {
         |query: &str| format!("GET /push?channel=a{query} HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
     let from_proxy = |user: &str, query: &str| {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let grant = Grant::new(Some(user), &["*".into()], 0, false, true).unwrap();
+        let grant = Grant::new(Some(user), &[], &["*".into()], 0, false, true).unwrap();
         host.server.adopt(theirs.into(), poll(query).as_bytes(), Some(grant)).unwrap();
         Client::over(OwnedFd::from(ours).into())
     };

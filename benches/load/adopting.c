@@ -35,8 +35,8 @@ static void hand_over(int fd, const char *head, size_t len)
 {
     static const char *const every[] = {"*"};
     push_grant grant = PUSH_GRANT_INIT;
-    grant.channels = every;
-    grant.channel_count = 1;
+    grant.patterns = every;
+    grant.pattern_count = 1;
     grant.flags = PUSH_GRANT_KEEP_ALIVE; /* each connection of the load is one client */
     if (push_adopt(server, fd, head, len, &grant) != PUSH_OK) close(fd);
 }

@@ -34,10 +34,16 @@ typedef struct {
     ngx_http_upstream_srv_conf_t relay;
 } ngx_http_push_main_conf_t;
 
+/* A value of push_subscribe or push_grant. */
+typedef struct {
+    ngx_http_complex_value_t text;
+    ngx_flag_t pattern;          /* it ends in an asterisk of the configuration's own: a variable's never makes one */
+} ngx_http_push_value_t;
+
 typedef struct {
     /* push_subscribe */
     ngx_flag_t subscribe;
-    ngx_array_t *channels;       /* of ngx_http_complex_value_t, or NULL */
+    ngx_array_t *channels;       /* of ngx_http_push_value_t, or NULL */
     ngx_array_t *grant;          /* likewise; NGX_CONF_UNSET_PTR while reading */
     ngx_http_complex_value_t *user;
     ngx_http_complex_value_t *expires;
@@ -98,6 +104,12 @@ typedef struct {
 
 extern ngx_module_t ngx_http_push_module;
 extern ngx_module_t ngx_http_push_check_module;
+
+/* _locations.c: directives */
+char *ngx_http_push_set_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* _hub.c */
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);

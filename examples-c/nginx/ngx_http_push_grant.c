@@ -28,41 +28,59 @@ ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *va
     return NGX_OK;
 }
 
-/* Adds the values that are not empty to the grant and, where given, to `named`. */
-static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, ngx_array_t *values, ngx_array_t *named, ngx_array_t *granted)
+/* A grant's lists, of const char *. */
+typedef struct {
+    ngx_array_t channels;
+    ngx_array_t patterns;
+} ngx_http_push_granted_t;
+
+/* Whether a text may be used.  Who can choose a part of a name must not get all that begin with it: only what the
+ * configuration itself says may be a pattern, and no variable makes it match everything, not even by being empty. */
+static ngx_flag_t ngx_http_push_is_safe(ngx_http_push_value_t *value, ngx_str_t *text)
 {
-    ngx_http_complex_value_t *value = values->elts;
-    ngx_uint_t i;
+    return value->text.lengths == NULL
+           || (value->pattern ? text->len > 1 && memchr(text->data, '*', text->len - 1) == NULL
+                              : text->data[text->len - 1] != '*');
+}
+
+/* Adds the values that are not empty to the grant and, where given, to `named`. */
+static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive, ngx_array_t *values, ngx_array_t *named,
+    ngx_http_push_granted_t *granted)
+{
+    ngx_http_push_value_t *value = values->elts;
+    ngx_uint_t i, level;
     ngx_int_t rc;
     ngx_str_t text, *name;
-    const char **channel;
+    const char **listed;
 
     for (i = 0; i < values->nelts; i++) {
-        rc = ngx_http_push_text(r, &value[i], &text);
+        rc = ngx_http_push_text(r, &value[i].text, &text);
         if (rc == NGX_DECLINED) {
             continue;
         }
         if (rc != NGX_OK) {
             return rc;
         }
+        if (!ngx_http_push_is_safe(&value[i], &text)) {
+            /* Clients choose names; what push_grant gets from an application should be right. */
+            level = named != NULL ? NGX_LOG_INFO : NGX_LOG_ERR;
+            ngx_log_error(level, r->connection->log, 0,
+                          "push: %s \"%V\" is \"%V\": only an asterisk of the configuration makes a pattern", directive,
+                          &value[i].text.value, &text);
+            return NGX_HTTP_FORBIDDEN;
+        }
         if (named != NULL) {
-            /* In a grant it would be a pattern.  Who can choose a part of the name must not get all that begin with
-             * it. */
-            if (text.data[text.len - 1] == '*') {
-                ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: channel \"%V\" ends in an asterisk", &text);
-                return NGX_HTTP_FORBIDDEN;
-            }
             name = ngx_array_push(named);
             if (name == NULL) {
                 return NGX_HTTP_INTERNAL_SERVER_ERROR;
             }
             *name = text;
         }
-        channel = ngx_array_push(granted);
-        if (channel == NULL) {
+        listed = ngx_array_push(value[i].pattern ? &granted->patterns : &granted->channels);
+        if (listed == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
-        *channel = (const char *) text.data;
+        *listed = (const char *) text.data;
     }
     return NGX_OK;
 }
@@ -148,18 +166,19 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
 {
     ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
     push_grant grant = PUSH_GRANT_INIT;
-    ngx_array_t granted;
+    ngx_http_push_granted_t granted;
     ngx_str_t text;
     ngx_int_t rc;
 
     ngx_memzero(subscription, sizeof *subscription);
-    if (ngx_array_init(&granted, r->pool, 4, sizeof(const char *)) != NGX_OK
+    if (ngx_array_init(&granted.channels, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&granted.patterns, r->pool, 4, sizeof(const char *)) != NGX_OK
         || ngx_array_init(&subscription->channels, r->pool, 4, sizeof(ngx_str_t)) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (plcf->channels != NULL) {
-        rc = ngx_http_push_add(r, plcf->channels, &subscription->channels, &granted);
+        rc = ngx_http_push_add(r, "push_subscribe", plcf->channels, &subscription->channels, &granted);
         if (rc != NGX_OK) {
             return rc;
         }
@@ -170,18 +189,20 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
         }
     }
     if (plcf->grant != NULL) {
-        rc = ngx_http_push_add(r, plcf->grant, NULL, &granted);
+        rc = ngx_http_push_add(r, "push_grant", plcf->grant, NULL, &granted);
         if (rc != NGX_OK) {
             return rc;
         }
     }
     /* The library would refuse it as well, but later and without a word here. */
-    if (granted.nelts == 0) {
+    if (granted.channels.nelts == 0 && granted.patterns.nelts == 0) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
         return NGX_HTTP_FORBIDDEN;
     }
-    grant.channels = granted.elts;
-    grant.channel_count = granted.nelts;
+    grant.channels = granted.channels.elts;
+    grant.channel_count = granted.channels.nelts;
+    grant.patterns = granted.patterns.elts;
+    grant.pattern_count = granted.patterns.nelts;
 
     rc = ngx_http_push_text(r, plcf->user, &text);
     if (rc == NGX_OK) {

@@ -91,130 +91,6 @@ static char *ngx_http_push_attach(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
     return NGX_CONF_OK;
 }
 
-/* ---- locations ---- */
-
-static char *ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
-{
-    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
-
-    if (clcf->handler != NULL && clcf->handler != handler) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "another directive answers here already; a location takes one of push_subscribe, push_publish and "
-                           "push_status");
-        return NGX_CONF_ERROR;
-    }
-    clcf->handler = handler;
-    mcf->used = 1;
-    return NGX_CONF_OK;
-}
-
-static char *ngx_http_push_compile(ngx_conf_t *cf, ngx_str_t *text, ngx_http_complex_value_t *value)
-{
-    ngx_http_compile_complex_value_t compile;
-
-    ngx_memzero(&compile, sizeof compile);
-    compile.cf = cf;
-    compile.value = text;
-    compile.complex_value = value;
-    return ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
-}
-
-static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
-{
-    ngx_str_t *words = cf->args->elts;
-    ngx_http_complex_value_t *value;
-    ngx_array_t *values;
-    ngx_uint_t i;
-
-    values = ngx_array_create(cf->pool, cf->args->nelts, sizeof(ngx_http_complex_value_t));
-    for (i = 1; values != NULL && i < cf->args->nelts; i++) {
-        value = ngx_array_push(values);
-        if (value == NULL || ngx_http_push_compile(cf, &words[i], value) != NGX_CONF_OK) {
-            return NULL;
-        }
-    }
-    return values;
-}
-
-/* push_subscribe [channel ...]; */
-static char *ngx_http_push_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_push_loc_conf_t *plcf = conf;
-
-    (void) cmd;
-    if (plcf->subscribe) {
-        return "is duplicate";
-    }
-    plcf->subscribe = 1;
-    if (cf->args->nelts > 1) {
-        plcf->channels = ngx_http_push_values(cf);
-        if (plcf->channels == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-    return ngx_http_push_serve(cf, ngx_http_push_subscribe_handler);
-}
-
-/* push_grant pattern ...; */
-static char *ngx_http_push_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_push_loc_conf_t *plcf = conf;
-
-    (void) cmd;
-    if (plcf->grant != NGX_CONF_UNSET_PTR) {
-        return "is duplicate";
-    }
-    plcf->grant = ngx_http_push_values(cf);
-    return plcf->grant != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
-}
-
-/* push_publish channel [event=value] [key=value]; */
-static char *ngx_http_push_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_push_loc_conf_t *plcf = conf;
-    ngx_http_complex_value_t **field;
-    ngx_str_t *words = cf->args->elts, text;
-    ngx_uint_t i;
-    size_t prefix;
-
-    (void) cmd;
-    if (plcf->publish) {
-        return "is duplicate";
-    }
-    plcf->publish = 1;
-    if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK) {
-        return NGX_CONF_ERROR;
-    }
-    for (i = 2; i < cf->args->nelts; i++) {
-        if (ngx_strncmp(words[i].data, "event=", 6) == 0) {
-            field = &plcf->event;
-            prefix = 6;
-        } else if (ngx_strncmp(words[i].data, "key=", 4) == 0) {
-            field = &plcf->key;
-            prefix = 4;
-        } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_publish \"%V\": event= and key= are known", &words[i]);
-            return NGX_CONF_ERROR;
-        }
-        text.data = words[i].data + prefix;
-        text.len = words[i].len - prefix;
-        *field = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
-        if (*field == NULL || ngx_http_push_compile(cf, &text, *field) != NGX_CONF_OK) {
-            return NGX_CONF_ERROR;
-        }
-    }
-    return ngx_http_push_serve(cf, ngx_http_push_publish_handler);
-}
-
-/* push_status; */
-static char *ngx_http_push_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    (void) cmd;
-    (void) conf;
-    return ngx_http_push_serve(cf, ngx_http_push_status_handler);
-}
-
 #define ANYWHERE (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF)
 #define LOCATION (NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF)
 #define IN_MAIN(field) NGX_HTTP_MAIN_CONF_OFFSET, offsetof(ngx_http_push_main_conf_t, field)
@@ -230,9 +106,9 @@ static ngx_command_t commands[] = {
     { ngx_string("push_thread_pool"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
       IN_MAIN(thread_pool_name), NULL },
 
-    { ngx_string("push_subscribe"), LOCATION | NGX_CONF_ANY, ngx_http_push_subscribe,
+    { ngx_string("push_subscribe"), LOCATION | NGX_CONF_ANY, ngx_http_push_set_subscribe,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
-    { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(user), NULL },
     { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(expires), NULL },
     { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
@@ -243,9 +119,9 @@ static ngx_command_t commands[] = {
     { ngx_string("push_relay_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot,
       IN_LOCATION(upstream.read_timeout), NULL },
 
-    { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_publish,
+    { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
-    { ngx_string("push_status"), LOCATION | NGX_CONF_NOARGS, ngx_http_push_status,
+    { ngx_string("push_status"), LOCATION | NGX_CONF_NOARGS, ngx_http_push_set_status,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     ngx_null_command
 };

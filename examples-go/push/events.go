@@ -77,16 +77,16 @@ func (e *Event) HTTP() (*http.Request, error) {
 }
 
 // Allow says yes to an [Asked] event: the client gets what it asked for, as far as the grant has it among its Channels
-// (or Subscribe, which here adds nothing to what was asked for).
+// or Patterns (or Subscribe, which here adds nothing to what was asked for).
 //
 // Errors: [ErrInvalid] where the grant is not one, and also where it allows nothing; [ErrNotFound]; [ErrClosed]. An
 // answer that comes too late changes nothing.
 func (s *Server) Allow(request Request, grant Grant) error {
-	names, channels, err := grant.names()
+	may, err := grant.forC()
 	if err != nil {
 		return err
 	}
-	return result("allow", s.handle.allow(uint64(request), names, channels, grant.expires(), grant.flags()))
+	return result("allow", s.handle.allow(uint64(request), may))
 }
 
 // Deny says no to an [Asked] event: with the refusal's Status, which is 401, 403, 429 or 503, and its Message.

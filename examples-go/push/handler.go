@@ -58,7 +58,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		errNotGET.write(w, r)
 	default:
 		grant, err := h.authorize(r)
-		if err == nil && len(grant.Channels) == 0 && len(grant.Subscribe) == 0 {
+		if err == nil && grant.empty() {
 			err = ErrForbidden
 		}
 		if err != nil {

@@ -103,12 +103,16 @@ func TestAuthorizeDecides(t *testing.T) {
 		"busy": func() (push.Grant, error) {
 			return push.Grant{}, &push.Refusal{Status: 503, Code: "later", Message: "later"}
 		},
-		"other":        func() (push.Grant, error) { return push.Grant{Channels: []string{"other", "prefix.*"}}, nil },
-		"bad-pattern":  func() (push.Grant, error) { return push.Grant{Channels: []string{"a*b*"}}, nil },
+		"other": func() (push.Grant, error) {
+			return push.Grant{Channels: []string{"other"}, Patterns: []string{"prefix.*"}}, nil
+		},
+		"bad-pattern":  func() (push.Grant, error) { return push.Grant{Patterns: []string{"a*b*"}}, nil },
+		"pattern":      func() (push.Grant, error) { return push.Grant{Channels: []string{"new*"}}, nil },
+		"every":        func() (push.Grant, error) { return push.Grant{Subscribe: []string{"*"}}, nil },
 		"empty-name":   func() (push.Grant, error) { return push.Grant{Channels: []string{""}}, nil },
 		"NUL":          func() (push.Grant, error) { return push.Grant{Channels: []string{"news\x00other"}}, nil },
-		"ended":        func() (push.Grant, error) { return push.Grant{Channels: []string{"*"}, Expires: time.Unix(7, 0)}, nil },
-		"before-epoch": func() (push.Grant, error) { return push.Grant{Channels: []string{"*"}, Expires: time.Unix(-7, 0)}, nil },
+		"ended":        func() (push.Grant, error) { return push.Grant{Patterns: []string{"*"}, Expires: time.Unix(7, 0)}, nil },
+		"before-epoch": func() (push.Grant, error) { return push.Grant{Patterns: []string{"*"}, Expires: time.Unix(-7, 0)}, nil },
 		"fine":         func() (push.Grant, error) { return push.Grant{Channels: []string{"news"}, User: "u"}, nil },
 		"subscribed":   func() (push.Grant, error) { return push.Grant{Subscribe: []string{"news"}}, nil },
 	}
@@ -125,7 +129,8 @@ func TestAuthorizeDecides(t *testing.T) {
 		}{
 			"nothing": {403, "forbidden"}, "no-channels": {403, "forbidden"}, "login": {401, "unauthorized"},
 			"wrapped": {401, "unauthorized"}, "secret": {403, "forbidden"}, "own": {402, "pay"}, "busy": {503, "later"},
-			"other": {403, "channel"}, "bad-pattern": {403, "forbidden"}, "empty-name": {403, "forbidden"},
+			"other": {403, "channel"}, "bad-pattern": {403, "forbidden"},
+			"pattern": {403, "forbidden"}, "every": {403, "forbidden"}, "empty-name": {403, "forbidden"},
 			"NUL": {403, "forbidden"}, "ended": {403, "expired"}, "before-epoch": {403, "expired"},
 			"fine": {200, ""}, "subscribed": {200, ""},
 		} {
@@ -162,7 +167,7 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	srv := start(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
-		return push.Grant{User: "ada", Channels: []string{"more.*"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
+		return push.Grant{User: "ada", Patterns: []string{"more.*"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
 	}))
 	// What the URL asks for does not matter where the grant says it.
 	conn := dial(t, service.URL+"/push?channel=theirs", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})

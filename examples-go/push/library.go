@@ -234,20 +234,20 @@ func positionText(at *position) []byte {
 	return text
 }
 
-// adopt hands a descriptor over; with duplicate a copy of it. Names are user and channels, each ending in NUL.
-func (h handle) adopt(fd uintptr, duplicate bool, head []byte, names string, channels int, expires int64, flags uint32) Status {
+// adopt hands a descriptor over; with duplicate a copy of it.
+func (h handle) adopt(fd uintptr, duplicate bool, head []byte, may granted) Status {
 	var copies C.int
 	if duplicate {
 		copies = 1
 	}
 	text, size := cBytes(head)
-	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(names), C.size_t(channels),
-		C.int64_t(expires), C.uint32_t(flags)))
+	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(may.names), C.size_t(may.channels),
+		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
-func (h handle) allow(request uint64, names string, channels int, expires int64, flags uint32) Status {
-	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(names), C.size_t(channels),
-		C.int64_t(expires), C.uint32_t(flags)))
+func (h handle) allow(request uint64, may granted) Status {
+	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(may.names), C.size_t(may.channels),
+		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
 func (h handle) deny(request uint64, status uint16, reason string) Status {
@@ -275,9 +275,9 @@ func (h handle) revokeChannel(user, channel, reason string) Status {
 	return Status(C.pushgo_revoke_channel(C.uintptr_t(h), name.set(user), which.set(channel), text.set(reason)))
 }
 
-func (h handle) renew(connection uint64, names string, channels int, expires int64, flags uint32) Status {
-	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(names), C.size_t(channels),
-		C.int64_t(expires), C.uint32_t(flags)))
+func (h handle) renew(connection uint64, may granted) Status {
+	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(may.names), C.size_t(may.channels),
+		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
 func (h handle) eventFD() int {

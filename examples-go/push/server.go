@@ -277,11 +277,11 @@ func (s *Server) RevokeChannel(user, channel, reason string) error {
 //
 // Errors: [ErrNotFound] where the client is gone; [ErrInvalid]; [ErrClosed].
 func (s *Server) Renew(conn Conn, g Grant) error {
-	names, channels, err := g.names()
+	may, err := g.forC()
 	if err != nil {
 		return err
 	}
-	return result("renew", s.handle.renew(uint64(conn), names, channels, g.expires(), g.flags()))
+	return result("renew", s.handle.renew(uint64(conn), may))
 }
 
 func checkClose(op string, code int, reason string) error {

@@ -191,21 +191,25 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
 
 /* ---- connections ---- */
 
-/* A grant, and the array that it points to. */
+/* A grant, and the array that it points to: the channels, then the patterns. */
 struct grant {
     push_grant grant;
     const char *few[FEW], **channels;
 };
 
-static int fill_grant(struct grant *to, const char *names, size_t channel_count, int64_t expires_at, uint32_t flags)
+static int fill_grant(struct grant *to, const char *names, size_t channel_count, size_t pattern_count, int64_t expires_at,
+                      uint32_t flags)
 {
+    size_t count = channel_count + pattern_count;
     to->channels = to->few;
-    if (channel_count > FEW && !(to->channels = malloc(channel_count * sizeof *to->channels))) return 0;
+    if (count > FEW && !(to->channels = malloc(count * sizeof *to->channels))) return 0;
     to->grant = (push_grant)PUSH_GRANT_INIT;
     to->grant.user = or_null(names);
-    for (size_t i = 0; i < channel_count; i++) to->channels[i] = names += strlen(names) + 1;
+    for (size_t i = 0; i < count; i++) to->channels[i] = names += strlen(names) + 1;
     to->grant.channels = to->channels;
     to->grant.channel_count = channel_count;
+    to->grant.patterns = to->channels + channel_count;
+    to->grant.pattern_count = pattern_count;
     to->grant.expires_at = expires_at;
     to->grant.flags = flags;
     return 1;
@@ -217,11 +221,11 @@ static void free_grant(struct grant *grant)
 }
 
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
-                         size_t channel_count, int64_t expires_at, uint32_t flags)
+                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
     struct grant grant;
     push_status status = PUSH_ERR_SYSTEM;
-    if (!fill_grant(&grant, names, channel_count, expires_at, flags)) return status;
+    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return status;
     if (duplicate) fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0) {
         status = push_adopt(ticket(server), fd, head, head_len, &grant.grant);
@@ -231,11 +235,11 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
     return status;
 }
 
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count, int64_t expires_at,
-                         uint32_t flags)
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count,
+                         size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, channel_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
     push_status status = push_allow(ticket(server), request, &grant.grant);
     free_grant(&grant);
     return status;
@@ -267,10 +271,10 @@ push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char
 }
 
 push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
-                         int64_t expires_at, uint32_t flags)
+                         size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, channel_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
     push_status status = push_renew(ticket(server), connection, &grant.grant);
     free_grant(&grant);
     return status;

@@ -45,19 +45,19 @@ push_status pushgo_publish_message(uintptr_t server, const char *channel, const 
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 
-/* Names are the user (empty: none) and the channels, each ending in NUL. With `duplicate` a copy of the descriptor is
- * handed over, and `fd` stays the caller's in any case. */
+/* Names are the user (empty: none), the channels and the patterns, each ending in NUL. With `duplicate` a copy of the
+ * descriptor is handed over, and `fd` stays the caller's in any case. */
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
-                         size_t channel_count, int64_t expires_at, uint32_t flags);
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count, int64_t expires_at,
-                         uint32_t flags);
+                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count,
+                         size_t pattern_count, int64_t expires_at, uint32_t flags);
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason);
 push_status pushgo_send(uintptr_t server, uint64_t connection, const char *data, size_t len, uint32_t flags);
 push_status pushgo_close(uintptr_t server, uint64_t connection, uint16_t code, const char *reason);
 push_status pushgo_disconnect_user(uintptr_t server, const char *user, uint16_t code, const char *reason);
 push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char *channel, const char *reason);
 push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
-                         int64_t expires_at, uint32_t flags);
+                         size_t pattern_count, int64_t expires_at, uint32_t flags);
 
 /* A copy of the event descriptor, the caller's to close; -1: there is none. Turns events on. */
 int pushgo_event_fd(uintptr_t server);

@@ -242,7 +242,7 @@ func TestGarbageCollectorStorm(t *testing.T) {
 	srv := start(t, push.Config{Options: map[string]string{"outbox": "64MB", "history_count": "5"}})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
-		return push.Grant{User: "user " + r.URL.Query().Get("channel"), Channels: []string{strings.Repeat("x", 100), "c*"}}, nil
+		return push.Grant{User: "user " + r.URL.Query().Get("channel"), Channels: []string{strings.Repeat("x", 100)}, Patterns: []string{"c*"}}, nil
 	}))
 	address := service.Listener.Addr().String()
 	over := make(chan struct{})

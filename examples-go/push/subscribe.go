@@ -225,7 +225,7 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 	if options.Last != 0 {
 		query.Set("last", strconv.Itoa(options.Last))
 	}
-	grant := Grant{User: s.owner, Channels: []string{"*"}}
+	grant := Grant{User: s.owner, Patterns: []string{"*"}}
 	conn, err := s.adoptPair([]byte("GET /?"+query.Encode()+" HTTP/1.0\r\n\r\n"), &grant)
 	if err != nil {
 		return nil, err

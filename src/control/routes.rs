@@ -4,7 +4,7 @@ use crate::api::{Api, MAX_BATCH};
 use crate::error::{Error, Kind};
 use crate::http::query;
 use crate::http::refusal::Refusal;
-use crate::hub::{ChannelInfo, Placed, Publication};
+use crate::hub::{check_channel, ChannelInfo, Placed, Publication};
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::users::{User, Users};
@@ -231,6 +231,7 @@ async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
         parameter(query, "channel")?.ok_or_else(|| Refusal::malformed("channel", "?channel=NAME is needed"))?;
     let (after, limit) = (parameter(query, "after")?.unwrap_or_default(), limit(query)?);
     let (tell, told) = oneshot::channel();
+    check_channel(&channel).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
     if !api.ask_present(&channel, Box::new(move |present| drop(tell.send(present)))) {
         return Err(Refusal::not_found("no such channel"));
     }
@@ -285,7 +286,9 @@ async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refus
 
 fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
     let name = percent_decode_str(encoded.unwrap_or("")).decode_utf8();
-    name.map(Cow::into_owned).map_err(|_| Refusal::malformed("channel", "channel: not UTF-8"))
+    let name = name.map_err(|_| Refusal::malformed("channel", "channel: not UTF-8"))?;
+    check_channel(&name).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
+    Ok(name.into_owned())
 }
 
 fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, str>>, Refusal> {

@@ -5,6 +5,7 @@ use super::guard;
 use super::types::*;
 use crate::error::Error;
 use crate::grant::Grant;
+use crate::log::Level;
 use crate::server::Server;
 use crate::sys::socket;
 use std::ffi::{c_char, c_int, c_void};
@@ -95,7 +96,7 @@ unsafe fn adopt(
             None
         } else {
             // SAFETY: the caller vouches for the grant and all it points to.
-            Some(unsafe { read_grant(&guard::sized_input("grant", grant)?)? })
+            Some(unsafe { read_grant(server, grant)? })
         };
         let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
         // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given
@@ -162,10 +163,10 @@ pub unsafe extern "C" fn push_allow(
 ) -> push_status {
     guard::with_server_seldom(server, &mut |server| {
         let grant = if grant.is_null() {
-            Grant::new(None, &["*".into()], 0, false, true)?
+            Grant::new(None, &[], &["*".into()], 0, false, true)?
         } else {
             // SAFETY: the caller vouches for the grant and all it points to.
-            unsafe { read_grant(&guard::sized_input("grant", grant)?)? }
+            unsafe { read_grant(server, grant)? }
         };
         server.allow(request, grant)?;
         Ok(())
@@ -281,41 +282,61 @@ pub unsafe extern "C" fn push_renew(
 ) -> push_status {
     guard::with_server_seldom(server, &mut |server| {
         // SAFETY: the caller vouches for the grant and all it points to.
-        let grant = unsafe { read_grant(&guard::sized_input("grant", grant)?)? };
+        let grant = unsafe { read_grant(server, grant)? };
         server.renew(connection, grant)?;
         Ok(())
+    })
+}
+
+/// Reads a grant. A host that gives one that can't be is told why in the log: it gets no more than a status.
+///
+/// # Safety
+/// As for [`guard::sized_input`] and [`read_granted`].
+unsafe fn read_grant(server: &Server, grant: *const push_grant) -> Result<Grant, Fault> {
+    // SAFETY: passed on from the caller.
+    unsafe { guard::sized_input("grant", grant).and_then(|grant| read_granted(&grant)) }.inspect_err(|fault| {
+        server.log().limited(Level::Warn, "grant", format_args!("a push_grant is refused: {}", fault.text));
     })
 }
 
 /// Reads what a `push_grant` points to.
 ///
 /// # Safety
-/// The strings end in NUL and `channels` has `channel_count` of them.
-unsafe fn read_grant(grant: &push_grant) -> Result<Grant, Fault> {
+/// The strings end in NUL; `channels` and `patterns` have as many as their counts say.
+unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
     let known = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
     if grant.flags & !known != 0 || grant.reserved != 0 {
         return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
     }
-    if grant.channel_count > crate::grant::MAX_CHANNELS {
-        return Err(Fault::new(PUSH_ERR_INVALID, "a grant has at most 1000 channels"));
-    }
-    if grant.channel_count > 0 {
-        guard::not_null("channels", grant.channels)?;
-    }
-    let mut channels = Vec::with_capacity(grant.channel_count);
-    for index in 0..grant.channel_count {
-        // SAFETY: below `channel_count`, which the caller vouches for.
-        channels.push(unsafe { guard::required_text("channels", *grant.channels.add(index))? }.to_owned());
-    }
-    // SAFETY: the caller vouches for the string.
-    let user = unsafe { guard::optional_text("user", grant.user)? };
+    // SAFETY: the caller vouches for the lists and the string.
+    let (channels, patterns, user) = unsafe {
+        (
+            read_texts("channels", grant.channels, grant.channel_count)?,
+            read_texts("patterns", grant.patterns, grant.pattern_count)?,
+            guard::optional_text("user", grant.user)?,
+        )
+    };
     Ok(Grant::new(
         user,
         &channels,
+        &patterns,
         grant.expires_at,
         grant.flags & PUSH_GRANT_PUBLISH != 0,
         grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,
     )?)
+}
+
+/// # Safety
+/// `texts` has `count` strings that end in NUL.
+unsafe fn read_texts(name: &str, texts: *const *const c_char, count: usize) -> Result<Vec<String>, Fault> {
+    if count > crate::grant::MAX_CHANNELS {
+        return Err(Fault::new(PUSH_ERR_INVALID, "a grant has at most 1000 channels"));
+    }
+    if count > 0 {
+        guard::not_null(name, texts)?;
+    }
+    // SAFETY: below `count`, which the caller vouches for.
+    (0..count).map(|index| Ok(unsafe { guard::required_text(name, *texts.add(index))? }.to_owned())).collect()
 }
 
 #[cfg(test)]

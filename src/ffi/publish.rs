@@ -11,9 +11,9 @@ use std::ffi::{c_char, c_void};
 /// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
 /// `data` is not looked at.  Never waits for a client.
 ///
-/// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, or has control
-/// characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a queue is
-/// full, nothing was done.
+/// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, ends in "*", or has
+/// control characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a
+/// queue is full, nothing was done.
 ///
 /// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
 /// calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`

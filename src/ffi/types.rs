@@ -121,7 +121,8 @@ pub type push_free_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 pub struct push_message {
     /// sizeof(push_message), as the host was compiled.
     pub size: usize,
-    /// The channel: 1 to 255 bytes of UTF-8 without control characters.  push_broadcast ignores it.
+    /// The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
+    /// push_broadcast ignores it.
     pub channel: *const c_char,
     /// The payload; copied.
     pub data: *const c_void,
@@ -158,10 +159,11 @@ pub struct push_grant {
     pub size: usize,
     /// Who the client is, or NULL.  At most 255 bytes.
     pub user: *const c_char,
-    /// The channels that the client may have: names, or prefixes ending in "*".  "*" alone is every
-    /// channel; with a count of 0 it may have none.
+    /// The channels that the client may have, by their names.  Names only: what a client says may
+    /// become a part of one.  One that ends in "*" is PUSH_ERR_INVALID.
     pub channels: *const *const c_char,
-    /// How many `channels` there are, at most 1000.
+    /// How many `channels` there are: with the `patterns` at most 1000.  With neither the client
+    /// may have none.
     pub channel_count: usize,
     /// When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
     /// never.
@@ -170,6 +172,11 @@ pub struct push_grant {
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// More channels that it may have: prefixes ending in "*", or names.  "*" alone is every
+    /// channel.  Never make one from what a client says.
+    pub patterns: *const *const c_char,
+    /// How many `patterns` there are.
+    pub pattern_count: usize,
 }
 
 /// Something that the host is told.  Start from PUSH_EVENT_INIT; end with push_event_clear.

@@ -9,9 +9,14 @@ pub const MAX_EVENT: usize = 127;
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY: usize = 255;
 
-/// A channel's name: 1 to 255 bytes of UTF-8, no control characters.
+/// A channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*` at the end. So a text can be seen to be a
+/// name or a pattern, wherever both may stand, and no name that a client has chosen becomes a pattern there.
 pub fn check_channel(name: &str) -> Result<(), Error> {
-    check_text("channel", name, MAX_CHANNEL)
+    check_text("channel", name, MAX_CHANNEL)?;
+    if name.ends_with('*') {
+        return Err(Error::invalid("channel: a name can't end in *; only the patterns of grants and options do"));
+    }
+    Ok(())
 }
 
 /// An event type goes into SSE's `event:` line; those beginning with `push-` are the library's own.
@@ -58,9 +63,15 @@ impl ChannelPattern {
             return Err(format!("pattern {text:?}: * may stand at the end only"));
         }
         if text != "*" {
-            check_channel(prefix).map_err(|error| error.to_string())?;
+            check_text("channel", prefix, MAX_CHANNEL).map_err(|error| error.to_string())?;
         }
         Ok(ChannelPattern { prefix: prefix.into(), open })
+    }
+
+    /// Exactly one channel. Unlike [`Self::parse`] it takes any name, also one with a `*` in it.
+    pub(crate) fn exact(name: &str) -> Result<Self, Error> {
+        check_channel(name)?;
+        Ok(ChannelPattern { prefix: name.into(), open: false })
     }
 
     /// The pattern that every name fits.
@@ -102,6 +113,10 @@ mod tests {
         assert!(check_channel(&"x".repeat(256)).is_err());
         assert!(check_channel("a\nb").is_err());
         assert!(check_channel("a\u{85}b").is_err());
+        assert!(check_channel("a*b").is_ok());
+        for name in ["*", "a*", "a**"] {
+            assert!(check_channel(name).unwrap_err().to_string().contains("patterns"), "{name}");
+        }
         assert!(check_event("push-gap").is_err());
         assert!(check_event("pushed").is_ok());
     }
@@ -114,7 +129,8 @@ mod tests {
         assert!(all.matches("x") && news.matches("news.sport") && exact.matches("news.sport"));
         assert!(!news.matches("news") && !exact.matches("news.sports"));
         assert!(exact.weight() > news.weight() && news.weight() > all.weight());
-        assert!(ChannelPattern::parse("a*b*").is_err());
+        assert!(ChannelPattern::parse("a*b*").is_err() && ChannelPattern::parse("a**").is_err());
+        assert!(ChannelPattern::exact("a*b").unwrap().matches("a*b") && ChannelPattern::exact("a*").is_err());
         assert!(ChannelPattern::parse("").is_err());
     }
 }

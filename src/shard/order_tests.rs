@@ -42,7 +42,7 @@ pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {
 /// A connection to hand over, and its other end.
 pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let grant = Some(Arc::new(Grant::new(user, &["*".into()], 0, false, true).unwrap()));
+    let grant = Some(Arc::new(Grant::new(user, &[], &["*".into()], 0, false, true).unwrap()));
     (Adopted { fd: ours.into(), head: head.to_vec().into(), grant, delays: false }, theirs)
 }
 

@@ -113,7 +113,9 @@ fn on_the_thread_of_a_host_that_hands_a_connection_over_it_is_the_same() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let fd = listener.accept().unwrap().0.into();
-        host.server.adopt(fd, &head, Some(Grant::new(Some("ann"), &["*".into()], 0, true, false).unwrap())).unwrap();
+        host.server
+            .adopt(fd, &head, Some(Grant::new(Some("ann"), &[], &["*".into()], 0, true, false).unwrap()))
+            .unwrap();
         let text = client.rest();
         assert!(text.starts_with("HTTP/1.1 101 ") && !text.contains("planted"), "{text}");
         // Nothing else happens at this shard that would have it look.

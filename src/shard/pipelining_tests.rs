@@ -127,7 +127,7 @@ impl World {
     fn allow(&mut self) {
         while let Ok(event) = self.shard.shared.events.next(Some(Duration::ZERO)) {
             if event.kind == EventKind::Request {
-                let grant = Arc::new(Grant::new(None, &["*".into()], 0, false, true).unwrap());
+                let grant = Arc::new(Grant::new(None, &[], &["*".into()], 0, false, true).unwrap());
                 let request = RequestId::from_number(event.request).count;
                 self.shard.handle.tell(Command::Allow { request, grant });
             }

@@ -34,7 +34,7 @@ fn a_grant_ends_soon_after_the_clock_was_set_however_long_the_heartbeat() {
     config.heartbeat_ms = 24 * 3_600_000;
     shard.config = Arc::new(config);
     let mut client = adopt(&mut shard, STREAM);
-    let ends = |at| Arc::new(Grant::new(Some("ann"), &["*".into()], at, false, true).unwrap());
+    let ends = |at| Arc::new(Grant::new(Some("ann"), &[], &["*".into()], at, false, true).unwrap());
     let (index, _) = shard.conns.iter().next().unwrap();
     let in_an_hour = clock::unix_seconds() + 3600;
     shard.conns[index].grant = Some(ends(in_an_hour));

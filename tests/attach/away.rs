@@ -30,7 +30,7 @@ fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
         };
         (client, event.request)
     };
-    let grant = |user: &str| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+    let grant = |user: &str| Grant::new(Some(user), &[], &["*".into()], 0, false, false).unwrap();
     let (_, late) = asks(&first);
     first.stop();
     let second = hub(&path, &options);
@@ -140,7 +140,7 @@ fn a_broken_connection_keeps_nobody_who_is_logged_out() {
     let proxy_path = super::path();
     let proxy = Proxy::start(proxy_path.strip_prefix("unix:").unwrap(), path.strip_prefix("unix:").unwrap());
     let host = attached(&proxy_path, &[("attach_timeout", "10s")]);
-    let grant = |user| Grant::new(Some(user), &["*".into()], 0, false, false).unwrap();
+    let grant = |user| Grant::new(Some(user), &[], &["*".into()], 0, false, false).unwrap();
     let [mut ann, mut bob] = ["ann", "bob"].map(|user| websocket(&hub.server, "channel=a", Some(grant(user))));
     // They are sent, and the hub never sees them.
     proxy.swallows.store(true, Ordering::Relaxed);

@@ -70,7 +70,7 @@ fn any_host_takes_channels_from_a_user_and_renews_a_grant() {
     one.event_fd().unwrap();
     let grant = |user, channels: &[&str]| {
         let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
-        Grant::new(Some(user), &names, 0, false, false).unwrap()
+        Grant::new(Some(user), &names, &[], 0, false, false).unwrap()
     };
     let mut ann = websocket(&one, "channel=a&channel=b", Some(grant("ann", &["a", "b"])));
     let connection = one.next_event(Some(PATIENCE)).unwrap().connection;
@@ -102,7 +102,7 @@ fn the_host_is_asked_and_then_answers_for_the_client() {
     let mut client = hub.get("channel=a", UPGRADE);
     let event = host.next_event(Some(PATIENCE)).unwrap();
     assert_eq!((event.kind, event.channel.as_deref()), (EventKind::Request, Some("a")));
-    host.allow(event.request, Grant::new(Some("bob"), &["*".into()], 0, false, false).unwrap()).unwrap();
+    host.allow(event.request, Grant::new(Some("bob"), &[], &["*".into()], 0, false, false).unwrap()).unwrap();
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(host.next_event(Some(PATIENCE)).unwrap().user.as_deref(), Some("bob"));
     let mut client = hub.get("channel=a", "");
@@ -139,7 +139,7 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
     assert_eq!(client.text(), "last", "and nothing of what was refused");
     // A connection that is not there, or a request.
     host.close(1 << 40, 1000, "").unwrap();
-    host.renew(1 << 40, Grant::new(None, &[], 0, false, false).unwrap()).unwrap();
+    host.renew(1 << 40, Grant::new(None, &[], &[], 0, false, false).unwrap()).unwrap();
     host.send(1 << 40, b"x", false).unwrap();
     host.deny(0xff, 403, "").unwrap();
     assert_eq!(host.stats().unwrap().undone, 5);

@@ -17,7 +17,7 @@ fn events_go_to_the_host_that_handed_over_then_to_one_of_its_name() {
     for server in [&one, &two, &other] {
         assert_eq!(server.next_event(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
     }
-    let user = Grant::new(Some("ann"), &["a".into()], 0, false, false).unwrap();
+    let user = Grant::new(Some("ann"), &["a".into()], &[], 0, false, false).unwrap();
     // The wish for events stands before what is handed over later.
     let mut client = websocket(&one, "channel=a", Some(user));
     let event = one.next_event(Some(PATIENCE)).unwrap();

@@ -205,7 +205,7 @@ fn a_token_changes_nothing_where_none_is_asked_for() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let head =
         format!("GET /push HTTP/1.1\r\nHost: h\r\n{}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n", common::UPGRADE);
-    let grant = Grant::new(Some("ann"), &["x".into()], 0, false, false).unwrap();
+    let grant = Grant::new(Some("ann"), &["x".into()], &[], 0, false, false).unwrap();
     host.server.adopt(OwnedFd::from(theirs), head.as_bytes(), Some(grant)).unwrap();
     // The raw bytes are the same over any stream.
     let stream = std::net::TcpStream::from(OwnedFd::from(ours));
@@ -223,7 +223,7 @@ fn the_host_gives_a_live_connection_another_grant() {
     let request = next_event(&host, EventKind::Request).request;
     let grant = |user: Option<&str>, channels: &[&str], left: i64| {
         let channels: Vec<String> = channels.iter().map(|name| name.to_string()).collect();
-        Grant::new(user, &channels, unix_seconds() + left, false, false).unwrap()
+        Grant::new(user, &channels, &[], unix_seconds() + left, false, false).unwrap()
     };
     host.server.allow(request, grant(None, &["a"], 2)).unwrap();
     let connection = next_event(&host, EventKind::Open).connection;
@@ -259,7 +259,7 @@ fn who_is_renewed_often_is_pinged(lifetime: i64, heartbeat: &str) {
     host.server.event_fd().unwrap();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{}\r\n", common::UPGRADE);
-    let granted = || Grant::new(Some("ann"), &["a".into()], unix_seconds() + lifetime, false, false).unwrap();
+    let granted = || Grant::new(Some("ann"), &["a".into()], &[], unix_seconds() + lifetime, false, false).unwrap();
     host.server.adopt(OwnedFd::from(theirs), head.as_bytes(), Some(granted())).unwrap();
     let connection = next_event(&host, EventKind::Open).connection;
     // It answers no ping: it is asked, and then it is over.

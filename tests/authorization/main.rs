@@ -57,7 +57,7 @@ fn a_token_opens_what_it_names() {
 fn an_expired_grant_ends_its_connection() {
     let host = Host::start(&[]);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let grant = Grant::new(Some("ann"), &["a".into()], unix_seconds() + 1, false, false).unwrap();
+    let grant = Grant::new(Some("ann"), &["a".into()], &[], unix_seconds() + 1, false, false).unwrap();
     let head = b"GET /elsewhere?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
     host.server.adopt(OwnedFd::from(theirs), head, Some(grant)).unwrap();
     let mut text = String::new();
@@ -89,11 +89,11 @@ fn a_question_is_answered_once() {
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", "");
     let first = next_event(&host, EventKind::Request).request;
-    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    host.server.allow(first, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     assert!(client.response().0.contains(" 200 "));
     client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: h\r\n\r\n");
     let second = next_event(&host, EventKind::Request).request;
-    host.server.allow(first, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    host.server.allow(first, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     host.server.deny(second, 403, "").unwrap();
     assert!(client.response().0.contains(" 403 "), "a late yes to the first is none to the second");
     host.stop();
@@ -116,12 +116,12 @@ fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
 fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
     let until = unix_seconds() + 2;
-    let anns = Grant::new(Some("ann"), &["a".into()], until, false, false).unwrap();
+    let anns = Grant::new(Some("ann"), &["a".into()], &[], until, false, false).unwrap();
     let (mut client, question) = asked_again(&host, anns);
     host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
     host.server.revoke_channel("ann", "*", "").unwrap();
     common::eventually(|| unix_seconds() > until + 1);
-    let bobs = Grant::new(Some("bob"), &["a".into()], 0, false, false).unwrap();
+    let bobs = Grant::new(Some("bob"), &["a".into()], &[], 0, false, false).unwrap();
     host.server.allow(question.request, bobs).unwrap();
     let (head, body) = client.response();
     assert!(head.contains(" 200 "), "{head}{body}");
@@ -131,7 +131,7 @@ fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
 #[test]
 fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
-    let grant = |user| Grant::new(Some(user), &["a".into()], 0, false, false).unwrap();
+    let grant = |user| Grant::new(Some(user), &["a".into()], &[], 0, false, false).unwrap();
     let (mut client, question) = asked_again(&host, grant("ann"));
     host.server.renew(question.connection, grant("ann")).unwrap();
     host.server.disconnect_user("ann", 4403, "thrown out").unwrap();
@@ -144,7 +144,7 @@ fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
 #[test]
 fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
-    let grant = || Grant::new(Some("ann"), &["a".into()], 0, false, false).unwrap();
+    let grant = || Grant::new(Some("ann"), &["a".into()], &[], 0, false, false).unwrap();
     let (mut client, question) = asked_again(&host, grant());
     host.server.close(question.connection, 4403, "not today").unwrap();
     let (head, body) = client.response();
@@ -164,7 +164,7 @@ fn the_host_is_asked_and_its_answer_counts() {
     let event = next_event(&host, EventKind::Request);
     assert_eq!(event.channel.as_deref(), Some("a"));
     assert!(String::from_utf8_lossy(&event.data).contains("Cookie: session=7\r\n"));
-    host.server.allow(event.request, Grant::new(None, &["*".into()], 0, false, true).unwrap()).unwrap();
+    host.server.allow(event.request, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     assert!(yes.response().0.contains(" 200 "));
     let mut no = host.get("channel=a", "Accept: text/event-stream\r\n");
     let event = next_event(&host, EventKind::Request);

@@ -109,7 +109,7 @@ static void bad_grants_leave_the_descriptor(void)
     user[256] = 0;
     for (size_t i = 0; i < 1001; i++) names[i] = "c";
     const char *const null[] = {"a", NULL}, *const middle[] = {"a*b"}, *const control[] = {"a\n"},
-                      *const empty[] = {""}, *const utf8[] = {"\xff"};
+                      *const empty[] = {""}, *const utf8[] = {"\xff"}, *const pattern[] = {"a*"};
     const push_grant all_bad[] = {
         {.size = sizeof(push_grant), .user = ""},
         {.size = sizeof(push_grant), .user = user},
@@ -117,12 +117,16 @@ static void bad_grants_leave_the_descriptor(void)
         {.size = sizeof(push_grant), .user = "\xff"},
         {.size = sizeof(push_grant), .channel_count = 1},
         {.size = sizeof(push_grant), .channels = null, .channel_count = 2},
-        {.size = sizeof(push_grant), .channels = middle, .channel_count = 1},
+        {.size = sizeof(push_grant), .patterns = middle, .pattern_count = 1},
+        {.size = sizeof(push_grant), .pattern_count = 1},
+        {.size = sizeof(push_grant), .channels = pattern, .channel_count = 1},
         {.size = sizeof(push_grant), .channels = control, .channel_count = 1},
         {.size = sizeof(push_grant), .channels = empty, .channel_count = 1},
         {.size = sizeof(push_grant), .channels = utf8, .channel_count = 1},
         {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1001},
         {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = SIZE_MAX},
+        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 600,
+         .patterns = (const char *const *)names, .pattern_count = 401},
         {.size = sizeof(push_grant), .expires_at = -1},
         {.size = sizeof(push_grant), .expires_at = INT64_MIN},
         {.size = sizeof(push_grant), .flags = 4},

@@ -213,7 +213,8 @@ static void names(void)
 {
     static const char *const bad[] = {"", "a\nb", "\n", "a\r", "\t", "\x01", "a\x1f", "\x7f", "a\xC2\x85z", /* U+0085 */
                                       "\xff", "a\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "a\xC3"};
-    static const char *const good[] = {"a", " ", "*", "a*b", "\xC3\x9C" "bersicht/7", "\xF0\x9F\x8C\x8D", "a?b&c=d%20"};
+    static const char *const patterns[] = {"*", "a*", "a**"};
+    static const char *const good[] = {"a", " ", "a*b", "*a", "\xC3\x9C" "bersicht/7", "\xF0\x9F\x8C\x8D", "a?b&c=d%20"};
     char text[600];
     push_server *server = serve("threads", "1", NULL);
     push_message message = PUSH_MESSAGE_INIT;
@@ -235,6 +236,16 @@ static void names(void)
         CHECK_STATUS(push_disconnect_user(server, bad[i], 4403, NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_revoke_channel(server, bad[i], "c", NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_revoke_channel(server, "u", bad[i], NULL), PUSH_ERR_INVALID);
+    }
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        push_users page = PUSH_USERS_INIT;
+        check_case("name %s", patterns[i]);
+        message = (push_message)PUSH_MESSAGE_INIT;
+        message.channel = patterns[i];
+        CHECK_STATUS(push_publish(server, patterns[i], "x", 1), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_users_get(server, patterns[i], NULL, 1, &page, sizeof page), PUSH_ERR_INVALID);
     }
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         check_case("name %s", good[i]);

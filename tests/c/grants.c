@@ -15,11 +15,12 @@ static void channels_that_are_granted(void)
                  {"channel=room", "HTTP/1.1 403 "},      {"channel=newsroom", "HTTP/1.1 403 "},
                  {"channel=other", "HTTP/1.1 403 "},     {"channel=news&channel=other", "HTTP/1.1 403 "},
                  {"channel=other&channel=news", "HTTP/1.1 403 "}, {"channel=News", "HTTP/1.1 403 "}};
-    static const char *const allowed[] = {"news", "room.*"};
+    static const char *const allowed[] = {"news"}, *const patterns[] = {"room.*"};
     push_server *server = serve("threads", "1", NULL);
     push_grant grant = PUSH_GRANT_INIT;
     grant.channels = allowed;
-    grant.channel_count = 2;
+    grant.patterns = patterns;
+    grant.channel_count = grant.pattern_count = 1;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char head[1024];
         struct peer client;
@@ -32,8 +33,7 @@ static void channels_that_are_granted(void)
         peer_close(&client);
     }
     check_case("everything");
-    grant.channels = (const char *const[]){"*"};
-    grant.channel_count = 1;
+    grant.patterns = (const char *const[]){"*"};
     struct peer client = adopted_ws(server, &grant, "channel=whatever");
     peer_close(&client);
     stop(server);
@@ -229,6 +229,7 @@ static void renewing_a_grant(void)
     expect_event(server, &event, PUSH_EVENT_OPEN);
     push_connection kept = event.connection;
     grant.user = "ann";
+    grant.pattern_count = 0;
     grant.channels = both;
     grant.channel_count = 2;
     grant.expires_at = 0;
@@ -320,6 +321,7 @@ static void asking_the_host(void)
     again = push_allow(server, event.request, NULL);
     CHECK(again == PUSH_OK || again == PUSH_ERR_NOT_FOUND);
 
+    grant.pattern_count = 0;
     grant.channels = (const char *const[]){"other"};
     grant.channel_count = 1;
     struct peer elsewhere = asking(server, &event, "channel=c");

@@ -31,6 +31,7 @@ ALWAYS(offsetof(push_message, flags) == 48 && offsetof(push_message, reserved) =
 ALWAYS(sizeof(push_grant) >= 48 && offsetof(push_grant, user) == 8 && offsetof(push_grant, channels) == 16);
 ALWAYS(offsetof(push_grant, channel_count) == 24 && offsetof(push_grant, expires_at) == 32);
 ALWAYS(offsetof(push_grant, flags) == 40 && offsetof(push_grant, reserved) == 44);
+ALWAYS(offsetof(push_grant, patterns) == 48 && offsetof(push_grant, pattern_count) == 56);
 ALWAYS(sizeof(push_event) >= 80 && offsetof(push_event, kind) == 8 && offsetof(push_event, flags) == 12);
 ALWAYS(offsetof(push_event, connection) == 16 && offsetof(push_event, request) == 24);
 ALWAYS(offsetof(push_event, user) == 32);

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from report import HERE, OUT, execute, pkg_config
 
 COMMON = ["check", "process", "peer", "websocket", "serve"]
-PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "publishing", "events", "callbacks", "lifecycle",
-            "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
+PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "names", "publishing", "events", "callbacks",
+            "lifecycle", "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
             "faults", "refused",
             "shortwrites", "listening", "stopping",
             "users"]

@@ -69,8 +69,8 @@ push_grant grant_of_every_channel(void)
 {
     static const char *const every[] = {"*"};
     push_grant grant = PUSH_GRANT_INIT;
-    grant.channels = every;
-    grant.channel_count = 1;
+    grant.patterns = every;
+    grant.pattern_count = 1;
     return grant;
 }
 

@@ -203,8 +203,8 @@ static void connect_client(push_server *server, struct client *client)
         push_grant grant = PUSH_GRANT_INIT;
         grant.flags = PUSH_GRANT_KEEP_ALIVE;
         const char *const any[] = {"*"};
-        grant.channels = any;
-        grant.channel_count = 1;
+        grant.patterns = any;
+        grant.pattern_count = 1;
         unix_pair(&client->peer, &fd);
         REQUIRE(fd < FDS && client->peer.fd < FDS);
         pthread_mutex_lock(&lock);

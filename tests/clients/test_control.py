@@ -66,6 +66,21 @@ def test_a_name_that_is_not_utf_8_is_refused_and_not_taken_for_another(served):
     assert host.stats()["published"] == 0
 
 
+def test_a_pattern_is_not_a_channel(served):
+    host, control = served
+    host.may_say = "^libpush: control API: refused with 400 \\(channel\\)"
+    batch = [{"channel": "fine", "data": "x"}, {"channel": "news.*", "data": "x"}]
+    for method, path, body in [
+        ("POST", "/v1/publish?channel=news.*", {"content": "x"}), ("POST", "/v1/publish?channel=%2A", {"content": "x"}),
+        ("POST", "/v1/publish", {"json": batch}), ("GET", "/v1/users?channel=news.*", {}),
+        ("GET", "/v1/channels/news.*", {}), ("DELETE", "/v1/channels/%2a", {}),
+    ]:  # fmt: skip
+        response = control.request(method, path, **body)
+        answer = (response.status_code, "can't end in *; only the patterns of grants and options do" in response.text)
+        assert answer == (400, True), (path, response.text)
+    assert host.stats()["published"] == 0
+
+
 def test_a_key_publishes_once(served):
     host, control = served
     first = control.publish("a", "one", **{"Push-Key": "once"})

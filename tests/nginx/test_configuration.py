@@ -28,6 +28,8 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         (f"{ATTACH}; push_thread_pool none;", "location /a { push_status; }", 1, 'unknown thread pool "none"'),
         (f"{ATTACH};", "location /a { push_subscribe; }", 1, 'push_subscribe in location "/a" names no channel'),
         (f"{ATTACH};", "location /a { push_subscribe a; push_subscribe b; }", 1, "is duplicate"),
+        (f"{ATTACH};", "location /a { push_subscribe a news.*; }", 1, 'push_subscribe "news.*": a channel'),
+        (f"{ATTACH};", "location /a { push_subscribe news.$arg_a*; }", 1, "can't end in *; push_grant takes patterns"),
         (
             f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1,
             "one of push_subscribe, push_publish and push_status"

@@ -253,6 +253,32 @@ def test_names_that_clients_choose_are_names_and_not_patterns(pushd, start_nginx
     assert len(told) == 2 and all("[info]" in line for line in told), told
 
 
+def test_a_variable_is_never_a_pattern(pushd, start_nginx):
+    """Whatever a client or an application puts into a variable, and wherever the configuration puts that."""
+    site = """
+        location /rooms { push_subscribe; push_grant "room-$push_arg_room"; }
+        location /team { push_subscribe; push_grant "$push_arg_team*"; }
+        location /both { push_subscribe "room-$push_arg_room" news; push_grant more.*; }
+    """
+    nginx = start_nginx(server=site + _site())
+    for channel in ("room-board", "team-7.a", "other"):
+        nginx.publish(channel, "secret")
+    for asked, channel in (
+        ("/rooms?room=*", "room-board"), ("/rooms?room=%2A", "room-board"), ("/rooms?room=b*", "room-board"),
+        ("/team?team=", "other"), ("/team?", "other"), ("/team?team=*", "other"), ("/team?team=t*", "team-7.a"),
+    ):  # fmt: skip
+        assert nginx.get(f"{asked}&channel={channel}&last=1")[0] == 403, (asked, channel)
+    assert nginx.get("/both?room=*&last=1")[0] == 403
+    assert nginx.get("/both?room=board&last=1")[0] == 200
+    assert nginx.get("/rooms?room=board&channel=room-board&last=1")[0] == 200
+    assert nginx.get("/team?team=team-7.&channel=team-7.a&last=1")[0] == 200
+    assert nginx.get("/team?team=team-7.&channel=other&last=1")[0] == 403
+    # Nor may a client name one, or publish to it.
+    assert nginx.get("/push?channel=room-*&last=1")[0] == 400
+    assert nginx.get("/publish?channel=room-*", "POST", b"x")[0] == 400
+    assert 'push_grant "room-$push_arg_room" is "room-b*": only an asterisk of the' in nginx.error_log()
+
+
 def test_a_grant_bounds_what_clients_name_themselves(pushd, start_nginx):
     nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
     nginx.publish("mine-1", "hello")

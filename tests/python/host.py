@@ -58,7 +58,7 @@ def serve(server, client):
         # everybody may read everything.
         user = headers.get("cookie", "").removeprefix("user=") or None
         try:
-            server.adopt(client, data, user=user, channels=["*"])
+            server.adopt(client, data, user=user, patterns=["*"])
         except push.Error as error:
             client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
             print(f"adopt: {error}", file=sys.stderr)

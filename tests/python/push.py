@@ -19,7 +19,8 @@ class Position(ctypes.Structure):
 
 class Grant(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("user", c_char_p), ("channels", POINTER(c_char_p)), ("channel_count", c_size_t),
-                ("expires_at", c_int64), ("flags", c_uint32), ("reserved", c_uint32)]
+                ("expires_at", c_int64), ("flags", c_uint32), ("reserved", c_uint32), ("patterns", POINTER(c_char_p)),
+                ("pattern_count", c_size_t)]
 
 
 class Event(ctypes.Structure):
@@ -81,11 +82,11 @@ class Server:
         self._check(self.c.push_publish_message(self.server, ctypes.byref(message), ctypes.byref(position)))
         return position.text.decode()
 
-    def adopt(self, socket, head, user=None, channels=()):
+    def adopt(self, socket, head, user=None, patterns=()):
         """Hands over a client. When it fails, the socket is still the caller's."""
-        names = (c_char_p * len(channels))(*[channel.encode() for channel in channels])
-        grant = Grant(size=ctypes.sizeof(Grant), user=user.encode() if user else None, channels=names,
-                      channel_count=len(channels))
+        texts = (c_char_p * len(patterns))(*[pattern.encode() for pattern in patterns])
+        grant = Grant(size=ctypes.sizeof(Grant), user=user.encode() if user else None, patterns=texts,
+                      pattern_count=len(patterns))
         self._check(self.c.push_adopt(self.server, socket.fileno(), head, len(head), ctypes.byref(grant)))
         socket.detach()
 

@@ -71,6 +71,56 @@ func TestRoomsUnderGin(t *testing.T) {
 	}
 }
 
+// A room is a name that a client chooses: never more than one room.
+func TestARoomIsNeverAPattern(t *testing.T) {
+	srv, err := push.Start(push.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Stop(t.Context())
+	service := httptest.NewServer(router(srv))
+	defer service.Close()
+	for _, room := range []string{"*", "%2A", "board*", "board-%2a", "**"} {
+		url := fmt.Sprintf("ws%s/rooms/%s/live?user=eve", strings.TrimPrefix(service.URL, "http"), room)
+		header := http.Header{"Sec-Websocket-Protocol": {"push.v1.json"}}
+		client, response, err := websocket.DefaultDialer.Dial(url, header)
+		if err == nil {
+			client.Close()
+			t.Errorf("%s: let in", room)
+		} else if response == nil || response.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %v", room, err)
+		}
+		response, err = http.Get(fmt.Sprintf("%s/rooms/%s/live?user=eve&transport=stream", service.URL, room))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s", room, response.Status)
+		}
+		answer, err := http.Post(fmt.Sprintf("%s/rooms/%s?user=eve", service.URL, room), "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusBadRequest {
+			t.Errorf("publishing to %s: %s", room, answer.Status)
+		}
+	}
+	// A star elsewhere is a star.
+	client, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(service.URL, "http")+"/rooms/a*b/live?user=u", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	post(t, service.URL+"/rooms/axb?user=u", "not for it")
+	post(t, service.URL+"/rooms/a*b?user=u", "for it")
+	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, got, err := client.ReadMessage(); err != nil || string(got) != "for it" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
 // Nothing of gin's stays behind a client, and its contexts go back to their pool unharmed.
 func TestNothingStaysBehindUnderGin(t *testing.T) {
 	harness.CheckLeaks(t)

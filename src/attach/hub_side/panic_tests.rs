@@ -34,7 +34,7 @@ fn clients_of_a_host_that_was_behind_are_read_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
-    let grant = Grant::new(Some("ann"), &["*".into()], 0, false, false).unwrap();
+    let grant = Grant::new(Some("ann"), &[], &["*".into()], 0, false, false).unwrap();
     host.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), Some(grant)).unwrap();
     client.head();
     let before = "x".repeat(1000);

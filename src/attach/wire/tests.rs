@@ -11,7 +11,7 @@ fn hello() -> Hello<'static> {
 }
 
 fn grant() -> Grant {
-    Grant::new(Some("ann"), &["news".into(), "a.*".into(), "*".into()], 5, true, true).unwrap()
+    Grant::new(Some("ann"), &["news".into()], &["a.*".into(), "*".into()], 5, true, true).unwrap()
 }
 
 fn users(names: &[&str]) -> Users {
