@@ -48,7 +48,7 @@ const ENDS: [(Options, Bring, &str); 17] = [
     (
         &[("outbox", "1GB"), ("heartbeat", "100ms")],
         stuck,
-        "Info an SSE connection ended with 4429: too slow: nothing was taken for a whole heartbeat",
+        "Info an SSE connection ended with 4429: too slow: the client read nothing for a whole heartbeat",
     ),
     (&[], disconnected, "Info a stream ended with 4403: moved out"),
     (&[], revoked, "Info a stream ended with 4403: not hers any more"),

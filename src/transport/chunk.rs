@@ -6,7 +6,7 @@ use std::io::Write;
 /// The chunk that ends a body.
 pub const END: &[u8] = b"0\r\n\r\n";
 
-/// A body part with a chunk's framing around it, and knowing where the part itself lies.
+/// A part of a body in a chunk's framing. The result can also give the part without the framing.
 pub fn framed(part: &[u8]) -> Form {
     let mut bytes = Vec::with_capacity(part.len() + 12);
     // Writing into a Vec does not fail.

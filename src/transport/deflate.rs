@@ -1,7 +1,8 @@
-//! Messages to WebSocket clients, compressed (RFC 7692): each by itself, without the context of those before it.
+//! Compression of messages to WebSocket clients (RFC 7692). Each message is compressed by itself, without the context
+//! of earlier messages.
 //!
-//! So the frame of a message is the same for all who agreed to compression: it is made once, kept with the message, and
-//! no client costs a compressor.
+//! So the compressed frame of a message is the same for all clients that agreed to compression. It is made once and
+//! kept with the message, and no client needs a compressor of its own.
 
 use super::ws_frames::Header;
 use crate::hub::Form;
@@ -10,19 +11,18 @@ use miniz_oxide::deflate::core::{TDEFLFlush, TDEFLStatus};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Shorter payloads are sent as they are: they shrink by a few bytes, if at all.
+/// Payloads shorter than this many bytes are not compressed: they shrink by a few bytes, if at all.
 pub const SHORT: usize = 128;
-/// Longer ones, too: all connections of a thread wait while one message is compressed.
+/// Payloads longer than this many bytes are not compressed: all connections of a thread wait while it compresses one.
 const LONG: usize = 1 << 20;
-/// Of ten; `benches/README.md` has what others take and save.
+/// The level of compression, of ten. `benches/README.md` has the cost and the savings of the others.
 const LEVEL: i32 = 4;
-/// What a message's compressed bytes end with, and is left away (RFC 7692, section 7.2.1): an empty block.
+/// The empty block at the end of a message's compressed bytes, which is not sent (RFC 7692, section 7.2.1).
 const FLUSHED: &[u8] = &[0, 0, 0xff, 0xff];
-/// A buffer that has grown larger is given back.
+/// A buffer that has grown beyond this many bytes is freed after the message.
 const KEPT: usize = 128 * 1024;
 
-/// Compressors that are used again and again: each is some 300 KB, and to make it takes longer than to compress a
-/// message.
+/// A pool of compressors. Each takes some 300 KB, and making one takes longer than compressing a message.
 #[derive(Default)]
 pub struct Deflater {
     idle: Mutex<Vec<Compressor>>,
@@ -34,20 +34,20 @@ struct Compressor {
 }
 
 impl Deflater {
-    /// Makes one more compressor. For a thread with stack to spare, once for each that will compress: to be made it
-    /// takes more than a host's thread may have.
+    /// Makes one more compressor. Making one takes more stack than a host's thread may have. So a thread with stack to
+    /// spare calls this, once for each thread that will compress.
     pub fn prepare(&self) {
         let compressor = Compressor::new();
         self.idle().push(compressor);
     }
 
-    /// A payload as a compressed frame; empty where that would not be smaller.
+    /// A payload as a compressed frame. The form is empty if compression does not pay.
     pub(super) fn frame(&self, binary: bool, payload: &[u8]) -> Form {
         if payload.len() > LONG {
             return Form::plain(Vec::new());
         }
         let frame = self.deflate(payload, |deflated| {
-            // Who saves less than a sixteenth has the client inflate for nothing.
+            // To save less than a sixteenth is not worth the work of inflating it.
             let header = Header::deflated(binary, deflated.len());
             let worth_it = deflated.len() < payload.len() - payload.len() / 16;
             worth_it.then(|| [header.as_bytes(), deflated].concat())
@@ -55,9 +55,9 @@ impl Deflater {
         Form::plain(frame.flatten().unwrap_or_default())
     }
 
-    /// Compresses a message.
+    /// Compresses a message and passes the result on. `None`: it could not be compressed.
     pub(crate) fn deflate<T>(&self, payload: &[u8], and_then: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        // There is one for each thread, unless a panic has taken it along.
+        // There is one for each thread, unless a panic dropped it.
         let idle = self.idle().pop();
         let mut compressor = idle.unwrap_or_else(Compressor::new);
         let done = compressor.deflate(payload).map(and_then);
@@ -86,15 +86,16 @@ impl Compressor {
     }
 
     fn deflate(&mut self, payload: &[u8]) -> Option<&[u8]> {
-        // What does not shrink is stored, with a few bytes around each 31 KB.
+        // Bytes that do not shrink are stored, with a few bytes of overhead for each 31 KB.
         let most = payload.len() + payload.len() / 8 + 64;
         if self.out.len() < most {
             self.out.resize(most, 0);
         }
-        // A full flush: what comes next refers to nothing before it.
+        // After a full flush the next message does not refer to this one.
         let (status, read, written) = compress(&mut self.state, payload, &mut self.out, TDEFLFlush::Full);
         if status != TDEFLStatus::Okay || read < payload.len() || written == self.out.len() {
-            // There was more than room for it, so this never is; but the rest would stand before the next message.
+            // There was more than enough room, so this does not happen. If it did, the rest of this message would come
+            // out before the next one.
             self.state.reset();
             return None;
         }

@@ -24,7 +24,7 @@ fn message(data: &[u8], binary: bool) -> std::sync::Arc<Message> {
     Message::new(&Publication::new("c", data), binary, header.as_bytes())
 }
 
-/// The payload of a server's frame, inflated where it is compressed.
+/// The payload of a server's frame, inflated if it is compressed.
 fn read(frame: &[u8]) -> (u8, Vec<u8>) {
     let (len, size) = match frame[1] {
         126 => (usize::from(u16::from_be_bytes([frame[2], frame[3]])), 4),
@@ -41,11 +41,11 @@ fn read(frame: &[u8]) -> (u8, Vec<u8>) {
 
 #[test]
 #[cfg_attr(miri, ignore = "megabytes")]
-fn one_message_after_the_other_inflates_to_what_it_was_by_itself() {
+fn each_message_inflates_without_the_one_before_it() {
     let deflater = Deflater::default();
     let mut inflater = Inflater::default();
     for len in [0, 1, 2, 3, 50, 127, 128, 129, 1000, 31 << 10, 32 << 10, 33 << 10, 65_535, 65_536, 100_000, 300_000] {
-        // The same twice: were there a context, the second would refer to the first.
+        // The same text twice: with a context, the second would refer to the first.
         for payload in [text(len), text(len), noise(len), vec![b'a'; len], noise(len)] {
             let deflated = deflater.deflate(&payload, <[u8]>::to_vec).expect("there is room for it");
             assert!(deflated.len() <= len + len / 1000 + 16, "{len} bytes became {}", deflated.len());
@@ -56,7 +56,7 @@ fn one_message_after_the_other_inflates_to_what_it_was_by_itself() {
 
 #[test]
 #[cfg_attr(miri, ignore = "megabytes")]
-fn a_frame_is_compressed_where_that_makes_it_smaller() {
+fn a_frame_is_compressed_if_that_makes_it_smaller() {
     let encoder = Encoder::new(Epoch::from_random(1));
     for (payload, binary, first) in [
         (text(1000), false, 0xc1),
@@ -80,7 +80,7 @@ fn a_frame_is_compressed_where_that_makes_it_smaller() {
 
 #[test]
 #[cfg_attr(miri, ignore = "megabytes")]
-fn the_json_form_is_compressed_likewise() {
+fn the_json_form_is_compressed_if_that_makes_it_smaller() {
     let encoder = Encoder::new(Epoch::from_random(1));
     for (payload, first) in [(text(1000), 0xc1), (text(20), 0x81), (text(LONG + 1), 0x81)] {
         let message = message(&payload, false);
@@ -99,5 +99,5 @@ fn a_message_is_compressed_once() {
             assert_eq!(format.encode(&message, &encoder, false).as_ptr(), first);
         }
     }
-    assert_eq!(encoder.deflater().idle().len(), 1, "and by the one compressor that there is");
+    assert_eq!(encoder.deflater().idle().len(), 1, "one compressor did all of it");
 }

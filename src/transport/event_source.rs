@@ -1,18 +1,17 @@
-//! An EventSource as WHATWG HTML describes it (sections 9.2.5 and 9.2.6): what a browser makes of a stream. It is
-//! written after the text and knows nothing of how the library writes, so that tests and fuzzers can hold one against
-//! the other.
+//! An EventSource as WHATWG HTML describes it (sections 9.2.5 and 9.2.6): it reads a stream as a browser does. It
+//! follows the text of the standard and shares no code with the writer, so that tests and fuzzers can compare the two.
 
 /// An event that was dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The type; `message` where the stream names none.
+    /// The type: `message` if the stream names none.
     pub(crate) kind: String,
     pub(crate) data: String,
     /// The last event ID at that moment.
     pub(crate) id: String,
 }
 
-/// What remains when a stream was read to its end.
+/// The result of reading a stream to its end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct EventSource {
     pub(crate) events: Vec<Event>,
@@ -26,7 +25,8 @@ pub(crate) fn read(stream: &[u8]) -> EventSource {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut source = EventSource::default();
     let (mut data, mut kind, mut id) = (String::new(), String::new(), String::new());
-    // An incomplete event at the end of the stream is dropped: only whole lines count, and only a blank one dispatches.
+    // An incomplete event at the end of the stream is dropped: only whole lines count, and only a blank line
+    // dispatches.
     let unified = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut lines: Vec<&str> = unified.split('\n').collect();
     lines.pop();
@@ -54,14 +54,14 @@ pub(crate) fn read(stream: &[u8]) -> EventSource {
             "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 source.retry_ms = value.parse().ok();
             }
-            // A comment, or a field that means nothing.
+            // A comment, or an unknown field.
             _ => {}
         }
     }
     source
 }
 
-/// The event of a stream that has one.
+/// The event of a stream that has exactly one.
 pub(crate) fn only_event(stream: &[u8]) -> Event {
     let mut source = read(stream);
     assert_eq!(source.events.len(), 1, "{:?}", String::from_utf8_lossy(stream));

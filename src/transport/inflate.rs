@@ -1,41 +1,42 @@
-//! Compressed messages of WebSocket clients (RFC 7692, section 7.2.2), inflated when all of one is there.
+//! Inflates compressed messages of WebSocket clients (RFC 7692, section 7.2.2). Each is inflated when all of it is
+//! there.
 
 use super::close::Close;
 use miniz_oxide::inflate::core::{decompress, inflate_flags, DecompressorOxide};
 use miniz_oxide::inflate::TINFLStatus;
 use std::fmt;
 
-/// A flush's end, which senders leave away.
+/// The end of a flush, which senders leave out.
 const FLUSHED: &[u8] = &[0, 0, 0xff, 0xff];
-/// How many blocks a message may have, beside one for each so many bytes. Each may begin with tables that take two
-/// microseconds to build, though ten bits are enough to ask for them.
+/// A message may have this many blocks, and one more for each [`BLOCK`] bytes. A block of ten bits can ask for tables
+/// that take two microseconds to build.
 const BLOCKS: usize = 64;
 const BLOCK: usize = 16;
-/// What messages mostly inflate to; a buffer that has grown larger is given back.
+/// Most messages inflate to less than this many bytes. [`Inflater::trim`] frees a buffer that has grown larger.
 const KEPT: usize = 64 * 1024;
 
-/// Room for inflating, which no message owns.
+/// The buffers for inflating. They are reused for each message.
 #[derive(Default)]
 pub struct Inflater {
     state: Box<DecompressorOxide>,
-    /// The message, and beyond it what earlier ones have left.
+    /// The message, and after it the remains of earlier ones.
     out: Vec<u8>,
 }
 
 impl Inflater {
-    /// How long a message that inflates to `max_message` bytes may be. What can't be compressed grows, by little, or by
-    /// five bytes with each flush.
+    /// The most bytes that a compressed message may have if it inflates to `max_message` bytes. Bytes that can't be
+    /// compressed grow a little, and each flush adds five bytes.
     pub fn most(max_message: usize) -> usize {
         max_message.saturating_add(max_message / 4).saturating_add(1024)
     }
 
-    /// Inflates a message. One that would be larger than `max_message` costs no more than one that is as large.
+    /// Inflates a message. A message that would exceed `max_message` costs no more than one of exactly that size.
     pub fn message(&mut self, deflated: &[u8], max_message: usize) -> Result<&[u8], Close> {
         let len = self.inflate(deflated, max_message)?;
         Ok(&self.out[..len])
     }
 
-    /// Gives memory back that only a large message needs.
+    /// Frees the memory that only a large message needed.
     pub fn trim(&mut self) {
         if self.out.len() > KEPT {
             self.out = Vec::new();
@@ -46,7 +47,7 @@ impl Inflater {
         const FLAGS: u32 = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF
             | inflate_flags::TINFL_FLAG_HAS_MORE_INPUT
             | inflate_flags::TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY;
-        // One more than may be: so a message that ends there has not filled it.
+        // One byte more than allowed, so that the largest allowed message does not fill the buffer.
         let most = max_message.saturating_add(1);
         let mut room = most.min(1024.max(deflated.len().saturating_mul(4)));
         let mut blocks = BLOCKS + deflated.len() / BLOCK;
@@ -70,17 +71,17 @@ impl Inflater {
                     TINFLStatus::HasMoreOutput if room < most => room = most.min(2 * room),
                     TINFLStatus::BlockBoundary => {}
                     TINFLStatus::Done if rest.is_empty() => return Ok(len),
-                    // A sender may end blocks with BFINAL, and go on at the next byte (section 7.2.3.4).
+                    // A sender may set BFINAL on a block and go on at the next byte (section 7.2.3.4).
                     TINFLStatus::Done => self.state.init(),
                     _ => return Err(Close::CORRUPT),
                 }
-                // A flush is an empty block without tables, and there may be one in each fragment.
+                // A flush is an empty block without tables. It is not counted, since each fragment may end with one.
                 let flush = written == 0 && (4..=5).contains(&read);
                 if matches!(status, TINFLStatus::BlockBoundary | TINFLStatus::Done) && !flush {
                     blocks = blocks.checked_sub(1).ok_or(Close::CORRUPT)?;
                 }
             }
-            // Between two blocks: nothing is missing.
+            // The input ends between two blocks, so nothing is missing.
             if self.state.block_boundary_state().is_some() {
                 return Ok(len);
             }

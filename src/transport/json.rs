@@ -1,11 +1,11 @@
-//! The JSON form of messages and gaps: the same object in WebSocket frames, SSE data, stream lines and polls.
+//! The JSON form of messages and gaps. WebSocket frames, SSE data, stream lines and polls have the same object.
 
 use crate::hub::{Epoch, Form, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
-/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`; a broadcast has no channel and its own
-/// type.
+/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`. A broadcast has a type of its own, and no
+/// channel.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
     match message.channel() {
@@ -27,12 +27,12 @@ pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     out
 }
 
-/// The form that a poll's answer is put together from.
+/// The element of a poll's answer.
 pub fn form(source: &Message, epoch: &Epoch) -> Form {
     Form::plain(message(source, epoch))
 }
 
-/// `{"type":"gap","channel":…,"id":…}`; a gap in the broadcasts has no channel.
+/// `{"type":"gap","channel":…,"id":…}`. A gap in the broadcasts has no channel.
 pub fn gap(channel: Option<&str>, seq: u64, epoch: &Epoch) -> Vec<u8> {
     let mut out = br#"{"type":"gap""#.to_vec();
     if let Some(channel) = channel {
@@ -45,7 +45,7 @@ pub fn gap(channel: Option<&str>, seq: u64, epoch: &Epoch) -> Vec<u8> {
     out
 }
 
-/// A message from the host to one connection: it has no position.
+/// A message from the host to one connection. It has no position.
 pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
     let mut out = br#"{"type":"message""#.to_vec();
     data(payload, binary, &mut out);
@@ -53,8 +53,8 @@ pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
     out
 }
 
-/// `{"type":"close","code":…,"reason":…}`, the data of the event that ends SSE and streams; with `"retry":…` where
-/// there is advice after how many milliseconds to come back.
+/// `{"type":"close","code":…,"reason":…}`: the data of the event that ends SSE and streams. `"retry":…` has the
+/// milliseconds after which the client should come back, if there is such advice.
 pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
     let mut out = br#"{"type":"close","code":"#.to_vec();
     out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
@@ -74,7 +74,7 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// `,"data":…`: a JSON string, or base64 and a mark for bytes that are none.
+/// `,"data":…`: a JSON string. Bytes that are binary or not UTF-8 become base64, with a mark.
 fn data(payload: &[u8], binary: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","data":"#);
     match std::str::from_utf8(payload) {

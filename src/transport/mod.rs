@@ -1,6 +1,7 @@
-//! Transports: how messages look on the wire, and how a client's bytes are read. No sockets, no routing.
+//! Transports: the encoding of messages on the wire, and the parsing of a client's bytes. This room knows no sockets
+//! and no routing.
 //!
-//! A message is encoded once for each [`Format`], whatever the number of subscribers; the bytes stay with the message.
+//! A message is encoded once for each [`Format`], however many subscribers there are. The message keeps the bytes.
 
 pub mod chunk;
 pub mod close;
@@ -34,7 +35,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// What a log calls a connection of this kind.
+    /// The words with which a log line names a connection of this transport.
     pub fn with_article(self) -> &'static str {
         match self {
             Self::WebSocket => "a WebSocket",
@@ -50,11 +51,11 @@ impl Transport {
 pub enum Format {
     /// A WebSocket frame with the payload only.
     WsRaw,
-    /// The same, compressed where that makes it smaller: for clients that agreed to permessage-deflate.
+    /// The same, compressed if that makes it smaller: for clients that agreed to permessage-deflate.
     WsRawDeflate,
     /// A WebSocket text frame with the JSON form (subprotocol `push.v1.json`).
     WsJson,
-    /// The same, compressed where that makes it smaller.
+    /// The same, compressed if that makes it smaller.
     WsJsonDeflate,
     /// An SSE event whose data is the payload.
     SseRaw,
@@ -62,7 +63,7 @@ pub enum Format {
     SseJson,
     /// A line of JSON.
     Stream,
-    /// The JSON form, to be put into a poll's answer.
+    /// The JSON form, as an element of a poll's answer.
     Poll,
 }
 
@@ -79,7 +80,7 @@ impl Format {
         Format::Poll,
     ];
 
-    /// Whether the HTTP body is in chunks, on HTTP/1.1.
+    /// Whether the HTTP body is sent in chunks, on HTTP/1.1.
     pub fn chunked(self) -> bool {
         matches!(self, Format::SseRaw | Format::SseJson | Format::Stream)
     }
@@ -89,17 +90,17 @@ impl Format {
         matches!(self, Format::WsJson | Format::WsJsonDeflate)
     }
 
-    /// Whether the client agreed to permessage-deflate, and may compress what it sends as well.
+    /// Whether the client agreed to permessage-deflate. It may then compress its own messages as well.
     pub fn is_deflate(self) -> bool {
         matches!(self, Format::WsRawDeflate | Format::WsJsonDeflate)
     }
 
-    /// Whether there is a place for gaps in it.
+    /// Whether this format can announce gaps.
     pub fn tells_gaps(self) -> bool {
         !matches!(self, Format::WsRaw | Format::WsRawDeflate)
     }
 
-    /// A message's bytes in this format; for chunked formats with the chunk's framing, if `framed`.
+    /// A message's bytes in this format. With `framed`, those of chunked formats include the chunk's framing.
     pub fn encode<'m>(self, message: &'m Message, encoder: &Encoder, framed: bool) -> &'m [u8] {
         let epoch = &encoder.epoch;
         let form = match self {
@@ -119,8 +120,8 @@ impl Format {
         }
     }
 
-    /// A gap's bytes: everything of `channel` up to `seq` that the subscriber had not seen is gone. Empty where there
-    /// is no place for it.
+    /// The bytes that announce a gap: all messages of `channel` up to `seq` that the subscriber has not seen are lost.
+    /// Empty for a format that can't announce gaps.
     pub fn gap(self, channel: Option<&str>, seq: u64, epoch: &Epoch, framed: bool) -> Vec<u8> {
         let object = json::gap(channel, seq, epoch);
         let form = match self {
@@ -134,7 +135,7 @@ impl Format {
     }
 }
 
-/// What messages are encoded with: the epoch of their positions, and compressors.
+/// Encodes messages: it has the epoch of their positions, and compressors.
 #[derive(Debug)]
 pub struct Encoder {
     epoch: Epoch,
@@ -142,7 +143,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// For the messages of this epoch.
+    /// An encoder for the messages of this epoch.
     pub fn new(epoch: Epoch) -> Self {
         Encoder { epoch, deflater: Deflater::default() }
     }
@@ -157,7 +158,7 @@ impl Encoder {
         &self.deflater
     }
 
-    /// A payload's frame, compressed or as it is.
+    /// A frame with the payload, compressed if that makes it smaller.
     fn deflated_raw<'m>(&self, message: &'m Message) -> &'m [u8] {
         let deflate = |message: &Message| self.deflater.frame(message.binary(), message.data());
         match message.data().len() {
@@ -166,7 +167,7 @@ impl Encoder {
         }
     }
 
-    /// The same with the JSON form.
+    /// A frame with the JSON form, compressed if that makes it smaller.
     fn deflated_json<'m>(&self, message: &'m Message) -> &'m [u8] {
         let deflate = |message: &Message| self.deflater.frame(false, &json::message(message, &self.epoch));
         let plain = || message.form(0, |message| ws_frames::json_form(message, &self.epoch)).inner_bytes();
@@ -177,14 +178,14 @@ impl Encoder {
     }
 }
 
-/// A message, with the header of a WebSocket frame before its payload: so the raw form needs no copy of its own.
+/// A message with the header of a WebSocket frame before its payload, which saves the raw form a copy of its own.
 pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
     let binary = publication.binary || std::str::from_utf8(publication.data).is_err();
     let header = Header::data(binary, publication.data.len());
     Message::new(publication, binary, header.as_bytes())
 }
 
-/// A compressed frame, unless it was found not to be smaller.
+/// The compressed frame, or `None` if compression did not make it smaller: then the form is empty.
 fn worth_it(deflated: &Form) -> Option<&[u8]> {
     Some(deflated.inner_bytes()).filter(|bytes| !bytes.is_empty())
 }

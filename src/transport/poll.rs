@@ -2,21 +2,21 @@
 
 use std::io::Write;
 
-/// What else an answer says.
+/// What an answer says beside the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
     /// Nothing.
     None,
-    /// The answer was cut at its bound, and the next one has more at once: `"more":true`.
+    /// The answer was cut at its bound, and the next one comes at once with more: `"more":true`.
     More,
-    /// When to ask again, as `"retry":…` in milliseconds and, for those who look at heads only, as `Retry-After` in
-    /// seconds (RFC 9110, section 10.2.3).
+    /// The milliseconds after which the client should poll again. The body has them as `"retry":…`. The head has them
+    /// in seconds, as `Retry-After` (RFC 9110, section 10.2.3), for clients that look at heads only.
     Retry(u64),
 }
 
-/// Puts an answer together: 200 with `{"position":…,"messages":[…]}`.
+/// An answer: 200 with `{"position":…,"messages":[…]}`.
 ///
-/// `extra` are header lines, each ended by CR LF.
+/// `extra` has header lines, and each ends with CR LF.
 pub fn answer<'a>(
     position: &str,
     objects: impl Iterator<Item = &'a [u8]>,
@@ -42,7 +42,7 @@ pub fn answer<'a>(
         }
     }
     body.push(b'}');
-    // Said in both cases, for clients of HTTP/1.0.
+    // The header is there in both cases, for clients of HTTP/1.0.
     let connection = if keep_alive { "Connection: keep-alive\r\n" } else { "Connection: close\r\n" };
     let mut out = Vec::with_capacity(body.len() + extra.len() + 224);
     // Writing into a Vec does not fail.

@@ -5,7 +5,7 @@ use crate::hub::{Epoch, Form, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
-/// A comment, which keeps the connection alive and is seen by nobody.
+/// A comment. It keeps the connection alive, and no listener sees it.
 pub fn heartbeat(framed: bool) -> &'static [u8] {
     if framed {
         b"3\r\n:\n\n\r\n"
@@ -14,8 +14,8 @@ pub fn heartbeat(framed: bool) -> &'static [u8] {
     }
 }
 
-/// A message as an event: `id:` its position, `event:` its type, `data:` the payload or the JSON form. Payloads that
-/// are not UTF-8 are base64 in the raw form; the JSON form says so.
+/// A message as an event: `id:` is its position, `event:` its type, `data:` the payload or the JSON form. The raw form
+/// of a payload that is binary or not UTF-8 is base64, without a mark; the JSON form marks base64.
 pub fn form(message: &Message, epoch: &Epoch, as_json: bool) -> Form {
     let id = epoch.position(message.seq());
     if as_json {
@@ -27,7 +27,7 @@ pub fn form(message: &Message, epoch: &Epoch, as_json: bool) -> Form {
     }
 }
 
-/// One event; each line of `data` is a `data:` line.
+/// One event. Each line of `data` becomes a `data:` line.
 pub fn event(name: Option<&str>, id: Option<&str>, data: &[u8]) -> Form {
     let mut out = Vec::with_capacity(data.len() + 96);
     field("id", id, &mut out);
@@ -41,9 +41,11 @@ pub fn event(name: Option<&str>, id: Option<&str>, data: &[u8]) -> Form {
     chunk::framed(&out)
 }
 
-/// What a stream begins with: how long to wait before coming back, and where it stands, so that a client that is cut
-/// off before the first message comes back to the right place. It is an event of its own type, which nobody hears who
-/// does not ask for it: a browser remembers an `id:` without data just as well, other clients do not.
+/// The beginning of a stream: the delay before a reconnection, and the stream's position. With the position, a client
+/// that is cut off before the first message comes back to the right place.
+///
+/// It is an event of its own type, so a page that does not listen for that type does not see it. A browser would also
+/// remember an `id:` without data, but other clients would not.
 pub fn preamble(retry_ms: u64, position: &str) -> Form {
     let open = format!(
         "retry: {retry_ms}\nid: {position}\nevent: push-open\ndata: {{\"type\":\"open\",\"id\":\"{position}\"}}\n\n"
@@ -51,7 +53,7 @@ pub fn preamble(retry_ms: u64, position: &str) -> Form {
     chunk::framed(open.as_bytes())
 }
 
-/// The event that says why the stream ends, and perhaps when to come back.
+/// The event that says why the stream ends, and after how many milliseconds to come back if there is such advice.
 pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Form {
     let close = event(Some("push-close"), None, &json::close(code, reason, retry_ms));
     match retry_ms {
@@ -72,7 +74,7 @@ fn field(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-/// Lines as SSE knows them: ended by CR LF, LF or CR. There is always one, be it empty.
+/// Lines as SSE defines them: each ends with CR LF, LF or CR. There is always at least one, which may be empty.
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(data);
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! What the library writes, as a browser reads it. The names begin with the section of WHATWG HTML (Server-sent
+//! A browser's view of the events that the library writes. The names begin with the section of WHATWG HTML (Server-sent
 //! events).
 
 use super::*;
@@ -25,7 +25,7 @@ fn s9_2_6_every_line_of_the_payload_is_a_data_line() {
 }
 
 #[test]
-fn s9_2_5_a_stream_is_utf8_and_what_is_not_comes_as_base64() {
+fn s9_2_5_a_stream_is_utf8_and_other_payloads_come_as_base64() {
     assert_eq!(only_event(published(b"\xff\xfe", None, false).inner_bytes()).data, "//4=");
     assert_eq!(only_event(published("ü€😀".as_bytes(), None, false).inner_bytes()).data, "ü€😀");
     assert_eq!(only_event(published(b"plain", None, true).inner_bytes()).data, "cGxhaW4=", "published as binary");
@@ -42,7 +42,7 @@ fn s9_2_5_an_event_ends_with_a_blank_line_and_so_does_a_comment() {
 }
 
 #[test]
-fn s9_2_6_lines_end_in_crlf_lf_or_cr_and_none_of_them_breaks_out_of_data() {
+fn s9_2_6_a_line_end_in_a_payload_does_not_begin_another_field() {
     for attack in
         ["a\n\ndata: b", "a\r\rdata: b", "a\r\n\r\nid: 7", "a\nevent: x", "a\n:c", "\n", "\r", "\r\n", "a\rretry: 1"]
     {
@@ -54,14 +54,14 @@ fn s9_2_6_lines_end_in_crlf_lf_or_cr_and_none_of_them_breaks_out_of_data() {
 }
 
 #[test]
-fn s9_2_6_one_leading_space_is_taken_off_and_no_more() {
+fn s9_2_6_only_one_leading_space_is_removed() {
     for data in [" x", "  x", "x ", " ", "\tx", ": x", "data: x"] {
         assert_eq!(only_event(published(data.as_bytes(), None, false).inner_bytes()).data, data, "{data:?}");
     }
 }
 
 #[test]
-fn s9_2_6_a_byte_order_mark_in_a_payload_is_no_beginning_of_the_stream() {
+fn s9_2_6_a_byte_order_mark_in_a_payload_is_kept() {
     let mut stream = preamble(1, "e-1").inner_bytes().to_vec();
     stream.extend_from_slice(published("\u{feff}x".as_bytes(), None, false).inner_bytes());
     assert_eq!(read(&stream).events[1].data, "\u{feff}x");
@@ -75,7 +75,7 @@ fn s9_2_6_the_id_field_sets_the_last_event_id_and_has_no_nul() {
     stream.extend_from_slice(heartbeat(false));
     stream.extend_from_slice(close(4429, "too slow", None).inner_bytes());
     let source = read(&stream);
-    assert_eq!(source.last_event_id, "e-7", "neither a heartbeat nor the end changes where the client comes back to");
+    assert_eq!(source.last_event_id, "e-7", "neither a heartbeat nor a close changes the position");
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn s9_2_6_the_event_field_names_the_type_and_message_is_the_default() {
 
 #[test]
 fn s9_2_6_an_empty_payload_is_still_an_event() {
-    // "If the data buffer is an empty string" nothing is dispatched; one empty data line is a buffer with a line end in
-    // it.
+    // "If the data buffer is an empty string" nothing is dispatched. An empty data line leaves a line end in the
+    // buffer, so it is not empty.
     let source = read(published(b"", None, false).inner_bytes());
     assert_eq!(source.events.len(), 1);
     assert_eq!(source.events[0].data, "");
@@ -101,7 +101,7 @@ fn s9_2_6_retry_is_digits_only() {
 }
 
 #[test]
-fn s9_2_6_a_comment_is_seen_by_nobody() {
+fn s9_2_6_a_comment_is_ignored() {
     assert_eq!(read(heartbeat(false)), read(b""));
 }
 

@@ -1,9 +1,9 @@
-//! The NDJSON stream: one JSON object a line, heartbeats as empty lines.
+//! The NDJSON stream: each line is a JSON object, and a heartbeat is an empty line.
 
 use super::{chunk, json};
 use crate::hub::{Epoch, Form, Message};
 
-/// An empty line, which readers of NDJSON skip.
+/// An empty line. Readers of NDJSON skip it.
 pub fn heartbeat(framed: bool) -> &'static [u8] {
     if framed {
         b"1\r\n\n\r\n"
@@ -25,7 +25,7 @@ pub fn line(object: &[u8]) -> Form {
     chunk::framed(&line)
 }
 
-/// The line that says why the stream ends, and perhaps when to come back.
+/// The line that says why the stream ends, and after how many milliseconds to come back if there is such advice.
 pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Form {
     line(&json::close(code, reason, retry_ms))
 }

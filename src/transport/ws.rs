@@ -1,8 +1,9 @@
-//! WebSocket frames that clients send (RFC 6455): read from a shard's scratch buffer, in place where they are whole.
+//! WebSocket frames that clients send (RFC 6455). They are read from a shard's scratch buffer, and whole frames are
+//! read in place.
 //!
 //! A connection owns [`Partial`] state on the heap only while a frame or message is incomplete. Text is checked as it
-//! arrives, so that a bad byte is answered at once and not after the last fragment. A compressed message is kept as it
-//! comes, inflated when all of it is there, and checked then.
+//! arrives: a bad byte is answered at once and not after the last fragment. A compressed message is kept as it comes.
+//! It is inflated and checked when all of it is there.
 
 use super::close::Close;
 use super::inflate::Inflater;
@@ -13,43 +14,43 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A message, text checked to be UTF-8.
+    /// A message. Text has been checked to be UTF-8.
     Message {
         /// The payload.
         data: &'a [u8],
         /// Whether it came as binary.
         binary: bool,
     },
-    /// A ping, to be answered with the same payload.
+    /// A ping. The answer has the same payload.
     Ping(&'a [u8]),
     /// A pong.
     Pong,
-    /// A close, to be answered with the same code. Nothing after it is read.
+    /// A close. The answer has the same code. Nothing after it is read.
     Close(Option<u16>),
 }
 
-/// How a connection's frames are read.
+/// The rules for reading a connection's frames.
 #[derive(Debug)]
 pub struct Rules<'r> {
-    /// The largest message, inflated.
+    /// The size of the largest message, after inflation.
     pub max_message: usize,
-    /// For messages that are compressed, where the client agreed to that.
+    /// Inflates compressed messages, if the client agreed to compression.
     pub inflater: Option<&'r mut Inflater>,
 }
 
 /// The longest header of a masked frame.
 const MAX_HEADER: usize = 14;
 
-/// What a connection must remember between two reads.
+/// The state that a connection keeps between two reads.
 #[derive(Debug, Default)]
 pub struct Partial {
-    /// The beginning of a header that is not whole yet.
+    /// The beginning of an incomplete header.
     header: Vec<u8>,
-    /// The frame whose payload is not whole yet.
+    /// The frame with an incomplete payload.
     frame: Option<Frame>,
-    /// The message whose fragments are being collected.
+    /// The message with missing fragments.
     message: Option<Fragments>,
-    /// The payload of a control frame that is not whole yet.
+    /// The incomplete payload of a control frame.
     control: Vec<u8>,
 }
 
@@ -57,10 +58,10 @@ pub struct Partial {
 struct Frame {
     kind: Kind,
     last: bool,
-    /// It begins a compressed message.
+    /// Whether it begins a compressed message.
     deflated: bool,
     mask: [u8; 4],
-    /// Bytes of payload still to come.
+    /// The bytes of payload that are still to come.
     rest: u64,
 }
 
@@ -77,12 +78,13 @@ struct Fragments {
     bytes: Vec<u8>,
     binary: bool,
     deflated: bool,
-    /// Up to where text is known to be UTF-8; what follows is an incomplete character.
+    /// The length of the text that is known to be UTF-8. The bytes after it are an incomplete character.
     checked: usize,
 }
 
-/// Reads frames from `bytes`, which is all that came, and tells `sink` of each message and control frame. `partial` is
-/// filled when something is incomplete and emptied when not. An error is the close to send; nothing after it is read.
+/// Reads frames from `bytes`, which are all the bytes that came, and calls `sink` for each message and control frame.
+/// `partial` is filled when a frame or message is incomplete, and emptied when none is. An error is the close to send;
+/// nothing after it is read.
 pub fn read(
     partial: &mut Option<Box<Partial>>,
     mut bytes: &mut [u8],
@@ -105,7 +107,7 @@ pub fn read(
     Ok(())
 }
 
-/// The fast path: unfragmented messages and control frames that are whole. Stops before the first that is neither.
+/// The fast path: whole control frames, and whole messages in one frame. Stops before the first frame of another kind.
 fn whole_frames<'b>(
     mut bytes: &'b mut [u8],
     rules: &mut Rules<'_>,
@@ -141,7 +143,7 @@ fn whole_frames<'b>(
 
 impl Rules<'_> {
     fn inflate(&mut self, deflated: &[u8]) -> Result<&[u8], Close> {
-        // Without an inflater no message is taken for compressed.
+        // `check` refuses compressed frames if there is no inflater, so there is one here.
         self.inflater.as_mut().ok_or(Close::PROTOCOL)?.message(deflated, self.max_message)
     }
 }
@@ -151,7 +153,7 @@ impl Partial {
         self.header.is_empty() && self.frame.is_none() && self.message.is_none()
     }
 
-    /// Takes one step: a header, or what there is of a payload. Returns what is left.
+    /// Reads a header, or the part of a payload that is there. Returns the rest of the bytes.
     fn advance<'b>(
         &mut self,
         bytes: &'b mut [u8],
@@ -167,7 +169,7 @@ impl Partial {
         self.payload(bytes, rules, sink)
     }
 
-    /// Reads a header, from what was kept of it and from `bytes`.
+    /// Reads a header, from the bytes that were kept of it and from `bytes`.
     fn begin<'b>(&mut self, bytes: &'b mut [u8], rules: &Rules<'_>) -> Result<&'b mut [u8], Close> {
         let kept = self.header.len();
         let take = bytes.len().min(MAX_HEADER - kept);
@@ -185,7 +187,7 @@ impl Partial {
         Ok(&mut bytes[size - kept..])
     }
 
-    /// Takes what there is of the frame's payload, and ends frame and message where it is all.
+    /// Takes the part of the frame's payload that is there. Ends the frame, and the message, if the part completes it.
     fn payload<'b>(
         &mut self,
         bytes: &'b mut [u8],
@@ -196,7 +198,7 @@ impl Partial {
         let take = frame.rest.min(bytes.len() as u64) as usize;
         let (part, rest) = bytes.split_at_mut(take);
         unmask(part, frame.mask);
-        // Where the part ends within the mask, the next one begins.
+        // The next part begins at the byte of the mask where this part ends.
         frame.mask.rotate_left(take % 4);
         frame.rest -= take as u64;
         let (kind, ended, last) = (frame.kind, frame.rest == 0, frame.last);
@@ -246,7 +248,7 @@ impl Fragments {
     }
 }
 
-/// A header with the payload's length and its own size, or nothing while it is not whole.
+/// A header with the payload's length and its own size, or `None` while the header is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
     let mut cursor = Cursor::new(bytes);
     match FrameHeader::parse(&mut cursor) {
@@ -256,8 +258,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Close> {
     }
 }
 
-/// Holds a header against RFC 6455, sections 5.1 to 5.5, RFC 7692, section 6, and the bound of the message, of which
-/// the fragments in `open` are there.
+/// Checks a header against RFC 6455, sections 5.1 to 5.5, RFC 7692, section 6, and the bound of the message. `open` has
+/// the fragments of the message that came before this frame.
 fn check(header: &FrameHeader, len: u64, open: Option<&Fragments>, rules: &Rules<'_>) -> Result<Frame, Close> {
     let mask = header.mask.ok_or(Close::PROTOCOL)?;
     let first = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
@@ -309,7 +311,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Close> {
     Ok(Some(code))
 }
 
-/// Takes a mask off, eight bytes at a time (RFC 6455, section 5.3).
+/// Removes a mask, eight bytes at a time (RFC 6455, section 5.3).
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([mask[0], mask[1], mask[2], mask[3], mask[0], mask[1], mask[2], mask[3]]);
     let mut words = bytes.chunks_exact_mut(8);

@@ -1,4 +1,4 @@
-//! WebSocket frames that we send (RFC 6455, section 5.2): unmasked, whole.
+//! WebSocket frames that we send (RFC 6455, section 5.2). They are unmasked and never fragmented.
 
 use super::close::Close;
 use super::json;
@@ -6,12 +6,12 @@ use crate::hub::{Epoch, Form, Message};
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
-/// Marks a message that is compressed (RSV1; RFC 7692, section 6).
+/// Marks a compressed message (RSV1; RFC 7692, section 6).
 const DEFLATED: u8 = 0x40;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
-/// A ping without payload, which is all that a heartbeat needs.
+/// A ping without payload: the heartbeat.
 pub const PING: &[u8] = &[0x89, 0];
 
 /// The longest frame header that we write.
@@ -25,12 +25,12 @@ pub struct Header {
 }
 
 impl Header {
-    /// Of a text or binary frame.
+    /// The header of a text or binary frame.
     pub fn data(binary: bool, payload: usize) -> Self {
         Header::new(if binary { BINARY } else { TEXT }, payload)
     }
 
-    /// Of a compressed one.
+    /// The header of a compressed text or binary frame.
     pub fn deflated(binary: bool, payload: usize) -> Self {
         Header::new(DEFLATED | if binary { BINARY } else { TEXT }, payload)
     }
@@ -83,7 +83,7 @@ pub fn pong(payload: &[u8]) -> Vec<u8> {
     frame(PONG, payload)
 }
 
-/// A close frame. The code for "the client gave none" is answered with none.
+/// A close frame. A normal close without a reason has the code alone.
 pub fn close(close: &Close) -> Vec<u8> {
     if close.code == Close::NORMAL.code && close.reason.is_empty() {
         return frame(CLOSE, &close.code.to_be_bytes());

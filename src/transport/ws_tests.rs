@@ -6,7 +6,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     crate::fuzzing::wire::masked(first, payload, [1, 2, 3, 4])
 }
 
-/// What the reader says, with the bytes cut into pieces of `step`.
+/// What the reader reports if the bytes come in pieces of `step`.
 fn received(bytes: &[u8], step: usize) -> (Vec<String>, Result<(), Close>, bool) {
     received_by(bytes, step, None)
 }
@@ -40,7 +40,7 @@ fn received_by(bytes: &[u8], step: usize, mut inflater: Option<Inflater>) -> (Ve
 }
 
 #[test]
-fn however_the_bytes_are_cut_the_messages_are_the_same() {
+fn messages_are_the_same_however_the_bytes_are_cut() {
     let mut bytes = frame(0x81, "grüße".as_bytes());
     bytes.extend(frame(0x82, &[7; 300]));
     bytes.extend(frame(0x01, "ein".as_bytes()));
@@ -78,7 +78,7 @@ fn sixty_five_thousand_fragments_are_one_message() {
 }
 
 #[test]
-fn what_the_protocol_forbids_is_closed_with_the_right_code() {
+fn a_breach_of_the_protocol_closes_the_connection_with_the_right_code() {
     let unmasked = [0x81, 0x01, b'x'].to_vec();
     let huge = [[0x82, 0x80 | 127].as_slice(), &(1u64 << 63).to_be_bytes(), &[0; 4]].concat();
     let cases: Vec<(&str, Vec<u8>, Close)> = vec![
@@ -146,11 +146,11 @@ fn compressed_messages_are_inflated_however_they_are_cut() {
         assert_eq!((result, empty), (Ok(()), true), "step {step}");
         assert_eq!(seen, expected, "step {step}");
     }
-    assert_eq!(received(&bytes, 64).1, Err(Close::PROTOCOL), "who has not agreed may not compress");
+    assert_eq!(received(&bytes, 64).1, Err(Close::PROTOCOL), "a client that did not agree may not compress");
 }
 
 #[test]
-fn what_compression_forbids_is_closed_with_the_right_code() {
+fn a_breach_of_compression_closes_the_connection_with_the_right_code() {
     let good = deflated(b"a text");
     let most = Inflater::most(100_000);
     let cases: Vec<(&str, Vec<u8>, Close)> = vec![
@@ -177,8 +177,8 @@ fn what_compression_forbids_is_closed_with_the_right_code() {
 }
 
 #[test]
-fn what_grows_when_it_is_compressed_may_be_as_large_as_any() {
-    // Stored, in a block for each 64 bytes.
+fn a_message_that_grows_by_compression_may_inflate_to_the_full_size() {
+    // Stored blocks of 64 bytes.
     let block = [&[0, 64, 0, !64, 0xff][..], &[b'x'; 64]].concat();
     let whole = [block.repeat(1562), vec![0]].concat();
     assert!(whole.len() > 100_000);

@@ -38,7 +38,7 @@ fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
     // Gone before it comes to them.
     flood(&host, "kept", MANY);
     settled(&host);
-    assert_eq!(client.end(), (4429, "too slow: what it missed has left history".into()));
+    assert_eq!(client.end(), (4429, "too slow: messages that it missed have left the history".into()));
     assert_eq!(client.rest(), "");
     common::eventually(|| host.server.stats().unwrap().outboxes == 0);
     let stats = host.server.stats().unwrap();
