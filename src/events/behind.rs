@@ -1,4 +1,4 @@
-//! Attached hosts that do not take their events: only their own clients are held up by it.
+//! Attached hosts that do not take their events. Only their own clients wait for them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How far an attached host is behind with its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behind {
-    /// Its clients are not read from.
+    /// The shards do not read from its clients.
     Stalled,
-    /// So much waits for it that nothing new may be begun.
+    /// So many events wait for it that it gets no new clients.
     Overflowing,
 }
 
 impl Behind {
-    /// By how much waits where there is room for `bound`; `None`: not at all.
+    /// How far a host is behind if `waiting` events wait and `bound` is the bound of its queue. `None`: not at all.
     pub(crate) fn by(waiting: usize, bound: usize) -> Option<Self> {
         match waiting {
             _ if waiting >= OVERFLOW * bound => Some(Behind::Overflowing),
@@ -24,15 +24,15 @@ impl Behind {
     }
 }
 
-/// How many times what there is room for may wait: clients that send are not read from then, but each that comes and
-/// goes is told of.
+/// A host is overflowing when this many times the bound wait. At the bound, the shards stop reading from its clients,
+/// so their messages do not come in. But events still tell of clients that come and go, so that the number still grows.
 pub(super) const OVERFLOW: usize = 4;
 
 /// The attached hosts that are behind.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     behind: Mutex<HashMap<u64, Behind>>,
-    /// Spares the lock while there are none.
+    /// Whether there are any. It saves taking the lock while there are none.
     any: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ impl Hosts {
         any.then(|| self.lock().get(&host).copied()).flatten()
     }
 
-    /// Says whether a host is behind, and how far. True: it was, and has caught up.
+    /// Notes whether a host is behind, and how far. Returns true if it was behind and has caught up.
     pub(super) fn set(&self, host: u64, behind: Option<Behind>) -> bool {
         let mut hosts = self.lock();
         let before = match behind {
@@ -55,7 +55,7 @@ impl Hosts {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Behind>> {
-        // A panic can't leave the map half done.
+        // A panic can't leave the map in a wrong state.
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

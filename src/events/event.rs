@@ -1,9 +1,9 @@
-//! What an event is.
+//! Events, and the kinds that a host wants.
 
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What kind of event. The numbers are the C API's.
+/// The kind of an event. The numbers are those of the C API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum EventKind {
@@ -13,39 +13,39 @@ pub enum EventKind {
     Message = 2,
     /// A subscription connection ended.
     Close = 3,
-    /// The host is asked whether a client may subscribe.
+    /// A client wants to subscribe, and the host is to answer whether it may.
     Request = 4,
-    /// The server sends its clients away.
+    /// The server begins to send its clients away.
     Drain = 5,
-    /// They have gone.
+    /// The server has sent all its clients away.
     Drained = 6,
 }
 
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// What.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// To which connection.
+    /// The connection that the event is about, or 0.
     pub connection: u64,
-    /// The question, for a request; else 0.
+    /// The number of the request, for [`EventKind::Request`]; else 0.
     pub request: u64,
-    /// Of which user, if the connection has one.
+    /// The user of the connection, if it has one.
     pub user: Option<Arc<str>>,
-    /// For an opening, the first channel asked for.
+    /// For [`EventKind::Open`], the first channel that the client asked for.
     pub channel: Option<Arc<str>>,
     /// The client's message.
     pub data: Bytes,
-    /// Whether that came as binary.
+    /// Whether the message came as binary.
     pub binary: bool,
     /// The close code.
     pub code: u16,
-    /// Which attached host it is for, where the hub is a process of its own; 0: nobody in particular.
+    /// The attached host that the event is for, if the hub is a process of its own. 0: any host.
     pub host: u64,
 }
 
 impl Event {
-    /// One that is about no connection.
+    /// An event about the whole server, for every attached host.
     pub(crate) fn of_server(kind: EventKind) -> Self {
         Event {
             kind,
@@ -61,19 +61,19 @@ impl Event {
     }
 }
 
-/// An event's host, where it is for all that are attached.
+/// The number in [`Event::host`] that stands for all attached hosts.
 pub(crate) const EVERY_HOST: u64 = u64::MAX;
 
-/// The kinds of events that a host wants to be told of: those about connections can be left out.
+/// The kinds of events that a host wants. A host can leave out some kinds of events about connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventKinds(u8);
 
 impl EventKinds {
-    /// Those that can be left out, by their names in the option `events`.
+    /// The kinds that can be left out, by their names in the option `events`.
     const NAMED: [(&'static str, EventKind); 3] =
         [("open", EventKind::Open), ("message", EventKind::Message), ("close", EventKind::Close)];
 
-    /// Reads a list of names with commas between, or `none`.
+    /// Reads a list of names separated by commas, or `none`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut kinds = EventKinds::none();
         if text == "none" {
@@ -86,13 +86,13 @@ impl EventKinds {
         Some(kinds)
     }
 
-    /// None of those that can be left out.
+    /// None of the kinds that can be left out.
     pub(crate) const fn none() -> Self {
         EventKinds(0)
     }
 
-    /// Whether events of a kind are wanted. Questions are, since a client waits for the answer; and what is about the
-    /// whole server.
+    /// Whether events of a kind are wanted. Requests always are, since a client waits for the answer. So are events
+    /// about the whole server.
     pub(crate) fn has(self, kind: EventKind) -> bool {
         let can_be_left_out = Self::NAMED.iter().any(|(_, named)| *named == kind);
         !can_be_left_out || self.0 & bit(kind) != 0
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_read_by_name_and_some_always_come() {
+    fn kinds_are_read_by_name_and_some_are_always_wanted() {
         let kinds = EventKinds::read("message, close").unwrap();
         assert!(!kinds.has(EventKind::Open) && kinds.has(EventKind::Message) && kinds.has(EventKind::Close));
         let none = EventKinds::read("none").unwrap();

@@ -1,4 +1,4 @@
-//! What the host is told: a queue that it pulls from, or that a callback empties.
+//! Events for the host: a queue from which the host takes them, or from which its callback gets them.
 
 mod behind;
 mod event;
@@ -10,5 +10,5 @@ pub use event::{Event, EventKind, EventKinds};
 pub use queue::Events;
 pub(crate) use queue::Left;
 
-/// Gets events, on the callback thread.
+/// The host's function for events. It runs on the callback thread.
 pub type EventSink = dyn Fn(Event) + Send + Sync;

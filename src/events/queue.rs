@@ -1,6 +1,5 @@
-//! The queue of one server's events, bounded by not reading: while it is full, shards leave the sockets of the clients
-//! that send alone, so nothing is lost and the clients feel it as back-pressure. One read may still overshoot the
-//! bound.
+//! The queue of one server's events. It is bounded by backpressure: while it is full, the shards do not read from the
+//! sockets of clients that send, so nothing is lost. One read may still exceed the bound.
 
 use super::behind::{Behind, Hosts, OVERFLOW};
 use super::event::{Event, EventKind, EventKinds};
@@ -14,17 +13,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Events that were left and not told of.
+/// The events that were added by [`Events::leave`], and for which nobody was woken yet.
 #[derive(Debug, Clone, Copy, Default)]
 #[must_use]
 pub(crate) struct Left {
     count: usize,
-    /// One of them came into an empty queue.
+    /// Whether one of them came into an empty queue.
     first: bool,
 }
 
 impl Left {
-    /// Adds what was left later.
+    /// Adds events that were left later.
     pub(crate) fn and(self, later: Left) -> Left {
         Left { count: self.count + later.count, first: self.first || later.first }
     }
@@ -35,33 +34,34 @@ pub struct Events {
     queue: SegQueue<Event>,
     waiting: AtomicUsize,
     bound: usize,
-    /// Nobody is told anything before somebody asks, or events that nobody takes would pile up.
+    /// Whether anybody wants events. Nothing is queued before the host asks for the first time: events that nobody
+    /// takes would pile up.
     wanted: AtomicBool,
-    /// Of these, which kinds: an [`EventKinds`].
+    /// The kinds that are wanted: an [`EventKinds`].
     kinds: AtomicU8,
     closed: AtomicBool,
-    /// Somebody stopped reading because the queue was full, and wants to hear when it is half empty.
+    /// Whether a shard stopped reading because the queue was full, and waits for `resume`.
     stalled: AtomicBool,
-    /// Attached hosts that have too much waiting: only their clients are not read from.
+    /// Attached hosts that are behind. The shards do not read from their clients.
     hosts: Hosts,
-    /// Messages for attached hosts of which none was left.
+    /// Clients' messages for attached hosts that came when no such host was attached any more.
     dropped: AtomicU64,
     resume: Box<dyn Fn() + Send + Sync>,
     /// Readable while events wait.
     ready: EventFd,
-    /// Whether `ready` may be readable. Written after each signal and before each look for more, so that false is never
-    /// believed of a descriptor that stays readable; it spares a system call when the queue is found empty once more.
+    /// Whether `ready` may be readable. It is set before each signal, and saves a system call when the queue is found
+    /// empty again.
     signalled: AtomicBool,
-    /// For those who wait inside `next`. The lock protects nothing: it makes "look, then sleep" one step.
+    /// The number of threads that wait in `next`. Looking at the queue and going to sleep is one step under this lock.
     sleepers: Mutex<usize>,
     arrived: Condvar,
-    /// For the callback thread, which waits for other things as well.
+    /// Wakes the callback thread, which also waits for other things.
     notify: Option<Sender<()>>,
 }
 
 impl Events {
-    /// A queue of about `bound` events of some kinds; `resume` is called when shards may read again. With `notify`
-    /// events are wanted from the start, and each arrival is told there.
+    /// A queue of about `bound` events of these kinds. It calls `resume` when the shards may read again. With `notify`,
+    /// events are wanted from the start, and `notify` gets a message when events arrive.
     pub fn new(
         bound: usize,
         kinds: EventKinds,
@@ -102,20 +102,20 @@ impl Events {
         self.wanted() && EventKinds::from_bits(self.kinds.load(Ordering::Relaxed)).has(kind)
     }
 
-    /// Changes which kinds are wanted. Shards look anew at whom they left waiting: what those send may be nothing to
-    /// wait for now.
+    /// Changes the kinds that are wanted. The shards then look again at the clients that they do not read from:
+    /// messages may no longer be wanted, and then these clients need not wait.
     pub(crate) fn set_kinds(&self, kinds: EventKinds) {
         if self.kinds.swap(kinds.bits(), Ordering::SeqCst) != kinds.bits() {
             (self.resume)();
         }
     }
 
-    /// Says that somebody does.
+    /// Notes that somebody wants events.
     pub fn want(&self) {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Says whether anybody does, where those who do come and go.
+    /// Notes whether anybody wants events. Attached hosts come and go, so this can change back.
     pub(crate) fn set_wanted(&self, wanted: bool) {
         self.wanted.store(wanted, Ordering::Relaxed);
     }
@@ -126,21 +126,22 @@ impl Events {
         self.announce(left);
     }
 
-    /// Adds an event without telling anybody: who adds several tells of all of them at once, by [`Self::announce`]. A
-    /// host that is woken by the first would else be put to sleep and woken again for each.
+    /// Adds an event without waking anybody. A caller that adds several events announces all of them at once, by
+    /// [`Self::announce`]. Otherwise the first event would wake the host, and it would go to sleep and be woken again
+    /// for each of the others.
     pub(crate) fn leave(&self, event: Event) -> Left {
-        // Counted before it is there, so that the count is never less than what can be taken.
+        // The event is counted before it is in the queue, so that the count is never less than the events to take.
         let first = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;
         self.queue.push(event);
         Left { count: 1, first }
     }
 
-    /// Tells of what was left.
+    /// Wakes the threads that wait for events.
     pub(crate) fn announce(&self, left: Left) {
         if left.count == 0 {
             return;
         }
-        // Somebody may have taken all of it already, who did not see the signal.
+        // Another thread may have taken all the events already, before it could see the signal.
         if left.first && self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
             if self.waiting.load(Ordering::SeqCst) == 0 {
@@ -148,7 +149,7 @@ impl Events {
             }
         }
         if let Some(notify) = &self.notify {
-            // Full means that the thread will look anyhow.
+            // If the channel is full, the thread will look anyhow.
             let _ = notify.try_send(());
             return;
         }
@@ -159,55 +160,55 @@ impl Events {
         }
     }
 
-    /// Whether clients' messages must wait. True also remembers to call `resume`.
+    /// Whether clients' messages must wait. If so, `resume` is called when there is room again.
     pub fn full(&self) -> bool {
         if self.waiting.load(Ordering::SeqCst) < self.bound {
             return false;
         }
         self.stalled.store(true, Ordering::SeqCst);
-        // Who emptied the queue between the look and the mark did not see the mark.
+        // Another thread may have emptied the queue before the mark was set. It did not see the mark, so look again.
         self.waiting.load(Ordering::SeqCst) >= self.bound
     }
 
-    /// Whether so much waits, in all or for an attached host, that nothing new of its may be begun.
+    /// Whether so many events wait, in all or for this attached host, that the host may not get new clients.
     pub(crate) fn overflowing_for(&self, host: u64) -> bool {
         let all = self.wanted() && self.waiting.load(Ordering::SeqCst) >= OVERFLOW * self.bound;
         all || self.hosts.behind(host) == Some(Behind::Overflowing)
     }
 
-    /// Whether messages for an attached host must wait: as [`Self::full`], and while that host is behind.
+    /// Whether clients' messages for an attached host must wait: because the host is behind, or as in [`Self::full`].
     pub(crate) fn full_for(&self, host: u64) -> bool {
         self.hosts.behind(host).is_some() || self.full()
     }
 
-    /// Says whether an attached host is behind, and how far. When it has caught up shards may read again.
+    /// Notes whether an attached host is behind, and how far. When it has caught up, the shards may read again.
     pub(crate) fn set_behind(&self, host: u64, behind: Option<Behind>) {
         if self.hosts.set(host, behind) {
             (self.resume)();
         }
     }
 
-    /// Counts a client's message that nobody was there for.
+    /// Counts a client's message for which there was no host.
     pub(crate) fn drop_message(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many of them there were.
+    /// The number of clients' messages for which there was no host.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// How many wait.
+    /// The number of events that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Has `resume` called at the next event that is taken while the queue is at most half full.
+    /// Asks for `resume` at the next event that is taken while the queue is at most half full.
     pub(crate) fn resume_at_half(&self) {
         self.stalled.store(true, Ordering::SeqCst);
     }
 
-    /// Takes the next event; `None`, or longer than any clock goes, waits for ever.
+    /// Takes the next event. It waits for ever if the timeout is `None`, or too long for the clock.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Event, Error> {
         self.want();
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -234,7 +235,7 @@ impl Events {
         self.arrived.notify_all();
     }
 
-    /// Takes an event if there is one, without saying that events are wanted.
+    /// Takes an event if there is one. Unlike [`Self::next`], it does not note that events are wanted.
     pub(crate) fn take(&self) -> Option<Event> {
         let Some(event) = self.queue.pop() else {
             self.quiet();
@@ -251,12 +252,13 @@ impl Events {
     }
 
     fn signal(&self) {
-        // Marked first: who is woken by the descriptor and takes the event must see that there is something to clear.
+        // The mark is set first: a thread that the descriptor wakes takes the event, and must see that it has to clear
+        // the descriptor.
         self.signalled.store(true, Ordering::SeqCst);
         self.ready.signal();
     }
 
-    /// Makes the descriptor unreadable, unless an event comes meanwhile: that must not be left without a signal.
+    /// Makes the descriptor unreadable, if it may be readable.
     fn quiet(&self) {
         if self.signalled.swap(false, Ordering::SeqCst) {
             self.clear();
@@ -265,6 +267,7 @@ impl Events {
 
     fn clear(&self) {
         self.ready.clear();
+        // An event may have come just before the descriptor was cleared. It needs its signal.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
         }
@@ -284,7 +287,7 @@ impl Events {
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
-        // It guards nothing that a panic could leave half done.
+        // It guards a number, and a panic can't leave that in a wrong state.
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -332,13 +335,13 @@ mod tests {
         events.push(event(1));
         events.push(event(2));
         assert_eq!(events.next(None).unwrap().code, 1);
-        assert!(events.wanted(), "asking is wanting");
+        assert!(events.wanted(), "asking for an event says that events are wanted");
         assert_eq!(events.next(Some(Duration::MAX)).unwrap().code, 2);
         assert_eq!(events.next(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
     }
 
     #[test]
-    fn a_full_queue_says_when_it_has_room_again() {
+    fn a_full_queue_resumes_reading_once_when_it_has_room_again() {
         let resumed = Arc::new(AtomicUsize::new(0));
         let count = resumed.clone();
         let events = Events::new(

@@ -1,29 +1,29 @@
-//! Who is at the other end of a connection.
+//! The other end of a connection, and the key by which connections are counted.
 
 use socket2::SockRef;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 
-/// The other end, as the system or a proxy names it.
+/// The other end of a connection, as the system or a proxy names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A host. Never an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2): that is made IPv4 where it is
-    /// met.
+    /// An IP address. It is never an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2): such an address is turned
+    /// into IPv4 where it comes in.
     Ip(IpAddr),
-    /// A process of this machine, through a Unix socket.
+    /// A process of this machine, connected by a Unix socket.
     Unix,
 }
 
 impl Peer {
-    /// The other end of a socket. `None`: it is gone.
+    /// The other end of a socket. `None`: the connection is gone.
     pub(crate) fn of(fd: &OwnedFd) -> Option<Self> {
         let address = SockRef::from(fd).peer_addr().ok()?;
         let ip = address.as_socket().map(|address| Peer::Ip(address.ip().to_canonical()));
         ip.or_else(|| address.is_unix().then_some(Peer::Unix))
     }
 
-    /// What it counts as; a process of this machine has no address.
+    /// The key by which it is counted. A process of this machine has none.
     pub(crate) fn address(self) -> Option<Address> {
         match self {
             Peer::Ip(ip) => Some(Address::of(ip)),
@@ -32,19 +32,20 @@ impl Peer {
     }
 }
 
-/// What connections are counted by: an IPv4 address, or the first 64 bits of an IPv6 address, since one customer has
-/// all that share them (RFC 6177, section 2).
+/// The key by which connections are counted: an IPv4 address, or the first 64 bits of an IPv6 address. All IPv6
+/// addresses that share these bits belong to one customer (RFC 6177, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Address(NonZeroU64);
 
 impl Address {
-    /// Beside every address of IPv6: its prefix ::/32 is reserved but for ::/96 (RFC 4291, section 2.5).
+    /// Marks the keys of IPv4 addresses. No key of an IPv6 address collides with them: such an address would be in
+    /// ::/32, which is reserved but for ::/96 (RFC 4291, section 2.5).
     const V4: u64 = 1 << 32;
 
     pub(crate) fn of(ip: IpAddr) -> Self {
         let bits = match ip.to_canonical() {
             IpAddr::V4(ip) => Self::V4 | u64::from(ip.to_bits()),
-            // Of ::1, and nothing else that connects, they are 0.
+            // These bits are 0 for ::1, and for no other address that can connect.
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
         };
         Address(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_count_by_themselves_or_by_their_64_bits() {
+    fn ipv4_counts_by_address_and_ipv6_by_its_first_64_bits() {
         let of = |text: &str| Address::of(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8:0:0:ffff:ffff:ffff:ffff"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_names_its_other_end() {
+    fn the_peer_of_a_socket_is_its_other_end() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let accepted = OwnedFd::from(listener.accept().unwrap().0);

@@ -1,18 +1,18 @@
-//! How many there are of each key.
+//! Counts by key.
 
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Parts with a lock of their own, so that shards seldom meet at one.
+/// The number of parts. Each has a lock of its own, so that shards seldom wait for each other.
 const PARTS: usize = 16;
 
-/// Counts by key, for all threads. A key is there as long as it counts something.
+/// Counts by key, for all threads. A key whose count is 0 takes no memory.
 #[derive(Debug)]
 pub(crate) struct Counts<K> {
     parts: [Mutex<HashMap<K, u32, RandomState>>; PARTS],
-    /// Seeded by chance: keys come from strangers, who should not choose which of them collide.
+    /// Seeded at random: keys come from strangers, and they must not be able to choose keys that collide.
     hasher: RandomState,
 }
 
@@ -23,7 +23,7 @@ impl<K: Hash + Eq> Default for Counts<K> {
 }
 
 impl<K: Hash + Eq + Clone> Counts<K> {
-    /// Counts one more, unless there are `max` already; says how many there are then.
+    /// Adds one to a key's count, and returns the new count. `None`: the count is `max` already, and stays.
     pub(crate) fn enter(&self, key: &K, max: usize) -> Option<usize> {
         let mut part = self.part(key);
         if let Some(count) = part.get_mut(key) {
@@ -40,14 +40,14 @@ impl<K: Hash + Eq + Clone> Counts<K> {
         Some(1)
     }
 
-    /// Counts one less.
+    /// Takes one from a key's count.
     pub(crate) fn leave(&self, key: &K) {
         let mut part = self.part(key);
         let Some(count) = part.get_mut(key) else { return };
         *count -= 1;
         if *count == 0 {
             part.remove(key);
-            // A crowd that left must not keep its room for ever.
+            // The memory of many keys is freed when most of them have gone.
             if part.capacity() > 1024 && part.len() * 8 < part.capacity() {
                 let room = part.len() * 2;
                 part.shrink_to(room);
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_there_while_it_counts() {
+    fn a_key_is_kept_only_while_its_count_is_positive() {
         let counts = Counts::<&str>::default();
         assert_eq!(
             (counts.enter(&"ann", 2), counts.enter(&"ann", 2), counts.enter(&"ann", 2)),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_left_leaves_its_room() {
+    fn the_memory_of_many_keys_is_freed_when_they_have_gone() {
         let counts = Counts::<u32>::default();
         assert!((0..100_000).all(|n| counts.enter(&n, 1) == Some(1)));
         (0..100_000).for_each(|n| counts.leave(&n));

@@ -1,8 +1,8 @@
-//! Limits that all shards keep together: how many connections an address and a user have, and how many new ones come.
+//! Limits that all shards share: the number of connections of each address and user, and the rate of new connections.
 //!
-//! Nothing here is looked at while its option is 0. What is remembered of an address or a user ends with its last
-//! connection; what is remembered of its rate ends when it would count no more, and is bounded besides. So an attacker
-//! with 2^64 addresses fills no memory.
+//! A limit costs nothing while its option is 0. The count of an address or a user is forgotten with its last
+//! connection. The rate of an address is forgotten when it no longer makes a difference, and the number of remembered
+//! rates is bounded. So an attacker with 2^64 addresses can't fill the memory.
 
 mod address;
 mod counts;
@@ -15,15 +15,15 @@ use rates::Rates;
 pub(crate) use rates::{Meter, Pace};
 use std::sync::Arc;
 
-/// See the module.
+/// The limits of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    /// Connections of each address.
+    /// The connections of each address.
     pub(crate) addresses: Counts<Address>,
-    /// Subscriptions of each user.
+    /// The subscriptions of each user.
     pub(crate) users: Counts<Arc<str>>,
-    /// New connections of each address.
+    /// The rate of new connections of each address.
     pub(crate) address_rates: Rates<Address>,
-    /// New connections of all.
+    /// The rate of all new connections.
     pub(crate) connects: Meter,
 }

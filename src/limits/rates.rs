@@ -1,5 +1,5 @@
-//! How often something may happen in a second, by the generic cell rate algorithm (ITU-T I.371, annex A): a token
-//! bucket whose whole state is one time, that at which it would be full again.
+//! Rate limits, by the generic cell rate algorithm (ITU-T I.371, annex A). This is a token bucket with a single time as
+//! its state: the time at which the bucket would be full again.
 
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
@@ -9,36 +9,37 @@ use std::sync::{Mutex, PoisonError};
 
 const SECOND_US: u64 = 1_000_000;
 const PARTS: usize = 16;
-/// Keys that a part looks through again when it has so many.
+/// A part with at least this many keys is searched for keys that can be forgotten.
 const SWEEP: usize = 1024;
-/// Keys that a part remembers at most: some two megabytes in all. Beyond it only the limit for all together holds.
+/// The most keys that a part remembers; all parts take some two megabytes. Further keys are not limited one by one:
+/// only the limit for all of them together applies.
 const MAX_KEYS: usize = 4096;
-/// How often a part that stays full is looked through.
+/// The milliseconds between two such searches of a part that stays full.
 const REST_MS: u64 = 100;
 
-/// When a bucket is full again, in microseconds. 0: it is.
+/// The time at which a bucket is full again, in microseconds. 0: it is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Pace(u64);
 
 impl Pace {
-    /// One more at a rate a second, whatever comes of it; says how far it is ahead of the rate, in milliseconds. A full
-    /// second's worth may come at once, and is not ahead.
+    /// Counts one event at a rate per second, even if it exceeds the rate. Returns how far ahead of the rate the events
+    /// are, in milliseconds. The events of a full second may come at once; that is not ahead.
     pub(crate) fn count(&mut self, rate: u64, now_ms: u64) -> u64 {
         self.spend(SECOND_US / rate.max(1), now_ms)
     }
 
-    /// The same for something that takes a part of each second, in microseconds.
+    /// The same for an event that uses up a part of each second, in microseconds.
     pub(crate) fn spend(&mut self, us: u64, now_ms: u64) -> u64 {
         self.0 = self.0.max(now_ms * 1000) + us;
         self.ahead_ms(now_ms)
     }
 
-    /// How far it is ahead.
+    /// How far ahead of the rate the events are, in milliseconds.
     pub(crate) fn ahead_ms(self, now_ms: u64) -> u64 {
         self.0.saturating_sub(now_ms * 1000 + SECOND_US).div_ceil(1000)
     }
 
-    /// The same, unless it would be ahead.
+    /// Counts one event at a rate per second, unless it would exceed the rate. Returns whether it was counted.
     fn take(&mut self, rate: u64, now_ms: u64) -> bool {
         let mut next = *self;
         let cost = SECOND_US / rate.max(1);
@@ -50,18 +51,18 @@ impl Pace {
         fits
     }
 
-    /// Whether it says nothing any more.
+    /// Whether the bucket is full again, so that it can be forgotten.
     pub(crate) fn is_over(self, now_ms: u64) -> bool {
         self.0 <= now_ms * 1000
     }
 }
 
-/// One bucket for all threads.
+/// One bucket that all threads share.
 #[derive(Debug, Default)]
 pub(crate) struct Meter(AtomicU64);
 
 impl Meter {
-    /// Whether one more may come at a rate a second; counted if so.
+    /// Counts one event at a rate per second, unless it would exceed the rate. Returns whether it was counted.
     pub(crate) fn take(&self, rate: u64, now_ms: u64) -> bool {
         let next = |full_at| {
             let mut pace = Pace(full_at);
@@ -71,7 +72,7 @@ impl Meter {
     }
 }
 
-/// A bucket for each key, for all threads.
+/// A bucket for each key. All threads share them.
 #[derive(Debug)]
 pub(crate) struct Rates<K> {
     parts: [Mutex<Part<K>>; PARTS],
@@ -93,14 +94,14 @@ impl<K: Hash + Eq> Default for Rates<K> {
 }
 
 impl<K: Hash + Eq> Rates<K> {
-    /// Whether a key may do one more at a rate a second; counted if so.
+    /// Counts one event of a key at a rate per second, unless it would exceed the rate. Returns whether it is allowed.
     pub(crate) fn take(&self, key: K, rate: u64, now_ms: u64) -> bool {
         let part = self.hasher.hash_one(&key) as usize % PARTS;
         let mut part = self.parts[part].lock().unwrap_or_else(PoisonError::into_inner);
         if part.paces.len() >= part.sweep_at && now_ms >= part.rests_until {
             part.paces.retain(|_, pace| !pace.is_over(now_ms));
             part.sweep_at = (2 * part.paces.len()).clamp(SWEEP, MAX_KEYS);
-            // A full part is not looked through for each stranger that comes.
+            // A part that stays full is not searched again for each new key.
             part.rests_until = now_ms + if part.paces.len() > MAX_KEYS / 2 { REST_MS } else { 0 };
         }
         if part.paces.len() >= MAX_KEYS && !part.paces.contains_key(&key) {
@@ -115,11 +116,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seconds_worth_may_come_at_once_and_then_each_in_its_time() {
+    fn the_events_of_a_second_may_come_at_once_and_later_ones_at_the_rate() {
         let meter = Meter::default();
         assert!((0..10).all(|_| meter.take(10, 5000)) && !meter.take(10, 5000));
         assert!(!meter.take(10, 5099) && meter.take(10, 5100) && !meter.take(10, 5100));
-        assert!((0..10).all(|_| meter.take(10, 9000)) && !meter.take(10, 9000), "no more after a rest");
+        assert!((0..10).all(|_| meter.take(10, 9000)) && !meter.take(10, 9000), "a pause does not raise the burst");
         let mut pace = Pace::default();
         let ahead: Vec<u64> = (0..4).map(|_| pace.count(2, 5000)).collect();
         assert_eq!(ahead, [0, 0, 500, 1000]);
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_has_its_own_and_memory_is_bounded() {
+    fn each_key_has_its_own_rate_and_memory_is_bounded() {
         let rates = Rates::<u64>::default();
         assert!(rates.take(1, 1, 1000) && !rates.take(1, 1, 1000) && rates.take(2, 1, 1000) && rates.take(1, 1, 2000));
         for key in 0..1_000_000 {
@@ -139,6 +140,6 @@ mod tests {
         for key in 0..100_000 {
             rates.take(key, 1, 10_000 + key * 100);
         }
-        assert!(held(&rates) <= PARTS * SWEEP, "what is over goes");
+        assert!(held(&rates) <= PARTS * SWEEP, "keys that make no difference are forgotten");
     }
 }
