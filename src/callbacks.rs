@@ -1,4 +1,4 @@
-//! The callback thread: the one thread of the library on which the host's functions run, never a shard.
+//! The callback thread. The host's functions run on this thread only, and never on a shard.
 
 use crate::config::Builder;
 use crate::events::Events;
@@ -9,10 +9,10 @@ use std::sync::PoisonError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Log lines that may wait.
+/// The most log lines that may wait.
 const LINES: usize = 4096;
 
-/// What wakes the thread.
+/// The channels that wake the thread.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     lines: Receiver<Line>,
@@ -20,7 +20,7 @@ pub(crate) struct Inputs {
     stop: Receiver<()>,
 }
 
-/// The other ends.
+/// The other ends of the channels.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) lines: Option<Sender<Line>>,
@@ -36,14 +36,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Tells what waits, and ends it.
+    /// Ends the thread. It passes the waiting events and lines to the host first.
     pub(crate) fn end(self) {
         let _ = self.stop.send(());
         let _ = self.thread.join();
     }
 }
 
-/// The channels of a callback thread, or nothing when the host gave no functions.
+/// The channels of a callback thread, or `None` if the host gave no functions.
 pub(crate) fn channels(builder: &Builder) -> Option<(Inputs, Outputs)> {
     if builder.on_log.is_none() && builder.on_event.is_none() {
         return None;
@@ -62,12 +62,12 @@ thread_local! {
 }
 
 /// Whether this thread is the callback thread of any server. Two servers that stop each other from their callbacks
-/// would wait for ever, so it does not matter of which.
+/// would wait for ever, so a callback thread may not stop another server either.
 pub(crate) fn is_callback_thread() -> bool {
     INSIDE.get()
 }
 
-/// Calls the host's functions until told to stop; what waits then is still told.
+/// Calls the host's functions until it is told to stop. Then it still passes on the waiting events and lines.
 pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
     INSIDE.set(true);
     let turn = || builder.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
             on_log(level, &text);
         }
     };
-    // A channel whose sender does not exist would be ready for ever.
+    // A channel without a sender would always be ready, so a channel that is never ready takes its place.
     let never = (crossbeam::channel::never(), crossbeam::channel::never());
     let lines = if builder.on_log.is_some() { &inputs.lines } else { &never.0 };
     let notify = if builder.on_event.is_some() { &inputs.notify } else { &never.1 };

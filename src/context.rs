@@ -1,5 +1,4 @@
-//! What all parts of a server share whose hub is in this process: its options, its hub, and where things are counted,
-//! logged and told.
+//! The context that all parts of a server share if its hub is in this process: options, hub, metrics, log and events.
 
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
@@ -15,29 +14,28 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-/// See the module.
+/// The context of one server.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// Shards have their own view of it, which `Command::Reconfigure` renews: the path of a message takes no
-    /// lock.
+    /// Each shard has a copy of its own, which `Command::Reconfigure` renews. So the path of a message takes no lock.
     pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
     pub(crate) encoder: Encoder,
     pub(crate) events: Events,
-    /// Replaced as a whole when keys are read again.
+    /// It is replaced as a whole when keys are read again.
     authority: RwLock<Arc<Authority>>,
     pub(crate) log: Log,
-    /// What slow clients cost, by channel.
+    /// The losses of slow clients, by channel.
     pub(crate) losses: Losses,
-    /// Which shards have sent their clients away.
+    /// The progress of a drain.
     pub(crate) drained: Drained,
-    /// Hosts of other processes that are attached.
+    /// The number of attached hosts of other processes.
     pub(crate) hosts: AtomicUsize,
-    /// Connections of all shards, for `max_connections`.
+    /// The number of connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
     pub(crate) limits: Limits,
     pub(crate) metrics: CommonMetrics,
-    /// How many shards there are.
+    /// The number of shards.
     pub(crate) shards: usize,
 }
 
@@ -60,7 +58,7 @@ impl Context {
         }
     }
 
-    /// Counts and logs a refusal outside of a shard, or of nobody whom a shard knows.
+    /// Counts and logs a refusal outside of a shard, or to a client that no shard knows.
     pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
         self.metrics.refusal(reason);
         self.log.limited(level, reason.word(), text);
@@ -88,23 +86,24 @@ impl Drained {
         Drained { begun: AtomicBool::new(false), left: Mutex::new(shards), all: Condvar::new() }
     }
 
-    /// Notes that a drain begins; true for the first time.
+    /// Notes that a drain begins. Returns true the first time.
     pub(crate) fn begin(&self) -> bool {
         !self.begun.swap(true, Ordering::SeqCst)
     }
 
-    /// Whether one has begun.
+    /// Whether a drain has begun.
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Waits until all have, or for this time.
+    /// Waits until all shards have drained, at most for `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) {
         let left = self.left();
         drop(self.all.wait_timeout_while(left, timeout, |left| *left > 0).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes that one has. The last one tells the host first: who waits may end those that carry it there.
+    /// Notes that a shard has drained. The last shard calls `tell`, which tells the host, before it wakes the threads
+    /// in [`Self::wait`]: they may end the threads that carry the event to the host.
     pub(crate) fn one_more(&self, tell: impl FnOnce()) {
         let mut left = self.left();
         if *left == 1 {

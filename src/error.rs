@@ -1,37 +1,37 @@
-//! One error for the whole crate: a kind to act on, a sentence to read.
+//! The one error type of the crate: a kind for code to act on, and a sentence to read.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What went wrong, for code.
+/// The kind of an error, for code to act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
     /// An argument is not allowed.
     Invalid,
-    /// An option is unknown or its value not allowed.
+    /// An option is unknown, or its value is not allowed.
     Config,
-    /// A payload or head is larger than configured.
+    /// A payload or head is larger than the options allow.
     TooLarge,
-    /// A queue is full; nothing was done.
+    /// A queue is full. Nothing was done.
     Busy,
     /// There is no such connection or user.
     NotFound,
     /// The server was stopped.
     Closed,
-    /// Nothing came in time.
+    /// The time ran out before anything came.
     Timeout,
-    /// Not a connected stream socket.
+    /// The descriptor is not a connected stream socket.
     Descriptor,
-    /// The operating system refused.
+    /// A system call failed.
     System,
-    /// Not possible on this server.
+    /// This server can't do that.
     Unsupported,
-    /// A configured limit is reached.
+    /// A limit from the options is reached.
     Limit,
 }
 
-/// An error: its [`Kind`] and a sentence that names what was wrong and what is allowed.
+/// An error: its [`Kind`], and a sentence that says what was wrong and what is allowed.
 #[derive(Clone)]
 pub struct Error {
     kind: Kind,
@@ -47,12 +47,12 @@ impl Error {
         Error::new(Kind::Invalid, text)
     }
 
-    /// The operating system's error, with what was being done.
+    /// An error of a system call. `doing` names what the call was for.
     pub(crate) fn system(doing: impl fmt::Display, error: &std::io::Error) -> Self {
         Error::new(Kind::System, format!("{doing}: {error}"))
     }
 
-    /// What went wrong, for code.
+    /// The kind of the error.
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -1,4 +1,4 @@
-//! Listening sockets, bound before the server counts as started.
+//! Listening sockets. They are bound before the start of a server returns.
 
 use crate::config::Address;
 use crate::error::Error;
@@ -12,25 +12,26 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+/// The number of connections that may wait to be accepted. The kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
 
-/// A bound address: one socket for each shard, or one for all.
+/// A bound address, with one socket for each shard or one for all.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// Where it can be reached.
+    /// The address that clients connect to.
     pub(crate) address: Address,
     sockets: Vec<Arc<OwnedFd>>,
     given: bool,
     _path: Option<SocketPath>,
 }
 
-/// A Unix socket's path, which goes with it.
+/// The path of a Unix socket. It is removed when this is dropped.
 #[derive(Debug)]
 struct SocketPath {
     /// Absolute: the host may change its directory.
     path: PathBuf,
-    /// The device and number of the file: another process may have put its own socket there since.
+    /// The device and inode of the file. Another process may have put its own socket at the path since, and that one
+    /// must stay.
     file: (u64, u64),
 }
 
@@ -53,11 +54,11 @@ fn file_number(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Bound {
-    /// Accepts nothing any more. The path stays until this is dropped.
+    /// Stops accepting connections. The path stays until this is dropped.
     pub(crate) fn close(&mut self) {
         for socket in self.sockets.drain(..) {
-            // A forked child may hold the listener too, and clients would wait there for ever. One that was given is
-            // somebody else's, who may go on with it.
+            // A forked child may hold a copy of the listener, and clients would wait there for ever. A socket that was
+            // given belongs to somebody else, who may go on with it.
             if !self.given {
                 socket::shutdown_both(&socket);
             }
@@ -70,7 +71,7 @@ impl Bound {
     }
 }
 
-/// A socket that listens already.
+/// Takes a socket that listens already.
 pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
     let bound = || {
         let reference = SockRef::from(&**socket);
@@ -79,17 +80,17 @@ pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
         let path = || Some(Address::Unix(local.as_pathname()?.into()));
         let address = local.as_socket().map(Address::Tcp).or_else(path);
         let address = address.ok_or_else(|| io::Error::other("neither an IP address nor a path"))?;
-        // Whoever made the path takes it away.
+        // The process that made the path also removes it.
         Ok(Bound { address, sockets: vec![socket.clone()], given: true, _path: None })
     };
-    bound().map_err(|error: io::Error| Error::system("a listening socket that was given", &error))
+    bound().map_err(|error: io::Error| Error::system("use the given listening socket", &error))
 }
 
-/// Binds an address for so many shards.
+/// Binds an address for this number of shards.
 pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
     let bound = match address {
         Address::Tcp(address) => bind_tcp(*address, shards),
-        // Owner and group: who else may connect is for the directory to say.
+        // The owner and the group may connect. The permissions of the directory can restrict that further.
         Address::Unix(path) => bind_unix(path, 0o660),
     };
     bound.map_err(|error| Error::system(format_args!("listen on {address}"), &error))
@@ -100,12 +101,12 @@ pub(crate) fn bind_path(path: &Path, mode: u32) -> Result<Bound, Error> {
     bind_unix(path, mode).map_err(|error| Error::system(format_args!("listen on unix:{}", path.display()), &error))
 }
 
-/// TCP: one socket for each shard, between which the kernel spreads clients (SO_REUSEPORT, socket(7)).
+/// Binds a TCP address: one socket for each shard. The kernel spreads clients over them (SO_REUSEPORT, socket(7)).
 fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
-    // SO_REUSEPORT from the start would let another process of the same user share the port unnoticed, and each of the
-    // two would get half of the clients. So the first socket is bound and listens without it, which fails where anybody
-    // has the port (binding alone would not: SO_REUSEADDR allows that until somebody listens), and takes part in the
-    // sharing only then.
+    // If every socket had SO_REUSEPORT from the start, another process of the same user could share the port unnoticed.
+    // Each of the two processes would get half of the clients. So the first socket is bound and listens without it, and
+    // this fails if anybody has the port. (Binding alone would not fail: SO_REUSEADDR allows it until somebody
+    // listens.) Only then does the first socket get SO_REUSEPORT.
     let first = tcp(address, false)?;
     first.listen(BACKLOG)?;
     let chosen = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP address"))?;
@@ -124,22 +125,23 @@ fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
 
 fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec().nonblocking(), None)?;
-    // Or a restart would have to wait for the last connections to leave TIME_WAIT.
+    // Without this, a restart would have to wait until the last connections leave TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // Accepted connections inherit it (tcp(7)), which saves a system call for each.
+    // Accepted connections inherit this (tcp(7)), which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
 
-/// A Unix socket: one for all shards. A path left over by a process that died is taken over, one in use is not.
+/// Binds a Unix socket: one for all shards. A path that a dead process left behind is taken over. A path in use is an
+/// error.
 fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     if let Err(error) = UnixStream::connect(path) {
-        // Connecting to a regular file is refused as well; that is somebody's data.
+        // A connection to a regular file is refused as well. Such a file is somebody's data and must stay.
         let is_socket = || std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
         if error.kind() == io::ErrorKind::ConnectionRefused && is_socket() {
             std::fs::remove_file(path)?;
@@ -148,7 +150,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec().nonblocking(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     let guard = SocketPath::new(path)?;
-    // Before anybody can connect.
+    // The mode is set before `listen`, so nobody can connect earlier.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     let address = Address::Unix(path.into());

@@ -1,4 +1,4 @@
-//! The log: lines for the host's callback, and nowhere else.
+//! The log: lines for the host's callback. The library writes them nowhere else.
 
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
@@ -7,57 +7,57 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Gets lines, on the callback thread.
+/// The host's function for log lines. It runs on the callback thread.
 pub type LogSink = dyn Fn(Level, &str) + Send + Sync;
 
-/// How grave a line is. The numbers are the C API's.
+/// The level of a line. The numbers are those of the C API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
-    /// A defect, or something that ended what it should not.
+    /// A defect of the library, or a failure that ended something that should have gone on.
     Error = 1,
-    /// Something is wrong outside, or soon will be.
+    /// Something outside of the library is wrong, or soon will be.
     Warn = 2,
-    /// Start, stop, listeners; refusals, and ends of connections that were not asked for.
+    /// Start, stop, listeners, refusals, and unexpected ends of connections.
     Info = 3,
     /// Every end of a connection.
     Debug = 4,
 }
 
-/// A line on its way.
+/// A line on its way to the callback thread.
 pub(crate) type Line = (Level, String);
 
-/// Lines of one kind in a row, before the rest of [`WINDOW`] is only counted.
+/// The most lines of one kind that are logged within a [`WINDOW`]. Further lines are only counted.
 const BURST: u32 = 10;
-/// How long that holds.
+/// The time for which lines of one kind are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The longest line that anybody outside can cause, in bytes and but for what is added to it.
+/// The longest line that anybody outside can cause, in bytes. A note about left out lines may follow it.
 const MAX_LINE: usize = 512;
-/// The longest of all others: a hub's words may be in it, or a path.
+/// The longest of all other lines, in bytes. Such a line may quote a hub or a path.
 const MAX_OWN_LINE: usize = 4096;
 
-/// Where the crate's lines go in; without a sink it costs one branch.
+/// The log of a server. Without a host's function, a line costs one branch.
 #[derive(Clone)]
 pub struct Log(Option<Arc<Inner>>);
 
 struct Inner {
     lines: Sender<Line>,
-    /// A [`Level`]; it can change.
+    /// A [`Level`]. It can change while the server runs.
     level: AtomicI32,
     dropped: AtomicU64,
     suppressed: AtomicU64,
     kinds: Mutex<HashMap<&'static str, Kind>>,
 }
 
-/// What was lately said of one kind.
+/// The lines of one kind in the current window.
 struct Kind {
     since: Instant,
     count: u32,
 }
 
 impl Log {
-    /// A log of lines up to this level.
+    /// A log of the lines up to this level.
     pub(crate) fn new(lines: Option<Sender<Line>>, level: Level) -> Self {
         Log(lines.map(|lines| {
             let level = AtomicI32::new(level as i32);
@@ -66,29 +66,29 @@ impl Log {
         }))
     }
 
-    /// From now on lines are logged up to this level.
+    /// Changes the level up to which lines are logged.
     pub(crate) fn set_level(&self, level: Level) {
         if let Some(log) = &self.0 {
             log.level.store(level as i32, Ordering::Relaxed);
         }
     }
 
-    /// Adds a line. Never waits: when the callback is slow, lines are dropped and counted.
+    /// Adds a line. It never waits: if the callback is slow, lines are dropped and counted.
     pub(crate) fn line(&self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             log.send(level, one_line(&text.to_string(), MAX_OWN_LINE));
         }
     }
 
-    /// Adds a line that anybody outside can cause as often as they like: of each kind only so many in a while. How many
-    /// were left out the first one after it says.
+    /// Adds a line that anybody outside can cause as often as they like. Only [`BURST`] lines of each kind are logged
+    /// within a [`WINDOW`]. The next line that is logged says how many lines were left out.
     pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {
                 Some(left_out) => {
                     let mut line = one_line(&text.to_string(), MAX_LINE);
                     if left_out > 0 {
-                        line += &format!(" (and {left_out} more of this kind before)");
+                        line += &format!(" ({left_out} earlier lines of this kind were left out)");
                     }
                     log.send(level, line);
                 }
@@ -119,7 +119,7 @@ impl Inner {
         }
     }
 
-    /// Whether another line of this kind may be said; if so, how many were left out before it.
+    /// Decides whether another line of this kind is logged. If so, returns how many lines were left out before it.
     fn admit(&self, kind: &'static str, now: Instant) -> Option<u32> {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kinds.entry(kind).or_insert(Kind { since: now, count: 0 });
@@ -133,7 +133,8 @@ impl Inner {
     }
 }
 
-/// A text that may have words of a stranger's in it, as a line: nobody outside begins another one or makes it endless.
+/// A text as one line of bounded length. The text may quote a stranger, who must not be able to begin another line or
+/// to make the line endless.
 fn one_line(text: &str, max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(max));
     for char in text.chars() {
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_lines_of_a_kind_come_in_a_row() {
+    fn lines_of_one_kind_are_limited_and_the_rest_is_counted() {
         let (log, received) = log(Level::Info);
         for n in 0..25 {
             log.limited(Level::Info, "a", format_args!("a {n}"));
@@ -178,18 +179,18 @@ mod tests {
         assert_eq!(texts, expected);
         assert_eq!(log.suppressed(), 15);
         let later = Instant::now() + WINDOW;
-        assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(15), "what was left out is told");
+        assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(15), "the number of left out lines is told");
         assert_eq!(log.0.as_ref().unwrap().admit("a", later), Some(0));
     }
 
     #[test]
-    fn strangers_words_stay_in_their_line() {
+    fn quoted_text_can_not_begin_another_line() {
         let (log, received) = log(Level::Info);
         log.limited(Level::Info, "a", format_args!("unknown: a\nError b\u{1b}[2J{}", "ü".repeat(10_000)));
         let text = received.try_recv().unwrap().1;
         assert!(text.starts_with("unknown: a\\nError b\\u{1b}[2Jüüü") && text.ends_with("ü…"), "{text}");
         assert!(text.len() < MAX_LINE + 10, "{}", text.len());
-        // So do those of a hub, with what is said without them.
+        // The same for a line that is not limited, which may quote a hub.
         log.line(Level::Info, format_args!("the hub refuses: a\nError b{}", "ü".repeat(10_000)));
         let text = received.try_recv().unwrap().1;
         assert!(text.starts_with("the hub refuses: a\\nError bü") && text.ends_with("ü…"), "{text}");
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_beyond_the_level_are_not_said() {
+    fn lines_beyond_the_level_are_not_logged() {
         let (log, received) = log(Level::Warn);
         for level in [Level::Error, Level::Warn, Level::Info, Level::Debug] {
             log.line(level, format_args!("x"));

@@ -1,4 +1,4 @@
-//! What a panic says: it goes to the log with the rest, not to the host's standard error.
+//! Messages of panics. They go to the log, not to the host's standard error.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -7,19 +7,19 @@ thread_local! {
     static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on panics print nothing, and no environment is read for them. It is about this shared object's own copy of
-/// std, so no panic of anybody else is touched.
+/// Makes panics print nothing and read no environment variable. The hook belongs to this shared object's own copy of
+/// std, so panics of other code in the process are not affected.
 pub(crate) fn keep_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
-            // A thread that ends has none any more.
+            // A thread that is ending may have dropped its thread-local already.
             let _ = SAID.try_with(|said| said.replace(Some(panic.to_string().replace('\n', " "))));
         }));
     });
 }
 
-/// What the last panic of this thread said and where it was, once.
+/// Takes the message and the place of this thread's last panic.
 pub(crate) fn said() -> String {
     let said = SAID.try_with(RefCell::take).ok().flatten();
     said.unwrap_or_else(|| "a panic".to_owned())
@@ -28,7 +28,7 @@ pub(crate) fn said() -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_a_panic_said_is_kept() {
+    fn the_message_of_a_panic_is_kept_until_it_is_taken() {
         let before = std::panic::take_hook();
         super::keep_quiet();
         let caught = std::panic::catch_unwind(|| panic!("the {}", "reason"));

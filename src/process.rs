@@ -1,5 +1,5 @@
-//! What a program of ours needs of the system, and a library must not touch: signals, limits, and the service manager's
-//! protocol (sd_notify(3), sd_listen_fds(3)) without its library.
+//! The parts of the system that a program of ours needs and that a library must not touch: signals, limits, and the
+//! protocol of the service manager (sd_notify(3), sd_listen_fds(3)), without its library.
 
 use crate::error::{Error, Kind};
 use crate::sys::{clock, rlimit, signals, socket};
@@ -13,21 +13,21 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// The first descriptor that a service manager passes.
 const FIRST_FD: i32 = 3;
 
-/// What a signal asks a program for.
+/// The request that a signal makes to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// To end: SIGTERM or SIGINT, by name.
+    /// The program is to end. The name of the signal is SIGTERM or SIGINT.
     End(&'static str),
-    /// To read its options again: SIGHUP.
+    /// The program is to read its options again (SIGHUP).
     Reload,
 }
 
-/// Blocks these signals, for [`next_signal`]. To be called before any thread is started.
+/// Blocks these signals, for [`next_signal`]. Call this before any thread is started.
 pub fn block_signals() {
     signals::block_taken();
 }
 
-/// Waits for the next of them.
+/// Waits for the next of these signals.
 pub fn next_signal() -> io::Result<Signal> {
     Ok(match signals::next()? {
         libc::SIGHUP => Signal::Reload,
@@ -36,34 +36,34 @@ pub fn next_signal() -> io::Result<Signal> {
     })
 }
 
-/// Lets this process have as many descriptors as its user may have, one for each client. The limit that it starts with
-/// is mostly 1024, for the sake of programs that use select(2).
+/// Raises the limit of descriptors to the most that this process may have, since each client needs one. A process
+/// mostly starts with a limit of 1024, for the sake of programs that use select(2).
 pub fn raise_descriptors() -> io::Result<()> {
     rlimit::raise_descriptors()
 }
 
-/// Tells the service manager, if one wants to know.
+/// Tells the service manager of a new state, if one asked for it.
 pub fn notify(state: &str) -> io::Result<()> {
     let Some(name) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match name.as_bytes() {
-        // An abstract name, which begins with a NUL in the kernel's form.
+        // An abstract name. In the kernel's form it begins with a NUL.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(&name)?,
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
-/// Tells the service manager that options are being read again. It wants to know since when, by CLOCK_MONOTONIC
-/// (sd_notify(3)); `READY=1` ends it.
+/// Tells the service manager that options are being read again, and since when, by CLOCK_MONOTONIC (sd_notify(3)).
+/// `READY=1` ends this state.
 pub fn notify_reloading() -> io::Result<()> {
     notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic().as_micros()))
 }
 
-/// The listening sockets that this process was started with, and their names (FileDescriptorName= in a socket unit). To
-/// be called once, before anything else is opened.
+/// The listening sockets that this process was started with, and their names (FileDescriptorName= in a socket unit).
+/// Call this once, before any descriptor is opened.
 pub fn inherited_sockets() -> Result<Vec<(String, OwnedFd)>, Error> {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    // Another process's, which this one was started by.
+    // If not, the variables are meant for another process, which started this one.
     if number("LISTEN_PID") != Some(std::process::id()) {
         return Ok(Vec::new());
     }

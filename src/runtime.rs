@@ -1,14 +1,14 @@
-//! Threads: how they are made, what they are called, which signals they see.
+//! Threads: their start, their names, and their signal masks.
 
 use crate::error::Error;
 use crate::sys::{cancel, signals};
 use std::thread::{Builder, JoinHandle};
 use tokio::runtime::Runtime;
 
-/// What a thread does.
+/// The work of a thread.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
 
-/// A tokio runtime for one thread, made where its errors can be told.
+/// A tokio runtime for one thread. The caller makes it before it starts the thread, where it can still report an error.
 pub(crate) fn single() -> Result<Runtime, Error> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -16,17 +16,19 @@ pub(crate) fn single() -> Result<Runtime, Error> {
         .map_err(|error| Error::system("a runtime can't be made", &error))
 }
 
-/// How much stack a thread may use. Given, or std would look for it in the environment, which is the host's.
+/// The size of a thread's stack. Without it, std would look for a size in the environment, which belongs to the host.
 const STACK: usize = 2 << 20;
 
 fn named(name: String) -> Builder {
     Builder::new().name(name).stack_size(STACK)
 }
 
-/// Starts threads by name. They block all signals, since the host's handlers should not run on threads that it does not
-/// know; they inherit that from one thread that is made for it, so that the caller's own mask never changes.
+/// Starts threads by name.
 ///
-/// The threads that were started are given back in any case: with an error they must be told to end.
+/// The threads block all signals, since the host's handlers should not run on threads that the host does not know. They
+/// inherit that mask from a thread that is made only to start them, so that the caller's own mask never changes.
+///
+/// The result has the threads that were started, even if there was an error. The caller must then tell them to end.
 pub(crate) fn spawn(work: Vec<(String, Work)>) -> (Vec<JoinHandle<()>>, Result<(), Error>) {
     let start_all = move || {
         signals::block_all();

@@ -1,38 +1,39 @@
-//! Who is on a channel: its users, page by page.
+//! Presence: the users on a channel, page by page.
 
 use crate::error::Error;
 use crate::hub::{check_channel, check_text};
 use std::sync::Arc;
 
-/// How many users one page has at most.
+/// The most users on one page.
 pub const MAX_USERS: usize = 10_000;
 
 /// One of a channel's users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Who it is, as the grant or token says.
+    /// The user's name, from the grant or token.
     pub name: Arc<str>,
-    /// Connections that this user has on the channel.
+    /// The number of connections that this user has on the channel.
     pub connections: u64,
 }
 
-/// A page of a channel's users, and counts of all that are on it.
+/// A page of a channel's users, and counts of all users and connections on the channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Users {
-    /// By name, in the order of its bytes.
+    /// The users of this page, sorted by the bytes of their names.
     pub page: Vec<User>,
-    /// Whether others come after these.
+    /// Whether there are more users after this page.
     pub more: bool,
-    /// How many users there are.
+    /// The number of all users.
     pub count: u64,
-    /// How many connections there are, with and without a user.
+    /// The number of all connections, with and without a user.
     pub connections: u64,
-    /// How many of these are without one.
+    /// The number of connections without a user.
     pub anonymous: u64,
 }
 
 impl Users {
-    /// Counts connections, given the names of their users in any order, and lists those after `after`.
+    /// Counts the users of connections, and lists those after `after`. `named` has the user of each connection that has
+    /// one, in any order.
     pub(crate) fn count(mut named: Vec<Arc<str>>, anonymous: usize, after: &str, limit: usize) -> Self {
         named.sort_unstable();
         let connections = (named.len() + anonymous) as u64;
@@ -52,7 +53,7 @@ impl Users {
     }
 }
 
-/// Whether it can be asked for.
+/// Checks the arguments of a presence query.
 pub(crate) fn check(channel: &str, after: &str, limit: usize) -> Result<(), Error> {
     check_channel(channel)?;
     if !after.is_empty() {
@@ -72,7 +73,7 @@ mod tests {
         names.iter().map(|name| Arc::from(*name)).collect()
     }
 
-    /// The page in one line.
+    /// The page as one line of text.
     fn page(names: &[&str], after: &str, limit: usize) -> String {
         let users = Users::count(named(names), 7, after, limit);
         assert_eq!((users.anonymous, users.connections), (7, names.len() as u64 + 7));
@@ -81,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn users_are_counted_and_come_by_name() {
+    fn users_are_counted_and_sorted_by_name() {
         let names = ["c", "a", "c", "b", "\u{fc}", "c", "B"];
         assert_eq!(page(&names, "", 10), "B:1 a:1 b:1 c:3 \u{fc}:1 of 5, more: false");
         assert_eq!(page(&names, "", 5), "B:1 a:1 b:1 c:3 \u{fc}:1 of 5, more: false");
         assert_eq!(page(&names, "", 4), "B:1 a:1 b:1 c:3 of 5, more: true");
         assert_eq!(page(&names, "a", 1), "b:1 of 5, more: true");
-        assert_eq!(page(&names, "aa", 1), "b:1 of 5, more: true", "who has gone");
+        assert_eq!(page(&names, "aa", 1), "b:1 of 5, more: true", "after a user that has gone");
         assert_eq!(page(&names, "c", 9), "\u{fc}:1 of 5, more: false");
         assert_eq!(page(&names, "\u{fc}", 9), " of 5, more: false");
         assert_eq!(page(&names, "", 0), " of 5, more: true");
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_have_everybody_once() {
+    fn each_user_is_on_exactly_one_page() {
         let all: Vec<String> = (0..500).map(|number| format!("u{}", number * 7919 % 500)).collect();
         let mut expected = all.clone();
         expected.sort();
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_asked_for_is_refused() {
+    fn wrong_arguments_are_refused() {
         let long = "x".repeat(256);
         assert!(check("c", "", 0).is_ok() && check("c", &long[1..], MAX_USERS).is_ok());
         for (channel, after, limit) in [("", "", 1), (&*long, "", 1), ("c", &*long, 1), ("c", "\n", 1)] {

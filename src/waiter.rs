@@ -1,12 +1,12 @@
-//! Where one thread waits for what another tells it, once.
+//! A value that one thread hands to another once, and for which the other waits.
 //!
-//! A lock and a condition variable, which leave nothing behind with a thread: the channels of std and of tokio keep
-//! thread-locals with destructors, and those who wait here are the host's threads.
+//! It is made of a lock and a condition variable, which need no thread-locals. The channels of std and of tokio keep
+//! thread-locals with destructors, and the threads that wait here are the host's.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// See the module.
+/// The value, once it is there.
 #[derive(Debug)]
 pub(crate) struct Waiter<T> {
     told: Mutex<Option<T>>,
@@ -20,7 +20,7 @@ impl<T> Default for Waiter<T> {
 }
 
 impl<T> Waiter<T> {
-    /// Waits at most that long; `Duration::MAX` is for ever.
+    /// Waits for the value, at most for `timeout`. `Duration::MAX` waits for ever.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<T> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.came.wait_timeout_while(told, timeout, |told| told.is_none());
@@ -32,7 +32,7 @@ impl<T> Waiter<T> {
         self.came.notify_one();
     }
 
-    /// What was told, if it was.
+    /// Takes the value if it is there, without waiting.
     pub(crate) fn take(&self) -> Option<T> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -1,29 +1,29 @@
-//! How long things take, in buckets: written by one thread, read by any.
+//! Histograms of durations. One thread writes a histogram, and any thread reads it.
 
 use super::Count;
 
-/// The upper bounds of the buckets, in microseconds; beyond the last there is one more.
+/// The upper bounds of the buckets, in microseconds. One more bucket has the durations beyond the last bound.
 pub const BOUNDS_US: [u64; 15] =
     [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
 
-/// See the module.
+/// The histogram of one thread.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Count; BOUNDS_US.len() + 1],
     sum_us: Count,
 }
 
-/// The same at one moment, of several threads.
+/// The sum of several threads' histograms at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Distribution {
-    /// As many as fell into each bucket, not cumulated.
+    /// The number of durations in each bucket, not cumulated.
     pub buckets: [u64; BOUNDS_US.len() + 1],
-    /// All of them together, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub sum_us: u64,
 }
 
 impl Histogram {
-    /// Adds one; for the one thread that owns it.
+    /// Adds a duration. Only the thread that owns the histogram may call this.
     pub(crate) fn record(&self, us: u64) {
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         self.buckets[bucket].add(1);
@@ -32,7 +32,7 @@ impl Histogram {
 }
 
 impl Distribution {
-    /// Adds another thread's.
+    /// Adds a thread's histogram.
     pub(crate) fn add(&mut self, histogram: &Histogram) {
         for (all, one) in self.buckets.iter_mut().zip(&histogram.buckets) {
             *all += one.get();

@@ -1,10 +1,11 @@
-//! What slow clients cost, by channel: a table apart, so that channels without losses have no counters.
+//! The messages that slow clients lost, by channel. They have a table of their own, so that a channel without losses
+//! needs no counters.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many channels are counted one by one. Clients choose names; beyond it the channel that was noted first is
-/// forgotten.
+/// The most channels in the table. Clients can choose names of channels, so the table is bounded: when it is full, the
+/// channel that was added first is forgotten.
 const CAPACITY: usize = 1024;
 
 /// The losses of one channel.
@@ -12,13 +13,13 @@ const CAPACITY: usize = 1024;
 pub struct Loss {
     /// Subscribers closed because they read too slowly.
     pub slow_closed: u64,
-    /// Messages that gave way under `drop-oldest`, once for each client that did not get it.
+    /// Messages dropped by the policy `drop-oldest`, once for each client that did not get them.
     pub dropped: u64,
-    /// Messages that gave way to a newer one under `latest`, counted in the same way.
+    /// Messages replaced by a newer one by the policy `latest`, once for each client that did not get them.
     pub replaced: u64,
 }
 
-/// See the module. Any thread.
+/// The table. Any thread may use it.
 #[derive(Debug, Default)]
 pub struct Losses(Mutex<Table>);
 
@@ -46,7 +47,7 @@ impl Losses {
         known.replaced += loss.replaced;
     }
 
-    /// A channel's losses, as far as they are remembered.
+    /// A channel's losses: zeros if the table does not have the channel.
     pub fn of(&self, channel: &str) -> Loss {
         self.lock().channels.get(channel).copied().unwrap_or_default()
     }
@@ -71,7 +72,7 @@ mod tests {
         for n in 0..CAPACITY {
             losses.add(&n.to_string().into(), once);
         }
-        assert_eq!(losses.of("a"), Loss::default(), "the first one noted has gone");
+        assert_eq!(losses.of("a"), Loss::default(), "the channel that was added first is forgotten");
         assert_eq!(losses.lock().channels.len(), CAPACITY);
         assert_eq!(losses.lock().order.len(), CAPACITY);
     }

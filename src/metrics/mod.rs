@@ -1,4 +1,5 @@
-//! Counters and gauges. Each shard has its own, which only it writes, so that counting costs no shared cache line.
+//! Counters and gauges. Each shard has its own and is the only one to write them, so that counting needs no shared
+//! cache line.
 
 pub mod histogram;
 pub mod losses;
@@ -9,44 +10,44 @@ use histogram::Histogram;
 pub use reason::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One number, written by one thread, read by any.
+/// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// Adds; for the one thread that owns it.
+    /// Adds. Only the thread that owns the number may call this.
     pub fn add(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
     }
 
-    /// Subtracts; for the one thread that owns it.
+    /// Subtracts. Only the thread that owns the number may call this.
     pub fn sub(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(amount), Ordering::Relaxed);
     }
 
-    /// Reads; for any thread.
+    /// Reads. Any thread may call this.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What a shard counts.
+/// The counters and gauges of one shard.
 #[derive(Debug, Default)]
-#[allow(missing_docs)] // each is described where it leaves the library, in push_stats
+#[allow(missing_docs)] // `push_stats` describes each
 pub struct ShardMetrics {
     pub deliveries: Count,
     pub bytes_sent: Count,
     pub accepted: Count,
     pub adopted: Count,
     pub refused: Count,
-    /// By reason; requests of push.v1.json and clients that are closed for their rate count here, too, and not in
-    /// `refused`.
+    /// Refusals by reason. Refused requests of push.v1.json count here as well, and so do clients that are closed
+    /// because of their rate. Neither counts in `refused`.
     pub refusals: [Count; Reason::ALL.len()],
-    /// How subscriptions ended, but polls.
+    /// Ends of subscribers' connections by close code. Polls do not count.
     pub closed: Closed,
-    /// From publishing to the sockets, of a sample of the messages.
+    /// The time from publishing a message to writing it to the sockets, for a sample of the messages.
     pub latency: Histogram,
-    /// How long turns take, of a sample.
+    /// The duration of a turn of the shard's loop, for a sample of the turns.
     pub turns: Histogram,
     pub slow_closed: Count,
     pub dropped: Count,
@@ -63,20 +64,20 @@ pub struct ShardMetrics {
     pub polls: Count,
 }
 
-/// What is counted outside of shards, by any thread.
+/// Counters that any thread writes, for events outside of shards.
 #[derive(Debug, Default)]
 pub struct CommonMetrics {
     refusals: [AtomicU64; Reason::ALL.len()],
-    /// Those of them that were told with an HTTP error, to clients of whom no shard knows.
+    /// The refusals that were sent as an HTTP error to clients that no shard knows.
     pub(crate) refused: AtomicU64,
     /// Panics that were caught.
     pub(crate) panics: AtomicU64,
-    /// What attached hosts have asked for and could not be done.
+    /// Requests of attached hosts that could not be carried out.
     pub(crate) undone: AtomicU64,
 }
 
 impl CommonMetrics {
-    /// Counts something that was not done.
+    /// Counts a refusal.
     pub(crate) fn refusal(&self, reason: Reason) {
         self.refusals[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -88,11 +89,11 @@ pub struct Closed([Count; Closed::COUNT]);
 
 impl Closed {
     const COUNT: usize = 13;
-    /// Codes that hosts and clients choose are `other`.
+    /// All other codes, which hosts and clients choose, count as `other`.
     const LABELS: [&'static str; Closed::COUNT] =
         ["1000", "1001", "1002", "1005", "1006", "1007", "1008", "1009", "1011", "4403", "4408", "4429", "other"];
 
-    /// Counts one.
+    /// Counts the end of a connection.
     pub(crate) fn add(&self, code: u16) {
         self.0[Closed::place(code)].add(1);
     }
@@ -110,7 +111,7 @@ impl Closed {
 }
 
 impl ShardMetrics {
-    /// Counts something that was not done for a client.
+    /// Counts a refusal to a client.
     pub(crate) fn refusal(&self, reason: Reason) {
         self.refusals[reason as usize].add(1);
     }
@@ -129,7 +130,7 @@ impl ShardMetrics {
 
 /// Counters and gauges of a server at one moment. [`TABLE`] describes them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(default)] // a hub may be older or newer than the host that asks it
+#[serde(default)] // a hub and its hosts may have different versions
 #[allow(missing_docs)]
 pub struct Stats {
     pub published: u64,
@@ -167,14 +168,14 @@ pub struct Stats {
     pub undone: u64,
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug)]
 pub struct Metric {
-    /// Its name in JSON; in Prometheus `push_` stands before it.
+    /// Its name in JSON. In Prometheus the name has the prefix `push_`.
     pub name: &'static str,
-    /// Whether it only grows.
+    /// Whether it is a counter, which only grows, and not a gauge.
     pub counter: bool,
-    /// Whether Prometheus gets it as it stands here; else it is part of a family with labels.
+    /// Whether Prometheus gets it under its own name. If not, it is part of a family with labels.
     pub plain: bool,
     /// One line of help.
     pub help: &'static str,
@@ -184,7 +185,7 @@ pub struct Metric {
 
 macro_rules! table {
     ($($name:ident $kind:ident $($part:ident)? $help:literal,)*) => {
-        /// All numbers, in the order in which they are shown.
+        /// All metrics, in the order of the output.
         pub static TABLE: &[Metric] = &[$(Metric {
             name: stringify!($name),
             counter: table!(@$kind),
@@ -201,7 +202,7 @@ macro_rules! table {
 
 table! {
     published counter "Messages published, broadcasts included",
-    duplicates counter "Publishes answered from an idempotency key",
+    duplicates counter "Publishes that repeated an idempotency key and published nothing",
     busy counter "Publishes refused because a mailbox was full",
     deliveries counter "Messages handed to connections",
     bytes_sent counter "Bytes written to clients",
@@ -211,7 +212,7 @@ table! {
     slow_closed counter "Connections closed because they read too slowly",
     gaps counter "Gaps announced to clients",
     received counter "Messages that clients sent",
-    events_dropped counter "Client messages that nobody asked for",
+    events_dropped counter "Client messages dropped because no host wanted them",
     logs_dropped counter "Log lines dropped because the callback was too slow",
     connections gauge part "Connections open now",
     websockets gauge part "WebSockets open now",
@@ -223,16 +224,16 @@ table! {
     history_messages gauge "Messages held in history",
     history_bytes gauge "Bytes held in history",
     seq gauge "The newest message's number",
-    dropped counter part "Messages that gave way to slow clients under drop-oldest, once for each client",
-    replaced counter part "Messages that gave way to a newer one under latest, once for each client",
-    outboxes gauge "Connections for which something waits",
-    outbox_bytes gauge "Bytes held for clients that are behind, with the bookkeeping",
-    mailbox gauge "Messages that wait for threads",
-    events_waiting gauge "Events that wait for the host, or for being passed to attached ones",
-    hosts gauge "Hosts of other processes that are attached",
+    dropped counter part "Messages dropped for slow clients by the policy drop-oldest, once for each client",
+    replaced counter part "Messages replaced by a newer one by the policy latest, once for each client",
+    outboxes gauge "Connections with something in their outbox",
+    outbox_bytes gauge "Bytes that wait in outboxes, bookkeeping included",
+    mailbox gauge "Messages that wait in the mailboxes of threads",
+    events_waiting gauge "Events that wait for the host, or for attached hosts",
+    hosts gauge "Attached hosts of other processes",
     logs_suppressed counter "Log lines left out because there were many of their kind",
-    draining gauge "1 while clients are being sent away, and after",
-    undone counter "Requests of attached hosts that could not be done",
+    draining gauge "1 while clients are being sent away, and after that",
+    undone counter "Requests of attached hosts that could not be carried out",
 }
 
 impl Stats {

@@ -1,4 +1,4 @@
-//! Prometheus' text format, version 0.0.4. Names and labels are an interface: they stay.
+//! Prometheus' text format, version 0.0.4. The names and labels are part of the public interface and do not change.
 
 use super::histogram::{Distribution, BOUNDS_US};
 use super::{Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
@@ -6,7 +6,7 @@ use crate::metrics::Reason;
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
-/// What is shown: the plain numbers, and what has labels or buckets beside them.
+/// The content of one answer: the plain metrics, and those with labels or buckets.
 #[derive(Debug, Default)]
 pub struct Exposition {
     stats: Stats,
@@ -55,21 +55,25 @@ impl Display for Exposition {
             (
                 "push_connections",
                 "gauge",
-                "Connections open now; transport none: that begin, end, or wait between polls",
+                "Connections open now. Transport none: connections that begin, end, or wait between polls",
             ),
             "transport",
             subscribers.into_iter().chain([("none", others)]),
         )?;
-        let panics = "Panics that were caught: of a thread, whose connections ended, or of the attach socket";
+        let panics = "Panics that were caught in a thread, which ended its connections, or at the attach socket";
         out.family("push_panics_total", "counter", panics)?;
         writeln!(out.0, "push_panics_total {}", self.panics)?;
         out.labelled(
-            ("push_refusals_total", "counter", "What was not done, for clients and at the other doors, by reason"),
+            (
+                "push_refusals_total",
+                "counter",
+                "Refusals at all doors (clients, control API, attaching hosts), by reason",
+            ),
             "reason",
             Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason as usize])),
         )?;
         out.labelled(
-            ("push_closed_total", "counter", "Subscribers' connections that ended, but polls, by close code"),
+            ("push_closed_total", "counter", "Subscribers' connections that ended, polls excluded, by close code"),
             "code",
             Closed::LABELS.into_iter().zip(self.closed),
         )?;
@@ -77,17 +81,17 @@ impl Display for Exposition {
             (
                 "push_dropped_messages_total",
                 "counter",
-                "Messages that gave way to slow clients, once for each, by policy",
+                "Messages that slow clients did not get, once for each client, by policy",
             ),
             "policy",
             [("drop-oldest", stats.dropped), ("latest", stats.replaced)].into_iter(),
         )?;
         out.histogram(
             "push_publish_latency_seconds",
-            "From publishing to the sockets of a thread's subscribers; of a sample of the messages, for each thread",
+            "Time from publishing to writing to the sockets of a thread's subscribers, for a sample of the messages and for each thread",
             &self.latency,
         )?;
-        out.histogram("push_turn_seconds", "One turn of a thread's loop; of every 16th", &self.turns)
+        out.histogram("push_turn_seconds", "Duration of a turn of a thread's loop, for every 16th turn", &self.turns)
     }
 }
 

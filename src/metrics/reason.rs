@@ -1,9 +1,9 @@
-//! Why something was not done: the labels of `push_refusals_total`.
+//! The reasons of refusals: the labels of `push_refusals_total`.
 
-/// Why something was not done for a client, or for somebody at another door, for counting. The words are labels of a
-/// metric, so they stay as they are.
+/// The reason of a refusal to a client, to a caller of the control API or to an attaching host. The words are labels of
+/// a metric, so they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)] // the words say it
+#[allow(missing_docs)] // the words explain themselves
 pub enum Reason {
     Malformed,
     Unauthorized,
@@ -34,7 +34,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them; a reason's place is its number.
+    /// All reasons. The index of a reason is its number.
     pub const ALL: [Reason; 26] = [
         Reason::Malformed,
         Reason::Unauthorized,
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reasons_place_is_its_number_and_its_word_its_own() {
+    fn each_reason_has_its_number_as_index_and_a_word_of_its_own() {
         for (place, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, place);
             assert_eq!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count(), 1);
