@@ -340,7 +340,7 @@ fn two_sockets_for_hosts_are_refused() {
         Command::new("timeout").args(["20", "python3", "-c", manager, env!("CARGO_BIN_EXE_pushd")]).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("two sockets named \"attach\""), "{told}");
+    assert!(told.contains("two sockets are named \"attach\""), "{told}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! JSON web tokens (RFC 7519) as grants.
 //!
-//! Each key is bound to the one algorithm that its kind allows, and a token is checked against the keys of the
-//! algorithm that its header names. So `alg: none` has no key, and a public key can't be taken for an HMAC secret (RFC
-//! 8725, section 2.1). Keys are found by kind and by `kid` alone: `jku`, `jwk`, `x5u` and `x5c` in a token's header, by
-//! which a stranger could bring his own, are not looked at (section 3.10).
+//! Each key is bound to the one algorithm that its kind allows. A token is checked only against keys of the algorithm
+//! that its header names. So `alg: none` has no key, and a public key can't be used as an HMAC secret (RFC 8725,
+//! section 2.1). Keys are found by algorithm and by `kid` alone. `jku`, `jwk`, `x5u` and `x5c` in a token's header are
+//! ignored: a stranger could use them to bring his own key (section 3.10).
 
 use super::public_key;
 use super::token::{Claims, Token, LEEWAY_SECONDS};
@@ -18,12 +18,12 @@ use jsonwebtoken::{crypto, Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// A token larger than this is not looked at.
+/// The size of the largest token, in bytes. Larger ones are refused unread.
 const MAX_TOKEN: usize = 8 * 1024;
-/// What a key in PEM begins with, as opposed to a path.
+/// The beginning of a key in PEM. A path does not begin with this.
 const PEM: &str = "-----BEGIN";
 
-/// The keys, and what tokens must say.
+/// Verifies tokens: it has the keys, and the audience and issuer that tokens must name.
 pub struct Verifier {
     keys: Vec<Key>,
     /// The options `jwt_audience` and `jwt_issuer`.
@@ -33,13 +33,13 @@ pub struct Verifier {
 
 struct Key {
     algorithm: Algorithm,
-    /// The key's name in a JWK set; a token that names another is not tried against it.
+    /// The key's name in a JWK set. A token that names another key is not checked against this one.
     id: Option<String>,
     key: DecodingKey,
 }
 
 impl Verifier {
-    /// Reads the keys that the options `jwt_secret`, `jwt_keys` and `jwt_jwks` name. At least one must be there.
+    /// Reads the keys that the options `jwt_secret`, `jwt_keys` and `jwt_jwks` name. There must be at least one.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let mut keys = Vec::new();
         for given in &config.jwt_secret {
@@ -61,20 +61,21 @@ impl Verifier {
         Ok(Verifier { keys, audience: config.jwt_audience.clone(), issuer: config.jwt_issuer.clone() })
     }
 
-    /// The grant that a token stands for.
+    /// Verifies a token and returns the grant that it stands for.
     pub fn verify(&self, token: &str) -> Result<Grant, Refusal> {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::unauthorized(format!("the token is larger than {MAX_TOKEN} bytes")));
         }
-        let token = Token::read(token).ok_or_else(|| Refusal::unauthorized("the token is no JSON web token"))?;
-        // None is understood here, and what is not understood must be refused (RFC 7515, section 4.1.11).
+        let token = Token::read(token).ok_or_else(|| Refusal::unauthorized("the token is not a JSON web token"))?;
+        // A token must be refused if it has critical parameters that are not understood (RFC 7515, section 4.1.11), and
+        // none are understood here.
         if token.header.crit {
-            return Err(Refusal::unauthorized("the token's header has crit, of which nothing is understood here"));
+            return Err(Refusal::unauthorized("the token's header has crit, and no critical parameter is supported"));
         }
         let invalid = |reason: &str| Refusal::unauthorized(format!("the token is not valid: {reason}"));
         let mut fitting = self.keys.iter().filter(|key| key.fits(&token)).peekable();
         if fitting.peek().is_none() {
-            return Err(invalid("no key for its algorithm"));
+            return Err(invalid("there is no key for its algorithm and key id"));
         }
         if !fitting.any(|key| key.has_signed(&token)) {
             return Err(invalid("its signature is wrong"));
@@ -86,7 +87,7 @@ impl Verifier {
 }
 
 impl Key {
-    /// Whether it is for tokens of this header.
+    /// Whether the token's header fits this key's algorithm and id.
     fn fits(&self, token: &Token<'_>) -> bool {
         let kid = &token.header.kid;
         let same_id = self.id.is_none() || kid.is_none() || self.id == *kid;
@@ -99,7 +100,7 @@ impl Key {
     }
 }
 
-/// What a header calls those algorithms that a key here may have (RFC 7518, section 3.1; RFC 8037, section 3.1).
+/// The name of an algorithm in a header (RFC 7518, section 3.1; RFC 8037, section 3.1). `None`: no key has it here.
 fn name(algorithm: Algorithm) -> Option<&'static str> {
     match algorithm {
         Algorithm::HS256 => Some("HS256"),
@@ -111,7 +112,7 @@ fn name(algorithm: Algorithm) -> Option<&'static str> {
 }
 
 fn grant(claims: Claims) -> Result<Grant, Refusal> {
-    // With the leeway, as the token itself was checked.
+    // The token was checked with the same leeway.
     let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS);
     let user = claims.sub.clone();
     let (subscribe, publish) = claims.into_lists();
@@ -119,7 +120,8 @@ fn grant(claims: Claims) -> Result<Grant, Refusal> {
         .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
 }
 
-/// Public keys in PEM; the kind of each says its algorithm. A private key is refused: it has no business here.
+/// The public keys in a PEM text. The kind of each determines its algorithm. A text with a private key is refused:
+/// private keys do not belong here.
 fn public_keys(pem: &[u8]) -> Option<Vec<Key>> {
     if pem.windows(7).any(|word| word == b"PRIVATE") {
         return None;
@@ -129,9 +131,9 @@ fn public_keys(pem: &[u8]) -> Option<Vec<Key>> {
     is_good.then(|| keys.into_iter().map(|(algorithm, key)| Key { algorithm, id: None, key }).collect())
 }
 
-/// Whether a key is of the size that its algorithm asks for (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5),
-/// and one that tokens can be verified with. Whoever verifies a token would find that out at each, and nobody could
-/// come in.
+/// Whether a key has the size that its algorithm requires (RFC 7518, sections 3.2 to 3.4; RFC 8032, section 5.1.5), and
+/// can verify tokens at all. Without this check, a bad key would show only when tokens are verified: each would fail,
+/// and no client could come in.
 fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
     match (algorithm, key.kind()) {
         (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) => secret.len() >= MIN_SECRET,
@@ -139,7 +141,8 @@ fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
         (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
             public_key::rsa_parts(der).is_some_and(|(n, e)| is_rsa(n, e))
         }
-        // A point of another curve has another size, or another equation: that is looked at before any signature.
+        // A point of another curve has another size, or does not satisfy the equation. `verify` returns an error for such
+        // a point before it looks at the signature.
         (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
             point.len() == 65 && point[0] == 4 && crypto::verify("", b"", key, algorithm).is_ok()
         }
@@ -148,7 +151,7 @@ fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
     }
 }
 
-/// Modulus and exponent, big-endian, as the crate that verifies takes them: of at most 4096 bits, and 33.
+/// Whether modulus and exponent, in big-endian, are acceptable to the crate that verifies: at most 4096 and 33 bits.
 fn is_rsa(n: &[u8], e: &[u8]) -> bool {
     const BYTES: std::ops::RangeInclusive<usize> = 2048 / 8..=4096 / 8;
     fn plain(number: &[u8]) -> &[u8] {
@@ -161,38 +164,39 @@ fn is_rsa(n: &[u8], e: &[u8]) -> bool {
     BYTES.contains(&n.len()) && is_odd(n) && e.len() <= 5 && is_odd(e) && (3..1 << 33).contains(&exponent)
 }
 
-/// A point of the curve, and not of a small order: with such a key, 32 zeros for one, anybody signs what he likes.
+/// Whether a key is a point of the curve, and not one of small order. With a key of small order, for example 32 zeros,
+/// anybody can make valid signatures.
 fn is_ed25519(key: &[u8]) -> bool {
     let key = key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
     key.is_some_and(|key| !key.is_weak())
 }
 
-/// A JWK set. Each key is read by itself: one whose kind or curve is unknown here is not for us (RFC 7517, section 5),
-/// and must not take the others with it.
+/// A JWK set. Each key is parsed by itself. A key of an unknown kind or curve is ignored (RFC 7517, section 5), and the
+/// others are used.
 #[derive(Deserialize)]
 struct Set {
     keys: Vec<serde_json::Value>,
 }
 
-/// The keys of a set, from its JSON (RFC 7517) or from the file that has it. A set without any that can be used is an
-/// error: nobody could come in, and nobody would know why.
+/// The keys of a set, from its JSON (RFC 7517) or from a file with the JSON. A set without any usable key is an error:
+/// no client could come in, and nobody would know why.
 fn jwks(given: &str) -> Result<Vec<Key>, Error> {
     let by_value = given.starts_with('{');
     let name = if by_value { "the set" } else { given };
     let wrong = |text: String| Error::new(Kind::Config, format!("option jwt_jwks: {name}: {text}"));
     let file = || secrets::read("jwt_jwks", secrets::path_of(given).unwrap_or(given));
     let json = if by_value { Cow::Borrowed(given.as_bytes()) } else { file()?.into() };
-    // Not in serde's words, which repeat the value, and that may be a secret.
-    let at = |error: serde_json::Error| format!("no JWK set (line {}, column {})", error.line(), error.column());
+    // serde's own message repeats the value, which may be a secret.
+    let at = |error: serde_json::Error| format!("not a JWK set (line {}, column {})", error.line(), error.column());
     let set: Set = serde_json::from_slice(&json).map_err(|error| wrong(at(error)))?;
     let keys: Vec<Key> = set.keys.into_iter().filter_map(|key| jwk(&serde_json::from_value(key).ok()?)).collect();
     if keys.is_empty() {
-        return Err(wrong("no key for signatures with HS256, RS256, ES256 or EdDSA".into()));
+        return Err(wrong("it has no key for signatures with HS256, RS256, ES256 or EdDSA".into()));
     }
     Ok(keys)
 }
 
-/// A key of a set; `None` for those of other algorithms and uses, which a set may have (RFC 7517, sections 4.2, 4.4 and
+/// A key of a set. `None`: the key is for another algorithm or use, which is no error (RFC 7517, sections 4.2, 4.4 and
 /// 5).
 fn jwk(jwk: &Jwk) -> Option<Key> {
     let (algorithm, name) = match &jwk.algorithm {
@@ -215,13 +219,13 @@ fn jwk(jwk: &Jwk) -> Option<Key> {
 
 fn bad_key(given: &str) -> Error {
     let name = if given.starts_with(PEM) { "the text" } else { given };
-    let text = format!("option jwt_keys: {name} has no public key of RSA (2048 to 4096 bits), P-256 or Ed25519 in PEM");
+    let text = format!("option jwt_keys: {name} has no RSA (2048 to 4096 bits), P-256 or Ed25519 public key in PEM");
     Error::new(Kind::Config, text)
 }
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Keys belong in no log.
+        // Keys must not get into a log.
         f.debug_struct("Verifier").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }

@@ -29,7 +29,7 @@ fn good() -> Value {
 }
 
 #[test]
-fn a_token_is_a_grant_for_what_it_names() {
+fn a_token_grants_the_channels_that_it_names() {
     let verifier = verifier(&[("jwt_secret", SECRET)]).unwrap();
     let grant = verifier.verify(&token(SECRET, &good())).unwrap();
     assert_eq!(grant.user().map(|user| &**user), Some("ann"));
@@ -39,18 +39,18 @@ fn a_token_is_a_grant_for_what_it_names() {
     let flat = json!({"exp": now() + 60, "push.subscribe": ["a"]});
     assert!(verifier.verify(&token(SECRET, &flat)).unwrap().allows("a"));
     let nothing = json!({"exp": now() + 60});
-    assert!(!verifier.verify(&token(SECRET, &nothing)).unwrap().allows("a"), "what is not named is not allowed");
+    assert!(!verifier.verify(&token(SECRET, &nothing)).unwrap().allows("a"), "other channels are not allowed");
 }
 
 #[test]
-fn several_secrets_are_good_while_keys_are_rotated() {
+fn tokens_of_several_secrets_are_accepted_while_keys_are_rotated() {
     let both = format!("{OTHER},{SECRET}");
     let verifier = verifier(&[("jwt_secret", &both)]).unwrap();
     assert!(verifier.verify(&token(SECRET, &good())).is_ok() && verifier.verify(&token(OTHER, &good())).is_ok());
 }
 
 #[test]
-fn what_is_not_good_is_refused() {
+fn invalid_tokens_are_refused() {
     let options = [("jwt_secret", SECRET), ("jwt_audience", "push"), ("jwt_issuer", "login")];
     let verifier = verifier(&options).unwrap();
     let with = |change: &[(&str, Value)]| {
@@ -114,7 +114,7 @@ fn signed(algorithm: Algorithm, id: Option<&str>) -> String {
 
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// The one key that a text has.
+/// The only key of a text.
 fn public_key(text: &[u8]) -> Option<Key> {
     let mut keys = public_keys(text)?;
     assert_eq!(keys.len(), 1);
@@ -143,7 +143,7 @@ fn as_jwk(algorithm: Algorithm, more: Value) -> Value {
 }
 
 #[test]
-fn each_key_is_good_for_its_algorithm_and_no_other() {
+fn each_key_verifies_only_tokens_of_its_algorithm() {
     for algorithm in ALGORITHMS {
         let set = json!({"keys": [as_jwk(algorithm, json!({}))]}).to_string();
         let as_set = verifier(&[("jwt_jwks", &set)]).unwrap();
@@ -163,7 +163,7 @@ fn each_key_is_good_for_its_algorithm_and_no_other() {
 }
 
 #[test]
-fn keys_come_by_value_and_by_file_and_several_are_good_at_once() {
+fn keys_come_by_value_and_by_file_and_several_are_used_at_once() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys");
     let both = format!("{folder}/rsa.pem, {EC}, {folder}/ed.pem");
     let file = std::env::temp_dir().join(format!("push-jwt-secret-{}", std::process::id()));
@@ -178,7 +178,7 @@ fn keys_come_by_value_and_by_file_and_several_are_good_at_once() {
 }
 
 #[test]
-fn a_key_of_a_set_is_used_as_the_set_says() {
+fn a_key_of_a_set_is_used_only_for_its_id_use_and_algorithm() {
     let set = |keys: &[Value]| json!({ "keys": keys }).to_string();
     let bytes = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let ed = |more: Value| as_jwk(Algorithm::EdDSA, more);
@@ -199,7 +199,7 @@ fn a_key_of_a_set_is_used_as_the_set_says() {
         ("a short secret", json!({"kty": "oct", "k": "c2hvcnQ"})),
         ("a short modulus", json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"})),
         ("another curve", json!({"kty": "EC", "crv": "P-384", "x": "AQAB", "y": "AQAB"})),
-        // Of the right size, and yet none: the crate that verifies would say so at each token.
+        // These have the right size but are not keys. Without a check, each token would fail.
         ("a modulus that is too long", as_jwk(Algorithm::RS256, json!({"n": bytes(&[0xff; 513])}))),
         ("an even modulus", as_jwk(Algorithm::RS256, json!({"n": bytes(&[0xfe; 256])}))),
         ("an exponent of one", as_jwk(Algorithm::RS256, json!({"e": "AQ"}))),
@@ -207,7 +207,7 @@ fn a_key_of_a_set_is_used_as_the_set_says() {
         ("an exponent that is too long", as_jwk(Algorithm::RS256, json!({"e": bytes(&[3, 0, 0, 0, 1])}))),
         ("a point beside the curve", as_jwk(Algorithm::ES256, json!({"x": bytes(&[1; 32]), "y": bytes(&[1; 32])}))),
         ("no point of the curve", ed(json!({"x": bytes(&[&[2][..], &[0; 31]].concat())}))),
-        // With these anybody signs.
+        // With these keys anybody can make valid signatures.
         ("a point of order four", ed(json!({"x": bytes(&[0; 32])}))),
         ("the neutral point", ed(json!({"x": bytes(&[&[1][..], &[0; 31]].concat())}))),
     ];
@@ -222,7 +222,7 @@ fn a_key_of_a_set_is_used_as_the_set_says() {
 }
 
 #[test]
-fn a_key_of_a_set_that_is_not_understood_does_not_take_the_others_with_it() {
+fn an_unknown_key_of_a_set_is_ignored_and_the_others_are_used() {
     let good = as_jwk(Algorithm::EdDSA, json!({"kid": "good"}));
     let strange = [
         ("another kind", json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AQAB"})),
@@ -242,8 +242,8 @@ fn a_key_of_a_set_that_is_not_understood_does_not_take_the_others_with_it() {
 }
 
 #[test]
-fn a_public_key_is_no_secret() {
-    // Signed with HS256 and what everybody has of a public key: the classic confusion (RFC 8725, section 2.1).
+fn a_public_key_is_never_used_as_an_hmac_secret() {
+    // The tokens are signed with HS256, and a public key as the secret: the classic attack (RFC 8725, section 2.1).
     let der = public_key(RSA.as_bytes()).unwrap().key.as_bytes().to_vec();
     let hs256 =
         |secret: &[u8]| encode(&Header::new(Algorithm::HS256), &good(), &EncodingKey::from_secret(secret)).unwrap();
@@ -257,7 +257,7 @@ fn a_public_key_is_no_secret() {
 }
 
 #[test]
-fn a_token_brings_no_keys_of_its_own() {
+fn keys_in_a_token_are_ignored() {
     let verifier = verifier(&[("jwt_keys", ED)]).unwrap();
     let own =
         serde_json::from_value(json!({"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE"})).unwrap();
@@ -270,7 +270,7 @@ fn a_token_brings_no_keys_of_its_own() {
     assert!(verifier.verify(&critical).unwrap_err().message.contains("crit"), "RFC 7515, section 4.1.11");
 }
 
-/// A token with the header as it stands here.
+/// A signed token with exactly this header.
 fn with_header(header: &str) -> String {
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(good().to_string()));
     let key = EncodingKey::from_secret(SECRET.as_bytes());
@@ -279,12 +279,12 @@ fn with_header(header: &str) -> String {
 }
 
 #[test]
-fn what_is_not_understood_of_a_header_is_passed_over() {
+fn unknown_parameters_of_a_header_are_ignored_and_wrong_ones_refused() {
     let verifier = verifier(&[("jwt_secret", SECRET)]).unwrap();
     for header in [
         r#"{"alg":"HS256"}"#,
         r#"{"typ":"at+jwt","alg":"HS256","kid":"any"}"#,
-        // What is no text, and keys of kinds that are not known here.
+        // Parameters that are no strings, and keys of unknown kinds.
         r#"{"exp":17,"b64":true,"alg":"HS256","more":{"list":[1]}}"#,
         r#"{"jwk":{"kty":"AKP"},"alg":"HS256","x5c":7,"jku":null}"#,
     ] {
@@ -332,12 +332,12 @@ fn a_key_may_come_in_other_forms_and_in_a_certificate() {
     same(RSA, include_str!("../../tests/keys/rsa.certificate.pem"));
     same(EC, include_str!("../../tests/keys/ec.certificate.pem"));
     same(ED, include_str!("../../tests/keys/ed.certificate.pem"));
-    // As a line of a file of options has it, and with what some tools write before it.
+    // With the line ends of another system, and with the text that some tools write before the key.
     same(RSA, &format!("key of somebody\n{}", RSA.replace('\n', "\r\n")));
 }
 
 #[test]
-fn all_keys_of_a_text_are_good_and_of_a_chain_of_certificates_the_first() {
+fn all_keys_of_a_text_are_used_but_only_the_first_certificate_of_a_chain() {
     let chain =
         [include_str!("../../tests/keys/ec.certificate.pem"), include_str!("../../tests/keys/rsa.certificate.pem")];
     for (text, expected) in [
@@ -352,11 +352,11 @@ fn all_keys_of_a_text_are_good_and_of_a_chain_of_certificates_the_first() {
         }
     }
     let request = ED.replace("PUBLIC KEY", "CERTIFICATE REQUEST");
-    assert!(verifier(&[("jwt_keys", &format!("{RSA}{request}"))]).is_err(), "what is none is not passed over");
+    assert!(verifier(&[("jwt_keys", &format!("{RSA}{request}"))]).is_err(), "anything else is refused");
 }
 
 #[test]
-fn a_key_that_is_cut_or_nonsense_is_none() {
+fn a_truncated_or_corrupt_key_is_refused() {
     let whole =
         [RSA, include_str!("../../tests/keys/rsa.pkcs1.pem"), include_str!("../../tests/keys/ec.certificate.pem")];
     for text in whole {
@@ -369,7 +369,7 @@ fn a_key_that_is_cut_or_nonsense_is_none() {
     assert!(public_key(pem::encode(&pem::Pem::new("RSA PUBLIC KEY", [1; 300])).as_bytes()).is_none());
 }
 
-/// An RSA key of PKCS #1 with this modulus, whose first bit is set.
+/// An RSA key of PKCS #1 with this modulus. The first bit of the modulus must be set.
 fn rsa_pem(modulus: &[u8]) -> String {
     // SEQUENCE { INTEGER, INTEGER 65537 }, with lengths of two bytes.
     let integer = [&[2, 0x82], &(modulus.len() as u16 + 1).to_be_bytes()[..], &[0], modulus].concat();
@@ -379,7 +379,7 @@ fn rsa_pem(modulus: &[u8]) -> String {
 }
 
 #[test]
-fn weak_private_and_foreign_keys_are_found_at_the_start() {
+fn weak_private_and_foreign_keys_are_refused_at_the_start() {
     let long = rsa_pem(&[0xff; 1024]);
     let cases = [
         ("1024 bits", include_str!("../../tests/keys/rsa-1024.pem")),
@@ -398,7 +398,7 @@ fn weak_private_and_foreign_keys_are_found_at_the_start() {
 }
 
 #[test]
-fn no_keys_or_bad_keys_are_found_at_the_start() {
+fn missing_and_unreadable_keys_are_refused_at_the_start() {
     assert_eq!(verifier(&[]).unwrap_err().kind(), Kind::Config);
     assert_eq!(verifier(&[("jwt_keys", "/nowhere.pem")]).unwrap_err().kind(), Kind::System);
     assert!(Builder::default().set("jwt_secret", "short").is_err());

@@ -1,4 +1,5 @@
-//! Who may subscribe on the library's own listeners. (What the host hands over carries the host's grant.)
+//! Authorization of subscribers on the library's own listeners. (A connection that the host hands over carries the
+//! host's grant.)
 
 mod jwt;
 mod public_key;
@@ -10,18 +11,18 @@ use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 pub use jwt::Verifier;
 
-/// What is done with a subscriber's request.
+/// The decision on a subscriber's request.
 #[derive(Debug)]
 pub enum Decision {
-    /// Let in, without bounds.
+    /// Admit the client, without a grant.
     Open,
-    /// Let in with this grant.
+    /// Admit the client with this grant.
     Granted(Grant),
     /// Ask the host.
     AskHost,
 }
 
-/// Decides on requests; made once from the options.
+/// Decides on requests. It is made from the options, and made again when they are reloaded.
 #[derive(Debug)]
 pub struct Authority {
     auth: Auth,
@@ -38,7 +39,7 @@ impl Authority {
         Ok(Authority { auth: config.auth, verifier })
     }
 
-    /// What to do with a request that carries this token.
+    /// Decides on a request that carries this token.
     pub fn decide(&self, token: Option<&str>) -> Result<Decision, Refusal> {
         match (self.auth, &self.verifier) {
             (Auth::None, _) => Ok(Decision::Open),
@@ -49,7 +50,7 @@ impl Authority {
                 })?;
                 verifier.verify(token).map(Decision::Granted)
             }
-            // Not made by `new`; closed rather than open all the same.
+            // `new` does not make this pair. It refuses the client, to fail closed.
             (Auth::Jwt, None) => Err(Refusal::unauthorized("no keys are configured")),
         }
     }

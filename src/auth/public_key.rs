@@ -1,7 +1,7 @@
-//! Public keys in PEM (RFC 7468): by themselves, as RSA keys of PKCS #1, or in a certificate.
+//! Public keys in PEM (RFC 7468): as SubjectPublicKeyInfo, as RSA keys of PKCS #1, or in a certificate.
 //!
-//! Of a certificate the key alone counts. Who gives it vouches for it, as for any other key; no issuer and no date is
-//! looked at.
+//! Only the key of a certificate is used; its issuer and its dates are ignored. The operator vouches for the
+//! certificate as for any other key.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use spki::der::asn1::{AnyRef, UintRef};
@@ -16,9 +16,8 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 /// RFC 8410, section 3.
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// The keys that stand in a text, each with the one algorithm that its kind allows. Of a chain of certificates only the
-/// first is whoever's it is given for: the others are its issuers', who sign no tokens. `None` for anything else, a
-/// private key as well.
+/// The keys in a text, each with the one algorithm that its kind allows. Only the first certificate of a chain is used:
+/// the others belong to its issuers, who sign no tokens. `None`: the text has anything else, for example a private key.
 pub(super) fn read(text: &[u8]) -> Option<Vec<(Algorithm, DecodingKey)>> {
     let mut keys = Vec::new();
     let mut in_chain = false;
@@ -66,15 +65,15 @@ pub(super) fn rsa_parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
 fn in_certificate(der: &[u8]) -> der::Result<SubjectPublicKeyInfoRef<'_>> {
     AnyRef::from_der(der)?.sequence(|certificate| {
         let signed = AnyRef::decode(certificate)?;
-        // The signature, and its algorithm.
+        // Skips the signature's algorithm and the signature.
         AnyRef::decode(certificate)?;
         AnyRef::decode(certificate)?;
         signed.sequence(|fields| {
             if fields.peek_tag()?.is_context_specific() {
-                // The version, if it is not the first.
+                // Skips the version, which version 1 leaves out.
                 AnyRef::decode(fields)?;
             }
-            // Serial number, algorithm, issuer, validity, subject.
+            // Skips serial number, algorithm, issuer, validity and subject.
             for _ in 0..5 {
                 AnyRef::decode(fields)?;
             }

@@ -1,8 +1,8 @@
-//! What stands in a token: its header (RFC 7515, section 4) and claims (RFC 7519, section 4).
+//! The header (RFC 7515, section 4) and the claims (RFC 7519, section 4) of a token.
 //!
-//! Read here, and only its signature by the crate that knows the algorithms. That one would have every parameter of a
-//! header be a text, and a key in it one of its own kinds; but what is not understood must be ignored (RFC 7515,
-//! section 4), and what nobody looks at can't be wrong.
+//! They are parsed here, and the crate that knows the algorithms only verifies the signature. That crate's parser
+//! expects every parameter of a header to be a string, and a key in it to be of a kind that it knows. But a parameter
+//! that is not understood must be ignored (RFC 7515, section 4), whatever its value is.
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine as _;
@@ -10,30 +10,30 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How far clocks may differ.
+/// The most by which the clocks of the issuer and of this host may differ.
 pub(super) const LEEWAY_SECONDS: i64 = 5;
 
 /// A token in its three parts.
 pub(super) struct Token<'t> {
     pub(super) header: Header,
-    /// What is signed: header and claims, as they came.
+    /// The signed part: header and claims in base64, as they came.
     pub(super) signed: &'t str,
-    /// In base64, as it came.
+    /// The signature in base64, as it came.
     pub(super) signature: &'t str,
     claims: &'t str,
 }
 
-/// What is looked at of a header. `jku`, `jwk`, `x5u` and `x5c` are not.
+/// The parameters of a header that are used. `jku`, `jwk`, `x5u` and `x5c` are ignored.
 #[derive(Deserialize)]
 pub(super) struct Header {
     pub(super) alg: String,
     pub(super) kid: Option<String>,
-    /// Whether there is one, whatever it says.
+    /// Whether the header has this parameter, with any value.
     #[serde(default, deserialize_with = "is_there")]
     pub(super) crit: bool,
 }
 
-/// What is looked at of the claims.
+/// The claims that are used.
 #[derive(Deserialize)]
 pub(super) struct Claims {
     pub(super) sub: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct Claims {
     pub(super) exp: f64,
     #[serde(default, deserialize_with = "number")]
     nbf: Option<f64>,
-    /// Of any form: it matters only where it is asked for.
+    /// It may have any form, since it is checked only if the option `jwt_audience` is set.
     aud: Option<Value>,
     iss: Option<Value>,
     #[serde(default)]
@@ -61,25 +61,26 @@ struct Push {
 }
 
 impl<'t> Token<'t> {
-    /// Takes a token apart; `None`: it is none.
+    /// Parses a token, but not its claims. `None`: the text is not a token.
     pub(super) fn read(text: &'t str) -> Option<Self> {
         let (signed, signature) = text.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         Some(Token { header: object(header).ok()?, signed, signature, claims })
     }
 
-    /// The claims, or what is wrong with them. To be believed only once the signature is verified.
+    /// The claims, or an error that says what is wrong with them. Verify the signature before you trust them.
     pub(super) fn claims(&self) -> Result<Claims, String> {
         object(self.claims)
     }
 }
 
 impl Claims {
-    /// Whether they hold now, and are for whom they should be; an audience or issuer that is empty is not asked for.
+    /// Checks that the claims are valid now, and that audience and issuer are the right ones. An empty audience or
+    /// issuer is not checked.
     pub(super) fn check(&self, audience: &str, issuer: &str, now: i64) -> Result<(), &'static str> {
         let (now, leeway) = (now as f64, LEEWAY_SECONDS as f64);
         if !(0.0..i64::MAX as f64).contains(&self.exp) {
-            return Err("exp is no time");
+            return Err("exp is not a time");
         }
         if self.exp + leeway < now {
             return Err("it has expired (exp)");
@@ -87,7 +88,7 @@ impl Claims {
         if self.nbf.is_some_and(|from| from > now + leeway) {
             return Err("it is not valid yet (nbf)");
         }
-        // One text, or a list of them (RFC 7519, section 4.1.3).
+        // The claim is a string or a list of strings (RFC 7519, section 4.1.3).
         let for_us = |value: &Value| match value {
             Value::Array(several) => several.iter().any(|one| one == audience),
             one => one == audience,
@@ -101,7 +102,7 @@ impl Claims {
         Ok(())
     }
 
-    /// What it lets subscribe and publish to. The flat claims win.
+    /// The channels that the token allows to subscribe and to publish to. The flat claims have precedence.
     pub(super) fn into_lists(self) -> (Vec<String>, Vec<String>) {
         let push = self.push.unwrap_or_default();
         (self.flat_subscribe.unwrap_or(push.subscribe), self.flat_publish.unwrap_or(push.publish))
@@ -111,9 +112,9 @@ impl Claims {
 /// A part that is a JSON object.
 fn object<T: DeserializeOwned>(part: &str) -> Result<T, String> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|error| error.to_string())?;
-    // An array would be taken for the fields in their order.
+    // serde would read an array as the fields in their order.
     if !json.trim_ascii_start().starts_with(b"{") {
-        return Err("no JSON object".into());
+        return Err("not a JSON object".into());
     }
     serde_json::from_slice(&json).map_err(|error| error.to_string())
 }
@@ -122,7 +123,7 @@ fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }
 
-/// What must be a number if it is there: null is none.
+/// A field that must be a number if it is there. Null is not a number.
 fn number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f64>, D::Error> {
     f64::deserialize(value).map(Some)
 }

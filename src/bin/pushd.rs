@@ -1,6 +1,6 @@
-//! The hub as a process of its own: for hosts that are many processes, or that restart while their clients stay.
+//! The hub as a process of its own, for hosts that consist of many processes, or that restart while their clients stay.
 //!
-//! Exit codes: 0 after SIGTERM or SIGINT, 1 when it could not start, 2 when it was called wrongly.
+//! Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start, 2 if its arguments or options were wrong.
 #![forbid(unsafe_code)]
 
 use push::error::Kind;
@@ -17,45 +17,46 @@ use std::time::Duration;
 const USAGE: &str = "\
 pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS]
 
-The hub of libpush as a process: hosts attach to its attach_listen with the option attach.
+The hub of libpush as a process. Hosts use their option attach to attach to the
+address in its option attach_listen.
 
-    -c FILE        options from a file
-    -o NAME=VALUE  one option; later ones win
-    -d SECONDS     over how long clients are sent away when it stops (5)
-    -h             this text
-    -V             the version
+    -c FILE        read options from a file
+    -o NAME=VALUE  set one option; later ones win
+    -d SECONDS     the time over which clients are sent away at the end (5)
+    -h             show this text
+    -V             show the version
 
-It logs to stderr. SIGHUP reads FILE again, and options that can change while it
-runs do. SIGTERM and SIGINT end it, a second one at once. Sockets of a service
-manager are taken over: one named \"attach\" for hosts, those named \"listen\" for
-subscribers.
+It logs to stderr. SIGHUP makes it read FILE again; options that can change while
+it runs take effect then. SIGTERM and SIGINT end it, and a second one ends it at
+once. It takes over the sockets of a service manager: one named \"attach\" for
+hosts, and those named \"listen\" for subscribers.
 ";
 
-/// What it was called with.
+/// The arguments, parsed.
 struct Called {
     builder: Builder,
     drain: Duration,
 }
 
-/// Why it ends with another code than 0.
+/// The cause of an exit code other than 0.
 enum Failure {
     Usage(String),
     Start(Error),
-    /// It could not be ended but by SIGKILL.
+    /// It can't wait for signals, so only SIGKILL could end it.
     Signals(io::Error),
 }
 
 fn main() -> ExitCode {
-    // Before any thread is there that could get them.
+    // This comes before any other thread exists that could get a signal.
     process::block_signals();
     match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            log(format_args!("{text}\npushd: -h shows how to call it"));
+            log(format_args!("{text}\npushd: -h shows the usage"));
             ExitCode::from(2)
         }
         Err(Failure::Signals(error)) => {
-            log(format_args!("signals can't be waited for: {error}"));
+            log(format_args!("can't wait for signals: {error}"));
             ExitCode::FAILURE
         }
         Err(Failure::Start(error)) => {
@@ -82,7 +83,8 @@ fn answer(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Not `eprintln!`, which panics when nobody reads the log any more, or its disk is full: no reason to end.
+/// Writes a line to stderr. `eprintln!` would panic if nobody reads the log any more or its disk is full. That is no
+/// reason to end.
 fn log(line: fmt::Arguments) {
     let _ = writeln!(io::stderr(), "pushd: {line}");
 }
@@ -119,19 +121,19 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     for (name, socket) in process::inherited_sockets().map_err(Failure::Start)? {
         match &*name {
-            // The first would be closed, and whoever connects to it refused.
+            // With two of them, the first would be closed, and connections to it refused.
             "attach" if builder.attach_socket.is_some() => {
-                return Err(Failure::Usage("two sockets named \"attach\"; one is allowed".into()));
+                return Err(Failure::Usage("two sockets are named \"attach\"; one is allowed".into()));
             }
             "attach" => builder.attach_socket = Some(Arc::new(socket)),
             "listen" => builder.listen_sockets.push(Arc::new(socket)),
-            _ => return Err(Failure::Usage(format!("a socket named {name:?}; attach and listen are known"))),
+            _ => return Err(Failure::Usage(format!("a socket is named {name:?}; allowed are attach and listen"))),
         }
     }
     let config = builder.config();
     let for_clients = !config.listen.is_empty() || !builder.listen_sockets.is_empty();
     if !for_clients && config.attach_listen.is_none() && builder.attach_socket.is_none() {
-        let text = "options listen and attach_listen: both are none, so neither clients nor hosts could connect";
+        let text = "options listen and attach_listen are both none, so neither clients nor hosts could connect";
         return Err(Failure::Usage(text.into()));
     }
     builder.on_log = Some(Arc::new(|level, line| {
@@ -144,7 +146,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         log(format_args!("{level}: {line}"));
     }));
     if let Err(error) = process::raise_descriptors() {
-        log(format_args!("warning: the limit of descriptors stays as it is: {error}"));
+        log(format_args!("warning: can't raise the limit of descriptors: {error}"));
     }
     let server = Server::start(builder).map_err(Failure::Start)?;
     tell_manager(process::notify("READY=1"));
@@ -157,7 +159,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     };
     log(format_args!("info: {signal}: ending within {} s", drain.as_secs()));
     tell_manager(process::notify("STOPPING=1"));
-    // Whoever asks twice does not want to wait. The thread ends with the process.
+    // A second signal means that the drain should not go on. The thread ends with the process.
     std::thread::spawn(|| {
         while let Ok(signal) = process::next_signal() {
             if signal != Signal::Reload {
@@ -169,11 +171,11 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the options again, in the order that it was called with. With any that are wrong all stays as it is.
+/// Reads the options again, in the order of the arguments. If any is wrong, none changes.
 fn reload(server: &Server, arguments: &[String]) {
     log(format_args!("info: SIGHUP: reading options again"));
     tell_manager(process::notify_reloading());
-    // The server tells of its own errors.
+    // The server logs its own errors.
     let done = match read(arguments) {
         Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
         Err(Failure::Usage(text)) => Err(unread(text)),
@@ -182,7 +184,7 @@ fn reload(server: &Server, arguments: &[String]) {
     };
     tell_manager(process::notify(&match done {
         Ok(()) => "READY=1\nSTATUS=options reloaded".into(),
-        // One line: what follows another would be read as more of the protocol.
+        // The text must be one line: a second one would be read as another variable of the protocol.
         Err(text) => format!("READY=1\nSTATUS=options not reloaded: {}", text.replace('\n', " ")),
     }));
 }
