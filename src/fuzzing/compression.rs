@@ -1,4 +1,4 @@
-//! permessage-deflate: what a client offers, what it sends compressed, and what it gets.
+//! permessage-deflate: a client's offers, its compressed messages, and the frames that it gets.
 
 use super::Source;
 use crate::http::extensions;
@@ -11,10 +11,11 @@ use crate::transport::{Encoder, Format};
 use miniz_oxide::inflate::core::{decompress, inflate_flags, DecompressorOxide};
 use miniz_oxide::inflate::TINFLStatus;
 
-/// A line of `Sec-WebSocket-Extensions`, held against a reader that takes it apart at its separators first.
+/// A line of `Sec-WebSocket-Extensions`. The result is compared with that of a reader that first splits the line at its
+/// separators.
 pub(super) fn extensions(line: &[u8]) {
     let offers = split(line, b',').map(|parts| parts.into_iter().map(|part| offer(&part)));
-    // What comes after a good offer is not looked at, so only the offers up to there have to be well-formed.
+    // The offers after the first good one are not read, so only the offers up to that one have to be well-formed.
     let answer = extensions::accept(line);
     let Some(mut offers) = offers else { return };
     let expected = offers.find_map(|offer| match offer {
@@ -28,7 +29,7 @@ pub(super) fn extensions(line: &[u8]) {
 
 struct Malformed;
 
-/// What stands between separators outside of quotes; nothing where a quote is left open.
+/// The parts between separators that are not in quotes. `None`: a quote is left open.
 fn split(text: &[u8], separator: u8) -> Option<Vec<Vec<u8>>> {
     let (mut parts, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
     for &byte in text {
@@ -47,7 +48,7 @@ fn split(text: &[u8], separator: u8) -> Option<Vec<Vec<u8>>> {
     (!quoted).then_some(parts)
 }
 
-/// An offer that can be met, and whether it names our window; `None`: one that can't, or an empty element.
+/// Whether an offer that can be accepted names our window size. `None`: the offer can't be accepted, or is empty.
 fn offer(text: &[u8]) -> Result<Option<bool>, Malformed> {
     if text.trim_ascii().is_empty() {
         return Ok(None);
@@ -83,7 +84,7 @@ fn token(text: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(text.to_vec())
 }
 
-/// A parameter's value: a token, in quotes or not.
+/// A parameter's value: a token, which may be in quotes.
 fn value(text: &[u8]) -> Result<Vec<u8>, Malformed> {
     let text = text.trim_ascii();
     let Some(inner) = text.strip_prefix(b"\"") else { return token(text) };
@@ -103,8 +104,9 @@ fn value(text: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(whole)
 }
 
-/// By the first byte: any bytes as a compressed message, held against the decoder run in the plainest way; a payload,
-/// published, and read from its frames; or parts, each compressed by itself, that are one message together.
+/// The first byte chooses one of three tests: any bytes as a compressed message, compared with a plain run of the
+/// decoder; a payload that is published, and read from its frames; or parts that are compressed one by one and make one
+/// message together.
 pub(super) fn deflate(data: &[u8]) {
     let mut source = Source(data);
     match source.below(3) {
@@ -123,12 +125,13 @@ fn any_bytes(source: &mut Source<'_>) {
         assert_eq!(plainly(source.0).as_ref(), Some(message));
     }
     if first == Err(Close::TOO_LARGE) {
-        assert!(plainly(source.0).is_none_or(|message| message.len() > max), "it would fit into {max}");
+        assert!(plainly(source.0).is_none_or(|message| message.len() > max), "the message fits into {max} bytes");
     }
-    assert_eq!(inflater.message(source.0, max).map(<[u8]>::to_vec), first, "what came before makes a difference");
+    assert_eq!(inflater.message(source.0, max).map(<[u8]>::to_vec), first, "the message before it makes a difference");
 }
 
-/// Inflates with room for all there can be, not stopping between blocks. `None`: corrupt, or far too large.
+/// Inflates with enough room for the largest result, without stopping between blocks. `None`: corrupt, or far too
+/// large.
 fn plainly(deflated: &[u8]) -> Option<Vec<u8>> {
     let whole = [deflated, &[0, 0, 0xff, 0xff]].concat();
     let mut out = vec![0; 1 << 17];
@@ -150,7 +153,7 @@ fn published(source: &mut Source<'_>) {
     let payload = source.0.repeat(times);
     let binary = binary || std::str::from_utf8(&payload).is_err();
     let encoder = Encoder::new(Epoch::from_random(1));
-    // The same once more: were there a context, the second would refer to the first.
+    // The same message twice: with a context, the second would refer to the first.
     for _ in 0..2 {
         let header = Header::data(binary, payload.len());
         let message = Message::new(&Publication::new("c", &payload), binary, header.as_bytes());
@@ -163,7 +166,7 @@ fn published(source: &mut Source<'_>) {
     }
 }
 
-/// Opcode and payload of a frame of ours.
+/// Opcode and payload of a frame that the library wrote.
 fn unframed(frame: &[u8]) -> (u8, Vec<u8>) {
     let size = match frame[1] {
         126 => 4,
@@ -172,7 +175,7 @@ fn unframed(frame: &[u8]) -> (u8, Vec<u8>) {
     };
     let payload = match frame[0] & 0x40 {
         0 => frame[size..].to_vec(),
-        _ => Inflater::default().message(&frame[size..], 1 << 21).expect("as we compressed it").to_vec(),
+        _ => Inflater::default().message(&frame[size..], 1 << 21).expect("a message that was compressed here").to_vec(),
     };
     (frame[0] & !0x40, payload)
 }
@@ -180,7 +183,7 @@ fn unframed(frame: &[u8]) -> (u8, Vec<u8>) {
 fn in_parts(source: &mut Source<'_>) {
     let deflater = Deflater::default();
     let (mut deflated, mut message) = (Vec::new(), Vec::new());
-    // Each is a block or two, and those are bounded.
+    // Each part has a block or two, and the number of blocks in a message is bounded.
     for _ in 0..30 {
         if source.is_empty() {
             break;
@@ -188,12 +191,12 @@ fn in_parts(source: &mut Source<'_>) {
         let (kind, times, len) = (source.below(3), 1 + source.below(32), source.below(256));
         let part = source.take(len).repeat(times);
         match kind {
-            // Flushed, and the end of the flush left where it is.
+            // Flushed, with the end of the flush.
             0 => {
                 deflated.extend(deflater.deflate(&part, <[u8]>::to_vec).expect("there is room"));
                 deflated.extend([0, 0, 0xff, 0xff]);
             }
-            // Stored, as a last block that is not the last; or as one of several.
+            // Stored. If `kind` is 1 the block says that it is the last one, though others follow.
             kind => {
                 deflated.push(u8::from(kind == 1));
                 deflated.extend((part.len() as u16).to_le_bytes());
@@ -203,7 +206,7 @@ fn in_parts(source: &mut Source<'_>) {
         }
         message.extend(part);
     }
-    // What a sender leaves away at the end.
+    // The empty block at the end, without the bytes that senders leave out.
     deflated.push(0);
     let mut inflater = Inflater::default();
     assert_eq!(inflater.message(&deflated, message.len()), Ok(&message[..]));

@@ -1,6 +1,8 @@
-//! What fuzzers drive: one function for each parser and for the hub, which takes any bytes and panics when a promise is
-//! broken. It is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`; no release has
-//! it.
+//! The targets of fuzzers. There is a function for each parser and for the hub. It takes any bytes, and panics if the
+//! code breaks a promise.
+//!
+//! This room is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`. It is in no
+//! release.
 
 mod compression;
 mod hub;
@@ -8,7 +10,7 @@ mod parsers;
 mod peers;
 pub(crate) mod wire;
 
-/// A target: its name, which is also that of its corpus, and what it does with bytes.
+/// A target: its name, which is also the name of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
@@ -41,7 +43,7 @@ pub fn run(name: &str, data: &[u8]) {
     run(data);
 }
 
-/// Takes bytes apart; zeros when they are used up.
+/// Reads values from bytes. When the bytes are used up, it reads zeros.
 #[derive(Debug)]
 pub(crate) struct Source<'a>(pub(crate) &'a [u8]);
 
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "thousands of inputs")]
-    fn the_corpora_hold() {
+    fn every_input_of_the_corpora_passes() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         for (name, run) in TARGETS {
             let files = std::fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("corpus {name}: {error}"));
@@ -104,22 +106,22 @@ mod tests {
                 assert!(held.is_ok(), "{}", path.display());
                 count += 1;
             }
-            assert!(count >= 10, "corpus {name}: {count} inputs are too few to be the whole corpus");
+            assert!(count >= 10, "corpus {name}: {count} inputs are too few; some of the corpus is missing");
         }
     }
 
     #[test]
     fn the_hub_keeps_its_promises_in_any_order_of_events() {
-        holds("hub", 6_000);
+        run_random_inputs("hub", 6_000);
     }
 
     #[test]
-    fn an_outbox_keeps_its_promises_whatever_gives_way() {
-        holds("relief", 2_000);
+    fn an_outbox_keeps_its_promises_under_every_slow_policy() {
+        run_random_inputs("relief", 2_000);
     }
 
-    /// Runs random inputs, always the same.
-    fn holds(name: &str, cases: usize) {
+    /// Runs random inputs from a fixed seed.
+    fn run_random_inputs(name: &str, cases: usize) {
         let cases = if cfg!(miri) { 5 } else { cases };
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for case in 0..cases {

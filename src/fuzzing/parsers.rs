@@ -1,4 +1,4 @@
-//! Texts that clients and operators write.
+//! Parsers of texts that clients and operators write.
 
 use super::Source;
 use crate::api::MAX_BATCH;
@@ -13,8 +13,8 @@ use crate::shard::push_v1::{payload, Ask};
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::sync::OnceLock;
 
-/// A request head. What is accepted is held against a reader of its own, strict and slow: two parsers that read a head
-/// differently are what request smuggling is made of.
+/// A request head. A head that is accepted is checked with a second parser, which is strict and slow. Request smuggling
+/// needs two parsers that read a head differently.
 pub(super) fn head(data: &[u8]) {
     let config = config();
     let Ok(Some(head)) = request::read(data, config, false) else { return };
@@ -22,14 +22,13 @@ pub(super) fn head(data: &[u8]) {
     assert!(head.size <= config.max_head);
     assert!(whole.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
     for cut in [head.size - 1, head.size / 2, head.size / 3] {
-        assert!(!matches!(request::read(&data[..cut], config, false), Ok(Some(_))), "whole already at {cut}");
+        assert!(
+            !matches!(request::read(&data[..cut], config, false), Ok(Some(_))),
+            "the part up to {cut} counts as whole"
+        );
     }
     let alone = request::read(whole, config, false);
-    assert_eq!(
-        format!("{alone:?}"),
-        format!("{:?}", Ok::<_, ()>(Some(&head))),
-        "what follows a head counts for nothing"
-    );
+    assert_eq!(format!("{alone:?}"), format!("{:?}", Ok::<_, ()>(Some(&head))), "bytes after a head change the result");
     if !matches!(head.wish, Ok(Wish::Elsewhere { .. })) {
         check_lines(whole);
     }
@@ -44,11 +43,14 @@ pub(super) fn head(data: &[u8]) {
     let origins = lines(whole).filter(|(name, _)| name == b"origin");
     let host = lines(whole).find(|(name, _)| name == b"host").map_or("".into(), |(_, value)| text(value));
     for (_, value) in origins {
-        assert!(origin::allowed(text(value).trim(), host.trim(), &config.allowed_origins), "another origin is served");
+        assert!(
+            origin::allowed(text(value).trim(), host.trim(), &config.allowed_origins),
+            "a request from another origin is accepted"
+        );
     }
 }
 
-/// A head's lines by RFC 9112, sections 2.2 and 5, and nothing more tolerant.
+/// Checks a head's lines strictly by RFC 9112, sections 2.2 and 5.
 fn check_lines(head: &[u8]) {
     let skipped = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     for (at, byte) in head.iter().enumerate().skip(skipped) {
@@ -76,7 +78,7 @@ fn check_lines(head: &[u8]) {
     assert!(lengths <= 1 && hosts <= 1, "{lengths} lengths, {hosts} hosts");
 }
 
-/// Field lines, the names in lower case.
+/// The field lines, with names in lower case.
 fn lines(head: &[u8]) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
     let skipped = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let lines = head[skipped..].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -94,7 +96,7 @@ fn check_channels(channels: &[std::borrow::Cow<'_, str>], config: &Config) {
     assert!(channels.len() <= config.max_channels);
     for (number, name) in channels.iter().enumerate() {
         assert!(check_channel(name).is_ok(), "{name:?}");
-        assert!(!channels[..number].contains(name), "{name:?} twice");
+        assert!(!channels[..number].contains(name), "{name:?} is there twice");
     }
 }
 
@@ -123,10 +125,10 @@ pub(super) fn position(data: &[u8]) {
     }
 }
 
-/// A client's text on a WebSocket with the subprotocol.
+/// A client's message on a WebSocket with the subprotocol `push.v1.json`.
 pub(super) fn push_v1(data: &[u8]) {
     let Ok(ask) = Ask::read(data) else { return };
-    // What came in a text frame is UTF-8. In a binary one a field that nobody reads may be anything.
+    // A text frame is UTF-8. In a binary frame a field that is not read may have any bytes.
     if std::str::from_utf8(data).is_ok() {
         assert!(serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|value| value["type"].is_string()));
     }
@@ -140,15 +142,15 @@ pub(super) fn push_v1(data: &[u8]) {
     }
 }
 
-/// A batch of the control API: a byte that says how often its objects are repeated, so that the bound is in reach; then
-/// they, with commas between. What is taken is held against a reader without a type.
+/// A batch of the control API. The first byte says how often the objects are repeated, so that the input can reach the
+/// bound. The rest is the objects, separated by commas. A batch that is accepted is compared with untyped JSON.
 pub(super) fn control_batch(data: &[u8]) {
     let mut source = Source(data);
     let times = match source.byte() {
         byte @ 0..=250 => 1 + usize::from(byte) % 3,
         byte => MAX_BATCH - 253 + usize::from(byte),
     };
-    // The last of them are many, so they may not be long.
+    // If there are many repetitions, the objects must be short.
     let items = if times > 3 { &source.0[..source.0.len().min(64)] } else { source.0 };
     let body = [b"[", &vec![items; times].join(&b","[..])[..], b"]"].concat();
     let Some(batch) = routes::read_batch(&body) else { return };
@@ -156,14 +158,14 @@ pub(super) fn control_batch(data: &[u8]) {
     let plain: Vec<serde_json::Value> = serde_json::from_slice(&body).expect("an array");
     assert_eq!(batch.len(), plain.len());
     for ((channel, data), value) in batch.iter().zip(&plain) {
-        // A message may also be written as an array of its fields, in their order.
+        // serde also accepts a message as an array of its fields, in their order.
         let (first, second) =
             if value.is_array() { (&value[0], &value[1]) } else { (&value["channel"], &value["data"]) };
         assert_eq!((first.as_str(), second.as_str()), (Some(&**channel), Some(&**data)));
     }
 }
 
-/// One option: a byte for its name, or a name of its own before `=`; then its value.
+/// One option. The first byte chooses its name, or the name stands before `=`. The rest is its value.
 pub(super) fn options(data: &[u8]) {
     let mut source = Source(data);
     let number = source.below(options::all().count() + 8);
@@ -177,7 +179,7 @@ pub(super) fn options(data: &[u8]) {
         Ok(()) => drop(builder.build()),
         Err(error) => {
             let text = error.to_string();
-            // A long name that is unknown is told by its beginning.
+            // The error names a long unknown name by its beginning.
             let beginning = name.chars().take(16).collect::<String>().escape_debug().to_string();
             assert!(text.contains(name) || text.contains(&beginning), "{text} does not name {name:?}");
         }
@@ -188,19 +190,19 @@ pub(super) fn options(data: &[u8]) {
     }
 }
 
-/// A file of options: all are set, or none.
+/// A file of options: it sets all of them, or none.
 pub(super) fn toml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut builder = Builder::default();
     let before = format!("{builder:?}");
     match builder.load_text(text) {
         Ok(()) => drop(builder.build()),
-        Err(_) => assert_eq!(format!("{builder:?}"), before, "a file that was refused left something behind"),
+        Err(_) => assert_eq!(format!("{builder:?}"), before, "a file that was refused changed an option"),
     }
 }
 
-/// A token: an even first byte, and the rest is one, which nobody has signed; an odd one, and the rest is claims,
-/// signed.
+/// A token. If the first byte is even, the rest is a token that nobody has signed. If it is odd, the rest is claims,
+/// and they are signed here.
 pub(super) fn jwt(data: &[u8]) {
     static VERIFIER: OnceLock<(Verifier, EncodingKey)> = OnceLock::new();
     let (verifier, key) = VERIFIER.get_or_init(|| {
@@ -212,10 +214,10 @@ pub(super) fn jwt(data: &[u8]) {
     let mut source = Source(data);
     if source.byte() % 2 == 0 {
         let Ok(token) = std::str::from_utf8(source.0) else { return };
-        assert!(verifier.verify(token).is_err(), "nobody knows the secret");
+        assert!(verifier.verify(token).is_err(), "a token was accepted, though nobody knows the secret");
         return;
     }
-    // Only JSON can be signed with the library's help; what is no JSON comes through the arm above.
+    // Only JSON can be signed with this crate. Claims that are not JSON come through the branch above.
     let Ok(claims) = serde_json::from_slice::<serde_json::Value>(source.0) else { return };
     let Ok(token) = encode(&Header::new(Algorithm::HS256), &claims, key) else { return };
     if let Ok(grant) = verifier.verify(&token) {

@@ -1,25 +1,27 @@
-//! What says whose a connection is.
+//! The parsers that find the address of a client behind proxies.
 
 use crate::config::{ForwardedHeader, TrustedProxies};
 use crate::http::{forwarded, proxy_header};
 
-/// A PROXY header: what is good is good to the byte, and what is bad stays bad.
+/// A PROXY header. Bytes after a valid header change nothing, a part of a valid header is incomplete, and more bytes do
+/// not make an invalid header valid.
 pub(super) fn proxy_header(data: &[u8]) {
     let more = [data, b"GET"].concat();
     match proxy_header::read(data) {
         Ok(Some(header)) => {
             assert!(header.size <= data.len());
-            assert_eq!(proxy_header::read(&more), Ok(Some(header)), "what follows a header counts for nothing");
+            assert_eq!(proxy_header::read(&more), Ok(Some(header)), "bytes after a header change the result");
             for cut in 0..header.size {
-                assert_eq!(proxy_header::read(&data[..cut]), Ok(None), "whole, or bad, already at {cut}");
+                assert_eq!(proxy_header::read(&data[..cut]), Ok(None), "the part up to {cut} is not incomplete");
             }
         }
-        Ok(None) => assert!(data.len() < 4096, "more is awaited than any header has"),
-        Err(_) => assert!(proxy_header::read(&more).is_err(), "more bytes made it good"),
+        Ok(None) => assert!(data.len() < 4096, "it waits for more bytes than any header has"),
+        Err(_) => assert!(proxy_header::read(&more).is_err(), "more bytes made it valid"),
     }
 }
 
-/// The lines of trusted proxies: nothing that a stranger writes left of the client's address changes it.
+/// The header lines of trusted proxies. A stranger can write anything to the left of the client's address, and the
+/// address that is found stays the same.
 pub(super) fn forwarded(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let lines: Vec<&str> = text.split('\n').collect();

@@ -1,4 +1,4 @@
-//! Frames and events: what is read must be what was written, however it was cut up on the way.
+//! Frames and events: the reader must get what was written, however the bytes were cut on the way.
 
 use super::Source;
 use crate::attach::wire::{first_frame, framed_len, FromHost, FromHub};
@@ -9,9 +9,9 @@ use crate::transport::inflate::Inflater;
 use crate::transport::ws::{self, Received, Rules};
 use crate::transport::{event_source, Encoder, Format};
 
-/// What a WebSocket client sends. An even first byte: any bytes, read at once and in pieces, must give the same. An odd
-/// one: messages, written as frames by the rules, must come out as they went in. By its second bit compression was
-/// agreed to.
+/// A WebSocket client's bytes. If the first byte is even, the rest is any bytes, and reading them at once or in pieces
+/// must give the same result. If it is odd, the rest makes messages in valid frames, and the reader must return these
+/// messages. The second bit of the first byte says whether compression was agreed to.
 pub(super) fn websocket(data: &[u8]) {
     let mut source = Source(data);
     let kind = source.byte();
@@ -38,7 +38,7 @@ fn read(bytes: &[u8], piece: usize, max_message: usize, deflate: bool) -> (Vec<S
         let mut piece = piece.to_vec();
         let rules = Rules { max_message, inflater: inflater.as_mut() };
         let result = ws::read(&mut partial, &mut piece, rules, &mut |received| {
-            assert!(!closed, "something after the close");
+            assert!(!closed, "something was read after the close");
             closed = matches!(received, Received::Close(_));
             if let Received::Message { data, binary } = &received {
                 assert!(data.len() <= max_message && (*binary || std::str::from_utf8(data).is_ok()));
@@ -52,7 +52,8 @@ fn read(bytes: &[u8], piece: usize, max_message: usize, deflate: bool) -> (Vec<S
     (seen, Ok(()))
 }
 
-/// A message in fragments, with control frames between them; some compressed, where that was agreed to.
+/// Writes a message in fragments, with control frames between them. Some messages are compressed, if `deflater` is
+/// there.
 fn write_message(source: &mut Source<'_>, deflater: Option<&Deflater>, wire: &mut Vec<u8>, expected: &mut Vec<String>) {
     let (flags, len) =
         (source.byte(), usize::from(source.byte()) * if source.byte().is_multiple_of(8) { 300 } else { 1 });
@@ -105,7 +106,7 @@ pub(crate) fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     out
 }
 
-/// Any payload as an event, read by the rules of an EventSource; and its JSON forms, read as JSON.
+/// Encodes any payload as an event, and reads it by the rules of an EventSource. Also reads its JSON forms as JSON.
 pub(super) fn sse(data: &[u8]) {
     let binary = data.first().is_some_and(|byte| byte % 2 == 1);
     let payload = data.get(1..).unwrap_or_default();
@@ -116,13 +117,13 @@ pub(super) fn sse(data: &[u8]) {
     let event = event_source::only_event(Format::SseRaw.encode(&message, &encoder, false));
     assert_eq!(event.id, epoch.position(0));
     match text {
-        // Whatever ends a line, an EventSource puts LF between lines.
+        // An EventSource puts LF between lines, whatever the line ends were.
         Some(text) => assert_eq!(event.data, text.replace("\r\n", "\n").replace('\r', "\n")),
         None => assert_eq!(event.data, base64(payload)),
     }
     let event = event_source::only_event(Format::SseJson.encode(&message, &encoder, false));
     let stream = Format::Stream.encode(&message, &encoder, false);
-    assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+    assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 1, "it is not one line");
     for json in [event.data.as_bytes(), stream] {
         let object: serde_json::Value = serde_json::from_slice(json).expect("JSON");
         assert_eq!(object["data"], text.map_or_else(|| base64(payload), str::to_owned));
@@ -134,7 +135,7 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// Frames of a host, as the hub reads them.
+/// A host's frames, as the hub reads them.
 pub(super) fn from_host(data: &[u8]) {
     each_frame(data, |frame| {
         let Ok(read) = FromHost::read(frame) else { return };
@@ -145,7 +146,7 @@ pub(super) fn from_host(data: &[u8]) {
     });
 }
 
-/// Frames of a hub, as a host reads them.
+/// A hub's frames, as a host reads them.
 pub(super) fn from_hub(data: &[u8]) {
     each_frame(data, |frame| {
         let Ok(read) = FromHub::read(frame) else { return };
@@ -162,6 +163,6 @@ fn each_frame(data: &[u8], mut check: impl FnMut(&[u8])) {
         check(frame);
         rest = &rest[framed_len(frame)..];
     }
-    // And the bytes as one frame, which a fuzzer finds sooner than a good length.
+    // All the bytes as one frame, too: a fuzzer reaches more that way than by finding a valid length.
     check(data);
 }

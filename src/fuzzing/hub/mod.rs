@@ -1,9 +1,11 @@
-//! The hub as a state machine, beside a model that is simple enough to be believed: every message ever published, which
-//! of them are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read late;
-//! messages are trimmed by count, bytes, age and the bound of all, which a reload changes; mailboxes are full.
+//! Drives the hub with a sequence of events, beside a simple model of it. The model has every message ever published,
+//! which of them are kept, and what each client has seen. Subscribers come, go, come back, catch up in parts, and read
+//! late. Messages are trimmed by count, bytes, age and the common bound, and a reload changes these bounds. Mailboxes
+//! become full.
 //!
-//! Held against each other: each answer of the hub, each mailbox, each replay. Held for each client: nothing is lost
-//! without a gap, nothing comes twice, order is kept, and a gap is announced only where something is gone.
+//! Each answer of the hub, each mailbox and each replay is compared with the model. For each client it is checked that
+//! no message is lost without a gap, that none comes twice, that the order is kept, and that a gap is announced only if
+//! a message is lost.
 
 mod publishing;
 mod subscribing;
@@ -41,13 +43,13 @@ impl Wake for NoWake {
     fn wake(&self) {}
 }
 
-/// What is known of one channel: all that was published in it, and the part that is kept.
+/// The model of one channel: the messages that were published in it, and those that are kept.
 #[derive(Default)]
 struct Known {
     all: Vec<u64>,
-    /// Number, weight, since when.
+    /// Number, weight, and time of publication.
     kept: VecDeque<(u64, usize, u64)>,
-    /// The newest message that is gone.
+    /// The number of the newest message that was dropped.
     trimmed: u64,
 }
 
@@ -68,14 +70,14 @@ impl Known {
     }
 }
 
-/// A shard: its mailbox as it must be, and how many subscriptions it has of what.
+/// The model of a shard: the expected content of its mailbox, and the number of its subscriptions by channel.
 #[derive(Default)]
 struct Shard {
     mail: VecDeque<(u64, &'static str)>,
     subscriptions: BTreeMap<ChannelId, (&'static str, u32)>,
-    /// Ended, and not told to the hub yet.
+    /// Subscriptions that have ended and that the hub was not told of yet.
     left: BTreeMap<ChannelId, u32>,
-    /// Where the hub delivers to, with what the shard has told it so far.
+    /// Whether the hub delivers messages of a channel to the shard, by what the shard has told it so far.
     told: BTreeMap<&'static str, bool>,
 }
 
@@ -84,7 +86,7 @@ struct Client {
     shard: usize,
     channels: Vec<Subscription>,
     phase: Phase,
-    /// Everything up to here has been seen or announced as gone.
+    /// All messages up to here have been seen or announced as a gap.
     position: u64,
     /// The same for broadcasts.
     joined: u64,
@@ -93,10 +95,10 @@ struct Client {
 struct Subscription {
     name: &'static str,
     id: Option<ChannelId>,
-    /// What the hub's replay reached: the mailbox repeats nothing up to here.
+    /// The position that the hub's replay reached. Deliveries up to here are skipped.
     joined: u64,
-    /// Everything of the channel up to here has been seen, or announced as gone; `None` before it is known where it
-    /// begins.
+    /// All messages of the channel up to here have been seen or announced as a gap. `None`: the beginning is not known
+    /// yet.
     covered: Option<u64>,
 }
 
@@ -114,7 +116,7 @@ struct World {
     mailboxes: Vec<Arc<Mailbox>>,
     room: usize,
     general: Retention,
-    /// Of the channels that begin with that.
+    /// The retention of the channels with this prefix.
     special: (&'static str, Retention),
     total_limit: usize,
     key_window: u64,
@@ -183,7 +185,7 @@ impl World {
         self.compare();
     }
 
-    /// Everybody reads everything, and whoever is away comes back: then all is accounted for.
+    /// Lets all clients read everything, and those that are away come back. Then nothing may be missing.
     fn settle(&mut self) {
         for client in 0..CLIENTS {
             for shard in 0..SHARDS {
@@ -207,7 +209,7 @@ impl World {
         self.expire();
         self.compare();
         let stats = self.hub.stats();
-        assert_eq!((stats.subscriptions, stats.channels, stats.history_bytes), (0, 0, 0), "something stays behind");
+        assert_eq!((stats.subscriptions, stats.channels, stats.history_bytes), (0, 0, 0), "the hub is not empty");
     }
 }
 

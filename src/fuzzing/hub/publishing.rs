@@ -1,4 +1,4 @@
-//! Publishing to the hub, and to the model beside it: what is kept, what is refused, what is known by its key.
+//! Publishing to the hub and to the model: retention, refusals, and idempotency keys.
 
 use super::*;
 use crate::hub::Key;
@@ -12,8 +12,6 @@ impl World {
         }
     }
 
-    // Publishing.
-
     pub(super) fn publish(&mut self, source: &mut Source<'_>, count: usize) {
         let mut wanted = Vec::new();
         for _ in 0..count {
@@ -25,7 +23,7 @@ impl World {
         let outgoing = |(channel, key, message): &(&'static str, Option<&'static str>, Arc<Message>)| Outgoing {
             channel,
             key: key.map(Key::Host),
-            // A copy: the hub places a message that nobody shares.
+            // A copy, since the hub needs a message that nobody shares.
             message: copy(message),
         };
         let before = self.hub.stats();
@@ -43,13 +41,17 @@ impl World {
             (Err(error), Some(kind)) => {
                 assert_eq!(error.kind(), kind);
                 let after = self.hub.stats();
-                assert_eq!((after.seq, after.history_bytes), (before.seq, before.history_bytes), "half done");
+                assert_eq!(
+                    (after.seq, after.history_bytes),
+                    (before.seq, before.history_bytes),
+                    "a refused publish changed the hub"
+                );
             }
-            (result, refused) => panic!("{result:?}, but expected was {refused:?}"),
+            (result, refused) => panic!("the hub answers {result:?}, the model {refused:?}"),
         }
     }
 
-    /// With what a publish must be refused.
+    /// The error with which the hub must refuse a publish, if it must.
     fn refusal(&mut self, wanted: &[(&'static str, Option<&'static str>, Arc<Message>)]) -> Option<Kind> {
         let single_known = wanted.len() == 1 && self.known_key(wanted[0].0, wanted[0].1).is_some();
         if single_known {
@@ -80,7 +82,7 @@ impl World {
         found.map(|(.., seq)| *seq)
     }
 
-    /// What a publish that succeeds does; the number it must have.
+    /// Adds a message to the model. Returns the number that the hub must give it.
     fn note(&mut self, channel: &'static str, key: Option<&'static str>, message: &Message) -> u64 {
         if let Some(seq) = self.known_key(channel, key) {
             return seq;
@@ -117,7 +119,8 @@ impl World {
         }
     }
 
-    /// Other bounds, perhaps for other channels. What is too much goes at once: of each channel, of all, then by age.
+    /// Changes the bounds, and perhaps the channels that they are for. Messages beyond the new bounds are dropped at
+    /// once: first by channel, then by the common bound, then by age.
     pub(super) fn reload(&mut self, source: &mut Source<'_>) {
         let prefix = ["b", "b.", "c", "a"][source.below(4)];
         (self.general, self.special) = (retention(source), (prefix, retention(source)));
@@ -155,7 +158,7 @@ impl World {
         }
     }
 
-    /// The hub has what the model has.
+    /// Checks that the hub has the same messages as the model.
     pub(super) fn compare(&self) {
         let stats = self.hub.stats();
         let kept: usize = self.known.values().map(|known| known.kept.len()).sum();
@@ -166,8 +169,6 @@ impl World {
             "sequence, messages kept, bytes kept"
         );
     }
-
-    // Subscribing.
 }
 
 fn copy(message: &Message) -> Arc<Message> {

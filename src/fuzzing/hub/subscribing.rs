@@ -1,5 +1,5 @@
-//! Clients that come, catch up, read, go, and take and leave channels: each thing that one is told is held against what
-//! was published.
+//! Clients that come, catch up, read, go, and subscribe to and unsubscribe from channels. Each message and gap that a
+//! client gets is compared with what was published.
 
 use super::*;
 
@@ -24,7 +24,7 @@ impl World {
         let start = match how {
             0 => Start::New,
             1 => Start::Last(1 + usize::from(mask >> 5)),
-            // Another life, or a number of this one that never was.
+            // Another epoch, or a number of this epoch that does not exist yet.
             2 => Start::Since(Position { epoch: "other", seq: 3 }),
             _ => Start::Since(Position { epoch: "0000000000000", seq: self.seq + 1 }),
         };
@@ -46,7 +46,7 @@ impl World {
         let epoch = self.epoch.clone();
         let start = Start::Since(Position { epoch: epoch.as_str(), seq });
         if self.clients[client].channels.iter().any(|channel| channel.covered.is_none()) {
-            // It never got so far as to have a position.
+            // The client has no position yet.
             self.clients[client] = Client::default();
             return;
         }
@@ -71,9 +71,9 @@ impl World {
         match start {
             Start::Last(_) => assert!(shown.iter().filter(|item| !item.2).all(|item| expected.contains(item))),
             _ if replay.complete => assert_eq!(shown, expected),
-            _ => assert_eq!(shown, expected[..shown.len()], "a part is the beginning of the whole"),
+            _ => assert_eq!(shown, expected[..shown.len()], "a part is not the beginning of the whole"),
         }
-        assert!(replay.complete || !shown.is_empty(), "a part that gets nowhere");
+        assert!(replay.complete || !shown.is_empty(), "a part is empty");
         let of_this_life = |position: Position<'_>| position.epoch == self.epoch.as_str() && position.seq <= self.seq;
         let foreign = matches!(start, Start::Since(position) if !of_this_life(position));
         for item in &replay.items {
@@ -81,12 +81,12 @@ impl World {
         }
         self.reached(client, replay.position, replay.complete);
         if foreign && !replay.complete {
-            // Broadcasts were left out with the other life; from here on they count.
+            // A replay for another epoch has no broadcasts. They count from here on.
             self.clients[client].joined = replay.position;
         }
         let subscribed = replay.complete && (replay.items.is_empty() || !poll);
         if !subscribed {
-            assert!(ids.is_empty(), "nothing was subscribed");
+            assert!(ids.is_empty(), "there are subscriptions, though the replay was cut");
             self.clients[client].phase = if replay.complete { Phase::Away } else { Phase::CatchingUp };
             return;
         }
@@ -108,7 +108,7 @@ impl World {
         shard.told.insert(channel.name, true);
     }
 
-    /// What a replay must be that is not cut: number, channel, whether it is a gap.
+    /// The items of a whole replay: the number, the channel, and whether the item is a gap.
     fn expected(&self, names: &[&'static str], start: Start<'_>) -> Vec<(u64, String, bool)> {
         let (after, foreign) = match start {
             Start::Since(position) if position.epoch == self.epoch.as_str() && position.seq <= self.seq => {
@@ -140,13 +140,13 @@ impl World {
         items
     }
 
-    /// One step of what a client is told.
+    /// Checks one item that a client gets, and notes it.
     fn account(&mut self, client: usize, item: &Item, begins: bool) {
         let (seq, name, gap) = shown(item);
         let known = &self.known[name.as_str()];
         let client = &mut self.clients[client];
         if name == EVERYBODY {
-            assert!(gap || seq > client.joined, "a broadcast twice");
+            assert!(gap || seq > client.joined, "a broadcast came twice");
             if !gap {
                 assert!(!known.any_between(client.joined, seq), "a broadcast is lost before {seq}");
             }
@@ -155,12 +155,12 @@ impl World {
         }
         let channel = client.channels.iter_mut().find(|channel| channel.name == name).expect("a channel it asked for");
         let Some(covered) = channel.covered else {
-            assert!(begins, "a beginning that nobody asked for");
+            assert!(begins, "the client knows no beginning, and did not ask for one");
             channel.covered = Some(seq);
             return;
         };
         if gap {
-            assert!(begins || known.any_between(covered, seq + 1), "a gap where nothing is gone: {covered} to {seq}");
+            assert!(begins || known.any_between(covered, seq + 1), "a gap though nothing is lost: {covered} to {seq}");
         } else {
             assert!(seq > covered, "{name} {seq} came twice, or late: {covered} was reached");
             assert!(known.all.contains(&seq), "{name} {seq} was never published");
@@ -169,8 +169,8 @@ impl World {
         channel.covered = Some(covered.max(seq));
     }
 
-    /// A client is told that this is how far it is: nothing of its channels up to there may be missing. Where a replay
-    /// was cut before the place of a gap, the gap comes with the next part; who asks for that from here must get it.
+    /// Notes that a client has reached a position: no message of its channels up to there may be missing. If a replay
+    /// was cut before a gap, the gap comes with the next part, and so is not missing yet.
     pub(super) fn reached(&mut self, client: usize, position: u64, whole: bool) {
         let client = &mut self.clients[client];
         let announced_later = |known: &Known| !whole && known.trimmed > position;
@@ -187,8 +187,6 @@ impl World {
         client.joined = if lost { client.joined } else { client.joined.max(position) };
         client.position = client.position.max(position);
     }
-
-    // What a shard does.
 
     pub(super) fn deliver(&mut self, shard: usize, count: usize) {
         for _ in 0..count.min(self.shards[shard].mail.len() + 1) {
@@ -231,7 +229,7 @@ impl World {
         *shard.left.entry(id).or_default() += 1;
     }
 
-    /// As at the end of a shard's turn: who left is told, all at once.
+    /// Tells the hub of all the subscriptions that have ended, as a shard does at the end of its turn.
     pub(super) fn tell_leaves(&mut self, number: usize) {
         let shard = &mut self.shards[number];
         let mut leaves = Vec::new();
@@ -246,7 +244,7 @@ impl World {
         self.hub.leave(number, &leaves);
     }
 
-    /// A client that is live asks for one more channel: the oldest of a long replay go, with a gap.
+    /// A live client subscribes to one more channel. A long replay loses its oldest messages, with a gap.
     pub(super) fn subscribe_live(&mut self, source: &mut Source<'_>) {
         let (client, name, how) = (source.below(CLIENTS), CHANNELS[source.below(CHANNELS.len())], source.below(4));
         let (limit, seen) = (self.limit(source), source.byte());
@@ -255,7 +253,7 @@ impl World {
         if self.clients[client].phase != Phase::Live || has {
             return;
         }
-        // First what the mailbox holds of the other channels up to there.
+        // First the client gets the messages of its other channels that are in the mailbox.
         self.deliver(shard, usize::MAX);
         self.reached(client, self.seq, true);
         let since = u64::from(seen) % (self.seq + 1);
@@ -277,7 +275,7 @@ impl World {
         }
         let expected = self.expected(&[name], start).into_iter().rfind(|(_, channel, gap)| channel == name && !gap);
         let newest = replay.items.iter().map(shown).rfind(|(.., gap)| !gap);
-        assert_eq!(newest, expected, "the newest is always there");
+        assert_eq!(newest, expected, "the newest message is missing");
         self.reached(client, self.seq, true);
         let place = self.clients[client].channels.len() - 1;
         self.join(client, place, ids[0].0, replay.position);
@@ -293,7 +291,7 @@ impl World {
     }
 }
 
-/// What a shard's list may still hold from a client before.
+/// A list that still has the channel of another client, as a shard's list may have.
 fn anothers_channels() -> Vec<(ChannelId, Arc<str>)> {
     vec![(ChannelId::MAX, "another's".into())]
 }
