@@ -1,11 +1,11 @@
-"""Abuse with a figure before and one during it: `make abuse`, or some scenarios by name.
+"""Measures honest clients before and during abuse: `make abuse`, or some scenarios by name.
 
-A pushd of its own, honest subscribers that the benchmarks' load generator counts and times, and beside them whoever
-abuses it. The honest ones are measured in turns, without and with the abuse, so that a slow minute of the machine is on
-both sides; the figure is the median of the turns' ratios. Every delivery to them is checked. Writes
-target/abuse/report.md; ends with "N passed, N failed".
+Each scenario has a pushd of its own, honest subscribers, and clients that abuse the hub. The benchmarks' load generator
+counts and times the deliveries to the honest subscribers. They are measured in turns, without and with the abuse, so
+that a slow minute of the machine affects both. The figure is the median of the turns' ratios. Every delivery to them is
+checked. It writes target/abuse/report.md, and ends with "N passed, N failed".
 
-SCALE=0.1 makes everything a tenth, for a look.
+SCALE=0.1 makes everything a tenth as large, for a quick look.
 """
 
 import collections
@@ -37,8 +37,9 @@ SCALE = float(os.environ.get("SCALE", "1"))
 HONEST = int(1000 * SCALE)
 ATTACKERS = int(5000 * SCALE)
 TURNS = 3
-# What the honest ones' p99 may be of what it was. A look at less than the whole is no measurement, and is not judged.
+# The most by which abuse may raise the p99 of the honest clients, as a ratio. With SCALE below 1 nothing is judged.
 MOST = 1.2
+
 
 class Report:
     def __init__(self):
@@ -56,7 +57,7 @@ class Report:
 
 
 def honest(hub, messages=60):
-    """A turn of the honest subscribers: their p99 in ms, or why it can't be believed."""
+    """A turn of the honest subscribers. Returns their p99 in ms. Raises an error if the turn is not valid."""
     command = [
         PUSHLOAD, "--transport", "ws", "--port", hub.port, "--path", "/push?channel=honest", "--publish-port",
         hub.control_port,
@@ -68,12 +69,12 @@ def honest(hub, messages=60):
     measured = json.loads(done.stdout) if done.stdout else {}
     wrong = [name for name in ("lost", "repeats", "failed", "ended_early") if measured.get(name)]
     if done.returncode or wrong or not measured.get("in_time"):
-        raise AssertionError(f"the honest are not served: {wrong} {done.stderr[-200:]} {done.stdout[:300]}")
+        raise AssertionError(f"the honest clients are not served: {wrong} {done.stderr[-200:]} {done.stdout[:300]}")
     return measured["p99_ms"]
 
 
 def compare(report, name, hub, abuse):
-    """The honest ones' p99 without and with the abuse, in turns."""
+    """Compares the honest clients' p99 without and with the abuse, in turns."""
     honest(hub)
     before, during, cpu = [], [], [0, 0]
 
@@ -94,14 +95,14 @@ def compare(report, name, hub, abuse):
     )
     if SCALE < 1:
         return report.figure(name, detail)
-    report.check(f"{name}: within {MOST} of the honest ones' p99", ratio <= MOST, detail)
+    report.check(f"{name}: the honest clients' p99 rises at most {MOST} times", ratio <= MOST, detail)
 
 
 @contextlib.contextmanager
 def slowhttptest(hub, *arguments):
-    """ATTACKERS connections of slowhttptest, all there when the body runs."""
+    """Makes ATTACKERS connections with slowhttptest. All of them are open when the body runs."""
     began = hub.stats()["accepted"]
-    # It would be another machine's work, so it comes last here.
+    # Attackers would run on another machine, so here they get the lowest priority.
     command = ["nice", "-n", 19, "slowhttptest", "-c", ATTACKERS, "-r", 2000, "-l", 300, "-v", 0, *arguments]
     attack = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -114,7 +115,7 @@ def slowhttptest(hub, *arguments):
 
 
 def slow_heads(report):
-    """Slowloris: heads that never end, a line every few seconds."""
+    """Slowloris: request heads that never end, with a line every few seconds."""
     with Hub("threads=1", "head_timeout=60s") as hub:
         before = hub.usage()
         url = f"http://127.0.0.1:{hub.port}/push?channel=a"
@@ -128,12 +129,12 @@ def slow_heads(report):
         with slowhttptest(hub, "-H", "-i", 1, "-x", 24, "-u", f"http://127.0.0.1:{hub.port}/push?channel=a"):
             stats = hub.wait_for(lambda stats: stats["connections"] == 0, 60)
         report.check(
-            "head_timeout ends them all", stats["refused"] >= ATTACKERS * 0.95, f"{stats['refused']} were told 408"
+            "head_timeout ends them all", stats["refused"] >= ATTACKERS * 0.95, f"{stats['refused']} got 408"
         )
 
 
 def slow_reads(report):
-    """Subscribers of a busy channel with windows of a few bytes."""
+    """Subscribers of a busy channel that have receive windows of a few bytes."""
     with Hub("threads=1", "outbox=64KB") as hub:
         url = f"http://127.0.0.1:{hub.port}/push?channel=slow&transport=stream"
         before = hub.usage()
@@ -153,7 +154,7 @@ def slow_reads(report):
 
 
 def stalled_readers(report):
-    """100 readers that stop reading, under a flood."""
+    """100 subscribers stop reading while a channel is flooded."""
     seconds = max(5, int(300 * SCALE))
     with Hub("threads=1", "outbox=64KB", "history_count=10") as hub:
         before = hub.usage()
@@ -174,8 +175,8 @@ def stalled_readers(report):
         def stalled():
             clients, opened = collections.deque(), 0
             while not stop.is_set():
-                # Those that were closed can't know: the end waits behind what they don't read. The oldest are long
-                # gone.
+                # A client does not see that it was closed: the end comes after bytes that it does not read. The hub's
+                # counter says how many were closed, and the oldest ones are among them.
                 counts["closed"] = hub_stats()["slow_closed"]
                 while opened - counts["closed"] < 100:
                     clients.append(subscriber(hub.port, "channel=flood", receive=4096))
@@ -201,18 +202,18 @@ def stalled_readers(report):
             for thread in threads:
                 thread.join()
         ratio = statistics.median(during) / statistics.median(first)
-        report.figure("the honest ones' p99",
+        report.figure("the honest clients' p99",
                       f"{statistics.median(first):.1f} ms before, {statistics.median(during):.1f} ms with them; "
                       f"ratio {ratio:.2f}, the flood itself included")
-        # An outbox each, what is sent and not taken shared among them, and the honest ones' connections.
+        # An outbox of 64 kB for each of the 100, and room for shared messages and the honest clients' connections.
         bound = before.rss_kb + 100 * 64 + 8 * 1024
-        report.check("they cost what the outbox says", max(peaks) <= bound,
+        report.check("they cost no more than their outboxes", max(peaks) <= bound,
                      f"RSS {before.rss_kb} kB before, {max(peaks)} kB at most in {seconds} s and "
-                     f"{counts['published']} messages of 2 kB; {counts['closed']} times one was closed")
+                     f"{counts['published']} messages of 2 kB; a client was closed {counts['closed']} times")
 
 
 class FloodPublisher:
-    """A connection to the control API of its own."""
+    """A publisher with its own connection to the control API."""
 
     def __init__(self, hub):
         self.socket = socket.create_connection(("127.0.0.1", hub.control_port))
@@ -224,7 +225,7 @@ class FloodPublisher:
 
 
 def storm(report):
-    """15,000 clients are cut off at once, miss something, and come back at once."""
+    """15,000 clients are cut off at once, miss some messages, and come back at once."""
     count, missed = int(15_000 * SCALE), 5
     with Hub("threads=2") as hub:
         position = hub.publish("storm", b"first")[1]
@@ -260,7 +261,7 @@ def connect(port, position, count, number):
 
 
 def read_all(crowd, done):
-    """What each has got, when each has what it waits for."""
+    """Reads until each client has what it waits for. Returns the bytes that each got."""
     selector, seen = selectors.EpollSelector(), [b""] * len(crowd)
     for client, number in crowd:
         client.setblocking(False)
@@ -269,7 +270,7 @@ def read_all(crowd, done):
     while left:
         ready = selector.select(30)
         if not ready:
-            raise AssertionError(f"{left} wait in vain")
+            raise AssertionError(f"{left} clients wait in vain")
         for key, _ in ready:
             data = key.fileobj.recv(65536)
             if not data:
@@ -282,8 +283,7 @@ def read_all(crowd, done):
 
 
 def floods(report):
-    """One client each, with very much of something very small, and without client_rate to slow it down; then very large
-    things."""
+    """One client sends very many tiny frames, without client_rate to slow it down. Then clients announce huge frames."""
     for name, piece, times in (
         ("pings", b"\x89\x80\0\0\0\0", 100_000),
         ("messages of one byte", b"\x81\x81\0\0\0\0x", 1_000_000),
@@ -305,7 +305,7 @@ def floods(report):
                 client.settimeout(60)
                 for _ in range(count // 1000):
                     client.sendall(piece * 1000)
-                # Its pong comes when all before it was read.
+                # The pong comes when the hub has read everything before this ping.
                 client.sendall(b"\x89\x83\0\0\0\0end")
             reader.join()
             took, usage = time.monotonic() - began, hub.usage()
@@ -322,7 +322,7 @@ def floods(report):
         clients = [subscriber(hub.port, "channel=a") for _ in range(200)]
         answers = []
         for client in clients:
-            # A frame of 64 MB, of which a part comes: what is announced is no reason to make room.
+            # The client announces a frame of 64 MB and sends a part. The hub must not make room for the announced size.
             with contextlib.suppress(OSError):
                 client.sendall(b"\x82\xff" + (64 << 20).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 10_000)
             answers.append(read_until(client))
@@ -342,7 +342,7 @@ def drain(client):
 
 
 def names(report):
-    """A million channel names, published to and gone again."""
+    """A million channels are published to, and disappear again."""
     count = int(1_000_000 * SCALE)
     with Hub("threads=1", "history_age=5s", "history_total=64MB") as hub:
         before, peak = hub.usage(), 0
@@ -360,7 +360,7 @@ def names(report):
 
 
 def bombs(report):
-    """What is small on the wire and large when it is read."""
+    """Bodies that would be much larger in memory than on the wire."""
     with Hub("threads=1") as hub:
         before = hub.usage()
         for name, body in (
@@ -379,7 +379,7 @@ def bombs(report):
             status, _ = hub.request("POST", "/v1/publish", body)
             stop.set()
             watcher.join()
-            # The body itself, as it is collected and put together, and nothing near what it could become.
+            # Room for the body while it is collected, but not for what it would be when it is parsed.
             report.check(f"a batch of {name}", status == 400 and peak[0] < before.rss_kb + (200 << 10),
                          f"{status}; {hub.usage().cpu_seconds - began:.2f} s of CPU, RSS {before.rss_kb} kB before, "
                          f"{peak[0]} kB at most")
@@ -396,7 +396,7 @@ def main():
     chosen = list(faults.SCENARIOS) if sys.argv[1:] == ["faults"] else sys.argv[1:] or list(SCENARIOS)
     unknown = [name for name in chosen if name not in SCENARIOS]
     if unknown:
-        sys.exit(f"error: no scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        sys.exit(f"error: no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     OUT.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import time
 
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, since the machine may be busy.
 PATIENCE_SECONDS = 120
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -14,19 +14,19 @@ UPGRADE = (
 
 
 def subscriber(port, query, receive=None):
-    """A WebSocket that has had its answer's head."""
+    """A WebSocket after its handshake."""
     client = socket.socket()
     if receive:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     client.connect(("127.0.0.1", port))
     client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
     if not client.recv(200).startswith(b"HTTP/1.1 101 "):
-        raise AssertionError("refused")
+        raise AssertionError("the handshake was refused")
     return client
 
 
 def read_until(client, *texts):
-    """What comes until all of these have, or the end has; without texts, until the end. What is missing is an error."""
+    """Reads until all of these texts have come, or until the end if there are none. A missing text is an error."""
     client.settimeout(PATIENCE_SECONDS)
     seen, until = b"", time.monotonic() + PATIENCE_SECONDS
     with contextlib.suppress(ConnectionResetError):

@@ -1,6 +1,6 @@
-"""What befalls a hub or its host without anybody's malice. `tests/abuse/run faults`, which is `make test-faults`.
+"""Faults of a hub or its host that come without malice: `tests/abuse/run faults`, which is `make test-faults`.
 
-Nothing here is timed: each step waits, with patience, for what must come of the one before.
+Nothing here depends on timing: each step waits patiently for the effect of the one before.
 """
 
 import base64
@@ -18,14 +18,14 @@ from clients import PATIENCE_SECONDS, UPGRADE, read_until, subscriber
 from host import Host
 from hub import Hub
 
-# Debian puts it where the dynamic loader expands $LIB.
+# The dynamic loader expands $LIB to the directory where Debian has the library.
 FAKETIME = "/usr/$LIB/faketime/libfaketimeMT.so.1"
-# The payload of a close, as it is on the wire.
+# The payload of a close frame.
 EXPIRED = struct.pack("!H", 4403)
 
 
 def descriptors(report):
-    """None are left: those who are served stay so, and when there are some again so are the others."""
+    """The hub has no descriptors left. Its clients are still served, and new ones when there are descriptors again."""
     with Hub("threads=1") as hub:
         served = subscriber(hub.port, "channel=a")
         hub.stats()  # the control connection is there
@@ -38,7 +38,7 @@ def descriptors(report):
             time.sleep(0.05)
         refused = "accept:" in hub.log()
         began = hub.usage().cpu_seconds
-        time.sleep(3)  # a span to measure what it burns in, not one to be done by
+        time.sleep(3)  # the time over which CPU is measured, not a deadline
         spent = hub.usage().cpu_seconds - began
         status, _ = hub.publish("a", b"meanwhile")
         read_until(served, b"meanwhile")
@@ -47,12 +47,12 @@ def descriptors(report):
         for client in waiting:
             read_until(client, b"HTTP/1.1 101 ")
         report.check("no descriptors left", refused and status == 200 and accepted == 1 and spent < 0.5,
-                     f"all 50 are served when there are some again; {spent:.2f} s of CPU in 3 s meanwhile; "
+                     f"all 50 are served when there are descriptors again; {spent:.2f} s of CPU in 3 s meanwhile; "
                      f"{hub.log().count('accept:')} log lines")
 
 
 def clock(report):
-    """The system's clock is set, a day ahead and two days back."""
+    """The system's clock is set a day ahead, two days back, and right again."""
     secret, now = "0123456789abcdef0123456789abcdef", int(time.time())
     with tempfile.TemporaryDirectory() as directory:
         file = pathlib.Path(directory) / "time"
@@ -70,14 +70,14 @@ def clock(report):
             for offset in ("+1d", "-2d", "+0"):
                 file.write_text(offset)
                 if offset == "+1d":
-                    # It is seen that the day is over, before it begins again.
+                    # Wait until the token has expired, before the clock goes back.
                     read_until(short, EXPIRED)
                 hub.publish("a", f"at {offset}".encode())
                 read_until(long, f"at {offset}".encode())
             kept = read_until(connect(100), b"at +0").count(b'"at ')
             report.check("a clock that is set", kept == 3,
-                         "messages go on at each time; a token of an hour ends a day ahead with 4403; "
-                         f"history is as old as it is: {kept} of 3 there")
+                         "messages go on at each time; a token of one hour ends with 4403 at a day ahead; "
+                         f"history does not age by the system's clock: {kept} of 3 messages are there")
 
 
 def token(secret, expires):
@@ -90,7 +90,7 @@ def token(secret, expires):
 
 
 def killed(report):
-    """The hub is killed, and another starts in its place."""
+    """The hub is killed, and another one starts in its place."""
     options = ("threads=1",)
     hub = Hub(*options)
     try:
@@ -107,7 +107,7 @@ def killed(report):
 
 
 def host_killed(report):
-    """A server with the library in it is killed, and started again."""
+    """A server with the library is killed and started again."""
     host = Host()
     try:
         client = subscriber(host.port, "channel=a")
@@ -123,7 +123,7 @@ def host_killed(report):
 
 
 def check_return(report, who, port, last, publish):
-    """Its clients come back by their position, are told of a gap, and then get what is new."""
+    """Checks that clients come back by their position, are told of a gap, and then get new messages."""
     clients = {"WebSocket": subscriber(port, f"channel=a&since={last}")}
     clients["SSE"] = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
     clients["SSE"].sendall(
@@ -136,8 +136,8 @@ def check_return(report, who, port, last, publish):
         seen[name] += read_until(client, b"after")
     holds = all(text.index(gaps[name]) < text.index(b"after") and b"before" not in text for name, text in seen.items())
     report.check(f"{who} killed and started again", holds,
-                 "its clients' connections end; they come back by their position, are told of a gap, "
-                 "and get what is new")
+                 "its clients' connections end; the clients come back by their position, are told of a gap, "
+                 "and get new messages")
 
 
 SCENARIOS = {"descriptors": descriptors, "clock": clock, "killed": killed, "host_killed": host_killed}

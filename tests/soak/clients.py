@@ -1,4 +1,4 @@
-"""Subscribers of every transport that keep books: what came, in which order, and which holes were announced."""
+"""Subscribers of every transport. Each records its messages, their order, and the gaps that were announced."""
 
 import asyncio
 import json
@@ -12,16 +12,16 @@ UPGRADE = (
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n"
 )
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-# A client that hears nothing at all for so long, heartbeats neither, has been forgotten.
+# If a client gets nothing for so long, not even a heartbeat, the hub has forgotten it.
 SILENCE_SECONDS = 60
 
 
 class Wrong(Exception):
-    """A promise was broken."""
+    """The hub broke a promise."""
 
 
 class Ledger:
-    """What one client has been told. Publishers number their messages in each channel, without holes."""
+    """The messages and gaps that one client got. Publishers number the messages of each channel without holes."""
 
     def __init__(self, name):
         self.name = name
@@ -45,9 +45,9 @@ class Ledger:
         last = self.last.get(channel)
         if last is not None:
             if number <= last:
-                raise Wrong(f"{self.name}: {channel} {number} after {last}: twice, or out of order")
+                raise Wrong(f"{self.name}: {channel} {number} after {last}: it came twice, or out of order")
             if number > last + 1 and channel not in self.excused:
-                raise Wrong(f"{self.name}: {channel} {number} after {last}: lost without a gap")
+                raise Wrong(f"{self.name}: {channel} {number} after {last}: messages were lost without a gap")
         self.excused.discard(channel)
         self.last[channel] = number
 
@@ -57,13 +57,13 @@ class Ledger:
 
 
 class Subscriber:
-    """Comes, reads for a while, goes in one way or another, and comes back by its position."""
+    """A client that connects, reads for a while, disconnects in different ways, and comes back by its position."""
 
     def __init__(self, number, port, channels, counts, transport, slow):
         self.ledger = Ledger(f"client {number} ({transport})")
         self.port, self.channels, self.counts, self.transport, self.slow = port, channels, counts, transport, slow
         self.random = random.Random(number)
-        # Every other WebSocket, as the transports take turns.
+        # The transports take turns, so this is every other WebSocket.
         self.deflates = number % 8 == 0
 
     async def live(self, until):
@@ -73,10 +73,10 @@ class Subscriber:
             try:
                 await asyncio.wait_for(self.visit(min(stay, until - loop.time())), stay + SILENCE_SECONDS)
             except (OSError, asyncio.IncompleteReadError, EOFError):
-                # Refused, cut off, or closed by the server: all of them come back.
+                # The client was refused, cut off, or closed by the server. It comes back in each case.
                 self.counts["cut off"] += 1
             except asyncio.TimeoutError:
-                raise Wrong(f"{self.ledger.name}: forgotten") from None
+                raise Wrong(f"{self.ledger.name}: the hub has forgotten it") from None
             await asyncio.sleep(self.random.uniform(0, 3))
 
     async def visit(self, seconds):
@@ -84,7 +84,7 @@ class Subscriber:
         client = socket.socket()
         client.setblocking(False)
         if self.slow:
-            # The kernel's room would be hours of messages.
+            # The kernel's default buffer would hold hours of messages.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         try:
             await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.port))
@@ -107,7 +107,7 @@ class Subscriber:
                 await self.leave(writer)
         finally:
             if self.random.random() < 0.3:
-                # A reset in place of an end.
+                # Ends the connection with a reset.
                 linger = struct.pack("ii", 1, 0)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.close()
@@ -123,7 +123,7 @@ class Subscriber:
         await writer.drain()
 
     async def leave(self, writer):
-        """With a close frame, now and then."""
+        """Sends a close frame now and then."""
         if self.transport == "ws" and self.random.random() < 0.5:
             writer.write(frame(8, b"\x03\xe8"))
             await writer.drain()
@@ -154,7 +154,7 @@ class Subscriber:
             payload = await reader.readexactly(length)
             if first & 0x40:
                 if not self.deflates:
-                    raise Wrong(f"{self.ledger.name}: compressed, and nobody agreed to that")
+                    raise Wrong(f"{self.ledger.name}: a message is compressed, though the client did not offer that")
                 payload = zlib.decompressobj(-15).decompress(payload + b"\0\0\xff\xff")
                 first &= ~0x40
                 self.counts["compressed"] += 1
@@ -217,5 +217,5 @@ class Subscriber:
 
 
 def frame(opcode, payload):
-    """A masked frame; a mask of zeros is one."""
+    """A frame with a mask of zeros."""
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload

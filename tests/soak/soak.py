@@ -1,9 +1,9 @@
-"""A long life under all that happens to a hub: `make soak SECONDS=3600`.
+"""Runs a hub for a long time under load and faults: `make soak SECONDS=3600`.
 
-Clients of every transport come and go, some with compression, some never read, some send nonsense; publishers publish,
-in bursts, too; the hub runs out of descriptors, is stopped and continued, has its channels cleared. All its queues are
-small. At the end: nothing was lost without a gap, nothing came twice; memory was flat in the second half; descriptors
-and threads are those of the start.
+Clients of every transport come and go. Some use compression, some never read, some send nonsense. A publisher
+publishes, also in bursts. The hub runs out of descriptors, is stopped and continued, and has its channels cleared. All
+its queues are small. At the end, no message may be lost without a gap and none may have come twice. Memory must not
+have grown in the second half, and the numbers of descriptors and threads must be those of the start.
 
 It writes target/soak/report.md and samples.csv, and ends with "N passed, N failed".
 """
@@ -37,10 +37,11 @@ CHANNELS = [f"soak.{n}" for n in range(20)]
 SUBSCRIBERS = 100
 SLOW = 8
 RATE = 50
-# So many messages come alone, on average, before many come at once.
+# The average number of single messages between two bursts.
 BURST_EVERY = 500
 SAMPLE_SECONDS = 5
-# What memory may grow by from the third quarter to the fourth: the allocator's own moods.
+# The most by which memory may grow from the third quarter to the fourth, as a fraction and in kB. The allocator varies
+# by so much.
 GROWTH, GROWTH_KB = 0.03, 1024
 
 
@@ -101,7 +102,7 @@ class Soak:
             writer.close()
 
     async def trouble(self, until):
-        """Once in a while something that a system does to a process, or an operator to a hub."""
+        """Now and then does something that a system does to a process, or an operator to a hub."""
         loop = asyncio.get_running_loop()
         while loop.time() + 15 < until:
             await asyncio.sleep(self.random.uniform(5, 15))
@@ -120,7 +121,7 @@ class Soak:
                 await asyncio.to_thread(self.hub.request, "DELETE", f"/v1/channels/{channel}")
 
     async def nonsense(self, until):
-        """Clients that know no better, or too well."""
+        """Broken and hostile clients."""
         loop = asyncio.get_running_loop()
         heads = (
             b"", b"GET /push?channel=a HTTP/1.1\r\nHo", b"\x16\x03\x01garbage\r\n\r\n",
@@ -151,19 +152,19 @@ class Soak:
         try:
             return self.hub.stats()
         except OSError:
-            # Without descriptors it can't answer.
+            # The hub can't answer while it has no descriptors.
             return {}
 
 
 def quarters(samples):
-    """The memory's median in the third and in the fourth quarter."""
+    """The median of the memory in the third and in the fourth quarter."""
     rss = [usage.rss_kb for _, usage, _ in samples]
     half, three = len(rss) // 2, len(rss) * 3 // 4
     return statistics.median(rss[half:three]), statistics.median(rss[three:])
 
 
-def books_tell():
-    """What would be wrong is seen to be."""
+def ledgers_find_errors():
+    """Whether a ledger finds each kind of error."""
 
     def seen(*numbers, gap_before=None):
         ledger = Ledger("example")
@@ -189,11 +190,11 @@ def main():
         results.append((holds, name, detail))
         print(f"{'ok     ' if holds else 'FAILED '} {name}: {detail}", flush=True)
 
-    check("the books would tell", books_tell(), "a hole, a double and a break of order are each found")
+    check("the ledgers find errors", ledgers_find_errors(), "a hole, a double and a break of order are each found")
     hub = Hub(*OPTIONS)
     wrong = None
     try:
-        # As it is when it has once done everything.
+        # The figures are taken after the hub has done everything once.
         hub.publish(CHANNELS[0], "0 x")
         with socket.create_connection(("127.0.0.1", hub.port)) as client:
             client.sendall(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -207,8 +208,8 @@ def main():
         except (Wrong, AssertionError, OSError) as failure:
             wrong = failure
         print(f"soak: {time.monotonic() - began:.0f} s", flush=True)
-        check("it lives", hub.alive(), f"pid {hub.pid}")
-        check("nothing lost without a gap, nothing twice, nobody forgotten", wrong is None,
+        check("the hub is alive", hub.alive(), f"pid {hub.pid}")
+        check("no message lost without a gap, none twice, no client forgotten", wrong is None,
               wrong or f"{soak.counts['messages']} messages and {soak.counts['gaps']} gaps in "
                        f"{soak.counts['visits']} visits")
         stats = hub.wait_for(lambda stats: stats["connections"] == 0)
@@ -224,11 +225,11 @@ def main():
             third, fourth = quarters(soak.samples)
             check("memory flat in the second half", fourth <= third * (1 + GROWTH) + GROWTH_KB,
                   f"median RSS {third:.0f} kB in the third quarter, {fourth:.0f} kB in the fourth")
-        check("the slow were closed and came back", soak.counts["closed 4429"] > 0 or seconds < 120,
-              f"{soak.counts['closed 4429']} times 4429")
+        check("slow clients were closed and came back", soak.counts["closed 4429"] > 0 or seconds < 120,
+              f"{soak.counts['closed 4429']} were closed with 4429")
         check("messages came compressed", soak.counts["compressed"] > 0, f"{soak.counts['compressed']} of them")
         code = hub.stop()
-        check("it ends well", code == 0, f"exit code {code}")
+        check("the hub ends without an error", code == 0, f"exit code {code}")
         write_report(seconds, soak, before, after, results)
     finally:
         hub.stop()

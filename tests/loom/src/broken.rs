@@ -8,7 +8,7 @@ mod sync {
     pub(super) use crate::models::{ArrayQueue, CachePadded};
     pub(super) use loom::sync::atomic::{AtomicBool, Ordering};
 
-    /// The planted mistake.
+    /// The planted bug: a fence that does nothing.
     pub(super) fn fence(_: Ordering) {}
 }
 
@@ -16,20 +16,20 @@ mod sync {
 #[allow(dead_code)]
 pub(crate) mod mailbox;
 
-/// Proof that the tests can fail.
+/// Proves that the tests can fail.
 #[allow(dead_code)]
 mod without_its_fence {
     crate::scenarios!();
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn a_message_is_left_lying() {
+    fn a_message_is_never_taken() {
         two_publishers_and_a_shard();
     }
 
     #[test]
     #[should_panic(expected = "deadlock")]
-    fn a_command_is_left_lying() {
+    fn a_command_is_never_seen() {
         a_command_beside_the_mailbox();
     }
 }

@@ -1,13 +1,13 @@
 //! `src/hub/mailbox.rs` with loom's atomics in place of the machine's.
 //!
-//! What is proved: whoever leaves something in the mailbox of a shard, the shard gets it; it never sleeps for good with
-//! something there. That it can be disproved is shown with the same code without its fence, which loom must find to
-//! hang.
+//! The tests prove that a shard gets everything that any thread leaves in its mailbox: it never sleeps for good while
+//! something is there. The same tests also run on the mailbox without its fence, and loom must find that this one
+//! hangs.
 #![cfg(test)]
 
 mod models;
 
-/// The same tests for either.
+/// The tests for both mailboxes.
 macro_rules! scenarios {
     () => {
         use crate::models::{Bell, Message};
@@ -25,7 +25,7 @@ macro_rules! scenarios {
             Delivery { channel: 1, message: Arc::new(Message(number)) }
         }
 
-        /// A shard: takes what is there, and sleeps when it may, until it has `count`.
+        /// A shard: takes messages and sleeps when it may, until it has `count` messages.
         fn take(mailbox: &Mailbox, bell: &Bell, count: usize) -> Vec<u64> {
             let mut taken = Vec::new();
             loop {
@@ -44,7 +44,8 @@ macro_rules! scenarios {
             loom::model(|| {
                 let bell = Arc::new(Bell::default());
                 let mailbox = Arc::new(Mailbox::new(4, Box::new(bell.clone())));
-                // The hub's lock: who leaves a message has it, who wakes has let go of it.
+                // The hub's lock. A publisher holds it while it leaves a message, and releases it before it wakes the
+                // shard.
                 let hub = Arc::new(loom::sync::Mutex::new(0));
                 for _ in 0..2 {
                     let (mailbox, hub) = (mailbox.clone(), hub.clone());
@@ -57,7 +58,7 @@ macro_rules! scenarios {
                         mailbox.wake();
                     });
                 }
-                assert_eq!(take(&mailbox, &bell, 2), [1, 2], "both, in the order of the sequence");
+                assert_eq!(take(&mailbox, &bell, 2), [1, 2], "both come, in the order of their numbers");
             });
         }
 
@@ -98,7 +99,7 @@ macro_rules! scenarios {
                     publisher.join().unwrap();
                 }
                 assert!(sleeps);
-                assert_eq!(bell.rung(), 1, "one system call, however many publish meanwhile");
+                assert_eq!(bell.rung(), 1, "one system call for all publishers");
             });
         }
     };
@@ -108,5 +109,5 @@ pub(crate) use scenarios;
 
 /// The mailbox without its fence.
 mod broken;
-/// The mailbox as it is.
+/// The mailbox of the library.
 mod real;

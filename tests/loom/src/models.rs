@@ -1,16 +1,17 @@
-//! What the mailbox is made of, as loom sees it.
+//! Models of the mailbox's parts for loom.
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-/// A message is its number.
+/// A message, which is only a number.
 #[derive(Debug)]
 pub(crate) struct Message(pub(crate) u64);
 
-/// A bounded queue whose emptiness is seen as late as the memory model allows: no more is taken for granted of
-/// crossbeam's than that a pop after a push that happened before finds it. (Crossbeam's own orderings are stronger.)
+/// A bounded queue. Other threads see a push as late as the memory model allows. The model assumes only this of
+/// crossbeam's queue: a pop finds an item if its push happened before the pop. (Crossbeam's own orderings are
+/// stronger.)
 #[derive(Debug)]
 pub(crate) struct ArrayQueue<T> {
     items: Mutex<VecDeque<T>>,
@@ -45,7 +46,7 @@ impl<T> ArrayQueue<T> {
     }
 
     pub(crate) fn pop(&self) -> Option<T> {
-        // Looks as late as it may, too: a lock here would bring news that the real one does not.
+        // This must not take the lock first: the lock would make pushes visible that the real queue may not show yet.
         if self.is_empty() {
             return None;
         }
@@ -55,7 +56,7 @@ impl<T> ArrayQueue<T> {
     }
 }
 
-/// Padding means nothing here.
+/// A value without padding, which makes no difference to loom.
 #[derive(Debug)]
 pub(crate) struct CachePadded<T>(T);
 
@@ -73,7 +74,7 @@ impl<T> Deref for CachePadded<T> {
     }
 }
 
-/// The shard's eventfd: a signal before the sleep ends it at once.
+/// A model of the shard's eventfd. A signal before the sleep ends the sleep at once.
 #[derive(Debug)]
 pub(crate) struct Bell {
     signalled: Mutex<bool>,
