@@ -151,6 +151,7 @@ const char *ngx_http_push_reason(push_status status);
 ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status);
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
 ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, push_status status);
+ngx_int_t ngx_http_push_add_header(ngx_http_request_t *r, const char *name, const char *value);
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow);
 
 /* _variables.c */

@@ -1,7 +1,7 @@
 /* Answers that the module itself gives; in the forms of the hub's control API and of its refusals. */
 #include "ngx_http_push.h"
 
-static ngx_int_t ngx_http_push_add_header(ngx_http_request_t *r, const char *name, const char *value)
+ngx_int_t ngx_http_push_add_header(ngx_http_request_t *r, const char *name, const char *value)
 {
     ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
 

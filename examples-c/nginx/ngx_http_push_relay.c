@@ -152,6 +152,12 @@ static ngx_int_t ngx_http_push_process_headers(ngx_http_request_t *r)
             }
             u->upgrade = 1;
         }
+        /* The hub's own Connection line is not passed on, but whoever says Upgrade says so there (RFC 9110, 7.8). */
+        if (u->headers_in.status_n == 426
+            && ngx_http_push_add_header(r, "Connection", "Upgrade") != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
         return NGX_OK;
     }
 }

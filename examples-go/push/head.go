@@ -71,19 +71,24 @@ func appendLine(head []byte, name, value string) []byte {
 	return append(append(head, lineBreaks.Replace(value)...), "\r\n"...)
 }
 
-// wantsEvents and wantsWebSocket see what the library will see in the request.
+// wantsEvents, wantsWebSocket and opensWebSocket see what the library will see in the request.
 func wantsEvents(r *http.Request) bool {
 	switch r.URL.Query().Get("transport") {
 	case "sse":
 		return true
 	case "":
-		return !wantsWebSocket(r) && headerHas(r, "Accept", "text/event-stream")
+		return !opensWebSocket(r) && headerHas(r, "Accept", "text/event-stream")
 	}
 	return false
 }
 
 func wantsWebSocket(r *http.Request) bool {
 	return headerHas(r, "Upgrade", "websocket")
+}
+
+// opensWebSocket is also true of a handshake of which a proxy has dropped the Upgrade line.
+func opensWebSocket(r *http.Request) bool {
+	return wantsWebSocket(r) || r.Header.Get("Sec-Websocket-Key") != "" || r.Header.Get("Sec-Websocket-Version") != ""
 }
 
 func headerHas(r *http.Request, name, word string) bool {

@@ -80,6 +80,9 @@ func (r *Refusal) response(asked *http.Request) *http.Response {
 		header.Set("Allow", "GET, OPTIONS")
 	case status == http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", "Bearer")
+	case status == http.StatusUpgradeRequired && asked.ProtoMajor == 1: // RFC 9110, section 15.5.22; HTTP/2 has none
+		header.Set("Upgrade", "websocket")
+		header.Set("Connection", "Upgrade")
 	case r.passes() && wantsEvents(asked):
 		status, body = http.StatusOK, r.events()
 		header.Set("Content-Type", "text/event-stream")

@@ -1,7 +1,9 @@
 package push_test
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"libpush.example/go/internal/harness"
@@ -30,5 +32,48 @@ func TestRefusalsThatAreNone(t *testing.T) {
 	}
 	if err := srv.Deny(1, nil); err == nil {
 		t.Error("Deny without a refusal")
+	}
+}
+
+// A proxy that knows no WebSockets drops the lines that are for one connection only. Taken for a poll, the client would
+// wait for nothing.
+func TestHandshakeThatLostItsUpgrade(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	service := serve(t, srv.Handler(push.Anyone))
+	lost := http.Header{"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+	response, body := get(t, service.Client(), service.URL+"/push?channel=c", lost)
+	text, _ := io.ReadAll(body)
+	for _, word := range []string{"Upgrade: websocket", "proxy"} {
+		if response.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), word) {
+			t.Errorf("%s %s", response.Status, text)
+		}
+	}
+	// The query decides where it says by which transport.
+	publish(t, srv, "c", "already there")
+	response, body = get(t, service.Client(), service.URL+"/push?channel=c&last=1&transport=poll", lost)
+	if text, _ = io.ReadAll(body); response.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", response.Status, text)
+	}
+}
+
+func TestUpgradeRequired(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	old := http.Header{
+		"Upgrade": {"websocket"}, "Connection": {"Upgrade"},
+		"Sec-Websocket-Version": {"8"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	refuse := &push.Refusal{Status: http.StatusUpgradeRequired, Code: "websocket", Message: "only WebSockets here"}
+	for name, authorize := range map[string]func(*http.Request) (push.Grant, error){
+		"the library": push.Anyone,
+		"the service": func(*http.Request) (push.Grant, error) { return push.Grant{}, refuse },
+	} {
+		service := serve(t, srv.Handler(authorize))
+		response, _ := get(t, service.Client(), service.URL+"/push?channel=c", old)
+		// Go's client takes the line Connection away where it says close.
+		if response.StatusCode != http.StatusUpgradeRequired || response.Header.Get("Upgrade") != "websocket" {
+			t.Errorf("%s: %s %v", name, response.Status, response.Header)
+		}
 	}
 }

@@ -331,7 +331,7 @@ fn refused(api: &Api, refusal: &Refusal) -> Answer {
     api.note_refusal(level, reason, text);
     let mut answer = json(refusal.body());
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-    if let Some((name, value)) = refusal.header() {
+    for (name, value) in refusal.headers() {
         if let Ok(value) = HeaderValue::from_str(&value) {
             answer.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).unwrap_or(header::WARNING), value);
         }

@@ -94,6 +94,12 @@ impl<'b> Fields<'b> {
         Ok(fields)
     }
 
+    /// Whether it opens a WebSocket, or would if a proxy had not dropped what is for one connection only (RFC 9110,
+    /// section 7.6.1). No other client sends these lines.
+    pub(super) fn is_handshake(&self) -> bool {
+        self.to_websocket || self.key.is_some() || self.version.is_some()
+    }
+
     /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
     pub(super) fn token(&self) -> Option<&'b str> {
         let bearer = self

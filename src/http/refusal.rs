@@ -14,8 +14,8 @@ pub struct Refusal {
     pub code: &'static str,
     /// A sentence for people.
     pub message: Cow<'static, str>,
-    /// A header line that the status asks for, ended by CR LF; or nothing.
-    header: &'static str,
+    /// Header lines that the status asks for, each ended by CR LF; or nothing.
+    headers: &'static str,
     /// The answer to HEAD, which has no body.
     bodiless: bool,
     /// Whether the client should come back by itself, after the advised delay; see `retry_after`.
@@ -26,7 +26,7 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { status, code, message: message.into(), header: "", bodiless: false, retry: false, reason: None }
+        Refusal { status, code, message: message.into(), headers: "", bodiless: false, retry: false, reason: None }
     }
 
     /// 400: what was sent makes no sense.
@@ -36,7 +36,7 @@ impl Refusal {
 
     /// 401: a credential is missing or wrong.
     pub fn unauthorized(message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { header: "WWW-Authenticate: Bearer\r\n", ..Refusal::new(401, "unauthorized", message) }
+        Refusal { headers: "WWW-Authenticate: Bearer\r\n", ..Refusal::new(401, "unauthorized", message) }
     }
 
     /// 403: understood, and not allowed.
@@ -52,7 +52,7 @@ impl Refusal {
     /// 405 on the subscribers' URL.
     pub fn method() -> Self {
         let message = "only GET subscribes here";
-        Refusal { header: "Allow: GET, OPTIONS\r\n", ..Refusal::new(405, "method_not_allowed", message) }
+        Refusal { headers: "Allow: GET, OPTIONS\r\n", ..Refusal::new(405, "method_not_allowed", message) }
     }
 
     /// The same, for HEAD.
@@ -83,7 +83,9 @@ impl Refusal {
     /// 426: a WebSocket version that nobody speaks.
     pub fn websocket_version() -> Self {
         let message = "only WebSocket version 13 is spoken here";
-        Refusal { header: "Sec-WebSocket-Version: 13\r\n", ..Refusal::new(426, "websocket_version", message) }
+        // RFC 9110, section 15.5.22: what to upgrade to.
+        let headers = "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n";
+        Refusal { headers, ..Refusal::new(426, "websocket_version", message) }
     }
 
     /// 429: the host says that the caller should slow down.
@@ -156,24 +158,25 @@ impl Refusal {
         body
     }
 
-    /// The header line that the status asks for, as name and value.
-    pub fn header(&self) -> Option<(&'static str, Cow<'static, str>)> {
-        if self.retry {
-            return Some(("Retry-After", retry_after().to_string().into()));
-        }
-        self.header.trim_end().split_once(": ").map(|(name, value)| (name, value.into()))
+    /// The header lines that the status asks for, as names and values.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+        let retry = self.retry.then(|| ("Retry-After", retry_after().to_string().into()));
+        let fixed = self.headers.lines().filter_map(|line| line.split_once(": "));
+        retry.into_iter().chain(fixed.map(|(name, value)| (name, value.into())))
     }
 
     /// The whole response; the connection ends with it. `cors` are header lines for a cross-origin caller.
     pub fn response(&self, cors: &str) -> Vec<u8> {
         let mut body = self.body();
         let mut head = String::with_capacity(256);
-        let header = self.header().map_or_else(String::new, |(name, value)| format!("{name}: {value}\r\n"));
+        let headers: String = self.headers().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        // A sender of Upgrade names it in Connection, too (RFC 9110, section 7.8).
+        let connection = if self.status == 426 { "Upgrade, close" } else { "close" };
         // Writing into a String does not fail.
         let _ = write!(
             head,
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{header}{cors}\
-             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{headers}{cors}\
+             Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
             self.status,
             phrase(self.status),
             body.len()
@@ -232,12 +235,21 @@ mod tests {
     #[test]
     fn who_is_refused_comes_back_at_different_times() {
         let full = Refusal::full();
-        let advised = || full.header().unwrap().1.parse::<u32>().unwrap();
+        let advised = || full.headers().next().unwrap().1.parse::<u32>().unwrap();
         let times: BTreeSet<u32> = (0..1000).map(|_| advised()).collect();
         assert_eq!(times, (5..=10).collect());
         let told = full.response("").into_iter().map(char::from).collect::<String>();
         assert!(told.contains("\r\nRetry-After: "), "{told}");
-        assert_eq!(Refusal::method().header().unwrap(), ("Allow", "GET, OPTIONS".into()));
-        assert_eq!(Refusal::timeout().header(), None);
+        assert!(Refusal::method().headers().eq([("Allow", "GET, OPTIONS".into())]));
+        assert_eq!(Refusal::timeout().headers().count(), 0);
+    }
+
+    #[test]
+    fn upgrade_required_says_to_what() {
+        let told = Refusal::websocket_version().response("").into_iter().map(char::from).collect::<String>();
+        for line in ["HTTP/1.1 426 ", "Upgrade: websocket\r\n", "Connection: Upgrade, close\r\n"] {
+            assert!(told.contains(line), "{told}");
+        }
+        assert!(told.contains("Sec-WebSocket-Version: 13\r\n"), "{told}");
     }
 }

@@ -202,7 +202,7 @@ fn finish<'b>(
 }
 
 fn by_headers(fields: &Fields<'_>) -> Transport {
-    if fields.to_websocket {
+    if fields.is_handshake() {
         Transport::WebSocket
     } else if fields.accepts_sse {
         Transport::Sse
@@ -216,8 +216,16 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
 /// Checks an opening handshake (RFC 6455, section 4.2.1).
 fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8], Refusal> {
     let bad = |message| Refusal::malformed("upgrade", message);
-    if !version_1_1 || !fields.to_websocket || !fields.upgrades {
-        return Err(bad("a WebSocket needs HTTP/1.1, Upgrade: websocket and Connection: Upgrade"));
+    let needed =
+        [("HTTP/1.1", version_1_1), ("Upgrade: websocket", fields.to_websocket), ("Connection: Upgrade", fields.upgrades)];
+    let missing: Vec<&str> = needed.iter().filter(|(_, there)| !there).map(|(what, _)| *what).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        let message = format!(
+            "a WebSocket can't begin without: {missing}. If the client sent it, a proxy on the way has dropped it; it \
+             must speak HTTP/1.1 and pass on Upgrade and Connection"
+        );
+        return Err(Refusal::malformed("upgrade", message));
     }
     match fields.version {
         Some(b"13") => {}

@@ -42,6 +42,8 @@ fn the_transport_follows_from_headers_or_query() {
         ("/push?channel=a", "Accept: text/event-stream\r\nAccept: */*\r\n", Transport::Sse),
         ("/push?channel=a", "Accept: */*\r\nAccept: application/x-ndjson\r\n", Transport::Stream),
         ("/push?channel=a&transport=stream", "Accept: text/event-stream\r\n", Transport::Stream),
+        ("/push?channel=a&transport=poll", UPGRADE, Transport::Poll),
+        ("/push?channel=a&transport=sse", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", Transport::Sse),
     ];
     for (target, lines, transport) in cases {
         served(&get(target, lines), |subscribe| assert_eq!(subscribe.transport, transport, "{target} {lines}"));
@@ -146,6 +148,36 @@ fn what_is_wrong_is_named() {
     ];
     for (text, expected) in cases {
         assert_eq!(refused(&text), expected, "{text:.200}");
+    }
+}
+
+#[test]
+fn a_handshake_that_a_proxy_damaged_is_no_poll() {
+    let config = Config::default();
+    let refused = |text: &str| match head(text.as_bytes(), &config).unwrap().unwrap().wish {
+        Err(refusal) => refusal,
+        Ok(wish) => panic!("served: {wish:?}"),
+    };
+    let missing = |text: &str, missing: &str| {
+        let refusal = refused(text);
+        assert_eq!((refusal.status, refusal.code), (400, "upgrade"), "{text}");
+        assert!(refusal.message.contains(&format!("without: {missing}. ")), "{}", refusal.message);
+        assert!(refusal.message.contains("proxy"), "{}", refusal.message);
+    };
+    let without_upgrade = UPGRADE.replace("Upgrade: websocket\r\n", "");
+    let without_both = without_upgrade.replace("Connection: keep-alive, Upgrade\r\n", "");
+    let get = |lines: &str| get("/push?channel=a", lines);
+    missing(&get(&without_upgrade), "Upgrade: websocket");
+    missing(&get(&without_both), "Upgrade: websocket, Connection: Upgrade");
+    missing(&get(&UPGRADE.replace("keep-alive, Upgrade", "close")), "Connection: Upgrade");
+    missing(&get(&UPGRADE.replace("Upgrade: websocket", "Upgrade: h2c")), "Upgrade: websocket");
+    missing(&get(UPGRADE).replace("HTTP/1.1", "HTTP/1.0"), "HTTP/1.1");
+    // As nginx passes it on without `proxy_http_version 1.1`.
+    let lines = format!("Connection: close\r\n{without_both}");
+    missing(&get(&lines).replace("HTTP/1.1", "HTTP/1.0"), "HTTP/1.1, Upgrade: websocket, Connection: Upgrade");
+    for line in ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "Sec-WebSocket-Version: 13\r\n"] {
+        missing(&get(line), "Upgrade: websocket, Connection: Upgrade");
+        missing(&get(&format!("Accept: text/event-stream\r\n{line}")), "Upgrade: websocket, Connection: Upgrade");
     }
 }
 

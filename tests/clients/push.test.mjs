@@ -96,6 +96,19 @@ for (const refusal of [400, 502, 'close']) {
   });
 }
 
+// The refusal brings the other transport, not the ten seconds after which push.js gives up a handshake.
+test('a proxy that drops Upgrade: the handshake is refused at once, and it goes on over the stream', async () => {
+  const host = await start();
+  host.box.upgrade = 'drop';
+  const client = new Client(host, { channels: ['news'] });
+  const failed = ['connecting', 1006];
+  assert.deepEqual(await client.until('open'), [['connecting'], failed, failed, ['open']]);
+  assert.deepEqual(host.box.answered, [400, 400]);
+  assert.equal(client.push.transport, 'stream');
+  await host.publish('news', 'hello');
+  await client.until('news', 'hello');
+});
+
 test('a proxy that holds responses back: it goes on with polls', async () => {
   const host = await start();
   host.box.upgrade = 502;

@@ -10,8 +10,11 @@ export class Middlebox {
   #held = null;
   #upgrading = new Set();
   // What becomes of a WebSocket's handshake: 'pass'; a status that refuses it; 'close', at once; 'hang', without an
-  // answer; 'mute': it is passed, but nothing of what follows.
+  // answer; 'mute': it is passed, but nothing of what follows; 'drop': it is passed without the lines that are for one
+  // connection only, as by a proxy that knows no WebSockets.
   upgrade = 'pass';
+  // With which statuses the host has answered handshakes.
+  answered = [];
   // Whether responses are held back until they have ended.
   buffers = false;
   // Answers in the host's place, if it says true.
@@ -123,14 +126,18 @@ export class Middlebox {
     const { method, url, rawHeaders } = incoming;
     const host = connect(this.upstream, '127.0.0.1');
     let lines = `${method} ${url} HTTP/1.1\r\n`;
-    for (let at = 0; at < rawHeaders.length; at += 2) lines += `${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`;
+    for (let at = 0; at < rawHeaders.length; at += 2) {
+      if (this.upgrade === 'drop' && /^(upgrade|connection)$/i.test(rawHeaders[at])) continue;
+      lines += `${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`;
+    }
     host.write(`${lines}\r\n`);
     host.write(head);
     host.on('error', () => socket.destroy());
     host.on('close', () => socket.destroy());
     socket.on('close', () => host.destroy());
     socket.pipe(host);
-    if (this.upgrade === 'pass') return void host.pipe(socket);
+    host.once('data', (data) => this.answered.push(Number(data.toString('latin1').split(' ')[1])));
+    if (['pass', 'drop'].includes(this.upgrade)) return void host.pipe(socket);
     host.once('data', (data) => socket.write(data.subarray(0, data.indexOf('\r\n\r\n') + 4)));
     host.on('data', () => {});
   }

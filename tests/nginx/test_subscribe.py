@@ -428,6 +428,27 @@ def test_an_upgrade_over_http_2_is_none(nginx):
     assert "hello" in curl(nginx.tls.url(scheme="https", channel="a", last=1), "--http2", *headers)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_handshake_that_lost_its_upgrade_is_refused_at_once(nginx, trust, scheme):
+    lost = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode()}
+    url = (nginx.tls if scheme == "https" else nginx).url(scheme=scheme, channel="a")
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        response = client.get(url, headers=lost)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "upgrade")
+    assert "Upgrade: websocket" in response.text and "proxy" in response.text
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_upgrade_required_says_to_what(nginx, trust, scheme):
+    old = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "8",
+           "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode()}  # fmt: skip
+    url = (nginx.tls if scheme == "https" else nginx).url(scheme=scheme, channel="a")
+    with httpx.Client(verify=trust, timeout=20, trust_env=False) as client:
+        response = client.get(url, headers=old)
+    assert (response.status_code, response.headers["Upgrade"]) == (426, "websocket")
+    assert "Upgrade" in response.headers["Connection"].split(", ")
+
+
 def test_in_an_if_and_after_a_redirect(pushd, start_nginx):
     site = """
         location /choice {
