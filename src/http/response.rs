@@ -37,10 +37,11 @@ pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String
 pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String {
     let kind = if sse { "text/event-stream" } else { "application/x-ndjson" };
     let framing = if chunks { "Transfer-Encoding: chunked" } else { "Connection: close" };
-    // X-Accel-Buffering asks nginx not to collect the stream.
+    // X-Accel-Buffering asks nginx not to collect the stream, no-transform others not to compress it: what compresses
+    // collects as well.
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
-         Push-Position: {position}\r\n{cors}{framing}\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store, no-transform\r\n\
+         X-Accel-Buffering: no\r\nPush-Position: {position}\r\n{cors}{framing}\r\n\r\n"
     )
 }
 
