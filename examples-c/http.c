@@ -225,6 +225,21 @@ static bool relative_path(struct slice path, char *out, size_t size)
 
 /* ---- answers ---- */
 
+bool http_wants_events(const char *head, size_t len)
+{
+    const char *end = memmem(head, len, "\r\n\r\n", 4);
+    if (end) len = (size_t)(end - head);
+    return memmem(head, len, "text/event-stream", 17) || memmem(head, len, "transport=sse", 13);
+}
+
+const char *http_come_back(char *text, size_t size)
+{
+    /* By chance, so that a crowd that was refused at once does not come back at once. */
+    snprintf(text, size, "retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":1001,\"reason\":\"later\"}\n\n",
+             5000 + rand() % 5001);
+    return text;
+}
+
 static const char *reason(int status)
 {
     switch (status) {

@@ -59,6 +59,12 @@ struct http_answer {
     size_t len;
 };
 
+/* Whether an EventSource reads the answer.  It never comes back after an error status: where it should, it gets 200 and
+ * http_come_back(), within `size` bytes. */
+enum { HTTP_COME_BACK = 160 };
+bool http_wants_events(const char *head, size_t len);
+const char *http_come_back(char *text, size_t size);
+
 /* Writes an answer to the request.  False: memory is out. */
 bool http_answer(struct buffer *out, const struct http_request *request, const struct http_answer *answer);
 

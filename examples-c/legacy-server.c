@@ -80,7 +80,10 @@ static enum step hand_over(void *app, struct client *c)
     push_status status =
         push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, h->grant_flags ? &grant : NULL);
     if (status == PUSH_ERR_BUSY) return BLOCKED;
-    return status == PUSH_OK ? HANDED_OVER : client_refuse(c, http_status(status), push_strerror(status));
+    if (status == PUSH_OK) return HANDED_OVER;
+    int code = http_status(status);
+    bool comes_back = code >= 500 && http_wants_events(buffer_front(&c->in), c->in.len);
+    return comes_back ? client_come_back(c) : client_refuse(c, code, push_strerror(status));
 }
 
 /* Sends back what WebSocket clients have sent.  A message that the library has no room for is kept and goes first on

@@ -90,7 +90,11 @@ static bool serve(push_server *server, int fd, struct buffer *in)
             /* A real host looks at the session cookie here, and says in the grant who this is. */
             push_status status = push_adopt(server, fd, buffer_front(in), in->len, NULL);
             if (status == PUSH_OK) return true;
-            answer(fd, &request, 503, "text/plain", push_strerror(status));
+            char text[HTTP_COME_BACK];
+            if (http_wants_events(buffer_front(in), request.head_len))
+                answer(fd, &request, 200, "text/event-stream", http_come_back(text, sizeof text));
+            else
+                answer(fd, &request, 503, "text/plain", push_strerror(status));
             return false;
         }
         if (parsed == 0 && request.content_length > BODY_MAX) {

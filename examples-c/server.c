@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,6 +50,16 @@ enum step client_file(struct client *c, const struct http_request *request, int 
         close(file);
     }
     return client_answer(c, request, 200, type, NULL, (size_t)size);
+}
+
+enum step client_come_back(struct client *c)
+{
+    static const struct http_request none; /* so the answer says Connection: close */
+    char text[HTTP_COME_BACK];
+    c->closing = true;
+    buffer_consume(&c->in, c->in.len);
+    http_come_back(text, sizeof text);
+    return client_answer(c, &none, 200, "text/event-stream", text, strlen(text));
 }
 
 enum step client_refuse(struct client *c, int status, const char *message)

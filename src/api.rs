@@ -248,7 +248,7 @@ impl Api {
             let refusal =
                 Refusal::unavailable(if error.kind() == Kind::Busy { "busy" } else { "full" }, error.to_string());
             self.context.metrics.refused.fetch_add(1, Ordering::Relaxed);
-            let _ = socket::send(&fd, &refusal.response(""));
+            let _ = socket::send(&fd, &refusal.response_to(head, &self.context.config.get()));
         }
     }
 

@@ -105,6 +105,8 @@ fn requests_under_way_are_answered() {
     // Read before those that follow it: a shard takes what comes in its order.
     let mut half = host.connect();
     half.send(b"GET /push?channel=a HTTP/1.1\r\nHost:");
+    let mut half_sse = host.connect();
+    half_sse.send(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nCookie:");
     let mut asked = host.get("channel=a", "");
     let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
     let next = || host.server.next_event(Some(PATIENCE)).unwrap();
@@ -117,11 +119,13 @@ fn requests_under_way_are_answered() {
         assert!(body.contains(r#""code":"draining""#), "{body}");
         assert_eq!(client.rest(), "");
     }
-    let told = sse.rest();
-    let (head, events) = told.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 ") && events.contains(r#""code":1001"#), "{told}");
-    let retry = events.strip_prefix("retry: ").and_then(|rest| rest.split_once('\n')).unwrap().0;
-    assert!((3000..=6000).contains(&retry.parse::<u64>().unwrap()), "{told}");
+    for client in [&mut sse, &mut half_sse] {
+        let told = client.rest();
+        let (head, events) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && events.contains(r#""code":1001"#), "{told}");
+        let retry = events.strip_prefix("retry: ").and_then(|rest| rest.split_once('\n')).unwrap().0;
+        assert!((3000..=6000).contains(&retry.parse::<u64>().unwrap()), "{told}");
+    }
     // An answer that comes later finds nobody.
     for question in questions {
         host.server.allow(question.request, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();

@@ -49,6 +49,18 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
 }
 
 #[test]
+fn an_event_source_on_a_slow_network_comes_back() {
+    let host = Host::start(&[("head_timeout", "100ms"), ("retry", "3s"), ("allowed_origins", "https://app")]);
+    let mut slow = host.connect();
+    let begun = "Host: h\r\nAccept: text/event-stream\r\nOrigin: https://app\r\nCookie: a";
+    slow.send(format!("GET /push?channel=a HTTP/1.1\r\n{begun}").as_bytes());
+    let (head, body) = slow.response();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Access-Control-Allow-Origin: https://app"), "{head}");
+    assert!(body.starts_with("retry: ") && body.contains("event: push-close"), "{body}");
+    host.stop();
+}
+
+#[test]
 fn thousands_of_polls_at_once_are_answered_one_by_one() {
     let host = Host::start(&[]);
     let start = host.server.position(0);

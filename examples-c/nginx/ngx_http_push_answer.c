@@ -28,7 +28,11 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     r->headers_out.content_type.data = (u_char *) type;
     r->headers_out.content_type.len = r->headers_out.content_type_len = ngx_strlen(type);
     r->headers_out.content_type_lowcase = NULL;
-    if (ngx_http_push_add_header(r, "Cache-Control", "no-store") != NGX_OK) {
+    /* What compresses an event stream holds it back. */
+    if (ngx_http_push_add_header(r, "Cache-Control",
+                                 ngx_strcmp(type, "text/event-stream") == 0 ? "no-store, no-transform" : "no-store")
+        != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     rc = ngx_http_send_header(r);
@@ -136,7 +140,9 @@ ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscript
     ngx_uint_t level = status == PUSH_ERR_INVALID || status == PUSH_ERR_TOO_LARGE ? NGX_LOG_INFO : NGX_LOG_ERR;
 
     ngx_log_error(level, r->connection->log, 0, "push: not handed over: %s", ngx_http_push_reason(status));
+    /* All but the first two may be otherwise the next time, and an EventSource comes back only after this one. */
     return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
+           || (subscription->sse && status != PUSH_ERR_INVALID && status != PUSH_ERR_TOO_LARGE)
            ? ngx_http_push_unavailable(r, subscription)
            : ngx_http_push_answer_status(r, status);
 }

@@ -14,8 +14,8 @@ import (
 // Refusal is an error of authorize that says what the client is told: an HTTP status with a JSON body
 // {"error":{"code":…,"message":…}}, as the library itself refuses.
 //
-// An EventSource never comes back after an error status. With 429 and 503, where it should, it is told within an event
-// stream that ends at once.
+// An EventSource never comes back after an error status. Where it should, with 408, 425, 429 and all from 500, it is told
+// within an event stream that ends at once.
 type Refusal struct {
 	// Status is the HTTP status, 400 to 599. With any other the client gets [ErrForbidden].
 	Status int
@@ -43,6 +43,8 @@ var (
 	errNotGET      = &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", "only GET subscribes here"}
 	errUnavailable = &Refusal{http.StatusServiceUnavailable, "unavailable", "no room, or the server is going away"}
 	errDefect      = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
+	// errHeldBack stays as it is until the service is built otherwise; to come back would be no use.
+	errHeldBack = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
 )
 
 // refusalFor is what a client is told of an error.
@@ -73,7 +75,7 @@ func retryAfter() int {
 
 // response is the whole answer.
 func (r *Refusal) response(asked *http.Request) *http.Response {
-	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store, no-transform"}}
 	status, body := r.Status, string(r.body())
 	switch {
 	case status == http.StatusMethodNotAllowed:
@@ -97,7 +99,11 @@ func (r *Refusal) response(asked *http.Request) *http.Response {
 
 // passes says that the same request may be answered better later.
 func (r *Refusal) passes() bool {
-	return r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable
+	switch r.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return r.Status >= 500 && r != errHeldBack
 }
 
 func (r *Refusal) body() []byte {

@@ -35,6 +35,32 @@ func TestRefusalsThatAreNone(t *testing.T) {
 	}
 }
 
+// An EventSource never comes back after an error status. Where the same request may be answered better another time, it
+// is told to.
+func TestRefusalsThatPass(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	var status int
+	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
+		return push.Grant{}, &push.Refusal{Status: status, Code: "code", Message: "message"}
+	}))
+	for _, status = range []int{400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 502, 503, 504, 599} {
+		passes := status == 408 || status == 425 || status == 429 || status >= 500
+		response, body := get(t, service.Client(), service.URL+"/push?channel=c", http.Header{"Accept": {"text/event-stream"}})
+		text, _ := io.ReadAll(body)
+		toldTo := response.StatusCode == 200 && strings.Contains(string(text), "event: push-close\n")
+		if toldTo != passes || (!passes && response.StatusCode != status) {
+			t.Errorf("%d: %s %s", status, response.Status, text)
+		}
+		if response.Header.Get("Cache-Control") != "no-store, no-transform" {
+			t.Errorf("%d: %v", status, response.Header)
+		}
+		if response, _ = get(t, service.Client(), service.URL+"/push?channel=c", nil); response.StatusCode != status {
+			t.Errorf("%d: a poll gets %s", status, response.Status)
+		}
+	}
+}
+
 // A proxy that knows no WebSockets drops the lines that are for one connection only. Taken for a poll, the client would
 // wait for nothing.
 func TestHandshakeThatLostItsUpgrade(t *testing.T) {

@@ -170,7 +170,7 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	if response.ContentLength < 0 && response.StatusCode == http.StatusOK {
 		if why := holdsBack(w); why != "" {
 			h.warnOnce("push: no streams: " + why)
-			errDefect.write(w, r)
+			errHeldBack.write(w, r)
 			return
 		}
 	}

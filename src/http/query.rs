@@ -33,6 +33,8 @@ pub(crate) struct Query<'b> {
     /// Where each of them stands, once they are more than a few.
     places: Option<Box<Places>>,
     pub(super) since: Option<Cow<'b, str>>,
+    /// What a client has seen, by the names that clients use which can't set headers.
+    pub(super) last_event_id: Option<Cow<'b, str>>,
     pub(super) last: Option<usize>,
     pub(super) json: Option<bool>,
     pub(super) transport: Option<Transport>,
@@ -96,6 +98,7 @@ impl<'b> Query<'b> {
                 "token" => asked.token = Some(value).filter(|value| !value.is_empty()),
                 "wait" if value == "0" => asked.at_once = true,
                 "wait" => return Err(Refusal::malformed("wait", "wait must be 0")),
+                name if is_last_event_id(name) => asked.last_event_id = Some(value).filter(|value| !value.is_empty()),
                 // Cache busters and the like are other people's business.
                 _ => {}
             }
@@ -129,6 +132,11 @@ impl<'b> Query<'b> {
         places.note_new(&self.channels);
         places.has(name, &self.channels)
     }
+}
+
+/// `lastEventId`, as event-source-polyfill and reconnecting-eventsource say it, or the header's name, as others do.
+fn is_last_event_id(name: &str) -> bool {
+    ["lastEventId", "Last-Event-ID", "last_event_id"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

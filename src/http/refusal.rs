@@ -1,5 +1,7 @@
 //! Refusals: an HTTP status with a JSON body that says what was wrong and what is allowed.
 
+use super::request;
+use crate::config::Config;
 use crate::metrics::Reason;
 use crate::transport::{json, sse};
 use std::borrow::Cow;
@@ -175,7 +177,8 @@ impl Refusal {
         // Writing into a String does not fail.
         let _ = write!(
             head,
-            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{headers}{cors}\
+            "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\n\
+             Cache-Control: no-store, no-transform\r\n{headers}{cors}\
              Content-Length: {}\r\nConnection: {connection}\r\n\r\n",
             self.status,
             phrase(self.status),
@@ -187,6 +190,22 @@ impl Refusal {
         [head.into_bytes(), body].concat()
     }
 
+    /// Whether the same request may be answered better another time, without anybody doing anything about it. An
+    /// EventSource should then come back.
+    pub fn may_pass(&self) -> bool {
+        self.retry || self.status == 408
+    }
+
+    /// The response to a request that is not heard out, of which `bytes` are known, in the form that its client
+    /// understands.
+    pub fn response_to(&self, bytes: &[u8], config: &Config) -> Vec<u8> {
+        let (sse, cors) = request::read_partly(bytes, config);
+        if !sse || !self.may_pass() {
+            return self.response(&cors);
+        }
+        self.sse_response(&cors, config.retry_ms + getrandom::u64().unwrap_or(0) % (config.retry_ms + 1))
+    }
+
     /// The response to an EventSource that should come back: those never do after an error status, so it is told within
     /// a stream that ends at once.
     pub fn sse_response(&self, cors: &str, retry_ms: u64) -> Vec<u8> {
@@ -195,7 +214,8 @@ impl Refusal {
         let retry = format!("retry: {retry_ms}\n");
         let length = retry.len() + close.inner_bytes().len();
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n{cors}\
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+             Cache-Control: no-store, no-transform\r\n{cors}\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{retry}"
         );
         [head.as_bytes(), close.inner_bytes()].concat()

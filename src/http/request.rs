@@ -8,7 +8,7 @@ use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
 use crate::config::Config;
-use crate::hub::{Position, Start};
+use crate::hub::{Position, Start, ELSEWHERE};
 use crate::transport::Transport;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
@@ -181,11 +181,8 @@ fn finish<'b>(
     if asked.channels.is_empty() && !subprotocol {
         return Err(Refusal::malformed("channel", "no channel; ask for one with ?channel=NAME"));
     }
-    // A browser's EventSource sends the header by itself when it comes back; the URL still has the older position.
-    let since = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed).or(asked.since);
-    if since.as_deref().is_some_and(|since| Position::parse(since).is_none()) {
-        return Err(Refusal::malformed("position", "since and Last-Event-ID must be a position that was sent before"));
-    }
+    let header = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
+    let since = begins_after(asked.since, newer(header, asked.last_event_id))?;
     Ok(Subscribe {
         transport,
         json,
@@ -199,6 +196,37 @@ fn finish<'b>(
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })
+}
+
+/// After which position it begins: what the client has seen comes before where the page wanted to begin, since an
+/// EventSource says it by itself when it comes back, and its URL stays as it was.
+///
+/// It also says it to a server that has taken the place of another one, whose ids were of another kind. An error would
+/// end it for good, and nobody but the browser could mend it. So that is a position of another life.
+fn begins_after<'b>(since: Option<Cow<'b, str>>, seen: Option<Cow<'b, str>>) -> Result<Option<Cow<'b, str>>, Refusal> {
+    match (seen, since) {
+        (Some(seen), _) if Position::parse(&seen).is_some() => Ok(Some(seen)),
+        (Some(_), _) => Ok(Some(ELSEWHERE.into())),
+        (None, Some(since)) if Position::parse(&since).is_none() => {
+            Err(Refusal::malformed("position", "since must be a position that was sent before"))
+        }
+        (None, since) => Ok(since),
+    }
+}
+
+/// Which of two that a client says it has seen: a URL keeps what it was made with, and so may a header that a program
+/// sets.
+fn newer<'b>(header: Option<Cow<'b, str>>, query: Option<Cow<'b, str>>) -> Option<Cow<'b, str>> {
+    let (Some(by_header), Some(by_query)) = (&header, &query) else { return header.or(query) };
+    let query_is_newer = match (Position::parse(by_header), Position::parse(by_query)) {
+        (Some(header), Some(query)) => header.epoch == query.epoch && header.seq < query.seq,
+        (header, query) => header.is_none() && query.is_some(),
+    };
+    if query_is_newer {
+        query
+    } else {
+        header
+    }
 }
 
 fn by_headers(fields: &Fields<'_>) -> Transport {
@@ -216,8 +244,11 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
 /// Checks an opening handshake (RFC 6455, section 4.2.1).
 fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8], Refusal> {
     let bad = |message| Refusal::malformed("upgrade", message);
-    let needed =
-        [("HTTP/1.1", version_1_1), ("Upgrade: websocket", fields.to_websocket), ("Connection: Upgrade", fields.upgrades)];
+    let needed = [
+        ("HTTP/1.1", version_1_1),
+        ("Upgrade: websocket", fields.to_websocket),
+        ("Connection: Upgrade", fields.upgrades),
+    ];
     let missing: Vec<&str> = needed.iter().filter(|(_, there)| !there).map(|(what, _)| *what).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
@@ -237,6 +268,18 @@ fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8],
     match STANDARD.decode_slice(key, &mut [0; 18]) {
         Ok(16) => Ok(key),
         _ => Err(bad("Sec-WebSocket-Key must be 16 bytes in base64")),
+    }
+}
+
+/// What can be told of a head that is not whole, or not read by anybody yet: whether an EventSource reads the response,
+/// and the header lines for a cross-origin caller.
+pub fn read_partly(bytes: &[u8], config: &Config) -> (bool, String) {
+    let lines = memchr::memrchr(b'\n', bytes).map_or(&[][..], |end| &bytes[..=end]);
+    // Ended here, unless it has ended before.
+    let ended = [lines, b"\r\n"].concat();
+    match read(&ended, config, true) {
+        Ok(Some(head)) => (head.sse, head.cors),
+        Ok(None) | Err(_) => (false, String::new()),
     }
 }
 

@@ -116,7 +116,6 @@ fn what_is_wrong_is_named() {
         (get("/push?channel=%ff", ""), (400, "channel")),
         (get(&format!("/push?{many}"), ""), (400, "channels")),
         (get("/push?channel=a&since=x", ""), (400, "position")),
-        (get("/push?channel=a", "Last-Event-ID: 7\r\n"), (400, "position")),
         (get("/push?channel=a&last=0", ""), (400, "last")),
         (get("/push?channel=a&format=xml", ""), (400, "format")),
         (get("/push?channel=a&transport=udp", ""), (400, "transport")),
@@ -178,6 +177,76 @@ fn a_handshake_that_a_proxy_damaged_is_no_poll() {
     for line in ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "Sec-WebSocket-Version: 13\r\n"] {
         missing(&get(line), "Upgrade: websocket, Connection: Upgrade");
         missing(&get(&format!("Accept: text/event-stream\r\n{line}")), "Upgrade: websocket, Connection: Upgrade");
+    }
+}
+
+/// The ids of other servers: of none, in milliseconds, ULIDs, URNs, and what is nothing at all.
+const FOREIGN: [&str; 8] = [
+    "42",
+    "1700000000:0",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+    "-",
+    "e-99999999999999999999",
+    "\u{fffd}",
+    "a b",
+];
+
+#[test]
+fn what_a_client_has_seen_of_another_server_is_a_position_of_another_life() {
+    let elsewhere = Start::Since(Position { epoch: "0", seq: 0 });
+    let long = "x".repeat(10_000);
+    for id in FOREIGN.iter().chain([&&*long]) {
+        for accept in ["text/event-stream", "application/x-ndjson", "*/*"] {
+            let lines = format!("Accept: {accept}\r\nLast-Event-ID: {id}\r\n");
+            served(&get("/push?channel=a&since=e-7&last=3", &lines), |subscribe| {
+                assert_eq!(subscribe.start(), elsewhere, "{id:.50} {accept}");
+                assert_eq!(subscribe.since.as_deref(), Some("0-0"), "it is not repeated in the answer");
+            });
+        }
+        let query: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        served(&get(&format!("/push?channel=a&lastEventId={query}"), UPGRADE), |subscribe| {
+            assert_eq!(subscribe.start(), elsewhere, "{id:.50}");
+        });
+    }
+    for none in ["Last-Event-ID:\r\n", "Last-Event-ID: \t\r\n"] {
+        served(&get("/push?channel=a&lastEventId=", none), |subscribe| assert_eq!(subscribe.start(), Start::New));
+    }
+}
+
+#[test]
+fn what_a_client_has_seen_may_stand_in_the_query() {
+    let begins = |query: &str, lines: &str, seq| {
+        served(&get(&format!("/push?channel=a&{query}"), lines), |subscribe| {
+            assert_eq!(subscribe.start(), Start::Since(Position { epoch: "e", seq }), "{query} {lines}");
+        });
+    };
+    for name in ["lastEventId", "last-event-id", "Last-Event-ID", "lastEventID", "last_event_id", "Last%2DEvent%2DID"] {
+        begins(&format!("{name}=e-5"), "", 5);
+        begins(&format!("since=e-9&{name}=e-5"), "", 5);
+        begins(&format!("{name}=e-5&since=e-9"), "", 5);
+        // Of two the newer one counts: one of them is as old as the URL, or as what a program once set.
+        begins(&format!("{name}=e-5"), "Last-Event-ID: e-6\r\n", 6);
+        begins(&format!("{name}=e-5"), "Last-Event-ID: e-4\r\n", 5);
+        begins(&format!("{name}=e-5"), "Last-Event-ID: 42\r\n", 5);
+        begins(&format!("{name}=42"), "Last-Event-ID: e-4\r\n", 4);
+        begins(&format!("{name}=other-5"), "Last-Event-ID: e-4\r\n", 4);
+    }
+    begins("since=e-9", "Last-Event-ID: e-4\r\n", 4);
+}
+
+#[test]
+fn what_is_there_of_a_head_tells_an_event_source() {
+    let config = Config { allowed_origins: vec!["https://app".into()], ..Config::default() };
+    let text = get("/push?channel=a", "Accept: text/event-stream\r\nOrigin: https://app\r\nCookie: a=b\r\n");
+    let at = |what: &str| text.find(what).unwrap();
+    for end in 0..=text.len() {
+        let (sse, cors) = read_partly(&text.as_bytes()[..end], &config);
+        assert_eq!(sse, end >= at("Origin"), "{end}");
+        assert_eq!(!cors.is_empty(), end >= at("Cookie"), "{end}");
+    }
+    for other in ["", "\r\n", "\n", "GET", "PROXY TCP4 1.1.1.1 1.1.1.1 1 1\r\n", "\u{16}\u{3}\u{1}garbage\n"] {
+        assert_eq!(read_partly(other.as_bytes(), &config), (false, String::new()));
     }
 }
 

@@ -26,7 +26,7 @@ pub use keys::Key;
 pub use mailbox::{Delivery, Mailbox, Wake};
 pub use message::{Form, Message, Publication, FORMS};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
-pub use position::{Epoch, Position, MAX_POSITION};
+pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
 pub use replay::{Cut, Item, Replay, Request, Start};
 pub use retention::Retention;
 pub use slow::SlowPolicy;

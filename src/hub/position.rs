@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 /// The longest text that is a position. Under 128 bytes, or browsers ask before they send it back across origins.
 pub const MAX_POSITION: usize = 55;
+/// A position of no life of a hub: an epoch has 13 characters.
+pub const ELSEWHERE: &str = "0-0";
 const MAX_EPOCH: usize = MAX_POSITION - 21;
 
 /// Names one life of a hub's history: of its memory, or of what outlives it.
@@ -97,6 +99,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let long = format!("{}-1", "a".repeat(35));
+        assert!(Position::parse(ELSEWHERE).is_some_and(|elsewhere| elsewhere.epoch.len() < 13));
         for wrong in ["", "-", "a-", "-1", "a-1b", "a-+1", "a b-1", "ä-1", "a-99999999999999999999", &long] {
             assert_eq!(Position::parse(wrong), None, "{wrong}");
         }

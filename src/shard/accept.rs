@@ -70,11 +70,11 @@ impl Shard {
         let max = self.config().max_connections;
         let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
-            self.turn_away(&fd, &Refusal::full());
+            self.turn_away(&fd, &[], &Refusal::full());
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        if let Some(index) = self.enter(fd) {
+        if let Some(index) = self.enter(fd, &[]) {
             self.conns[index as usize].flags.surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
             self.meet(index, true);
@@ -87,7 +87,7 @@ impl Shard {
         if delays {
             socket::set_nodelay(&fd);
         }
-        let Some(index) = self.enter(fd) else { return };
+        let Some(index) = self.enter(fd, &head) else { return };
         let conn = &mut self.conns[index as usize];
         conn.flags.adopted = true;
         conn.grant = grant;
@@ -107,10 +107,11 @@ impl Shard {
         self.scratch = scratch;
     }
 
-    /// Gives a connection, which is counted already, its place and watches it.
-    fn enter(&mut self, fd: OwnedFd) -> Option<u32> {
+    /// Gives a connection, which is counted already, its place and watches it. `head`: what the host has read of it.
+    fn enter(&mut self, fd: OwnedFd, head: &[u8]) -> Option<u32> {
         if self.conns.len() >= Roster::CAPACITY {
-            self.turn_away(&fd, &Refusal::unavailable("full", "a thread has as many connections as it can have"));
+            let refusal = Refusal::unavailable("full", "a thread has as many connections as it can have");
+            self.turn_away(&fd, head, &refusal);
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -122,7 +123,7 @@ impl Shard {
             // fs.epoll.max_user_watches is reached, or memory is out.
             let conn = self.conns.remove(index as usize);
             let message = format!("a connection can't be watched: {error}");
-            self.turn_away(&conn.fd, &Refusal::unavailable("resources", message));
+            self.turn_away(&conn.fd, head, &Refusal::unavailable("resources", message));
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

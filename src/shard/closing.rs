@@ -4,6 +4,7 @@ use super::conn::{Conn, Phase};
 use super::{Shard, Token};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
+use crate::http::request;
 use crate::hub::Form;
 use crate::log::Level;
 use crate::metrics::Closed;
@@ -18,6 +19,9 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
+/// How much of a request is looked at of one that is turned away: as much as browsers mostly send.
+const LOOK: usize = 2048;
+
 impl Shard {
     /// Ends a connection in its transport's way, after what waits for it; the peer has `close_timeout` to take it.
     pub(super) fn close(&mut self, index: u32, close: Close) {
@@ -28,7 +32,7 @@ impl Shard {
             // An answer is still on its way.
             Phase::Head if conn.outbox.is_some() => self.last_bytes(index, Bytes::new()),
             // A request that is under way is answered: dropped, its client would not know why, nor when to come back.
-            Phase::Head if conn.unread.is_some() => self.refuse(index, &unserved(&close), "", false),
+            Phase::Head if conn.unread.is_some() => self.refuse_half_read(index, &unserved(&close)),
             Phase::Head => self.drop_conn(index),
             Phase::Asked => {
                 self.forget_request(index);
@@ -64,11 +68,22 @@ impl Shard {
         self.close(index, close);
     }
 
-    /// Refuses a connection of which nothing was read, since there are too many to hear them out. That the request is
-    /// unread makes this a reset for some.
-    pub(super) fn turn_away(&self, fd: &OwnedFd, refusal: &Refusal) {
+    /// Refuses a connection without hearing it out, since there are too many. `head` is what the host has read of it.
+    /// That the request is unread makes this a reset for some.
+    pub(super) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
+        let mut unread = [0; LOOK];
+        // What is there already tells how to say it; nothing is waited for.
+        let known =
+            if head.is_empty() { socket::recv(fd, &mut unread).map_or(head, |len| &unread[..len]) } else { head };
         self.note_answered(refusal);
-        let _ = socket::send(fd, &refusal.response(""));
+        let _ = socket::send(fd, &refusal.response_to(known, &self.config));
+    }
+
+    /// Refuses a request that is not all there.
+    pub(super) fn refuse_half_read(&mut self, index: u32, refusal: &Refusal) {
+        let unread = self.conns[index as usize].unread.take().unwrap_or_default();
+        let (sse, cors) = request::read_partly(&unread, &self.config);
+        self.refuse(index, refusal, &cors, sse);
     }
 
     /// Counts and logs a refusal that is told with an HTTP error.
@@ -87,7 +102,7 @@ impl Shard {
     /// Refuses a request; the connection ends with the answer.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
         self.note_answered(refusal);
-        let answer = if refusal.retry && sse {
+        let answer = if sse && refusal.may_pass() {
             refusal.sse_response(cors, self.advised_delay())
         } else {
             refusal.response(cors)

@@ -92,7 +92,7 @@ impl Shard {
                 }
             }
             None => {
-                self.turn_away(&self.conns[index as usize].fd, &surplus(Reason::MaxPerAddress));
+                self.turn_away(&self.conns[index as usize].fd, &[], &surplus(Reason::MaxPerAddress));
                 self.drop_conn(index);
             }
         }

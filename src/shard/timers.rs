@@ -103,8 +103,7 @@ impl Shard {
     fn head_timeout(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
         if conn.unread.is_some() && !conn.flags.keep_alive {
-            self.refuse(index, &Refusal::timeout(), "", false);
-            return;
+            return self.refuse_half_read(index, &Refusal::timeout());
         }
         if !conn.flags.keep_alive {
             self.note_refusal(Reason::Timeout, format_args!("nothing came within head_timeout"));

@@ -47,6 +47,10 @@ fn a_full_hub_answers_what_was_handed_over() {
     let _first = websocket(&host, "channel=a", None);
     let mut second = adopt(&host, "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n", None);
     assert!(second.head().starts_with("HTTP/1.1 503 "));
+    // Which would end an EventSource for good.
+    let events = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    let (head, body) = adopt(&host, events, None).response();
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("event: push-close\n"), "{head}{body}");
     host.stop(Duration::ZERO);
     hub.stop();
 }

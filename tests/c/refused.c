@@ -131,6 +131,28 @@ static void watching_a_connection(void)
     remove_directory(directory);
 }
 
+/* The same for an EventSource, which a status of 503 would end for good: its request is there, with the host or in the
+ * socket. */
+static void watching_an_event_source(void)
+{
+    static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    push_server *server = serve("threads", "1", NULL);
+    for (int read = 0; read < 2; read++) {
+        struct peer client;
+        int fd;
+        check_case(read ? "read by the host" : "unread");
+        unix_pair(&client, &fd);
+        if (!read) CHECK(peer_send(&client, request, strlen(request)));
+        refuse("EPOLL_CTL_ADD", ENOSPC, 1);
+        CHECK_STATUS(push_adopt(server, fd, read ? request : NULL, read ? strlen(request) : 0, NULL), PUSH_OK);
+        CHECK(peer_expect(&client, "HTTP/1.1 200 "));
+        CHECK(peer_skip_past(&client, "event: push-close\n"));
+        refused();
+        peer_close(&client);
+    }
+    stop(server);
+}
+
 /* A socket that was full, of which nobody would tell that it has room. */
 static void watching_for_room(void)
 {
@@ -461,6 +483,6 @@ static void never_accepting(void)
     detach(&both);
 }
 
-CHECK_MAIN(TEST(watching_a_connection), TEST(watching_for_room), TEST(accepting), TEST(sending), TEST(receiving),
+CHECK_MAIN(TEST(watching_a_connection), TEST(watching_an_event_source), TEST(watching_for_room), TEST(accepting), TEST(sending), TEST(receiving),
            TEST(handing_over), TEST(waking), TEST(passing), TEST(passing_to_a_hub_without_descriptors),
            TEST(publishing_attached), TEST(attaching), TEST(never_accepting))

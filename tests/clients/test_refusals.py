@@ -28,8 +28,25 @@ def refused(response, status, code):
 @pytest.mark.parametrize("position", ["-", "x", "a-", "-1", "a-b", "a-99999999999999999999999", "a b-1"])
 def test_what_is_no_position(host, client, transport, position):
     refused(client.get(host.url(channel="a", transport=transport, since=position)), 400, "position")
-    headers = {"Last-Event-ID": position}
-    refused(client.get(host.url(channel="a", transport=transport), headers=headers), 400, "position")
+
+
+# What an EventSource has seen it says by itself, also of a server before this one; it would never come back from an
+# error.
+@pytest.mark.parametrize("form", ["raw", "json"])
+@pytest.mark.parametrize("transport", STREAMING)
+@pytest.mark.parametrize("id", ["42", "1700000000:0", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "urn:uuid:f81d4fae", "-", "x" * 9000])
+def test_an_id_of_another_server_is_a_position_of_another_life(host, client, transport, form, id):
+    host.publish("a", "kept")
+    for headers, parameters in [({"Last-Event-ID": id}, {}), ({}, {"lastEventId": id})]:
+        url = host.url(channel="a", transport=transport, format=form, **parameters)
+        with client.stream("GET", url, headers=headers) as response:
+            assert response.status_code == 200
+            text = ""
+            for part in response.iter_text():
+                text += part
+                if "kept" in text:
+                    break
+        assert '"type":"gap"' in text.split("kept")[0], text
 
 
 @pytest.mark.parametrize("transport", STREAMING)
@@ -103,6 +120,7 @@ def test_full_tells_an_event_source_to_come_back(start, client):
         assert int(response.headers["Retry-After"]) > 0
         response = client.get(host.own.url(channel="a", transport="sse"))
         assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "no-store, no-transform"
         assert 7000 <= int(response.text.removeprefix("retry: ").splitlines()[0]) <= 14000
         assert "event: push-close\n" in response.text
 
@@ -113,6 +131,9 @@ def test_the_host_refuses_whom_the_library_has_no_room_for(start, client):
         response = client.get(host.url(channel="a"))
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
+        response = client.get(host.url(channel="a"), headers={"Accept": "text/event-stream"})
+        assert (response.status_code, response.headers["Content-Type"]) == (200, "text/event-stream")
+        assert response.text.startswith("retry: ") and "event: push-close\n" in response.text
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
