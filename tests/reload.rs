@@ -59,6 +59,26 @@ fn new_connections_meet_the_new_options_and_old_ones_stay() {
 }
 
 #[test]
+fn an_origin_that_no_browser_sends_is_no_news() {
+    let (host, _) = Host::logged(&[("allowed_origins", "https://app.example")]);
+    let mut builder = builder(&[]);
+    for (wrong, told) in [
+        ("https://app.example:443", "browsers leave out :443: write https://app.example"),
+        ("https://app.example/", "browsers send no path: write https://app.example"),
+        ("app.example", "a scheme is missing: write https://app.example"),
+    ] {
+        let error = builder.set("allowed_origins", wrong).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().ends_with(told), "{error}");
+    }
+    reload(&host, &[("allowed_origins", "https://*.app.example")]).unwrap();
+    let head = |origin: &str| host.get("channel=a&wait=0", &format!("Origin: {origin}\r\n")).head();
+    until("a subdomain may", || head("https://www.app.example").starts_with("HTTP/1.1 200 "));
+    assert!(head("https://app.example").starts_with("HTTP/1.1 403 "));
+    host.stop();
+}
+
+#[test]
 fn history_is_trimmed_at_once_and_grows_from_then_on() {
     let (host, _) = Host::logged(&[]);
     let start = host.server.position(0);

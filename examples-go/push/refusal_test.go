@@ -83,6 +83,36 @@ func TestHandshakeThatLostItsUpgrade(t *testing.T) {
 	}
 }
 
+// The library answers preflights, and a middleware's own line Vary stays.
+func TestPreflight(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{AllowedOrigins: []string{"https://*.example.org"}})
+	handler := srv.Handler(push.Anyone)
+	service := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Vary", "Accept-Encoding")
+		handler.ServeHTTP(w, r)
+	}))
+	request, _ := http.NewRequest(http.MethodOptions, service.URL+"/push?channel=c", nil)
+	request.Header = http.Header{
+		"Origin":                         {"https://app.example.org"},
+		"Access-Control-Request-Method":  {"GET"},
+		"Access-Control-Request-Headers": {"traceparent,x-requested-with"},
+	}
+	response, err := service.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	allowed := response.Header.Get("Access-Control-Allow-Headers")
+	if response.StatusCode != http.StatusNoContent || !strings.HasSuffix(allowed, ", traceparent, x-requested-with") {
+		t.Errorf("%s %v", response.Status, response.Header)
+	}
+	vary := strings.Join(response.Header["Vary"], ", ")
+	if vary != "Accept-Encoding, Origin, Access-Control-Request-Headers" {
+		t.Error(vary)
+	}
+}
+
 func TestUpgradeRequired(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})

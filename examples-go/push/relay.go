@@ -175,6 +175,9 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		}
 	}
 	for name, values := range response.Header {
+		if name == "Vary" { // a middleware may have said by what its own part varies
+			values = append(w.Header()[name], values...)
+		}
 		if relayed(name) {
 			w.Header()[name] = values
 		}

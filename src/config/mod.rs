@@ -4,6 +4,7 @@ mod auth;
 mod builder;
 mod file;
 pub mod options;
+mod origins;
 mod reload;
 pub(crate) mod secrets;
 mod values;

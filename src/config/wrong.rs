@@ -4,6 +4,7 @@
 use super::builder::OPTIONS_OF_CHANNELS;
 use super::options::{self, Spec};
 use crate::error::{Error, Kind};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// How much is repeated of a name or a value.
@@ -75,14 +76,17 @@ pub(super) fn refused(option: &Spec, name: &str, value: &str, allowed: &str) -> 
 }
 
 /// What is worth saying about values that are meant well.
-fn hint(name: &str, value: &str) -> Option<&'static str> {
+fn hint(name: &str, value: &str) -> Option<Cow<'static, str>> {
+    if name == "allowed_origins" {
+        return super::origins::read(value).err().map(Cow::Owned);
+    }
     if value.contains("unix:@") {
-        return Some("an abstract socket has no file whose mode says who may connect");
+        return Some("an abstract socket has no file whose mode says who may connect".into());
     }
     if name.starts_with("jwt_") && (value.starts_with("http://") || value.starts_with("https://")) {
-        return Some("nothing is fetched from there");
+        return Some("nothing is fetched from there".into());
     }
-    super::secrets::has_placeholder(value.as_bytes()).then_some("nothing replaces ${NAME}")
+    super::secrets::has_placeholder(value.as_bytes()).then(|| "nothing replaces ${NAME}".into())
 }
 
 /// How many letters must be put in, taken out or changed to make the one of the other (Levenshtein).
@@ -163,6 +167,8 @@ mod tests {
                 "allowed is a path, or a JSON object; nothing is fetched from there",
             ),
             ("jwt_keys", "https://example.org/key.pem", "; nothing is fetched from there"),
+            ("allowed_origins", "https://a.example, https://b.example:443", ": write https://b.example"),
+            ("allowed_origins", "https://b.example/app", "; browsers send no path: write https://b.example"),
             ("jwt_secret", "${JWT_SECRET:-0123456789abcdef0123456789abcdef}", "; nothing replaces ${NAME}"),
             ("control_key", "${CONTROL_KEY_OF_PUSHD}", "; nothing replaces ${NAME}"),
         ] {

@@ -3,9 +3,27 @@
 //! Browsers send cookies with WebSocket and SSE requests of any page; without this rule any page could read a user's
 //! messages (cross-site WebSocket hijacking). Clients that are no browsers send no Origin and are not concerned.
 
+use super::extensions::is_token;
+use super::refusal::Refusal;
+
 /// Whether a page of `origin` may subscribe at a host that was addressed as `host`.
 pub fn allowed(origin: &str, host: &str, list: &[String]) -> bool {
-    same_host(origin, host) || list.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
+    same_host(origin, host) || list.iter().any(|known| known == "*" || fits(origin, known))
+}
+
+/// Whether an origin is a known one, or a subdomain where that has `*.` for them.
+fn fits(origin: &str, known: &str) -> bool {
+    let Some((scheme, parent)) = known.split_once("*.") else { return known.eq_ignore_ascii_case(origin) };
+    let origin = origin.as_bytes();
+    let Some(len) = origin.len().checked_sub(scheme.len() + parent.len()).filter(|len| *len > 1) else { return false };
+    let (begin, rest) = origin.split_at(scheme.len());
+    let (below, end) = rest.split_at(len);
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    begin.eq_ignore_ascii_case(scheme.as_bytes())
+        && end.eq_ignore_ascii_case(parent.as_bytes())
+        && below.ends_with(b".")
+        && !below.starts_with(b".")
+        && below.iter().all(in_name)
 }
 
 /// Whether an origin is the host itself, whichever of http and https the page came by: a proxy in front may have ended
@@ -32,12 +50,44 @@ pub fn cors(origin: Option<&str>, host: &str) -> String {
     }
 }
 
-/// The answer to a preflight request (WHATWG Fetch, section 3.2).
-pub fn preflight(cors: &str, keep_alive: bool) -> String {
+/// The names of header lines that may always be sent.
+const ALLOWED_HEADERS: &str = "Authorization, Cache-Control, Last-Event-ID";
+/// How many bytes of further names a preflight may ask for.
+const MAX_ASKED: usize = 1024;
+
+/// What a preflight asks for in its lines `Access-Control-Request-Headers`, as a list in the form of an answer.
+pub fn asked_headers<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Result<String, Refusal> {
+    let mut asked = String::new();
+    for name in lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
+        let name = match std::str::from_utf8(name) {
+            // An empty element is none (RFC 9110, section 5.6.1).
+            Ok("") => continue,
+            Ok(name) if name.bytes().all(is_token) => name,
+            _ => {
+                let message = "Access-Control-Request-Headers is not a list of names of header lines";
+                return Err(Refusal::malformed("preflight", message));
+            }
+        };
+        if !ALLOWED_HEADERS.split(", ").any(|known| known.eq_ignore_ascii_case(name)) {
+            asked.push_str(", ");
+            asked.push_str(name);
+        }
+        if asked.len() > MAX_ASKED {
+            let message = format!("Access-Control-Request-Headers: more than {MAX_ASKED} bytes of names");
+            return Err(Refusal::malformed("preflight", message));
+        }
+    }
+    Ok(asked)
+}
+
+/// The answer to a preflight request (WHATWG Fetch, section 3.2). What a page's tracing or framework adds to its
+/// requests means nothing here, and a page may not leave it out: so what is asked for is allowed. With credentials `*`
+/// would not stand for it.
+pub fn preflight(cors: &str, asked: &str, keep_alive: bool) -> String {
     let connection = if keep_alive { "" } else { "Connection: close\r\n" };
     format!(
         "HTTP/1.1 204 No Content\r\n{cors}{connection}Access-Control-Allow-Methods: GET\r\n\
-         Access-Control-Allow-Headers: Authorization, Cache-Control, Last-Event-ID\r\n\
+         Access-Control-Allow-Headers: {ALLOWED_HEADERS}{asked}\r\nVary: Access-Control-Request-Headers\r\n\
          Access-Control-Max-Age: 86400\r\nAllow: GET, OPTIONS\r\n\r\n"
     )
 }
@@ -45,6 +95,29 @@ pub fn preflight(cors: &str, keep_alive: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_preflight_asks_for_is_allowed() {
+        let asked =
+            |lines: &[&str]| asked_headers(lines.iter().map(|line| line.as_bytes())).map_err(|error| error.code);
+        assert_eq!(asked(&[]), Ok(String::new()));
+        assert_eq!(asked(&["", " , "]), Ok(String::new()));
+        assert_eq!(asked(&["authorization,last-event-id, cache-control"]), Ok(String::new()), "they are anyway");
+        let lines = ["content-type,traceparent", "x-requested-with , X-CSRF-Token"];
+        assert_eq!(asked(&lines), Ok(", content-type, traceparent, x-requested-with, X-CSRF-Token".into()));
+        let answer = preflight("Vary: Origin\r\n", ", traceparent", true);
+        for line in [
+            "Access-Control-Allow-Headers: Authorization, Cache-Control, Last-Event-ID, traceparent",
+            "Vary: Origin",
+            "Vary: Access-Control-Request-Headers",
+        ] {
+            assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
+        }
+        let long = "x".repeat(1100);
+        for wrong in ["a b", "a;b", "\u{e9}", "a:b", "a\rb", "(a)", &long, &"name,".repeat(300)] {
+            assert_eq!(asked(&[wrong]), Err("preflight"), "{wrong}");
+        }
+    }
 
     #[test]
     fn only_the_hosts_own_and_listed_origins_pass() {
@@ -59,5 +132,37 @@ mod tests {
             assert!(!allowed(bad, "h:8080", &list), "{bad}");
         }
         assert!(allowed("null", "h", &["*".into()]));
+    }
+
+    #[test]
+    fn a_subdomain_fits_its_pattern_and_nothing_else_does() {
+        let list = ["https://*.example.org".to_owned(), "http://*.localhost:3000".to_owned()];
+        for good in
+            ["https://a.example.org", "https://a.b.example.org", "https://A-1_b.Example.Org", "http://x.localhost:3000"]
+        {
+            assert!(allowed(good, "h", &list), "{good}");
+        }
+        for bad in [
+            "https://example.org",
+            "https://.example.org",
+            "https://evil-example.org",
+            "https://evilexample.org",
+            "https://a.example.org.evil",
+            "https://a.example.org:8443",
+            "http://a.example.org",
+            "https://evil.org/.example.org",
+            "https://evil.org?.example.org",
+            "https://evil.org#.example.org",
+            "https://evil.org:1@a.example.org",
+            "https://evil.org\\.example.org",
+            "https://*.example.org",
+            "http://x.localhost",
+            "http://localhost:3000",
+            "null",
+            "",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}.example.org",
+        ] {
+            assert!(!allowed(bad, "h", &list), "{bad}");
+        }
     }
 }

@@ -65,7 +65,10 @@ pub enum Wish<'b> {
     /// To subscribe.
     Subscribe(Subscribe<'b>),
     /// To know whether another origin may: CORS preflight.
-    Preflight,
+    Preflight {
+        /// The names of header lines that it asks for, as a list.
+        asked: String,
+    },
     /// Something else, under another path than the subscribers'.
     Elsewhere {
         /// By HEAD, whose answer has no body.
@@ -143,7 +146,11 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     };
     let (wish, sse) = match method {
         "GET" => subscribe(query, &fields, version_1_1, config),
-        "OPTIONS" if fields.origin.is_some() => (Ok(Wish::Preflight), false),
+        "OPTIONS" if fields.origin.is_some() => {
+            let lines = head.headers.iter();
+            let asked = lines.filter(|line| line.name.eq_ignore_ascii_case("access-control-request-headers"));
+            (origin::asked_headers(asked.map(|line| line.value)).map(|asked| Wish::Preflight { asked }), false)
+        }
         _ => (Err(Refusal::method()), false),
     };
     Ok(Some(Head { size, path, cors, forwarded, sse, keep_alive: fields.keep_alive(version_1_1), wish }))

@@ -167,11 +167,11 @@ impl Shard {
                 }
                 Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
             },
-            Ok(Wish::Preflight) => {
+            Ok(Wish::Preflight { asked }) => {
                 // It carries no credentials: it must not open the connection for a request that the host never saw.
                 let conn = &mut self.conns[index as usize];
                 let keep_alive = head.keep_alive && conn.may_go_on();
-                let answer = origin::preflight(&head.cors, keep_alive);
+                let answer = origin::preflight(&head.cors, &asked, keep_alive);
                 if keep_alive {
                     conn.flags.keep_alive = true;
                     self.schedule(index, self.config().keep_alive_ms);

@@ -34,7 +34,7 @@ def test_what_is_no_position(host, client, transport, position):
 # error.
 @pytest.mark.parametrize("form", ["raw", "json"])
 @pytest.mark.parametrize("transport", STREAMING)
-@pytest.mark.parametrize("id", ["42", "1700000000:0", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "urn:uuid:f81d4fae", "-", "x" * 9000])
+@pytest.mark.parametrize("id", ["42", "1700000000:0", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "urn:uuid:f81d4fae", "-", "x" * 999])
 def test_an_id_of_another_server_is_a_position_of_another_life(host, client, transport, form, id):
     host.publish("a", "kept")
     for headers, parameters in [({"Last-Event-ID": id}, {}), ({}, {"lastEventId": id})]:
@@ -85,10 +85,28 @@ def test_an_allowed_origin_may_read_the_answer(start, client):
     assert "Push-Position" in response.headers["Access-Control-Expose-Headers"]
     with websocket_from(host, "http://app.example"):
         pass
-    preflight = {**headers, "Access-Control-Request-Method": "GET"}
+    asked = ["traceparent", "x-requested-with", "content-type", "x-csrf-token"]
+    preflight = {**headers, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": ",".join(asked)}
     response = client.options(host.url(channel="a"), headers=preflight)
     assert response.status_code == 204
     assert "GET" in response.headers["Access-Control-Allow-Methods"]
+    allowed = response.headers["Access-Control-Allow-Headers"].split(", ")
+    assert set(asked) | {"Authorization", "Cache-Control", "Last-Event-ID"} == set(allowed)
+    assert {"Origin", "Access-Control-Request-Headers"} <= set(response.headers["Vary"].split(", "))
+    other = {**preflight, "Origin": "http://other.example"}
+    refused(client.options(host.url(channel="a"), headers=other), 403, "origin")
+    for wrong in ("a b", "a;b", "x" * 2000):
+        wrong = {**preflight, "Access-Control-Request-Headers": wrong}
+        refused(client.options(host.url(channel="a"), headers=wrong), 400, "preflight")
+
+
+def test_subdomains_of_an_allowed_origin(start, client):
+    host = start("allowed_origins=https://*.example.org")
+    for origin, status in {"https://a.example.org": 200, "https://a.b.example.org": 200, "https://example.org": 403,
+                           "https://evil-example.org": 403, "http://a.example.org": 403}.items():  # fmt: skip
+        response = client.get(host.url(channel="a", wait=0), headers={"Origin": origin})
+        assert response.status_code == status, origin
+        assert response.headers.get("Access-Control-Allow-Origin") == (origin if status == 200 else None)
 
 
 def websocket_from(host, origin):

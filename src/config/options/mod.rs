@@ -182,7 +182,7 @@ fn secrets_in(text: &str, several: bool, fits: Fits) -> Option<Vec<Secret>> {
 }
 
 /// The parts of a text with commas between.
-fn list(text: &str) -> Vec<String> {
+pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 

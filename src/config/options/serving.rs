@@ -1,6 +1,7 @@
 //! Options: how the library does its work, and what clients may.
 
-use super::{list, Spec, Value};
+use super::{Spec, Value};
+use crate::config::origins;
 use crate::log::Level;
 
 pub(super) static OPTIONS: &[Spec] = &[
@@ -35,20 +36,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "allowed_origins",
         default: "",
         live: live!(allowed_origins),
-        help: "Web origins besides the host's own that may subscribe. `*`: all",
+        help: "Web origins besides the host's own that may subscribe, as browsers send them. `https://*.example.org`: all \
+               subdomains of example.org, but not example.org itself. `*`: all",
         value: Value::Text {
-            allowed: "*, or a list of origins such as https://example.org",
-            set: |c, text| {
-                let list = list(text);
-                let good = |origin: &String| {
-                    origin == "*"
-                        || origin == "null"
-                        || (origin.contains("://")
-                            && !origin.ends_with('/')
-                            && origin.bytes().all(|b| b.is_ascii_graphic()))
-                };
-                list.iter().all(good).then(|| c.allowed_origins = list)
-            },
+            allowed: "*, or a list of origins such as https://example.org, https://*.example.org",
+            set: |c, text| origins::read(text).ok().map(|list| c.allowed_origins = list),
         },
     },
     Spec {
