@@ -113,6 +113,25 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// Browsers and others fail the connection where none is chosen of those that they offer.
+func TestSubprotocols(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	service := serve(t, srv.Handler(push.Anyone))
+	for offered, chosen := range map[string]string{
+		"my-app": "my-app", "my-app, push.v1.json": "push.v1.json", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln, my-app": "my-app",
+	} {
+		response, _ := get(t, service.Client(), service.URL+"/push?channel=c", http.Header{
+			"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Version": {"13"},
+			"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, "Sec-Websocket-Protocol": {offered},
+		})
+		if got := response.Header.Get("Sec-Websocket-Protocol"); response.StatusCode != 101 || got != chosen {
+			t.Errorf("%s: %s %q", offered, response.Status, got)
+		}
+		response.Body.Close()
+	}
+}
+
 func TestUpgradeRequired(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})

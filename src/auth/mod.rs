@@ -46,7 +46,9 @@ impl Authority {
             (Auth::Host, _) => Ok(Decision::AskHost),
             (Auth::Jwt, Some(verifier)) => {
                 let token = token.ok_or_else(|| {
-                    Refusal::unauthorized("a token is needed: Authorization: Bearer, ?token= or the cookie")
+                    Refusal::unauthorized(
+                        "a token is needed: Authorization: Bearer, ?token=, the cookie or a WebSocket's subprotocol",
+                    )
                 })?;
                 verifier.verify(token).map(Decision::Granted)
             }

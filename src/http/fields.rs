@@ -2,7 +2,7 @@
 
 use super::extensions;
 use super::refusal::Refusal;
-use super::request::SUBPROTOCOL;
+use super::subprotocol::Offer;
 use crate::config::Config;
 
 /// The header lines that matter, each checked for what it may say.
@@ -19,7 +19,7 @@ pub(super) struct Fields<'b> {
     pub(super) upgrades: bool,
     pub(super) key: Option<&'b [u8]>,
     pub(super) version: Option<&'b [u8]>,
-    pub(super) subprotocol: bool,
+    pub(super) subprotocols: Offer<'b>,
     pub(super) extension: Option<&'static str>,
     pub(super) last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
@@ -60,7 +60,7 @@ impl<'b> Fields<'b> {
             } else if is("sec-websocket-version") {
                 once(&mut fields.version, value, "Sec-WebSocket-Version")?;
             } else if is("sec-websocket-protocol") {
-                fields.subprotocol |= has_token(value, SUBPROTOCOL);
+                fields.subprotocols.add(value);
             } else if config.compression && is("sec-websocket-extensions") {
                 fields.extension = fields.extension.or_else(|| extensions::accept(value));
             } else if is("authorization") {
@@ -100,13 +100,15 @@ impl<'b> Fields<'b> {
         self.to_websocket || self.key.is_some() || self.version.is_some()
     }
 
-    /// The token: from the header that programs set, else from the cookie, which browsers send by themselves.
-    pub(super) fn token(&self) -> Option<&'b str> {
+    /// The token: from what programs set, a header or, of a WebSocket, a subprotocol, else from the cookie, which browsers
+    /// send by themselves.
+    pub(super) fn token(&self, websocket: bool) -> Option<&'b str> {
         let bearer = self
             .authorization
             .and_then(|text| text.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        bearer.map(|(_, token)| token).or(self.cookie).map(str::trim)
+        let subprotocol = self.subprotocols.token().filter(|_| websocket);
+        bearer.map(|(_, token)| token).or(subprotocol).or(self.cookie).map(str::trim)
     }
 
     /// Whether the client keeps the connection (RFC 9112, section 9.3).

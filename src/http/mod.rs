@@ -9,3 +9,4 @@ pub(crate) mod query;
 pub mod refusal;
 pub mod request;
 pub mod response;
+pub(crate) mod subprotocol;

@@ -29,6 +29,8 @@ pub struct Subscribe<'b> {
     pub json: bool,
     /// The WebSocket key.
     pub key: Option<&'b [u8]>,
+    /// The subprotocol that is answered to a WebSocket: what is spoken, or a name under which raw frames come.
+    pub subprotocol: Option<&'b str>,
     /// What is answered to the WebSocket extensions that it offers: messages are compressed. `None`: they are not.
     pub extension: Option<&'static str>,
     /// The channels, each once, checked. None at all only on a WebSocket with the subprotocol.
@@ -179,13 +181,13 @@ fn finish<'b>(
 ) -> Result<Subscribe<'b>, Refusal> {
     let websocket = transport == Transport::WebSocket;
     let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
-    let subprotocol = websocket && fields.subprotocol;
+    let subprotocol = if websocket { fields.subprotocols.choose()? } else { None };
     let json = match transport {
-        Transport::WebSocket => subprotocol,
+        Transport::WebSocket => subprotocol == Some(SUBPROTOCOL),
         Transport::Sse => asked.json.unwrap_or(false),
         Transport::Stream | Transport::Poll => true,
     };
-    if asked.channels.is_empty() && !subprotocol {
+    if asked.channels.is_empty() && !(websocket && json) {
         return Err(Refusal::malformed("channel", "no channel; ask for one with ?channel=NAME"));
     }
     let header = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
@@ -194,12 +196,13 @@ fn finish<'b>(
         transport,
         json,
         key,
+        subprotocol,
         extension: fields.extension.filter(|_| websocket),
         channels: asked.channels,
         since,
         last: asked.last,
         at_once: asked.at_once,
-        token: asked.token.or_else(|| fields.token().map(Cow::Borrowed)),
+        token: asked.token.or_else(|| fields.token(websocket).map(Cow::Borrowed)),
         keep_alive: fields.keep_alive(version_1_1),
         chunks: version_1_1,
     })

@@ -106,6 +106,26 @@ fn a_websocket_without_channels_needs_the_subprotocol() {
 }
 
 #[test]
+fn a_token_may_stand_among_the_subprotocols() {
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl";
+    let lines = format!("{UPGRADE}Sec-WebSocket-Protocol: push.v1.json, {token}\r\n");
+    let cookie = format!("{lines}Cookie: push_token=b\r\n");
+    let bearer = format!("{cookie}Authorization: Bearer c\r\n");
+    for (query, lines, expected) in
+        [("", &lines, token), ("", &cookie, token), ("", &bearer, "c"), ("?token=d", &bearer, "d")]
+    {
+        served(&get(&format!("/push{query}"), lines), |subscribe| {
+            assert_eq!(subscribe.token.as_deref(), Some(expected), "{query} {lines}");
+            assert_eq!((subscribe.json, subscribe.subprotocol), (true, Some(SUBPROTOCOL)));
+        });
+    }
+    // It is a WebSocket's.
+    served(&get("/push?channel=a&transport=poll", &cookie), |subscribe| {
+        assert_eq!((subscribe.token.as_deref(), subscribe.subprotocol), (Some("b"), None));
+    });
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let many: String = (0..101).map(|n| format!("channel={n}&")).collect();
     let with = |old: &str, new: &str| get("/push?channel=a", &UPGRADE.replace(old, new));
@@ -127,6 +147,7 @@ fn what_is_wrong_is_named() {
         ("GET /push?channel=a HTTP/1.1\r\n\r\n".into(), (400, "host")),
         (get("/push?channel=a", "Origin: http://evil\r\n"), (403, "origin")),
         (with("13", "8"), (426, "websocket_version")),
+        (with("Upgrade: w", "Sec-WebSocket-Protocol: PUSH.V1.JSON\r\nUpgrade: w"), (400, "subprotocol")),
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
         (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
         // What stands around a value is SP and HTAB (RFC 9110, section 5.6.3), and nothing else that is blank

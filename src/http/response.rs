@@ -1,6 +1,6 @@
 //! The heads of responses that begin a subscription.
 
-use super::request::{Subscribe, SUBPROTOCOL};
+use super::request::Subscribe;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use sha1::{Digest, Sha1};
@@ -15,9 +15,9 @@ pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     head.push_str(&accept);
-    if subscribe.json {
+    if let Some(subprotocol) = subscribe.subprotocol {
         head.push_str("\r\nSec-WebSocket-Protocol: ");
-        head.push_str(SUBPROTOCOL);
+        head.push_str(subprotocol);
     }
     if !extension.is_empty() {
         head.push_str("\r\nSec-WebSocket-Extensions: ");

@@ -6,9 +6,11 @@ use super::outbox::{CatchUp, Outbox, Piece};
 use super::{encoded, Shard};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
-use crate::http::request::Subscribe;
+use crate::http::request::{Subscribe, SUBPROTOCOL};
 use crate::http::response;
+use crate::http::subprotocol::is_web_token;
 use crate::hub::{Cut, Item, Message, Request, Start};
+use crate::log::Level;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::poll::{self, Note};
@@ -47,6 +49,7 @@ impl Shard {
         conn.format = format(subscribe);
         conn.flags.chunks = subscribe.chunks && conn.format.chunked();
         self.handle.metrics.gauge(subscribe.transport).add(1);
+        self.note_subprotocol(subscribe);
         if subscribe.transport == Transport::Poll {
             return self.open_poll(index, subscribe, cors);
         }
@@ -218,6 +221,16 @@ impl Shard {
             Some(channel) => Err(Refusal::forbidden("channel", format!("not allowed: channel {channel}"))),
             None => Ok(()),
         }
+    }
+
+    /// Says to which client raw frames come under a name that is not spoken here: it may have meant another form.
+    fn note_subprotocol(&self, subscribe: &Subscribe<'_>) {
+        let Some(name) = subscribe.subprotocol.filter(|name| *name != SUBPROTOCOL) else { return };
+        let name = if is_web_token(name) { "(a token)" } else { name };
+        let text = format_args!(
+            "a WebSocket offers no subprotocol that is spoken here ({SUBPROTOCOL}); it gets raw frames as {name}"
+        );
+        self.shared.log.limited(Level::Info, "subprotocol", text);
     }
 
     /// The response's head and what stands before the first message.

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import WebSocket from 'ws';
 import { Host, Inbox, test } from '../harness/host.mjs';
 import { open, start } from '../harness/opened.mjs';
+import { listenerWithTokens, token } from '../harness/tokens.mjs';
 
 // A connection whose messages wait in `inbox`: text as strings, binary as buffers.
 async function connect(host, query, { subprotocol, ...options } = {}) {
@@ -28,8 +29,8 @@ async function dialogue(host, query = '') {
   return socket;
 }
 
-async function refusal(host, query) {
-  const socket = new WebSocket(host.url(`/push?${query}`, 'ws'));
+async function refusal(host, query, subprotocol) {
+  const socket = new WebSocket(host.url(`/push?${query}`, 'ws'), subprotocol);
   socket.on('error', () => {});
   const [, response] = await once(socket, 'unexpected-response');
   const chunks = await response.toArray();
@@ -145,6 +146,42 @@ test('one subprotocol of several is chosen', async () => {
   const host = await start();
   const socket = await connect(host, '', { subprotocol: ['chat', 'push.v1.json', 'push.v9'] });
   assert.equal(socket.protocol, 'push.v1.json');
+});
+
+// Node's `ws`, as a browser, fails the connection where none is chosen of those that it offers.
+test('a client with a subprotocol of its own gets raw frames', async () => {
+  const host = await start();
+  const socket = await connect(host, 'channel=a', { subprotocol: ['my-app', 'other'] });
+  assert.equal(socket.protocol, 'my-app');
+  await host.publish('a', 'raw');
+  assert.equal(await socket.inbox.next(), 'raw');
+});
+
+test('a subprotocol of ours is written as it is', async () => {
+  const host = await start();
+  for (const name of ['PUSH.V1.JSON', 'push.v2.json']) {
+    const { status, error } = await refusal(host, 'channel=a', [name]);
+    assert.deepEqual([status, error.code], [400, 'subprotocol']);
+    assert.match(error.message, /push\.v1\.json/);
+  }
+});
+
+test('a token may be one of the subprotocols', async () => {
+  const { port, options } = await listenerWithTokens();
+  const host = await start(...options);
+  const own = { url: (path, scheme) => `${scheme}://127.0.0.1:${port}${path}` };
+  const good = token(['a'], 600);
+  for (const [subprotocol, chosen] of [
+    [['push.v1.json', good], 'push.v1.json'], [[good, 'push.v1.json'], 'push.v1.json'], [[good, 'my-app'], 'my-app'],
+    [[good], good],
+  ]) {
+    const socket = await connect(own, 'channel=a', { subprotocol });
+    assert.equal(socket.protocol, chosen);
+  }
+  for (const subprotocol of [['push.v1.json'], ['push.v1.json', token(['a'], -60)]]) {
+    assert.equal((await refusal(own, 'channel=a', subprotocol)).status, 401);
+  }
+  await host.publish('a', 'x');
 });
 
 test('refusals have a status and a reason', async () => {
