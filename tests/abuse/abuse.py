@@ -283,7 +283,7 @@ def read_all(crowd, done):
 
 
 def floods(report):
-    """One client sends very many tiny frames, without client_rate to slow it down. Then clients announce huge frames."""
+    """One client sends very many tiny frames, and no client_rate slows it down. Then clients announce huge frames."""
     for name, piece, times in (
         ("pings", b"\x89\x80\0\0\0\0", 100_000),
         ("messages of one byte", b"\x81\x81\0\0\0\0x", 1_000_000),
