@@ -47,11 +47,11 @@ struct Inner {
     level: AtomicI32,
     dropped: AtomicU64,
     suppressed: AtomicU64,
-    kinds: Mutex<HashMap<&'static str, Kind>>,
+    windows: Mutex<HashMap<&'static str, Window>>,
 }
 
 /// The lines of one kind in the current window.
-struct Kind {
+struct Window {
     since: Instant,
     count: u32,
 }
@@ -62,7 +62,7 @@ impl Log {
         Log(lines.map(|lines| {
             let level = AtomicI32::new(level as i32);
             let (dropped, suppressed) = Default::default();
-            Arc::new(Inner { lines, level, dropped, suppressed, kinds: Mutex::default() })
+            Arc::new(Inner { lines, level, dropped, suppressed, windows: Mutex::default() })
         }))
     }
 
@@ -121,11 +121,11 @@ impl Inner {
 
     /// Decides whether another line of this kind is logged. If so, returns how many lines were left out before it.
     fn admit(&self, kind: &'static str, now: Instant) -> Option<u32> {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kinds.entry(kind).or_insert(Kind { since: now, count: 0 });
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = windows.entry(kind).or_insert(Window { since: now, count: 0 });
         let left_out = known.count.saturating_sub(BURST);
         if now.saturating_duration_since(known.since) >= WINDOW {
-            *known = Kind { since: now, count: 1 };
+            *known = Window { since: now, count: 1 };
             return Some(left_out);
         }
         known.count = known.count.saturating_add(1);

@@ -56,7 +56,7 @@ pub struct Partial {
 
 #[derive(Debug, Clone, Copy)]
 struct Frame {
-    kind: Kind,
+    kind: FrameKind,
     last: bool,
     /// Whether it begins a compressed message.
     deflated: bool,
@@ -66,7 +66,7 @@ struct Frame {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FrameKind {
     Data,
     Ping,
     Pong,
@@ -123,7 +123,7 @@ fn whole_frames<'b>(
         let payload = &mut this[size..];
         unmask(payload, frame.mask);
         match frame.kind {
-            Kind::Data => {
+            FrameKind::Data => {
                 let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
                 let data = if frame.deflated { rules.inflate(payload)? } else { &*payload };
                 if !binary && std::str::from_utf8(data).is_err() {
@@ -134,7 +134,7 @@ fn whole_frames<'b>(
             kind => control(kind, payload, sink)?,
         }
         bytes = rest;
-        if frame.kind == Kind::Close {
+        if frame.kind == FrameKind::Close {
             return Ok(&mut []);
         }
     }
@@ -179,7 +179,7 @@ impl Partial {
         };
         self.header.clear();
         let frame = check(&header, len, self.message.as_ref(), rules)?;
-        if frame.kind == Kind::Data && self.message.is_none() {
+        if frame.kind == FrameKind::Data && self.message.is_none() {
             let binary = matches!(header.opcode, OpCode::Data(Data::Binary));
             self.message = Some(Fragments { bytes: Vec::new(), binary, deflated: frame.deflated, checked: 0 });
         }
@@ -205,7 +205,7 @@ impl Partial {
         if ended {
             self.frame = None;
         }
-        if kind == Kind::Data {
+        if kind == FrameKind::Data {
             let whole = ended && last;
             if let Some(message) = self.message.as_mut() {
                 message.append(part, whole)?;
@@ -224,7 +224,7 @@ impl Partial {
         if ended {
             let payload = std::mem::take(&mut self.control);
             control(kind, &payload, sink)?;
-            if kind == Kind::Close {
+            if kind == FrameKind::Close {
                 return Ok(&mut []);
             }
         }
@@ -267,14 +267,14 @@ fn check(header: &FrameHeader, len: u64, open: Option<&Fragments>, rules: &Rules
         return Err(Close::PROTOCOL);
     }
     let kind = match header.opcode {
-        OpCode::Data(Data::Text | Data::Binary) if open.is_none() => Kind::Data,
-        OpCode::Data(Data::Continue) if open.is_some() => Kind::Data,
-        OpCode::Control(Control::Ping) => Kind::Ping,
-        OpCode::Control(Control::Pong) => Kind::Pong,
-        OpCode::Control(Control::Close) => Kind::Close,
+        OpCode::Data(Data::Text | Data::Binary) if open.is_none() => FrameKind::Data,
+        OpCode::Data(Data::Continue) if open.is_some() => FrameKind::Data,
+        OpCode::Control(Control::Ping) => FrameKind::Ping,
+        OpCode::Control(Control::Pong) => FrameKind::Pong,
+        OpCode::Control(Control::Close) => FrameKind::Close,
         _ => return Err(Close::PROTOCOL),
     };
-    if kind == Kind::Data {
+    if kind == FrameKind::Data {
         let (collected, deflated) = open.map_or((0, header.rsv1), |open| (open.bytes.len(), open.deflated));
         let most = if deflated { Inflater::most(rules.max_message) } else { rules.max_message };
         if len > most.saturating_sub(collected) as u64 {
@@ -286,12 +286,12 @@ fn check(header: &FrameHeader, len: u64, open: Option<&Fragments>, rules: &Rules
     Ok(Frame { kind, last: header.is_final, deflated: header.rsv1, mask, rest: len })
 }
 
-fn control(kind: Kind, payload: &[u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<(), Close> {
+fn control(kind: FrameKind, payload: &[u8], sink: &mut dyn FnMut(Received<'_>)) -> Result<(), Close> {
     match kind {
-        Kind::Ping => sink(Received::Ping(payload)),
-        Kind::Pong => sink(Received::Pong),
-        Kind::Close => sink(Received::Close(close_code(payload)?)),
-        Kind::Data => {}
+        FrameKind::Ping => sink(Received::Ping(payload)),
+        FrameKind::Pong => sink(Received::Pong),
+        FrameKind::Close => sink(Received::Close(close_code(payload)?)),
+        FrameKind::Data => {}
     }
     Ok(())
 }
