@@ -14,7 +14,7 @@ struct Control([MaybeUninit<u8>; 256]);
 
 /// The process at the other end of a Unix socket, as it was when it called `connect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Peer {
+pub(crate) struct Credentials {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) pid: i32,
@@ -90,7 +90,7 @@ pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend
 }
 
 /// The process that connected (SO_PEERCRED).
-pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
+pub(crate) fn credentials(socket: &OwnedFd) -> io::Result<Credentials> {
     let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the call gets a ucred and its size, as unix(7) says.
@@ -98,7 +98,7 @@ pub(crate) fn peer(socket: &OwnedFd) -> io::Result<Peer> {
         let out = (&raw mut found).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, out, &mut len)
     })?;
-    Ok(Peer { uid: found.uid, gid: found.gid, pid: found.pid })
+    Ok(Credentials { uid: found.uid, gid: found.gid, pid: found.pid })
 }
 
 /// The effective user of this process.
@@ -168,7 +168,7 @@ mod tests {
         let mut other = &pairs[1].1;
         let mut byte = [0];
         other.read_exact(&mut byte).unwrap();
-        assert_eq!(peer(&there).unwrap().uid, own_uid());
+        assert_eq!(credentials(&there).unwrap().uid, own_uid());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{refuse, End, HubSide};
 use crate::attach::wire::RefusedBecause;
 use crate::config::Config;
 use crate::sys::epoll::Watch;
-use crate::sys::passing::{self, Peer};
+use crate::sys::passing::{self, Credentials};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -19,7 +19,7 @@ const HELLO_MS: u64 = 5000;
 impl HubSide {
     /// Somebody has connected.
     pub(super) fn accepted(&mut self, fd: OwnedFd) {
-        let Ok(peer) = passing::peer(&fd) else { return };
+        let Ok(peer) = passing::credentials(&fd) else { return };
         if !allowed(&self.context.config.get(), peer) {
             let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
             self.note_refusal(format_args!("{who} may not attach (options attach_uids, attach_gids)"));
@@ -53,7 +53,7 @@ impl HubSide {
 }
 
 /// Whether a process may attach.
-fn allowed(config: &Config, peer: Peer) -> bool {
+fn allowed(config: &Config, peer: Credentials) -> bool {
     if config.attach_uids.is_empty() && config.attach_gids.is_empty() {
         return peer.uid == passing::own_uid();
     }

@@ -7,7 +7,7 @@ use crate::attach::wire::FromHub;
 use crate::events::{Behind, Event, Events};
 use crate::grant::{Grant, Latest};
 use crate::shard::presence::Present;
-use crate::sys::passing::Peer;
+use crate::sys::passing::Credentials;
 use crate::waiter::Waiter;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 4 << 20;
 pub(super) struct Attachment {
     pub(super) id: u64,
     pub(super) socket: OwnedFd,
-    pub(super) peer: Peer,
+    pub(super) peer: Credentials,
     pub(super) since: u64,
     pub(super) inbox: Inbox,
     pub(super) out: Outbuf,
@@ -47,7 +47,7 @@ pub(super) struct Attachment {
 }
 
 impl Attachment {
-    pub(super) fn new(id: u64, socket: OwnedFd, peer: Peer, now: u64) -> Self {
+    pub(super) fn new(id: u64, socket: OwnedFd, peer: Credentials, now: u64) -> Self {
         Attachment {
             id,
             socket,
