@@ -24,9 +24,9 @@ impl Peer {
     }
 
     /// The key by which it is counted. A process of this machine has none.
-    pub(crate) fn address(self) -> Option<Address> {
+    pub(crate) fn address(self) -> Option<AddressKey> {
         match self {
-            Peer::Ip(ip) => Some(Address::of(ip)),
+            Peer::Ip(ip) => Some(AddressKey::of(ip)),
             Peer::Unix => None,
         }
     }
@@ -35,9 +35,9 @@ impl Peer {
 /// The key by which connections are counted: an IPv4 address, or the first 64 bits of an IPv6 address. All IPv6
 /// addresses that share these bits belong to one customer (RFC 6177, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Address(NonZeroU64);
+pub(crate) struct AddressKey(NonZeroU64);
 
-impl Address {
+impl AddressKey {
     /// Marks the keys of IPv4 addresses. No key of an IPv6 address collides with them: such an address would be in
     /// ::/32, which is reserved but for ::/96 (RFC 4291, section 2.5).
     const V4: u64 = 1 << 32;
@@ -48,7 +48,7 @@ impl Address {
             // These bits are 0 for ::1, and for no other address that can connect.
             IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
         };
-        Address(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
+        AddressKey(NonZeroU64::new(bits).unwrap_or(NonZeroU64::MIN))
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn ipv4_counts_by_address_and_ipv6_by_its_first_64_bits() {
-        let of = |text: &str| Address::of(text.parse().unwrap());
+        let of = |text: &str| AddressKey::of(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8:0:0:ffff:ffff:ffff:ffff"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));

@@ -8,22 +8,22 @@ mod address;
 mod counts;
 mod rates;
 
-pub(crate) use address::Address;
+pub(crate) use address::AddressKey;
 pub use address::Peer;
 use counts::Counts;
 use rates::Rates;
-pub(crate) use rates::{Meter, Pace};
+pub(crate) use rates::{Bucket, Meter};
 use std::sync::Arc;
 
 /// The limits of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// The connections of each address.
-    pub(crate) addresses: Counts<Address>,
+    pub(crate) addresses: Counts<AddressKey>,
     /// The subscriptions of each user.
     pub(crate) users: Counts<Arc<str>>,
     /// The rate of new connections of each address.
-    pub(crate) address_rates: Rates<Address>,
+    pub(crate) address_rates: Rates<AddressKey>,
     /// The rate of all new connections.
     pub(crate) connects: Meter,
 }

@@ -19,9 +19,9 @@ const REST_MS: u64 = 100;
 
 /// The time at which a bucket is full again, in microseconds. 0: it is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Pace(u64);
+pub(crate) struct Bucket(u64);
 
-impl Pace {
+impl Bucket {
     /// Counts one event at a rate per second, even if it exceeds the rate. Returns how far ahead of the rate the events
     /// are, in milliseconds. The events of a full second may come at once; that is not ahead.
     pub(crate) fn count(&mut self, rate: u64, now_ms: u64) -> u64 {
@@ -65,8 +65,8 @@ impl Meter {
     /// Counts one event at a rate per second, unless it would exceed the rate. Returns whether it was counted.
     pub(crate) fn take(&self, rate: u64, now_ms: u64) -> bool {
         let next = |full_at| {
-            let mut pace = Pace(full_at);
-            pace.take(rate, now_ms).then_some(pace.0)
+            let mut bucket = Bucket(full_at);
+            bucket.take(rate, now_ms).then_some(bucket.0)
         };
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -81,14 +81,14 @@ pub(crate) struct Rates<K> {
 
 #[derive(Debug)]
 struct Part<K> {
-    paces: HashMap<K, Pace, RandomState>,
+    buckets: HashMap<K, Bucket, RandomState>,
     sweep_at: usize,
     rests_until: u64,
 }
 
 impl<K: Hash + Eq> Default for Rates<K> {
     fn default() -> Self {
-        let part = || Mutex::new(Part { paces: HashMap::default(), sweep_at: SWEEP, rests_until: 0 });
+        let part = || Mutex::new(Part { buckets: HashMap::default(), sweep_at: SWEEP, rests_until: 0 });
         Rates { parts: std::array::from_fn(|_| part()), hasher: RandomState::default() }
     }
 }
@@ -98,16 +98,16 @@ impl<K: Hash + Eq> Rates<K> {
     pub(crate) fn take(&self, key: K, rate: u64, now_ms: u64) -> bool {
         let part = self.hasher.hash_one(&key) as usize % PARTS;
         let mut part = self.parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-        if part.paces.len() >= part.sweep_at && now_ms >= part.rests_until {
-            part.paces.retain(|_, pace| !pace.is_over(now_ms));
-            part.sweep_at = (2 * part.paces.len()).clamp(SWEEP, MAX_KEYS);
+        if part.buckets.len() >= part.sweep_at && now_ms >= part.rests_until {
+            part.buckets.retain(|_, bucket| !bucket.is_over(now_ms));
+            part.sweep_at = (2 * part.buckets.len()).clamp(SWEEP, MAX_KEYS);
             // A part that stays full is not searched again for each new key.
-            part.rests_until = now_ms + if part.paces.len() > MAX_KEYS / 2 { REST_MS } else { 0 };
+            part.rests_until = now_ms + if part.buckets.len() > MAX_KEYS / 2 { REST_MS } else { 0 };
         }
-        if part.paces.len() >= MAX_KEYS && !part.paces.contains_key(&key) {
+        if part.buckets.len() >= MAX_KEYS && !part.buckets.contains_key(&key) {
             return true;
         }
-        part.paces.entry(key).or_default().take(rate, now_ms)
+        part.buckets.entry(key).or_default().take(rate, now_ms)
     }
 }
 
@@ -121,11 +121,11 @@ mod tests {
         assert!((0..10).all(|_| meter.take(10, 5000)) && !meter.take(10, 5000));
         assert!(!meter.take(10, 5099) && meter.take(10, 5100) && !meter.take(10, 5100));
         assert!((0..10).all(|_| meter.take(10, 9000)) && !meter.take(10, 9000), "a pause does not raise the burst");
-        let mut pace = Pace::default();
-        let ahead: Vec<u64> = (0..4).map(|_| pace.count(2, 5000)).collect();
+        let mut bucket = Bucket::default();
+        let ahead: Vec<u64> = (0..4).map(|_| bucket.count(2, 5000)).collect();
         assert_eq!(ahead, [0, 0, 500, 1000]);
-        assert_eq!(pace.spend(100_000, 5000), 1100);
-        assert!(!pace.is_over(7099) && pace.is_over(7100));
+        assert_eq!(bucket.spend(100_000, 5000), 1100);
+        assert!(!bucket.is_over(7099) && bucket.is_over(7100));
     }
 
     #[test]
@@ -135,7 +135,8 @@ mod tests {
         for key in 0..1_000_000 {
             rates.take(key, 1, 3000);
         }
-        let held = |rates: &Rates<u64>| rates.parts.iter().map(|part| part.lock().unwrap().paces.len()).sum::<usize>();
+        let held =
+            |rates: &Rates<u64>| rates.parts.iter().map(|part| part.lock().unwrap().buckets.len()).sum::<usize>();
         assert!(held(&rates) <= PARTS * MAX_KEYS);
         for key in 0..100_000 {
             rates.take(key, 1, 10_000 + key * 100);

@@ -47,7 +47,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::events::Left;
 use crate::hub::{ChannelId, Delivery, Replay};
-use crate::limits::Address;
+use crate::limits::AddressKey;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::transport::inflate::Inflater;
@@ -79,7 +79,7 @@ pub(crate) struct Shard {
     conns: Slab<Conn>,
     channels: Channels,
     /// What the connections are counted by for `max_per_address`, by slot; empty while none is.
-    addresses: Vec<Option<Address>>,
+    addresses: Vec<Option<AddressKey>>,
     senders: Senders,
     wheel: Wheel,
     /// The last generation given to a connection.

@@ -3,7 +3,7 @@
 
 use super::conn::Token;
 use super::Shard;
-use crate::limits::Pace;
+use crate::limits::Bucket;
 use crate::metrics::Reason;
 use crate::transport::close::Close;
 use rustc_hash::FxHashMap;
@@ -23,7 +23,7 @@ const SWEEP_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     /// By slot, with the generation that tells a connection from the slot's next tenant.
-    paces: FxHashMap<u32, (u32, Pace)>,
+    paces: FxHashMap<u32, (u32, Bucket)>,
     swept_at: u64,
     /// Those that are left unread, by the time at which that ends.
     waiting: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -60,7 +60,7 @@ impl Shard {
         self.pace(index, |pace| pace.spend(TOKEN_US, now))
     }
 
-    fn pace(&mut self, index: u32, count: impl FnOnce(&mut Pace) -> u64) -> bool {
+    fn pace(&mut self, index: u32, count: impl FnOnce(&mut Bucket) -> u64) -> bool {
         let (rate, now) = (self.config().client_rate, self.now);
         if rate == 0 {
             return true;
@@ -69,7 +69,7 @@ impl Shard {
         let token = self.token(index);
         let (generation, pace) = self.senders.paces.entry(index).or_default();
         if *generation != token.generation {
-            (*generation, *pace) = (token.generation, Pace::default());
+            (*generation, *pace) = (token.generation, Bucket::default());
         }
         let ahead_ms = count(pace);
         if ahead_ms > MAX_AHEAD_MS {

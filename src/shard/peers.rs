@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::http::forwarded;
 use crate::http::proxy_header;
 use crate::http::refusal::Refusal;
-use crate::limits::{Address, Peer};
+use crate::limits::{AddressKey, Peer};
 use crate::metrics::Reason;
 use crate::transport::Transport;
 
@@ -112,7 +112,7 @@ impl Shard {
         let conn = &self.conns[index as usize];
         let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| config.max_per_user > 0);
         let address = if conn.flags.proxied {
-            forwarded::client(forwarded, config.forwarded_header, &config.trusted_proxies).map(Address::of)
+            forwarded::client(forwarded, config.forwarded_header, &config.trusted_proxies).map(AddressKey::of)
         } else {
             None
         };
@@ -245,7 +245,7 @@ impl Shard {
         self.config().max_per_address > 0 || self.config().connect_rate_per_address > 0
     }
 
-    fn note_address(&mut self, index: u32, address: Address) {
+    fn note_address(&mut self, index: u32, address: AddressKey) {
         let place = index as usize;
         if place >= self.addresses.len() {
             self.addresses.resize(place + 1, None);
