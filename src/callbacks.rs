@@ -79,10 +79,10 @@ pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
             }
         }
     };
-    let tell_line = |(level, text): Line| {
+    let tell_line = |line: Line| {
         if let Some(on_log) = &builder.on_log {
             let _turn = turn();
-            on_log(level, &text);
+            on_log(line.level, &line.text);
         }
     };
     // A channel without a sender would always be ready, so a channel that is never ready takes its place.

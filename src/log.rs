@@ -25,7 +25,11 @@ pub enum Level {
 }
 
 /// A line on its way to the callback thread.
-pub(crate) type Line = (Level, String);
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) level: Level,
+    pub(crate) text: String,
+}
 
 /// The most lines of one kind that are logged within a [`WINDOW`]. Further lines are only counted.
 const BURST: u32 = 10;
@@ -114,7 +118,7 @@ impl Inner {
     }
 
     fn send(&self, level: Level, text: String) {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send((level, text)) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Line { level, text }) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -174,7 +178,7 @@ mod tests {
             log.limited(Level::Debug, "b", format_args!("b {n}"));
         }
         log.limited(Level::Warn, "c", format_args!("c"));
-        let texts: Vec<String> = received.try_iter().map(|(_, text)| text).collect();
+        let texts: Vec<String> = received.try_iter().map(|line| line.text).collect();
         let expected: Vec<String> = (0..10).map(|n| format!("a {n}")).chain(["c".to_owned()]).collect();
         assert_eq!(texts, expected);
         assert_eq!(log.suppressed(), 15);
@@ -187,12 +191,12 @@ mod tests {
     fn quoted_text_can_not_begin_another_line() {
         let (log, received) = log(Level::Info);
         log.limited(Level::Info, "a", format_args!("unknown: a\nError b\u{1b}[2J{}", "ü".repeat(10_000)));
-        let text = received.try_recv().unwrap().1;
+        let text = received.try_recv().unwrap().text;
         assert!(text.starts_with("unknown: a\\nError b\\u{1b}[2Jüüü") && text.ends_with("ü…"), "{text}");
         assert!(text.len() < MAX_LINE + 10, "{}", text.len());
         // The same for a line that is not limited, which may quote a hub.
         log.line(Level::Info, format_args!("the hub refuses: a\nError b{}", "ü".repeat(10_000)));
-        let text = received.try_recv().unwrap().1;
+        let text = received.try_recv().unwrap().text;
         assert!(text.starts_with("the hub refuses: a\\nError bü") && text.ends_with("ü…"), "{text}");
         assert!(text.len() < MAX_OWN_LINE + 10, "{}", text.len());
     }

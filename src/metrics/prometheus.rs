@@ -38,68 +38,96 @@ impl Exposition {
 
 impl Display for Exposition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut out = Families(f);
-        out.family("push_build_info", "gauge", "The library's version, as a label")?;
-        out.sample("push_build_info", "version", env!("CARGO_PKG_VERSION"), 1)?;
+        let mut out = Writer(f);
+        let build = Family { name: "push_build_info", kind: GAUGE, help: "The library's version, as a label" };
+        out.labelled(&build, "version", [(env!("CARGO_PKG_VERSION"), 1)].into_iter())?;
         for metric in TABLE.iter().filter(|metric| metric.plain) {
-            let (kind, suffix) = if metric.counter { ("counter", "_total") } else { ("gauge", "") };
+            let (kind, suffix) = if metric.counter { (COUNTER, "_total") } else { (GAUGE, "") };
             let name = format!("push_{}{suffix}", metric.name);
-            out.family(&name, kind, metric.help)?;
-            writeln!(out.0, "{name} {}", (metric.get)(&self.stats))?;
+            out.plain(&Family { name: &name, kind, help: metric.help }, (metric.get)(&self.stats))?;
         }
         let stats = &self.stats;
         let subscribers =
             [("websocket", stats.websockets), ("sse", stats.sse), ("stream", stats.streams), ("poll", stats.polls)];
         let others = stats.connections.saturating_sub(subscribers.iter().map(|(_, count)| count).sum());
         out.labelled(
-            (
-                "push_connections",
-                "gauge",
-                "Connections open now. Transport none: connections that begin, end, or wait between polls",
-            ),
+            &Family {
+                name: "push_connections",
+                kind: GAUGE,
+                help: "Connections open now. Transport none: connections that begin, end, or wait between polls",
+            },
             "transport",
             subscribers.into_iter().chain([("none", others)]),
         )?;
-        let panics = "Panics that were caught in a thread, which ended its connections, or at the attach socket";
-        out.family("push_panics_total", "counter", panics)?;
-        writeln!(out.0, "push_panics_total {}", self.panics)?;
+        let panics = Family {
+            name: "push_panics_total",
+            kind: COUNTER,
+            help: "Panics that were caught in a thread, which ended its connections, or at the attach socket",
+        };
+        out.plain(&panics, self.panics)?;
         out.labelled(
-            (
-                "push_refusals_total",
-                "counter",
-                "Refusals at all doors (clients, control API, attaching hosts), by reason",
-            ),
+            &Family {
+                name: "push_refusals_total",
+                kind: COUNTER,
+                help: "Refusals at all doors (clients, control API, attaching hosts), by reason",
+            },
             "reason",
             Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason as usize])),
         )?;
         out.labelled(
-            ("push_closed_total", "counter", "Subscribers' connections that ended, polls excluded, by close code"),
+            &Family {
+                name: "push_closed_total",
+                kind: COUNTER,
+                help: "Subscribers' connections that ended, polls excluded, by close code",
+            },
             "code",
             Closed::LABELS.into_iter().zip(self.closed),
         )?;
         out.labelled(
-            (
-                "push_dropped_messages_total",
-                "counter",
-                "Messages that slow clients did not get, once for each client, by policy",
-            ),
+            &Family {
+                name: "push_dropped_messages_total",
+                kind: COUNTER,
+                help: "Messages that slow clients did not get, once for each client, by policy",
+            },
             "policy",
             [("drop-oldest", stats.dropped), ("latest", stats.replaced)].into_iter(),
         )?;
         out.histogram(
-            "push_publish_latency_seconds",
-            "Time from publishing to writing to the sockets of a thread's subscribers, for a sample of the messages and for each thread",
+            &Family {
+                name: "push_publish_latency_seconds",
+                kind: HISTOGRAM,
+                help: "Time from a publish to the sockets of a thread's subscribers, for a sample of the messages",
+            },
             &self.latency,
         )?;
-        out.histogram("push_turn_seconds", "Duration of a turn of a thread's loop, for every 16th turn", &self.turns)
+        out.histogram(
+            &Family {
+                name: "push_turn_seconds",
+                kind: HISTOGRAM,
+                help: "Duration of a turn of a thread's loop, for every 16th turn",
+            },
+            &self.turns,
+        )
     }
 }
 
-/// Writes families of metrics.
-struct Families<'f, 'a>(&'f mut std::fmt::Formatter<'a>);
+const COUNTER: &str = "counter";
+const GAUGE: &str = "gauge";
+const HISTOGRAM: &str = "histogram";
 
-impl Families<'_, '_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) -> std::fmt::Result {
+/// The head of a family of metrics.
+struct Family<'t> {
+    name: &'t str,
+    kind: &'static str,
+    help: &'static str,
+}
+
+/// Writes families of metrics.
+struct Writer<'f, 'a>(&'f mut std::fmt::Formatter<'a>);
+
+impl Writer<'_, '_> {
+    fn head(&mut self, family: &Family<'_>) -> std::fmt::Result {
+        let Family { name, kind, help } = family;
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}")
     }
 
@@ -107,21 +135,27 @@ impl Families<'_, '_> {
         writeln!(self.0, "{name}{{{label}=\"{value}\"}} {count}")
     }
 
+    fn plain(&mut self, family: &Family<'_>, value: u64) -> std::fmt::Result {
+        self.head(family)?;
+        writeln!(self.0, "{} {value}", family.name)
+    }
+
     fn labelled(
         &mut self,
-        (name, kind, help): (&str, &str, &str),
+        family: &Family<'_>,
         label: &str,
         samples: impl Iterator<Item = (&'static str, u64)>,
     ) -> std::fmt::Result {
-        self.family(name, kind, help)?;
+        self.head(family)?;
         for (value, count) in samples {
-            self.sample(name, label, value, count)?;
+            self.sample(family.name, label, value, count)?;
         }
         Ok(())
     }
 
-    fn histogram(&mut self, name: &str, help: &str, distribution: &Distribution) -> std::fmt::Result {
-        self.family(name, "histogram", help)?;
+    fn histogram(&mut self, family: &Family<'_>, distribution: &Distribution) -> std::fmt::Result {
+        self.head(family)?;
+        let name = family.name;
         let bucket = format!("{name}_bucket");
         let mut count = 0;
         for (bound, here) in BOUNDS_US.iter().zip(distribution.buckets) {
