@@ -1,4 +1,4 @@
-# Benchmarks beside the peers; included by the Makefile. benches/README.md says how they measure.
+# Benchmarks that compare libpush with its peers. The Makefile includes this. benches/README.md explains the method.
 #
 #   make bench          everything, five rounds: about 45 minutes; writes target/bench/report.md
 #   make bench-quick    libpush and the floor, short loads, under two minutes
@@ -19,30 +19,31 @@ BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting
 
 .PHONY: bench bench-nginx bench-quick bench-programs bench-peers bench-tools bench-test
 
-# `examples` and `library` are the Makefile's: the C server that libpush is measured in, and the library.
+# The Makefile has `examples`, the C server in which libpush is measured, and `library`.
 bench: examples bench-programs bench-peers bench-nginx
 	python3 benches/run.py $(BENCH_ARGS)
 
 bench-quick: examples bench-programs bench-peers
 	python3 benches/run.py --quick $(BENCH_ARGS)
 
-# Where it can't be built, what is measured in nginx is absent, and the rest is measured.
+# If the module can't be built, the measurements in nginx are left out, and the rest is measured.
 bench-nginx:
 	-@$(MAKE) --no-print-directory nginx-module
 
 bench-programs: bench-tools $(BENCH_PROGRAMS)
 
-# What a peer needs beyond this (go, apt-get) makes that peer absent and nothing else fail.
+# A peer may need more tools (go, apt-get). If they are missing, that peer is absent, and nothing else fails.
 bench-tools:
 	@tests/need cc:build-essential python3:python3 strip:binutils
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "error: the benchmarks need Python 3.10 or newer" >&2; exit 1; }
 
-# The harness itself: does the load generator find lost, doubled and disordered messages, does the report tell them.
+# Tests the harness: the load generator must find lost, doubled and disordered messages, and the report must show them.
 bench-test: bench-tools $(BENCH_BIN)/pushload
 	python3 -m unittest discover -s benches/tests
 
-# Says what it fetches. Nothing is installed outside of target/bench, but for nginx's empty directory /var/lib/nginx.
+# Prints what it fetches. Nothing is installed outside of target/bench, except for nginx's empty directory
+# /var/lib/nginx.
 bench-peers: bench-tools
 	@echo "bench: peers, below $(BENCH_OUT)"
 	@python3 benches/run.py --set-up
@@ -56,7 +57,7 @@ $(BENCH_BIN)/pushload: $(BENCH_PUSHLOAD) $(BENCH_HEADERS) | $(BENCH_BIN)
 $(BENCH_BIN)/floor: $(BENCH_LOAD)/floor.c $(BENCH_HEADERS) | $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<
 
-# The name that programs linked with the library ask for. `library` is phony, so it only comes first.
+# The file name that programs linked with the library look for. `library` is phony, so it is an order-only dependency.
 $(BENCH_LIB)/libpush.so.0: | library $(BENCH_LIB)
 	ln -sf $(CURDIR)/target/release/libpush.so $@
 

@@ -1,4 +1,5 @@
-//! Micro-benchmarks of the hot paths: `cargo bench`. Compare within one run; the machine is never the same twice.
+//! Micro-benchmarks of the hot paths: `cargo bench`. Compare figures of one run only, since the machine's speed
+//! changes.
 
 use divan::counter::BytesCount;
 use divan::{black_box, Bencher};
@@ -83,7 +84,7 @@ fn publish_among_channels(bencher: Bencher, channels: usize) {
     names.iter().for_each(|name| publish(&hub, name));
     let mut next = 0;
     bencher.bench_local(|| {
-        // Steps that leave the caches no chance to help.
+        // The steps are so large that the caches do not help.
         next = (next + 7_919) % channels;
         publish(&hub, &names[next]);
     });
@@ -150,7 +151,7 @@ fn parse_a_frame(bencher: Bencher, len: usize) {
     });
 }
 
-/// Objects such as an application publishes.
+/// JSON objects like those that an application publishes.
 fn json(len: usize) -> Vec<u8> {
     let object = |n: usize| {
         let (price, size) = (10_000 + n * 7919 % 997, 1 + n * 31 % 50);

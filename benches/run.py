@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures libpush beside the floor and its peers; see README.md beside this file."""
+"""Measures libpush, the floor and the peers. README.md in this folder explains how."""
 
 import sys
 

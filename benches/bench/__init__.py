@@ -1,1 +1,1 @@
-"""The benchmark harness: servers beside one another, loaded alike, and a report of what they cost."""
+"""The benchmark harness: it puts the same load on several servers, and reports what each costs."""

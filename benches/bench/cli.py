@@ -14,7 +14,7 @@ ROUNDS, QUICK_ROUNDS = 5, 3
 def parse(words):
     parser = argparse.ArgumentParser(prog="run.py", description="Measures libpush beside the floor and its peers.")
     parser.add_argument("--set-up", action="store_true", help="fetch and build the peers, and measure nothing")
-    parser.add_argument("--list", action="store_true", help="tell the scenarios and the servers")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and the servers")
     parser.add_argument("--quick", action="store_true", help="floor and libpush only, short loads, under two minutes")
     parser.add_argument("--only", type=_names(BY_NAME), metavar="SCENARIO,...", help="these scenarios")
     parser.add_argument("--servers", type=_names(servers.BY_NAME), metavar="SERVER,...", help="these servers")
@@ -22,7 +22,7 @@ def parse(words):
     parser.add_argument("--out", type=Path, default=paths.OUT, help="where the report goes (target/bench)")
     options = parser.parse_args(words)
     if options.rounds is not None and not 1 <= options.rounds <= 100:
-        parser.error("--rounds: 1 to 100")
+        parser.error("--rounds must be 1 to 100")
     return options
 
 
@@ -31,7 +31,7 @@ def _names(known):
         wanted = text.split(",")
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: allowed are {', '.join(known)}")
         return wanted
 
     return names
@@ -53,7 +53,7 @@ def chosen(options):
 
 
 def wanted_servers(options, scenarios):
-    """Those that the scenarios measure, of those asked for, in the order of the table of servers."""
+    """The servers that were asked for and that the scenarios measure, in the order of the table of servers."""
     used = {name for s in scenarios for name in (s.quick_servers if options.quick else s.servers)}
     return [name for name in servers.BY_NAME if name in used and name in (options.servers or used)]
 
@@ -67,7 +67,7 @@ def main(words=None):
         peers.set_up()
         return 0
     if not (paths.BIN / "pushload").exists():
-        print("run.py: the load generator is not built: `make bench-programs`", file=sys.stderr)
+        print("run.py: the load generator is not built; `make bench-programs` builds it", file=sys.stderr)
         return 2
 
     scenarios, rounds = chosen(options), options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)

@@ -1,4 +1,4 @@
-"""The figures to reach, each with how it is had from the results."""
+"""The figures to reach, each with its calculation from the results."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -17,7 +17,7 @@ class Figure:
     server: str
     metric: str
     target: float
-    over: Optional[str] = None  # the server that it is a ratio to, in the same round
+    over: Optional[str] = None  # the server to which the figure is a ratio, in the same round
     unit: str = ""
     at_least: bool = False
     digits: int = 2
@@ -50,7 +50,7 @@ class Figure:
 
 
 def sound(rounds):
-    """The rounds whose figures can be believed; the others stay as None, so that rounds keep their numbers."""
+    """The rounds without a fault. The others become None, so that rounds keep their numbers."""
     return [None if r["fault"] else r for r in rounds]
 
 

@@ -10,7 +10,7 @@ from .process import LOAD_CPU, ServerError, child_setup
 
 @dataclass(frozen=True)
 class Load:
-    """What pushload is told; its own usage text explains each."""
+    """The options of pushload. Its usage text explains each."""
 
     transport: str
     subscribers: int
@@ -46,8 +46,8 @@ def command(server, ports, pids, load):
 
 
 def run(server, load, of=lambda pid: True):
-    """Starts the server, loads it, stops it. What was measured, with `fault` where it can't be believed. `of`: which of
-    the server's processes are measured."""
+    """Starts the server, loads it, and stops it. Returns the measured values; `fault` is a reason not to trust them, or
+    None. `of` chooses which of the server's processes are measured."""
     try:
         with server.start() as process:
             pids = [pid for pid in process.pids if of(pid)]
@@ -66,7 +66,7 @@ def run(server, load, of=lambda pid: True):
 
 
 def fault_of(measured, load, said):
-    """A fast figure with a lost message is a failure: why these figures are one, or None."""
+    """Why these figures are not valid, or None. For example, a fast figure with a lost message is a failure."""
     if not measured["in_time"]:
         return f"not done after {load.deadline_s} s"
     if measured["failed"]:

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine on which the figures were measured."""
 
 import os
 import platform
@@ -48,22 +48,22 @@ def describe():
 
 
 class Noise:
-    """How much of a CPU others used while something was measured: a build beside a benchmark shows in every latency."""
+    """The part of a CPU that other programs used during a measurement. A build meanwhile affects every latency."""
 
     def __init__(self):
         self._before = self._read()
 
     @staticmethod
     def _read():
-        """All CPUs' busy ticks, ours (the harness's ended children), and the clock."""
+        """The busy time of all CPUs, that of the harness with its ended children, and the clock, in seconds."""
         fields = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
         ours = os.times()
         ticks = os.sysconf("SC_CLK_TCK")
-        busy = sum(fields) - fields[3] - fields[4]  # less idle and waiting for a disk
+        busy = sum(fields) - fields[3] - fields[4]  # without idle time and waiting for a disk
         return busy / ticks, ours.user + ours.system + ours.children_user + ours.children_system, ours.elapsed
 
     def of_one_cpu(self):
-        """1.0: a whole CPU was busy with something else all the time."""
+        """The part of one CPU. 1.0 means that other programs kept a whole CPU busy all the time."""
         now = self._read()
         busy, ours, elapsed = (b - a for a, b in zip(self._before, now))
         return max(0.0, (busy - ours) / elapsed) if elapsed > 0 else 0.0

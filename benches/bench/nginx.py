@@ -1,4 +1,4 @@
-"""libpush in nginx: how it is started, and what is measured of it beside Nchan only."""
+"""libpush in nginx: its start, and the measurements that compare it with Nchan only."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ MODULE = paths.ROOT / "target/nginx/ngx_http_push_module.so"
 PUSHD = paths.ROOT / "target/release/pushd"
 NGINX = Path("/usr/sbin/nginx")
 SUBSCRIBERS = 19000
-# The slope is taken from here on: what nginx needs for the requests that it has at one time it has by then.
+# The slope is measured from here on. By then nginx has the memory for the requests that it handles at one time.
 FIRST_STEP = 9500
 SHOW = {"subscribers": 2000, "rate": 100, "reloads": 10}
 QUICK_SHOW = {"subscribers": 500, "rate": 50, "reloads": 3}
@@ -51,7 +51,7 @@ def command(ports):
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for name, value in {
         "@MODULE@": MODULE, "@RUN@": paths.RUN, "@PORT@": ports[0], "@DESCRIPTORS@": min(limit, 1 << 20),
-        # pushd lets in processes of its own user only.
+        # pushd allows only processes of its own user to attach.
         "@USER@": "user root;" if os.geteuid() == 0 else "",
     }.items():  # fmt: skip
         text = text.replace(name, str(value))
@@ -66,7 +66,7 @@ def _is(name):
 
 
 def memory(server, quick):
-    """What a handed-over client weighs: in nginx, and in pushd. Each is a run of its own, on fresh servers."""
+    """The memory of a handed-over client, in nginx and in pushd. Each is a run of its own, on fresh servers."""
     the_load = Load("ws", SUBSCRIBERS, first_step=FIRST_STEP, settle_ms=1000)
     found = {}
     for name in ("nginx", "pushd"):
@@ -78,8 +78,8 @@ def memory(server, quick):
 
 
 def reloads(server, quick):
-    """The show of tests/nginx: reloads, a dead worker and a restart, with four workers. What clients lost is the
-    figure, so for Nchan no loss is a fault of the measurement."""
+    """The run of tests/nginx/reloads.py: reloads, a dead worker and a restart, with four workers. The figure is what
+    clients lost. So a loss is a result, also for Nchan, and not a fault of the measurement."""
     sys.path[:0] = [str(paths.ROOT / "tests/nginx")]
     import reloads as tests
     import servers as tested

@@ -1,4 +1,4 @@
-"""Where things are. All that the harness makes is below target/bench."""
+"""Paths. All files that the harness makes are below target/bench."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Fetching and building the peers, each by its name from a package registry. What can't be had is told with the reason.
+"""Fetches and builds the peers, each by its name from a package registry. If one can't be fetched, the reason is shown.
 """
 
 import json
@@ -18,12 +18,12 @@ TIMEOUT_S = 900
 SOCKETIFY = "socketify==0.0.31"
 CENTRIFUGO = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 NCHAN_PACKAGES = ("nginx", "libnginx-mod-nchan")
-# Compiled into Debian's nginx, which makes its directories for temporary files there when a module is loaded.
+# This path is compiled into Debian's nginx. It makes its directories for temporary files there when a module is loaded.
 NGINX_STATE = "/var/lib/nginx"
 
 
 class Absent(Exception):
-    """A peer can't be had; the text is the reason."""
+    """A peer can't be fetched or built. The text is the reason."""
 
 
 def _tool(name, package=None):
@@ -32,7 +32,7 @@ def _tool(name, package=None):
 
 
 def _run(*command, cwd=None, env=None):
-    """Runs a command, or raises Absent with the last thing it said."""
+    """Runs a command. If it fails, raises Absent with the end of its output."""
     result = subprocess.run(
         [str(part) for part in command], cwd=cwd, env={**os.environ, **(env or {})}, timeout=TIMEOUT_S,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -40,7 +40,7 @@ def _run(*command, cwd=None, env=None):
     if result.returncode:
         said = [line.strip() for line in result.stdout.splitlines() if line.strip()][-2:]
         words = re.sub(r"https?://\S+", "the registry", " ".join(said))
-        # The cause stands at the end of what these tools say.
+        # These tools print the cause at the end.
         cause = words if len(words) < 160 else "… " + words[-160:].split(" ", 1)[-1]
         raise Absent(f"`{' '.join(map(str, command))}` failed: {cause}")
     return result.stdout
@@ -51,7 +51,7 @@ def nchan_root():
 
 
 def _fetch_nchan():
-    """Unpacked below target/bench and not installed: a web server that starts by itself is not what was asked for."""
+    """Unpacks the packages below target/bench. They are not installed, since that would also start a web server."""
     _tool("apt-get")
     _tool("dpkg-deb", "dpkg")
     packages = paths.PEERS / "nchan" / "packages"
@@ -60,7 +60,7 @@ def _fetch_nchan():
     try:
         _run("apt-get", "download", *NCHAN_PACKAGES, cwd=packages)
     except Absent:
-        # A machine that has never asked has no lists to find the packages in.
+        # A machine that never ran `apt-get update` has no lists of packages.
         if os.geteuid() != 0:
             raise
         _say("nchan", "apt-get update")
@@ -70,7 +70,7 @@ def _fetch_nchan():
         _run("dpkg-deb", "-x", package, nchan_root())
     if not os.path.isdir(NGINX_STATE):
         if os.geteuid() != 0:
-            raise Absent(f"Debian's nginx needs the directory {NGINX_STATE}, which root makes")
+            raise Absent(f"Debian's nginx needs the directory {NGINX_STATE}, which only root can make")
         _say("nchan", f"mkdir {NGINX_STATE}")
         os.makedirs(NGINX_STATE)
     _run(nchan_root() / "usr/sbin/nginx", "-v")
@@ -88,7 +88,7 @@ def _fetch_uws():
         _run(sys.executable, "-m", "venv", venv)
     _run(venv / "bin" / "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", SOCKETIFY)
     if os.uname().machine != "x86_64" or not uws_library():
-        raise Absent("socketify carries no library for this machine")
+        raise Absent("socketify has no library for this machine")
     _tool("cc", "gcc")
     _run(
         "cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-o", paths.BIN / "uws", paths.BENCHES / "peers" / "uws.c", "-ldl"
@@ -101,7 +101,7 @@ def _fetch_uws():
 def _go_build(module, *packages):
     _tool("go", "golang")
     _say(module, f"go build in benches/peers/{module}, its modules through the Go module proxy")
-    # One compiler at a time: a benchmark's set-up is no reason to take a machine away from whoever else works on it.
+    # One compiler at a time, so that the set-up of a benchmark does not block others who work on this machine.
     _run("go", "build", "-p", "1", "-o", f"{paths.BIN}/", *packages, cwd=paths.BENCHES / "peers" / module)
 
 
@@ -117,8 +117,8 @@ SOURCES = paths.BENCHES / "peers"
 @dataclass(frozen=True)
 class Peer:
     fetch: Callable
-    made: Callable  # the file that says it is there
-    sources: tuple = ()  # what it is made of here
+    made: Callable  # the file that exists once the peer is built
+    sources: tuple = ()  # the files of this repository that it is built from
 
     def current(self):
         made = self.made()
@@ -155,7 +155,7 @@ def _read_reasons():
 
 
 def set_up():
-    """Fetches what is not there yet. What a registry refused is not asked for again until absent.json is removed."""
+    """Fetches the peers that are missing. A peer that failed is not tried again until absent.json is removed."""
     paths.BIN.mkdir(parents=True, exist_ok=True)
     reasons = _read_reasons()
     for name, peer in PEERS.items():
@@ -163,7 +163,7 @@ def set_up():
             continue
         try:
             peer.fetch()
-            peer.made().touch()  # newer than its sources, also where nothing had to be made anew
+            peer.made().touch()  # newer than its sources, even if nothing had to be built
         except Absent as reason:
             reasons[name] = str(reason)
         except subprocess.TimeoutExpired as late:
@@ -174,7 +174,7 @@ def set_up():
 
 
 def absent(name):
-    """Why that peer can't be measured, or None."""
+    """The reason why that peer can't be measured, or None."""
     if PEERS[name].current():
         return None
-    return _read_reasons().get(name, "not set up: `make bench-peers`")
+    return _read_reasons().get(name, "it is not set up; `make bench-peers` does that")

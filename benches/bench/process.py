@@ -1,4 +1,4 @@
-"""Servers as processes: pinned, with a log, and never outliving the harness."""
+"""The processes of servers. Each is pinned to a CPU, has a log, and ends with the harness."""
 
 import ctypes
 import os
@@ -19,11 +19,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ServerError(Exception):
-    """A server did not start, or ended by itself."""
+    """A server did not start, or ended too early."""
 
 
 def pin(cpu):
-    """For a child before it runs its program. With one CPU everything shares it, and the report says so."""
+    """Pins this process. A child calls it before it runs its program. If there is only one CPU, nothing is pinned, and
+    the report says so."""
     if cpu in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {cpu})
 
@@ -31,7 +32,7 @@ def pin(cpu):
 def child_setup(cpu):
     def run():
         pin(cpu)
-        # The harness may be killed; its servers must not stay behind.
+        # If the harness is killed, its servers must end as well.
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return run
@@ -44,7 +45,7 @@ def free_port():
 
 
 def _stat(pid):
-    """A process's fields from the third on, as proc(5) numbers them; None when it is gone."""
+    """The fields of /proc/PID/stat from the third on, as proc(5) numbers them. None if the process is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (OSError, IndexError):
@@ -57,7 +58,7 @@ def started_at(pid):
 
 
 def descendants(pid):
-    """A process and all below it, from the parents that /proc tells."""
+    """A process and its descendants, found by the parents in /proc."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         fields = _stat(folder.name)
@@ -97,7 +98,7 @@ class Process:
                 raise ServerError(f"{self.name} ended with {self._process.returncode}: {self.log_end()}")
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                # What the server did about this connection is not to be measured.
+                # The server's work for this connection must be over before the measurement.
                 time.sleep(0.1)
                 return
             except OSError:
@@ -106,7 +107,7 @@ class Process:
 
     def log_end(self):
         text = self.log_path.read_text(errors="replace").strip()
-        return text[-300:] or "no word"
+        return text[-300:] or "its log is empty"
 
     def alive(self):
         return self._process.poll() is None
@@ -121,7 +122,8 @@ class Process:
             self._process.kill()
             self._process.wait()
         for pid, start in below.items():
-            # A worker whose master was killed before it could end it. The time of its start says that it still is ours.
+            # A worker may be left if its master was killed. The time of its start shows that the pid is still the same
+            # process.
             if start and started_at(pid) == start:
                 os.kill(pid, signal.SIGKILL)
 

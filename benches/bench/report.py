@@ -51,7 +51,7 @@ def _head(machine, rounds, quick):
 
 
 def _noise(results):
-    """A warning where other processes were at work: it reaches latencies first, and ratios least."""
+    """A warning if other processes used the CPUs. This affects latencies most, and ratios least."""
     shares = [r["others_cpu"] for by_server in results.values() for rounds in by_server.values() for r in rounds]
     noisy = sum(share > NOISY for share in shares)
     if not noisy:
@@ -121,7 +121,7 @@ def _bar(name, server_name, by_server, metric):
 
 
 def _chart(name, by_server):
-    """A bar a server; nothing where one server stands alone."""
+    """A chart with a bar for each server. There is none for a single server."""
     scenario = BY_NAME[name]
     metric = scenario.metrics[scenario.charted]
     rows = [row for row in (_bar(name, server, by_server, metric) for server in by_server) if row]
@@ -134,7 +134,7 @@ def _chart(name, by_server):
 
 
 def _target(name, metric, by_server):
-    """Where the figure to reach lies on this chart's axis."""
+    """The figure to reach, as a value on this chart's axis."""
     figure = next((f for f in FIGURES if f.scenario == name and f.metric == metric.name), None)
     if not figure:
         return None

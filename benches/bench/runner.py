@@ -1,4 +1,4 @@
-"""Rounds: every server once, then every server again, so that what drifts in the machine meets all of them alike."""
+"""Rounds: every server once, then every server again. So a slow change of the machine affects all servers alike."""
 
 import sys
 import time
@@ -6,12 +6,12 @@ import time
 from . import servers
 from .machine import Noise
 
-# Above this the report warns: part of a CPU that other processes used while one server was measured.
+# If other processes used more than this part of a CPU during a measurement, the report has a warning.
 NOISY = 0.10
 
 
 def run(scenarios, names, rounds, quick):
-    """The results: scenario, then server, then one dict a round. `names` are the servers wanted."""
+    """The results by scenario and server, as a list with a dict for each round. `names` has the servers to measure."""
     results = {}
     begin = time.monotonic()
     for scenario in scenarios:
@@ -29,7 +29,7 @@ def measure(scenario, names, rounds, quick):
     todo = measured_servers(scenario, names, quick)
     results = {server.name: [] for server in todo}
     for number in range(rounds):
-        # Each round begins with another server: none is always the one after the heaviest.
+        # Each round begins with another server, so that no server always follows the same one.
         for server in todo[number % len(todo):] + todo[:number % len(todo)] if todo else []:
             noise = Noise()
             result = scenario.measure(server, quick)

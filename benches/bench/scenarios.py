@@ -1,4 +1,4 @@
-"""What is measured. Each scenario measures one server once; the runner goes round the servers and repeats."""
+"""The scenarios. Each measures one server once. The runner goes through the servers and repeats that."""
 
 import json
 import shutil
@@ -10,19 +10,19 @@ from . import load, nginx, paths
 from .load import Load
 
 SHORT_MESSAGES = 10
-ALL_SUBSCRIBERS = 19000  # what fits below the usual limit of 20,000 descriptors
+ALL_SUBSCRIBERS = 19000  # as many as fit below the usual limit of 20,000 descriptors
 LARGE = 1000000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One thing a scenario's table shows."""
+    """One column of a scenario's table."""
 
     name: str
     title: str
     unit: str
     digits: int = 2
-    compared: bool = True  # whether a ratio to the scenario's base says anything
+    compared: bool = True  # whether a ratio to the scenario's base makes sense
 
 
 CPU = Metric("cpu_us_per_delivery", "CPU per delivery", "µs")
@@ -41,8 +41,8 @@ class Scenario:
     metrics: tuple
     quick: bool = False
     quick_servers: tuple = ("floor", "libpush", "libpush-own")
-    base: str = "floor"  # the server that the others' ratios are to
-    charted: int = 0  # which of the metrics is drawn
+    base: str = "floor"  # the server to which the others' ratios are computed
+    charted: int = 0  # the number of the metric in the chart
 
 
 def _loaded(the_load):
@@ -53,12 +53,12 @@ def _loaded(the_load):
 
 
 def _saturated(server, quick):
-    """All messages at once, so the window never closes: what is measured is how a server behaves with a backlog."""
+    """All messages are sent at once, so the window never closes. This measures a server with a backlog."""
     return load.run(server, Load("ws", 1000, 500, size=100, rate=0, window=500, settle_ms=200 if quick else 500))
 
 
 def _both(first, second, combine):
-    """Two runs, each on a fresh server, whose relation is the figure."""
+    """Two runs, each on a fresh server. The figure is the ratio between them."""
 
     def measure(server, quick):
         results = load.run(server, first), load.run(server, second)
@@ -76,7 +76,7 @@ def _grown(small, large):
 
 
 def _slow(server, quick):
-    """One run that has both, before and after one stops reading. 1.2 MB are more than an outbox of libpush holds."""
+    """One run measures both: before and after one client stops reading. 1.2 MB is more than an outbox of libpush."""
     result = load.run(server, Load("ws", 1000, 300, 4096, 50, slow=1))
     if "p99_all_read_ms" in result:
         result["others_p99"] = result["p99_ms"] / result["p99_all_read_ms"]
@@ -84,7 +84,7 @@ def _slow(server, quick):
 
 
 def _large(server, quick):
-    """Small segments, so that most of the message can't wait in the kernel's buffers and the server has to keep it."""
+    """With small segments, most of the message does not fit the kernel's buffers, and the server has to keep it."""
     result = load.run(server, Load("ws", 1000, 1, size=LARGE, segment=536, deadline_s=60))
     if "extra_peak_kb" in result:
         result["extra_mb"] = result["extra_peak_kb"] * 1024 / 1e6
@@ -105,7 +105,7 @@ def _micro(*words):
 
 
 def _library_size(server, quick):
-    """As it would be shipped: without symbols and line tables."""
+    """The size as it would be shipped: without symbols and line tables."""
     if not shutil.which("strip"):
         return {"fault": "needs `strip` (Debian: binutils)"}
     stripped = paths.RUN / "libpush.so"

@@ -1,4 +1,4 @@
-"""The servers that are measured: how each is started, subscribed to and published to."""
+"""The servers that are measured: the command that starts each, and its URLs for subscribing and publishing."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ MERCURE_KEY = "a key for benchmarks of 32 bytes."
 
 @dataclass(frozen=True)
 class Publish:
-    """How a message is published."""
+    """The request that publishes a message."""
 
     path: str
     headers: tuple = ()
@@ -41,7 +41,7 @@ class Server:
     versions: Callable = field(default=lambda: "")
 
     def absent(self):
-        """Why it can't be measured, or None."""
+        """The reason why it can't be measured, or None."""
         if self.kind == PEER:
             return peers.absent(self.name)
         needed = {
@@ -64,7 +64,7 @@ class Server:
 def _legacy(ports):
     empty = paths.RUN / "www"
     empty.mkdir(parents=True, exist_ok=True)
-    # -k: each connection of the load is one client, so a poll's connection may stay open.
+    # -k keeps a poll's connection open: each connection of the load is one client.
     return [paths.LEGACY_SERVER, "-p", ports[0], "-d", empty, "-k", "-o", "threads=1"]
 
 
@@ -94,7 +94,7 @@ def _nchan(ports):
 
 
 def _centrifugo(ports):
-    """Anybody may subscribe and publish; one-way transports, so that a subscriber is one request as elsewhere."""
+    """Anybody may subscribe and publish. The transports are one-way, so a subscriber is one request, as elsewhere."""
     channel = {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
     config = {
         "http_server": {"address": "127.0.0.1", "port": str(ports[0])},

@@ -6,7 +6,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Sample:
-    """The same thing measured in several rounds."""
+    """A metric's values in several rounds."""
 
     values: tuple
 
@@ -27,12 +27,12 @@ class Sample:
 
 
 def sample(rounds, metric):
-    """That metric of each round that has it; a round that failed is None and has none."""
+    """The metric of each round that has it. A round that failed is None."""
     return Sample(tuple(r[metric] for r in rounds if r and r.get(metric) is not None))
 
 
 def ratios(rounds, base_rounds, metric, base_metric=None):
-    """What one server used over what another used, in each round by itself: a machine's mood of a minute is in both."""
+    """One server's metric over another's, within each round. A slow minute of the machine affects both."""
     base_metric = base_metric or metric
     pairs = [(r, b) for r, b in zip(rounds, base_rounds) if r and b and r.get(metric) is not None]
     return Sample(tuple(r[metric] / b[base_metric] for r, b in pairs if b.get(base_metric)))

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn for this report alone: a bar for each server's median, a dot for each round."""
+"""The report's charts as SVG: a bar for each server's median, and a dot for each round."""
 
 from dataclasses import dataclass
 from html import escape
@@ -15,11 +15,11 @@ class Bar:
     kind: str  # a key of COLORS
     values: tuple
     middle: float
-    note: str  # what stands at the bar's end
+    note: str  # the text at the bar's end
 
 
 def _steps(top):
-    """A round step, so that some four to eight grid lines fill the width."""
+    """The distance of grid lines: a round number, so that some four to eight lines fill the width."""
     if top <= 0:
         return 1
     step = 10 ** (len(str(int(top))) - 1) if top >= 1 else 0.1

@@ -1,6 +1,6 @@
-/* adopting: a host whose loop is the floor's, for measuring push_adopt without the loop of an older server around it.
- * It accepts, reads, and hands every connection over. The library's options are on its command line; publishing goes by
- * the control API.
+/* adopting: a host with the floor's loop, to measure push_adopt without the loop of an older server around it. It
+ * accepts, reads, and hands every connection over. Its command line has the library's options. The control API
+ * publishes.
  *
  *     adopting PORT control=127.0.0.1:8091 control_key=... threads=1
  */
@@ -29,8 +29,8 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The head goes with the descriptor, whole or not: the library reads on. What it refuses is closed; here nobody asks
- * why. */
+/* The head goes with the descriptor, complete or not: the library reads on. Connections that it refuses are closed,
+ * without a look at the reason. */
 static void hand_over(int fd, const char *head, size_t len)
 {
     static const char *const every[] = {"*"};
@@ -45,7 +45,7 @@ static void readable(int fd)
 {
     char head[HEAD_SIZE];
     ssize_t len = recv(fd, head, sizeof head, MSG_DONTWAIT);
-    epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); /* from here on it is watched by the library */
+    epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); /* from here on the library watches it */
     if (len > 0) hand_over(fd, head, (size_t)len);
     else close(fd);
 }

@@ -1,4 +1,4 @@
-/* The clock of all measurements: CLOCK_MONOTONIC, which load generator and messages share because both live on one
+/* The clock of all measurements: CLOCK_MONOTONIC. The publisher and the subscribers share it, since they are on one
  * machine. */
 #ifndef LOAD_CLOCK_H
 #define LOAD_CLOCK_H

@@ -1,4 +1,4 @@
-/* As many descriptors as the machine allows: a connection is one, on either side. */
+/* Raises the limit of descriptors as far as the machine allows. Each connection needs one on either side. */
 #ifndef LOAD_DESCRIPTORS_H
 #define LOAD_DESCRIPTORS_H
 

@@ -1,9 +1,9 @@
-/* floor: the least that a single-threaded push server can do, which a real server's CPU time is held against.
+/* floor: the least that a single-threaded push server can do. The CPU time of real servers is compared with it.
  *
- * WebSocket handshake with a constant answer, SSE, long-poll (a GET of /poll is parked until the next message), and
- * POST /pub, on which each subscriber gets one bare send() of one frame made once. What clients send is not parsed;
- * there are no queues, no back-pressure, no history, and a frame that the kernel does not take at once is lost. So it
- * is no server to use, but no server can deliver one message to one socket for less than this send().
+ * It has a WebSocket handshake with a constant answer, SSE, long-poll (a GET of /poll waits for the next message), and
+ * POST /pub. On a POST each subscriber gets one bare send() of a frame that is made once. Clients' messages are not
+ * parsed. There are no queues, no backpressure and no history, and a frame that the kernel does not take at once is
+ * lost. So nobody can use it as a server, but no server can deliver a message to a socket for less than this send().
  *
  *     floor PORT
  */
@@ -25,7 +25,7 @@
 
 enum { MAX_DESCRIPTORS = 1 << 20, EVENTS = 512, BUFFER = 1 << 20, MAX_PAYLOAD = 65535, REST_MS = 1000, LIFETIME_S = 3600 };
 
-/* Descriptors of one transport, and for a descriptor the place where it stands. */
+/* The descriptors of one transport, and the index of each descriptor in that list. */
 struct audience {
     int *members;
     int count;
@@ -122,7 +122,7 @@ static void subscribe(int fd, const char *request)
     }
 }
 
-/* One POST at `request`. Returns what follows it, or NULL when it is not all there. */
+/* Handles one POST at `request`. Returns the bytes after it, or NULL if it is incomplete. */
 static char *take_publish(int fd, char *request, char *end)
 {
     char *body = strstr(request, "\r\n\r\n"), *length = strcasestr(request, "Content-Length:");
@@ -135,7 +135,7 @@ static char *take_publish(int fd, char *request, char *end)
     return body + len;
 }
 
-/* A publish that is cut in two by the end of a read is waited for: the publisher sends the rest at once. */
+/* If a publish is incomplete at the end of a read, this waits for the rest: the publisher sends it at once. */
 static char *rest_of_publish(int fd, char *request, char **end)
 {
     size_t have = (size_t)(*end - request);
@@ -164,7 +164,7 @@ static void readable(int fd)
         if (!next && !(next = rest_of_publish(fd, request, &end))) return;
         request = next;
     }
-    /* A subscriber's socket that says more (a pong) is not listened to. */
+    /* Further bytes from a subscriber, such as a pong, are ignored. */
     if (request < end && !strncmp(request, "GET", 3) && !audience_of[fd]) subscribe(fd, request);
 }
 
@@ -184,7 +184,7 @@ static void set_up(void)
     struct audience *all[] = {&websockets, &event_streams, &polls};
     for (int i = 0; i < 3; i++)
         if (!(all[i]->members = calloc(MAX_DESCRIPTORS, sizeof(int)))) die("memory");
-    alarm(LIFETIME_S); /* should whoever started it be gone */
+    alarm(LIFETIME_S); /* if its parent is gone */
 }
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* The little of HTTP that a load generator reads. */
+/* The parts of HTTP that a load generator reads. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

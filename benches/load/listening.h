@@ -1,4 +1,4 @@
-/* A listening socket on the loopback address, with room for whatever comes at once. */
+/* A listening socket on the loopback address, with the largest backlog. */
 #ifndef LOAD_LISTENING_H
 #define LOAD_LISTENING_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* -1 with errno where there is none. */
+/* Returns -1 with errno on an error. */
 static inline int listen_on(int port)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;

@@ -1,5 +1,5 @@
-/* Long-polling on a kept connection: request, answer, next request. Two kinds of cursor are carried: libpush's
- * Push-Position, and the validators that Nchan goes by. */
+/* Long-polling on a kept connection: request, answer, next request. It supports two kinds of cursor: libpush's
+ * Push-Position, and Nchan's validators. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ int long_poll_request(const struct options *options, const struct poll_cursor *c
                     options->headers, etag, modified);
 }
 
-/* What a head says: where to go on, and how long the body is. False where the answer is an error. */
+/* Reads a head: the cursor, and the length of the body. False if the answer is an error. */
 static bool read_head(struct poll_cursor *cursor, const char *head)
 {
     char length[32], value[96];
@@ -34,7 +34,7 @@ static bool read_head(struct poll_cursor *cursor, const char *head)
     return true;
 }
 
-/* Reads a head that lies whole in `data`. Returns its length, or -1 where the answer is an error. */
+/* Reads a head that is complete in `data`. Returns its length, or -1 if the answer is an error. */
 static long whole_head(struct poll_cursor *cursor, char *data, char *end)
 {
     char after = end[4];
@@ -44,7 +44,7 @@ static long whole_head(struct poll_cursor *cursor, char *data, char *end)
     return good ? end + 4 - data : -1;
 }
 
-/* Reads a head, also one that comes in pieces, which are kept until it is complete. Returns the bytes of `data` that it
+/* Reads a head. Pieces of one are kept until it is complete. Returns the number of bytes of `data` that it
  * took, or -1 to stop. `data` ends in NUL. */
 static long take_head(struct poll_cursor *cursor, char *data, size_t len)
 {

@@ -24,7 +24,7 @@ static int hex(const char *p, int digits, uint64_t *out)
     return 1;
 }
 
-/* A lone '@' also occurs in frame headers (a length of 64), so what follows decides. */
+/* A single '@' also occurs in frame headers (a length of 64), so the bytes after it decide. */
 static int read_mark(const char *p, struct marker *marker)
 {
     uint64_t seq;
@@ -39,7 +39,7 @@ static void hold(struct marker_scan *scan, const char *data, size_t len)
     scan->held_len = (uint8_t)len;
 }
 
-/* Looks for a mark that began in the held bytes. Returns how many of the new bytes it used, or -1 when these are too
+/* Looks for a mark that began in the held bytes. Returns the number of new bytes that it used, or -1 if they are too
  * few to decide. */
 static int join(struct marker_scan *scan, const char *data, size_t len, marker_fn *found, void *subscriber)
 {

@@ -1,5 +1,5 @@
-/* The mark that each payload begins with: "@@", 16 hex digits of the time of publishing in ns, 8 hex digits of the
- * message's number. Subscribers look for it in the bytes as they come, so no server's framing has to be understood. */
+/* The mark at the beginning of each payload: "@@", 16 hex digits with the time of publishing in ns, 8 hex digits with
+ * the message's number. Subscribers look for it in the bytes as they come, so they need not parse a server's framing. */
 #ifndef LOAD_MARKER_H
 #define LOAD_MARKER_H
 
@@ -13,7 +13,7 @@ struct marker {
     uint32_t seq;
 };
 
-/* The end of what one connection has sent so far, where a mark may have been cut in two. */
+/* The last bytes that came on a connection. They may be the first part of a mark. */
 struct marker_scan {
     uint8_t held_len;
     char held[MARKER_LEN - 1];
@@ -24,7 +24,7 @@ typedef void marker_fn(void *subscriber, struct marker marker);
 /* Writes MARKER_LEN bytes. */
 void marker_write(char *out, struct marker marker);
 
-/* Calls `found` for each mark that is complete with these bytes. */
+/* Calls `found` for each mark that these bytes complete. */
 void marker_scan(struct marker_scan *scan, const char *data, size_t len, marker_fn *found, void *subscriber);
 
 #endif

@@ -1,5 +1,5 @@
-/* own-listener: the smallest host there is, for measuring the library behind its own listener. It starts a server, says
- * how long that took, and waits to be ended. Publishing goes by the control API.
+/* own-listener: the smallest host, to measure the library behind its own listener. It starts a server, prints how long
+ * that took, and waits for a signal to end. The control API publishes.
  *
  *     own-listener listen=127.0.0.1:8090 control=127.0.0.1:8091 control_key=... threads=1
  */

@@ -33,7 +33,7 @@ static void add_threads(int pid, struct procstat *sum)
     closedir(dir);
 }
 
-/* The number after `key` in one of a process's files; -1 if there is none. */
+/* The number after `key` in a file of a process in /proc, or -1 if there is none. */
 static long field_kb(int pid, const char *name, const char *key)
 {
     char path[64], line[256];

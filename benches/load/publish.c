@@ -1,11 +1,11 @@
-/* publish: what push_publish costs its caller, through the C ABI, inside one process.
+/* publish: measures the cost of push_publish for its caller, through the C ABI, inside one process.
  *
  *     publish alone            100 B to one channel that nobody subscribes to, default history
  *     publish threads          the same from 1 thread, and from 4 threads to 4 channels
- *     publish waking           to one subscriber whose shard is parked, beside a bare eventfd doing the same
- *     publish channels [N]     with N (1,000,000) channels in existence beside 1, and what a channel weighs
+ *     publish waking           to one subscriber on a sleeping shard, compared with a bare eventfd
+ *     publish channels [N]     with N (1,000,000) existing channels, compared with 1, and the memory of a channel
  *     publish start HOST       from starting a host's process until its listener takes connections
- *     publish attached PUSHD DIRECTORY   from this process to a hub in another, which it starts there
+ *     publish attached PUSHD DIRECTORY   from this process to a hub in another process, which it starts there
  */
 #define _GNU_SOURCE
 #include "publish.h"
@@ -65,7 +65,7 @@ void publish_pin(int cpu)
     if (!CPU_COUNT(&all)) sched_getaffinity(0, sizeof all, &all);
     CPU_ZERO(&one);
     if (cpu >= 0) CPU_SET((size_t)cpu, &one);
-    /* A machine with one CPU leaves everything where it is. */
+    /* On a machine with one CPU nothing is pinned. */
     if (cpu >= 0 && CPU_ISSET((size_t)cpu, &all)) sched_setaffinity(0, sizeof one, &one);
     else sched_setaffinity(0, sizeof all, &all);
 }
@@ -101,7 +101,7 @@ static void *publish_job(void *argument)
     return NULL;
 }
 
-/* Publications in a second, all threads together. */
+/* The publications per second of all threads together. */
 static double rate_of(push_server *server, int count)
 {
     pthread_t threads[THREADS];

@@ -1,4 +1,4 @@
-/* What the parts of the publish benchmark share. */
+/* Functions that the parts of the publish benchmark share. */
 #ifndef LOAD_PUBLISH_H
 #define LOAD_PUBLISH_H
 
@@ -7,7 +7,7 @@
 
 #include "push.h"
 
-/* Starts a server from a list of "name", "value", ..., NULL; ends the process where it can't. */
+/* Starts a server from a list of "name", "value", ..., NULL. Ends the process if that fails. */
 push_server *publish_server(const char *const *options);
 
 /* Ends the process with a sentence unless the status is PUSH_OK. */
@@ -16,7 +16,8 @@ void publish_check(const char *what, push_status status);
 /* The median of `count` values, which are sorted in place. */
 double publish_median(double *values, size_t count);
 
-/* Puts the calling thread, and the threads that it starts from now on, on one CPU; -1: on all it began with. */
+/* Pins the calling thread, and the threads that it starts from now on, to one CPU. -1: to all CPUs that it had at the
+ * start. */
 void publish_pin(int cpu);
 
 /* Each prints one line of JSON. */

@@ -1,4 +1,4 @@
-/* publish attached: what publishing costs a host whose hub is another process, which is started for it. */
+/* publish attached: measures the cost of publishing for a host with a hub in another process. It starts the hub. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <spawn.h>
@@ -27,13 +27,13 @@ static void end_hub(void)
     waitpid(hub, NULL, 0);
 }
 
-/* The hub on its own CPU, so that the figure is not that of the scheduler. */
+/* The hub runs on its own CPU, so that the figure does not depend on the scheduler. */
 static void start_hub(const char *pushd, char *listen)
 {
     char *arguments[] = {(char *)pushd, "-o", "listen=none", "-o", "threads=1", "-o", listen, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    /* It says on stderr that it listens, which is no figure. */
+    /* It logs to stderr that it listens. This log is not wanted here. */
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", 1, 0);
     publish_pin(HUB_CPU);
     if (posix_spawn(&hub, pushd, &actions, NULL, arguments, environ)) {
@@ -44,8 +44,8 @@ static void start_hub(const char *pushd, char *listen)
     publish_pin(HOST_CPU);
 }
 
-/* The same way there and back, with nothing at its ends: a process on the hub's CPU that answers each 100 bytes with
- * 30. Most of it is waking two sleepers on other CPUs, which is the kernel's work. */
+/* The same round trip without a hub: a process on the hub's CPU answers each 100 bytes with 30. Most of the time is the
+ * kernel's work of waking two sleeping processes on other CPUs. */
 static double bare_round_trip_us(void)
 {
     static double trips[ALONE];
@@ -77,7 +77,7 @@ static double bare_round_trip_us(void)
     return publish_median(trips, ALONE);
 }
 
-/* Waits for the position: all that was published before is then acknowledged, too, since answers come in order. */
+/* Publishes and waits for the position. Answers come in order, so all earlier publishes are then acknowledged, too. */
 static void publish_and_wait(push_server *server)
 {
     push_message message = PUSH_MESSAGE_INIT;
@@ -93,7 +93,7 @@ static double pipelined_per_s(push_server *server)
     uint64_t begin = now_ns();
     for (int i = 1; i < PIPELINED; i++) {
         push_status status;
-        /* BUSY: `attach_buffer` is full of what the hub has not acknowledged. */
+        /* BUSY: `attach_buffer` is full of messages that the hub has not acknowledged. */
         while ((status = push_publish(server, "news", payload, PAYLOAD)) == PUSH_ERR_BUSY)
             nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
         publish_check("push_publish", status);
@@ -106,7 +106,7 @@ void publish_attached(const char *pushd, const char *directory)
 {
     char listen[512], attach[512];
     static double series[SERIES], alone[ALONE];
-    /* Before there are threads: it forks. */
+    /* This forks, so it comes before there are threads. */
     double bare_us = bare_round_trip_us();
     mkdir(directory, 0755);
     snprintf(listen, sizeof listen, "attach_listen=unix:%s/publish.sock", directory);

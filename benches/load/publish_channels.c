@@ -1,7 +1,7 @@
-/* publish channels: a million channels, each held in existence by one message of its history, beside a single one.
+/* publish channels: a million channels compared with a single one. One message of history keeps each in existence.
  *
- * What a channel weighs is the difference of two fillings: all channels with one message, and with two. The second one
- * adds messages only, so the first less the second is the channels. Names have 8 bytes.
+ * The memory of a channel comes from two fillings: first one message for each channel, then a second one. The second
+ * filling adds messages only, so the first one minus the second is the memory of the channels. Names have 8 bytes.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -30,7 +30,7 @@ static void name_of(char *out, size_t number)
 
 static push_server *start(void)
 {
-    /* Nothing may be trimmed: the messages are what keeps the channels. */
+    /* Nothing may be trimmed: the messages keep the channels in existence. */
     return publish_server((const char *[]){"listen", "none", "history_count", "4", "history_age", "1h", "history_total",
                                            "8GB", NULL});
 }
@@ -42,7 +42,7 @@ static double to_one(push_server *server)
     return (double)(now_ns() - begin) / BATCH;
 }
 
-/* Each time another channel, far from the last: the caches have none of it. */
+/* Each publish is to another channel, far from the last one, so the caches have nothing of it. */
 static double to_many(push_server *server, size_t channels)
 {
     static size_t at;

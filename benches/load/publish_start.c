@@ -1,4 +1,4 @@
-/* publish start: from starting the process of a host until its listener takes connections. */
+/* publish start: measures the time from starting a host's process until its listener takes connections. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <spawn.h>
@@ -21,7 +21,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Starts the host once. Gives the whole time in ms, and in `*call_ms` that of push_start as the host tells it. */
+/* Starts the host once. Returns the whole time in ms. `*call_ms` gets the time of push_start, as the host prints it. */
 static double start_once(const char *host, double *call_ms)
 {
     int out[2];

@@ -1,11 +1,11 @@
-/* publish waking: one subscriber, whose shard is parked each time that a message is published.
+/* publish waking: publishes to one subscriber, whose shard sleeps each time.
  *
- * Waking a thread is the kernel's work, so the same is measured with a bare eventfd and a bare thread that waits for it
- * in epoll_wait: that much no library can save that has a thread to wake. Twice: with the library's threads on CPU 0
- * and the publisher on CPU 1, where the kernel interrupts an idle CPU, which in a virtual machine takes a turn through
- * the hypervisor; and with both on CPU 1, where the woken thread may run before the call returns. Left to the scheduler
- * it is now the one, now the other. Between two messages the publisher spins, so that its own CPU and caches stay as
- * warm as those of a host that is at work.
+ * Waking a thread is the kernel's work. So the same is measured with a bare eventfd and a bare thread that waits for it
+ * in epoll_wait: a library that has to wake a thread can't do it for less. Both are measured twice. First the library's
+ * threads are on CPU 0 and the publisher is on CPU 1. Then the kernel interrupts an idle CPU, which in a virtual
+ * machine goes through the hypervisor. The second time both are on CPU 1, and the woken thread may run before the call
+ * returns. Without pinning, the scheduler would mix the two cases. Between two messages the publisher spins, so that
+ * its CPU and caches stay as warm as those of a busy host.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -33,8 +33,8 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Measures `act` again and again, with time for the other side to park between, and gives the median in ns, less what
- * reading the clock costs. */
+/* Measures `act` many times, with time between for the other side to go to sleep. Returns the median in ns, without the
+ * cost of reading the clock. */
 static double measure(void (*act)(void *), void *argument)
 {
     double clock[101];
@@ -74,7 +74,7 @@ static void publish_one(void *server)
     publish_check("push_publish", push_publish(server, "news", payload, sizeof payload));
 }
 
-/* Takes what came, so that the shard's socket never fills. */
+/* Reads all bytes that came, so that the shard's socket never becomes full. */
 static void *read_all(void *argument)
 {
     static char sink[1 << 16];

@@ -19,7 +19,7 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The request is the same for every message but for the mark, so it is built once. */
+/* The requests differ only in the mark, so the request is built once. */
 static void build_request(struct publisher *publisher)
 {
     const struct options *o = publisher->options;
@@ -51,7 +51,7 @@ void publisher_start(struct publisher *publisher, const struct options *options)
     build_request(publisher);
 }
 
-/* Sends all of it. The swarm is read while the server is too busy to take more: it may be waiting for the swarm. */
+/* Sends all the bytes. While the server takes no more, this reads for the swarm: the server may be waiting for that. */
 static bool send_all(struct publisher *publisher, struct swarm *swarm)
 {
     size_t sent = 0;
@@ -79,14 +79,14 @@ static bool publish(struct publisher *publisher, struct swarm *swarm)
     return send_all(publisher, swarm);
 }
 
-/* Where a chunked body ends, or NULL while it has not: some servers answer a publish so. */
+/* The end of a chunked body, or NULL if it is incomplete. Some servers answer a publish with one. */
 static char *chunked_end(char *body)
 {
     char *end = strncmp(body, "0\r\n\r\n", 5) ? strstr(body, "\r\n0\r\n\r\n") : body - 2;
     return end ? end + 7 : NULL;
 }
 
-/* The end of the first whole answer in the buffer, or NULL. */
+/* The end of the first complete answer in the buffer, or NULL. */
 static char *answer_end(struct publisher *publisher)
 {
     char value[32], *body = strstr(publisher->answers, "\r\n\r\n");
@@ -138,7 +138,7 @@ bool publisher_run(struct publisher *publisher, struct swarm *swarm, int message
         if (now >= due && publisher->unanswered < o->window) {
             if (!publish(publisher, swarm)) return false;
             sent++;
-            if (o->rate == 0) continue; /* back to back: nothing in between */
+            if (o->rate == 0) continue; /* back to back: no pause */
             swarm_pump(swarm, 0);
         } else {
             uint64_t wait_ms = due > now ? (due - now) / NS_PER_MS : 0;

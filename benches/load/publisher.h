@@ -22,11 +22,11 @@ struct publisher {
 
 void publisher_start(struct publisher *publisher, const struct options *options);
 
-/* Publishes so many messages at the rate asked for, and serves the swarm meanwhile. False when the deadline came
+/* Publishes this number of messages at the chosen rate, and serves the swarm meanwhile. False if the deadline came
  * first. */
 bool publisher_run(struct publisher *publisher, struct swarm *swarm, int messages);
 
-/* Reads answers; ends the process when one is an error, because then nothing after it means anything. */
+/* Reads answers. Ends the process if one is an error, because the measurement is worthless then. */
 void publisher_reap(struct publisher *publisher);
 
 #endif

@@ -1,16 +1,17 @@
 /* pushload: a neutral swarm of subscribers and a publisher for push servers.
  *
  * It opens N subscribers, publishes M messages over one kept HTTP connection, and prints one line of JSON: deliveries,
- * losses, doubles, breaks of order, latency, and what the server's processes used of CPU and memory in each phase.
+ * losses, doubles, breaks of order, latency, and the CPU and memory that the server's processes used in each phase.
  *
- * Method. The server's time is the kernel's account of its threads, read between the phases while the server is quiet:
+ * Method. The server's CPU time is the kernel's account of its threads. It is read between the phases, while the server
+ * is quiet:
  *
  *     start | connect N | quiet | memory | publish and deliver M | quiet | end
  *           '--accept--'                 '------- deliver -------'
  *
- * One thread does all of this, on a CPU that the caller gives it (taskset). Latency runs from the moment that a publish
- * is handed to the kernel until the subscriber's bytes are read here, so it contains this program's own reading of the
- * subscribers before; every server is measured with the same. No loop runs past the deadline.
+ * One thread does all of this, on a CPU that the caller chooses (taskset). Latency runs from the moment when a publish
+ * is given to the kernel until the subscriber's bytes are read here. So it includes the time in which this program
+ * reads for earlier subscribers; that is the same for every server. No loop runs past the deadline.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -27,8 +28,9 @@
 
 enum { QUIET_MS = 50 };
 
-/* The messages are published once. With --slow three times: all read, to warm up; all read; the slow ones do not. One
- * process, because from one process to the next a p99 moves by more than a slow reader may move it. */
+/* The messages are published once. With --slow they are published three times: to warm up, with all subscribers
+ * reading, and with the slow ones not reading. One process does all three, because p99 differs between two processes by
+ * more than a slow reader may change it. */
 enum series { WARM_UP, ALL_READ, MEASURED, SERIES };
 
 struct run {
@@ -43,8 +45,8 @@ struct run {
     bool in_time;
 };
 
-/* The time is read before `--settle` because a server's own housekeeping (a garbage collector, timers) in that while
- * is no part of an accept; memory is read after it. */
+/* The CPU time is read before `--settle`, because a server's housekeeping in that time (a garbage collector, timers) is
+ * no part of accepting. Memory is read after it. */
 static void connect_all(struct run *run)
 {
     struct options *o = &run->options;
@@ -74,7 +76,7 @@ static int readers_at_last(const struct run *run)
     return run->swarm.open > run->options.slow ? run->swarm.open - run->options.slow : 0;
 }
 
-/* Waits for what is still on its way, as long as something comes. */
+/* Waits for messages that are still on their way, as long as some come. */
 static void drain(struct run *run, const struct tally *tally, uint64_t wanted)
 {
     uint64_t progress = now_ns(), seen = tally->deliveries;
@@ -94,7 +96,7 @@ static void drain(struct run *run, const struct tally *tally, uint64_t wanted)
     }
 }
 
-/* Publishes all messages once, and waits until those that read have them. */
+/* Publishes all messages once, and waits until all reading subscribers have them. */
 static void deliver(struct run *run, enum series series, int readers)
 {
     struct tally *tally = &run->tallies[series];
@@ -117,7 +119,7 @@ static void deliver_all(struct run *run)
         swarm_slow_down(&run->swarm);
     }
     deliver(run, MEASURED, readers_at_last(run));
-    swarm_pump_for(&run->swarm, QUIET_MS); /* the polls that follow the last answers belong to it */
+    swarm_pump_for(&run->swarm, QUIET_MS); /* this includes the polls that follow the last answers */
     run->at_end = procstat_read(o->pids, o->pid_count);
     run->peak_kb = procstat_peak_kb(o->pids, o->pid_count);
 }
@@ -173,7 +175,7 @@ int main(int argc, char **argv)
     struct options *o = &run.options;
     options_parse(o, argc, argv);
     raise_descriptor_limit();
-    /* The last resort, should a system call hang: the loops look at the deadline themselves. */
+    /* The last resort if a system call hangs. The loops check the deadline themselves. */
     alarm((unsigned)o->deadline_s + 10);
     swarm_start(&run.swarm, o, now_ns() + (uint64_t)o->deadline_s * NS_PER_S);
 

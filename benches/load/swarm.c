@@ -14,7 +14,7 @@
 #include "clock.h"
 
 /* After some ten thousand connections from one address to one port, finding a free port takes longer than the rest of
- * connecting. So each so many subscribers come from another address of the loopback network. */
+ * connecting. So the subscribers come in groups from different addresses of the loopback network. */
 enum { PER_ADDRESS = 4000, SLOW_SEGMENT = 536, READ_SIZE = 256 << 10, EVENTS = 1024 };
 
 static void die(const char *what)
@@ -31,8 +31,9 @@ void swarm_start(struct swarm *swarm, const struct options *options, uint64_t de
     if (!swarm->subscribers || swarm->epoll < 0) die("swarm");
 }
 
-/* The kernel sizes the server's send buffer by the segments that the client announces, on loopback for megabytes. With
- * small ones the server has to keep what its subscribers have not read yet, as over a real network. */
+/* The kernel sizes the server's send buffer by the segment size that the client announces; on loopback it holds
+ * megabytes. With small segments the server has to keep what its subscribers have not read yet, as over a real
+ * network. */
 static void limit_segment(int fd, int segment)
 {
     setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
@@ -40,7 +41,7 @@ static void limit_segment(int fd, int segment)
 
 static void make_slow(int fd)
 {
-    int window = 1; /* the kernel's least */
+    int window = 1; /* the kernel raises it to its minimum */
     limit_segment(fd, SLOW_SEGMENT);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
 }
@@ -105,7 +106,7 @@ void subscriber_end(struct swarm *swarm, struct subscriber *subscriber)
 
 static int stream_request(const struct options *options, char *out, size_t size)
 {
-    /* The key of RFC 6455's example: its answer is a constant, so no server is charged for this side's randomness. */
+    /* The key of RFC 6455's example. Its answer is a constant. */
     static const char *wanted[] = {
         [TRANSPORT_WS] = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -145,12 +146,13 @@ static void connected(struct swarm *swarm, struct subscriber *subscriber)
     epoll_ctl(swarm->epoll, EPOLL_CTL_MOD, subscriber->fd, &event);
     subscriber->state = SUBSCRIBER_HANDSHAKE;
     subscriber_send_request(swarm, subscriber);
-    /* A parked poll gets no answer, so its request is all there is of a handshake. */
+    /* A poll that waits gets no answer, so its request is the whole handshake. */
     if (subscriber->state == SUBSCRIBER_HANDSHAKE && swarm->options->transport == TRANSPORT_POLL)
         opened(swarm, subscriber);
 }
 
-/* The answer's head comes in one piece: it is a server's first write on the connection. Returns what follows it. */
+/* The answer's head comes in one piece, since it is the server's first write on the connection. Returns the bytes after
+ * it. */
 static char *handshake(struct swarm *swarm, struct subscriber *subscriber, char *data)
 {
     char *end = strstr(data, "\r\n\r\n");
@@ -164,14 +166,14 @@ static char *handshake(struct swarm *swarm, struct subscriber *subscriber, char 
     return end + 4;
 }
 
-/* Answers a ping. Frames are not parsed, so only one that comes by itself is seen; pings do. The masking key is 0. */
+/* Answers a ping. Frames are not parsed, so only a ping that comes alone is seen, as pings do. The masking key is 0. */
 static void answer_ping(struct subscriber *subscriber, const char *data, size_t len)
 {
     char pong[6 + 125] = {(char)0x8a};
     if (len < 2 || (unsigned char)data[0] != 0x89 || (size_t)data[1] != len - 2 || len - 2 > 125) return;
     pong[1] = (char)(0x80 | data[1]);
     memcpy(pong + 6, data + 2, len - 2);
-    if (send(subscriber->fd, pong, len + 4, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return; /* seen when it is read next */
+    if (send(subscriber->fd, pong, len + 4, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return; /* the next read sees the error */
 }
 
 struct arrival {

@@ -1,5 +1,5 @@
-/* The subscribers: thousands of connections on one epoll, in one thread, so that the load itself never competes with
- * the server for more than its own CPU. */
+/* The subscribers: thousands of connections on one epoll, in one thread. So the load uses only its own CPU, and leaves
+ * the others to the server. */
 #ifndef LOAD_SWARM_H
 #define LOAD_SWARM_H
 
@@ -12,12 +12,12 @@
 
 enum subscriber_state { SUBSCRIBER_NONE, SUBSCRIBER_CONNECTING, SUBSCRIBER_HANDSHAKE, SUBSCRIBER_OPEN, SUBSCRIBER_ENDED };
 
-/* Where a long-poll goes on: what the last answer said, in the form of whichever server gave it. */
+/* The cursor of a long-poll: the position from the last answer, in the form of the server. */
 struct poll_cursor {
     char position[96];  /* libpush: Push-Position, sent back as since= */
     char etag[64];      /* Nchan: the pair of validators */
     char modified[48];
-    char *head;         /* an answer's head that came in pieces */
+    char *head;         /* the part that came of an answer's head */
     uint32_t head_len;
     uint32_t body_left;
 };
@@ -49,10 +49,10 @@ void swarm_connect(struct swarm *swarm, int count);
 void swarm_pump(struct swarm *swarm, int wait_ms);
 void swarm_pump_for(struct swarm *swarm, int ms);
 
-/* From now on the slow ones are not read any more. */
+/* Stops reading for the slow subscribers. */
 void swarm_slow_down(struct swarm *swarm);
 
-/* Closes all with a reset: no TIME_WAIT stays behind to disturb the next run. */
+/* Closes all connections with a reset, so that no TIME_WAIT stays behind and disturbs the next run. */
 void swarm_stop(struct swarm *swarm);
 
 /* For the transports' code. */
@@ -60,7 +60,7 @@ void subscriber_send_request(struct swarm *swarm, struct subscriber *subscriber)
 void subscriber_feed(struct swarm *swarm, struct subscriber *subscriber, const char *data, size_t len);
 void subscriber_end(struct swarm *swarm, struct subscriber *subscriber);
 
-/* long_poll.c: answers one after the other on a kept connection; each is followed by the next request. */
+/* long_poll.c: reads the answers on a kept connection, and sends the next request after each. */
 int long_poll_request(const struct options *options, const struct poll_cursor *cursor, char *out, size_t size);
 void long_poll_feed(struct swarm *swarm, struct subscriber *subscriber, char *data, size_t len);
 

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-/* 32 MB: all deliveries of most runs, an even sample of the large ones. */
+/* 32 MB: room for all deliveries of most runs, and for an even sample of the large ones. */
 #define MAX_LATENCIES (4u << 20)
 
 void tally_start(struct tally *tally, uint64_t expected)

@@ -1,5 +1,5 @@
-/* uWebSockets as a peer: the library that PyPI's socketify carries, driven through its C interface without Python, so
- * that it is measured at its best. WebSocket on /sub, each subscribed to one topic; POST /pub publishes to it.
+/* uWebSockets as a peer. This program calls the library of PyPI's socketify through its C interface, without Python, so
+ * that it is measured at its best. Each WebSocket on /sub is subscribed to one topic; POST /pub publishes to it.
  *
  *     uws LIBRARY PORT
  *
@@ -109,7 +109,7 @@ static void on_open(websocket *socket, void *unused)
     uws.subscribe(PLAIN, socket, topic, sizeof topic - 1);
 }
 
-/* The interface calls these without looking whether they are set. */
+/* The interface calls these without a check for NULL. */
 static void on_message(websocket *socket, const char *data, size_t len, int opcode, void *unused)
 {
     (void)socket, (void)data, (void)len, (void)opcode, (void)unused;
@@ -155,7 +155,7 @@ static void on_listen(void *listener, struct listen_config config, void *unused)
 {
     (void)unused;
     if (listener) return;
-    fprintf(stderr, "uws: port %d can't be had\n", config.port);
+    fprintf(stderr, "uws: can't listen on port %d\n", config.port);
     exit(1);
 }
 

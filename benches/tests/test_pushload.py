@@ -1,4 +1,4 @@
-"""The load generator finds what a server does wrong: against a server that does it on purpose.
+"""The load generator finds the faults of a server. The server here makes them on purpose.
 
     python3 -m unittest discover benches/tests        (or: make bench-test)
 """
@@ -24,7 +24,7 @@ UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection
 
 
 class Server:
-    """Delivers to each subscriber what `deliver` makes of all messages so far: a list of chunks of bytes to send."""
+    """Sends each subscriber the chunks of bytes that `deliver` makes of all messages so far."""
 
     def __init__(self, deliver, messages):
         self.deliver, self.messages = deliver, messages
@@ -45,7 +45,7 @@ class Server:
         try:
             self._answer(client)
         except ConnectionError:
-            pass  # the load generator ends with a reset
+            pass  # the load generator ends its connections with a reset
 
     def _answer(self, client):
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -117,7 +117,7 @@ class Deliveries(unittest.TestCase):
         self.assertIsNone(fault)
 
     def test_at_signs_before_the_mark(self):
-        """A frame of 64 bytes has an at sign for its length."""
+        """The length of a frame of 64 bytes is an at sign."""
         _, fault, _ = self.measure(lambda all: [b"\x81@" + payload + b"@@" for payload in all])
         self.assertIsNone(fault)
 
@@ -131,14 +131,14 @@ class Deliveries(unittest.TestCase):
         self.assertIn("doubled", self.measure(lambda all: all + all[-1:])[1])
 
     def test_doubled_to_cover_a_loss(self):
-        """As many as expected, but not the right ones."""
+        """The number of messages is as expected, but they are not the right ones."""
         self.assertIsNotNone(self.measure(lambda all: all[:-1] + all[:1])[1])
 
     def test_out_of_order(self):
         self.assertIn("out of order", self.measure(lambda all: [all[1], all[0], *all[2:]])[1])
 
     def test_polls(self):
-        """Each answer is followed by the next request, which goes on from the position that the answer gave."""
+        """The next request follows each answer, and goes on from the answer's position."""
 
         def answer(payloads):
             body = b"".join(payloads)
@@ -150,7 +150,7 @@ class Deliveries(unittest.TestCase):
         self.assertEqual(server.requests, 10)
 
     def test_refused(self):
-        """A port where nobody listens is no fast server."""
+        """A port without a listener is not a fast server."""
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
         command = [str(paths.BIN / "pushload"), "--port", str(port), "--subscribers", "3", "--messages", "1"]

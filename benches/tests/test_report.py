@@ -1,4 +1,4 @@
-"""What the report makes of rounds: ratios within a round, verdicts, and no figure from a round with a fault."""
+"""The report: ratios within a round, verdicts, and no figure from a round with a fault."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def rounds(*values, fault=None):
 
 class Stats(unittest.TestCase):
     def test_ratio_is_within_a_round(self):
-        """The median of the ratios, not the ratio of the medians."""
+        """A figure is the median of the ratios, not the ratio of the medians."""
         values = ratios(rounds(1.1, 4.4, 3.0), rounds(1.0, 4.0, 1.0), "cpu_us_per_delivery")
         self.assertAlmostEqual(values.median, 1.1)
         self.assertAlmostEqual(values.high, 3.0)

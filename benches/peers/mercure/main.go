@@ -1,5 +1,5 @@
-// Command mercure is the Mercure hub as a Go program embeds it: the hub's own handler in a net/http server, transport
-// in memory, anonymous subscribers, and a publisher that signs with a key.
+// Command mercure is the Mercure hub, embedded in a Go program: the hub's own handler in a net/http server, with the
+// transport in memory, anonymous subscribers, and a publisher that signs with a key.
 //
 //	mercure ADDRESS KEY
 package main
@@ -25,7 +25,7 @@ func main() {
 		mercure.WithAnonymous(),
 		mercure.WithPublisherJWT(key, "HS256"),
 		mercure.WithSubscriberJWT(key, "HS256"),
-		// A line of log for each subscriber and update would be measured as well.
+		// Otherwise the cost of a log line for each subscriber and update would be measured as well.
 		mercure.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 	)
 	if err != nil {

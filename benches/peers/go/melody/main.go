@@ -12,7 +12,7 @@ import (
 	"github.com/olahol/melody"
 )
 
-// sessionBuffer keeps melody from dropping messages when 500 are published back to back: its default of 256 would.
+// sessionBuffer is so large that melody drops no message when 500 are published back to back. Its default is 256.
 const sessionBuffer = 1024
 
 func main() {

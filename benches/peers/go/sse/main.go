@@ -1,5 +1,5 @@
-// Command sse is the Server-Sent Events peer in Go: what one writes with net/http alone, a handler that waits on a
-// channel for each subscriber.
+// Command sse is the Server-Sent Events peer in Go, written with net/http alone: a handler that waits on a channel for
+// each subscriber.
 //
 //	sse ADDRESS
 package main
@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// buffered is how many messages may wait for a subscriber; beyond it they are dropped.
+// buffered is the number of messages that may wait for a subscriber. Further ones are dropped.
 const buffered = 1024
 
 type hub struct {
