@@ -4,7 +4,7 @@
 # make test       every test; installs what it needs, and says so. Its parts: test-rust, test-c, test-python, test-clients,
 #                 test-browser, test-autobahn, test-faults, test-go, test-nginx, deny
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall
-# make header     updates include/push.h after a change of src/ffi
+# make header     updates include/push.h and push.cdef.h after a change of src/ffi
 # make docs       updates the README's table of options after a change of src/config/options/
 # make fuzz       the fuzzers; make soak, a long life: SECONDS=; more in tests/proof.mk
 # make bench      libpush beside its peers; make bench-quick while working

@@ -43,7 +43,7 @@ install:
 	$(INSTALL) -m 755 '$(INSTALL_PUSHD)' '$(DESTDIR)$(BINDIR)/pushd'
 	$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/pushd.service" > '$(DESTDIR)$(UNITDIR)/pushd.service'
 	$(INSTALL) -m 644 '$(INSTALL_ROOT)packaging/pushd.socket' '$(DESTDIR)$(UNITDIR)/pushd.socket'
-	$(INSTALL) -m 644 '$(INSTALL_ROOT)include/push.h' '$(DESTDIR)$(INCLUDEDIR)/push.h'
+	$(INSTALL) -m 644 '$(INSTALL_ROOT)include/push.h' '$(INSTALL_ROOT)include/push.cdef.h' '$(DESTDIR)$(INCLUDEDIR)/'
 	$(INSTALL_SUBSTITUTE) '$(INSTALL_ROOT)packaging/libpush.pc.in' > '$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc'
 	for file in libpush-config libpush-config-version; do \
 		$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/$$file.cmake.in" \
@@ -54,7 +54,7 @@ install:
 
 uninstall:
 	rm -f '$(DESTDIR)$(LIBDIR)/libpush.so' '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)' \
-		'$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)' '$(DESTDIR)$(INCLUDEDIR)/push.h' \
+		'$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)' '$(DESTDIR)$(INCLUDEDIR)/push.h' '$(DESTDIR)$(INCLUDEDIR)/push.cdef.h' \
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/libpush-config*.cmake \
 		'$(DESTDIR)$(BINDIR)/pushd' '$(DESTDIR)$(UNITDIR)/pushd.service' '$(DESTDIR)$(UNITDIR)/pushd.socket'
 	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/libpush' 2>/dev/null

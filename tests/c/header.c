@@ -6,11 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#ifdef __cplusplus
-#define ALWAYS(condition) static_assert(condition, #condition)
-#else
-#define ALWAYS(condition) _Static_assert(condition, #condition)
-#endif
+/* In C90 and C++98, too. */
+#define NAMED(line) always_##line
+#define OF_LINE(line) NAMED(line)
+#define ALWAYS(condition) typedef char OF_LINE(__LINE__)[(condition) ? 1 : -1]
 
 /* Numbers are never reused, and never change. */
 ALWAYS(PUSH_OK == 0 && PUSH_ERR_INVALID == -1 && PUSH_ERR_CONFIG == -2 && PUSH_ERR_TOO_LARGE == -3);
@@ -49,9 +48,9 @@ ALWAYS(sizeof(push_user) == 16 && offsetof(push_user, connections) == 8); /* has
 /* Everything but the size is zero. */
 static int is_blank(const void *value, size_t size)
 {
-    size_t said;
+    size_t said, i;
     memcpy(&said, value, sizeof said);
-    for (size_t i = sizeof said; i < size; i++) {
+    for (i = sizeof said; i < size; i++) {
         if (((const unsigned char *)value)[i] != 0) return 0;
     }
     return said == size;
@@ -78,9 +77,10 @@ int main(void)
     push_server *server = NULL;
     push_position position;
     char text[128] = "";
+    int refused;
     push_config_on_log(config, log, NULL, free_data);
     push_config_on_event(config, on_event, NULL, free_data);
-    int refused = push_config_set(config, "nothing", "", text, sizeof text) == PUSH_ERR_CONFIG &&
+    refused = push_config_set(config, "nothing", "", text, sizeof text) == PUSH_ERR_CONFIG &&
                   push_config_load(config, NULL, NULL, 0) == PUSH_ERR_INVALID &&
                   push_start(config, NULL, NULL, 0) == PUSH_ERR_INVALID &&
                   push_listen_address(server, 0, text, sizeof text) == PUSH_ERR_INVALID &&

@@ -3,9 +3,12 @@
 from report import HERE, OUT, pkg_config
 
 LANGUAGES = {
+    "C90": ["gcc", "-std=c90"],
+    "C99": ["gcc", "-std=c99"],
     "C11": ["gcc", "-std=c11"],
     "C17 with GNU": ["gcc", "-std=gnu17"],
     "C23": ["gcc", "-std=c2x"],
+    "C++98": ["g++", "-std=c++98", "-x", "c++"],
     "C++11": ["g++", "-std=c++11", "-x", "c++"],
     "C++17": ["g++", "-std=c++17", "-x", "c++"],
     "C++20": ["g++", "-std=c++20", "-x", "c++"],

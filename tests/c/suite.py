@@ -3,6 +3,7 @@
 import sys
 import time
 
+import cdef
 import header
 import hosts
 import install
@@ -13,6 +14,7 @@ from report import EXAMPLES, OUT, STAGE, Report
 
 PARTS = {
     "header": header.run,
+    "cdef": cdef.run,
     "library": library.run,
     "install": install.run,
     "programs": programs.run_plain,

@@ -1,0 +1,17 @@
+"""The header for parsers without a preprocessor, in three of them: each host starts a server, publishes, gets what it
+published by a poll, and stops."""
+
+from report import HERE, ROOT, STAGE, execute
+
+HOSTS = {
+    "PHP's FFI": ["php", "-d", "ffi.enable=1", "cdef.php"],
+    "LuaJIT's ffi": ["luajit", "cdef.lua"],
+    "cffi": [ROOT / "target/test-env/bin/python", "-B", "cdef_cffi.py"],
+}
+
+
+def run(report, _only):
+    for name, command in HOSTS.items():
+        code, output = execute([*command, STAGE / "include/push.cdef.h", STAGE / "lib/libpush.so"], 60, cwd=HERE)
+        said = output.strip()
+        report.check(f"{name}: a host reads push.cdef.h, publishes and receives", code == 0 and said == "ok", said, output)
