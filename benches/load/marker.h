@@ -1,5 +1,5 @@
 /* The mark at the beginning of each payload: "@@", 16 hex digits with the time of publishing in ns, 8 hex digits with
- * the message's number. Subscribers look for it in the bytes as they come, so they need not parse a server's framing. */
+ * the message's number. Subscribers look for it in the bytes as they come, so no server's framing is parsed. */
 #ifndef LOAD_MARKER_H
 #define LOAD_MARKER_H
 
