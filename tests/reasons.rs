@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{eventually, field, Client, Host, Lines};
+use common::{eventually, field, Client, Host, Lines, UPGRADE};
 use push::grant::Grant;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -175,6 +175,30 @@ fn each_end_is_logged_with_its_reason_and_counted_under_its_code() {
         drop(kept);
         host.stop();
     }
+}
+
+#[test]
+fn a_subprotocol_that_is_not_spoken_is_logged_and_a_token_is_not() {
+    let (host, lines) = Host::logged(&[]);
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl";
+    for (offered, chosen, said) in [
+        ("push.v1.json, my-app".to_owned(), "push.v1.json", None),
+        (format!("{token}, my-app"), "my-app", Some("it gets raw frames as my-app")),
+        (token.to_owned(), token, Some("it gets raw frames as (a token)")),
+    ] {
+        let head = host.get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Protocol: {offered}\r\n")).head();
+        assert!(head.contains(&format!("\r\nSec-WebSocket-Protocol: {chosen}\r\n")), "{head}");
+        let is_said = |line: &String| said.is_some_and(|said| line.ends_with(said));
+        eventually(|| said.is_none() || lines.lock().unwrap().iter().any(is_said));
+    }
+    assert!(host
+        .get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Protocol: PUSH.V1.JSON\r\n"))
+        .head()
+        .contains(" 400 "));
+    let wrong = "Info refused with 400 subprotocol: only push.v1.json is spoken here";
+    eventually(|| lines.lock().unwrap().iter().any(|line| line.starts_with(wrong)));
+    host.stop();
+    assert!(lines.lock().unwrap().iter().all(|line| !line.contains("eyJ")));
 }
 
 #[test]

@@ -17,7 +17,11 @@ use std::sync::OnceLock;
 /// needs two parsers that read a head differently.
 pub(super) fn head(data: &[u8]) {
     let config = config();
+    let (sse, cors) = request::read_partly(data, config);
     let Ok(Some(head)) = request::read(data, config, false) else { return };
+    if head.size == data.len() && !matches!(head.wish, Ok(Wish::Elsewhere { .. })) {
+        assert_eq!((sse, &cors), (head.sse, &head.cors), "a whole head tells as much as a part of it");
+    }
     let whole = &data[..head.size];
     assert!(head.size <= config.max_head);
     assert!(whole.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
