@@ -1,6 +1,6 @@
-//! What one hostile client can do with much of something: many, tiny, huge, endless, nested. It gets what its bounds
-//! allow, others notice nothing. The option `client_rate`, which would slow it down, is off where it would hide the
-//! rest. `make abuse` has the same with thousands of clients, and measures.
+//! One hostile client sends many, tiny, huge, endless or nested things. It gets what its bounds allow, and other
+//! clients are not affected. The option `client_rate` would slow it down. It is off in tests where it would hide the
+//! effect. `make abuse` does the same with thousands of clients, and measures it.
 
 mod common;
 
@@ -8,27 +8,27 @@ use common::{field, Client, Host, UPGRADE};
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::io::Write;
 
-/// That everybody else is served as ever.
+/// Checks that other clients are served as usual.
 fn others_are_served(host: &Host) {
     let mut other = host.websocket("channel=others", false);
     host.publish("others", "as ever");
     assert_eq!(other.text(), "as ever");
 }
 
-/// A masked frame; a mask of zeros is one.
+/// A frame with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() < 126);
     [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
 }
 
-/// Sends the same again and again from a thread of its own, until it is all sent or the server ends the connection.
+/// Sends the same bytes again and again from a thread of its own, until all are sent or the server ends the connection.
 fn flood(client: &Client, bytes: Vec<u8>, times: usize) -> std::thread::JoinHandle<bool> {
     let mut stream = client.stream.try_clone().unwrap();
     std::thread::spawn(move || (0..times).all(|_| stream.write_all(&bytes).is_ok()))
 }
 
 #[test]
-fn a_hundred_thousand_pings_get_as_many_pongs_in_order() {
+fn a_hundred_thousand_pings_are_answered_in_order() {
     let host = Host::start(&[("client_rate", "0")]);
     let mut client = host.websocket("channel=a", false);
     let pings: Vec<u8> = (0..1000u32).flat_map(|n| frame(0x89, &n.to_be_bytes())).collect();
@@ -48,13 +48,13 @@ fn pongs_that_nobody_reads_end_the_connection() {
     let client = host.websocket("channel=a", false);
     let sent = flood(&client, frame(0x89, &[b'x'; 125]).repeat(500), 1_000_000);
     others_are_served(&host);
-    assert!(!sent.join().unwrap(), "500 million pings were taken of one who reads no answer");
+    assert!(!sent.join().unwrap(), "500 million pings were accepted from a client that reads no pongs");
     others_are_served(&host);
     host.stop();
 }
 
 #[test]
-fn a_quarter_million_messages_of_one_byte() {
+fn a_quarter_million_messages_of_one_byte_are_read() {
     let host = Host::start(&[("client_rate", "0")]);
     let mut client = host.websocket("channel=a", false);
     assert!(flood(&client, frame(0x81, b"x").repeat(1000), 250).join().unwrap());
@@ -65,13 +65,13 @@ fn a_quarter_million_messages_of_one_byte() {
 }
 
 #[test]
-fn fragments_without_end() {
+fn endless_fragments_are_bounded_or_cost_nothing() {
     let host = Host::start(&[("client_rate", "0")]);
-    // Of one byte each: the message becomes too large.
+    // Fragments of one byte: the message becomes too large.
     let mut client = host.websocket("channel=a", false);
     let _ = flood(&client, [frame(0x01, b"x"), frame(0x00, b"x").repeat(70_000)].concat(), 1);
     assert_eq!(client.close_code(), 1009);
-    // Of nothing each: they cost nothing to keep.
+    // Empty fragments: they take no memory.
     let mut client = host.websocket("channel=a", false);
     client.send(&frame(0x01, b"x"));
     assert!(flood(&client, frame(0x00, b"").repeat(1000), 250).join().unwrap());
@@ -82,7 +82,7 @@ fn fragments_without_end() {
 }
 
 #[test]
-fn frames_that_announce_more_than_there_is() {
+fn announcing_a_large_frame_takes_no_memory() {
     let host = Host::start(&[("max_client_message", "64MB")]);
     let announced = |len: u64| [&[0x82, 0x80 | 127], &len.to_be_bytes()[..], &[0; 4]].concat();
     let mut clients: Vec<_> = (0..200).map(|_| host.websocket("channel=a", false)).collect();
@@ -93,7 +93,7 @@ fn frames_that_announce_more_than_there_is() {
         client.frame(0x89, b"");
     }
     others_are_served(&host);
-    assert!(resident_kb() < before + 200_000, "200 clients that announce 64 MB each do not get it");
+    assert!(resident_kb() < before + 200_000, "200 clients announced 64 MB each and got it");
     let mut client = host.websocket("channel=a", false);
     client.send(&announced(u64::MAX >> 1));
     assert_eq!(client.close_code(), 1009);
@@ -104,7 +104,7 @@ fn resident_kb() -> usize {
     status_kb("VmRSS:")
 }
 
-/// A line of what the kernel says of this process.
+/// A value of this process's status, in kB (proc(5)).
 fn status_kb(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -112,14 +112,14 @@ fn status_kb(name: &str) -> usize {
 }
 
 #[test]
-fn a_hundred_thousand_channel_names() {
+fn a_hundred_thousand_channel_names_are_forgotten() {
     let host = Host::start(&[("client_rate", "0"), ("history_total", "1MB"), ("history_count", "10")]);
     for n in 0..100_000 {
         host.publish(&format!("name {n}"), "x");
     }
     let stats = host.server.stats().unwrap();
     assert!(stats.history_bytes <= 1 << 20 && stats.channels < 10_000, "{stats:?}");
-    // And one that subscribes to ever new ones, and leaves them.
+    // A client subscribes to new channels all the time, and leaves them.
     let mut client = host.websocket("channel=a", true);
     client.text();
     for n in 0..5_000 {
@@ -128,7 +128,7 @@ fn a_hundred_thousand_channel_names() {
         assert_eq!(field(&client.text(), "type"), "subscribed");
         assert_eq!(field(&client.text(), "type"), "unsubscribed");
     }
-    // The last leave is counted at the end of the turn that answered it.
+    // The shard counts the last leave at the end of the turn in which it answered.
     while host.server.stats().unwrap().subscriptions > 1 {
         std::thread::yield_now();
     }
@@ -137,7 +137,7 @@ fn a_hundred_thousand_channel_names() {
 }
 
 #[test]
-fn nested_json_is_an_error_wherever_it_comes() {
+fn deeply_nested_json_is_refused_at_every_door() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let host = Host::start(&[("control", "127.0.0.1:0"), ("control_key", SECRET)]);
     let mut client = host.websocket("channel=a", true);
@@ -165,7 +165,7 @@ fn nested_json_is_an_error_wherever_it_comes() {
     for (body, says) in [
         (&*"[".repeat(1 << 20), "not a JSON array"),
         (&*format!(r#"[{{"channel":"a","data":"","x":{deep}"#), "unknown field"),
-        // Small ones, which would take much more than their text.
+        // Small messages, which would take much more memory than their text.
         (&*format!("[{}", item.repeat(40_000)), "at most 8192 messages"),
     ] {
         let answer = ask(body);
@@ -185,13 +185,13 @@ fn nested_json_is_an_error_wherever_it_comes() {
 }
 
 #[test]
-fn small_values_beside_a_request_are_not_kept() {
+fn unknown_fields_of_a_request_take_no_memory() {
     let host = Host::start(&[("max_client_message", "8MB")]);
     let mut client = host.websocket("channel=a", true);
     client.text();
     let most = || status_kb("VmHWM:");
     let before = most();
-    // 4 MB, each four bytes of which would be an array with a value.
+    // 4 MB of JSON. Every four bytes of it are an array with one value.
     let values = "[0],".repeat(1 << 20);
     client.say(&format!(r#"{{"x":[{values}0],"type":"ping"}}"#));
     assert_eq!(field(&client.text(), "type"), "pong");
@@ -200,15 +200,15 @@ fn small_values_beside_a_request_are_not_kept() {
 }
 
 #[test]
-fn nothing_is_ever_decompressed() {
+fn nothing_is_decompressed_without_the_option() {
     let host = Host::start(&[("control", "127.0.0.1:0"), ("control_key", "0123456789abcdef")]);
     let mut client = host.get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Extensions: permessage-deflate\r\n"));
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 101 ") && !head.to_lowercase().contains("sec-websocket-extensions"), "{head}");
-    // What a client that compresses all the same sends.
+    // The client sends a compressed frame all the same.
     client.send(&frame(0xc1, b"\x00"));
     assert_eq!(client.close_code(), 1002);
-    // A compressed body is a payload like any other.
+    // A compressed body is published as it is.
     let mut subscriber = host.websocket("channel=a", false);
     let mut control = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
     let bomb = b"\x1f\x8b\x08\0\0\0\0\0";
@@ -222,7 +222,7 @@ fn nothing_is_ever_decompressed() {
 }
 
 #[test]
-fn what_stands_behind_a_refused_request_is_never_served() {
+fn a_request_behind_a_refused_one_is_never_served() {
     let host = Host::start(&[]);
     host.publish("secret", "x");
     let framings = [
@@ -248,7 +248,7 @@ fn what_stands_behind_a_refused_request_is_never_served() {
 }
 
 #[test]
-fn a_crowd_that_is_cut_off_comes_back_all_at_once() {
+fn clients_that_are_all_cut_off_recover_all_at_once() {
     const CLIENTS: usize = 300;
     let host = Host::start(&[]);
     let start = host.server.position(0);
