@@ -2,6 +2,9 @@
 
 export type Transport = 'ws' | 'stream' | 'poll';
 
+/** `closed`: for good. */
+export type State = 'connecting' | 'open' | 'closed';
+
 /** A `code` below 1000 is a status of HTTP, else a close code. `retry`: the advice when to come back, in ms. */
 export interface Why {
   code: number;
@@ -46,9 +49,8 @@ export interface Options {
   transports?: Transport[];
   onmessage?(message: Message): void;
   ongap?(gap: Gap): void;
-  onstate?(state: 'connecting', why?: Why): void;
-  onstate?(state: 'open'): void;
-  onstate?(state: 'closed', why: Why): void;
+  /** `why`: with `closed`, and with `connecting` after the connection was lost. */
+  onstate?(state: State, why?: Why): void;
   onerror?(error: PushError): void;
   /** Null: there is no longer a login. */
   token?(): string | null | Promise<string | null>;

@@ -250,8 +250,12 @@ export function connect(url, options = {}) {
   listen(globalThis, 'pageshow', wake);
   listen(globalThis.document, 'resume', wake);
   listen(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
-  tell('onstate', 'connecting');
-  open();
+  // When connect has returned: what is told may use what it gives.
+  queueMicrotask(() => {
+    if (listeners.signal.aborted) return;
+    tell('onstate', 'connecting');
+    open();
+  });
 
   function request(what, resolve, reject) {
     if (link?.request?.(what, resolve, reject)) return null;

@@ -97,6 +97,22 @@ for (const refusal of [400, 502, 'close']) {
 }
 
 // The refusal brings the other transport, not the ten seconds after which push.js gives up a handshake.
+test('what is told first is told when connect has returned', async () => {
+  const host = await start();
+  const told = [];
+  const options = { channels: ['a'], onstate: (state) => told.push([state, push.transport]) };
+  const push = connect(`http://127.0.0.1:${host.box.port}/push`, options);
+  open.push(() => push.close());
+  assert.deepEqual(told, [], 'not yet');
+  push.subscribe('b');
+  await waitFor(() => told.length === 2);
+  assert.deepEqual(told, [['connecting', null], ['open', 'ws']]);
+  // Who closes it at once hears nothing.
+  connect(`http://127.0.0.1:${host.box.port}/push`, { onstate: (state) => told.push(state) }).close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(told.length, 2);
+});
+
 test('a proxy that drops Upgrade: the handshake is refused at once, and it goes on over the stream', async () => {
   const host = await start();
   host.box.upgrade = 'drop';

@@ -1,6 +1,6 @@
 // What a page in TypeScript writes: compiled by types.test.mjs, never run.
 
-import { connect, type Message, type Push, type Transport } from '../../examples-c/www/push.js';
+import { connect, type Message, type Push, type State, type Transport } from '../../examples-c/www/push.js';
 
 const seen: Message[] = [];
 const push: Push = connect(new URL('/push', location.href), {
@@ -25,6 +25,9 @@ const position: Promise<string> = push.publish('news', 'text', { event: 'e', key
 const transport: Transport | null = push.transport;
 const since: string | null = push.position;
 connect('/push');
+connect('/push', { onstate: (state, why) => console.log(state.length, why?.code) });
+connect('/push', { onstate: (state: State) => console.log(state === 'closed') });
+connect('/push', { onstate() {} });
 push.close();
 export { position, sent, since, transport };
 
@@ -36,5 +39,9 @@ connect('/push', { chanels: [] });
 push.send(5);
 // @ts-expect-error it is a promise
 push.publish('news', 'text').length;
+// @ts-expect-error there is no such state
+connect('/push', { onstate: (state) => state === 'shut' });
+// @ts-expect-error nothing has to be wrong
+connect('/push', { onstate: (state, why) => console.log(state, why.code) });
 // @ts-expect-error it can only be read
 push.position = '0-0';
