@@ -150,7 +150,7 @@ def _faults(results):
         for name, by_server in results.items() for server, rounds in by_server.items()
         for number, r in enumerate(rounds) if r["fault"]
     ]
-    head = "## Measurements that can't be believed\n\nLeft out of all figures above.\n\n"
+    head = "## Measurements with a fault\n\nThey are left out of all figures above.\n\n"
     return head + "\n".join(lines) + "\n" if lines else ""
 
 

@@ -38,8 +38,8 @@ impl Peer {
 pub(crate) struct AddressKey(NonZeroU64);
 
 impl AddressKey {
-    /// Marks the keys of IPv4 addresses. No key of an IPv6 address collides with them: such an address would be in
-    /// ::/32, which is reserved but for ::/96 (RFC 4291, section 2.5).
+    /// Marks the keys of IPv4 addresses. No key of an IPv6 address equals one of them: that address would be in
+    /// 0:1::/32, a part of ::/8, which is reserved (IANA's registry of the IPv6 address space).
     const V4: u64 = 1 << 32;
 
     pub(crate) fn of(ip: IpAddr) -> Self {

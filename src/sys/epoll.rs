@@ -15,7 +15,7 @@ pub(crate) enum Watch {
     /// For reads, edge-triggered: a subscriber's socket, or the wake-up. Writes are left out because every new socket
     /// has room, and each would cause an event that nobody needs.
     EdgeRead,
-    /// For reads, level-triggered, and reported to one of several epolls (EPOLLEXCLUSIVE): a listener.
+    /// For reads, level-triggered, and not reported to all of several epolls (EPOLLEXCLUSIVE): a listener.
     SharedRead,
 }
 
