@@ -73,7 +73,7 @@ static enum step hand_over(void *app, struct client *c)
     /* Answers to this connection's earlier requests go first: the library knows nothing of them. */
     if (c->out.len > 0) return NEEDS_OUTPUT;
     /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have.
-     * Without a grant the library's options say it, such as client_publish. */
+     * Without a grant (main sets auth=none) the library's options say it, such as client_publish. */
     grant.patterns = every;
     grant.pattern_count = 1;
     grant.flags = h->grant_flags;
@@ -282,6 +282,7 @@ int main(int argc, char **argv)
 
     push_config_on_log(options.config, on_log, NULL, NULL);
     push_config_set(options.config, "listen", "none", NULL, 0); /* the port is ours; clients are handed over */
+    push_config_set(options.config, "auth", "none", NULL, 0); /* nobody logs in here: anybody may */
     push_config_set(options.config, "events", "message", NULL, 0); /* all that echo() asks for */
     if (!parse_options(argc, argv, &options)) {
         fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]\n", argv[0]);

@@ -88,7 +88,7 @@ static bool serve(push_server *server, int fd, struct buffer *in)
         if (parsed > 0) return false;
         if (parsed == 0 && slice_is(request.path, "/push")) {
             /* A real host looks at the session cookie here, and says in the grant who this is. */
-            push_status status = push_adopt(server, fd, buffer_front(in), in->len, NULL);
+            push_status status = push_adopt(server, fd, buffer_front(in), in->len, PUSH_GRANT_ALL);
             if (status == PUSH_OK) return true;
             char text[HTTP_COME_BACK];
             if (http_wants_events(buffer_front(in), request.head_len))

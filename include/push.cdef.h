@@ -203,6 +203,8 @@ push_status push_publish_batch(push_server *server,
 
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
+const push_grant *push_grant_all(void);
+
 push_status push_adopt(push_server *server,
                        int fd,
                        const void *head,

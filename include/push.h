@@ -558,12 +558,17 @@ push_status push_publish_batch(push_server *server,
    As for push_publish_message. */
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
+/* What PUSH_GRANT_ALL stands for: a grant of every channel, to subscribe only, for a client without
+   a name and without an end.  Any thread; it is the library's and stays as it is. */
+const push_grant *push_grant_all(void);
+
 /* Hands over a client connection that the host has accepted.
 
    `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has
    already read of the request, from its first byte; it may be incomplete (the library reads on) or
-   empty.  `grant` says what the client may do; NULL lets it subscribe to whatever its request
-   names.
+   empty.  `grant` says what the client may do; PUSH_GRANT_ALL lets it subscribe to whatever its
+   request names.  NULL is PUSH_ERR_INVALID, unless the option `auth` was set to `none`, which says
+   that anybody may; it is not enough that this is the default.
 
    On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
    still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
@@ -625,15 +630,15 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-/* Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says; NULL
-   lets it subscribe to whatever its request names.  `grant` is copied.
+/* Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says, as with
+   push_adopt; NULL is PUSH_ERR_INVALID.  `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
    answered, or whose client has gone or was refused after the option `auth_timeout`, changes
    nothing.
 
    # Safety
-   `grant` is NULL or can be read, with all it points to. */
+   `grant` can be read, with all it points to. */
 push_status push_allow(push_server *server, push_request request, const push_grant *grant);
 
 /* Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason`
@@ -775,5 +780,8 @@ void push_users_clear(push_users *users);
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* For push_adopt and push_allow, in place of a grant of your own: every channel. */
+#define PUSH_GRANT_ALL (push_grant_all())
 
 #endif /* PUSH_H */

@@ -1,12 +1,15 @@
 //! What a server can be asked, whoever asks: the host through the C API, an operator through the control API.
 
+mod checks;
+
 use crate::auth::Authority;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
 use crate::http::refusal::Refusal;
-use crate::hub::{check_text, ChannelInfo, ChannelPattern, Key, Outgoing, Placed, Publication};
+use crate::http::unserved;
+use crate::hub::{check_text, ChannelInfo, Key, Outgoing, Placed, Publication};
 use crate::log::Level;
 use crate::metrics::losses::Loss;
 use crate::metrics::prometheus::Exposition;
@@ -16,24 +19,20 @@ use crate::shard::command::{Adopted, Command, ShardHandle};
 use crate::shard::conn::{ConnectionId, RequestId};
 use crate::shard::driver::Driver;
 use crate::shard::presence::{Census, Present, Tell};
-use crate::sys::{clock, socket};
-use crate::transport::close::Close;
+use crate::sys::clock;
 use crate::transport::message;
 use crate::users::{self, Users};
 use crate::waiter::Waiter;
 use bytes::Bytes;
+pub(crate) use checks::{check_head, check_send, checked_close, checked_refusal, checked_revocation};
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How many messages a batch may have.
 pub const MAX_BATCH: usize = 8192;
-/// How many bytes of a connection a host may have read.
-const MAX_ADOPTED: usize = 1 << 20;
-/// The longest reason of a close frame (RFC 6455, section 5.5).
-const MAX_REASON: usize = 123;
 
 /// See the module. Every method may be called by any thread.
 #[derive(Debug)]
@@ -48,6 +47,7 @@ pub struct Api {
     /// Options that a call looks at, here so that it takes no lock for them.
     max_message: AtomicUsize,
     max_connections: AtomicUsize,
+    anybody_may: AtomicBool,
 }
 
 impl Api {
@@ -55,6 +55,7 @@ impl Api {
         let config = context.config.get();
         let max_message = AtomicUsize::new(config.max_message);
         let max_connections = AtomicUsize::new(config.max_connections);
+        let anybody_may = AtomicBool::new(config.auth == Auth::None);
         Api {
             context,
             shards,
@@ -63,6 +64,7 @@ impl Api {
             next_shard: AtomicUsize::new(0),
             max_message,
             max_connections,
+            anybody_may,
         }
     }
 
@@ -73,6 +75,7 @@ impl Api {
         self.context.set_authority(authority);
         self.max_message.store(config.max_message, Ordering::Relaxed);
         self.max_connections.store(config.max_connections, Ordering::Relaxed);
+        self.anybody_may.store(config.auth == Auth::None, Ordering::Relaxed);
         self.context.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
         for shard in &self.shards {
             shard.tell(Command::Reconfigure(config.clone()));
@@ -247,9 +250,14 @@ impl Api {
         if let Err((error, fd)) = self.adopt_shared(fd, head, Some(grant), delays) {
             let refusal =
                 Refusal::unavailable(if error.kind() == Kind::Busy { "busy" } else { "full" }, error.to_string());
-            self.context.metrics.refused.fetch_add(1, Ordering::Relaxed);
-            let _ = socket::send(&fd, &refusal.response_to(head, &self.context.config.get()));
+            self.refuse_unserved(&fd, head, &refusal);
         }
+    }
+
+    /// Answers a request that no shard gets.
+    pub(crate) fn refuse_unserved(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
+        self.context.metrics.refused.fetch_add(1, Ordering::Relaxed);
+        unserved::refuse(fd, head, &self.context.config.get(), refusal);
     }
 
     /// Who is on a channel; see `push_users_get`. Waits until each shard has come to it in its next turn.
@@ -356,6 +364,11 @@ impl Api {
         self.max_message.load(Ordering::Relaxed)
     }
 
+    /// Whether the option `auth` was set to `none`: then a client needs no grant.
+    pub(crate) fn anybody_may(&self) -> bool {
+        self.anybody_may.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn shards(&self) -> &[Arc<ShardHandle>] {
         &self.shards
     }
@@ -377,69 +390,6 @@ impl Api {
 /// A publication on its way into the hub.
 fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
     Outgoing { channel: publication.channel, key: publication.key.map(Key::Host), message: message(publication) }
-}
-
-pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
-    let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
-    if !ours {
-        return Err(Error::invalid(format!(
-            "code: {code}; 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed"
-        )));
-    }
-    if reason.len() > MAX_REASON {
-        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
-    }
-    Ok(Close::new(code, reason.to_owned()))
-}
-
-/// What a user loses, and why.
-pub(crate) fn checked_revocation<'a>(
-    user: &'a str,
-    channel: &str,
-    reason: &'a str,
-) -> Result<(&'a str, ChannelPattern, &'a str), Error> {
-    check_text("user", user, 255)?;
-    let channels = ChannelPattern::parse(channel).map_err(Error::invalid)?;
-    if reason.len() > MAX_REASON {
-        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
-    }
-    Ok((user, channels, if reason.is_empty() { "revoked" } else { reason }))
-}
-
-pub(crate) fn checked_refusal(status: u16, reason: &str) -> Result<Refusal, Error> {
-    let reason = if reason.is_empty() { "not allowed" } else { reason };
-    if reason.len() > 255 {
-        return Err(Error::invalid(format!("reason: {} bytes; at most 255 are allowed", reason.len())));
-    }
-    match status {
-        401 => Ok(Refusal::unauthorized(reason.to_owned())),
-        403 => Ok(Refusal::forbidden("denied", reason.to_owned())),
-        429 => Ok(Refusal::too_many(reason.to_owned())),
-        503 => Ok(Refusal::unavailable("denied", reason.to_owned())),
-        _ => Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
-    }
-}
-
-/// What one connection can be sent.
-pub(crate) fn check_send(data: &[u8], binary: bool, max: usize) -> Result<(), Error> {
-    // First the length: what is too long is not even read.
-    if data.len() > max {
-        let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
-        return Err(Error::new(Kind::TooLarge, text));
-    }
-    if !binary && std::str::from_utf8(data).is_err() {
-        return Err(Error::invalid("data is not UTF-8; send it as binary"));
-    }
-    Ok(())
-}
-
-/// How much a host may have read of a connection that it hands over.
-pub(crate) fn check_head(head: &[u8]) -> Result<(), Error> {
-    if head.len() > MAX_ADOPTED {
-        let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
-        return Err(Error::new(Kind::TooLarge, text));
-    }
-    Ok(())
 }
 
 fn busy() -> Error {

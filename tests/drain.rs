@@ -200,6 +200,7 @@ fn attached_hosts_are_told() {
     let hub = Host::start(&[("attach_listen", &path), ("threads", "1")]);
     let mut builder = Builder::default();
     builder.set("attach", &path).unwrap();
+    builder.set("auth", "none").unwrap();
     let hosts: Vec<Server> = (0..2).map(|_| Server::start(builder.clone()).unwrap()).collect();
     let mut client = hub.websocket("channel=a", false);
     for host in &hosts {

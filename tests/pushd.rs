@@ -89,6 +89,7 @@ fn path(test: &str) -> String {
 fn attached(path: &str) -> Server {
     let mut builder = Builder::default();
     builder.set("attach", path).unwrap();
+    builder.set("auth", "none").unwrap();
     builder.set("attach_timeout", "10s").unwrap();
     Server::start(builder).unwrap()
 }
@@ -157,7 +158,8 @@ fn a_hub_that_hangs_is_told_by_status_and_then_gets_everything_once() {
     let path = path("hangs");
     let pushd = Pushd::start(Pushd::command(&path));
     let mut builder = Builder::default();
-    for (name, value) in [("attach", &*path), ("attach_timeout", "100ms"), ("attach_buffer", "64KB")] {
+    let options = [("attach", &*path), ("auth", "none"), ("attach_timeout", "100ms"), ("attach_buffer", "64KB")];
+    for (name, value) in options {
         builder.set(name, value).unwrap();
     }
     let host = Server::start(builder).unwrap();

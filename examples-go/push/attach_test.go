@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,5 +168,42 @@ func TestABatchWithoutPositionsWantsNone(t *testing.T) {
 	}
 	if err := srv.Stop(limited(t, 200*time.Millisecond)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Clients that were handed over while the hub is away are told to come back, and not left without an answer.
+func TestClientsOfAHubThatIsAway(t *testing.T) {
+	address := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
+	hub := hubAt(t, address)
+	srv := start(t, push.Config{Options: map[string]string{"attach": address, "attach_timeout": "1s"}})
+	if _, err := srv.PublishMessage(push.Message{Channel: "news", Data: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Stop(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	service := serve(t, srv.Handler(push.Anyone))
+	ask := func(accept string) (int, http.Header, string) {
+		request, err := http.NewRequest("GET", service.URL+"/push?channel=news", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Accept", accept)
+		response, err := http.DefaultClient.Do(request.WithContext(deadline(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, response.Header, string(body)
+	}
+	if status, header, _ := ask("application/json"); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+		t.Error(status, header)
+	}
+	if status, header, body := ask("text/event-stream"); status != http.StatusOK || !strings.Contains(body, "event: push-close") {
+		t.Error(status, header, body)
 	}
 }

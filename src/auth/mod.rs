@@ -34,7 +34,7 @@ impl Authority {
     pub fn new(config: &Config) -> Result<Self, Error> {
         let verifier = match config.auth {
             Auth::Jwt => Some(Verifier::new(config)?),
-            Auth::None | Auth::Host => None,
+            Auth::Unset | Auth::None | Auth::Host => None,
         };
         Ok(Authority { auth: config.auth, verifier })
     }
@@ -42,7 +42,7 @@ impl Authority {
     /// Decides on a request that carries this token.
     pub fn decide(&self, token: Option<&str>) -> Result<Decision, Refusal> {
         match (self.auth, &self.verifier) {
-            (Auth::None, _) => Ok(Decision::Open),
+            (Auth::Unset | Auth::None, _) => Ok(Decision::Open),
             (Auth::Host, _) => Ok(Decision::AskHost),
             (Auth::Jwt, Some(verifier)) => {
                 let token = token.ok_or_else(|| {

@@ -6,8 +6,11 @@ pub(crate) const MIN_SECRET: usize = 32;
 /// The option `auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auth {
-    /// Everybody may subscribe to everything: loopback and trials.
+    /// It was not set: as [`Auth::None`], but what the host hands over needs a grant.
     #[default]
+    Unset,
+    /// Everybody may subscribe to everything: loopback and trials. Said in so many words, it counts for what the host
+    /// hands over without a grant, too.
     None,
     /// A JSON web token says who may what.
     Jwt,

@@ -96,6 +96,8 @@ impl Default for Config {
             // A default that does not fit its own bounds is found by the test below, not by a user.
             let _ = option.apply(&mut config, option.default);
         }
+        // That it is the default is not the word of whoever runs the server.
+        config.auth = Auth::Unset;
         config
     }
 }
@@ -108,7 +110,7 @@ impl Config {
             path: String::new(),
             control: Vec::new(),
             control_key: Secret::default(),
-            auth: Auth::None,
+            auth: Auth::Unset,
             auth_timeout_ms: 0,
             jwt_secret: Vec::new(),
             jwt_keys: Vec::new(),

@@ -11,12 +11,36 @@ use crate::sys::socket;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
+/// What PUSH_GRANT_ALL stands for: a grant of every channel, to subscribe only, for a client without
+/// a name and without an end.  Any thread; it is the library's and stays as it is.
+#[no_mangle]
+pub extern "C" fn push_grant_all() -> *const push_grant {
+    /// What its pointers lead to never changes.
+    struct Constant<T>(T);
+    // SAFETY: it and all it points to is static and only ever read.
+    unsafe impl<T> Sync for Constant<T> {}
+    static EVERY_CHANNEL: Constant<[*const c_char; 1]> = Constant([c"*".as_ptr()]);
+    static ALL: Constant<push_grant> = Constant(push_grant {
+        size: size_of::<push_grant>(),
+        user: std::ptr::null(),
+        channels: std::ptr::null(),
+        channel_count: 0,
+        expires_at: 0,
+        flags: 0,
+        reserved: 0,
+        patterns: (&raw const EVERY_CHANNEL.0).cast(),
+        pattern_count: 1,
+    });
+    &ALL.0
+}
+
 /// Hands over a client connection that the host has accepted.
 ///
 /// `fd` is a connected stream socket (TCP or Unix), blocking or not.  `head` is what the host has
 /// already read of the request, from its first byte; it may be incomplete (the library reads on) or
-/// empty.  `grant` says what the client may do; NULL lets it subscribe to whatever its request
-/// names.
+/// empty.  `grant` says what the client may do; PUSH_GRANT_ALL lets it subscribe to whatever its
+/// request names.  NULL is PUSH_ERR_INVALID, unless the option `auth` was set to `none`, which says
+/// that anybody may; it is not enough that this is the default.
 ///
 /// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
 /// still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
@@ -146,15 +170,15 @@ pub unsafe extern "C" fn push_send(
     })
 }
 
-/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says; NULL
-/// lets it subscribe to whatever its request names.  `grant` is copied.
+/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says, as with
+/// push_adopt; NULL is PUSH_ERR_INVALID.  `grant` is copied.
 ///
 /// PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
 /// answered, or whose client has gone or was refused after the option `auth_timeout`, changes
 /// nothing.
 ///
 /// # Safety
-/// `grant` is NULL or can be read, with all it points to.
+/// `grant` can be read, with all it points to.
 #[no_mangle]
 pub unsafe extern "C" fn push_allow(
     server: *mut push_server,
@@ -162,12 +186,9 @@ pub unsafe extern "C" fn push_allow(
     grant: *const push_grant,
 ) -> push_status {
     guard::with_server_seldom(server, &mut |server| {
-        let grant = if grant.is_null() {
-            Grant::new(None, &[], &["*".into()], 0, false, true)?
-        } else {
-            // SAFETY: the caller vouches for the grant and all it points to.
-            unsafe { read_grant(server, grant)? }
-        };
+        // Not even where anybody may: there the host is not asked.
+        // SAFETY: the caller vouches for the grant and all it points to.
+        let grant = unsafe { read_grant(server, grant)? };
         server.allow(request, grant)?;
         Ok(())
     })
@@ -359,7 +380,7 @@ mod tests {
         let fd = handed_over.into_raw_fd();
         // SAFETY: no head and no grant, and the descriptor is given up.
         let status =
-            unsafe { adopt(server, fd, std::ptr::null(), 0, std::ptr::null(), |_, _fd, _, _, _| panic!("planted")) };
+            unsafe { adopt(server, fd, std::ptr::null(), 0, push_grant_all(), |_, _fd, _, _, _| panic!("planted")) };
         assert_eq!(status, PUSH_OK);
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");

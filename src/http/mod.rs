@@ -10,3 +10,4 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 pub(crate) mod subprotocol;
+pub(crate) mod unserved;

@@ -102,7 +102,8 @@ impl Server {
         ask!(self, hub => hub.post_batch(publications))
     }
 
-    /// Takes over a connection; hands it back with the error.
+    /// Takes over a connection; hands it back with the error. `None` as its grant is [`Kind::Invalid`], unless the option
+    /// `auth` was set to `none`.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
         self.adopt_checked(fd, head, grant, true)
     }
@@ -115,6 +116,9 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
+        if let Err(error) = self.check_granted(grant.is_some()) {
+            return Err((error, fd));
+        }
         ask!(self, hub => hub.adopt(fd, head, grant, delays))
     }
 
@@ -131,7 +135,21 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
+        if let Err(error) = self.check_granted(grant.is_some()) {
+            return Err((error, fd));
+        }
         ask!(self, hub => hub.adopt_more(fd, head, grant, delays))
+    }
+
+    /// Without a grant a client may do nothing, unless the options say that anybody may. A host that has forgotten its
+    /// grant must not open all channels by that.
+    fn check_granted(&self, granted: bool) -> Result<(), Error> {
+        if granted || ask!(self, hub => hub.anybody_may()) {
+            return Ok(());
+        }
+        let text = "there is no grant, and auth=none is not set: give a grant, or PUSH_GRANT_ALL for every channel";
+        self.log().limited(Level::Warn, "no grant", format_args!("a client is not let in by the host: {text}"));
+        Err(Error::invalid(text))
     }
 
     /// Sends what [`Self::adopt_more`] has left.

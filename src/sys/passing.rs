@@ -135,6 +135,15 @@ pub(crate) fn wait<const N: usize>(wanted: &mut [(RawFd, Ready); N], timeout_ms:
     Ok(())
 }
 
+/// Which of the peers have ended the connection, or their side of it. Where the system does not say, none.
+pub(crate) fn gone(fds: impl Iterator<Item = RawFd>) -> Vec<bool> {
+    let mut polled: Vec<_> = fds.map(|fd| libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 }).collect();
+    // SAFETY: `polled` has its length of entries; with a timeout of 0 it does not wait.
+    let found = check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) });
+    let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    polled.iter().map(|polled| found.is_ok() && polled.revents & ended != 0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +185,15 @@ mod tests {
         // SAFETY: the macro only calculates.
         let needed = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<RawFd>()) as u32) } as usize;
         assert!(needed <= size_of::<Control>());
+    }
+
+    #[test]
+    fn it_is_known_who_has_gone() {
+        let (one, _there) = UnixStream::pair().unwrap();
+        let (two, peer) = UnixStream::pair().unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(gone([one.as_raw_fd(), two.as_raw_fd()].into_iter()), [false, true]);
+        assert!(gone(std::iter::empty()).is_empty());
     }
 
     #[test]

@@ -102,6 +102,85 @@ fn while_the_hub_is_away_calls_answer_in_time() {
 }
 
 #[test]
+fn clients_that_wait_for_a_hub_are_told_to_come_back() {
+    let path = path();
+    let hub = hub(&path, &[]);
+    let host = attached(&path, &[("attach_timeout", "500ms")]);
+    publish(&host, "a", "it is there");
+    hub.stop();
+    let heads = [
+        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n".to_owned(),
+        format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n"),
+        // Of another page, and not read to its end by the host.
+        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nOrigin: https://app.example\r\nAccept: text/event-stream\r\n\r\n"
+            .to_owned(),
+        "GET /push?chann".to_owned(),
+    ];
+    let mut clients = Vec::new();
+    let mut busy = 0;
+    for n in 0..600 {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (read, unread) = heads[n % 5].split_at(if n % 5 == 3 { 20 } else { heads[n % 5].len() });
+        ours.write_all(unread.as_bytes()).unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        match host.adopt(theirs.into(), read.as_bytes(), None) {
+            Ok(()) => clients.push((n % 5, ours)),
+            Err((error, _)) => {
+                assert_eq!(error.kind(), Kind::Busy);
+                busy += 1;
+            }
+        }
+    }
+    // Those that do not fit, or come when the hub has been away for long enough, are the host's to answer.
+    assert!(busy >= 88, "{busy}");
+    assert!(!clients.is_empty());
+    for (kind, mut client) in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        if kind == 1 || kind == 3 {
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"), "{answer}");
+            assert!(answer.contains("\r\n\r\nretry: ") && answer.contains("event: push-close\n"), "{answer}");
+            assert_eq!(answer.contains("Access-Control-Allow-Origin: https://app.example\r\n"), kind == 3, "{answer}");
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "), "{answer}");
+        }
+    }
+    host.stop(Duration::ZERO);
+}
+
+#[test]
+fn who_gives_up_waiting_for_a_hub_is_let_go_of_and_who_is_left_at_the_end_is_told() {
+    let path = path();
+    let hub = hub(&path, &[]);
+    let host = attached(&path, &[("attach_timeout", "1m")]);
+    publish(&host, "a", "it is there");
+    hub.stop();
+    let hand_over = || {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+        host.adopt(theirs.into(), head.as_bytes(), None).map(|()| ours)
+    };
+    // As many as may wait; when they have gone, as many again.
+    for _ in 0..2 {
+        let mut waiting = Vec::new();
+        until("there is no room again", || {
+            while let Ok(client) = hand_over() {
+                waiting.push(client);
+            }
+            waiting.len() == 512
+        });
+    }
+    until("they are kept for ever", || hand_over().is_ok());
+    let mut last = hand_over().unwrap();
+    host.stop(Duration::ZERO);
+    let mut answer = String::new();
+    last.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[test]
 fn a_broken_connection_loses_and_doubles_nothing() {
     let path = path();
     let hub = hub(&path, &[("history_count", "100000"), ("history_bytes", "64MB")]);

@@ -1,9 +1,12 @@
 //! Connections that attached hosts hand over.
 
 use super::{adopt, attached, hub, path, publish, websocket};
-use crate::common::{until, Client};
+use crate::common::{until, Client, Lines};
+use push::error::Kind;
+use push::Server;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 #[test]
@@ -72,4 +75,43 @@ fn many_connections_are_handed_over_in_one_go() {
     }
     host.stop(Duration::ZERO);
     hub.stop();
+}
+
+#[test]
+fn without_a_grant_nobody_is_let_in_unless_the_options_say_that_anybody_may() {
+    let path = path();
+    let hub = hub(&path, &[]);
+    let (lines, mut careless) = (Lines::default(), push::Builder::default());
+    careless.set("attach", &path).unwrap();
+    let into = lines.clone();
+    careless.on_log = Some(std::sync::Arc::new(move |_, line| into.lock().unwrap().push(line.to_owned())));
+    let careless = Server::start(careless).unwrap();
+    let head = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+    let try_with = |server: &Server, more: bool| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let adopt = if more { Server::adopt_more } else { Server::adopt };
+        adopt(server, theirs.into(), head.as_bytes(), None).map(|()| ours).map_err(|(error, _fd)| error)
+    };
+    for more in [false, true] {
+        let error = try_with(&careless, more).unwrap_err();
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(error.to_string().contains("auth=none is not set"), "{error}");
+    }
+    // In this process it is the same; a default is nobody's word, and a reload may say it.
+    let mut options = push::Builder::default();
+    options.set("listen", "none").unwrap();
+    let server = Server::start(options.clone()).unwrap();
+    assert_eq!(try_with(&server, false).unwrap_err().kind(), Kind::Invalid);
+    options.set("auth", "none").unwrap();
+    assert_eq!(server.reload(&options).unwrap().changed, ["auth"]);
+    try_with(&server, false).unwrap();
+    options.set("jwt_secret", &"x".repeat(32)).unwrap();
+    options.set("auth", "jwt").unwrap();
+    server.reload(&options).unwrap();
+    assert_eq!(try_with(&server, true).unwrap_err().kind(), Kind::Invalid);
+    server.stop(Duration::ZERO);
+    careless.stop(Duration::ZERO);
+    hub.stop();
+    let said = |line: &String| line.contains("a client is not let in by the host: there is no grant");
+    until("the host's log says it", || lines.lock().unwrap().iter().any(said));
 }

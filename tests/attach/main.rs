@@ -28,6 +28,7 @@ fn hub(path: &str, options: &[(&str, &str)]) -> Host {
 fn attached(path: &str, options: &[(&str, &str)]) -> Server {
     let mut builder = Builder::default();
     builder.set("attach", path).unwrap();
+    builder.set("auth", "none").unwrap();
     for (name, value) in options {
         builder.set(name, value).unwrap();
     }

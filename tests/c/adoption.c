@@ -29,8 +29,8 @@ static void check_refused(push_server *server, int fd, const char *what)
     check_case("%s", what);
     int flags = fcntl(fd, F_GETFL), count = descriptor_count();
     bool open = fstat(fd, &before) == 0;
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_ERR_DESCRIPTOR);
-    CHECK_STATUS(push_adopt(server, fd, "GET /push", 9, NULL), PUSH_ERR_DESCRIPTOR);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_ERR_DESCRIPTOR);
+    CHECK_STATUS(push_adopt(server, fd, "GET /push", 9, PUSH_GRANT_ALL), PUSH_ERR_DESCRIPTOR);
     CHECK_EQ(fstat(fd, &after) == 0, open);
     CHECK(!open || before.st_ino == after.st_ino);
     CHECK_EQ(fcntl(fd, F_GETFL), flags);
@@ -86,7 +86,7 @@ static void a_client_that_went_before(void)
     /* Closed: a host can't know, so it is taken and ended. */
     tcp_pair(&client, &fd);
     peer_close(&client);
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     /* Reset: not connected any more. */
     tcp_pair(&client, &fd);
     peer_reset(&client);
@@ -166,11 +166,11 @@ static void heads_that_are_too_long(void)
     memset(head, 'a', MAX + 1);
     memcpy(head, "GET /push?", 10);
     unix_pair(&client, &fd);
-    CHECK_STATUS(push_adopt(server, fd, head, MAX + 1, NULL), PUSH_ERR_TOO_LARGE);
-    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX, NULL), PUSH_ERR_TOO_LARGE);
-    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX / 2, NULL), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_adopt(server, fd, head, MAX + 1, PUSH_GRANT_ALL), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX, PUSH_GRANT_ALL), PUSH_ERR_TOO_LARGE);
+    CHECK_STATUS(push_adopt(server, fd, head, SIZE_MAX / 2, PUSH_GRANT_ALL), PUSH_ERR_TOO_LARGE);
     CHECK(is_open(fd));
-    CHECK_STATUS(push_adopt(server, fd, head, MAX, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, head, MAX, PUSH_GRANT_ALL), PUSH_OK);
     CHECK(peer_expect(&client, "HTTP/1.1 414 "));
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
     free(head);
@@ -187,7 +187,7 @@ static void adopt_split(push_server *server, size_t at, bool blocking)
     ws_request(head, sizeof head, "channel=c", "");
     tcp_pair(&client, &fd);
     if (!blocking) fcntl(fd, F_SETFL, O_NONBLOCK);
-    CHECK_STATUS(push_adopt(server, fd, head, at, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, head, at, PUSH_GRANT_ALL), PUSH_OK);
     if (at < strlen(head)) CHECK(peer_send(&client, head + at, strlen(head) - at));
     CHECK(peer_expect(&client, "HTTP/1.1 101 ") && peer_skip_past(&client, "\r\n\r\n"));
     CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
@@ -225,7 +225,7 @@ static void bytes_after_the_head(void)
     REQUIRE(frames == 5 + 6 + 2 * 6);
     unix_pair(&client, &fd);
     size_t read = len + (size_t)frames - 3;
-    CHECK_STATUS(push_adopt(server, fd, text, read, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, text, read, PUSH_GRANT_ALL), PUSH_OK);
     CHECK(peer_send(&client, text + read, 3));
     CHECK(peer_expect(&client, "HTTP/1.1 101 "));
     expect_event(server, &event, PUSH_EVENT_OPEN);
@@ -267,7 +267,7 @@ static void much_after_the_head(void)
         len += frame;
     }
     unix_pair(&client, &fd);
-    CHECK_STATUS(push_adopt(server, fd, read, len, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, read, len, PUSH_GRANT_ALL), PUSH_OK);
     expect_event(server, &event, PUSH_EVENT_OPEN);
     for (int i = 0; i < MESSAGES; i++) {
         expect_event(server, &event, PUSH_EVENT_MESSAGE);
@@ -290,7 +290,7 @@ static void the_descriptor_stays_as_blocking_as_it_was(void)
     int fd;
     unix_pair(&client, &fd);
     int share = dup(fd); /* the host's other half sees the same flags */
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     REQUIRE(ws_open(&client, "channel=c", ""));
     CHECK_EQ(fcntl(share, F_GETFL) & O_NONBLOCK, 0);
     /* And it does not make the library's thread wait: another client is served. */
@@ -324,7 +324,7 @@ static void garbage_is_answered_by_http(void)
             struct peer client;
             int fd;
             unix_pair(&client, &fd);
-            CHECK_STATUS(push_adopt(server, fd, cases[i].sent, at, NULL), PUSH_OK);
+            CHECK_STATUS(push_adopt(server, fd, cases[i].sent, at, PUSH_GRANT_ALL), PUSH_OK);
             peer_send(&client, cases[i].sent + at, strlen(cases[i].sent) - at);
             CHECK(peer_expect(&client, cases[i].answer));
             peer_close(&client);
@@ -335,7 +335,64 @@ static void garbage_is_answered_by_http(void)
     stop(server);
 }
 
+/* NULL opens nothing by itself: somebody must have said that anybody may. */
+static void without_a_grant(void)
+{
+    for (int said = 0; said < 2; said++) {
+        struct peer client;
+        int fd;
+        push_status expected = said ? PUSH_OK : PUSH_ERR_INVALID;
+        check_case("auth=none %s", said ? "was set" : "is the default");
+        push_server *server = said ? serve("threads", "1", "auth", "none", NULL) : serve("threads", "1", NULL);
+        unix_pair(&client, &fd);
+        CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), expected);
+        if (!said) {
+            CHECK(is_open(fd));
+            CHECK_STATUS(push_adopt_more(server, fd, NULL, 0, NULL), expected);
+            CHECK(is_open(fd));
+            CHECK_EQ(stats_of(server).adopted, 0);
+            CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
+        }
+        CHECK(ws_open(&client, "channel=any&channel=other", ""));
+        CHECK_STATUS(push_publish(server, "other", "hello", 5), PUSH_OK);
+        ws_expect(&client, "hello");
+        stop(server);
+        peer_close(&client);
+    }
+    check_case(NULL);
+}
+
+/* A hub that has gone leaves nobody without an answer. */
+static void clients_of_a_hub_that_is_away(void)
+{
+    char directory[128], address[256];
+    struct peer poll, page;
+    int fd;
+    temporary_directory(directory, sizeof directory);
+    snprintf(address, sizeof address, "unix:%s/hub.sock", directory);
+    push_server *hub = serve("attach_listen", address, NULL);
+    push_server *host = serve("attach", address, "attach_timeout", "1s", NULL);
+    CHECK_STATUS(push_publish_message(host, &(push_message){.size = sizeof(push_message), .channel = "c"},
+                                      &(push_position){0}), PUSH_OK);
+    stop(hub);
+    tcp_pair(&poll, &fd);
+    peer_get(&poll, "channel=c", "");
+    CHECK_STATUS(push_adopt(host, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
+    tcp_pair(&page, &fd);
+    peer_get(&page, "channel=c", "Accept: text/event-stream\r\n");
+    CHECK_STATUS(push_adopt_more(host, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
+    CHECK_STATUS(push_flush(host), PUSH_OK);
+    CHECK(peer_expect(&poll, "HTTP/1.1 503 ") && peer_expect(&poll, "Retry-After: "));
+    CHECK(peer_expect(&page, "HTTP/1.1 200 ") && peer_expect(&page, "event: push-close"));
+    CHECK(peer_read_to_end(&poll, 20000) && peer_read_to_end(&page, 20000));
+    stop(host);
+    remove_directory(directory);
+    peer_close(&poll);
+    peer_close(&page);
+}
+
 CHECK_MAIN(TEST(bad_descriptors), TEST(a_client_that_went_before), TEST(bad_grants_leave_the_descriptor),
+           TEST(without_a_grant), TEST(clients_of_a_hub_that_is_away),
            TEST(heads_that_are_too_long), TEST(heads_split_anywhere), TEST(bytes_after_the_head),
            TEST(much_after_the_head), TEST(the_descriptor_stays_as_blocking_as_it_was),
            TEST(garbage_is_answered_by_http))

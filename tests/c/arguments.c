@@ -27,11 +27,11 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_publish_message(server, &message, &position), expected);
     CHECK_STATUS(push_publish_batch(server, &message, 1, &position), expected);
     CHECK_STATUS(push_broadcast(server, &message, &position), expected);
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), expected);
-    CHECK_STATUS(push_adopt_more(server, fd, NULL, 0, NULL), expected);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), expected);
+    CHECK_STATUS(push_adopt_more(server, fd, NULL, 0, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_flush(server), expected);
     CHECK_STATUS(push_send(server, 1, "x", 1, 0), expected);
-    CHECK_STATUS(push_allow(server, 0x100, NULL), expected);
+    CHECK_STATUS(push_allow(server, 0x100, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_deny(server, 0x100, 403, NULL), expected);
     CHECK_STATUS(push_close(server, 1, 1000, NULL), expected);
     CHECK_STATUS(push_disconnect_user(server, "u", 4403, NULL), expected);
@@ -121,8 +121,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_broadcast(server, &message, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_broadcast(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_publish_batch(server, NULL, 1, NULL), PUSH_ERR_INVALID);
-    CHECK_STATUS(push_adopt(server, fd, NULL, 1, NULL), PUSH_ERR_INVALID);
-    CHECK_STATUS(push_adopt_more(server, fd, NULL, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 1, PUSH_GRANT_ALL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_adopt_more(server, fd, NULL, 1, PUSH_GRANT_ALL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_flush(server), PUSH_OK);
     CHECK_STATUS(push_send(server, 1, NULL, 1, 0), PUSH_ERR_INVALID);
     CHECK_STATUS(push_disconnect_user(server, NULL, 4403, NULL), PUSH_ERR_INVALID);
@@ -149,7 +149,7 @@ static void length_0_ignores_the_pointer(void)
     int fd;
     CHECK_EQ(push_event_fd(server) >= 0, 1);
     unix_pair(&client, &fd);
-    CHECK_STATUS(push_adopt_more(server, fd, NOWHERE, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt_more(server, fd, NOWHERE, 0, PUSH_GRANT_ALL), PUSH_OK);
     REQUIRE(ws_open(&client, "channel=c", ""));
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
 
@@ -365,7 +365,7 @@ static void connections_that_are_none(void)
     check_case(NULL);
     /* Requests are numbered by themselves. */
     push_grant grant = PUSH_GRANT_INIT;
-    CHECK_STATUS(push_allow(server, 0, NULL), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_allow(server, 0, PUSH_GRANT_ALL), PUSH_ERR_NOT_FOUND);
     CHECK_STATUS(push_allow(server, 0xff, &grant), PUSH_ERR_NOT_FOUND);
     CHECK_STATUS(push_deny(server, 0, 403, NULL), PUSH_ERR_NOT_FOUND);
     grant.size = 0;

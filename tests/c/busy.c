@@ -123,7 +123,7 @@ static void one_full_mailbox_of_two(void)
     int fds[2];
     for (int i = 0; i < 2; i++) { /* one on each thread */
         unix_pair(&clients[i], &fds[i]);
-        CHECK_STATUS(push_adopt(server, fds[i], NULL, 0, NULL), PUSH_OK);
+        CHECK_STATUS(push_adopt(server, fds[i], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
         REQUIRE(ws_open(&clients[i], "channel=c", ""));
     }
     hold(server, "c", fds[0]);
@@ -165,7 +165,7 @@ static void too_many_commands(void)
     }
     CHECK_STATUS(status, PUSH_ERR_BUSY);
     unix_pair(&other, &fd);
-    CHECK_STATUS(push_adopt(server, fd, "GET", 3, NULL), PUSH_ERR_BUSY);
+    CHECK_STATUS(push_adopt(server, fd, "GET", 3, PUSH_GRANT_ALL), PUSH_ERR_BUSY);
     CHECK(is_open(fd));
     CHECK_STATUS(push_close(server, connection, 1000, NULL), PUSH_OK); /* never too much */
     release();
@@ -177,7 +177,7 @@ static void too_many_commands(void)
         REQUIRE(CHECK_TEXT(frame.data, text));
     }
     CHECK_EQ(ws_close_code(&client), 1000);
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     push_event_clear(&event);
     stop(server);
     peer_close(&client);
@@ -194,7 +194,7 @@ static void no_more_than_max_connections(void)
     hold(server, "c", ALL);
     for (int i = 0; i < TRIED; i++) {
         unix_pair(&clients[i], &fds[i]);
-        push_status status = push_adopt(server, fds[i], NULL, 0, NULL);
+        push_status status = push_adopt(server, fds[i], NULL, 0, PUSH_GRANT_ALL);
         if (status == PUSH_OK) {
             fds[i] = -1;
             taken++;
@@ -235,7 +235,7 @@ static void stopped_while_held(void)
     for (int i = 0; i < 16; i++) CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
     for (int i = 0; i < 4; i++) {
         unix_pair(&queued[i], &fds[i]);
-        CHECK_STATUS(push_adopt(server, fds[i], NULL, 0, NULL), PUSH_OK);
+        CHECK_STATUS(push_adopt(server, fds[i], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     }
     pthread_create(&thread, NULL, stop_it, server);
     push_status status;

@@ -28,7 +28,7 @@ static void adopt(void)
     int fd;
     unix_pair(&client, &fd);
     allow_cancelling(true);
-    push_status status = push_adopt(server, fd, request, sizeof request - 1, NULL);
+    push_status status = push_adopt(server, fd, request, sizeof request - 1, PUSH_GRANT_ALL);
     allow_cancelling(false);
     CHECK(status == PUSH_OK || status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT);
     if (status != PUSH_OK) close(fd);

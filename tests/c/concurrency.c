@@ -62,7 +62,7 @@ static void *adopts(void *unused)
         peer_close(&clients[i]);
         unix_pair(&clients[i], &fd);
         ws_request(text, sizeof text, "channel=c", "");
-        status = push_adopt(server, fd, text, strlen(text), NULL);
+        status = push_adopt(server, fd, text, strlen(text), PUSH_GRANT_ALL);
         if (status != PUSH_OK) close(fd);
         else ws_send(&clients[i], WS_TEXT, "hello", 5);
         if (!GOES_ON(status, PUSH_ERR_BUSY, PUSH_ERR_LIMIT)) break;

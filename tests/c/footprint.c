@@ -293,7 +293,7 @@ static void *call_with_little_stack(void *started)
     CHECK_STATUS(push_stats_get(server, &stats, sizeof stats), PUSH_OK);
     CHECK_STATUS(push_next_event(server, &event, sizeof event, 1), PUSH_ERR_TIMEOUT);
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-    CHECK_STATUS(push_adopt(server, fds[0], NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fds[0], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     close(fds[1]);
     CHECK_STATUS(push_stop(server, 100), PUSH_OK);
     return NULL;

@@ -27,9 +27,9 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_publish_message(server, &message, &position));
     FORKED(push_publish_batch(server, &message, 1, &position));
     FORKED(push_broadcast(server, &message, &position));
-    FORKED(push_adopt(server, fds[0], NULL, 0, NULL));
+    FORKED(push_adopt(server, fds[0], NULL, 0, PUSH_GRANT_ALL));
     FORKED(push_send(server, 1, "x", 1, 0));
-    FORKED(push_allow(server, 0x100, NULL));
+    FORKED(push_allow(server, 0x100, PUSH_GRANT_ALL));
     FORKED(push_deny(server, 0x100, 403, NULL));
     FORKED(push_close(server, 1, 1000, NULL));
     FORKED(push_disconnect_user(server, "u", 4403, NULL));
@@ -164,10 +164,10 @@ static void a_child_does_not_keep_connections_open(void)
     CHECK(push_event_fd(server) >= 0);
     tcp_pair(&closed, &fds[0]);
     tcp_pair(&stopped, &fds[1]);
-    CHECK_STATUS(push_adopt(server, fds[0], NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fds[0], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     CHECK(ws_open(&closed, "channel=c", ""));
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
-    CHECK_STATUS(push_adopt(server, fds[1], NULL, 0, NULL), PUSH_OK);
+    CHECK_STATUS(push_adopt(server, fds[1], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     CHECK(ws_open(&stopped, "channel=c", ""));
     pid_t child = fork(); /* a CGI of the host's, say, with copies of all descriptors */
     if (child == 0) {

@@ -312,19 +312,20 @@ static void asking_the_host(void)
 
     struct peer unanswered = asking(server, &event, "channel=c");
     CHECK(peer_expect(&unanswered, "HTTP/1.1 503 "));
-    again = push_allow(server, event.request, NULL);
+    again = push_allow(server, event.request, PUSH_GRANT_ALL);
     CHECK(again == PUSH_OK || again == PUSH_ERR_NOT_FOUND);
 
     struct peer gone = asking(server, &event, "channel=c");
     peer_close(&gone);
     sleep_ms(20);
-    again = push_allow(server, event.request, NULL);
+    again = push_allow(server, event.request, PUSH_GRANT_ALL);
     CHECK(again == PUSH_OK || again == PUSH_ERR_NOT_FOUND);
 
     grant.pattern_count = 0;
     grant.channels = (const char *const[]){"other"};
     grant.channel_count = 1;
     struct peer elsewhere = asking(server, &event, "channel=c");
+    CHECK_STATUS(push_allow(server, event.request, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_allow(server, event.request, &grant), PUSH_OK);
     CHECK(peer_expect(&elsewhere, "HTTP/1.1 403 "));
     push_event_clear(&event);
@@ -343,7 +344,7 @@ static void stopped_while_the_host_is_asked(void)
     CHECK_STATUS(push_stop(server, 300), PUSH_OK);
     CHECK(now_ms() - began < PATIENCE_MS); /* auth_timeout is not waited for, nor the host */
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
-    CHECK_STATUS(push_allow(server, event.request, NULL), PUSH_ERR_CLOSED);
+    CHECK_STATUS(push_allow(server, event.request, PUSH_GRANT_ALL), PUSH_ERR_CLOSED);
     CHECK_STATUS(push_deny(server, event.request, 403, NULL), PUSH_ERR_CLOSED);
     push_event_clear(&event);
     peer_close(&client);

@@ -277,13 +277,13 @@ static void hand_over(push_server *server, bool tcp, const char *function, int t
     tcp ? tcp_pair(&client, &fd) : unix_pair(&client, &fd);
     descriptors = descriptor_count();
     refuse(function, ENOBUFS, times);
-    CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), status);
+    CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), status);
     refused();
     if (status != PUSH_OK) {
         CHECK(is_open(fd));
         CHECK_EQ(descriptor_count(), descriptors);
         CHECK_EQ(stats_of(server).connections, 0);
-        CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+        CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     }
     CHECK(ws_open(&client, "channel=c", ""));
     publish(server, "c", "served");
@@ -348,7 +348,7 @@ static void pass(push_server *host, struct peer *clients)
     for (int i = 0; i < PASSED; i++) {
         int fd;
         unix_pair(&clients[i], &fd);
-        CHECK_STATUS(push_adopt_more(host, fd, NULL, 0, NULL), PUSH_OK);
+        CHECK_STATUS(push_adopt_more(host, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     }
     CHECK_STATUS(push_flush(host), PUSH_OK);
 }

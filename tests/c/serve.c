@@ -79,7 +79,7 @@ struct peer adopted(push_server *server, const push_grant *grant)
     struct peer client;
     int fd;
     unix_pair(&client, &fd);
-    REQUIRE(CHECK_STATUS(push_adopt(server, fd, NULL, 0, grant), PUSH_OK));
+    REQUIRE(CHECK_STATUS(push_adopt(server, fd, NULL, 0, grant ? grant : PUSH_GRANT_ALL), PUSH_OK));
     return client;
 }
 

@@ -50,7 +50,7 @@ static void standard_descriptors_stay_free(void)
     unix_pair(&passed, fds);
     passed.fd = out_of_the_way(passed.fd);
     fds[0] = out_of_the_way(fds[0]);
-    push_status adopted = push_adopt(host, fds[0], NULL, 0, NULL);
+    push_status adopted = push_adopt(host, fds[0], NULL, 0, PUSH_GRANT_ALL);
     bool opened_there = ws_open(&passed, "channel=c", "");
     bool passed_taken = standard_taken();
     push_status stopped = push_stop(host, 1000);

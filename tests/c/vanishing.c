@@ -53,7 +53,7 @@ static void vanish(bool tcp, const char *address, int clients)
             REQUIRE(client.fd >= 0);
         } else {
             tcp ? tcp_pair(&client, &fd) : unix_pair(&client, &fd);
-            CHECK_STATUS(push_adopt(server, fd, NULL, 0, NULL), PUSH_OK);
+            CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
         }
         subscribe(&client, i);
         if (i % 3) peer_fill(&client, 20);

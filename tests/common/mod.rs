@@ -30,10 +30,11 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
 
 /// The defaults, a free port, and these options. However slow the machine is, no client gets a ping, and no poll an
-/// empty answer, that its test does not ask for.
+/// empty answer, that its test does not ask for. Anybody may, also whom a test hands over without a grant.
 pub fn builder(options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
-    for (name, value) in [("listen", "127.0.0.1:0"), ("heartbeat", "10m"), ("poll_timeout", "10m")] {
+    let of_tests = [("listen", "127.0.0.1:0"), ("auth", "none"), ("heartbeat", "10m"), ("poll_timeout", "10m")];
+    for (name, value) in of_tests {
         builder.set(name, value).unwrap();
     }
     for (name, value) in options {

@@ -171,3 +171,33 @@ def test_a_hub_that_refuses_is_tried_again(start_pushd, start_nginx):
     pushd.stop()
     start_pushd()
     wait_until(lambda: publish(nginx)[0] == 200, "it is attached")
+
+
+def test_who_was_handed_over_while_the_hub_is_away_is_told_to_come_back(start_nginx, start_pushd):
+    pushd = start_pushd()
+    nginx = start_nginx()
+    nginx.publish("a", "there")
+    pushd.stop(signal.SIGKILL)
+    # They wait for the hub, which may be back in a moment; it is not.
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    waiting = [_subscribe(nginx, headers) for headers in [{}, EVENT_STREAM, upgrade] * 20]
+    others_are_served(nginx)
+    for number, request in enumerate(waiting):
+        response = request.getresponse()
+        body = response.read()
+        if number % 3 == 1:
+            assert (response.status, response.headers["Content-Type"]) == (200, "text/event-stream")
+            assert body.startswith(b"retry: ") and b"event: push-close" in body
+        else:
+            assert response.status == 503 and int(response.headers["Retry-After"]) > 0
+        request.close()
+    others_are_served(nginx)
+
+
+def _subscribe(nginx, headers):
+    import http.client
+
+    connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=30)
+    connection.request("GET", "/push?channel=a", headers=headers)
+    return connection

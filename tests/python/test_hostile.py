@@ -207,7 +207,7 @@ class Frames(Case):
         # Behind the version it may go on as it likes.
         peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 9) + b"whatever"))
         said = self.let_go(peer)
-        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 2"
+        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 3"
         self.assertEqual(said[4], REFUSED)
         self.assertIn(line.encode(), said)
         self.logged(line)
@@ -218,16 +218,16 @@ class Frames(Case):
             hub.listen()
             pid = os.fork()
             if pid == 0:
-                # It tries with the newest that it speaks, then with the oldest.
-                for version in 2, 1:
+                # It tries with the newest that it speaks, then with those before it.
+                for version in 3, 2, 1:
                     attached, _ = hub.accept()
                     said = attached.recv(1000)[13:15] == struct.pack("<H", version)
-                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 2, the hub speaks 3")))
+                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 3, the hub speaks 4")))
                     if not said:
                         os._exit(1)
                     attached.close()
                 os._exit(0)
-            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 2, the hub speaks 3"):
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 3, the hub speaks 4"):
                 push.Server(LIBRARY, attach=f"unix:{path}")
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
@@ -261,7 +261,7 @@ class Descriptors(Case):
         client, passed = socket.socketpair()
         client.settimeout(PATIENCE)
         socket.send_fds(
-            peer, [adopt(head=b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()]
+            peer, [adopt(grant(), b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()]
         )
         passed.close()
         self.assertIn(b"first", client.recv(65536))

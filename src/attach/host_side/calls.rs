@@ -4,6 +4,7 @@ use super::queue::{Answer, Content, Waiter, AWAY};
 use super::Attached;
 use crate::api::{check_head, check_send, checked_close, checked_refusal, checked_revocation, MAX_BATCH};
 use crate::attach::wire::FromHost;
+use crate::config::Auth;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::hub::Placed;
@@ -61,6 +62,11 @@ impl Attached {
             return Err(Error::new(Kind::TooLarge, text));
         }
         self.leave(|number| FromHost::Batch { number, publications: publications.to_vec() })
+    }
+
+    /// Whether the option `auth` was set to `none` here: the hub leaves it to its hosts.
+    pub(crate) fn anybody_may(&self) -> bool {
+        self.link.config.get().auth == Auth::None
     }
 
     /// `_delays` is for the hub to find out: it does not travel.
@@ -227,8 +233,9 @@ impl Attached {
 
     /// Sends what waits, as far as the socket takes it.
     pub(crate) fn flush(&self) {
-        if self.link.queue().flush() {
-            // The socket is full, or broken: the thread sees to it.
+        let mut queue = self.link.queue();
+        if queue.flush() || queue.has_stuck_connections() {
+            // The socket is full, or broken, or the hub does not answer: the thread sees to it.
             self.link.wake.signal();
         }
     }

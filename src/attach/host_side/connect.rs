@@ -1,5 +1,6 @@
 //! Attaching: connect, hello, welcome.
 
+use super::refusing::LOOK_MS;
 use super::thread::PASSES;
 use super::Link;
 use crate::api::MAX_BATCH;
@@ -116,7 +117,8 @@ fn welcome(
         }
         let readable = Ready { readable: true, writable: false };
         let mut wanted = [(socket.as_raw_fd(), readable), (link.wake.as_raw_fd(), readable)];
-        let _ = passing::wait(&mut wanted, Some(left.as_millis() as u64 + 1));
+        let next = link.look_after_clients().unwrap_or(LOOK_MS);
+        let _ = passing::wait(&mut wanted, Some(next.min(left.as_millis() as u64 + 1)));
         if wanted[1].1.readable {
             link.wake.clear();
         }

@@ -6,6 +6,7 @@
 mod calls;
 mod connect;
 mod queue;
+mod refusing;
 #[cfg(test)]
 mod scripted_tests;
 mod thread;
@@ -51,6 +52,7 @@ struct Link {
     events: Events,
     queue: Mutex<Queue>,
     credit: Mutex<Credit>,
+    lingering: Mutex<refusing::Lingering>,
     /// Wakes the thread.
     wake: Arc<EventFd>,
     stop: AtomicBool,
@@ -146,6 +148,7 @@ impl Attached {
             events,
             queue: Mutex::new(Queue::new(config.attach_buffer)),
             credit: Mutex::default(),
+            lingering: Mutex::default(),
             wake,
             stop: AtomicBool::new(false),
             stop_at: Mutex::new(None),

@@ -2,6 +2,7 @@
 
 use super::connect::{self, Failure, Welcomed};
 use super::queue::Answer;
+use super::refusing::LOOK_MS;
 use super::Link;
 use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
@@ -30,6 +31,12 @@ const READS: usize = 16;
 
 /// Runs until stopped.
 pub(super) fn run(link: &Link, first: Option<Welcomed>) {
+    attach_again_and_again(link, first);
+    // They would have no answer at all, and their clients would not know that they may come back.
+    link.refuse_those_left();
+}
+
+fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
     let mut hub = first;
     let mut backoff = BACKOFF.0;
     let mut told = hub.is_none();
@@ -84,16 +91,24 @@ fn time_left(link: &Link) -> Duration {
     stop_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
 }
 
-/// Waits, unless the server is to stop.
+/// Waits, unless the server is to stop, and looks after those who wait, too.
 fn pause(link: &Link, time: Duration) {
-    let time = time.min(time_left(link));
-    let mut wanted = [(link.wake.as_raw_fd(), Ready { readable: true, writable: false })];
-    let _ = passing::wait(&mut wanted, Some(time.as_millis() as u64 + 1));
-    if wanted[0].1.readable {
-        link.wake.clear();
-        // Woken for something else than the stop: the pause counts all the same.
-        if !link.stop.load(Ordering::Acquire) {
-            std::thread::sleep(time.min(BACKOFF.0));
+    let until = Instant::now() + time.min(time_left(link));
+    loop {
+        link.look_after_clients();
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let mut wanted = [(link.wake.as_raw_fd(), Ready { readable: true, writable: false })];
+        let _ = passing::wait(&mut wanted, Some((left.as_millis() as u64 + 1).min(LOOK_MS)));
+        if wanted[0].1.readable {
+            link.wake.clear();
+            if link.stop.load(Ordering::Acquire) {
+                return;
+            }
+            // Woken for something else: the pause counts all the same.
+            std::thread::sleep(left.min(BACKOFF.0));
         }
     }
 }
@@ -129,12 +144,13 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
 }
 
 fn wait(link: &Link, socket: i32) {
+    let clients = link.look_after_clients();
     let blocked = link.queue().wants_room();
     let stopping = link.stop.load(Ordering::Acquire);
     let timeout = match (stopping, blocked) {
         (true, _) => Some((time_left(link).as_millis() as u64).clamp(1, 20)),
         (false, true) => Some(PASS_AGAIN_MS),
-        (false, false) => None,
+        (false, false) => clients,
     };
     let mut wanted = [
         (socket, Ready { readable: true, writable: blocked }),

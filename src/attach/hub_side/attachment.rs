@@ -28,6 +28,8 @@ pub(super) struct Attachment {
     /// Its number as events have it; 0 before its hello.
     pub(super) host: u64,
     pub(super) session: SessionId,
+    /// The version of the protocol that it speaks.
+    pub(super) version: u16,
     /// What a client may that it hands over without a grant: one for all.
     pub(super) open_grant: Arc<Grant>,
     /// Of the clients that it hands over.
@@ -57,6 +59,7 @@ impl Attachment {
             out: Outbuf::default(),
             host: 0,
             session: [0; 16],
+            version: 0,
             open_grant: Arc::new(Grant::open(false)),
             latest_grant: Latest::default(),
             credit: None,

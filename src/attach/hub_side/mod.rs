@@ -6,6 +6,8 @@
 mod admission;
 mod attachment;
 #[cfg(test)]
+mod older_tests;
+#[cfg(test)]
 mod panic_tests;
 mod requests;
 mod router;

@@ -6,6 +6,7 @@ use super::{refuse, version_text, End, HubSide};
 use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
+use crate::http::refusal::Refusal;
 use crate::hub::Placed;
 use crate::log::Level;
 use crate::sys::socket;
@@ -228,7 +229,7 @@ impl HubSide {
             return turned_away(attachment, RefusedBecause::NotAllowed, "the session is another user's".into());
         };
         attachment.host = host;
-        attachment.session = hello.session;
+        (attachment.session, attachment.version) = (hello.session, hello.version);
         attachment.open_grant = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
         let out = attachment.out.tail();
         FromHub::Welcome {
@@ -268,6 +269,12 @@ impl HubSide {
             }
         };
         let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
+            None if attachment.version < wire::MEANS_NO_GRANT && !self.api.anybody_may() => {
+                let pid = attachment.peer.pid;
+                self.note_fault(format_args!("process {pid} has handed a client over without a grant (option auth)"));
+                self.api.refuse_unserved(&fd, head, &Refusal::forbidden("denied", "the host has granted nothing"));
+                return Ok(());
+            }
             None => attachment.open_grant.clone(),
             Some(grant) => attachment.latest_grant.share(grant),
         };

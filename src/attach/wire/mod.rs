@@ -13,10 +13,13 @@ pub(crate) use from_hub::{FromHub, RefusedBecause};
 use std::fmt;
 
 /// The version of all that follows the hello. A hub and a host agree on it or part. Version 2 has [`FromHost::Users`],
-/// version 3 the largest batch in [`FromHub::Welcome`].
+/// version 3 the largest batch in [`FromHub::Welcome`], and none but a host whose options say that anybody may hands a
+/// client over without a grant.
 pub(crate) const VERSION: u16 = 3;
 /// The version from which on a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
+/// The version from which on it is no slip that there is no grant.
+pub(crate) const MEANS_NO_GRANT: u16 = 3;
 /// The oldest that both sides still speak: a host with a hub that refuses the newest, a hub with whoever asks for it.
 pub(crate) const OLDEST: u16 = 1;
 /// The largest frame: the largest payload that `max_message` allows, and what stands around it.

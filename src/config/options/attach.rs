@@ -9,8 +9,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "none",
         live: fixed!(attach),
         help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the \
-               other options only `events`, `event_queue`, `log_level` and those that begin with `attach_` apply \
-               then",
+               other options only `auth=none`, `events`, `event_queue`, `log_level` and those that begin with \
+               `attach_` apply then",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),
@@ -35,7 +35,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "2s",
         live: live!(attach_timeout_ms),
         help: "How long a call that needs the hub's answer waits for it; then it answers PUSH_ERR_BUSY if nothing \
-               was done, else PUSH_ERR_TIMEOUT",
+               was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits as long for a hub that is away or \
+               takes nothing; then its client gets 503, and is told to come back",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {

@@ -10,7 +10,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(auth),
         help: "Who may subscribe on the library's own listeners: everybody; clients with a JSON web token; clients \
                that the host allows when an event asks it. Connections that the host hands over carry its grant and \
-               are not asked about",
+               are not asked about. Only where `none` is set, and not left as the default, may one come without a \
+               grant; this counts with `attach`, too",
         value: Value::Text {
             allowed: "none, jwt or host",
             set: |c, text| {

@@ -3,6 +3,9 @@
 //! thread.
 
 mod sending;
+mod waiting;
+
+pub(super) use waiting::Overdue;
 
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::{FromHost, MAX_FRAME, VERSION};
@@ -52,8 +55,8 @@ pub(super) enum Content {
     OfThisLife,
     /// Credit for events: means nothing to the next attachment, which begins without any.
     Credit,
-    /// A connection handed over.
-    Adopt(OwnedFd),
+    /// A connection handed over, and when it was.
+    Adopt { fd: OwnedFd, since: Instant },
 }
 
 #[derive(Debug)]
@@ -179,7 +182,7 @@ impl Queue {
             return Err((Error::new(Kind::Busy, text), fd));
         }
         self.adopts += 1;
-        self.push(Entry { frame, content: Content::Adopt(fd) });
+        self.push(Entry { frame, content: Content::Adopt { fd, since: Instant::now() } });
         Ok(self.adopts)
     }
 

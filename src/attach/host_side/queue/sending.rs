@@ -49,7 +49,7 @@ impl Queue {
         let mut any = false;
         while self.out.len() < SEND && self.in_flight.len() < MAX_IN_FLIGHT {
             match self.waiting.front() {
-                None | Some(Entry { content: Content::Adopt(_), .. }) => break,
+                None | Some(Entry { content: Content::Adopt { .. }, .. }) => break,
                 Some(_) => {}
             }
             let Some(mut entry) = self.waiting.pop_front() else { break };
@@ -69,7 +69,7 @@ impl Queue {
     fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
         for entry in self.waiting.iter().take(passing::MAX_PASSED) {
-            let Content::Adopt(fd) = &entry.content else { break };
+            let Content::Adopt { fd, .. } = &entry.content else { break };
             fds.push(fd.as_raw_fd());
             bytes.extend_from_slice(&entry.frame);
         }

@@ -1,0 +1,75 @@
+//! What may be asked, wherever the hub is: checked where the call is made.
+
+use crate::error::{Error, Kind};
+use crate::http::refusal::Refusal;
+use crate::hub::{check_text, ChannelPattern};
+use crate::transport::close::Close;
+
+/// How many bytes of a connection a host may have read.
+const MAX_ADOPTED: usize = 1 << 20;
+/// The longest reason of a close frame (RFC 6455, section 5.5).
+const MAX_REASON: usize = 123;
+
+/// How a host may end a connection.
+pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
+    let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
+    if !ours {
+        return Err(Error::invalid(format!(
+            "code: {code}; 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed"
+        )));
+    }
+    if reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
+    }
+    Ok(Close::new(code, reason.to_owned()))
+}
+
+/// What a user loses, and why.
+pub(crate) fn checked_revocation<'a>(
+    user: &'a str,
+    channel: &str,
+    reason: &'a str,
+) -> Result<(&'a str, ChannelPattern, &'a str), Error> {
+    check_text("user", user, 255)?;
+    let channels = ChannelPattern::parse(channel).map_err(Error::invalid)?;
+    if reason.len() > MAX_REASON {
+        return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
+    }
+    Ok((user, channels, if reason.is_empty() { "revoked" } else { reason }))
+}
+
+pub(crate) fn checked_refusal(status: u16, reason: &str) -> Result<Refusal, Error> {
+    let reason = if reason.is_empty() { "not allowed" } else { reason };
+    if reason.len() > 255 {
+        return Err(Error::invalid(format!("reason: {} bytes; at most 255 are allowed", reason.len())));
+    }
+    match status {
+        401 => Ok(Refusal::unauthorized(reason.to_owned())),
+        403 => Ok(Refusal::forbidden("denied", reason.to_owned())),
+        429 => Ok(Refusal::too_many(reason.to_owned())),
+        503 => Ok(Refusal::unavailable("denied", reason.to_owned())),
+        _ => Err(Error::invalid(format!("status: {status}; 401, 403, 429 and 503 are allowed"))),
+    }
+}
+
+/// What one connection can be sent.
+pub(crate) fn check_send(data: &[u8], binary: bool, max: usize) -> Result<(), Error> {
+    // First the length: what is too long is not even read.
+    if data.len() > max {
+        let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
+        return Err(Error::new(Kind::TooLarge, text));
+    }
+    if !binary && std::str::from_utf8(data).is_err() {
+        return Err(Error::invalid("data is not UTF-8; send it as binary"));
+    }
+    Ok(())
+}
+
+/// How much a host may have read of a connection that it hands over.
+pub(crate) fn check_head(head: &[u8]) -> Result<(), Error> {
+    if head.len() > MAX_ADOPTED {
+        let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());
+        return Err(Error::new(Kind::TooLarge, text));
+    }
+    Ok(())
+}
