@@ -4,7 +4,8 @@
 use divan::counter::BytesCount;
 use divan::{black_box, Bencher};
 use push::hub::{
-    Cut, Epoch, Hub, Leave, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start, Wake,
+    Cut, Epoch, Hub, Join, Leave, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start,
+    Wake,
 };
 use push::transport::inflate::Inflater;
 use push::transport::ws::{self, Rules};
@@ -55,7 +56,7 @@ fn subscribe(hub: &Hub, start: Start<'_>, replay: &mut Replay) -> u32 {
         limit: 1 << 20,
         broadcasts: true,
         cut: Cut::Tail,
-        only_if_empty: false,
+        join: Join::Always,
     };
     hub.subscribe(&request, replay, &mut ids);
     ids[0].0

@@ -74,4 +74,17 @@ impl History {
     pub(super) fn last(&self, count: usize) -> Messages<'_> {
         self.messages.range(self.messages.len().saturating_sub(count)..)
     }
+
+    /// The messages after one number and up to another, oldest first.
+    pub(super) fn between(&self, after: u64, until: u64) -> Messages<'_> {
+        let start = self.messages.partition_point(|message| message.seq() <= after);
+        let end = self.messages.partition_point(|message| message.seq() <= until);
+        self.messages.range(start..end.max(start))
+    }
+
+    /// The newest `count` messages up to a number, oldest first.
+    pub(super) fn last_until(&self, count: usize, until: u64) -> Messages<'_> {
+        let end = self.messages.partition_point(|message| message.seq() <= until);
+        self.messages.range(end.saturating_sub(count)..end)
+    }
 }

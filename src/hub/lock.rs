@@ -41,6 +41,8 @@ impl<T> Lock<T> {
 
     /// A panic under the lock leaves counts slightly off at worst; refusing to publish ever again would be worse.
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        #[cfg(test)]
+        others::have_their_turn();
         for look in 0..self.looks {
             match self.place.try_lock() {
                 Ok(value) => return value,
@@ -66,6 +68,34 @@ impl<T> Lock<T> {
         let (began, wait) = (Instant::now(), Duration::from_nanos(wait.into()));
         while began.elapsed() < wait {
             (0..8).for_each(|_| spin_loop());
+        }
+    }
+}
+
+/// What others do, in a test, before a thread takes a lock: an interleaving that can be repeated.
+#[cfg(test)]
+pub(super) mod others {
+    use std::cell::RefCell;
+
+    type Work = Box<dyn FnMut()>;
+
+    thread_local! {
+        static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+    }
+
+    pub(in crate::hub) fn do_this(work: impl FnMut() + 'static) {
+        WORK.set(Some(Box::new(work)));
+    }
+
+    pub(in crate::hub) fn are_done() {
+        WORK.set(None);
+    }
+
+    /// Not while they have it already.
+    pub(super) fn have_their_turn() {
+        if let Some(mut work) = WORK.take() {
+            work();
+            WORK.set(Some(work));
         }
     }
 }

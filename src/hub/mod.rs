@@ -18,6 +18,9 @@ mod replay;
 mod retention;
 mod slow;
 mod state;
+#[cfg(test)]
+mod steps_tests;
+mod subscribing;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -27,7 +30,7 @@ pub use mailbox::{Delivery, Mailbox, Wake};
 pub use message::{Form, Message, Publication, FORMS};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
-pub use replay::{Cut, Item, Replay, Request, Start};
+pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub use retention::Retention;
 pub use slow::SlowPolicy;
 
@@ -224,28 +227,6 @@ impl Hub {
         done.map_err(|refused| self.refused(refused))?;
         self.wake(reached);
         Ok(results)
-    }
-
-    /// Reads what a subscriber missed into `replay` and subscribes the shard.
-    ///
-    /// When all fitted (`replay.complete`), `ids` holds the channels' numbers and names, and messages after
-    /// `replay.position` come through the shard's mailbox; what comes through it up to that number is in the replay
-    /// already. When it was cut, nothing is subscribed and `ids` is empty: ask again with [`Start::After`]
-    /// `replay.position`.
-    pub fn subscribe<S: AsRef<str>>(
-        &self,
-        request: &Request<'_, S>,
-        replay: &mut Replay,
-        ids: &mut Vec<(ChannelId, Arc<str>)>,
-    ) {
-        self.state.lock().subscribe(request, self.epoch.as_str(), replay, ids);
-    }
-
-    /// Takes back subscriptions of a shard.
-    pub fn leave(&self, shard: usize, leaves: &[Leave]) {
-        if !leaves.is_empty() {
-            self.state.lock().leave(shard, leaves);
-        }
     }
 
     /// Drops history that has outlived its age, some hundred messages of it. To be called about once a second, and

@@ -32,8 +32,32 @@ pub struct Request<'a, S> {
     pub broadcasts: bool,
     /// What is dropped at the limit: the newest, to be asked for again; or the oldest, with a gap in their place.
     pub cut: Cut,
-    /// Subscribe only if there is nothing to give at once: for a poll, which ends with the first answer.
-    pub only_if_empty: bool,
+    /// Whether it subscribes.
+    pub join: Join,
+}
+
+impl<S> Request<'_, S> {
+    /// Whether missed broadcasts are given.
+    pub(super) fn wants_broadcasts(&self) -> bool {
+        self.broadcasts && !matches!(self.start, Start::Last(_))
+    }
+
+    /// Whether the newest are read first, as the oldest are what is cut.
+    pub(super) fn newest_first(&self) -> bool {
+        matches!(self.start, Start::Last(_)) || self.cut == Cut::Head
+    }
+}
+
+/// Whether a request subscribes the shard, once all that was missed is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// Yes.
+    Always,
+    /// Only if there is nothing to give at once: for a poll, which ends with the first answer. While it joins, something
+    /// may come: then there are both.
+    IfEmpty,
+    /// No: for a poll that does not wait.
+    Never,
 }
 
 /// Where a replay is cut at its limit.
@@ -100,6 +124,16 @@ impl Replay {
         self.complete = true;
     }
 
+    /// Whether the shard is subscribed after this.
+    pub(super) fn joins(&self, join: Join) -> bool {
+        self.complete
+            && match join {
+                Join::Always => true,
+                Join::IfEmpty => self.items.is_empty(),
+                Join::Never => false,
+            }
+    }
+
     /// Brings items of several channels into one order. A gap comes before the message that follows it.
     pub(super) fn sort(&mut self) {
         self.items.sort_by_key(|item| (item.seq(), matches!(item, Item::Message(_))));
@@ -135,16 +169,14 @@ impl Replay {
             weight <= limit
         });
         let first = self.items.len() - kept.count().max(1).min(self.items.len());
-        let dropped: Vec<_> = self.items.drain(..first).collect();
-        let mut gaps: Vec<(Option<Arc<str>>, u64)> = Vec::new();
-        for item in &dropped {
-            // A gap among them stays one, also where nothing else of its channel is dropped.
-            match gaps.iter_mut().find(|(known, _)| known.as_deref() == item.channel()) {
-                Some((_, end)) => *end = item.seq(),
-                None => gaps.push((item.channel().map(Arc::from), item.seq())),
-            }
+        let mut dropped: Vec<Item> = self.items.drain(..first).collect();
+        // A gap among them stays one, also where nothing else of its channel is dropped. There may be as many channels
+        // as items: they are sorted, not looked for one by one. The last one of each channel is its end.
+        dropped.sort_by(|a, b| (a.channel(), a.seq()).cmp(&(b.channel(), b.seq())));
+        for of_channel in dropped.chunk_by(|a, b| a.channel() == b.channel()) {
+            let Some(last) = of_channel.last() else { continue };
+            self.items.push(Item::Gap(last.channel().map(Arc::from), last.seq()));
         }
-        self.items.extend(gaps.into_iter().map(|(channel, seq)| Item::Gap(channel, seq)));
         self.sort();
     }
 }

@@ -11,9 +11,9 @@ impl Wake for CountedWake {
     }
 }
 
-struct Bench {
-    hub: Hub,
-    mailboxes: Vec<Arc<Mailbox>>,
+pub(super) struct Bench {
+    pub(super) hub: Hub,
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
     wakes: Arc<AtomicU32>,
 }
 
@@ -32,11 +32,11 @@ fn bench_with(retention: Retention, patterns: &[(ChannelPattern, Retention)], to
     Bench { hub: Hub::new(Epoch::from_random(1), &settings, mailboxes.clone()), mailboxes, wakes }
 }
 
-fn bench(count: usize) -> Bench {
+pub(super) fn bench(count: usize) -> Bench {
     bench_with(Retention { count, age_ms: 10_000, bytes: 1 << 20 }, &[], 1 << 20)
 }
 
-fn message(data: &str) -> Arc<Message> {
+pub(super) fn message(data: &str) -> Arc<Message> {
     Message::new(&Publication::new("", data.as_bytes()), false, b"")
 }
 
@@ -80,7 +80,7 @@ impl Bench {
         cut: Cut,
     ) -> (Replay, Vec<(ChannelId, Arc<str>)>) {
         let (mut replay, mut ids) = (Replay::default(), Vec::new());
-        let request = Request { shard: 0, names, start, limit, broadcasts: true, cut, only_if_empty: false };
+        let request = Request { shard: 0, names, start, limit, broadcasts: true, cut, join: Join::Always };
         self.hub.subscribe(&request, &mut replay, &mut ids);
         (replay, ids)
     }

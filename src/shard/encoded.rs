@@ -120,7 +120,9 @@ pub(super) fn answer<'m>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Cut, Epoch, Hub, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake};
+    use crate::hub::{
+        Cut, Epoch, Hub, Join, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake,
+    };
 
     struct NoWake;
 
@@ -153,7 +155,7 @@ mod tests {
             limit: 0,
             broadcasts: true,
             cut: Cut::Tail,
-            only_if_empty: false,
+            join: Join::Always,
         };
         hub.subscribe(&request, &mut Default::default(), &mut Vec::new());
         for policy in [Disconnect, Latest, Disconnect, DropOldest, Disconnect] {

@@ -9,7 +9,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, SUBPROTOCOL};
 use crate::http::response;
 use crate::http::subprotocol::is_web_token;
-use crate::hub::{Cut, Item, Message, Request, Start};
+use crate::hub::{Cut, Item, Join, Message, Request, Start};
 use crate::log::Level;
 use crate::sys::clock;
 use crate::transport::close::Close;
@@ -29,6 +29,10 @@ impl Shard {
             return self.refuse(index, &refusal, &cors, sse);
         }
         let limit = self.replay_limit();
+        let join = match subscribe.transport {
+            Transport::Poll => Join::IfEmpty,
+            _ => Join::Always,
+        };
         self.shared.hub.subscribe(
             &Request {
                 shard: self.number,
@@ -37,7 +41,7 @@ impl Shard {
                 limit,
                 broadcasts: true,
                 cut: Cut::Tail,
-                only_if_empty: subscribe.transport == Transport::Poll,
+                join,
             },
             &mut self.replay,
             &mut self.ids,
@@ -92,7 +96,7 @@ impl Shard {
                 limit: self.replay_limit(),
                 broadcasts: true,
                 cut: Cut::Tail,
-                only_if_empty: false,
+                join: Join::Always,
             },
             &mut self.replay,
             &mut self.ids,
@@ -149,7 +153,7 @@ impl Shard {
             self.go_live(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
-        // Of one that does not wait, as the hub does not know.
+        // Of one that does not wait; or it was joined, and something came in the last step of that.
         self.channels.abandon(&self.ids);
         let items = std::mem::take(&mut self.replay.items);
         let note = if self.replay.complete { Note::None } else { Note::More };

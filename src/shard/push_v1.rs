@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::auth::Decision;
 use crate::error::Kind;
-use crate::hub::{check_channel, Cut, Key, Outgoing, Position, Publication, Request, Start};
+use crate::hub::{check_channel, Cut, Join, Key, Outgoing, Position, Publication, Request, Start};
 use crate::metrics::Reason;
 use crate::transport::message;
 use crate::transport::{json, ws_frames};
@@ -179,7 +179,7 @@ impl Shard {
             broadcasts: false,
             // The connection is live on other channels: it can't be held back for this one.
             cut: Cut::Head,
-            only_if_empty: false,
+            join: Join::Always,
         };
         shared.hub.subscribe(&request, &mut self.replay, &mut self.ids);
         #[cfg(test)]

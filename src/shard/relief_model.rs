@@ -9,8 +9,8 @@ use super::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
 use super::relief::Lost;
 use crate::fuzzing::Source;
 use crate::hub::{
-    ChannelPattern, Cut, Epoch, Hub, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings,
-    SlowPolicy, Start, Wake,
+    ChannelPattern, Cut, Epoch, Hub, Join, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention,
+    Settings, SlowPolicy, Start, Wake,
 };
 use crate::transport::{Encoder, Format};
 use bytes::Bytes;
@@ -76,15 +76,8 @@ pub(super) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub, Arc<Mailb
         clock_us: || 0,
     };
     let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
-    let request = Request {
-        shard: 0,
-        names,
-        start: Start::New,
-        limit: 0,
-        broadcasts: true,
-        cut: Cut::Tail,
-        only_if_empty: false,
-    };
+    let request =
+        Request { shard: 0, names, start: Start::New, limit: 0, broadcasts: true, cut: Cut::Tail, join: Join::Always };
     hub.subscribe(&request, &mut Replay::default(), &mut Vec::new());
     (hub, mailbox)
 }

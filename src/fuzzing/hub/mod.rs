@@ -13,7 +13,7 @@ mod subscribing;
 use super::Source;
 use crate::error::Kind;
 use crate::hub::{
-    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Leave, Mailbox, Message, Outgoing, Position,
+    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Message, Outgoing, Position,
     Publication, Replay, Request, Retention, Settings, SlowPolicy, Start, Wake, BROADCAST,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -195,7 +195,7 @@ impl World {
                 self.clients[client].phase = Phase::CatchingUp;
             }
             while self.clients[client].phase == Phase::CatchingUp {
-                self.catch_up(client, usize::MAX, false);
+                self.catch_up(client, usize::MAX, Join::Always);
             }
         }
         for client in 0..CLIENTS {

@@ -7,9 +7,9 @@ impl World {
     pub(super) fn come(&mut self, source: &mut Source<'_>) {
         let client = source.below(CLIENTS);
         let (shard, mask, how, limit) = (source.below(SHARDS), source.byte(), source.below(6), self.limit(source));
-        let poll = source.below(4) == 0;
+        let join = [Join::IfEmpty, Join::Never, Join::Always, Join::Always][source.below(4)];
         match self.clients[client].phase {
-            Phase::CatchingUp => return self.catch_up(client, limit, false),
+            Phase::CatchingUp => return self.catch_up(client, limit, Join::Always),
             Phase::Live => self.go(client),
             Phase::Away => {}
         }
@@ -18,7 +18,7 @@ impl World {
             // It comes back by its position, perhaps to another shard.
             self.clients[client].shard = shard;
             self.clients[client].phase = Phase::CatchingUp;
-            return self.catch_up(client, limit, poll);
+            return self.catch_up(client, limit, join);
         }
         let names: Vec<_> = (0..CHANNELS.len()).filter(|bit| mask >> bit & 1 == 1).map(|bit| CHANNELS[bit]).collect();
         let start = match how {
@@ -31,7 +31,7 @@ impl World {
         let channels = names.iter().map(|name| Subscription { name, id: None, joined: 0, covered: None });
         self.clients[client] =
             Client { shard, channels: channels.collect(), phase: Phase::CatchingUp, position: 0, joined: self.seq };
-        self.ask(client, start, limit, false);
+        self.ask(client, start, limit, Join::Always);
     }
 
     fn limit(&self, source: &mut Source<'_>) -> usize {
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    pub(super) fn catch_up(&mut self, client: usize, limit: usize, poll: bool) {
+    pub(super) fn catch_up(&mut self, client: usize, limit: usize, join: Join) {
         let seq = self.clients[client].position;
         let epoch = self.epoch.clone();
         let start = Start::Since(Position { epoch: epoch.as_str(), seq });
@@ -50,10 +50,10 @@ impl World {
             self.clients[client] = Client::default();
             return;
         }
-        self.ask(client, start, limit, poll);
+        self.ask(client, start, limit, join);
     }
 
-    fn ask(&mut self, client: usize, start: Start<'_>, limit: usize, poll: bool) {
+    fn ask(&mut self, client: usize, start: Start<'_>, limit: usize, join: Join) {
         let names: Vec<_> = self.clients[client].channels.iter().map(|channel| channel.name).collect();
         let request = Request {
             shard: self.clients[client].shard,
@@ -62,7 +62,7 @@ impl World {
             limit,
             broadcasts: true,
             cut: Cut::Tail,
-            only_if_empty: poll,
+            join,
         };
         let (mut replay, mut ids) = (Replay::default(), anothers_channels());
         self.hub.subscribe(&request, &mut replay, &mut ids);
@@ -84,7 +84,8 @@ impl World {
             // A replay for another epoch has no broadcasts. They count from here on.
             self.clients[client].joined = replay.position;
         }
-        let subscribed = replay.complete && (replay.items.is_empty() || !poll);
+        let joins = join == Join::Always || (join == Join::IfEmpty && replay.items.is_empty());
+        let subscribed = replay.complete && joins;
         if !subscribed {
             assert!(ids.is_empty(), "there are subscriptions, though the replay was cut");
             self.clients[client].phase = if replay.complete { Phase::Away } else { Phase::CatchingUp };
@@ -265,7 +266,7 @@ impl World {
             _ => (Start::Since(Position { epoch: epoch.as_str(), seq: since }), Some(since)),
         };
         let request =
-            Request { shard, names: &[name], start, limit, broadcasts: false, cut: Cut::Head, only_if_empty: false };
+            Request { shard, names: &[name], start, limit, broadcasts: false, cut: Cut::Head, join: Join::Always };
         let (mut replay, mut ids) = (Replay::default(), anothers_channels());
         self.hub.subscribe(&request, &mut replay, &mut ids);
         assert!(replay.complete && ids.len() == 1);

@@ -2,6 +2,9 @@
 
 mod keeping;
 mod reading;
+mod steps;
+
+pub(super) use steps::AT_ONCE;
 
 use super::forgotten::Forgotten;
 use super::history::History;

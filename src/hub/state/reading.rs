@@ -1,58 +1,67 @@
 //! Who subscribes, and reads what it missed.
 
+use super::steps::AT_ONCE;
 use super::State;
 use crate::hub::history::Messages;
 use crate::hub::message::Message;
-use crate::hub::replay::{Cut, Item, Replay, Request, Start};
+use crate::hub::replay::{Item, Replay, Request, Start};
 use crate::hub::ChannelId;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 impl State {
-    /// Reads what a subscriber missed and, where that was not cut, subscribes its shard. See [`super::Hub::subscribe`].
+    /// Reads what a subscriber missed and, where that was not cut, subscribes its shard: see [`crate::hub::Hub`]. False,
+    /// and nothing was done: there is too much to read for one step.
     pub(in crate::hub) fn subscribe<S: AsRef<str>>(
         &mut self,
         request: &Request<'_, S>,
         epoch: &str,
         replay: &mut Replay,
         ids: &mut Vec<(ChannelId, Arc<str>)>,
-    ) {
-        replay.clear();
-        // Also where nothing is subscribed: an earlier client's numbers must not be taken for this one's.
-        ids.clear();
+    ) -> bool {
         replay.position = self.seq;
-        if request.start != Start::New {
-            self.replay(request, epoch, replay);
+        if request.start != Start::New && !self.replay(request, epoch, replay) {
+            return false;
         }
-        if replay.complete && (replay.items.is_empty() || !request.only_if_empty) {
+        if replay.joins(request.join) {
             ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
         }
+        true
     }
 
-    fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) {
-        // A number that this life never gave is from another one too.
-        let (after, foreign) = match request.start {
+    /// After which number a subscriber begins, and whether it is one of another life. A number that this life never gave
+    /// is from another one too.
+    pub(super) fn place_of(&self, start: Start<'_>, epoch: &str) -> (u64, bool) {
+        match start {
             Start::After(seq) => (seq, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
             Start::Since(_) => (0, true),
             Start::Last(_) | Start::New => (self.seq, false),
-        };
+        }
+    }
+
+    fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) -> bool {
+        let (after, foreign) = self.place_of(request.start, epoch);
         let mut missed = Vec::new();
         for name in request.names {
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
         }
-        if request.broadcasts && !matches!(request.start, Start::Last(_)) {
+        if request.wants_broadcasts() {
             // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
             missed.extend(self.read("", (if foreign { self.seq } else { after }, false), request.start, replay));
         }
-        let newest_first = matches!(request.start, Start::Last(_)) || request.cut == Cut::Head;
-        merge(missed, newest_first, request.limit, &mut replay.items);
+        if missed.iter().map(Messages::len).sum::<usize>() > AT_ONCE {
+            replay.items.clear();
+            return false;
+        }
+        merge(missed, request.newest_first(), request.limit, &mut replay.items);
         replay.sort();
-        if newest_first {
+        if request.newest_first() {
             replay.cut_head(request.limit);
         } else {
             replay.cut_tail(request.limit);
         }
+        true
     }
 
     /// What a channel has after a place, if anything; with a gap in the replay where something is missing.
@@ -85,7 +94,7 @@ impl State {
         (messages.len() > 0).then_some(messages)
     }
 
-    fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
+    pub(super) fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {
         let id = self.lookup(name, self.hash(name)).unwrap_or_else(|| self.create(name));
         let channel = &mut self.channels[id as usize];
         channel.shards |= 1 << shard;
@@ -99,13 +108,7 @@ impl State {
 /// history most is cut off. Beyond the limit there is one message more, by which the cut sees that there is; and, where
 /// the oldest go, the newest of each channel that is left, up to which its gap then is.
 fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, into: &mut Vec<Item>) {
-    let step = |messages: &mut Messages<'h>| -> Option<&'h Arc<Message>> {
-        if newest_first {
-            messages.next_back()
-        } else {
-            messages.next()
-        }
-    };
+    let step = |messages: &mut Messages<'h>| step(messages, newest_first);
     let (mut weight, mut over) = (0usize, false);
     let mut fits = |message: &Arc<Message>| {
         let within = !over;
@@ -120,8 +123,7 @@ fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, 
         }
         return;
     }
-    // What comes first has the greatest.
-    let rank = |message: &Arc<Message>| if newest_first { message.seq() } else { !message.seq() };
+    let rank = |message: &Arc<Message>| rank(message, newest_first);
     let mut next: Vec<Option<&Arc<Message>>> = channels.iter_mut().map(step).collect();
     let mut order: BinaryHeap<(u64, usize)> = BinaryHeap::with_capacity(next.len());
     order.extend(next.iter().enumerate().filter_map(|(from, message)| Some((rank((*message)?), from))));
@@ -133,5 +135,23 @@ fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, 
     }
     if newest_first {
         into.extend(next.into_iter().flatten().cloned().map(Item::Message));
+    }
+}
+
+/// The next message to take.
+pub(super) fn step<'h>(messages: &mut Messages<'h>, newest_first: bool) -> Option<&'h Arc<Message>> {
+    if newest_first {
+        messages.next_back()
+    } else {
+        messages.next()
+    }
+}
+
+/// A message's place in the order in which they are taken: what comes first has the greatest.
+pub(super) fn rank(message: &Message, newest_first: bool) -> u64 {
+    if newest_first {
+        message.seq()
+    } else {
+        !message.seq()
     }
 }

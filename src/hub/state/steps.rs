@@ -1,0 +1,239 @@
+//! The same as [`super::reading`] for those who ask for much: in steps, each short, between which others have the lock.
+//!
+//! The steps read up to one number, which is the newest at the first of them. What goes from a history in between is
+//! told as a gap, as if it had gone before. Then the shard joins the channels, some at a time, and the last step gives
+//! what came since then: from there on the mailbox has everything.
+
+use super::{reading, State};
+use crate::hub::message::Message;
+use crate::hub::replay::{Item, Replay, Request, Start};
+use crate::hub::ChannelId;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::Arc;
+
+/// How many channels are looked up, and how many messages are taken, in one step. Few for the hub's model.
+pub(in crate::hub) const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 512 };
+
+/// Where a reader in steps stands.
+#[derive(Debug)]
+pub(in crate::hub) struct Reading {
+    /// Up to here all is read in the end.
+    until: u64,
+    after: u64,
+    foreign: bool,
+    newest_first: bool,
+    /// How many of each channel, for those who ask for the newest.
+    last: Option<usize>,
+    limit: usize,
+    cursors: Vec<Cursor>,
+    /// The next message of each channel: its rank, and whose it is.
+    order: BinaryHeap<(u64, usize)>,
+    weight: usize,
+    over: bool,
+}
+
+/// A channel that is being read. Between two steps it may go, and another one have its number.
+#[derive(Debug)]
+struct Cursor {
+    channel: ChannelId,
+    name: Arc<str>,
+    /// How many messages may still be taken of it.
+    left: usize,
+}
+
+impl Reading {
+    /// Up to where all is read in the end.
+    pub(in crate::hub) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// The channels of which something was read.
+    pub(in crate::hub) fn begun(&self) -> HashSet<Arc<str>> {
+        self.cursors.iter().map(|cursor| cursor.name.clone()).collect()
+    }
+
+    fn rank(&self, message: &Message) -> u64 {
+        reading::rank(message, self.newest_first)
+    }
+
+    /// The end of a gap that comes up before `seq` is taken: not after what was taken of its channel already.
+    fn before_taken(&self, end: u64, seq: u64) -> u64 {
+        if self.newest_first {
+            end.min(seq)
+        } else {
+            end
+        }
+    }
+
+    /// As [`reading::merge`] does: beyond the limit there is one message more, by which the cut sees that there is.
+    fn fits(&mut self, message: &Message) -> bool {
+        let within = !self.over;
+        self.over = self.weight > self.limit;
+        self.weight += message.weight();
+        within
+    }
+
+    /// Tells that all of a channel up to a number is gone. Not of what is beyond what is read: the last step tells of
+    /// that, or the next request does.
+    fn tell_gone(&self, name: &Arc<str>, end: u64, replay: &mut Replay) {
+        if end <= self.until {
+            replay.items.push(Item::Gap((!name.is_empty()).then(|| name.clone()), end));
+        }
+    }
+}
+
+impl State {
+    /// The first step.
+    pub(in crate::hub) fn begin_reading<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str) -> Reading {
+        let (after, foreign) = self.place_of(request.start, epoch);
+        let last = match request.start {
+            Start::Last(count) => Some(count),
+            _ => None,
+        };
+        Reading {
+            until: self.seq,
+            after,
+            foreign,
+            newest_first: request.newest_first(),
+            last,
+            limit: request.limit,
+            cursors: Vec::new(),
+            order: BinaryHeap::new(),
+            weight: 0,
+            over: false,
+        }
+    }
+
+    /// Looks up some channels; the empty name is the broadcasts'.
+    pub(in crate::hub) fn find_first<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+        reading: &mut Reading,
+        replay: &mut Replay,
+    ) {
+        for name in names {
+            // See `State::replay` for both.
+            let foreign = reading.foreign && !name.is_empty();
+            let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
+            let hash = self.hash(name);
+            let Some(id) = self.lookup(name, hash) else {
+                let end = self.forgotten.end(hash);
+                if reading.last.is_none() && (foreign || after < end) {
+                    reading.tell_gone(&name.into(), end, replay);
+                }
+                continue;
+            };
+            let channel = &self.channels[id as usize];
+            let trimmed = channel.history.trimmed();
+            if reading.last.is_none() && (foreign || after < trimmed) {
+                reading.tell_gone(&channel.name, trimmed, replay);
+            }
+            let mut messages = match reading.last {
+                Some(count) => channel.history.last_until(count, reading.until),
+                None => channel.history.between(after, reading.until),
+            };
+            let left = messages.len();
+            if let Some(message) = reading::step(&mut messages, reading.newest_first) {
+                reading.order.push((reading.rank(message), reading.cursors.len()));
+                reading.cursors.push(Cursor { channel: id, name: channel.name.clone(), left });
+            }
+        }
+    }
+
+    /// Takes some messages; true: there are more.
+    pub(in crate::hub) fn take_some(&self, reading: &mut Reading, replay: &mut Replay) -> bool {
+        let mut taken = 0;
+        while let Some((rank, at)) = reading.order.pop() {
+            let seq = if reading.newest_first { rank } else { !rank };
+            let cursor = &reading.cursors[at];
+            let channel = self.channels.get(cursor.channel as usize);
+            let Some(channel) = channel.filter(|channel| Arc::ptr_eq(&channel.name, &cursor.name)) else {
+                if reading.last.is_none() {
+                    let end = self.forgotten.end(self.hash(&cursor.name));
+                    reading.tell_gone(&cursor.name, reading.before_taken(end, seq), replay);
+                }
+                continue;
+            };
+            let history = &channel.history;
+            let mut messages = if reading.newest_first {
+                history.last_until(cursor.left, seq)
+            } else {
+                history.between(seq.saturating_sub(1), reading.until)
+            };
+            // The oldest may have gone meanwhile.
+            let gone = if reading.newest_first { messages.len() < cursor.left } else { history.trimmed() >= seq };
+            if gone && reading.last.is_none() {
+                reading.tell_gone(&cursor.name, reading.before_taken(history.trimmed(), seq), replay);
+            }
+            reading.cursors[at].left = messages.len();
+            while let Some(message) = reading::step(&mut messages, reading.newest_first) {
+                let rank = reading.rank(message);
+                // Another channel's is next, or others have their turn.
+                if taken == AT_ONCE || reading.order.peek().is_some_and(|next| *next > (rank, at)) {
+                    reading.order.push((rank, at));
+                    break;
+                }
+                if !reading.fits(message) {
+                    reading.order.push((rank, at));
+                    Self::tell_left(reading, replay);
+                    return false;
+                }
+                taken += 1;
+                reading.cursors[at].left -= 1;
+                replay.items.push(Item::Message(message.clone()));
+            }
+            if taken == AT_ONCE {
+                return !reading.order.is_empty();
+            }
+        }
+        false
+    }
+
+    /// Where the oldest go: up to where they go, of each channel of which something is left.
+    fn tell_left(reading: &mut Reading, replay: &mut Replay) {
+        if !reading.newest_first {
+            return;
+        }
+        for (seq, at) in std::mem::take(&mut reading.order) {
+            reading.tell_gone(&reading.cursors[at].name, seq, replay);
+        }
+    }
+
+    /// Subscribes a shard to some channels.
+    pub(in crate::hub) fn join_some<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str>,
+        shard: usize,
+        ids: &mut Vec<(ChannelId, Arc<str>)>,
+    ) {
+        ids.extend(names.map(|name| self.join(name, shard)));
+    }
+
+    /// The last step: what has come since the first one. The shard is on all channels by now, so none of them is gone.
+    /// Those who asked for the newest miss nothing of a channel of which they get none; of one that they were given
+    /// some of (`begun`) they do.
+    pub(in crate::hub) fn read_rest<S>(
+        &self,
+        request: &Request<'_, S>,
+        ids: &[(ChannelId, Arc<str>)],
+        begun: &HashSet<Arc<str>>,
+        replay: &mut Replay,
+    ) {
+        let after = std::mem::replace(&mut replay.position, self.seq);
+        if request.start == Start::New || after == self.seq {
+            return;
+        }
+        let is_last = matches!(request.start, Start::Last(_));
+        let broadcasts = (request.broadcasts && !is_last).then_some(super::BROADCAST);
+        for id in ids.iter().map(|(id, _)| *id).chain(broadcasts) {
+            let channel = &self.channels[id as usize];
+            let trimmed = channel.history.trimmed();
+            if after < trimmed && (!is_last || begun.contains(&channel.name)) {
+                replay.items.push(Item::Gap((id != super::BROADCAST).then(|| channel.name.clone()), trimmed));
+            }
+            if channel.history.newest().is_some_and(|newest| newest > after) {
+                replay.items.extend(channel.history.after(after).cloned().map(Item::Message));
+            }
+        }
+    }
+}
