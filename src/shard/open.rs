@@ -30,6 +30,7 @@ impl Shard {
         }
         let limit = self.replay_limit();
         let join = match subscribe.transport {
+            Transport::Poll if subscribe.at_once => Join::Never,
             Transport::Poll => Join::IfEmpty,
             _ => Join::Always,
         };
@@ -153,7 +154,7 @@ impl Shard {
             self.go_live(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
-        // Of one that does not wait; or it was joined, and something came in the last step of that.
+        // It was joined where something came in the last step of that.
         self.channels.abandon(&self.ids);
         let items = std::mem::take(&mut self.replay.items);
         let note = if self.replay.complete { Note::None } else { Note::More };

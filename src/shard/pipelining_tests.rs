@@ -203,3 +203,17 @@ fn each_request_is_answered_in_order_however_early_it_comes() {
         assert!(held.is_ok(), "seed {seed}");
     }
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_poll_that_does_not_wait_is_never_subscribed() {
+    let mut shard = shard_with(&[]);
+    for query in ["channel=a", "channel=a&last=5"] {
+        let (adopted, _socket) =
+            client(None, format!("GET /push?{query}&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        shard.adopt(adopted);
+        // Before the turn ends.
+        let stats = shard.shared.hub.stats();
+        assert_eq!((stats.subscriptions, stats.channels), (0, 0), "{query}");
+    }
+}
