@@ -15,6 +15,9 @@
 
 enum {
     NGX_HTTP_PUSH_ERR_LEN = 256,
+    /* The library's bounds, in bytes: of channels, users and keys, and of event types. */
+    NGX_HTTP_PUSH_MAX_NAME = 255,
+    NGX_HTTP_PUSH_MAX_EVENT = 127,
     /* Calls of one worker that may wait for the hub at once; further ones are answered with 503 there and then. */
     NGX_HTTP_PUSH_MAX_TASKS = 256,
     /* Milliseconds beyond the library's own timeout after which something is wrong with such a call. */
@@ -110,6 +113,15 @@ char *ngx_http_push_set_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
 char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* _values.c */
+char *ngx_http_push_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* Checks a value without variables, by the rules of a directive or parameter. */
+char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value);
+ngx_int_t ngx_http_push_read_switch(ngx_str_t *text); /* 1, 0, or NGX_ERROR */
+/* off (0), @SECONDS since 1970, or a time from now. */
+ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at);
 
 /* _hub.c */
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);

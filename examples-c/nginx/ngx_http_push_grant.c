@@ -85,33 +85,19 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive,
     return NGX_OK;
 }
 
-/* off, @SECONDS since 1970, or a time from now. */
 static ngx_int_t ngx_http_push_expiry(ngx_http_request_t *r, ngx_http_complex_value_t *value, int64_t *expires_at)
 {
     ngx_str_t text;
-    ngx_int_t rc, seconds;
+    ngx_int_t rc = ngx_http_push_text(r, value, &text);
 
-    rc = ngx_http_push_text(r, value, &text);
-    if (rc == NGX_DECLINED || (rc == NGX_OK && ngx_strcmp(text.data, "off") == 0)) {
-        return NGX_OK;
-    }
     if (rc != NGX_OK) {
-        return rc;
+        return rc == NGX_DECLINED ? NGX_OK : rc;
     }
-    if (text.data[0] == '@') {
-        seconds = ngx_atoi(text.data + 1, text.len - 1);
-    } else {
-        seconds = ngx_parse_time(&text, 1);
-        if (seconds != NGX_ERROR) {
-            seconds += ngx_time();
-        }
-    }
-    if (seconds == NGX_ERROR || seconds == 0) {
+    if (ngx_http_push_read_expiry(&text, expires_at) != NGX_OK) {
         /* Without an end where one was meant, it would be worse than no connection. */
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: push_expires \"%V\" is no time", &text);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    *expires_at = seconds;
     return NGX_OK;
 }
 
@@ -168,7 +154,7 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
     push_grant grant = PUSH_GRANT_INIT;
     ngx_http_push_granted_t granted;
     ngx_str_t text;
-    ngx_int_t rc;
+    ngx_int_t rc, on;
 
     ngx_memzero(subscription, sizeof *subscription);
     if (ngx_array_init(&granted.channels, r->pool, 4, sizeof(const char *)) != NGX_OK
@@ -216,7 +202,11 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
     }
     rc = ngx_http_push_text(r, plcf->client_publish, &text);
     if (rc == NGX_OK) {
-        if (ngx_strcmp(text.data, "on") == 0 || ngx_strcmp(text.data, "1") == 0) {
+        on = ngx_http_push_read_switch(&text);
+        if (on == NGX_ERROR) {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "push: push_client_publish \"%V\" is neither on (or 1) nor off (or 0); taken as off", &text);
+        } else if (on) {
             grant.flags |= PUSH_GRANT_PUBLISH;
         }
     } else if (rc != NGX_DECLINED) {

@@ -38,7 +38,9 @@ static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
     values = ngx_array_create(cf->pool, cf->args->nelts, sizeof(ngx_http_push_value_t));
     for (i = 1; values != NULL && i < cf->args->nelts; i++) {
         value = ngx_array_push(values);
-        if (value == NULL || ngx_http_push_compile(cf, &words[i], &value->text) != NGX_CONF_OK) {
+        if (value == NULL || ngx_http_push_compile(cf, &words[i], &value->text) != NGX_CONF_OK
+            || ngx_http_push_check_value(cf, (const char *) words[0].data, &value->text) != NGX_CONF_OK)
+        {
             return NULL;
         }
         /* An asterisk at this place is no part of a variable's name. */
@@ -68,7 +70,7 @@ char *ngx_http_push_set_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
         for (i = 0; i < plcf->channels->nelts; i++) {
             if (value[i].pattern) {
                 ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "push_subscribe \"%V\": a channel's name can't end in *; push_grant takes patterns",
+                                   "push_subscribe \"%V\" ends in *, as no channel's name does; push_grant takes patterns",
                                    &value[i].text.value);
                 return NGX_CONF_ERROR;
             }
@@ -104,7 +106,9 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
     plcf->publish = 1;
-    if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK) {
+    if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK
+        || ngx_http_push_check_value(cf, "push_publish", &plcf->channel) != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
     for (i = 2; i < cf->args->nelts; i++) {
@@ -121,7 +125,9 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         text.data = words[i].data + prefix;
         text.len = words[i].len - prefix;
         *field = ngx_pcalloc(cf->pool, sizeof(ngx_http_complex_value_t));
-        if (*field == NULL || ngx_http_push_compile(cf, &text, *field) != NGX_CONF_OK) {
+        if (*field == NULL || ngx_http_push_compile(cf, &text, *field) != NGX_CONF_OK
+            || ngx_http_push_check_value(cf, prefix == 6 ? "event=" : "key=", *field) != NGX_CONF_OK)
+        {
             return NGX_CONF_ERROR;
         }
     }

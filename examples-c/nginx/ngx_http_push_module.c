@@ -109,14 +109,14 @@ static ngx_command_t commands[] = {
     { ngx_string("push_subscribe"), LOCATION | NGX_CONF_ANY, ngx_http_push_set_subscribe,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
-    { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(user), NULL },
-    { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot, IN_LOCATION(expires), NULL },
-    { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
+    { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(user), NULL },
+    { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(expires), NULL },
+    { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
       IN_LOCATION(client_publish), NULL },
-    { ngx_string("push_parameters"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_set_complex_value_slot,
+    { ngx_string("push_parameters"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
       IN_LOCATION(parameters), NULL },
     { ngx_string("push_keep_alive"), ANYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, IN_LOCATION(keep_alive), NULL },
-    { ngx_string("push_relay_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_conf_set_msec_slot,
+    { ngx_string("push_relay_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_time,
       IN_LOCATION(upstream.read_timeout), NULL },
 
     { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
@@ -170,6 +170,11 @@ static char *ngx_http_push_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_msec_value(mcf->retry, 2000);
     if (mcf->retry == 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "push_retry 0 would try without a pause; a time from 1ms is allowed");
+        return NGX_CONF_ERROR;
+    }
+    /* It goes to the library as 32 bits. */
+    if (mcf->drain > 86400000) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "push_drain %M ms: at most 1d is allowed", mcf->drain);
         return NGX_CONF_ERROR;
     }
     if (mcf->attach.len == 0) {

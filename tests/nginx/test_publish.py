@@ -76,7 +76,7 @@ def test_over_http_2(nginx):
 
 
 def test_status_has_what_the_header_has(nginx):
-    fields = re.search(r"// Counters since push_start.*?} push_stats;", (ROOT / "include/push.h").read_text(), re.S)[0]
+    fields = re.search(r"/\* Counters since push_start.*?} push_stats;", (ROOT / "include/push.h").read_text(), re.S)[0]
     with subscribers.over_sse(nginx, channel="a"):
         nginx.publish("a", "hello")
         status, headers, body = nginx.get("/status")

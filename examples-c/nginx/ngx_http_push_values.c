@@ -1,0 +1,209 @@
+/* What constant values of directives may be: a mistake is told by `nginx -t`, not by each request.  The library checks
+ * the same again. */
+#include "ngx_http_push.h"
+
+/* A short text of UTF-8 without control characters; NULL, or what is wrong with it. */
+static const char *ngx_http_push_bad_text(ngx_str_t *text, size_t max)
+{
+    u_char *p = text->data, *end = p + text->len;
+    uint32_t code;
+
+    if (text->len == 0) {
+        return "is empty";
+    }
+    if (text->len > max) {
+        return max == NGX_HTTP_PUSH_MAX_EVENT ? "is longer than 127 bytes" : "is longer than 255 bytes";
+    }
+    while (p < end) {
+        code = *p < 0x80 ? *p++ : ngx_utf8_decode(&p, (size_t) (end - p));
+        if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+            return "is not UTF-8";
+        }
+        if (code < 0x20 || (code >= 0x7f && code < 0xa0)) {
+            return "has control characters";
+        }
+    }
+    return NULL;
+}
+
+static const char *ngx_http_push_bad_user(ngx_str_t *text)
+{
+    return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
+}
+
+static const char *ngx_http_push_bad_channel(ngx_str_t *text)
+{
+    if (text->len != 0 && text->data[text->len - 1] == '*') {
+        return "ends in *, as no channel's name does; push_grant takes patterns";
+    }
+    return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
+}
+
+static const char *ngx_http_push_bad_pattern(ngx_str_t *text)
+{
+    ngx_str_t prefix = *text;
+
+    if (text->len == 0 || text->data[text->len - 1] != '*') {
+        return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
+    }
+    prefix.len--;
+    if (memchr(prefix.data, '*', prefix.len) != NULL) {
+        return "has a * before its end";
+    }
+    return prefix.len == 0 ? NULL : ngx_http_push_bad_text(&prefix, NGX_HTTP_PUSH_MAX_NAME);
+}
+
+static const char *ngx_http_push_bad_event(ngx_str_t *text)
+{
+    if (text->len >= 5 && ngx_strncmp(text->data, "push-", 5) == 0) {
+        return "begins with push-, as the library's own events do";
+    }
+    return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_EVENT);
+}
+
+static const char *ngx_http_push_bad_expiry(ngx_str_t *text)
+{
+    int64_t at;
+
+    return ngx_http_push_read_expiry(text, &at) == NGX_OK ? NULL
+           : "is no time; off, a time from now such as 8h, or @SECONDS since 1970 are allowed";
+}
+
+static const char *ngx_http_push_bad_switch(ngx_str_t *text)
+{
+    return ngx_http_push_read_switch(text) != NGX_ERROR ? NULL : "is neither on (or 1) nor off (or 0)";
+}
+
+static ngx_flag_t ngx_http_push_is_one_of(ngx_str_t *value, const char *const *words)
+{
+    for ( ; *words != NULL; words++) {
+        if (value->len == ngx_strlen(*words) && ngx_strncmp(value->data, *words, value->len) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* A query: of the parameters that the hub knows, the values that it takes. */
+static const char *ngx_http_push_bad_parameters(ngx_str_t *text)
+{
+    static const char *const transports[] = { "ws", "sse", "stream", "poll", NULL };
+    static const char *const formats[] = { "raw", "json", NULL };
+    u_char *p = text->data, *end = p + text->len, *next, *equals;
+    ngx_str_t value;
+    ngx_int_t last;
+
+    for ( ; p < end; p = next + 1) {
+        next = memchr(p, '&', end - p);
+        next = next != NULL ? next : end;
+        equals = memchr(p, '=', next - p);
+        if (equals == NULL) {
+            continue;
+        }
+        value.data = equals + 1;
+        value.len = next - value.data;
+        if (equals - p == 4 && ngx_strncmp(p, "last", 4) == 0) {
+            last = ngx_atoi(value.data, value.len);
+            if (last < 1 || last > 10000) {
+                return "has a last that is not a number from 1 to 10000";
+            }
+        } else if (equals - p == 6 && ngx_strncmp(p, "format", 6) == 0) {
+            if (!ngx_http_push_is_one_of(&value, formats)) {
+                return "has a format other than raw and json";
+            }
+        } else if (equals - p == 9 && ngx_strncmp(p, "transport", 9) == 0) {
+            if (!ngx_http_push_is_one_of(&value, transports)) {
+                return "has a transport other than ws, sse, stream and poll";
+            }
+        }
+    }
+    return NULL;
+}
+
+static const struct {
+    ngx_str_t directive;
+    const char *(*bad)(ngx_str_t *text);
+} checks[] = {
+    { ngx_string("push_subscribe"), ngx_http_push_bad_channel },
+    { ngx_string("push_grant"), ngx_http_push_bad_pattern },
+    { ngx_string("push_user"), ngx_http_push_bad_user },
+    { ngx_string("push_expires"), ngx_http_push_bad_expiry },
+    { ngx_string("push_client_publish"), ngx_http_push_bad_switch },
+    { ngx_string("push_parameters"), ngx_http_push_bad_parameters },
+    { ngx_string("push_publish"), ngx_http_push_bad_channel },
+    { ngx_string("event="), ngx_http_push_bad_event },
+    { ngx_string("key="), ngx_http_push_bad_user },
+};
+
+char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value)
+{
+    const char *bad = NULL;
+    ngx_uint_t i;
+
+    for (i = 0; value->lengths == NULL && i < sizeof checks / sizeof checks[0]; i++) {
+        if (ngx_strcmp(checks[i].directive.data, name) == 0) {
+            bad = checks[i].bad(&value->value);
+        }
+    }
+    if (bad == NULL) {
+        return NGX_CONF_OK;
+    }
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s \"%V\" %s", name, &value->value, bad);
+    return NGX_CONF_ERROR;
+}
+
+/* A directive with one value. */
+char *ngx_http_push_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_complex_value_t **field = (ngx_http_complex_value_t **) (void *) ((char *) conf + cmd->offset);
+    char *rc = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    return rc != NGX_CONF_OK ? rc : ngx_http_push_check_value(cf, (const char *) cmd->name.data, *field);
+}
+
+/* A time that must not be 0. */
+char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_msec_t *field = (ngx_msec_t *) (void *) ((char *) conf + cmd->offset);
+    char *rc = ngx_conf_set_msec_slot(cf, cmd, conf);
+
+    if (rc == NGX_CONF_OK && *field == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V 0: a time from 1ms is allowed", &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+    return rc;
+}
+
+ngx_int_t ngx_http_push_read_switch(ngx_str_t *text)
+{
+    static const char *const on[] = { "on", "1", NULL };
+    static const char *const off[] = { "off", "0", NULL };
+
+    return ngx_http_push_is_one_of(text, on) ? 1 : ngx_http_push_is_one_of(text, off) ? 0 : NGX_ERROR;
+}
+
+ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at)
+{
+    ngx_int_t seconds;
+
+    *expires_at = 0;
+    if (text->len == 3 && ngx_strncmp(text->data, "off", 3) == 0) {
+        return NGX_OK;
+    }
+    if (text->len == 0) {
+        return NGX_ERROR;
+    }
+    if (text->data[0] == '@') {
+        seconds = ngx_atoi(text->data + 1, text->len - 1);
+    } else {
+        seconds = ngx_parse_time(text, 1);
+        if (seconds > 0 && seconds <= NGX_MAX_INT_T_VALUE - ngx_time()) {
+            seconds += ngx_time();
+        }
+    }
+    if (seconds == NGX_ERROR || seconds == 0) {
+        return NGX_ERROR;
+    }
+    *expires_at = seconds;
+    return NGX_OK;
+}
