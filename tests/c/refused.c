@@ -144,7 +144,7 @@ static void watching_an_event_source(void)
         unix_pair(&client, &fd);
         if (!read) CHECK(peer_send(&client, request, strlen(request)));
         refuse("EPOLL_CTL_ADD", ENOSPC, 1);
-        CHECK_STATUS(push_adopt(server, fd, read ? request : NULL, read ? strlen(request) : 0, NULL), PUSH_OK);
+        CHECK_STATUS(push_adopt(server, fd, read ? request : NULL, read ? strlen(request) : 0, PUSH_GRANT_ALL), PUSH_OK);
         CHECK(peer_expect(&client, "HTTP/1.1 200 "));
         CHECK(peer_skip_past(&client, "event: push-close\n"));
         refused();
