@@ -9,6 +9,8 @@ const MAX_ITEMS = 500; // of a list; older ones go
 const MAX_STREAM = 1 << 20; // characters of a response, after which a stream is opened anew: XHR keeps them all
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 10000;
+const SLOW_MS = 2000; // after which a publish is said to be waiting
+const SIX = 'a browser has six connections to a server over HTTP/1.1, for all of its tabs together';
 
 // ---- transports ----
 //
@@ -247,6 +249,14 @@ class Pane {
     this.note('broken');
   }
 
+  // It does not connect before its button is pressed.
+  leaveOut(why) {
+    this.end();
+    this.pressed(true);
+    this.state = 'broken';
+    this.note(why);
+  }
+
   reconnect() {
     this.pressed(false);
     this.note(this.since() ? `goes on from ${this.since()}` : 'connects');
@@ -281,12 +291,7 @@ class Pane {
 
   lost(why, forGood = false) {
     this.end();
-    if (forGood) {
-      this.pressed(true);
-      this.state = 'broken';
-      this.note(why);
-      return;
-    }
+    if (forGood) return this.leaveOut(why);
     this.state = 'connecting';
     this.noteFailure(why);
     this.timer = setTimeout(() => this.connect(), this.retryMs * (0.5 + Math.random() / 2));
@@ -381,7 +386,25 @@ const breakAll = document.querySelector('#break-all');
 const ticker = document.querySelector('#ticker');
 const panes = [];
 
+// A tab with all four takes three of the browser's six, so the panes of a third could not even be loaded. One tab has
+// them, while it is there. Where there are no locks, as in pages that are not secure, each tab is taken for the only one.
+function isOnlyTab() {
+  if (!navigator.locks) return true;
+  return new Promise((resolve) => {
+    const hold = () => {
+      resolve(true);
+      return new Promise(() => {});
+    };
+    // A moment, since a page that is loaded anew has its lock a little longer than itself.
+    navigator.locks.request('libpush demo', { signal: AbortSignal.timeout(500) }, hold).catch(() => resolve(false));
+  });
+}
+
 async function post(path, text) {
+  const slow = setTimeout(() => {
+    result.textContent = `waiting: perhaps all connections are taken. ${SIX}`;
+    result.className = 'error';
+  }, SLOW_MS);
   try {
     const response = await fetch(path, { method: 'POST', body: text });
     const answer = await response.json();
@@ -392,6 +415,8 @@ async function post(path, text) {
   } catch (error) {
     result.textContent = `not published: ${error.message}`;
     result.className = 'error';
+  } finally {
+    clearTimeout(slow);
   }
 }
 
@@ -449,8 +474,12 @@ ticker.addEventListener('click', () => {
 begin();
 channelInput.value = page.channels[0];
 showCurl();
-for (const transport of Object.keys(TRANSPORTS)) {
-  const pane = new Pane(transport);
-  panes.push(pane);
-  pane.connect();
+for (const transport of Object.keys(TRANSPORTS)) panes.push(new Pane(transport));
+panes.find((pane) => pane.transport === 'ws').connect(); // WebSockets don't count among the six
+const others = panes.filter((pane) => pane.transport !== 'ws');
+const alone = await isOnlyTab();
+for (const pane of others) {
+  if (pane.broken) continue;
+  if (alone) pane.connect();
+  else pane.leaveOut(`another tab of this page has this one: ${SIX}`);
 }

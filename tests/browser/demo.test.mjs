@@ -7,7 +7,7 @@ import { after, before } from 'node:test';
 import { promisify } from 'node:util';
 import { Host, test } from '../harness/host.mjs';
 import { open, start, startProxy } from '../harness/opened.mjs';
-import { Demo, launch, TRANSPORTS } from './demo.mjs';
+import { Demo, launch, MS, TRANSPORTS } from './demo.mjs';
 
 let browser;
 
@@ -57,6 +57,35 @@ test('what curl publishes appears in all four panes', async () => {
   // One subscriber each; the poll's next request may be on its way.
   await host.waitForAll({ websockets: 1, sse: 1, streams: 1, polls: 1 });
   assert.deepEqual(demo.complaints, []);
+});
+
+test('in a second and third tab the page loads, publishes and receives, and says what it leaves out', async () => {
+  const host = await start();
+  const demo = await openDemo(host);
+  const tabs = [demo.page];
+  for (const text of ['from the second', 'from the third']) {
+    const tab = await demo.context.newPage();
+    tab.setDefaultTimeout(MS);
+    await tab.goto(`http://127.0.0.1:${host.port}/`);
+    await tab.locator('section[data-transport="ws"][data-state="open"]').waitFor();
+    for (const transport of TRANSPORTS.filter((name) => name !== 'ws')) {
+      const pane = tab.locator(`section[data-transport="${transport}"][data-state="broken"]`);
+      await pane.locator('li.note', { hasText: 'six connections' }).waitFor();
+    }
+    tabs.push(tab);
+    await tab.fill('#text', text);
+    await tab.click('#publish');
+    await tab.locator('#result', { hasText: 'published as' }).waitFor();
+    for (const other of tabs) await other.locator('section[data-transport="ws"] li .data', { hasText: text }).waitFor();
+  }
+  // Who takes all six is told why nothing happens.
+  for (const transport of TRANSPORTS.filter((name) => name !== 'ws')) {
+    await tabs[1].locator(`section[data-transport="${transport}"] button.break`).click();
+  }
+  await host.waitForAll({ websockets: 3, sse: 2, streams: 2 });
+  await tabs[2].fill('#text', 'no room');
+  await tabs[2].click('#publish');
+  await tabs[2].locator('#result', { hasText: /six connections|published as/ }).waitFor();
 });
 
 test('what the page publishes and broadcasts appears in all four panes', async () => {
