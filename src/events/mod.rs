@@ -8,7 +8,7 @@ pub(crate) use behind::Behind;
 pub(crate) use event::EVERY_HOST;
 pub use event::{Event, EventKind, EventKinds};
 pub use queue::Events;
-pub(crate) use queue::Left;
+pub(crate) use queue::Unannounced;
 
 /// The host's function for events. It runs on the callback thread.
 pub type EventSink = dyn Fn(Event) + Send + Sync;

@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The events that were added by [`Events::leave`], and for which nobody was woken yet.
+/// The events that were added by [`Events::add`], and for which nobody was woken yet.
 #[derive(Debug, Clone, Copy, Default)]
 #[must_use]
-pub(crate) struct Left {
+pub(crate) struct Unannounced {
     count: usize,
     /// Whether one of them came into an empty queue.
     first: bool,
 }
 
-impl Left {
-    /// Adds events that were left later.
-    pub(crate) fn and(self, later: Left) -> Left {
-        Left { count: self.count + later.count, first: self.first || later.first }
+impl Unannounced {
+    /// Adds events that came later.
+    pub(crate) fn and(self, later: Unannounced) -> Unannounced {
+        Unannounced { count: self.count + later.count, first: self.first || later.first }
     }
 }
 
@@ -122,27 +122,27 @@ impl Events {
 
     /// Adds an event.
     pub fn push(&self, event: Event) {
-        let left = self.leave(event);
-        self.announce(left);
+        let added = self.add(event);
+        self.announce(added);
     }
 
     /// Adds an event without waking anybody. A caller that adds several events announces all of them at once, by
     /// [`Self::announce`]. Otherwise the first event would wake the host, and it would go to sleep and be woken again
     /// for each of the others.
-    pub(crate) fn leave(&self, event: Event) -> Left {
+    pub(crate) fn add(&self, event: Event) -> Unannounced {
         // The event is counted before it is in the queue, so that the count is never less than the events to take.
         let first = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;
         self.queue.push(event);
-        Left { count: 1, first }
+        Unannounced { count: 1, first }
     }
 
     /// Wakes the threads that wait for events.
-    pub(crate) fn announce(&self, left: Left) {
-        if left.count == 0 {
+    pub(crate) fn announce(&self, added: Unannounced) {
+        if added.count == 0 {
             return;
         }
         // Another thread may have taken all the events already, before it could see the signal.
-        if left.first && self.waiting.load(Ordering::SeqCst) > 0 {
+        if added.first && self.waiting.load(Ordering::SeqCst) > 0 {
             self.signal();
             if self.waiting.load(Ordering::SeqCst) == 0 {
                 self.clear();
@@ -153,7 +153,7 @@ impl Events {
             let _ = notify.try_send(());
             return;
         }
-        match (*self.lock(), left.count) {
+        match (*self.lock(), added.count) {
             (0, _) => {}
             (_, 1) => self.arrived.notify_one(),
             _ => self.arrived.notify_all(),

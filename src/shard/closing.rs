@@ -207,7 +207,7 @@ impl Shard {
     /// Tells the host, if it listens: at the next [`Self::announce_events`].
     pub(super) fn tell(&mut self, event: Event) {
         if self.shared.events.wants(event.kind) {
-            self.told = self.told.and(self.shared.events.leave(event));
+            self.told = self.told.and(self.shared.events.add(event));
         } else if event.kind == EventKind::Message && !self.shared.events.wanted() {
             self.handle.metrics.events_dropped.add(1);
         }

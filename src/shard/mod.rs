@@ -45,7 +45,7 @@ mod write;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::events::Left;
+use crate::events::Unannounced;
 use crate::hub::{ChannelId, Delivery, Replay};
 use crate::limits::AddressKey;
 use crate::sys::clock;
@@ -115,7 +115,7 @@ pub(crate) struct Shard {
     /// The newest message taken from the mailbox: up to here everybody was served.
     delivered: u64,
     /// Events of this turn that the host was not woken for yet.
-    told: Left,
+    told: Unannounced,
     /// Questions to the host that wait for an answer, and about whom.
     requests: FxHashMap<u64, Token>,
     last_request: u64,
@@ -183,7 +183,7 @@ impl Shard {
             #[cfg(test)]
             meanwhile: None,
             delivered: 0,
-            told: Left::default(),
+            told: Unannounced::default(),
             requests: FxHashMap::default(),
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
             // number for the host has eight more, and room to count.
