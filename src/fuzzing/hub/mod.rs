@@ -47,20 +47,26 @@ impl Wake for NoWake {
 #[derive(Default)]
 struct Known {
     all: Vec<u64>,
-    /// Number, weight, and time of publication.
-    kept: VecDeque<(u64, usize, u64)>,
+    kept: VecDeque<Kept>,
     /// The number of the newest message that was dropped.
     trimmed: u64,
 }
 
+/// A message in a channel's history.
+struct Kept {
+    seq: u64,
+    weight: usize,
+    published_at: u64,
+}
+
 impl Known {
     fn bytes(&self) -> usize {
-        self.kept.iter().map(|(_, weight, _)| weight).sum()
+        self.kept.iter().map(|kept| kept.weight).sum()
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((seq, ..)) = self.kept.pop_front() {
-            self.trimmed = seq;
+        if let Some(oldest) = self.kept.pop_front() {
+            self.trimmed = oldest.seq;
         }
     }
 
@@ -110,6 +116,14 @@ enum Phase {
     Live,
 }
 
+/// An idempotency key that was published with.
+struct UsedKey {
+    channel: &'static str,
+    key: &'static str,
+    used_at: u64,
+    seq: u64,
+}
+
 struct World {
     hub: Hub,
     epoch: Epoch,
@@ -121,7 +135,7 @@ struct World {
     total_limit: usize,
     key_window: u64,
     known: BTreeMap<&'static str, Known>,
-    keys: Vec<(&'static str, &'static str, u64, u64)>,
+    keys: Vec<UsedKey>,
     shards: Vec<Shard>,
     clients: Vec<Client>,
     seq: u64,

@@ -3,6 +3,13 @@
 use super::*;
 use crate::hub::Key;
 
+/// A message to publish.
+struct Wanted {
+    channel: &'static str,
+    key: Option<&'static str>,
+    message: Arc<Message>,
+}
+
 impl World {
     pub(super) fn retention(&self, channel: &str) -> Retention {
         if channel.starts_with(self.special.0) {
@@ -18,13 +25,13 @@ impl World {
             let channel = source.below(CHANNELS.len() + 1);
             let channel = CHANNELS.get(channel).copied().unwrap_or(EVERYBODY);
             let key = KEYS.get(source.below(8)).copied();
-            wanted.push((channel, key, message(source.below(200))));
+            wanted.push(Wanted { channel, key, message: message(source.below(200)) });
         }
-        let outgoing = |(channel, key, message): &(&'static str, Option<&'static str>, Arc<Message>)| Outgoing {
-            channel,
-            key: key.map(Key::Host),
+        let outgoing = |wanted: &Wanted| Outgoing {
+            channel: wanted.channel,
+            key: wanted.key.map(Key::Host),
             // A copy, since the hub needs a message that nobody shares.
-            message: copy(message),
+            message: copy(&wanted.message),
         };
         let before = self.hub.stats();
         let result = match &wanted[..] {
@@ -34,8 +41,8 @@ impl World {
         let refused = self.refusal(&wanted);
         match (result, refused) {
             (Ok(published), None) => {
-                for ((channel, key, message), published) in wanted.iter().zip(published) {
-                    assert_eq!(published.seq, self.note(channel, *key, message));
+                for (wanted, published) in wanted.iter().zip(published) {
+                    assert_eq!(published.seq, self.note(wanted));
                 }
             }
             (Err(error), Some(kind)) => {
@@ -52,13 +59,13 @@ impl World {
     }
 
     /// The error with which the hub must refuse a publish, if it must.
-    fn refusal(&mut self, wanted: &[(&'static str, Option<&'static str>, Arc<Message>)]) -> Option<Kind> {
-        let single_known = wanted.len() == 1 && self.known_key(wanted[0].0, wanted[0].1).is_some();
+    fn refusal(&mut self, wanted: &[Wanted]) -> Option<Kind> {
+        let single_known = wanted.len() == 1 && self.known_key(wanted[0].channel, wanted[0].key).is_some();
         if single_known {
             return None;
         }
         let mut needed = [0; SHARDS];
-        for (channel, ..) in wanted {
+        for Wanted { channel, .. } in wanted {
             for (shard, needed) in needed.iter_mut().enumerate() {
                 *needed += usize::from(self.delivers_to(shard, channel));
             }
@@ -78,19 +85,20 @@ impl World {
     fn known_key(&self, channel: &str, key: Option<&str>) -> Option<u64> {
         let key = key?;
         let alive = |since: u64| self.now - since < self.key_window;
-        let found = self.keys.iter().rev().find(|(c, k, since, _)| *c == channel && *k == key && alive(*since));
-        found.map(|(.., seq)| *seq)
+        let same = |used: &&UsedKey| used.channel == channel && used.key == key && alive(used.used_at);
+        self.keys.iter().rev().find(same).map(|used| used.seq)
     }
 
     /// Adds a message to the model. Returns the number that the hub must give it.
-    fn note(&mut self, channel: &'static str, key: Option<&'static str>, message: &Message) -> u64 {
+    fn note(&mut self, Wanted { channel, key, message }: &Wanted) -> u64 {
+        let (channel, key) = (*channel, *key);
         if let Some(seq) = self.known_key(channel, key) {
             return seq;
         }
         self.seq += 1;
         let seq = self.seq;
         if let Some(key) = key {
-            self.keys.push((channel, key, self.now, seq));
+            self.keys.push(UsedKey { channel, key, used_at: self.now, seq });
         }
         for shard in 0..SHARDS {
             if self.delivers_to(shard, channel) {
@@ -104,7 +112,7 @@ impl World {
             known.trimmed = seq;
             return seq;
         }
-        known.kept.push_back((seq, message.weight(), self.now));
+        known.kept.push_back(Kept { seq, weight: message.weight(), published_at: self.now });
         while known.kept.len() > retention.count || known.bytes() > retention.bytes {
             known.drop_oldest();
         }
@@ -115,7 +123,7 @@ impl World {
     fn trim_to_total(&mut self) {
         while self.known.values().map(Known::bytes).sum::<usize>() > self.total_limit {
             let kept = self.known.values_mut().filter(|known| !known.kept.is_empty());
-            kept.min_by_key(|known| known.kept[0].0).expect("something is kept").drop_oldest();
+            kept.min_by_key(|known| known.kept[0].seq).expect("something is kept").drop_oldest();
         }
     }
 
@@ -144,7 +152,7 @@ impl World {
         let (general, (prefix, special)) = (self.general, self.special);
         for (name, known) in &mut self.known {
             let age = if name.starts_with(prefix) { special } else { general }.age_ms;
-            while known.kept.front().is_some_and(|(.., since)| now - since >= age) {
+            while known.kept.front().is_some_and(|oldest| now - oldest.published_at >= age) {
                 known.drop_oldest();
             }
         }

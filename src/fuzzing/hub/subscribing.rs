@@ -123,7 +123,7 @@ impl World {
             let known = &self.known[name];
             if let Start::Last(count) = start {
                 let kept = known.kept.iter().skip(known.kept.len().saturating_sub(count));
-                items.extend(kept.filter(|_| *name != EVERYBODY).map(|(seq, ..)| (*seq, (*name).to_owned(), false)));
+                items.extend(kept.filter(|_| *name != EVERYBODY).map(|kept| (kept.seq, (*name).to_owned(), false)));
                 continue;
             }
             let (after, foreign) = match (*name, start) {
@@ -134,8 +134,8 @@ impl World {
             if foreign || after < known.trimmed {
                 items.push((known.trimmed, (*name).to_owned(), true));
             }
-            let kept = known.kept.iter().filter(|(seq, ..)| *seq > after);
-            items.extend(kept.map(|(seq, ..)| (*seq, (*name).to_owned(), false)));
+            let kept = known.kept.iter().filter(|kept| kept.seq > after);
+            items.extend(kept.map(|kept| (kept.seq, (*name).to_owned(), false)));
         }
         items.sort_by_key(|(seq, _, gap)| (*seq, !gap));
         items
