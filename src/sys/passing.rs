@@ -135,10 +135,10 @@ pub(crate) fn wait<const N: usize>(wanted: &mut [(RawFd, Ready); N], timeout_ms:
     Ok(())
 }
 
-/// Which of the peers have ended the connection, or their side of it. Where the system does not say, none.
+/// For each descriptor, whether its peer has ended the connection or its side of it. If `poll` fails, all are false.
 pub(crate) fn gone(fds: impl Iterator<Item = RawFd>) -> Vec<bool> {
     let mut polled: Vec<_> = fds.map(|fd| libc::pollfd { fd, events: libc::POLLRDHUP, revents: 0 }).collect();
-    // SAFETY: `polled` has its length of entries; with a timeout of 0 it does not wait.
+    // SAFETY: `polled` has `polled.len()` entries. The timeout of 0 means that the call does not wait.
     let found = check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, 0) });
     let ended = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
     polled.iter().map(|polled| found.is_ok() && polled.revents & ended != 0).collect()
