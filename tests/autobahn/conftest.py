@@ -13,7 +13,8 @@ from peer import Peer  # noqa: E402
 
 @pytest.fixture(scope="session")
 def host():
-    with harness.running("max_client_message=16MB", "max_message=16MB", "outbox=64MB", "compression=true") as host:
+    large = ("max_client_message=16MB", "max_message=16MB", "outbox=64MB")
+    with harness.running(*large, "compression=true", "heartbeat=1h") as host:
         yield host
 
 
