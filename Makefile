@@ -3,6 +3,7 @@
 #                 behind nginx
 # make test       every test; installs what it needs, and says so. Its parts: test-rust, test-c, test-python, test-clients,
 #                 test-browser, test-autobahn, test-faults, test-go, test-nginx, deny
+# make test-stress  most of that on a machine that is slow in three ways; before a release
 # make install    PREFIX=/usr/local DESTDIR=; make uninstall
 # make header     updates include/push.h and push.cdef.h after a change of src/ffi
 # make docs       updates the README's table of options after a change of src/config/options/

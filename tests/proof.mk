@@ -5,6 +5,8 @@
 #   make tsan           the C hosts with many threads and the library under the thread sanitizer; compiles Rust's std
 #   make soak           a long life under all that happens to a hub, SECONDS (3600); target/soak/report.md
 #   make abuse          thousands of hostile clients beside honest ones; target/abuse/report.md
+#   make test-stress    the parts of make test that have clocks in them, on a machine that is slow in three ways; before a
+#                       release. PARTS= and WAYS= choose, as tests/stress/run says
 #   make test-faults    no descriptors, a clock that is set, a hub and a host that are killed (part of make test)
 #   make deny           licences, sources and unwanted crates among the dependencies (part of make test); where cargo-deny is
 #                       missing it is built, which takes minutes
@@ -13,7 +15,7 @@ SECONDS ?=
 # Where there is none: known to build with the toolchain that the library needs, and to read deny.toml.
 CARGO_DENY = 0.20.2
 
-.PHONY: fuzz loom tsan soak abuse test-faults deny
+.PHONY: fuzz loom tsan soak abuse test-stress test-faults deny
 
 fuzz:
 	@tests/need $(RUST) c++:build-essential
@@ -31,6 +33,9 @@ soak: library
 
 abuse: examples $(BENCH_BIN)/pushload
 	tests/abuse/run
+
+test-stress: examples nginx-module go-set-up
+	tests/stress/run $(WAYS) $(PARTS)
 
 test-faults: examples
 	tests/abuse/run faults
