@@ -35,8 +35,8 @@ test-go: go-set-up
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I$(STAGE)/include -c -o /dev/null $(GO_DIR)/push/shim.c
 	$(GO_RUN) go vet ./...
 	cd $(GO_DIR) && env -u PKG_CONFIG_PATH -u CGO_LDFLAGS go build -tags libpush_checkout -o /dev/null ./cmd/hello
-	$(GO_RUN) GODEBUG=cgocheck=1 go test -race -count=1 -timeout 8m -p 1 ./...
-	$(GO_RUN) go test -count=1 -timeout 4m ./push
+	$(GO_RUN) GODEBUG=cgocheck=1 go test -race -count=1 -timeout 40m -p 1 ./...
+	$(GO_RUN) go test -count=1 -timeout 20m ./push
 
 bench-go: go-set-up bench-programs
 	@tests/need taskset:util-linux

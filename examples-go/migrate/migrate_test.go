@@ -33,7 +33,7 @@ func dial(t *testing.T, program *harness.Program, path string) *websocket.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(harness.Patience))
 	return conn
 }
 
@@ -101,7 +101,7 @@ func TestGinSSE(t *testing.T) {
 				}
 				last = n
 				heard++
-			case <-time.After(10 * time.Second):
+			case <-time.After(harness.Patience):
 				t.Fatal("no tick")
 			}
 		}

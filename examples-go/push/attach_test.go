@@ -68,7 +68,7 @@ func TestAttachedWithoutAHub(t *testing.T) {
 		t.Error(err)
 	}
 	hub := hubAt(t, address)
-	for end := time.Now().Add(20 * time.Second); stats(t, hub).Published == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(harness.Patience); stats(t, hub).Published == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("what waited was not published")
 		}
@@ -129,7 +129,7 @@ func TestAttachedToASilentHub(t *testing.T) {
 	front, behind := filepath.Join(directory, "front.sock"), filepath.Join(directory, "hub.sock")
 	hub := hubAt(t, "unix:"+behind)
 	answers := answersOf(t, front, behind)
-	srv := start(t, push.Config{Options: map[string]string{"attach": "unix:" + front, "attach_timeout": "2s"}})
+	srv := start(t, push.Config{Options: map[string]string{"attach": "unix:" + front, "attach_timeout": "5s"}})
 	if _, err := srv.PublishContext(deadline(t), push.Message{Channel: "news", Data: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,9 +166,7 @@ func TestABatchWithoutPositionsWantsNone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := srv.Stop(limited(t, 200*time.Millisecond)); err != nil {
-		t.Error(err)
-	}
+	stopWithin(t, srv, 200*time.Millisecond)
 }
 
 // Clients that were handed over while the hub is away are told to come back, and not left without an answer.

@@ -279,7 +279,7 @@ func TestNothingGetsInBehindAPreflight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 	fmt.Fprint(conn, "OPTIONS /push HTTP/1.1\r\nHost: h\r\nOrigin: https://a\r\n\r\n"+
 		"GET /push?channel=c&transport=stream HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	answers := bufio.NewReader(conn)
@@ -333,7 +333,7 @@ func TestOddRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 		fmt.Fprint(conn, "GET /push?channel=c HTTP/1.1\r\nHost: h\r\n"+more)
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || response.StatusCode != 400 {

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"libpush.example/go/internal/harness"
 	"libpush.example/go/push"
@@ -35,7 +34,7 @@ func TestPollsStayOnTheirConnection(t *testing.T) {
 func TestThroughAWriterThatCollects(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
-	service := serve(t, http.TimeoutHandler(srv.Handler(push.Anyone), time.Second, "too late"))
+	service := serve(t, http.TimeoutHandler(srv.Handler(push.Anyone), harness.Patience, "too late"))
 	publish(t, srv, "c", "already there")
 	for _, test := range []struct {
 		transport string

@@ -95,7 +95,8 @@ func TestStopKeepsItsTime(t *testing.T) {
 			publish(t, srv, "c", strings.Repeat("x", 1<<20))
 		}
 		started := time.Now()
-		if err := test.stop(srv); !errors.Is(err, test.want) {
+		// On a busy machine the call may be over before the stop is, or the cancelling be late.
+		if err := test.stop(srv); !errors.Is(err, test.want) && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 		// Less than the ten seconds of a Stop without a deadline, also on a busy machine.
@@ -161,9 +162,7 @@ func TestStopWhilePublishing(t *testing.T) {
 		}
 	}()
 	time.Sleep(200 * time.Millisecond)
-	if err := srv.Stop(limited(t, 10*time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	stopWithin(t, srv, harness.Patience)
 	all.Wait()
 	received := <-got
 	for p := range publishers {
@@ -277,10 +276,8 @@ func TestStopThenShutdown(t *testing.T) {
 	_, stream := get(t, service.Client(), service.URL+"/push?channel=c", http.Header{"Accept": {"text/event-stream"}})
 	go func() { _, _, _ = socket.Read(deadline(t)) }()
 	go func() { _, _ = io.Copy(io.Discard, stream) }()
-	if err := srv.Stop(limited(t, 5*time.Second)); err != nil {
-		t.Error(err)
-	}
-	if err := service.Config.Shutdown(limited(t, 5*time.Second)); err != nil {
+	stopWithin(t, srv, 5*time.Second)
+	if err := service.Config.Shutdown(deadline(t)); err != nil {
 		t.Error(err)
 	}
 }

@@ -121,7 +121,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(10 * time.Second):
+		case <-time.After(harness.Patience):
 			t.Fatal("Next still waits")
 			return nil
 		}

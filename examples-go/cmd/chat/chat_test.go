@@ -43,7 +43,7 @@ func wantTranscript(t *testing.T, tab *harness.Tab, lines ...string) {
 			t.Logf("seen:\n%s\nwanted:\n%s", got, want)
 		}
 	}()
-	harness.WaitFor(t, 20*time.Second, "the transcript", func() bool {
+	harness.Wait(t, "the transcript", func() bool {
 		got = tab.Evaluate(t, transcript)
 		return got == want
 	})

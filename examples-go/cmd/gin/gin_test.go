@@ -35,7 +35,7 @@ func TestRoomsUnderGin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = client.SetReadDeadline(time.Now().Add(harness.Patience))
 	request, _ := http.NewRequest("GET", program.URL+"/rooms/kitchen/live?user=ben", nil)
 	request.Header.Set("Accept", "text/event-stream")
 	stream, err := http.DefaultClient.Do(request)
@@ -145,7 +145,7 @@ func TestNothingStaysBehindUnderGin(t *testing.T) {
 	harness.Wait(t, "no goroutine stays", func() bool { return runtime.NumGoroutine() <= before })
 	for i, client := range clients {
 		post(t, fmt.Sprintf("%s/rooms/r%d?user=u", service.URL, i), fmt.Sprint("for ", i))
-		_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = client.SetReadDeadline(time.Now().Add(harness.Patience))
 		if _, got, err := client.ReadMessage(); err != nil || string(got) != fmt.Sprint("for ", i) {
 			t.Errorf("%d: %q %v", i, got, err)
 		}

@@ -41,13 +41,13 @@ func TestGorillaClient(t *testing.T) {
 	}
 	defer client.Close()
 	position := response.Header.Get("Push-Position")
-	_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = client.SetReadDeadline(time.Now().Add(harness.Patience))
 	if err := client.WriteMessage(gorilla.TextMessage, []byte("nobody asks for it")); err != nil {
 		t.Fatal(err)
 	}
 	pong := make(chan string, 1)
 	client.SetPongHandler(func(data string) error { pong <- data; return nil })
-	if err := client.WriteControl(gorilla.PingMessage, []byte("p"), time.Now().Add(time.Second)); err != nil {
+	if err := client.WriteControl(gorilla.PingMessage, []byte("p"), time.Now().Add(harness.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 100 {
@@ -83,7 +83,7 @@ func TestGorillaClient(t *testing.T) {
 
 func TestCoderClient(t *testing.T) {
 	hello := harness.Run(t, "./cmd/hello")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	client, _, err := coder.Dial(ctx, socketURL(hello), &coder.DialOptions{CompressionMode: coder.CompressionContextTakeover})
 	if err != nil {
@@ -118,7 +118,7 @@ func TestR3labsClient(t *testing.T) {
 	network := harness.StartProxy(t, strings.TrimPrefix(hello.URL, "http://"))
 	client := sse.NewClient("http://" + network.Address + "/push?channel=news")
 	client.Connection = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	connected := make(chan bool, 10)
 	client.OnConnect(func(*sse.Client) { connected <- true })

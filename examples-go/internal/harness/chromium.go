@@ -42,7 +42,7 @@ type message struct {
 }
 
 // browserLimit is how long one command may take.
-const browserLimit = 20 * time.Second
+const browserLimit = Patience
 
 // StartChromium starts the browser, which ends with the test. It trusts every certificate.
 func StartChromium(t testing.TB) *Chromium {
@@ -89,7 +89,7 @@ func findChromium(t testing.TB) string {
 func (c *Chromium) dial(t testing.TB, file string) {
 	t.Helper()
 	var said []string
-	WaitFor(t, 30*time.Second, "chromium listens", func() bool {
+	WaitFor(t, Patience, "chromium listens", func() bool {
 		text, _ := os.ReadFile(file)
 		said = strings.Fields(string(text))
 		return len(said) == 2
@@ -215,7 +215,7 @@ func (tab *Tab) Evaluate(t testing.TB, expression string) any {
 // Wait waits until an expression is true.
 func (tab *Tab) Wait(t testing.TB, expression string) {
 	t.Helper()
-	WaitFor(t, 20*time.Second, expression, func() bool { return tab.Evaluate(t, "Boolean("+expression+")") == true })
+	WaitFor(t, Patience, expression, func() bool { return tab.Evaluate(t, "Boolean("+expression+")") == true })
 }
 
 // Type types text into what has the focus, and ends with Enter where the text ends in a line end.

@@ -113,7 +113,7 @@ func Start(t testing.TB, says, path string, arguments ...string) *Program {
 	case p.URL = <-url:
 	case <-p.exited:
 		t.Fatalf("%s ended at once:\n%s", path, p.said)
-	case <-time.After(20 * time.Second):
+	case <-time.After(Patience):
 		t.Fatalf("%s does not say where it listens:\n%s", path, p.said)
 	}
 	return p
@@ -131,7 +131,7 @@ func (p *Program) End(t testing.TB) {
 		return
 	}
 	_ = p.command.Process.Signal(syscall.SIGINT)
-	killed := time.AfterFunc(10*time.Second, func() { _ = p.command.Process.Kill() })
+	killed := time.AfterFunc(Patience, func() { _ = p.command.Process.Kill() })
 	_ = p.command.Wait() // a program without a handler for SIGINT ends by it
 	if !killed.Stop() {
 		t.Errorf("%s did not end on SIGINT", filepath.Base(p.command.Path))
