@@ -150,7 +150,7 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		want   push.Status
 		says   []string
 	}{
-		{push.Config{Options: map[string]string{"no_such": "1"}}, push.ErrConfig, []string{"no_such", "history_count"}},
+		{push.Config{Options: map[string]string{"no_such": "1"}}, push.ErrConfig, []string{"no_such", "README"}},
 		{push.Config{Options: map[string]string{"history_count": "many"}}, push.ErrConfig, []string{"history_count", "many", "1000000"}},
 		{push.Config{Options: map[string]string{"path": "/a\x00b"}}, push.ErrConfig, []string{"NUL"}},
 		{push.Config{Listen: addresses}, push.ErrSystem, []string{addresses[0]}},
