@@ -33,7 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),
     ("hub", hub::run),
-    ("relief", crate::shard::relief_model::run),
+    ("relief", crate::shard::delivery::backpressure_model::run),
 ];
 
 /// Runs one input through a target.

@@ -9,7 +9,7 @@ use crate::http::origin;
 use crate::http::query::Query;
 use crate::http::request::{self, Wish};
 use crate::hub::{check_channel, ChannelPattern, Epoch, Position, Start};
-use crate::shard::push_v1::{payload, Ask};
+use crate::shard::client::push_v1::{payload, Ask};
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::sync::OnceLock;
 

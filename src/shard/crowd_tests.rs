@@ -5,10 +5,10 @@
 //! Held for each client: of each channel that it is on the messages come in order and once; what is missing is told
 //! before anything newer, but under `latest`; in the end all have come, or the client was closed as too slow.
 
-use super::command::Command;
 use super::order_tests::{client, shard_with};
 use super::Shard;
 use crate::hub::{Outgoing, Publication};
+use crate::shard::turn::command::Command;
 use crate::sys::epoll::Event;
 use crate::transport::inflate::Inflater;
 use crate::transport::message;
@@ -113,7 +113,7 @@ impl World {
         let data = "ab".repeat(self.random.below(400));
         let message = message(&Publication::new("", data.as_bytes()));
         let published =
-            self.shard.shared.hub.publish(Outgoing { channel, key: None, message }, self.shard.now).unwrap();
+            self.shard.context.hub.publish(Outgoing { channel, key: None, message }, self.shard.now).unwrap();
         self.published.insert(published.seq, channel);
     }
 
@@ -168,7 +168,7 @@ impl World {
             Ask::New | Ask::Url => format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#),
             Ask::Leave => format!(r#"{{"type":"unsubscribe","channel":"{channel}"}}"#),
             Ask::Since(seq) => {
-                let since = self.shard.shared.hub.epoch().position(seq);
+                let since = self.shard.context.hub.epoch().position(seq);
                 format!(r#"{{"type":"subscribe","channel":"{channel}","since":"{since}"}}"#)
             }
         };
@@ -303,7 +303,7 @@ impl World {
         (0..3).for_each(|_| self.turn());
         let metrics = &self.shard.handle.metrics;
         let left = (metrics.connections.get(), metrics.outboxes.get(), metrics.outbox_bytes.get());
-        assert_eq!((left, self.shard.shared.hub.stats().subscriptions), ((0, 0, 0), 0), "something stays behind");
+        assert_eq!((left, self.shard.context.hub.stats().subscriptions), ((0, 0, 0), 0), "something stays behind");
     }
 }
 

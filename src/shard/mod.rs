@@ -4,44 +4,20 @@
 //! idle subscriber costs an entry and no task, buffer or timer. A turn of the loop takes commands, reads what is
 //! readable, takes the whole mailbox, and writes once to each connection that has something.
 
-mod accept;
-mod authorize;
-mod channels;
-mod closing;
-pub(crate) mod command;
-pub(crate) mod conn;
+pub(crate) mod client;
+pub(crate) mod connection;
 #[cfg(test)]
 mod crowd_tests;
-pub(crate) mod drain;
-pub(crate) mod driver;
-mod encoded;
-mod fanout;
-mod frames;
-mod open;
+pub(crate) mod delivery;
 #[cfg(test)]
 mod order_tests;
-mod outbox;
-mod pace;
 #[cfg(test)]
 pub(crate) mod panic_tests;
-mod peers;
 #[cfg(test)]
 mod pipelining_tests;
-pub(crate) mod presence;
-pub(crate) mod push_v1;
-mod read;
-mod relief;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod relief_model;
-mod rights;
-mod roster;
-mod run;
-mod stage;
 #[cfg(test)]
 mod time_tests;
-mod timers;
-mod wheel;
-mod write;
+pub(crate) mod turn;
 
 use crate::config::Config;
 use crate::context::Context;
@@ -51,19 +27,19 @@ use crate::limits::AddressKey;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::transport::inflate::Inflater;
-use accept::Listener;
-use channels::Channels;
-use command::ShardHandle;
-use conn::{Conn, Token};
-use drain::Drain;
-use pace::Senders;
+use client::rate_limit::Senders;
+use connection::accept::Listener;
+use connection::conn::{Conn, Token};
+use connection::drain::Drain;
+use delivery::channels::Channels;
+use delivery::staging::Stage;
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use stage::Stage;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use wheel::Wheel;
+use turn::command::ShardHandle;
+use turn::wheel::Wheel;
 
 /// One read takes at most this much.
 const SCRATCH: usize = 64 * 1024;
@@ -71,54 +47,25 @@ const SCRATCH: usize = 64 * 1024;
 /// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
 pub(crate) struct Shard {
     number: usize,
-    shared: Arc<Context>,
+    context: Arc<Context>,
     config: Arc<Config>,
     handle: Arc<ShardHandle>,
     epoll: Arc<Epoll>,
     listeners: Vec<Listener>,
     conns: Slab<Conn>,
-    channels: Channels,
-    /// What the connections are counted by for `max_per_address`, by slot; empty while none is.
-    addresses: Vec<Option<AddressKey>>,
-    senders: Senders,
-    wheel: Wheel,
     /// The last generation given to a connection.
     generation: u32,
+    channels: Channels,
+    limits: Limits,
+    timers: Timers,
     /// Monotonic milliseconds, read once a turn.
     now: u64,
-    /// When its thread will look by itself, in the same milliseconds.
-    wakes_at: u64,
-    /// When history is looked through next, likewise.
-    expires_at: u64,
-    /// All reads go through here.
-    scratch: Box<[u8]>,
-    /// For what clients send compressed; there since compression was first allowed.
-    inflater: Option<Inflater>,
-    /// Connections whose sockets may hold more than one turn's share of reads.
-    unfinished: Vec<Token>,
-    /// Connections not read from because the event queue is full.
-    paused: Vec<Token>,
-    /// Used again and again, so that a turn allocates nothing.
-    batch: Vec<Delivery>,
-    stage: Stage,
-    replay: Replay,
-    ids: Vec<(ChannelId, Arc<str>)>,
-    /// Connections that ended in the middle of a fan-out, and how.
-    doomed: Vec<(Token, Fate)>,
-    /// No connection joined after this number, so later broadcasts are everybody's.
-    settled: u64,
-    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
-    held: Option<Delivery>,
-    /// What others do, in a test, while this shard subscribes a live connection to one more channel.
-    #[cfg(test)]
-    meanwhile: Option<fn(&crate::hub::Hub)>,
-    /// The newest message taken from the mailbox: up to here everybody was served.
-    delivered: u64,
+    reading: Reading,
+    recovery: Recovery,
+    delivery: Delivering,
+    questions: Questions,
     /// Events of this turn that the host was not woken for yet.
     told: Unannounced,
-    /// Questions to the host that wait for an answer, and about whom.
-    requests: FxHashMap<u64, Token>,
-    last_request: u64,
     /// Counts turns.
     turn: u8,
     /// Clients are being sent away, or have been.
@@ -127,6 +74,72 @@ pub(crate) struct Shard {
     ending: bool,
     /// Spreads heartbeats, and the return of clients that are sent away.
     jitter: u32,
+}
+
+/// What bounds clients, beside the limits that all shards share.
+#[derive(Default)]
+struct Limits {
+    /// The address that each connection counts for under `max_per_address`, by slot; empty while none counts.
+    addresses: Vec<Option<AddressKey>>,
+    /// Clients that sent something a moment ago.
+    senders: Senders,
+}
+
+/// When to look at what. Times are monotonic milliseconds.
+struct Timers {
+    wheel: Wheel,
+    /// When the thread wakes up by itself.
+    wakes_at: u64,
+    /// When history is looked through next.
+    expires_at: u64,
+}
+
+/// What reading takes.
+struct Reading {
+    /// All reads go through here.
+    scratch: Box<[u8]>,
+    /// Inflates what clients send compressed. It is there since compression was first allowed.
+    inflater: Option<Inflater>,
+    /// Connections whose sockets may hold more than one turn's share of reads.
+    unfinished: Vec<Token>,
+    /// Connections that are not read from because the event queue is full.
+    paused: Vec<Token>,
+}
+
+/// What the hub answers to a subscription. Both are used again and again.
+#[derive(Default)]
+struct Recovery {
+    /// What the subscriber missed.
+    replay: Replay,
+    /// The channels that it is subscribed to now.
+    channels: Vec<(ChannelId, Arc<str>)>,
+    /// What others do, in a test, while this shard subscribes a live connection to one more channel.
+    #[cfg(test)]
+    meanwhile: Option<fn(&crate::hub::Hub)>,
+}
+
+/// How far the mailbox is delivered, and what delivering it takes.
+#[derive(Default)]
+struct Delivering {
+    /// The messages under way. The list is used again and again, so a turn allocates nothing.
+    batch: Vec<Delivery>,
+    staging: Stage,
+    /// Connections that ended in the middle of a fan-out, and how.
+    fates: Vec<(Token, Fate)>,
+    /// No connection joined after this number, so all live connections get a later broadcast.
+    settled: u64,
+    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
+    held: Option<Delivery>,
+    /// The newest message taken from the mailbox. Every subscriber was served up to here.
+    delivered: u64,
+}
+
+/// Questions to the host whether a client may subscribe.
+struct Questions {
+    /// Those that wait for an answer, by their count, and the connection that each is about.
+    open: FxHashMap<u64, Token>,
+    /// The last count given.
+    last: u64,
 }
 
 /// What a fan-out found out about a connection.
@@ -144,50 +157,40 @@ impl Shard {
     /// A shard with its listeners; called on the thread that starts the server, so that errors are its.
     pub(crate) fn new(
         number: usize,
-        shared: Arc<Context>,
+        context: Arc<Context>,
         handle: Arc<ShardHandle>,
         listeners: Vec<Arc<OwnedFd>>,
     ) -> io::Result<Self> {
         let epoll = Arc::new(Epoll::new()?);
-        epoll.add(handle.wake.as_raw_fd(), run::WAKE, Watch::EdgeRead)?;
+        epoll.add(handle.wake.as_raw_fd(), turn::run::WAKE, Watch::EdgeRead)?;
         let listeners = Listener::watch_all(listeners, &epoll)?;
         let now = clock::monotonic_ms();
         Ok(Shard {
             number,
-            config: shared.config.get(),
-            shared,
+            config: context.config.get(),
+            context,
             handle,
             epoll,
             listeners,
             conns: Slab::new(),
-            channels: Channels::default(),
-            addresses: Vec::new(),
-            senders: Senders::default(),
-            wheel: Wheel::new(now),
             // An attached host may keep a number longer than the hub lives; it should then be nobody's.
             generation: getrandom::u32().unwrap_or(0),
+            channels: Channels::default(),
+            limits: Limits::default(),
+            timers: Timers { wheel: Wheel::new(now), wakes_at: 0, expires_at: now },
             now,
-            wakes_at: 0,
-            expires_at: now,
-            scratch: vec![0; SCRATCH].into(),
-            inflater: None,
-            unfinished: Vec::new(),
-            paused: Vec::new(),
-            batch: Vec::new(),
-            stage: Stage::default(),
-            replay: Replay::default(),
-            ids: Vec::new(),
-            doomed: Vec::new(),
-            settled: 0,
-            held: None,
-            #[cfg(test)]
-            meanwhile: None,
-            delivered: 0,
-            told: Unannounced::default(),
-            requests: FxHashMap::default(),
+            reading: Reading {
+                scratch: vec![0; SCRATCH].into(),
+                inflater: None,
+                unfinished: Vec::new(),
+                paused: Vec::new(),
+            },
+            recovery: Recovery::default(),
+            delivery: Delivering::default(),
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
             // number for the host has eight more, and room to count.
-            last_request: getrandom::u64().unwrap_or(0) >> 16,
+            questions: Questions { open: FxHashMap::default(), last: getrandom::u64().unwrap_or(0) >> 16 },
+            told: Left::default(),
             turn: 0,
             drain: None,
             ending: false,

@@ -1,7 +1,6 @@
 //! Who sends its next request early is served in the middle of a fan-out, and nobody else may feel it. Users who are
 //! disconnected together are looked for together, and none of them may feel that, either.
 
-use super::command::{Adopted, Command, ShardHandle};
 use super::Shard;
 use crate::auth::Authority;
 use crate::config::Builder;
@@ -10,6 +9,7 @@ use crate::events::Events;
 use crate::grant::Grant;
 use crate::hub::{Epoch, Hub, Message, Outgoing, Publication};
 use crate::log::{Level, Log};
+use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::transport::close::Close;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -48,7 +48,7 @@ pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, Unix
 
 fn publish(shard: &Shard, channel: &str) {
     let message = Message::new(&Publication::new("", b"x"), false, b"");
-    shard.shared.hub.publish(Outgoing { channel, key: None, message }, 0).unwrap();
+    shard.context.hub.publish(Outgoing { channel, key: None, message }, 0).unwrap();
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Requests that come before the answer to the one before them: cut anywhere, while an answer waits for a client that
 //! reads slowly, while the host is asked. Each is answered, in order, and none is forgotten.
 
-use super::command::Command;
-use super::conn::RequestId;
 use super::crowd_tests::Random;
 use super::order_tests::{client, shard_with};
-use super::run::Next;
 use super::Shard;
 use crate::events::EventKind;
 use crate::grant::Grant;
 use crate::hub::{Hub, Message, Outgoing, Publication};
+use crate::shard::connection::conn::RequestId;
+use crate::shard::turn::command::Command;
+use crate::shard::turn::run::Next;
 use crate::sys::epoll::Event;
 use serde_json::Value;
 use socket2::SockRef;
@@ -42,7 +42,7 @@ pub(super) fn turn(shard: &mut Shard) -> Next {
     let mut events = [Event { events: 0, u64: 0 }; 64];
     let count = shard.epoll.wait(&mut events, Some(0)).unwrap();
     let next = shard.turn(&events[..count]);
-    assert!(next != Next::Sleep || shard.held.is_none(), "it sleeps with a message in its hand");
+    assert!(next != Next::Sleep || shard.delivery.held.is_none(), "it sleeps with a message in its hand");
     next
 }
 
@@ -74,7 +74,7 @@ impl World {
         let asks = random.below(2) == 0;
         let options = [("auth", "host")];
         let mut shard = shard_with(if asks { &options } else { &[] });
-        shard.shared.events.want();
+        shard.context.events.want();
         let (adopted, socket) = client(None, b"");
         SockRef::from(&adopted.fd).set_send_buffer_size(SMALL).unwrap();
         if asks || random.below(2) == 0 {
@@ -120,12 +120,12 @@ impl World {
     /// A message for the request whose turn it is, perhaps a large one.
     fn publish(&mut self) {
         let size = [1, LARGE][self.random.below(2)];
-        publish(&self.shard.shared.hub, &format!("c{}", self.answered), size);
+        publish(&self.shard.context.hub, &format!("c{}", self.answered), size);
     }
 
     /// The host says yes, if it is asked.
     fn allow(&mut self) {
-        while let Ok(event) = self.shard.shared.events.next(Some(Duration::ZERO)) {
+        while let Ok(event) = self.shard.context.events.next(Some(Duration::ZERO)) {
             if event.kind == EventKind::Request {
                 let grant = Arc::new(Grant::new(None, &[], &["*".into()], 0, false, true).unwrap());
                 let request = RequestId::from_number(event.request).count;
@@ -182,7 +182,7 @@ impl World {
             self.unsent.drain(..sent);
             self.allow();
             turn(&mut self.shard);
-            publish(&self.shard.shared.hub, &format!("c{}", self.answered), 1);
+            publish(&self.shard.context.hub, &format!("c{}", self.answered), 1);
             turn(&mut self.shard);
             self.read(1 << 16);
         }
@@ -213,7 +213,7 @@ fn a_poll_that_does_not_wait_is_never_subscribed() {
             client(None, format!("GET /push?{query}&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
         shard.adopt(adopted);
         // Before the turn ends.
-        let stats = shard.shared.hub.stats();
+        let stats = shard.context.hub.stats();
         assert_eq!((stats.subscriptions, stats.channels), (0, 0), "{query}");
     }
 }

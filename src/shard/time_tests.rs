@@ -1,11 +1,11 @@
 //! What time brings, with clocks that are set.
 
-use super::conn::Phase;
 use super::order_tests::{adopt, shard, shard_with};
 use super::pipelining_tests::{publish, subscribe, turn, UPGRADE};
-use super::run::Next;
 use super::Shard;
 use crate::grant::Grant;
+use crate::shard::connection::conn::Phase;
+use crate::shard::turn::run::Next;
 use crate::sys::clock;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -78,11 +78,11 @@ fn a_message_that_comes_while_a_poll_times_out_does_not_wait_for_a_later_wake_up
     let mut witness = adopt(&mut shard, b"GET /push?channel=b&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
     let poll = b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
     let _early = adopt(&mut shard, &[&poll[..], UPGRADE.as_bytes(), &subscribe()].concat());
-    shard.meanwhile = Some(|hub| publish(hub, "b", 1));
+    shard.recovery.meanwhile = Some(|hub| publish(hub, "b", 1));
     for _ in 0..1000 {
         std::thread::sleep(Duration::from_millis(10));
         let next = turn(&mut shard);
-        if shard.meanwhile.is_none() {
+        if shard.recovery.meanwhile.is_none() {
             assert_eq!(next, Next::Again);
             turn(&mut shard);
             return assert!(read(&mut witness).contains(r#""channel":"b""#));

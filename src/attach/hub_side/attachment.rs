@@ -6,7 +6,7 @@ use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::FromHub;
 use crate::events::{Behind, Event, Events};
 use crate::grant::{Grant, Latest};
-use crate::shard::presence::Present;
+use crate::shard::client::presence::Present;
 use crate::sys::passing::Credentials;
 use crate::waiter::Waiter;
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
 //! The drain: no new connections, and those there are are sent away evenly over the time given, each with a delay of
 //! its own after which to come back. So neither they nor their return are a storm.
 
-use super::conn::{Conn, Phase, Token};
-use super::Shard;
 use crate::events::{Event, EventKind};
 use crate::limits::Peer;
+use crate::shard::connection::conn::{Conn, Phase, Token};
+use crate::shard::Shard;
 use crate::transport::close::Close;
 use crate::transport::Format;
 
@@ -22,7 +22,7 @@ const STEP_MS: u64 = 25;
 
 /// Where a shard's drain stands.
 #[derive(Debug)]
-pub(super) struct Drain {
+pub(in crate::shard) struct Drain {
     until: u64,
     /// When the first was sent away; not before what was published has been delivered.
     began: Option<u64>,
@@ -66,7 +66,7 @@ fn has_all(conn: &Conn) -> bool {
 
 impl Shard {
     /// Begins a drain, or gives one that has begun another end.
-    pub(super) fn begin_drain(&mut self, until: u64) {
+    pub(in crate::shard) fn begin_drain(&mut self, until: u64) {
         self.close_listeners();
         if self.drain.as_ref().is_some_and(|drain| drain.done) {
             return;
@@ -76,19 +76,19 @@ impl Shard {
     }
 
     /// Whether clients are being sent away, or have been.
-    pub(super) fn draining(&self) -> bool {
+    pub(in crate::shard) fn draining(&self) -> bool {
         self.drain.is_some()
     }
 
     /// Milliseconds until the drain must be looked at.
-    pub(super) fn drain_in(&self) -> Option<u64> {
+    pub(in crate::shard) fn drain_in(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|drain| !drain.done)?;
         Some(drain.until.saturating_sub(self.now).clamp(1, STEP_MS))
     }
 
     /// Part of a turn: sends away whose time it is. `more`: what was published is not delivered yet, and comes first;
     /// what clients still send does not, or they could hold it up.
-    pub(super) fn go_on_draining(&mut self, more: bool) {
+    pub(in crate::shard) fn go_on_draining(&mut self, more: bool) {
         let now = self.now;
         match &self.drain {
             Some(drain) if !drain.done && (drain.began.is_some() || !more || now >= drain.until) => {}
@@ -141,7 +141,7 @@ impl Shard {
     }
 
     /// After how many milliseconds to come back: the option `retry`, and up to as much again by chance.
-    pub(super) fn advised_delay(&mut self) -> u64 {
+    pub(in crate::shard) fn advised_delay(&mut self) -> u64 {
         let retry = self.config().retry_ms;
         retry + u64::from(self.random()) % (retry + 1)
     }
@@ -161,12 +161,12 @@ impl Shard {
         }
         drain.done = true;
         self.drop_all();
-        let shared = self.shared.clone();
+        let shared = self.context.clone();
         shared.drained.one_more(|| self.tell(Event::of_server(EventKind::Drained)));
     }
 
     /// Ends all connections as they are.
-    pub(super) fn drop_all(&mut self) {
+    pub(in crate::shard) fn drop_all(&mut self) {
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         left.into_iter().for_each(|index| self.drop_conn(index));
         self.tell_leaves();

@@ -1,8 +1,8 @@
 //! Who is there: the users of a channel's subscribers.
 
-use super::closing::user;
-use super::Shard;
 use crate::hub::ChannelId;
+use crate::shard::connection::close::user;
+use crate::shard::Shard;
 use crate::users::Users;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +66,7 @@ impl fmt::Debug for Census {
 
 impl Shard {
     /// Says who is on a channel.
-    pub(super) fn present(&self, census: &Census) {
+    pub(in crate::shard) fn present(&self, census: &Census) {
         let local = self.channels.get(census.channel).filter(|local| *local.name == *census.name);
         let Some(local) = local else { return };
         let mut present = Present::default();

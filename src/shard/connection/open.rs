@@ -1,9 +1,5 @@
 //! The beginning of a subscription: what was missed, then what comes.
 
-use super::closing::{host, user};
-use super::conn::Phase;
-use super::outbox::{CatchUp, Outbox, Piece};
-use super::{encoded, Shard};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, SUBPROTOCOL};
@@ -11,6 +7,11 @@ use crate::http::response;
 use crate::http::subprotocol::is_web_token;
 use crate::hub::{Cut, Item, Join, Message, Request, Start};
 use crate::log::Level;
+use crate::shard::connection::close::{host, user};
+use crate::shard::connection::conn::{Flags, Phase};
+use crate::shard::delivery::encoded;
+use crate::shard::delivery::outbox::{CatchUp, Outbox, Piece};
+use crate::shard::Shard;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::poll::{self, Note};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 impl Shard {
     /// Serves a good request.
-    pub(super) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String, forwarded: &[&str]) {
+    pub(in crate::shard) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String, forwarded: &[&str]) {
         let sse = subscribe.transport == Transport::Sse;
         let admitted = self.admit(index, subscribe).and_then(|()| self.count_subscription(index, forwarded));
         if let Err(refusal) = admitted {
@@ -34,7 +35,7 @@ impl Shard {
             Transport::Poll => Join::IfEmpty,
             _ => Join::Always,
         };
-        self.shared.hub.subscribe(
+        self.context.hub.subscribe(
             &Request {
                 shard: self.number,
                 names: &subscribe.channels,
@@ -44,15 +45,15 @@ impl Shard {
                 cut: Cut::Tail,
                 join,
             },
-            &mut self.replay,
-            &mut self.ids,
+            &mut self.recovery.replay,
+            &mut self.recovery.channels,
         );
         self.count_gaps();
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Open(subscribe.transport);
         conn.code = Close::ABNORMAL.code;
         conn.format = format(subscribe);
-        conn.flags.chunks = subscribe.chunks && conn.format.chunked();
+        conn.flags.set(Flags::CHUNKS, subscribe.chunks && conn.format.chunked());
         self.handle.metrics.gauge(subscribe.transport).add(1);
         self.note_subprotocol(subscribe);
         if subscribe.transport == Transport::Poll {
@@ -64,7 +65,7 @@ impl Shard {
         let wait = self.heartbeat_ms();
         self.schedule(index, wait);
         self.announce(index, subscribe.channels.first().map(|name| &**name));
-        let complete = self.replay.complete;
+        let complete = self.recovery.replay.complete;
         if complete {
             self.go_live(index);
             self.add_subscribed(index, &subscribe.channels, &mut pieces);
@@ -78,17 +79,17 @@ impl Shard {
             self.transmit(index, &pieces);
         } else {
             let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
-            let told = std::mem::take(&mut self.replay.later_gaps);
-            self.transmit_then(index, &pieces, CatchUp { names, after: self.replay.position, told });
+            let told = std::mem::take(&mut self.recovery.replay.later_gaps);
+            self.transmit_then(index, &pieces, CatchUp { names, after: self.recovery.replay.position, told });
         }
     }
 
     /// Goes on with a replay that was larger than an outbox, now that the client has taken what it got.
-    pub(super) fn catch_up(&mut self, index: u32, mut catch_up: CatchUp) {
+    pub(in crate::shard) fn catch_up(&mut self, index: u32, mut catch_up: CatchUp) {
         if self.conns[index as usize].transport().is_none() {
             return;
         }
-        let shared = self.shared.clone();
+        let shared = self.context.clone();
         shared.hub.subscribe(
             &Request {
                 shard: self.number,
@@ -99,13 +100,13 @@ impl Shard {
                 cut: Cut::Tail,
                 join: Join::Always,
             },
-            &mut self.replay,
-            &mut self.ids,
+            &mut self.recovery.replay,
+            &mut self.recovery.channels,
         );
         self.count_gaps();
         if !self.conns[index as usize].format.tells_gaps() && self.has_untold_gap(&mut catch_up.told) {
             // Raw frames have no place to say so, but the next handshake has: it comes back and is told there.
-            self.channels.abandon(&self.ids);
+            self.channels.abandon(&self.recovery.channels);
             let conn = &mut self.conns[index as usize];
             // What it waited for goes with it: its channels are counted there.
             conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle)).catch_up = Some(catch_up);
@@ -117,14 +118,14 @@ impl Shard {
         let wire = conn.wire(&shared.encoder);
         let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.drain(..).for_each(|piece| outbox.push(piece, &wire));
-        if self.replay.complete {
+        if self.recovery.replay.complete {
             self.go_live(index);
             self.add_subscribed(index, &catch_up.names, &mut pieces);
             if let Some(outbox) = &mut self.conns[index as usize].outbox {
                 pieces.into_iter().for_each(|piece| outbox.push(piece, &wire));
             }
         } else {
-            catch_up.after = self.replay.position;
+            catch_up.after = self.recovery.replay.position;
             outbox.catch_up = Some(catch_up);
         }
         // `flush`, which called, goes on with what is in the outbox now.
@@ -132,7 +133,7 @@ impl Shard {
 
     /// Whether the replay has a gap of which the handshake has not told.
     fn has_untold_gap(&self, told: &mut Vec<Option<Arc<str>>>) -> bool {
-        self.replay.items.iter().any(|item| match item {
+        self.recovery.replay.items.iter().any(|item| match item {
             Item::Gap(channel, _) => match told.iter().position(|known| known == channel) {
                 // The next one of this channel is another.
                 Some(place) => {
@@ -148,24 +149,24 @@ impl Shard {
     /// A poll: answered at once if there is something, else when there is.
     fn open_poll(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
         let conn = &mut self.conns[index as usize];
-        conn.flags.keep_alive = subscribe.keep_alive && conn.may_go_on();
+        conn.flags.set(Flags::KEEP_ALIVE, subscribe.keep_alive && conn.may_go_on());
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
-        if self.replay.items.is_empty() && !subscribe.at_once {
+        if self.recovery.replay.items.is_empty() && !subscribe.at_once {
             self.go_live(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
         // It was joined where something came in the last step of that.
-        self.channels.abandon(&self.ids);
-        let items = std::mem::take(&mut self.replay.items);
-        let note = if self.replay.complete { Note::None } else { Note::More };
-        self.answer(index, &items, self.replay.position, note);
-        self.replay.items = items;
-        self.replay.items.clear();
+        self.channels.abandon(&self.recovery.channels);
+        let items = std::mem::take(&mut self.recovery.replay.items);
+        let note = if self.recovery.replay.complete { Note::None } else { Note::More };
+        self.answer(index, &items, self.recovery.replay.position, note);
+        self.recovery.replay.items = items;
+        self.recovery.replay.items.clear();
     }
 
     /// Answers a poll with a replay, which may be empty.
-    pub(super) fn answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
-        let shared = self.shared.clone();
+    pub(in crate::shard) fn answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
+        let shared = self.context.clone();
         let encoder = &shared.encoder;
         let Some(conn) = self.conns.get(index as usize) else { return };
         let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || note != Note::None;
@@ -174,7 +175,7 @@ impl Shard {
             let cors = conn.cors.as_deref().map_or("", String::as_str);
             let position = encoder.epoch().position(position);
             let objects = objects.iter().map(Vec::as_slice);
-            poll::answer(&position, objects, cors, conn.flags.keep_alive, note)
+            poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note)
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
@@ -190,9 +191,9 @@ impl Shard {
     }
 
     /// After a poll's answer is on its way: wait for the next request, or end. One that came early is not read yet.
-    pub(super) fn poll_answered(&mut self, index: u32) {
+    pub(in crate::shard) fn poll_answered(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let keep_alive = conn.flags.keep_alive && self.drain.is_none();
+        let keep_alive = conn.is(Flags::KEEP_ALIVE) && self.drain.is_none();
         conn.code = 1000;
         self.leave_channels(index);
         if !keep_alive {
@@ -202,7 +203,7 @@ impl Shard {
         self.handle.metrics.polls.sub(1);
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Head;
-        if !conn.flags.adopted {
+        if !conn.is(Flags::ADOPTED) {
             // It was this request's. The next may be another user's, which its end must not cut off.
             conn.grant = None;
         }
@@ -215,7 +216,7 @@ impl Shard {
             return Err(Refusal::draining());
         }
         let conn = &self.conns[index as usize];
-        if self.shared.events.overflowing_for(host(conn)) {
+        if self.context.events.overflowing_for(host(conn)) {
             return Err(Refusal::unavailable("busy", "the host does not take its events"));
         }
         let Some(grant) = &conn.grant else { return Ok(()) };
@@ -235,20 +236,20 @@ impl Shard {
         let text = format_args!(
             "a WebSocket offers no subprotocol that is spoken here ({SUBPROTOCOL}); it gets raw frames as {name}"
         );
-        self.shared.log.limited(Level::Info, "subprotocol", text);
+        self.context.log.limited(Level::Info, "subprotocol", text);
     }
 
     /// The response's head and what stands before the first message.
     fn opening(&self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> Vec<u8> {
-        let epoch = self.shared.hub.epoch();
+        let epoch = self.context.hub.epoch();
         // Who is cut off before the first message comes back to the same replay, gaps and all.
         let position = match &subscribe.since {
-            Some(since) if !self.replay.items.is_empty() => Cow::Borrowed(&**since),
+            Some(since) if !self.recovery.replay.items.is_empty() => Cow::Borrowed(&**since),
             _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };
-        let chunks = self.conns[index as usize].flags.chunks;
-        let gap =
-            self.replay.items.iter().any(|item| matches!(item, Item::Gap(..))) || !self.replay.later_gaps.is_empty();
+        let chunks = self.conns[index as usize].is(Flags::CHUNKS);
+        let gap = self.recovery.replay.items.iter().any(|item| matches!(item, Item::Gap(..)))
+            || !self.recovery.replay.later_gaps.is_empty();
         match subscribe.transport {
             Transport::WebSocket => response::switching(subscribe, &position, gap).into(),
             Transport::Sse => {
@@ -267,14 +268,14 @@ impl Shard {
 
     /// The position just before the first item of the replay.
     fn start_of_replay(&self) -> u64 {
-        self.replay.items.first().map_or(self.replay.position, |item| item.seq().saturating_sub(1))
+        self.recovery.replay.items.first().map_or(self.recovery.replay.position, |item| item.seq().saturating_sub(1))
     }
 
-    pub(super) fn add_replay(&mut self, index: u32, pieces: &mut Vec<Piece>) {
+    pub(in crate::shard) fn add_replay(&mut self, index: u32, pieces: &mut Vec<Piece>) {
         let conn = &self.conns[index as usize];
-        let wire = conn.wire(&self.shared.encoder);
+        let wire = conn.wire(&self.context.encoder);
         let mut messages = 0;
-        for item in self.replay.items.drain(..) {
+        for item in self.recovery.replay.items.drain(..) {
             match item {
                 Item::Message(message) => {
                     messages += 1;
@@ -292,8 +293,9 @@ impl Shard {
     /// `subscribed` for each channel of the URL, with the position reached, where the form has a place for it.
     fn add_subscribed<S: AsRef<str>>(&self, index: u32, names: &[S], pieces: &mut Vec<Piece>) {
         if self.conns[index as usize].format.is_push_v1() {
-            let position = self.shared.hub.epoch().position(self.replay.position);
-            let frame = |name: &S| ws_frames::text(&super::push_v1::subscribed(name.as_ref(), &position));
+            let position = self.context.hub.epoch().position(self.recovery.replay.position);
+            let frame =
+                |name: &S| ws_frames::text(&crate::shard::client::push_v1::subscribed(name.as_ref(), &position));
             let frames: Vec<u8> = names.iter().flat_map(frame).collect();
             if !frames.is_empty() {
                 pieces.push(Piece::Bytes(frames.into()));
@@ -303,36 +305,36 @@ impl Shard {
 
     /// From now on messages reach it.
     fn go_live(&mut self, index: u32) {
-        let joined = self.replay.position;
+        let joined = self.recovery.replay.position;
         let conn = &mut self.conns[index as usize];
-        conn.flags.live = true;
+        conn.flags.insert(Flags::LIVE);
         conn.joined = joined;
-        self.settled = self.settled.max(joined);
-        self.channels.join(&mut self.conns, index, &self.ids, joined);
+        self.delivery.settled = self.delivery.settled.max(joined);
+        self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
     }
 
     fn transmit_then(&mut self, index: u32, pieces: &[Piece], catch_up: CatchUp) {
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(&self.shared.encoder);
+        let wire = conn.wire(&self.context.encoder);
         let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
         pieces.iter().for_each(|piece| outbox.push(piece.clone(), &wire));
         outbox.catch_up = Some(catch_up);
         self.flush(index);
     }
 
-    pub(super) fn count_gaps(&self) {
-        let gaps = self.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+    pub(in crate::shard) fn count_gaps(&self) {
+        let gaps = self.recovery.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
         self.handle.metrics.gaps.add(gaps as u64);
     }
 
     /// Tells the host of a subscription. Polls are not told: they come and go with every message.
     fn announce(&mut self, index: u32, channel: Option<&str>) {
-        if !self.shared.events.wanted() {
+        if !self.context.events.wanted() {
             return;
         }
         let conn = &mut self.conns[index as usize];
-        conn.flags.announced = true;
-        if !self.shared.events.wants(EventKind::Open) {
+        conn.flags.insert(Flags::ANNOUNCED);
+        if !self.context.events.wants(EventKind::Open) {
             return;
         }
         let (user, host) = (user(conn), host(conn));

@@ -1,11 +1,11 @@
 //! WebSocket clients: frames that came, and what the host sends to one of them.
 
-use super::closing::{host, user};
-use super::conn::{Phase, Token};
-use super::write::outbox_limit;
-use super::Shard;
 use crate::events::{Event, EventKind};
 use crate::log::Level;
+use crate::shard::connection::close::{host, user};
+use crate::shard::connection::conn::{Flags, Phase, Token};
+use crate::shard::delivery::write::outbox_limit;
+use crate::shard::Shard;
 use crate::transport::close::Close;
 use crate::transport::ws::{self, Received, Rules};
 use crate::transport::Transport;
@@ -14,18 +14,18 @@ use bytes::Bytes;
 
 impl Shard {
     /// Bytes of frames.
-    pub(super) fn received_frames(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(in crate::shard) fn received_frames(&mut self, index: u32, bytes: &mut [u8]) {
         self.heard(index);
         let token = self.token(index);
         let max_message = self.config().max_client_message;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut partial = conn.partial.take();
-        let mut inflater = conn.format.is_deflate().then(|| self.inflater.take().unwrap_or_default());
+        let mut inflater = conn.format.is_deflate().then(|| self.reading.inflater.take().unwrap_or_default());
         let rules = Rules { max_message, inflater: inflater.as_mut() };
         let result = ws::read(&mut partial, bytes, rules, &mut |received| self.frame(token, received));
         if let Some(mut inflater) = inflater {
             inflater.trim();
-            self.inflater = Some(inflater);
+            self.reading.inflater = Some(inflater);
         }
         let Some(index) = self.find(token) else { return };
         self.conns[index as usize].partial = partial;
@@ -66,7 +66,7 @@ impl Shard {
     }
 
     /// A client's message goes to the host.
-    pub(super) fn tell_message(&mut self, index: u32, data: Bytes, binary: bool) {
+    pub(in crate::shard) fn tell_message(&mut self, index: u32, data: Bytes, binary: bool) {
         let conn = &self.conns[index as usize];
         let (user, host) = (user(conn), host(conn));
         self.tell(Event {
@@ -88,18 +88,19 @@ impl Shard {
         let noted = code.unwrap_or(1005);
         self.conns[index as usize].code = noted;
         let text = format_args!("a WebSocket ended with {noted}: its client closed it");
-        self.shared.log.limited(Level::Debug, "closed by the client", text);
+        self.context.log.limited(Level::Debug, "closed by the client", text);
         self.leave_channels(index);
         let code = code.unwrap_or(Close::NORMAL.code);
         self.last_bytes(index, ws_frames::close(&Close::new(code, "")).into());
     }
 
     /// What the host sends to one connection, in its form.
-    pub(super) fn send_direct(&mut self, to: Token, data: &Bytes, binary: bool) {
+    pub(in crate::shard) fn send_direct(&mut self, to: Token, data: &Bytes, binary: bool) {
         let Some(index) = self.find(to) else { return };
         let conn = &self.conns[index as usize];
-        let form =
-            |form: crate::hub::Form| if conn.flags.chunks { form.framed_bytes() } else { form.inner_bytes() }.to_vec();
+        let form = |form: crate::hub::Form| {
+            if conn.is(Flags::CHUNKS) { form.framed_bytes() } else { form.inner_bytes() }.to_vec()
+        };
         let bytes = match (conn.phase, conn.format) {
             (Phase::Open(Transport::WebSocket), format) if format.is_push_v1() => {
                 ws_frames::text(&json::direct(data, binary))
@@ -117,7 +118,7 @@ impl Shard {
 
     /// Holds a connection to the bound of its outbox.
     fn hold_to_bound(&mut self, token: Token) {
-        let limit = outbox_limit(&self.shared, &self.config, &self.handle);
+        let limit = outbox_limit(&self.context, &self.config, &self.handle);
         if let Some(index) = self.find(token) {
             if self.conns[index as usize].too_slow(1, limit) {
                 self.relieve(index);

@@ -1,11 +1,11 @@
 //! Messages for connections with several channels, which are collected over a batch: each is written to once, and gets
 //! what it gets in the order of the batch.
 
-use super::conn::{Conn, Subs};
-use super::encoded;
-use super::outbox::Piece;
-use super::Shard;
 use crate::hub::{ChannelId, Delivery};
+use crate::shard::connection::conn::{Conn, Subs, NOT_STAGED};
+use crate::shard::delivery::encoded;
+use crate::shard::delivery::outbox::Piece;
+use crate::shard::Shard;
 use crate::transport::Format;
 use bytes::Bytes;
 
@@ -14,13 +14,13 @@ const MAX_STAGED: usize = 1 << 18;
 
 /// Messages for connections with several channels, collected over a batch.
 #[derive(Debug, Default)]
-pub(super) struct Stage {
+pub(in crate::shard) struct Stage {
     /// Lists of places in the batch, one list a connection, linked through this.
     entries: Vec<Staged>,
     /// Connections that have a list.
     conns: Vec<u32>,
     /// The channels of a batch; only its room is kept.
-    pub(super) touched: Vec<ChannelId>,
+    pub(in crate::shard) touched: Vec<ChannelId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,14 +29,11 @@ struct Staged {
     next: u32,
 }
 
-/// The end of a list.
-const END: u32 = u32::MAX;
-
 impl Shard {
     /// Collects messages for connections with several channels, in the order of the batch.
-    pub(super) fn stage_multi(&mut self, batch: &[Delivery]) {
+    pub(in crate::shard) fn stage_multi(&mut self, batch: &[Delivery]) {
         for (place, delivery) in batch.iter().enumerate() {
-            if self.stage.entries.len() > MAX_STAGED {
+            if self.delivery.staging.entries.len() > MAX_STAGED {
                 self.write_staged(batch);
             }
             let Some(local) = self.channels.get(delivery.channel) else { continue };
@@ -49,22 +46,22 @@ impl Shard {
                     Subs::None | Subs::One { .. } => true,
                 };
                 if all_new || !knows() {
-                    self.stage.add(index, conn, place as u32);
+                    self.delivery.staging.add(index, conn, place as u32);
                 }
             }
         }
     }
 
     /// Writes what is staged, one call a connection.
-    pub(super) fn write_staged(&mut self, batch: &[Delivery]) {
-        let conns = std::mem::take(&mut self.stage.conns);
+    pub(in crate::shard) fn write_staged(&mut self, batch: &[Delivery]) {
+        let conns = std::mem::take(&mut self.delivery.staging.conns);
         let mut pieces = Vec::new();
         for &index in &conns {
             let Some(conn) = self.conns.get_mut(index as usize) else { continue };
-            conn.flags.staged = false;
+            let first = std::mem::replace(&mut conn.stage.0, NOT_STAGED);
             pieces.clear();
             pieces.extend(
-                self.stage.list(conn.stage.0).map(|place| Piece::Message(batch[place as usize].message.clone())),
+                self.delivery.staging.list(first).map(|place| Piece::Message(batch[place as usize].message.clone())),
             );
             let count = pieces.len();
             if conn.format == Format::Poll {
@@ -72,16 +69,16 @@ impl Shard {
                     Piece::Message(message) => Some(message),
                     _ => None,
                 });
-                let answer = encoded::answer(conn, messages, 0, self.config.outbox, &self.shared.encoder);
+                let answer = encoded::answer(conn, messages, 0, self.config.outbox, &self.context.encoder);
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);
             self.doom_copy(index);
         }
-        self.stage.entries.clear();
-        self.stage.entries.shrink_to(4096);
-        self.stage.conns = conns;
-        self.stage.conns.clear();
+        self.delivery.staging.entries.clear();
+        self.delivery.staging.entries.shrink_to(4096);
+        self.delivery.staging.conns = conns;
+        self.delivery.staging.conns.clear();
         // An answered poll may not be staged again.
         self.settle_fates();
     }
@@ -90,11 +87,10 @@ impl Shard {
 impl Stage {
     fn add(&mut self, index: u32, conn: &mut Conn, message: u32) {
         let entry = self.entries.len() as u32;
-        self.entries.push(Staged { message, next: END });
-        if conn.flags.staged {
+        self.entries.push(Staged { message, next: NOT_STAGED });
+        if conn.stage.0 != NOT_STAGED {
             self.entries[conn.stage.1 as usize].next = entry;
         } else {
-            conn.flags.staged = true;
             conn.stage.0 = entry;
             self.conns.push(index);
         }

@@ -1,13 +1,13 @@
 //! What other threads ask of a shard.
 
-use super::conn::Token;
-use super::presence::Census;
-use super::roster::Roster;
 use crate::config::Config;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
+use crate::shard::client::presence::Census;
+use crate::shard::connection::conn::Token;
+use crate::shard::turn::live_set::Roster;
 use crate::sys::eventfd::EventFd;
 use crate::transport::close::Close;
 use bytes::Bytes;
@@ -73,7 +73,7 @@ pub(crate) struct ShardHandle {
     commands: SegQueue<Command>,
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
-    pub(super) wake: Arc<EventFd>,
+    pub(in crate::shard) wake: Arc<EventFd>,
 }
 
 /// The mailbox's way to wake a shard.
@@ -124,14 +124,14 @@ impl ShardHandle {
         self.mailbox.wake();
     }
 
-    pub(super) fn next_command(&self) -> Option<Command> {
+    pub(in crate::shard) fn next_command(&self) -> Option<Command> {
         let command = self.commands.pop()?;
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(command.bytes(), Ordering::Relaxed);
         Some(command)
     }
 
-    pub(super) fn has_commands(&self) -> bool {
+    pub(in crate::shard) fn has_commands(&self) -> bool {
         !self.commands.is_empty()
     }
 }

@@ -4,14 +4,14 @@
 //! a channel that drops, gaps have told of all that is missing before anything with a greater number comes, so that a
 //! client may be cut off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
 
-use super::command::ShardHandle;
-use super::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
-use super::relief::Lost;
 use crate::fuzzing::Source;
 use crate::hub::{
     ChannelPattern, Cut, Epoch, Hub, Join, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention,
     Settings, SlowPolicy, Start, Wake,
 };
+use crate::shard::delivery::backpressure::Lost;
+use crate::shard::delivery::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
+use crate::shard::turn::command::ShardHandle;
 use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +62,7 @@ struct World {
 
 /// A hub with a subscriber of some channels: of those that begin with `d` the oldest may be dropped, with `l` old ones
 /// be replaced; others follow the general policy.
-pub(super) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub, Arc<Mailbox>) {
+pub(in crate::shard) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub, Arc<Mailbox>) {
     let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
     let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
         .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));

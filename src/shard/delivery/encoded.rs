@@ -1,8 +1,8 @@
 //! What all subscribers of a wire format get alike, encoded and put together once for them.
 
-use super::conn::Conn;
-use super::outbox::{Block, Piece};
 use crate::hub::{Message, SlowPolicy};
+use crate::shard::connection::conn::{Conn, Flags};
+use crate::shard::delivery::outbox::{Block, Piece};
 use crate::transport::poll::{self, Note};
 use crate::transport::{Encoder, Format};
 use bytes::BytesMut;
@@ -14,15 +14,15 @@ const SMALL: usize = 4096;
 const BLOCK: usize = 128 * 1024;
 
 /// Several messages as one subscriber gets them: encoded once, for all that share the wire format.
-pub(super) struct Run {
+pub(in crate::shard) struct Run {
     format: Format,
     chunks: bool,
     keep_alive: bool,
-    pub(super) pieces: Vec<Piece>,
+    pub(in crate::shard) pieces: Vec<Piece>,
 }
 
 impl Run {
-    pub(super) fn new<'m>(
+    pub(in crate::shard) fn new<'m>(
         conn: &Conn,
         messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
         limit: usize,
@@ -30,8 +30,8 @@ impl Run {
     ) -> Self {
         let mut run = Run {
             format: conn.format,
-            chunks: conn.flags.chunks,
-            keep_alive: conn.flags.keep_alive,
+            chunks: conn.is(Flags::CHUNKS),
+            keep_alive: conn.is(Flags::KEEP_ALIVE),
             pieces: Vec::new(),
         };
         if run.format == Format::Poll {
@@ -58,10 +58,10 @@ impl Run {
         run
     }
 
-    pub(super) fn fits(&self, conn: &Conn) -> bool {
+    pub(in crate::shard) fn fits(&self, conn: &Conn) -> bool {
         self.format == conn.format
-            && self.chunks == conn.flags.chunks
-            && (self.format != Format::Poll || (self.keep_alive == conn.flags.keep_alive && conn.cors.is_none()))
+            && self.chunks == conn.is(Flags::CHUNKS)
+            && (self.format != Format::Poll || (self.keep_alive == conn.is(Flags::KEEP_ALIVE) && conn.cors.is_none()))
     }
 }
 
@@ -98,7 +98,7 @@ impl<'m> Growing<'m> {
 }
 
 /// The answer to a poll, at least up to `position`. What is beyond `limit` bytes the client gets by its next request.
-pub(super) fn answer<'m>(
+pub(in crate::shard) fn answer<'m>(
     conn: &Conn,
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
     position: u64,
@@ -114,7 +114,7 @@ pub(super) fn answer<'m>(
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
     let objects = messages.map(|message| Format::Poll.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&encoder.epoch().position(position), objects, cors, conn.flags.keep_alive, Note::None)
+    poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), Note::None)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The subprotocol `push.v1.json`: what a WebSocket client asks for on a live connection, and the answers.
 
-use super::Shard;
 use crate::auth::Decision;
 use crate::error::Kind;
 use crate::hub::{check_channel, Cut, Join, Key, Outgoing, Position, Publication, Request, Start};
 use crate::metrics::Reason;
+use crate::shard::connection::conn::Flags;
+use crate::shard::Shard;
 use crate::transport::message;
 use crate::transport::{json, ws_frames};
 use base64::engine::general_purpose::STANDARD;
@@ -110,7 +111,7 @@ fn malformed(why: &dyn std::fmt::Display) -> Refused {
 
 impl Shard {
     /// Does what a client asks, and answers. An error is answered too; the connection goes on.
-    pub(super) fn push_v1(&mut self, index: u32, text: &[u8]) {
+    pub(in crate::shard) fn push_v1(&mut self, index: u32, text: &[u8]) {
         let ask = match Ask::read(text) {
             Ok(ask) => ask,
             Err(refused) => return self.reply_error(index, None, refused),
@@ -146,7 +147,7 @@ impl Shard {
     ) -> Result<(), Refused> {
         check_channel(channel).map_err(|error| Refused("channel", error.to_string().into()))?;
         let conn = &self.conns[index as usize];
-        if !conn.flags.live {
+        if !conn.is(Flags::LIVE) {
             return Err(Refused("catching_up", "the connection's first channels are not caught up yet".into()));
         }
         if conn.grant.as_ref().is_some_and(|grant| !grant.allows(channel)) {
@@ -161,7 +162,7 @@ impl Shard {
             (None, Some(_)) => return Err(Refused("last", "last must be a number from 1 to 10000".into())),
             (None, None) => Start::New,
         };
-        let known = self.shared.hub.channel_id(channel);
+        let known = self.context.hub.channel_id(channel);
         if known.is_some_and(|id| self.channels.is_on(conn, index, id)) {
             return Err(Refused("subscribed", "subscribed already; unsubscribe first to begin elsewhere".into()));
         }
@@ -170,7 +171,7 @@ impl Shard {
             let message = format!("more than {count} channels (option max_channels)");
             return Err(Refused("channels", message.into()));
         }
-        let shared = self.shared.clone();
+        let shared = self.context.clone();
         let request = Request {
             shard: self.number,
             names: &[channel],
@@ -181,25 +182,25 @@ impl Shard {
             cut: Cut::Head,
             join: Join::Always,
         };
-        shared.hub.subscribe(&request, &mut self.replay, &mut self.ids);
+        shared.hub.subscribe(&request, &mut self.recovery.replay, &mut self.recovery.channels);
         #[cfg(test)]
-        if let Some(meanwhile) = self.meanwhile.take() {
+        if let Some(meanwhile) = self.recovery.meanwhile.take() {
             meanwhile(&shared.hub);
         }
         self.count_gaps();
-        let joined = self.replay.position;
+        let joined = self.recovery.replay.position;
         // First what the mailbox holds of the other channels up to there: the position below speaks for all of them.
         let token = self.token(index);
-        let (replay, ids) = (std::mem::take(&mut self.replay), std::mem::take(&mut self.ids));
+        let (replay, ids) = (std::mem::take(&mut self.recovery.replay), std::mem::take(&mut self.recovery.channels));
         // Given up until that is done, so that the hub hears of it if a panic comes in between.
         self.channels.abandon(&ids);
         self.deliver_until(joined);
-        (self.replay, self.ids) = (replay, ids);
-        if self.find(token).is_none_or(|index| !self.conns[index as usize].flags.live) {
+        (self.recovery.replay, self.recovery.channels) = (replay, ids);
+        if self.find(token).is_none_or(|index| !self.conns[index as usize].is(Flags::LIVE)) {
             return Ok(());
         }
-        self.channels.reclaim(&self.ids);
-        self.channels.join(&mut self.conns, index, &self.ids, joined);
+        self.channels.reclaim(&self.recovery.channels);
+        self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
@@ -209,7 +210,7 @@ impl Shard {
     }
 
     fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Result<(), Refused> {
-        let known = self.shared.hub.channel_id(channel);
+        let known = self.context.hub.channel_id(channel);
         if !known.is_some_and(|id| self.channels.leave_one(&mut self.conns, index, id)) {
             return Err(Refused("not_subscribed", "not subscribed".into()));
         }
@@ -247,11 +248,11 @@ impl Shard {
         let user = self.conns[index as usize].grant.as_ref().and_then(|grant| grant.user()).cloned();
         let key = key.map(|key| Key::Client(user.as_deref().unwrap_or(""), key));
         let outgoing = Outgoing { channel, key, message: message(&publication) };
-        let published = self.shared.hub.publish(outgoing, self.now).map_err(refused)?;
+        let published = self.context.hub.publish(outgoing, self.now).map_err(refused)?;
         let mut reply = br#"{"type":"published","channel":"#.to_vec();
         json::string(channel, &mut reply);
         reply.extend_from_slice(br#","id":""#);
-        self.shared.hub.epoch().write_position(published.seq, &mut reply);
+        self.context.hub.epoch().write_position(published.seq, &mut reply);
         reply.extend_from_slice(br#""}"#);
         self.reply(index, &reply);
         Ok(())
@@ -266,10 +267,10 @@ impl Shard {
     /// A new token in time: the connection goes on with what that allows.
     fn renew_by_token(&mut self, index: u32, token: &str) -> Result<(), Refused> {
         let conn = &self.conns[index as usize];
-        if conn.flags.adopted {
+        if conn.is(Flags::ADOPTED) {
             return Err(Refused("token", "what this connection may, the host decides".into()));
         }
-        let grant = match self.shared.authority().decide(Some(token)) {
+        let grant = match self.context.authority().decide(Some(token)) {
             Ok(Decision::Granted(grant)) => grant,
             Ok(_) => return Err(Refused("token", "nobody needs a token here".into())),
             Err(refusal) => return Err(Refused("token", refusal.message)),
@@ -311,7 +312,7 @@ impl Shard {
 }
 
 /// `subscribed`, with the position reached.
-pub(super) fn subscribed(channel: &str, position: &str) -> Vec<u8> {
+pub(in crate::shard) fn subscribed(channel: &str, position: &str) -> Vec<u8> {
     let mut reply = br#"{"type":"subscribed","channel":"#.to_vec();
     json::string(channel, &mut reply);
     reply.extend_from_slice(br#","id":""#);

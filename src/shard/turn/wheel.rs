@@ -3,19 +3,19 @@
 //! A connection stands in the wheel at most once that counts. When its slot comes up and its deadline has moved on
 //! meanwhile, it is put into the slot of the new one: activity just writes the deadline.
 
-use super::conn::Token;
+use crate::shard::connection::conn::Token;
 
 /// Milliseconds between two slots.
-pub(super) const TICK_MS: u64 = 100;
+pub(in crate::shard) const TICK_MS: u64 = 100;
 /// Slots; a deadline further away than they reach is looked at in between.
 const SLOTS: usize = 1024;
 
 /// A time in ticks since the shard began.
-pub(super) type Tick = u32;
+pub(in crate::shard) type Tick = u32;
 
 /// Tokens by the tick at which to look at them.
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub(in crate::shard) struct Wheel {
     slots: Vec<Vec<Token>>,
     /// The last tick that was looked at.
     now: Tick,
@@ -26,23 +26,23 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    pub(super) fn new(now_ms: u64) -> Self {
+    pub(in crate::shard) fn new(now_ms: u64) -> Self {
         Wheel { slots: vec![Vec::new(); SLOTS], now: 0, began_ms: now_ms, count: 0, soonest: 0 }
     }
 
     /// The tick of a time, rounded up: never early.
-    pub(super) fn tick_at(&self, ms: u64) -> Tick {
+    pub(in crate::shard) fn tick_at(&self, ms: u64) -> Tick {
         (ms.saturating_sub(self.began_ms).div_ceil(TICK_MS)) as Tick
     }
 
     /// Milliseconds until a tick; 0: it is over.
-    pub(super) fn ms_until(&self, tick: Tick, now_ms: u64) -> u64 {
+    pub(in crate::shard) fn ms_until(&self, tick: Tick, now_ms: u64) -> u64 {
         (self.began_ms + u64::from(tick) * TICK_MS).saturating_sub(now_ms)
     }
 
     /// Looks at a token again at a tick, or as near to it as the slots reach: never at once, never a round too far. Who
     /// asked for later asks again then.
-    pub(super) fn insert(&mut self, token: Token, at: Tick) -> Tick {
+    pub(in crate::shard) fn insert(&mut self, token: Token, at: Tick) -> Tick {
         let at = at.clamp(self.now + 1, self.now + SLOTS as Tick - 1);
         self.slots[at as usize % SLOTS].push(token);
         self.count += 1;
@@ -51,7 +51,7 @@ impl Wheel {
     }
 
     /// The tokens of the next slot that is due, with its tick; they are to be handed back to [`Self::recycle`].
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<(Tick, Vec<Token>)> {
+    pub(in crate::shard) fn due(&mut self, now_ms: u64) -> Option<(Tick, Vec<Token>)> {
         let reached = (now_ms.saturating_sub(self.began_ms) / TICK_MS) as Tick;
         while self.now < reached {
             self.now += 1;
@@ -65,7 +65,7 @@ impl Wheel {
     }
 
     /// Keeps a small slot's memory for its next round, and lets go of that of a large one.
-    pub(super) fn recycle(&mut self, tick: Tick, mut tokens: Vec<Token>) {
+    pub(in crate::shard) fn recycle(&mut self, tick: Tick, mut tokens: Vec<Token>) {
         let slot = &mut self.slots[tick as usize % SLOTS];
         if slot.is_empty() && slot.capacity() == 0 && tokens.capacity() <= 64 {
             tokens.clear();
@@ -74,7 +74,7 @@ impl Wheel {
     }
 
     /// Milliseconds until something may be due; `None` when nothing is waited for.
-    pub(super) fn next_in(&mut self, now_ms: u64) -> Option<u64> {
+    pub(in crate::shard) fn next_in(&mut self, now_ms: u64) -> Option<u64> {
         if self.count == 0 {
             return None;
         }

@@ -1,10 +1,10 @@
 //! How fast clients send (option `client_rate`). Who sends more than that is left unread until its time has come: the
 //! client feels it as back-pressure, and nothing is lost. Only those that sent something lately are remembered.
 
-use super::conn::Token;
-use super::Shard;
 use crate::limits::Bucket;
 use crate::metrics::Reason;
+use crate::shard::connection::conn::{Flags, Token};
+use crate::shard::Shard;
 use crate::transport::close::Close;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
@@ -21,7 +21,7 @@ const SWEEP_MS: u64 = 1000;
 
 /// The clients of a shard that send.
 #[derive(Debug, Default)]
-pub(super) struct Senders {
+pub(in crate::shard) struct Senders {
     /// By slot, with the generation that tells a connection from the slot's next tenant.
     paces: FxHashMap<u32, (u32, Bucket)>,
     swept_at: u64,
@@ -31,7 +31,7 @@ pub(super) struct Senders {
 
 impl Senders {
     /// Milliseconds until somebody may be read again.
-    pub(super) fn next_in(&self, now: u64) -> Option<u64> {
+    pub(in crate::shard) fn next_in(&self, now: u64) -> Option<u64> {
         self.waiting.peek().map(|Reverse((until, ..))| until.saturating_sub(now).max(1))
     }
 
@@ -49,13 +49,13 @@ impl Senders {
 
 impl Shard {
     /// Counts a message or ping of a client; false: it was one too many, and the connection is closed.
-    pub(super) fn count_sent(&mut self, index: u32) -> bool {
+    pub(in crate::shard) fn count_sent(&mut self, index: u32) -> bool {
         let (rate, now) = (self.config().client_rate, self.now);
         self.pace(index, |pace| pace.count(rate, now))
     }
 
     /// Counts what a token costs beside the message that it is.
-    pub(super) fn count_token(&mut self, index: u32) -> bool {
+    pub(in crate::shard) fn count_token(&mut self, index: u32) -> bool {
         let now = self.now;
         self.pace(index, |pace| pace.spend(TOKEN_US, now))
     }
@@ -65,9 +65,9 @@ impl Shard {
         if rate == 0 {
             return true;
         }
-        self.senders.sweep(now);
+        self.limits.senders.sweep(now);
         let token = self.token(index);
-        let (generation, pace) = self.senders.paces.entry(index).or_default();
+        let (generation, pace) = self.limits.senders.paces.entry(index).or_default();
         if *generation != token.generation {
             (*generation, *pace) = (token.generation, Bucket::default());
         }
@@ -79,28 +79,28 @@ impl Shard {
             return false;
         }
         let conn = &mut self.conns[index as usize];
-        if ahead_ms > 0 && !conn.flags.throttled {
-            conn.flags.throttled = true;
-            self.senders.waiting.push(Reverse((now + ahead_ms, index, token.generation)));
+        if ahead_ms > 0 && !conn.is(Flags::THROTTLED) {
+            conn.flags.insert(Flags::THROTTLED);
+            self.limits.senders.waiting.push(Reverse((now + ahead_ms, index, token.generation)));
         }
         true
     }
 
     /// Reads again from clients whose time has come.
-    pub(super) fn resume_senders(&mut self) {
-        while let Some(Reverse((until, index, generation))) = self.senders.waiting.peek().copied() {
+    pub(in crate::shard) fn resume_senders(&mut self) {
+        while let Some(Reverse((until, index, generation))) = self.limits.senders.waiting.peek().copied() {
             if until > self.now {
                 return;
             }
-            self.senders.waiting.pop();
+            self.limits.senders.waiting.pop();
             let Some(index) = self.find(Token { index, generation }) else { continue };
             // It may have sent more since it was noted.
-            let ahead_ms = self.senders.paces.get(&index).map_or(0, |(_, pace)| pace.ahead_ms(self.now));
+            let ahead_ms = self.limits.senders.paces.get(&index).map_or(0, |(_, pace)| pace.ahead_ms(self.now));
             if ahead_ms > 0 {
-                self.senders.waiting.push(Reverse((self.now + ahead_ms, index, generation)));
+                self.limits.senders.waiting.push(Reverse((self.now + ahead_ms, index, generation)));
                 continue;
             }
-            self.conns[index as usize].flags.throttled = false;
+            self.conns[index as usize].flags.remove(Flags::THROTTLED);
             self.read_again(index);
         }
     }

@@ -1,12 +1,13 @@
 //! New connections: from the library's own listeners, and from the host. From here on they are the same.
 
-use super::command::Adopted;
-use super::conn::{Conn, Token};
-use super::roster::Roster;
-use super::{run, Shard};
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::metrics::Reason;
+use crate::shard::connection::conn::{Conn, Flags, Token};
+use crate::shard::turn::command::Adopted;
+use crate::shard::turn::live_set::Roster;
+use crate::shard::turn::run;
+use crate::shard::Shard;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::sys::socket;
 use std::io;
@@ -23,14 +24,14 @@ const REST_MS: u64 = 200;
 
 /// A listening socket. A Unix socket's is shared by all shards.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(in crate::shard) struct Listener {
     fd: Arc<OwnedFd>,
     /// Set while it rests: until when.
     rests_until: Option<u64>,
 }
 
 impl Listener {
-    pub(super) fn watch_all(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll) -> io::Result<Vec<Self>> {
+    pub(in crate::shard) fn watch_all(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll) -> io::Result<Vec<Self>> {
         for (number, fd) in fds.iter().enumerate() {
             epoll.add(fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead)?;
         }
@@ -40,7 +41,7 @@ impl Listener {
 
 impl Shard {
     /// Takes what waits at a listener. Watched by level, so what is left over comes again.
-    pub(super) fn accept_from(&mut self, number: usize) {
+    pub(in crate::shard) fn accept_from(&mut self, number: usize) {
         let mut failures = 0;
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.get(number) else { return };
@@ -65,37 +66,37 @@ impl Shard {
         }
     }
 
-    pub(super) fn accepted(&mut self, fd: OwnedFd) {
+    pub(in crate::shard) fn accepted(&mut self, fd: OwnedFd) {
         self.handle.metrics.accepted.add(1);
         let max = self.config().max_connections;
-        let open = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
             self.turn_away(&fd, &[], &Refusal::full());
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         if let Some(index) = self.enter(fd, &[]) {
-            self.conns[index as usize].flags.surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
+            self.conns[index as usize].surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
             self.meet(index, true);
         }
     }
 
     /// Takes over a connection that the host accepted, with what it has read of the request.
-    pub(super) fn adopt(&mut self, Adopted { fd, head, grant, delays }: Adopted<'_>) {
+    pub(in crate::shard) fn adopt(&mut self, Adopted { fd, head, grant, delays }: Adopted<'_>) {
         self.handle.metrics.adopted.add(1);
         if delays {
             socket::set_nodelay(&fd);
         }
         let Some(index) = self.enter(fd, &head) else { return };
         let conn = &mut self.conns[index as usize];
-        conn.flags.adopted = true;
+        conn.flags.insert(Flags::ADOPTED);
         conn.grant = grant;
         self.schedule(index, self.config().head_timeout_ms);
         // The host has read what stood before the request.
         self.meet(index, false);
         // As if it had just been read.
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = std::mem::take(&mut self.reading.scratch);
         match scratch.get_mut(..head.len()) {
             Some([]) => {}
             Some(bytes) => {
@@ -104,7 +105,7 @@ impl Shard {
             }
             None => self.received(index, &mut head.into_owned()),
         }
-        self.scratch = scratch;
+        self.reading.scratch = scratch;
     }
 
     /// Gives a connection, which is counted already, its place and watches it. `head`: what the host has read of it.
@@ -112,7 +113,7 @@ impl Shard {
         if self.conns.len() >= Roster::CAPACITY {
             let refusal = Refusal::unavailable("full", "a thread has as many connections as it can have");
             self.turn_away(&fd, head, &refusal);
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -124,7 +125,7 @@ impl Shard {
             let conn = self.conns.remove(index as usize);
             let message = format!("a connection can't be watched: {error}");
             self.turn_away(&conn.fd, head, &Refusal::unavailable("resources", message));
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.handle.roster.enter(token);
@@ -134,7 +135,7 @@ impl Shard {
 
     /// Leaves a listener alone for a moment: its readiness would make the shard spin while nothing can be accepted.
     fn rest(&mut self, number: usize, error: &io::Error) {
-        self.shared.note_refusal(
+        self.context.note_refusal(
             Level::Warn,
             Reason::Resources,
             format_args!("accept: {error}; trying again in {REST_MS} ms"),
@@ -145,13 +146,13 @@ impl Shard {
     }
 
     /// Wakes listeners that have rested.
-    pub(super) fn resume_listeners(&mut self) {
+    pub(in crate::shard) fn resume_listeners(&mut self) {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
             if listener.rests_until.is_some_and(|until| self.now >= until) {
                 let added = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
                 listener.rests_until = added.is_err().then_some(self.now + REST_MS);
                 if let Err(error) = added {
-                    self.shared.note_refusal(
+                    self.context.note_refusal(
                         Level::Warn,
                         Reason::Resources,
                         format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms"),
@@ -161,13 +162,13 @@ impl Shard {
         }
     }
 
-    pub(super) fn listener_resumes_in(&self) -> Option<u64> {
+    pub(in crate::shard) fn listener_resumes_in(&self) -> Option<u64> {
         let until = self.listeners.iter().filter_map(|listener| listener.rests_until).min()?;
         Some(until.saturating_sub(self.now).max(1))
     }
 
     /// Accepts nothing any more.
-    pub(super) fn close_listeners(&mut self) {
+    pub(in crate::shard) fn close_listeners(&mut self) {
         for listener in self.listeners.drain(..) {
             let _ = self.epoll.remove(listener.fd.as_raw_fd());
         }

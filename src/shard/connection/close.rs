@@ -1,7 +1,5 @@
 //! The ends of connections.
 
-use super::conn::{Conn, Phase};
-use super::{Shard, Token};
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request;
@@ -9,6 +7,8 @@ use crate::hub::Form;
 use crate::log::Level;
 use crate::metrics::Closed;
 use crate::metrics::Reason;
+use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::{Shard, Token};
 use crate::sys::socket;
 use crate::transport::close::Close;
 use crate::transport::poll::Note;
@@ -24,7 +24,7 @@ const LOOK: usize = 2048;
 
 impl Shard {
     /// Ends a connection in its transport's way, after what waits for it; the peer has `close_timeout` to take it.
-    pub(super) fn close(&mut self, index: u32, close: Close) {
+    pub(in crate::shard) fn close(&mut self, index: u32, close: Close) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.code = close.code;
         match conn.phase {
@@ -45,11 +45,11 @@ impl Shard {
                 self.refuse(index, &unserved(&close), &cors, false);
             }
             Phase::Open(Transport::Poll) => {
-                conn.flags.keep_alive = false;
+                conn.flags.remove(Flags::KEEP_ALIVE);
                 self.answer_empty(index, close.retry_ms.map_or(Note::None, Note::Retry));
             }
             Phase::Open(transport) => {
-                let goodbye = goodbye(transport, &close, conn.flags.chunks);
+                let goodbye = goodbye(transport, &close, conn.is(Flags::CHUNKS));
                 self.log_close(transport, &close);
                 self.leave_channels(index);
                 self.last_bytes(index, goodbye.into());
@@ -58,10 +58,10 @@ impl Shard {
     }
 
     /// Ends a connection that is too slow: what waits is dropped, since the client gets it by its position.
-    pub(super) fn close_slow(&mut self, index: u32, close: Close) {
+    pub(in crate::shard) fn close_slow(&mut self, index: u32, close: Close) {
         self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let wire = conn.wire(&self.shared.encoder);
+        let wire = conn.wire(&self.context.encoder);
         if let Some(outbox) = &mut conn.outbox {
             outbox.keep_begun(&wire);
         }
@@ -70,7 +70,7 @@ impl Shard {
 
     /// Refuses a connection without hearing it out, since there are too many. `head` is what the host has read of it.
     /// That the request is unread makes this a reset for some.
-    pub(super) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
+    pub(in crate::shard) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
         let mut unread = [0; LOOK];
         // What is there already tells how to say it; nothing is waited for.
         let known =
@@ -80,7 +80,7 @@ impl Shard {
     }
 
     /// Refuses a request that is not all there.
-    pub(super) fn refuse_half_read(&mut self, index: u32, refusal: &Refusal) {
+    pub(in crate::shard) fn refuse_half_read(&mut self, index: u32, refusal: &Refusal) {
         let unread = self.conns[index as usize].unread.take().unwrap_or_default();
         let (sse, cors) = request::read_partly(&unread, &self.config);
         self.refuse(index, refusal, &cors, sse);
@@ -94,13 +94,13 @@ impl Shard {
     }
 
     /// Counts and logs what is not done for a client.
-    pub(super) fn note_refusal(&self, reason: Reason, text: fmt::Arguments<'_>) {
+    pub(in crate::shard) fn note_refusal(&self, reason: Reason, text: fmt::Arguments<'_>) {
         self.handle.metrics.refusal(reason);
-        self.shared.log.limited(Level::Info, reason.word(), text);
+        self.context.log.limited(Level::Info, reason.word(), text);
     }
 
     /// Refuses a request; the connection ends with the answer.
-    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
+    pub(in crate::shard) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
         self.note_answered(refusal);
         let answer = if sse && refusal.may_pass() {
             refusal.sse_response(cors, self.advised_delay())
@@ -112,7 +112,7 @@ impl Shard {
 
     /// Writes the last bytes of a connection, then ends our side of it and waits for the peer's: a connection closed
     /// with bytes unread is reset, and the peer might lose what we said.
-    pub(super) fn last_bytes(&mut self, index: u32, bytes: Bytes) {
+    pub(in crate::shard) fn last_bytes(&mut self, index: u32, bytes: Bytes) {
         self.leave_open(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.phase = Phase::Closing;
@@ -132,7 +132,7 @@ impl Shard {
     }
 
     /// The end: nothing of the connection is left but its event.
-    pub(super) fn drop_conn(&mut self, index: u32) {
+    pub(in crate::shard) fn drop_conn(&mut self, index: u32) {
         if !self.conns.contains(index as usize) {
             return;
         }
@@ -147,16 +147,16 @@ impl Shard {
     }
 
     /// A connection is no longer in the slab.
-    pub(super) fn uncount(&mut self, index: u32) {
+    pub(in crate::shard) fn uncount(&mut self, index: u32) {
         self.handle.roster.leave(index);
         self.handle.metrics.connections.sub(1);
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.context.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Nothing is delivered to it any more.
-    pub(super) fn leave_channels(&mut self, index: u32) {
+    pub(in crate::shard) fn leave_channels(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        conn.flags.live = false;
+        conn.flags.remove(Flags::LIVE);
         self.channels.leave_all(&mut self.conns, index);
     }
 
@@ -176,8 +176,8 @@ impl Shard {
             self.handle.metrics.gauge(transport).sub(1);
         }
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if conn.flags.announced {
-            conn.flags.announced = false;
+        if conn.is(Flags::ANNOUNCED) {
+            conn.flags.remove(Flags::ANNOUNCED);
             let (user, code, host) = (user(conn), conn.code, host(conn));
             self.tell(Event {
                 kind: EventKind::Close,
@@ -194,57 +194,57 @@ impl Shard {
     }
 
     /// Says why a connection is ended: what the host wanted is worth a line only to who looks closely.
-    pub(super) fn log_close(&self, transport: Transport, close: &Close) {
+    pub(in crate::shard) fn log_close(&self, transport: Transport, close: &Close) {
         let level = match close.code {
             1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
             _ => Level::Debug,
         };
         let reason = if close.reason.is_empty() { "no reason was given" } else { &close.reason };
         let text = format_args!("{} ended with {}: {reason}", transport.with_article(), close.code);
-        self.shared.log.limited(level, Closed::label(close.code), text);
+        self.context.log.limited(level, Closed::label(close.code), text);
     }
 
     /// Tells the host, if it listens: at the next [`Self::announce_events`].
-    pub(super) fn tell(&mut self, event: Event) {
-        if self.shared.events.wants(event.kind) {
-            self.told = self.told.and(self.shared.events.add(event));
-        } else if event.kind == EventKind::Message && !self.shared.events.wanted() {
+    pub(in crate::shard) fn tell(&mut self, event: Event) {
+        if self.context.events.wants(event.kind) {
+            self.told = self.told.and(self.context.events.add(event));
+        } else if event.kind == EventKind::Message && !self.context.events.wanted() {
             self.handle.metrics.events_dropped.add(1);
         }
     }
 
     /// Wakes the host for what it was told.
-    pub(super) fn announce_events(&mut self) {
-        self.shared.events.announce(std::mem::take(&mut self.told));
+    pub(in crate::shard) fn announce_events(&mut self) {
+        self.context.events.announce(std::mem::take(&mut self.told));
     }
 
     /// The event queue has room again.
-    pub(super) fn resume_paused(&mut self) {
-        for token in std::mem::take(&mut self.paused) {
+    pub(in crate::shard) fn resume_paused(&mut self) {
+        for token in std::mem::take(&mut self.reading.paused) {
             if let Some(index) = self.find(token) {
-                self.conns[index as usize].flags.paused = false;
+                self.conns[index as usize].flags.remove(Flags::PAUSED);
                 self.readable(index, true);
             }
         }
     }
 
     /// Remembers a connection that is not read from because the event queue is full.
-    pub(super) fn pause(&mut self, index: u32) {
+    pub(in crate::shard) fn pause(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        if !conn.flags.paused {
-            conn.flags.paused = true;
-            self.paused.push(Token { index, generation: conn.generation });
+        if !conn.is(Flags::PAUSED) {
+            conn.flags.insert(Flags::PAUSED);
+            self.reading.paused.push(Token { index, generation: conn.generation });
         }
     }
 }
 
 /// The user of a connection.
-pub(super) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
+pub(in crate::shard) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
     conn.grant.as_ref().and_then(|grant| grant.user().cloned())
 }
 
 /// The attached host that answers for a connection.
-pub(super) fn host(conn: &Conn) -> u64 {
+pub(in crate::shard) fn host(conn: &Conn) -> u64 {
     conn.grant.as_ref().map_or(0, |grant| grant.host())
 }
 

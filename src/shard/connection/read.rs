@@ -1,14 +1,14 @@
 //! Reading: from the socket through the scratch buffer to whoever understands it.
 
-use super::authorize::Admission;
-use super::closing::host;
-use super::conn::{Conn, Phase, Token};
-use super::Shard;
 use crate::events::EventKind;
 use crate::http::origin;
 use crate::http::refusal::Refusal;
 use crate::http::request::{self, Wish};
 use crate::metrics::Reason;
+use crate::shard::connection::authorize::Admission;
+use crate::shard::connection::close::host;
+use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
+use crate::shard::Shard;
 use crate::sys::socket;
 use crate::transport::Transport;
 use std::io::ErrorKind;
@@ -19,9 +19,9 @@ const READS: usize = 4;
 impl Shard {
     /// Reads what is there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`: until it
     /// says so itself, because an end that is there already is not told again.
-    pub(super) fn readable(&mut self, index: u32, to_the_end: bool) {
+    pub(in crate::shard) fn readable(&mut self, index: u32, to_the_end: bool) {
         let token = self.token(index);
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = std::mem::take(&mut self.reading.scratch);
         let mut reads = 0;
         while let Some(index) = self.find(token) {
             if self.must_wait(index) {
@@ -47,34 +47,34 @@ impl Shard {
                 Err(_) => self.drop_conn(index),
             }
         }
-        self.scratch = scratch;
+        self.reading.scratch = scratch;
     }
 
     /// Reads from a connection in the next turn.
-    pub(super) fn read_again(&mut self, index: u32) {
+    pub(in crate::shard) fn read_again(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        if !std::mem::replace(&mut conn.flags.unfinished, true) {
-            self.unfinished.push(Token { index, generation: conn.generation });
+        if conn.mark(Flags::UNFINISHED) {
+            self.reading.unfinished.push(Token { index, generation: conn.generation });
         }
     }
 
     /// Whether the next turn has to go on reading.
-    pub(super) fn has_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
+    pub(in crate::shard) fn has_unfinished(&self) -> bool {
+        !self.reading.unfinished.is_empty()
     }
 
     /// Goes on with connections that had more than their share in the last turn, or whose next request came early.
-    pub(super) fn read_unfinished(&mut self) -> bool {
-        for token in std::mem::take(&mut self.unfinished) {
+    pub(in crate::shard) fn read_unfinished(&mut self) -> bool {
+        for token in std::mem::take(&mut self.reading.unfinished) {
             if let Some(index) = self.find(token) {
-                self.conns[index as usize].flags.unfinished = false;
+                self.conns[index as usize].flags.remove(Flags::UNFINISHED);
                 self.read_early(index);
             }
             if let Some(index) = self.find(token) {
                 self.readable(index, true);
             }
         }
-        !self.unfinished.is_empty()
+        !self.reading.unfinished.is_empty()
     }
 
     /// Whether a client is left waiting, so that it does not fill our memory: its messages have nowhere to go, or it
@@ -84,15 +84,15 @@ impl Shard {
         if conn.phase != Phase::Open(Transport::WebSocket) {
             return false;
         }
-        if conn.flags.paused || conn.flags.throttled {
+        if conn.is(Flags::PAUSED) || conn.is(Flags::THROTTLED) {
             return true;
         }
         if conn.outbox.as_ref().is_some_and(|outbox| outbox.weight() > self.config().outbox / 2) {
-            self.conns[index as usize].flags.held = true;
+            self.conns[index as usize].flags.insert(Flags::HELD);
             return true;
         }
         let host = host(&self.conns[index as usize]);
-        if self.shared.events.wants(EventKind::Message) && self.shared.events.full_for(host) {
+        if self.context.events.wants(EventKind::Message) && self.context.events.full_for(host) {
             self.pause(index);
             return true;
         }
@@ -100,7 +100,7 @@ impl Shard {
     }
 
     /// Bytes came.
-    pub(super) fn received(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(in crate::shard) fn received(&mut self, index: u32, bytes: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match conn.phase {
             Phase::Head if conn.outbox.is_some() => self.keep_early(index, bytes),
@@ -142,11 +142,11 @@ impl Shard {
     /// Reads one head and does what it asks for; says how long it was. `None`: it is not whole, or was the last.
     fn take_head(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &self.conns[index as usize];
-        if conn.flags.proxy_header {
+        if conn.is(Flags::PROXY_HEADER) {
             return self.take_proxy_header(index, bytes);
         }
         // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
-        let any_path = conn.flags.adopted && !conn.flags.keep_alive;
+        let any_path = conn.is(Flags::ADOPTED) && !conn.is(Flags::KEEP_ALIVE);
         let head = match request::read(bytes, &self.config, any_path) {
             Ok(Some(head)) => head,
             Ok(None) => {
@@ -173,14 +173,14 @@ impl Shard {
                 let keep_alive = head.keep_alive && conn.may_go_on();
                 let answer = origin::preflight(&head.cors, &asked, keep_alive);
                 if keep_alive {
-                    conn.flags.keep_alive = true;
+                    conn.flags.insert(Flags::KEEP_ALIVE);
                     self.schedule(index, self.config().keep_alive_ms);
                     self.transmit_bytes(index, answer);
                 } else {
                     self.last_bytes(index, answer.into());
                 }
             }
-            Ok(Wish::Elsewhere { .. }) if self.conns[index as usize].flags.adopted => {
+            Ok(Wish::Elsewhere { .. }) if self.conns[index as usize].is(Flags::ADOPTED) => {
                 // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it
                 // again on a new connection, and that goes to the host (RFC 9112, section 9.3.1).
                 self.drop_conn(index);
@@ -214,7 +214,7 @@ impl Shard {
 
     /// Reads a request that came early, if the answer before it is written. Where it is not, or another one is owed, the
     /// request stays where it is: this is tried again when that is done.
-    pub(super) fn read_early(&mut self, index: u32) {
+    pub(in crate::shard) fn read_early(&mut self, index: u32) {
         let next = |conn: &&mut Conn| conn.phase == Phase::Head && conn.outbox.is_none();
         let Some(conn) = self.conns.get_mut(index as usize).filter(next) else { return };
         if let Some(mut unread) = conn.unread.take() {
@@ -224,7 +224,7 @@ impl Shard {
 
     /// The same in the next turn, out of a fan-out: the request may be one that has to have all delivered up to its own
     /// place, and that would overtake what the fan-out has still to write to others.
-    pub(super) fn read_early_later(&mut self, index: u32) {
+    pub(in crate::shard) fn read_early_later(&mut self, index: u32) {
         let early = |conn: &&Conn| conn.phase == Phase::Head && conn.unread.is_some();
         if self.conns.get(index as usize).filter(early).is_some() {
             self.read_again(index);

@@ -1,11 +1,11 @@
 //! Writing to one connection: now, if nothing waits before it; else through its outbox.
 
-use super::command::ShardHandle;
-use super::conn::{Conn, Phase, Token};
-use super::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
-use super::{Fate, Shard};
 use crate::config::Config;
 use crate::context::Context;
+use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
+use crate::shard::delivery::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
+use crate::shard::turn::command::ShardHandle;
+use crate::shard::{Fate, Shard};
 use crate::sys::epoll::Watch;
 use crate::sys::socket;
 use crate::transport::close::Close;
@@ -20,12 +20,12 @@ use std::sync::Arc;
 const PARTS: usize = 2;
 
 impl Conn {
-    pub(super) fn wire<'e>(&self, encoder: &'e Encoder) -> Wire<'e> {
-        Wire { format: self.format, chunks: self.flags.chunks, encoder }
+    pub(in crate::shard) fn wire<'e>(&self, encoder: &'e Encoder) -> Wire<'e> {
+        Wire { format: self.format, chunks: self.is(Flags::CHUNKS), encoder }
     }
 
     /// Writes pieces or queues what does not fit; says how many bytes were written.
-    pub(super) fn transmit(
+    pub(in crate::shard) fn transmit(
         &mut self,
         pieces: &[Piece],
         encoder: &Encoder,
@@ -98,7 +98,7 @@ impl Conn {
     }
 
     /// Whether more waits than may. A single message is never too much, or its client could never get it.
-    pub(super) fn too_slow(&self, pieces: usize, limit: usize) -> bool {
+    pub(in crate::shard) fn too_slow(&self, pieces: usize, limit: usize) -> bool {
         self.outbox.as_ref().is_some_and(|outbox| outbox.weight() > limit && (pieces > 1 || outbox.len() > 1))
     }
 }
@@ -106,30 +106,30 @@ impl Conn {
 /// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of
 /// `outbox_total`, if that is less. So who has the most waiting gives way first, and the rest still have room
 /// (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Context-Memory Packet Switches", 1998).
-pub(super) fn outbox_limit(shared: &Context, config: &Config, handle: &ShardHandle) -> usize {
+pub(in crate::shard) fn outbox_limit(shared: &Context, config: &Config, handle: &ShardHandle) -> usize {
     let left = (config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
     config.outbox.min(left)
 }
 
 impl Shard {
     /// How much of what a client missed is read for it at once.
-    pub(super) fn replay_limit(&self) -> usize {
+    pub(in crate::shard) fn replay_limit(&self) -> usize {
         // With less it would hardly get ahead, and there is more only for who reads it.
         const LEAST: usize = 16 * 1024;
         let least = LEAST.min(self.config().outbox);
-        outbox_limit(&self.shared, &self.config, &self.handle).max(least)
+        outbox_limit(&self.context, &self.config, &self.handle).max(least)
     }
 
     /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; then
     /// says so, and the connection is to be dropped. One that nothing else waits beside stays, or its client could
     /// never get it.
-    pub(super) fn give_up_copy(&mut self, index: u32) -> bool {
+    pub(in crate::shard) fn give_up_copy(&mut self, index: u32) -> bool {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.format == Format::Poll) else {
             return false;
         };
         let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.held()) else { return false };
         let all = self.handle.metrics.outbox_bytes.get() as usize;
-        if all == own || all <= self.config.outbox_total / self.shared.shards {
+        if all == own || all <= self.config.outbox_total / self.context.shards {
             return false;
         }
         conn.outbox = None;
@@ -140,16 +140,16 @@ impl Shard {
     }
 
     /// Writes bytes to a connection, after what waits already.
-    pub(super) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
+    pub(in crate::shard) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit_bytes(bytes, &self.shared.encoder, &self.handle);
+        let outcome = conn.transmit_bytes(bytes, &self.context.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
     /// Writes pieces to a connection, after what waits already.
-    pub(super) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
+    pub(in crate::shard) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit(pieces, &self.shared.encoder, &self.handle);
+        let outcome = conn.transmit(pieces, &self.context.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
@@ -162,9 +162,9 @@ impl Shard {
     }
 
     /// Where something waits to be written, has the epoll tell when there is room.
-    pub(super) fn await_room(&mut self, index: u32) {
+    pub(in crate::shard) fn await_room(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if conn.outbox.is_some() && !conn.flags.writes_watched {
+        if conn.outbox.is_some() && !conn.is(Flags::WRITES_WATCHED) {
             self.ask_for_room(index);
         }
     }
@@ -172,18 +172,18 @@ impl Shard {
     /// Has the epoll tell of room, also of room that there is already.
     fn ask_for_room(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        conn.flags.writes_watched = true;
+        conn.flags.insert(Flags::WRITES_WATCHED);
         let token = Token { index, generation: conn.generation };
         if self.epoll.change(conn.fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
             // Memory is out: what waits would wait for ever.
-            Self::doom(&mut self.doomed, index, conn, Fate::Gone);
+            Self::doom(&mut self.delivery.fates, index, conn, Fate::Gone);
         }
     }
 
     /// The socket has room again.
-    pub(super) fn writable(&mut self, index: u32) {
+    pub(in crate::shard) fn writable(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(&self.shared.encoder);
+        let wire = conn.wire(&self.context.encoder);
         let Some(outbox) = &mut conn.outbox else { return };
         if outbox.replaceable {
             // It was full and fell behind: of what only the newest counts, only that is written now.
@@ -197,16 +197,18 @@ impl Shard {
     ///
     /// A client that reads as fast as this writes gets a long history in parts, between which others have their turn:
     /// the thread may even be a host's, that hands the connection over.
-    pub(super) fn flush(&mut self, index: u32) {
+    pub(in crate::shard) fn flush(&mut self, index: u32) {
         let mut parts = 0;
         loop {
             let Some(conn) = self.conns.get_mut(index as usize) else { return };
-            let wire = conn.wire(&self.shared.encoder);
+            let wire = conn.wire(&self.context.encoder);
             let Some(outbox) = &mut conn.outbox else { return };
             match outbox.flush(&conn.fd, &wire) {
                 Ok(written) => {
                     self.handle.metrics.bytes_sent.add(written as u64);
-                    conn.flags.stuck &= written == 0;
+                    if written > 0 {
+                        conn.flags.remove(Flags::STUCK);
+                    }
                 }
                 Err(Gone) => return self.drop_conn(index),
             }
@@ -233,13 +235,13 @@ impl Shard {
             Phase::Closing => socket::shutdown_write(&conn.fd),
             // A request that came before the answer was through; or the next one has its time from now on.
             Phase::Head => {
-                if self.conns[index as usize].flags.keep_alive {
+                if self.conns[index as usize].is(Flags::KEEP_ALIVE) {
                     self.schedule(index, self.config().keep_alive_ms);
                 }
                 self.read_early(index);
             }
-            Phase::Open(_) if conn.flags.held => {
-                self.conns[index as usize].flags.held = false;
+            Phase::Open(_) if conn.is(Flags::HELD) => {
+                self.conns[index as usize].flags.remove(Flags::HELD);
                 self.read_again(index);
             }
             Phase::Asked | Phase::Open(_) => {}
@@ -247,8 +249,8 @@ impl Shard {
     }
 
     /// Carries out what a fan-out found.
-    pub(super) fn settle_fates(&mut self) {
-        while let Some((token, fate)) = self.doomed.pop() {
+    pub(in crate::shard) fn settle_fates(&mut self) {
+        while let Some((token, fate)) = self.delivery.fates.pop() {
             let Some(index) = self.find(token) else { continue };
             match fate {
                 Fate::Gone => self.drop_conn(index),
@@ -261,7 +263,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn doom(doomed: &mut Vec<(Token, Fate)>, index: u32, conn: &Conn, fate: Fate) {
+    pub(in crate::shard) fn doom(doomed: &mut Vec<(Token, Fate)>, index: u32, conn: &Conn, fate: Fate) {
         doomed.push((Token { index, generation: conn.generation }, fate));
     }
 }

@@ -1,10 +1,10 @@
 //! A turn of a shard: one round of everything.
 
-use super::command::Command;
-use super::conn::{ConnectionId, Token};
-use super::Shard;
 use crate::log::Level;
 use crate::panics;
+use crate::shard::connection::conn::{ConnectionId, Token};
+use crate::shard::turn::command::Command;
+use crate::shard::Shard;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
 use crate::transport::inflate::Inflater;
@@ -12,20 +12,20 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 
 /// Tokens that are no connections: their generation is 0.
-pub(super) const WAKE: u64 = u32::MAX as u64;
+pub(in crate::shard) const WAKE: u64 = u32::MAX as u64;
 /// Listener number n is `LISTENER + n`.
-pub(super) const LISTENER: u64 = 0;
+pub(in crate::shard) const LISTENER: u64 = 0;
 
 /// How many events one turn takes.
-pub(super) const EVENTS: usize = 512;
+pub(in crate::shard) const EVENTS: usize = 512;
 /// How many commands one turn takes.
 const COMMANDS: usize = 1024;
 /// How often history is looked through for what is too old. Not in each turn: it takes the hub's lock.
-pub(super) const EXPIRE_MS: u64 = 1000;
+pub(in crate::shard) const EXPIRE_MS: u64 = 1000;
 
 /// What to do after a turn.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(in crate::shard) enum Next {
     /// There is more to do.
     Again,
     /// Nothing to do until woken.
@@ -37,7 +37,7 @@ pub(super) enum Next {
 impl Shard {
     /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its
     /// own.
-    pub(super) fn turn(&mut self, events: &[Event]) -> Next {
+    pub(in crate::shard) fn turn(&mut self, events: &[Event]) -> Next {
         self.now = clock::monotonic_ms();
         let mut more = self.take_commands();
         let mut reads = self.take_events(events);
@@ -50,14 +50,14 @@ impl Shard {
         self.run_timers();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
-        more |= self.held.is_some();
+        more |= self.delivery.held.is_some();
         self.tell_leaves();
         self.go_on_draining(more);
         if self.ending {
             self.drop_all();
             return Next::End;
         }
-        let expires = self.number == 0 && self.expires_at <= self.now;
+        let expires = self.number == 0 && self.timers.expires_at <= self.now;
         if more || reads || expires || self.has_unfinished() {
             Next::Again
         } else {
@@ -67,15 +67,15 @@ impl Shard {
 
     /// Makes what compressing takes, before any client can agree to it: it takes stack that only a thread of our own is
     /// sure to have, and who compresses later may be a host's.
-    pub(super) fn prepare_compression(&mut self) {
-        if self.config.compression && self.inflater.is_none() {
-            self.inflater = Some(Inflater::default());
-            self.shared.encoder.deflater().prepare();
+    pub(in crate::shard) fn prepare_compression(&mut self) {
+        if self.config.compression && self.reading.inflater.is_none() {
+            self.reading.inflater = Some(Inflater::default());
+            self.context.encoder.deflater().prepare();
         }
     }
 
     /// Whether this turn is measured: every 16th, since reading a clock exactly is not free.
-    pub(super) fn measures_turn(&mut self) -> bool {
+    pub(in crate::shard) fn measures_turn(&mut self) -> bool {
         self.turn = self.turn.wrapping_add(1);
         self.turn.is_multiple_of(16)
     }
@@ -147,37 +147,37 @@ impl Shard {
     }
 
     /// Milliseconds until a timer is due.
-    pub(super) fn wake_in(&mut self) -> Option<u64> {
+    pub(in crate::shard) fn wake_in(&mut self) -> Option<u64> {
         // One shard keeps the hub's clock.
-        let expire = (self.number == 0).then(|| self.expires_at.saturating_sub(self.now).max(1));
+        let expire = (self.number == 0).then(|| self.timers.expires_at.saturating_sub(self.now).max(1));
         let paused_listener = self.listener_resumes_in();
-        let (timer, sender) = (self.wheel.next_in(self.now), self.senders.next_in(self.now));
+        let (timer, sender) = (self.timers.wheel.next_in(self.now), self.limits.senders.next_in(self.now));
         // A number that means never, not an array of options: what the compiler makes of that looks at the number of an
         // absent one before it looks whether it is absent, which memcheck rightly asks about.
         let waits = [timer, expire, paused_listener, sender, self.drain_in()].map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
 
-    pub(super) fn tell_leaves(&mut self) {
+    pub(in crate::shard) fn tell_leaves(&mut self) {
         let number = self.number;
         let leaves = self.channels.take_leaves();
-        self.shared.hub.leave(number, leaves);
+        self.context.hub.leave(number, leaves);
     }
 
     /// After a panic: nothing in memory is trusted but the mailbox. All connections end; clients come back and recover.
-    pub(super) fn recover(&mut self) {
-        self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::shard) fn recover(&mut self) {
+        self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
         self.log_error(format_args!(
             "shard {}: {}; it was caught, and its connections are closed",
             self.number,
             panics::said()
         ));
-        self.stage = Default::default();
-        self.doomed.clear();
-        self.unfinished.clear();
-        self.paused.clear();
-        if self.scratch.is_empty() {
-            self.scratch = vec![0; super::SCRATCH].into();
+        self.delivery.staging = Default::default();
+        self.delivery.fates.clear();
+        self.reading.unfinished.clear();
+        self.reading.paused.clear();
+        if self.reading.scratch.is_empty() {
+            self.reading.scratch = vec![0; crate::shard::SCRATCH].into();
         }
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in left {
@@ -194,12 +194,12 @@ impl Shard {
         self.channels.forget_all();
     }
 
-    pub(super) fn log_error(&self, text: std::fmt::Arguments<'_>) {
-        self.shared.log.line(Level::Error, text);
+    pub(in crate::shard) fn log_error(&self, text: std::fmt::Arguments<'_>) {
+        self.context.log.line(Level::Error, text);
     }
 
     /// The number by which the host knows a connection.
-    pub(super) fn number_of(&self, index: u32) -> u64 {
+    pub(in crate::shard) fn number_of(&self, index: u32) -> u64 {
         ConnectionId { shard: self.number, token: self.token(index) }.to_number()
     }
 }

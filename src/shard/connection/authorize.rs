@@ -1,18 +1,18 @@
 //! Whether a request on the library's own listener may subscribe, where a host or a token decides.
 
-use super::conn::{Phase, RequestId};
-use super::Shard;
 use crate::auth::Decision;
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::http::request::{self, Subscribe};
+use crate::shard::connection::conn::{Flags, Phase, RequestId};
+use crate::shard::Shard;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// What became of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(in crate::shard) enum Admission {
     /// It goes on; the connection has its grant.
     Admitted,
     /// The host must be asked.
@@ -21,16 +21,16 @@ pub(super) enum Admission {
 
 impl Shard {
     /// Decides by the option `auth`, anew for every request: polls of several users may share a proxy's connection.
-    pub(super) fn authorize(&mut self, index: u32, subscribe: &Subscribe<'_>) -> Result<Admission, Refusal> {
+    pub(in crate::shard) fn authorize(&mut self, index: u32, subscribe: &Subscribe<'_>) -> Result<Admission, Refusal> {
         self.check_surplus(index)?;
         let conn = &mut self.conns[index as usize];
-        if conn.flags.adopted || std::mem::take(&mut conn.flags.allowed) {
+        if conn.is(Flags::ADOPTED) || conn.unmark(Flags::ALLOWED) {
             return Ok(Admission::Admitted);
         }
-        match self.shared.authority().decide(subscribe.token.as_deref())? {
+        match self.context.authority().decide(subscribe.token.as_deref())? {
             Decision::Open => {}
             Decision::Granted(grant) => conn.grant = Some(Arc::new(grant)),
-            Decision::AskHost if self.shared.events.wanted() && !self.shared.events.full() => {
+            Decision::AskHost if self.context.events.wanted() && !self.context.events.full() => {
                 return Ok(Admission::Asked);
             }
             Decision::AskHost => {
@@ -41,11 +41,11 @@ impl Shard {
     }
 
     /// Asks the host, and keeps the request (the first `size` of `bytes`, with what came after it) until it answers.
-    pub(super) fn ask_host(&mut self, index: u32, channel: Option<&str>, bytes: &[u8], size: usize) {
-        self.last_request += 1;
-        let request = self.last_request;
+    pub(in crate::shard) fn ask_host(&mut self, index: u32, channel: Option<&str>, bytes: &[u8], size: usize) {
+        self.questions.last += 1;
+        let request = self.questions.last;
         let token = self.token(index);
-        self.requests.insert(request, token);
+        self.questions.open.insert(request, token);
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Asked;
         conn.joined = request;
@@ -65,46 +65,46 @@ impl Shard {
     }
 
     /// The host said yes.
-    pub(super) fn allowed(&mut self, request: u64, grant: Arc<Grant>) {
+    pub(in crate::shard) fn allowed(&mut self, request: u64, grant: Arc<Grant>) {
         let Some(index) = self.answered(request) else { return };
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Head;
-        conn.flags.allowed = true;
+        conn.flags.insert(Flags::ALLOWED);
         conn.grant = Some(grant);
         self.read_early(index);
     }
 
     /// The host said no.
-    pub(super) fn denied(&mut self, request: u64, refusal: &Refusal) {
+    pub(in crate::shard) fn denied(&mut self, request: u64, refusal: &Refusal) {
         if let Some(index) = self.answered(request) {
             self.refuse_asked(index, refusal);
         }
     }
 
     /// The host said nothing.
-    pub(super) fn ask_timeout(&mut self, index: u32) {
+    pub(in crate::shard) fn ask_timeout(&mut self, index: u32) {
         let refusal = Refusal::unavailable("unanswered", "the host did not answer in time (option auth_timeout)");
         self.forget_request(index);
         self.refuse_asked(index, &refusal);
     }
 
     /// A question that nobody needs answered any more.
-    pub(super) fn forget_request(&mut self, index: u32) {
+    pub(in crate::shard) fn forget_request(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
         if conn.phase == Phase::Asked {
-            self.requests.remove(&conn.joined);
+            self.questions.open.remove(&conn.joined);
         }
     }
 
     /// The connection that a question was about, if it still waits for the answer. Each question is answered once: a
     /// late second answer must not let in the next request of the connection, which may be another user's.
     fn answered(&mut self, request: u64) -> Option<u32> {
-        let token = self.requests.remove(&request)?;
+        let token = self.questions.open.remove(&request)?;
         self.find(token).filter(|index| self.conns[*index as usize].phase == Phase::Asked)
     }
 
     /// Refuses the request that waits, in the form that its client understands.
-    pub(super) fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
+    pub(in crate::shard) fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
         let unread = self.conns[index as usize].unread.take().unwrap_or_default();
         let config = self.config.clone();
         match request::read(&unread, &config, false) {

@@ -4,9 +4,9 @@
 //! and the client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some
 //! microseconds' work that never blocks; where it is awake the connection is a command for its next turn.
 
-use super::command::{Adopted, Command, ShardHandle};
-use super::run::{Next, EVENTS};
-use super::Shard;
+use crate::shard::turn::command::{Adopted, Command, ShardHandle};
+use crate::shard::turn::run::{Next, EVENTS};
+use crate::shard::Shard;
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event};
 use std::fmt;
@@ -66,7 +66,7 @@ impl Driver {
         }
         let sleeps = next == Next::Sleep && self.handle.mailbox.park(|| self.handle.has_commands());
         let timeout = if sleeps { shard.wake_in() } else { Some(0) };
-        shard.wakes_at = timeout.map_or(u64::MAX, |timeout| shard.now + timeout);
+        shard.timers.wakes_at = timeout.map_or(u64::MAX, |timeout| shard.now + timeout);
         Some(timeout)
     }
 
@@ -89,7 +89,7 @@ impl Driver {
                 });
                 shard.announce_events();
                 // What this left to be done, a panic above all, and timers that are due before the thread would look.
-                let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.wakes_at);
+                let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.timers.wakes_at);
                 if done.is_none() || due || shard.has_unfinished() {
                     self.handle.mailbox.wake();
                 }

@@ -2,13 +2,14 @@
 //!
 //! A whole batch is taken from the mailbox, then each connection that gets something is written to once. Subscribers of
 //! one channel only, which most are, all get the same bytes: they are put together once for each wire format (a
-//! [`Run`]), and each costs one system call and no bookkeeping. Others collect theirs first ([`super::stage`]).
+//! [`Run`]), and each costs one system call and no bookkeeping. Others collect theirs first ([`crate::shard::delivery::staging`]).
 
-use super::encoded::Run;
-use super::outbox::{Gone, Piece};
-use super::write::outbox_limit;
-use super::{Fate, Shard};
 use crate::hub::{ChannelId, Delivery, BROADCAST};
+use crate::shard::connection::conn::Flags;
+use crate::shard::delivery::encoded::Run;
+use crate::shard::delivery::outbox::{Gone, Piece};
+use crate::shard::delivery::write::outbox_limit;
+use crate::shard::{Fate, Shard};
 use crate::sys::clock;
 use crate::transport::Transport;
 
@@ -18,7 +19,7 @@ const BATCH: usize = 1024;
 const BATCHES: usize = 8;
 impl Shard {
     /// Delivers what is in the mailbox; true when there may be more.
-    pub(super) fn deliver(&mut self) -> bool {
+    pub(in crate::shard) fn deliver(&mut self) -> bool {
         for _ in 0..BATCHES {
             if !self.deliver_batch(u64::MAX) {
                 return false;
@@ -28,17 +29,17 @@ impl Shard {
     }
 
     /// Delivers what is in the mailbox up to a message, and not beyond.
-    pub(super) fn deliver_until(&mut self, position: u64) {
+    pub(in crate::shard) fn deliver_until(&mut self, position: u64) {
         while self.deliver_batch(position) {}
     }
 
     /// Delivers one batch; true when there may be more.
     fn deliver_batch(&mut self, position: u64) -> bool {
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.delivery.batch);
         while batch.len() < BATCH {
-            let Some(delivery) = self.held.take().or_else(|| self.handle.mailbox.pop()) else { break };
+            let Some(delivery) = self.delivery.held.take().or_else(|| self.handle.mailbox.pop()) else { break };
             if delivery.message.seq() > position {
-                self.held = Some(delivery);
+                self.delivery.held = Some(delivery);
                 break;
             }
             batch.push(delivery);
@@ -56,10 +57,10 @@ impl Shard {
             self.note_latency(&batch);
         }
         if let Some(last) = batch.last() {
-            self.delivered = last.message.seq();
+            self.delivery.delivered = last.message.seq();
         }
         batch.clear();
-        self.batch = batch;
+        self.delivery.batch = batch;
         full
     }
 
@@ -74,7 +75,7 @@ impl Shard {
 
     /// Messages of channels, in order, to their subscribers.
     fn fan_out(&mut self, batch: &[Delivery]) {
-        let mut touched = std::mem::take(&mut self.stage.touched);
+        let mut touched = std::mem::take(&mut self.delivery.staging.touched);
         for (place, delivery) in batch.iter().enumerate() {
             let Some(local) = self.channels.get_mut(delivery.channel) else { continue };
             if local.run.is_empty() {
@@ -85,7 +86,7 @@ impl Shard {
         for channel in touched.drain(..) {
             self.fan_out_solo(batch, channel);
         }
-        self.stage.touched = touched;
+        self.delivery.staging.touched = touched;
         self.stage_multi(batch);
         self.write_staged(batch);
         self.settle_fates();
@@ -110,7 +111,7 @@ impl Shard {
     fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], settled: u64) {
         let Some(&first) = places.first() else { return };
         #[cfg(test)]
-        super::panic_tests::maybe_panic(batch[first as usize].message.data());
+        crate::shard::panic_tests::maybe_panic(batch[first as usize].message.data());
         let all_new = batch[first as usize].message.seq() > settled;
         let mut runs: Vec<Run> = Vec::new();
         let message = |place: &u32| &batch[*place as usize].message;
@@ -122,7 +123,7 @@ impl Shard {
                 continue;
             }
             let messages = places.iter().map(message);
-            let encoder = &self.shared.encoder;
+            let encoder = &self.context.encoder;
             let mut own = None;
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
@@ -144,15 +145,15 @@ impl Shard {
     }
 
     /// Pieces to a subscriber; what goes wrong is settled later.
-    pub(super) fn write_pieces(&mut self, index: u32, pieces: &[Piece], messages: usize) {
+    pub(in crate::shard) fn write_pieces(&mut self, index: u32, pieces: &[Piece], messages: usize) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if conn.flags.user_counted || conn.flags.proxied {
+        if conn.is(Flags::USER_COUNTED) || conn.is(Flags::PROXIED) {
             self.uncount_poll(index);
         }
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let metrics = &self.handle.metrics;
         metrics.deliveries.add(messages as u64);
-        let fate = match conn.transmit(pieces, &self.shared.encoder, &self.handle) {
+        let fate = match conn.transmit(pieces, &self.context.encoder, &self.handle) {
             Err(Gone) => Some(Fate::Gone),
             Ok(written) => {
                 metrics.bytes_sent.add(written as u64);
@@ -160,32 +161,32 @@ impl Shard {
                     Some(Fate::Answered)
                 } else {
                     let slow = conn.outbox.is_some()
-                        && conn.too_slow(pieces.len(), outbox_limit(&self.shared, &self.config, &self.handle));
+                        && conn.too_slow(pieces.len(), outbox_limit(&self.context, &self.config, &self.handle));
                     slow.then_some(Fate::Slow)
                 }
             }
         };
         if let Some(fate) = fate {
-            Self::doom(&mut self.doomed, index, conn, fate);
+            Self::doom(&mut self.delivery.fates, index, conn, fate);
         }
         self.await_room(index);
     }
 
     /// Ends a poll whose answer is a copy that there is no room for; others are not affected.
-    pub(super) fn doom_copy(&mut self, index: u32) {
+    pub(in crate::shard) fn doom_copy(&mut self, index: u32) {
         if self.give_up_copy(index) {
             let conn = &self.conns[index as usize];
             // Settled before its being answered: the last is the first.
-            Self::doom(&mut self.doomed, index, conn, Fate::Gone);
+            Self::doom(&mut self.delivery.fates, index, conn, Fate::Gone);
         }
     }
 
     /// Broadcasts to everybody, as if all had one more channel.
     fn fan_out_broadcasts(&mut self, batch: &[Delivery]) {
         let places: Vec<u32> = (0..batch.len() as u32).collect();
-        let live = self.conns.iter().filter(|(_, conn)| conn.flags.live);
+        let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE));
         let everybody: Vec<u32> = live.map(|(index, _)| index as u32).collect();
-        self.write_all(batch, &places, &everybody, self.settled);
+        self.write_all(batch, &places, &everybody, self.delivery.settled);
         self.settle_fates();
     }
 }

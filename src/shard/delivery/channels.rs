@@ -3,29 +3,29 @@
 //! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
 //! messages of a turn are put together once for them; those with several channels get theirs merged.
 
-use super::conn::{Conn, Sub, Subs};
 use crate::hub::{ChannelId, Leave};
+use crate::shard::connection::conn::{Conn, Sub, Subs};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::sync::Arc;
 
 /// The subscribers of one channel on this shard.
 #[derive(Debug)]
-pub(super) struct Local {
-    pub(super) name: Arc<str>,
+pub(in crate::shard) struct Local {
+    pub(in crate::shard) name: Arc<str>,
     /// Slots of connections with this channel only.
-    pub(super) solo: Vec<u32>,
+    pub(in crate::shard) solo: Vec<u32>,
     /// Slots of other connections, with the place of the subscription in theirs.
-    pub(super) multi: Vec<(u32, u32)>,
+    pub(in crate::shard) multi: Vec<(u32, u32)>,
     /// No subscriber joined after this number: later messages are everybody's, without looking.
-    pub(super) settled: u64,
+    pub(in crate::shard) settled: u64,
     /// Messages of this turn, as places in the batch.
-    pub(super) run: Vec<u32>,
+    pub(in crate::shard) run: Vec<u32>,
 }
 
 /// All channels that a shard has subscribers of.
 #[derive(Debug, Default)]
-pub(super) struct Channels {
+pub(in crate::shard) struct Channels {
     locals: FxHashMap<ChannelId, Local>,
     /// Subscriptions that ended in this turn, told to the hub at its end, under one lock.
     left: FxHashMap<ChannelId, u32>,
@@ -33,16 +33,22 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn get(&self, channel: ChannelId) -> Option<&Local> {
+    pub(in crate::shard) fn get(&self, channel: ChannelId) -> Option<&Local> {
         self.locals.get(&channel)
     }
 
-    pub(super) fn get_mut(&mut self, channel: ChannelId) -> Option<&mut Local> {
+    pub(in crate::shard) fn get_mut(&mut self, channel: ChannelId) -> Option<&mut Local> {
         self.locals.get_mut(&channel)
     }
 
     /// Lists a connection under the channels that the hub subscribed it to, from message `joined` on.
-    pub(super) fn join(&mut self, conns: &mut Slab<Conn>, index: u32, channels: &[(ChannelId, Arc<str>)], joined: u64) {
+    pub(in crate::shard) fn join(
+        &mut self,
+        conns: &mut Slab<Conn>,
+        index: u32,
+        channels: &[(ChannelId, Arc<str>)],
+        joined: u64,
+    ) {
         let Some(conn) = conns.get_mut(index as usize) else { return };
         if let (Subs::None, [(channel, name)]) = (&conn.subs, channels) {
             let local = self.local(*channel, name, joined);
@@ -61,7 +67,7 @@ impl Channels {
     }
 
     /// Takes a connection off all its channels.
-    pub(super) fn leave_all(&mut self, conns: &mut Slab<Conn>, index: u32) {
+    pub(in crate::shard) fn leave_all(&mut self, conns: &mut Slab<Conn>, index: u32) {
         let Some(conn) = conns.get_mut(index as usize) else { return };
         match std::mem::take(&mut conn.subs) {
             Subs::None => {}
@@ -75,7 +81,7 @@ impl Channels {
     }
 
     /// Takes a connection off one channel; false when it was not on it.
-    pub(super) fn leave_one(&mut self, conns: &mut Slab<Conn>, index: u32, channel: ChannelId) -> bool {
+    pub(in crate::shard) fn leave_one(&mut self, conns: &mut Slab<Conn>, index: u32, channel: ChannelId) -> bool {
         let Some(place) = conns.get(index as usize).and_then(|conn| self.place_of(conn, index, channel)) else {
             return false;
         };
@@ -100,7 +106,7 @@ impl Channels {
 
     /// Takes a connection off all channels that are lost to it, and says which these were. In one go: one by one would
     /// be a search for each.
-    pub(super) fn leave_lost(
+    pub(in crate::shard) fn leave_lost(
         &mut self,
         conns: &mut Slab<Conn>,
         index: u32,
@@ -145,14 +151,14 @@ impl Channels {
     }
 
     /// Gives up subscriptions that the hub has made and nobody will use.
-    pub(super) fn abandon(&mut self, channels: &[(ChannelId, Arc<str>)]) {
+    pub(in crate::shard) fn abandon(&mut self, channels: &[(ChannelId, Arc<str>)]) {
         for (channel, _) in channels {
             *self.left.entry(*channel).or_insert(0) += 1;
         }
     }
 
     /// Takes that back, before the hub was told.
-    pub(super) fn reclaim(&mut self, channels: &[(ChannelId, Arc<str>)]) {
+    pub(in crate::shard) fn reclaim(&mut self, channels: &[(ChannelId, Arc<str>)]) {
         for (channel, _) in channels {
             match self.left.get_mut(channel) {
                 Some(count) if *count > 1 => *count -= 1,
@@ -162,7 +168,7 @@ impl Channels {
     }
 
     /// Whether a connection is on a channel.
-    pub(super) fn is_on(&self, conn: &Conn, index: u32, channel: ChannelId) -> bool {
+    pub(in crate::shard) fn is_on(&self, conn: &Conn, index: u32, channel: ChannelId) -> bool {
         self.place_of(conn, index, channel).is_some()
     }
 
@@ -184,7 +190,7 @@ impl Channels {
     }
 
     /// The channels that a connection is on.
-    pub(super) fn names(&self, conn: &Conn) -> Vec<Arc<str>> {
+    pub(in crate::shard) fn names(&self, conn: &Conn) -> Vec<Arc<str>> {
         let name = |channel: ChannelId| self.locals.get(&channel).map(|local| local.name.clone());
         match &conn.subs {
             Subs::None => Vec::new(),
@@ -194,12 +200,12 @@ impl Channels {
     }
 
     /// Nobody is on any channel. Who left was counted before, and is told to the hub with the next leaves.
-    pub(super) fn forget_all(&mut self) {
+    pub(in crate::shard) fn forget_all(&mut self) {
         self.locals.clear();
     }
 
     /// The subscriptions that ended since the last call, for the hub.
-    pub(super) fn take_leaves(&mut self) -> &[Leave] {
+    pub(in crate::shard) fn take_leaves(&mut self) -> &[Leave] {
         self.leaves.clear();
         for (channel, count) in self.left.drain() {
             let last = self.locals.get(&channel).is_none_or(|local| local.solo.is_empty() && local.multi.is_empty());

@@ -4,14 +4,14 @@
 //! since only the request says whose it is, and the next request of the proxy's connection may be another's. Addresses
 //! stand beside the slab and not in its entries: while no option asks for them they cost nothing.
 
-use super::conn::{Conn, Phase};
-use super::Shard;
 use crate::config::Config;
 use crate::http::forwarded;
 use crate::http::proxy_header;
 use crate::http::refusal::Refusal;
 use crate::limits::{AddressKey, Peer};
 use crate::metrics::Reason;
+use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::Shard;
 use crate::transport::Transport;
 
 /// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
@@ -19,14 +19,14 @@ const SURPLUS: usize = 8;
 
 impl Shard {
     /// A connection is there. Who is at its other end matters only where an option says so.
-    pub(super) fn meet(&mut self, index: u32, reads_header: bool) {
+    pub(in crate::shard) fn meet(&mut self, index: u32, reads_header: bool) {
         let config = self.config();
         let (reads_header, limited) = (reads_header && config.proxy_protocol, self.limits_addresses());
         if !config.surplus_is_possible() {
             return;
         }
-        if config.connect_rate > 0 && !self.shared.limits.connects.take(config.connect_rate, self.now) {
-            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRate);
+        if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, self.now) {
+            self.conns[index as usize].surplus.get_or_insert(Reason::ConnectRate);
         }
         if !reads_header && !limited {
             return;
@@ -40,12 +40,12 @@ impl Shard {
             self.note_refusal(Reason::ProxyHeader, text);
             return self.drop_conn(index);
         }
-        self.conns[index as usize].flags.proxy_header = true;
+        self.conns[index as usize].flags.insert(Flags::PROXY_HEADER);
     }
 
     /// Reads the PROXY header that a connection begins with; says how many bytes it took, or nothing while it is
     /// incomplete or when the connection has ended over it.
-    pub(super) fn take_proxy_header(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
+    pub(in crate::shard) fn take_proxy_header(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &mut self.conns[index as usize];
         match proxy_header::read(bytes) {
             Ok(None) => {
@@ -53,7 +53,7 @@ impl Shard {
                 None
             }
             Ok(Some(header)) => {
-                conn.flags.proxy_header = false;
+                conn.flags.remove(Flags::PROXY_HEADER);
                 if self.limits_addresses() {
                     // Without a source the proxy speaks for itself, as with its health checks.
                     let peer = header.source.or_else(|| Peer::of(&self.conns[index as usize].fd));
@@ -73,22 +73,22 @@ impl Shard {
     /// Counts a direct client; of one that is a proxy its requests will say whose they are.
     fn met(&mut self, index: u32, peer: Peer) {
         if self.config().trusted_proxies.contains(peer) {
-            self.conns[index as usize].flags.proxied = true;
+            self.conns[index as usize].flags.insert(Flags::PROXIED);
             return;
         }
         let Some(address) = peer.address() else { return };
         let (max, rate) = (self.config().max_per_address, self.config().connect_rate_per_address);
-        if rate > 0 && !self.shared.limits.address_rates.take(address, rate, self.now) {
-            self.conns[index as usize].flags.surplus.get_or_insert(Reason::ConnectRatePerAddress);
+        if rate > 0 && !self.context.limits.address_rates.take(address, rate, self.now) {
+            self.conns[index as usize].surplus.get_or_insert(Reason::ConnectRatePerAddress);
         }
         if max == 0 {
             return;
         }
-        match self.shared.limits.addresses.enter(&address, max + SURPLUS) {
+        match self.context.limits.addresses.enter(&address, max + SURPLUS) {
             Some(count) => {
                 self.note_address(index, address);
                 if count > max {
-                    self.conns[index as usize].flags.surplus.get_or_insert(Reason::MaxPerAddress);
+                    self.conns[index as usize].surplus.get_or_insert(Reason::MaxPerAddress);
                 }
             }
             None => {
@@ -99,19 +99,19 @@ impl Shard {
     }
 
     /// Whether a connection came when there were enough, and why it is then refused.
-    pub(super) fn check_surplus(&self, index: u32) -> Result<(), Refusal> {
-        self.conns[index as usize].flags.surplus.map_or(Ok(()), |reason| Err(surplus(reason)))
+    pub(in crate::shard) fn check_surplus(&self, index: u32) -> Result<(), Refusal> {
+        self.conns[index as usize].surplus.map_or(Ok(()), |reason| Err(surplus(reason)))
     }
 
     /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. The last question
     /// before it does: what is counted here is taken back when it ends.
-    pub(super) fn count_subscription(&mut self, index: u32, forwarded: &[&str]) -> Result<(), Refusal> {
-        let shared = self.shared.clone();
+    pub(in crate::shard) fn count_subscription(&mut self, index: u32, forwarded: &[&str]) -> Result<(), Refusal> {
+        let shared = self.context.clone();
         let (limits, config) = (&shared.limits, self.config());
         let (max, rate) = (config.max_per_address, config.connect_rate_per_address);
         let conn = &self.conns[index as usize];
         let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| config.max_per_user > 0);
-        let address = if conn.flags.proxied {
+        let address = if conn.is(Flags::PROXIED) {
             forwarded::client(forwarded, config.forwarded_header, &config.trusted_proxies).map(AddressKey::of)
         } else {
             None
@@ -131,7 +131,7 @@ impl Shard {
                 }
                 return Err(Refusal::limit("max_per_user", "the user has too many connections (option max_per_user)"));
             }
-            self.conns[index as usize].flags.user_counted = true;
+            self.conns[index as usize].flags.insert(Flags::USER_COUNTED);
         }
         if let Some(address) = address.filter(|_| max > 0) {
             self.note_address(index, address);
@@ -140,49 +140,49 @@ impl Shard {
     }
 
     /// Takes back what [`Self::count_subscription`] counted.
-    pub(super) fn uncount_subscription(&mut self, index: u32) {
+    pub(in crate::shard) fn uncount_subscription(&mut self, index: u32) {
         self.uncount_user(index);
-        if self.conns[index as usize].flags.proxied {
+        if self.conns[index as usize].is(Flags::PROXIED) {
             self.uncount_address(index);
         }
     }
 
     /// The same for a poll that is about to be answered: with the answer its client may come back at once, on another
     /// connection.
-    pub(super) fn uncount_poll(&mut self, index: u32) {
+    pub(in crate::shard) fn uncount_poll(&mut self, index: u32) {
         if self.conns[index as usize].transport() == Some(Transport::Poll) {
             self.uncount_subscription(index);
         }
     }
 
     /// Takes back what was counted for an address, if anything.
-    pub(super) fn uncount_address(&mut self, index: u32) {
-        if let Some(address) = self.addresses.get_mut(index as usize).and_then(Option::take) {
-            self.shared.limits.addresses.leave(&address);
+    pub(in crate::shard) fn uncount_address(&mut self, index: u32) {
+        if let Some(address) = self.limits.addresses.get_mut(index as usize).and_then(Option::take) {
+            self.context.limits.addresses.leave(&address);
         }
     }
 
     fn uncount_user(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        if std::mem::take(&mut conn.flags.user_counted) {
+        if conn.unmark(Flags::USER_COUNTED) {
             if let Some(user) = conn.grant.as_ref().and_then(|grant| grant.user()) {
-                self.shared.limits.users.leave(user);
+                self.context.limits.users.leave(user);
             }
         }
     }
 
     /// Takes back what was counted for a connection that has no entry any more.
-    pub(super) fn uncount_removed(&mut self, index: u32, conn: &Conn) {
+    pub(in crate::shard) fn uncount_removed(&mut self, index: u32, conn: &Conn) {
         self.uncount_address(index);
-        let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| conn.flags.user_counted);
+        let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| conn.is(Flags::USER_COUNTED));
         if let Some(user) = user {
-            self.shared.limits.users.leave(user);
+            self.context.limits.users.leave(user);
         }
     }
 
     /// Counts a connection for its new user instead of the one it had, who must not lose it for that one's limit.
-    pub(super) fn change_user(&mut self, index: u32, change: impl FnOnce(&mut Self)) {
-        let counted = self.conns[index as usize].flags.user_counted;
+    pub(in crate::shard) fn change_user(&mut self, index: u32, change: impl FnOnce(&mut Self)) {
+        let counted = self.conns[index as usize].is(Flags::USER_COUNTED);
         self.uncount_user(index);
         change(self);
         if counted || self.config.max_per_user > 0 {
@@ -194,7 +194,7 @@ impl Shard {
     ///
     /// What a proxy said of a client was not kept: who came through one counts from the next request on, or, where a
     /// PROXY header has named it, not at all.
-    pub(super) fn count_those_there(&mut self, before: &Config) {
+    pub(in crate::shard) fn count_those_there(&mut self, before: &Config) {
         let config = self.config.clone();
         let limits_users = before.max_per_user == 0 && config.max_per_user > 0;
         let limits_addresses = (before.max_per_address == 0 && config.max_per_address > 0)
@@ -204,7 +204,7 @@ impl Shard {
         }
         let there: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in there {
-            if limits_users && !self.conns[index as usize].flags.user_counted {
+            if limits_users && !self.conns[index as usize].is(Flags::USER_COUNTED) {
                 self.count_user(index);
             }
             if limits_addresses {
@@ -218,8 +218,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let user = conn.grant.as_ref().and_then(|grant| grant.user());
         if let Some(user) = user.filter(|_| matches!(conn.phase, Phase::Open(_))) {
-            self.shared.limits.users.enter(user, usize::MAX);
-            conn.flags.user_counted = true;
+            self.context.limits.users.enter(user, usize::MAX);
+            conn.flags.insert(Flags::USER_COUNTED);
         }
     }
 
@@ -227,16 +227,16 @@ impl Shard {
     fn count_address(&mut self, index: u32) {
         let config = self.config.clone();
         let conn = &mut self.conns[index as usize];
-        let is_counted = self.addresses.get(index as usize).is_some_and(Option::is_some);
-        let names_itself = config.proxy_protocol && !conn.flags.adopted;
+        let is_counted = self.limits.addresses.get(index as usize).is_some_and(Option::is_some);
+        let names_itself = config.proxy_protocol && !conn.is(Flags::ADOPTED);
         if is_counted || names_itself {
             return;
         }
         let Some(peer) = Peer::of(&conn.fd) else { return };
         if config.trusted_proxies.contains(peer) {
-            conn.flags.proxied = true;
+            conn.flags.insert(Flags::PROXIED);
         } else if let Some(address) = peer.address().filter(|_| config.max_per_address > 0) {
-            self.shared.limits.addresses.enter(&address, usize::MAX);
+            self.context.limits.addresses.enter(&address, usize::MAX);
             self.note_address(index, address);
         }
     }
@@ -247,10 +247,10 @@ impl Shard {
 
     fn note_address(&mut self, index: u32, address: AddressKey) {
         let place = index as usize;
-        if place >= self.addresses.len() {
-            self.addresses.resize(place + 1, None);
+        if place >= self.limits.addresses.len() {
+            self.limits.addresses.resize(place + 1, None);
         }
-        self.addresses[place] = Some(address);
+        self.limits.addresses[place] = Some(address);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The slab belongs to the shard's thread alone. So that `push_send` can say at once that a connection is gone, the
 //! generation of every slot stands here too, in a table that grows by segments and never moves.
 
-use super::conn::Token;
+use crate::shard::connection::conn::Token;
 use once_cell::race::OnceBox;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,15 +17,15 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(super) fn new() -> Self {
+    pub(in crate::shard) fn new() -> Self {
         Roster { segments: (0..SEGMENTS).map(|_| OnceBox::new()).collect() }
     }
 
     /// How many slots there can be.
-    pub(super) const CAPACITY: usize = SEGMENT * SEGMENTS;
+    pub(in crate::shard) const CAPACITY: usize = SEGMENT * SEGMENTS;
 
     /// Notes that a slot is this connection's; for the shard's thread.
-    pub(super) fn enter(&self, token: Token) {
+    pub(in crate::shard) fn enter(&self, token: Token) {
         if let Some(segment) = self.segments.get(token.index as usize / SEGMENT) {
             let segment = segment.get_or_init(|| Box::new([const { AtomicU32::new(0) }; SEGMENT]));
             segment[token.index as usize % SEGMENT].store(token.generation, Ordering::Relaxed);
@@ -33,7 +33,7 @@ impl Roster {
     }
 
     /// Notes that a slot is nobody's; for the shard's thread.
-    pub(super) fn leave(&self, index: u32) {
+    pub(in crate::shard) fn leave(&self, index: u32) {
         self.enter(Token { index, generation: 0 });
     }
 

@@ -1,10 +1,10 @@
 //! What a live connection may, changed: by the host, which takes a channel or everything from a user or gives a
 //! connection a new grant, and by the client, which sends a new token in time.
 
-use super::conn::{Conn, Phase};
-use super::Shard;
 use crate::grant::Grant;
 use crate::hub::ChannelPattern;
+use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::Shard;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::Transport;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 impl Shard {
     /// Closes all connections of some users, each as was said first.
-    pub(super) fn close_users(&mut self, users: Vec<(Arc<str>, Close)>) {
+    pub(in crate::shard) fn close_users(&mut self, users: Vec<(Arc<str>, Close)>) {
         if let [(user, close)] = &users[..] {
             return self.of_user(user).into_iter().for_each(|index| self.close(index, close.clone()));
         }
@@ -32,7 +32,7 @@ impl Shard {
     }
 
     /// Takes channels from all connections of a user, for as long as those last.
-    pub(super) fn revoke(&mut self, user: &str, channels: &ChannelPattern, reason: &str) {
+    pub(in crate::shard) fn revoke(&mut self, user: &str, channels: &ChannelPattern, reason: &str) {
         for index in self.of_user(user) {
             let Some(Conn { grant: Some(grant), .. }) = self.conns.get_mut(index as usize) else { continue };
             *grant = Arc::new(grant.without(channels));
@@ -41,14 +41,14 @@ impl Shard {
     }
 
     /// Gives a connection another grant: it may go on until that ends, on those of its channels that it names.
-    pub(super) fn renew(&mut self, index: u32, grant: Grant) {
+    pub(in crate::shard) fn renew(&mut self, index: u32, grant: Grant) {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
-        if !conn.flags.adopted && !matches!(conn.phase, Phase::Open(_)) {
+        if !conn.is(Flags::ADOPTED) && !matches!(conn.phase, Phase::Open(_)) {
             // The poll that it was for has ended, and whose the next is its own grant will say.
             return;
         }
         // Whoever hears of the connection goes on to.
-        let host = super::closing::host(conn);
+        let host = crate::shard::connection::close::host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
         self.lose_channels(index, "not in the new grant");
@@ -92,7 +92,7 @@ impl Shard {
             // It waits for something else first, and its grant is looked at then.
             return;
         }
-        let (wait, beat) = (self.wheel.ms_until(conn.deadline, self.now), self.heartbeat_ms());
+        let (wait, beat) = (self.timers.wheel.ms_until(conn.deadline, self.now), self.heartbeat_ms());
         let conn = &self.conns[index as usize];
         let within = |at: i64, ms: u64| at - clock::unix_seconds() <= (ms / 1000) as i64 + 1;
         // Then the end of its old grant is what it would have been looked at for.
@@ -100,7 +100,7 @@ impl Shard {
         let soon_again = conn.grant.as_ref().and_then(|grant| grant.expires_at()).is_some_and(|at| within(at, beat));
         let wait = match conn.phase {
             Phase::Open(Transport::Poll) if for_its_end => self.config().poll_timeout_ms,
-            Phase::Open(_) if for_its_end && conn.flags.unanswered => self.config().ping_timeout_ms,
+            Phase::Open(_) if for_its_end && conn.is(Flags::UNANSWERED) => self.config().ping_timeout_ms,
             // One with short grants would never be pinged.
             Phase::Open(_) if for_its_end && !soon_again => beat,
             _ => wait,

@@ -1,7 +1,7 @@
 //! What waits to be written to one client, as references; and the writing.
 
-use super::command::ShardHandle;
 use crate::hub::{Message, SlowPolicy};
+use crate::shard::turn::command::ShardHandle;
 use crate::sys::socket;
 use crate::transport::{Encoder, Format};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Something to write, shared with whoever else gets it.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
+pub(in crate::shard) enum Piece {
     /// A message, in the connection's format.
     Message(Arc<Message>),
     /// Several messages of one channel.
@@ -25,23 +25,23 @@ pub(super) enum Piece {
 
 /// Messages of one channel, encoded one behind the other.
 #[derive(Debug)]
-pub(super) struct Block {
-    pub(super) bytes: Bytes,
+pub(in crate::shard) struct Block {
+    pub(in crate::shard) bytes: Bytes,
     /// What it is made of, where the channel's policy may want to take it apart; else nothing.
-    pub(super) messages: Box<[Arc<Message>]>,
+    pub(in crate::shard) messages: Box<[Arc<Message>]>,
 }
 
 /// See [`Piece::Gap`].
 #[derive(Debug, Clone)]
-pub(super) struct Gap {
-    pub(super) channel: Option<Arc<str>>,
+pub(in crate::shard) struct Gap {
+    pub(in crate::shard) channel: Option<Arc<str>>,
     /// Of the last of them.
-    pub(super) seq: u64,
-    pub(super) bytes: Box<[u8]>,
+    pub(in crate::shard) seq: u64,
+    pub(in crate::shard) bytes: Box<[u8]>,
 }
 
 impl Piece {
-    pub(super) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
+    pub(in crate::shard) fn bytes<'p>(&'p self, wire: &Wire<'_>) -> &'p [u8] {
         match self {
             Piece::Message(message) => wire.format.encode(message, wire.encoder, wire.chunks),
             Piece::Block(block) => &block.bytes,
@@ -51,7 +51,7 @@ impl Piece {
     }
 
     /// Whether it gives way to a slow client; what is no message never does.
-    pub(super) fn slow(&self) -> SlowPolicy {
+    pub(in crate::shard) fn slow(&self) -> SlowPolicy {
         let message = match self {
             Piece::Message(message) => Some(message),
             Piece::Block(block) => block.messages.first(),
@@ -63,52 +63,52 @@ impl Piece {
 
 /// How a connection's pieces look on the wire.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wire<'e> {
-    pub(super) format: Format,
-    pub(super) chunks: bool,
-    pub(super) encoder: &'e Encoder,
+pub(in crate::shard) struct Wire<'e> {
+    pub(in crate::shard) format: Format,
+    pub(in crate::shard) chunks: bool,
+    pub(in crate::shard) encoder: &'e Encoder,
 }
 
 /// The peer is gone.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(in crate::shard) struct Gone;
 
 /// How many pieces go into one call. The kernel's limit is 1024; beyond this the call's own cost is nothing any more.
-pub(super) const MAX_PIECES: usize = 64;
+pub(in crate::shard) const MAX_PIECES: usize = 64;
 
 /// About what a piece takes beside its bytes.
-pub(super) const PIECE_WEIGHT: usize = 64;
+pub(in crate::shard) const PIECE_WEIGHT: usize = 64;
 
 /// Pieces in order, the first one perhaps partly written.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    pub(super) pieces: VecDeque<Piece>,
+pub(in crate::shard) struct Outbox {
+    pub(in crate::shard) pieces: VecDeque<Piece>,
     /// Written of the first piece.
-    pub(super) offset: usize,
+    pub(in crate::shard) offset: usize,
     /// Still to write.
     bytes: usize,
     /// What the shard's gauge has of it.
     counted: usize,
     /// There may be messages of which only the newest is to wait.
-    pub(super) replaceable: bool,
+    pub(in crate::shard) replaceable: bool,
     /// Counts what waits in all outboxes of the shard.
     handle: Arc<ShardHandle>,
     /// What to ask the hub for when all is written: the connection is catching up.
-    pub(super) catch_up: Option<CatchUp>,
+    pub(in crate::shard) catch_up: Option<CatchUp>,
 }
 
 /// A subscription that is not live yet, because what it missed is more than an outbox holds.
 #[derive(Debug)]
-pub(super) struct CatchUp {
-    pub(super) names: Vec<Box<str>>,
-    pub(super) after: u64,
+pub(in crate::shard) struct CatchUp {
+    pub(in crate::shard) names: Vec<Box<str>>,
+    pub(in crate::shard) after: u64,
     /// Of which channels (`None`: the broadcasts) the handshake has told of a gap that is still to come. One that grows
     /// meanwhile is the same.
-    pub(super) told: Vec<Option<Arc<str>>>,
+    pub(in crate::shard) told: Vec<Option<Arc<str>>>,
 }
 
 impl Outbox {
-    pub(super) fn new(handle: &Arc<ShardHandle>) -> Box<Self> {
+    pub(in crate::shard) fn new(handle: &Arc<ShardHandle>) -> Box<Self> {
         handle.metrics.outboxes.add(1);
         Box::new(Outbox {
             pieces: VecDeque::new(),
@@ -121,7 +121,7 @@ impl Outbox {
         })
     }
 
-    pub(super) fn push(&mut self, piece: Piece, wire: &Wire<'_>) {
+    pub(in crate::shard) fn push(&mut self, piece: Piece, wire: &Wire<'_>) {
         let len = piece.bytes(wire).len();
         if len > 0 {
             self.replaceable |= piece.slow() == SlowPolicy::Latest;
@@ -131,7 +131,7 @@ impl Outbox {
     }
 
     /// Notes how much there is still to write, now that pieces have come or gone.
-    pub(super) fn set_bytes(&mut self, bytes: usize) {
+    pub(in crate::shard) fn set_bytes(&mut self, bytes: usize) {
         self.bytes = bytes;
         let held = self.held();
         let all = &self.handle.metrics.outbox_bytes;
@@ -141,7 +141,7 @@ impl Outbox {
     }
 
     /// Takes the rest of what [`write`] could not write.
-    pub(super) fn push_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
+    pub(in crate::shard) fn push_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
         let mut skip = written;
         for piece in pieces {
             let len = piece.bytes(wire).len();
@@ -160,27 +160,27 @@ impl Outbox {
     }
 
     /// What waits, for the bounds of one client: a small piece costs more than its bytes.
-    pub(super) fn weight(&self) -> usize {
+    pub(in crate::shard) fn weight(&self) -> usize {
         self.bytes + self.pieces.len() * PIECE_WEIGHT
     }
 
     /// What it holds in memory, about: also what is written of a piece, until all of that is.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::shard) fn held(&self) -> usize {
         self.weight() + self.offset
     }
 
     /// Pieces that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::shard) fn len(&self) -> usize {
         self.pieces.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::shard) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
     /// Drops everything but a piece that was begun, and a response's head: what follows begins where the client expects
     /// a beginning.
-    pub(super) fn keep_begun(&mut self, wire: &Wire<'_>) {
+    pub(in crate::shard) fn keep_begun(&mut self, wire: &Wire<'_>) {
         // Nothing else has this form. Where the head waits it waits at the front.
         let is_head = matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.starts_with(b"HTTP/1."));
         self.pieces.truncate(usize::from(self.offset > 0 || is_head));
@@ -189,7 +189,7 @@ impl Outbox {
     }
 
     /// Writes what fits; says how many bytes that were.
-    pub(super) fn flush(&mut self, fd: &OwnedFd, wire: &Wire<'_>) -> Result<usize, Gone> {
+    pub(in crate::shard) fn flush(&mut self, fd: &OwnedFd, wire: &Wire<'_>) -> Result<usize, Gone> {
         let mut total = 0;
         while !self.pieces.is_empty() {
             let count = self.pieces.len().min(MAX_PIECES);
@@ -212,7 +212,7 @@ impl Outbox {
     }
 
     /// So many bytes were written.
-    pub(super) fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
+    pub(in crate::shard) fn advance(&mut self, mut written: usize, wire: &Wire<'_>) {
         let bytes = self.bytes - written;
         while let Some(piece) = self.pieces.front() {
             let left = piece.bytes(wire).len() - self.offset;
@@ -236,12 +236,12 @@ impl Drop for Outbox {
 }
 
 /// Writes to a client whose outbox is empty; says how many bytes fitted.
-pub(super) fn write(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Gone> {
+pub(in crate::shard) fn write(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Gone> {
     sent(socket::send(fd, bytes))
 }
 
 /// The same for what lies in several places, in one call.
-pub(super) fn write_several(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
+pub(in crate::shard) fn write_several(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
     sent(socket::send_vectored(fd, slices))
 }
 

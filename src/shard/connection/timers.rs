@@ -1,11 +1,11 @@
 //! What time brings: heartbeats, polls that end empty, clients that do not answer.
 
-use super::conn::{Conn, Phase, Token};
-use super::run::EXPIRE_MS;
-use super::wheel::Tick;
-use super::Shard;
 use crate::http::refusal::Refusal;
 use crate::metrics::Reason;
+use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
+use crate::shard::turn::run::EXPIRE_MS;
+use crate::shard::turn::wheel::Tick;
+use crate::shard::Shard;
 use crate::sys::clock;
 use crate::transport::close::Close;
 use crate::transport::poll::Note;
@@ -28,20 +28,20 @@ impl Conn {
 
 impl Shard {
     /// Looks at a connection again after some time, whatever it was waiting for before.
-    pub(super) fn schedule(&mut self, index: u32, after_ms: u64) {
+    pub(in crate::shard) fn schedule(&mut self, index: u32, after_ms: u64) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut at_ms = self.now + after_ms;
         if let Some(ends_at) = conn.ends_at() {
             let left = u64::try_from(ends_at - clock::unix_seconds()).unwrap_or(0);
             at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
         }
-        conn.deadline = self.wheel.tick_at(at_ms);
+        conn.deadline = self.timers.wheel.tick_at(at_ms);
         let look_at = self.look_at(index);
         let conn = &mut self.conns[index as usize];
         // An entry in an earlier slot will be moved when that comes up.
         if conn.wheel_at == 0 || conn.wheel_at > look_at {
             let token = Token { index, generation: conn.generation };
-            conn.wheel_at = self.wheel.insert(token, look_at);
+            conn.wheel_at = self.timers.wheel.insert(token, look_at);
         }
     }
 
@@ -49,13 +49,13 @@ impl Shard {
     fn look_at(&self, index: u32) -> Tick {
         let conn = &self.conns[index as usize];
         match conn.ends_at() {
-            Some(_) => conn.deadline.min(self.wheel.tick_at(self.now + LOOK_MS)),
+            Some(_) => conn.deadline.min(self.timers.wheel.tick_at(self.now + LOOK_MS)),
             None => conn.deadline,
         }
     }
 
-    pub(super) fn run_timers(&mut self) {
-        while let Some((tick, tokens)) = self.wheel.due(self.now) {
+    pub(in crate::shard) fn run_timers(&mut self) {
+        while let Some((tick, tokens)) = self.timers.wheel.due(self.now) {
             for &token in &tokens {
                 let Some(index) = self.find(token) else { continue };
                 let conn = &mut self.conns[index as usize];
@@ -68,26 +68,26 @@ impl Shard {
                     self.close(index, Close::NOT_ALLOWED);
                 } else if conn.deadline > tick {
                     let look_at = self.look_at(index);
-                    self.conns[index as usize].wheel_at = self.wheel.insert(token, look_at);
+                    self.conns[index as usize].wheel_at = self.timers.wheel.insert(token, look_at);
                 } else {
                     self.timer(index);
                 }
             }
-            self.wheel.recycle(tick, tokens);
+            self.timers.wheel.recycle(tick, tokens);
         }
-        if self.number == 0 && self.now >= self.expires_at {
-            let more = self.shared.hub.expire(self.now);
+        if self.number == 0 && self.now >= self.timers.expires_at {
+            let more = self.context.hub.expire(self.now);
             // The rest in the next turn.
-            self.expires_at = if more { self.now } else { self.now + EXPIRE_MS };
+            self.timers.expires_at = if more { self.now } else { self.now + EXPIRE_MS };
         }
         self.resume_listeners();
     }
 
     fn timer(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        if conn.outbox.is_some() && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.flags.stuck {
+        if conn.outbox.is_some() && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.is(Flags::STUCK) {
             // It takes its last bytes, slowly. It has its time anew as long as it does.
-            conn.flags.stuck = true;
+            conn.flags.insert(Flags::STUCK);
             return self.schedule(index, self.config().close_timeout_ms);
         }
         match conn.phase {
@@ -102,10 +102,10 @@ impl Shard {
     /// A request did not come in time. Who sent a part of one is told; who sent nothing, or has had an answer, is not.
     fn head_timeout(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
-        if conn.unread.is_some() && !conn.flags.keep_alive {
+        if conn.unread.is_some() && !conn.is(Flags::KEEP_ALIVE) {
             return self.refuse_half_read(index, &Refusal::timeout());
         }
-        if !conn.flags.keep_alive {
+        if !conn.is(Flags::KEEP_ALIVE) {
             self.note_refusal(Reason::Timeout, format_args!("nothing came within head_timeout"));
         }
         self.drop_conn(index);
@@ -115,41 +115,41 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         if conn.outbox.is_some() {
             // It has not taken anything for a whole interval: it will not come back to life.
-            if conn.flags.stuck {
+            if conn.is(Flags::STUCK) {
                 conn.code = Close::STUCK.code;
                 self.log_close(transport, &Close::STUCK);
                 self.note_slow(index);
                 return self.drop_conn(index);
             }
-            conn.flags.stuck = true;
-        } else if conn.flags.paused || conn.flags.held || conn.flags.throttled {
+            conn.flags.insert(Flags::STUCK);
+        } else if conn.is(Flags::PAUSED) || conn.is(Flags::HELD) || conn.is(Flags::THROTTLED) {
             // We do not read from it: its answers may be there.
-            conn.flags.unanswered = false;
-        } else if conn.flags.unanswered {
+            conn.flags.remove(Flags::UNANSWERED);
+        } else if conn.is(Flags::UNANSWERED) {
             return self.close(index, Close::NO_PONG);
         } else {
-            let framed = conn.flags.chunks;
+            let framed = conn.is(Flags::CHUNKS);
             let beat = match transport {
                 Transport::WebSocket => ws_frames::PING,
                 Transport::Stream => stream::heartbeat(framed),
                 Transport::Sse | Transport::Poll => sse::heartbeat(framed),
             };
-            conn.flags.unanswered = transport == Transport::WebSocket;
+            conn.flags.set(Flags::UNANSWERED, transport == Transport::WebSocket);
             self.transmit_bytes(index, Bytes::from_static(beat));
         }
         let Some(conn) = self.conns.get(index as usize) else { return };
-        let wait = if conn.flags.unanswered { self.config().ping_timeout_ms } else { self.heartbeat_ms() };
+        let wait = if conn.is(Flags::UNANSWERED) { self.config().ping_timeout_ms } else { self.heartbeat_ms() };
         self.schedule(index, wait);
     }
 
     /// The heartbeat's interval, a little shorter each time by chance: those who came together spread out.
-    pub(super) fn heartbeat_ms(&mut self) -> u64 {
+    pub(in crate::shard) fn heartbeat_ms(&mut self) -> u64 {
         let interval = self.config().heartbeat_ms;
         interval - u64::from(self.random()) % (interval / 8).max(1)
     }
 
     /// Some number, for spreading what would else come together.
-    pub(super) fn random(&mut self) -> u32 {
+    pub(in crate::shard) fn random(&mut self) -> u32 {
         // Xorshift: any spread will do.
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 17;
@@ -158,10 +158,10 @@ impl Shard {
     }
 
     /// Something came from the client: it lives.
-    pub(super) fn heard(&mut self, index: u32) {
+    pub(in crate::shard) fn heard(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if conn.flags.unanswered {
-            conn.flags.unanswered = false;
+        if conn.is(Flags::UNANSWERED) {
+            conn.flags.remove(Flags::UNANSWERED);
             let wait = self.heartbeat_ms();
             self.schedule(index, wait);
         }
@@ -169,10 +169,10 @@ impl Shard {
 
     /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the
     /// advice when to come back.
-    pub(super) fn answer_empty(&mut self, index: u32, note: Note) {
+    pub(in crate::shard) fn answer_empty(&mut self, index: u32, note: Note) {
         debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
         // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.
-        let position = self.conns[index as usize].joined.max(self.delivered);
+        let position = self.conns[index as usize].joined.max(self.delivery.delivered);
         self.answer(index, &[], position, note);
     }
 }

@@ -1,14 +1,15 @@
 //! A connection's entry in the slab. It is all that an idle subscriber costs, so every field is weighed.
 #![allow(clippy::box_collection)] // 8 bytes instead of 24 for what most connections do not have
 
-use super::outbox::Outbox;
-use super::wheel::Tick;
 use crate::grant::Grant;
 use crate::hub::ChannelId;
 use crate::metrics::Reason;
+use crate::shard::delivery::outbox::Outbox;
+use crate::shard::turn::wheel::Tick;
 use crate::transport::ws::Partial;
 use crate::transport::Format;
 use crate::transport::Transport;
+use bitflags::bitflags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,11 +22,11 @@ pub(crate) struct Token {
 
 impl Token {
     /// As an epoll event carries it.
-    pub(super) fn to_bits(self) -> u64 {
+    pub(in crate::shard) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    pub(super) fn from_bits(bits: u64) -> Self {
+    pub(in crate::shard) fn from_bits(bits: u64) -> Self {
         Token { index: bits as u32, generation: (bits >> 32) as u32 }
     }
 }
@@ -77,7 +78,7 @@ impl RequestId {
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::shard) enum Phase {
     /// A request is awaited or half read.
     Head,
     /// The host was asked whether it may; the request waits in `unread`.
@@ -88,92 +89,95 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// Small facts, one bit each.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Flags {
-    /// Handed over by the host.
-    pub(super) adopted: bool,
-    /// The peer reads chunks (SSE and stream on HTTP/1.1).
-    pub(super) chunks: bool,
-    /// The host has said yes to the request that is about to be read again.
-    pub(super) allowed: bool,
-    /// Another request may follow (poll).
-    pub(super) keep_alive: bool,
-    /// A heartbeat went out and nothing came back since.
-    pub(super) unanswered: bool,
-    /// The outbox made no progress since the last heartbeat.
-    pub(super) stuck: bool,
-    /// Messages reach it: it is not catching up.
-    pub(super) live: bool,
-    /// The host was told that it opened.
-    pub(super) announced: bool,
-    /// Not read from because the event queue is full.
-    pub(super) paused: bool,
-    /// The epoll tells when there is room to write; it was not needed before the first full socket.
-    pub(super) writes_watched: bool,
-    /// Not read from because it does not take our answers.
-    pub(super) held: bool,
-    /// In the list of those that are read from again in the next turn.
-    pub(super) unfinished: bool,
-    /// Came when there were enough, of what: its request is read, to be refused.
-    pub(super) surplus: Option<Reason>,
-    /// It must begin with a PROXY header.
-    pub(super) proxy_header: bool,
-    /// The peer is a proxy, whose requests say for whom they are.
-    pub(super) proxied: bool,
-    /// It counts for its user.
-    pub(super) user_counted: bool,
-    /// Not read from because it sends too fast.
-    pub(super) throttled: bool,
-    /// In the list of those that have staged messages.
-    pub(super) staged: bool,
+bitflags! {
+    /// Small facts about a connection, one bit each.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub(in crate::shard) struct Flags: u16 {
+        /// Handed over by the host.
+        const ADOPTED = 1 << 0;
+        /// The peer reads chunks (SSE and stream on HTTP/1.1).
+        const CHUNKS = 1 << 1;
+        /// The host has said yes to the request that is about to be read again.
+        const ALLOWED = 1 << 2;
+        /// Another request may follow (poll).
+        const KEEP_ALIVE = 1 << 3;
+        /// A heartbeat went out and nothing came back since.
+        const UNANSWERED = 1 << 4;
+        /// The outbox made no progress since the last heartbeat.
+        const STUCK = 1 << 5;
+        /// Messages reach it: it is not catching up.
+        const LIVE = 1 << 6;
+        /// The host was told that it opened.
+        const ANNOUNCED = 1 << 7;
+        /// Not read from because the event queue is full.
+        const PAUSED = 1 << 8;
+        /// The epoll tells when there is room to write; it was not needed before the first full socket.
+        const WRITES_WATCHED = 1 << 9;
+        /// Not read from because it does not take our answers.
+        const HELD = 1 << 10;
+        /// In the list of those that are read from again in the next turn.
+        const UNFINISHED = 1 << 11;
+        /// It must begin with a PROXY header.
+        const PROXY_HEADER = 1 << 12;
+        /// The peer is a proxy, whose requests say for whom they are.
+        const PROXIED = 1 << 13;
+        /// It counts for its user.
+        const USER_COUNTED = 1 << 14;
+        /// Not read from because it sends too fast.
+        const THROTTLED = 1 << 15;
+    }
 }
+
+/// A place in the stage that is none.
+pub(in crate::shard) const NOT_STAGED: u32 = u32::MAX;
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Conn {
-    pub(super) fd: OwnedFd,
-    pub(super) generation: u32,
-    pub(super) phase: Phase,
-    pub(super) format: Format,
-    pub(super) flags: Flags,
+pub(in crate::shard) struct Conn {
+    pub(in crate::shard) fd: OwnedFd,
+    pub(in crate::shard) generation: u32,
+    pub(in crate::shard) phase: Phase,
+    pub(in crate::shard) format: Format,
+    pub(in crate::shard) flags: Flags,
+    /// Came when there were enough, of what: its request is read, to be refused.
+    pub(in crate::shard) surplus: Option<Reason>,
     /// When to look at it next, whatever for.
-    pub(super) deadline: Tick,
+    pub(in crate::shard) deadline: Tick,
     /// The wheel's slot that counts; entries in others are stale.
-    pub(super) wheel_at: Tick,
+    pub(in crate::shard) wheel_at: Tick,
     /// The close code to tell the host.
-    pub(super) code: u16,
+    pub(in crate::shard) code: u16,
     /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped. While
     /// the host is asked, the question's count.
-    pub(super) joined: u64,
-    pub(super) subs: Subs,
+    pub(in crate::shard) joined: u64,
+    pub(in crate::shard) subs: Subs,
     /// What waits to be written; absent while nothing does.
-    pub(super) outbox: Option<Box<Outbox>>,
+    pub(in crate::shard) outbox: Option<Box<Outbox>>,
     /// Read and not whole: of a request head, or of a request that came early.
-    pub(super) unread: Option<Box<Vec<u8>>>,
+    pub(in crate::shard) unread: Option<Box<Vec<u8>>>,
     /// Read and not whole: of a WebSocket frame or message.
-    pub(super) partial: Option<Box<Partial>>,
+    pub(in crate::shard) partial: Option<Box<Partial>>,
     /// What the host granted, if it did.
-    pub(super) grant: Option<Arc<Grant>>,
+    pub(in crate::shard) grant: Option<Arc<Grant>>,
     /// CORS lines for a poll's answer; absent for most.
-    pub(super) cors: Option<Box<String>>,
-    /// Messages of this turn: first and last in the shard's stage.
-    pub(super) stage: (u32, u32),
+    pub(in crate::shard) cors: Option<Box<String>>,
+    /// Messages of this turn: first and last in the shard's stage, or [`NOT_STAGED`].
+    pub(in crate::shard) stage: (u32, u32),
 }
 
 /// One subscription among several.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sub {
-    pub(super) channel: ChannelId,
+pub(in crate::shard) struct Sub {
+    pub(in crate::shard) channel: ChannelId,
     /// Its place in the channel's list.
-    pub(super) slot: u32,
+    pub(in crate::shard) slot: u32,
     /// As `Conn::joined`, for this channel.
-    pub(super) joined: u64,
+    pub(in crate::shard) joined: u64,
 }
 
 /// A connection's subscriptions: mostly one, which needs no heap.
 #[derive(Debug, Default)]
-pub(super) enum Subs {
+pub(in crate::shard) enum Subs {
     #[default]
     None,
     /// One, listed among the channel's solo subscribers.
@@ -183,7 +187,7 @@ pub(super) enum Subs {
 }
 
 impl Subs {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::shard) fn len(&self) -> usize {
         match self {
             Subs::None => 0,
             Subs::One { .. } => 1,
@@ -193,13 +197,14 @@ impl Subs {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, generation: u32) -> Self {
+    pub(in crate::shard) fn new(fd: OwnedFd, generation: u32) -> Self {
         Conn {
             fd,
             generation,
             phase: Phase::Head,
             format: Format::Poll,
-            flags: Flags::default(),
+            flags: Flags::empty(),
+            surplus: None,
             deadline: 0,
             wheel_at: 0,
             code: 1006,
@@ -210,17 +215,35 @@ impl Conn {
             partial: None,
             grant: None,
             cors: None,
-            stage: (0, 0),
+            stage: (NOT_STAGED, NOT_STAGED),
         }
     }
 
     /// Whether more requests may come over it. A connection from the host may carry requests for the host or, behind a
     /// proxy, of several clients; only the host knows, and says so in its grant.
-    pub(super) fn may_go_on(&self) -> bool {
-        !self.flags.adopted || self.grant.as_ref().is_some_and(|grant| grant.keep_alive())
+    pub(in crate::shard) fn may_go_on(&self) -> bool {
+        !self.is(Flags::ADOPTED) || self.grant.as_ref().is_some_and(|grant| grant.keep_alive())
     }
 
-    pub(super) fn transport(&self) -> Option<Transport> {
+    pub(in crate::shard) fn is(&self, flag: Flags) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Sets a flag; true when it was not set.
+    pub(in crate::shard) fn mark(&mut self, flag: Flags) -> bool {
+        let is_new = !self.is(flag);
+        self.flags.insert(flag);
+        is_new
+    }
+
+    /// Clears a flag; true when it was set.
+    pub(in crate::shard) fn unmark(&mut self, flag: Flags) -> bool {
+        let was_set = self.is(flag);
+        self.flags.remove(flag);
+        was_set
+    }
+
+    pub(in crate::shard) fn transport(&self) -> Option<Transport> {
         match self.phase {
             Phase::Open(transport) => Some(transport),
             Phase::Head | Phase::Asked | Phase::Closing => None,
@@ -235,7 +258,7 @@ mod tests {
     #[test]
     fn a_connection_stays_small() {
         // The idle cost that the library is chosen for; look twice before you raise it.
-        assert!(size_of::<Conn>() <= 136, "{}", size_of::<Conn>());
+        assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! None of this is looked at before a socket was full. A message that was begun is always written to its end.
 
-use super::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
-use super::write::outbox_limit;
-use super::Shard;
 use crate::hub::{Message, SlowPolicy};
 use crate::metrics::losses::Loss;
+use crate::shard::delivery::outbox::{Gap, Outbox, Piece, Wire, PIECE_WEIGHT};
+use crate::shard::delivery::write::outbox_limit;
+use crate::shard::Shard;
 use crate::transport::close::Close;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
@@ -17,14 +17,14 @@ const FEW: usize = 512;
 
 /// Messages of one channel that gave way: the last of them, and how many.
 #[derive(Debug)]
-pub(super) struct Lost {
-    pub(super) last: Arc<Message>,
-    pub(super) count: u64,
+pub(in crate::shard) struct Lost {
+    pub(in crate::shard) last: Arc<Message>,
+    pub(in crate::shard) count: u64,
 }
 
 impl Outbox {
     /// Drops all messages that a newer one of their channel replaces (`latest`).
-    pub(super) fn replace_old(&mut self, wire: &Wire<'_>) -> Vec<Lost> {
+    pub(in crate::shard) fn replace_old(&mut self, wire: &Wire<'_>) -> Vec<Lost> {
         self.take_apart(SlowPolicy::Latest, wire);
         let begun = usize::from(self.offset > 0);
         let mut newest = FxHashSet::default();
@@ -54,7 +54,7 @@ impl Outbox {
     /// A client may end after whatever it has read, and comes back with the greatest number in that. All that was lost
     /// up to there must have been told by then. So a gap stands for neighbours of one channel only, and nothing with a
     /// number stands between them.
-    pub(super) fn drop_oldest(&mut self, target: usize, wire: &Wire<'_>) -> Vec<Lost> {
+    pub(in crate::shard) fn drop_oldest(&mut self, target: usize, wire: &Wire<'_>) -> Vec<Lost> {
         self.take_apart(SlowPolicy::DropOldest, wire);
         let begun = usize::from(self.offset > 0);
         let mut weight = self.weight();
@@ -180,10 +180,10 @@ impl Lots {
 
 impl Shard {
     /// Makes room in an outbox that is full, as its channels' policies allow, or ends the connection.
-    pub(super) fn relieve(&mut self, index: u32) {
-        let limit = outbox_limit(&self.shared, &self.config, &self.handle);
+    pub(in crate::shard) fn relieve(&mut self, index: u32) {
+        let limit = outbox_limit(&self.context, &self.config, &self.handle);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let wire = conn.wire(&self.shared.encoder);
+        let wire = conn.wire(&self.context.encoder);
         let Some(outbox) = conn.outbox.as_mut().filter(|outbox| outbox.weight() > limit) else { return };
         let before = outbox.weight();
         if outbox.pieces.iter().all(|piece| piece.slow() == SlowPolicy::Disconnect) {
@@ -212,7 +212,7 @@ impl Shard {
     }
 
     /// Counts messages that gave way, in all and by channel.
-    pub(super) fn note_losses(&self, lost: &[Lost]) {
+    pub(in crate::shard) fn note_losses(&self, lost: &[Lost]) {
         for Lost { last, count } in lost {
             let (total, loss) = match last.slow() {
                 SlowPolicy::Latest => (&self.handle.metrics.replaced, Loss { replaced: *count, ..Loss::default() }),
@@ -220,20 +220,20 @@ impl Shard {
             };
             total.add(*count);
             if let Some(channel) = last.channel_name() {
-                self.shared.losses.add(channel, loss);
+                self.context.losses.add(channel, loss);
             }
         }
     }
 
     /// Counts a connection that ends because it reads too slowly, in all and for each of its channels.
-    pub(super) fn note_slow(&self, index: u32) {
+    pub(in crate::shard) fn note_slow(&self, index: u32) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         self.handle.metrics.slow_closed.add(1);
         // While it catches up its channels are only named.
         let awaited = conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[][..], |to| &to.names);
         let awaited = awaited.iter().map(|name| Arc::from(&**name));
         for name in self.channels.names(conn).into_iter().chain(awaited) {
-            self.shared.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
+            self.context.losses.add(&name, Loss { slow_closed: 1, ..Loss::default() });
         }
     }
 }
@@ -242,9 +242,9 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::hub::{Epoch, Outgoing, Publication};
-    use crate::shard::command::ShardHandle;
-    use crate::shard::outbox::Block;
-    use crate::shard::relief_model::subscribed;
+    use crate::shard::delivery::backpressure_model::subscribed;
+    use crate::shard::delivery::outbox::Block;
+    use crate::shard::turn::command::ShardHandle;
     use crate::transport::{Encoder, Format};
     use bytes::Bytes;
 
