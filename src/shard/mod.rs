@@ -190,7 +190,7 @@ impl Shard {
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
             // number for the host has eight more, and room to count.
             questions: Questions { open: FxHashMap::default(), last: getrandom::u64().unwrap_or(0) >> 16 },
-            told: Left::default(),
+            told: Unannounced::default(),
             turn: 0,
             drain: None,
             ending: false,
