@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
 use crate::http::refusal::Refusal;
 use crate::http::unserved;
-use crate::hub::{check_text, ChannelInfo, Key, Outgoing, Placed, Publication};
+use crate::hub::{ChannelInfo, Key, Outgoing, Placed, Publication};
 use crate::log::Level;
 use crate::metrics::losses::Loss;
 use crate::metrics::prometheus::Exposition;
@@ -24,7 +24,9 @@ use crate::transport::message;
 use crate::users::{self, Users};
 use crate::waiter::Waiter;
 use bytes::Bytes;
-pub(crate) use checks::{check_head, check_send, checked_close, checked_refusal, checked_revocation};
+pub(crate) use checks::{
+    check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation,
+};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -216,8 +218,7 @@ impl Api {
 
     /// Closes all connections of a user. They are looked for by each shard, in its own time.
     pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
-        check_text("user", user, 255)?;
-        let close = checked_close(code, reason)?;
+        let close = check_disconnection(user, code, reason)?;
         let user: Arc<str> = user.into();
         for shard in &self.shards {
             shard.tell(Command::CloseUser { user: user.clone(), close: close.clone() });
@@ -311,6 +312,11 @@ impl Api {
     /// The options as they are now.
     pub(crate) fn config(&self) -> Arc<Config> {
         self.context.config.get()
+    }
+
+    /// Whether clients are being sent away.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.context.drained.has_begun()
     }
 
     /// Counts and logs something that was not done for somebody whom no shard knows.

@@ -52,7 +52,7 @@ fn way(reason: Reason) -> Way {
         Reason::ConnectRatePerAddress => (&[("connect_rate_per_address", "1")], one_too_many, "Info refused with 429 connect_rate: too many connections a second from one address "),
         Reason::ClientRate => (&[("client_rate", "1")], flood, "Info a WebSocket ended with 4429: too many messages a second (option client_rate)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
-        Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: unknown variant `no\nsuch`"),
+        Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),
         Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info Ip(127.0.0.1) is none of trusted_proxies"),
         Reason::Draining => (&[], drained, "Info refused with 503 draining: "),
         Reason::Busy => (&[("auth", "host")], |host| get(host, "channel=a", ""), "Info refused with 503 unanswered: "),
@@ -197,7 +197,11 @@ const MORE: [(Reason, Way); 5] = [
     ),
     (
         Reason::Control,
-        Way { options: &[], bring: |host| control(host, "NO REQUEST\r\n\r\n"), line: "Info control API: no request: " },
+        Way {
+            options: &[],
+            bring: |host| control(host, "NO REQUEST\r\n\r\n"),
+            line: "Info control API: no request of HTTP",
+        },
     ),
     (
         Reason::TooLarge,

@@ -165,6 +165,7 @@ ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscri
 ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, push_status status);
 ngx_int_t ngx_http_push_add_header(ngx_http_request_t *r, const char *name, const char *value);
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow);
+ngx_int_t ngx_http_push_not_plain(ngx_http_request_t *r);
 
 /* _variables.c */
 ngx_int_t ngx_http_push_add_variables(ngx_conf_t *cf);

@@ -147,6 +147,18 @@ ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscript
            : ngx_http_push_answer_status(r, status);
 }
 
+/* 415 says what is taken (RFC 9110, 15.5.16). */
+ngx_int_t ngx_http_push_not_plain(ngx_http_request_t *r)
+{
+    static ngx_str_t body = ngx_string("{\"error\":{\"code\":\"content_encoding\",\"message\":"
+                                       "\"a message is published as it comes; send it without Content-Encoding\"}}\n");
+
+    if (ngx_http_push_add_header(r, "Accept-Encoding", "identity") != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return ngx_http_push_answer(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE, &body, "application/json");
+}
+
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow)
 {
     if (ngx_http_push_add_header(r, "Allow", allow) != NGX_OK) {

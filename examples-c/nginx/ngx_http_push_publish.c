@@ -134,12 +134,37 @@ static void ngx_http_push_body_read(ngx_http_request_t *r)
     }
 }
 
+/* Nothing is unpacked: what is packed would be published as it is. */
+static ngx_flag_t ngx_http_push_is_plain(ngx_http_request_t *r)
+{
+    ngx_list_part_t *part;
+    ngx_table_elt_t *line;
+    ngx_uint_t i;
+
+    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        line = part->elts;
+        for (i = 0; i < part->nelts; i++) {
+            if (line[i].key.len == 16 && ngx_strncasecmp(line[i].key.data, (u_char *) "Content-Encoding", 16) == 0
+                && line[i].value.len != 0
+                && (line[i].value.len != 8 || ngx_strncasecmp(line[i].value.data, (u_char *) "identity", 8) != 0))
+            {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 ngx_int_t ngx_http_push_publish_handler(ngx_http_request_t *r)
 {
     ngx_int_t rc;
 
     if (!(r->method & (NGX_HTTP_POST | NGX_HTTP_PUT))) {
         return ngx_http_push_not_allowed(r, "POST, PUT");
+    }
+    if (!ngx_http_push_is_plain(r)) {
+        rc = ngx_http_discard_request_body(r);
+        return rc != NGX_OK ? rc : ngx_http_push_not_plain(r);
     }
     r->request_body_in_single_buf = 1;
     rc = ngx_http_read_client_request_body(r, ngx_http_push_body_read);

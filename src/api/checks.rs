@@ -24,6 +24,12 @@ pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     Ok(Close::new(code, reason.to_owned()))
 }
 
+/// Whose connections are closed, and how.
+pub(crate) fn check_disconnection(user: &str, code: u16, reason: &str) -> Result<Close, Error> {
+    check_text("user", user, 255)?;
+    checked_close(code, reason)
+}
+
 /// What a user loses, and why.
 pub(crate) fn checked_revocation<'a>(
     user: &'a str,

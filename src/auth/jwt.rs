@@ -80,7 +80,7 @@ impl Verifier {
         if !fitting.any(|key| key.has_signed(&token)) {
             return Err(invalid("its signature is wrong"));
         }
-        let claims = token.claims().map_err(|error| invalid(&error))?;
+        let claims = token.claims().map_err(invalid)?;
         claims.check(&self.audience, &self.issuer, clock::unix_seconds()).map_err(invalid)?;
         grant(claims)
     }

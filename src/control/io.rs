@@ -21,6 +21,13 @@ const CHUNK: usize = 16 * 1024;
 /// places: who asks and does not read would keep one for ever, and needs no key for that.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client is heard out whose request was answered before it was all there, how long it may say nothing, and
+/// how much it may send. A connection that is closed with bytes unread is reset: the client would be told of that, and
+/// not of the answer. The largest body that there may be fits.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 128 << 20;
+
 /// A TCP or Unix connection.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -34,6 +41,23 @@ impl Socket {
         socket::set_nodelay(&fd);
         let fd = watch(Arc::new(fd), Interest::READABLE | Interest::WRITABLE)?;
         Ok(Socket { fd, stuck: None })
+    }
+
+    /// The end of a connection: ours first, then the client's.
+    pub(super) async fn linger(self) {
+        socket::shutdown_write(self.fd.get_ref().fd());
+        let mut chunk = vec![0; CHUNK];
+        let mut left = LINGER_BYTES;
+        let heard_out = async {
+            while left > 0 {
+                let read = self.fd.async_io(Interest::READABLE, |fd| socket::recv(fd.fd(), &mut chunk));
+                match tokio::time::timeout(LINGER_PAUSE, read).await {
+                    Ok(Ok(len)) if len > 0 => left = left.saturating_sub(len),
+                    _ => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, heard_out).await;
     }
 
     /// There is no room to write.

@@ -2,7 +2,9 @@
 //! hyper's.
 
 mod io;
-pub(crate) mod routes;
+mod parameters;
+pub(crate) mod publishing;
+mod routes;
 
 use crate::api::Api;
 use crate::error::Error;
@@ -18,6 +20,7 @@ use hyper_util::rt::TokioTimer;
 use io::Socket;
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -119,22 +122,26 @@ async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver
         let api = api.clone();
         async move { Ok::<_, Infallible>(routes::answer(&api, tcp, request).await) }
     });
-    let mut connection = std::pin::pin!(http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(30))
         .max_headers(64)
+        // A client may end its side once it has asked.
+        .half_close(true)
         // A vectored write would raise SIGPIPE.
         .writev(false)
-        .serve_connection(socket, service));
-    let ended = match io::first(connection.as_mut(), stopped(stop)).await {
+        .serve_connection(socket, service);
+    let ended = match io::first(&mut connection, stopped(stop.clone())).await {
         Some(ended) => ended,
         None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
     // What is no request hyper answers itself.
     if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
-        api.note_refusal(Level::Info, Reason::Control, format_args!("control API: no request: {error}"));
+        let large = if error.is_parse_too_large() { ": its head is too large" } else { "" };
+        api.note_refusal(Level::Info, Reason::Control, format_args!("control API: no request of HTTP{large}"));
     }
+    io::first(connection.into_parts().io.linger(), stopped(stop)).await;
 }

@@ -1,88 +1,29 @@
 //! What the control API answers to what.
 
-use crate::api::{Api, MAX_BATCH};
+use super::parameters::Known::{self, Once, Several};
+use super::parameters::Parameters;
+use super::publishing;
+use crate::api::{check_disconnection, checked_revocation, Api};
 use crate::error::{Error, Kind};
-use crate::http::query;
+use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::hub::{check_channel, ChannelInfo, Placed, Publication};
+use crate::hub::{check_channel, ChannelInfo};
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::users::{User, Users};
-use base64::engine::general_purpose::STANDARD;
-use base64::Engine as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use std::borrow::Cow;
-use std::fmt;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
-/// The largest batch, in bytes of its JSON.
-const MAX_BATCH_BYTES: usize = 64 << 20;
 /// Channels or users in one listing, unless asked for fewer.
 const MAX_LISTED: usize = 1000;
-
-/// One message of a batch.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Item<'a> {
-    #[serde(borrow)]
-    channel: Cow<'a, str>,
-    #[serde(borrow)]
-    data: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    key: Option<Cow<'a, str>>,
-    #[serde(default)]
-    base64: bool,
-}
-
-/// The messages of a batch. One too many is refused as it is read: a body of nothing but small ones would become many
-/// times its size.
-struct Batch<'a>(Vec<Item<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Items).map(Batch)
-    }
-}
-
-/// The channels and data of a batch as it is read, for the fuzzers.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn read_batch(body: &[u8]) -> Option<Vec<(String, String)>> {
-    let Batch(items) = serde_json::from_slice(body).ok()?;
-    Some(items.into_iter().map(|item| (item.channel.into_owned(), item.data.into_owned())).collect())
-}
-
-struct Items;
-
-impl<'de> Visitor<'de> for Items {
-    type Value = Vec<Item<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            if items.len() == MAX_BATCH {
-                return Err(de::Error::custom(format_args!("a batch has at most {MAX_BATCH} messages")));
-            }
-            items.push(item);
-        }
-        Ok(items)
-    }
-}
 
 /// Answers one request; whatever is wrong is an answer too.
 pub(super) async fn answer(api: &Api, tcp: bool, request: Request<Incoming>) -> Answer {
@@ -93,30 +34,30 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
     if path == "/healthz" {
-        return Ok(text("text/plain", "ok\n"));
+        Parameters::none(query)?;
+        return health(api);
     }
     check_key(api, tcp, &parts.headers)?;
+    check_route(&parts.method, path)?;
+    match path {
+        "/v1/publish" => return publishing::publish(api, query, &parts.headers, body).await,
+        "/v1/broadcast" => return publishing::broadcast(api, query, &parts.headers, body).await,
+        _ => no_body(body).await?,
+    }
     let channel = path.strip_prefix("/v1/channels/");
     match (&parts.method, path) {
-        (&Method::POST, "/v1/publish") => match parameter(query, "channel")? {
-            Some(channel) => publish(api, Some(&channel), &parts.headers, body).await,
-            None => publish_batch(api, body).await,
-        },
-        // Whoever names a channel means it alone, and everybody would get it.
-        (&Method::POST, "/v1/broadcast") if parameter(query, "channel")?.is_some() => {
-            Err(Refusal::malformed("channel", "channel: a broadcast has none; POST /v1/publish has"))
-        }
-        (&Method::POST, "/v1/broadcast") => publish(api, None, &parts.headers, body).await,
         (&Method::POST, "/v1/disconnect") => disconnect(api, query),
         (&Method::POST, "/v1/revoke") => revoke(api, query),
         (&Method::GET, "/v1/channels") => list(api, query),
         (&Method::GET, "/v1/users") => users(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
+            Parameters::none(query)?;
             let info = api.channel(&channel_name(channel)?);
             let info = info.ok_or_else(|| Refusal::not_found("no such channel"))?;
             Ok(json(format!("{}\n", describe(api, &info))))
         }
         (&Method::DELETE, _) if channel.is_some() => {
+            Parameters::none(query)?;
             if !api.clear(&channel_name(channel)?) {
                 return Err(Refusal::not_found("no such channel"));
             }
@@ -124,20 +65,39 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
             *answer.status_mut() = StatusCode::NO_CONTENT;
             Ok(answer)
         }
-        (&Method::GET, "/v1/stats") => Ok(json(api.collect_stats().json())),
-        (&Method::GET, "/metrics") => Ok(text("text/plain; version=0.0.4", api.exposition().to_string())),
-        (_, "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke") => {
-            Err(Refusal::method_elsewhere("only POST is allowed here"))
+        (&Method::GET, "/v1/stats") => {
+            Parameters::none(query)?;
+            Ok(json(api.collect_stats().json()))
         }
-        (_, "/v1/channels" | "/v1/users" | "/v1/stats" | "/metrics") => {
-            Err(Refusal::method_elsewhere("only GET is allowed here"))
+        (&Method::GET, "/metrics") => {
+            Parameters::none(query)?;
+            Ok(text("text/plain; version=0.0.4", api.exposition().to_string()))
         }
-        _ if channel.is_some() => Err(Refusal::method_elsewhere("only GET and DELETE are allowed here")),
-        _ => Err(Refusal::not_found(
-            "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, /v1/stats, \
-                                     /v1/disconnect, /v1/revoke, /metrics and /healthz",
-        )),
+        _ => Err(Refusal::not_found(ROUTES)),
     }
+}
+
+const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, /v1/stats, \
+                      /v1/disconnect, /v1/revoke, /metrics and /healthz";
+
+/// Whether there is such a request at all.
+fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
+    let (methods, allow, message): (&[Method], _, _) = match path {
+        "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke" => {
+            (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
+        }
+        "/v1/channels" | "/v1/users" | "/v1/stats" | "/metrics" => {
+            (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here")
+        }
+        _ if path.starts_with("/v1/channels/") => {
+            (&[Method::GET, Method::DELETE], "Allow: GET, DELETE\r\n", "only GET and DELETE are allowed here")
+        }
+        _ => return Err(Refusal::not_found(ROUTES)),
+    };
+    if methods.contains(method) {
+        return Ok(());
+    }
+    Err(Refusal::method_elsewhere(allow, message))
 }
 
 /// A key is asked for where one is set; on TCP one always is (see `Builder::build`).
@@ -147,77 +107,70 @@ fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     if key.is_empty() && !tcp {
         return Ok(());
     }
-    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+    let mut given = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let first = given.next().and_then(fields::bearer).unwrap_or_default();
+    if given.next().is_some() {
+        return Err(Refusal::malformed("twice", "a request has one Authorization line"));
+    }
     // In constant time: how long a comparison takes would tell how much of the key was right.
-    if key.is_empty() || !bool::from(given.ct_eq(key)) {
+    if key.is_empty() || !bool::from(first.ct_eq(key)) {
         return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
     }
     Ok(())
 }
 
-async fn publish(api: &Api, channel: Option<&str>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
-    let max = api.max_message();
-    let data = collect(body, max, "the option max_message").await?;
-    let publication = Publication {
-        event: header_text(headers, "push-event")?,
-        key: header_text(headers, "push-key")?,
-        binary: is_binary(headers),
-        ..Publication::new(channel.unwrap_or(""), &data)
-    };
-    let published = match channel {
-        Some(_) => api.publish(&publication),
-        None => api.broadcast(&publication),
-    };
-    Ok(json(format!("{}\n", place(api, published.map_err(|error| refusal(&error))?))))
+/// Requests whose parameters say it all. A body beside them would be passed over.
+async fn no_body(body: Incoming) -> Result<(), Refusal> {
+    if body.is_end_stream() {
+        return Ok(());
+    }
+    // One in chunks may still turn out to be empty.
+    publishing::collect(body, 0, "this request has none: it is all in the URL").await.map(drop)
 }
 
-async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
-    let body = collect(body, MAX_BATCH_BYTES, "the bound of a batch").await?;
-    let Batch(items) = serde_json::from_slice(&body).map_err(|error| {
-        let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {error}");
-        Refusal::malformed("batch", message)
-    })?;
-    let payloads = items
-        .iter()
-        .map(|item| match item.base64 {
-            false => Ok(Cow::Borrowed(item.data.as_bytes())),
-            true => STANDARD.decode(&*item.data).map(Cow::Owned),
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Refusal::malformed("base64", format!("data: {error}")))?;
-    let publications: Vec<_> = items
-        .iter()
-        .zip(&payloads)
-        .map(|(item, data)| Publication {
-            event: item.event.as_deref(),
-            key: item.key.as_deref(),
-            binary: item.base64,
-            ..Publication::new(&item.channel, data)
-        })
-        .collect();
-    let published = api.publish_batch(&publications).map_err(|error| refusal(&error))?;
-    let places: Vec<_> = published.into_iter().map(|published| place(api, published)).collect();
-    Ok(json(format!("[{}]\n", places.join(","))))
+fn health(api: &Api) -> Result<Answer, Refusal> {
+    if api.is_draining() {
+        return Err(Refusal::draining());
+    }
+    Ok(text("text/plain", "ok\n"))
 }
 
+/// All of the users, or none when one of them is wrong.
 fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let user = parameter(query, "user")?.ok_or_else(|| Refusal::malformed("user", "?user=NAME is needed"))?;
-    api.disconnect_user(&user, 4403, "disconnected").map_err(|error| refusal(&error))?;
+    let asked = Parameters::read(query, &[Several("user"), Once("code"), Once("reason")])?;
+    let users = asked.needed("user")?;
+    let code = match asked.one("code") {
+        None => 4403,
+        Some(code) => code.parse().map_err(|_| Refusal::malformed("code", "code must be a close code such as 4403"))?,
+    };
+    let reason = asked.one("reason").unwrap_or("disconnected");
+    for user in &users {
+        check_disconnection(user, code, reason).map_err(|error| refusal(&error))?;
+    }
+    for user in users {
+        api.disconnect_user(user, code, reason).map_err(|error| refusal(&error))?;
+    }
     Ok(json("{}\n"))
 }
 
+/// Each of the channels from each of the users, or nothing when one of them is wrong.
 fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let needed = |name| parameter(query, name)?.ok_or_else(|| Refusal::malformed(name, format!("?{name}= is needed")));
-    let reason = parameter(query, "reason")?.unwrap_or_default();
-    api.revoke_channel(&needed("user")?, &needed("channel")?, &reason).map_err(|error| refusal(&error))?;
+    let asked = Parameters::read(query, &[Several("user"), Several("channel"), Once("reason")])?;
+    let pairs = asked.pairs("user", "channel")?;
+    let reason = asked.one("reason").unwrap_or_default();
+    for (user, channel) in &pairs {
+        checked_revocation(user, channel, reason).map_err(|error| refusal(&error))?;
+    }
+    for (user, channel) in pairs {
+        api.revoke_channel(user, channel, reason).map_err(|error| refusal(&error))?;
+    }
     Ok(json("{}\n"))
 }
 
 fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let prefix = parameter(query, "prefix")?.unwrap_or_default();
-    let limit = limit(query)?;
-    let mut found = api.channels(&prefix, limit + 1);
+    let asked = Parameters::read(query, &[Once("prefix"), LIMIT])?;
+    let limit = limit(&asked)?;
+    let mut found = api.channels(asked.one("prefix").unwrap_or_default(), limit + 1);
     let more = found.len() > limit;
     found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -227,15 +180,15 @@ fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
 
 /// Who is on a channel: each user once, by name, with the number of their connections.
 async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let channel =
-        parameter(query, "channel")?.ok_or_else(|| Refusal::malformed("channel", "?channel=NAME is needed"))?;
-    let (after, limit) = (parameter(query, "after")?.unwrap_or_default(), limit(query)?);
+    let asked = Parameters::read(query, &[Once("channel"), Once("after"), LIMIT])?;
+    let channel = asked.needed("channel")?[0];
+    check_channel(channel).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
+    let (after, limit) = (asked.one("after").unwrap_or_default(), limit(&asked)?);
     let (tell, told) = oneshot::channel();
-    check_channel(&channel).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
-    if !api.ask_present(&channel, Box::new(move |present| drop(tell.send(present)))) {
+    if !api.ask_present(channel, Box::new(move |present| drop(tell.send(present)))) {
         return Err(Refusal::not_found("no such channel"));
     }
-    let Users { page, more, count, anonymous, .. } = told.await.unwrap_or_default().count(&after, limit);
+    let Users { page, more, count, anonymous, .. } = told.await.unwrap_or_default().count(after, limit);
     let objects: Vec<_> = page
         .iter()
         .map(|User { name, connections }| {
@@ -246,9 +199,11 @@ async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
     Ok(json(format!("{{\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}}}\n")))
 }
 
+const LIMIT: Known = Once("limit");
+
 /// How many are listed at once.
-fn limit(query: &str) -> Result<usize, Refusal> {
-    let Some(text) = parameter(query, "limit")? else { return Ok(MAX_LISTED) };
+fn limit(asked: &Parameters<'_>) -> Result<usize, Refusal> {
+    let Some(text) = asked.one("limit") else { return Ok(MAX_LISTED) };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LISTED).contains(limit));
     limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
 }
@@ -269,21 +224,6 @@ fn describe(api: &Api, info: &ChannelInfo) -> String {
     )
 }
 
-fn place(api: &Api, published: Placed) -> String {
-    format!("{{\"id\":\"{}\",\"subscribers\":{}}}", api.position(&published), published.subscribers)
-}
-
-async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(super::BODY_TIMEOUT, Limited::new(body, max).collect());
-    match collected.await.map_err(|_| Refusal::timeout())? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::too_large(format!("the body is larger than {max} bytes ({bound})")))
-        }
-        Err(error) => Err(Refusal::malformed("body", format!("the body can't be read: {error}"))),
-    }
-}
-
 fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
     let name = percent_decode_str(encoded.unwrap_or("")).decode_utf8();
     let name = name.map_err(|_| Refusal::malformed("channel", "channel: not UTF-8"))?;
@@ -291,30 +231,7 @@ fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
     Ok(name.into_owned())
 }
 
-fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, str>>, Refusal> {
-    match query::pairs(query).find(|(known, _)| known == name) {
-        // What is not UTF-8 was replaced by this character: two names that differ would be one.
-        Some((_, value)) if value.contains('\u{fffd}') => Err(Refusal::malformed(name, format!("{name}: not UTF-8"))),
-        found => Ok(found.map(|(_, value)| value)),
-    }
-}
-
-/// Whether the body is declared to be bytes: a media type in whatever case, with or without parameters (RFC 9110,
-/// section 8.3.1).
-fn is_binary(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"application/octet-stream")
-}
-
-fn header_text<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
-    let Some(value) = headers.get(HeaderName::from_static(name)) else { return Ok(None) };
-    std::str::from_utf8(value.as_bytes())
-        .map(Some)
-        .map_err(|_| Refusal::malformed("header", format!("{name}: not UTF-8")))
-}
-
-fn refusal(error: &Error) -> Refusal {
+pub(super) fn refusal(error: &Error) -> Refusal {
     let text = error.to_string();
     match error.kind() {
         Kind::TooLarge => Refusal::too_large(text),
@@ -339,7 +256,7 @@ fn refused(api: &Api, refusal: &Refusal) -> Answer {
     answer
 }
 
-fn json(body: impl Into<Bytes>) -> Answer {
+pub(super) fn json(body: impl Into<Bytes>) -> Answer {
     text("application/json", body)
 }
 

@@ -103,18 +103,22 @@ impl<'b> Fields<'b> {
     /// The token: from what programs set, a header or, of a WebSocket, a subprotocol, else from the cookie, which browsers
     /// send by themselves.
     pub(super) fn token(&self, websocket: bool) -> Option<&'b str> {
-        let bearer = self
-            .authorization
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let in_header = self.authorization.and_then(|text| std::str::from_utf8(bearer(text.as_bytes())?).ok());
         let subprotocol = self.subprotocols.token().filter(|_| websocket);
-        bearer.map(|(_, token)| token).or(subprotocol).or(self.cookie).map(str::trim)
+        in_header.or(subprotocol).or(self.cookie).map(str::trim)
     }
 
     /// Whether the client keeps the connection (RFC 9112, section 9.3).
     pub(super) fn keep_alive(&self, version_1_1: bool) -> bool {
         (version_1_1 || self.stays) && !self.closes
     }
+}
+
+/// What `Authorization` says under the scheme Bearer, which may be in any case, before any number of spaces (RFC 9110,
+/// section 11.4).
+pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, credentials) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| credentials.trim_ascii())
 }
 
 /// The value of a cookie in a line of them. Those of others may be no UTF-8.

@@ -1,8 +1,9 @@
 //! HTTP at the edge: subscribers' request heads, refusals, the Origin rule.
 
 pub(crate) mod extensions;
-mod fields;
+pub(crate) mod fields;
 pub mod forwarded;
+pub(crate) mod members;
 pub mod origin;
 pub mod proxy_header;
 pub(crate) mod query;

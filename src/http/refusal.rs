@@ -62,14 +62,24 @@ impl Refusal {
         Refusal { bodiless: true, ..self }
     }
 
-    /// 405 elsewhere.
-    pub fn method_elsewhere(message: impl Into<Cow<'static, str>>) -> Self {
-        Refusal::new(405, "method_not_allowed", message)
+    /// 405 elsewhere, with the header line that says what is allowed.
+    pub(crate) fn method_elsewhere(allow: &'static str, message: &'static str) -> Self {
+        Refusal { headers: allow, ..Refusal::new(405, "method_not_allowed", message) }
     }
 
     /// 408: the request did not come in time.
     pub fn timeout() -> Self {
         Refusal::new(408, "timeout", "the request head did not come in time")
+    }
+
+    /// 408 on the control API.
+    pub fn timeout_of_body() -> Self {
+        Refusal::new(408, "timeout", "the request's body did not come in time")
+    }
+
+    /// 415: a body that is packed (RFC 9110, section 15.5.16).
+    pub fn content_coding(message: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { headers: "Accept-Encoding: identity\r\n", ..Refusal::new(415, "content_encoding", message) }
     }
 
     /// 413: a head or body that is too large.
@@ -240,6 +250,7 @@ pub fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
         503 => "Service Unavailable",

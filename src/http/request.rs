@@ -308,7 +308,17 @@ fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::too_large(format!("more than {MAX_HEADERS} header lines")),
         _ if check_line_ends(bytes).is_err() => bare_line_feed(),
-        error => Refusal::malformed("http", format!("not an HTTP/1.1 request: {error}")),
+        error => Refusal::malformed("http", format!("not an HTTP/1.1 request: {}", in_words(error))),
+    }
+}
+
+fn in_words(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header line has no name, or one with a character that no name has",
+        httparse::Error::HeaderValue => "a header line's value has a character that no value has",
+        httparse::Error::Version => "its version is neither HTTP/1.0 nor HTTP/1.1",
+        httparse::Error::NewLine => "a line does not end where it must",
+        _ => "its first line is not METHOD, PATH and version",
     }
 }
 

@@ -236,6 +236,26 @@ def test_a_unix_socket_needs_no_key(start, tmp_path):
     assert not path.exists(), "the socket goes with the server"
 
 
+def test_a_body_in_parts_that_is_refused_is_told_why(start, tmp_path):
+    path, port = tmp_path / "control", free_port()
+    host = start(f"control=127.0.0.1:{port},unix:{path}", f"control_key={KEY}")
+    host.may_say = "^libpush: control API: refused with (401|400)"
+
+    def parts():
+        for _ in range(20):
+            yield b"x" * 20_000
+            time.sleep(0.01)
+
+    over_unix = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://control", timeout=30)
+    with Control(port, None) as over_tcp, over_unix:
+        for control in (over_tcp, over_unix):
+            assert control.post("/v1/publish?channel=a", content=parts()).status_code == 401
+            headers = {"Authorization": f"bearer  {KEY}"}
+            response = control.post("/v1/publish?chanel=a", content=parts(), headers=headers)
+            assert (response.status_code, response.json()["error"]["code"]) == (400, "parameter")
+    assert host.stats()["published"] == 0
+
+
 def test_tcp_without_a_key_is_refused_at_the_start():
     with pytest.raises(RuntimeError, match="control_key"):
         Host("control=127.0.0.1:0")

@@ -36,6 +36,15 @@ def test_event_key_and_binary(nginx):
     assert last(nginx, "a")["base64"] is True
 
 
+def test_a_packed_body_is_refused(nginx):
+    before = nginx.publish("a", "plain", **{"Content-Encoding": "identity"})
+    for coding in ("gzip", "br", "gzip, identity"):
+        status, headers, answer = nginx.get("/publish?channel=a", "POST", b"\x1f\x8b", {"Content-Encoding": coding})
+        assert (status, json.loads(answer)["error"]["code"]) == (415, "content_encoding")
+        assert headers["Accept-Encoding"] == "identity"
+    assert last(nginx, "a")["id"] == before, "nothing was published"
+
+
 def test_names_come_decoded(nginx):
     nginx.publish("a b/ü", "hello")
     assert last(nginx, "a+b%2f%C3%BC")["data"] == "hello"

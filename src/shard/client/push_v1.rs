@@ -2,7 +2,8 @@
 
 use crate::auth::Decision;
 use crate::error::Kind;
-use crate::hub::{check_channel, Cut, Join, Key, Outgoing, Position, Publication, Request, Start};
+use crate::http::members::{self, Member};
+use crate::hub::{self, check_channel, Cut, Join, Outgoing, Position, Publication, Request, Start};
 use crate::metrics::Reason;
 use crate::shard::connection::conn::Flags;
 use crate::shard::Shard;
@@ -11,68 +12,40 @@ use crate::transport::{json, ws_frames};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use bytes::Bytes;
-use serde::Deserialize;
 use std::borrow::Cow;
+use Member::{Base64, Channel, Data, Event, Key, Last, Since, Type};
 
 /// A client's request.
 #[derive(Debug)]
 pub(crate) enum Ask<'a> {
     Subscribe(Subscribe<'a>),
-    Unsubscribe(Unsubscribe<'a>),
+    Unsubscribe(Cow<'a, str>),
     Publish(Publish<'a>),
     Message(Message<'a>),
-    Token(Token<'a>),
+    Token(Cow<'a, str>),
     Ping,
 }
 
-/// What all requests have.
-#[derive(Deserialize)]
-struct Tagged<'a> {
-    #[serde(rename = "type", borrow)]
-    tag: Cow<'a, str>,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Subscribe<'a> {
-    #[serde(borrow)]
     channel: Cow<'a, str>,
-    #[serde(borrow)]
     since: Option<Cow<'a, str>>,
-    last: Option<usize>,
+    last: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct Unsubscribe<'a> {
-    #[serde(borrow)]
-    channel: Cow<'a, str>,
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Publish<'a> {
-    #[serde(borrow)]
     channel: Cow<'a, str>,
-    #[serde(borrow)]
     pub(crate) data: Cow<'a, str>,
-    #[serde(borrow)]
     event: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     key: Option<Cow<'a, str>>,
-    #[serde(default)]
     pub(crate) base64: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(crate) struct Message<'a> {
-    #[serde(borrow)]
     pub(crate) data: Cow<'a, str>,
-    #[serde(default)]
     pub(crate) base64: bool,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Token<'a> {
-    #[serde(borrow)]
-    token: Cow<'a, str>,
 }
 
 /// Why something asked for is not done: a word for programs, a sentence for people.
@@ -80,33 +53,39 @@ pub(crate) struct Token<'a> {
 pub(crate) struct Refused(&'static str, Cow<'static, str>);
 
 impl<'a> Ask<'a> {
-    /// Reads a client's text: first of what type it is, then that. As an enum with a tag serde would keep all that
-    /// stands beside the tag, and what is nothing but small values takes forty times its text then.
+    /// Reads a client's text: first of what type it is, then what requests of that type have.
     pub(crate) fn read(text: &'a [u8]) -> Result<Self, Refused> {
-        const TYPES: &[&str] = &["subscribe", "unsubscribe", "publish", "message", "token", "ping"];
-        // An array would be taken for the fields in their order.
-        if !text.trim_ascii_start().starts_with(b"{") {
-            return Err(malformed(&"an object is expected"));
-        }
-        let Tagged { tag } = read(text)?;
+        Ask::parse(text).map_err(|why| Refused("malformed", format!("not a request of push.v1.json: {why}").into()))
+    }
+
+    fn parse(text: &'a [u8]) -> Result<Self, String> {
+        let read = |wanted: &[Member]| members::read(text, wanted);
+        let tag = read(&[Type])?.needed(Type)?;
         Ok(match &*tag {
-            "subscribe" => Ask::Subscribe(read(text)?),
-            "unsubscribe" => Ask::Unsubscribe(read(text)?),
-            "publish" => Ask::Publish(read(text)?),
-            "message" => Ask::Message(read(text)?),
-            "token" => Ask::Token(read(text)?),
+            "subscribe" => {
+                let mut given = read(&[Channel, Since, Last])?;
+                let (since, last) = (given.text(Since), given.number(Last));
+                Ask::Subscribe(Subscribe { channel: given.needed(Channel)?, since, last })
+            }
+            "unsubscribe" => Ask::Unsubscribe(read(&[Channel])?.needed(Channel)?),
+            "publish" => {
+                let mut given = read(&[Channel, Data, Event, Key, Base64])?;
+                let (event, key, base64) = (given.text(Event), given.text(Key), given.flag(Base64));
+                Ask::Publish(Publish { channel: given.needed(Channel)?, data: given.needed(Data)?, event, key, base64 })
+            }
+            "message" => {
+                let mut given = read(&[Data, Base64])?;
+                let base64 = given.flag(Base64);
+                Ask::Message(Message { data: given.needed(Data)?, base64 })
+            }
+            "token" => Ask::Token(read(&[Member::Token])?.needed(Member::Token)?),
             "ping" => Ask::Ping,
-            other => return Err(malformed(&<serde_json::Error as serde::de::Error>::unknown_variant(other, TYPES))),
+            other => {
+                let allowed = "subscribe, unsubscribe, publish, message, token and ping";
+                return Err(format!("there is no type {other:.60}; the types are {allowed}"));
+            }
         })
     }
-}
-
-fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Refused> {
-    serde_json::from_slice(text).map_err(|error| malformed(&error))
-}
-
-fn malformed(why: &dyn std::fmt::Display) -> Refused {
-    Refused("malformed", format!("not a request of push.v1.json: {why}").into())
 }
 
 impl Shard {
@@ -120,14 +99,14 @@ impl Shard {
             Ask::Subscribe(Subscribe { channel, since, last }) => {
                 (Some(channel), self.subscribe_live(index, channel, since.as_deref(), *last))
             }
-            Ask::Unsubscribe(Unsubscribe { channel }) => (Some(channel), self.unsubscribe_live(index, channel)),
+            Ask::Unsubscribe(channel) => (Some(channel), self.unsubscribe_live(index, channel)),
             Ask::Publish(Publish { channel, data, event, key, base64 }) => {
                 let parts = (data.as_ref(), event.as_deref(), key.as_deref(), *base64);
                 (Some(channel), self.publish_live(index, channel, parts))
             }
             Ask::Message(Message { data, base64 }) => (None, self.message_live(index, data, *base64)),
             Ask::Token(_) if !self.count_token(index) => return,
-            Ask::Token(Token { token }) => (None, self.renew_by_token(index, token)),
+            Ask::Token(token) => (None, self.renew_by_token(index, token)),
             Ask::Ping => {
                 self.reply(index, br#"{"type":"pong"}"#);
                 (None, Ok(()))
@@ -143,7 +122,7 @@ impl Shard {
         index: u32,
         channel: &str,
         since: Option<&str>,
-        last: Option<usize>,
+        last: Option<u64>,
     ) -> Result<(), Refused> {
         check_channel(channel).map_err(|error| Refused("channel", error.to_string().into()))?;
         let conn = &self.conns[index as usize];
@@ -158,7 +137,7 @@ impl Shard {
                 Position::parse(since)
                     .ok_or(Refused("position", "since must be a position that was sent before".into()))?,
             ),
-            (None, Some(count)) if (1..=10_000).contains(&count) => Start::Last(count),
+            (None, Some(count)) if (1..=10_000).contains(&count) => Start::Last(count as usize),
             (None, Some(_)) => return Err(Refused("last", "last must be a number from 1 to 10000".into())),
             (None, None) => Start::New,
         };
@@ -246,7 +225,7 @@ impl Shard {
         };
         publication.check(self.config().max_message, false).map_err(refused)?;
         let user = self.conns[index as usize].grant.as_ref().and_then(|grant| grant.user()).cloned();
-        let key = key.map(|key| Key::Client(user.as_deref().unwrap_or(""), key));
+        let key = key.map(|key| hub::Key::Client(user.as_deref().unwrap_or(""), key));
         let outgoing = Outgoing { channel, key, message: message(&publication) };
         let published = self.context.hub.publish(outgoing, self.now).map_err(refused)?;
         let mut reply = br#"{"type":"published","channel":"#.to_vec();
@@ -326,7 +305,7 @@ pub(crate) fn payload(data: &str, base64: bool) -> Result<Cow<'_, [u8]>, Refused
     if !base64 {
         return Ok(Cow::Borrowed(data.as_bytes()));
     }
-    STANDARD.decode(data).map(Cow::Owned).map_err(|error| Refused("base64", format!("data: {error}").into()))
+    STANDARD.decode(data).map(Cow::Owned).map_err(|_| Refused("base64", "data is not base64".into()))
 }
 
 #[cfg(test)]
@@ -339,20 +318,24 @@ mod tests {
         assert!(matches!(ask, Ok(Ask::Subscribe(Subscribe { channel, since: None, last: Some(3) })) if channel == "a"));
         assert!(matches!(Ask::read(br#"{"type":"ping","channel":7}"#), Ok(Ask::Ping)), "it knows no channel");
         for (wrong, why) in [
-            (&br#"["ping"]"#[..], "an object"),
-            (br#"["subscribe","a"]"#, "an object"),
-            (br#""ping""#, "an object"),
-            (br#"{"type":{"ping":null}}"#, "invalid type"),
-            (br#"{"type":"ping","type":"ping"}"#, "duplicate field `type`"),
-            (br#"{"channel":"a"}"#, "missing field `type`"),
-            (br#"{"type":"subscribe"}"#, "missing field `channel`"),
-            (br#"{"type":"pings"}"#, "unknown variant `pings`, expected one of `subscribe`"),
-            (br#"{"type":"ping"} {}"#, "trailing characters"),
-            (br#"{"type":"ping","x":[}"#, "expected value"),
+            (&br#"["ping"]"#[..], "an object is expected"),
+            (br#"["subscribe","a"]"#, "an object is expected"),
+            (br#""ping""#, "an object is expected"),
+            (br#"{"type":{"ping":null}}"#, "type must be a text"),
+            (br#"{"type":"ping","type":"ping"}"#, "type is there twice"),
+            (br#"{"channel":"a"}"#, "type is missing"),
+            (br#"{"type":"subscribe"}"#, "channel is missing"),
+            (
+                br#"{"type":"pings"}"#,
+                "there is no type pings; the types are subscribe, unsubscribe, publish, message, token and ping",
+            ),
+            (br#"{"type":"ping"} {}"#, "it is not JSON, or nested too deep, at line 1, column 17"),
+            (br#"{"type":"ping","x":[}"#, "it is not JSON, or nested too deep, at line 1, column 21"),
         ] {
             let Refused(code, said) = Ask::read(wrong).unwrap_err();
             assert_eq!(code, "malformed");
-            assert!(said.contains(why), "{said}: {}", String::from_utf8_lossy(wrong));
+            let text = String::from_utf8_lossy(wrong);
+            assert_eq!(said.strip_prefix("not a request of push.v1.json: "), Some(why), "{text}");
         }
     }
 }

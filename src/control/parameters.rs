@@ -1,0 +1,129 @@
+//! What stands in the query of a control request. Nothing is passed over: who misspells a parameter would believe that
+//! it counts.
+
+use crate::http::query;
+use crate::http::refusal::Refusal;
+use std::borrow::Cow;
+
+/// How many users or channels one request may name, or pairs of both: each costs all threads a look through their
+/// connections.
+const MAX_NAMED: usize = 100;
+
+/// A parameter that a request may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Known {
+    Once(&'static str),
+    Several(&'static str),
+}
+
+impl Known {
+    fn name(self) -> &'static str {
+        match self {
+            Known::Once(name) | Known::Several(name) => name,
+        }
+    }
+}
+
+/// The parameters of a request, each one that it may have.
+#[derive(Debug)]
+pub(super) struct Parameters<'q>(Vec<(&'static str, Cow<'q, str>)>);
+
+impl<'q> Parameters<'q> {
+    pub(super) fn read(query: &'q str, known: &[Known]) -> Result<Self, Refusal> {
+        let mut found: Vec<(&'static str, Cow<'q, str>)> = Vec::new();
+        for (name, value) in query::pairs(query) {
+            let known = known.iter().find(|known| known.name() == name).ok_or_else(|| unknown(&name, known))?;
+            let name = known.name();
+            // What is not UTF-8 was replaced by this character: two names that differ would be one.
+            if value.contains('\u{fffd}') {
+                return Err(Refusal::malformed(name, format!("{name}: not UTF-8")));
+            }
+            let before = || found.iter().filter(|(known, _)| *known == name);
+            if matches!(known, Known::Once(_)) && before().next().is_some() {
+                return Err(Refusal::malformed("twice", format!("{name}: this request has one at most")));
+            }
+            if before().count() == MAX_NAMED {
+                return Err(Refusal::malformed(name, format!("{name}: at most {MAX_NAMED} are allowed")));
+            }
+            if before().any(|(_, known)| *known == value) {
+                return Err(Refusal::malformed("twice", format!("{name}: {value:.60} is named twice")));
+            }
+            found.push((name, value));
+        }
+        Ok(Parameters(found))
+    }
+
+    /// Checks that there are none.
+    pub(super) fn none(query: &str) -> Result<(), Refusal> {
+        Parameters::read(query, &[]).map(drop)
+    }
+
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(known, _)| *known == name).map(|(_, value)| &**value).collect()
+    }
+
+    pub(super) fn one(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
+    }
+
+    /// One or more.
+    pub(super) fn needed(&self, name: &'static str) -> Result<Vec<&str>, Refusal> {
+        match self.all(name) {
+            none if none.is_empty() => Err(Refusal::malformed(name, format!("?{name}= is needed"))),
+            some => Ok(some),
+        }
+    }
+
+    /// Every pair of two parameters, of which there may be several.
+    pub(super) fn pairs(&self, one: &'static str, other: &'static str) -> Result<Vec<(&str, &str)>, Refusal> {
+        let (ones, others) = (self.needed(one)?, self.needed(other)?);
+        if ones.len() * others.len() > MAX_NAMED {
+            let message = format!("at most {MAX_NAMED} pairs of {one} and {other} are allowed");
+            return Err(Refusal::malformed(other, message));
+        }
+        Ok(ones.iter().flat_map(|one| others.iter().map(|other| (*one, *other))).collect())
+    }
+}
+
+fn unknown(name: &str, known: &[Known]) -> Refusal {
+    let names: Vec<_> = known.iter().map(|known| known.name()).collect();
+    let allowed = if names.is_empty() { "this request has none".into() } else { names.join(", ") };
+    Refusal::malformed("parameter", format!("unknown parameter {name:.60}; allowed: {allowed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Known::{Once, Several};
+    use super::*;
+
+    #[test]
+    fn nothing_is_passed_over() {
+        let known = [Several("user"), Once("reason")];
+        let good = Parameters::read("user=a%26&user=b&reason=x+y&", &known).unwrap();
+        assert_eq!((good.all("user"), good.one("reason")), (vec!["a&", "b"], Some("x y")));
+        let many: String = (0..=100).map(|number| format!("&user={number}")).collect();
+        for (query, told) in [
+            ("usr=a", "unknown parameter usr; allowed: user, reason"),
+            ("User=a", "unknown parameter User; allowed: user, reason"),
+            ("=a", "unknown parameter ; allowed: user, reason"),
+            ("reason=a&reason=b", "reason: this request has one at most"),
+            ("user=a&user=a", "user: a is named twice"),
+            ("user=%ff", "user: not UTF-8"),
+            (&*many, "user: at most 100 are allowed"),
+        ] {
+            let refusal = Parameters::read(query, &known).unwrap_err();
+            assert_eq!((refusal.status, &*refusal.message), (400, told), "{query}");
+        }
+        assert_eq!(Parameters::none("a=1").unwrap_err().message, "unknown parameter a; allowed: this request has none");
+        assert!(Parameters::none("").is_ok());
+    }
+
+    #[test]
+    fn pairs_are_bounded_together() {
+        let known = [Several("user"), Several("channel")];
+        let query = |count: usize| (0..count).map(|n| format!("user={n}&channel={n}&")).collect::<String>();
+        assert_eq!(Parameters::read(&query(10), &known).unwrap().pairs("user", "channel").unwrap().len(), 100);
+        assert!(Parameters::read(&query(11), &known).unwrap().pairs("user", "channel").is_err());
+        assert!(Parameters::read("user=a", &known).unwrap().pairs("user", "channel").is_err());
+    }
+}
