@@ -17,6 +17,8 @@ PROXIED = """
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_request_buffering {buffering};
+    # A client has said all before it reads: what the hub answers is passed on whenever nginx sees that.
+    proxy_ignore_client_abort on;
     location /open {{ if ($arg_channel = secret) {{ return 403; }} proxy_pass http://hub/push; }}
     location /push {{ deny all; proxy_pass http://hub; }}
     location /allowed {{ proxy_pass http://hub/push; }}
