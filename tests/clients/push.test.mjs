@@ -408,6 +408,10 @@ for (const transport of ['ws', 'stream', 'poll']) {
     for (const channel of ['sport', 'secret', 'late']) client.push.subscribe(channel);
     assert.deepEqual(await client.until('error', 'channel', 'secret'), [['error', 'channel', 'secret']]);
     await stands(host, transport, 3);
+    // The host knows of a channel a moment before the client does, which comes back with those that it knows of.
+    await host.publish('late', 'begun');
+    await client.until('late', 'begun');
+    await stands(host, transport, 3);
     await host.box.cutWhile(async () => {
       await client.until('connecting', 1006);
       await host.publish('news', '1');
