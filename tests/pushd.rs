@@ -46,7 +46,9 @@ impl Pushd {
     }
 
     fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        // The shell's own: not every system has it as a program.
+        let kill = format!("kill -s {name} {}", self.child.id());
+        let killed = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(killed.success());
     }
 

@@ -10,7 +10,7 @@ NGINX_DIR := examples-c/nginx
 
 # The sources of nginx-dev are those of the nginx that is installed; the two come together.
 nginx-module: examples
-	@tests/need nginx:nginx /usr/share/nginx/src/conf_flags:nginx-dev
+	@tests/need /usr/sbin/nginx:nginx /usr/share/nginx/src/conf_flags:nginx-dev
 	@PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig $(MAKE) --no-print-directory -s -C $(NGINX_DIR) OUT=$(CURDIR)/target/nginx \
 		LDFLAGS=-Wl,-rpath,$(STAGE)/lib
 
