@@ -63,20 +63,6 @@ fn name(text: &str) -> Result<ChannelPattern, Error> {
     ChannelPattern::exact(text).map_err(|error| if text.ends_with('*') { pattern() } else { error })
 }
 
-/// A name, or a prefix ending in `*`.
-fn pattern(text: &str) -> Result<ChannelPattern, Error> {
-    ChannelPattern::parse(text).map_err(Error::invalid)
-}
-
-/// What [`Channels::texts`] has written.
-fn written(text: &str) -> Result<ChannelPattern, Error> {
-    if text.ends_with('*') {
-        pattern(text)
-    } else {
-        name(text)
-    }
-}
-
 impl Channels {
     fn of(listed: impl Iterator<Item = Result<ChannelPattern, Error>>) -> Result<Self, Error> {
         // One more says that there are too many.
@@ -148,8 +134,8 @@ impl Grant {
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        let subscribe =
-            Channels::of(channels.iter().map(|text| name(text)).chain(patterns.iter().map(|text| pattern(text))))?;
+        let patterns = patterns.iter().map(|text| ChannelPattern::written(text));
+        let subscribe = Channels::of(channels.iter().map(|text| name(text)).chain(patterns))?;
         let publish = if publish { subscribe.clone() } else { Channels::Nothing };
         Grant::checked(user, subscribe, publish, expires_at, keep_alive)
     }
@@ -161,7 +147,7 @@ impl Grant {
         publish: &[String],
         expires_at: i64,
     ) -> Result<Self, Error> {
-        let read = |list: &[String]| Channels::of(list.iter().map(|text| pattern(text)));
+        let read = |list: &[String]| Channels::of(list.iter().map(|text| ChannelPattern::written(text)));
         Grant::checked(user, read(subscribe)?, read(publish)?, expires_at, true)
     }
 
@@ -226,7 +212,9 @@ impl Grant {
     /// Puts it together again, checked anew: the parts came from another process.
     pub(crate) fn from_parts(parts: &Parts<'_>) -> Result<Self, Error> {
         let read = |texts: &Option<Vec<String>>| {
-            texts.as_deref().map_or(Ok(Channels::All), |texts| Channels::of(texts.iter().map(|text| written(text))))
+            texts
+                .as_deref()
+                .map_or(Ok(Channels::All), |texts| Channels::of(texts.iter().map(|text| ChannelPattern::written(text))))
         };
         let (subscribe, publish) = (read(&parts.subscribe)?, read(&parts.publish)?);
         Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)
@@ -268,13 +256,27 @@ mod tests {
             let error = Grant::new(None, &[name.into()], &[], 0, false, false).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("the grant's patterns"), "{error}");
         }
-        let grant =
-            Grant::new(None, &["a*b".into(), "news.".into()], &["x".into(), "me.*".into()], 0, true, false).unwrap();
+        let grant = Grant::new(
+            None,
+            &["a*b".into(), "news.".into()],
+            &["x".into(), "me.*".into(), "c*d".into()],
+            0,
+            true,
+            false,
+        )
+        .unwrap();
         let again = Grant::from_parts(&grant.parts()).unwrap();
         for grant in [grant, again] {
-            for (channel, allowed) in
-                [("a*b", true), ("axb", false), ("news.", true), ("news.x", false), ("x", true), ("me.you", true)]
-            {
+            for (channel, allowed) in [
+                ("a*b", true),
+                ("axb", false),
+                ("news.", true),
+                ("news.x", false),
+                ("x", true),
+                ("me.you", true),
+                ("c*d", true),
+                ("c*de", false),
+            ] {
                 assert_eq!((grant.allows(channel), grant.allows_publish(channel)), (allowed, allowed), "{channel}");
             }
         }

@@ -220,6 +220,26 @@ fn several_channels_are_revoked_from_several_users() {
     host.stop();
 }
 
+/// A client may choose such a name, and a token may grant it. A prefix still ends in its only `*`.
+#[test]
+fn a_channel_with_a_star_in_its_name_is_revoked() {
+    let host = Host::start(&[&CONTROL[..], &[("auth", "jwt"), ("jwt_secret", SECRET)]].concat());
+    for granted in ["room.*", "room.a*b"] {
+        let token = token_for("eve", &[granted]);
+        let mut client = host.websocket(&format!("channel=room.a*b&token={token}"), true);
+        assert_eq!(field(&client.text(), "type"), "subscribed");
+        assert_eq!(post(&host, "/v1/revoke?user=eve&channel=room.a*b*", "").0, 400);
+        assert_eq!(post(&host, "/v1/revoke?user=eve&channel=room.a*b&reason=over", "").0, 200);
+        let told = client.text();
+        assert_eq!(
+            (field(&told, "type"), field(&told, "channel")),
+            ("unsubscribed".into(), "room.a*b".into()),
+            "{told}"
+        );
+    }
+    host.stop();
+}
+
 #[test]
 fn what_is_said_beside_a_message_counts_once_or_is_refused() {
     let host = Host::start(&CONTROL);
@@ -306,7 +326,11 @@ fn a_key_comes_after_the_scheme_in_any_case_and_any_number_of_spaces() {
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn token(user: &str) -> String {
-    let claims = serde_json::json!({"sub": user, "exp": 4_000_000_000_u64, "push": {"subscribe": ["*"]}});
+    token_for(user, &["*"])
+}
+
+fn token_for(user: &str, channels: &[&str]) -> String {
+    let claims = serde_json::json!({"sub": user, "exp": 4_000_000_000_u64, "push": {"subscribe": channels}});
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
 }

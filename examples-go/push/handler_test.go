@@ -167,7 +167,7 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	srv := start(t, push.Config{})
 	events := srv.Events()
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
-		return push.Grant{User: "ada", Patterns: []string{"more.*"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
+		return push.Grant{User: "ada", Patterns: []string{"more.*", "a*b"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
 	}))
 	// What the URL asks for does not matter where the grant says it.
 	conn := dial(t, service.URL+"/push?channel=theirs", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
@@ -193,6 +193,13 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFrameWith(t, conn, `"unsubscribed","channel":"more.of.it","code":4403,"reason":"moved out"`)
+	// A star within a name is a letter like any other.
+	say(`{"type":"subscribe","channel":"a*b"}`)
+	wantFrameWith(t, conn, `"subscribed","channel":"a*b"`)
+	if err := srv.RevokeChannel("ada", "a*b", ""); err != nil {
+		t.Fatal(err)
+	}
+	wantFrameWith(t, conn, `"unsubscribed","channel":"a*b"`)
 	if err := srv.Renew(connected.Conn, push.Grant{User: "ada", Channels: []string{"mine", "theirs"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ pub(crate) fn checked_revocation<'a>(
     reason: &'a str,
 ) -> Result<(&'a str, ChannelPattern, &'a str), Error> {
     check_text("user", user, 255)?;
-    let channels = ChannelPattern::parse(channel).map_err(Error::invalid)?;
+    let channels = ChannelPattern::written(channel)?;
     if reason.len() > MAX_REASON {
         return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));
     }

@@ -74,6 +74,16 @@ impl ChannelPattern {
         Ok(ChannelPattern { prefix: name.into(), open: false })
     }
 
+    /// What a grant, a token or a revocation says: what ends in `*` is a prefix, and anything else is that one name, as
+    /// no name ends so. Whatever channel may be granted may be taken away again by the same text.
+    pub(crate) fn written(text: &str) -> Result<Self, Error> {
+        if text.ends_with('*') {
+            Self::parse(text).map_err(Error::invalid)
+        } else {
+            Self::exact(text)
+        }
+    }
+
     /// The pattern that every name fits.
     pub(crate) fn everything() -> Self {
         ChannelPattern { prefix: "".into(), open: true }
@@ -132,5 +142,11 @@ mod tests {
         assert!(ChannelPattern::parse("a*b*").is_err() && ChannelPattern::parse("a**").is_err());
         assert!(ChannelPattern::exact("a*b").unwrap().matches("a*b") && ChannelPattern::exact("a*").is_err());
         assert!(ChannelPattern::parse("").is_err());
+        let written = |text: &str| ChannelPattern::written(text).ok();
+        assert_eq!(
+            [written("a*b"), written("a*")],
+            [ChannelPattern::exact("a*b").ok(), ChannelPattern::parse("a*").ok()]
+        );
+        assert_eq!([written(""), written("a*b*"), written("a**"), written("a\n")], [None, None, None, None]);
     }
 }

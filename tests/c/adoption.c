@@ -108,7 +108,7 @@ static void bad_grants_leave_the_descriptor(void)
     memset(user, 'u', sizeof user - 1);
     user[256] = 0;
     for (size_t i = 0; i < 1001; i++) names[i] = "c";
-    const char *const null[] = {"a", NULL}, *const middle[] = {"a*b"}, *const control[] = {"a\n"},
+    const char *const null[] = {"a", NULL}, *const middle[] = {"a*b*"}, *const control[] = {"a\n"},
                       *const empty[] = {""}, *const utf8[] = {"\xff"}, *const pattern[] = {"a*"};
     const push_grant all_bad[] = {
         {.size = sizeof(push_grant), .user = ""},

@@ -371,7 +371,7 @@ static void connections_that_are_none(void)
     grant.size = 0;
     CHECK_STATUS(push_allow(server, 0x100, &grant), PUSH_ERR_INVALID);
     CHECK_STATUS(push_renew(server, 1, &grant), PUSH_ERR_INVALID);
-    CHECK_STATUS(push_revoke_channel(server, "u", "a*b", NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_revoke_channel(server, "u", "a*b*", NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_revoke_channel(server, "nobody", "c", NULL), PUSH_OK);
     CHECK_STATUS(push_disconnect_user(server, "nobody", 4403, NULL), PUSH_OK); /* each thread looks in its own time */
     stop(server);

@@ -64,4 +64,31 @@ static void a_name_is_never_a_pattern(void)
     CHECK_HAS(said, "channel \"room.*\" is a pattern: it belongs among the grant's patterns");
 }
 
-CHECK_MAIN(TEST(a_name_is_never_a_pattern))
+/* A star within a name is a letter like any other: whoever has such a channel, by name or among patterns, can lose it.
+ */
+static void a_name_with_a_star_in_it_is_taken_away(void)
+{
+    static const char *const name[] = {"room.a*b"}, *const other[] = {"room.axb"};
+    push_server *server = serve("threads", "1", NULL);
+    push_grant grant = PUSH_GRANT_INIT;
+    grant.user = "eve";
+    for (int among_patterns = 0; among_patterns < 2; among_patterns++) {
+        check_case("among patterns: %d", among_patterns);
+        grant.channels = among_patterns ? other : name;
+        grant.patterns = among_patterns ? name : other;
+        grant.channel_count = grant.pattern_count = 1;
+        struct peer lost = adopted_ws(server, &grant, "channel=room.a*b"),
+                    kept = adopted_ws(server, &grant, "channel=room.axb");
+        CHECK_STATUS(push_revoke_channel(server, "eve", "room.a*b", NULL), PUSH_OK);
+        CHECK_EQ(ws_close_code(&lost), 4403);
+        CHECK_STATUS(push_publish(server, "room.axb", "x", 1), PUSH_OK);
+        ws_expect(&kept, "x");
+        peer_close(&lost);
+        peer_close(&kept);
+    }
+    check_case(NULL);
+    CHECK_STATUS(push_revoke_channel(server, "eve", "room.a*b*", NULL), PUSH_ERR_INVALID);
+    stop(server);
+}
+
+CHECK_MAIN(TEST(a_name_is_never_a_pattern), TEST(a_name_with_a_star_in_it_is_taken_away))
