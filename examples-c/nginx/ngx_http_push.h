@@ -41,6 +41,7 @@ typedef struct {
 typedef struct {
     ngx_http_complex_value_t text;
     ngx_flag_t pattern;          /* it ends in an asterisk of the configuration's own: a variable's never makes one */
+    ngx_http_complex_value_t last; /* the variable directly before that asterisk; without lengths if there is none */
 } ngx_http_push_value_t;
 
 typedef struct {

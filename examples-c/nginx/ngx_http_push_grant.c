@@ -34,13 +34,22 @@ typedef struct {
     ngx_array_t patterns;
 } ngx_http_push_granted_t;
 
-/* Whether a text may be used.  Who can choose a part of a name must not get all that begin with it: only what the
- * configuration itself says may be a pattern, and no variable makes it match everything, not even by being empty. */
-static ngx_flag_t ngx_http_push_is_safe(ngx_http_push_value_t *value, ngx_str_t *text)
+/* NULL, or why a text may not be used.  Who can choose a part of a name must not get all that begin with it: only what
+ * the configuration itself says may be a pattern, and no variable makes it match more by being empty. */
+static const char *ngx_http_push_unsafe(ngx_http_request_t *r, ngx_http_push_value_t *value, ngx_str_t *text)
 {
-    return value->text.lengths == NULL
-           || (value->pattern ? text->len > 1 && memchr(text->data, '*', text->len - 1) == NULL
-                              : text->data[text->len - 1] != '*');
+    ngx_str_t last;
+
+    if (value->text.lengths == NULL) {
+        return NULL;
+    }
+    if (value->pattern ? memchr(text->data, '*', text->len - 1) != NULL : text->data[text->len - 1] == '*') {
+        return "only an asterisk of the configuration makes a pattern";
+    }
+    if (value->last.lengths != NULL && (ngx_http_complex_value(r, &value->last, &last) != NGX_OK || last.len == 0)) {
+        return "the variable before its asterisk is empty";
+    }
+    return NULL;
 }
 
 /* Adds the values that are not empty to the grant and, where given, to `named`. */
@@ -51,7 +60,7 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive,
     ngx_uint_t i, level;
     ngx_int_t rc;
     ngx_str_t text, *name;
-    const char **listed;
+    const char **listed, *unsafe;
 
     for (i = 0; i < values->nelts; i++) {
         rc = ngx_http_push_text(r, &value[i].text, &text);
@@ -61,12 +70,12 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive,
         if (rc != NGX_OK) {
             return rc;
         }
-        if (!ngx_http_push_is_safe(&value[i], &text)) {
+        unsafe = ngx_http_push_unsafe(r, &value[i], &text);
+        if (unsafe != NULL) {
             /* Clients choose names; what push_grant gets from an application should be right. */
             level = named != NULL ? NGX_LOG_INFO : NGX_LOG_ERR;
             ngx_log_error(level, r->connection->log, 0,
-                          "push: %s \"%V\" is \"%V\": only an asterisk of the configuration makes a pattern", directive,
-                          &value[i].text.value, &text);
+                          "push: %s \"%V\" is \"%V\": %s", directive, &value[i].text.value, &text, unsafe);
             return NGX_HTTP_FORBIDDEN;
         }
         if (named != NULL) {

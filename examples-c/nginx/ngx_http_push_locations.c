@@ -28,11 +28,43 @@ static char *ngx_http_push_compile(ngx_conf_t *cf, ngx_str_t *text, ngx_http_com
     return ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+static ngx_flag_t ngx_http_push_is_name(u_char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+}
+
+/* The variable, as "$name" or "${name}", at the end of the `len` bytes of a word; or nothing. */
+static ngx_str_t ngx_http_push_last_variable(u_char *word, size_t len)
+{
+    ngx_str_t none = ngx_null_string, found;
+    size_t end = len, begin;
+    ngx_flag_t braced = end != 0 && word[end - 1] == '}';
+
+    end -= braced ? 1 : 0;
+    for (begin = end; begin != 0 && ngx_http_push_is_name(word[begin - 1]); begin--) { /* void */ }
+    if (begin == end) {
+        return none;
+    }
+    if (braced) {
+        if (begin == 0 || word[begin - 1] != '{') {
+            return none;
+        }
+        begin--;
+    }
+    if (begin == 0 || word[begin - 1] != '$') {
+        return none;
+    }
+    found.data = word + begin - 1;
+    found.len = len - (begin - 1);
+    return found;
+}
+
 static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
 {
     ngx_str_t *words = cf->args->elts;
     ngx_http_push_value_t *value;
     ngx_array_t *values;
+    ngx_str_t last;
     ngx_uint_t i;
 
     values = ngx_array_create(cf->pool, cf->args->nelts, sizeof(ngx_http_push_value_t));
@@ -45,6 +77,13 @@ static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
         }
         /* An asterisk at this place is no part of a variable's name. */
         value->pattern = words[i].len != 0 && words[i].data[words[i].len - 1] == '*';
+        ngx_str_null(&last);
+        if (value->pattern) {
+            last = ngx_http_push_last_variable(words[i].data, words[i].len - 1);
+        }
+        if (ngx_http_push_compile(cf, &last, &value->last) != NGX_CONF_OK) {
+            return NULL;
+        }
     }
     return values;
 }

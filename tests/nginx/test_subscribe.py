@@ -258,6 +258,11 @@ def test_a_variable_is_never_a_pattern(pushd, start_nginx):
     site = """
         location /rooms { push_subscribe; push_grant "room-$push_arg_room"; }
         location /team { push_subscribe; push_grant "$push_arg_team*"; }
+        location /level { push_subscribe; push_grant "team-$arg_team*"; }
+        location /brace { push_subscribe; push_grant "team-${push_arg_team}*"; }
+        location /two { push_subscribe; push_grant "$push_arg_of-$push_arg_team*"; }
+        location /apart { push_subscribe; push_grant "team-$arg_team.*"; }
+        location /star { push_subscribe; push_grant a*b; }
         location /both { push_subscribe "room-$push_arg_room" news; push_grant more.*; }
     """
     nginx = start_nginx(server=site + _site())
@@ -273,6 +278,19 @@ def test_a_variable_is_never_a_pattern(pushd, start_nginx):
     assert nginx.get("/rooms?room=board&channel=room-board&last=1")[0] == 200
     assert nginx.get("/team?team=team-7.&channel=team-7.a&last=1")[0] == 200
     assert nginx.get("/team?team=team-7.&channel=other&last=1")[0] == 403
+    # Nor does an empty one open all that stands below what is before it.
+    for path in ("/level", "/brace", "/two"):
+        for without in ("?", "?team=&", "?of=team&"):
+            assert nginx.get(f"{path}{without}of=team&channel=team-7.a&last=1")[0] == 403, (path, without)
+        assert nginx.get(f"{path}?of=team&team=7&channel=team-7.a&last=1")[0] == 200, path
+        assert nginx.get(f"{path}?of=team&team=8&channel=team-7.a&last=1")[0] == 403, path
+    assert 'push_grant "team-$arg_team*" is "team-*": the variable before its asterisk is empty' in nginx.error_log()
+    assert nginx.get("/apart?team=7&channel=team-7.a&last=1")[0] == 200
+    assert nginx.get("/apart?channel=team-7.a&last=1")[0] == 403
+    # An asterisk within a name is a letter like any other.
+    nginx.publish("a*b", "hello")
+    assert nginx.get("/star?channel=a*b&last=1")[0] == 200
+    assert nginx.get("/star?channel=axb&last=1")[0] == 403
     # Nor may a client name one, or publish to it.
     assert nginx.get("/push?channel=room-*&last=1")[0] == 400
     assert nginx.get("/publish?channel=room-*", "POST", b"x")[0] == 400
