@@ -93,8 +93,8 @@ static ngx_flag_t ngx_http_push_is_among(ngx_table_elt_t *header, const ngx_str_
     return 0;
 }
 
-static ngx_flag_t ngx_http_push_is_left_out(ngx_http_request_t *r, ngx_table_elt_t *header, ngx_flag_t relayed,
-    ngx_flag_t websocket, ngx_flag_t addressed)
+static ngx_flag_t ngx_http_push_is_left_out(ngx_table_elt_t *header, ngx_flag_t relayed, ngx_flag_t websocket,
+    ngx_flag_t addressed)
 {
     static const ngx_str_t always[] = {
         ngx_string("content-length"), ngx_string("transfer-encoding"), ngx_string("expect"), ngx_null_string
@@ -105,13 +105,6 @@ static ngx_flag_t ngx_http_push_is_left_out(ngx_http_request_t *r, ngx_table_elt
         ngx_string("proxy-connection"), ngx_string("trailer"), ngx_string("http2-settings"), ngx_null_string
     };
 
-    /* In HTTP/2 no GET opens a WebSocket (RFC 8441): the hub would take what is left for a handshake that a proxy has
-     * damaged. */
-    if (r->http_version > NGX_HTTP_VERSION_11 && header->key.len > sizeof("sec-websocket-") - 1
-        && ngx_strncasecmp(header->key.data, (u_char *) "sec-websocket-", sizeof("sec-websocket-") - 1) == 0)
-    {
-        return 1;
-    }
     return ngx_http_push_is_among(header, always) || (addressed && ngx_http_push_is_among(header, address))
            || (relayed && ngx_http_push_is_among(header, hop + (websocket ? 2 : 0)));
 }
@@ -165,7 +158,7 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
     for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
         header = part->elts;
         for (i = 0; i < part->nelts; i++) {
-            if (ngx_http_push_is_left_out(r, &header[i], relayed, subscription->websocket, addressed)) {
+            if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket, addressed)) {
                 continue;
             }
             /* nginx's parsers let none of these pass; it costs little not to have to rely on it. */
