@@ -680,6 +680,9 @@ push_status push_disconnect_user(push_server *server,
    other that has no channel left is closed with 4403, a waiting poll answered with 403.  New
    connections get what their own grant says.
 
+   Names and prefixes come in one text here.  One that ends in what a client says may be a prefix,
+   and then takes more than was meant, never less.
+
    # Safety
    `user` and `channel` end in NUL; `reason` is NULL or ends in NUL. */
 push_status push_revoke_channel(push_server *server,

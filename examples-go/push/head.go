@@ -9,7 +9,8 @@ import (
 )
 
 // handedOn are the header lines that the library reads. The others stay here: cookies and tokens are the service's, and
-// the library bounds a head at 16 KB where Go allows 1 MB.
+// the library bounds a head at 16 KB where Go allows 1 MB. A token among the names in Sec-WebSocket-Protocol does go on:
+// beside a grant the library does not read it, but a browser that offers nothing else needs it as the answer.
 func handedOn(name string) bool {
 	switch name {
 	case "Accept", "Connection", "Content-Length", "Last-Event-Id", "Origin", "Upgrade":

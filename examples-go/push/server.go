@@ -261,7 +261,8 @@ func (s *Server) Disconnect(user string, code int, reason string) error {
 // RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a
 // user, in a moment: they get nothing more of it and can't subscribe to it again. A client of subprotocol push.v1.json
 // is told, with the reason (at most 123 bytes); any other that has no channel left is closed with 4403. New connections
-// get what their own grant says.
+// get what their own grant says. A text that ends in what a client says may be a prefix, and then takes more than was
+// meant, never less.
 //
 // Errors: [ErrInvalid], [ErrClosed].
 func (s *Server) RevokeChannel(user, channel, reason string) error {
