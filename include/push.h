@@ -78,7 +78,8 @@ extern "C" {
 /* The server was stopped, or the handle never was one. */
 #define PUSH_ERR_CLOSED -6
 
-/* Nothing came within the time given: no event, or no answer of the hub (option attach_timeout). */
+/* Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).  Of
+   push_stop: a callback has not returned. */
 #define PUSH_ERR_TIMEOUT -7
 
 /* The descriptor is not a connected stream socket.  It is still the caller's. */
@@ -487,12 +488,26 @@ push_status push_drain(push_server *server, uint32_t drain_ms);
    then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
    `drain_ms`; the connections handed over stay with the hub.
 
-   When it returns, no thread of the server runs and no callback comes any more; the last event of
-   a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see
-   the end calls push_drain first.  Calls that other threads are inside of return first; later ones
-   answer PUSH_ERR_CLOSED, as does a second push_stop.  From a callback: PUSH_ERR_CALLBACK, and
-   nothing is done. */
-push_status push_stop(push_server *server, uint32_t drain_ms);
+   When it returns PUSH_OK, no thread of the server runs and no callback comes any more; the last
+   event of a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to
+   see the end calls push_drain first.  Later calls answer PUSH_ERR_CLOSED, as does a second
+   push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+
+   PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It had
+   `drain_ms`, and a second at least after everything else had ended.  No other callback begins any
+   more: the events and log lines that still wait are dropped.  The thread of the callback keeps the
+   user data until the callback returns, then lets go of it and ends.  Until then do not free what
+   the callback uses yourself, and do not unload the library (dlclose).  Another push_stop waits up
+   to `drain_ms` for that: PUSH_OK, after which it answers PUSH_ERR_CLOSED, or PUSH_ERR_TIMEOUT again.
+
+   A callback that needs the calling thread, as functions of Node do (koffi), can't return before
+   push_stop does: call push_stop on another thread (koffi's `.async`), or again after a turn of the
+   event loop.
+
+   Calls that other threads are inside of return first.  Only those of an attached server can take
+   long: at most the option attach_timeout, which then comes on top of `drain_ms`. */
+push_status push_stop(push_server *server,
+                      uint32_t drain_ms);
 
 /* Where listener number `index` (from 0, in the order of the options `listen`, `control`,
    `attach_listen`) can be reached: "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.

@@ -5,9 +5,12 @@ use crate::events::Events;
 use crate::log::Line;
 use crossbeam::channel::{bounded, select, Receiver, Sender};
 use std::cell::Cell;
-use std::sync::PoisonError;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long the end of a server waits for the host's functions at least. Time to be told the last events and lines.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The most log lines that may wait.
 const LINES: usize = 4096;
@@ -18,6 +21,7 @@ pub(crate) struct Inputs {
     lines: Receiver<Line>,
     notify: Receiver<()>,
     stop: Receiver<()>,
+    latch: Arc<Latch>,
 }
 
 /// The other ends of the channels.
@@ -25,21 +29,105 @@ pub(crate) struct Inputs {
 pub(crate) struct Outputs {
     pub(crate) lines: Option<Sender<Line>>,
     pub(crate) notify: Option<Sender<()>>,
-    pub(crate) stop: Sender<()>,
+    pub(crate) ending: Ending,
+}
+
+/// What the end of the thread needs.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    stop: Sender<()>,
+    latch: Arc<Latch>,
 }
 
 /// A running callback thread.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pub(crate) stop: Sender<()>,
+    pub(crate) ending: Ending,
     pub(crate) thread: JoinHandle<()>,
 }
 
 impl Running {
-    /// Ends the thread. It passes the waiting events and lines to the host first.
-    pub(crate) fn end(self) {
-        let _ = self.stop.send(());
+    /// Ends the thread. It passes the waiting events and lines to the host first. A function of the host that does not
+    /// return has until `until`, and [`GRACE`] at least. After that no function is called any more, and the thread is
+    /// left over.
+    pub(crate) fn end(self, until: Instant) -> Option<Leftover> {
+        let Running { ending: Ending { stop, latch }, thread } = self;
+        let _ = stop.send(());
+        let left = Leftover { latch, thread };
+        let time = until.saturating_duration_since(Instant::now()).max(GRACE);
+        if left.latch.wait(time) || left.latch.abandon() {
+            left.join();
+            return None;
+        }
+        Some(left)
+    }
+}
+
+/// A callback thread of a server that has ended, while one of the host's functions has not returned. The thread keeps
+/// the host's data until the function returns, then frees it and ends.
+#[derive(Debug)]
+pub struct Leftover {
+    latch: Arc<Latch>,
+    thread: JoinHandle<()>,
+}
+
+impl Leftover {
+    pub(crate) fn latch(&self) -> &Arc<Latch> {
+        &self.latch
+    }
+
+    /// Waits for the thread, which has only its own end before it once the latch is set.
+    pub(crate) fn join(self) {
         let _ = self.thread.join();
+    }
+}
+
+/// Whether a callback thread still has something of the host.
+#[derive(Debug, Default)]
+pub(crate) struct Latch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// No function of the host may be called any more.
+    abandoned: bool,
+    /// The thread has no function and no data of the host any more.
+    ended: bool,
+}
+
+impl Latch {
+    /// Whether the thread has let go of the host, after `time` at the latest.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        let state = self.state();
+        let waited = self.changed.wait_timeout_while(state, time, |state| !state.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Lets no call begin any more. True: the thread has let go of the host just now.
+    fn abandon(&self) -> bool {
+        let mut state = self.state();
+        state.abandoned = true;
+        state.ended
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.state().abandoned
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sets the latch when it goes, also after a panic.
+struct SetsLatch(Arc<Latch>);
+
+impl Drop for SetsLatch {
+    fn drop(&mut self) {
+        self.0.state().ended = true;
+        self.0.changed.notify_all();
     }
 }
 
@@ -51,10 +139,11 @@ pub(crate) fn channels(builder: &Builder) -> Option<(Inputs, Outputs)> {
     let (lines, lines_out) = bounded(LINES);
     let (notify, notify_out) = bounded(1);
     let (stop, stop_out) = bounded(1);
-    let inputs = Inputs { lines: lines_out, notify: notify_out, stop: stop_out };
+    let latch = Arc::new(Latch::default());
+    let inputs = Inputs { lines: lines_out, notify: notify_out, stop: stop_out, latch: latch.clone() };
     let lines = builder.on_log.is_some().then_some(lines);
     let notify = builder.on_event.is_some().then_some(notify);
-    Some((inputs, Outputs { lines, notify, stop }))
+    Some((inputs, Outputs { lines, notify, ending: Ending { stop, latch } }))
 }
 
 thread_local! {
@@ -67,22 +156,32 @@ pub(crate) fn is_callback_thread() -> bool {
     INSIDE.get()
 }
 
-/// Calls the host's functions until it is told to stop. Then it still passes on the waiting events and lines.
-pub(crate) fn run(inputs: &Inputs, builder: &Builder, events: &Events) {
+/// Calls the host's functions until it is told to stop. Then it still passes on the waiting events and lines, unless
+/// the end of the server does not wait for that any longer.
+pub(crate) fn run(inputs: &Inputs, builder: Builder, events: &Events) {
     INSIDE.set(true);
-    let turn = || builder.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ends = SetsLatch(inputs.latch.clone());
+    // After the guard, so that it goes before: this may be the last that has the host's data, and its free function is
+    // the host's, too.
+    let builder = builder;
+    let call = |function: &mut dyn FnMut()| {
+        let _turn = builder.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the turn, which may have been another server's for long.
+        if !inputs.latch.is_abandoned() {
+            function();
+        }
+    };
     let tell_events = || {
         if let Some(on_event) = &builder.on_event {
             while let Ok(event) = events.next(Some(Duration::ZERO)) {
-                let _turn = turn();
-                on_event(event);
+                let mut event = Some(event);
+                call(&mut || event.take().into_iter().for_each(|event| on_event(event)));
             }
         }
     };
     let tell_line = |line: Line| {
         if let Some(on_log) = &builder.on_log {
-            let _turn = turn();
-            on_log(line.level, &line.text);
+            call(&mut || on_log(line.level, &line.text));
         }
     };
     // A channel without a sender would always be ready, so a channel that is never ready takes its place.

@@ -172,7 +172,12 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) end(drain, grace time.Duration) {
-	s.stopErr = result("stop", s.handle.stop(milliseconds(drain)))
+	status := s.handle.stop(milliseconds(drain))
+	for status == ErrTimeout {
+		// The log's reader is slow. The C side gives up a line that it does not take, and no other line is begun.
+		status = s.handle.stop(milliseconds(time.Second))
+	}
+	s.stopErr = result("stop", status)
 	kept.Delete(s.handle)
 	late := time.AfterFunc(grace, s.cut)
 	s.helpers.Wait()

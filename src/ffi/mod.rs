@@ -12,6 +12,7 @@ mod fault;
 mod guard;
 mod handle;
 mod info;
+mod leftovers;
 mod publish;
 mod server;
 mod types;

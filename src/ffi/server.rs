@@ -3,7 +3,9 @@
 use super::fault::Fault;
 use super::guard;
 use super::handle;
+use super::leftovers;
 use super::types::*;
+use crate::callbacks;
 use crate::config::Builder;
 use crate::metrics::Stats;
 use crate::panics;
@@ -37,6 +39,7 @@ pub unsafe extern "C" fn push_start(
         guard::status_with_text(err, err_len, || {
             guard::not_null("out", out)?;
             let builder = if config.is_null() { Builder::default() } else { guard::config_ref(config)?.clone() };
+            leftovers::check_room()?;
             let ticket = handle::insert(Server::start(builder)?)?;
             out.write(ticket);
             Ok(())
@@ -97,22 +100,40 @@ pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_st
 /// then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
 /// `drain_ms`; the connections handed over stay with the hub.
 ///
-/// When it returns, no thread of the server runs and no callback comes any more; the last event of
-/// a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to see
-/// the end calls push_drain first.  Calls that other threads are inside of return first; later ones
-/// answer PUSH_ERR_CLOSED, as does a second push_stop.  From a callback: PUSH_ERR_CALLBACK, and
-/// nothing is done.
+/// When it returns PUSH_OK, no thread of the server runs and no callback comes any more; the last
+/// event of a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to
+/// see the end calls push_drain first.  Later calls answer PUSH_ERR_CLOSED, as does a second
+/// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+///
+/// PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It had
+/// `drain_ms`, and a second at least after everything else had ended.  No other callback begins any
+/// more: the events and log lines that still wait are dropped.  The thread of the callback keeps the
+/// user data until the callback returns, then lets go of it and ends.  Until then do not free what
+/// the callback uses yourself, and do not unload the library (dlclose).  Another push_stop waits up
+/// to `drain_ms` for that: PUSH_OK, after which it answers PUSH_ERR_CLOSED, or PUSH_ERR_TIMEOUT again.
+///
+/// A callback that needs the calling thread, as functions of Node do (koffi), can't return before
+/// push_stop does: call push_stop on another thread (koffi's `.async`), or again after a turn of the
+/// event loop.
+///
+/// Calls that other threads are inside of return first.  Only those of an attached server can take
+/// long: at most the option attach_timeout, which then comes on top of `drain_ms`.
 #[no_mangle]
 pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_status {
     guard::status(|| {
-        handle::remove(server, |server| {
-            if server.is_callback_thread() {
-                return Err(Fault::new(PUSH_ERR_CALLBACK, "push_stop from a callback"));
-            }
-            Ok(())
-        })?
-        .stop(Duration::from_millis(drain_ms.into()));
-        Ok(())
+        if callbacks::is_callback_thread() {
+            // A handle that is none is that, whoever asks.
+            handle::enter(server)?;
+            return Err(Fault::new(PUSH_ERR_CALLBACK, "push_stop from a callback"));
+        }
+        let time = Duration::from_millis(drain_ms.into());
+        match handle::remove(server) {
+            Ok(running) => match running.stop(time) {
+                Some(leftover) => Err(leftovers::keep(server, leftover)),
+                None => Ok(()),
+            },
+            Err(fault) => leftovers::wait(server, time).unwrap_or(Err(fault)),
+        }
     })
 }
 

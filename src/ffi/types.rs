@@ -30,7 +30,8 @@ pub const PUSH_ERR_BUSY: i32 = -4;
 pub const PUSH_ERR_NOT_FOUND: i32 = -5;
 /// The server was stopped, or the handle never was one.
 pub const PUSH_ERR_CLOSED: i32 = -6;
-/// Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).
+/// Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).  Of
+/// push_stop: a callback has not returned.
 pub const PUSH_ERR_TIMEOUT: i32 = -7;
 /// The descriptor is not a connected stream socket.  It is still the caller's.
 pub const PUSH_ERR_DESCRIPTOR: i32 = -8;

@@ -3,7 +3,7 @@
 use crate::api::Api;
 use crate::attach::hub_side::AttachListener;
 use crate::auth::Authority;
-use crate::callbacks;
+use crate::callbacks::{self, Leftover};
 use crate::config::{Address, Builder, Config, Reloaded};
 use crate::context::Context;
 use crate::control::Control;
@@ -87,12 +87,12 @@ impl Embedded {
             attach_listener = Some(running);
             work.push(("push-attach".to_owned(), run));
         }
-        let stop_callback = outputs.map(|outputs| outputs.stop);
+        let ending = outputs.map(|outputs| outputs.ending);
         if let Some(inputs) = inputs {
             let (builder, context) = (builder.clone(), context.clone());
             work.push((
                 "push-callback".to_owned(),
-                Box::new(move || callbacks::run(&inputs, &builder, &context.events)),
+                Box::new(move || callbacks::run(&inputs, builder, &context.events)),
             ));
         }
         drop(builder);
@@ -103,7 +103,7 @@ impl Embedded {
         let control_thread = control_api.and_then(|control| Some(ControlThread { control, thread: threads.next()? }));
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
-        let callback = stop_callback.and_then(|stop| Some(callbacks::Running { stop, thread: threads.next()? }));
+        let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
@@ -194,18 +194,20 @@ impl Embedded {
     }
 
     /// Ends the server: what was published is delivered, clients are sent away, and after `time` the rest is cut off.
-    /// Until then the control API answers, and attached hosts stay. When this returns no thread of the server runs.
-    pub(crate) fn stop(self, time: Duration) {
+    /// Until then the control API answers, and attached hosts stay. When this returns no thread of the server runs, but
+    /// for one that is left over because a function of the host does not return.
+    pub(crate) fn stop(self, time: Duration) -> Option<Leftover> {
         let began = Instant::now();
         self.begin_drain(time);
         // Shards are done in time, whatever clients do.
         self.context.drained.wait(time.saturating_add(SLACK));
         self.log.line(Level::Info, format_args!("stopping"));
-        self.end(time.saturating_sub(began.elapsed()));
+        self.end(time.saturating_sub(began.elapsed()))
     }
 
     /// Ends all threads.
-    fn end(mut self, time: Duration) {
+    fn end(mut self, time: Duration) -> Option<Leftover> {
+        let until = Instant::now() + time;
         // First those that publish, too.
         if let Some(ControlThread { control, thread }) = self.control {
             control.stop(time);
@@ -223,9 +225,7 @@ impl Embedded {
             let _ = thread.join();
         }
         self.log.line(Level::Info, format_args!("stopped"));
-        if let Some(callback) = self.callback {
-            callback.end();
-        }
+        self.callback?.end(until)
     }
 }
 

@@ -6,6 +6,7 @@ mod embedded;
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
 use crate::callbacks;
+pub use crate::callbacks::Leftover;
 use crate::config::{Builder, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
@@ -262,9 +263,10 @@ impl Server {
 
     /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut off;
     /// an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of
-    /// the server runs.
-    pub fn stop(self, drain: Duration) {
-        either!(self.0, server => server.stop(drain));
+    /// the server runs, but for one where a function of the host does not return: it has what is left of `drain`, and a
+    /// second at least. None is called any more then.
+    pub fn stop(self, drain: Duration) -> Option<Leftover> {
+        either!(self.0, server => server.stop(drain))
     }
 
     pub(crate) fn log(&self) -> &Log {

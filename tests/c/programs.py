@@ -11,7 +11,7 @@ COMMON = ["check", "process", "peer", "websocket", "serve"]
 PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "names", "publishing", "events", "callbacks",
             "lifecycle", "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
             "faults", "refused",
-            "shortwrites", "listening", "stopping",
+            "shortwrites", "listening", "stopping", "hanging",
             "users"]
 # Take the place of pthread_create, which a sanitizer must see first.
 NOT_SANITIZED = {"faults", "refused"}

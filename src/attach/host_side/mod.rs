@@ -13,7 +13,7 @@ mod thread;
 
 use super::wire::FromHost;
 use crate::api::MAX_BATCH;
-use crate::callbacks;
+use crate::callbacks::{self, Leftover};
 use crate::config::{Builder, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::Events;
@@ -174,15 +174,15 @@ impl Attached {
         };
         let run = link.clone();
         let mut work: Vec<(String, Work)> = vec![("push-attached".into(), Box::new(move || thread::run(&run, first)))];
-        let stop_callback = outputs.map(|outputs| outputs.stop);
+        let ending = outputs.map(|outputs| outputs.ending);
         if let Some(inputs) = inputs {
             let (builder, link) = (builder.clone(), link.clone());
-            work.push(("push-callback".into(), Box::new(move || callbacks::run(&inputs, &builder, &link.events))));
+            work.push(("push-callback".into(), Box::new(move || callbacks::run(&inputs, builder, &link.events))));
         }
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
         let thread = threads.next();
-        let callback = stop_callback.and_then(|stop| Some(callbacks::Running { stop, thread: threads.next()? }));
+        let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
         match (thread, started) {
             (Some(thread), Ok(())) => Ok(Attached { link, thread, callback }),
             (thread, started) => {
@@ -246,15 +246,15 @@ impl Attached {
         }
     }
 
-    /// Lets the hub go, after what waits for it was sent and answered, or `drain` is over.
-    pub(crate) fn stop(self, drain: Duration) {
-        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(drain);
+    /// Lets the hub go, after what waits for it was sent and answered, or `drain` is over. A thread is left
+    /// over when a function of the host does not return.
+    pub(crate) fn stop(self, drain: Duration) -> Option<Leftover> {
+        let until = Instant::now() + drain;
+        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         self.link.stop.store(true, Ordering::Release);
         self.link.wake.signal();
         let _ = self.thread.join();
         self.link.log.line(Level::Info, format_args!("stopped"));
-        if let Some(callback) = self.callback {
-            callback.end();
-        }
+        self.callback?.end(until)
     }
 }

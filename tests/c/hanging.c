@@ -1,0 +1,116 @@
+/* A stop while a callback does not return: bounded in time, told by a status, and to be called again. */
+#include "serve.h"
+#include <stdatomic.h>
+
+static atomic_int calls, freed;
+static atomic_bool returns;
+
+/* What a function of Node does that is called while Node is in push_stop. */
+static void hang(void)
+{
+    calls++;
+    WAIT_WHILE(!returns);
+}
+
+static void log_hangs(void *user_data, int32_t level, const char *line)
+{
+    (void)user_data, (void)level, (void)line;
+    hang();
+}
+
+static void event_hangs(void *user_data, const push_event *event)
+{
+    (void)user_data, (void)event;
+    hang();
+}
+
+static void count_free(void *user_data)
+{
+    CHECK(user_data == &freed);
+    freed++;
+}
+
+static void free_hangs(void *user_data)
+{
+    hang();
+    count_free(user_data);
+}
+
+static void logs_once(void *user_data, int32_t level, const char *line)
+{
+    (void)user_data, (void)level, (void)line;
+}
+
+/* A server that has called what hangs, or will when it stops, is stopped. */
+static void stop_while_it_hangs(push_server *server)
+{
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, 100), PUSH_ERR_TIMEOUT);
+    CHECK_STATUS(push_stop(server, 0), PUSH_ERR_TIMEOUT);
+    CHECK_STATUS(push_stop(server, 10), PUSH_ERR_TIMEOUT);
+    CHECK(now_ms() - began < PATIENCE_MS / 2); /* long before it returns by itself */
+    CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_ERR_CLOSED);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(freed, 0);
+    returns = true;
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
+    CHECK_EQ(calls, 1); /* nothing of what waited was told */
+    CHECK_EQ(freed, 1);
+    CHECK_STATUS(push_stop(server, 0), PUSH_ERR_CLOSED);
+    returns = false;
+    calls = freed = 0;
+}
+
+static void a_stop_does_not_wait_for_a_callback(void)
+{
+    push_config *config = configure("log_level", "debug", "listen", "127.0.0.1:0", NULL);
+    push_config_on_log(config, log_hangs, &freed, count_free);
+    push_server *server = serve_config(config);
+    WAIT_WHILE(calls < 1);
+    stop_while_it_hangs(server);
+
+    config = configure("threads", "1", NULL);
+    push_config_on_event(config, event_hangs, &freed, count_free);
+    server = serve_config(config);
+    struct peer client = adopted_ws(server, NULL, "channel=c");
+    WAIT_WHILE(calls < 1);
+    stop_while_it_hangs(server);
+    peer_close(&client);
+
+    /* The free function is the host's as well. */
+    config = configure("threads", "1", NULL);
+    push_config_on_log(config, logs_once, &freed, free_hangs);
+    stop_while_it_hangs(serve_config(config));
+}
+
+static void an_attached_server_does_not_either(void)
+{
+    push_config *config = configure("attach", "unix:/nonexistent/hub.sock", NULL);
+    push_config_on_log(config, log_hangs, &freed, count_free);
+    push_server *server = serve_config(config);
+    WAIT_WHILE(calls < 1); /* the hub is away */
+    stop_while_it_hangs(server);
+}
+
+/* Two servers of one config: the other one has the turn. */
+static void nor_for_the_callback_of_another_server(void)
+{
+    push_server *first = NULL, *second = NULL;
+    push_config *config = configure("listen", "127.0.0.1:0", NULL);
+    push_config_on_log(config, log_hangs, &freed, count_free);
+    CHECK_STATUS(push_start(config, &first, NULL, 0), PUSH_OK);
+    WAIT_WHILE(calls < 1);
+    CHECK_STATUS(push_start(config, &second, NULL, 0), PUSH_OK);
+    push_config_free(config);
+    CHECK_STATUS(push_stop(second, 0), PUSH_ERR_TIMEOUT);
+    CHECK_STATUS(push_stop(first, 0), PUSH_ERR_TIMEOUT);
+    CHECK_EQ(freed, 0);
+    returns = true;
+    CHECK_STATUS(push_stop(first, PATIENCE_MS), PUSH_OK);
+    CHECK_STATUS(push_stop(second, PATIENCE_MS), PUSH_OK);
+    CHECK_EQ(calls, 1);
+    CHECK_EQ(freed, 1);
+}
+
+CHECK_MAIN(TEST(a_stop_does_not_wait_for_a_callback), TEST(an_attached_server_does_not_either),
+           TEST(nor_for_the_callback_of_another_server))
