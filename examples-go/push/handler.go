@@ -84,8 +84,10 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
-		if wantsWebSocket(r) {
+		if asked := r.URL.Query().Get("transport"); wantsWebSocket(r) && (asked == "" || asked == "ws") {
 			h.warnOnce("push: no WebSocket: " + hidden(w, "hijacked"))
+			errNoWebSocket.write(w, r)
+			return
 		}
 		h.relay(w, r, grant)
 		return

@@ -43,6 +43,20 @@ func TestBehindACompressingMiddleware(t *testing.T) {
 			t.Errorf("%s: %d %q %v", transport, response.StatusCode, body, err)
 		}
 	}
+	// A whole handshake: not the client's fault, nor that of a proxy before this server.
+	request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, service.URL+"/push?channel=news", nil)
+	for name, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade",
+		"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="} {
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, _ := io.ReadAll(response.Body); response.StatusCode != 400 || !strings.Contains(string(body), "can't take this connection over") {
+		t.Errorf("%d %q", response.StatusCode, body)
+	}
 	if want := "push_test.compressed, can't be flushed; give it a method Unwrap()"; !strings.Contains(log.String(), want) {
 		t.Errorf("%q is not in the log: %s", want, &log)
 	}

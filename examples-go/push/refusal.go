@@ -45,6 +45,9 @@ var (
 	errNotGET      = &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", "only GET subscribes here"}
 	errUnavailable = &Refusal{http.StatusServiceUnavailable, "unavailable", "no room, or the server is going away"}
 	errDefect      = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
+	// errNoWebSocket is for a whole handshake. The library would see a part of it and blame a proxy.
+	errNoWebSocket = &Refusal{http.StatusBadRequest, "websocket",
+		"the server can't take this connection over, so no WebSocket can begin here; the other transports work"}
 	// errHeldBack stays as it is until the service is built otherwise; to come back would be no use.
 	errHeldBack = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
 )
