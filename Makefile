@@ -51,7 +51,7 @@ test: test-rust test-c test-python test-clients test-browser test-autobahn test-
 	@echo 'make test: all parts passed'
 
 test-rust: library
-	@tests/need python3:python3
+	@tests/need python3:python3 prlimit:util-linux
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet

@@ -1,6 +1,7 @@
 //! What a server can be asked, whoever asks: the host through the C API, an operator through the control API.
 
 mod checks;
+mod of_hosts;
 
 use crate::auth::Authority;
 use crate::config::{Auth, Config};
@@ -12,7 +13,7 @@ use crate::http::unserved;
 use crate::hub::{ChannelInfo, Key, Outgoing, Placed, Publication};
 use crate::log::Level;
 use crate::metrics::losses::Loss;
-use crate::metrics::prometheus::Exposition;
+use crate::metrics::prometheus::{Engine, Exposition};
 use crate::metrics::Reason;
 use crate::metrics::Stats;
 use crate::shard::client::presence::{Census, Present, Tell};
@@ -79,6 +80,11 @@ impl Api {
         self.max_connections.store(config.max_connections, Ordering::Relaxed);
         self.anybody_may.store(config.auth == Auth::None, Ordering::Relaxed);
         self.context.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
+        if let Some(engine) = &self.context.engine {
+            let settings = config.log_settings();
+            engine.set_kept(settings.kept);
+            engine.behind.set_bound(settings.buffer);
+        }
         for shard in &self.shards {
             shard.tell(Command::Reconfigure(config.clone()));
         }
@@ -109,15 +115,19 @@ impl Api {
 
     /// Publishes all or none, with nothing between them.
     pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
+        let batch = self.checked_batch(publications)?;
+        let published = self.context.hub.publish_batch(batch, clock::monotonic_ms())?;
+        Ok(published.into_iter().map(Placed::from).collect())
+    }
+
+    fn checked_batch<'p>(&self, publications: &[Publication<'p>]) -> Result<Vec<Outgoing<'p>>, Error> {
         if publications.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
         for publication in publications {
             publication.check(self.max_message(), false)?;
         }
-        let batch = publications.iter().map(outgoing).collect();
-        let published = self.context.hub.publish_batch(batch, clock::monotonic_ms())?;
-        Ok(published.into_iter().map(Placed::from).collect())
+        Ok(publications.iter().map(outgoing).collect())
     }
 
     /// As [`Self::publish_batch`], for a caller that does not need the places.
@@ -334,6 +344,12 @@ impl Api {
         self.context.hub.epoch().position(seq)
     }
 
+    /// What keeps messages from being published at all; `None`: all is well.
+    pub fn failure(&self) -> Option<String> {
+        let why = self.context.engine.as_ref()?.behind.failure()?;
+        Some(format!("engine: {why}"))
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> Result<Stats, Error> {
         Ok(self.collect_stats())
@@ -357,7 +373,16 @@ impl Api {
 
     /// The same, and what has labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
-        Exposition::collect(self.collect_stats(), self.shards.iter().map(|shard| &shard.metrics), &self.context.metrics)
+        let shards = self.shards.iter().map(|shard| &shard.metrics);
+        Exposition::collect(self.collect_stats(), shards, &self.context.metrics, self.engine())
+    }
+
+    fn engine(&self) -> Engine {
+        self.context.engine.as_ref().map_or(Engine::default(), |engine| Engine {
+            up: engine.behind.failure().is_none(),
+            waiting: engine.behind.waiting(),
+            log: engine.bytes(),
+        })
     }
 
     /// The largest that [`Self::send`] takes.

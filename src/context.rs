@@ -2,6 +2,7 @@
 
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
+use crate::engine;
 use crate::events::Events;
 use crate::hub::Hub;
 use crate::limits::Limits;
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     /// Each shard has a copy of its own, which `Command::Reconfigure` renews. So the path of a message takes no lock.
     pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
+    /// The log that the hub notes its messages in, if there is one.
+    pub(crate) engine: Option<Arc<engine::file::Shared>>,
     pub(crate) encoder: Encoder,
     pub(crate) events: Events,
     /// It is replaced as a whole when keys are read again.
@@ -45,6 +48,7 @@ impl Context {
             config: Reloadable::new(config),
             encoder: Encoder::new(hub.epoch().clone()),
             hub,
+            engine: None,
             events,
             authority: RwLock::new(Arc::new(authority)),
             log,

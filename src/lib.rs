@@ -29,6 +29,7 @@
 //! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
 //! | [`grant`] | what one client may do |
 //! | [`users`] | who is on a channel |
+//! | [`engine`] | where history is kept when not in memory alone: the log on disk |
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`limits`] | what one address, one user and all new connections together may have |
 //! | [`events`] | what the host is told of its clients |
@@ -54,6 +55,7 @@ mod callbacks;
 pub mod config;
 mod context;
 mod control;
+pub mod engine;
 pub mod error;
 pub mod events;
 #[allow(unsafe_code)]

@@ -3,12 +3,13 @@
 //! Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start, 2 if its arguments or options were wrong.
 #![forbid(unsafe_code)]
 
+use push::engine;
 use push::error::Kind;
 use push::log::Level;
 use push::process::{self, Signal};
 use push::{Builder, Error, Server};
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS]
+pushd log [-q] DIRECTORY
 
 The hub of libpush as a process. Hosts use their option attach to attach to the
 address in its option attach_listen.
@@ -30,6 +32,9 @@ It logs to stderr. SIGHUP makes it read FILE again; options that can change whil
 it runs take effect then. SIGTERM and SIGINT end it, and a second one ends it at
 once. It takes over the sockets of a service manager: one named \"attach\" for
 hosts, and those named \"listen\" for subscribers.
+
+\"log\" prints the entries of the log in a directory (option engine) and checks
+them all; with -q it prints only what it found.
 ";
 
 /// The arguments, parsed.
@@ -47,8 +52,10 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    // This comes before any other thread exists that could get a signal.
-    process::block_signals();
+    // This comes before any other thread exists that could get a signal. Reading a log may be interrupted.
+    if std::env::args_os().nth(1).is_none_or(|first| first != "log") {
+        process::block_signals();
+    }
     match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
@@ -77,10 +84,22 @@ fn answer(arguments: &[String]) -> Result<(), Failure> {
     let text = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["-h" | "--help"] => USAGE,
         ["-V" | "--version"] => concat!("pushd ", env!("CARGO_PKG_VERSION"), "\n"),
+        ["log", directory] if directory != "-q" => return show(directory, true),
+        ["log", "-q", directory] => return show(directory, false),
+        ["log", ..] => return Err(Failure::Usage("log needs a directory".into())),
         _ => return run(arguments),
     };
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
+}
+
+fn show(directory: &str, entries: bool) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match engine::show_log(Path::new(directory), entries, &mut out) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == Kind::Closed => Ok(()),
+        shown => shown.map_err(Failure::Start),
+    }
 }
 
 /// Writes a line to stderr. `eprintln!` would panic if nobody reads the log any more or its disk is full. That is no

@@ -1,6 +1,6 @@
 //! Options being collected: by name and text, or from a file.
 
-use super::{file, options, wrong, Config};
+use super::{file, options, wrong, Config, Engine};
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::ChannelPattern;
@@ -68,6 +68,9 @@ impl Builder {
         }
         if config.attach.is_some() && !config.control.is_empty() {
             return wrong("options attach and control: the control API is the hub's; set control there");
+        }
+        if config.attach.is_some() && config.engine != Engine::Memory {
+            return wrong("options attach and engine: the history is the hub's; set engine there");
         }
         if for_hosts && self.on_event.is_some() {
             return wrong(

@@ -10,6 +10,7 @@ pub(crate) mod secrets;
 mod values;
 mod wrong;
 
+use crate::engine::file::{Kept, Settings as LogSettings};
 use crate::error::{Error, Kind};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
@@ -17,12 +18,13 @@ use crate::log::Level;
 use crate::sys::clock;
 use std::path::PathBuf;
 
+pub use crate::engine::Sync as EngineSync;
 pub use auth::Auth;
 pub(crate) use auth::MIN_SECRET;
 pub use builder::Builder;
 pub(crate) use reload::Reloadable;
 pub use reload::Reloaded;
-pub use values::{Address, ForwardedHeader, Secret, TrustedProxies};
+pub use values::{Address, Engine, ForwardedHeader, Secret, TrustedProxies};
 
 /// Every option, checked. One field for each of [`options::all`], which document them.
 #[derive(Debug, Clone)]
@@ -75,6 +77,13 @@ pub struct Config {
     pub key_window_ms: u64,
     pub history: Retention,
     pub history_total: usize,
+    pub engine: Engine,
+    pub engine_sync: EngineSync,
+    /// `None`: what the history options need.
+    pub engine_retention_age_ms: Option<u64>,
+    /// The same.
+    pub engine_retention_bytes: Option<u64>,
+    pub engine_buffer: usize,
     pub attach: Option<PathBuf>,
     pub attach_name: String,
     pub attach_timeout_ms: u64,
@@ -152,6 +161,11 @@ impl Config {
             key_window_ms: 0,
             history: Retention::default(),
             history_total: 0,
+            engine: Engine::Memory,
+            engine_sync: EngineSync::Interval,
+            engine_retention_age_ms: None,
+            engine_retention_bytes: None,
+            engine_buffer: 0,
             attach: None,
             attach_name: String::new(),
             attach_timeout_ms: 0,
@@ -208,6 +222,18 @@ impl Config {
             key_window_ms: self.key_window_ms,
             clock_us: clock::monotonic_us,
         }
+    }
+
+    /// What of it is the log's.
+    pub(crate) fn log_settings(&self) -> LogSettings {
+        let ages = self.channel_history.iter().map(|(_, retention)| retention.age_ms);
+        let needed = ages.chain([self.history.age_ms, self.key_window_ms]).max().unwrap_or(0);
+        let bytes = (self.history_total as u64).saturating_mul(4).max(256 << 20);
+        let kept = Kept {
+            age_ms: self.engine_retention_age_ms.unwrap_or(needed),
+            bytes: self.engine_retention_bytes.unwrap_or(bytes),
+        };
+        LogSettings { sync: self.engine_sync, kept, buffer: self.engine_buffer }
     }
 
     /// How many shards `threads` asks for on this machine.

@@ -106,8 +106,19 @@ mod tests {
     fn every_option_is_at_its_own_place() {
         // Each option, set to something else, is found changed, and no other one is.
         let values = ["none", "7", "8KB", "300ms", "true", "jwt", "/other", "0123456789abcdef0123456789abcdef", "3MB"];
-        let more =
-            ["unix:/x", "debug", "0666", "https://example.org", "127.0.0.1:5", "latest", "forwarded", "10.0.0.0/8"];
+        let more = [
+            "file:/x",
+            "never",
+            "2m",
+            "unix:/x",
+            "debug",
+            "0666",
+            "https://example.org",
+            "127.0.0.1:5",
+            "latest",
+            "forwarded",
+            "10.0.0.0/8",
+        ];
         let default = Config::default();
         for option in options::all() {
             let found = values.iter().chain(&more).find_map(|value| {

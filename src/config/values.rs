@@ -24,6 +24,15 @@ impl fmt::Display for Address {
     }
 }
 
+/// Where history is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// In this process.
+    Memory,
+    /// In the log of a directory, too.
+    File(PathBuf),
+}
+
 /// Whose word about a client's address counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {

@@ -132,6 +132,9 @@ fn health(api: &Api) -> Result<Answer, Refusal> {
     if api.is_draining() {
         return Err(Refusal::draining());
     }
+    if let Some(why) = api.failure() {
+        return Err(Refusal::unavailable("engine", why));
+    }
     Ok(text("text/plain", "ok\n"))
 }
 
@@ -236,6 +239,7 @@ pub(super) fn refusal(error: &Error) -> Refusal {
     match error.kind() {
         Kind::TooLarge => Refusal::too_large(text),
         Kind::Busy => Refusal::unavailable("busy", text),
+        Kind::System => Refusal::unavailable("system", text),
         _ => Refusal::malformed("invalid", text),
     }
 }

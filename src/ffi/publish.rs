@@ -13,7 +13,8 @@ use std::ffi::{c_char, c_void};
 ///
 /// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, ends in "*", or has
 /// control characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a
-/// queue is full, nothing was done.
+/// queue is full, nothing was done.  PUSH_ERR_SYSTEM: the log (option `engine`) can't be written,
+/// nothing was done.
 ///
 /// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
 /// calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`

@@ -44,7 +44,21 @@ impl Forgotten {
 
     /// Up to where a channel that does not exist is gone.
     pub(super) fn end(&self, hash: u64) -> u64 {
-        self.ends.get(&hash).copied().unwrap_or(0).max(self.floor)
+        // One that stands here is known exactly, also where it is below the floor.
+        self.ends.get(&hash).copied().unwrap_or(self.floor)
+    }
+
+    /// Of a channel of which nothing is said otherwise, all up to there is gone.
+    pub(super) fn raise_floor(&mut self, seq: u64) {
+        self.floor = self.floor.max(seq);
+    }
+
+    /// Remembers the end of a channel that may be below the floor.
+    pub(super) fn restore(&mut self, hash: u64, seq: u64) {
+        if self.ends.len() < CAPACITY {
+            self.ends.insert(hash, seq);
+            self.order.push_back((hash, seq));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Idempotency keys: a publish that is sent again within a window is answered with the first one's position.
 
+use super::retention::age;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ impl Seen {
 }
 
 fn counts(since: u64, window_ms: u64, now: u64) -> bool {
-    now.saturating_sub(since) < window_ms
+    age(since, now) < window_ms
 }
 
 /// None of them may contain a NUL, so this is one text for each of what it is made of.

@@ -8,13 +8,16 @@
 
 mod forgotten;
 mod history;
+mod journal;
 mod keys;
+mod lineage;
 mod lock;
 mod mailbox;
 mod message;
 mod name;
 mod position;
 mod replay;
+mod restoring;
 mod retention;
 mod slow;
 mod state;
@@ -25,7 +28,9 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use journal::{Journal, Noted, Origin};
 pub use keys::Key;
+pub(crate) use lineage::{Link, MAX_LINKS};
 pub use mailbox::{Delivery, Mailbox, Wake};
 pub use message::{Form, Message, Publication, FORMS};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
@@ -143,6 +148,8 @@ pub struct HubStats {
 enum Refused {
     Busy,
     TooMany,
+    /// Too much waits to be written by an engine.
+    Unwritten,
 }
 
 /// One message to publish: the channel and key by name, the rest as built by [`Message::new`].
@@ -164,6 +171,8 @@ pub struct Hub {
     hasher: RandomState,
     mailboxes: Vec<Arc<Mailbox>>,
     busy: AtomicU64,
+    /// Where messages are noted that outlive the hub.
+    journal: Option<Arc<dyn Journal>>,
 }
 
 impl Hub {
@@ -178,6 +187,7 @@ impl Hub {
             hasher,
             mailboxes,
             busy: AtomicU64::new(0),
+            journal: None,
         }
     }
 
@@ -193,6 +203,9 @@ impl Hub {
 
     /// Publishes one message. [`Kind::Busy`]: a mailbox is full, and nothing was done.
     pub fn publish(&self, outgoing: Outgoing<'_>, now: u64) -> Result<Published, Error> {
+        if let Some(journal) = &self.journal {
+            return self.publish_noted(&**journal, outgoing, None, now);
+        }
         let hash = self.hasher.hash_one(outgoing.channel);
         let published = self.change(|state| {
             if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
@@ -207,6 +220,9 @@ impl Hub {
 
     /// Publishes several messages with nothing between them, all or none.
     pub fn publish_batch(&self, batch: Vec<Outgoing<'_>>, now: u64) -> Result<Vec<Published>, Error> {
+        if let Some(journal) = &self.journal {
+            return self.publish_batch_noted(&**journal, batch, None, now);
+        }
         let mut reached = 0;
         let mut results = Vec::with_capacity(batch.len());
         let hashed: Vec<u64> = batch.iter().map(|outgoing| self.hasher.hash_one(outgoing.channel)).collect();
@@ -248,7 +264,16 @@ impl Hub {
 
     /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
     pub fn clear(&self, channel: &str) -> bool {
-        !channel.is_empty() && self.change(|state| state.clear(channel))
+        let clear = |state: &mut State| {
+            let cleared = state.clear(channel);
+            if let Some(journal) = self.journal.as_ref().filter(|_| cleared) {
+                journal.note_cleared(state.seq, channel);
+            }
+            cleared
+        };
+        let cleared = !channel.is_empty() && self.change(clear);
+        self.journal.iter().for_each(|journal| journal.wake());
+        cleared
     }
 
     /// A channel that exists.
@@ -293,8 +318,8 @@ impl Hub {
             subscriptions: state.subscriptions,
             history_messages: state.total_messages as u64,
             history_bytes: state.total_bytes as u64,
-            // Each message has a number, and nothing else has.
-            published: state.seq,
+            // Each message of this hub has a number, and nothing else has.
+            published: state.seq - state.began_at,
             duplicates: state.duplicates,
             busy: self.busy.load(Ordering::Relaxed),
         }
@@ -327,6 +352,10 @@ impl Hub {
                 Kind::TooLarge,
                 "the batch has more messages for one thread than its mailbox holds (option mailbox)",
             ),
+            Refused::Unwritten => {
+                self.busy.fetch_add(1, Ordering::Relaxed);
+                journal::unwritten()
+            }
             Refused::Busy => {
                 self.busy.fetch_add(1, Ordering::Relaxed);
                 Error::new(Kind::Busy, "the mailbox of a thread is full (option mailbox); nothing was published")

@@ -8,6 +8,12 @@
 use super::name::ChannelPattern;
 use std::collections::VecDeque;
 
+/// How long it is since a time. What was kept before this machine started is from before the clock's zero, which goes
+/// round: a time before it is a very large one. And what came just now may be a moment ahead.
+pub(super) fn age(since: u64, now: u64) -> u64 {
+    (now.wrapping_sub(since) as i64).max(0) as u64
+}
+
 /// Entries in a piece of a queue. Few for tests, so that the hub's model comes to several pieces.
 const PIECE: usize = if cfg!(any(test, fuzzing)) { 4 } else { 512 };
 /// So many stale entries are no reason to look for them.
@@ -131,7 +137,7 @@ impl Rules {
     pub(super) fn pop_expired(&mut self, now: u64) -> Option<Entry> {
         self.0.iter_mut().find_map(|rule| {
             let oldest = rule.oldest()?;
-            let expired = now.saturating_sub(oldest.since) >= rule.bounds.age_ms;
+            let expired = age(oldest.since, now) >= rule.bounds.age_ms;
             expired.then(|| rule.pop()).flatten()
         })
     }

@@ -15,6 +15,24 @@ pub struct Exposition {
     closed: [u64; Closed::COUNT],
     latency: Distribution,
     turns: Distribution,
+    engine: Engine,
+}
+
+/// What there is to say about the log that history is kept in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Engine {
+    /// Whether messages can be published.
+    pub(crate) up: bool,
+    /// Bytes that wait to be written.
+    pub(crate) waiting: usize,
+    /// Bytes of the log.
+    pub(crate) log: u64,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { up: true, waiting: 0, log: 0 }
+    }
 }
 
 impl Exposition {
@@ -22,9 +40,10 @@ impl Exposition {
         stats: Stats,
         shards: impl Iterator<Item = &'m ShardMetrics>,
         common: &CommonMetrics,
+        engine: Engine,
     ) -> Self {
         let panics = common.panics.load(Ordering::Relaxed);
-        let mut all = Exposition { stats, panics, ..Exposition::default() };
+        let mut all = Exposition { stats, panics, engine, ..Exposition::default() };
         all.refusals = std::array::from_fn(|place| common.refusals[place].load(Ordering::Relaxed));
         for shard in shards {
             all.refusals.iter_mut().zip(&shard.refusals).for_each(|(all, one)| *all += one.get());
@@ -65,6 +84,14 @@ impl Display for Exposition {
             help: "Panics that were caught in a thread, which ended its connections, or at the attach socket",
         };
         out.plain(&panics, self.panics)?;
+        let engine = &self.engine;
+        for (name, help, value) in [
+            ("push_engine_up", "Whether messages can be published: 0 while the log can't be written", engine.up.into()),
+            ("push_engine_waiting_bytes", "Bytes that wait to be written to the log", engine.waiting as u64),
+            ("push_engine_log_bytes", "Bytes of the log", engine.log),
+        ] {
+            out.plain(&Family { name, kind: GAUGE, help }, value)?;
+        }
         out.labelled(
             &Family {
                 name: "push_refusals_total",

@@ -1,12 +1,13 @@
 //! A server whose hub is in this process: everything put together, and taken apart again with nothing lost.
 
 use crate::api::Api;
-use crate::attach::hub_side::AttachListener;
+use crate::attach::hub_side::{AttachListener, Sessions};
 use crate::auth::Authority;
 use crate::callbacks::{self, Leftover};
-use crate::config::{Address, Builder, Config, Reloaded};
+use crate::config::{Address, Builder, Config, Engine, Reloaded};
 use crate::context::Context;
 use crate::control::Control;
+use crate::engine::file;
 use crate::error::Error;
 use crate::events::{Event, EventKind, Events};
 use crate::hub::{Epoch, Hub};
@@ -17,6 +18,7 @@ use crate::shard::turn::command::{Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
 use crate::shard::Shard;
 use crate::sys::clock;
+use crate::transport;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +37,8 @@ pub(crate) struct Embedded {
     control: Option<ControlThread>,
     attach: Option<AttachThread>,
     callback: Option<callbacks::Running>,
+    /// The one that writes the engine's log.
+    log_thread: Option<JoinHandle<()>>,
     /// Held while options are reloaded: one after the other.
     reloading: Mutex<()>,
     log: Log,
@@ -63,15 +67,15 @@ impl Embedded {
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
-        let context = Arc::new(Context::new(
-            config.clone(),
-            hub(&config, &handles)?,
-            events(&builder, outputs.as_ref(), &handles)?,
-            Authority::new(&config)?,
-            log.clone(),
-            count,
-        ));
+        let events = events(&builder, outputs.as_ref(), &handles)?;
+        let authority = Authority::new(&config)?;
+        // First, so that clients that come while a log is read are not refused.
         let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
+        let mut sessions = Sessions::default();
+        let (hub, writer) = hub(&config, &handles, &log, &mut sessions)?;
+        let mut context = Context::new(config, hub, events, authority, log.clone(), count);
+        context.engine = writer.as_ref().map(|writer| writer.shared().clone());
+        let context = Arc::new(context);
 
         let (drivers, mut work) = shards(&context, &handles, &own)?;
         let api = Arc::new(Api::new(context.clone(), handles, drivers));
@@ -83,7 +87,7 @@ impl Embedded {
         }
         let mut attach_listener = None;
         if let Some(bound) = &attach {
-            let (running, run) = AttachListener::new(api.clone(), context.clone(), bound.socket(0))?;
+            let (running, run) = AttachListener::new(api.clone(), context.clone(), bound.socket(0), sessions)?;
             attach_listener = Some(running);
             work.push(("push-attach".to_owned(), run));
         }
@@ -96,6 +100,11 @@ impl Embedded {
             ));
         }
         drop(builder);
+        if let Some(writer) = writer {
+            let context = context.clone();
+            let ends = Box::new(move || context.hub.ends());
+            work.push(("push-log".to_owned(), Box::new(move || writer.run(ends))));
+        }
 
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
@@ -104,6 +113,7 @@ impl Embedded {
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
         let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
+        let log_thread = context.engine.is_some().then(|| threads.next()).flatten();
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
@@ -116,6 +126,7 @@ impl Embedded {
             control: control_thread,
             attach: attach_thread,
             callback,
+            log_thread,
             reloading: Mutex::default(),
             log,
         };
@@ -224,6 +235,11 @@ impl Embedded {
         for thread in self.shard_threads {
             let _ = thread.join();
         }
+        // Nobody publishes any more.
+        self.context.engine.iter().for_each(|engine| engine.behind.stop());
+        if let Some(thread) = self.log_thread {
+            let _ = thread.join();
+        }
         self.log.line(Level::Info, format_args!("stopped"));
         self.callback?.end(until)
     }
@@ -282,13 +298,25 @@ fn shards(
 /// What a thread may be late by that has much to do.
 const SLACK: Duration = Duration::from_secs(1);
 
-fn hub(config: &Config, handles: &[Arc<ShardHandle>]) -> Result<Hub, Error> {
+/// The hub, and, where it has one, its log, which brings back what is in it.
+fn hub(
+    config: &Config,
+    handles: &[Arc<ShardHandle>],
+    log: &Log,
+    sessions: &mut Sessions,
+) -> Result<(Hub, Option<file::Writer>), Error> {
     let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
-    Ok(Hub::new(
-        Epoch::from_random(bits),
-        &config.hub_settings(),
-        handles.iter().map(|handle| handle.mailbox.clone()).collect(),
-    ))
+    let mailboxes = handles.iter().map(|handle| handle.mailbox.clone()).collect();
+    let mut hub = Hub::new(Epoch::from_random(bits), &config.hub_settings(), mailboxes);
+    let writer = match &config.engine {
+        Engine::Memory => None,
+        Engine::File(path) => {
+            let now = clock::monotonic_ms();
+            let mut recall = |origin, seq| sessions.recall(origin, seq, now);
+            Some(file::open(path, config.log_settings(), &mut hub, transport::message, &mut recall, log)?)
+        }
+    };
+    Ok((hub, writer))
 }
 
 fn events(

@@ -32,3 +32,8 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
 pub(crate) fn unix_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
 }
+
+/// Milliseconds since 1970, for what outlives the machine's start.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}

@@ -2,13 +2,14 @@
 //!
 //! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
 //! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, signal masks, the limit
-//! of descriptors, detecting a fork, holding off cancellation, and staying off the numbers of standard input, output
-//! and error.
+//! of descriptors, locks on files, detecting a fork, holding off cancellation, and staying off the numbers of standard
+//! input, output and error.
 
 pub(crate) mod cancel;
 pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
+pub(crate) mod flock;
 pub(crate) mod fork;
 pub(crate) mod keys;
 pub(crate) mod passing;

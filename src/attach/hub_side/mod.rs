@@ -9,6 +9,8 @@ mod attachment;
 mod older_tests;
 #[cfg(test)]
 mod panic_tests;
+#[cfg(test)]
+mod recall_tests;
 mod requests;
 mod router;
 mod sessions;
@@ -28,7 +30,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::{clock, socket};
 use attachment::Attachment;
 use router::Names;
-use sessions::Sessions;
+pub(crate) use sessions::Sessions;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -63,12 +65,19 @@ struct Told {
 }
 
 impl AttachListener {
-    /// Prepares it, where errors can be told; the thread's work is the second.
-    pub(crate) fn new(api: Arc<Api>, context: Arc<Context>, listener: Arc<OwnedFd>) -> Result<(Self, Work), Error> {
+    /// Prepares it, where errors can be told; the thread's work is the second. `sessions`: what earlier hubs have done
+    /// for hosts.
+    pub(crate) fn new(
+        api: Arc<Api>,
+        context: Arc<Context>,
+        listener: Arc<OwnedFd>,
+        sessions: Sessions,
+    ) -> Result<(Self, Work), Error> {
         let failed = |error: &io::Error| Error::system("the attach socket can't be watched", error);
         let wake = EventFd::new().map_err(|error| failed(&error))?;
         let told = Arc::new(Told { stop: AtomicBool::new(false), reconfigure: AtomicBool::new(false), wake });
-        let mut hub_side = HubSide::new(api, context, listener, told.clone()).map_err(|error| failed(&error))?;
+        let hub_side = HubSide::new(api, context, listener, told.clone(), sessions);
+        let mut hub_side = hub_side.map_err(|error| failed(&error))?;
         Ok((AttachListener { told }, Box::new(move || hub_side.run())))
     }
 
@@ -114,7 +123,13 @@ enum End {
 }
 
 impl HubSide {
-    fn new(api: Arc<Api>, context: Arc<Context>, listener: Arc<OwnedFd>, told: Arc<Told>) -> io::Result<Self> {
+    fn new(
+        api: Arc<Api>,
+        context: Arc<Context>,
+        listener: Arc<OwnedFd>,
+        told: Arc<Told>,
+        sessions: Sessions,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(listener.as_raw_fd(), LISTENER, Watch::SharedRead)?;
         epoll.add(told.wake.as_raw_fd(), TOLD, Watch::EdgeRead)?;
@@ -130,7 +145,7 @@ impl HubSide {
             event_bound,
             attached: BTreeMap::new(),
             next_id: FIRST_ID,
-            sessions: Sessions::default(),
+            sessions,
             names: Names::default(),
             routing_paused: false,
             now: clock::monotonic_ms(),

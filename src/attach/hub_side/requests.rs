@@ -7,7 +7,7 @@ use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBeca
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::Placed;
+use crate::hub::{Origin, Placed};
 use crate::log::Level;
 use crate::sys::socket;
 use std::io;
@@ -118,16 +118,25 @@ impl HubSide {
             FromHost::Publish { number, publication } => {
                 #[cfg(test)]
                 super::panic_tests::maybe_panic(publication.data);
-                return self.numbered(id, number, || api.publish(&publication).map(placed));
+                let publish = |origin| api.publish_of(origin, &publication).map(placed);
+                return self.numbered(id, number, single, publish);
             }
             FromHost::Broadcast { number, publication } => {
-                return self.numbered(id, number, || api.broadcast(&publication).map(placed));
+                let publish = |origin| api.broadcast_of(origin, &publication).map(placed);
+                return self.numbered(id, number, single, publish);
             }
             FromHost::Batch { number, publications } => {
-                return self.numbered(id, number, || {
-                    let published = api.publish_batch(&publications)?;
+                let publish = |origin| {
+                    let published = api.publish_batch_of(origin, &publications)?;
                     Ok(Answer::batched(published.iter().map(|published| published.seq).collect()))
-                });
+                };
+                // Of messages that had been published before, by their keys, the log of an earlier hub says nothing.
+                let recalled = |seqs: &[u64]| {
+                    let last = seqs.last().copied().unwrap_or(0);
+                    let all = seqs.iter().copied().chain(std::iter::repeat(last));
+                    Answer::batched(all.take(publications.len()).collect())
+                };
+                return self.numbered(id, number, recalled, publish);
             }
             FromHost::Adopt { .. } => return Err(End::Fault("no descriptor".into())),
             // The host was told that these are on their way, and hears nothing more of them.
@@ -172,8 +181,15 @@ impl HubSide {
         Ok(Done::Yes)
     }
 
-    /// Does what has a number, once.
-    fn numbered(&mut self, id: u64, number: u64, publish: impl FnOnce() -> Result<Answer, Error>) -> Result<Done, End> {
+    /// Does what has a number, once. `recalled` makes the answer of the numbers of messages that an earlier hub has
+    /// published for it.
+    fn numbered(
+        &mut self,
+        id: u64,
+        number: u64,
+        recalled: impl FnOnce(&[u64]) -> Answer,
+        publish: impl FnOnce(Origin) -> Result<Answer, Error>,
+    ) -> Result<Done, End> {
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
         let Some(session) = self.sessions.get(&attachment.session) else {
             return Err(End::Fault("its session is gone".into()));
@@ -182,9 +198,16 @@ impl HubSide {
             // Sent again before it knew; its answer went out with the welcome.
             return Ok(Done::Yes);
         }
-        let (answer, failed) = match publish() {
+        let origin = Origin { session: attachment.session, uid: attachment.peer.uid, number };
+        let done = match session.recall(number) {
+            Some(seqs) => Ok(recalled(seqs)),
+            None => publish(origin),
+        };
+        let (answer, failed) = match done {
             Ok(answer) => (answer, Ok(())),
-            Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
+            // A log that can't be written heals, or its operator ends the hub. What the host was told is on its way
+            // waits in its own queue until then.
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::System) => return Ok(Done::Later),
             Err(error) => (Answer::failed(&error), Err(error)),
         };
         answer.write(number, attachment.out.tail());
@@ -281,6 +304,10 @@ impl HubSide {
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }
+}
+
+fn single(seqs: &[u64]) -> Answer {
+    Answer::Published { seq: seqs.last().copied().unwrap_or(0), subscribers: 0 }
 }
 
 fn placed(published: Placed) -> Answer {

@@ -4,6 +4,7 @@
 use crate::attach::wire::FromHub;
 use crate::attach::MAX_IN_FLIGHT;
 use crate::error::{Error, Kind};
+use crate::hub::Origin;
 use std::collections::{HashMap, VecDeque};
 
 /// Names a life of a host.
@@ -84,9 +85,43 @@ pub(super) struct Session {
     kept: usize,
     /// Which attachment goes on with it, or since when none does.
     at: Result<u64, u64>,
+    /// What an earlier hub did for it.
+    recalled: Recalled,
+}
+
+/// Requests of one life of a host that an earlier hub has done, as its log tells: the number, and the numbers of its
+/// messages. Of others it did nothing that lasts.
+#[derive(Debug, Default)]
+struct Recalled(VecDeque<(u64, Vec<u64>)>);
+
+impl Recalled {
+    fn note(&mut self, number: u64, seq: u64) {
+        match self.0.back_mut() {
+            Some((last, seqs)) if *last == number => seqs.push(seq),
+            _ => self.0.push_back((number, vec![seq])),
+        }
+        // A host lacks the answers of no more.
+        if self.0.len() > MAX_IN_FLIGHT {
+            self.0.pop_front();
+        }
+    }
+
+    fn newest(&self) -> u64 {
+        self.0.back().and_then(|(_, seqs)| seqs.last()).copied().unwrap_or(0)
+    }
 }
 
 impl Session {
+    fn fresh(uid: u32, at: Result<u64, u64>) -> Self {
+        Session { uid, done: 0, answers: VecDeque::new(), kept: 0, at, recalled: Recalled::default() }
+    }
+
+    /// The numbers of the messages of a request, if an earlier hub has published it.
+    pub(super) fn recall(&self, number: u64) -> Option<&[u64]> {
+        let found = self.recalled.0.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(&self.recalled.0[found].1)
+    }
+
     /// Remembers an answer.
     pub(super) fn keep(&mut self, number: u64, answer: Answer) {
         self.kept += answer.weight();
@@ -110,7 +145,7 @@ impl Session {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     all: HashMap<SessionId, Session>,
 }
 
@@ -118,13 +153,26 @@ impl Sessions {
     /// A host goes on with its life, or begins one. With it: the attachment that it had, if the hub has not seen its
     /// end. `None`: it is another user's.
     pub(super) fn enter(&mut self, id: SessionId, uid: u32, attachment: u64) -> Option<(&mut Session, Option<u64>)> {
-        let fresh = || Session { uid, done: 0, answers: VecDeque::new(), kept: 0, at: Ok(attachment) };
+        let fresh = || Session::fresh(uid, Ok(attachment));
         let session = self.all.entry(id).or_insert_with(fresh);
         if session.uid != uid {
             return None;
         }
         let before = std::mem::replace(&mut session.at, Ok(attachment)).ok();
         Some((session, before.filter(|before| *before != attachment)))
+    }
+
+    /// A message that an earlier hub has published, as its log tells, in the order of the log. What the host sends of
+    /// that again it has not heard of.
+    pub(crate) fn recall(&mut self, origin: Origin, seq: u64, now: u64) {
+        if self.all.len() >= 2 * MAX_AWAY && !self.all.contains_key(&origin.session) {
+            let mut newest: Vec<u64> = self.all.values().map(|session| session.recalled.newest()).collect();
+            newest.sort_unstable();
+            let median = newest[newest.len() / 2];
+            self.all.retain(|_, session| session.recalled.newest() >= median);
+        }
+        let session = self.all.entry(origin.session).or_insert_with(|| Session::fresh(origin.uid, Err(now)));
+        session.recalled.note(origin.number, seq);
     }
 
     pub(super) fn get(&mut self, id: &SessionId) -> Option<&mut Session> {
@@ -184,6 +232,26 @@ mod tests {
         sessions.leave(&[1; 16], 11, 0);
         sessions.leave(&[9; 16], 9, KEPT_MS);
         assert!(sessions.get(&[1; 16]).is_none());
+    }
+
+    #[test]
+    fn what_an_earlier_hub_did_is_recalled() {
+        let mut sessions = Sessions::default();
+        let origin = |session, number| Origin { session: [session; 16], uid: 7, number };
+        for (number, seq) in [(4, 10), (5, 11), (5, 12), (8, 20)] {
+            sessions.recall(origin(1, number), seq, 0);
+        }
+        assert!(sessions.enter([1; 16], 8, 1).is_none(), "another user's");
+        let (session, _) = sessions.enter([1; 16], 7, 1).unwrap();
+        assert_eq!(session.done, 0, "the host is to send again what it has no answer to");
+        let recalled: Vec<_> = (3..=8).map(|number| session.recall(number).map(<[u64]>::to_vec)).collect();
+        assert_eq!(recalled, [None, Some(vec![10]), Some(vec![11, 12]), None, None, Some(vec![20])]);
+        for n in 0..100_000u32 {
+            let mut session = [0; 16];
+            session[..4].copy_from_slice(&n.to_le_bytes());
+            sessions.recall(Origin { session, uid: 7, number: 1 }, 100 + u64::from(n), 0);
+        }
+        assert!(sessions.all.len() <= 2 * MAX_AWAY, "{}", sessions.all.len());
     }
 
     #[test]

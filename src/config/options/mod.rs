@@ -19,6 +19,7 @@ macro_rules! fixed {
 
 mod attach;
 mod auth;
+mod engine;
 mod history;
 mod limits;
 mod listening;
@@ -27,7 +28,7 @@ mod serving;
 mod timeouts;
 
 /// The tables, in the order of the reference.
-static TOPICS: [&[Spec]; 8] = [
+static TOPICS: [&[Spec]; 9] = [
     listening::OPTIONS,
     auth::OPTIONS,
     serving::OPTIONS,
@@ -35,6 +36,7 @@ static TOPICS: [&[Spec]; 8] = [
     queues::OPTIONS,
     timeouts::OPTIONS,
     history::OPTIONS,
+    engine::OPTIONS,
     attach::OPTIONS,
 ];
 

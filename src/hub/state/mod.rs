@@ -2,6 +2,7 @@
 
 mod keeping;
 mod reading;
+mod restoring;
 mod steps;
 
 pub(super) use steps::AT_ONCE;
@@ -9,6 +10,7 @@ pub(super) use steps::AT_ONCE;
 use super::forgotten::Forgotten;
 use super::history::History;
 use super::keys::{Key, Keys};
+use super::lineage::Lineage;
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place};
 use super::retention::Rules;
@@ -23,6 +25,8 @@ use std::sync::Arc;
 pub(super) struct State {
     /// The newest message's number: one count for all channels, so one number is a position in all of them.
     pub(super) seq: u64,
+    /// The number that this hub began after.
+    pub(super) began_at: u64,
     pub(super) channels: Slab<Channel>,
     /// Names to numbers. The names themselves stand in the channels, once. Clients choose names: the hash is seeded.
     names: HashTable<u32>,
@@ -31,6 +35,8 @@ pub(super) struct State {
     slow: SlowPolicies,
     keys: Keys,
     forgotten: Forgotten,
+    /// The lives of the history before this one.
+    lineage: Lineage,
     sampler: Sampler,
     total_limit: usize,
     room_looked_at: u64,
@@ -57,6 +63,7 @@ impl State {
     pub(super) fn new(settings: &Settings<'_>, hasher: RandomState) -> Self {
         let mut state = State {
             seq: 0,
+            began_at: 0,
             channels: Slab::new(),
             names: HashTable::new(),
             hasher,
@@ -64,6 +71,7 @@ impl State {
             slow: SlowPolicies::new(settings.slow_patterns, settings.slow_policy),
             keys: Keys::new(settings.key_window_ms),
             forgotten: Forgotten::default(),
+            lineage: Lineage::default(),
             sampler: Sampler { clock_us: settings.clock_us, next: 0 },
             total_limit: settings.total_bytes,
             room_looked_at: 0,
@@ -103,7 +111,7 @@ impl State {
         Ok(self.place(outgoing, known, hash, now, mailboxes))
     }
 
-    /// Publishes a message of a batch. The mailboxes have room: see [`Self::check_room`].
+    /// Publishes a message for which the mailboxes have room: see [`Self::check_room`] and [`Self::check_one`].
     pub(super) fn publish(
         &mut self,
         outgoing: Outgoing<'_>,
@@ -152,6 +160,15 @@ impl State {
         }
         self.keep(id, message, now);
         Published { seq, shards, subscribers }
+    }
+
+    /// Whether the mailboxes of all shards that a message reaches have room for it.
+    pub(super) fn check_one(&self, channel: &str, hash: u64, mailboxes: &[Arc<Mailbox>]) -> Result<(), Refused> {
+        let shards = self.lookup(channel, hash).map_or(0, |id| self.channels[id as usize].shards);
+        match shards_in(shards, mailboxes).any(|(_, mailbox)| mailbox.room() == 0) {
+            true => Err(Refused::Busy),
+            false => Ok(()),
+        }
     }
 
     /// Whether the mailboxes of all shards that a batch reaches have room for it. The channels come with their names'

@@ -35,7 +35,7 @@ impl State {
         match start {
             Start::After(seq) => (seq, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
-            Start::Since(_) => (0, true),
+            Start::Since(position) => self.lineage.place(position).map_or((0, true), |seq| (seq, false)),
             Start::Last(_) | Start::New => (self.seq, false),
         }
     }
@@ -44,7 +44,13 @@ impl State {
         let (after, foreign) = self.place_of(request.start, epoch);
         let mut missed = Vec::new();
         for name in request.names {
+            let from = replay.items.len();
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
+            if !matches!(request.start, Start::Last(_)) {
+                let told = replay.items.get(from).map_or(after, Item::seq);
+                let gap = |fence| Item::Gap(Some(name.as_ref().into()), fence);
+                replay.items.extend(self.lineage.losses_after(told.max(after)).map(gap));
+            }
         }
         if request.wants_broadcasts() {
             // After another life the channels' gaps say enough: who never broadcasts need not hear of it.

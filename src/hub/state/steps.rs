@@ -116,18 +116,19 @@ impl State {
             let foreign = reading.foreign && !name.is_empty();
             let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
             let hash = self.hash(name);
-            let Some(id) = self.lookup(name, hash) else {
-                let end = self.forgotten.end(hash);
-                if reading.last.is_none() && (foreign || after < end) {
-                    reading.tell_gone(&name.into(), end, replay);
+            let known = self.lookup(name, hash);
+            let trimmed = known.map_or_else(|| self.forgotten.end(hash), |id| self.trimmed(id));
+            if reading.last.is_none() {
+                if foreign || after < trimmed {
+                    reading.tell_gone(&name.into(), trimmed, replay);
                 }
-                continue;
-            };
-            let channel = &self.channels[id as usize];
-            let trimmed = channel.history.trimmed();
-            if reading.last.is_none() && (foreign || after < trimmed) {
-                reading.tell_gone(&channel.name, trimmed, replay);
+                if !name.is_empty() {
+                    let losses = self.lineage.losses_after(after.max(trimmed));
+                    losses.for_each(|fence| reading.tell_gone(&name.into(), fence, replay));
+                }
             }
+            let Some(id) = known else { continue };
+            let channel = &self.channels[id as usize];
             let mut messages = match reading.last {
                 Some(count) => channel.history.last_until(count, reading.until),
                 None => channel.history.between(after, reading.until),
@@ -138,6 +139,10 @@ impl State {
                 reading.cursors.push(Cursor { channel: id, name: channel.name.clone(), left });
             }
         }
+    }
+
+    fn trimmed(&self, id: ChannelId) -> u64 {
+        self.channels[id as usize].history.trimmed()
     }
 
     /// Takes some messages; true: there are more.

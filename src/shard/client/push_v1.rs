@@ -219,6 +219,8 @@ impl Shard {
             let code = match error.kind() {
                 Kind::TooLarge => "too_large",
                 Kind::Busy => "busy",
+                // The reason is the operator's, and in the log.
+                Kind::System => return Refused("system", "the server can't keep messages now".into()),
                 _ => "malformed",
             };
             Refused(code, error.to_string().into())

@@ -1,0 +1,236 @@
+//! What a log holds: entries, as bytes.
+//!
+//! An entry of a log on disk has its number and checksum around it, and the log's format before it (`file::record`,
+//! `file::segment`). All numbers are little-endian.
+
+use crate::hub::{Key, Noted, Origin};
+use std::str;
+
+const MESSAGE: u8 = 1;
+const CLEARED: u8 = 2;
+const SYNCED: u8 = 3;
+const CLOSED: u8 = 4;
+const ENDS: u8 = 5;
+
+const BINARY: u8 = 1;
+const MORE: u8 = 2;
+const ORIGIN: u8 = 4;
+const EVENT: u8 = 8;
+const KEY: u8 = 16;
+const USER: u8 = 32;
+
+/// A message in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Logged<'a> {
+    /// When it was published: milliseconds since 1970, by the wall clock.
+    pub(crate) time_ms: u64,
+    /// Whether the next entry belongs to the same batch: all of a batch counts, or none.
+    pub(crate) more: bool,
+    pub(crate) noted: Noted<'a>,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry<'a> {
+    /// A message. It alone has a number of its own; the others have that of the message before them.
+    Message(Logged<'a>),
+    /// The history of a channel was cleared.
+    Cleared { channel: &'a str },
+    /// Everything before this place in the segment was synced when this was written.
+    Synced { offset: u64 },
+    /// The log was closed in order, and synced before that.
+    Closed { time_ms: u64 },
+    /// The last numbers of channels, as they were where the segment begins.
+    Ends(Vec<(u64, &'a str)>),
+}
+
+impl<'a> Entry<'a> {
+    /// Appends its bytes.
+    pub(crate) fn write(&self, into: &mut Vec<u8>) {
+        match self {
+            Entry::Message(message) => write_message(message, into),
+            Entry::Cleared { channel } => {
+                into.push(CLEARED);
+                into.extend_from_slice(channel.as_bytes());
+            }
+            Entry::Synced { offset } => {
+                into.push(SYNCED);
+                into.extend_from_slice(&offset.to_le_bytes());
+            }
+            Entry::Closed { time_ms } => {
+                into.push(CLOSED);
+                into.extend_from_slice(&time_ms.to_le_bytes());
+            }
+            Entry::Ends(ends) => {
+                into.push(ENDS);
+                for (number, channel) in ends {
+                    into.extend_from_slice(&number.to_le_bytes());
+                    short(into, channel);
+                }
+            }
+        }
+    }
+
+    /// Reads an entry; `None`: these bytes are none.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let mut fields = Fields(rest);
+        let entry = match *kind {
+            MESSAGE => return read_message(fields).map(Entry::Message),
+            CLEARED => return Some(Entry::Cleared { channel: str::from_utf8(rest).ok()? }),
+            SYNCED => Entry::Synced { offset: fields.u64()? },
+            CLOSED => Entry::Closed { time_ms: fields.u64()? },
+            ENDS => {
+                let mut ends = Vec::new();
+                while !fields.0.is_empty() {
+                    ends.push((fields.u64()?, fields.short()?));
+                }
+                return Some(Entry::Ends(ends));
+            }
+            _ => return None,
+        };
+        fields.0.is_empty().then_some(entry)
+    }
+}
+
+/// Appends the bytes of a message's entry.
+pub(crate) fn write_message(message: &Logged<'_>, into: &mut Vec<u8>) {
+    let Logged { time_ms, more, noted } = message;
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = flag(noted.binary, BINARY)
+        | flag(*more, MORE)
+        | flag(noted.origin.is_some(), ORIGIN)
+        | flag(noted.event.is_some(), EVENT)
+        | flag(noted.key.is_some(), KEY)
+        | flag(matches!(noted.key, Some(Key::Client(..))), USER);
+    into.extend_from_slice(&[MESSAGE, flags]);
+    into.extend_from_slice(&time_ms.to_le_bytes());
+    if let Some(origin) = &noted.origin {
+        into.extend_from_slice(&origin.session);
+        into.extend_from_slice(&origin.uid.to_le_bytes());
+        into.extend_from_slice(&origin.number.to_le_bytes());
+    }
+    short(into, noted.channel);
+    noted.event.iter().for_each(|event| short(into, event));
+    match noted.key {
+        None => {}
+        Some(Key::Host(key)) => short(into, key),
+        Some(Key::Client(user, key)) => {
+            short(into, user);
+            short(into, key);
+        }
+    }
+    into.extend_from_slice(noted.data);
+}
+
+/// Says in the bytes of a message's entry that the next entry belongs to the same batch.
+pub(crate) fn set_more(entry: &mut [u8]) {
+    if let [MESSAGE, flags, ..] = entry {
+        *flags |= MORE;
+    }
+}
+
+fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
+    let flags = fields.take(1)?[0];
+    let has = |bit: u8| flags & bit != 0;
+    if flags & !(BINARY | MORE | ORIGIN | EVENT | KEY | USER) != 0 {
+        return None;
+    }
+    let time_ms = fields.u64()?;
+    let origin = match has(ORIGIN) {
+        true => Some(Origin {
+            session: fields.take(16)?.try_into().ok()?,
+            uid: u32::from_le_bytes(fields.take(4)?.try_into().ok()?),
+            number: fields.u64()?,
+        }),
+        false => None,
+    };
+    let channel = fields.short()?;
+    let event = if has(EVENT) { Some(fields.short()?) } else { None };
+    let key = match (has(KEY), has(USER)) {
+        (false, _) => None,
+        (true, false) => Some(Key::Host(fields.short()?)),
+        (true, true) => Some(Key::Client(fields.short()?, fields.short()?)),
+    };
+    let noted = Noted { channel, event, key, binary: has(BINARY), origin, data: fields.0 };
+    Some(Logged { time_ms, more: has(MORE), noted })
+}
+
+/// A text of at most 255 bytes: names are checked at the doors of the library, and none is longer.
+pub(super) fn short(into: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() <= 255);
+    into.push(text.len() as u8);
+    into.extend_from_slice(text.as_bytes());
+}
+
+/// Bytes that are read from the front.
+#[derive(Debug)]
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    pub(super) fn short(&mut self) -> Option<&'a str> {
+        let len = self.take(1)?[0];
+        str::from_utf8(self.take(usize::from(len))?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Vec<Entry<'static>> {
+        let plain = Noted { channel: "", event: None, key: None, binary: false, origin: None, data: b"" };
+        let message = |noted| Entry::Message(Logged { time_ms: 1, more: false, noted });
+        let origin = Origin { session: [7; 16], uid: 33, number: u64::MAX };
+        vec![
+            message(plain),
+            message(Noted { channel: "news", data: b"hello", binary: true, ..plain }),
+            message(Noted { event: Some("e"), key: Some(Key::Host("k")), ..plain }),
+            message(Noted { key: Some(Key::Client("", "k")), origin: Some(origin), ..plain }),
+            Entry::Message(Logged { time_ms: u64::MAX, more: true, noted: plain }),
+            Entry::Cleared { channel: "news" },
+            Entry::Synced { offset: 70_000 },
+            Entry::Closed { time_ms: 5 },
+            Entry::Ends(vec![]),
+            Entry::Ends(vec![(5, "a"), (u64::MAX, "ä")]),
+        ]
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        for entry in entries() {
+            let mut bytes = Vec::new();
+            entry.write(&mut bytes);
+            assert_eq!(Entry::read(&bytes), Some(entry.clone()), "{entry:?}");
+            if let Entry::Message(message) = &entry {
+                set_more(&mut bytes);
+                let with_more = Entry::Message(Logged { more: true, ..*message });
+                assert_eq!(Entry::read(&bytes), Some(with_more));
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_cut_or_strange_is_none_or_another_but_never_a_panic() {
+        for entry in entries() {
+            let mut bytes = Vec::new();
+            entry.write(&mut bytes);
+            for len in 0..bytes.len() {
+                assert_ne!(Entry::read(&bytes[..len]), Some(entry.clone()));
+            }
+        }
+        for strange in [&[][..], &[0], &[99, 1, 2], &[MESSAGE, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[CLEARED, 0xff]] {
+            assert_eq!(Entry::read(strange), None, "{strange:?}");
+        }
+    }
+}

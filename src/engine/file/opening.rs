@@ -1,0 +1,178 @@
+//! Opening a log: whose it is, what is in it, and from where its next hub goes on.
+
+use super::disk::{above, Directory, Disk};
+use super::reading::{self, Found, Step};
+use super::state::{self, State, Whole, BOOT};
+use super::writing::{Appender, Beginning, Ends, Kept};
+use crate::error::{Error, Kind};
+use crate::hub::{Epoch, Link, MAX_LINKS};
+use crate::log::{Level, Log};
+use crate::sys::flock;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A log that was read, and is not written yet. Nothing was changed.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    disk: Arc<dyn Disk>,
+    /// Held for as long as the log is used.
+    lock: Option<File>,
+    place: String,
+    boot: [u8; BOOT],
+    found: Found,
+    /// From where it goes on.
+    epoch: Epoch,
+    chain: Vec<Link>,
+    last: u64,
+}
+
+/// A log that is written, with what belongs to it.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) appender: Appender,
+    pub(super) state: State,
+    pub(super) lock: Option<File>,
+    pub(super) place: String,
+}
+
+impl Unwritten {
+    /// Takes a directory for this process, and reads its log.
+    pub(crate) fn open(path: &Path, each: &mut dyn FnMut(Step<'_>)) -> Result<Self, Error> {
+        let place = path.display().to_string();
+        let lock = take(path, &place)?;
+        let disk = Directory::open(path).map_err(|error| Error::system(&place, &error))?;
+        Unwritten::read(Arc::new(disk), Some(lock), place, state::boot(), each)
+    }
+
+    pub(super) fn read(
+        disk: Arc<dyn Disk>,
+        lock: Option<File>,
+        place: String,
+        boot: [u8; BOOT],
+        each: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, Error> {
+        let found = reading::read(&*disk, &place, each)?;
+        let fresh = || getrandom::u64().map(Epoch::from_random).map_err(no_random);
+        let (epoch, chain, last) = match found.lineage.clone() {
+            None => (fresh()?, Vec::new(), 0),
+            Some((epoch, mut chain)) => {
+                let whole = state::read(&*disk, &boot);
+                if found.closed || whole == Whole::UpTo(found.last) {
+                    (epoch, chain, found.last)
+                } else {
+                    chain.push(Link { epoch, last: found.last, lossy: whole != Whole::Always });
+                    chain.drain(..chain.len().saturating_sub(MAX_LINKS));
+                    // The fence takes a number.
+                    (fresh()?, chain, found.last + 1)
+                }
+            }
+        };
+        Ok(Unwritten { disk, lock, place, boot, found, epoch, chain, last })
+    }
+
+    /// The epoch from now on, and those before.
+    pub(crate) fn lineage(&self) -> (Epoch, Vec<Link>) {
+        (self.epoch.clone(), self.chain.clone())
+    }
+
+    /// The last number that was given, to a message or a fence.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Says what was found.
+    pub(crate) fn tell(&self, log: &Log) {
+        let (place, found) = (&self.place, &self.found);
+        for name in &found.others {
+            log.line(Level::Warn, format_args!("engine: {place}/{name} belongs to no log; it is left as it is"));
+        }
+        if let (Some((at, bytes)), Some(segment)) = (found.torn, found.segments.last()) {
+            let text =
+                format_args!("engine: {place}/{}: byte {at}: the end is torn; {bytes} bytes are cut off", segment.name);
+            log.line(Level::Warn, text);
+        }
+        let count = found.segments.len();
+        match self.chain.last().filter(|link| Some(&link.epoch) == found.lineage.as_ref().map(|(epoch, _)| epoch)) {
+            Some(link) if link.lossy => log.line(
+                Level::Warn,
+                format_args!(
+                    "engine: {place} was not closed in order, and messages after number {} may be missing: clients \
+                     that come back are told of a gap there",
+                    link.last
+                ),
+            ),
+            Some(_) => {
+                log.line(Level::Info, format_args!("engine: {place} was not closed in order; nothing is missing"))
+            }
+            None => {}
+        }
+        log.line(Level::Info, format_args!("engine: {place} was read: {count} segments, up to number {}", found.last));
+    }
+
+    /// Begins to write. `always`: nothing will be delivered before it is synced.
+    pub(super) fn begin(
+        self,
+        kept: Kept,
+        always: bool,
+        ends: &dyn Fn() -> Ends,
+        now_ms: u64,
+    ) -> Result<Written, Error> {
+        let Unwritten { disk, lock, place, boot, found, epoch, chain, last } = self;
+        let written = || -> io::Result<(Appender, State)> {
+            if let Some(segment) = found.segments.last().filter(|_| !found.closed) {
+                let mut file = disk.open(&segment.name)?;
+                if found.torn.is_some() {
+                    file.cut(segment.bytes)?;
+                }
+                // What a killed hub left in the kernel's memory: no segment but the last may lose its end.
+                file.sync()?;
+            }
+            let whole = if always { Whole::Always } else { Whole::Unknown };
+            let state = State::begin(&*disk, boot, whole)?;
+            let beginning = Beginning { segments: found.segments, epoch, chain, last };
+            Ok((Appender::begin(disk.clone(), kept, beginning, ends, now_ms)?, state))
+        };
+        let (appender, state) =
+            written().map_err(|error| Error::system(format_args!("{place}: the log can't be written"), &error))?;
+        Ok(Written { appender, state, lock, place })
+    }
+}
+
+/// Makes the directory if it is not there, and locks it.
+fn take(path: &Path, place: &str) -> Result<File, Error> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = format!("{place}: the directory that it is to be in does not exist; only the last one is made");
+            return Err(Error::new(Kind::System, text));
+        }
+        Err(error) => return Err(Error::system(format_args!("{place}: the directory can't be made"), &error)),
+    }
+    if !fs::metadata(path).map_err(|error| Error::system(place, &error))?.is_dir() {
+        return Err(Error::new(Kind::System, format!("{place}: not a directory")));
+    }
+    let options =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
+    let mut lock = above(
+        options.map_err(|error| Error::system(format_args!("{place}/lock: it can't be opened to write"), &error))?,
+    );
+    let locked = flock::try_lock(&lock).map_err(|error| Error::system(format_args!("{place}/lock"), &error))?;
+    if !locked {
+        let mut holder = String::new();
+        let _ = (&mut lock).take(20).read_to_string(&mut holder);
+        let holder = if holder.is_empty() { String::new() } else { format!(" (process {})", holder.trim()) };
+        let text = format!("{place}: another hub uses this directory{holder}; each hub needs one of its own");
+        return Err(Error::new(Kind::System, text));
+    }
+    // For the message above. Nothing rests on it.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
+}
+
+fn no_random(error: getrandom::Error) -> Error {
+    Error::system("no random numbers", &io::Error::other(error))
+}

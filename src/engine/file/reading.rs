@@ -1,0 +1,234 @@
+//! Reading a log, from its first segment to its last, and judging what is wrong with it.
+//!
+//! Only the end of the last segment may be torn: a hub was killed, or the power failed, while it wrote there. That is
+//! cut off. Anything else is damage, which is told and left as it is. A place is damage, and no torn end, if a later
+//! record says that the place had been synced: then it was whole once.
+
+use super::disk::{Disk, UNFINISHED};
+use super::record::{self, Record};
+use super::segment::{self, Header, Unreadable, FORMAT};
+use crate::engine::entry::Entry;
+use crate::error::{Error, Kind};
+use crate::hub::{Epoch, Link};
+
+/// What the reader of a log is told, in the order of the log.
+#[derive(Debug)]
+pub(crate) enum Step<'a> {
+    /// The number of the first message that the log can have. What was before it is gone.
+    First(u64),
+    /// An entry, with its number and place.
+    Entry { number: u64, entry: Entry<'a>, segment: &'a str, offset: usize },
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) segments: Vec<Segment>,
+    /// The epoch that it ends with, and those before. `None`: there is no log yet.
+    pub(crate) lineage: Option<(Epoch, Vec<Link>)>,
+    /// The number of the last message.
+    pub(crate) last: u64,
+    /// Whether it was closed in order.
+    pub(crate) closed: bool,
+    /// An end that is torn: from where on, and how many bytes. The segment's bytes are without it.
+    pub(crate) torn: Option<(usize, usize)>,
+    /// Files that belong to no log.
+    pub(crate) others: Vec<String>,
+}
+
+/// A segment as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) first: u64,
+    /// The number of its last message, or of the last one before it.
+    pub(crate) last: u64,
+    pub(crate) bytes: u64,
+    /// The newest time of a message in it, or when it was made.
+    pub(crate) newest_ms: u64,
+}
+
+/// Reads all of a log. `place` names its directory in errors.
+pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>)) -> Result<Found, Error> {
+    let mut firsts = Vec::new();
+    let mut others = Vec::new();
+    for name in disk.list().map_err(|error| Error::system(place, &error))? {
+        match segment::first_of(&name) {
+            Some(first) => firsts.push(first),
+            None if matches!(&*name, "lock" | "state" | UNFINISHED) => {}
+            None => others.push(name),
+        }
+    }
+    firsts.sort_unstable();
+    let mut reader = Reader { place, each, before: None, last: 0, closed: false, torn: None };
+    let mut segments: Vec<Segment> = Vec::new();
+    for (index, first) in firsts.iter().enumerate() {
+        let name = segment::name(*first);
+        let bytes = disk.read(&name).map_err(|error| Error::system(format_args!("{place}/{name}"), &error))?;
+        let is_last = index + 1 == firsts.len();
+        segments.push(reader.segment(&name, *first, &bytes, segments.last(), is_last)?);
+    }
+    let Reader { before, last, closed, torn, .. } = reader;
+    let lineage = before.map(|header| (header.epoch, header.chain));
+    Ok(Found { segments, lineage, last, closed, torn, others })
+}
+
+struct Reader<'a, 'e> {
+    place: &'a str,
+    each: &'e mut dyn FnMut(Step<'_>),
+    /// The header of the segment that was read last.
+    before: Option<Header>,
+    last: u64,
+    closed: bool,
+    torn: Option<(usize, usize)>,
+}
+
+impl Reader<'_, '_> {
+    fn segment(
+        &mut self,
+        name: &str,
+        first: u64,
+        bytes: &[u8],
+        before: Option<&Segment>,
+        is_last: bool,
+    ) -> Result<Segment, Error> {
+        let (header, start) = Header::read(bytes).map_err(|unreadable| self.unreadable(name, &unreadable))?;
+        if header.first != first || first == 0 {
+            return Err(self.damaged(name, 0, "its name is not the number that it begins with"));
+        }
+        match (&self.before, before) {
+            (Some(old), Some(before)) => self.follows(old, before, &header, name)?,
+            _ => (self.each)(Step::First(first)),
+        }
+        // A fence has a number, too.
+        self.last = first - 1;
+        let is_first = before.is_none();
+        let mut segment = Segment {
+            name: name.into(),
+            first,
+            last: self.last,
+            bytes: bytes.len() as u64,
+            newest_ms: header.created_ms,
+        };
+        let end = self.entries(&mut segment, bytes, start, &header, is_first, is_last)?;
+        segment.bytes = end as u64;
+        self.before = Some(header);
+        Ok(segment)
+    }
+
+    /// Reads the records of a segment. Says where they end.
+    fn entries(
+        &mut self,
+        segment: &mut Segment,
+        bytes: &[u8],
+        start: usize,
+        header: &Header,
+        is_first: bool,
+        is_last: bool,
+    ) -> Result<usize, Error> {
+        let mut at = start;
+        self.closed = false;
+        // Messages of a batch that is not complete yet.
+        let mut batch: Vec<(Record<'_>, Entry<'_>)> = Vec::new();
+        while at < bytes.len() {
+            let Some(record) = record::at(bytes, at, header.salt) else {
+                if !is_last || self.was_synced(bytes, at, header.salt) {
+                    return Err(self.damaged(&segment.name, at, "an entry is damaged: its checksum is wrong"));
+                }
+                break;
+            };
+            let strange = "an entry is not one that this version of libpush writes";
+            let entry = Entry::read(record.entry).ok_or_else(|| self.damaged(&segment.name, at, strange))?;
+            let expected = self.last + u64::from(matches!(entry, Entry::Message(_)));
+            if record.number != expected {
+                let text =
+                    format!("an entry has the number {}; after those before it, it must be {expected}", record.number);
+                return Err(self.damaged(&segment.name, at, &text));
+            }
+            (self.last, at) = (record.number, record.end);
+            self.closed = matches!(entry, Entry::Closed { .. });
+            match &entry {
+                Entry::Message(message) => {
+                    segment.newest_ms = segment.newest_ms.max(message.time_ms);
+                    let more = message.more;
+                    batch.push((record, entry));
+                    if !more {
+                        batch.drain(..).for_each(|(record, entry)| self.tell(record, entry, &segment.name));
+                    }
+                }
+                // Those of later segments are contained in what was read.
+                Entry::Ends(_) if !is_first => {}
+                _ => self.tell(record, entry, &segment.name),
+            }
+        }
+        // A batch counts as a whole.
+        if let Some((record, _)) = batch.first() {
+            if !is_last {
+                return Err(self.damaged(&segment.name, record.offset, "the rest of a batch is missing"));
+            }
+            (self.last, at) = (record.number - 1, record.offset);
+        }
+        if at < bytes.len() {
+            self.torn = Some((at, bytes.len() - at));
+            self.closed = false;
+        }
+        segment.last = self.last;
+        Ok(at)
+    }
+
+    fn tell(&mut self, record: Record<'_>, entry: Entry<'_>, segment: &str) {
+        (self.each)(Step::Entry { number: record.number, entry, segment, offset: record.offset });
+    }
+
+    /// Whether a later record says that all was synced up to behind `at`, where something is wrong now.
+    fn was_synced(&self, bytes: &[u8], at: usize, salt: u32) -> bool {
+        let mut from = at + 1;
+        while let Some(record) = record::next_after(bytes, from, salt, self.last) {
+            match Entry::read(record.entry) {
+                Some(Entry::Closed { .. }) => return true,
+                Some(Entry::Synced { offset }) if offset > at as u64 => return true,
+                _ => from = record.end,
+            }
+        }
+        false
+    }
+
+    /// Whether a segment goes on where the one before it ended; there may be a fence between them.
+    fn follows(&self, old: &Header, before: &Segment, new: &Header, name: &str) -> Result<(), Error> {
+        let goes_on = new.first == self.last + 1 && new.epoch == old.epoch;
+        let fence = |link: &Link| link.epoch == old.epoch && link.last == self.last && new.first == self.last + 2;
+        if goes_on || new.chain.last().is_some_and(fence) {
+            return Ok(());
+        }
+        let text = format!(
+            "it begins with number {}, but {} ends with {}: what was between them is missing",
+            new.first, before.name, self.last
+        );
+        Err(self.damaged(name, 0, &text))
+    }
+
+    fn unreadable(&self, name: &str, unreadable: &Unreadable) -> Error {
+        match unreadable {
+            Unreadable::Short => self.damaged(name, 0, "its header is not all there"),
+            Unreadable::Damaged => self.damaged(name, 0, "its header is damaged, or the file is no segment of a log"),
+            Unreadable::Format(format) => {
+                let text = format!(
+                    "{}/{name}: byte 8: the log has format {format}, and this version of libpush reads format {FORMAT} \
+                     only; use the version that wrote it, or another directory",
+                    self.place
+                );
+                Error::new(Kind::System, text)
+            }
+        }
+    }
+
+    fn damaged(&self, name: &str, offset: usize, what: &str) -> Error {
+        let text = format!(
+            "{}/{name}: byte {offset}: {what}. Nothing was changed. Restore the file from a copy; or move it and the \
+             segments after it to another place and start again: what they hold is missing then, and clients are told \
+             by a gap",
+            self.place
+        );
+        Error::new(Kind::System, text)
+    }
+}

@@ -1,0 +1,124 @@
+//! Records: an entry with its length, checksum and number before it.
+//!
+//! ```text
+//! u32 length of the entry | u32 CRC-32 of the length, number and entry | u64 number | entry
+//! ```
+//!
+//! The checksum begins with the segment's salt. So nobody who only publishes can make a payload that looks like a
+//! record where a torn end is looked through.
+
+use crc32fast::Hasher;
+
+/// Bytes before an entry.
+pub(super) const HEAD: usize = 16;
+/// The longest entry: the largest message that the option `max_message` allows, and all that stands beside it.
+pub(super) const MAX_ENTRY: usize = (64 << 20) + 2048;
+
+/// A record within a segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) number: u64,
+    pub(super) entry: &'a [u8],
+    /// Where it begins in the segment, and where the next one does.
+    pub(super) offset: usize,
+    pub(super) end: usize,
+}
+
+/// Appends a record whose entry `write` appends. Its checksum is put in by [`seal`].
+pub(super) fn append(into: &mut Vec<u8>, number: u64, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = into.len();
+    into.extend_from_slice(&[0; 8]);
+    into.extend_from_slice(&number.to_le_bytes());
+    write(into);
+    let len = (into.len() - start - HEAD) as u32;
+    into[start..start + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+/// Gives a record another number.
+pub(super) fn set_number(record: &mut [u8], number: u64) {
+    record[8..HEAD].copy_from_slice(&number.to_le_bytes());
+}
+
+/// Puts the checksums into records that stand one behind the other.
+pub(super) fn seal(records: &mut [u8], salt: u32) {
+    let mut rest = records;
+    while let Some(len) = length(rest) {
+        let (record, after) = rest.split_at_mut(HEAD + len);
+        let crc = checksum(record, salt);
+        record[4..8].copy_from_slice(&crc.to_le_bytes());
+        rest = after;
+    }
+}
+
+/// The record at an offset; `None`: there is none that is whole and right.
+pub(super) fn at(segment: &[u8], offset: usize, salt: u32) -> Option<Record<'_>> {
+    let bytes = segment.get(offset..)?;
+    let len = length(bytes).filter(|len| (1..=MAX_ENTRY).contains(len))?;
+    let record = bytes.get(..HEAD + len)?;
+    let crc = u32::from_le_bytes(record[4..8].try_into().ok()?);
+    (checksum(record, salt) == crc).then(|| Record {
+        number: number(record),
+        entry: &record[HEAD..],
+        offset,
+        end: offset + HEAD + len,
+    })
+}
+
+/// The first whole and right record at or behind an offset, if its number may follow `last` there. For what stands
+/// behind a place that is damaged.
+pub(super) fn next_after(segment: &[u8], offset: usize, salt: u32, last: u64) -> Option<Record<'_>> {
+    (offset..segment.len().saturating_sub(HEAD)).find_map(|at_offset| {
+        let number = number(&segment[at_offset..]);
+        // The checksum is what counts; this spares most of the work.
+        let possible = number >= last && number - last <= segment.len() as u64;
+        possible.then(|| at(segment, at_offset, salt)).flatten()
+    })
+}
+
+fn length(bytes: &[u8]) -> Option<usize> {
+    bytes.get(..HEAD).map(|head| u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize)
+}
+
+fn number(record: &[u8]) -> u64 {
+    record[8..HEAD].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn checksum(record: &[u8], salt: u32) -> u32 {
+    let mut hasher = Hasher::new_with_initial(salt);
+    hasher.update(&record[..4]);
+    hasher.update(&record[8..]);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_as_they_were_appended_and_nothing_else_is() {
+        let mut bytes = Vec::new();
+        append(&mut bytes, 7, |into| into.extend_from_slice(b"first"));
+        append(&mut bytes, 8, |into| into.extend_from_slice(b"second"));
+        seal(&mut bytes, 99);
+        let first = at(&bytes, 0, 99).unwrap();
+        assert_eq!((first.number, first.entry, first.end), (7, &b"first"[..], HEAD + 5));
+        let second = at(&bytes, first.end, 99).unwrap();
+        assert_eq!((second.number, second.entry, second.end), (8, &b"second"[..], bytes.len()));
+        assert!(at(&bytes, second.end, 99).is_none());
+        assert!(at(&bytes, 0, 98).is_none(), "another segment's");
+        assert_eq!(next_after(&bytes, 1, 99, 7).unwrap().number, 8);
+        assert!(next_after(&bytes, 1, 99, 9).is_none());
+        for at_byte in 0..bytes.len() {
+            for bit in 0..8 {
+                bytes[at_byte] ^= 1 << bit;
+                assert_eq!(at(&bytes, 0, 99).is_some(), at_byte >= first_len(), "byte {at_byte}, bit {bit}");
+                bytes[at_byte] ^= 1 << bit;
+            }
+        }
+        assert!(at(&[0; 64], 0, 0).is_none(), "an empty entry is none: zeros are no record");
+    }
+
+    fn first_len() -> usize {
+        HEAD + 5
+    }
+}

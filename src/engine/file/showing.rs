@@ -1,0 +1,139 @@
+//! A log as text, for people who look into it.
+
+use super::disk::Directory;
+use super::reading::{self, Step};
+use crate::engine::entry::{Entry, Logged};
+use crate::error::{Error, Kind};
+use crate::hub::Key;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Of a payload, so many characters are shown.
+const SHOWN: usize = 60;
+
+/// Reads the log in a directory, and writes a line for each entry, if `entries` are wanted, and one about all. Changes
+/// nothing, and asks for no lock: of a log that is being written, the end may look torn. [`Kind::Closed`]: nobody reads
+/// what is written.
+pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let place = path.display().to_string();
+    let failed = |error: &io::Error| Error::system(&place, error);
+    let disk = Directory::open(path).map_err(|error| failed(&error))?;
+    let (mut written, mut first, mut messages) = (Ok(()), 1, 0u64);
+    let found = reading::read(&disk, &place, &mut |step| match step {
+        Step::First(number) => first = number,
+        Step::Entry { number, entry, segment, offset } => {
+            messages += u64::from(matches!(entry, Entry::Message(_)));
+            if entries && written.is_ok() {
+                written = writeln!(out, "{segment}:{offset} {number} {}", Shown(&entry));
+            }
+        }
+    })?;
+    let end = match (found.torn, found.closed) {
+        (Some((at, bytes)), _) => format!("the end is torn at byte {at}: {bytes} bytes count for nothing"),
+        (None, true) => "closed in order".into(),
+        (None, false) => "not closed: a hub uses it, or was killed".into(),
+    };
+    let segments = found.segments.len();
+    let bytes: u64 = found.segments.iter().map(|segment| segment.bytes).sum();
+    let epoch = found.lineage.map_or_else(String::new, |(epoch, chain)| {
+        let before: String =
+            chain.iter().map(|link| format!(", before it {} up to {}", link.epoch.as_str(), link.last)).collect();
+        format!("; epoch {}{before}", epoch.as_str())
+    });
+    let last = found.last;
+    written
+        .and_then(|()| {
+            let about = format!("{segments} segments of {bytes} bytes, {messages} messages, numbers {first} to {last}");
+            writeln!(out, "{place}: {about}; {end}{epoch}")
+        })
+        .and_then(|()| out.flush())
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Error::new(Kind::Closed, "nobody reads it any more"),
+            _ => Error::system("the output", &error),
+        })
+}
+
+/// An entry as a line.
+struct Shown<'a, 'e>(&'a Entry<'e>);
+
+impl Display for Shown<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Entry::Message(logged) => show_message(logged, f),
+            Entry::Cleared { channel } => write!(f, "cleared {channel:?}"),
+            Entry::Synced { offset } => write!(f, "synced up to byte {offset}"),
+            Entry::Closed { time_ms } => write!(f, "closed {}", Time(*time_ms)),
+            Entry::Ends(ends) => write!(f, "last numbers of {} channels before", ends.len()),
+        }
+    }
+}
+
+fn show_message(logged: &Logged<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let noted = &logged.noted;
+    write!(f, "{}", Time(logged.time_ms))?;
+    if noted.channel.is_empty() {
+        write!(f, " broadcast")?;
+    } else {
+        write!(f, " {:?}", noted.channel)?;
+    }
+    noted.event.iter().try_for_each(|event| write!(f, " event={event:?}"))?;
+    match noted.key {
+        None => {}
+        Some(Key::Host(key)) => write!(f, " key={key:?}")?,
+        Some(Key::Client(user, key)) => write!(f, " key={key:?} user={user:?}")?,
+    }
+    if let Some(origin) = &noted.origin {
+        let session: String = origin.session[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        write!(f, " host={session}/{}", origin.number)?;
+    }
+    if logged.more {
+        write!(f, " batch")?;
+    }
+    write!(f, " {} bytes", noted.data.len())?;
+    match std::str::from_utf8(noted.data) {
+        Ok(text) if !noted.binary => {
+            let shown: String = text.chars().take(SHOWN).collect();
+            write!(f, " {shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
+        }
+        _ => write!(f, " binary"),
+    }
+}
+
+/// Milliseconds since 1970, as RFC 3339 writes them.
+struct Time(u64);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // Years that begin in March have their leap day at the end.
+        let shifted = days + 719_468;
+        let (era, day) = (shifted / 146_097, shifted % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let of_year = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let of_month = of_year - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = year + era * 400 + next;
+        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+        write!(f, "{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (4_102_444_799_000, "2099-12-31T23:59:59.000Z"),
+        ] {
+            assert_eq!(Time(ms).to_string(), text);
+        }
+    }
+}

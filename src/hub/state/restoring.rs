@@ -1,0 +1,75 @@
+//! History that was before this hub, brought back from a log.
+
+use super::State;
+use crate::hub::lineage::Lineage;
+use crate::hub::message::{Message, Place};
+use crate::hub::{Outgoing, BROADCAST};
+use std::sync::Arc;
+
+impl State {
+    /// What was before a number is not in the log. To be called on an empty hub.
+    pub(in crate::hub) fn begin_before(&mut self, first: u64) {
+        let gone = first.saturating_sub(1);
+        (self.seq, self.began_at) = (gone, gone);
+        self.forgotten.raise_floor(gone);
+        self.channels[BROADCAST as usize].history.skip(gone);
+    }
+
+    /// The last number of a channel in what was before the log.
+    pub(in crate::hub) fn restore_end(&mut self, channel: &str, seq: u64) {
+        let hash = self.hash(channel);
+        if channel.is_empty() {
+            self.channels[BROADCAST as usize].history.skip(seq);
+        } else if self.lookup(channel, hash).is_none() {
+            self.forgotten.restore(hash, seq);
+        }
+    }
+
+    /// Keeps a message that has its number, and is of that time.
+    pub(in crate::hub) fn restore(&mut self, seq: u64, outgoing: Outgoing<'_>, since: u64) {
+        let Outgoing { channel, key, mut message } = outgoing;
+        let hash = self.hash(channel);
+        self.seq = seq;
+        if let Some(key) = key {
+            self.keys.remember(channel, key, seq, since);
+        }
+        let id = match self.lookup(channel, hash) {
+            Some(id) => id,
+            None if self.keeps(channel) => self.create(channel),
+            None => {
+                self.forgotten.remember(hash, seq);
+                return;
+            }
+        };
+        let entry = &self.channels[id as usize];
+        let channel = (id != BROADCAST).then_some(&entry.name);
+        Message::place(&mut message, &Place { seq, channel, slow: entry.slow, stamp: 0 });
+        self.keep(id, message, since);
+        // For the message before only, so that it can be dropped without the lock.
+        self.evicted = None;
+    }
+
+    fn keeps(&mut self, channel: &str) -> bool {
+        let rule = self.rules.number_for(channel);
+        self.rules.get(rule).bounds.keeps()
+    }
+
+    /// Everything is restored, and this was the last number.
+    pub(in crate::hub) fn go_on_after(&mut self, last: u64, lineage: Lineage, now: u64) {
+        self.lineage = lineage;
+        (self.seq, self.began_at) = (last, last);
+        while self.expire(now) {}
+    }
+
+    /// The last number of each channel, for some hundred places from `from` on; and where to go on.
+    pub(in crate::hub) fn ends(&self, from: usize, found: &mut Vec<(u64, Arc<str>)>) -> Option<usize> {
+        const AT_ONCE: usize = 512;
+        let end = self.channels.capacity().min(from + AT_ONCE);
+        let channels = (from..end).filter_map(|id| self.channels.get(id));
+        found.extend(channels.map(|channel| {
+            let history = &channel.history;
+            (history.newest().unwrap_or(history.trimmed()), channel.name.clone())
+        }));
+        (end < self.channels.capacity()).then_some(end)
+    }
+}

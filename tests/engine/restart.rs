@@ -1,0 +1,116 @@
+//! A server is stopped and started again: its clients go on as if nothing had been.
+
+use super::{segments, Place};
+use crate::common::{Client, Host, UPGRADE};
+use push::hub::Publication;
+use push::Kind;
+
+/// Each transport: the query and header lines of its request, but for the position.
+const TRANSPORTS: [(&str, &str, &str); 4] = [
+    ("WebSocket", "", UPGRADE),
+    ("SSE", "&transport=sse&format=json", ""),
+    ("stream", "&transport=stream", ""),
+    ("poll", "&transport=poll", ""),
+];
+
+fn start(place: &Place, more: &[(&str, &str)]) -> Host {
+    Host::start(&[&[("engine", &*place.engine()), ("threads", "2")], more].concat())
+}
+
+/// What a client gets that comes back with a position, up to a message.
+fn since(host: &Host, (_, query, lines): (&str, &str, &str), position: &str, last: &str) -> String {
+    let protocol = if lines.is_empty() { "" } else { "Sec-WebSocket-Protocol: push.v1.json\r\n" };
+    let mut client: Client = host.get(&format!("channel=a&since={position}{query}"), &format!("{lines}{protocol}"));
+    client.until(&format!("\"data\":\"{last}\"")) + last
+}
+
+/// The messages in a text, in their order: they are words that begin with `m`.
+fn messages(text: &str) -> Vec<String> {
+    let datas = text.split("\"data\":\"").skip(1);
+    let mut found: Vec<String> = datas.map(|rest| rest.split('"').next().unwrap().to_owned()).collect();
+    // The last one was read away, and stands at the end.
+    found.push(text.rsplit([',', '"']).next().unwrap().to_owned());
+    found
+}
+
+#[test]
+fn clients_of_every_transport_recover_exactly_and_without_a_gap() {
+    let place = Place::new();
+    let mut positions = vec![String::new(); TRANSPORTS.len()];
+    let mut last_seen = 0;
+    let mut published = 0;
+    for life in 0..5 {
+        let host = start(&place, &[]);
+        if life == 0 {
+            positions.fill(host.publish("a", "m0"));
+        } else {
+            for (transport, position) in TRANSPORTS.iter().zip(&mut positions) {
+                let text = since(&host, *transport, position, &format!("m{published}"));
+                assert!(!text.contains("gap"), "{}: {text}", transport.0);
+                let expected: Vec<String> = (last_seen + 1..=published).map(|n| format!("m{n}")).collect();
+                assert_eq!(messages(&text), expected, "{}", transport.0);
+            }
+        }
+        last_seen = published;
+        let mut position = String::new();
+        for n in published + 1..=published + 10 {
+            position = host.publish(if n % 3 == 0 { "b" } else { "a" }, &format!("m{n}"));
+            if n % 3 == 0 {
+                host.publish("a", &format!("m{n}"));
+            }
+        }
+        // They have seen all of this life, and miss what comes while they are away.
+        last_seen += 10;
+        positions.fill(if position.is_empty() {
+            String::new()
+        } else {
+            host.server.position(host.server.stats().unwrap().seq)
+        });
+        for n in published + 11..=published + 15 {
+            host.publish("a", &format!("m{n}"));
+        }
+        published += 15;
+        host.stop();
+    }
+}
+
+#[test]
+fn a_client_of_a_channel_that_was_quiet_for_longer_than_the_log_is_kept_is_not_told_of_a_gap() {
+    let place = Place::new();
+    let options = [("engine_retention_bytes", "1MB"), ("history_count", "5")];
+    let host = start(&place, &options);
+    let mut quiet = host.get("channel=quiet", "Accept: application/x-ndjson\r\n");
+    quiet.head();
+    let position = host.publish("quiet", "m1");
+    quiet.until("m1");
+    let text = "x".repeat(10_000);
+    for n in 0..400 {
+        host.publish("loud", &text);
+        if n % 20 == 0 {
+            // Little by little, as it is in a life: the log has to begin new segments meanwhile.
+            std::thread::sleep(std::time::Duration::from_millis(15));
+        }
+    }
+    drop(quiet);
+    host.stop();
+    let first = segments(&place.log()).remove(0);
+    assert!(!first.ends_with("00000000000000000001.log"), "the beginning of the log is gone: {first:?}");
+    let host = start(&place, &options);
+    host.publish("quiet", "m2");
+    let mut client = host.get(&format!("channel=quiet&since={position}&transport=stream"), "");
+    let text = client.until("m2");
+    assert!(!text.contains("gap"), "{text}");
+    host.stop();
+}
+
+#[test]
+fn a_second_server_on_the_same_directory_is_refused_and_the_first_goes_on() {
+    let place = Place::new();
+    let host = start(&place, &[]);
+    let mut builder = crate::common::builder(&[("engine", &place.engine())]);
+    builder.set("threads", "1").unwrap();
+    let error = push::Server::start(builder).unwrap_err();
+    assert!(error.kind() == Kind::System && error.to_string().contains("another hub uses this directory"), "{error}");
+    assert_eq!(host.server.publish(&Publication::new("a", b"x")).unwrap().seq, 1);
+    host.stop();
+}
