@@ -150,6 +150,53 @@ fn clients_that_wait_for_a_hub_are_told_to_come_back() {
 }
 
 #[test]
+fn clients_of_a_hub_that_is_there_wait_for_their_host_and_are_not_refused() {
+    let path = path();
+    let hub = hub(&path, &[]);
+    // No connection may wait for a hub that is away.
+    let host = Arc::new(attached(&path, &[("attach_timeout", "0")]));
+    host.post(&Publication::new("other", b"x")).unwrap();
+    until("it is attached", || hub.server.stats().unwrap().published > 0);
+    // Each answer to another thread is a turn of the attach thread, in which it looks after the connections that wait.
+    let (posting, is_over) = (host.clone(), Arc::new(AtomicBool::new(false)));
+    let over = is_over.clone();
+    let other = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let _ = posting.post(&Publication::new("other", b"x"));
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    });
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_read_timeout(Some(PATIENCE)).unwrap();
+            let head = b"GET /push?channel=a&wait=0 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            if host.adopt_more(theirs.into(), head, None).is_ok() {
+                clients.push(ours);
+            }
+            // The host does something else before it sends them.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        host.flush();
+        for mut client in clients {
+            let mut answer = String::new();
+            let _ = client.read_to_string(&mut answer);
+            answers.push(answer);
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    other.join().unwrap();
+    assert!(!answers.is_empty());
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    Arc::into_inner(host).unwrap().stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
 fn who_gives_up_waiting_for_a_hub_is_let_go_of_and_who_is_left_at_the_end_is_told() {
     let path = path();
     let hub = hub(&path, &[]);

@@ -30,7 +30,7 @@ impl Link {
     /// Refuses who has waited for longer than `attach_timeout`, and lets go of who has gone. Says after how many
     /// milliseconds to look again, if anybody is left.
     pub(super) fn look_after_clients(&self) -> Option<u64> {
-        let overdue = self.queue().take_overdue(self.timeout());
+        let overdue = self.queue().take_overdue(Some(self.timeout()));
         if !overdue.is_empty() {
             self.refuse_all(overdue);
         }
@@ -41,7 +41,7 @@ impl Link {
 
     /// Refuses everybody who still waits: the server ends.
     pub(super) fn refuse_those_left(&self) {
-        let left = self.queue().take_overdue(Duration::ZERO);
+        let left = self.queue().take_overdue(None);
         self.refuse_all(left);
     }
 

@@ -1,6 +1,7 @@
 //! Connections that wait for a hub which does not take them: each has a client at its other end.
 
 use super::{Content, Entry, Queue};
+use crate::attach::MAX_IN_FLIGHT;
 use crate::sys::passing;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,8 +24,9 @@ impl Queue {
         self.adopts > 0
     }
 
-    /// Takes out the connections that have waited for this long, and closes those that their clients have left.
-    pub(in crate::attach::host_side) fn take_overdue(&mut self, timeout: Duration) -> Vec<Overdue> {
+    /// Takes out the connections that have waited for this long because the hub is away or takes nothing, and closes
+    /// those that their clients have left. Without a time: takes out all of them.
+    pub(in crate::attach::host_side) fn take_overdue(&mut self, timeout: Option<Duration>) -> Vec<Overdue> {
         if self.adopts == 0 {
             return Vec::new();
         }
@@ -34,7 +36,10 @@ impl Queue {
         });
         let gone = passing::gone(fds);
         let now = Instant::now();
-        let is_overdue = |since: Instant| now.saturating_duration_since(since) >= timeout;
+        // A hub that takes what it gets is given the connection by the next flush, whenever the host comes to that.
+        let stuck = self.socket.is_none() || self.blocked || self.broken || self.in_flight.len() >= MAX_IN_FLIGHT;
+        let is_overdue =
+            |since: Instant| timeout.is_none_or(|timeout| stuck && now.saturating_duration_since(since) >= timeout);
         let any = gone.contains(&true)
             || self
                 .waiting
