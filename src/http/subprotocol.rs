@@ -46,13 +46,16 @@ impl<'b> Offer<'b> {
     /// What is answered; `None` where nothing is offered.
     pub(super) fn choose(&self) -> Result<Option<&'b str>, Refusal> {
         let wrong = |message: String| Err(Refusal::malformed("subprotocol", message));
-        if self.malformed {
-            return wrong(format!("Sec-WebSocket-Protocol is not a list of names of at most {MAX_NAME} bytes"));
-        }
         match (self.spoken, self.other) {
+            // A name that can't be chosen may be a token that only the host understands.
             (true, _) => Ok(Some(SUBPROTOCOL)),
+            (false, Some(other)) => Ok(Some(other)),
             (false, None) if self.ours => wrong(format!("only {SUBPROTOCOL} is spoken here, written exactly so")),
-            (false, other) => Ok(other.or(self.token)),
+            (false, None) if self.token.is_some() => Ok(self.token),
+            (false, None) if self.malformed => {
+                wrong(format!("Sec-WebSocket-Protocol is not a list of names of at most {MAX_NAME} bytes"))
+            }
+            (false, None) => Ok(None),
         }
     }
 
@@ -87,6 +90,7 @@ mod tests {
     fn what_is_spoken_is_chosen_else_the_first_that_is_offered() {
         let two = format!("{TOKEN}, my-app");
         let long = "x".repeat(255);
+        let opaque = format!("push.v1.json, {}", "x".repeat(300));
         for (lines, chosen) in [
             (&[][..], None),
             (&[""], None),
@@ -102,6 +106,10 @@ mod tests {
             (&["example.v1.json"], Some("example.v1.json")),
             (&[&long], Some(&long)),
             (&[&two], Some("my-app")),
+            // Tokens that only a host understands: too long for a name, or of other characters.
+            (&[&opaque], Some(SUBPROTOCOL)),
+            (&["push.v1.json, c2VjcmV0Cg=="], Some(SUBPROTOCOL)),
+            (&["a/b, my-app"], Some("my-app")),
             // There is nothing else, and a browser would give up.
             (&[TOKEN], Some(TOKEN)),
         ] {
@@ -119,7 +127,6 @@ mod tests {
             (&token, "written exactly so"),
             ("Push.", "only push.v1.json"),
             ("a b", "not a list of names"),
-            ("a/b, push.v1.json", "not a list of names"),
             ("\u{e9}", "not a list of names"),
             (&long, "at most 255 bytes"),
         ] {

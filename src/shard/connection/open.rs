@@ -4,7 +4,6 @@ use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Subscribe, SUBPROTOCOL};
 use crate::http::response;
-use crate::http::subprotocol::is_web_token;
 use crate::hub::{Cut, Item, Join, Message, Request, Start};
 use crate::log::Level;
 use crate::shard::connection::close::{host, user};
@@ -231,11 +230,11 @@ impl Shard {
 
     /// Says to which client raw frames come under a name that is not spoken here: it may have meant another form.
     fn note_subprotocol(&self, subscribe: &Subscribe<'_>) {
-        let Some(name) = subscribe.subprotocol.filter(|name| *name != SUBPROTOCOL) else { return };
-        let name = if is_web_token(name) { "(a token)" } else { name };
-        let text = format_args!(
-            "a WebSocket offers no subprotocol that is spoken here ({SUBPROTOCOL}); it gets raw frames as {name}"
-        );
+        if subscribe.subprotocol.is_none_or(|name| name == SUBPROTOCOL) {
+            return;
+        }
+        // The name itself may be a token that only the host understands.
+        let text = format_args!("a WebSocket offers subprotocols, but not {SUBPROTOCOL}; it gets raw frames");
         self.context.log.limited(Level::Info, "subprotocol", text);
     }
 
