@@ -1,5 +1,6 @@
 //! Requests that are refused before a shard has them: no hub is there, or it has no room.
 
+use super::proxy_header;
 use super::refusal::Refusal;
 use crate::config::Config;
 use crate::sys::socket;
@@ -22,6 +23,49 @@ pub(crate) fn refuse(fd: &OwnedFd, head: &[u8], config: &Config, refusal: &Refus
             break;
         }
     }
-    let _ = socket::send(fd, &refusal.response_to(&head, config));
+    // A proxy may have put its own header before the request.
+    let proxied = match proxy_header::read(&head) {
+        Ok(Some(header)) if config.proxy_protocol => header.size,
+        _ => 0,
+    };
+    let _ = socket::send(fd, &refusal.response_to(&head[proxied..], config));
     socket::shutdown_write(fd);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// What a client is told of which only `head` was read, and `unread` not yet.
+    fn answer(config: &Config, head: &str, unread: &str) -> String {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        client.write_all(unread.as_bytes()).unwrap();
+        refuse(&ours.into(), head.as_bytes(), config, &Refusal::full());
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn an_event_source_is_told_to_come_back_whatever_stands_before_its_accept() {
+        let cookie = "c".repeat(8000);
+        let request = format!(
+            "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nCookie: a={cookie}\r\nAccept: text/event-stream\r\n\r\n"
+        );
+        let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+        let proxied = Config { proxy_protocol: true, ..Config::default() };
+        for (config, unread) in [(Config::default(), request.clone()), (proxied.clone(), [header, &request].concat())] {
+            let told = answer(&config, "", &unread);
+            assert!(told.starts_with("HTTP/1.1 200 ") && told.contains("event: push-close\n"), "{told}");
+        }
+        // The header is gone already where the shard has read it.
+        let told = answer(&proxied, &request, "");
+        assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
+        let plain = answer(&proxied, header, "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(plain.starts_with("HTTP/1.1 503 "), "{plain}");
+    }
 }

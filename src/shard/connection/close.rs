@@ -2,7 +2,7 @@
 
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
-use crate::http::request;
+use crate::http::{request, unserved};
 use crate::hub::Form;
 use crate::log::Level;
 use crate::metrics::Closed;
@@ -18,9 +18,6 @@ use bytes::Bytes;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-
-/// How much of a request is looked at of one that is turned away: as much as browsers mostly send.
-const LOOK: usize = 2048;
 
 impl Shard {
     /// Ends a connection in its transport's way, after what waits for it; the peer has `close_timeout` to take it.
@@ -68,15 +65,10 @@ impl Shard {
         self.close(index, close);
     }
 
-    /// Refuses a connection without hearing it out, since there are too many. `head` is what the host has read of it.
-    /// That the request is unread makes this a reset for some.
+    /// Refuses a connection without hearing it out, since there are too many. `head` is what was read of it.
     pub(in crate::shard) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
-        let mut unread = [0; LOOK];
-        // What is there already tells how to say it; nothing is waited for.
-        let known =
-            if head.is_empty() { socket::recv(fd, &mut unread).map_or(head, |len| &unread[..len]) } else { head };
         self.note_answered(refusal);
-        let _ = socket::send(fd, &refusal.response_to(known, &self.config));
+        unserved::refuse(fd, head, &self.config, refusal);
     }
 
     /// Refuses a request that is not all there.

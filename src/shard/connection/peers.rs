@@ -33,7 +33,7 @@ impl Shard {
         }
         let Some(peer) = Peer::of(&self.conns[index as usize].fd) else { return self.drop_conn(index) };
         if !reads_header {
-            return self.met(index, peer);
+            return self.met(index, peer, &[]);
         }
         if !self.config().trusted_proxies.contains(peer) {
             let text = format_args!("{peer:?} is none of trusted_proxies, from which alone connections are taken");
@@ -58,7 +58,7 @@ impl Shard {
                     // Without a source the proxy speaks for itself, as with its health checks.
                     let peer = header.source.or_else(|| Peer::of(&self.conns[index as usize].fd));
                     if let Some(peer) = peer {
-                        self.met(index, peer);
+                        self.met(index, peer, &bytes[header.size..]);
                     }
                 }
                 Some(header.size)
@@ -71,7 +71,8 @@ impl Shard {
     }
 
     /// Counts a direct client; of one that is a proxy its requests will say whose they are.
-    fn met(&mut self, index: u32, peer: Peer) {
+    /// `head`: what was read of its request.
+    fn met(&mut self, index: u32, peer: Peer, head: &[u8]) {
         if self.config().trusted_proxies.contains(peer) {
             self.conns[index as usize].flags.insert(Flags::PROXIED);
             return;
@@ -92,7 +93,7 @@ impl Shard {
                 }
             }
             None => {
-                self.turn_away(&self.conns[index as usize].fd, &[], &surplus(Reason::MaxPerAddress));
+                self.turn_away(&self.conns[index as usize].fd, head, &surplus(Reason::MaxPerAddress));
                 self.drop_conn(index);
             }
         }
