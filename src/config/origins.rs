@@ -39,6 +39,10 @@ fn one(text: &str) -> Result<String, String> {
         Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
         None => (authority, None),
     };
+    // Applications have schemes of their own, whose hosts browsers leave as they are: Electron's pages are of `app://.`.
+    if !matches!(&*scheme, "http" | "https") && !rest.is_empty() && rest.bytes().all(is_opaque) {
+        return Ok(text.into());
+    }
     let host = host_as_sent(&host.to_ascii_lowercase())?;
     let port = match port {
         None => String::new(),
@@ -53,6 +57,11 @@ fn one(text: &str) -> Result<String, String> {
     } else {
         Err(write_instead("browsers shorten it", &sent))
     }
+}
+
+/// Whether a byte may stand in the host of a scheme that is not the web's (WHATWG URL, section 3.5, opaque hosts).
+fn is_opaque(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"*,#/<>?@[\\]^|".contains(&byte)
 }
 
 /// A hint with what is good, if that can be told and fits.
@@ -125,6 +134,8 @@ mod tests {
             "http://example.org:443",
             "https://example.org:80",
             "capacitor://localhost",
+            "app://.",
+            "app://-",
             "chrome-extension://abcdefghijklmnop",
         ] {
             assert_eq!(read(good), Ok(vec![good.into()]));

@@ -6,6 +6,7 @@ use super::{Config, Secret};
 use crate::error::{Error, Kind};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 
 /// What a value begins with that stands in a file.
 const FILE: &str = "file:";
@@ -21,11 +22,16 @@ pub(crate) fn path_of(text: &str) -> Option<&str> {
 pub(crate) fn read(option: &str, path: &str) -> Result<Vec<u8>, Error> {
     let failed = |error: io::Error| Error::system(format_args!("option {option}: file {path}"), &error);
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(failed(io::Error::other("it is larger than 1MB")));
     }
     Ok(bytes)
+}
+
+/// Opens a file without waiting: a FIFO that nobody writes to would hold up the start, and a signal would not end that.
+fn open(path: &str) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Whether a shell or a template should have put something in here: `${NAME}` is as long as many a key, and known to
@@ -125,6 +131,16 @@ mod tests {
             assert!(error.starts_with(&format!("option {option}: file /nowhere/at/all: ")), "{error}");
             assert!(built(option, "file:").is_err(), "a file has a name");
         }
+    }
+
+    #[test]
+    fn a_fifo_that_nobody_writes_to_is_an_error_at_once() {
+        let path = std::env::temp_dir().join(format!("push-secret-{}-fifo", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let error = built("control_key", &format!("file:{}", path.display())).unwrap_err().to_string();
+        assert!(error.contains("option control_key: file "), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
