@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -235,8 +236,10 @@ bool http_wants_events(const char *head, size_t len)
 const char *http_come_back(char *text, size_t size)
 {
     /* By chance, so that a crowd that was refused at once does not come back at once. */
+    unsigned chance = 0;
+    if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0) chance = (unsigned)getpid();
     snprintf(text, size, "retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":1001,\"reason\":\"later\"}\n\n",
-             5000 + rand() % 5001);
+             5000 + (int)(chance % 5001));
     return text;
 }
 

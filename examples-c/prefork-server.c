@@ -90,11 +90,13 @@ static bool serve(push_server *server, int fd, struct buffer *in)
             /* A real host looks at the session cookie here, and says in the grant who this is. */
             push_status status = push_adopt(server, fd, buffer_front(in), in->len, PUSH_GRANT_ALL);
             if (status == PUSH_OK) return true;
+            /* What is wrong with the request itself will be wrong with the next one, too. */
+            int code = status == PUSH_ERR_INVALID ? 400 : status == PUSH_ERR_TOO_LARGE ? 413 : 503;
             char text[HTTP_COME_BACK];
-            if (http_wants_events(buffer_front(in), request.head_len))
+            if (code == 503 && http_wants_events(buffer_front(in), request.head_len))
                 answer(fd, &request, 200, "text/event-stream", http_come_back(text, sizeof text));
             else
-                answer(fd, &request, 503, "text/plain", push_strerror(status));
+                answer(fd, &request, code, "text/plain", push_strerror(status));
             return false;
         }
         if (parsed == 0 && request.content_length > BODY_MAX) {

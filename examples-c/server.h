@@ -67,9 +67,9 @@ enum step client_error(struct client *client, const struct http_request *request
 /* Sends an open file, and closes it. */
 enum step client_file(struct client *client, const struct http_request *request, int file, off_t size,
                       const char *type);
-/* Answers and closes the connection: where its next request would begin is not known. */
 /* Tells an EventSource to come back. */
 enum step client_come_back(struct client *client);
+/* Answers and closes the connection: where its next request would begin is not known. */
 enum step client_refuse(struct client *client, int status, const char *message);
 
 #endif

@@ -2,7 +2,7 @@
    Generated; push.h says what everything is for.  SPDX-License-Identifier: MIT OR Apache-2.0
 
    The PUSH_..._INIT macros are not here: let all of the struct be zero, as these three do, and set
-   its `size` to sizeof of it. */
+   its `size` to sizeof of it.  PUSH_GRANT_ALL is push_grant_all(). */
 
 enum {
     PUSH_ABI_VERSION = 0,
