@@ -256,6 +256,9 @@ impl Events {
         // the descriptor.
         self.signalled.store(true, Ordering::SeqCst);
         self.ready.signal();
+        // A thread that was not woken by this may have taken the event, and the mark, before the descriptor was written.
+        // Without a mark nobody would clear the descriptor, and a host that polls it would not sleep.
+        self.signalled.store(true, Ordering::SeqCst);
     }
 
     /// Makes the descriptor unreadable, if it may be readable.
