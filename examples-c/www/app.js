@@ -388,16 +388,21 @@ const panes = [];
 
 // A tab with all four takes three of the browser's six, so the panes of a third could not even be loaded. One tab has
 // them, while it is there. Where there are no locks, as in pages that are not secure, each tab is taken for the only one.
-function isOnlyTab() {
+async function isOnlyTab() {
   if (!navigator.locks) return true;
-  return new Promise((resolve) => {
-    const hold = () => {
-      resolve(true);
-      return new Promise(() => {});
-    };
-    // A moment, since a page that is loaded anew has its lock a little longer than itself.
-    navigator.locks.request('libpush demo', { signal: AbortSignal.timeout(500) }, hold).catch(() => resolve(false));
-  });
+  // Several times, since a page that is loaded anew has its lock a little longer than itself. However slow the browser
+  // is to answer, it says whether another tab has the lock.
+  for (let n = 0; n < 10; n++) {
+    const isMine = await new Promise((resolve) => {
+      navigator.locks.request('libpush demo', { ifAvailable: true }, (lock) => {
+        resolve(lock !== null);
+        return lock && new Promise(() => {});
+      });
+    });
+    if (isMine) return true;
+    await delay(50);
+  }
+  return false;
 }
 
 async function post(path, text) {
