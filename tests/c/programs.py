@@ -28,9 +28,10 @@ def run_plain(report, only):
 
 
 def run_sanitized(report, only):
-    options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
+    options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"
+                               "verify_asan_link_order=0",  # for what tests/stress preloads
                "UBSAN_OPTIONS": "print_stacktrace=1"}
-    if sees_mistakes(report):
+    if sees_mistakes(report, options):
         build_and_run(report, only, OUT / "sanitized", SANITIZERS, options, NOT_SANITIZED)
 
 
@@ -74,7 +75,7 @@ def count(report, name, code, output, seconds):
         report.add(name, f"exit code {code} with {failed} failed", output)
 
 
-def sees_mistakes(report):
+def sees_mistakes(report, environment):
     """The sanitizers are on: a program with one mistake of each kind is caught."""
     mistakes = {"a read beyond the end": "char *p = malloc(argc); return p[argc + 1];",
                 "a leak": "volatile char *p = malloc(9); p[0] = 1; p = 0; return 0;",
@@ -85,7 +86,7 @@ def sees_mistakes(report):
         source.write_text(f"#include <stdlib.h>\nint main(int argc, char **argv) {{ (void)argv; {body} }}\n")
         code, output = execute(["gcc", "-O0", *SANITIZERS, source, "-o", program])
         if code == 0:
-            code, output = execute([program])
+            code, output = execute([program], env={**os.environ, **environment})
         caught = code != 0 and ("AddressSanitizer" in output or "LeakSanitizer" in output or "runtime error" in output)
         report.check(f"the sanitizer catches {name}", caught, f"exit code {code}", output)
         seen = seen and caught
