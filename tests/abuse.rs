@@ -156,8 +156,9 @@ fn deeply_nested_json_is_refused_at_every_door() {
     let control = host.server.addresses()[1].clone();
     let ask = |body: &str| {
         let mut client = Client::over(std::net::TcpStream::connect(&control).unwrap());
-        let head =
-            format!("POST /v1/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {SECRET}\r\nConnection: close\r\n");
+        let head = format!(
+            "POST /v1/publish HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {SECRET}\r\nConnection: close\r\n"
+        );
         client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
         client.rest()
     };
@@ -211,7 +212,7 @@ fn nothing_is_decompressed_without_the_option() {
     // A compressed body is neither unpacked nor published as it is.
     let mut control = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
     let bomb = b"\x1f\x8b\x08\0\0\0\0\0";
-    let head = "POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Encoding: gzip\r\n";
+    let head = "POST /v1/publish?channel=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Encoding: gzip\r\n";
     control.send(
         format!("{head}Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n", bomb.len()).as_bytes(),
     );
@@ -238,7 +239,7 @@ fn a_request_behind_a_refused_one_is_never_served() {
     ];
     for framing in framings {
         let mut client = host.get("channel=a", framing);
-        client.send(b"0\r\n\r\nGET /push?channel=secret&last=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.send(b"0\r\n\r\nGET /push?channel=secret&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let answer = client.rest();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{framing:?}: {answer}");
         assert_eq!(answer.matches("\r\n\r\n").count(), 1, "{framing:?}: {answer}");

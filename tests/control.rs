@@ -15,7 +15,7 @@ fn ask(host: &Host, method: &str, path: &str, lines: &str, body: &[u8]) -> (u16,
     } else {
         format!("Authorization: Bearer {}\r\n", CONTROL[1].1)
     };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{key}{lines}");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{key}{lines}");
     client.send(&[format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat());
     let head = client.head();
     (head[9..12].parse().unwrap(), client.rest())
@@ -44,7 +44,7 @@ fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
         ("/v1/publish?channel=a", &good, "413"),
         ("/v1/disconnect?user=u", &good, "413"),
     ] {
-        let request = format!("POST {path_of_request} HTTP/1.1\r\nHost: h\r\n{lines}");
+        let request = format!("POST {path_of_request} HTTP/1.1\r\nHost: localhost\r\n{lines}");
         for framing in ["Content-Length: 2000000", "Transfer-Encoding: chunked"] {
             let request = format!("{request}{framing}\r\n\r\n");
             let chunked = framing.starts_with('T');
@@ -83,12 +83,12 @@ fn a_client_that_ends_its_side_after_the_request_gets_the_answer() {
     let control = format!("127.0.0.1:0, unix:{path}");
     let host = Host::start(&[("control", &control), CONTROL[1]]);
     let client = host.websocket("channel=a", false);
-    let key = format!("Host: h\r\nAuthorization: Bearer {}\r\n", CONTROL[1].1);
+    let key = format!("Host: localhost\r\nAuthorization: Bearer {}\r\n", CONTROL[1].1);
     for (request, status) in [
         (format!("GET /v1/users?channel=a HTTP/1.1\r\n{key}\r\n"), "200"),
         (format!("POST /v1/publish?channel=a HTTP/1.1\r\n{key}Content-Length: 1\r\n\r\nx"), "200"),
         (format!("GET /v1/users HTTP/1.1\r\n{key}\r\n"), "400"),
-        ("GET /v1/stats HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "401"),
+        ("GET /v1/stats HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), "401"),
     ] {
         let mut tcp = TcpStream::connect(&host.server.addresses()[1]).unwrap();
         tcp.write_all(request.as_bytes()).unwrap();
@@ -290,7 +290,7 @@ fn a_method_that_is_not_allowed_is_told_which_are() {
     {
         let mut client = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
         let key = format!("Authorization: Bearer {}\r\n", CONTROL[1].1);
-        client.send(format!("{method} {path} HTTP/1.1\r\nHost: h\r\n{key}\r\n").as_bytes());
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{key}\r\n").as_bytes());
         let head = client.head().to_ascii_lowercase();
         assert!(
             head.starts_with("http/1.1 405 ") && head.contains(&format!("allow: {allow}").to_ascii_lowercase()),

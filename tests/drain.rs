@@ -106,7 +106,7 @@ fn requests_under_way_are_answered() {
     let mut half = host.connect();
     half.send(b"GET /push?channel=a HTTP/1.1\r\nHost:");
     let mut half_sse = host.connect();
-    half_sse.send(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\nCookie:");
+    half_sse.send(b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nCookie:");
     let mut asked = host.get("channel=a", "");
     let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
     let next = || host.server.next_event(Some(PATIENCE)).unwrap();
@@ -155,7 +155,7 @@ fn the_host_hears_of_it_and_may_go_on_until_it_stops() {
     // One that the host hands over all the same is told by HTTP.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut late = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{STREAM}\r\n");
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{STREAM}\r\n");
     host.server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
     let (head, _) = late.response();
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("Retry-After: "), "{head}");
@@ -212,7 +212,7 @@ fn attached_hosts_are_told() {
         let heard = (0..100).any(|_| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut own = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-            let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+            let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
             host.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
             own.head();
             host.next_event(Some(Duration::from_millis(300))).is_ok()

@@ -15,7 +15,7 @@ fn status(host: &Host, request: &[u8]) -> u16 {
 #[test]
 fn bad_requests_are_refused_and_the_server_goes_on() {
     let host = Host::start(&[("head_timeout", "400ms"), ("close_timeout", "300ms")]);
-    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+    let get = |target: &str, lines: &str| format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
     let channels: String = (0..10_000).map(|n| format!("channel={n}&")).collect();
     let upgrade = |old: &str, new: &str| get("/push?channel=a", &UPGRADE.replace(old, new));
     let cases: Vec<(&str, String, u16)> = vec![
@@ -34,7 +34,7 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
         ("101 channels", get(&format!("/push?{}", &channels[..1200]), ""), 400),
         ("an unparsable position", get("/push?channel=a&since=yesterday", ""), 400),
         ("another path", get("/", ""), 404),
-        ("POST", "POST /push?channel=a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx".into(), 405),
+        ("POST", "POST /push?channel=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx".into(), 405),
         ("another origin", get("/push?channel=a", "Origin: https://evil.example\r\n"), 403),
         ("HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
     ];
@@ -52,7 +52,7 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
 fn an_event_source_on_a_slow_network_comes_back() {
     let host = Host::start(&[("head_timeout", "100ms"), ("retry", "3s"), ("allowed_origins", "https://app")]);
     let mut slow = host.connect();
-    let begun = "Host: h\r\nAccept: text/event-stream\r\nOrigin: https://app\r\nCookie: a";
+    let begun = "Host: localhost\r\nAccept: text/event-stream\r\nOrigin: https://app\r\nCookie: a";
     slow.send(format!("GET /push?channel=a HTTP/1.1\r\n{begun}").as_bytes());
     let (head, body) = slow.response();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Access-Control-Allow-Origin: https://app"), "{head}");
@@ -66,7 +66,7 @@ fn thousands_of_polls_at_once_are_answered_one_by_one() {
     let start = host.server.position(0);
     host.publish("a", "x");
     let mut client = host.connect();
-    let poll = format!("GET /push?channel=a&since={start} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let poll = format!("GET /push?channel=a&since={start} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     for _ in 0..20 {
         client.send(poll.repeat(500).as_bytes());
         for _ in 0..500 {

@@ -77,8 +77,9 @@ fn behind_a_trusted_proxy_the_client_counts() {
         assert!(from(address).rest().contains("4429"), "{address}");
     }
     let poll = |client: &mut Client, address: &str| {
-        client
-            .send(format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {address}\r\n\r\n").as_bytes());
+        client.send(
+            format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {address}\r\n\r\n").as_bytes(),
+        );
     };
     // A proxy's connection carries requests of several; each counts while it waits.
     let mut proxy = host.connect();
@@ -129,7 +130,7 @@ fn tcp_pair() -> (Client, OwnedFd) {
 fn connections_that_the_host_hands_over_count_too() {
     let host = Host::start(&[("max_per_address", "1"), ("trusted_proxies", "unix")]);
     let hand_over = |fd: OwnedFd, lines: &str| {
-        let head = format!("GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        let head = format!("GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
         host.server
             .adopt(fd, head.as_bytes(), Some(Grant::new(None, &[], &["*".into()], 0, false, false).unwrap()))
             .unwrap();
@@ -158,7 +159,7 @@ fn a_user_has_so_many_subscriptions() {
     let host = Host::start(&[("max_per_user", "2"), ("poll_timeout", "10m")]);
     let open = |user: Option<&str>, transport: &str| {
         let (client, fd) = tcp_pair();
-        let head = format!("GET /push?channel=a&transport={transport} HTTP/1.1\r\nHost: h\r\n\r\n");
+        let head = format!("GET /push?channel=a&transport={transport} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         host.server
             .adopt(fd, head.as_bytes(), Some(Grant::new(user, &[], &["*".into()], 0, false, true).unwrap()))
             .unwrap();
@@ -191,7 +192,7 @@ fn a_new_grant_for_another_user_moves_the_count() {
     let grant = |user| Grant::new(user, &[], &["*".into()], 0, false, false).unwrap();
     let open = |user| {
         let (client, fd) = tcp_pair();
-        let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+        let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
         host.server.adopt(fd, head, Some(grant(user))).unwrap();
         client
     };
@@ -221,7 +222,7 @@ fn v2(source: [u8; 4]) -> Vec<u8> {
 fn a_proxy_header_says_whose_a_connection_is() {
     let proxied = [("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1, 10.0.0.0/8"), ("max_per_address", "1")];
     let host = Host::start(&proxied);
-    let request = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n";
+    let request = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n";
     let get = |header: &[u8], lines: &str| {
         let mut client = host.connect();
         client.send(&[header, request.as_bytes(), lines.as_bytes(), b"\r\n"].concat());
@@ -264,12 +265,12 @@ fn a_proxy_header_says_whose_a_connection_is() {
 fn a_proxy_header_is_taken_from_trusted_proxies_only() {
     let host = Host::start(&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1, unix")]);
     let mut client = host.connect();
-    client.send(b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\nGET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\nGET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.rest(), "", "nobody is heard who is no proxy");
     assert_eq!(host.server.stats().unwrap().accepted, 1);
     // What the host hands over has no such header: the host has read it.
     let (mut adopted, fd) = tcp_pair();
-    let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     host.server.adopt(fd, head, None).unwrap();
     assert_eq!(outcome(&mut adopted), OK);
     host.stop();

@@ -19,7 +19,7 @@ fn slow(host: &Host) -> Client {
 }
 
 fn poll(channel: &str) -> String {
-    format!("GET /push?channel={channel} HTTP/1.1\r\nHost: h\r\n\r\n")
+    format!("GET /push?channel={channel} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 fn subscriptions(host: &Host) -> u64 {

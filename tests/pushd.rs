@@ -99,7 +99,7 @@ fn attached(path: &str) -> Server {
 fn handed_over(server: &Server, query: &str) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     server.adopt(OwnedFd::from(listener.accept().unwrap().0), head.as_bytes(), None).unwrap();
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client
@@ -323,7 +323,7 @@ fn sockets_of_the_service_manager_are_taken_over() {
     let host = attached(&path);
     publish(&host, "x");
     let mut client = Client::over(TcpStream::connect(&pushd.address).unwrap());
-    client.send(b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(client.response().1.contains("\"data\":\"x\""));
     host.stop(Duration::ZERO);
     pushd.signal("TERM");
@@ -413,7 +413,7 @@ fn it_takes_as_many_descriptors_as_it_may_have() {
     let pushd = Pushd::start(command);
     let clients = (0..50).map(|_| {
         let mut client = Client::over(TcpStream::connect(&pushd.address).unwrap());
-        client.send(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.send(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert!(client.head().starts_with("HTTP/1.1 200 "));
         client
     });

@@ -18,7 +18,7 @@ fn tcp_pair() -> (Client, OwnedFd) {
 /// A stream on channel `a` that the host handed over.
 fn handed_over(host: &Host, grant: Grant) -> Client {
     let (mut client, fd) = tcp_pair();
-    let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     host.server.adopt(fd, head, Some(grant)).unwrap();
     assert!(client.head().starts_with("HTTP/1.1 200 "));
     client

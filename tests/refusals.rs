@@ -38,10 +38,11 @@ fn way(reason: Reason) -> Way {
         Reason::Unauthorized => (&[("auth", "jwt"), ("jwt_secret", SECRET)], |host| get(host, "channel=a", ""), "Info refused with 401 unauthorized: "),
         Reason::Channel => (&[], |host| hand_over(host, "channel=b", granted(0)), "Info refused with 403 channel: not allowed: channel b"),
         Reason::Origin => (&[], |host| get(host, "channel=a", "Origin: https://other.example\r\n"), "Info refused with 403 origin: "),
+        Reason::Host => (&[], |host| request(host, "GET /push?channel=a HTTP/1.1\r\nHost: rebound.example\r\n\r\n"), "Info refused with 403 host: the server may not be addressed as rebound.example; the option allowed_hosts can allow it"),
         Reason::Expired => (&[], |host| hand_over(host, "channel=a", granted(1)), "Info refused with 403 expired: the grant has ended"),
         Reason::Denied => (&[("auth", "host")], denied, "Info refused with 403 denied: not today"),
-        Reason::NotFound => (&[], |host| request(host, "GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n"), "Info refused with 404 not_found: "),
-        Reason::Method => (&[], |host| request(host, "DELETE /push HTTP/1.1\r\nHost: h\r\n\r\n"), "Info refused with 405 method_not_allowed: "),
+        Reason::NotFound => (&[], |host| request(host, "GET /elsewhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info refused with 404 not_found: "),
+        Reason::Method => (&[], |host| request(host, "DELETE /push HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info refused with 405 method_not_allowed: "),
         Reason::Timeout => (&[("head_timeout", "100ms")], |host| request(host, "GET /push"), "Info refused with 408 timeout: "),
         Reason::TooLarge => (&[], |host| request(host, &format!("GET /push?{}", "x".repeat(100_000))), "Info refused with 414 uri_too_long: "),
         Reason::WebSocketVersion => (&[], |host| get(host, "channel=a", &UPGRADE.replace("13", "12")), "Info refused with 426 websocket_version: "),
@@ -58,8 +59,8 @@ fn way(reason: Reason) -> Way {
         Reason::Busy => (&[("auth", "host")], |host| get(host, "channel=a", ""), "Info refused with 503 unanswered: "),
         // Out of descriptors is a process of its own: see below.
         Reason::Resources => return Way { options: &[], bring: |_| Box::new(()), line: "" },
-        Reason::ControlKey => (&[("control_key", SECRET)], |host| control(host, "GET /v1/stats HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer guess\r\n\r\n"), "Warn control API: refused with 401 unauthorized: "),
-        Reason::Control => (&[], |host| control(host, "GET /v2/stats HTTP/1.1\r\nHost: h\r\n\r\n"), "Info control API: refused with 404 not_found: "),
+        Reason::ControlKey => (&[("control_key", SECRET)], |host| control(host, "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer guess\r\n\r\n"), "Warn control API: refused with 401 unauthorized: "),
+        Reason::Control => (&[], |host| control(host, "GET /v2/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info control API: refused with 404 not_found: "),
         Reason::Attach => (&[("attach_uids", "4294967294")], attach, "Warn attach: user "),
     };
     Way { options, bring, line }
@@ -83,7 +84,7 @@ fn hand_over(host: &Host, query: &str, grant: Grant) -> Kept {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let fd = OwnedFd::from(listener.accept().unwrap().0);
-    let head = format!("GET /push?{query}&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    let head = format!("GET /push?{query}&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
     host.server.adopt(fd, head.as_bytes(), Some(grant)).unwrap();
     Box::new(client)
 }
@@ -151,7 +152,7 @@ fn attach(host: &Host) -> Kept {
 fn not_taken_over(host: &Host) -> Kept {
     let first = host.websocket("channel=a", false);
     let (_, theirs) = UnixStream::pair().unwrap();
-    let (error, _) = host.server.adopt(theirs.into(), b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", None).unwrap_err();
+    let (error, _) = host.server.adopt(theirs.into(), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", None).unwrap_err();
     assert_eq!(error.kind(), push::Kind::Limit);
     Box::new(first)
 }
@@ -250,7 +251,7 @@ fn a_reason_is_the_same_wherever_it_comes_up() {
 
 /// What is answered to one request of several on a connection.
 fn ask(control: &mut UnixStream) -> String {
-    control.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    control.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut text = Vec::new();
     loop {
         let mut part = [0; 65536];
@@ -299,7 +300,7 @@ fn resources_that_are_out_are_counted_each_time_and_logged_now_and_then() {
     assert!(refused.len() == 1 && refused[0].0 == Reason::Resources.word(), "{refused:?}");
     drop(crowd);
     let mut client = Client::over(TcpStream::connect(format!("127.0.0.1:{address}")).unwrap());
-    client.send(b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 200 "), "it goes on");
     drop(pushd);
     let said = log.join().unwrap().iter().filter(|line| line.contains("accept: ")).count() as u64;

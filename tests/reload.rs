@@ -39,7 +39,7 @@ fn new_connections_meet_the_new_options_and_old_ones_stay() {
     // A shard takes commands before it takes connections, but this one may have been on its way already.
     until("the new path is served", || {
         let mut client = host.connect();
-        let request = format!("GET /live?channel=a HTTP/1.1\r\nHost: h\r\n{origin}{UPGRADE}\r\n");
+        let request = format!("GET /live?channel=a HTTP/1.1\r\nHost: localhost\r\n{origin}{UPGRADE}\r\n");
         client.send(request.as_bytes());
         client.head().starts_with("HTTP/1.1 101 ")
     });
@@ -162,7 +162,7 @@ fn a_control_port_does_not_lose_its_key() {
     let publish = |key: &str| {
         let stream = std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap();
         let mut client = Client::over(stream);
-        let head = format!("POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n");
+        let head = format!("POST /v1/publish?channel=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n");
         client.send(format!("{head}Content-Length: 1\r\n\r\nx").as_bytes());
         client.head()[9..12].to_owned()
     };
@@ -185,7 +185,9 @@ fn a_key_in_a_file_is_read_again_and_a_bad_one_changes_nothing() {
     let (host, lines) = Host::logged(&options);
     let is_key = |key: &str| {
         let mut client = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
-        client.send(format!("GET /v1/stats HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n\r\n").as_bytes());
+        client.send(
+            format!("GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n").as_bytes(),
+        );
         client.head().starts_with("HTTP/1.1 200 ")
     };
     assert!(is_key(first) && !is_key(&value), "not the text, but what the file has");
@@ -293,8 +295,9 @@ fn a_limit_that_is_turned_on_counts_who_is_there() {
 fn a_user_and_a_proxys_next_request_count_for_limits_that_are_turned_on() {
     let proxies = ("trusted_proxies", "unix");
     let (host, _) = Host::logged(&[("threads", "1"), proxies, ("poll_timeout", "10m")]);
-    let poll =
-        |query: &str| format!("GET /push?channel=a{query} HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+    let poll = |query: &str| {
+        format!("GET /push?channel=a{query} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
+    };
     let from_proxy = |user: &str, query: &str| {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let grant = Grant::new(Some(user), &[], &["*".into()], 0, false, true).unwrap();

@@ -41,7 +41,8 @@ fn half_sent_control_requests_do_not_hold_it_up() {
         .map(|_| {
             use std::io::Write;
             let mut stream = std::net::TcpStream::connect(&control).unwrap();
-            let head = "POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef\r\n";
+            let head =
+                "POST /v1/publish?channel=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\n";
             stream.write_all(format!("{head}Content-Length: 10\r\n\r\nhalf").as_bytes()).unwrap();
             stream
         })

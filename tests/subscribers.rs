@@ -62,7 +62,7 @@ fn a_poll_waits_answers_and_keeps_the_connection() {
     let position = field(&body, "position");
     assert!(head.contains(&format!("Push-Position: {position}")), "{head}");
     let id = host.publish("a", "x");
-    let again = format!("GET /push?channel=a&since={position} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let again = format!("GET /push?channel=a&since={position} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.send(again.as_bytes());
     let (_, body) = client.response();
     assert_eq!(field(&body, "position"), id);
@@ -78,7 +78,7 @@ fn a_poll_waits_answers_and_keeps_the_connection() {
 fn a_poll_that_does_not_wait_tells_where_it_stands() {
     let host = Host::start(&[("poll_timeout", "1h"), ("outbox", "4KB")]);
     let ask = |client: &mut Client, query: &str| {
-        client.send(format!("GET /push?channel=a&wait=0{query} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        client.send(format!("GET /push?channel=a&wait=0{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         client.response().1
     };
     let mut client = host.get("channel=a&wait=0", "");
@@ -311,7 +311,7 @@ fn head_is_answered_without_a_body_under_every_path() {
     let host = Host::start(&[]);
     for (path, status) in [("/push?channel=a", "405"), ("/elsewhere", "404")] {
         let mut client = host.connect();
-        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
         assert!(client.head().starts_with(&format!("HTTP/1.1 {status} ")), "{path}");
         assert_eq!(client.rest(), "", "{path}");
     }
@@ -325,7 +325,8 @@ fn thousands_of_channels_are_lost_at_once() {
     host.server.event_fd().unwrap();
     let open = |user| {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let head = format!("GET /push HTTP/1.1\r\nHost: h\r\n{UPGRADE}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n");
+        let head =
+            format!("GET /push HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n");
         let all = Grant::new(Some(user), &[], &["*".into()], 0, false, false).unwrap();
         host.server.adopt(theirs.into(), head.as_bytes(), Some(all)).unwrap();
         let mut client = Client::over(OwnedFd::from(ours).into());

@@ -3,6 +3,7 @@
 mod auth;
 mod builder;
 mod file;
+pub(crate) mod hosts;
 pub mod options;
 mod origins;
 mod reload;
@@ -33,6 +34,8 @@ pub use values::{Address, Engine, ForwardedHeader, Secret, TrustedProxies};
 pub struct Config {
     pub listen: Vec<Address>,
     pub path: String,
+    pub health_path: String,
+    pub allowed_hosts: Vec<String>,
     pub control: Vec<Address>,
     pub control_key: Secret,
     pub auth: Auth,
@@ -117,6 +120,8 @@ impl Config {
         Config {
             listen: Vec::new(),
             path: String::new(),
+            health_path: String::new(),
+            allowed_hosts: Vec::new(),
             control: Vec::new(),
             control_key: Secret::default(),
             auth: Auth::Unset,
@@ -201,6 +206,9 @@ impl Config {
                 Kind::Config,
                 "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
             ));
+        }
+        if self.path == self.health_path {
+            return Err(Error::new(Kind::Config, "options path and health_path: they must differ"));
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(Error::new(

@@ -143,6 +143,7 @@ impl Refusal {
             (401, _) => Reason::Unauthorized,
             (403, "channel") => Reason::Channel,
             (403, "origin") => Reason::Origin,
+            (403, "host") => Reason::Host,
             (403, _) => Reason::Expired,
             (404, _) => Reason::NotFound,
             (405, _) => Reason::Method,

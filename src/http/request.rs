@@ -71,6 +71,11 @@ pub enum Wish<'b> {
         /// The names of header lines that it asks for, as a list.
         asked: String,
     },
+    /// To know whether the server is well: the option `health_path`.
+    Health {
+        /// By HEAD, whose answer has no body.
+        head: bool,
+    },
     /// Something else, under another path than the subscribers'.
     Elsewhere {
         /// By HEAD, whose answer has no body.
@@ -85,6 +90,8 @@ pub struct Head<'b> {
     pub size: usize,
     /// The path of its URL.
     pub path: &'b str,
+    /// The host that it addresses; empty where that did not matter.
+    pub host: &'b str,
     /// Header lines for a response to a cross-origin caller.
     pub cors: String,
     /// Lines in which proxies say for whom they speak, where any proxy is trusted.
@@ -100,7 +107,7 @@ pub struct Head<'b> {
 impl<'b> Head<'b> {
     /// One that no other request follows, and whose response has no header lines for other origins.
     fn last(size: usize, path: &'b str, wish: Result<Wish<'b>, Refusal>) -> Self {
-        Head { size, path, cors: String::new(), forwarded: Vec::new(), sse: false, keep_alive: false, wish }
+        Head { size, path, host: "", cors: String::new(), forwarded: Vec::new(), sse: false, keep_alive: false, wish }
     }
 }
 
@@ -127,7 +134,11 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let target = origin_form(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if !any_path && path != config.path {
-        return Ok(Some(Head::last(size, path, Ok(Wish::Elsewhere { head: method == "HEAD" }))));
+        let head = method == "HEAD";
+        // HAProxy asks with OPTIONS unless it is told otherwise.
+        let is_health = path == config.health_path && matches!(method, "GET" | "HEAD" | "OPTIONS");
+        let wish = if is_health { Wish::Health { head } } else { Wish::Elsewhere { head } };
+        return Ok(Some(Head::last(size, path, Ok(wish))));
     }
     match method {
         "GET" | "OPTIONS" => {}
@@ -155,7 +166,16 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         }
         _ => (Err(Refusal::method()), false),
     };
-    Ok(Some(Head { size, path, cors, forwarded, sse, keep_alive: fields.keep_alive(version_1_1), wish }))
+    Ok(Some(Head {
+        size,
+        path,
+        host: fields.host,
+        cors,
+        forwarded,
+        sse,
+        keep_alive: fields.keep_alive(version_1_1),
+        wish,
+    }))
 }
 
 fn subscribe<'b>(

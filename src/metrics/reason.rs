@@ -9,6 +9,7 @@ pub enum Reason {
     Unauthorized,
     Channel,
     Origin,
+    Host,
     Expired,
     Denied,
     NotFound,
@@ -35,11 +36,12 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons. The index of a reason is its number.
-    pub const ALL: [Reason; 26] = [
+    pub const ALL: [Reason; 27] = [
         Reason::Malformed,
         Reason::Unauthorized,
         Reason::Channel,
         Reason::Origin,
+        Reason::Host,
         Reason::Expired,
         Reason::Denied,
         Reason::NotFound,
@@ -71,6 +73,7 @@ impl Reason {
             Reason::Unauthorized => "unauthorized",
             Reason::Channel => "channel",
             Reason::Origin => "origin",
+            Reason::Host => "host",
             Reason::Expired => "expired",
             Reason::Denied => "denied",
             Reason::NotFound => "not_found",

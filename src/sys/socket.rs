@@ -4,8 +4,10 @@
 //! change that.
 
 use super::{check, check_len, standard};
+use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::size_of;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Reads the bytes that are there. 0 is the end of the stream.
@@ -45,6 +47,12 @@ pub(crate) fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
         ))?;
         Ok(standard::above(OwnedFd::from_raw_fd(fd)))
     }
+}
+
+/// The address of this end of a connection, or of a listener, if it is one of the loopback.
+pub(crate) fn loopback_address(fd: &OwnedFd) -> Option<SocketAddr> {
+    let local = SockRef::from(fd).local_addr().ok()?.as_socket()?;
+    local.ip().to_canonical().is_loopback().then_some(local)
 }
 
 /// Makes the kernel send small writes at once (TCP_NODELAY). A Unix socket has no such option; that is no error.

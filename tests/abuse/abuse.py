@@ -219,7 +219,7 @@ class FloodPublisher:
         self.socket = socket.create_connection(("127.0.0.1", hub.control_port))
 
     def publish(self, channel, body):
-        head = f"POST /v1/publish?channel={channel} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n"
+        head = f"POST /v1/publish?channel={channel} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
         self.socket.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return self.socket.recv(4096).startswith(b"HTTP/1.1 200 ")
 
@@ -256,7 +256,7 @@ def connect(port, position, count, number):
     client.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
     client.bind((f"127.0.2.{1 + number * 4 // count}", 0))
     client.connect(("127.0.0.1", port))
-    client.sendall(f"GET /push?channel=storm&since={position} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+    client.sendall(f"GET /push?channel=storm&since={position} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
     return client, number
 
 
@@ -293,7 +293,7 @@ def floods(report):
             before = hub.usage()
             client = socket.create_connection(("127.0.0.1", hub.port))
             client.sendall(
-                f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE.replace('push.v1.json', 'x')}\r\n".encode()
+                f"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE.replace('push.v1.json', 'x')}\r\n".encode()
             )
             client.recv(1000)
             if name == "empty fragments":

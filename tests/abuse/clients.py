@@ -19,7 +19,7 @@ def subscriber(port, query, receive=None):
     if receive:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     client.connect(("127.0.0.1", port))
-    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
     if not client.recv(200).startswith(b"HTTP/1.1 101 "):
         raise AssertionError("the handshake was refused")
     return client

@@ -32,7 +32,7 @@ def descriptors(report):
         hub.limit_descriptors(hub.usage().descriptors)
         waiting = [socket.create_connection(("127.0.0.1", hub.port), PATIENCE_SECONDS) for _ in range(50)]
         for client in waiting:
-            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n".encode())
+            client.sendall(f"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "accept:" not in hub.log() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -127,7 +127,7 @@ def check_return(report, who, port, last, publish):
     clients = {"WebSocket": subscriber(port, f"channel=a&since={last}")}
     clients["SSE"] = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
     clients["SSE"].sendall(
-        f"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\nLast-Event-ID: {last}\r\n\r\n".encode()
+        f"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: {last}\r\n\r\n".encode()
     )
     gaps = {"WebSocket": b'"type":"gap"', "SSE": b"event: push-gap"}
     seen = {name: read_until(client, gaps[name]) for name, client in clients.items()}

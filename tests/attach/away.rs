@@ -109,11 +109,11 @@ fn clients_that_wait_for_a_hub_are_told_to_come_back() {
     publish(&host, "a", "it is there");
     hub.stop();
     let heads = [
-        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
-        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n".to_owned(),
-        format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n"),
+        "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".to_owned(),
+        format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n"),
         // Of another page, and not read to its end by the host.
-        "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nOrigin: https://app.example\r\nAccept: text/event-stream\r\n\r\n"
+        "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\nAccept: text/event-stream\r\n\r\n"
             .to_owned(),
         "GET /push?chann".to_owned(),
     ];
@@ -206,7 +206,7 @@ fn who_gives_up_waiting_for_a_hub_is_let_go_of_and_who_is_left_at_the_end_is_tol
     let hand_over = || {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+        let head = "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n";
         host.adopt(theirs.into(), head.as_bytes(), None).map(|()| ours)
     };
     // As many as may wait; when they have gone, as many again.

@@ -91,7 +91,7 @@ fn a_host_that_takes_no_events_can_not_fill_the_hub() {
     // It has asked for events, and takes none of them: they are held in the hub.
     deaf.event_fd().unwrap();
     other.event_fd().unwrap();
-    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     let mut refused = 0;
     // Each that comes and goes is two events.
     until("its clients come and go for ever", || {

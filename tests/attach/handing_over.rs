@@ -16,7 +16,7 @@ fn connections_that_follow_one_another_are_sent_together() {
     let host = attached(&path, &[]);
     publish(&host, "a", "before");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let head = "GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = "GET /push?channel=a&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let hand_over = |count: usize| -> Vec<Client> {
         let one = |_| {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -48,10 +48,10 @@ fn a_full_hub_answers_what_was_handed_over() {
     let hub = hub(&path, &[("max_connections", "1")]);
     let host = attached(&path, &[]);
     let _first = websocket(&host, "channel=a", None);
-    let mut second = adopt(&host, "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n", None);
+    let mut second = adopt(&host, "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n", None);
     assert!(second.head().starts_with("HTTP/1.1 503 "));
     // Which would end an EventSource for good.
-    let events = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    let events = "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     let (head, body) = adopt(&host, events, None).response();
     assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("event: push-close\n"), "{head}{body}");
     host.stop(Duration::ZERO);
@@ -63,7 +63,7 @@ fn many_connections_are_handed_over_in_one_go() {
     let path = path();
     let hub = hub(&path, &[]);
     let host = attached(&path, &[]);
-    let head = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut clients: Vec<_> = (0..200).map(|_| adopt(&host, head, None)).collect();
     for client in &mut clients {
         assert!(client.head().starts_with("HTTP/1.1 200 "));
@@ -86,7 +86,7 @@ fn without_a_grant_nobody_is_let_in_unless_the_options_say_that_anybody_may() {
     let into = lines.clone();
     careless.on_log = Some(std::sync::Arc::new(move |_, line| into.lock().unwrap().push(line.to_owned())));
     let careless = Server::start(careless).unwrap();
-    let head = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let try_with = |server: &Server, more: bool| {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let adopt = if more { Server::adopt_more } else { Server::adopt };

@@ -45,7 +45,7 @@ fn adopt(server: &Server, head: &str, grant: Option<Grant>) -> Client {
 }
 
 fn websocket(server: &Server, query: &str, grant: Option<Grant>) -> Client {
-    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
+    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     // Half of it is read by the host, half by the hub.
     let (read, unread) = head.split_at(20);
     let mut client = adopt(server, read, grant);

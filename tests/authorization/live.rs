@@ -203,8 +203,10 @@ fn a_token_changes_nothing_where_none_is_asked_for() {
     open.stop();
     let host = jwt(&[]);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let head =
-        format!("GET /push HTTP/1.1\r\nHost: h\r\n{}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n", common::UPGRADE);
+    let head = format!(
+        "GET /push HTTP/1.1\r\nHost: localhost\r\n{}Sec-WebSocket-Protocol: push.v1.json\r\n\r\n",
+        common::UPGRADE
+    );
     let grant = Grant::new(Some("ann"), &["x".into()], &[], 0, false, false).unwrap();
     host.server.adopt(OwnedFd::from(theirs), head.as_bytes(), Some(grant)).unwrap();
     // The raw bytes are the same over any stream.
@@ -258,7 +260,7 @@ fn who_is_renewed_often_is_pinged(lifetime: i64, heartbeat: &str) {
     let host = Host::start(&[("heartbeat", heartbeat), ("ping_timeout", "400ms")]);
     host.server.event_fd().unwrap();
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{}\r\n", common::UPGRADE);
+    let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{}\r\n", common::UPGRADE);
     let granted = || Grant::new(Some("ann"), &["a".into()], &[], unix_seconds() + lifetime, false, false).unwrap();
     host.server.adopt(OwnedFd::from(theirs), head.as_bytes(), Some(granted())).unwrap();
     let connection = next_event(&host, EventKind::Open).connection;

@@ -58,7 +58,7 @@ fn an_expired_grant_ends_its_connection() {
     let host = Host::start(&[]);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let grant = Grant::new(Some("ann"), &["a".into()], &[], unix_seconds() + 1, false, false).unwrap();
-    let head = b"GET /elsewhere?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = b"GET /elsewhere?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     host.server.adopt(OwnedFd::from(theirs), head, Some(grant)).unwrap();
     let mut text = String::new();
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -72,8 +72,8 @@ fn a_preflight_opens_no_connection_for_requests_that_the_host_never_saw() {
     let host = Host::start(&[("allowed_origins", "https://app")]);
     host.publish("secret", "for nobody");
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let preflight = "OPTIONS /push?channel=a HTTP/1.1\r\nHost: h\r\nOrigin: https://app\r\n\r\n";
-    let more = "GET /push?channel=secret&last=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let preflight = "OPTIONS /push?channel=a HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app\r\n\r\n";
+    let more = "GET /push?channel=secret&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     host.server.adopt(OwnedFd::from(theirs), format!("{preflight}{more}").as_bytes(), None).unwrap();
     let mut text = String::new();
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -91,7 +91,7 @@ fn a_question_is_answered_once() {
     let first = next_event(&host, EventKind::Request).request;
     host.server.allow(first, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     assert!(client.response().0.contains(" 200 "));
-    client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=other HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let second = next_event(&host, EventKind::Request).request;
     host.server.allow(first, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     host.server.deny(second, 403, "").unwrap();
@@ -107,7 +107,7 @@ fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
     let first = next_event(host, EventKind::Request).request;
     host.server.allow(first, grant).unwrap();
     assert!(client.response().0.contains(" 200 "));
-    client.send(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let second = next_event(host, EventKind::Request);
     (client, second)
 }

@@ -312,11 +312,11 @@ static void garbage_is_answered_by_http(void)
         const char *sent, *answer;
     } cases[] = {{"\x16\x03\x01 hello\r\n\r\n", "HTTP/1.1 400 "},
                  {"GET /push?channel=c HTTP/1.1\nHost: h\n\n", "HTTP/1.1 400 "},
-                 {"GET /push HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 "},
-                 {"POST /push?channel=c HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 405 "},
-                 {"GET /push?channel=c HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 "},
-                 {"GET /push?channel=c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 "},
-                 {"GET /push?channel=c&since=x HTTP/1.1\r\nHost: h\r\n\r\n", "HTTP/1.1 400 "}};
+                 {"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 "},
+                 {"POST /push?channel=c HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 405 "},
+                 {"GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c&since=x HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 "}};
     push_server *server = serve("threads", "1", NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_case("request %zu", i);

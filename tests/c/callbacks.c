@@ -160,7 +160,7 @@ static void calling_back_in_from_the_log(void)
     the_server = serve_config(config);
     asked = 0;
     struct peer client = adopted_ws(the_server, NULL, "channel=c"), wrong = adopted(the_server, NULL);
-    CHECK(peer_print(&wrong, "GET /push HTTP/1.1\r\nHost: h\r\n\r\n"));
+    CHECK(peer_print(&wrong, "GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     CHECK(peer_expect(&wrong, "HTTP/1.1 400 "));
     ws_expect(&client, "from the callback");
     check_called_back_in(PUSH_ERR_CALLBACK);

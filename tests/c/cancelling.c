@@ -14,7 +14,7 @@ static push_connection connection;
 static void (*call)(void);
 static atomic_int calls;
 
-static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
 
 /* Whoever is cancelled before or after, which leaks what the test itself holds, would be no test of the calls. */
 static void allow_cancelling(bool allowed)

@@ -72,7 +72,7 @@ static push_server *serve_all(struct peer *client)
     ws_expect(client, "hello");
     CHECK_STATUS(push_listen_address(server, 1, address, sizeof address), PUSH_OK);
     struct peer control = peer_of(dial(address));
-    CHECK(peer_print(&control, "GET /v1/stats HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n"));
+    CHECK(peer_print(&control, "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\n\r\n"));
     CHECK(peer_expect(&control, "HTTP/1.1 200 "));
     peer_close(&control);
     struct peer wrong = adopted(server, NULL);

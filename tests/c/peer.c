@@ -170,5 +170,5 @@ bool peer_skip_past(struct peer *peer, const char *text)
 
 bool peer_get(struct peer *peer, const char *query, const char *lines)
 {
-    return peer_print(peer, "GET /push?%s HTTP/1.1\r\nHost: h\r\n%s\r\n", query, lines);
+    return peer_print(peer, "GET /push?%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", query, lines);
 }

@@ -135,7 +135,7 @@ static void watching_a_connection(void)
  * socket. */
 static void watching_an_event_source(void)
 {
-    static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     push_server *server = serve("threads", "1", NULL);
     for (int read = 0; read < 2; read++) {
         struct peer client;

@@ -196,7 +196,7 @@ static void connect_client(push_server *server, struct client *client)
     if (client->form <= JSON_WS) {
         ws_request(text, sizeof text, all, client->form ? "Sec-WebSocket-Protocol: push.v1.json\r\n" : "");
     } else {
-        snprintf(text, sizeof text, "GET /push?%s HTTP/1.1\r\nHost: h\r\n\r\n", all);
+        snprintf(text, sizeof text, "GET /push?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", all);
     }
     free(all);
     if (client->lives == 0 || client->form != POLL || client->peer.fd < 0) {

@@ -41,7 +41,7 @@ static void standard_descriptors_stay_free(void)
     push_listen_address(hub, 1, tcp, sizeof tcp);
     struct peer controller = peer_of(out_of_the_way(dial(tcp)));
     bool opened = ws_open(&client, "channel=c", "");
-    bool asked = peer_print(&controller, "GET /metrics HTTP/1.1\r\nHost: h\r\n"
+    bool asked = peer_print(&controller, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
                                           "Authorization: Bearer 0123456789abcdef\r\n\r\n") &&
                  peer_expect(&controller, "200 OK");
     bool while_served = standard_taken();
@@ -149,7 +149,7 @@ static push_server *shared;
 
 static void *call_on_a_small_stack(void *unused)
 {
-    static const char request[] = "GET /push?channel=c&last=9 HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n";
+    static const char request[] = "GET /push?channel=c&last=9 HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
     char err[128];
     push_message message = PUSH_MESSAGE_INIT;
     push_grant grant = grant_of_every_channel();
@@ -184,7 +184,7 @@ static void *call_on_a_small_stack(void *unused)
 /* A replay that is compressed, and a message that comes compressed with the request. */
 static void *compress_on_a_small_stack(void *unused)
 {
-    static const char request[] = "GET /push?channel=c&last=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+    static const char request[] = "GET /push?channel=c&last=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                                   "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                                   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                                   "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"

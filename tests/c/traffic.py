@@ -133,11 +133,11 @@ def subscribe_all(port, channel):
 def misbehave(port):
     """Clients that send nonsense, half of something, too much, or go without a word."""
     garbage = ["\x16\x03\x01\x02 hello\r\n\r\n", "GET /push?channel=c HTTP/1.1\nHost: h\n\n", "\r\n\r\n\r\n",
-               "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-               "GET /push?channel=c&since=nonsense HTTP/1.1\r\nHost: h\r\n\r\n",
-               "GET /push?channel=c&channel=%ff HTTP/1.1\r\nHost: h\r\n\r\n",
-               "GET /push?channel=" + "c" * 70000 + " HTTP/1.1\r\nHost: h\r\n\r\n",
-               "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+               "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+               "GET /push?channel=c&since=nonsense HTTP/1.1\r\nHost: localhost\r\n\r\n",
+               "GET /push?channel=c&channel=%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+               "GET /push?channel=" + "c" * 70000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+               "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                "Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: x\r\n\r\n"]
     for text in garbage:
         client = Client(port)

@@ -123,7 +123,7 @@ static void clients_of_the_control_api(void)
         struct peer client = peer_of(dial(address));
         REQUIRE(client.fd >= 0);
         for (int n = 0; n < 4; n++) {
-            peer_print(&client, "GET /v1/channels HTTP/1.1\r\nHost: h\r\n"
+            peer_print(&client, "GET /v1/channels HTTP/1.1\r\nHost: localhost\r\n"
                                 "Authorization: Bearer 0123456789abcdef\r\n\r\n");
         }
         if (i % 2) peer_fill(&client, 5);
@@ -131,7 +131,7 @@ static void clients_of_the_control_api(void)
         else peer_close(&client);
     }
     struct peer client = peer_of(dial(address));
-    CHECK(peer_print(&client, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"));
+    CHECK(peer_print(&client, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     CHECK(peer_expect(&client, "HTTP/1.1 200 "));
     peer_close(&client);
     stop(server);

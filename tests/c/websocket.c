@@ -8,7 +8,7 @@
 void ws_request(char *text, size_t size, const char *query, const char *lines)
 {
     int len = snprintf(text, size,
-                       "GET /push?%s HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "GET /push?%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
                        query, lines);
     REQUIRE(len > 0 && (size_t)len < size);

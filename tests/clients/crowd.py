@@ -32,7 +32,7 @@ class Subscriber:
         self.socket.connect(address)
         self.socket.setblocking(False)
         query = f"channel=c{number % 100}&transport={transport}"
-        self.socket.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: h\r\n{TRANSPORTS[transport]}\r\n".encode())
+        self.socket.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{TRANSPORTS[transport]}\r\n".encode())
 
     def stands(self):
         """Whether the answer's head is there; a poll has none before there is something."""

@@ -58,7 +58,7 @@ pub fn metrics(path: &str) -> String {
 /// The same, where a key is asked for.
 pub fn metrics_with_key(path: &str, key: &str) -> String {
     let mut control = UnixStream::connect(path).unwrap();
-    let lines = format!("Host: h\r\nConnection: close\r\nAuthorization: Bearer {key}");
+    let lines = format!("Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}");
     control.write_all(format!("GET /metrics HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes()).unwrap();
     let mut text = String::new();
     control.read_to_string(&mut text).unwrap();
@@ -137,8 +137,9 @@ impl Host {
     pub fn control(&self, path: &str) -> String {
         let mut control = Client::over(TcpStream::connect(&self.server.addresses()[1]).unwrap());
         let key = CONTROL[1].1;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+        );
         control.send(request.as_bytes());
         control.head();
         control.rest()

@@ -50,7 +50,7 @@ def users(number, channel=b"a", after=b"", limit=10):
     return frame(USERS, struct.pack("<Q", number) + text(channel) + text(after) + struct.pack("<I", limit))
 
 
-def adopt(grant=b"\0", head=b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n"):
+def adopt(grant=b"\0", head=b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n"):
     return frame(ADOPT, grant + struct.pack("<I", len(head)) + head)
 
 
@@ -261,7 +261,7 @@ class Descriptors(Case):
         client, passed = socket.socketpair()
         client.settimeout(PATIENCE)
         socket.send_fds(
-            peer, [adopt(grant(), b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n")], [passed.fileno()]
+            peer, [adopt(grant(), b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")], [passed.fileno()]
         )
         passed.close()
         self.assertIn(b"first", client.recv(65536))
@@ -480,7 +480,7 @@ class Silence(Case):
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(PATIENCE)
         client.connect(path)
-        client.sendall(b"GET /push?channel=b HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        client.sendall(b"GET /push?channel=b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
         head = b""
         while b"\r\n\r\n" not in head:

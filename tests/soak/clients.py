@@ -118,7 +118,7 @@ class Subscriber:
             query += f"&since={self.ledger.position}"
         lines = UPGRADE + OFFER * self.deflates if self.transport == "ws" else ""
         writer.write(
-            f"GET /push?{query}&format=json&transport={self.transport} HTTP/1.1\r\nHost: h\r\n{lines}\r\n".encode()
+            f"GET /push?{query}&format=json&transport={self.transport} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode()
         )
         await writer.drain()
 

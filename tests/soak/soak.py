@@ -86,7 +86,7 @@ class Soak:
                 channel = self.random.choice(CHANNELS)
                 body = f"{self.numbers[channel] + 1} {'x' * self.random.choice((10, 100, 100, 1000, 8000))}".encode()
                 writer.write(
-                    f"POST /v1/publish?channel={channel} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n"
+                    f"POST /v1/publish?channel={channel} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
                     f"Content-Length: {len(body)}\r\n\r\n".encode() + body
                 )
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -125,8 +125,8 @@ class Soak:
         loop = asyncio.get_running_loop()
         heads = (
             b"", b"GET /push?channel=a HTTP/1.1\r\nHo", b"\x16\x03\x01garbage\r\n\r\n",
-            b"POST /push HTTP/1.1\r\nHost: h\r\n\r\n",
-            b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nx", b"GET /" + b"x" * 20000,
+            b"POST /push HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nx", b"GET /" + b"x" * 20000,
         )  # fmt: skip
         while loop.time() < until:
             for _ in range(5):
@@ -197,7 +197,7 @@ def main():
         # The figures are taken after the hub has done everything once.
         hub.publish(CHANNELS[0], "0 x")
         with socket.create_connection(("127.0.0.1", hub.port)) as client:
-            client.sendall(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n")
+            client.sendall(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
             client.recv(100)
         hub.wait_for(lambda stats: stats["connections"] == 0)
         before = hub.usage()

@@ -1,7 +1,7 @@
 //! Options: where is listened, and where subscribers find it.
 
-use super::{Spec, Value};
-use crate::config::values;
+use super::{list, Spec, Value};
+use crate::config::{hosts, values};
 use std::slice;
 
 pub(super) static OPTIONS: &[Spec] = &[
@@ -22,11 +22,31 @@ pub(super) static OPTIONS: &[Spec] = &[
         help: "The path of the subscribers' URL",
         value: Value::Text {
             allowed: "a path that begins with / and has no ?, # or spaces",
-            set: |c, text| {
-                let fits = text.starts_with('/') && text.len() <= 255;
-                let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
-                (fits && plain).then(|| c.path = text.into())
-            },
+            set: |c, text| is_path(text).then(|| c.path = text.into()),
+        },
+    },
+    Spec {
+        name: "health_path",
+        default: "/healthz",
+        live: live!(health_path),
+        help: "A path at which `listen` answers load balancers: 200, or 503 while the server goes away. Empty: there is \
+               none",
+        value: Value::Text {
+            allowed: "a path that begins with / and has no ?, # or spaces, or nothing",
+            set: |c, text| (text.is_empty() || is_path(text)).then(|| c.health_path = text.into()),
+        },
+    },
+    Spec {
+        name: "allowed_hosts",
+        default: "",
+        live: live!(allowed_hosts),
+        help: "The names by which clients may address `listen` (`Host`), without ports; `*.example.org`: all below \
+               example.org; `*`: any. Names of the loopback, such as localhost, always pass. Empty: any, but on a \
+               loopback address with `auth=none` only those, since the page of any site could point its own name there \
+               (DNS rebinding)",
+        value: Value::Text {
+            allowed: "*, or a list of names such as push.example.org, *.example.org",
+            set: |c, text| hosts::read_list(list(text)).map(|list| c.allowed_hosts = list),
         },
     },
     Spec {
@@ -53,3 +73,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         },
     },
 ];
+
+fn is_path(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
+    text.starts_with('/') && text.len() <= 255 && plain
+}

@@ -11,6 +11,7 @@ use crate::shard::Shard;
 use crate::sys::epoll::{Epoll, Watch};
 use crate::sys::socket;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const REST_MS: u64 = 200;
 #[derive(Debug)]
 pub(in crate::shard) struct Listener {
     fd: Arc<OwnedFd>,
+    /// Its address, if that is one of the loopback.
+    pub(in crate::shard) loopback: Option<SocketAddr>,
     /// Set while it rests: until when.
     rests_until: Option<u64>,
 }
@@ -35,7 +38,8 @@ impl Listener {
         for (number, fd) in fds.iter().enumerate() {
             epoll.add(fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead)?;
         }
-        Ok(fds.into_iter().map(|fd| Listener { fd, rests_until: None }).collect())
+        let listener = |fd: Arc<OwnedFd>| Listener { loopback: socket::loopback_address(&fd), fd, rests_until: None };
+        Ok(fds.into_iter().map(listener).collect())
     }
 }
 

@@ -4,6 +4,7 @@ pub(super) mod accept;
 pub(super) mod authorize;
 pub(super) mod close;
 pub(crate) mod conn;
+pub(super) mod doorway;
 pub(crate) mod drain;
 pub(super) mod open;
 pub(super) mod peers;

@@ -158,7 +158,8 @@ impl Shard {
                 return None;
             }
         };
-        match head.wish {
+        let wish = head.wish.and_then(|wish| self.check_host(index, head.host).map(|()| wish));
+        match wish {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
                 Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
@@ -180,11 +181,12 @@ impl Shard {
                     self.last_bytes(index, answer.into());
                 }
             }
-            Ok(Wish::Elsewhere { .. }) if self.conns[index as usize].is(Flags::ADOPTED) => {
+            Ok(Wish::Elsewhere { .. } | Wish::Health { .. }) if self.conns[index as usize].is(Flags::ADOPTED) => {
                 // A request for the host, on a connection that is ours now. Ended without an answer, a client sends it
                 // again on a new connection, and that goes to the host (RFC 9112, section 9.3.1).
                 self.drop_conn(index);
             }
+            Ok(Wish::Health { head }) => self.answer_health(index, head),
             Ok(Wish::Elsewhere { head: without_body }) => {
                 let refusal = Refusal::not_found(format!("nothing here but {}", self.config().path));
                 let refusal = if without_body { refusal.without_body() } else { refusal };
