@@ -47,6 +47,10 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
 /// PUSH_ERR_BUSY.
 ///
+/// The library sets TCP_NODELAY on a TCP socket, and for a poll that waits for longer than
+/// `heartbeat` and `ping_timeout` also SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
+/// TCP_KEEPCNT), whatever the host has set.
+///
 /// If the request itself is bad, the client is told so over HTTP.  The call may serve it on this
 /// thread, while the library's sleeps.  That never blocks, but takes some microseconds more: up to
 /// a hundred while other threads publish much, and for a client that missed much as long as writing

@@ -165,7 +165,7 @@ impl Shard {
         epoll.add(handle.wake.as_raw_fd(), turn::run::WAKE, Watch::EdgeRead)?;
         let listeners = Listener::watch_all(listeners, &epoll)?;
         let now = clock::monotonic_ms();
-        Ok(Shard {
+        let shard = Shard {
             number,
             config: context.config.get(),
             context,
@@ -195,7 +195,9 @@ impl Shard {
             drain: None,
             ending: false,
             jitter: 0x9e37_79b9 ^ number as u32,
-        })
+        };
+        shard.probe_listeners();
+        Ok(shard)
     }
 
     fn config(&self) -> &Config {

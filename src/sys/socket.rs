@@ -70,6 +70,56 @@ pub(crate) fn set_nodelay(fd: &OwnedFd) {
     };
 }
 
+/// How the kernel finds out that the peer of a silent connection is gone (tcp(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Probes {
+    /// Seconds of silence before the first probe.
+    pub(crate) idle: u64,
+    /// Seconds between two probes.
+    pub(crate) interval: u64,
+    /// The connection is reset when so many were not answered.
+    pub(crate) count: u64,
+}
+
+/// Has the kernel probe a connection, or those that are accepted from a listener: on Linux they inherit the options,
+/// which saves the system calls for each. A Unix socket has no such options, and needs none; that is no error.
+pub(crate) fn set_probes(fd: &OwnedFd, probes: Probes) {
+    let options = [
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, probes.idle),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, probes.interval),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, probes.count),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+    ];
+    for (level, option, value) in options {
+        // The kernel's bound for times and counts is less than what an int holds.
+        let value = value.min(32_767) as libc::c_int;
+        let len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the options are ints, as tcp(7) and socket(7) say.
+        let set = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const value).cast(), len) };
+        if set != 0 {
+            return;
+        }
+    }
+}
+
+/// For how many milliseconds the peer has acknowledged nothing, if there is something that it should acknowledge: bytes
+/// that were sent, or probes of its closed window. A peer that does not read, but lives, answers these probes.
+pub(crate) fn unacknowledged_ms(fd: &OwnedFd) -> Option<u64> {
+    /// One probe may be on its way.
+    const PROBES: u8 = 2;
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: all-zero is a valid tcp_info; the kernel fills in what it has, at most `len` bytes.
+    let info = unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let got =
+            libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len);
+        // A Unix socket has no such option, and no network that could be gone.
+        check(got).ok()?;
+        info
+    };
+    (info.tcpi_unacked > 0 || info.tcpi_probes >= PROBES).then_some(info.tcpi_last_ack_recv.into())
+}
+
 /// Tells the peer that no more bytes come. This works even if a forked child still holds a copy of the descriptor.
 pub(crate) fn shutdown_write(fd: &OwnedFd) {
     // SAFETY: the call takes no pointers. ENOTCONN means that the connection has ended already.

@@ -32,6 +32,8 @@ impl Close {
     pub const NOT_ALLOWED: Close = Close::fixed(4403, "grant expired or revoked");
     /// The client did not answer pings.
     pub const NO_PONG: Close = Close::fixed(4408, "no answer to pings");
+    /// The network between is gone, or the client's machine. This reason is never sent.
+    pub const VANISHED: Close = Close::fixed(4408, "the client's machine acknowledges nothing any more");
     /// Messages that the client had still to catch up with have left the history. It may come back, and is then told of
     /// the gap.
     pub const OVERTAKEN: Close = Close::fixed(4429, "too slow: messages that it missed have left the history");

@@ -21,7 +21,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "ping_timeout",
         default: "20s",
         live: live!(ping_timeout_ms),
-        help: "How long a WebSocket client may take to answer a ping before it is closed with 4408",
+        help: "How long a WebSocket client may take to answer a ping before it is closed with 4408; and, on other \
+               transports, the least time for which a client's machine acknowledges nothing before it counts as gone",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.ping_timeout_ms = n },
     },
     Spec {

@@ -137,6 +137,13 @@ impl Shard {
         Some(index)
     }
 
+    /// Has the kernel probe the connections that are accepted from now on.
+    pub(in crate::shard) fn probe_listeners(&self) {
+        for listener in &self.listeners {
+            socket::set_probes(&listener.fd, self.probes());
+        }
+    }
+
     /// Leaves a listener alone for a moment: its readiness would make the shard spin while nothing can be accepted.
     fn rest(&mut self, number: usize, error: &io::Error) {
         self.context.note_refusal(

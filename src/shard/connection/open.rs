@@ -152,6 +152,7 @@ impl Shard {
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
         if self.recovery.replay.items.is_empty() && !subscribe.at_once {
             self.go_live(index);
+            self.probe_adopted(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
         // It was joined where something came in the last step of that.

@@ -7,6 +7,7 @@ use crate::shard::turn::run::EXPIRE_MS;
 use crate::shard::turn::wheel::Tick;
 use crate::shard::Shard;
 use crate::sys::clock;
+use crate::sys::socket::{self, Probes};
 use crate::transport::close::Close;
 use crate::transport::poll::Note;
 use crate::transport::Transport;
@@ -127,7 +128,13 @@ impl Shard {
             conn.flags.remove(Flags::UNANSWERED);
         } else if conn.is(Flags::UNANSWERED) {
             return self.close(index, Close::NO_PONG);
+        } else if transport != Transport::WebSocket && self.has_vanished(index) {
+            let conn = &mut self.conns[index as usize];
+            conn.code = Close::VANISHED.code;
+            self.log_close(transport, &Close::VANISHED);
+            return self.drop_conn(index);
         } else {
+            let conn = &mut self.conns[index as usize];
             let framed = conn.is(Flags::CHUNKS);
             let beat = match transport {
                 Transport::WebSocket => ws_frames::PING,
@@ -140,6 +147,37 @@ impl Shard {
         let Some(conn) = self.conns.get(index as usize) else { return };
         let wait = if conn.is(Flags::UNANSWERED) { self.config().ping_timeout_ms } else { self.heartbeat_ms() };
         self.schedule(index, wait);
+    }
+
+    /// Whether a client that sends nothing is gone with its network. It owes an acknowledgement at least, for the last
+    /// heartbeat, which is no longer ago than an interval. TCP itself would go on for a quarter of an hour; and
+    /// TCP_USER_TIMEOUT would also end those that live and only do not read for a while.
+    fn has_vanished(&self, index: u32) -> bool {
+        let config = self.config();
+        let silence = (config.heartbeat_ms + config.heartbeat_ms / 4).max(config.ping_timeout_ms);
+        socket::unacknowledged_ms(&self.conns[index as usize].fd).is_some_and(|ms| ms >= silence)
+    }
+
+    /// How the kernel finds out that the client of a poll is gone, to which nothing is sent while it waits.
+    pub(in crate::shard) fn probes(&self) -> Probes {
+        const COUNT: u64 = 3;
+        let seconds = |ms: u64| ms.div_ceil(1000);
+        let config = self.config();
+        Probes {
+            idle: seconds(config.heartbeat_ms),
+            interval: seconds(config.ping_timeout_ms / COUNT).max(1),
+            count: COUNT,
+        }
+    }
+
+    /// The same for a connection of the host's. That costs system calls, so it is done only where the poll waits for
+    /// longer than it takes to find out.
+    pub(in crate::shard) fn probe_adopted(&self, index: u32) {
+        let (config, conn) = (self.config(), &self.conns[index as usize]);
+        let waits_long = config.poll_timeout_ms > config.heartbeat_ms + config.ping_timeout_ms;
+        if conn.is(Flags::ADOPTED) && waits_long {
+            socket::set_probes(&conn.fd, self.probes());
+        }
     }
 
     /// The heartbeat's interval, a little shorter each time by chance: those who came together spread out.

@@ -110,6 +110,7 @@ impl Shard {
                 Command::Reconfigure(config) => {
                     let before = std::mem::replace(&mut self.config, config);
                     self.count_those_there(&before);
+                    self.probe_listeners();
                     self.prepare_compression();
                 }
                 Command::Resume => self.resume_paused(),
