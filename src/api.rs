@@ -5,6 +5,7 @@ mod of_hosts;
 
 use crate::auth::Authority;
 use crate::config::{Auth, Config};
+use crate::context::client::Client;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::grant::{Grant, Latest};
@@ -180,18 +181,20 @@ impl Api {
         if self.context.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
             self.context.connections.fetch_sub(1, Ordering::Relaxed);
             let text = format!("max_connections is reached: {max}");
-            return Err((self.not_taken(Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
+            let client = Client::of(&fd).granted(grant.as_deref());
+            return Err((self.not_taken(client, Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
-        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|fd| {
+        self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|(fd, grant)| {
             self.context.connections.fetch_sub(1, Ordering::Relaxed);
-            (self.not_taken(Reason::Busy, busy()), fd)
+            (self.not_taken(Client::of(&fd).granted(grant.as_deref()), Reason::Busy, busy()), fd)
         })
     }
 
     /// Notes that a connection could not be handed over.
-    fn not_taken(&self, reason: Reason, error: Error) -> Error {
-        self.context.note_refusal(Level::Info, reason, format_args!("a connection is not taken over: {error}"));
+    fn not_taken(&self, client: Client<'_>, reason: Reason, error: Error) -> Error {
+        let text = format_args!("a connection is not taken over: {error}");
+        self.context.note_refusal_of(client, Level::Info, reason, text);
         error
     }
 
@@ -330,8 +333,8 @@ impl Api {
     }
 
     /// Counts and logs something that was not done for somebody whom no shard knows.
-    pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
-        self.context.note_refusal(level, reason, text);
+    pub(crate) fn note_refusal(&self, client: Client<'_>, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
+        self.context.note_refusal_of(client, level, reason, text);
     }
 
     /// The position of a message as clients see it.

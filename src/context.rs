@@ -1,5 +1,7 @@
 //! The context that all parts of a server share if its hub is in this process: options, hub, metrics, log and events.
 
+pub(crate) mod client;
+
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
 use crate::engine;
@@ -10,6 +12,7 @@ use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
 use crate::metrics::{CommonMetrics, Reason};
 use crate::transport::Encoder;
+use client::Client;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -62,7 +65,13 @@ impl Context {
         }
     }
 
-    /// Counts and logs a refusal outside of a shard, or to a client that no shard knows.
+    /// Counts and logs a refusal outside of a shard to a client, which the line names.
+    pub(crate) fn note_refusal_of(&self, client: Client<'_>, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
+        self.metrics.refusal(reason);
+        client.log(&self.log, level, reason.word(), text);
+    }
+
+    /// Counts and logs a refusal that is about no client.
     pub(crate) fn note_refusal(&self, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
         self.metrics.refusal(reason);
         self.log.limited(level, reason.word(), text);

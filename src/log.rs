@@ -3,7 +3,7 @@
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ const BURST: u32 = 10;
 /// The time for which lines of one kind are counted together.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The longest line that anybody outside can cause, in bytes. A note about left out lines may follow it.
+/// The longest line that anybody outside can cause, in bytes. The client that it is about and a note about left out lines
+/// may follow it.
 const MAX_LINE: usize = 512;
 /// The longest of all other lines, in bytes. Such a line may quote a hub or a path.
 const MAX_OWN_LINE: usize = 4096;
@@ -49,6 +50,8 @@ struct Inner {
     lines: Sender<Line>,
     /// A [`Level`]. It can change while the server runs.
     level: AtomicI32,
+    /// Whether lines about clients say where these are. It can change, too.
+    names_addresses: AtomicBool,
     dropped: AtomicU64,
     suppressed: AtomicU64,
     windows: Mutex<HashMap<&'static str, Window>>,
@@ -66,7 +69,8 @@ impl Log {
         Log(lines.map(|lines| {
             let level = AtomicI32::new(level as i32);
             let (dropped, suppressed) = Default::default();
-            Arc::new(Inner { lines, level, dropped, suppressed, windows: Mutex::default() })
+            let names_addresses = AtomicBool::new(true);
+            Arc::new(Inner { lines, level, names_addresses, dropped, suppressed, windows: Mutex::default() })
         }))
     }
 
@@ -75,6 +79,18 @@ impl Log {
         if let Some(log) = &self.0 {
             log.level.store(level as i32, Ordering::Relaxed);
         }
+    }
+
+    /// Changes whether lines about clients give their addresses.
+    pub(crate) fn set_names_addresses(&self, names: bool) {
+        if let Some(log) = &self.0 {
+            log.names_addresses.store(names, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anybody is to read the addresses of clients in it.
+    pub(crate) fn names_addresses(&self) -> bool {
+        self.0.as_ref().is_some_and(|log| log.names_addresses.load(Ordering::Relaxed))
     }
 
     /// Adds a line. It never waits: if the callback is slow, lines are dropped and counted.
@@ -87,10 +103,23 @@ impl Log {
     /// Adds a line that anybody outside can cause as often as they like. Only [`BURST`] lines of each kind are logged
     /// within a [`WINDOW`]. The next line that is logged says how many lines were left out.
     pub(crate) fn limited(&self, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
+        self.limited_about(level, kind, text, &"");
+    }
+
+    /// The same for a line that ends with a part which `text` can't push off it, however long that is. `about` escapes
+    /// and bounds what strangers have chosen of it; it is not asked for a line that is left out.
+    pub(crate) fn limited_about(
+        &self,
+        level: Level,
+        kind: &'static str,
+        text: fmt::Arguments<'_>,
+        about: &dyn fmt::Display,
+    ) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             match log.admit(kind, Instant::now()) {
                 Some(left_out) => {
                     let mut line = one_line(&text.to_string(), MAX_LINE);
+                    line += &about.to_string();
                     if left_out > 0 {
                         line += &format!(" ({left_out} earlier lines of this kind were left out)");
                     }

@@ -32,6 +32,33 @@ fn count(lines: &Lines, text: &str) -> usize {
     lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
 }
 
+/// What a line says of its client: the connection, then the rest.
+fn client_of(line: &str) -> (&str, &str) {
+    let (_, client) = line.rsplit_once(" (connection ").unwrap_or_else(|| panic!("{line}"));
+    client.strip_suffix(')').and_then(|client| client.split_once(", ")).unwrap_or_else(|| panic!("{line}"))
+}
+
+/// A line about the end of a connection has the connection, the user if there is one, the address and the transport.
+fn names_its_client(line: &str) {
+    let (connection, rest) = client_of(line);
+    assert!(connection.parse::<u64>().is_ok_and(|number| number > 0), "{line}");
+    let handed_over = line.contains(" a stream ended with ") && !line.contains("grant expired");
+    let user = if handed_over { r#"user "ann", "# } else { "" };
+    let transport = match line {
+        _ if line.contains("a WebSocket") => "websocket",
+        _ if line.contains("an SSE connection") => "sse",
+        _ => "stream",
+    };
+    assert_eq!(rest, format!("{user}address 127.0.0.1, transport {transport}"), "{line}");
+}
+
+/// The first line that begins so, as soon as it is there.
+fn line_of(lines: &Lines, begin: &str) -> String {
+    let found = || lines.lock().unwrap().iter().find(|line| line.starts_with(begin)).cloned();
+    eventually(|| found().is_some());
+    found().unwrap()
+}
+
 type Options = &'static [(&'static str, &'static str)];
 
 /// How a connection is brought to its end; what it leaves must live until that was seen.
@@ -170,6 +197,7 @@ fn each_end_is_logged_with_its_reason_and_counted_under_its_code() {
         let ends: Vec<String> =
             lines.lock().unwrap().iter().filter(|line| line.contains(" ended with ")).cloned().collect();
         assert!(ends.len() == 1 && ends[0].starts_with(line), "{line}: {ends:?}");
+        names_its_client(&ends[0]);
         let code = line.split(" ended with ").nth(1).unwrap()[..4].replace("3999", "other");
         assert_eq!(common::counted(&common::metrics(&path), "push_closed_total"), [(code, 1)]);
         drop(kept);
@@ -190,7 +218,7 @@ fn a_subprotocol_that_is_not_spoken_is_logged_and_a_token_is_not() {
     ] {
         let head = host.get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Protocol: {offered}\r\n")).head();
         assert!(head.contains(&format!("\r\nSec-WebSocket-Protocol: {chosen}\r\n")), "{head}");
-        let is_said = |line: &String| said.is_some_and(|said| line.ends_with(said));
+        let is_said = |line: &String| said.is_some_and(|said| line.contains(&format!("{said} (connection ")));
         eventually(|| said.is_none() || lines.lock().unwrap().iter().any(is_said));
     }
     assert!(host
@@ -210,5 +238,140 @@ fn a_refusal_is_logged_with_its_reason() {
     let error = field(&body, "error");
     let error = (field(&error, "code"), field(&error, "message"));
     eventually(|| count(&lines, &format!("Info refused with 400 {}: {}", error.0, error.1)) == 1);
+    host.stop();
+}
+
+#[test]
+fn the_line_has_the_number_by_which_the_host_knows_the_connection() {
+    let (host, lines) = Host::logged(&[("log_level", "debug")]);
+    host.server.event_fd().unwrap();
+    let client = handed_over(&host, ann());
+    let event = host.server.next_event(Some(common::PATIENCE)).unwrap();
+    host.server.disconnect_user("ann", 4403, "moved out").unwrap();
+    let line = line_of(&lines, "Info a stream ended with 4403");
+    assert_eq!(client_of(&line).0, event.connection.to_string());
+    drop(client);
+    host.stop();
+}
+
+#[test]
+fn a_connection_that_was_reset_still_has_an_address() {
+    let (host, lines) = Host::logged(&[("log_level", "debug")]);
+    let client = TcpStream::connect(host.address()).unwrap();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    let mut client = Client::over(client);
+    client.send(b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    drop(client);
+    let line = line_of(&lines, "Debug a stream ended with 1006");
+    assert_eq!(client_of(&line).1, "address 127.0.0.1, transport stream");
+    host.stop();
+}
+
+#[test]
+fn a_refusal_names_the_transport_that_was_asked_for() {
+    let (host, lines) = Host::logged(&[("auth", "jwt"), ("jwt_secret", "0123456789abcdef0123456789abcdef")]);
+    for (more, transport) in
+        [("", "poll"), ("&transport=stream", "stream"), ("&transport=sse", "sse"), ("", "websocket")]
+    {
+        let upgrade = if transport == "websocket" { UPGRADE } else { "" };
+        drop(host.get(&format!("channel=a{more}"), upgrade).response());
+        let end = format!(", address 127.0.0.1, transport {transport})");
+        eventually(|| lines.lock().unwrap().iter().any(|line| line.ends_with(&end)));
+    }
+    host.stop();
+}
+
+#[test]
+fn behind_a_proxy_the_address_is_the_clients() {
+    let trusted = ("trusted_proxies", "127.0.0.1, 10.0.0.0/8, unix");
+    for (limited, adopted) in [(false, false), (true, false), (false, true)] {
+        let limit = [("max_per_address", "5")];
+        let options = [&[("log_level", "debug"), trusted][..], if limited { &limit } else { &[] }].concat();
+        let (host, lines) = Host::logged(&options);
+        let mut client = if adopted {
+            let (client, fd) = tcp_pair();
+            let head = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+            host.server.adopt(fd, head.as_bytes(), Some(ann())).unwrap();
+            client
+        } else {
+            host.get("channel=a&transport=stream", "X-Forwarded-For: 1.1.1.1, 192.0.2.7, 10.0.0.1\r\n")
+        };
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+        drop(client);
+        let line = line_of(&lines, "Debug a stream ended with 1006");
+        assert!(line.ends_with("address 192.0.2.7, transport stream)"), "{line}");
+        // Refusals too, and the next connection in that place has its own.
+        drop(host.get("channel=a", "X-Forwarded-For: 192.0.2.8\r\nOrigin: https://other.example\r\n").response());
+        let line = line_of(&lines, "Info refused with 403 origin");
+        assert!(line.contains("address 192.0.2.8"), "{line}");
+        drop(host.get("", "").response());
+        let line = line_of(&lines, "Info refused with 400");
+        assert!(line.contains("address 127.0.0.1"), "{line}");
+        host.stop();
+    }
+}
+
+#[test]
+fn what_a_stranger_says_of_its_address_is_not_logged() {
+    let (host, lines) = Host::logged(&[("trusted_proxies", "192.0.2.1")]);
+    drop(host.get("", "X-Forwarded-For: 192.0.2.7\r\n").response());
+    let line = line_of(&lines, "Info refused with 400");
+    assert!(line.contains("address 127.0.0.1"), "{line}");
+    host.stop();
+}
+
+#[test]
+fn a_proxy_header_names_the_client_and_its_requests_do_not() {
+    let options = [("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1, 10.0.0.0/8")];
+    for (source, address) in [("192.0.2.9", "192.0.2.9"), ("10.0.0.1", "192.0.2.7")] {
+        let (host, lines) = Host::logged(&options);
+        let mut client = host.connect();
+        let request = "GET /push HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n";
+        client.send(format!("PROXY TCP4 {source} 192.0.2.1 1 2\r\n{request}").as_bytes());
+        drop(client.response());
+        let line = line_of(&lines, "Info refused with 400");
+        assert!(line.contains(&format!("address {address}")), "{line}");
+        host.stop();
+    }
+}
+
+#[test]
+fn addresses_can_be_left_out() {
+    let options = [("log_addresses", "false"), ("log_level", "debug"), ("trusted_proxies", "127.0.0.1")];
+    let (host, lines) = Host::logged(&options);
+    let mut client = host.get("channel=a&transport=stream", "X-Forwarded-For: 192.0.2.7\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+    drop(client);
+    let line = line_of(&lines, "Debug a stream ended with 1006");
+    assert!(line.ends_with(", transport stream)"), "{line}");
+    drop(host.get("", "").response());
+    line_of(&lines, "Info refused with 400");
+    // While it runs, too.
+    host.server.reload(&common::builder(&options[1..])).unwrap();
+    drop(host.get("nothing=known", "Origin: https://other.example\r\n").response());
+    let after = line_of(&lines, "Info refused with 403");
+    assert!(after.contains("address 127.0.0.1"), "{after}");
+    host.stop();
+    let lines = lines.lock().unwrap();
+    assert!(lines.iter().filter(|line| **line != after).all(|line| !line.contains("address ")), "{lines:?}");
+}
+
+#[test]
+fn a_hostile_user_or_reason_hides_nothing_of_the_client() {
+    let (host, lines) = Host::logged(&[]);
+    let user = format!("eve\", address 1.2.3.4){}", "\\".repeat(200));
+    let grant = Grant::new(Some(&user), &[], &["*".into()], 0, false, false).unwrap();
+    let client = handed_over(&host, grant);
+    host.server.disconnect_user(&user, 4403, &"x".repeat(100)).unwrap();
+    let line = line_of(&lines, "Info a stream ended with 4403");
+    assert!(line.contains(r#", user "eve\", address 1.2.3.4)\\"#), "{line}");
+    assert!(line.ends_with("…\", address 127.0.0.1, transport stream)") && line.len() < 1000, "{line}");
+    drop(client);
+    // A request that is quoted at length.
+    let mut client = host.websocket("channel=a", true);
+    client.say(&format!(r#"{{"type":"subscribe","channel":"{}"}}"#, "x".repeat(2000)));
+    let line = line_of(&lines, "Info a request of push.v1.json is refused");
+    assert!(line.ends_with(", address 127.0.0.1, transport websocket)") && line.len() < 1000, "{line}");
     host.stop();
 }

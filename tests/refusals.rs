@@ -54,7 +54,7 @@ fn way(reason: Reason) -> Way {
         Reason::ClientRate => (&[("client_rate", "1")], flood, "Info a WebSocket ended with 4429: too many messages a second (option client_rate)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
         Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),
-        Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info Ip(127.0.0.1) is none of trusted_proxies"),
+        Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info not from one of trusted_proxies"),
         Reason::Draining => (&[], drained, "Info refused with 503 draining: "),
         Reason::Busy => (&[("auth", "host")], |host| get(host, "channel=a", ""), "Info refused with 503 unanswered: "),
         // Out of descriptors is a process of its own: see below.
@@ -226,7 +226,16 @@ fn go(reason: Reason, Way { options, bring, line }: Way) {
     let (host, lines) = Host::logged(&all);
     let kept = bring(&host);
     let since = Instant::now();
-    while !lines.lock().unwrap().iter().any(|logged| logged.starts_with(line)) {
+    // The client stands at its end, with as much as is known there.
+    let named = match reason {
+        // Not about a client.
+        Reason::Resources | Reason::Attach => "",
+        Reason::Control | Reason::ControlKey => " (address unix)",
+        _ if line.contains("is not taken over") => " (address unix)",
+        _ => "address 127.0.0.1",
+    };
+    let is_it = |logged: &String| logged.starts_with(line) && logged.contains(named);
+    while !lines.lock().unwrap().iter().any(is_it) {
         assert!(since.elapsed() < common::PATIENCE, "{line:?} is not in {:?}", lines.lock().unwrap());
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -118,6 +118,7 @@ mod tests {
             "latest",
             "forwarded",
             "10.0.0.0/8",
+            "false",
         ];
         let default = Config::default();
         for option in options::all() {

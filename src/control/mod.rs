@@ -7,7 +7,9 @@ pub(crate) mod publishing;
 mod routes;
 
 use crate::api::Api;
+use crate::context::client::Client;
 use crate::error::Error;
+use crate::limits::Peer;
 use crate::listeners::Bound;
 use crate::log::Level;
 use crate::metrics::Reason;
@@ -104,7 +106,7 @@ async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Sema
             Some((_, Err(error))) => {
                 if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
-                    api.note_refusal(Level::Warn, Reason::Resources, text);
+                    api.note_refusal(Client::default(), Level::Warn, Reason::Resources, text);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -117,10 +119,11 @@ async fn stopped(mut stop: watch::Receiver<Stop>) {
 }
 
 async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver<Stop>) {
+    let client = Peer::last_of(&fd).map_or_else(Client::default, Client::at);
     let Ok(socket) = Socket::new(fd) else { return };
     let service = service_fn(|request| {
         let api = api.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&api, tcp, request).await) }
+        async move { Ok::<_, Infallible>(routes::answer(&api, tcp, client, request).await) }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -141,7 +144,8 @@ async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver
     // What is no request hyper answers itself.
     if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
         let large = if error.is_parse_too_large() { ": its head is too large" } else { "" };
-        api.note_refusal(Level::Info, Reason::Control, format_args!("control API: no request of HTTP{large}"));
+        let text = format_args!("control API: no request of HTTP{large}");
+        api.note_refusal(client, Level::Info, Reason::Control, text);
     }
     io::first(connection.into_parts().io.linger(), stopped(stop)).await;
 }

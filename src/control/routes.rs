@@ -4,6 +4,7 @@ use super::parameters::Known::{self, Once, Several};
 use super::parameters::Parameters;
 use super::publishing;
 use crate::api::{check_disconnection, checked_revocation, Api};
+use crate::context::client::Client;
 use crate::error::{Error, Kind};
 use crate::http::fields;
 use crate::http::refusal::Refusal;
@@ -26,8 +27,8 @@ pub(super) type Answer = Response<Full<Bytes>>;
 const MAX_LISTED: usize = 1000;
 
 /// Answers one request; whatever is wrong is an answer too.
-pub(super) async fn answer(api: &Api, tcp: bool, request: Request<Incoming>) -> Answer {
-    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(api, &refusal))
+pub(super) async fn answer(api: &Api, tcp: bool, client: Client<'_>, request: Request<Incoming>) -> Answer {
+    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(api, client, &refusal))
 }
 
 async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answer, Refusal> {
@@ -244,12 +245,12 @@ pub(super) fn refusal(error: &Error) -> Refusal {
     }
 }
 
-fn refused(api: &Api, refusal: &Refusal) -> Answer {
+fn refused(api: &Api, client: Client<'_>, refusal: &Refusal) -> Answer {
     // Of these 401 is for the key alone. Somebody may be guessing it.
     let (level, reason) =
         if refusal.status == 401 { (Level::Warn, Reason::ControlKey) } else { (Level::Info, Reason::Control) };
     let text = format_args!("control API: refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
-    api.note_refusal(level, reason, text);
+    api.note_refusal(client, level, reason, text);
     let mut answer = json(refusal.body());
     *answer.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     for (name, value) in refusal.headers() {

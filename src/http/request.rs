@@ -153,7 +153,8 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
                 "pages of {origin:.80} may not subscribe at {:.80}; the option allowed_origins can allow it",
                 fields.host
             );
-            return Ok(Some(Head::last(size, path, Err(Refusal::forbidden("origin", message)))));
+            let wish = Err(Refusal::forbidden("origin", message));
+            return Ok(Some(Head { forwarded, ..Head::last(size, path, wish) }));
         }
         origin => origin::cors(origin, fields.host),
     };

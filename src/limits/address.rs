@@ -1,6 +1,8 @@
 //! The other end of a connection, and the key by which connections are counted.
 
+use crate::sys::socket;
 use socket2::SockRef;
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
@@ -23,11 +25,25 @@ impl Peer {
         ip.or_else(|| address.is_unix().then_some(Peer::Unix))
     }
 
+    /// The other end of a socket, also if the connection is gone.
+    pub(crate) fn last_of(fd: &OwnedFd) -> Option<Self> {
+        Peer::of(fd).or_else(|| Some(Peer::Ip(socket::last_peer(fd)?.to_canonical())))
+    }
+
     /// The key by which it is counted. A process of this machine has none.
     pub(crate) fn address(self) -> Option<AddressKey> {
         match self {
             Peer::Ip(ip) => Some(AddressKey::of(ip)),
             Peer::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Ip(ip) => write!(f, "{ip}"),
+            Peer::Unix => f.write_str("unix"),
         }
     }
 }

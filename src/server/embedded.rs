@@ -67,6 +67,7 @@ impl Embedded {
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
+        log.set_names_addresses(config.log_addresses);
         let events = events(&builder, outputs.as_ref(), &handles)?;
         let authority = Authority::new(&config)?;
         // First, so that clients that come while a log is read are not refused.
@@ -152,6 +153,7 @@ impl Embedded {
         let (config, reloaded) = self.context.config.get().reloaded(wanted.config())?;
         let authority = Authority::new(&config)?;
         self.log.set_level(config.log_level);
+        self.log.set_names_addresses(config.log_addresses);
         self.events().set_kinds(config.events);
         self.api.reconfigure(config, authority);
         if let Some(AttachThread { listener, .. }) = &self.attach {

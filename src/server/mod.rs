@@ -8,6 +8,7 @@ use crate::attach::host_side::Attached;
 use crate::callbacks;
 pub use crate::callbacks::Leftover;
 use crate::config::{Builder, Reloaded};
+use crate::context::client::Client;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
@@ -117,7 +118,7 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        if let Err(error) = self.check_granted(grant.is_some()) {
+        if let Err(error) = self.check_granted(grant.is_some(), &fd) {
             return Err((error, fd));
         }
         ask!(self, hub => hub.adopt(fd, head, grant, delays))
@@ -136,7 +137,7 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        if let Err(error) = self.check_granted(grant.is_some()) {
+        if let Err(error) = self.check_granted(grant.is_some(), &fd) {
             return Err((error, fd));
         }
         ask!(self, hub => hub.adopt_more(fd, head, grant, delays))
@@ -144,12 +145,13 @@ impl Server {
 
     /// Without a grant a client may do nothing, unless the options say that anybody may. A host that has forgotten its
     /// grant must not open all channels by that.
-    fn check_granted(&self, granted: bool) -> Result<(), Error> {
+    fn check_granted(&self, granted: bool, fd: &OwnedFd) -> Result<(), Error> {
         if granted || ask!(self, hub => hub.anybody_may()) {
             return Ok(());
         }
         let text = "there is no grant, and auth=none is not set: give a grant, or PUSH_GRANT_ALL for every channel";
-        self.log().limited(Level::Warn, "no grant", format_args!("a client is not let in by the host: {text}"));
+        let said = format_args!("a client is not let in by the host: {text}");
+        Client::of(fd).log(self.log(), Level::Warn, "no grant", said);
         Err(Error::invalid(text))
     }
 

@@ -31,6 +31,7 @@ use client::rate_limit::Senders;
 use connection::accept::Listener;
 use connection::conn::{Conn, Token};
 use connection::drain::Drain;
+use connection::whose::Whose;
 use delivery::channels::Channels;
 use delivery::staging::Stage;
 use rustc_hash::FxHashMap;
@@ -57,6 +58,7 @@ pub(crate) struct Shard {
     generation: u32,
     channels: Channels,
     limits: Limits,
+    whose: Whose,
     timers: Timers,
     /// Monotonic milliseconds, read once a turn.
     now: u64,
@@ -177,6 +179,7 @@ impl Shard {
             generation: getrandom::u32().unwrap_or(0),
             channels: Channels::default(),
             limits: Limits::default(),
+            whose: Whose::default(),
             timers: Timers { wheel: Wheel::new(now), wakes_at: 0, expires_at: now },
             now,
             reading: Reading {

@@ -7,7 +7,7 @@ use super::{check, check_len, standard};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::size_of;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Reads the bytes that are there. 0 is the end of the stream.
@@ -130,6 +130,25 @@ pub(crate) fn shutdown_write(fd: &OwnedFd) {
 pub(crate) fn shutdown_both(fd: &OwnedFd) {
     // SAFETY: the call takes no pointers. ENOTCONN means that the connection has ended already.
     unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+/// The other end of a TCP connection that may be gone: where getpeername(2) says ENOTCONN, as after a reset, SO_PEERNAME
+/// still has it.
+pub(crate) fn last_peer(fd: &OwnedFd) -> Option<IpAddr> {
+    // The kernel refuses a length that is not the address's own or less (net/core/sock.c).
+    let lengths = [size_of::<libc::sockaddr_in6>(), size_of::<libc::sockaddr_in>()];
+    lengths.into_iter().find_map(|length| {
+        // SAFETY: `address` has room for the largest address. The kernel fills in at most `*len` bytes, which is no
+        // more, and zeros are an address of no family.
+        let address = unsafe {
+            socket2::SockAddr::try_init(|address, len| {
+                *len = length as libc::socklen_t;
+                let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERNAME);
+                check(libc::getsockopt(fd.as_raw_fd(), level, option, address.cast(), len)).map(drop)
+            })
+        };
+        Some(address.ok()?.1.as_socket()?.ip())
+    })
 }
 
 /// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Ok(true)`: small writes to it

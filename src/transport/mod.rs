@@ -35,6 +35,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Its name, as metrics and log lines have it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::Stream => "stream",
+            Self::Poll => "poll",
+        }
+    }
+
     /// The words with which a log line names a connection of this transport.
     pub fn with_article(self) -> &'static str {
         match self {

@@ -27,7 +27,7 @@ static push_config *options_of(int round)
         {"max_head", "2KB", "64KB"},        {"max_message", "1KB", "1MB"},
         {"allowed_origins", "*", ""},       {"trusted_proxies", "unix", ""},
         {"client_publish", "true", "false"}, {"channel.c.history_count", "1000", "1500"},
-        {"channel.c.slow_policy", "disconnect", "drop-oldest"},
+        {"channel.c.slow_policy", "disconnect", "drop-oldest"}, {"log_addresses", "true", "false"},
     };
     push_config *config = configure("threads", "2", NULL);
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {

@@ -131,6 +131,7 @@ impl Attached {
         let wake = Arc::new(EventFd::new().map_err(failed)?);
         let (inputs, outputs) = callbacks::channels(builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
+        log.set_names_addresses(config.log_addresses);
         let resume = wake.clone();
         let notify = outputs.as_ref().and_then(|outputs| outputs.notify.clone());
         let events = Events::new(config.event_queue, config.events, notify, Box::new(move || resume.signal()))
@@ -201,6 +202,7 @@ impl Attached {
         let (config, reloaded) = self.link.config.get().reloaded(builder.config())?;
         queue.set_bound(config.attach_buffer);
         self.link.log.set_level(config.log_level);
+        self.link.log.set_names_addresses(config.log_addresses);
         self.link.events.set_kinds(config.events);
         self.link.config.set(Arc::new(config));
         Ok(reloaded)

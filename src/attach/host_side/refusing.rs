@@ -4,6 +4,7 @@ use super::queue::Overdue;
 use super::Link;
 use crate::attach::wire::{framed_len, FromHost};
 use crate::config::Config;
+use crate::context::client::Client;
 use crate::http::refusal::Refusal;
 use crate::http::unserved;
 use crate::log::Level;
@@ -50,10 +51,13 @@ impl Link {
         let refusal = Refusal::unavailable("busy", "the hub is away, or takes nothing");
         for Overdue { frame, fd } in overdue {
             // Written here, as a whole.
-            if let Ok(FromHost::Adopt { head, .. }) = FromHost::read(&frame[framed_len(&[])..]) {
+            let mut granted = None;
+            if let Ok(FromHost::Adopt { head, grant }) = FromHost::read(&frame[framed_len(&[])..]) {
                 unserved::refuse(&fd, head, &ANY_HEAD, &refusal);
+                granted = grant;
             }
-            self.log.limited(
+            Client::of(&fd).granted(granted.as_ref()).log(
+                &self.log,
                 Level::Warn,
                 "no hub for a client",
                 format_args!("a client is refused with 503: the hub has not taken it (option attach_timeout)"),

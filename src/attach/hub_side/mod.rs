@@ -17,6 +17,7 @@ mod sessions;
 
 use super::wire::{FromHub, RefusedBecause, OLDEST, VERSION};
 use crate::api::Api;
+use crate::context::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::{Events, EVERY_HOST};
@@ -372,6 +373,12 @@ impl HubSide {
     /// Counts and logs what the system refuses to this process.
     fn note_resources(&self, text: fmt::Arguments<'_>) {
         self.context.note_refusal(Level::Warn, Reason::Resources, format_args!("attach: {text}"));
+    }
+
+    /// The same about a client that it has handed over.
+    fn note_bad_handover(&self, client: Client<'_>, text: fmt::Arguments<'_>) {
+        self.context.metrics.refusal(Reason::Attach);
+        client.log(&self.context.log, Level::Warn, "an attached host's fault", format_args!("attach: {text}"));
     }
 
     /// Counts and logs what an attached host did wrong; apart from the above, so that strangers can't drown it.

@@ -4,6 +4,7 @@ use super::attachment::Attachment;
 use super::sessions::Answer;
 use super::{refuse, version_text, End, HubSide};
 use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause};
+use crate::context::client::Client;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
@@ -142,10 +143,11 @@ impl HubSide {
             // The host was told that these are on their way, and hears nothing more of them.
             FromHost::Send { connection, binary, data } => match api.send(connection, data, binary) {
                 Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
-                sent => self.tell_undone(id, "a message to a connection", sent),
+                sent => self.tell_undone_for(Client::numbered(connection), id, "a message to a connection", sent),
             },
             FromHost::Close { connection, code, reason } => {
-                self.tell_undone(id, "closing a connection", api.close(connection, code, reason));
+                let closed = api.close(connection, code, reason);
+                self.tell_undone_for(Client::numbered(connection), id, "closing a connection", closed);
             }
             FromHost::Allow { request, grant } => {
                 self.tell_undone(id, "letting a client in", api.allow(request, grant.of_host(host)));
@@ -154,13 +156,24 @@ impl HubSide {
                 self.tell_undone(id, "refusing a client", api.deny(request, status, reason));
             }
             FromHost::Disconnect { user, code, reason } => {
-                self.tell_undone(id, "disconnecting a user", api.disconnect_user(user, code, reason));
+                self.tell_undone_for(
+                    Client::default().with_user(Some(user)),
+                    id,
+                    "disconnecting a user",
+                    api.disconnect_user(user, code, reason),
+                );
             }
             FromHost::Revoke { user, channel, reason } => {
-                self.tell_undone(id, "revoking a channel", api.revoke_channel(user, channel, reason));
+                self.tell_undone_for(
+                    Client::default().with_user(Some(user)),
+                    id,
+                    "revoking a channel",
+                    api.revoke_channel(user, channel, reason),
+                );
             }
             FromHost::Renew { connection, grant } => {
-                self.tell_undone(id, "renewing a grant", api.renew(connection, grant));
+                let renewed = api.renew(connection, grant);
+                self.tell_undone_for(Client::numbered(connection), id, "renewing a grant", renewed);
             }
             FromHost::Stats { number } => {
                 FromHub::Stats { number, json: api.collect_stats().json().as_bytes() }.write(attachment.out.tail());
@@ -219,6 +232,11 @@ impl HubSide {
 
     /// Counts and logs what an attached host has asked for and the hub could not do.
     fn tell_undone(&self, id: u64, what: &str, done: Result<(), Error>) {
+        self.tell_undone_for(Client::default(), id, what, done);
+    }
+
+    /// The same where it is about one client.
+    fn tell_undone_for(&self, client: Client<'_>, id: u64, what: &str, done: Result<(), Error>) {
         let Err(error) = done else { return };
         let context = &self.context;
         context.metrics.undone.fetch_add(1, Ordering::Relaxed);
@@ -228,7 +246,8 @@ impl HubSide {
             _ => (Level::Warn, "an attached host's request that was not done"),
         };
         let pid = self.attached.get(&id).map_or(0, |attachment| attachment.peer.pid);
-        context.log.limited(level, kind, format_args!("attach: {what}, for process {pid}, was not done: {error}"));
+        let text = format_args!("attach: {what}, for process {pid}, was not done: {error}");
+        client.log(&context.log, level, kind, text);
     }
 
     fn hello(&mut self, id: u64, hello: &Hello<'_>) -> Result<(), End> {
@@ -287,14 +306,16 @@ impl HubSide {
             Ok(delays) => delays,
             Err(text) => {
                 let pid = attachment.peer.pid;
-                self.note_fault(format_args!("what process {pid} has handed over is refused: {text}"));
+                let text = format_args!("what process {pid} has handed over is refused: {text}");
+                self.note_bad_handover(Client::of(&fd).granted(grant.as_ref()), text);
                 return Ok(());
             }
         };
         let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
             None if attachment.version < wire::MEANS_NO_GRANT && !self.api.anybody_may() => {
                 let pid = attachment.peer.pid;
-                self.note_fault(format_args!("process {pid} has handed a client over without a grant (option auth)"));
+                let text = format_args!("process {pid} has handed a client over without a grant (option auth)");
+                self.note_bad_handover(Client::of(&fd), text);
                 self.api.refuse_unserved(&fd, head, &Refusal::forbidden("denied", "the host has granted nothing"));
                 return Ok(());
             }

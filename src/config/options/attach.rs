@@ -9,7 +9,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "none",
         live: fixed!(attach),
         help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the \
-               other options only `auth=none`, `events`, `event_queue`, `log_level` and those that begin with \
+               other options only `auth=none`, `events`, `event_queue`, `log_level`, `log_addresses` and those that begin with \
                `attach_` apply then",
         value: Value::Text {
             allowed: "none, or unix:PATH",

@@ -26,6 +26,13 @@ pub(super) static OPTIONS: &[Spec] = &[
         },
     },
     Spec {
+        name: "log_addresses",
+        default: "true",
+        live: live!(log_addresses),
+        help: "Whether log lines about clients give their addresses",
+        value: Value::Flag { set: |c, flag| c.log_addresses = flag },
+    },
+    Spec {
         name: "threads",
         default: "0",
         live: fixed!(threads),

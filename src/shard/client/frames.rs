@@ -88,7 +88,7 @@ impl Shard {
         let noted = code.unwrap_or(1005);
         self.conns[index as usize].code = noted;
         let text = format_args!("a WebSocket ended with {noted}: its client closed it");
-        self.context.log.limited(Level::Debug, "closed by the client", text);
+        self.log_about(index, Some(Transport::WebSocket), Level::Debug, "closed by the client", text);
         self.leave_channels(index);
         let code = code.unwrap_or(Close::NORMAL.code);
         self.last_bytes(index, ws_frames::close(&Close::new(code, "")).into());

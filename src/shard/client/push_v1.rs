@@ -278,7 +278,8 @@ impl Shard {
 
     fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused(code, message): Refused) {
         let reason = if code == "channels" { Reason::MaxChannels } else { Reason::ClientRequest };
-        self.note_refusal(reason, format_args!("a request of push.v1.json is refused: {code}: {message}"));
+        let text = format_args!("a request of push.v1.json is refused: {code}: {message}");
+        self.note_refusal(self.client(index), reason, text);
         let mut reply = br#"{"type":"error","code":""#.to_vec();
         reply.extend_from_slice(code.as_bytes());
         reply.extend_from_slice(br#"","message":"#);

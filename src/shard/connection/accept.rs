@@ -1,5 +1,7 @@
 //! New connections: from the library's own listeners, and from the host. From here on they are the same.
 
+use crate::context::client::Client;
+use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::metrics::Reason;
@@ -75,11 +77,11 @@ impl Shard {
         let max = self.config().max_connections;
         let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
-            self.turn_away(&fd, &[], &Refusal::full());
+            self.turn_away(&fd, &[], &Refusal::full(), Client::of(&fd));
             self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        if let Some(index) = self.enter(fd, &[]) {
+        if let Some(index) = self.enter(fd, &[], None) {
             self.conns[index as usize].surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
             self.meet(index, true);
@@ -92,7 +94,7 @@ impl Shard {
         if delays {
             socket::set_nodelay(&fd);
         }
-        let Some(index) = self.enter(fd, &head) else { return };
+        let Some(index) = self.enter(fd, &head, grant.as_deref()) else { return };
         let conn = &mut self.conns[index as usize];
         conn.flags.insert(Flags::ADOPTED);
         conn.grant = grant;
@@ -113,10 +115,10 @@ impl Shard {
     }
 
     /// Gives a connection, which is counted already, its place and watches it. `head`: what the host has read of it.
-    fn enter(&mut self, fd: OwnedFd, head: &[u8]) -> Option<u32> {
+    fn enter(&mut self, fd: OwnedFd, head: &[u8], grant: Option<&Grant>) -> Option<u32> {
         if self.conns.len() >= Roster::CAPACITY {
             let refusal = Refusal::unavailable("full", "a thread has as many connections as it can have");
-            self.turn_away(&fd, head, &refusal);
+            self.turn_away(&fd, head, &refusal, Client::of(&fd).granted(grant));
             self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -128,7 +130,8 @@ impl Shard {
             // fs.epoll.max_user_watches is reached, or memory is out.
             let conn = self.conns.remove(index as usize);
             let message = format!("a connection can't be watched: {error}");
-            self.turn_away(&conn.fd, head, &Refusal::unavailable("resources", message));
+            let refusal = Refusal::unavailable("resources", message);
+            self.turn_away(&conn.fd, head, &refusal, Client::of(&conn.fd).granted(grant));
             self.context.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

@@ -108,7 +108,11 @@ impl Shard {
         let unread = self.conns[index as usize].unread.take().unwrap_or_default();
         let config = self.config.clone();
         match request::read(&unread, &config, false) {
-            Ok(Some(head)) => self.refuse(index, refusal, &head.cors, head.sse),
+            Ok(Some(head)) => {
+                self.note_request(index, &head);
+                self.refuse(index, refusal, &head.cors, head.sse);
+                self.forget_wish();
+            }
             _ => self.refuse(index, refusal, "", false),
         }
     }

@@ -1,5 +1,6 @@
 //! The ends of connections.
 
+use crate::context::client::Client;
 use crate::events::{Event, EventKind};
 use crate::http::refusal::Refusal;
 use crate::http::{request, unserved};
@@ -47,7 +48,7 @@ impl Shard {
             }
             Phase::Open(transport) => {
                 let goodbye = goodbye(transport, &close, conn.is(Flags::CHUNKS));
-                self.log_close(transport, &close);
+                self.log_close(index, transport, &close);
                 self.leave_channels(index);
                 self.last_bytes(index, goodbye.into());
             }
@@ -66,8 +67,8 @@ impl Shard {
     }
 
     /// Refuses a connection without hearing it out, since there are too many. `head` is what was read of it.
-    pub(in crate::shard) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
-        self.note_answered(refusal);
+    pub(in crate::shard) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal, client: Client<'_>) {
+        self.note_answered(client, refusal);
         unserved::refuse(fd, head, &self.config, refusal);
     }
 
@@ -79,21 +80,21 @@ impl Shard {
     }
 
     /// Counts and logs a refusal that is told with an HTTP error.
-    fn note_answered(&self, refusal: &Refusal) {
+    fn note_answered(&self, client: Client<'_>, refusal: &Refusal) {
         self.handle.metrics.refused.add(1);
         let text = format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
-        self.note_refusal(refusal.reason(), text);
+        self.note_refusal(client, refusal.reason(), text);
     }
 
     /// Counts and logs what is not done for a client.
-    pub(in crate::shard) fn note_refusal(&self, reason: Reason, text: fmt::Arguments<'_>) {
+    pub(in crate::shard) fn note_refusal(&self, client: Client<'_>, reason: Reason, text: fmt::Arguments<'_>) {
         self.handle.metrics.refusal(reason);
-        self.context.log.limited(Level::Info, reason.word(), text);
+        client.log(&self.context.log, Level::Info, reason.word(), text);
     }
 
     /// Refuses a request; the connection ends with the answer.
     pub(in crate::shard) fn refuse(&mut self, index: u32, refusal: &Refusal, cors: &str, sse: bool) {
-        self.note_answered(refusal);
+        self.note_answered(self.client(index), refusal);
         let answer = if sse && refusal.may_pass() {
             refusal.sse_response(cors, self.advised_delay())
         } else {
@@ -140,6 +141,7 @@ impl Shard {
 
     /// A connection is no longer in the slab.
     pub(in crate::shard) fn uncount(&mut self, index: u32) {
+        self.whose.forget(index);
         self.handle.roster.leave(index);
         self.handle.metrics.connections.sub(1);
         self.context.connections.fetch_sub(1, Ordering::Relaxed);
@@ -161,7 +163,7 @@ impl Shard {
                 self.handle.metrics.closed.add(conn.code);
                 // Who sets another code knows more than the code, and has said it.
                 if conn.code == Close::ABNORMAL.code {
-                    self.log_close(transport, &Close::ABNORMAL);
+                    self.log_close(index, transport, &Close::ABNORMAL);
                 }
             }
             self.uncount_subscription(index);
@@ -186,14 +188,14 @@ impl Shard {
     }
 
     /// Says why a connection is ended: what the host wanted is worth a line only to who looks closely.
-    pub(in crate::shard) fn log_close(&self, transport: Transport, close: &Close) {
+    pub(in crate::shard) fn log_close(&self, index: u32, transport: Transport, close: &Close) {
         let level = match close.code {
             1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
             _ => Level::Debug,
         };
         let reason = if close.reason.is_empty() { "no reason was given" } else { &close.reason };
         let text = format_args!("{} ended with {}: {reason}", transport.with_article(), close.code);
-        self.context.log.limited(level, Closed::label(close.code), text);
+        self.log_about(index, Some(transport), level, Closed::label(close.code), text);
     }
 
     /// Tells the host, if it listens: at the next [`Self::announce_events`].

@@ -11,3 +11,4 @@ pub(super) mod peers;
 pub(super) mod read;
 pub(super) mod rights;
 pub(super) mod timers;
+pub(super) mod whose;

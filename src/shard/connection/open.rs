@@ -54,7 +54,7 @@ impl Shard {
         conn.format = format(subscribe);
         conn.flags.set(Flags::CHUNKS, subscribe.chunks && conn.format.chunked());
         self.handle.metrics.gauge(subscribe.transport).add(1);
-        self.note_subprotocol(subscribe);
+        self.note_subprotocol(index, subscribe);
         if subscribe.transport == Transport::Poll {
             return self.open_poll(index, subscribe, cors);
         }
@@ -230,13 +230,13 @@ impl Shard {
     }
 
     /// Says to which client raw frames come under a name that is not spoken here: it may have meant another form.
-    fn note_subprotocol(&self, subscribe: &Subscribe<'_>) {
+    fn note_subprotocol(&self, index: u32, subscribe: &Subscribe<'_>) {
         if subscribe.subprotocol.is_none_or(|name| name == SUBPROTOCOL) {
             return;
         }
         // The name itself may be a token that only the host understands.
         let text = format_args!("a WebSocket offers subprotocols, but not {SUBPROTOCOL}; it gets raw frames");
-        self.context.log.limited(Level::Info, "subprotocol", text);
+        self.log_about(index, Some(Transport::WebSocket), Level::Info, "subprotocol", text);
     }
 
     /// The response's head and what stands before the first message.

@@ -36,8 +36,8 @@ impl Shard {
             return self.met(index, peer, &[]);
         }
         if !self.config().trusted_proxies.contains(peer) {
-            let text = format_args!("{peer:?} is none of trusted_proxies, from which alone connections are taken");
-            self.note_refusal(Reason::ProxyHeader, text);
+            let text = format_args!("not from one of trusted_proxies, from which alone connections are taken");
+            self.note_refusal(self.client(index), Reason::ProxyHeader, text);
             return self.drop_conn(index);
         }
         self.conns[index as usize].flags.insert(Flags::PROXY_HEADER);
@@ -54,6 +54,7 @@ impl Shard {
             }
             Ok(Some(header)) => {
                 conn.flags.remove(Flags::PROXY_HEADER);
+                self.note_source(index, header.source);
                 if self.limits_addresses() {
                     // Without a source the proxy speaks for itself, as with its health checks.
                     let peer = header.source.or_else(|| Peer::of(&self.conns[index as usize].fd));
@@ -93,7 +94,12 @@ impl Shard {
                 }
             }
             None => {
-                self.turn_away(&self.conns[index as usize].fd, head, &surplus(Reason::MaxPerAddress));
+                self.turn_away(
+                    &self.conns[index as usize].fd,
+                    head,
+                    &surplus(Reason::MaxPerAddress),
+                    self.client(index),
+                );
                 self.drop_conn(index);
             }
         }

@@ -158,12 +158,14 @@ impl Shard {
                 return None;
             }
         };
+        self.note_request(index, &head);
         let wish = head.wish.and_then(|wish| self.check_host(index, head.host).map(|()| wish));
         match wish {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
                 Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
                     self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size);
+                    self.forget_wish();
                     return None;
                 }
                 Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
@@ -194,6 +196,7 @@ impl Shard {
             }
             Err(refusal) => self.refuse(index, &refusal, &head.cors, head.sse),
         }
+        self.forget_wish();
         Some(head.size)
     }
 
@@ -207,6 +210,7 @@ impl Shard {
         if unread.len() > max {
             // There is no answer to it before the one that is owed.
             self.note_refusal(
+                self.client(index),
                 Reason::TooLarge,
                 format_args!("more than {max} bytes came before the answer (option max_head)"),
             );

@@ -107,7 +107,7 @@ impl Shard {
             return self.refuse_half_read(index, &Refusal::timeout());
         }
         if !conn.is(Flags::KEEP_ALIVE) {
-            self.note_refusal(Reason::Timeout, format_args!("nothing came within head_timeout"));
+            self.note_refusal(self.client(index), Reason::Timeout, format_args!("nothing came within head_timeout"));
         }
         self.drop_conn(index);
     }
@@ -118,7 +118,7 @@ impl Shard {
             // It has not taken anything for a whole interval: it will not come back to life.
             if conn.is(Flags::STUCK) {
                 conn.code = Close::STUCK.code;
-                self.log_close(transport, &Close::STUCK);
+                self.log_close(index, transport, &Close::STUCK);
                 self.note_slow(index);
                 return self.drop_conn(index);
             }
@@ -131,7 +131,7 @@ impl Shard {
         } else if transport != Transport::WebSocket && self.has_vanished(index) {
             let conn = &mut self.conns[index as usize];
             conn.code = Close::VANISHED.code;
-            self.log_close(transport, &Close::VANISHED);
+            self.log_close(index, transport, &Close::VANISHED);
             return self.drop_conn(index);
         } else {
             let conn = &mut self.conns[index as usize];

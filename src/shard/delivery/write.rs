@@ -134,7 +134,7 @@ impl Shard {
         }
         conn.outbox = None;
         conn.code = Close::TOO_SLOW.code;
-        self.log_close(Transport::Poll, &Close::TOO_SLOW);
+        self.log_close(index, Transport::Poll, &Close::TOO_SLOW);
         self.note_slow(index);
         true
     }

@@ -4,6 +4,7 @@
 //! and the client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some
 //! microseconds' work that never blocks; where it is awake the connection is a command for its next turn.
 
+use crate::grant::Grant;
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::shard::turn::run::{Next, EVENTS};
 use crate::shard::Shard;
@@ -22,6 +23,9 @@ pub(crate) struct Driver {
     /// What the thread sleeps on: without the lock.
     epoll: Arc<Epoll>,
 }
+
+/// A connection that is handed back, with its grant.
+pub(crate) type NotTaken = (OwnedFd, Option<Arc<Grant>>);
 
 impl Driver {
     pub(crate) fn new(shard: Shard) -> Self {
@@ -72,7 +76,7 @@ impl Driver {
 
     /// Has a connection served: by this thread if the shard sleeps, else by the shard in its next turn. Handed back
     /// when too much waits for that.
-    pub(crate) fn adopt(&self, adopted: Adopted<'_>) -> Result<(), OwnedFd> {
+    pub(crate) fn adopt(&self, adopted: Adopted<'_>) -> Result<(), NotTaken> {
         let mut place = match self.shard.try_lock() {
             Ok(place) => place,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -102,10 +106,10 @@ impl Driver {
         }
     }
 
-    fn leave(&self, Adopted { fd, head, grant, delays }: Adopted<'_>) -> Result<(), OwnedFd> {
+    fn leave(&self, Adopted { fd, head, grant, delays }: Adopted<'_>) -> Result<(), NotTaken> {
         let adopted = Adopted { fd, head: head.into_owned().into(), grant, delays };
         match self.handle.ask(Command::Adopt(adopted)) {
-            Err(Command::Adopt(adopted)) => Err(adopted.fd),
+            Err(Command::Adopt(adopted)) => Err((adopted.fd, adopted.grant)),
             _ => Ok(()),
         }
     }
