@@ -260,7 +260,7 @@ fn a_connection_that_was_reset_still_has_an_address() {
     let client = TcpStream::connect(host.address()).unwrap();
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
     let mut client = Client::over(client);
-    client.send(b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(client.head().starts_with("HTTP/1.1 200 "));
     drop(client);
     let line = line_of(&lines, "Debug a stream ended with 1006");
