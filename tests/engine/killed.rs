@@ -82,7 +82,7 @@ fn request(port: u16, what: &str, body: &[u8]) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let head = format!(
-        "{what} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "{what} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
@@ -109,7 +109,7 @@ fn follow(port: u16, mut position: String, ended: &AtomicBool) -> Vec<Told> {
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // HTTP/1.0: no chunks.
-        let request = format!("GET /push?channel=a&since={position}&transport=stream HTTP/1.0\r\nHost: h\r\n\r\n");
+        let request = format!("GET /push?channel=a&since={position}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
         if stream.write_all(request.as_bytes()).is_err() {
             continue;
         }
@@ -256,7 +256,7 @@ fn what_can_t_be_written_is_not_published_and_it_heals() {
     assert!(pushd.request("GET /metrics", b"").unwrap().1.contains("push_engine_up 0"));
     // Subscribers go on.
     let mut client = TcpStream::connect(("127.0.0.1", pushd.port)).unwrap();
-    client.write_all(b"GET /push?channel=a&last=1&transport=poll HTTP/1.0\r\nHost: h\r\n\r\n").unwrap();
+    client.write_all(b"GET /push?channel=a&last=1&transport=poll HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.contains(&format!("\"data\":\"{acknowledged}\"")), "{answer}");
