@@ -228,7 +228,8 @@ fn a_request_behind_a_refused_one_is_never_served() {
     host.publish("secret", "x");
     let framings = [
         "Content-Length: 50\r\n",
-        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity\r\n",
         "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding : chunked\r\n",
         "X: y\nTransfer-Encoding: chunked\r\n",

@@ -25,7 +25,7 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
         ("a URL of 1 MB", get(&format!("/push?channel={}", "x".repeat(1 << 20)), ""), 414),
         ("bare LF", "GET /push?channel=a HTTP/1.1\nHost: h\n\n".into(), 400),
         ("a body", format!("{}body", get("/push?channel=a", "Content-Length: 4\r\n")), 400),
-        ("chunks", get("/push?channel=a", "Transfer-Encoding: chunked\r\n"), 400),
+        ("chunks", get("/push?channel=a", "Transfer-Encoding: chunked\r\n") + "1\r\nx\r\n", 400),
         ("two lengths", get("/push?channel=a", "Content-Length: 0\r\nContent-Length: 0\r\n"), 400),
         ("WebSocket version 8", upgrade("13", "8"), 426),
         ("no key", upgrade("Sec-WebSocket-Key", "X-Key"), 400),

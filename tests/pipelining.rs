@@ -60,3 +60,26 @@ fn polls_behind_one_with_an_answer_larger_than_the_socket_takes_are_answered_in_
     }
     host.stop();
 }
+
+#[test]
+fn an_empty_body_in_chunks_belongs_to_its_request_however_it_comes() {
+    let host = Host::start(&[("head_timeout", "60s")]);
+    let one = "GET /push?channel=a&wait=0 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    let behind = "GET /push?channel=b&wait=0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let both = format!("{one}{behind}");
+    for cut in [one.len() - 6, one.len() - 5, one.len() - 4, one.len() - 1, one.len(), both.len()] {
+        let mut client = host.connect();
+        client.send(&both.as_bytes()[..cut]);
+        if cut < one.len() {
+            // Its end has to come before it is answered.
+            client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
+            assert!(std::io::Read::read(&mut client.stream, &mut [0]).is_err(), "{cut}");
+            client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        client.send(&both.as_bytes()[cut..]);
+        for _ in 0..2 {
+            assert!(client.response().0.starts_with("HTTP/1.1 200 "), "{cut}");
+        }
+    }
+    host.stop();
+}

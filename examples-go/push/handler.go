@@ -78,6 +78,7 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (h *handler) serve(w http.ResponseWriter, r *http.Request, grant *Grant) {
+	r = withoutEmptyBody(w, r)
 	if r.ProtoMajor != 1 {
 		h.relay(w, r, grant)
 		return

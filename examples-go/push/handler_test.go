@@ -335,7 +335,7 @@ func TestOddRequests(t *testing.T) {
 	_, body := get(t, client, service.URL+"/push?transport=stream&channel=c&do=no-hijack", nil)
 	publish(t, srv, "c", "through the ResponseWriter")
 	wantLine(t, body, "through the ResponseWriter")
-	for _, more := range []string{"Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"} {
+	for _, more := range []string{"Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"} {
 		conn, err := net.Dial("tcp", service.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -345,6 +345,22 @@ func TestOddRequests(t *testing.T) {
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || response.StatusCode != 400 {
 			t.Errorf("a body: %+v, %v", response, err)
+		}
+		conn.Close()
+	}
+	// An empty one in chunks is none, however late its end comes.
+	for _, way := range []string{"", "&do=no-hijack"} {
+		conn, err := net.Dial("tcp", service.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(harness.Patience))
+		fmt.Fprint(conn, "GET /push?transport=stream&channel=c"+way+" HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+		time.Sleep(10 * time.Millisecond)
+		fmt.Fprint(conn, "0\r\n\r\n")
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != 200 {
+			t.Errorf("an empty body%s: %+v, %v", way, response, err)
 		}
 		conn.Close()
 	}

@@ -3,9 +3,11 @@
 package push
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // handedOn are the header lines that the library reads. The others stay here: cookies and tokens are the service's, and
@@ -37,11 +39,34 @@ func requestHead(head []byte, r *http.Request, version string, subscribe []strin
 			}
 		}
 	}
-	// Go has taken this line out of the header; the library refuses a request that has a body.
+	// Go has taken this line out of the header; the library refuses it, see withoutEmptyBody.
 	for _, coding := range r.TransferEncoding {
 		head = appendLine(head, "Transfer-Encoding", coding)
 	}
 	return append(head, "\r\n"...)
+}
+
+// bodyLimit is how long the end of an empty body may take.
+const bodyLimit = 10 * time.Second
+
+// withoutEmptyBody is a request whose body in chunks has turned out to be empty, as one without: proxies that do not
+// know whether there is a body send one with GET. Its end is read here, since what comes behind is another request. A
+// body that is not empty is left with a coding that the library refuses.
+func withoutEmptyBody(w http.ResponseWriter, r *http.Request) *http.Request {
+	if len(r.TransferEncoding) == 0 {
+		return r
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyLimit))
+	_, err := io.ReadFull(r.Body, make([]byte, 1))
+	_ = control.SetReadDeadline(time.Time{})
+	r = r.WithContext(r.Context()) // a copy
+	if err == io.EOF && len(r.Trailer) == 0 {
+		r.TransferEncoding = nil
+	} else {
+		r.TransferEncoding = []string{"identity"}
+	}
+	return r
 }
 
 // target is path and query. What a middleware may have put there stays one word.

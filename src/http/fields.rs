@@ -21,6 +21,8 @@ pub(super) struct Fields<'b> {
     pub(super) version: Option<&'b [u8]>,
     pub(super) subprotocols: Offer<'b>,
     pub(super) extension: Option<&'static str>,
+    /// A body in chunks follows, which may turn out to be empty.
+    pub(super) chunked: bool,
     pub(super) last_event_id: Option<&'b str>,
     authorization: Option<&'b str>,
     /// The value of the cookie that a token may come in.
@@ -32,7 +34,7 @@ impl<'b> Fields<'b> {
     pub(super) fn read(lines: &[httparse::Header<'b>], version_1_1: bool, config: &Config) -> Result<Self, Refusal> {
         let forwarded_header = config.trusted_header();
         let mut fields = Fields::default();
-        let (mut lengths, mut hosts) = (0, 0);
+        let (mut lengths, mut hosts, mut codings) = (0, 0, 0);
         for line in lines {
             let value = line.value.trim_ascii();
             // Only of lines that matter: browsers send many more.
@@ -73,13 +75,19 @@ impl<'b> Fields<'b> {
             } else if is("last-event-id") {
                 once(&mut fields.last_event_id, text(), "Last-Event-ID")?;
             } else if is("transfer-encoding") {
-                return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
+                codings += 1;
+                fields.chunked = value.eq_ignore_ascii_case(b"chunked");
             } else if is("content-length") {
                 lengths += 1;
                 if value != b"0" || lengths > 1 {
                     return Err(Refusal::malformed("body", "Content-Length: a subscriber's request has no body"));
                 }
             }
+        }
+        // Two readers agree on the end of a body only where nothing else says it, and in this version (RFC 9112, sections
+        // 6.1 and 6.3).
+        if codings > 0 && !(fields.chunked && codings == 1 && lengths == 0 && version_1_1) {
+            return Err(Refusal::malformed("body", "Transfer-Encoding: a subscriber's request has no body"));
         }
         if hosts > 1 || (version_1_1 && hosts == 0) {
             return Err(Refusal::malformed("host", "a request has one Host line"));

@@ -17,6 +17,9 @@ use std::mem::MaybeUninit;
 
 /// How many header lines a request may have.
 const MAX_HEADERS: usize = 100;
+/// A body in chunks that is empty, without extensions or trailers (RFC 9112, section 7.1). Proxies that do not know
+/// whether there is a body send one with GET.
+const EMPTY_CHUNKED: &[u8] = b"0\r\n\r\n";
 /// The subprotocol that is spoken on WebSockets beside raw.
 pub const SUBPROTOCOL: &str = "push.v1.json";
 
@@ -86,8 +89,10 @@ pub enum Wish<'b> {
 /// A head that is all there.
 #[derive(Debug)]
 pub struct Head<'b> {
-    /// How many bytes it takes.
+    /// How many bytes it takes, with an empty body in chunks.
     pub size: usize,
+    /// How many of them are that body's.
+    pub body: usize,
     /// The path of its URL.
     pub path: &'b str,
     /// The host that it addresses; empty where that did not matter.
@@ -107,7 +112,17 @@ pub struct Head<'b> {
 impl<'b> Head<'b> {
     /// One that no other request follows, and whose response has no header lines for other origins.
     fn last(size: usize, path: &'b str, wish: Result<Wish<'b>, Refusal>) -> Self {
-        Head { size, path, host: "", cors: String::new(), forwarded: Vec::new(), sse: false, keep_alive: false, wish }
+        Head {
+            size,
+            body: 0,
+            path,
+            host: "",
+            cors: String::new(),
+            forwarded: Vec::new(),
+            sse: false,
+            keep_alive: false,
+            wish,
+        }
     }
 }
 
@@ -146,6 +161,14 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         _ => return Err(Refusal::method()),
     }
     let mut fields = Fields::read(head.headers, version_1_1, config)?;
+    let body = match fields.chunked {
+        false => 0,
+        true if bytes[size..].starts_with(EMPTY_CHUNKED) => EMPTY_CHUNKED.len(),
+        // Not all of it is there yet: the next request begins behind it.
+        true if EMPTY_CHUNKED.starts_with(&bytes[size..]) => return Ok(None),
+        true => return Err(Refusal::malformed("body", "a subscriber's request has no body, or an empty one")),
+    };
+    let size = size + body;
     let forwarded = std::mem::take(&mut fields.forwarded);
     let cors = match fields.origin {
         Some(origin) if !origin::allowed(origin, fields.host, &config.allowed_origins) => {
@@ -169,6 +192,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     };
     Ok(Some(Head {
         size,
+        body,
         path,
         host: fields.host,
         cors,

@@ -142,7 +142,7 @@ fn what_is_wrong_is_named() {
         (get("/push?channel=a&transport=ws", ""), (400, "upgrade")),
         (get("/push?channel=a", "Content-Length: 1\r\n"), (400, "body")),
         (get("/push?channel=a", "Content-Length: 0\r\nContent-Length: 0\r\n"), (400, "body")),
-        (get("/push?channel=a", "Transfer-Encoding: chunked\r\n"), (400, "body")),
+        (get("/push?channel=a", "Transfer-Encoding: chunked\r\n") + "1\r\n", (400, "body")),
         (get("/push?channel=a", "Host: other\r\n"), (400, "host")),
         ("GET /push?channel=a HTTP/1.1\r\n\r\n".into(), (400, "host")),
         (get("/push?channel=a", "Origin: http://evil\r\n"), (403, "origin")),

@@ -112,8 +112,24 @@ heads! {
     h5_3_a_field_of_one_value_twice: with("Origin: http://h\r\nOrigin: http://h\r\n") => Refused(400);
     h5_3_two_authorizations: with("Authorization: Bearer a\r\nAuthorization: Bearer b\r\n") => Refused(400);
 
-    // 6 Message Body: none, whatever its length
-    s6_1_transfer_encoding: with("Transfer-Encoding: chunked\r\n") => Refused(400);
+    // 6 Message Body: none, or one in chunks that is empty beyond doubt
+    s6_1_transfer_encoding_waits_for_its_body: with("Transfer-Encoding: chunked\r\n") => Waits;
+    s6_1_transfer_encoding_is_case_insensitive: with("Transfer-Encoding: ChunkeD\r\n") + "0\r\n\r\n" => Served;
+    s6_1_transfer_encoding_twice: with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_transfer_encoding_in_a_list: with("Transfer-Encoding: chunked, chunked\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_transfer_encoding_and_another: with("Transfer-Encoding: gzip, chunked\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_transfer_encoding_with_a_parameter: with("Transfer-Encoding: chunked;q=1\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_an_empty_transfer_encoding: with("Transfer-Encoding:\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_a_length_before_the_transfer_encoding: with("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n" => Refused(400);
+    s6_1_a_length_after_the_transfer_encoding: with("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n") + "0\r\n\r\n" => Refused(400);
+    s7_1_an_empty_body_in_chunks: with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n" => Served;
+    s7_1_an_empty_body_of_which_a_part_is_there: with("Transfer-Encoding: chunked\r\n") + "0\r\n\r" => Waits;
+    s7_1_a_chunk: with("Transfer-Encoding: chunked\r\n") + "1\r\nx\r\n0\r\n\r\n" => Refused(400);
+    s7_1_a_chunk_of_which_the_length_is_there: with("Transfer-Encoding: chunked\r\n") + "1" => Refused(400);
+    s7_1_more_zeros_than_one: with("Transfer-Encoding: chunked\r\n") + "00\r\n\r\n" => Refused(400);
+    s7_1_a_line_feed_alone_ends_no_chunk: with("Transfer-Encoding: chunked\r\n") + "0\n\n" => Refused(400);
+    s7_1_1_chunk_extensions: with("Transfer-Encoding: chunked\r\n") + "0;a=b\r\n\r\n" => Refused(400);
+    s7_1_2_trailers: with("Transfer-Encoding: chunked\r\n") + "0\r\nA: b\r\n\r\n" => Refused(400);
     s6_1_transfer_encoding_identity: with("Transfer-Encoding: identity\r\n") => Refused(400);
     s6_1_transfer_encoding_of_an_unknown_kind: with("Transfer-Encoding: xchunked\r\n") => Refused(400);
     s6_1_transfer_encoding_in_1_0: "GET /push?channel=a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" => Refused(400);
@@ -162,6 +178,14 @@ fn s9_3_2_a_second_request_is_left_for_later() {
     let two = with("").repeat(2);
     let head = read(two.as_bytes(), &Config::default(), false).unwrap().unwrap();
     assert_eq!(head.size, two.len() / 2);
+}
+
+#[test]
+fn s9_3_2_a_second_request_begins_behind_an_empty_body() {
+    let one = with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n";
+    let two = one.clone() + &with("");
+    let head = read(two.as_bytes(), &Config::default(), false).unwrap().unwrap();
+    assert_eq!((head.size, head.body), (one.len(), 5));
 }
 
 #[test]

@@ -315,7 +315,7 @@ static void garbage_is_answered_by_http(void)
                  {"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 "},
                  {"POST /push?channel=c HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 405 "},
                  {"GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 400 "},
-                 {"GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 400 "},
+                 {"GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n", "HTTP/1.1 400 "},
                  {"GET /push?channel=c&since=x HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 "}};
     push_server *server = serve("threads", "1", NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -109,7 +109,8 @@ fn follow(port: u16, mut position: String, ended: &AtomicBool) -> Vec<Told> {
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         // HTTP/1.0: no chunks.
-        let request = format!("GET /push?channel=a&since={position}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        let request =
+            format!("GET /push?channel=a&since={position}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
         if stream.write_all(request.as_bytes()).is_err() {
             continue;
         }

@@ -164,7 +164,7 @@ impl Shard {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
                 Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
-                    self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size);
+                    self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size - head.body);
                     self.forget_wish();
                     return None;
                 }
