@@ -48,13 +48,14 @@ pub(crate) struct Running {
 
 impl Running {
     /// Ends the thread. It passes the waiting events and lines to the host first. A function of the host that does not
-    /// return has until `until`, and [`GRACE`] at least. After that no function is called any more, and the thread is
-    /// left over.
-    pub(crate) fn end(self, until: Instant) -> Option<Leftover> {
+    /// return has until `until`, and [`GRACE`] at least; without a time it is waited for. After that no function is
+    /// called any more, and the thread is left over.
+    pub(crate) fn end(self, until: Option<Instant>) -> Option<Leftover> {
         let Running { ending: Ending { stop, latch }, thread } = self;
         let _ = stop.send(());
         let left = Leftover { latch, thread };
-        let time = until.saturating_duration_since(Instant::now()).max(GRACE);
+        let time_left = |until: Instant| until.saturating_duration_since(Instant::now()).max(GRACE);
+        let time = until.map_or(Duration::MAX, time_left);
         if left.latch.wait(time) || left.latch.abandon() {
             left.join();
             return None;

@@ -166,7 +166,7 @@ fn a_client_that_lives_and_only_does_not_read_stays() {
     let address: SocketAddr = host.address().parse().unwrap();
     socket.connect(&address.into()).unwrap();
     let mut client = Client::over(socket.into());
-    client.send(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n");
+    client.send(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: localhost\r\n\r\n");
     client.head();
     // More than its buffer takes, and less than ours: its window is closed, and nothing waits in the outbox.
     host.server.publish(&Publication::new("a", "x".repeat(SIZE).as_bytes())).unwrap();

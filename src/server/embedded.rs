@@ -220,7 +220,7 @@ impl Embedded {
 
     /// Ends all threads.
     fn end(mut self, time: Duration) -> Option<Leftover> {
-        let until = Instant::now() + time;
+        let until = Instant::now().checked_add(time);
         // First those that publish, too.
         if let Some(ControlThread { control, thread }) = self.control {
             control.stop(time);

@@ -251,8 +251,8 @@ impl Attached {
     /// Lets the hub go, after what waits for it was sent and answered, or `drain` is over. A thread is left
     /// over when a function of the host does not return.
     pub(crate) fn stop(self, drain: Duration) -> Option<Leftover> {
-        let until = Instant::now() + drain;
-        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        let until = Instant::now().checked_add(drain);
+        *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = until;
         self.link.stop.store(true, Ordering::Release);
         self.link.wake.signal();
         let _ = self.thread.join();
