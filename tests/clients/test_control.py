@@ -165,6 +165,9 @@ def test_stats_and_metrics_say_the_same(served):
     plain = dict(re.findall(r"^push_(\w+) (\d+)$", response.text, re.M))
     plain = {name.removesuffix("_total"): int(value) for name, value in plain.items() if "_seconds_" not in name}
     assert plain.pop("panics") == 0  # counted for the operator only
+    # The log on disk is the operator's, too.
+    engine = {name: plain.pop(name) for name in list(plain) if name.startswith("engine_")}
+    assert engine["engine_up"] == 1
     assert plain.items() <= stats.items()
     labelled = re.findall(r'^push_(\w+)\{(\w+)="([^"]+)"\} (\d+)$', response.text, re.M)
     of = {(name, value): int(count) for name, label, value, count in labelled}

@@ -299,9 +299,13 @@ class Descriptors(Case):
     def test_the_attach_socket_itself(self):
         self.start()
         peer = self.attached()
-        for _ in range(20):
-            # In a circle: only the kernel's collector could free what nobody takes.
-            socket.send_fds(peer, [adopt()], [peer.fileno()])
+        try:
+            for _ in range(20):
+                # In a circle: only the kernel's collector could free what nobody takes.
+                socket.send_fds(peer, [adopt()], [peer.fileno()])
+        except OSError:
+            # The hub may have let it go: the answer to the first was what no host would say.
+            pass
         peer.close()
         # What the polls are answered comes to the attach socket, as what no host would say.
         self.wait(
