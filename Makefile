@@ -1,21 +1,38 @@
-# make            the library, target/release/libpush.so
-# make demo       the demo page at http://127.0.0.1:8080/ (PORT= changes it); demo-go, a chat in Go; demo-nginx, the page
-#                 behind nginx
-# make test       every test; installs what it needs, and says so. Its parts: test-rust, test-c, test-python, test-clients,
-#                 test-browser, test-autobahn, test-faults, test-go, test-nginx, deny
-# make test-stress  most of that on a machine that is slow in three ways; before a release
-# make install    PREFIX=/usr/local DESTDIR=; make uninstall
-# make header     updates include/push.h and push.cdef.h after a change of src/ffi
-# make docs       updates the README's table of options after a change of src/config/options/
-# make fuzz       the fuzzers; make soak, a long life: SECONDS=; more in tests/proof.mk
-# make bench      libpush beside its peers; make bench-quick while working
+# make               builds the library, target/release/libpush.so, and the program pushd
+# make MINIMAL=1     the same without TLS on the library's listeners, and without the engines redis and nats: a smaller
+#                    library, with fewer dependencies (docs/building.md)
+# make install       installs them: PREFIX=/usr/local DESTDIR=; make uninstall removes them
+# make demo          serves the demo page at http://127.0.0.1:8080/ (PORT= changes it)
+# make demo-tls      serves the demo page at https://localhost:8080/, and its subscribers over TLS as well
+# make demo-go       serves a chat in Go there; make demo-nginx, the demo page behind nginx; make demo-cluster, the demo
+#                    page at three ports, of three hubs that share a log in one Redis
+# make examples      installs the library in target/stage, and builds the examples in C against it; make nginx-module,
+#                    the module for nginx
+#
+# make test          runs every test, installs the tools that it needs, and names them. Its parts: test-rust, test-c,
+#                    test-minimal, test-python, test-clients, test-browser, test-autobahn, test-faults, test-go,
+#                    test-nginx, deny. CONTRIBUTING.md says how to run the tests of one part in seconds
+# make test-stress   runs most of that on a machine that is slow in three ways; before a release
+# make loom tsan     the mailbox under loom (a part of test-rust), and the C hosts under the thread sanitizer
+# make test-cluster  hubs over real Redis and NATS servers that fail, with the counts of docs/engines.md
+# make fuzz          runs the fuzzers; make soak, a long life; SECONDS= sets the time of both; make abuse, thousands of
+#                    hostile clients
+# make bench         measures libpush beside its peers; make bench-quick is for use while working; make bench-go, the
+#                    package for Go; make bench-test, the tests of the load generator
+#
+# make header        updates include/push.h and push.cdef.h after a change of src/ffi
+# make docs          updates the README's table of options after a change of src/config/options/
 
 PORT ?= 8080
 export PORT
 LIBRARY = target/release/libpush.so
-# Where the tests install to, and build the examples against: as a user would.
+# The tests install the library here and build the examples against it, as a user would.
 STAGE = $(CURDIR)/target/stage
 RUST = cargo:none
+MINIMAL ?=
+# With "s", aws-lc-sys leaves out the large tables of its curves.
+SMALL = --no-default-features --config 'profile.release.package.aws-lc-sys.opt-level="s"'
+FEATURES = $(if $(filter-out 0,$(MINIMAL)),$(SMALL))
 
 all: library
 
@@ -27,7 +44,7 @@ include tests/proof.mk
 
 library:
 	@tests/need $(RUST) cc:build-essential
-	cargo build --release
+	cargo build --release $(FEATURES)
 
 header:
 	@tests/need $(RUST)
@@ -37,7 +54,7 @@ docs:
 	@tests/need $(RUST)
 	PUSH_WRITE_DOCS=1 cargo test --quiet --test readme options
 
-# The library installed, and the examples built against it through pkg-config.
+# Installs the library, and builds the examples against it through pkg-config.
 examples: library
 	@tests/need pkg-config:pkg-config
 	@$(MAKE) --no-print-directory -s install PREFIX=$(STAGE) >/dev/null
@@ -46,18 +63,34 @@ examples: library
 demo: examples
 	target/examples-c/legacy-server -p $(PORT)
 
-# Each part says how many passed and failed, and ends the run when one failed.
-test: test-rust test-c test-python test-clients test-browser test-autobahn test-faults deny
+demo-cluster: examples
+	@tests/need redis-server:redis-server
+	@examples-c/demo-cluster $(PORT)
+
+demo-tls: examples
+	@tests/need python3:python3 openssl:openssl
+	examples-c/demo-tls $(PORT)
+
+# Each part says how many tests passed and failed. A failed part ends the run.
+test: test-rust test-minimal test-c test-python test-clients test-browser test-autobahn test-faults deny
 	@echo 'make test: all parts passed'
 
 test-rust: library
-	@tests/need python3:python3 prlimit:util-linux
+	@tests/need python3:python3 prlimit:util-linux redis-server:redis-server openssl:openssl
+	@tests/harness/install python
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
 	cargo test
 	tests/loom/run
 	tests/miri
+
+# The library without its optional parts: it builds, and the errors name a missing part. The other unit tests are those of
+# test-rust.
+test-minimal:
+	@tests/need $(RUST) cc:build-essential
+	cargo clippy --no-default-features --all-targets -- -D warnings
+	cargo test --no-default-features --lib -- config:: server:: auth::
 
 test-c: examples
 	tests/c/run
@@ -74,4 +107,5 @@ test-browser: examples
 test-autobahn: examples
 	tests/autobahn/run
 
-.PHONY: all library header docs examples demo test test-rust test-c test-python test-clients test-browser test-autobahn
+.PHONY: all library header docs examples demo demo-tls demo-cluster
+.PHONY: test test-rust test-minimal test-c test-python test-clients test-browser test-autobahn

@@ -1,9 +1,8 @@
-# Installing and uninstalling libpush.  Included by the Makefile; `make -f install.mk install` does too.
+# Installs and uninstalls libpush. The Makefile includes this; `make -f install.mk install` works as well.
 #
 #     make install [PREFIX=/usr/local] [LIBDIR=$(PREFIX)/lib] [INCLUDEDIR=$(PREFIX)/include] [DESTDIR=]
 #
-# DESTDIR is a staging root, for packages: it is put before every path that is written to, and stands in none of
-# the files.
+# DESTDIR is a staging root, for packages. It is put before every path that is written to. No installed file has it.
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
@@ -16,11 +15,11 @@ INSTALL_ROOT := $(dir $(lastword $(MAKEFILE_LIST)))
 INSTALL_LIBRARY ?= $(INSTALL_ROOT)target/release/libpush.so
 INSTALL_PUSHD ?= $(INSTALL_ROOT)target/release/pushd
 
-# The one place that has the version.  The soname is the first number, by cargo-c's rule for 0.x as well.
+# Cargo.toml is the only place that has the version. The soname is the first number, also for 0.x, as in cargo-c.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(INSTALL_ROOT)Cargo.toml | head -n 1)
 SOVERSION := $(firstword $(subst ., ,$(VERSION)))
 
-# The pointer size is from the ELF class, byte 4: 1 is 32 bits, 2 is 64.
+# The pointer size comes from the ELF class, byte 4: 1 is 32 bits, 2 is 64.
 INSTALL_SUBSTITUTE = sed \
 	-e 's|@VERSION@|$(VERSION)|g' -e 's|@SOVERSION@|$(SOVERSION)|g' \
 	-e 's|@PREFIX@|$(PREFIX)|g' \
@@ -30,7 +29,7 @@ INSTALL_SUBSTITUTE = sed \
 	-e "s|@INCLUDEDIR_FROM_LIBDIR@|$$(realpath -ms --relative-to='$(LIBDIR)' '$(INCLUDEDIR)')|g" \
 	-e "s|@POINTER_SIZE@|$$(($$(od -An -j4 -N1 -tu1 '$(INSTALL_LIBRARY)') * 4))|g"
 
-# Nothing is built here: `sudo make install` should not leave files of root's in the tree.
+# This builds nothing: `sudo make install` should not leave files of root in the tree.
 install:
 	@for built in '$(INSTALL_LIBRARY)' '$(INSTALL_PUSHD)'; do \
 		test -f "$$built" || { echo "$$built is missing: run make first" >&2; exit 1; }; \

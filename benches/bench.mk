@@ -15,12 +15,15 @@ BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
 	long_poll.c publisher.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
-BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish)
+BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
+	shared-log bare-redis stamps)
 
 .PHONY: bench bench-nginx bench-quick bench-programs bench-peers bench-tools bench-test
 
 # The Makefile has `examples`, the C server in which libpush is measured, and `library`.
 bench: examples bench-programs bench-peers bench-nginx
+	@tests/need redis-server:redis-server redis-cli:redis-tools
+	@tests/harness/install python
 	python3 benches/run.py $(BENCH_ARGS)
 
 bench-quick: examples bench-programs bench-peers
@@ -65,8 +68,19 @@ BENCH_LINK = -L$(BENCH_LIB) -l:libpush.so.0 -Wl,-rpath,'$$ORIGIN/../lib' -pthrea
 
 BENCH_LINKED := $(BENCH_HEADERS) include/push.h $(BENCH_LIB)/libpush.so.0
 
-$(BENCH_BIN)/own-listener $(BENCH_BIN)/adopting: $(BENCH_BIN)/%: $(BENCH_LOAD)/%.c $(BENCH_LOAD)/host.c $(BENCH_LINKED) | library $(BENCH_BIN)
+$(BENCH_BIN)/bare-redis: $(BENCH_LOAD)/bare-redis.c $(BENCH_LOAD)/resp.c $(BENCH_HEADERS) | $(BENCH_BIN)
+	$(CC) $(BENCH_CFLAGS) -o $@ $(filter %.c,$^)
+
+$(BENCH_BIN)/stamps: $(BENCH_LOAD)/stamps.c $(BENCH_HEADERS) | $(BENCH_BIN)
+	$(CC) $(BENCH_CFLAGS) -o $@ $<
+
+$(BENCH_BIN)/own-listener $(BENCH_BIN)/adopting $(BENCH_BIN)/shared-log: $(BENCH_BIN)/%: $(BENCH_LOAD)/%.c $(BENCH_LOAD)/host.c $(BENCH_LINKED) | library $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) $(BENCH_LINK)
+
+# Cargo alone knows whether it is up to date, so it is asked each time. It names pushd as well, in no order.
+$(BENCH_BIN)/engine: library | $(BENCH_BIN)
+	cp "$$(cargo bench --quiet --no-run --bench engine --message-format=json \
+		| sed -n '/"kind":\["bench"\]/s/.*"executable":"\([^"]*\)".*/\1/p')" $@
 
 $(BENCH_BIN)/publish: $(BENCH_PUBLISH) $(BENCH_LINKED) | library $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(BENCH_PUBLISH) $(BENCH_LINK)

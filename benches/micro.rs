@@ -3,13 +3,13 @@
 
 use divan::counter::BytesCount;
 use divan::{black_box, Bencher};
+use push::dialect::{Compression, Dialect, Encoder, Format};
+use push::framing::inflate::Inflater;
+use push::framing::ws::{self, Rules};
+use push::framing::Transport;
 use push::hub::{
     Cut, Epoch, Hub, Join, Leave, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start,
-    Wake,
 };
-use push::transport::inflate::Inflater;
-use push::transport::ws::{self, Rules};
-use push::transport::{Encoder, Format};
 use std::sync::Arc;
 
 fn main() {
@@ -18,14 +18,8 @@ fn main() {
 
 const PAYLOAD: &[u8] = &[b'x'; 100];
 
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
-
 fn hub(count: usize) -> (Hub, Arc<Mailbox>) {
-    let mailbox = Arc::new(Mailbox::new(8192, Box::new(NoWake)));
+    let mailbox = Arc::new(Mailbox::new(8192, Box::new(|| {})));
     let settings = Settings {
         retention: Retention { count, age_ms: 300_000, bytes: 4 << 20 },
         patterns: &[],
@@ -113,7 +107,7 @@ fn read_history(bencher: Bencher, messages: u64) {
     });
 }
 
-#[divan::bench(args = Format::ALL)]
+#[divan::bench(args = Format::all())]
 fn encode(bencher: Bencher, format: Format) {
     let encoder = Encoder::new(Epoch::from_random(1));
     bencher.counter(BytesCount::of_slice(PAYLOAD)).with_inputs(message).bench_values(|message| {
@@ -130,7 +124,7 @@ fn parse_a_head(bencher: Bencher) {
         Accept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate, br\r\nCookie: session=0123456789abcdef\r\n\r\n";
     let config = push::Builder::default().build().expect("the defaults are valid");
     bencher.bench_local(|| {
-        let head = push::http::request::read(black_box(head), config.config(), false);
+        let head = push::http::request::read(black_box(head), config.config(), &push::http::request::Known::default());
         assert!(matches!(head, Ok(Some(head)) if head.wish.is_ok()));
     });
 }
@@ -172,7 +166,11 @@ fn deflate_a_message(bencher: Bencher, len: usize) {
     let payload = json(len);
     let message = || Message::new(&Publication::new("news", &payload), false, &[0x81, 100]);
     bencher.counter(BytesCount::new(len)).with_inputs(message).bench_local_values(|message| {
-        black_box(Format::WsRawDeflate.encode(&message, &encoder, true).len());
+        black_box(
+            Format::new(Transport::WebSocket, Dialect::Raw, Compression::Deflate)
+                .encode(&message, &encoder, true)
+                .len(),
+        );
         message
     });
 }
@@ -181,7 +179,7 @@ fn deflate_a_message(bencher: Bencher, len: usize) {
 fn inflate_a_message(bencher: Bencher, len: usize) {
     let encoder = Encoder::new(Epoch::from_random(1));
     let message = Message::new(&Publication::new("news", &json(len)), false, &[0x81, 100]);
-    let frame = Format::WsRawDeflate.encode(&message, &encoder, true);
+    let frame = Format::new(Transport::WebSocket, Dialect::Raw, Compression::Deflate).encode(&message, &encoder, true);
     let deflated = &frame[if frame.len() < 128 { 2 } else { 4 }..];
     let mut inflater = Inflater::default();
     bencher.counter(BytesCount::new(len)).bench_local(|| {

@@ -1,4 +1,4 @@
-/* The shortest useful libpush program: a listener of its own, and the time published every second.
+/* The shortest useful libpush program. It has a listener of its own, and publishes the time every second.
  *
  *     ./hello                     (or: ./hello 127.0.0.1:0)
  *     curl -N 'http://127.0.0.1:8090/push?channel=time&transport=stream'
@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     char err[256] = "", address[128], text[32];
     push_config *config = argc > 1 ? push_config_new() : NULL; /* NULL: 127.0.0.1:8090 */
     push_status status = config ? push_config_set(config, "listen", argv[1], err, sizeof err) : PUSH_OK;
-    sigset_t stop; /* waited for in place of sleeping, so no handler is needed */
+    sigset_t stop; /* the program waits for these signals instead of sleeping, so it needs no handler */
     sigemptyset(&stop);
     sigaddset(&stop, SIGINT);
     sigaddset(&stop, SIGTERM);

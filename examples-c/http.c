@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,7 +74,7 @@ static struct slice slice_trim(struct slice slice)
     return slice;
 }
 
-/* Splits off what stands before `mark`, and the mark.  Without a mark all of it. */
+/* Splits off the part before `mark`, and the mark. Without a mark it takes all of it. */
 static struct slice slice_until(struct slice *rest, char mark)
 {
     const char *found = rest->len ? memchr(rest->at, mark, rest->len) : NULL;
@@ -86,7 +85,7 @@ static struct slice slice_until(struct slice *rest, char mark)
     return piece;
 }
 
-/* Visible ASCII, in a name without the separators of RFC 9110, 5.6.2. */
+/* Visible ASCII. In a name the separators of RFC 9110, 5.6.2 are not allowed. */
 static bool is_token(struct slice slice)
 {
     for (size_t i = 0; i < slice.len; i++) {
@@ -111,7 +110,7 @@ static int parse_request_line(struct slice line, struct http_request *request)
     return 0;
 }
 
-/* More than any answer allows is enough: the caller compares with its own bound. */
+/* This is more than any caller allows; each compares with its own bound. */
 static bool parse_length(struct slice text, size_t *length)
 {
     size_t value = 0;
@@ -178,7 +177,7 @@ static int hex(char digit)
     return -1;
 }
 
-/* Undoes %XX, and + where it means a blank.  False: malformed, has a NUL, or does not fit. */
+/* Decodes %XX, and + if it means a blank. False: the text is malformed, has a NUL, or does not fit. */
 static bool decode(struct slice text, bool plus, char *out, size_t size)
 {
     size_t n = 0;
@@ -208,8 +207,8 @@ int http_parameter(struct slice query, const char *name, char *out, size_t size)
     return 0;
 }
 
-/* "/a/b" becomes "a/b" and "/" becomes "index.html".  False where a name is empty (an absolute path is outside
- * of the root) or starts with a dot (".." is too, and what is hidden is not meant to be served). */
+/* "/a/b" becomes "a/b" and "/" becomes "index.html". False if a name is empty, since an absolute path is outside of
+ * the root, or if it starts with a dot: ".." is outside, too, and hidden files are not meant to be served. */
 static bool relative_path(struct slice path, char *out, size_t size)
 {
     if (!decode(path, false, out, size)) return false;
@@ -226,23 +225,6 @@ static bool relative_path(struct slice path, char *out, size_t size)
 
 /* ---- answers ---- */
 
-bool http_wants_events(const char *head, size_t len)
-{
-    const char *end = memmem(head, len, "\r\n\r\n", 4);
-    if (end) len = (size_t)(end - head);
-    return memmem(head, len, "text/event-stream", 17) || memmem(head, len, "transport=sse", 13);
-}
-
-const char *http_come_back(char *text, size_t size)
-{
-    /* By chance, so that a crowd that was refused at once does not come back at once. */
-    unsigned chance = 0;
-    if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0) chance = (unsigned)getpid();
-    snprintf(text, size, "retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":1001,\"reason\":\"later\"}\n\n",
-             5000 + (int)(chance % 5001));
-    return text;
-}
-
 static const char *reason(int status)
 {
     switch (status) {
@@ -255,12 +237,13 @@ static const char *reason(int status)
     case 431: return "Request Header Fields Too Large";
     case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
     case 505: return "HTTP Version Not Supported";
     default: return "Internal Server Error";
     }
 }
 
-/* Formatted once a second, however many answers there are in it. */
+/* The date is formatted once a second, however many answers are sent in it. */
 static const char *date(void)
 {
     static char text[32];
@@ -326,7 +309,7 @@ int http_open(int root, struct slice path, off_t *size, const char **type)
     char name[1024];
     struct stat stat;
     if (!relative_path(path, name, sizeof name)) return -1;
-    /* O_NONBLOCK: opening a FIFO would otherwise wait for its writer, and all clients with it. */
+    /* Without O_NONBLOCK, opening a FIFO would wait for its writer, and all clients would wait, too. */
     int file = openat(root, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) return -1;
     if (fstat(file, &stat) < 0 || !S_ISREG(stat.st_mode)) {

@@ -1,5 +1,5 @@
 /* The HTTP/1 that legacy-server.c speaks for itself: buffers, request heads, queries, answers, files.
- * It knows no sockets and nothing of libpush. */
+ * This code knows no sockets and nothing of libpush. */
 #ifndef LEGACY_HTTP_H
 #define LEGACY_HTTP_H
 
@@ -12,13 +12,13 @@ enum {
     HTTP_MORE = -1 /* http_parse: the head is not all there yet */
 };
 
-/* Bytes in, at the end, and out, at the front.  Starts zeroed; holds no memory of size while it is empty. */
+/* Bytes come in at the end and go out at the front. A buffer starts zeroed. An empty one holds little memory. */
 struct buffer {
     char *memory;
     size_t start, len, size;
 };
 
-/* False: memory is out. */
+/* False: out of memory. */
 bool buffer_reserve(struct buffer *buffer, size_t room);
 bool buffer_append(struct buffer *buffer, const void *bytes, size_t len);
 void buffer_consume(struct buffer *buffer, size_t len);
@@ -44,11 +44,11 @@ struct http_request {
     bool expects_continue;
 };
 
-/* Reads the head at the front of `bytes`.  0: it is in `request`; HTTP_MORE; or the status to refuse it with. */
+/* Reads the head at the front of `bytes`. Returns 0 if `request` has it, HTTP_MORE, or the status to refuse it with. */
 int http_parse(const char *bytes, size_t len, struct http_request *request);
 
-/* Decodes the first parameter of that name into `out`.  1: done, 0: there is none, -1: malformed or longer than
- * `size` allows. */
+/* Decodes the first parameter of that name into `out`. Returns 1 if it did, 0 if there is none, and -1 if it is
+ * malformed or longer than `size` allows. */
 int http_parameter(struct slice query, const char *name, char *out, size_t size);
 
 struct http_answer {
@@ -59,20 +59,14 @@ struct http_answer {
     size_t len;
 };
 
-/* Whether an EventSource reads the answer.  It never comes back after an error status: where it should, it gets 200 and
- * http_come_back(), within `size` bytes. */
-enum { HTTP_COME_BACK = 160 };
-bool http_wants_events(const char *head, size_t len);
-const char *http_come_back(char *text, size_t size);
-
-/* Writes an answer to the request.  False: memory is out. */
+/* Writes an answer to the request. False: out of memory. */
 bool http_answer(struct buffer *out, const struct http_request *request, const struct http_answer *answer);
 
 /* The same with a body of {"error":"message"}.  `message` needs no escaping in JSON; NULL: the status in words. */
 bool http_error(struct buffer *out, const struct http_request *request, int status, const char *headers,
                 const char *message);
 
-/* Opens the file below the directory `root` that `path` names.  -1: there is none that may be served. */
+/* Opens the file that `path` names below the directory `root`. -1: there is no such file that may be served. */
 int http_open(int root, struct slice path, off_t *size, const char **type);
 
 #endif

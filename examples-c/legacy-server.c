@@ -1,16 +1,16 @@
 /* A single-threaded poll() HTTP server, of the kind that has been running somewhere for fifteen years, with live push.
- * The old server is server.c and http.c; this file is what libpush asks of it.
+ * The old server is server.c and http.c. This file is the part that libpush asks of it.
  *
  *     ./legacy-server [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]
  *
- *     GET  /push?channel=c       handed over to libpush, with what was read of it
+ *     GET  /push?channel=c       handed over to libpush, with the bytes that were read of it
  *     POST /publish?channel=c    publishes the body; event= and key= are optional
  *     POST /broadcast            publishes it to every subscriber
  *     GET  /stats                the library's counters
  *     GET  anything else         a file below DIRECTORY
  *
- * What a WebSocket client sends is sent back to it.  There is no login: whoever reaches the port may publish, so it
- * listens on the loopback address only.
+ * Each message of a WebSocket client is sent back to it. There is no login: any process that reaches the port may
+ * publish. So the server listens on the loopback address only.
  */
 #define _GNU_SOURCE
 #include "server.h"
@@ -39,7 +39,7 @@ struct host {
 
 /* ---- subscribers ---- */
 
-/* Shows before the head is complete: the library reads on by itself. */
+/* Whether this is a subscriber. It is known before the head is complete: the library reads on by itself. */
 static bool is_subscription(struct buffer *in)
 {
     static const char *const starts[] = {"GET /push", "OPTIONS /push"}; /* OPTIONS asks before a cross-origin GET */
@@ -73,7 +73,7 @@ static enum step hand_over(void *app, struct client *c)
     /* Answers to this connection's earlier requests go first: the library knows nothing of them. */
     if (c->out.len > 0) return NEEDS_OUTPUT;
     /* A real host reads on to the session cookie, and says in the grant who the user is and what they may have.
-     * Without a grant (main sets auth=none) the library's options say it, such as client_publish. */
+     * Without a grant (main sets auth=none) the library's options decide this, such as client_publish. */
     grant.patterns = every;
     grant.pattern_count = 1;
     grant.flags = h->grant_flags;
@@ -81,13 +81,16 @@ static enum step hand_over(void *app, struct client *c)
         push_adopt(h->push, c->fd, buffer_front(&c->in), c->in.len, h->grant_flags ? &grant : NULL);
     if (status == PUSH_ERR_BUSY) return BLOCKED;
     if (status == PUSH_OK) return HANDED_OVER;
-    int code = http_status(status);
-    bool comes_back = code >= 500 && http_wants_events(buffer_front(&c->in), c->in.len);
-    return comes_back ? client_come_back(c) : client_refuse(c, code, push_strerror(status));
+    char response[PUSH_REFUSAL_MAX];
+    size_t len = 0;
+    if (push_refusal(h->push, status, NULL, NULL, buffer_front(&c->in), c->in.len, response, sizeof response, &len)
+        != PUSH_OK)
+        return FAILED;
+    return client_end(c, response, len);
 }
 
-/* Sends back what WebSocket clients have sent.  A message that the library has no room for is kept and goes first on
- * the next turn: nothing is lost, and nothing overtakes it. */
+/* Sends the messages of WebSocket clients back to them. If the library has no room for a message, it is kept and goes
+ * first on the next turn: nothing is lost, and nothing overtakes it. */
 static bool echo(void *app)
 {
     struct host *h = app;
@@ -99,11 +102,11 @@ static bool echo(void *app)
         push_status status = push_send(h->push, h->event.connection, h->event.data, h->event.len, flags);
         h->event_held = status == PUSH_ERR_BUSY;
         if (h->event_held) return false;
-        /* Who is gone needs no answer; who can't have one for another reason should not wait for it. */
+        /* A client that is gone needs no answer. One that can't have it for another reason should not wait for it. */
         if (status != PUSH_OK && status != PUSH_ERR_NOT_FOUND)
             push_close(h->push, h->event.connection, 1011, push_strerror(status));
     }
-    return true; /* the rest when poll() says again that events wait */
+    return true; /* poll() says again that events wait; the rest is sent then */
 }
 
 /* ---- publishers ---- */
@@ -127,9 +130,12 @@ static enum step publish(struct host *h, struct client *c, struct http_request *
         message.key = has_key ? key : NULL;
         status = everyone ? push_broadcast(h->push, &message, &at) : push_publish_message(h->push, &message, &at);
     }
-    /* The request stays where it is and is tried again, and nothing more is read from this client meanwhile.  That
+    /* The request stays in its buffer and is tried again. Meanwhile nothing more is read from this client. That
      * slows a publisher down to what the library can take, and loses nothing. */
     if (status == PUSH_ERR_BUSY) return BLOCKED;
+    /* With a log that hubs share: it has not answered in time (option engine_timeout). */
+    if (status == PUSH_ERR_TIMEOUT)
+        return client_error(c, request, 504, NULL, "the message may have been published, or will be");
     if (status != PUSH_OK) return client_error(c, request, http_status(status), NULL, push_strerror(status));
     int len = snprintf(json, sizeof json, "{\"id\":\"%s\"}\n", at.text);
     return client_answer(c, request, 200, "application/json", json, (size_t)len);
@@ -147,7 +153,7 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(sse), FIELD(streams), FIELD(polls), FIELD(channels), FIELD(subscriptions),
                   FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped), FIELD(replaced), FIELD(outboxes),
                   FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts), FIELD(logs_suppressed),
-                  FIELD(draining), FIELD(undone)};
+                  FIELD(draining), FIELD(undone), FIELD(inbox_bytes)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;
@@ -162,7 +168,7 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
     return client_answer(c, request, 200, "application/json", json, (size_t)len);
 }
 
-/* ---- what the server answers itself ---- */
+/* ---- the server's own answers ---- */
 
 static enum step route(void *app, struct client *c, struct http_request *request, const char *body)
 {
@@ -191,7 +197,7 @@ static void on_signal(int signal)
     stopping = 1;
 }
 
-/* Called on the library's thread, which nothing but callbacks waits for: it may write to a slow terminal. */
+/* Called on the library's thread for callbacks. Only callbacks wait for it, so it may write to a slow terminal. */
 static void on_log(void *user_data, int32_t level, const char *line)
 {
     (void)user_data;
@@ -205,7 +211,7 @@ struct options {
     push_config *config;
 };
 
-/* False: said on stderr why. */
+/* False: an error was printed on stderr. */
 static bool parse_options(int argc, char **argv, struct options *options)
 {
     char err[256] = "", *end, *value;
@@ -224,8 +230,8 @@ static bool parse_options(int argc, char **argv, struct options *options)
             status = push_config_set(options->config, optarg, value ? value : "", err, sizeof err);
             break;
         case 'c': status = push_config_load(options->config, optarg, err, sizeof err); break;
-        /* Only where one connection is one subscriber: a browser sends its other requests over it too, and those are
-         * not the library's. */
+        /* Use this only if one connection is one subscriber. A browser sends its other requests over the same
+         * connection, and those are not the library's. */
         case 'k': options->grant_flags |= PUSH_GRANT_KEEP_ALIVE; break;
         default: return false;
         }
@@ -234,7 +240,7 @@ static bool parse_options(int argc, char **argv, struct options *options)
     return status == PUSH_OK && optind == argc;
 }
 
-/* Serves until a signal comes.  The exit code. */
+/* Serves until a signal comes. Returns the exit code. */
 static int serve(struct host *h, const struct options *options, const sigset_t *mask)
 {
     struct server server;
@@ -275,15 +281,15 @@ int main(int argc, char **argv)
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGTERM);
     sigprocmask(SIG_BLOCK, &blocked, &before);
-    sigdelset(&before, SIGINT); /* what server_run waits under */
+    sigdelset(&before, SIGINT); /* the mask while server_run waits */
     sigdelset(&before, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 
     push_config_on_log(options.config, on_log, NULL, NULL);
-    push_config_set(options.config, "listen", "none", NULL, 0); /* the port is ours; clients are handed over */
+    push_config_set(options.config, "listen", "none", NULL, 0); /* this server has the port, and hands clients over */
     push_config_set(options.config, "auth", "none", NULL, 0); /* nobody logs in here: anybody may */
-    push_config_set(options.config, "events", "message", NULL, 0); /* all that echo() asks for */
+    push_config_set(options.config, "events", "message", NULL, 0); /* the only kind that echo() needs */
     if (!parse_options(argc, argv, &options)) {
         fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]\n", argv[0]);
         push_config_free(options.config);

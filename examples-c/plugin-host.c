@@ -1,4 +1,4 @@
-/* A host that is not linked with libpush but loads it, as servers load their modules.
+/* This host is not linked with libpush. It loads the library, as servers load their modules.
  *
  *     ./plugin-host /usr/local/lib/libpush.so
  *
@@ -21,7 +21,7 @@ static struct {
 
 static int load(void *library)
 {
-    /* ISO C has no cast from void * to a function pointer; POSIX says that the bytes are the same. */
+    /* ISO C has no cast from void * to a function pointer. POSIX says that the bytes are the same. */
 #define RESOLVE(name)                                                                                        \
     if (memcpy(&lib.name, &(void *){dlsym(library, #name)}, sizeof lib.name), !lib.name) {                   \
         fprintf(stderr, "the library has no " #name "\n");                                                   \
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
         return 1;
     }
     if (!load(library)) return 1;
-    /* Before any struct crosses: does the library keep the contract that this program was compiled for? */
+    /* This check comes before any struct is passed: has the library the ABI that this program was compiled for? */
     if (lib.push_abi_version() != PUSH_ABI_VERSION) {
         fprintf(stderr, "the library speaks ABI %u, this program %u\n", (unsigned)lib.push_abi_version(),
                 (unsigned)PUSH_ABI_VERSION);
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s: %s\n", lib.push_strerror(status), err);
         return 1;
     }
-    /* After push_stop no thread and no callback of the library is left: it may go. */
+    /* After push_stop no thread and no callback of the library is left, so it may be closed. */
     if (dlclose(library) != 0) return 1;
     puts("ok");
     return 0;

@@ -1,15 +1,15 @@
-/* A prefork HTTP server with live push: several processes accept on one socket, and one hub (pushd) has the
+/* A prefork HTTP server with live push. Several processes accept on one socket, and one hub (pushd) has the
  * subscribers.
  *
  *     pushd -o attach_listen=unix:/tmp/pushd.sock -o listen=none &
  *     ./prefork-server -a unix:/tmp/pushd.sock [-p PORT] [-n WORKERS]
  *
- *     GET  /push?channel=c       handed over to the hub, with what was read of it
+ *     GET  /push?channel=c       handed over to the hub, with the bytes that were read of it
  *     POST /publish?channel=c    publishes the body; answers with the position and the worker's number
  *     GET  /                     says which worker has answered
  *
- * A worker may die or be replaced at any time: its subscribers stay, because their connections are the hub's.  The
- * parent never calls the library; each worker starts it after the fork, since threads do not survive one.
+ * A worker may die or be replaced at any time. Its subscribers stay, because their connections are the hub's. The
+ * parent never calls the library. Each worker starts it after the fork, since threads do not survive a fork.
  */
 #define _GNU_SOURCE
 #include "http.h"
@@ -39,19 +39,23 @@ static void stop(int signal)
 
 /* ---- a worker ---- */
 
+static void send_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t sent = send(fd, bytes, len, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent <= 0) break;
+        bytes += sent;
+        len -= (size_t)sent;
+    }
+}
+
 static void answer(int fd, struct http_request *request, int status, const char *type, const char *body)
 {
     struct buffer out = {0};
     struct http_answer full = {.status = status, .type = type, .body = body, .len = strlen(body)};
     request->keep_alive = false; /* one request for each connection keeps this server short */
-    if (http_answer(&out, request, &full)) {
-        while (out.len > 0) {
-            ssize_t sent = send(fd, buffer_front(&out), out.len, MSG_NOSIGNAL);
-            if (sent < 0 && errno == EINTR) continue;
-            if (sent <= 0) break;
-            buffer_consume(&out, (size_t)sent);
-        }
-    }
+    if (http_answer(&out, request, &full)) send_all(fd, buffer_front(&out), out.len);
     buffer_free(&out);
 }
 
@@ -90,13 +94,11 @@ static bool serve(push_server *server, int fd, struct buffer *in)
             /* A real host looks at the session cookie here, and says in the grant who this is. */
             push_status status = push_adopt(server, fd, buffer_front(in), in->len, PUSH_GRANT_ALL);
             if (status == PUSH_OK) return true;
-            /* What is wrong with the request itself will be wrong with the next one, too. */
-            int code = status == PUSH_ERR_INVALID ? 400 : status == PUSH_ERR_TOO_LARGE ? 413 : 503;
-            char text[HTTP_COME_BACK];
-            if (code == 503 && http_wants_events(buffer_front(in), request.head_len))
-                answer(fd, &request, 200, "text/event-stream", http_come_back(text, sizeof text));
-            else
-                answer(fd, &request, code, "text/plain", push_strerror(status));
+            char response[PUSH_REFUSAL_MAX];
+            size_t len;
+            if (push_refusal(server, status, NULL, NULL, buffer_front(in), in->len, response, sizeof response, &len)
+                == PUSH_OK)
+                send_all(fd, response, len);
             return false;
         }
         if (parsed == 0 && request.content_length > BODY_MAX) {
@@ -138,10 +140,10 @@ static int work(int listener, const char *attach)
         struct buffer in = {0};
         struct timeval patience = {.tv_sec = READ_SECONDS};
         struct pollfd readable = {.fd = listener, .events = POLLIN};
-        /* Only here may a signal come, so that none is missed between the look and the wait. */
+        /* A signal may come only here, so that none is missed between the check and the wait. */
         if (ppoll(&readable, 1, NULL, &none) < 0) continue;
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0) continue; /* another worker was quicker, or the client left again */
+        if (fd < 0) continue; /* another worker was quicker, or the client has gone */
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         if (!buffer_reserve(&in, 4096) || !serve(server, fd, &in)) close(fd);
         buffer_free(&in);
@@ -187,7 +189,7 @@ int main(int argc, char **argv)
     }
     if (attach == NULL || workers < 1 || workers > MAX_WORKERS)
         return fprintf(stderr, "prefork-server -a unix:PATH [-p PORT] [-n WORKERS]\n"), 2;
-    /* The parent waits for signals in place of handling them; the workers open up for them in ppoll(). */
+    /* The parent waits for signals instead of handling them. The workers unblock them in ppoll(). */
     struct sigaction action = {.sa_handler = stop};
     sigset_t awaited;
     sigemptyset(&awaited);
@@ -205,7 +207,7 @@ int main(int argc, char **argv)
         for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
             for (int i = 0; i < workers; i++) {
                 if (pids[i] != ended) continue;
-                /* One that could not even start would be forked again and again. */
+                /* Without this pause a worker that can't even start would be forked again and again. */
                 if (WIFEXITED(status) && WEXITSTATUS(status) != 0) stopping = 1;
                 else pids[i] = fork_worker(listener, attach);
             }

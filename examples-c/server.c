@@ -12,14 +12,14 @@
 
 enum {
     BODY_MAX = 1 << 20,
-    READ_SIZE = 16 << 10,  /* one read; the bytes go on to libpush whole, and its option max_head is as much */
-    WRITE_SIZE = 64 << 10, /* while more than this waits to be written no further request is served */
-    REQUEST_MS = 30000,    /* for a request to come, and for a part of its answer to be taken */
+    READ_SIZE = 16 << 10,  /* one read; all of it may go on to libpush, whose option max_head is as large */
+    WRITE_SIZE = 64 << 10, /* while more than this waits to be written, no further request is served */
+    REQUEST_MS = 30000,    /* how long a request may take to come, and a part of its answer to be taken */
     IDLE_MS = 75000,
     LINGER_MS = 2000,
     RETRY_MS = 1,
     ACCEPT_PAUSE_MS = 100,
-    /* How much is done for one before the others have their turn. */
+    /* How much is done for one client before the others have their turn. */
     TURN_ACCEPTS = 4096,
     TURN_WRITES = 16
 };
@@ -52,14 +52,11 @@ enum step client_file(struct client *c, const struct http_request *request, int 
     return client_answer(c, request, 200, type, NULL, (size_t)size);
 }
 
-enum step client_come_back(struct client *c)
+enum step client_end(struct client *c, const void *response, size_t len)
 {
-    static const struct http_request none; /* so the answer says Connection: close */
-    char text[HTTP_COME_BACK];
     c->closing = true;
     buffer_consume(&c->in, c->in.len);
-    http_come_back(text, sizeof text);
-    return client_answer(c, &none, 200, "text/event-stream", text, strlen(text));
+    return buffer_append(&c->out, response, len) ? ANSWERED : FAILED;
 }
 
 enum step client_refuse(struct client *c, int status, const char *message)
@@ -67,7 +64,7 @@ enum step client_refuse(struct client *c, int status, const char *message)
     struct http_request none = {0}; /* so the answer says Connection: close */
     c->closing = true;
     buffer_consume(&c->in, c->in.len);
-    return client_error(c, &none, status, status == 503 ? "Retry-After: 1\r\n" : NULL, message);
+    return client_error(c, &none, status, NULL, message);
 }
 
 /* ---- a client's bytes ---- */
@@ -81,7 +78,7 @@ static struct client *client_new(int fd)
     return c;
 }
 
-/* Frees the client and leaves its socket to whoever has it now. */
+/* Frees the client and leaves its socket to its new owner. */
 static void client_forget(struct client *c)
 {
     if (c->file >= 0) close(c->file);
@@ -96,8 +93,8 @@ static void client_close(struct client *c)
     client_forget(c);
 }
 
-/* Reads once, so that a client that sends without end does not keep the others waiting.  It keeps no more memory than
- * what it sent.  False: it is gone. */
+/* Reads once, so that a client that sends without end does not keep the others waiting. The memory is no more than the
+ * client has sent. False: the client is gone. */
 static bool client_receive(struct client *c)
 {
     char bytes[READ_SIZE];
@@ -113,7 +110,7 @@ static bool client_pending(const struct client *c)
     return c->out.len > 0 || c->file >= 0;
 }
 
-/* False: the file has become shorter than was announced, which only the end of the connection can tell. */
+/* False: the file is now shorter than announced. Only the end of the connection can tell the client. */
 static bool read_file(struct client *c)
 {
     if (!buffer_reserve(&c->out, WRITE_SIZE)) return false;
@@ -130,12 +127,12 @@ static bool read_file(struct client *c)
     return true;
 }
 
-/* Writes as far as the client takes it.  False: it is gone. */
+/* Writes as much as the client takes. False: the client is gone. */
 static bool client_flush(struct client *c)
 {
     for (int n = 0; n < TURN_WRITES && client_pending(c); n++) {
         if (c->file >= 0 && c->out.len < WRITE_SIZE && !read_file(c)) return false;
-        /* Not sendfile(), which has no MSG_NOSIGNAL: SIGPIPE is at its default in this process. */
+        /* sendfile() has no MSG_NOSIGNAL, and SIGPIPE is at its default in this process. So it is not used. */
         ssize_t sent = send(c->fd, buffer_front(&c->out), c->out.len, MSG_NOSIGNAL);
         if (sent < 0) return errno == EAGAIN || errno == EINTR;
         buffer_consume(&c->out, (size_t)sent);
@@ -145,12 +142,12 @@ static bool client_flush(struct client *c)
 
 /* ---- requests ---- */
 
-/* Serves the request at the front of what the client has sent. */
+/* Serves the request at the front of the bytes that the client has sent. */
 static enum step next_request(struct server *s, struct client *c)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct http_request request;
-    /* Empty lines after a body, as old clients send them (RFC 9112, 2.2). */
+    /* Old clients send empty lines after a body (RFC 9112, 2.2). */
     while (c->in.len > 0 && (*buffer_front(&c->in) == '\r' || *buffer_front(&c->in) == '\n')) buffer_consume(&c->in, 1);
     if (c->in.len == 0) return NEEDS_INPUT;
     enum step step = s->hooks.take(s->hooks.app, c);
@@ -175,7 +172,7 @@ static enum step next_request(struct server *s, struct client *c)
     return ANSWERED;
 }
 
-/* Serves requests and writes answers until one of the two has to wait.  HANDED_OVER, FAILED: the client goes. */
+/* Serves requests and writes answers until one of the two has to wait. HANDED_OVER, FAILED: the client goes. */
 static enum step serve(struct server *s, struct client *c)
 {
     for (;;) {
@@ -189,8 +186,8 @@ static enum step serve(struct server *s, struct client *c)
             return NEEDS_OUTPUT;
         }
         if (c->closing) {
-            /* Closed with bytes unread the kernel resets the connection, and the client may lose the answer.  So only
-             * our side is closed, and the client's end waited for. */
+            /* If a connection is closed with unread bytes, the kernel resets it, and the client may lose the answer. So
+             * only our side is closed, and the server waits for the client's end. */
             c->lingering = true;
             c->deadline = s->now + LINGER_MS;
             return c->ended || shutdown(c->fd, SHUT_WR) < 0 ? FAILED : NEEDS_INPUT;
@@ -204,14 +201,14 @@ static enum step serve(struct server *s, struct client *c)
 
 static enum step turn(struct server *s, struct client *c, int ready)
 {
-    if (ready & ~POLLOUT) { /* also errors: reading says which */
+    if (ready & ~POLLOUT) { /* this includes errors: reading says which one */
         if (c->in.len == 0 && !c->lingering) c->deadline = s->now + REQUEST_MS;
         if (!client_receive(c)) return FAILED;
     }
     return c->lingering ? NEEDS_INPUT : serve(s, c);
 }
 
-/* Lets go of a client that does not stay. */
+/* Whether the client stays. If not, it is freed. */
 static bool stays(struct client *c, enum step step)
 {
     if (step == HANDED_OVER) client_forget(c);
@@ -245,23 +242,23 @@ static void accept_clients(struct server *s)
         if (fd < 0 && errno == EAGAIN) return;
         struct client *c = fd >= 0 && has_room(s) ? client_new(fd) : NULL;
         if (!c) {
-            /* Out of descriptors or memory.  The listener stays readable: without a pause poll() would not wait. */
+            /* Out of descriptors or memory. The listener stays readable: without a pause poll() would not wait. */
             if (fd >= 0) close(fd);
             s->accept_at = s->now + ACCEPT_PAUSE_MS;
             return;
         }
-        /* Mostly the request is there already, and who is handed over was never in the table. */
+        /* Mostly the request is there already. A client that is handed over then never enters the table. */
         if (!stays(c, turn(s, c, POLLIN))) continue;
         s->clients[s->count] = c;
         s->polls[s->count++] = (struct pollfd){fd, awaited(c), 0};
     }
 }
 
-/* Every client that is ready has its turn; one whose time is up is closed.  True: some are blocked. */
+/* Each client that is ready has its turn. A client that is too late is closed. True: some are blocked. */
 static bool serve_clients(struct server *s)
 {
     bool blocked = false;
-    for (size_t i = s->count; i-- > FIRST_CLIENT;) { /* backwards: the last one takes the place of one that goes */
+    for (size_t i = s->count; i-- > FIRST_CLIENT;) { /* backwards: the last client fills the place of one that goes */
         struct client *c = s->clients[i];
         enum step step = NEEDS_INPUT;
         if (s->polls[i].revents || c->blocked) step = turn(s, c, s->polls[i].revents);
@@ -287,7 +284,7 @@ static int64_t clock_ms(void)
 
 bool server_run(struct server *s, const volatile sig_atomic_t *stop, const sigset_t *mask)
 {
-    bool blocked = false, idle = true; /* idle: the watched descriptor's hook has nothing left to do */
+    bool blocked = false, idle = true; /* idle: the hook of the watched descriptor has nothing left to do */
     while (!*stop) {
         bool paused = s->now < s->accept_at;
         long wait = blocked || !idle ? RETRY_MS : paused ? ACCEPT_PAUSE_MS : 1000;

@@ -1,5 +1,5 @@
 /* The server as it was before it had live push: one thread, one poll(), HTTP/1 with keep-alive and pipelining.
- * Knows nothing of libpush: what is served is in the hooks, which legacy-server.c fills. */
+ * It knows nothing of libpush: the hooks serve the requests, and legacy-server.c fills them. */
 #ifndef LEGACY_SERVER_H
 #define LEGACY_SERVER_H
 
@@ -8,36 +8,36 @@
 #include <signal.h>
 #include <stdint.h>
 
-/* What became of a request. */
+/* How far a request was served. */
 enum step {
     ANSWERED,
     NEEDS_INPUT,  /* it is not all there yet */
     NEEDS_OUTPUT, /* the answers before it have to be written first */
-    BLOCKED,      /* it can't be served now: it stays where it is and is tried again soon */
+    BLOCKED,      /* it can't be served now: it stays in its buffer and is tried again soon */
     HANDED_OVER,  /* the client's socket has another owner */
     NOT_MINE,     /* hooks.take: an ordinary request */
-    FAILED        /* the client is to be closed */
+    FAILED        /* the client has to be closed */
 };
 
 struct client {
     int fd;
-    int file; /* being sent after `out`, or -1 */
+    int file; /* it is sent after `out`, or -1 */
     off_t file_left;
     struct buffer in, out;
-    int64_t deadline; /* when it is closed, in ms of the monotonic clock */
+    int64_t deadline; /* when the client is closed, in ms of the monotonic clock */
     bool ended;       /* the client sends no more */
     bool closing;     /* no further request is served */
-    bool lingering;   /* our side is shut down; what still comes is dropped */
+    bool lingering;   /* our side is shut down; bytes that still come are dropped */
     bool continued;   /* the request at the front of `in` was told to send its body */
-    bool blocked;     /* the request at the front of `in` is to be tried again */
+    bool blocked;     /* the request at the front of `in` has to be tried again */
 };
 
 struct hooks {
-    /* Sees first what a client has sent, whatever it is. */
+    /* Sees everything that a client sends before the server does. */
     enum step (*take)(void *app, struct client *client);
     /* Answers a request that has come with all of its body. */
     enum step (*route)(void *app, struct client *client, struct http_request *request, const char *body);
-    /* Called when `watched` is readable.  False: call again soon, readable or not. */
+    /* Called when `watched` is readable. False: call it again soon, readable or not. */
     bool (*ready)(void *app);
     int watched; /* a descriptor beside the clients', or -1 */
     void *app;
@@ -46,20 +46,20 @@ struct hooks {
 struct server {
     struct hooks hooks;
     struct pollfd *polls;
-    struct client **clients; /* clients[i] is polled as polls[i]; the first places are not clients' */
+    struct client **clients; /* clients[i] is polled as polls[i]; the first places are not for clients */
     size_t count, size;
     int64_t now, accept_at;
     int port;
 };
 
-/* Listens on 127.0.0.1, with port 0 on any that is free.  False: see errno. */
+/* Listens on 127.0.0.1. Port 0 is any free port. False: see errno. */
 bool server_open(struct server *server, int port, struct hooks hooks);
-/* Serves until `*stop` is set.  Signals come only while it waits, under `mask`, so that none is missed.
+/* Serves until `*stop` is set. Signals come only while it waits, under `mask`, so that none is missed.
  * False: see errno. */
 bool server_run(struct server *server, const volatile sig_atomic_t *stop, const sigset_t *mask);
 void server_close(struct server *server);
 
-/* Each answers with ANSWERED, or FAILED when memory is out. */
+/* Each returns ANSWERED, or FAILED if memory is out. */
 enum step client_answer(struct client *client, const struct http_request *request, int status, const char *type,
                         const char *body, size_t len);
 enum step client_error(struct client *client, const struct http_request *request, int status, const char *headers,
@@ -67,9 +67,9 @@ enum step client_error(struct client *client, const struct http_request *request
 /* Sends an open file, and closes it. */
 enum step client_file(struct client *client, const struct http_request *request, int file, off_t size,
                       const char *type);
-/* Tells an EventSource to come back. */
-enum step client_come_back(struct client *client);
-/* Answers and closes the connection: where its next request would begin is not known. */
+/* Sends a whole response, and closes the connection. */
+enum step client_end(struct client *client, const void *response, size_t len);
+/* Answers and closes the connection, since nobody knows where its next request would begin. */
 enum step client_refuse(struct client *client, int status, const char *message);
 
 #endif

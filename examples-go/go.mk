@@ -6,8 +6,8 @@
 
 GO_DIR := examples-go
 GO_OUT := target/examples-go
-# The installed tree, through pkg-config, as a user's build finds it. Go does not see that an installed header has
-# changed; it sees flags, so its sum is one.
+# Go finds the installed tree through pkg-config, as in a user's build. Go does not notice that an installed header has
+# changed, but it notices flags. So the header's sum is a flag.
 GO_HEADER_SUM = $$(cksum < $(STAGE)/include/push.h | cut -d ' ' -f 1)
 GO_ENV = CGO_ENABLED=1 PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig CGO_LDFLAGS=-Wl,-rpath,$(STAGE)/lib \
 	CGO_CFLAGS="-O2 -g -DPUSH_HEADER_SUM=$(GO_HEADER_SUM)"
@@ -16,7 +16,7 @@ GO_BENCH_ARGS ?=
 
 .PHONY: demo-go test-go bench-go go-set-up
 
-# The Go command itself is not installed from here; its modules are, from the module proxy, when they are not there yet.
+# This does not install the Go command itself. It fetches missing modules from the module proxy.
 go-set-up: examples
 	@tests/need go:none cc:build-essential pkg-config:pkg-config
 	@cd $(GO_DIR) && { GOPROXY=off GOFLAGS=-mod=readonly go mod download >/dev/null 2>&1 \
@@ -28,9 +28,9 @@ demo-go: go-set-up
 	$(GO_RUN) go build -o $(abspath $(GO_OUT))/ ./cmd/...
 	$(GO_OUT)/chat -listen 127.0.0.1:$(PORT)
 
-# One package at a time: they count descriptors, and there may be two cores only.
+# The packages run one at a time: they count descriptors, and there may be only two cores.
 test-go: go-set-up
-	@tests/need chromium:chromium curl:curl
+	@tests/need chromium:chromium curl:curl redis-server:redis-server
 	@found=$$(gofmt -l $(GO_DIR)) && { test -z "$$found" || { echo "gofmt is not content with: $$found" >&2; exit 1; }; }
 	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I$(STAGE)/include -c -o /dev/null $(GO_DIR)/push/shim.c
 	$(GO_RUN) go vet ./...

@@ -23,6 +23,7 @@ enum {
     PUSH_ERR_LIMIT = -14,
     PUSH_MESSAGE_BINARY = 1,
     PUSH_SEND_BINARY = 1,
+    PUSH_REFUSAL_MAX = 8192,
     PUSH_GRANT_PUBLISH = 1,
     PUSH_GRANT_KEEP_ALIVE = 2,
     PUSH_EVENT_OPEN = 1,
@@ -104,6 +105,7 @@ typedef struct {
     uint64_t logs_suppressed;
     uint64_t draining;
     uint64_t undone;
+    uint64_t inbox_bytes;
 } push_stats;
 
 typedef struct {
@@ -132,6 +134,8 @@ typedef struct {
     uint32_t reserved;
     const char *const *patterns;
     size_t pattern_count;
+    const char *const *subscribe;
+    size_t subscribe_count;
 } push_grant;
 
 typedef struct {
@@ -248,6 +252,16 @@ push_status push_revoke_channel(push_server *server,
                                 const char *reason);
 
 push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
+
+push_status push_refusal(push_server *server,
+                         int32_t why,
+                         const char *code,
+                         const char *message,
+                         const void *head,
+                         size_t head_len,
+                         void *out,
+                         size_t out_size,
+                         size_t *out_len);
 
 int push_event_fd(push_server *server);
 

@@ -50,36 +50,36 @@
 extern "C" {
 #endif
 
-/* What push_abi_version answers for this header: it changes only when a host must be compiled
-   again. */
+/* The value that push_abi_version returns for this header.  It changes only when a host must be
+   compiled again. */
 #define PUSH_ABI_VERSION 0
 
-/* It worked. */
+/* The call succeeded. */
 #define PUSH_OK 0
 
-/* An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown
-   shape. */
+/* An argument is not allowed: NULL, an invalid channel name, an unknown flag, a struct with an
+   unknown field. */
 #define PUSH_ERR_INVALID -1
 
-/* An option is unknown, or its value is not allowed; `err` names option, value and what is
-   allowed. */
+/* An option is unknown, or its value is not allowed.  `err` names the option, the value and what
+   is allowed. */
 #define PUSH_ERR_CONFIG -2
 
 /* The payload is larger than the option `max_message`. */
 #define PUSH_ERR_TOO_LARGE -3
 
-/* A queue of the library is full, or the hub is away (option attach).  Nothing was done; the same
-   call may succeed in a moment. */
+/* A queue of the library is full, or the hub is away (option attach).  Nothing was done.  The same
+   call may succeed a moment later. */
 #define PUSH_ERR_BUSY -4
 
-/* There is no such connection (any more). */
+/* There is no such connection, request or listener, or it has ended. */
 #define PUSH_ERR_NOT_FOUND -5
 
 /* The server was stopped, or the handle never was one. */
 #define PUSH_ERR_CLOSED -6
 
-/* Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).  Of
-   push_stop: a callback has not returned. */
+/* No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
+   (option engine_timeout).  From push_stop: a callback has not returned. */
 #define PUSH_ERR_TIMEOUT -7
 
 /* The descriptor is not a connected stream socket.  It is still the caller's. */
@@ -94,217 +94,227 @@ extern "C" {
 /* The operating system refused something; `err` says what, where the call has an `err`. */
 #define PUSH_ERR_SYSTEM -11
 
-/* A defect of the library was caught.  The log has the details; please report it. */
+/* A bug in the library was caught.  The log has the details; please report it. */
 #define PUSH_ERR_INTERNAL -12
 
-/* This build or this server does not do that. */
+/* This build or this server does not support the call. */
 #define PUSH_ERR_UNSUPPORTED -13
 
 /* A configured limit is reached: `max_connections`, or 256 servers in one process. */
 #define PUSH_ERR_LIMIT -14
 
-/* push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text,
-   any other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or
-   SSE. */
+/* push_message.flags: the payload is binary.  Without this flag, a payload that is UTF-8 is sent
+   as text, and any other as binary.  A binary payload is sent in binary WebSocket frames, and as
+   base64 in JSON and SSE. */
 #define PUSH_MESSAGE_BINARY 1
 
 /* push_send flags: send a binary frame. */
 #define PUSH_SEND_BINARY 1
 
+/* push_refusal: no response is longer, in bytes. */
+#define PUSH_REFUSAL_MAX 8192
+
 /* push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json). */
 #define PUSH_GRANT_PUBLISH 1
 
-/* push_grant.flags: after a long-poll was answered the connection stays open for further polls
-   under this grant.  Set it only where one connection is one client, not behind a proxy that mixes
-   clients.  A request for anything but the option `path` on such a connection ends it unanswered;
-   clients then send it again on a new one. */
+/* push_grant.flags: after a long-poll is answered, the connection stays open for further polls
+   under this grant.  Set it only if each connection belongs to one client, not behind a proxy that
+   mixes clients.  A request for another path than the option `path` ends such a connection without
+   an answer; clients then send it again on a new connection. */
 #define PUSH_GRANT_KEEP_ALIVE 2
 
-/* push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come
-   and go untold). */
+/* push_event.kind: a client opened a connection for a subscription (WebSocket, SSE, stream).
+   Polls cause no such event. */
 #define PUSH_EVENT_OPEN 1
 
-/* push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY
-   describe it. */
+/* push_event.kind: a client sent a message over WebSocket: `data` and `len`, and PUSH_EVENT_BINARY
+   in `flags`. */
 #define PUSH_EVENT_MESSAGE 2
 
 /* push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason. */
 #define PUSH_EVENT_CLOSE 3
 
-/* push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the
-   question for push_allow and push_deny, `channel` the first channel asked for, `data` the head of
-   the request as it came, cookies and all. */
+/* push_event.kind: a client wants to subscribe (option auth=host), and the host decides with
+   push_allow or push_deny.  `request` is the number for that call, `channel` the first channel of
+   the request (NULL: it names none, so the grant's `subscribe` must), `data` the whole request
+   head, including cookies. */
 #define PUSH_EVENT_REQUEST 4
 
-/* push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end
-   of the hub that this one is attached to). */
+/* push_event.kind: the server begins to send its clients away, because of push_drain or push_stop,
+   or because the hub that this server is attached to ends. */
 #define PUSH_EVENT_DRAIN 5
 
 /* push_event.kind: no client is left. */
 #define PUSH_EVENT_DRAINED 6
 
-/* push_event.flags: the client's message came as binary. */
+/* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
 
-/* Log levels, as push_log_fn gets them. */
+/* Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that ended
+   something that should have gone on. */
 #define PUSH_LOG_ERROR 1
 
-/* Something is wrong outside of the library, or soon will be. */
+/* Something outside of the library is wrong, or soon will be. */
 #define PUSH_LOG_WARN 2
 
-/* Start, stop, listeners; refusals, and ends of connections that were not asked for. */
+/* Start, stop and listeners; refusals; connections that ended for an unexpected reason. */
 #define PUSH_LOG_INFO 3
 
 /* Every end of a connection. */
 #define PUSH_LOG_DEBUG 4
 
-/* Options being collected for push_start.  One thread at a time. */
+/* A set of options for push_start.  Only one thread may use it at a time. */
 typedef struct push_config push_config;
 
-/* A running server.  Any thread, any time.  The pointer is a ticket, not an address: never
-   dereference it. */
+/* A running server.  Any thread may use it at any time.  The pointer is a ticket, not an address:
+   never dereference it. */
 typedef struct push_server push_server;
 
-/* The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never
+/* The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  A number is never
    reused. */
 typedef int32_t push_status;
 
-/* Gets one line of log, without a newline.  `level` is one of PUSH_LOG_.  Thread: push-callback. */
+/* Gets one log line, without a newline.  `level` is one of PUSH_LOG_.  It runs on the thread
+   push-callback. */
 typedef void (*push_log_fn)(void *user_data, int32_t level, const char *line);
 
-/* Frees a callback's user_data.  Called once, when no callback can come any more. */
+/* Frees a callback's user_data.  It is called once, when the callback can't run any more. */
 typedef void (*push_free_fn)(void *user_data);
 
-/* A client's connection, as events name it.  Never 0, and not reused while the server lives. */
+/* A client's connection, in events and calls.  Never 0, and not reused while the server runs. */
 typedef uint64_t push_connection;
 
-/* A question to the host, as PUSH_EVENT_REQUEST names it.  Never 0. */
+/* A request that the host must decide on, from PUSH_EVENT_REQUEST.  Never 0. */
 typedef uint64_t push_request;
 
-/* Something that the host is told.  Start from PUSH_EVENT_INIT; end with push_event_clear. */
+/* An event for the host.  Start from PUSH_EVENT_INIT, and end with push_event_clear. */
 typedef struct {
-    /* sizeof(push_event), as the host was compiled. */
+    /* sizeof(push_event) in the host's header. */
     size_t size;
-    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not
-       know: ignore the event. */
+    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN or _DRAINED.  Ignore an event of an
+       unknown kind. */
     uint32_t kind;
     /* PUSH_EVENT_ flags. */
     uint32_t flags;
-    /* The connection it is about; 0 for PUSH_EVENT_DRAIN and _DRAINED. */
+    /* The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED. */
     push_connection connection;
-    /* The question, for PUSH_EVENT_REQUEST. */
+    /* For PUSH_EVENT_REQUEST: the number for push_allow or push_deny. */
     push_request request;
-    /* The connection's user as granted, or NULL. */
+    /* The user in the connection's grant, or NULL. */
     const char *user;
-    /* For PUSH_EVENT_OPEN and _REQUEST the first channel asked for, or NULL. */
+    /* For PUSH_EVENT_OPEN and _REQUEST: the first channel of the request, or NULL. */
     const char *channel;
-    /* The payload of PUSH_EVENT_MESSAGE, the request head of _REQUEST. */
+    /* The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST. */
     const void *data;
     /* The payload's length in bytes. */
     size_t len;
-    /* The code of PUSH_EVENT_CLOSE. */
+    /* The close code of PUSH_EVENT_CLOSE. */
     uint32_t code;
-    /* 0. */
+    /* Always 0. */
     uint32_t reserved;
-    /* The library's: what owns the pointers above. */
+    /* Belongs to the library: the memory behind the pointers above. */
     void *owner;
 } push_event;
 
-/* Gets one event, valid during the call.  Thread: push-callback. */
+/* Gets one event, which is valid during the call.  It runs on the thread push-callback. */
 typedef void (*push_event_fn)(void *user_data, const push_event *event);
 
-/* Counters since push_start, and gauges of this moment.  Start from PUSH_STATS_INIT. */
+/* Counters since push_start, and gauges of the present.  Start from PUSH_STATS_INIT. */
 typedef struct {
-    /* sizeof(push_stats), as the library was compiled. */
+    /* sizeof(push_stats) in the library. */
     size_t size;
     /* Messages published, broadcasts included. */
     uint64_t published;
-    /* Publishes answered from an idempotency key. */
+    /* Publishes that were answered with the position of an earlier message, by their idempotency
+       key. */
     uint64_t duplicates;
     /* Publishes refused with PUSH_ERR_BUSY. */
     uint64_t busy;
-    /* Messages handed to connections: one message to a thousand subscribers counts a thousand. */
+    /* Messages that were given to connections.  One message to a thousand subscribers counts a
+       thousand. */
     uint64_t deliveries;
     /* Bytes written to clients. */
     uint64_t bytes_sent;
-    /* Connections taken: accepted on own listeners. */
+    /* Connections accepted on the library's own listeners. */
     uint64_t accepted;
-    /* Connections taken: handed over by push_adopt. */
+    /* Connections handed over with push_adopt. */
     uint64_t adopted;
     /* Requests refused with an HTTP error. */
     uint64_t refused;
     /* Connections closed with 4429 because they read too slowly. */
     uint64_t slow_closed;
-    /* Gaps announced to clients. */
+    /* Gaps that clients were told of. */
     uint64_t gaps;
     /* Messages that clients sent. */
     uint64_t received;
-    /* Client messages that nobody asked for: the host neither pulls events nor has a callback. */
+    /* Client messages that were dropped, since the host neither pulls events nor has a callback. */
     uint64_t events_dropped;
-    /* Log lines dropped because the log callback was too slow. */
+    /* Log lines that were dropped because the log callback was too slow. */
     uint64_t logs_dropped;
-    /* Gauge: connections open now, of any kind. */
+    /* Gauge: open connections of all kinds. */
     uint64_t connections;
-    /* Gauge: of these, WebSockets. */
+    /* Gauge: the open WebSockets. */
     uint64_t websockets;
-    /* Gauge: of these, SSE. */
+    /* Gauge: the open SSE connections. */
     uint64_t sse;
-    /* Gauge: of these, NDJSON streams. */
+    /* Gauge: the open NDJSON streams. */
     uint64_t streams;
-    /* Gauge: of these, polls waiting. */
+    /* Gauge: the waiting polls. */
     uint64_t polls;
     /* Gauge: channels that exist. */
     uint64_t channels;
     /* Gauge: subscriptions of connections to channels. */
     uint64_t subscriptions;
-    /* Gauge: messages held in history. */
+    /* Gauge: messages in the history. */
     uint64_t history_messages;
-    /* Gauge: bytes held in history, with the bookkeeping. */
+    /* Gauge: bytes of the history, including the bookkeeping. */
     uint64_t history_bytes;
-    /* The newest message's number. */
+    /* The number of the newest message. */
     uint64_t seq;
-    /* Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client
-       that did not get one. */
+    /* Messages that were dropped for slow clients under slow_policy=drop-oldest.  A message counts
+       once for each client that did not get it. */
     uint64_t dropped;
-    /* Messages that gave way to a newer one of their channel under slow_policy=latest, counted in
-       the same way. */
+    /* Messages that were replaced by a newer one of their channel under slow_policy=latest,
+       counted in the same way. */
     uint64_t replaced;
-    /* Gauge: connections for which something waits to be written. */
+    /* Gauge: connections with data that waits to be written. */
     uint64_t outboxes;
-    /* Gauge: bytes held for all clients that are behind, with the bookkeeping. */
+    /* Gauge: bytes that wait for slow clients, including the bookkeeping. */
     uint64_t outbox_bytes;
     /* Gauge: messages that wait for the library's threads. */
     uint64_t mailbox;
-    /* Gauge: events that wait for the host, or for being passed on to attached ones. */
+    /* Gauge: events that wait for the host, or for attached hosts. */
     uint64_t events_waiting;
-    /* Gauge: hosts of other processes that are attached. */
+    /* Gauge: attached hosts, which are other processes. */
     uint64_t hosts;
-    /* Log lines left out because there were many of their kind. */
+    /* Log lines that were left out, since there were too many of their kind. */
     uint64_t logs_suppressed;
-    /* Gauge: 1 while clients are being sent away, and after. */
+    /* Gauge: 1 from the beginning of a drain on, else 0. */
     uint64_t draining;
-    /* What attached hosts asked for and the hub could not do, though their call may have said
-       PUSH_OK; the hub's log says why. */
+    /* Requests of attached hosts that the hub could not do, although the host's call may have
+       returned PUSH_OK.  The hub's log says why. */
     uint64_t undone;
+    /* Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping. */
+    uint64_t inbox_bytes;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
 typedef struct {
-    /* sizeof(push_message), as the host was compiled. */
+    /* sizeof(push_message) in the host's header. */
     size_t size;
     /* The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
        push_broadcast ignores it. */
     const char *channel;
-    /* The payload; copied. */
+    /* The payload.  It is copied. */
     const void *data;
     /* The payload's length in bytes, at most the option `max_message`. */
     size_t len;
     /* The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not
        starting with "push-". */
     const char *event;
-    /* The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel
-       within the option `key_window` publishes nothing and answers with the first position.  The
-       latest 100,000 keys are remembered. */
+    /* The idempotency key, or NULL.  At most 255 bytes.  If a key is published again in the same
+       channel within the option `key_window`, nothing is published, and the call returns the first
+       position.  The latest 100,000 keys are kept. */
     const char *key;
     /* PUSH_MESSAGE_ flags. */
     uint32_t flags;
@@ -314,13 +324,13 @@ typedef struct {
 
 /* A place in the hub's sequence of messages. */
 typedef struct {
-    /* The message's number in this life of the hub. */
+    /* The message's number in the hub's present epoch. */
     uint64_t seq;
-    /* The same as clients see it: `EPOCH-SEQ`, ending in NUL. */
+    /* The position in the form that clients see, `EPOCH-SEQ`, ending in NUL. */
     char text[56];
 } push_position;
 
-/* What the host allows a connection that it hands over.  Start from PUSH_GRANT_INIT. */
+/* The rights of a connection that the host hands over.  Start from PUSH_GRANT_INIT. */
 typedef struct {
     /* sizeof(push_grant), as the host was compiled. */
     size_t size;
@@ -329,8 +339,8 @@ typedef struct {
     /* The channels that the client may have, by their names.  Names only: what a client says may
        become a part of one.  One that ends in "*" is PUSH_ERR_INVALID. */
     const char *const *channels;
-    /* How many `channels` there are: with the `patterns` at most 1000.  With neither the client
-       may have none. */
+    /* How many `channels` there are: with `patterns` and `subscribe` at most 1000.  With none of
+       the three the client may have none. */
     size_t channel_count;
     /* When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
        never. */
@@ -344,55 +354,68 @@ typedef struct {
     const char *const *patterns;
     /* How many `patterns` there are. */
     size_t pattern_count;
+    /* The names of the channels that the client gets at once.  The channels that its request names
+       are then ignored.  With no names here the request names the channels.  Each name counts once,
+       and is granted by standing here.  More than the option `max_channels` allows: the client gets
+       400.  Position, `last`, transport and form are those of the request.  Each further poll of
+       the connection (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may
+       unsubscribe, and subscribe to the other channels of the grant.  push_renew begins no
+       subscription.  PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it. */
+    const char *const *subscribe;
+    /* The number of names in `subscribe`. */
+    size_t subscribe_count;
 } push_grant;
 
-/* One of a channel's users.  Never grows: an array of them is read by its size. */
+/* One user of a channel.  This struct never grows, since arrays of it are passed. */
 typedef struct {
-    /* Who it is, as granted, ending in NUL. */
+    /* The user's name in the grant, ending in NUL. */
     const char *name;
-    /* Connections that this user has on the channel. */
+    /* The number of connections that this user has on the channel. */
     uint64_t connections;
 } push_user;
 
-/* Who is on a channel: some of its users, and counts of all.  Start from PUSH_USERS_INIT; end with
-   push_users_clear. */
+/* The users of a channel: a page of them, and the counts of all.  Start from PUSH_USERS_INIT, and
+   end with push_users_clear. */
 typedef struct {
-    /* sizeof(push_users), as the host was compiled. */
+    /* sizeof(push_users) in the host's header. */
     size_t size;
-    /* The users by name, in the order of its bytes. */
+    /* The users, sorted by the bytes of their names. */
     const push_user *users;
-    /* How many stand there. */
+    /* The number of users in `users`. */
     size_t len;
-    /* What to pass as `after` to get those that follow; NULL: there are none. */
+    /* The value of `after` for the next page, or NULL on the last page. */
     const char *next;
-    /* How many users the channel has. */
+    /* The number of users of the channel. */
     uint64_t count;
-    /* How many connections are on it. */
+    /* The number of connections on the channel. */
     uint64_t connections;
-    /* How many of these have no user. */
+    /* The number of these connections that have no user. */
     uint64_t anonymous;
-    /* The library's: what owns the pointers above. */
+    /* Belongs to the library: the memory behind the pointers above. */
     void *owner;
 } push_users;
 
-/* The library's version, as "0.1.0".  Any thread; the string is the library's and stays. */
+/* Returns the library's version, as "0.1.0".  Any thread.  The string belongs to the library and
+   stays valid. */
 const char *push_version(void);
 
-/* The PUSH_ABI_VERSION that the library was built with, for hosts that load it at run time. */
+/* Returns the PUSH_ABI_VERSION that the library was built with, for hosts that load it at run
+   time. */
 uint32_t push_abi_version(void);
 
-/* A sentence for a status.  Any thread, any number; the string is the library's and stays. */
+/* Returns a sentence for a status.  Any thread, any number.  The string belongs to the library and
+   stays valid. */
 const char *push_strerror(push_status status);
 
-/* A new set of options, all at their defaults.  NULL only when memory is out.  Free it with
+/* Returns a new set of options, all at their defaults.  NULL only if memory is out.  Free it with
    push_config_free. */
 push_config *push_config_new(void);
 
-/* Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
+/* Sets an option by its name, from text: push_config_set(c, "history_age", "5m", err, sizeof err).
 
-   PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a
-   sentence that names the option, the value and what is allowed, always ending in NUL, cut where
-   it is too long.
+   PUSH_ERR_CONFIG: the name is unknown or the value is not allowed.  `err` (may be NULL) gets a
+   sentence that names the option, the value and what is allowed.  It always ends in NUL, and is
+   cut if it is too long.
 
    # Safety
    `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes. */
@@ -402,20 +425,21 @@ push_status push_config_set(push_config *config,
                             char *err,
                             size_t err_len);
 
-/* Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
-   for the channels whose name fits.  Nothing is changed when anything in the file is wrong.
+/* Sets the options in a TOML file: `name = value` lines, and `[channel."news.*"]` tables for the
+   channels whose names match.  If anything in the file is wrong, nothing is changed.
 
-   PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
+   PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: the file is not TOML, or an option is
    wrong.
 
    # Safety
    As for push_config_set. */
 push_status push_config_load(push_config *config, const char *toml_path, char *err, size_t err_len);
 
-/* Sends the library's log to a function.  Without one the library is silent.  NULL removes it.
+/* Sends the library's log lines to `callback`.  Without a callback the library logs nothing.  NULL
+   removes it.
 
-   `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
-   this config nor a server started from it needs it any more.
+   Every call gets `user_data`.  The library calls `free_user_data` (may be NULL) once, when
+   neither this config nor a server that was started from it needs the data any more.
 
    # Safety
    `config` comes from push_config_new; the functions may be called from a thread of the library. */
@@ -424,7 +448,7 @@ void push_config_on_log(push_config *config,
                         void *user_data,
                         push_free_fn free_user_data);
 
-/* Sends events to a function instead of the queue that push_next_event reads.  NULL removes it.
+/* Sends events to `callback` instead of the queue that push_next_event reads.  NULL removes it.
 
    # Safety
    As for push_config_on_log. */
@@ -433,120 +457,130 @@ void push_config_on_event(push_config *config,
                           void *user_data,
                           push_free_fn free_user_data);
 
-/* Frees a config.  Servers started from it go on.  NULL does nothing.
+/* Frees a config.  Servers that were started from it go on.  NULL does nothing.
 
    # Safety
    `config` comes from push_config_new and is not used again. */
 void push_config_free(push_config *config);
 
-/* Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
+/* Starts a server.  If `config` is NULL, it listens on 127.0.0.1:8090 and keeps history in memory.
 
-   Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a
-   sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
-   On success `*out` is the server, to be ended with push_stop.
+   The listeners are bound when the call returns, so a port in use is reported here:
+   PUSH_ERR_SYSTEM, with a sentence in `err` (may be NULL).  The config is copied, so it can be
+   changed or freed afterwards.  On success `*out` is the server; end it with push_stop.
 
-   With the option `attach` the hub is another process (pushd, or a server with `attach_listen`). A
-   hub that is not there yet is no error: what is published waits for it.  One that refuses this
-   host is: PUSH_ERR_SYSTEM.
+   With the option `attach` the hub is in another process (pushd, or a server with
+   `attach_listen`).  If the hub is not there yet, the call succeeds, and messages wait for the
+   hub.  If the hub refuses this host, the call fails with PUSH_ERR_SYSTEM.
 
    # Safety
    `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes. */
 push_status push_start(const push_config *config, push_server **out, char *err, size_t err_len);
 
 /* Gives a running server other options: those of `config` that can change while it runs (the
-   column "live" of the table of options).  All or none.  Options that only a new start can change
-   stay as they are, and the log names them, as it does those that have changed.  Files with keys
-   are read again, so that keys can be rotated.  The config's callbacks are not looked at; it is
-   copied, and can be changed or freed afterwards.
+   column "live" in the table of options).  It applies all of them or none.  Options that need a
+   new start stay as they are.  The log names these, and those that have changed.  Files with keys
+   are read again, so keys can be rotated.  The config's callbacks are ignored.  The config is
+   copied, so it can be changed or freed afterwards.
 
-   The options are those of `config` as a whole, defaults where it says nothing: load the same file
-   again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
-   as it was.
+   An option that `config` does not set gets its default.  So load the same file again, and set
+   again what was set.  A timeout that runs already and a connection that was let in are not
+   affected.
 
-   PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be applied; nothing has changed, and `err` (may be
-   NULL) says what is wrong.
+   PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: the options can't be applied.  Nothing has changed, and `err`
+   (may be NULL) says what is wrong.
 
    # Safety
    As for push_start; `config` may not be NULL. */
 push_status push_reload(push_server *server, const push_config *config, char *err, size_t err_len);
 
-/* Begins to send the clients away, and returns.  New connections are refused, what was published
-   is delivered, and subscribers are told to come back later (WebSocket 1001, SSE and stream an
-   event, polls an answer), each with a delay of its own: evenly over `drain_ms`, so that they do
-   not come back all at once.  A `drain_ms` of 100 or less tells all at once; of a few clients none
-   waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
+/* Begins to send the clients away, and returns.  New connections are refused.  Published messages
+   are delivered.  Subscribers are told to come back later: WebSockets by close code 1001, SSE and
+   streams by an event, polls by an answer.  Their turns are spread evenly over `drain_ms`, so that
+   they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  A few
+   clients follow each other after at most 50 ms.  Connections that are left after `drain_ms` are
+   cut off.
 
-   PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop
-   everything else goes on: what is published reaches those who are still there, and is kept.
-   Called again it sets a new end.  A drain can't be taken back.  From a callback it is allowed.
+   PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Everything else goes
+   on until push_stop: messages reach the clients that are left, and are kept in the history.
+   Another call sets a new end.  A drain can't be undone.  A callback may call this.
 
-   PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's. */
+   PUSH_ERR_UNSUPPORTED: the server is attached, so its clients belong to the hub. */
 push_status push_drain(push_server *server, uint32_t drain_ms);
 
-/* Ends a server: sends the clients away as push_drain does, if that was not done before, and ends
-   when they are gone, at the latest `drain_ms` after the call.  The control API answers until
-   then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
-   `drain_ms`; the connections handed over stay with the hub.
+/* Ends a server.  It sends the clients away as push_drain does, unless that has been done, and
+   ends when they are gone, at the latest `drain_ms` after the call.  Until then the control API
+   answers, and attached hosts stay.  An attached server sends the requests that wait for the hub
+   within `drain_ms`.  Its connections stay with the hub.
 
-   When it returns PUSH_OK, no thread of the server runs and no callback comes any more; the last
-   event of a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to
-   see the end calls push_drain first.  Later calls answer PUSH_ERR_CLOSED, as does a second
-   push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+   When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
+   last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host
+   that pulls and wants to see the end calls push_drain first.  Later calls return PUSH_ERR_CLOSED,
+   and so does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing
+   is done.
 
-   PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It had
-   `drain_ms`, and a second at least after everything else had ended.  No other callback begins any
-   more: the events and log lines that still wait are dropped.  The thread of the callback keeps the
-   user data until the callback returns, then lets go of it and ends.  Until then do not free what
-   the callback uses yourself, and do not unload the library (dlclose).  Another push_stop waits up
-   to `drain_ms` for that: PUSH_OK, after which it answers PUSH_ERR_CLOSED, or PUSH_ERR_TIMEOUT again.
+   PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It
+   had `drain_ms`, and at least a second after everything else had ended.  No other callback begins
+   any more: the events and log lines that still wait are dropped.  The callback's thread keeps the
+   user data until the callback returns; then it frees the data and ends.  Until then, do not free
+   the data that the callback uses, and do not unload the library (dlclose).  Another push_stop
+   waits up to `drain_ms` for the callback.  It returns PUSH_OK if the callback has returned, and
+   later calls return PUSH_ERR_CLOSED; otherwise it returns PUSH_ERR_TIMEOUT again.
 
-   A callback that needs the calling thread, as functions of Node do (koffi), can't return before
-   push_stop does: call push_stop on another thread (koffi's `.async`), or again after a turn of the
-   event loop.
+   The call returns PUSH_ERR_TIMEOUT as well if the disk of the log (option engine) does not answer.
+   The disk has the same time.  The log says which messages may be missing in it.
 
-   Calls that other threads are inside of return first.  Only those of an attached server can take
-   long: at most the option attach_timeout, which then comes on top of `drain_ms`. */
-push_status push_stop(push_server *server,
-                      uint32_t drain_ms);
+   Some callbacks need the calling thread, for example functions of Node (koffi).  They can't
+   return before push_stop does.  So call push_stop on another thread (koffi's `.async`), or call
+   it again after a turn of the event loop.
 
-/* Where listener number `index` (from 0, in the order of the options `listen`, `control`,
-   `attach_listen`) can be reached: "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.
-   PUSH_ERR_NOT_FOUND: there is no such listener; PUSH_ERR_TOO_LARGE: `size` bytes are not enough
-   (128 always are).
+   Calls of other threads that are still running return first.  Only those that wait for a hub or a
+   sync can take long: at most the option attach_timeout or engine_timeout, in addition to
+   `drain_ms`. */
+push_status push_stop(push_server *server, uint32_t drain_ms);
+
+/* Writes the address of listener number `index`: "127.0.0.1:8090" or "unix:/run/push.sock", ending
+   in NUL.  The index counts from 0, in the order of the options `listen`, `control`,
+   `attach_listen`.  PUSH_ERR_NOT_FOUND: there is no such listener.  PUSH_ERR_TOO_LARGE: `size`
+   bytes are not enough (128 always are).
 
    # Safety
    `out` has `size` bytes. */
 push_status push_listen_address(push_server *server, uint32_t index, char *out, size_t size);
 
-/* Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.
-   What a newer host knows and this library does not is zero.
+/* Copies the counters into `*out`.  `out_size` is sizeof(push_stats) in the host's header.  Fields
+   that this library does not know become zero.
 
    # Safety
    `out` has `out_size` bytes. */
 push_status push_stats_get(push_server *server, push_stats *out, size_t out_size);
 
-/* Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
-   `data` is not looked at.  Never waits for a client.
+/* Publishes `len` bytes to a channel.  The payload is text if it is UTF-8, else binary.  If `len`
+   is 0, `data` is not used.  The call never waits for a client.
 
    PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, ends in "*", or has
-   control characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a
-   queue is full, nothing was done.  PUSH_ERR_SYSTEM: the log (option `engine`) can't be written,
-   nothing was done.
+   control characters.  PUSH_ERR_TOO_LARGE: the payload is larger than the option `max_message`.
+   PUSH_ERR_BUSY: a queue is full, and nothing was done.  PUSH_ERR_SYSTEM: the log (option
+   `engine`) can't be written, and nothing was done.
 
-   Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
-   calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`
-   is full.
+   Attached (option `attach`), PUSH_OK says that the message is on its way.  Messages arrive in the
+   order of the calls, each once, even if the hub is away for a while.  PUSH_ERR_BUSY: the option
+   `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the message
+   is on its way: it is delivered when the log is synced.
 
    # Safety
    `channel` ends in NUL; `data` has `len` bytes. */
 push_status push_publish(push_server *server, const char *channel, const void *data, size_t len);
 
-/* Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
+/* Publishes one message with all its fields.  `out` (may be NULL) gets its position.
 
-   Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`,
-   and not at all for a hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.
-   PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
-   Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
+   Attached, a call with `out` waits for the hub's answer, for at most the option `attach_timeout`.
+   If the hub has been away for longer than that, the call does not wait.  With engine_sync=always
+   a call with `out` waits for the sync, for at most the option `engine_timeout`.  PUSH_ERR_BUSY:
+   nothing was done.  PUSH_ERR_TIMEOUT: the message may have been published, or may be published
+   later; with a `key` it is safe to call again.  Without `out` the call does not wait, like
+   push_publish.  The same goes for batches and broadcasts.  Other errors as for push_publish;
+   PUSH_ERR_INVALID also for a field of the message that is not allowed.
 
    # Safety
    `message` and what it points to can be read; `out` is NULL or can be written. */
@@ -554,10 +588,12 @@ push_status push_publish_message(push_server *server,
                                  const push_message *message,
                                  push_position *out);
 
-/* Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
-   the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
-   positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
-   Attached and without `out`, the hub's `mailbox` is the most that a batch may have.
+/* Publishes `count` messages at once: all of them, or none on any error.  A `count` of 0 does
+   nothing.  Subscribers see them one
+   after the other, with no other message between.  All have the same `size`.  `out` (may be NULL)
+   gets `count` positions.  At most 8192 messages are allowed.  PUSH_ERR_TOO_LARGE: more messages
+   than the option `mailbox` could ever hold.  Attached and without `out`, the hub's `mailbox` is
+   the limit of a batch.
 
    # Safety
    `messages` has `count` messages; `out` is NULL or has room for `count` positions. */
@@ -567,15 +603,16 @@ push_status push_publish_batch(push_server *server,
                                push_position *out);
 
 /* Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be
-   NULL; in the JSON form it arrives as type "broadcast".  It is kept like a channel's message, so
-   that a client that was away gets it on its return.  `out` may be NULL.
+   NULL.  In the JSON form the message has type "broadcast".  It is kept like a channel's message,
+   so a client that was away gets it when it comes back.  `out` may be NULL.  Errors as for
+   push_publish_message.
 
    # Safety
    As for push_publish_message. */
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
-/* What PUSH_GRANT_ALL stands for: a grant of every channel, to subscribe only, for a client without
-   a name and without an end.  Any thread; it is the library's and stays as it is. */
+/* The grant behind PUSH_GRANT_ALL: the client may subscribe to every channel, has no name, and the
+   grant never ends.  Any thread.  The grant belongs to the library and never changes. */
 const push_grant *push_grant_all(void);
 
 /* Hands over a client connection that the host has accepted.
@@ -589,20 +626,27 @@ const push_grant *push_grant_all(void);
    On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
    still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
    connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
-   PUSH_ERR_BUSY.
+   PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
 
-   The library sets TCP_NODELAY on a TCP socket, and for a poll that waits for longer than
-   `heartbeat` and `ping_timeout` also SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
-   TCP_KEEPCNT), whatever the host has set.
+   The library sets TCP_NODELAY on a TCP socket.  For a poll that waits longer than `heartbeat` and
+   `ping_timeout` it also sets SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
+   TCP_KEEPCNT).  It does so whatever the host has set.
 
-   If the request itself is bad, the client is told so over HTTP.  The call may serve it on this
-   thread, while the library's sleeps.  That never blocks, but takes some microseconds more: up to
-   a hundred while other threads publish much, and for a client that missed much as long as writing
-   three times the option `outbox` to its socket.
+   A host that has to relay a client, since it encrypts for it, hands over one end of a Unix socket
+   pair.  If the host goes before the client does, it calls shutdown(SHUT_WR) on its own end, and
+   passes on what still comes until the end: the client is told to come back, and when, as in a
+   drain.
 
-   Attached (option `attach`), the connection goes to the hub's process and outlives this one.
-   PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
-   PUSH_ERR_BUSY: the hub is away, or too many wait.
+   If the request itself is bad, the library answers the client over HTTP.  The call may serve the
+   client on this thread while the library's thread sleeps.  It never blocks, but takes some
+   microseconds longer: up to a hundred while other threads publish much.  For a client that missed
+   much, it takes as long as writing three times the option `outbox` to its socket.
+
+   Attached (option `attach`), the connection goes to the hub's process and outlives this process.
+   PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
+   PUSH_ERR_BUSY: the hub is away, or too many connections wait for it.
+   PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
+   away and turns out to be too old, the client gets 503.
 
    # Safety
    `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to. */
@@ -612,12 +656,12 @@ push_status push_adopt(push_server *server,
                        size_t head_len,
                        const push_grant *grant);
 
-/* As push_adopt, for a connection that others follow at once: attached, it may wait for them, so
-   that many share one system call.  After the last of a turn of the host's loop call push_flush.
-   With the hub in this process it is push_adopt.
+/* Like push_adopt, for a connection that others follow at once.  Attached, the connection may wait
+   for them, so that many share one system call.  Call push_flush after the last one in a turn of
+   the host's loop.  If the hub is in this process, the call is the same as push_adopt.
 
-   Whether there is room for it is known at once: statuses, and whose the descriptor is then, are
-   those of push_adopt.
+   The call checks at once whether there is room for the connection.  The statuses and the owner of
+   the descriptor are the same as for push_adopt.
 
    # Safety
    As for push_adopt. */
@@ -627,20 +671,22 @@ push_status push_adopt_more(push_server *server,
                             size_t head_len,
                             const push_grant *grant);
 
-/* Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it
-   costs a lock. */
+/* Sends the connections that push_adopt_more has left waiting.  It never waits.  If there are
+   none, it costs one lock. */
 push_status push_flush(push_server *server);
 
-/* Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
-   (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
-   and stream connections get it as a message without a position; a poll can't get it.
+/* Sends `len` bytes to one connection, outside of all channels.  A WebSocket gets one frame, which
+   is text or (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json it gets
+   `{"type":"message","data":…}`.  SSE and stream connections get a message without a position.  A
+   poll can't get it.
 
-   PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
-   before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
-   PUSH_ERR_BUSY: its thread's queue is full.
+   PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also end
+   before it gets the bytes.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
+   PUSH_ERR_BUSY: the queue of its thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message
+   may have.
 
-   Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such
-   a connection only the hub knows.
+   Attached, this call and the calls below return PUSH_OK when the request is on its way to the
+   hub.  Only the hub knows whether the connection exists.
 
    # Safety
    `data` has `len` bytes. */
@@ -650,19 +696,19 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-/* Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says, as with
-   push_adopt; NULL is PUSH_ERR_INVALID.  `grant` is copied.
+/* Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
+   with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.
 
-   PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
-   answered, or whose client has gone or was refused after the option `auth_timeout`, changes
-   nothing.
+   PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer changes nothing if the
+   request was already answered, if its client has gone, or if the client was refused after the
+   option `auth_timeout`.
 
    # Safety
    `grant` can be read, with all it points to. */
 push_status push_allow(push_server *server, push_request request, const push_grant *grant);
 
-/* Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason`
-   (NULL, or at most 255 bytes) as its message.  Errors as for push_allow.
+/* Answers PUSH_EVENT_REQUEST with no: the client gets `status` (401, 403, 429 or 503) with the
+   message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
 
    # Safety
    `reason` is NULL or ends in NUL. */
@@ -671,10 +717,13 @@ push_status push_deny(push_server *server,
                       uint16_t status,
                       const char *reason);
 
-/* Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to
-   1013, or 3000 to 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event
-   push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
-   messages, and ended.
+/* Closes one connection.  `code` is 1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999;
+   `reason` is NULL or at most 123 bytes.  A WebSocket gets a close frame with both.  SSE and stream
+   connections get an event push-close.  A waiting poll gets the answer 403 if `code` is 1008 or
+   4403, and otherwise an answer without messages; then its connection is closed.
+
+   PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: another code, or a reason that is
+   too long.
 
    # Safety
    `reason` is NULL or ends in NUL. */
@@ -683,9 +732,14 @@ push_status push_close(push_server *server,
                        uint16_t code,
                        const char *reason);
 
-/* Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-   Each thread looks for them in its next turn.  Their clients may come back with new credentials,
-   or with a token that is still valid.
+/* Closes every connection that was granted to `user`, with `code` and `reason` as for push_close;
+   4403 is usual.  Each of the library's threads does so in its next turn.  The clients may come
+   back with new credentials, or with a token that is still valid.  A user without connections is
+   no error.  PUSH_ERR_INVALID: `user` is NULL, or a code or reason that push_close refuses.
+
+   If the hub shares a log with others (option `engine`), PUSH_OK says that this hub does it now, and
+   that the others do it when they read it in the log.  PUSH_ERR_BUSY: this hub does it, and the others
+   do not, because too much waits to come into the log; call again.
 
    # Safety
    `user` ends in NUL; `reason` is NULL or ends in NUL. */
@@ -695,13 +749,19 @@ push_status push_disconnect_user(push_server *server,
                                  const char *reason);
 
 /* Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to
-   `user`, at once: they get nothing more of it and can't subscribe to it again.  A client of
-   subprotocol push.v1.json is told `unsubscribed` with `reason` (NULL, or at most 123 bytes); any
-   other that has no channel left is closed with 4403, a waiting poll answered with 403.  New
-   connections get what their own grant says.
+   `user`, at once.  These connections get no more messages of it and can't subscribe to it again.
+   A client with subprotocol push.v1.json gets `unsubscribed` with `reason` (NULL, or at most 123
+   bytes).  Any other client that has no channel left is closed with 4403; a waiting poll is
+   answered with 403.  The grants of new connections are not affected.
 
-   Names and prefixes come in one text here.  One that ends in what a client says may be a prefix,
-   and then takes more than was meant, never less.
+   Names and prefixes share one parameter here.  A name that ends in a client's text may thus be a
+   prefix.  It then takes away more than intended, never less.
+
+   A user without connections is no error.  PUSH_ERR_INVALID: `user` or `channel` is not allowed,
+   or the reason is too long.
+
+   If the hub shares a log with others, it is as with push_disconnect_user.  At the other hubs the user
+   gets all messages of the channel that stand before this in the log, and none behind it.
 
    # Safety
    `user` and `channel` end in NUL; `reason` is NULL or ends in NUL. */
@@ -710,9 +770,10 @@ push_status push_revoke_channel(push_server *server,
                                 const char *channel,
                                 const char *reason);
 
-/* Gives one connection another grant, in place of the one it has: a session was prolonged, a user
-   has logged in, rights have changed.  It goes on until the new grant ends; subscriptions that
-   this does not allow end as with push_revoke_channel.  `grant` is copied.
+/* Gives one connection another grant in place of its own, for example because a session was
+   prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
+   grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
+   `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: the connection is gone.
 
@@ -720,59 +781,95 @@ push_status push_revoke_channel(push_server *server,
    `grant` can be read, with all it points to. */
 push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
 
-/* A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do
-   not read or close it; it ends with push_stop.  -1: the handle is not a server, or events go to a
-   callback.
+/* Writes the HTTP response to a client that the host turns away itself, with the status, header
+   lines, words and times of the library's own refusals.  The host sends it and closes the
+   connection.  Clients that are turned away together are told to come back at different times.
 
-   The first call of this or of push_next_event turns events on; what clients send before that is
-   dropped.  The option `events` says which kinds; where it changes while clients are connected,
-   some may close whose opening was not told. */
+   `why` is the status of the call that failed, such as PUSH_ERR_BUSY of push_adopt, or the host's
+   own reason: an HTTP status from 400 to 599.  `code` (at most 64 bytes) is a word for programs and
+   `message` (at most 1024 bytes) a sentence for people; the client gets both.  NULL: the library's
+   own words.
+
+   `head` is what the host has read of the request, from its first byte.  It may be incomplete or
+   empty.  It tells two things.  An EventSource never comes back after an error status.  So if the
+   same request may succeed later (408, 425, 429, and all from 500), an EventSource gets an event
+   stream that tells it when to come back.  A page of another origin can read the response if
+   the option `allowed_origins` of `server` allows its origin, or if the words are the library's
+   own, for a call that failed.
+
+   `server` may be NULL or have been stopped: its options then have their defaults.  The option
+   `retry` is the time for an EventSource.
+
+   `out` gets `*out_len` bytes, without a NUL.  PUSH_REFUSAL_MAX bytes are always enough.
+   PUSH_ERR_TOO_LARGE: `out_size` is too small.  PUSH_ERR_INVALID: `why`, `code` or `message` is not
+   allowed.  Any thread; it never waits.
+
+   # Safety
+   `code` and `message` are NULL or end in NUL; `head` has `head_len` bytes; `out` has `out_size`
+   bytes; `out_len` can be written. */
+push_status push_refusal(push_server *server,
+                         int32_t why,
+                         const char *code,
+                         const char *message,
+                         const void *head,
+                         size_t head_len,
+                         void *out,
+                         size_t out_size,
+                         size_t *out_len);
+
+/* Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only
+   watch it: do not read or close it.  The library closes it in push_stop, so take it out of your
+   loop before.  -1: the handle is not a server, or events go to a callback.
+
+   The first call of this function or of push_next_event turns events on.  Messages that clients
+   send before that are dropped.  The option `events` says which kinds of events come.  If it
+   changes while clients are connected, some closes may come without their opens. */
 int push_event_fd(push_server *server);
 
-/* Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when
-   none came.
+/* Takes the next event.  It waits for at most `timeout_ms` milliseconds: 0 does not wait, and -1
+   waits for ever.  PUSH_ERR_TIMEOUT: no event came.  PUSH_ERR_CALLBACK: a callback made the call.
 
-   Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its
+   Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again.  Its
    pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally
    call push_event_clear.  `out_size` is sizeof(push_event).  A push_stop on another thread ends
    the wait with PUSH_ERR_CLOSED.
 
-   While nobody takes events the library stops reading from the clients that cause them; nothing is
-   lost.
+   While the host takes no events, the library stops reading from the clients that cause them.
+   Nothing is lost.
 
    # Safety
    `out` has `out_size` bytes and was initialized, or comes from an earlier call. */
 push_status push_next_event(push_server *server, push_event *out, size_t out_size, int timeout_ms);
 
-/* Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after
-   push_stop.
+/* Frees the data that an event points to, and empties the event.  NULL or an empty event does
+   nothing.  It may be called after push_stop.
 
    # Safety
    `event` was initialized, or filled by push_next_event. */
 void push_event_clear(push_event *event);
 
-/* Tells who is on a channel: how many, and a page of its users by name.  The page begins after the
-   name `after` (NULL: with the first user) and has at most `limit` users (up to 10000; with 0 there
-   are only the counts).
+/* Returns the users on a channel: the counts, and a page of users by name.  The page begins after
+   the name `after` (NULL: with the first user) and has at most `limit` users (0 to 10000; with 0
+   there are only the counts).
 
-   Start from `push_users page = PUSH_USERS_INIT;` and pass the same struct again and again, with
+   Start from `push_users page = PUSH_USERS_INIT;`.  Pass the same struct again and again, with
    `page.next` as `after`, until `page.next` is NULL.  The page's pointers stay valid until it is
-   passed again or cleared, whatever other threads do.  On an error it stays as it was.  Finally
-   call push_users_clear.  `out_size` is sizeof(push_users).
+   passed again or cleared, whatever other threads do.  On an error the page does not change.
+   Finally call push_users_clear.  `out_size` is sizeof(push_users).
 
-   A client that is still being sent what it missed, or is between two polls, is not counted.  A
-   user who comes or goes between two pages may be missing; one who stays is listed once.  A channel
-   that nobody is on is no error: its counts are 0.
+   A client that is still being sent missed messages is not counted, nor one that is between two
+   polls.  A user who comes or goes between two pages may be missing; one who stays is listed once.
+   For a channel without users the counts are 0, and the call succeeds.
 
    Each page counts the whole channel, so take large pages of a large channel: 16,000 users take
-   some 2 ms, part of it on the library's threads.  The call waits for these threads, each of which
-   finishes first what it is doing.  From a callback it is allowed.
+   some 2 ms, part of it on the library's threads.  The call waits until each of these threads has
+   finished its present work.  A callback may call this.
 
    PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 
-   Attached, the call asks the hub, and counts all of its clients, whichever host handed them over.
-   PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: no answer within the option `attach_timeout`.
-   PUSH_ERR_UNSUPPORTED: the hub is older than this call.
+   Attached, the call asks the hub.  The hub counts all its clients, whichever host handed them
+   over.  PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: the hub did not answer within the
+   option `attach_timeout`.  PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 
    # Safety
    `channel` ends in NUL, `after` too or is NULL; `out` has `out_size` bytes and was initialized, or
@@ -784,8 +881,8 @@ push_status push_users_get(push_server *server,
                            push_users *out,
                            size_t out_size);
 
-/* Frees what a page points to and empties it.  NULL or an empty page: nothing.  Also after
-   push_stop.
+/* Frees the data that a page points to, and empties the page.  NULL or an empty page does nothing.
+   It may be called after push_stop.
 
    # Safety
    `users` was initialized, or filled by push_users_get. */
@@ -798,11 +895,11 @@ void push_users_clear(push_users *users);
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

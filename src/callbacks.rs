@@ -3,6 +3,7 @@
 use crate::config::Builder;
 use crate::events::Events;
 use crate::log::Line;
+use crate::runtime::Work;
 use crossbeam::channel::{bounded, select, Receiver, Sender};
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 /// How long the end of a server waits for the host's functions at least. Time to be told the last events and lines.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The most log lines that may wait.
+/// The largest number of log lines that wait for the thread.
 const LINES: usize = 4096;
 
 /// The channels that wake the thread.
@@ -24,7 +25,7 @@ pub(crate) struct Inputs {
     latch: Arc<Latch>,
 }
 
-/// The other ends of the channels.
+/// The sending ends of these channels.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     pub(crate) lines: Option<Sender<Line>>,
@@ -32,7 +33,7 @@ pub(crate) struct Outputs {
     pub(crate) ending: Ending,
 }
 
-/// What the end of the thread needs.
+/// The means to end the thread.
 #[derive(Debug)]
 pub(crate) struct Ending {
     stop: Sender<()>,
@@ -53,10 +54,8 @@ impl Running {
     pub(crate) fn end(self, until: Option<Instant>) -> Option<Leftover> {
         let Running { ending: Ending { stop, latch }, thread } = self;
         let _ = stop.send(());
-        let left = Leftover { latch, thread };
-        let time_left = |until: Instant| until.saturating_duration_since(Instant::now()).max(GRACE);
-        let time = until.map_or(Duration::MAX, time_left);
-        if left.latch.wait(time) || left.latch.abandon() {
+        let left = Leftover { latch, thread, before: None, why: "a callback has not returned" };
+        if left.latch.wait(patience(until)) || left.latch.abandon() {
             left.join();
             return None;
         }
@@ -64,23 +63,68 @@ impl Running {
     }
 }
 
-/// A callback thread of a server that has ended, while one of the host's functions has not returned. The thread keeps
-/// the host's data until the function returns, then frees it and ends.
+/// A thread that still runs after its server has stopped. One of the host's functions has not returned, or the disk of
+/// the log does not answer. A callback thread keeps the host's data until the function returns, then frees it
+/// and ends.
 #[derive(Debug)]
 pub struct Leftover {
     latch: Arc<Latch>,
     thread: JoinHandle<()>,
+    /// Another thread that is left over from the same server.
+    before: Option<Box<Leftover>>,
+    why: &'static str,
 }
 
 impl Leftover {
-    pub(crate) fn latch(&self) -> &Arc<Latch> {
-        &self.latch
+    /// Ends the thread of a log. It gets the time that is left, and at least [`GRACE`]. After that it is left over.
+    pub(crate) fn of_log(latch: Arc<Latch>, thread: JoinHandle<()>, time: Duration) -> Option<Self> {
+        let ended = latch.wait(time);
+        let left = Leftover { latch, thread, before: None, why: "the disk of the log (option engine) does not answer" };
+        if ended {
+            left.join();
+            return None;
+        }
+        Some(left)
     }
 
-    /// Waits for the thread, which has only its own end before it once the latch is set.
+    /// Combines two threads that are left over from the same server.
+    pub(crate) fn and(self, before: Option<Leftover>) -> Self {
+        Leftover { before: before.map(Box::new), ..self }
+    }
+
+    /// The reason why the thread is left over.
+    pub(crate) fn why(&self) -> &'static str {
+        self.why
+    }
+
+    pub(crate) fn latches(&self) -> Vec<Arc<Latch>> {
+        let before = self.before.as_ref().map_or_else(Vec::new, |before| before.latches());
+        before.into_iter().chain([self.latch.clone()]).collect()
+    }
+
+    /// Waits for the end of the thread. It ends at once after the latch is set.
     pub(crate) fn join(self) {
         let _ = self.thread.join();
+        if let Some(before) = self.before {
+            before.join();
+        }
     }
+}
+
+/// How long the end of a server waits for one of its threads: the time that is left, and [`GRACE`] at least.
+pub(crate) fn patience(until: Option<Instant>) -> Duration {
+    until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()).max(GRACE))
+}
+
+/// Work that sets a latch when it has ended.
+pub(crate) fn latched(work: Work) -> (Arc<Latch>, Work) {
+    let latch = Arc::new(Latch::default());
+    let sets = SetsLatch(latch.clone());
+    let run = move || {
+        let _sets = sets;
+        work();
+    };
+    (latch, Box::new(run))
 }
 
 /// Whether a callback thread still has something of the host.
@@ -122,7 +166,7 @@ impl Latch {
     }
 }
 
-/// Sets the latch when it goes, also after a panic.
+/// Sets the latch when it is dropped, also after a panic.
 struct SetsLatch(Arc<Latch>);
 
 impl Drop for SetsLatch {
@@ -162,12 +206,12 @@ pub(crate) fn is_callback_thread() -> bool {
 pub(crate) fn run(inputs: &Inputs, builder: Builder, events: &Events) {
     INSIDE.set(true);
     let _ends = SetsLatch(inputs.latch.clone());
-    // After the guard, so that it goes before: this may be the last that has the host's data, and its free function is
-    // the host's, too.
+    // It is declared after the guard, so it is dropped before the guard. It may hold the last reference to the host's
+    // data, and dropping that calls a function of the host.
     let builder = builder;
     let call = |function: &mut dyn FnMut()| {
         let _turn = builder.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // With the turn, which may have been another server's for long.
+        // Checked after the turn is taken, since another server may have had the turn for long.
         if !inputs.latch.is_abandoned() {
             function();
         }

@@ -4,14 +4,16 @@ pub(crate) mod client;
 
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
+use crate::dialect::Encoder;
 use crate::engine;
 use crate::events::Events;
 use crate::hub::Hub;
-use crate::limits::Limits;
+use crate::limits::{Inboxes, Limits};
 use crate::log::{Level, Log};
 use crate::metrics::losses::Losses;
 use crate::metrics::{CommonMetrics, Reason};
-use crate::transport::Encoder;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use client::Client;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,10 +28,16 @@ pub(crate) struct Context {
     pub(crate) hub: Hub,
     /// The log that the hub notes its messages in, if there is one.
     pub(crate) engine: Option<Arc<engine::file::Shared>>,
-    pub(crate) encoder: Encoder,
+    /// The log that the hub follows, if it shares one with other hubs.
+    pub(crate) shared: Option<Arc<engine::shared::Shared>>,
+    /// With the epoch in which the hub began. A shard of a hub that follows a log goes on with one of its own.
+    pub(crate) encoder: Arc<Encoder>,
     pub(crate) events: Events,
     /// It is replaced as a whole when keys are read again.
     authority: RwLock<Arc<Authority>>,
+    /// The certificates, if the server listens with TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) log: Log,
     /// The losses of slow clients, by channel.
     pub(crate) losses: Losses,
@@ -40,6 +48,8 @@ pub(crate) struct Context {
     /// The number of connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
     pub(crate) limits: Limits,
+    /// The bytes of unfinished messages and requests that all shards keep.
+    pub(crate) inboxes: Inboxes,
     pub(crate) metrics: CommonMetrics,
     /// The number of shards.
     pub(crate) shards: usize,
@@ -49,23 +59,27 @@ impl Context {
     pub(crate) fn new(config: Config, hub: Hub, events: Events, authority: Authority, log: Log, shards: usize) -> Self {
         Context {
             config: Reloadable::new(config),
-            encoder: Encoder::new(hub.epoch().clone()),
+            encoder: Arc::new(Encoder::new(hub.epoch().clone())),
             hub,
             engine: None,
+            shared: None,
             events,
             authority: RwLock::new(Arc::new(authority)),
+            #[cfg(feature = "tls")]
+            tls: None,
             log,
             losses: Losses::default(),
             drained: Drained::new(shards),
             hosts: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             limits: Limits::default(),
+            inboxes: Inboxes::new(shards, Box::new(|_| {})),
             metrics: CommonMetrics::default(),
             shards,
         }
     }
 
-    /// Counts and logs a refusal outside of a shard to a client, which the line names.
+    /// Counts and logs a refusal that is made outside of a shard. The line names the client.
     pub(crate) fn note_refusal_of(&self, client: Client<'_>, level: Level, reason: Reason, text: fmt::Arguments<'_>) {
         self.metrics.refusal(reason);
         client.log(&self.log, level, reason.word(), text);

@@ -1,14 +1,18 @@
-//! What a client is allowed: as the host said when it handed the connection over, as a token says, or as the host
-//! answered.
+//! The rights of a client. The host gives them when it hands the connection over or when it is asked, or a token has
+//! them.
+
+mod channels;
 
 use crate::error::Error;
 use crate::hub::{check_text, ChannelPattern};
+use channels::{name, Channels};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// How many channels a grant may name.
+/// The largest number of channels in a grant.
 pub const MAX_CHANNELS: usize = 1000;
 
-/// Who a client is and what it may do.
+/// The identity and the rights of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     user: Option<Arc<str>>,
@@ -17,17 +21,20 @@ pub struct Grant {
     /// Seconds since 1970; 0: never.
     expires_at: i64,
     keep_alive: bool,
-    /// Which attached host answers for the client, so that its events go there; 0: none. It stands here and not in the
-    /// connection because every byte there counts, and most grants are shared or exist anyway.
+    /// The number of names at the beginning of `subscribe` to which the client is subscribed at once. A second list
+    /// would make each grant larger.
+    at_once: u16,
+    /// The attached host that gets the client's events. 0 if there is none. It is here and not in the connection, since
+    /// every byte there counts, and most grants are shared or exist anyway.
     host: u64,
 }
 
-/// The grant of the client that came last: those of one page are alike, and then one is enough.
+/// The grant of the client that came last. The clients of one page have equal grants, which they can share.
 #[derive(Debug, Default)]
 pub(crate) struct Latest(Option<Arc<Grant>>);
 
 impl Latest {
-    /// The same grant, in one place for all that come with it one after the other.
+    /// Returns a shared grant if clients with equal grants come one after the other.
     pub(crate) fn share(&mut self, grant: Grant) -> Arc<Grant> {
         match &self.0 {
             Some(latest) if **latest == grant => latest.clone(),
@@ -36,96 +43,53 @@ impl Latest {
     }
 }
 
-/// What a grant is made of, for sending it to another process. `None`: all channels.
+/// The parts of a grant, for sending it to another process. A list that is `None` stands for all channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parts<'a> {
     pub(crate) user: Option<&'a str>,
     pub(crate) subscribe: Option<Vec<String>>,
+    /// The number of these, from the first on, to which the client is subscribed at once. They are names.
+    pub(crate) at_once: usize,
     pub(crate) publish: Option<Vec<String>>,
     pub(crate) expires_at: i64,
     pub(crate) keep_alive: bool,
 }
 
-/// Channels by name or prefix, or all of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Channels {
-    All,
-    /// As most clients may publish. A list without entries would be an allocation for each grant.
-    Nothing,
-    Only(Arc<[ChannelPattern]>),
-    /// What was granted, without what was taken away since.
-    Except(Arc<(Channels, Vec<ChannelPattern>)>),
-}
-
-/// A name. What ends in `*` is told from one with another mistake, since it may be right elsewhere.
-fn name(text: &str) -> Result<ChannelPattern, Error> {
-    let pattern = || Error::invalid(format!("channel {text:?} is a pattern: it belongs among the grant's patterns"));
-    ChannelPattern::exact(text).map_err(|error| if text.ends_with('*') { pattern() } else { error })
-}
-
-impl Channels {
-    fn of(listed: impl Iterator<Item = Result<ChannelPattern, Error>>) -> Result<Self, Error> {
-        // One more says that there are too many.
-        let patterns = listed.take(MAX_CHANNELS + 1).collect::<Result<Box<[_]>, _>>()?;
-        if patterns.len() > MAX_CHANNELS {
-            return Err(Error::invalid(format!("a grant has at most {MAX_CHANNELS} channels")));
-        }
-        Ok(match &*patterns {
-            [] => Channels::Nothing,
-            _ if patterns.contains(&ChannelPattern::everything()) => Channels::All,
-            _ => Channels::Only(patterns.into()),
-        })
-    }
-
-    fn allow(&self, channel: &str) -> bool {
-        let any = |patterns: &[ChannelPattern]| patterns.iter().any(|pattern| pattern.matches(channel));
-        match self {
-            Channels::All => true,
-            Channels::Nothing => false,
-            Channels::Only(patterns) => any(patterns),
-            Channels::Except(both) => both.0.allow(channel) && !any(&both.1),
-        }
-    }
-
-    fn without(&self, taken: &ChannelPattern) -> Self {
-        let (granted, mut all) = match self {
-            Channels::Except(both) => (both.0.clone(), both.1.clone()),
-            granted => (granted.clone(), Vec::new()),
-        };
-        if !all.contains(taken) {
-            all.push(taken.clone());
-        }
-        // Nobody takes a thousand channels one by one from one who keeps others.
-        if all.len() > MAX_CHANNELS {
-            all = vec![ChannelPattern::everything()];
-        }
-        Channels::Except(Arc::new((granted, all)))
-    }
-
-    /// What was granted now, without what was taken from an earlier grant.
-    fn without_taken_from(self, earlier: &Channels) -> Self {
-        match earlier {
-            Channels::Except(both) => Channels::Except(Arc::new((self, both.1.clone()))),
-            Channels::All | Channels::Nothing | Channels::Only(_) => self,
-        }
-    }
-
-    /// Since no name ends in `*`, they can be told from patterns again.
-    fn texts(&self) -> Option<Vec<String>> {
-        match self {
-            Channels::All => None,
-            Channels::Nothing => Some(Vec::new()),
-            Channels::Only(patterns) => Some(patterns.iter().map(ToString::to_string).collect()),
-            // It can't be said by names, and is never asked for: grants travel to the hub before anything is taken away
-            // there.
-            Channels::Except(_) => Some(Vec::new()),
-        }
-    }
+/// The rights that a host gives a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms<'a> {
+    /// The client's user.
+    pub user: Option<&'a str>,
+    /// The channels to which the client is subscribed at once, whatever its request asks for. They are names, not
+    /// patterns, and are granted by this.
+    pub subscribe: &'a [String],
+    /// The channels that the client may have. They are names, not patterns, so a host may make them from a client's
+    /// text.
+    pub channels: &'a [String],
+    /// More channels that the client may have: names, or prefixes ending in `*`. `*` alone is all channels.
+    pub patterns: &'a [String],
+    /// Seconds since 1970; 0: never.
+    pub expires_at: i64,
+    /// True if the client may publish to all of these.
+    pub publish: bool,
+    /// Whether further polls may come over the same connection.
+    pub keep_alive: bool,
 }
 
 impl Grant {
-    /// A host's grant. `channels` are names and nothing else, so a host may make them from what a client says.
-    /// `patterns` are names or prefixes ending in `*`; `*` alone is all channels. `publish`: to them, too.
+    /// A grant from a host.
+    pub fn of(terms: &Terms<'_>) -> Result<Self, Error> {
+        let mut seen = HashSet::new();
+        let at_once: Vec<&String> = terms.subscribe.iter().filter(|name| seen.insert(*name)).collect();
+        let names = at_once.iter().copied().chain(terms.channels).map(|text| name(text));
+        let patterns = terms.patterns.iter().map(|text| ChannelPattern::written(text));
+        let subscribe = Channels::of(names.chain(patterns), at_once.len())?;
+        let publish = if terms.publish { subscribe.clone() } else { Channels::Nothing };
+        let grant = Grant::checked(terms.user, subscribe, publish, terms.expires_at, terms.keep_alive)?;
+        Ok(Grant { at_once: at_once.len() as u16, ..grant })
+    }
+
+    /// The same for a client whose request names its channels.
     pub fn new(
         user: Option<&str>,
         channels: &[String],
@@ -134,20 +98,18 @@ impl Grant {
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        let patterns = patterns.iter().map(|text| ChannelPattern::written(text));
-        let subscribe = Channels::of(channels.iter().map(|text| name(text)).chain(patterns))?;
-        let publish = if publish { subscribe.clone() } else { Channels::Nothing };
-        Grant::checked(user, subscribe, publish, expires_at, keep_alive)
+        Grant::of(&Terms { user, subscribe: &[], channels, patterns, expires_at, publish, keep_alive })
     }
 
-    /// A token's grant: what its lists name and nothing else. They may have patterns: the token's issuer wrote them.
+    /// A grant from a token: the channels in its lists. The lists may have patterns, since the token's issuer wrote
+    /// them.
     pub fn from_lists(
         user: Option<&str>,
         subscribe: &[String],
         publish: &[String],
         expires_at: i64,
     ) -> Result<Self, Error> {
-        let read = |list: &[String]| Channels::of(list.iter().map(|text| ChannelPattern::written(text)));
+        let read = |list: &[String]| Channels::of(list.iter().map(|text| ChannelPattern::written(text)), 0);
         Grant::checked(user, read(subscribe)?, read(publish)?, expires_at, true)
     }
 
@@ -164,22 +126,22 @@ impl Grant {
         if expires_at < 0 {
             return Err(Error::invalid("expires_at is seconds since 1970, or 0"));
         }
-        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive, host: 0 })
+        Ok(Grant { user: user.map(Arc::from), subscribe, publish, expires_at, keep_alive, at_once: 0, host: 0 })
     }
 
-    /// What a client may that was handed over without a grant.
+    /// The rights of a client that was handed over without a grant.
     pub(crate) fn open(client_publish: bool) -> Self {
         let publish = if client_publish { Channels::All } else { Channels::Nothing };
-        Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, host: 0 }
+        Grant { user: None, subscribe: Channels::All, publish, expires_at: 0, keep_alive: false, at_once: 0, host: 0 }
     }
 
-    /// The same grant without a channel, or all that fit a pattern.
+    /// The same grant without one channel, or without all channels that match a pattern.
     pub(crate) fn without(&self, taken: &ChannelPattern) -> Self {
         Grant { subscribe: self.subscribe.without(taken), publish: self.publish.without(taken), ..self.clone() }
     }
 
-    /// The same grant without what was taken from the one that it follows: who has lost a channel does not get it back
-    /// by another token.
+    /// The same grant without the channels that were revoked from the earlier one. A client that lost a channel does
+    /// not get it back with another token.
     pub(crate) fn without_taken_from(self, earlier: &Grant) -> Self {
         Grant {
             subscribe: self.subscribe.without_taken_from(&earlier.subscribe),
@@ -188,49 +150,71 @@ impl Grant {
         }
     }
 
-    /// The same grant, answered for by an attached host.
+    /// The same grant, whose events go to an attached host.
     pub(crate) fn of_host(self, host: u64) -> Self {
         Grant { host, ..self }
     }
 
-    /// Which attached host answers for the client; 0: none.
+    /// The attached host that gets the client's events. 0 if there is none.
     pub(crate) fn host(&self) -> u64 {
         self.host
     }
 
-    /// Takes it apart.
+    /// The parts of the grant.
     pub(crate) fn parts(&self) -> Parts<'_> {
         Parts {
             user: self.user.as_deref(),
             subscribe: self.subscribe.texts(),
+            at_once: self.at_once.into(),
             publish: self.publish.texts(),
             expires_at: self.expires_at,
             keep_alive: self.keep_alive,
         }
     }
 
-    /// Puts it together again, checked anew: the parts came from another process.
+    /// Makes a grant from its parts. They are checked again, since they came from another process.
     pub(crate) fn from_parts(parts: &Parts<'_>) -> Result<Self, Error> {
-        let read = |texts: &Option<Vec<String>>| {
-            texts
-                .as_deref()
-                .map_or(Ok(Channels::All), |texts| Channels::of(texts.iter().map(|text| ChannelPattern::written(text))))
+        let read = |texts: &Option<Vec<String>>, at_once| match texts {
+            None => Ok(Channels::All),
+            Some(texts) => Channels::of(texts.iter().map(|text| ChannelPattern::written(text)), at_once),
         };
-        let (subscribe, publish) = (read(&parts.subscribe)?, read(&parts.publish)?);
-        Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)
+        let (subscribe, publish) = (read(&parts.subscribe, parts.at_once)?, read(&parts.publish, 0)?);
+        let at_once = subscribe.first(parts.at_once);
+        let mut seen = HashSet::new();
+        if at_once.len() != parts.at_once
+            || at_once.iter().any(|name| name.name().is_none_or(|name| !seen.insert(name)))
+        {
+            return Err(Error::invalid("the channels to subscribe to at once are names, each once"));
+        }
+        let grant = Grant::checked(parts.user, subscribe, publish, parts.expires_at, parts.keep_alive)?;
+        Ok(Grant { at_once: parts.at_once as u16, ..grant })
     }
 
-    /// Who the client is.
+    /// The client's user.
     pub fn user(&self) -> Option<&Arc<str>> {
         self.user.as_ref()
     }
 
-    /// Whether the client may subscribe to a channel.
+    /// The channels to which the client is subscribed at once, whatever its request asks for: names without
+    /// repetitions. If there are none, the client gets the channels that it asks for.
+    pub(crate) fn at_once(&self) -> &[ChannelPattern] {
+        self.subscribe.first(self.at_once.into())
+    }
+
+    /// Those of [`Self::at_once`] that were not revoked since. If all were, these are all: the client is told that it
+    /// may not have them.
+    pub(crate) fn at_once_now(&self) -> impl Iterator<Item = &str> {
+        let names = || self.at_once().iter().filter_map(ChannelPattern::name);
+        let all_revoked = names().all(|name| self.subscribe.has_revoked(name));
+        names().filter(move |name| all_revoked || !self.subscribe.has_revoked(name))
+    }
+
+    /// True if the client may subscribe to a channel.
     pub fn allows(&self, channel: &str) -> bool {
         self.subscribe.allow(channel)
     }
 
-    /// Whether the client may publish to a channel.
+    /// True if the client may publish to a channel.
     pub fn allows_publish(&self, channel: &str) -> bool {
         self.publish.allow(channel)
     }
@@ -285,6 +269,44 @@ mod tests {
     }
 
     #[test]
+    fn channels_that_a_client_gets_at_once_are_granted_and_keep_their_order() {
+        let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let (first, more) = (list(&["b", "a", "b"]), list(&["c", "a"]));
+        let terms = Terms { subscribe: &first, channels: &more, publish: true, ..Terms::default() };
+        let grant = Grant::of(&terms).unwrap();
+        let every = Grant::of(&Terms { patterns: &list(&["*"]), ..terms }).unwrap();
+        let less = every.without(&ChannelPattern::parse("a").unwrap());
+        for grant in [&grant, &Grant::from_parts(&grant.parts()).unwrap(), &every, &less] {
+            let names: Vec<_> = grant.at_once().iter().filter_map(ChannelPattern::name).collect();
+            assert_eq!(names, ["b", "a"]);
+            assert!(grant.allows("b") && grant.allows_publish("b") && grant.allows("c"));
+        }
+        assert!(!grant.allows("d") && every.allows("d") && !less.allows("a"));
+        assert!(Grant::of(&Terms { subscribe: &list(&["a*"]), ..terms }).unwrap_err().to_string().contains("a*"));
+        let many: Vec<_> = (0..1001).map(|n| n.to_string()).collect();
+        assert!(Grant::of(&Terms { subscribe: &many[1..], ..Terms::default() }).is_ok());
+        assert!(Grant::of(&Terms { subscribe: &many, ..Terms::default() }).is_err());
+        assert!(Grant::of(&Terms { subscribe: &many[..999], ..terms }).is_err(), "the bound is for all together");
+    }
+
+    #[test]
+    fn parts_from_another_process_name_only_what_they_list() {
+        let list = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        let parts = |subscribe, at_once| Parts {
+            user: None,
+            subscribe,
+            at_once,
+            publish: Some(Vec::new()),
+            expires_at: 0,
+            keep_alive: false,
+        };
+        assert!(Grant::from_parts(&parts(list(&["a", "b*"]), 1)).is_ok());
+        for (subscribe, at_once) in [(list(&["a", "b*"]), 2), (list(&["a"]), 2), (list(&["a", "a"]), 2), (None, 1)] {
+            assert!(Grant::from_parts(&parts(subscribe.clone(), at_once)).is_err(), "{subscribe:?} {at_once}");
+        }
+    }
+
+    #[test]
     fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
         let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
         let none = Grant::new(Some("ann"), &[], &[], 0, true, false).unwrap();
@@ -302,7 +324,7 @@ mod tests {
         assert!(!Grant::open(true).without(&pattern("*")).allows("a"));
         let names = (0..=MAX_CHANNELS).map(|n| pattern(&format!("c{n}")));
         let none = names.fold(grant, |grant, name| grant.without(&name));
-        assert!(!none.allows("me"), "bounded, and closed rather than open at the bound");
+        assert!(!none.allows("me"), "at the bound the grant allows nothing more");
         assert_eq!(less.parts().subscribe, Some(vec![]));
         let new = Grant::new(Some("ann"), &[], &["*".into()], 0, true, false).unwrap();
         let next = new.clone().without_taken_from(&less);

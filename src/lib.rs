@@ -1,50 +1,54 @@
 //! libpush: live push for an HTTP server that already exists.
 //!
 //! A host loads this library, publishes messages to channels, and hands over the client connections that it has
-//! accepted; browsers subscribe over WebSocket, Server-Sent Events, an NDJSON stream or long-polling, and get exactly
-//! what they missed when they come back. The C API in `include/push.h` is the front door; the Rust API is what it is
-//! made of, and what tests and benchmarks use.
+//! accepted. Browsers subscribe over WebSocket, Server-Sent Events, an NDJSON stream or long-polling. When a browser
+//! comes back, it gets exactly the messages that it missed. The C API in `include/push.h` is the main interface. The
+//! Rust API is its base, and is what tests and benchmarks use.
 //!
 //! # Map
 //!
-//! The rooms, from the top down. A room may import those that stand below it, and no other; `tests/rooms.rs` reads this
-//! table and the imports, and fails on one that goes up.
+//! These are the rooms, the top-level modules, from the top down. A room may import only rooms below it. `tests/rooms.rs`
+//! reads this table and the imports, and fails on an import in the other direction.
 //!
 //! | room | what it does |
 //! |---|---|
-//! | `fuzzing` | what fuzzers and tests drive the parsers and the hub with; in no release |
+//! | `fuzzing` | drivers of the parsers and the hub for fuzzers and tests; not in a release |
 //! | `ffi` | the C ABI |
 //! | [`server`] | a server as its host sees it, with its hub in this process or in another: start, reload, drain, stop |
 //! | `control` | the control API, over HTTP |
-//! | `attach` | a hub in another process: the socket between, and both its sides |
-//! | [`api`] | what a hub in this process can be asked, whoever asks |
-//! | `callbacks` | the thread of the host's functions |
+//! | `attach` | a hub in another process: the socket between hub and host, and both its sides |
+//! | [`api`] | the calls to a hub in this process |
+//! | `callbacks` | the thread that calls the host's functions |
 //! | `listeners` | listening sockets |
+//! | `handshakes` | the thread that does the handshakes of TLS clients, and hands the connections to the shards |
 //! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |
 //! | `context` | what all parts of a server share |
-//! | [`auth`] | who may subscribe: tokens, or the host's word |
+//! | `tls` | TLS: certificates, and one connection's records |
+//! | [`auth`] | who may subscribe: tokens, or the host decides |
 //! | [`http`] | request heads, refusals, the Origin rule |
-//! | [`config`] | the table of options |
+//! | [`config`] | the options, and the table that defines them |
 //! | [`metrics`] | counters and gauges |
-//! | [`transport`] | WebSocket, SSE, NDJSON and poll as bytes |
-//! | [`grant`] | what one client may do |
-//! | [`users`] | who is on a channel |
-//! | [`engine`] | where history is kept when not in memory alone: the log on disk |
+//! | [`dialect`] | the meaning of messages: the JSON of push.v1.json, and a message in each format |
+//! | [`framing`] | WebSocket, SSE, NDJSON and poll as bytes, and compression |
+//! | [`grant`] | the rights of one client |
+//! | [`users`] | presence: the users on a channel |
+//! | [`engine`] | history that outlives the process: the log on disk; a log that many hubs share |
 //! | [`hub`] | channels, sequence, history, subscriptions |
-//! | [`limits`] | what one address, one user and all new connections together may have |
-//! | [`events`] | what the host is told of its clients |
+//! | [`limits`] | limits for an address, for a user and for all new connections |
+//! | [`events`] | events for the host, about its clients |
 //! | [`log`] | log lines |
 //! | [`process`] | what the program `pushd` needs of the system |
-//! | `runtime` | how threads are made |
-//! | `waiter` | where one thread waits for another |
-//! | `panics` | what panics say |
-//! | [`error`] | what a call that fails returns |
-//! | `sys` | system calls made safe |
+//! | `runtime` | starts threads |
+//! | `waiter` | lets one thread wait for another |
+//! | `certificates` | certificates and keys in PEM |
+//! | `panics` | messages of panics |
+//! | [`error`] | the errors of calls |
+//! | `sys` | safe wrappers of system calls |
 //!
 //! `docs/internals.md` follows one connection from accept to close.
 #![deny(unsafe_code)]
 
-// What the tests from outside share with those in here names the library from outside.
+// Modules that are shared with the tests outside name the library `push`.
 #[cfg(test)]
 extern crate self as push;
 
@@ -52,18 +56,24 @@ pub mod api;
 mod attach;
 pub mod auth;
 mod callbacks;
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
+mod certificates;
 pub mod config;
 mod context;
 mod control;
+pub mod dialect;
 pub mod engine;
 pub mod error;
 pub mod events;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub mod framing;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod grant;
+#[cfg(feature = "tls")]
+mod handshakes;
 pub mod http;
 pub mod hub;
 pub mod limits;
@@ -77,7 +87,8 @@ pub mod server;
 mod shard;
 #[allow(unsafe_code)]
 mod sys;
-pub mod transport;
+#[cfg(feature = "tls")]
+mod tls;
 pub mod users;
 mod waiter;
 

@@ -65,6 +65,11 @@ impl Bound {
         }
     }
 
+    /// Whether clients speak TLS here.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.address, Address::Tls(_))
+    }
+
     /// The socket of a shard.
     pub(crate) fn socket(&self, shard: usize) -> Arc<OwnedFd> {
         self.sockets[shard % self.sockets.len()].clone()
@@ -89,7 +94,9 @@ pub(crate) fn given(socket: &Arc<OwnedFd>) -> Result<Bound, Error> {
 /// Binds an address for this number of shards.
 pub(crate) fn bind(address: &Address, shards: usize) -> Result<Bound, Error> {
     let bound = match address {
-        Address::Tcp(address) => bind_tcp(*address, shards),
+        Address::Tcp(address) => bind_tcp(*address, shards, Address::Tcp),
+        // One thread does all handshakes.
+        Address::Tls(address) => bind_tcp(*address, 1, Address::Tls),
         // The owner and the group may connect. The permissions of the directory can restrict that further.
         Address::Unix(path) => bind_unix(path, 0o660),
     };
@@ -102,7 +109,7 @@ pub(crate) fn bind_path(path: &Path, mode: u32) -> Result<Bound, Error> {
 }
 
 /// Binds a TCP address: one socket for each shard. The kernel spreads clients over them (SO_REUSEPORT, socket(7)).
-fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
+fn bind_tcp(address: SocketAddr, shards: usize, kind: fn(SocketAddr) -> Address) -> io::Result<Bound> {
     // If every socket had SO_REUSEPORT from the start, another process of the same user could share the port unnoticed.
     // Each of the two processes would get half of the clients. So the first socket is bound and listens without it, and
     // this fails if anybody has the port. (Binding alone would not fail: SO_REUSEADDR allows it until somebody
@@ -120,7 +127,7 @@ fn bind_tcp(address: SocketAddr, shards: usize) -> io::Result<Bound> {
         }
     }
     let sockets = sockets.into_iter().map(|socket| Arc::new(socket.into())).collect();
-    Ok(Bound { address: Address::Tcp(chosen), sockets, given: false, _path: None })
+    Ok(Bound { address: kind(chosen), sockets, given: false, _path: None })
 }
 
 fn tcp(address: SocketAddr, shared: bool) -> io::Result<Socket> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub type LogSink = dyn Fn(Level, &str) + Send + Sync;
 
 /// The level of a line. The numbers are those of the C API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[repr(i32)]
 pub enum Level {
     /// A defect of the library, or a failure that ended something that should have gone on.
@@ -19,6 +19,7 @@ pub enum Level {
     /// Something outside of the library is wrong, or soon will be.
     Warn = 2,
     /// Start, stop, listeners, refusals, and unexpected ends of connections.
+    #[default]
     Info = 3,
     /// Every end of a connection.
     Debug = 4,

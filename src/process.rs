@@ -1,5 +1,5 @@
 //! The parts of the system that a program of ours needs and that a library must not touch: signals, limits, and the
-//! protocol of the service manager (sd_notify(3), sd_listen_fds(3)), without its library.
+//! service manager. Its protocol (sd_notify(3), sd_listen_fds(3)) is spoken here, so its library is not needed.
 
 use crate::error::{Error, Kind};
 use crate::sys::{clock, rlimit, signals, socket};

@@ -9,31 +9,31 @@ use std::time::Duration;
 /// The value, once it is there.
 #[derive(Debug)]
 pub(crate) struct Waiter<T> {
-    told: Mutex<Option<T>>,
+    value: Mutex<Option<T>>,
     came: Condvar,
 }
 
 impl<T> Default for Waiter<T> {
     fn default() -> Self {
-        Waiter { told: Mutex::new(None), came: Condvar::new() }
+        Waiter { value: Mutex::new(None), came: Condvar::new() }
     }
 }
 
 impl<T> Waiter<T> {
     /// Waits for the value, at most for `timeout`. `Duration::MAX` waits for ever.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<T> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.came.wait_timeout_while(told, timeout, |told| told.is_none());
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.came.wait_timeout_while(value, timeout, |value| value.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
     pub(crate) fn tell(&self, what: T) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        *self.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
         self.came.notify_one();
     }
 
     /// Takes the value if it is there, without waiting.
     pub(crate) fn take(&self) -> Option<T> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -17,8 +17,7 @@ fn others_are_served(host: &Host) {
 
 /// A frame with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() < 126);
-    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+    common::masked::frame(first, payload, [0; 4])
 }
 
 /// Sends the same bytes again and again from a thread of its own, until all are sent or the server ends the connection.
@@ -44,7 +43,8 @@ fn a_hundred_thousand_pings_are_answered_in_order() {
 
 #[test]
 fn pongs_that_nobody_reads_end_the_connection() {
-    let host = Host::start(&[("outbox", "64KB"), ("client_rate", "0")]);
+    // Its outbox becomes too large, or it is not read from any more before that. Then a heartbeat ends it.
+    let host = Host::start(&[("outbox", "64KB"), ("client_rate", "0"), ("heartbeat", "2s")]);
     let client = host.websocket("channel=a", false);
     let sent = flood(&client, frame(0x89, &[b'x'; 125]).repeat(500), 1_000_000);
     others_are_served(&host);
@@ -137,7 +137,7 @@ fn a_hundred_thousand_channel_names_are_forgotten() {
 }
 
 #[test]
-fn deeply_nested_json_is_refused_at_every_door() {
+fn deeply_nested_json_is_refused_everywhere() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     let host = Host::start(&[("control", "127.0.0.1:0"), ("control_key", SECRET)]);
     let mut client = host.websocket("channel=a", true);
@@ -206,10 +206,10 @@ fn nothing_is_decompressed_without_the_option() {
     let mut client = host.get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Extensions: permessage-deflate\r\n"));
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 101 ") && !head.to_lowercase().contains("sec-websocket-extensions"), "{head}");
-    // The client sends a compressed frame all the same.
+    // The client sends a compressed frame although it has not agreed to compression.
     client.send(&frame(0xc1, b"\x00"));
     assert_eq!(client.close_code(), 1002);
-    // A compressed body is neither unpacked nor published as it is.
+    // A compressed body is not decompressed, and is not published as it is.
     let mut control = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
     let bomb = b"\x1f\x8b\x08\0\0\0\0\0";
     let head = "POST /v1/publish?channel=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef\r\nContent-Encoding: gzip\r\n";

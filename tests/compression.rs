@@ -1,11 +1,11 @@
-//! Messages compressed on their way to WebSocket clients that offer it, and back (RFC 7692).
+//! Compressed messages to and from WebSocket clients that offer compression (RFC 7692).
 
 mod common;
 
 use common::{builder, eventually, field, Client, Host, UPGRADE};
 use push::events::EventKind;
+use push::framing::inflate::Inflater;
 use push::hub::Publication;
-use push::transport::inflate::Inflater;
 
 const ON: [(&str, &str); 2] = [("compression", "true"), ("threads", "2")];
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
@@ -13,12 +13,12 @@ const PROTOCOL: &str = "Sec-WebSocket-Protocol: push.v1.json\r\n";
 const ANSWER: &str =
     "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-/// What compresses well, and tells which it is.
+/// A text that compresses well, and says which one it is.
 fn text(number: usize) -> String {
     format!("{number}: {}", r#"{"price":10,"size":7},"#.repeat(20))
 }
 
-/// What does not.
+/// Bytes that do not compress.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252u64;
     let bytes = std::iter::from_fn(|| {
@@ -38,14 +38,14 @@ fn open(host: &Host, query: &str, lines: &str) -> (Client, String) {
     (client, head)
 }
 
-/// One that has agreed to compression.
+/// A client that has agreed to compression.
 fn compressing(host: &Host, query: &str, lines: &str) -> Client {
     let (client, head) = open(host, query, &format!("{OFFER}{lines}"));
     assert!(head.lines().any(|line| line == ANSWER), "{head}");
     client
 }
 
-/// The next message, as it was before it was compressed, and whether it was.
+/// The next message, decompressed, and whether it came compressed.
 fn next(client: &mut Client) -> (bool, String) {
     let (first, payload) = client.next_frame();
     assert!(matches!(first, 0x81 | 0xc1), "{first:x} {payload:?}");
@@ -58,7 +58,7 @@ fn next(client: &mut Client) -> (bool, String) {
 }
 
 #[test]
-fn it_is_off_unless_it_is_asked_for_on_both_sides() {
+fn compression_is_off_unless_both_sides_ask_for_it() {
     let (off, on) = (Host::start(&[]), Host::start(&ON));
     let (mut client, head) = open(&off, "channel=a", OFFER);
     assert!(!head.contains("Sec-WebSocket-Extensions"), "{head}");
@@ -69,7 +69,7 @@ fn it_is_off_unless_it_is_asked_for_on_both_sides() {
         assert!(!head.contains("Sec-WebSocket-Extensions"), "{head}");
         on.publish("a", &text(1));
         assert_eq!(client.text(), text(1));
-        // It may not compress either.
+        // The client may not compress either.
         client.frame(0xc1, &[0x00]);
         assert_eq!(client.close_code(), 1002);
     }
@@ -78,7 +78,7 @@ fn it_is_off_unless_it_is_asked_for_on_both_sides() {
 }
 
 #[test]
-fn each_gets_what_it_agreed_to() {
+fn each_client_gets_what_it_agreed_to() {
     let host = Host::start(&ON);
     let mut deflating = compressing(&host, "channel=a", "");
     let mut plain = host.websocket("channel=a", false);
@@ -99,7 +99,7 @@ fn each_gets_what_it_agreed_to() {
         assert_eq!(next(client), (true, text(3)));
     }
     assert_eq!(field(&next(&mut json).1, "data"), text(3));
-    // What would grow goes as it is.
+    // A message that would grow goes as it is.
     let noise = noise(1000);
     host.server.publish(&Publication { binary: true, ..Publication::new("a", &noise) }).unwrap();
     assert_eq!(deflating.next_frame(), (0x82, noise));
@@ -107,13 +107,13 @@ fn each_gets_what_it_agreed_to() {
 }
 
 #[test]
-fn what_was_missed_comes_compressed_too() {
+fn missed_messages_come_compressed_too() {
     let host = Host::start(&[ON[0], ON[1], ("outbox", "8KB"), ("history_count", "1000")]);
     let before = host.publish("a", "before");
     for number in 0..200 {
         host.publish("a", &text(number));
     }
-    // Larger than an outbox: in parts.
+    // This is larger than an outbox, so it comes in parts.
     for lines in ["", PROTOCOL] {
         let mut client = compressing(&host, &format!("channel=a&since={before}"), lines);
         for number in 0..200 {
@@ -126,7 +126,7 @@ fn what_was_missed_comes_compressed_too() {
 }
 
 #[test]
-fn many_at_once_are_whole_and_in_order() {
+fn many_compressed_messages_at_once_are_whole_and_in_order() {
     let host = Host::start(&[ON[0], ("threads", "1"), ("outbox", "16MB")]);
     let mut clients = [compressing(&host, "channel=a", ""), compressing(&host, "channel=a&channel=b", "")];
     let texts: Vec<String> = (0..50).map(text).collect();
@@ -151,7 +151,7 @@ fn a_gap_stands_where_messages_gave_way() {
     let host = Host::start(&[&ON[..1], &options].concat());
     let mut client = compressing(&host, "channel=a", PROTOCOL);
     assert_eq!(field(&next(&mut client).1, "type"), "subscribed");
-    // Half of it shrinks; in all more than the buffers of a socket hold.
+    // Half of the messages shrink. In all they are more than the buffers of a socket hold.
     let letters = noise(60_000).iter().map(|byte| char::from(b'a' + byte % 26)).collect::<String>();
     let payload = letters + &text(0).repeat(100);
     let ids: Vec<String> = (0..400).map(|_| host.publish("a", &payload)).collect();
@@ -176,7 +176,7 @@ fn a_gap_stands_where_messages_gave_way() {
 }
 
 #[test]
-fn clients_compress_what_they_send() {
+fn messages_from_clients_may_be_compressed() {
     let host = Host::start(&[ON[0], ON[1], ("max_client_message", "1000")]);
     host.server.event_fd().unwrap();
     let message = |host: &Host| loop {
@@ -198,7 +198,7 @@ fn clients_compress_what_they_send() {
         assert_eq!(message(&host), (data.to_owned(), binary));
     }
     assert_eq!(client.next_frame(), (0x8a, b"ping".to_vec()));
-    // The answer, which is this client's alone, goes as it is.
+    // The answer is for this client alone, and goes as it is.
     let mut dialogue = compressing(&host, "", PROTOCOL);
     dialogue.frame(0xc1, &miniz_oxide::deflate::compress_to_vec(br#"{"type":"ping"}"#, 6));
     assert_eq!(next(&mut dialogue), (false, r#"{"type":"pong"}"#.to_owned()));
@@ -228,7 +228,7 @@ fn bad_compression_is_closed_and_costs_no_more_than_a_message() {
 }
 
 #[test]
-fn it_can_be_turned_on_and_off_while_the_server_runs() {
+fn compression_can_be_turned_on_and_off_while_the_server_runs() {
     let host = Host::start(&[("threads", "1")]);
     let mut before = host.websocket("channel=a", false);
     let agreed = |host: &Host| open(host, "channel=a", OFFER).1.contains("permessage-deflate");
@@ -238,7 +238,7 @@ fn it_can_be_turned_on_and_off_while_the_server_runs() {
     let mut client = compressing(&host, "channel=a", "");
     host.server.reload(&builder(&[])).unwrap();
     eventually(|| !agreed(&host));
-    // What was agreed to stays.
+    // A connection keeps what it has agreed to.
     host.publish("a", &text(1));
     assert_eq!(next(&mut client), (true, text(1)));
     assert_eq!(before.text(), text(1));

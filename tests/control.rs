@@ -1,4 +1,4 @@
-//! The control API at its edges: what is refused is told to whoever asks, and nothing that is asked is passed over.
+//! Edge cases of the control API: each refusal says what is wrong, and nothing in a request is ignored.
 
 mod common;
 
@@ -57,7 +57,7 @@ fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
     host.stop();
 }
 
-/// The answer comes after the head or the first part, and the client goes on sending before it reads it.
+/// The answer comes after the head or the first part. The client goes on sending before it reads the answer.
 fn refused_in_parts(mut sends: impl Write, mut reads: impl Read, request: &str, chunked: bool, status: &str) {
     let part = [b'x'; 20_000];
     let part = if chunked { [b"4e20\r\n", &part[..], b"\r\n"].concat() } else { part.to_vec() };
@@ -119,11 +119,11 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("POST", "/v1/revoke?user=a&channel=b", "user, channel, reason"),
         ("GET", "/v1/channels?prefix=a", "prefix, limit"),
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
-        ("GET", "/v1/channels/a?", "this request has none"),
-        ("DELETE", "/v1/channels/a?", "this request has none"),
-        ("GET", "/v1/stats?", "this request has none"),
-        ("GET", "/metrics?", "this request has none"),
-        ("GET", "/healthz?", "this request has none"),
+        ("GET", "/v1/channels/a?", "none"),
+        ("DELETE", "/v1/channels/a?", "none"),
+        ("GET", "/v1/stats?", "none"),
+        ("GET", "/metrics?", "none"),
+        ("GET", "/healthz?", "none"),
     ] {
         let (status, body) = ask(&host, method, &format!("{path}&evnt=x"), "", b"");
         let told = format!("unknown parameter evnt; allowed: {allowed}");
@@ -166,13 +166,13 @@ fn a_message_may_go_to_several_channels_at_once() {
             (place["id"].as_str().unwrap().into(), Some(1))
         );
     }
-    // The same key: the first places, and nobody gets it again.
+    // With the same key the answer has the first positions, and nobody gets the messages again.
     let again = post(&host, "/v1/publish?channel=a&channel=b", "").1;
     let (_, once) = ask(&host, "POST", "/v1/publish?channel=a&channel=b", "Push-Key: once\r\n", b"again");
     let once: Vec<serde_json::Value> = serde_json::from_str(&once).unwrap();
     assert_eq!((&once[0]["id"], &once[1]["id"]), (&places[0]["id"], &places[1]["id"]));
     assert!(again.starts_with('['));
-    // All or none.
+    // All are published or none.
     assert_eq!(post(&host, "/v1/publish?channel=a&channel=", "x").0, 400);
     assert_eq!(published(&host), 4);
     host.stop();
@@ -220,7 +220,7 @@ fn several_channels_are_revoked_from_several_users() {
     host.stop();
 }
 
-/// A client may choose such a name, and a token may grant it. A prefix still ends in its only `*`.
+/// A client may choose a name with a `*` in it, and a token may grant it. A prefix still ends in its only `*`.
 #[test]
 fn a_channel_with_a_star_in_its_name_is_revoked() {
     let host = Host::start(&[&CONTROL[..], &[("auth", "jwt"), ("jwt_secret", SECRET)]].concat());
@@ -241,12 +241,12 @@ fn a_channel_with_a_star_in_its_name_is_revoked() {
 }
 
 #[test]
-fn what_is_said_beside_a_message_counts_once_or_is_refused() {
+fn headers_and_members_of_a_publish_count_once_or_are_refused() {
     let host = Host::start(&CONTROL);
     let one = r#"[{"channel":"a","data":"x"}]"#;
     for (path, lines, body, told) in [
-        ("/v1/publish?channel=a&event=x", "Push-Event: x\r\n", "x", "event: a message has one at most"),
-        ("/v1/publish?channel=a", "Push-Key: x\r\nPush-Key: x\r\n", "x", "key: a message has one at most"),
+        ("/v1/publish?channel=a&event=x", "Push-Event: x\r\n", "x", "event: a message has at most one"),
+        ("/v1/publish?channel=a", "Push-Key: x\r\nPush-Key: x\r\n", "x", "key: a message has at most one"),
         (
             "/v1/publish?channel=a",
             "Push-Evnt: x\r\n",
@@ -264,7 +264,7 @@ fn what_is_said_beside_a_message_counts_once_or_is_refused() {
         ("/v1/publish", "", r#"[{"channel":"a","data":1}]"#, "message 1: data must be a text"),
         ("/v1/publish", "", r#"[{"channel":"a","data":"!","base64":true}]"#, "message 1: data is not base64"),
         ("/v1/publish", "", r#"{"channel":"a","data":"x"}"#, "an array of objects is expected"),
-        ("/v1/publish", "", "hello", "it is not JSON"),
+        ("/v1/publish", "", "hello", "not valid JSON"),
     ] {
         let (status, answer) = ask(&host, "POST", path, lines, body.as_bytes());
         assert!(status == 400 && answer.contains(told), "{told}: {status} {answer}");
@@ -274,7 +274,7 @@ fn what_is_said_beside_a_message_counts_once_or_is_refused() {
         assert_eq!((status, field(&answer, "error").contains("content_encoding")), (415, true), "{answer}");
     }
     assert_eq!(ask(&host, "POST", "/v1/publish?channel=a", "Content-Encoding: identity\r\n", b"x").0, 200);
-    // What a request has no body for.
+    // These requests have no body.
     for (method, path) in [("POST", "/v1/disconnect?user=a"), ("GET", "/v1/stats"), ("DELETE", "/v1/channels/a")] {
         assert_eq!(ask(&host, method, path, "", br#"{"user":"b"}"#).0, 413, "{path}");
     }
@@ -283,7 +283,7 @@ fn what_is_said_beside_a_message_counts_once_or_is_refused() {
 }
 
 #[test]
-fn a_method_that_is_not_allowed_is_told_which_are() {
+fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let host = Host::start(&CONTROL);
     for (method, path, allow) in
         [("GET", "/v1/publish", "POST"), ("PUT", "/v1/stats", "GET"), ("POST", "/v1/channels/a", "GET, DELETE")]
@@ -301,7 +301,7 @@ fn a_method_that_is_not_allowed_is_told_which_are() {
 }
 
 #[test]
-fn a_key_comes_after_the_scheme_in_any_case_and_any_number_of_spaces() {
+fn bearer_may_be_in_any_case_with_any_number_of_spaces() {
     let host = Host::start(&CONTROL);
     let key = CONTROL[1].1;
     for good in ["Bearer ", "bearer ", "BEARER ", "Bearer  ", "bearer     "] {

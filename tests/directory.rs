@@ -1,4 +1,5 @@
-//! A host that changes its directory after its start. A test of its own, since all threads of a process have the same.
+//! A host changes its directory after its start. This test is alone in its process, since all threads share the
+//! directory.
 
 mod common;
 
@@ -7,7 +8,7 @@ use push::{Builder, Server};
 use std::time::Duration;
 
 #[test]
-fn a_host_attaches_again_from_wherever_it_is() {
+fn a_host_attaches_again_after_it_has_changed_its_directory() {
     let directory = std::env::temp_dir().join(format!("push-directory-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
     std::env::set_current_dir(&directory).unwrap();

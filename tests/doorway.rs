@@ -1,4 +1,4 @@
-//! The doors of `listen`: by which names a server may be addressed, and what load balancers are told.
+//! The listeners of `listen`: the names by which clients may address a server, and the answers to load balancers.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// The first line and the rest of what a server answers to a whole request.
+/// The first line and the rest of a server's answer to a whole request.
 fn ask(address: &str, request: &str) -> (String, String) {
     let mut client = Client::over(TcpStream::connect(address).unwrap());
     client.send(request.as_bytes());
@@ -25,13 +25,13 @@ fn status(address: &str, host: &str, lines: &str) -> String {
 }
 
 #[test]
-fn a_page_that_names_the_loopback_otherwise_gets_nothing_from_an_open_server() {
+fn an_open_server_gives_nothing_to_a_page_that_names_the_loopback_otherwise() {
     let host = Host::start(&[]);
     let address = host.address();
     let port = address.rsplit_once(':').unwrap().1;
     for rebound in ["rebound.attacker.example", "localhost.attacker.example", "192.0.2.1", "[2001:db8::1]"] {
         let host = format!("{rebound}:{port}");
-        // The browser takes it for the server's own page.
+        // The browser takes the attacker's page for the server's own.
         let origin = format!("Origin: http://{host}\r\n");
         assert_eq!(status(address, &host, &origin), "403", "{host}");
         for lines in [UPGRADE, "Accept: text/event-stream\r\n", "Accept: application/x-ndjson\r\n", ""] {
@@ -48,18 +48,18 @@ fn a_page_that_names_the_loopback_otherwise_gets_nothing_from_an_open_server() {
     for good in ["localhost", "LOCALHOST", "app.localhost", "127.0.0.1", "127.3.2.1", "[::1]"] {
         assert_eq!(status(address, &format!("{good}:{port}"), ""), "200", "{good}");
     }
-    // No browser: it names nothing.
+    // This is no browser, since there is no `Host`.
     assert!(ask(address, "GET /push?channel=a&wait=0 HTTP/1.0\r\n\r\n").0.starts_with("HTTP/1.1 200 "));
     host.stop();
 }
 
 #[test]
-fn only_an_open_server_on_the_loopback_is_that_strict() {
-    // Who may, is decided otherwise there.
+fn only_an_open_server_on_the_loopback_checks_names() {
+    // There, tokens or the host decide who may subscribe.
     let host = Host::start(&[("auth", "jwt"), ("jwt_secret", "0123456789abcdef0123456789abcdef")]);
     assert_eq!(status(host.address(), "rebound.example", ""), "401");
     host.stop();
-    // Whoever listens on all addresses has decided that anybody may.
+    // An operator who listens on all addresses has decided to let anybody in.
     let host = Host::start(&[("listen", "0.0.0.0:0")]);
     let port = host.address().rsplit_once(':').unwrap().1.to_owned();
     assert_eq!(status(&format!("127.0.0.1:{port}"), "push.example.org", ""), "200");
@@ -73,7 +73,7 @@ fn only_an_open_server_on_the_loopback_is_that_strict() {
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     host.stop();
-    // What the host hands over, it has routed by its own rules.
+    // The host has routed connections that it hands over by its own rules.
     let host = Host::start(&[("allowed_hosts", "push.example.org")]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -109,7 +109,7 @@ fn allowed_hosts_hold_for_every_listener_and_change_while_the_server_runs() {
 }
 
 #[test]
-fn a_load_balancer_is_told_that_the_server_is_well() {
+fn a_load_balancer_gets_200_from_a_server_that_serves() {
     let host = Host::start(&[]);
     for (request, body) in [
         ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "ok\n"),
@@ -137,7 +137,7 @@ fn a_load_balancer_is_told_that_the_server_is_well() {
 }
 
 #[test]
-fn a_load_balancer_is_told_that_the_server_goes_away() {
+fn a_load_balancer_gets_503_from_a_server_that_goes_away() {
     let path = socket_path();
     let host = Host::start(&[("control", &format!("unix:{path}"))]);
     let keeps = host.websocket("channel=a", false);

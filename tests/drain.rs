@@ -8,19 +8,21 @@ use push::grant::Grant;
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::collections::HashSet;
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const STREAM: &str = "Accept: application/x-ndjson\r\n";
 
-/// So many subscribers, all there.
+/// This many subscribers, all connected.
 fn crowd(host: &Host, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = (0..count).map(|_| host.get("channel=a", STREAM)).collect();
     clients.iter_mut().for_each(|client| drop(client.head()));
     clients
 }
 
-/// When each client had heard the end, and the last line that it got.
+/// When each client got the end, and the last line that it got.
 fn goodbyes(clients: Vec<Client>) -> Vec<(Instant, String)> {
     let readers: Vec<_> = clients
         .into_iter()
@@ -37,7 +39,7 @@ fn goodbyes(clients: Vec<Client>) -> Vec<(Instant, String)> {
 
 #[test]
 fn clients_leave_evenly_over_the_time_each_with_a_delay_of_its_own() {
-    // A busy machine may hear them late, and together: it is enough that once it does not.
+    // On a busy machine the ends may be seen late, and together. It is enough that one of the tries is even.
     let tries: Vec<_> = std::iter::repeat_with(leave_in_quarters).take(5).take_while(|(even, _)| !even).collect();
     assert!(tries.len() < 5, "{tries:?}");
 }
@@ -51,7 +53,7 @@ fn leave_in_quarters() -> (bool, [usize; 4]) {
     let stop = std::thread::spawn(move || host.server.stop(Duration::from_secs(4)));
     let heard = goodbyes(clients);
     stop.join().unwrap();
-    // The last half second is for those told last.
+    // The last half second is for the clients that are told last.
     let quarter = Duration::from_millis(3500) / 4;
     let mut quarters = [0; 4];
     for (at, _) in &heard {
@@ -70,7 +72,7 @@ fn leave_in_quarters() -> (bool, [usize; 4]) {
 }
 
 #[test]
-fn each_transport_hears_it_in_its_own_form() {
+fn each_transport_is_told_of_the_drain_in_its_own_form() {
     let host = Host::start(&[("threads", "1"), ("retry", "3s")]);
     let mut ws = host.websocket("channel=a", false);
     let mut sse = host.get("channel=a", "Accept: text/event-stream\r\n");
@@ -102,7 +104,7 @@ fn each_transport_hears_it_in_its_own_form() {
 fn requests_under_way_are_answered() {
     let host = Host::start(&[("threads", "1"), ("auth", "host"), ("retry", "3s")]);
     host.server.event_fd().unwrap();
-    // Read before those that follow it: a shard takes what comes in its order.
+    // This is read before the following ones: a shard takes commands in their order.
     let mut half = host.connect();
     half.send(b"GET /push?channel=a HTTP/1.1\r\nHost:");
     let mut half_sse = host.connect();
@@ -126,7 +128,7 @@ fn requests_under_way_are_answered() {
         let retry = events.strip_prefix("retry: ").and_then(|rest| rest.split_once('\n')).unwrap().0;
         assert!((3000..=6000).contains(&retry.parse::<u64>().unwrap()), "{told}");
     }
-    // An answer that comes later finds nobody.
+    // A later answer finds no client.
     for question in questions {
         host.server.allow(question.request, Grant::new(None, &[], &["*".into()], 0, false, true).unwrap()).unwrap();
     }
@@ -135,7 +137,7 @@ fn requests_under_way_are_answered() {
 }
 
 #[test]
-fn with_little_time_all_are_told_at_once() {
+fn a_short_drain_tells_all_clients_at_once() {
     let host = Host::start(&[]);
     let clients = crowd(&host, 100);
     host.server.stop(Duration::from_millis(100));
@@ -143,7 +145,7 @@ fn with_little_time_all_are_told_at_once() {
 }
 
 #[test]
-fn the_host_hears_of_it_and_may_go_on_until_it_stops() {
+fn the_host_gets_events_of_the_drain_and_may_go_on_until_it_stops() {
     let host = Host::start(&[("threads", "2"), ("retry", "1s")]);
     let next = || host.server.next_event(Some(PATIENCE)).unwrap();
     assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
@@ -152,14 +154,14 @@ fn the_host_hears_of_it_and_may_go_on_until_it_stops() {
     host.server.drain(Duration::from_secs(2)).unwrap();
     assert_eq!(next().kind, EventKind::Drain);
     until("nobody is let in", || TcpStream::connect(host.address()).is_err());
-    // One that the host hands over all the same is told by HTTP.
+    // A client that the host still hands over is refused over HTTP.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut late = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{STREAM}\r\n");
     host.server.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
     let (head, _) = late.response();
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("Retry-After: "), "{head}");
-    // What is published reaches those who are still there.
+    // Messages reach the clients that are still there.
     let mut published = 0;
     let mut closes = 0;
     loop {
@@ -207,7 +209,7 @@ fn attached_hosts_are_told() {
         assert!(host.next_event(Some(Duration::ZERO)).is_err());
         assert!(host.drain(Duration::ZERO).is_err(), "the clients are not its own");
     }
-    // That it wants events takes its time to the hub: then it hears of what it does itself.
+    // The host's request for events takes a moment to the hub. After that the host gets events of its own clients.
     for (number, host) in hosts.iter().enumerate() {
         let heard = (0..100).any(|_| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -232,4 +234,65 @@ fn attached_hosts_are_told() {
         assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Drain).count(), 1, "{kinds:?}");
         host.stop(Duration::ZERO);
     }
+}
+
+/// A client that its host relays through a socket pair, whose other end the hub has.
+fn relayed(server: &Server, lines: &str, query: &str) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+    let grant = Grant::new(None, &[], &["*".into()], 0, false, false).unwrap();
+    server.adopt(theirs.into(), head.as_bytes(), Some(grant)).unwrap();
+    ours
+}
+
+fn rest(mut client: &UnixStream) -> String {
+    let mut said = Vec::new();
+    client.read_to_end(&mut said).unwrap();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_relayed_client_is_told_when_its_host_ends_its_sending_side() {
+    let host = Host::start(&[("threads", "1"), ("retry", "1s"), ("outbox", "16MB")]);
+    assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
+    let position = host.publish("a", "missed");
+    for (lines, query, told) in [
+        (UPGRADE, "channel=a", "retry in "),
+        ("Accept: text/event-stream\r\n", "channel=a", "\"retry\":"),
+        (STREAM, "channel=a", "\"retry\":"),
+        ("", &*format!("channel=a&since={position}"), "\"retry\":"),
+    ] {
+        let client = relayed(&host.server, lines, query);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let said = rest(&client);
+        assert!(said.contains(told), "{said}");
+        drop(client);
+        until("it is gone", || host.server.stats().unwrap().connections == 0);
+    }
+    // One that reads slowly gets all that waits for it before.
+    let client = relayed(&host.server, STREAM, "channel=a");
+    until("it is there", || host.server.stats().unwrap().streams == 1);
+    let large = "x".repeat(500_000);
+    (0..10).for_each(|_| drop(host.publish("a", &large)));
+    until("some waits", || host.server.stats().unwrap().outboxes == 1);
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let said = rest(&client);
+    assert!(said.matches(&large).count() == 10 && said.contains("\"code\":1001"), "{}", said.len());
+    host.stop();
+}
+
+#[test]
+fn a_relayed_client_that_has_gone_is_not_told() {
+    let host = Host::start(&[("threads", "1")]);
+    assert!(host.server.next_event(Some(Duration::ZERO)).is_err());
+    drop(relayed(&host.server, STREAM, "channel=a"));
+    let code = loop {
+        let event = host.server.next_event(Some(PATIENCE)).unwrap();
+        if event.kind == EventKind::Close {
+            break event.code;
+        }
+    };
+    assert_ne!(code, 1001);
+    host.stop();
 }

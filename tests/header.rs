@@ -1,9 +1,9 @@
-//! The committed C headers are what the sources say. `make header` writes them.
+//! The committed C headers match the sources. `make header` writes them.
 
 use std::path::Path;
 
 #[test]
-fn the_committed_headers_are_the_generated_ones() {
+fn the_committed_headers_match_the_sources() {
     for (name, generated) in [("push.h", env!("PUSH_GENERATED_HEADER")), ("push.cdef.h", env!("PUSH_GENERATED_CDEF"))] {
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("include").join(name);
         let generated = std::fs::read_to_string(generated).expect("build.rs generates it");

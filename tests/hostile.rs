@@ -1,10 +1,10 @@
-//! What confused and hostile clients send: each gets a clear answer, nobody else notices.
+//! Requests of confused and hostile clients. Each gets a clear answer, and no other client notices.
 
 mod common;
 
 use common::{field, Host, UPGRADE};
 
-/// The status with which a request is answered; 0: the connection ended without an answer.
+/// The status of the answer to a request. 0: the connection ended without an answer.
 fn status(host: &Host, request: &[u8]) -> u16 {
     let mut client = host.connect();
     client.send(request);
@@ -19,7 +19,7 @@ fn bad_requests_are_refused_and_the_server_goes_on() {
     let channels: String = (0..10_000).map(|n| format!("channel={n}&")).collect();
     let upgrade = |old: &str, new: &str| get("/push?channel=a", &UPGRADE.replace(old, new));
     let cases: Vec<(&str, String, u16)> = vec![
-        ("garbage", "\u{16}\u{3}\u{1}\u{2}garbage\r\n\r\n".into(), 400),
+        ("garbage", "\u{15}\u{3}\u{1}\u{2}garbage\r\n\r\n".into(), 400),
         ("half a head", "GET /push?channel=a HTTP/1.1\r\nHo".into(), 408),
         ("a head of 1 MB", get("/push?channel=a", &format!("X: {}\r\n", "x".repeat(1 << 20))), 413),
         ("a URL of 1 MB", get(&format!("/push?channel={}", "x".repeat(1 << 20)), ""), 414),
@@ -152,7 +152,7 @@ fn a_client_that_does_not_read_is_closed_and_recovers() {
 }
 
 #[test]
-fn who_answers_no_ping_is_closed() {
+fn a_client_that_answers_no_ping_is_closed() {
     let host = Host::start(&[("heartbeat", "200ms"), ("ping_timeout", "200ms")]);
     let mut silent = host.websocket("channel=a", false);
     assert_eq!(silent.next_frame(), (0x89, vec![]));

@@ -1,4 +1,4 @@
-//! Polls that are sent before the answer to the one before them, over TCP, by a client that takes its time.
+//! A slow client sends polls over TCP before it has the answer to the poll before.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 const LARGE: usize = 8 << 20;
 
-/// A client whose socket takes little at once.
+/// A client with a small receive buffer.
 fn slow(host: &Host) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
@@ -26,7 +26,7 @@ fn subscriptions(host: &Host) -> u64 {
     host.server.stats().unwrap().subscriptions
 }
 
-/// The channel of an answer's only message, and how long that is.
+/// The channel of an answer's only message, and the message's length.
 fn answer(client: &mut Client) -> (String, usize) {
     let (head, body) = client.response();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -38,7 +38,7 @@ fn answer(client: &mut Client) -> (String, usize) {
 #[test]
 fn polls_behind_one_with_an_answer_larger_than_the_socket_takes_are_answered_in_order() {
     let host = Host::start(&[("max_message", "16MB"), ("outbox", "16MB")]);
-    // How much of the third poll comes at once: none, half a head, all.
+    // The part of the third poll that comes at once: none, half a head, all.
     for early in [0, 20, usize::MAX] {
         eventually(|| subscriptions(&host) == 0);
         let mut client = slow(&host);
@@ -48,12 +48,12 @@ fn polls_behind_one_with_an_answer_larger_than_the_socket_takes_are_answered_in_
         eventually(|| subscriptions(&host) == 1);
         let data = "x".repeat(LARGE);
         host.server.publish(&Publication::new("a", data.as_bytes())).unwrap();
-        // The first is answered, but not read; the next one's turn has not come.
+        // The first poll is answered, but the answer is not read. The next poll's turn has not come.
         eventually(|| subscriptions(&host) == 0);
         client.send(later);
         assert_eq!(answer(&mut client), ("a".into(), LARGE));
         for channel in ["b", "c"] {
-            // Until it waits there: nothing that was published before is an answer.
+            // Wait until the poll waits there, so that earlier messages are no answer to it.
             eventually(|| host.server.publish(&Publication::new(channel, b"y")).unwrap().subscribers == 1);
             assert_eq!(answer(&mut client), (channel.into(), 1));
         }
@@ -71,7 +71,7 @@ fn an_empty_body_in_chunks_belongs_to_its_request_however_it_comes() {
         let mut client = host.connect();
         client.send(&both.as_bytes()[..cut]);
         if cut < one.len() {
-            // Its end has to come before it is answered.
+            // The end of the head has to come before the poll is answered.
             client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
             assert!(std::io::Read::read(&mut client.stream, &mut [0]).is_err(), "{cut}");
             client.stream.set_read_timeout(Some(PATIENCE)).unwrap();

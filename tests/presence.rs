@@ -1,4 +1,4 @@
-//! Who is on a channel, as the control API and the host's own call tell it.
+//! Presence: the users on a channel, from the control API and from the host's own call.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-/// Hands over a client of that user; it stays as long as the result.
+/// Hands over a client of that user. It stays as long as the result.
 fn client(server: &Server, user: Option<&str>, query: &str, keep_alive: bool) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let grant = Grant::new(user, &[], &["*".into()], 0, false, keep_alive).unwrap();
@@ -22,7 +22,8 @@ fn client(server: &Server, user: Option<&str>, query: &str, keep_alive: bool) ->
     ours
 }
 
-/// Its users in one line, with the number of their connections; those without; whether there are more.
+/// The channel's users in one line with the number of their connections, the anonymous ones, and whether there are
+/// more.
 fn users(host: &Host, query: &str) -> String {
     let answer: serde_json::Value = serde_json::from_str(&host.control(&format!("/v1/users?{query}"))).unwrap();
     let users = answer["users"].as_array().unwrap().iter();
@@ -86,7 +87,7 @@ fn many_users_come_in_pages() {
     host.stop();
 }
 
-/// What the host is told, in one line.
+/// The host's answer, in one line.
 fn told(users: &Users) -> String {
     let Users { page, more, count, connections, anonymous } = users;
     let page: Vec<_> = page.iter().map(|user| format!("{}:{}", user.name, user.connections)).collect();
@@ -94,7 +95,7 @@ fn told(users: &Users) -> String {
     format!("{page} of {count}, {connections} connections, {anonymous} anonymous, more: {more}")
 }
 
-/// All users, asked for in pages; and into how many they came.
+/// All users, asked for in pages, and the number of pages.
 fn pages(server: &Server, channel: &str, limit: usize) -> (Vec<String>, usize) {
     let (mut seen, mut after, mut count) = (Vec::new(), String::new(), 0);
     loop {
@@ -189,7 +190,7 @@ fn attached_hosts_are_told_of_all_clients() {
     }
     assert_eq!(two.users("", "", 1).unwrap_err().kind(), Kind::Invalid);
     assert_eq!(two.users("a", "", MAX_USERS + 1).unwrap_err().kind(), Kind::Invalid);
-    // Answers come in the order of the calls, whoever makes them, and what is published meanwhile has its own.
+    // Answers come in the order of the calls of all threads. Publishes in between have their own answers.
     std::thread::scope(|scope| {
         for host in [&one, &one, &two] {
             let names = &names;
@@ -229,7 +230,7 @@ fn read_frame(stream: &mut UnixStream) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-/// A hub that speaks version 1 of the protocol; what such a one knows is done by the one behind it.
+/// A hub that speaks version 1 of the protocol. It passes requests of that version to a real hub behind it.
 fn older_hub(path: &str, behind: &str) {
     let (listener, behind) = (UnixListener::bind(path).unwrap(), behind.to_owned());
     std::thread::spawn(move || {
@@ -256,7 +257,7 @@ fn older_hub(path: &str, behind: &str) {
 fn an_older_hub_is_not_asked_and_does_all_else() {
     let (path, older) = (socket_path(), socket_path());
     let hub = Host::start(&[("attach_listen", &format!("unix:{path}"))]);
-    // It comes when the question waits for it already.
+    // The answer comes when the question waits for it already.
     let host = attached(&older, "20s");
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| host.users("a", "", 1));
@@ -269,7 +270,7 @@ fn an_older_hub_is_not_asked_and_does_all_else() {
     }
     assert_eq!(host.publish(&Publication::new("a", b"x")).unwrap().seq, 1);
     assert_eq!(host.stats().unwrap().hosts, 1);
-    // Nobody was let go for it.
+    // No host was disconnected for it.
     assert_eq!(hub.server.stats().unwrap().refused, 0);
     host.stop(Duration::from_secs(5));
     let _ = std::fs::remove_file(older);
@@ -282,10 +283,10 @@ fn page(number: u64, names: &[&str]) -> Vec<u8> {
     frame(73, &[&number.to_le_bytes(), &[0; 24], &[0], &(names.len() as u32).to_le_bytes(), &users])
 }
 
-/// What answers a number.
+/// The number that a frame answers.
 type Answer = fn(u64) -> Vec<u8>;
 
-/// A hub that welcomes everybody, gives these answers, one for each question, and then none.
+/// A hub that welcomes every host, and gives one of these answers for each question, and then none.
 fn fake_hub<const N: usize>(path: &str, answers: [Answer; N]) {
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
@@ -304,17 +305,17 @@ fn fake_hub<const N: usize>(path: &str, answers: [Answer; N]) {
 }
 
 #[test]
-fn what_no_hub_would_say_is_not_believed() {
+fn impossible_answers_of_a_hub_are_refused() {
     let path = socket_path();
     fake_hub(
         &path,
         [
             |number| page(number, &["n", "o"]),
-            // More than were asked for; those before; an answer to something else.
+            // The answers have more users than were asked for, users before the page, or answer another question.
             |number| page(number, &["n", "o", "p"]),
             |number| page(number, &["m"]),
             |number| frame(67, &[&number.to_le_bytes(), &[0; 12]]),
-            // With these it is let go.
+            // After these the hub is disconnected.
             |number| page(number, &["o", "n"]),
             |number| page(number, &["n\n"]),
             |number| page(number + 1, &["n"]),

@@ -1,5 +1,5 @@
-//! The README: its table of options is the code's, its C program compiles and runs. And all pages: their links lead
-//! somewhere.
+//! The README has the same table of options as the code, and its C program compiles and runs. In all pages links lead
+//! somewhere, and paths and commands that are named exist.
 
 use push::config::options;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_of_options_is_the_codes() {
+fn the_table_of_options_matches_the_code() {
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).expect("the mark before the table");
@@ -68,7 +68,7 @@ fn the_c_program_compiles_and_runs() {
     assert!(ran.success());
 }
 
-/// All pages below a folder, but those of others.
+/// All pages below a folder, except those of other projects.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -92,7 +92,7 @@ fn prose(page: &Path) -> String {
     text.split("```").step_by(2).collect()
 }
 
-/// What headings are linked by: GitHub's form of them.
+/// The anchors of a page's headings, in GitHub's form.
 fn anchors(page: &Path) -> Vec<String> {
     let anchor = |heading: &str| {
         let kept = heading.trim().to_lowercase();
@@ -124,4 +124,102 @@ fn links_lead_somewhere() {
     }
     assert!(lost.is_empty(), "{lost:#?}");
     assert!(count > 20, "{count} links were found");
+}
+
+/// The texts in backquotes on a page.
+fn quoted(page: &Path) -> Vec<String> {
+    prose(page).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The path that some quoted text names, if it names one: a file by its ending, or a folder by its slash.
+fn path_in(quoted: &str) -> Option<&str> {
+    let word = quoted.split_whitespace().next()?;
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c));
+    let endings = [".rs", ".md", ".c", ".h", ".go", ".py", ".mjs", ".js", ".mk", ".toml", ".json", ".txt"];
+    let is_path = word.ends_with('/') || endings.iter().any(|ending| word.ends_with(ending));
+    (plain && is_path && !word.starts_with('/')).then_some(word)
+}
+
+/// The pages that name files of the tree. Others name files of their readers, too.
+const NAMING: [&str; 5] =
+    ["CONTRIBUTING.md", "SECURITY.md", "docs/internals.md", "docs/testing.md", "tests/harness/README.md"];
+
+#[test]
+fn paths_that_are_named_exist() {
+    let (mut lost, mut count) = (Vec::new(), 0);
+    for page in NAMING {
+        let page = root().join(page);
+        // docs/internals.md names files below src/, and headers and modules go by their own names everywhere.
+        let starts = ["", "src", "include", "examples-c/www", "tests/harness"].map(|start| root().join(start));
+        for quoted in quoted(&page) {
+            let Some(path) = path_in(&quoted) else { continue };
+            count += 1;
+            if !starts.iter().any(|start| start.join(path).exists()) {
+                lost.push(format!("{}: {path}", page.display()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+    assert!(count > 100, "{count} paths were found");
+}
+
+/// The targets of make: in the Makefile and in what it includes.
+fn make_targets() -> Vec<String> {
+    let files = ["Makefile", "install.mk", "benches/bench.mk", "examples-go/go.mk", "tests/proof.mk"];
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let text: String = files.into_iter().chain(["examples-c/nginx/nginx.mk"]).map(read).collect();
+    let lists = text.lines().filter_map(|line| line.strip_prefix(".PHONY:"));
+    lists.flat_map(str::split_whitespace).map(str::to_owned).collect()
+}
+
+/// The targets of a command such as `make test-c test-go SECONDS=60`.
+fn targets_in(command: &str) -> impl Iterator<Item = &str> {
+    let words = command.strip_prefix("make ").unwrap_or_default().split_whitespace();
+    words
+        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-'))
+}
+
+/// The files of tests that a command such as `cargo test --test limits --test reload` runs.
+fn tests_in(command: &str) -> Vec<String> {
+    let words: Vec<_> = command.split_whitespace().collect();
+    let named = words.windows(2).filter(|pair| command.starts_with("cargo test") && pair[0] == "--test");
+    named.map(|pair| pair[1].to_owned()).collect()
+}
+
+#[test]
+fn commands_that_are_named_exist() {
+    let (mut lost, mut count) = (Vec::new(), 0);
+    let targets = make_targets();
+    let tests = root().join("tests");
+    for page in pages(root()) {
+        for command in quoted(&page) {
+            let unknown = targets_in(&command).filter(|target| !targets.iter().any(|known| known == target));
+            lost.extend(unknown.map(|target| format!("{}: make {target}", page.display())));
+            let is_test =
+                |name: &String| tests.join(name).join("main.rs").exists() || tests.join(format!("{name}.rs")).exists();
+            let named = tests_in(&command);
+            count += named.len() + targets_in(&command).count();
+            lost.extend(
+                named
+                    .into_iter()
+                    .filter(|name| !is_test(name))
+                    .map(|name| format!("{}: --test {name}", page.display())),
+            );
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+    assert!(count > 60, "{count} commands were found");
+}
+
+#[test]
+fn lines_of_pages_are_at_most_120_characters_long() {
+    let mut long = Vec::new();
+    for page in pages(root()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        // A row of a table is one line, and so may be a command.
+        let prose =
+            text.split("```").step_by(2).flat_map(str::lines).filter(|line| !line.trim_start().starts_with('|'));
+        long.extend(prose.filter(|line| line.chars().count() > 120).map(|line| format!("{}: {line}", page.display())));
+    }
+    assert!(long.is_empty(), "{long:#?}");
 }

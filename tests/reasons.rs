@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// A connection of this machine, and the end that a host would hand over.
+/// A connection on this machine, and the end that a host would hand over.
 fn tcp_pair() -> (Client, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -32,7 +32,7 @@ fn count(lines: &Lines, text: &str) -> usize {
     lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
 }
 
-/// What a line says of its client: the connection, then the rest.
+/// The part of a line about its client: the connection, then the rest.
 fn client_of(line: &str) -> (&str, &str) {
     let (_, client) = line.rsplit_once(" (connection ").unwrap_or_else(|| panic!("{line}"));
     client.strip_suffix(')').and_then(|client| client.split_once(", ")).unwrap_or_else(|| panic!("{line}"))
@@ -52,7 +52,7 @@ fn names_its_client(line: &str) {
     assert_eq!(rest, format!("{user}address 127.0.0.1, transport {transport}"), "{line}");
 }
 
-/// The first line that begins so, as soon as it is there.
+/// The first line that begins like this, as soon as it is there.
 fn line_of(lines: &Lines, begin: &str) -> String {
     let found = || lines.lock().unwrap().iter().find(|line| line.starts_with(begin)).cloned();
     eventually(|| found().is_some());
@@ -61,10 +61,10 @@ fn line_of(lines: &Lines, begin: &str) -> String {
 
 type Options = &'static [(&'static str, &'static str)];
 
-/// How a connection is brought to its end; what it leaves must live until that was seen.
+/// Brings a connection to its end. The result must live until the end was seen.
 type Bring = fn(&Host) -> Box<dyn std::any::Any>;
 
-/// Options, what happens, and what the log then says.
+/// Options, an action, and the log line that follows.
 const ENDS: [(Options, Bring, &str); 17] = [
     (
         &[("client_rate", "1")],
@@ -95,7 +95,7 @@ const ENDS: [(Options, Bring, &str); 17] = [
         "Info a WebSocket ended with 1009: message too large",
     ),
     (&[], |host| frame(host, 0x88, &1000u16.to_be_bytes()), "Debug a WebSocket ended with 1000: its client closed it"),
-    // What a client says is its own word, whatever the code means here.
+    // A client's close code is the client's own, whatever the code means here.
     (&[], |host| frame(host, 0x88, &4429u16.to_be_bytes()), "Debug a WebSocket ended with 4429: its client closed it"),
     (&[], |host| frame(host, 0x88, b""), "Debug a WebSocket ended with 1005: its client closed it"),
     (&[], gone, "Debug an SSE connection ended with 1006: connection lost"),
@@ -110,7 +110,7 @@ fn too_fast(host: &Host) -> Box<dyn std::any::Any> {
 
 fn flood(host: &Host) {
     let payload = "x".repeat(100_000);
-    // More than the buffers of a socket hold.
+    // This is more than the buffers of a socket hold.
     (0..200).for_each(|_| drop(host.publish("a", &payload)));
 }
 
@@ -213,7 +213,7 @@ fn a_subprotocol_that_is_not_spoken_is_logged_and_a_token_is_not() {
         ("push.v1.json, my-app".to_owned(), "push.v1.json", None),
         (format!("{token}, my-app"), "my-app", Some("but not push.v1.json; it gets raw frames")),
         (token.to_owned(), token, Some("but not push.v1.json; it gets raw frames")),
-        // A token that only the host understands is no name to be logged, either.
+        // A token that only the host understands must not be logged as a name, either.
         ("opaque-s3cret-token".to_owned(), "opaque-s3cret-token", Some("but not push.v1.json; it gets raw frames")),
     ] {
         let head = host.get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Protocol: {offered}\r\n")).head();
@@ -225,7 +225,7 @@ fn a_subprotocol_that_is_not_spoken_is_logged_and_a_token_is_not() {
         .get("channel=a", &format!("{UPGRADE}Sec-WebSocket-Protocol: PUSH.V1.JSON\r\n"))
         .head()
         .contains(" 400 "));
-    let wrong = "Info refused with 400 subprotocol: only push.v1.json is spoken here";
+    let wrong = "Info refused with 400 subprotocol: the only subprotocol of this server is push.v1.json";
     eventually(|| lines.lock().unwrap().iter().any(|line| line.starts_with(wrong)));
     host.stop();
     assert!(lines.lock().unwrap().iter().all(|line| !line.contains("eyJ") && !line.contains("s3cret")));
@@ -255,7 +255,7 @@ fn the_line_has_the_number_by_which_the_host_knows_the_connection() {
 }
 
 #[test]
-fn a_connection_that_was_reset_still_has_an_address() {
+fn the_log_has_the_address_of_a_connection_that_was_reset() {
     let (host, lines) = Host::logged(&[("log_level", "debug")]);
     let client = TcpStream::connect(host.address()).unwrap();
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
@@ -301,7 +301,7 @@ fn behind_a_proxy_the_address_is_the_clients() {
         drop(client);
         let line = line_of(&lines, "Debug a stream ended with 1006");
         assert!(line.ends_with("address 192.0.2.7, transport stream)"), "{line}");
-        // Refusals too, and the next connection in that place has its own.
+        // This holds for refusals, too, and the next connection in the same slab entry has its own number.
         drop(host.get("channel=a", "X-Forwarded-For: 192.0.2.8\r\nOrigin: https://other.example\r\n").response());
         let line = line_of(&lines, "Info refused with 403 origin");
         assert!(line.contains("address 192.0.2.8"), "{line}");
@@ -313,7 +313,7 @@ fn behind_a_proxy_the_address_is_the_clients() {
 }
 
 #[test]
-fn what_a_stranger_says_of_its_address_is_not_logged() {
+fn an_address_that_a_stranger_claims_is_not_logged() {
     let (host, lines) = Host::logged(&[("trusted_proxies", "192.0.2.1")]);
     drop(host.get("", "X-Forwarded-For: 192.0.2.7\r\n").response());
     let line = line_of(&lines, "Info refused with 400");
@@ -322,7 +322,7 @@ fn what_a_stranger_says_of_its_address_is_not_logged() {
 }
 
 #[test]
-fn a_proxy_header_names_the_client_and_its_requests_do_not() {
+fn the_proxy_header_names_the_client_and_its_requests_do_not() {
     let options = [("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1, 10.0.0.0/8")];
     for (source, address) in [("192.0.2.9", "192.0.2.9"), ("10.0.0.1", "192.0.2.7")] {
         let (host, lines) = Host::logged(&options);
@@ -337,7 +337,7 @@ fn a_proxy_header_names_the_client_and_its_requests_do_not() {
 }
 
 #[test]
-fn addresses_can_be_left_out() {
+fn addresses_can_be_left_out_of_the_log() {
     let options = [("log_addresses", "false"), ("log_level", "debug"), ("trusted_proxies", "127.0.0.1")];
     let (host, lines) = Host::logged(&options);
     let mut client = host.get("channel=a&transport=stream", "X-Forwarded-For: 192.0.2.7\r\n");
@@ -347,7 +347,7 @@ fn addresses_can_be_left_out() {
     assert!(line.ends_with(", transport stream)"), "{line}");
     drop(host.get("", "").response());
     line_of(&lines, "Info refused with 400");
-    // While it runs, too.
+    // It can also be changed while the server runs.
     host.server.reload(&common::builder(&options[1..])).unwrap();
     drop(host.get("nothing=known", "Origin: https://other.example\r\n").response());
     let after = line_of(&lines, "Info refused with 403");
@@ -368,7 +368,7 @@ fn a_hostile_user_or_reason_hides_nothing_of_the_client() {
     assert!(line.contains(r#", user "eve\", address 1.2.3.4)\\"#), "{line}");
     assert!(line.ends_with("…\", address 127.0.0.1, transport stream)") && line.len() < 1000, "{line}");
     drop(client);
-    // A request that is quoted at length.
+    // The log quotes this long request.
     let mut client = host.websocket("channel=a", true);
     client.say(&format!(r#"{{"type":"subscribe","channel":"{}"}}"#, "x".repeat(2000)));
     let line = line_of(&lines, "Info a request of push.v1.json is refused");

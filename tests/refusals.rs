@@ -1,8 +1,10 @@
-//! Each reason for which something is refused: it is brought about, and counted and logged under its own word and no
-//! other.
+//! Causes each reason of a refusal. The refusal must be counted and logged under its own reason and no other.
 
+#[path = "common/certificates.rs"]
+mod certificates;
 mod common;
 
+use certificates::Pair;
 use common::{counted, eventually, metrics, Client, Host, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
@@ -13,15 +15,16 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// What must live until the refusal was seen.
+/// Objects that must live until the refusal was seen.
 type Kept = Box<dyn Any>;
 
 type Options = &'static [(&'static str, &'static str)];
 type Bring = fn(&Host) -> Kept;
 
-/// A way to one reason: options, what happens, and what the log says of it.
+/// A way to one reason: options, an action, and the log line that follows.
 struct Way {
     options: Options,
     bring: Bring,
@@ -52,18 +55,53 @@ fn way(reason: Reason) -> Way {
         Reason::ConnectRate => (&[("connect_rate", "1")], one_too_many, "Info refused with 429 connect_rate: too many connections a second (option connect_rate)"),
         Reason::ConnectRatePerAddress => (&[("connect_rate_per_address", "1")], one_too_many, "Info refused with 429 connect_rate: too many connections a second from one address "),
         Reason::ClientRate => (&[("client_rate", "1")], flood, "Info a WebSocket ended with 4429: too many messages a second (option client_rate)"),
+        Reason::InboxTotal => (&[("inbox_total", "1MB"), ("max_client_message", "2MB"), ("message_timeout", "10m")], two_parts, "Info a WebSocket ended with 4429: too much of unfinished messages and requests is kept (option inbox_total)"),
+        Reason::MessageTimeout => (&[("message_timeout", "100ms")], |host| part(host, b"x"), "Info a WebSocket ended with 4408: a message did not come in time (option message_timeout)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
         Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),
         Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info not from one of trusted_proxies"),
+        Reason::Tls => return secure(|host| tls(host, b"\x16\x03\x01\0\x04\x14\0\0\0"), "Info the TLS handshake failed: "),
+        Reason::TlsName => return secure(ask_for_another_name, "Info the TLS handshake failed: there is no certificate for the name"),
+        Reason::NotTls => return secure(|host| tls(host, b"GET / HTTP/1.1\r\n\r\n"), "Info the client speaks plain HTTP at an address for TLS"),
+        Reason::NotPlain => (&[], |host| request(host, "\x16\x03\x01"), "Info the client speaks TLS, and this address"),
         Reason::Draining => (&[], drained, "Info refused with 503 draining: "),
         Reason::Busy => (&[("auth", "host")], |host| get(host, "channel=a", ""), "Info refused with 503 unanswered: "),
-        // Out of descriptors is a process of its own: see below.
+        // Running out of descriptors needs a separate process: see below.
         Reason::Resources => return Way { options: &[], bring: |_| Box::new(()), line: "" },
         Reason::ControlKey => (&[("control_key", SECRET)], |host| control(host, "GET /v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer guess\r\n\r\n"), "Warn control API: refused with 401 unauthorized: "),
         Reason::Control => (&[], |host| control(host, "GET /v2/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info control API: refused with 404 not_found: "),
         Reason::Attach => (&[("attach_uids", "4294967294")], attach, "Warn attach: user "),
     };
     Way { options, bring, line }
+}
+
+/// A way over a listener with TLS. Its files are made once, and stay with the system's temporary files.
+fn secure(bring: Bring, line: &'static str) -> Way {
+    static FILES: LazyLock<&'static Pair> = LazyLock::new(|| Box::leak(Box::new(Pair::new(&["localhost"]))));
+    let [certificate, key] = FILES.options();
+    let options = vec![("listen", "127.0.0.1:0, tls:127.0.0.1:0"), certificate, key];
+    Way { options: options.leak(), bring, line }
+}
+
+fn secure_address(host: &Host) -> &str {
+    host.server.addresses().iter().find_map(|address| address.strip_prefix("tls:")).unwrap()
+}
+
+fn tls(host: &Host, bytes: &[u8]) -> Kept {
+    let mut stream = TcpStream::connect(secure_address(host)).unwrap();
+    stream.write_all(bytes).unwrap();
+    Box::new(stream)
+}
+
+fn ask_for_another_name(host: &Host) -> Kept {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("other.example").unwrap();
+    let mut connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = TcpStream::connect(secure_address(host)).unwrap();
+    connection.write_tls(&mut stream).unwrap();
+    Box::new(stream)
 }
 
 fn granted(expires_at: i64) -> Grant {
@@ -104,7 +142,7 @@ fn one_too_many(host: &Host) -> Kept {
         let mut next = host.get("channel=a&transport=stream", "");
         let refused = !next.head().starts_with("HTTP/1.1 200 ");
         clients.push(next);
-        // Where the limit is so many a second, the machine may be too slow for it.
+        // If the limit is a rate, the machine may be too slow to reach it.
         if refused {
             return Box::new(clients);
         }
@@ -119,6 +157,18 @@ fn flood(host: &Host) -> Kept {
     let mut client = host.websocket("channel=a", false);
     (0..50).for_each(|_| client.say("x"));
     Box::new(client)
+}
+
+/// The first fragment of a message.
+fn part(host: &Host, bytes: &[u8]) -> Kept {
+    let mut client = host.websocket("channel=a", false);
+    client.frame(0x02, bytes);
+    Box::new(client)
+}
+
+/// One alone may be as large as it is.
+fn two_parts(host: &Host) -> Kept {
+    Box::new([part(host, &vec![b'x'; 1_500_000]), part(host, b"x")])
 }
 
 fn ask_for_nothing_known(host: &Host) -> Kept {
@@ -201,7 +251,7 @@ const MORE: [(Reason, Way); 5] = [
         Way {
             options: &[],
             bring: |host| control(host, "NO REQUEST\r\n\r\n"),
-            line: "Info control API: no request of HTTP",
+            line: "Info control API: the request is not valid HTTP",
         },
     ),
     (
@@ -214,7 +264,7 @@ const MORE: [(Reason, Way); 5] = [
     ),
 ];
 
-/// Goes a way, and looks what it is counted as and what is logged.
+/// Goes a way, and checks the counted reason and the log line.
 fn go(reason: Reason, Way { options, bring, line }: Way) {
     let path = common::socket_path();
     let (at, door) = (format!("unix:{path}.control"), format!("unix:{path}.attach"));
@@ -226,9 +276,9 @@ fn go(reason: Reason, Way { options, bring, line }: Way) {
     let (host, lines) = Host::logged(&all);
     let kept = bring(&host);
     let since = Instant::now();
-    // The client stands at its end, with as much as is known there.
+    // The line ends with what is known about the client at that time.
     let named = match reason {
-        // Not about a client.
+        // This line is not about a client.
         Reason::Resources | Reason::Attach => "",
         Reason::Control | Reason::ControlKey => " (address unix)",
         _ if line.contains("is not taken over") => " (address unix)",
@@ -249,16 +299,16 @@ fn go(reason: Reason, Way { options, bring, line }: Way) {
 }
 
 #[test]
-fn each_reason_is_counted_and_logged_under_its_word() {
+fn each_reason_is_counted_and_logged_under_its_name() {
     Reason::ALL.into_iter().filter(|reason| *reason != Reason::Resources).for_each(|reason| go(reason, way(reason)));
 }
 
 #[test]
-fn a_reason_is_the_same_wherever_it_comes_up() {
+fn a_reason_is_the_same_in_every_place() {
     MORE.into_iter().for_each(|(reason, way)| go(reason, way));
 }
 
-/// What is answered to one request of several on a connection.
+/// The answer to one request of several on a connection.
 fn ask(control: &mut UnixStream) -> String {
     control.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut text = Vec::new();
@@ -287,7 +337,7 @@ impl Drop for Poor {
 }
 
 #[test]
-fn resources_that_are_out_are_counted_each_time_and_logged_now_and_then() {
+fn missing_resources_are_counted_each_time_and_logged_sometimes() {
     let path = common::socket_path();
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pushd")]);

@@ -1,4 +1,4 @@
-//! Options that change while the server runs, and that all of it stays as it was when they can't.
+//! Options change while the server runs. If they can't, everything stays as it was.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn reload(host: &Host, options: &[(&str, &str)]) -> Result<(Vec<&'static str>, V
     host.server.reload(&builder(options)).map(|reloaded| (reloaded.changed, reloaded.left))
 }
 
-/// What a poll of all of a channel gives: the data of messages, "gap" for a gap.
+/// The result of a poll for the whole history of a channel: the data of messages, and "gap" for a gap.
 fn history(host: &Host, channel: &str, since: &str) -> Vec<String> {
     let (_, body) = host.get(&format!("channel={channel}&since={since}"), "").response();
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -27,7 +27,7 @@ fn history(host: &Host, channel: &str, since: &str) -> Vec<String> {
 }
 
 #[test]
-fn new_connections_meet_the_new_options_and_old_ones_stay() {
+fn new_options_apply_to_new_connections_and_old_ones_stay() {
     let (host, lines) = Host::logged(&[]);
     let mut old = host.websocket("channel=a", false);
     let origin = "Origin: https://other.example\r\n";
@@ -59,7 +59,7 @@ fn new_connections_meet_the_new_options_and_old_ones_stay() {
 }
 
 #[test]
-fn an_origin_that_no_browser_sends_is_no_news() {
+fn an_origin_that_no_browser_sends_is_refused_and_changes_nothing() {
     let (host, _) = Host::logged(&[("allowed_origins", "https://app.example")]);
     let mut builder = builder(&[]);
     for (wrong, told) in [
@@ -89,7 +89,7 @@ fn history_is_trimmed_at_once_and_grows_from_then_on() {
     reload(&host, &[("channel.news.*.history_count", "2")]).unwrap();
     assert_eq!(history(&host, "news.a", &start), ["gap", "8", "9"]);
     assert_eq!(history(&host, "b", &start).len(), 10);
-    // Another set of patterns: what is kept goes on under the new ones.
+    // With another set of patterns, kept messages stay under the new ones.
     reload(&host, &[("channel.news.*.history_count", "2"), ("channel.b.history_count", "3")]).unwrap();
     assert_eq!(history(&host, "b", &start), ["gap", "7", "8", "9"]);
     reload(&host, &[("history_count", "5")]).unwrap();
@@ -108,7 +108,7 @@ fn the_heartbeat_of_a_connection_changes_with_its_next_one() {
     let mut client = host.get("channel=a&transport=stream", "");
     client.head();
     reload(&host, &[("heartbeat", "100ms")]).unwrap();
-    // Empty lines, in chunks; were it still the first option, or none, this would take its time or never come.
+    // Empty lines come in chunks. With the first option, or with none, they would come slowly or never.
     for _ in 0..5 {
         client.until("\r\n\n\r\n");
     }
@@ -146,9 +146,9 @@ fn keys_are_read_again_and_bad_ones_change_nothing() {
     let error = reload(&host, &[("heartbeat", "1s"), options[0], options[1]]).unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     assert!(admitted(&host, second) && !admitted(&host, first));
-    let text = "Error options not reloaded, all stays as it was: option jwt_jwks: ";
+    let text = "Error the options are not reloaded and stay as they were: option jwt_jwks: ";
     until("the log tells", || lines.lock().unwrap().iter().any(|line| line.starts_with(text)));
-    // The heartbeat was not taken over either.
+    // The heartbeat did not change either.
     jwks(second);
     assert_eq!(reload(&host, &[("heartbeat", "1s"), options[0], options[1]]).unwrap().0, ["heartbeat"]);
     host.stop();
@@ -167,7 +167,7 @@ fn a_control_port_does_not_lose_its_key() {
         client.head()[9..12].to_owned()
     };
     assert_eq!((publish("first-0123456789"), publish("second-0123456789")), ("200".into(), "401".into()));
-    // The listener would stay, and be everybody's.
+    // The listener would stay, and be open to everybody.
     assert_eq!(reload(&host, &[]).unwrap_err().kind(), Kind::Config);
     assert_eq!((publish("first-0123456789"), publish("")), ("200".into(), "401".into()));
     reload(&host, &with_key("second-0123456789")).unwrap();
@@ -207,7 +207,7 @@ fn a_key_in_a_file_is_read_again_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
+fn attached_hosts_get_the_hubs_new_bounds_and_change_their_own() {
     let path = std::env::temp_dir().join(format!("push-{}-limits", std::process::id()));
     let path = format!("unix:{}", path.display());
     let (hub, _) = Host::logged(&[("attach_listen", &path), ("max_message", "10")]);
@@ -217,7 +217,7 @@ fn attached_hosts_hear_of_the_hubs_bounds_and_change_their_own() {
     assert_eq!(host.publish(&long).unwrap_err().kind(), Kind::TooLarge);
     reload(&hub, &[("attach_listen", &path), ("max_message", "1KB")]).unwrap();
     until("the host has heard", || host.publish(&long).is_ok());
-    // Of its own options: with the hub gone the new bound is what counts.
+    // The host's own option changes: with the hub gone, the new bound counts.
     let reloaded = host.reload(&attach(&[("attach_buffer", "64KB"), ("attach_name", "other")])).unwrap();
     assert_eq!((reloaded.changed, reloaded.left), (vec!["attach_buffer"], vec!["attach_name"]));
     hub.stop();
@@ -236,7 +236,7 @@ fn who_may_attach_can_change() {
     let first = attach().unwrap();
     reload(&hub, &[("attach_listen", &path), ("attach_uids", "4294967294")]).unwrap();
     assert!(attach().unwrap_err().to_string().contains("may not attach"));
-    // Who is in stays.
+    // A host that is attached stays.
     first.publish(&Publication::new("a", b"x")).unwrap();
     first.stop(Duration::ZERO);
     hub.stop();
@@ -265,7 +265,7 @@ fn reloads_of_several_threads_come_one_after_the_other() {
 }
 
 #[test]
-fn a_limit_that_is_turned_on_counts_who_is_there() {
+fn a_limit_that_is_turned_on_counts_connected_clients() {
     let (host, _) = Host::logged(&[("threads", "2")]);
     let open = || host.get("channel=a&transport=stream", "");
     let mut there: Vec<Client> = (0..3).map(|_| open()).collect();

@@ -1,4 +1,4 @@
-//! The rooms of `src/` import one way: from the top of the map in `src/lib.rs` down.
+//! The rooms of `src/` import one way: from the top of the map in `src/lib.rs` down. Their files are short.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn declared(lib: &str) -> BTreeSet<String> {
     lib.lines().filter_map(name).collect()
 }
 
-/// Every file of Rust below a folder, and the folder's room or the file's own.
+/// Every file of Rust below a folder, with the room that it belongs to.
 fn files(src: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![src.to_owned()];
@@ -37,8 +37,8 @@ fn files(src: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// The rooms that a file's code names after `crate::`, in braces or not. Comments do not count, nor do unit tests, which
-/// stand at the end of a file: they may put together what they need.
+/// The rooms that a file's code names after `crate::`, in braces or not. Comments do not count. Unit tests at the end
+/// of a file do not count either: they may import what they need.
 fn imports(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
     let code: String =
@@ -71,7 +71,7 @@ fn wrong_ways(order: &[String], room: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn rooms_import_only_what_stands_below_them() {
+fn rooms_import_only_rooms_below_them() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let lib = fs::read_to_string(src.join("lib.rs")).unwrap();
     let order = map(&lib);
@@ -92,6 +92,19 @@ fn rooms_import_only_what_stands_below_them() {
     }
     assert!(read > 100, "only {read} files were read");
     assert!(wrong.is_empty(), "these imports go up in the map of src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+/// The most lines of a file: more than that nobody reads from the top down.
+const MAX_LINES: usize = 400;
+
+#[test]
+fn no_file_is_longer_than_can_be_read() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
+    let all: Vec<(usize, PathBuf)> = files(&src).into_iter().map(|(_, path)| (lines(&path), path)).collect();
+    assert!(all.len() > 100, "only {} files were read", all.len());
+    let long: Vec<_> = all.iter().filter(|(lines, _)| *lines > MAX_LINES).collect();
+    assert!(long.is_empty(), "split these by responsibility, they have more than {MAX_LINES} lines: {long:?}");
 }
 
 #[test]

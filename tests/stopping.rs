@@ -1,4 +1,4 @@
-//! The stop: it ends in time whatever clients do, and what was promised is delivered first.
+//! The stop ends in time whatever clients do, and promised messages are delivered first.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::{Client, Host, PATIENCE};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Stops a server and says whether that took much longer than it may.
+/// Stops a server, and returns whether that took much longer than it may.
 fn stops_in_time(host: Host, drain: Duration) -> bool {
     let began = Instant::now();
     host.server.stop(drain);
@@ -14,7 +14,7 @@ fn stops_in_time(host: Host, drain: Duration) -> bool {
 }
 
 #[test]
-fn clients_that_keep_sending_do_not_hold_it_up() {
+fn clients_that_keep_sending_do_not_hold_up_the_stop() {
     let host = Host::start(&[]);
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -34,7 +34,7 @@ fn clients_that_keep_sending_do_not_hold_it_up() {
 }
 
 #[test]
-fn half_sent_control_requests_do_not_hold_it_up() {
+fn half_sent_control_requests_do_not_hold_up_the_stop() {
     let host = Host::start(&[("control", "127.0.0.1:0"), ("control_key", "0123456789abcdef")]);
     let control = host.server.addresses()[1].clone();
     let half: Vec<_> = (0..300)
@@ -52,7 +52,7 @@ fn half_sent_control_requests_do_not_hold_it_up() {
 }
 
 #[test]
-fn what_was_published_before_it_arrives_on_every_transport() {
+fn messages_before_the_stop_arrive_on_every_transport() {
     let host = Host::start(&[]);
     let mut clients: Vec<Client> = vec![
         host.websocket("channel=a", false),
@@ -76,7 +76,7 @@ fn what_was_published_before_it_arrives_on_every_transport() {
 }
 
 #[test]
-fn who_is_catching_up_gets_there_and_then_hears_goodbye() {
+fn a_client_that_catches_up_reaches_the_end_before_the_goodbye() {
     let host = Host::start(&[("outbox", "16KB"), ("history_count", "20000"), ("history_bytes", "64MB")]);
     let start = host.server.position(0);
     for n in 0..5000 {
@@ -107,7 +107,7 @@ fn a_regular_file_is_never_taken_for_an_old_socket() {
     assert!(push::Server::start(builder.clone()).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     std::fs::remove_file(&path).unwrap();
-    // A socket that its process left behind is another matter.
+    // A socket that a dead process has left is different.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     push::Server::start(builder).unwrap().stop(Duration::ZERO);
     assert!(!path.exists(), "the path goes with the server");

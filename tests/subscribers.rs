@@ -67,7 +67,7 @@ fn a_poll_waits_answers_and_keeps_the_connection() {
     let (_, body) = client.response();
     assert_eq!(field(&body, "position"), id);
     assert!(body.contains("\"data\":\"x\""), "{body}");
-    // Two at once: the second is answered after the first.
+    // Two come at once. The second is answered after the first.
     client.send([again.as_bytes(), again.as_bytes()].concat().as_slice());
     assert!(client.response().1.contains("\"data\":\"x\""));
     assert!(client.response().1.contains("\"data\":\"x\""));
@@ -75,7 +75,7 @@ fn a_poll_waits_answers_and_keeps_the_connection() {
 }
 
 #[test]
-fn a_poll_that_does_not_wait_tells_where_it_stands() {
+fn a_poll_that_does_not_wait_returns_its_position() {
     let host = Host::start(&[("poll_timeout", "1h"), ("outbox", "4KB")]);
     let ask = |client: &mut Client, query: &str| {
         client.send(format!("GET /push?channel=a&wait=0{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
@@ -85,16 +85,16 @@ fn a_poll_that_does_not_wait_tells_where_it_stands() {
     let start = host.server.position(0);
     let nothing = |position: &str| format!(r#"{{"position":"{position}","messages":[]}}"#);
     assert_eq!(client.response().1, nothing(&start));
-    // Of another channel: nothing for this one, but a later position.
+    // A message of another channel brings nothing for this one, but a later position.
     let other = host.publish("b", "x");
     assert_eq!(ask(&mut client, &format!("&since={start}")), nothing(&other));
     assert_eq!(ask(&mut client, "&last=1"), nothing(&other));
-    // It leaves no subscription behind.
+    // The poll leaves no subscription behind.
     eventually(|| host.server.stats().unwrap().subscriptions == 0);
     let id = host.publish("a", &"y".repeat(3000));
     let answer = ask(&mut client, &format!("&since={start}"));
     assert!(answer.ends_with("\"}]}") && field(&answer, "position") == id, "{answer}");
-    // More than an answer may have.
+    // These are more messages than an answer may have.
     host.publish("a", &"z".repeat(3000));
     let last = host.publish("a", &"z".repeat(3000));
     let (mut position, mut answers) = (start, 0);
@@ -168,7 +168,7 @@ fn push_v1_json_speaks_both_ways() {
 }
 
 #[test]
-fn clients_may_publish_only_where_allowed() {
+fn clients_may_publish_only_if_it_is_allowed() {
     let host = Host::start(&[]);
     let mut client = host.websocket("", true);
     client.say(r#"{"type":"publish","channel":"a","data":"x"}"#);
@@ -284,7 +284,7 @@ fn a_gap_is_announced_in_every_form() {
 
 #[test]
 fn a_gap_further_on_in_a_long_replay_is_told_by_the_handshake_of_raw_frames() {
-    // Less than is missed may wait for a client, so it comes in parts.
+    // The missed messages are more than may wait for a client, so they come in parts.
     let host = Host::start(&[("outbox", "4KB"), ("channel.b.history_count", "1")]);
     let start = host.server.position(0);
     let payload = "x".repeat(1000);
@@ -294,7 +294,7 @@ fn a_gap_further_on_in_a_long_replay_is_told_by_the_handshake_of_raw_frames() {
     for n in 20..23 {
         host.publish("b", &n.to_string());
     }
-    // A client of raw frames knows no other position than this one: it would ask for the same again and again.
+    // A client of raw frames knows only this position. It would ask for the same messages again and again.
     let mut raw = host.get(&format!("channel=a&channel=b&since={start}"), common::UPGRADE);
     assert!(raw.head().contains("Push-Gap: 1"));
     for n in 0..20 {
@@ -348,7 +348,7 @@ fn thousands_of_channels_are_lost_at_once() {
     let (mut bob, _) = open("bob");
     ask(&mut bob, "subscribe", &["a0", "b0", "a4999", "b4999"].map(String::from));
     let (mut ann, connection) = open("ann");
-    // One of each in turns, so that those that stay move.
+    // One of each in turns, so that the clients that stay are moved.
     let mixed: Vec<String> = names("a").into_iter().zip(names("b")).flat_map(|(a, b)| [a, b]).collect();
     ask(&mut ann, "subscribe", &mixed);
     ask(&mut ann, "unsubscribe", &mixed[..2]);

@@ -1,4 +1,4 @@
-//! A client that nobody here wrote: tokio-tungstenite.
+//! A third-party client: tokio-tungstenite.
 
 mod common;
 

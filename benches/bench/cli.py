@@ -16,7 +16,8 @@ def parse(words):
     parser.add_argument("--set-up", action="store_true", help="fetch and build the peers, and measure nothing")
     parser.add_argument("--list", action="store_true", help="list the scenarios and the servers")
     parser.add_argument("--quick", action="store_true", help="floor and libpush only, short loads, under two minutes")
-    parser.add_argument("--only", type=_names(BY_NAME), metavar="SCENARIO,...", help="these scenarios")
+    parser.add_argument("--only", type=_names(BY_NAME), metavar="SCENARIO,...",
+                        help="these scenarios; `engine` stands for all that begin with `engine-`, and so on")
     parser.add_argument("--servers", type=_names(servers.BY_NAME), metavar="SERVER,...", help="these servers")
     parser.add_argument("--rounds", type=int, help=f"rounds ({ROUNDS}; with --quick {QUICK_ROUNDS})")
     parser.add_argument("--out", type=Path, default=paths.OUT, help="where the report goes (target/bench)")
@@ -28,7 +29,8 @@ def parse(words):
 
 def _names(known):
     def names(text):
-        wanted = text.split(",")
+        groups = {word: [name for name in known if name.startswith(f"{word}-")] for word in text.split(",")}
+        wanted = [name for word, group in groups.items() for name in ([word] if word in known else group or [word])]
         unknown = [name for name in wanted if name not in known]
         if unknown:
             raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: allowed are {', '.join(known)}")

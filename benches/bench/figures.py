@@ -138,5 +138,43 @@ FIGURES = [
         unit="MB", digits=1,
     ),
     Figure("start to listening", "start", "libpush", "start_ms", 5, unit="ms"),
-    Figure("libpush.so stripped", "size", "libpush", "library_mb", 3, unit="MB"),
+    Figure(
+        "CPU of publishing on its caller, with a log on disk, over without", "engine-caller", "libpush",
+        "caller_over_memory", 1.5,
+    ),
+    Figure(
+        "messages of 100 B into the log, over a bare write in 64 KB pieces", "engine-throughput", "libpush",
+        "throughput_over_bare", 0.4, at_least=True,
+    ),
+    Figure(
+        "64 publishers that wait with engine_sync=always, over 64 for each bare fdatasync", "engine-always", "libpush",
+        "always_over_bare", 0.7, at_least=True,
+    ),
+    Figure(
+        "a start with 1,000,000 messages in the log, over reading and checksumming them", "engine-start", "libpush",
+        "log_start_over_read", 4,
+    ),
+    _cpu("WebSocket, low rate, with a log on disk", "engine-ws", "libpush-log", 1.03, "libpush-own"),
+    Figure(
+        "publishing into a log in Redis, over a bare client with the same requests", "cluster-throughput", "libpush",
+        "cluster_over_bare", 0.8, at_least=True,
+    ),
+    Figure(
+        "from a publish at one hub to a client of another, over Redis, p50, over a bare append and read",
+        "cluster-latency", "libpush", "cluster_p50_over_bare", 1.3,
+    ),
+    Figure("the same, p99", "cluster-latency", "libpush", "cluster_p99_over_bare", 1.3),
+    Figure("the same over NATS, p50", "cluster-latency-nats", "libpush", "cluster_p50_over_bare", 1.3),
+    Figure("the same over NATS, p99", "cluster-latency-nats", "libpush", "cluster_p99_over_bare", 1.3),
+    _cpu("the hub of the subscribers, over Redis", "cluster-hub", "libpush-nodes", 1.1, "libpush-own"),
+    _cpu("two hubs and a Redis, all processes", "cluster-sse", "libpush-nodes", 0.5, "centrifuge-nodes"),
+    Figure("the same, p99", "cluster-sse", "libpush-nodes", "p99_ms", 0.8, "centrifuge-nodes"),
+    Figure(
+        "three hubs, 15,000 clients, one hub killed: lost, doubled, or told of a gap", "cluster-killed", "libpush",
+        "cluster_wrong", 0, digits=0,
+    ),
+    Figure(
+        "requests to Redis for the clients that moved", "cluster-killed", "libpush", "cluster_requests", 0, digits=0,
+    ),
+    Figure("libpush.so stripped", "size", "libpush", "library_mb", 8, unit="MB"),
 ]

@@ -139,6 +139,15 @@ PEERS = {
         (SOURCES / "go/sse/main.go", SOURCES / "go/go.mod"),
     ),
     "centrifugo": Peer(_fetch_centrifugo, lambda: paths.BIN / "centrifugo"),
+    "centrifuge": Peer(
+        lambda: _go_build("centrifuge", "."), lambda: paths.BIN / "centrifuge-node",
+        (SOURCES / "centrifuge/main.go", SOURCES / "centrifuge/go.mod"),
+    ),
+    # No peer, but the floor of latency over NATS.
+    "nats": Peer(
+        lambda: _go_build("nats", "."), lambda: paths.BIN / "bare-nats",
+        (SOURCES / "nats/main.go", SOURCES / "nats/go.mod"),
+    ),
     "mercure": Peer(
         lambda: _go_build("mercure", "."), lambda: paths.BIN / "mercure",
         (SOURCES / "mercure/main.go", SOURCES / "mercure/go.mod"),

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import load, nginx, paths
+from . import cluster, killed, load, nginx, paths
 from .load import Load
 
 SHORT_MESSAGES = 10
@@ -104,6 +104,21 @@ def _micro(*words):
     return measure
 
 
+def _engine(word):
+    """What a log costs, with its floor in the same rounds; see benches/engine.rs."""
+
+    def measure(server, quick):
+        result = subprocess.run(
+            [str(paths.BIN / "engine"), word, str(paths.RUN / "engine")], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, timeout=150,
+        )
+        if result.returncode:
+            return {"fault": result.stderr.strip()[-200:] or f"status {result.returncode}"}
+        return {**json.loads(result.stdout), "fault": None}
+
+    return measure
+
+
 def _library_size(server, quick):
     """The size as it would be shipped: without symbols and line tables."""
     if not shutil.which("strip"):
@@ -132,6 +147,15 @@ def _low_rate(transport):
 def _idle(transport):
     return _loaded(Load(transport, ALL_SUBSCRIBERS, first_step=1000, settle_ms=1000))
 
+
+_LATENCY = (
+    Metric("cluster_p50_ms", "p50", "ms", 3, False),
+    Metric("cluster_p99_ms", "p99", "ms", 3, False),
+    Metric("cluster_bare_p50_ms", "a bare append and a bare read that waits, p50", "ms", 3, False),
+    Metric("cluster_bare_p99_ms", "the same, p99", "ms", 3, False),
+    Metric("cluster_p50_over_bare", "p50 over the bare", "", 2, False),
+    Metric("cluster_p99_over_bare", "p99 over the bare", "", 2, False),
+)
 
 SCENARIOS = [
     Scenario(
@@ -251,6 +275,80 @@ SCENARIOS = [
             Metric("push_start_ms", "push_start alone", "ms", 2, False)
         ),
         True, OURS,
+    ),
+    Scenario(
+        "engine-ws", "With a log on disk: 2,000 WebSockets, 128 B, 10 messages a second", ("libpush-own", "libpush-log"),
+        _low_rate("ws"), (CPU, P50, P99), base="libpush-own",
+    ),
+    Scenario(
+        "engine-caller", "Publishing 100 B with a log on disk", OURS, _engine("caller"),
+        (
+            Metric("caller_ns", "CPU of its caller", "ns", 0, False),
+            Metric("caller_memory_ns", "without the log", "ns", 0, False),
+            Metric("caller_over_memory", "with over without", "", 3, False),
+        ), charted=2,
+    ),
+    Scenario(
+        "engine-throughput", "500,000 messages of 100 B from one thread until they are in the log", OURS,
+        _engine("throughput"),
+        (
+            Metric("throughput_per_s", "messages a second", "", 0, False),
+            Metric("throughput_bare_per_s", "a bare write of their bytes in 64 KB pieces", "", 0, False),
+            Metric("throughput_memory_per_s", "without a log", "", 0, False),
+            Metric("throughput_over_bare", "over the bare write", "", 3, False),
+            Metric("throughput_memory_over_bare", "without a log, over the bare write", "", 3, False),
+            Metric("throughput_over_memory", "over the same without a log", "", 3, False),
+        ), charted=3,
+    ),
+    Scenario(
+        "engine-always", "64 publishers that wait for their position, engine_sync=always", OURS, _engine("always"),
+        (
+            Metric("always_per_s", "messages a second", "", 0, False),
+            Metric("always_bare_per_s", "64 for each bare fdatasync", "", 0, False),
+            Metric("always_over_bare", "over the bare fdatasync", "", 3, False),
+            Metric("always_over_group", "over 64 threads that wait for it with nothing but a lock", "", 3, False),
+        ), charted=2,
+    ),
+    Scenario(
+        "engine-start", "A start with a log of 1,000,000 messages of 100 B", OURS, _engine("start"),
+        (
+            Metric("log_start_ms", "push_start", "ms", 0, False),
+            Metric("log_read_ms", "reading and checksumming the files", "ms", 0, False),
+            Metric("log_start_over_read", "over that", "", 2, False),
+        ), charted=2,
+    ),
+    Scenario(
+        "cluster-throughput", "100,000 messages of 100 B from one thread into a log in Redis", OURS, cluster.throughput,
+        (
+            Metric("cluster_per_s", "messages a second", "", 0, False),
+            Metric("cluster_bare_per_s", "a bare client that sends the same requests", "", 0, False),
+            Metric("cluster_batch", "messages a request", "", 0, False),
+            Metric("cluster_over_bare", "over the bare client", "", 3, False),
+        ), charted=3,
+    ),
+    Scenario(
+        "cluster-latency", "From a publish at one hub until a client of another has it, over Redis, 200 a second", OURS,
+        cluster.latency, _LATENCY, charted=4,
+    ),
+    Scenario(
+        "cluster-latency-nats", "The same over NATS JetStream", OURS, cluster.latency_nats, _LATENCY, charted=4,
+    ),
+    Scenario(
+        "cluster-hub", "The hub with 2,000 WebSockets, published at another hub; 128 B, 10 messages a second",
+        ("libpush-own", "libpush-nodes"), cluster.second_hub, (CPU, P50, P99), base="libpush-own",
+    ),
+    Scenario(
+        "cluster-sse", "All processes: a Redis and two nodes, 2,000 SSE subscribers at the second; 128 B, 10 a second",
+        ("libpush-nodes", "centrifuge-nodes"), _low_rate("sse"), (CPU, P50, P99), base="centrifuge-nodes",
+    ),
+    Scenario(
+        "cluster-killed", "Three hubs with 15,000 SSE subscribers; one hub is killed", OURS, killed.measure,
+        (
+            Metric("cluster_moved", "clients that came to the others", "", 0, False),
+            Metric("cluster_wrong", "lost, doubled, out of order, or a gap told", "", 0, False),
+            Metric("cluster_requests", "requests to Redis for that", "", 0, False),
+            Metric("cluster_back_s", "until the last was served", "s", 2, False),
+        ), charted=3,
     ),
     Scenario(
         "size", "libpush.so, stripped", OURS, _library_size, (Metric("library_mb", "on disk", "MB", 2, False),), True,

@@ -5,11 +5,12 @@ import hashlib
 import hmac
 import json
 import resource
+import shutil
 from dataclasses import dataclass, field
 from typing import Callable
 from urllib.parse import quote
 
-from . import nginx, paths, peers
+from . import cluster, nginx, paths, peers
 from .process import Process, free_port
 
 FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
@@ -43,11 +44,15 @@ class Server:
     def absent(self):
         """The reason why it can't be measured, or None."""
         if self.kind == PEER:
-            return peers.absent(self.name)
+            return peers.absent(self.name.removesuffix("-nodes")) or (self.name.endswith("-nodes") and cluster.absent())
+        if self.name == "libpush-nodes" and cluster.absent():
+            return cluster.absent()
         needed = {
             "floor": [paths.BIN / "floor"],
             "libpush": [paths.LIBPUSH, paths.LEGACY_SERVER],
             "libpush-own": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-log": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-nodes": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-epoll": [paths.LIBPUSH, paths.BIN / "adopting"],
             "libpush-nginx": [paths.LIBPUSH, nginx.MODULE, nginx.PUSHD, nginx.NGINX],
         }[self.name]
@@ -72,6 +77,17 @@ def _own_listener(ports):
     return [paths.BIN / "own-listener", "threads=1", f"listen=127.0.0.1:{ports[0]}", *_control(ports)]
 
 
+def _with_log(ports):
+    log = paths.RUN / "log"
+    shutil.rmtree(log, ignore_errors=True)
+    paths.RUN.mkdir(parents=True, exist_ok=True)
+    return [*_own_listener(ports), f"engine=file:{log}"]
+
+
+def _nodes(ports):
+    return cluster.libpush_nodes(ports, CONTROL_KEY)
+
+
 def _epoll_host(ports):
     return [paths.BIN / "adopting", ports[0], "threads=1", "listen=none", "events=message", *_control(ports)]
 
@@ -91,6 +107,15 @@ def _nchan(ports):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(config)
     return [peers.nchan_root() / "usr/sbin/nginx", "-p", paths.RUN, "-c", path]
+
+
+def _centrifuge_nodes(ports):
+    """Two nodes over the Redis engine. Subscribers come to the second."""
+
+    def node(port):
+        return lambda url: [str(paths.BIN / "centrifuge-node"), _ADDRESS(port), url]
+
+    return cluster.nodes(ports, node(ports[1]), node(ports[0]))
 
 
 def _centrifugo(ports):
@@ -140,6 +165,16 @@ SERVERS = [
         _CONTROL_PUBLISH, _own_listener, port_count=2,
     ),
     Server(
+        "libpush-log", "libpush, own listener, with a log on disk", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        _CONTROL_PUBLISH, _with_log, port_count=2,
+    ),
+    Server(
+        "libpush-nodes", "libpush, two hubs and a Redis", LIBPUSH,
+        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        _CONTROL_PUBLISH, _nodes, port_count=2,
+    ),
+    Server(
         "libpush-epoll", "libpush in an epoll host", LIBPUSH,
         dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
         _CONTROL_PUBLISH, _epoll_host, port_count=2,
@@ -168,6 +203,10 @@ SERVERS = [
         "centrifugo", "Centrifugo", PEER,
         {"ws": "/connection/uni_websocket" + _CENTRIFUGO_CONNECT, "sse": "/connection/uni_sse" + _CENTRIFUGO_CONNECT},
         Publish("/api/publish", (), "application/json", '{"channel":"bench","data":"', '"}'), _centrifugo,
+    ),
+    Server(
+        "centrifuge-nodes", "centrifuge (Go), two nodes and a Redis", PEER, {"sse": "/sub?cf_connect=" + quote('{"id":1,"connect":{}}')},
+        Publish("/pub", port_index=1), _centrifuge_nodes, port_count=2,
     ),
     Server(
         "mercure", "Mercure", PEER, {"sse": "/.well-known/mercure?topic=bench"},

@@ -8,7 +8,7 @@ NGINX_DIR := examples-c/nginx
 
 .PHONY: nginx-module demo-nginx test-nginx
 
-# The sources of nginx-dev are those of the nginx that is installed; the two come together.
+# nginx-dev has the sources of the installed nginx: the two packages have the same version.
 nginx-module: examples
 	@tests/need /usr/sbin/nginx:nginx /usr/share/nginx/src/conf_flags:nginx-dev
 	@PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig $(MAKE) --no-print-directory -s -C $(NGINX_DIR) OUT=$(CURDIR)/target/nginx \

@@ -1,5 +1,5 @@
-/* Live push in nginx: what the module's parts share.  README.md has the directives; ngx_http_push_module.c their
- * table. */
+/* Live push in nginx: declarations that the module's parts share. README.md explains the directives, and
+ * ngx_http_push_module.c has their table. */
 #ifndef NGX_HTTP_PUSH_H
 #define NGX_HTTP_PUSH_H
 
@@ -18,9 +18,9 @@ enum {
     /* The library's bounds, in bytes: of channels, users and keys, and of event types. */
     NGX_HTTP_PUSH_MAX_NAME = 255,
     NGX_HTTP_PUSH_MAX_EVENT = 127,
-    /* Calls of one worker that may wait for the hub at once; further ones are answered with 503 there and then. */
+    /* Calls of one worker that may wait for the hub at once. Further calls are answered with 503 immediately. */
     NGX_HTTP_PUSH_MAX_TASKS = 256,
-    /* Milliseconds beyond the library's own timeout after which something is wrong with such a call. */
+    /* If such a call takes this many milliseconds longer than the library's own timeout, something is wrong. */
     NGX_HTTP_PUSH_OVERTIME = 60000
 };
 
@@ -32,7 +32,7 @@ typedef struct {
     ngx_msec_t drain;
     ngx_msec_t retry;
     ngx_str_t thread_pool_name;
-    ngx_thread_pool_t *thread_pool; /* for calls that wait for the hub; NULL where none does */
+    ngx_thread_pool_t *thread_pool; /* for calls that wait for the hub; NULL if there are none */
     ngx_flag_t used;             /* a location needs the hub */
     ngx_http_upstream_srv_conf_t relay;
 } ngx_http_push_main_conf_t;
@@ -40,7 +40,7 @@ typedef struct {
 /* A value of push_subscribe or push_grant. */
 typedef struct {
     ngx_http_complex_value_t text;
-    ngx_flag_t pattern;          /* it ends in an asterisk of the configuration's own: a variable's never makes one */
+    ngx_flag_t pattern;          /* it ends in an asterisk of the configuration; one in a variable does not count */
     ngx_http_complex_value_t last; /* the variable directly before that asterisk; without lengths if there is none */
 } ngx_http_push_value_t;
 
@@ -62,18 +62,18 @@ typedef struct {
     ngx_http_complex_value_t *key;
 } ngx_http_push_loc_conf_t;
 
-/* What a call that waits for the hub is about; see ngx_http_push_task.c. */
+/* A call that waits for the hub; see ngx_http_push_task.c. */
 typedef struct ngx_http_push_task_s ngx_http_push_task_t;
 
 struct ngx_http_push_task_s {
     ngx_http_request_t *request;
     push_server *server;
     push_status status;
-    uint64_t call_by;            /* milliseconds of the monotonic clock: later, the call is not worth making */
+    uint64_t call_by;            /* milliseconds of the monotonic clock; later the call is not made */
     ngx_flag_t running;
-    /* Makes the call; on a thread of the pool, so of nginx it may touch nothing. */
+    /* Makes the call. It runs on a thread of the pool, so it may touch nothing of nginx. */
     push_status (*call)(ngx_http_push_task_t *task);
-    /* Answers the request, by `status`; in the event loop. */
+    /* Answers the request, by `status`. It runs in the event loop. */
     ngx_int_t (*answer)(ngx_http_push_task_t *task);
     void *data;
 };
@@ -84,26 +84,27 @@ typedef enum {
     NGX_HTTP_PUSH_VIA_RELAY
 } ngx_http_push_via_e;
 
-/* Of one request. */
+/* The module's context of one request. */
 typedef struct {
     ngx_http_push_via_e via;
-    /* So that nothing can fail any more once the connection has been handed over. */
+    /* Allocated before, so that nothing can fail once the connection has been handed over. */
     ngx_http_posted_request_t posted;
-    /* The relay's: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status
+    /* For the relay: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status
      * line. */
     int relay_fd;
     ngx_str_t head;
     ngx_http_status_t status;
+    /* The connection at that end, and its place in the queue of _leave.c. NULL before, and once the client is told. */
+    ngx_connection_t *peer;
+    ngx_queue_t relayed;
     ngx_http_push_task_t task;
 } ngx_http_push_ctx_t;
 
-/* What a subscriber asks for and may have. */
+/* What a subscriber asks for, and its grant. */
 typedef struct {
     push_grant grant;
-    ngx_array_t channels;        /* of ngx_str_t: what push_subscribe names; empty: the URL does */
     ngx_str_t parameters;
     ngx_flag_t websocket;        /* it asks for an upgrade to WebSocket, and for no other transport */
-    ngx_flag_t sse;
 } ngx_http_push_subscription_t;
 
 extern ngx_module_t ngx_http_push_module;
@@ -127,7 +128,9 @@ ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at);
 /* _hub.c */
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);
 void ngx_http_push_exit_process(ngx_cycle_t *cycle);
-push_server *ngx_http_push_server(void); /* NULL while there is none */
+/* The worker is to end: no more connections, and the clients that it has are told. */
+void ngx_http_push_quit(ngx_cycle_t *cycle);
+push_server *ngx_http_push_server(void); /* NULL while there is no server */
 push_status ngx_http_push_adopt(int fd, ngx_str_t *head, const push_grant *grant);
 
 /* _log.c */
@@ -141,26 +144,32 @@ ngx_int_t ngx_http_push_status_handler(ngx_http_request_t *r);
 
 /* _grant.c: NGX_OK, or the status to answer with */
 ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
-/* A value that ends in NUL; NGX_DECLINED: it is empty or `value` is NULL; else the status to answer with. */
+/* Makes a value that ends in NUL. NGX_DECLINED: it is empty or `value` is NULL; else the status to answer with. */
 ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *value, ngx_str_t *text);
 
-/* _head.c.  `relayed`: what only this hop means is left out, and HTTP/1.0 is spoken but for WebSockets. */
+/* _head.c. With `relayed`, headers of this hop are left out, and it is HTTP/1.0, except for WebSockets. */
 ngx_int_t ngx_http_push_head(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, ngx_flag_t relayed,
     ngx_str_t *head);
 
 /* _handover.c, _relay.c: what the content handler returns */
-ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r);
+/* `references`: to the request, if no other code needs it. */
+ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r, ngx_uint_t references);
 ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
 ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
 ngx_int_t ngx_http_push_relay_init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *uscf);
+
+/* _leave.c: relayed clients are told before their worker goes */
+void ngx_http_push_leave_init(ngx_cycle_t *cycle);
+void ngx_http_push_leave(ngx_cycle_t *cycle); /* the worker is to end */
+void ngx_http_push_leave_end(void);
+void ngx_http_push_relay_begins(ngx_http_push_ctx_t *ctx, ngx_connection_t *c);
+void ngx_http_push_relay_ended(ngx_http_push_ctx_t *ctx);
 
 /* _task.c */
 ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task);
 
 /* _answer.c: what a content handler returns */
 ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str_t *body, const char *type);
-/* push_strerror, but of a request: what is wrong with it, or what became of it. */
-const char *ngx_http_push_reason(push_status status);
 ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status);
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription);
 ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, push_status status);
@@ -170,6 +179,6 @@ ngx_int_t ngx_http_push_not_plain(ngx_http_request_t *r);
 
 /* _variables.c */
 ngx_int_t ngx_http_push_add_variables(ngx_conf_t *cf);
-ngx_http_push_ctx_t *ngx_http_push_ctx(ngx_http_request_t *r); /* made when it is not there; NULL: no memory */
+ngx_http_push_ctx_t *ngx_http_push_ctx(ngx_http_request_t *r); /* made if it is not there; NULL: no memory */
 
 #endif

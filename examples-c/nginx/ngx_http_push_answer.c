@@ -1,4 +1,4 @@
-/* Answers that the module itself gives; in the forms of the hub's control API and of its refusals. */
+/* Answers that the module itself gives. The library words refusals, in the form of its own. */
 #include "ngx_http_push.h"
 
 ngx_int_t ngx_http_push_add_header(ngx_http_request_t *r, const char *name, const char *value)
@@ -28,7 +28,7 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     r->headers_out.content_type.data = (u_char *) type;
     r->headers_out.content_type.len = r->headers_out.content_type_len = ngx_strlen(type);
     r->headers_out.content_type_lowcase = NULL;
-    /* What compresses an event stream holds it back. */
+    /* A filter that compresses an event stream holds it back. */
     if (ngx_http_push_add_header(r, "Cache-Control",
                                  ngx_strcmp(type, "text/event-stream") == 0 ? "no-store, no-transform" : "no-store")
         != NGX_OK)
@@ -46,7 +46,7 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     buf->pos = body->data;
     buf->last = body->data + body->len;
     buf->memory = 1;
-    /* Of a subrequest, such as an SSI include, the answer ends, and not the page around it. */
+    /* In a subrequest, such as an SSI include, this ends the answer, and not the page around it. */
     buf->last_buf = r == r->main;
     buf->last_in_chain = 1;
     out.buf = buf;
@@ -54,109 +54,106 @@ ngx_int_t ngx_http_push_answer(ngx_http_request_t *r, ngx_uint_t status, ngx_str
     return ngx_http_output_filter(r, &out);
 }
 
-const char *ngx_http_push_reason(push_status status)
+/* Takes the header lines of a response of the library, up to the empty line. nginx writes some of them itself. */
+static ngx_int_t ngx_http_push_take_lines(ngx_http_request_t *r, u_char *line, const char **type, u_char **body)
 {
-    switch (status) {
-    case PUSH_ERR_INVALID:
-        return "a channel, user, event or key is missing or not allowed";
-    case PUSH_ERR_TIMEOUT:
-        return "the hub has not answered in time; it may have been done, or will be";
-    case PUSH_ERR_BUSY:
-        return "the hub is away, or too much waits for it; nothing was done, try again";
-    default:
-        return push_strerror(status);
+    static const char *const own[] = { "Content-Length", "Connection", "Cache-Control" };
+    u_char *end, *value;
+    ngx_uint_t i;
+
+    for ( ; (end = (u_char *) ngx_strstr(line, "\r\n")) != NULL && end != line; line = end + 2) {
+        *end = '\0';
+        value = (u_char *) ngx_strstr(line, ": ");
+        if (value == NULL) {
+            return NGX_ERROR;
+        }
+        *value = '\0';
+        value += 2;
+        for (i = 0; i < sizeof own / sizeof own[0] && ngx_strcmp(line, own[i]) != 0; i++) { /* void */ }
+        if (i < sizeof own / sizeof own[0]) {
+            continue;
+        }
+        if (ngx_strcmp(line, "Content-Type") == 0) {
+            *type = (const char *) value;
+        } else if (ngx_http_push_add_header(r, (const char *) line, (const char *) value) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
+    *body = end + 2;
+    return end != NULL ? NGX_OK : NGX_ERROR;
 }
 
+/* The library writes the response, as for the clients that it refuses itself. With `page` a 503 gets nginx's own page,
+ * so that error_page applies. */
+static ngx_int_t ngx_http_push_refuse(ngx_http_request_t *r, int32_t why, const char *code, const char *message,
+    ngx_str_t *head, ngx_flag_t page)
+{
+    u_char *response = ngx_pnalloc(r->pool, PUSH_REFUSAL_MAX + 1), *line;
+    const char *type = "text/plain";
+    ngx_int_t status;
+    ngx_str_t body;
+    size_t len;
+
+    if (response == NULL
+        || push_refusal(ngx_http_push_server(), why, code, message, head->data, head->len, response, PUSH_REFUSAL_MAX,
+                        &len) != PUSH_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    response[len] = '\0';
+    line = (u_char *) ngx_strstr(response, "\r\n");
+    status = ngx_atoi(response + sizeof("HTTP/1.1 ") - 1, 3);
+    if (line == NULL || status == NGX_ERROR || ngx_http_push_take_lines(r, line + 2, &type, &body.data) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (page && status == NGX_HTTP_SERVICE_UNAVAILABLE) {
+        return status;
+    }
+    body.len = response + len - body.data;
+    return ngx_http_push_answer(r, status, &body, type);
+}
+
+/* A call for a publisher or an operator has failed. */
 ngx_int_t ngx_http_push_answer_status(ngx_http_request_t *r, push_status status)
 {
-    static const struct {
-        push_status status;
-        ngx_uint_t http;
-        const char *code;
-    } known[] = {
-        { PUSH_ERR_INVALID, NGX_HTTP_BAD_REQUEST, "invalid" },
-        { PUSH_ERR_TOO_LARGE, NGX_HTTP_REQUEST_ENTITY_TOO_LARGE, "too_large" },
-        { PUSH_ERR_BUSY, NGX_HTTP_SERVICE_UNAVAILABLE, "busy" },
-        { PUSH_ERR_CLOSED, NGX_HTTP_SERVICE_UNAVAILABLE, "busy" },
-        { PUSH_ERR_LIMIT, NGX_HTTP_SERVICE_UNAVAILABLE, "full" },
-        /* It may have been published, or will be: not the same as 503. */
-        { PUSH_ERR_TIMEOUT, NGX_HTTP_GATEWAY_TIME_OUT, "timeout" },
-        { PUSH_OK, NGX_HTTP_INTERNAL_SERVER_ERROR, "internal" },
-    };
-    const char *message = ngx_http_push_reason(status);
-    ngx_str_t body;
-    ngx_uint_t i;
-    u_char *end;
+    ngx_str_t nothing = ngx_null_string;
 
-    for (i = 0; known[i].status != PUSH_OK && known[i].status != status; i++) { /* void */ }
-    if (known[i].http >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: %s", message);
+    if (status != PUSH_ERR_INVALID && status != PUSH_ERR_TOO_LARGE) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: %s", push_strerror(status));
     }
-    if (known[i].http == NGX_HTTP_SERVICE_UNAVAILABLE && ngx_http_push_add_header(r, "Retry-After", "1") != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    body.len = sizeof("{\"error\":{\"code\":\"\",\"message\":\"\"}}\n") + ngx_strlen(known[i].code) + 2 * ngx_strlen(message);
-    body.data = ngx_pnalloc(r->pool, body.len);
-    if (body.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    end = ngx_sprintf(body.data, "{\"error\":{\"code\":\"%s\",\"message\":\"", known[i].code);
-    end = (u_char *) ngx_escape_json(end, (u_char *) message, ngx_strlen(message));
-    end = ngx_cpymem(end, "\"}}\n", 4);
-    body.len = end - body.data;
-    return ngx_http_push_answer(r, known[i].http, &body, "application/json");
+    return ngx_http_push_refuse(r, status, NULL, NULL, &nothing, 0);
 }
 
-/* The hub is away, or full.  A browser's EventSource never comes back after an error status, so it is told in its own
- * way.  By chance not all come back at once. */
+static ngx_int_t ngx_http_push_turn_away(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription,
+    push_status status)
+{
+    ngx_str_t head;
+    /* By its head the library knows an EventSource, which never comes back after an error status. */
+    ngx_int_t rc = ngx_http_push_head(r, subscription, 1, &head);
+
+    return rc == NGX_OK ? ngx_http_push_refuse(r, status, NULL, NULL, &head, 1) : rc;
+}
+
 ngx_int_t ngx_http_push_unavailable(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
 {
-    ngx_uint_t retry = 2000 + ngx_random() % 2001;
-    u_char *text = ngx_pnalloc(r->pool, 128);
-    ngx_str_t come_back;
-
-    if (text == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    if (subscription->sse && r->method == NGX_HTTP_GET) {
-        come_back.data = text;
-        come_back.len = ngx_snprintf(text, 128, "retry: %ui\nevent: push-close\ndata: "
-                                     "{\"type\":\"close\",\"code\":1001,\"reason\":\"the hub is away\"}\n\n", retry)
-                        - text;
-        return ngx_http_push_answer(r, NGX_HTTP_OK, &come_back, "text/event-stream");
-    }
-    *ngx_sprintf(text, "%ui", (retry + 999) / 1000) = '\0';
-    /* nginx's own page, so that error_page applies. */
-    if (ngx_http_push_add_header(r, "Retry-After", (const char *) text) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    return NGX_HTTP_SERVICE_UNAVAILABLE;
+    return ngx_http_push_turn_away(r, subscription, PUSH_ERR_BUSY);
 }
 
-/* The library has not taken a subscriber.  As everywhere in nginx, what clients do wrong is logged as info. */
+/* The library has not taken a subscriber. As everywhere in nginx, mistakes of clients are logged as info. */
 ngx_int_t ngx_http_push_not_taken(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription, push_status status)
 {
     ngx_uint_t level = status == PUSH_ERR_INVALID || status == PUSH_ERR_TOO_LARGE ? NGX_LOG_INFO : NGX_LOG_ERR;
 
-    ngx_log_error(level, r->connection->log, 0, "push: not handed over: %s", ngx_http_push_reason(status));
-    /* All but the first two may be otherwise the next time, and an EventSource comes back only after this one. */
-    return status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT || status == PUSH_ERR_CLOSED
-           || (subscription->sse && status != PUSH_ERR_INVALID && status != PUSH_ERR_TOO_LARGE)
-           ? ngx_http_push_unavailable(r, subscription)
-           : ngx_http_push_answer_status(r, status);
+    ngx_log_error(level, r->connection->log, 0, "push: not handed over: %s", push_strerror(status));
+    return ngx_http_push_turn_away(r, subscription, status);
 }
 
-/* 415 says what is taken (RFC 9110, 15.5.16). */
 ngx_int_t ngx_http_push_not_plain(ngx_http_request_t *r)
 {
-    static ngx_str_t body = ngx_string("{\"error\":{\"code\":\"content_encoding\",\"message\":"
-                                       "\"a message is published as it comes; send it without Content-Encoding\"}}\n");
+    ngx_str_t nothing = ngx_null_string;
 
-    if (ngx_http_push_add_header(r, "Accept-Encoding", "identity") != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    return ngx_http_push_answer(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE, &body, "application/json");
+    return ngx_http_push_refuse(r, NGX_HTTP_UNSUPPORTED_MEDIA_TYPE, "content_encoding",
+                                "a message is published as it comes; send it without Content-Encoding", &nothing, 0);
 }
 
 ngx_int_t ngx_http_push_not_allowed(ngx_http_request_t *r, const char *allow)

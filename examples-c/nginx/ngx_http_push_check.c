@@ -1,6 +1,6 @@
-/* What can be checked only once all of the configuration was read: whether the hub may live in a worker.  A core
- * module's init_conf is the one place after `worker_processes` that can still refuse a configuration, so that `nginx
- * -t` says it and a reload goes on with the old one. */
+/* Checks whether the hub may live in a worker. That is known only when all of the configuration was read. A core
+ * module's init_conf is the one place after `worker_processes` that can still refuse a configuration: `nginx -t` shows
+ * the error, and a reload goes on with the old configuration. */
 #include "ngx_http_push.h"
 
 static char *ngx_http_push_check(ngx_cycle_t *cycle, void *conf)
@@ -14,7 +14,7 @@ static char *ngx_http_push_check(ngx_cycle_t *cycle, void *conf)
         return NGX_CONF_OK;
     }
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-    /* Unset means 1: the order of the modules' init_conf is not for us to rely on. */
+    /* Unset means 1. We can't rely on the order of the modules' init_conf. */
     if (ccf->worker_processes != NGX_CONF_UNSET && ccf->worker_processes > 1) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "push: without push_attach the hub lives in the worker, and there are %i of them: "

@@ -1,4 +1,4 @@
-/* What the configuration's variables say that a subscriber gets and may have. */
+/* Evaluates the configuration's variables: the channels that a subscriber gets, and its grant. */
 #include "ngx_http_push.h"
 
 ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *value, ngx_str_t *text)
@@ -15,7 +15,7 @@ ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *va
     if (evaluated.len == 0) {
         return NGX_DECLINED;
     }
-    /* It would be cut there, and mean something else. */
+    /* The text would be cut there, and mean something else. */
     if (memchr(evaluated.data, '\0', evaluated.len) != NULL) {
         return NGX_HTTP_BAD_REQUEST;
     }
@@ -28,14 +28,8 @@ ngx_int_t ngx_http_push_text(ngx_http_request_t *r, ngx_http_complex_value_t *va
     return NGX_OK;
 }
 
-/* A grant's lists, of const char *. */
-typedef struct {
-    ngx_array_t channels;
-    ngx_array_t patterns;
-} ngx_http_push_granted_t;
-
-/* NULL, or why a text may not be used.  Who can choose a part of a name must not get all that begin with it: only what
- * the configuration itself says may be a pattern, and no variable makes it match more by being empty. */
+/* NULL, or the reason why a text may not be used. A client that can choose a part of a name must not get all names that
+ * begin with it. So only an asterisk of the configuration makes a pattern, and an empty variable does not widen it. */
 static const char *ngx_http_push_unsafe(ngx_http_request_t *r, ngx_http_push_value_t *value, ngx_str_t *text)
 {
     ngx_str_t last;
@@ -52,14 +46,14 @@ static const char *ngx_http_push_unsafe(ngx_http_request_t *r, ngx_http_push_val
     return NULL;
 }
 
-/* Adds the values that are not empty to the grant and, where given, to `named`. */
-static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive, ngx_array_t *values, ngx_array_t *named,
-    ngx_http_push_granted_t *granted)
+/* Adds the values that are not empty to the two lists, of const char *. A value that is not safe is logged at `level`. */
+static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive, ngx_array_t *values, ngx_uint_t level,
+    ngx_array_t *names, ngx_array_t *patterns)
 {
     ngx_http_push_value_t *value = values->elts;
-    ngx_uint_t i, level;
+    ngx_uint_t i;
     ngx_int_t rc;
-    ngx_str_t text, *name;
+    ngx_str_t text;
     const char **listed, *unsafe;
 
     for (i = 0; i < values->nelts; i++) {
@@ -72,20 +66,11 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive,
         }
         unsafe = ngx_http_push_unsafe(r, &value[i], &text);
         if (unsafe != NULL) {
-            /* Clients choose names; what push_grant gets from an application should be right. */
-            level = named != NULL ? NGX_LOG_INFO : NGX_LOG_ERR;
             ngx_log_error(level, r->connection->log, 0,
                           "push: %s \"%V\" is \"%V\": %s", directive, &value[i].text.value, &text, unsafe);
             return NGX_HTTP_FORBIDDEN;
         }
-        if (named != NULL) {
-            name = ngx_array_push(named);
-            if (name == NULL) {
-                return NGX_HTTP_INTERNAL_SERVER_ERROR;
-            }
-            *name = text;
-        }
-        listed = ngx_array_push(value[i].pattern ? &granted->patterns : &granted->channels);
+        listed = ngx_array_push(value[i].pattern ? patterns : names);
         if (listed == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
@@ -103,7 +88,7 @@ static ngx_int_t ngx_http_push_expiry(ngx_http_request_t *r, ngx_http_complex_va
         return rc == NGX_DECLINED ? NGX_OK : rc;
     }
     if (ngx_http_push_read_expiry(&text, expires_at) != NGX_OK) {
-        /* Without an end where one was meant, it would be worse than no connection. */
+        /* A connection without the end that was meant would be worse than no connection. */
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: push_expires \"%V\" is no time", &text);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -116,88 +101,72 @@ static ngx_flag_t ngx_http_push_header_is(ngx_table_elt_t *header, const char *v
            && ngx_strncasecmp(header->value.data, (u_char *) value, header->value.len) == 0;
 }
 
-/* The transport, as the hub will see it; it matters here for the relay and for errors. */
-static void ngx_http_push_transport(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
+/* Whether the hub will see a WebSocket, and no other transport. The relay and the log depend on it. */
+static ngx_flag_t ngx_http_push_is_websocket(ngx_http_request_t *r, ngx_str_t *parameters)
 {
-    u_char *p = subscription->parameters.data, *end = p + subscription->parameters.len, *next;
-    ngx_table_elt_t *accept = NULL;
-    ngx_list_part_t *part;
-    ngx_table_elt_t *header;
-    ngx_uint_t i;
-    /* In HTTP/2 such a header means nothing (RFC 9113, section 8.2.2). */
-    ngx_flag_t upgrade = r->http_version == NGX_HTTP_VERSION_11
-                         && ngx_http_push_header_is(r->headers_in.upgrade, "websocket");
+    u_char *p = parameters->data, *end = p + parameters->len, *next;
 
+    /* In HTTP/2 such a header means nothing (RFC 9113, section 8.2.2). */
+    if (r->http_version != NGX_HTTP_VERSION_11 || !ngx_http_push_header_is(r->headers_in.upgrade, "websocket")) {
+        return 0;
+    }
     for ( ; p < end; p = next + 1) {
         next = memchr(p, '&', end - p);
         if (next == NULL) {
             next = end;
         }
         if (next - p > 10 && ngx_strncmp(p, "transport=", 10) == 0) {
-            subscription->websocket = upgrade && next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0;
-            subscription->sse = (next - p == 13 && ngx_strncmp(p + 10, "sse", 3) == 0);
-            return;
+            return next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0;
         }
     }
-    subscription->websocket = upgrade;
-    if (subscription->websocket) {
-        return;
-    }
-    /* nginx keeps Accept apart only where a module that negotiates is built in. */
-    for (part = &r->headers_in.headers.part; part != NULL && accept == NULL; part = part->next) {
-        header = part->elts;
-        for (i = 0; i < part->nelts; i++) {
-            if (header[i].key.len == 6 && ngx_strncasecmp(header[i].key.data, (u_char *) "accept", 6) == 0) {
-                accept = &header[i];
-                break;
-            }
-        }
-    }
-    subscription->sse = accept != NULL
-                        && ngx_strcasestrn(accept->value.data, "text/event-stream", 16) != NULL;
+    return 1;
 }
 
 ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscription_t *subscription)
 {
     ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
     push_grant grant = PUSH_GRANT_INIT;
-    ngx_http_push_granted_t granted;
+    ngx_array_t subscribe, channels, patterns;
     ngx_str_t text;
     ngx_int_t rc, on;
 
     ngx_memzero(subscription, sizeof *subscription);
-    if (ngx_array_init(&granted.channels, r->pool, 4, sizeof(const char *)) != NGX_OK
-        || ngx_array_init(&granted.patterns, r->pool, 4, sizeof(const char *)) != NGX_OK
-        || ngx_array_init(&subscription->channels, r->pool, 4, sizeof(ngx_str_t)) != NGX_OK)
+    if (ngx_array_init(&subscribe, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&channels, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&patterns, r->pool, 4, sizeof(const char *)) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (plcf->channels != NULL) {
-        rc = ngx_http_push_add(r, "push_subscribe", plcf->channels, &subscription->channels, &granted);
+        /* Clients choose these names, so their mistakes are info. The configuration can't have a pattern here. */
+        rc = ngx_http_push_add(r, "push_subscribe", plcf->channels, NGX_LOG_INFO, &subscribe, &patterns);
         if (rc != NGX_OK) {
             return rc;
         }
-        /* All are empty.  None are named for the client to name its own, by the grant that may stand beside them. */
-        if (subscription->channels.nelts == 0) {
+        /* All values are empty. The client must not name its own channels instead, within a grant beside them. */
+        if (subscribe.nelts == 0) {
             ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: push_subscribe's values are all empty");
             return NGX_HTTP_FORBIDDEN;
         }
     }
     if (plcf->grant != NULL) {
-        rc = ngx_http_push_add(r, "push_grant", plcf->grant, NULL, &granted);
+        /* These values come from an application, which should be right. */
+        rc = ngx_http_push_add(r, "push_grant", plcf->grant, NGX_LOG_ERR, &channels, &patterns);
         if (rc != NGX_OK) {
             return rc;
         }
     }
-    /* The library would refuse it as well, but later and without a word here. */
-    if (granted.channels.nelts == 0 && granted.patterns.nelts == 0) {
+    /* The library would refuse it as well, but later, and this log would not say why. */
+    if (subscribe.nelts == 0 && channels.nelts == 0 && patterns.nelts == 0) {
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
         return NGX_HTTP_FORBIDDEN;
     }
-    grant.channels = granted.channels.elts;
-    grant.channel_count = granted.channels.nelts;
-    grant.patterns = granted.patterns.elts;
-    grant.pattern_count = granted.patterns.nelts;
+    grant.subscribe = subscribe.elts;
+    grant.subscribe_count = subscribe.nelts;
+    grant.channels = channels.elts;
+    grant.channel_count = channels.nelts;
+    grant.patterns = patterns.elts;
+    grant.pattern_count = patterns.nelts;
 
     rc = ngx_http_push_text(r, plcf->user, &text);
     if (rc == NGX_OK) {
@@ -231,6 +200,6 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
     } else if (ngx_http_complex_value(r, plcf->parameters, &subscription->parameters) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    ngx_http_push_transport(r, subscription);
+    subscription->websocket = ngx_http_push_is_websocket(r, &subscription->parameters);
     return NGX_OK;
 }

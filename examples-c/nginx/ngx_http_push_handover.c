@@ -1,9 +1,8 @@
-/* Plain HTTP/1: the client's socket itself goes to the hub, and nginx is rid of the connection. */
+/* Plain HTTP/1: the client's socket itself goes to the hub, and nginx no longer has the connection. */
 #include "ngx_http_push.h"
 
-/* Whether the socket is the client's, the request all that goes on over it, and the handler the last that has to do
- * with it. */
-ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r)
+/* Whether the socket is the client's, has no other request on it, and is used by no code after this handler. */
+ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r, ngx_uint_t references)
 {
     ngx_connection_t *c = r->connection;
 
@@ -17,13 +16,13 @@ ngx_flag_t ngx_http_push_can_hand_over(ngx_http_request_t *r)
         return 0;
     }
 #endif
-    /* More than one: a mirror's subrequest, or a thread's, still needs the request. */
-    return c->type == SOCK_STREAM && !c->shared && !c->buffered && r->main->count == 1 && !r->main->blocked
+    /* A higher count means that a mirror's subrequest, or a thread, still needs the request. */
+    return c->type == SOCK_STREAM && !c->shared && !c->buffered && r->main->count == references && !r->main->blocked
            && r->postponed == NULL && !r->header_sent;
 }
 
-/* Off nginx's epoll before another process has the socket: epoll watches the open file, and would go on doing so for as
- * long as anybody has it, whoever closes what. */
+/* Takes the socket off nginx's epoll before another process has it. epoll watches the open file, and goes on for as
+ * long as any process has that file open, even if this one closes its descriptor. */
 static ngx_int_t ngx_http_push_unwatch(ngx_connection_t *c)
 {
     if (ngx_del_conn) {
@@ -41,9 +40,9 @@ static ngx_int_t ngx_http_push_unwatch(ngx_connection_t *c)
     return NGX_OK;
 }
 
-/* The request ends as any other: cleanup handlers (limit_conn's among them), the log phase, the counters of
- * stub_status.  It does not go by way of ngx_http_finalize_request(), which may keep the connection, linger on it, or
- * shut the socket down: here the descriptor is closed and nothing else, and the client never knows. */
+/* The request ends as any other: cleanup handlers (limit_conn has one), the log phase, the counters of stub_status. But
+ * ngx_http_finalize_request() is not called: it may keep the connection, linger on it, or shut the socket down. Here
+ * only the descriptor is closed, and the client does not notice. */
 static void ngx_http_push_handed_over(ngx_http_request_t *r)
 {
     ngx_connection_t *c = r->connection;
@@ -68,7 +67,7 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
     if (rc != NGX_OK) {
         return rc;
     }
-    /* Corked for an answer before this one on the same connection. */
+    /* An answer before this one on the same connection has corked the socket. */
     if (c->tcp_nopush == NGX_TCP_NOPUSH_SET) {
         if (ngx_tcp_push(c->fd) == -1) {
             return NGX_ERROR;
@@ -86,7 +85,7 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
     }
     status = ngx_http_push_adopt(fd, &head, &subscription->grant);
     if (status != PUSH_OK) {
-        /* Still ours, and to be answered. */
+        /* The socket is still ours, and we have to answer. */
         (void) close(fd);
         if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
             return NGX_ERROR;
@@ -97,16 +96,16 @@ ngx_int_t ngx_http_push_hand_over(ngx_http_request_t *r, ngx_http_push_subscript
         }
         return ngx_http_push_not_taken(r, subscription, status);
     }
-    /* From here on nothing may be sent, received or configured on c->fd: it is the client's talk with the hub. */
+    /* From here on the hub talks with the client: nothing may be sent, received or configured on c->fd. */
     ctx->via = NGX_HTTP_PUSH_VIA_HANDOVER;
     r->keepalive = 0;
     r->lingering_close = 0;
-    /* What the log says; whether the hub takes the request, only the hub knows. */
+    /* This is for the log. Only the hub knows whether it takes the request. */
     r->headers_out.status = subscription->websocket ? NGX_HTTP_SWITCHING_PROTOCOLS : NGX_HTTP_OK;
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_push_handed_over;
-    /* The request can't be freed under nginx's feet.  It is after this event, and until then this reference holds
-     * it. */
+    /* nginx still uses the request in this event, so it can't be freed now. This reference holds it until the event
+     * ends. */
     r->main->count++;
     (void) ngx_http_post_request(r, &ctx->posted);
     return NGX_DONE;

@@ -1,9 +1,9 @@
-/* The request as the hub gets it: nginx's reading of it, written out again.  Not the client's bytes: what nginx has
- * judged, by access rules and auth_request, and what the hub reads are then the same, whatever a client hoped to slip
- * between them. */
+/* Writes the request for the hub, from the parts that nginx has parsed and not from the client's bytes. So the hub
+ * reads the same request that nginx has checked, by access rules and auth_request. A client can slip nothing between
+ * the two. */
 #include "ngx_http_push.h"
 
-/* Sizes first, then the bytes: with `p` NULL nothing is written. */
+/* The functions run twice, for the size and for the bytes. With `p` NULL they write nothing. */
 typedef struct {
     u_char *p;
     size_t len;
@@ -22,16 +22,15 @@ static void ngx_http_push_write_text(ngx_http_push_writer_t *w, const char *text
     ngx_http_push_write(w, text, ngx_strlen(text));
 }
 
-/* `all`: also what would end a value in a query; else only what may not stand in a request line. */
-static void ngx_http_push_write_escaped(ngx_http_push_writer_t *w, u_char *data, size_t len, ngx_flag_t all)
+/* Escapes the bytes that a request line can't have. */
+static void ngx_http_push_write_escaped(ngx_http_push_writer_t *w, u_char *data, size_t len)
 {
     static const char hex[] = "0123456789ABCDEF";
     u_char escaped[3] = { '%', 0, 0 };
     size_t i;
 
     for (i = 0; i < len; i++) {
-        if (data[i] > 0x20 && data[i] < 0x7f && strchr(all ? "#%&+=?" : "#", data[i]) == NULL)
-        {
+        if (data[i] > 0x20 && data[i] < 0x7f && data[i] != '#') {
             ngx_http_push_write(w, &data[i], 1);
         } else {
             escaped[1] = (u_char) hex[data[i] >> 4];
@@ -41,48 +40,7 @@ static void ngx_http_push_write_escaped(ngx_http_push_writer_t *w, u_char *data,
     }
 }
 
-static ngx_flag_t ngx_http_push_names_channel(u_char *p, u_char *end)
-{
-    u_char name[3 * 7], *dst = name, *src = p, *stop = memchr(p, '=', end - p);
-    size_t len = (stop != NULL ? stop : end) - p;
-
-    /* Longer than "channel" with each letter escaped: something else. */
-    if (len > sizeof name) {
-        return 0;
-    }
-    ngx_unescape_uri(&dst, &src, len, 0);
-    return dst - name == 7 && ngx_strncmp(name, "channel", 7) == 0;
-}
-
-/* The parameters, without those that name channels where push_subscribe does. */
-static void ngx_http_push_write_query(ngx_http_push_writer_t *w, ngx_http_push_subscription_t *subscription)
-{
-    ngx_str_t *channel = subscription->channels.elts;
-    u_char *p = subscription->parameters.data, *end = p + subscription->parameters.len, *next;
-    const char *separator = "?";
-    ngx_uint_t i;
-
-    for (i = 0; i < subscription->channels.nelts; i++) {
-        ngx_http_push_write_text(w, separator);
-        ngx_http_push_write_text(w, "channel=");
-        ngx_http_push_write_escaped(w, channel[i].data, channel[i].len, 1);
-        separator = "&";
-    }
-    for ( ; p < end; p = next + 1) {
-        next = memchr(p, '&', end - p);
-        if (next == NULL) {
-            next = end;
-        }
-        if (next == p || (subscription->channels.nelts != 0 && ngx_http_push_names_channel(p, next))) {
-            continue;
-        }
-        ngx_http_push_write_text(w, separator);
-        ngx_http_push_write_escaped(w, p, next - p, 0);
-        separator = "&";
-    }
-}
-
-/* Header lines that are not passed on: of a body there is none, and a relay is a connection of its own. */
+/* These header lines are not passed on: the request has no body, and a relay is another connection. */
 static ngx_flag_t ngx_http_push_is_among(ngx_table_elt_t *header, const ngx_str_t *name)
 {
     for ( ; name->len != 0; name++) {
@@ -145,13 +103,14 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
     path = mark != NULL ? (size_t) (mark - r->unparsed_uri.data) : r->unparsed_uri.len;
     ngx_http_push_write(w, r->method_name.data, r->method_name.len);
     ngx_http_push_write_text(w, " ");
-    /* "GET http://host?query" has none. */
+    /* "GET http://host?query" has no path. */
     if (path == 0) {
         ngx_http_push_write_text(w, "/");
     }
-    ngx_http_push_write_escaped(w, r->unparsed_uri.data, path, 0);
-    ngx_http_push_write_query(w, subscription);
-    /* HTTP/1.0 to the relay: the answer is then never chunked, and ends with the connection. */
+    ngx_http_push_write_escaped(w, r->unparsed_uri.data, path);
+    ngx_http_push_write_text(w, "?");
+    ngx_http_push_write_escaped(w, subscription->parameters.data, subscription->parameters.len);
+    /* The relay speaks HTTP/1.0: the answer is then never chunked, and ends with the connection. */
     old = relayed ? !subscription->websocket : r->http_version == NGX_HTTP_VERSION_10;
     ngx_http_push_write_text(w, old ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
 
@@ -161,7 +120,7 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
             if (ngx_http_push_is_left_out(&header[i], relayed, subscription->websocket, addressed)) {
                 continue;
             }
-            /* nginx's parsers let none of these pass; it costs little not to have to rely on it. */
+            /* nginx's parsers let none of these pass, but checking it again costs little. */
             if (!ngx_http_push_is_clean(&header[i].key) || !ngx_http_push_is_clean(&header[i].value)) {
                 return NGX_HTTP_BAD_REQUEST;
             }
@@ -172,14 +131,14 @@ static ngx_int_t ngx_http_push_write_head(ngx_http_push_writer_t *w, ngx_http_re
         }
     }
     if (addressed) {
-        /* The hub sees a socket pair, or a proxy's socket: whose it is only nginx knows, and no client can say it
-         * instead. */
+        /* The hub sees a socket pair, or a proxy's socket. Only nginx knows the client's address, and a client's own
+         * header must not replace it. */
         ngx_http_push_write_text(w, "X-Forwarded-For: ");
         ngx_http_push_write(w, r->connection->addr_text.data, r->connection->addr_text.len);
         ngx_http_push_write_text(w, "\r\n");
     }
     ngx_http_push_write_text(w, "\r\n");
-    /* What the client has sent behind its head, such as a first WebSocket frame. A relay sends it on by itself. */
+    /* Bytes that the client has sent behind its request, such as a WebSocket frame. A relay sends them by itself. */
     if (!relayed) {
         ngx_http_push_write(w, r->header_in->pos, r->header_in->last - r->header_in->pos);
     }

@@ -1,5 +1,5 @@
-/* The hub's life in a worker: started when the worker starts, tried again while it can't be, stopped when the worker
- * ends. The master never comes here: threads do not survive a fork. */
+/* The hub in a worker. It starts with the worker, is tried again while it can't start, and stops when the worker ends.
+ * The master never runs this code: threads do not survive a fork. */
 #include "ngx_http_push.h"
 
 /* Of this worker. */
@@ -22,7 +22,7 @@ static void ngx_http_push_start(ngx_log_t *log)
     if (status == PUSH_OK) {
         return;
     }
-    /* A hub that is away is no error; this is one that refuses us, or an embedded one whose port is taken.  The worker
+    /* A hub that is away is no error. Here a hub has refused us, or the port of an embedded hub is taken. The worker
      * serves everything else meanwhile. */
     hub.server = NULL;
     ngx_log_error(NGX_LOG_ERR, log, 0, "push: not started: %s: %s; trying again in %M ms", push_strerror(status), err,
@@ -37,7 +37,7 @@ static void ngx_http_push_retry(ngx_event_t *event)
     }
 }
 
-/* At the end of a turn of the event loop: what was handed over in it goes to the hub in one message. */
+/* At the end of a turn of the event loop, all connections that it handed over go to the hub in one message. */
 static void ngx_http_push_flush(ngx_event_t *event)
 {
     (void) event;
@@ -60,7 +60,7 @@ ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_push_main_conf_t *mcf;
 
-    /* Cache managers and loaders come here, too. */
+    /* Cache managers and loaders call this, too. */
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE) {
         return NGX_OK;
     }
@@ -79,13 +79,27 @@ ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle)
     hub.flush.handler = ngx_http_push_flush;
     hub.flush.data = &hub.dummy;
     hub.flush.log = cycle->log;
-    /* Not a reason for a worker to stay when it is to end. */
+    /* This timer must not keep a worker that has to end. */
     hub.retry.cancelable = 1;
+    ngx_http_push_leave_init(cycle);
     if (ngx_http_push_log_open(cycle, mcf->config) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0, "push: the library's log lines will be missing");
     }
     ngx_http_push_start(cycle->log);
     return NGX_OK;
+}
+
+void ngx_http_push_quit(ngx_cycle_t *cycle)
+{
+    ngx_http_push_main_conf_t *mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_push_module);
+
+    if (mcf->attach.len != 0) {
+        ngx_http_push_leave(cycle);
+    } else if (hub.server != NULL) {
+        /* The hub goes with the worker, and from now on nobody publishes here. While nginx still relays, the hub sends
+         * everybody away. */
+        (void) push_drain(hub.server, (uint32_t) hub.drain);
+    }
 }
 
 void ngx_http_push_exit_process(ngx_cycle_t *cycle)
@@ -98,6 +112,7 @@ void ngx_http_push_exit_process(ngx_cycle_t *cycle)
     if (hub.retry.timer_set) {
         ngx_del_timer(&hub.retry);
     }
+    ngx_http_push_leave_end();
     if (hub.flush.posted) {
         ngx_delete_posted_event(&hub.flush);
     }

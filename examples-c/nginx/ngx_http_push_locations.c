@@ -1,4 +1,4 @@
-/* The directives of a location: what it serves, and what subscribers may have there. */
+/* The directives of a location: what it serves, and which grant subscribers get there. */
 #include "ngx_http_push.h"
 
 static char *ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
@@ -33,7 +33,7 @@ static ngx_flag_t ngx_http_push_is_name(u_char c)
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
 }
 
-/* The variable, as "$name" or "${name}", at the end of the `len` bytes of a word; or nothing. */
+/* The variable at the end of the `len` bytes of a word, as "$name" or "${name}", if there is one. */
 static ngx_str_t ngx_http_push_last_variable(u_char *word, size_t len)
 {
     ngx_str_t none = ngx_null_string, found;
@@ -75,7 +75,7 @@ static ngx_array_t *ngx_http_push_values(ngx_conf_t *cf)
         {
             return NULL;
         }
-        /* An asterisk at this place is no part of a variable's name. */
+        /* An asterisk in this place is no part of a variable's name. */
         value->pattern = words[i].len != 0 && words[i].data[words[i].len - 1] == '*';
         ngx_str_null(&last);
         if (value->pattern) {

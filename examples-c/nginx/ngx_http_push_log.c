@@ -1,5 +1,5 @@
-/* The library's log lines, from its thread to nginx's error log: nothing of nginx may be called from another thread, so
- * they go through a socket, a packet each, that the event loop reads. */
+/* Passes the library's log lines from its thread to nginx's error log. No function of nginx may be called from another
+ * thread. So each line goes as a packet through a socket, and the event loop reads it. */
 #include "ngx_http_push.h"
 
 enum { LINE_MAX_LEN = 1500 };
@@ -10,7 +10,7 @@ static struct {
     ngx_atomic_t dropped;
 } channel = { -1, NULL, 0 };
 
-/* On the library's thread. */
+/* Runs on the library's thread. */
 static void ngx_http_push_log_line(void *user_data, int32_t level, const char *line)
 {
     char packet[1 + LINE_MAX_LEN];
@@ -67,6 +67,13 @@ static void ngx_http_push_log_readable(ngx_event_t *event)
 {
     ngx_connection_t *c = event->data;
 
+    /* nginx closes idle connections when a worker is to end. This is how a module learns of it. */
+    if (c->close) {
+        c->close = 0;
+        c->idle = 0;
+        ngx_http_push_quit((ngx_cycle_t *) ngx_cycle);
+        return;
+    }
     ngx_http_push_log_drain(c);
     event->ready = 0;
     (void) ngx_handle_read_event(event, 0);
@@ -77,7 +84,7 @@ ngx_int_t ngx_http_push_log_open(ngx_cycle_t *cycle, push_config *config)
     int pair[2];
     ngx_connection_t *c;
 
-    /* SEQPACKET: unlike datagrams, bounded by bytes and not by ten packets (net.unix.max_dgram_qlen). */
+    /* Bytes bound the queue of a SEQPACKET socket. Datagrams have ten packets at most (net.unix.max_dgram_qlen). */
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == -1) {
         ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_socket_errno, "push: socketpair() failed");
         return NGX_ERROR;
@@ -88,8 +95,9 @@ ngx_int_t ngx_http_push_log_open(ngx_cycle_t *cycle, push_config *config)
     }
     c->read->handler = ngx_http_push_log_readable;
     c->read->log = cycle->log;
-    /* As nginx's own channel to the master: not a client, so not for the shutdown timer. */
+    /* It is no client, so the shutdown timer must not close it. nginx's own channel to the master does the same. */
     c->read->channel = 1;
+    c->idle = 1;
     c->write->log = cycle->log;
     if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
         ngx_free_connection(c);
@@ -109,7 +117,7 @@ failed:
     return NGX_ERROR;
 }
 
-/* After push_stop, when no line can come any more. */
+/* Runs after push_stop, when no line can come any more. */
 void ngx_http_push_log_close(void)
 {
     if (channel.reader == NULL) {

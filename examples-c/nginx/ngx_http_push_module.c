@@ -1,4 +1,4 @@
-/* The module's directives, and what becomes of them.  README.md says what each is for. */
+/* The module's directives, and the configuration that they make. README.md says what each is for. */
 #include "ngx_http_push.h"
 
 static ngx_str_t option_set_elsewhere = ngx_string("use push_attach instead");
@@ -141,7 +141,7 @@ static void *ngx_http_push_create_main_conf(ngx_conf_t *cf)
     if (mcf == NULL || cleanup == NULL || ngx_array_init(&mcf->options, cf->pool, 4, sizeof(ngx_str_t)) != NGX_OK) {
         return NULL;
     }
-    /* Options only: no thread of the library is there before a worker starts it. */
+    /* This makes options only. No thread of the library runs before a worker starts it. */
     mcf->config = push_config_new();
     if (mcf->config == NULL) {
         return NULL;
@@ -151,7 +151,7 @@ static void *ngx_http_push_create_main_conf(ngx_conf_t *cf)
     mcf->attach_timeout = 2000;
     mcf->drain = NGX_CONF_UNSET_MSEC;
     mcf->retry = NGX_CONF_UNSET_MSEC;
-    /* Subscribers come by way of nginx; push_option listen can say otherwise. */
+    /* Subscribers come through nginx, unless push_option sets listen. */
     if (push_config_set(mcf->config, "listen", "none", NULL, 0) != PUSH_OK) {
         return NULL;
     }
@@ -172,7 +172,7 @@ static char *ngx_http_push_init_main_conf(ngx_conf_t *cf, void *conf)
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "push_retry 0 would try without a pause; a time from 1ms is allowed");
         return NGX_CONF_ERROR;
     }
-    /* It goes to the library as 32 bits. */
+    /* The library takes it as 32 bits. */
     if (mcf->drain > 86400000) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "push_drain %M ms: at most 1d is allowed", mcf->drain);
         return NGX_CONF_ERROR;
@@ -218,7 +218,7 @@ static void *ngx_http_push_create_loc_conf(ngx_conf_t *cf)
     return plcf;
 }
 
-/* The relay's, of which only the timeout can be configured. */
+/* The configuration of the relay. Only its timeout can be set. */
 static char *ngx_http_push_merge_upstream(ngx_conf_t *cf, ngx_http_upstream_conf_t *upstream,
     ngx_http_upstream_conf_t *prev)
 {
@@ -250,7 +250,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
     ngx_http_push_loc_conf_t *prev = parent, *conf = child;
     ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    /* The block of an `if` goes on with the handler of the location around it. */
+    /* The block of an `if` uses the handler of the location around it. */
     if (clcf->noname && clcf->handler == NULL) {
         conf->subscribe = prev->subscribe;
         conf->channels = prev->channels;

@@ -1,4 +1,4 @@
-/* push_publish: the request's body goes to a channel.  The answer is the control API's: {"id":"EPOCH-NUMBER"}. */
+/* push_publish: the request's body goes to a channel. The answer is that of the control API: {"id":"EPOCH-NUMBER"}. */
 #include "ngx_http_push.h"
 
 typedef struct {
@@ -6,7 +6,7 @@ typedef struct {
     push_position position;
 } ngx_http_push_publication_t;
 
-/* On a thread of the pool. */
+/* Runs on a thread of the pool. */
 static push_status ngx_http_push_publish_call(ngx_http_push_task_t *task)
 {
     ngx_http_push_publication_t *publication = task->data;
@@ -31,7 +31,7 @@ static ngx_int_t ngx_http_push_publish_answer(ngx_http_push_task_t *task)
     return ngx_http_push_answer(r, NGX_HTTP_OK, &body, "application/json");
 }
 
-/* All of a buffer that may be in a file. */
+/* Reads all of a buffer, which may be in a file. */
 static u_char *ngx_http_push_copy(ngx_http_request_t *r, ngx_buf_t *buf, u_char *to)
 {
     off_t at;
@@ -58,7 +58,7 @@ static ngx_int_t ngx_http_push_body(ngx_http_request_t *r, ngx_str_t *body)
 
     ngx_str_null(body);
     if (first != NULL && first->next == NULL && ngx_buf_in_memory(first->buf)) {
-        /* The usual case: where it lies. */
+        /* The usual case: it is published from where it is. */
         body->data = first->buf->pos;
         body->len = first->buf->last - first->buf->pos;
         return NGX_OK;
@@ -91,7 +91,7 @@ static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
     }
     rc = ngx_http_push_text(r, &plcf->channel, &text);
     if (rc != NGX_OK) {
-        /* DECLINED: it is empty, which the library would say, too. */
+        /* DECLINED: the body is empty. The library would refuse it, too. */
         return rc == NGX_DECLINED ? ngx_http_push_answer_status(r, PUSH_ERR_INVALID) : rc;
     }
     message.channel = (const char *) text.data;
@@ -128,13 +128,13 @@ static void ngx_http_push_body_read(ngx_http_request_t *r)
 {
     ngx_int_t rc = ngx_http_push_publish(r);
 
-    /* DONE: a thread has it.  The count that reading the body has raised is held until it is through. */
+    /* DONE: a thread has the request. Reading the body has raised its count, which stays until the thread is done. */
     if (rc != NGX_DONE) {
         ngx_http_finalize_request(r, rc);
     }
 }
 
-/* Nothing is unpacked: what is packed would be published as it is. */
+/* The module does not decompress, so a compressed body would be published as it is. */
 static ngx_flag_t ngx_http_push_is_plain(ngx_http_request_t *r)
 {
     ngx_list_part_t *part;

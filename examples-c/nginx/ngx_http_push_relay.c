@@ -1,7 +1,7 @@
-/* TLS and HTTP/2: the client's bytes are nginx's to encrypt and to frame, so the connection stays, and a socket pair
- * stands in for the client's socket: one end goes to the hub as if it were a client's, grant and all; the other is an
- * upstream of nginx's. There is no listener that somebody else could connect to, and no token that could be forged,
- * stolen or replayed. */
+/* TLS and HTTP/2: nginx has to encrypt and to frame the bytes, so it keeps the connection. A socket pair stands in for
+ * the client's socket. One end goes to the hub with the grant, as a client's socket would. The other end is an upstream
+ * of nginx. There is no listener that somebody else could connect to, and no token that could be forged, stolen or
+ * replayed. */
 #include "ngx_http_push.h"
 
 static ngx_str_t peer_name = ngx_string("push hub");
@@ -45,7 +45,8 @@ static ngx_int_t ngx_http_push_get_peer(ngx_peer_connection_t *pc, void *data)
         return NGX_ERROR;
     }
     pc->connection = c;
-    /* "It is connected": as for one that was kept alive. */
+    ngx_http_push_relay_begins(ctx, c);
+    /* This says "it is connected", as for an upstream that was kept alive. */
     return NGX_DONE;
 }
 
@@ -69,7 +70,7 @@ ngx_int_t ngx_http_push_relay_init_peer(ngx_http_request_t *r, ngx_http_upstream
     return NGX_OK;
 }
 
-/* ---- what is said to the hub, and what it answers ---- */
+/* ---- the request to the hub, and its answer ---- */
 
 static ngx_int_t ngx_http_push_create_request(ngx_http_request_t *r)
 {
@@ -86,7 +87,7 @@ static ngx_int_t ngx_http_push_create_request(ngx_http_request_t *r)
     buf->flush = 1;
     chain->buf = buf;
     chain->next = NULL;
-    /* In place of the request's body, of which there is none. */
+    /* The head takes the place of the request's body, since there is none. */
     r->upstream->request_bufs = chain;
     return NGX_OK;
 }
@@ -141,7 +142,7 @@ static ngx_int_t ngx_http_push_process_headers(ngx_http_request_t *r)
         if (rc == NGX_AGAIN) {
             return NGX_AGAIN;
         }
-        /* Chunks are for HTTP/1.1, which is spoken for an upgrade only. */
+        /* Chunks come in HTTP/1.1 only, and this speaks HTTP/1.1 only for an upgrade. */
         if (rc != NGX_HTTP_PARSE_HEADER_DONE || u->headers_in.chunked) {
             ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: the hub's answer is not understood");
             return NGX_HTTP_UPSTREAM_INVALID_HEADER;
@@ -152,7 +153,7 @@ static ngx_int_t ngx_http_push_process_headers(ngx_http_request_t *r)
             }
             u->upgrade = 1;
         }
-        /* The hub's own Connection line is not passed on, but whoever says Upgrade says so there (RFC 9110, 7.8). */
+        /* The hub's own Connection line is not passed on. But an answer with Upgrade needs one (RFC 9110, 7.8). */
         if (u->headers_in.status_n == 426
             && ngx_http_push_add_header(r, "Connection", "Upgrade") != NGX_OK)
         {
@@ -194,10 +195,20 @@ static void ngx_http_push_abort_request(ngx_http_request_t *r)
     (void) r;
 }
 
+/* Runs before nginx closes our end. */
 static void ngx_http_push_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 {
-    (void) r;
+    ngx_http_push_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_push_module);
+
     (void) rc;
+    if (ctx != NULL) {
+        ngx_http_push_relay_ended(ctx);
+    }
+    /* If a WebSocket's client sends at this moment, closing would reset the connection, and it might lose the close frame
+     * that it was sent. */
+    if (r->upstream->upgrade) {
+        r->lingering_close = 1;
+    }
 }
 
 /* ---- the start of it ---- */
@@ -207,6 +218,7 @@ static void ngx_http_push_relay_cleanup(void *data)
 {
     ngx_http_push_ctx_t *ctx = data;
 
+    ngx_http_push_relay_ended(ctx);
     if (ctx->relay_fd != -1) {
         (void) close(ctx->relay_fd);
         ctx->relay_fd = -1;
@@ -258,7 +270,8 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
     u->finalize_request = ngx_http_push_finalize_request;
     u->buffering = 0;
     r->state = 0;
-    /* There is none, or on HTTP/2 one that nobody announced, which is read and forgotten. */
-    rc = ngx_http_read_client_request_body(r, ngx_http_upstream_init);
-    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+    /* nginx's upstream has a reference of its own, and ends it. */
+    r->main->count++;
+    ngx_http_upstream_init(r);
+    return NGX_DONE;
 }

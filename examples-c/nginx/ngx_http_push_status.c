@@ -12,12 +12,12 @@ static const struct {
     FIELD(logs_dropped), FIELD(connections), FIELD(websockets), FIELD(sse), FIELD(streams), FIELD(polls),
     FIELD(channels), FIELD(subscriptions), FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped),
     FIELD(replaced), FIELD(outboxes), FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts),
-    FIELD(logs_suppressed), FIELD(draining), FIELD(undone)
+    FIELD(logs_suppressed), FIELD(draining), FIELD(undone), FIELD(inbox_bytes)
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0], FIELD_LEN = 32 + NGX_INT64_LEN };
 
-/* On a thread of the pool. */
+/* Runs on a thread of the pool. */
 static push_status ngx_http_push_status_call(ngx_http_push_task_t *task)
 {
     return push_stats_get(task->server, task->data, sizeof(push_stats));
@@ -69,7 +69,7 @@ ngx_int_t ngx_http_push_status_handler(ngx_http_request_t *r)
     ctx->task.data = stats;
     rc = ngx_http_push_run(&ctx->task);
     if (rc == NGX_DONE) {
-        /* The reference of this handler is given back when it returns; the thread's answer ends another. */
+        /* The reference of this handler ends when it returns. The thread's answer ends another one. */
         r->main->count++;
     }
     return rc;

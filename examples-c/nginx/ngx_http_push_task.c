@@ -1,5 +1,5 @@
-/* Calls that wait for the hub's answer.  To pushd they go on a thread of the pool, so that a hub that is slow, or gone,
- * costs no other request of this worker anything; an embedded hub answers at once, and is asked there and then. */
+/* Calls that wait for the hub's answer. Calls to pushd run on a thread of the pool, so that a hub that is slow or gone
+ * delays no other request of this worker. An embedded hub answers at once, so it is called directly. */
 #include "ngx_http_push.h"
 
 /* Of this worker. */
@@ -13,17 +13,17 @@ static uint64_t ngx_http_push_now(void)
     return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
-/* On a thread of the pool. */
+/* Runs on a thread of the pool. */
 static void ngx_http_push_task_call(void *data, ngx_log_t *log)
 {
     ngx_http_push_task_t *task = *(ngx_http_push_task_t **) data;
 
     (void) log;
-    /* Behind others that waited for a hub that does not answer: do not wait as long once more. */
+    /* The call was behind others that waited for a hub that does not answer. It does not wait as long once more. */
     task->status = ngx_http_push_now() > task->call_by ? PUSH_ERR_BUSY : task->call(task);
 }
 
-/* Writability wakes this handler, too, while the call is under way. */
+/* The handler is also called while the call is under way, when the connection can be written. */
 static void ngx_http_push_task_write(ngx_http_request_t *r)
 {
     ngx_http_push_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_push_module);
@@ -35,8 +35,8 @@ static void ngx_http_push_task_write(ngx_http_request_t *r)
     ngx_http_finalize_request(r, ctx->task.answer(&ctx->task));
 }
 
-/* In the event loop again.  Until now `blocked` has kept the request, whatever became of the client; if nginx has given
- * it up meanwhile, its write handler is one that ends it. */
+/* Runs in the event loop again. Until now `blocked` has kept the request, even if the client has gone. If nginx has
+ * given the request up meanwhile, its write handler is one that ends it. */
 static void ngx_http_push_task_done(ngx_event_t *event)
 {
     ngx_http_push_task_t *task = event->data;
@@ -44,7 +44,7 @@ static void ngx_http_push_task_done(ngx_event_t *event)
     ngx_connection_t *c = r->connection;
 
     if (event->timedout) {
-        /* Not by now?  There is no way to take it back; the request goes on waiting. */
+        /* The answer is overdue. The call can't be taken back, so the request goes on waiting. */
         ngx_log_error(NGX_LOG_ALERT, c->log, 0, "push: a call to the hub took too long");
         event->timedout = 0;
         return;
@@ -65,7 +65,7 @@ static void ngx_http_push_task_done(ngx_event_t *event)
     ngx_http_run_posted_requests(c);
 }
 
-/* The request's count has been raised for the end of this, which finalizes it. */
+/* The request's count was raised before. The end of this call finalizes the request. */
 ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task)
 {
     ngx_http_request_t *r = task->request;
@@ -101,7 +101,7 @@ ngx_int_t ngx_http_push_run(ngx_http_push_task_t *task)
         task->status = PUSH_ERR_BUSY;
         return task->answer(task);
     }
-    /* A worker that is to end does so when no timer is left: this one says that somebody waits for an answer. */
+    /* A worker that has to end does so when no timer is left. This one keeps it while a request waits for an answer. */
     ngx_add_timer(&thread_task->event, mcf->attach_timeout + NGX_HTTP_PUSH_OVERTIME);
     running++;
     r->main->blocked++;

@@ -1,8 +1,8 @@
-/* What constant values of directives may be: a mistake is told by `nginx -t`, not by each request.  The library checks
+/* Checks constant values of directives, so that `nginx -t` shows a mistake, and not each request. The library checks
  * the same again. */
 #include "ngx_http_push.h"
 
-/* A short text of UTF-8 without control characters; NULL, or what is wrong with it. */
+/* A short text of UTF-8 without control characters. Returns NULL, or what is wrong with it. */
 static const char *ngx_http_push_bad_text(ngx_str_t *text, size_t max)
 {
     u_char *p = text->data, *end = p + text->len;
@@ -84,7 +84,7 @@ static ngx_flag_t ngx_http_push_is_one_of(ngx_str_t *value, const char *const *w
     return 0;
 }
 
-/* A query: of the parameters that the hub knows, the values that it takes. */
+/* A query: the parameters that the hub knows must have values that it takes. */
 static const char *ngx_http_push_bad_parameters(ngx_str_t *text)
 {
     static const char *const transports[] = { "ws", "sse", "stream", "poll", NULL };

@@ -1,4 +1,4 @@
-/* What a request has of the module's, and its variables. */
+/* The module's context of a request, and the module's variables. */
 #include "ngx_http_push.h"
 
 ngx_http_push_ctx_t *ngx_http_push_ctx(ngx_http_request_t *r)
@@ -34,7 +34,7 @@ static ngx_int_t ngx_http_push_via(ngx_http_request_t *r, ngx_http_variable_valu
     return NGX_OK;
 }
 
-/* $push_arg_NAME: as $arg_NAME, but decoded, as publishers and subscribers mean it. */
+/* $push_arg_NAME: the same as $arg_NAME, but decoded, as publishers and subscribers mean it. */
 static ngx_int_t ngx_http_push_argument(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
 {
     ngx_str_t *name = (ngx_str_t *) data, value;

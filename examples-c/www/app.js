@@ -1,25 +1,27 @@
 // The demo page of libpush: four subscribers of the same channel, each over another transport.
 //
-// The WebSocket is push.js, which an application can copy as it is, and which goes on over the stream or polls where
-// there can be none. The other panes have a transport each (20 lines), and the rule that all share: remember the
-// position of the last message, and give it as `since` when connecting again.
+// The WebSocket is push.js, which an application can copy as it is. Where WebSockets do not work, it goes on over the
+// stream or polls. Each other pane has its own transport (20 lines). All follow one rule: remember the position of the
+// last message, and give it as `since` when connecting again.
 import { connect } from './push.js';
 
-const MAX_ITEMS = 500; // of a list; older ones go
-const MAX_STREAM = 1 << 20; // characters of a response, after which a stream is opened anew: XHR keeps them all
+// Where to subscribe: here, or where the server says in the page's head.
+const PUSH = document.querySelector('meta[name=push]')?.content ?? '/push';
+const MAX_ITEMS = 500; // in a list; older ones are removed
+const MAX_STREAM = 1 << 20; // characters of a response; then a new stream is opened, because XHR keeps them all
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 10000;
-const SLOW_MS = 2000; // after which a publish is said to be waiting
+const SLOW_MS = 2000; // after this time the page says that a publish is waiting
 const SIX = 'a browser has six connections to a server over HTTP/1.1, for all of its tabs together';
 
 // ---- transports ----
 //
 // A transport connects to pane.url() and tells the pane what happens: opened(), subscribed(position),
 // received(message), reached(position), waiting() while it reconnects by itself, lost(why, forGood).
-// It returns a function that ends it at once, after which the pane hears no more of it.
+// It returns a function that ends it at once. After that it calls nothing of the pane any more.
 
 function webSocket(pane) {
-  const push = connect('/push', {
+  const push = connect(PUSH, {
     channels: page.channels,
     since: pane.asks(),
     onmessage: (message) => pane.received(message),
@@ -51,7 +53,7 @@ function eventSource(pane) {
     pane.lost(reason, true);
   });
   source.onerror = () => {
-    // CLOSED: the answer was an HTTP error, after which an EventSource gives up.
+    // CLOSED: the answer was an HTTP error. After that an EventSource gives up.
     if (source.readyState === EventSource.CLOSED) pane.lost('refused');
     else pane.waiting();
   };
@@ -61,7 +63,8 @@ function eventSource(pane) {
 function longPoll(pane) {
   const abort = new AbortController();
   const poll = async () => {
-    // "Only what is new" would be new as of each request; with a position nothing can come between two of them.
+    // Without a position, each request would begin with what is new at that moment. With one, no message is lost in
+    // between.
     if (!pane.since()) await Promise.race([page.start, delay(2000)]);
     while (!abort.signal.aborted) {
       if (pane.since()) pane.opened();
@@ -94,7 +97,7 @@ function xhrStream(pane) {
     }
     const end = request.responseText.lastIndexOf('\n') + 1;
     for (const line of request.responseText.slice(read, end).split('\n')) {
-      if (line) pane.received(JSON.parse(line)); // an empty one is a heartbeat
+      if (line) pane.received(JSON.parse(line)); // an empty line is a heartbeat
     }
     read = end;
     if (request.readyState === XMLHttpRequest.DONE) pane.lost('ended');
@@ -114,7 +117,7 @@ const TRANSPORTS = {
   stream: { title: 'XMLHttpRequest', how: 'NDJSON stream, read at readyState 3', connect: xhrStream },
 };
 
-// Codes after which coming back changes nothing: not allowed, message too large.
+// After these codes coming back changes nothing: not allowed, message too large.
 function isFinal(code) {
   return code === 1008 || code === 1009 || code === 4403;
 }
@@ -128,7 +131,7 @@ function delay(ms) {
 const page = {
   channels: new URLSearchParams(location.search).getAll('channel'),
   newest: 0, // the highest number of a message that the page knows of
-  startPosition: null, // where the first of the panes began
+  startPosition: null, // the position where the first pane began
 };
 if (page.channels.length === 0) page.channels.push('news');
 
@@ -142,8 +145,8 @@ function begin() {
   page.start = new Promise((resolve) => { page.started = resolve; });
 }
 
-// Asks the server for the number of its newest message, so that what was missed can be told from what is new.
-// False: there is no server.
+// Asks the server for the number of its newest message. With it the page can tell missed messages from new ones.
+// Returns false if there is no server.
 async function askNewest() {
   let response;
   try {
@@ -154,7 +157,7 @@ async function askNewest() {
   try {
     page.newest = (await response.json()).seq;
   } catch {
-    // A server that has no /stats: what the panes have seen has to do.
+    // The server has no /stats, so the page uses the numbers that the panes have seen.
   }
   return true;
 }
@@ -166,8 +169,8 @@ class Pane {
     this.close = null; // ends the present connection
     this.attempt = 0; // numbers connections, so that a late answer is not taken for one of another
     this.begun = false; // was connected at least once
-    this.asked = null; // the present connection's `since`
-    this.failing = false; // the last attempt to connect was in vain
+    this.asked = null; // the `since` of the present connection
+    this.failing = false; // the last attempt to connect has failed
     this.retryMs = RETRY_MS;
     this.missedUpTo = 0; // messages up to this number were published while this pane was away
     this.build();
@@ -198,7 +201,7 @@ class Pane {
     this.find('.state').textContent = state;
   }
 
-  // Where to go on from, or null: with what is new.
+  // The position to go on from, or null: only new messages.
   since() {
     return this.position ?? (this.begun || this.transport === 'poll' ? page.startPosition : null);
   }
@@ -214,7 +217,7 @@ class Pane {
     const query = new URLSearchParams({ transport: this.transport, format: 'json' });
     for (const channel of page.channels) query.append('channel', channel);
     if (this.asked) query.set('since', this.asked);
-    return new URL(`/push?${query}`, location.href).href;
+    return new URL(`${PUSH}?${query}`, location.href).href;
   }
 
   async connect() {
@@ -227,7 +230,7 @@ class Pane {
     else this.lost('no connection');
   }
 
-  // Ends the connection and whatever was about to become one.
+  // Ends the connection and any attempt to connect.
   end() {
     this.attempt++;
     clearTimeout(this.timer);
@@ -235,7 +238,7 @@ class Pane {
     this.close = null;
   }
 
-  // Marks what was published until now as missed.  False: there is no server.
+  // Marks all messages that were published until now as missed. False: there is no server.
   async away() {
     const reachable = await askNewest();
     this.missedUpTo = page.newest;
@@ -249,7 +252,7 @@ class Pane {
     this.note('broken');
   }
 
-  // It does not connect before its button is pressed.
+  // The pane does not connect before its button is pressed.
   leaveOut(why) {
     this.end();
     this.pressed(true);
@@ -269,7 +272,7 @@ class Pane {
     showBreakAll();
   }
 
-  // ---- what the transport tells ----
+  // ---- called by the transport ----
 
   opened() {
     this.begun = true;
@@ -278,7 +281,7 @@ class Pane {
     this.state = 'open';
   }
 
-  // The position at which the subscription stands.  After a `since` it is not ours before what lies between has come.
+  // The position of the subscription. After a `since` it is not the pane's before the messages in between have come.
   subscribed(position) {
     if (!this.asked && position) this.reached(position);
   }
@@ -321,7 +324,7 @@ class Pane {
     page.started(position);
   }
 
-  // ---- what one sees ----
+  // ---- what the page shows ----
 
   show(message) {
     const recovered = numberOf(message.id) <= this.missedUpTo;
@@ -350,7 +353,7 @@ class Pane {
     if (id) this.reached(id);
   }
 
-  // Once, however many attempts are in vain.
+  // This is shown once, however many attempts fail.
   noteFailure(why) {
     if (!this.failing) this.note(`${why}; trying again`);
     this.failing = true;
@@ -386,12 +389,13 @@ const breakAll = document.querySelector('#break-all');
 const ticker = document.querySelector('#ticker');
 const panes = [];
 
-// A tab with all four takes three of the browser's six, so the panes of a third could not even be loaded. One tab has
-// them, while it is there. Where there are no locks, as in pages that are not secure, each tab is taken for the only one.
+// A tab with all four panes takes three of the browser's six connections, so a third tab could not even load its panes.
+// So only one tab connects all panes, as long as it exists. Pages that are not secure have no locks: then each tab acts
+// as the only one.
 async function isOnlyTab() {
   if (!navigator.locks) return true;
-  // Several times, since a page that is loaded anew has its lock a little longer than itself. However slow the browser
-  // is to answer, it says whether another tab has the lock.
+  // This tries several times: when a page is loaded anew, its old lock lives a little longer than the old page. Even
+  // a slow browser says in the end whether another tab has the lock.
   for (let n = 0; n < 10; n++) {
     const isMine = await new Promise((resolve) => {
       navigator.locks.request('libpush demo', { ifAvailable: true }, (lock) => {
@@ -445,7 +449,7 @@ document.querySelector('#composer').addEventListener('submit', (event) => {
   textInput.select();
 });
 
-// Another channel is a new subscription: it starts with what is new there.
+// Another channel is a new subscription: it starts with new messages.
 channelInput.addEventListener('change', () => {
   if (!channelInput.value || page.channels.includes(channelInput.value)) return;
   page.channels = [channelInput.value];

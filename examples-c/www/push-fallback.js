@@ -1,21 +1,21 @@
-// push.js without a WebSocket: the NDJSON stream, or long-polling where a proxy holds the stream back. push.js loads
-// this file when it needs it.
+// push.js without a WebSocket: the NDJSON stream, or long-polling if a proxy holds the stream back. push.js loads this
+// file when it needs it.
 //
-// First come polls that do not wait, until nothing is missing any more: so it is known where the subscription stands,
-// and that the server can be reached. Then the stream, or polls that wait, go on from that position. When the channels
-// change the present request is given up and all of this begins anew; what it had not told yet comes again.
+// First come polls that do not wait, until nothing is missing any more. They show the position of the subscription, and
+// that the server can be reached. Then the stream, or polls that wait, go on from that position. When the channels
+// change, the present request is given up and all of this begins anew. Messages that were not delivered yet come again.
 
 const ANSWER = 10_000;
 const FIRST_BYTE = 4000; // of a stream; the server sends it at once
-const SILENCE = 60_000; // of a stream, whose heartbeats are more frequent as a rule, or of a poll
-const SHORTEST_POLL = 1000; // of those without messages; else a cache in between could make us ask without end
+const SILENCE = 60_000; // of a stream or a poll; heartbeats of a stream are normally more frequent
+const SHORTEST_POLL = 1000; // of polls without messages; else a cache in between could make us ask without end
 
 export function openFallback(kind, target, session) {
   const { wanted, begun } = session;
-  let request; // aborts the present one
-  let stopped = null; // why it was: 'changed', 'silent', 'closed'
-  let phase; // 'settling', 'asked' for what comes, 'live'
-  let silences = 0; // of streams, one after the other
+  let request; // aborts the present request
+  let stopped = null; // why it was aborted: 'changed', 'silent', 'closed'
+  let phase; // 'settling', 'asked' for new messages, 'live'
+  let silences = 0; // streams in a row that fell silent
   let timer;
 
   run();
@@ -37,7 +37,7 @@ export function openFallback(kind, target, session) {
     }
   }
 
-  // Null: it is only to begin anew.
+  // Null: it only begins anew.
   function lostBySilence() {
     const heldBack = { code: 1006, reason: 'the stream is held back on its way', heldBack: true };
     if (stopped === 'changed') return null;
@@ -56,7 +56,7 @@ export function openFallback(kind, target, session) {
     timer = setTimeout(stop, ms, 'silent');
   }
 
-  // What was missed in the channels that have begun; after which the others begin, too.
+  // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
     if (begun.size > 0) await catchUp([...begun]);
     await begin([...wanted].filter((channel) => !begun.has(channel)));
@@ -66,7 +66,8 @@ export function openFallback(kind, target, session) {
     while (await poll(channels, { wait: 0 }, ANSWER));
   }
 
-  // All together; one by one where the server refuses, so that one that is not allowed is no harm to the others.
+  // Asks for all channels together. If the server refuses, it asks for each one, so that a channel that is not allowed
+// does no harm to the others.
   async function begin(fresh) {
     if (fresh.length === 0) return;
     try {
@@ -86,7 +87,7 @@ export function openFallback(kind, target, session) {
   async function follow() {
     if (begun.size > 0 && kind === 'stream') return stream();
     session.opened();
-    if (begun.size === 0) return pause(); // there is nothing to ask for before the page wants something
+    if (begun.size === 0) return pause(); // the page has no channel yet, so there is nothing to ask for
     for (;;) {
       const asked = performance.now();
       const before = session.position;
@@ -105,7 +106,7 @@ export function openFallback(kind, target, session) {
     });
   }
 
-  // Whether there is more at once.
+  // Returns whether there is more at once.
   async function poll(channels, parameters, ms) {
     within(ms);
     const response = await ask(channels, { transport: 'poll', ...parameters }, 'application/json');
@@ -139,11 +140,12 @@ export function openFallback(kind, target, session) {
       }
       const lines = (rest + text).split('\n');
       rest = lines.pop();
-      for (const line of lines) if (line !== '') take(JSON.parse(line)); // an empty one is a heartbeat
+      for (const line of lines) if (line !== '') take(JSON.parse(line)); // an empty line is a heartbeat
     }
   }
 
-  // A message, unless the page has closed meanwhile. Whatever else it changes, all that has come is told first.
+  // Delivers a message, unless the page has closed meanwhile. After any other change, all messages that have come are
+// still delivered first.
   function take(message) {
     check(['changed']);
     if (message.type === 'close') throw message;
@@ -160,7 +162,7 @@ export function openFallback(kind, target, session) {
     const address = new URL(target);
     for (const channel of channels) address.searchParams.append('channel', channel);
     for (const [name, value] of Object.entries(parameters)) address.searchParams.set(name, value);
-    // Where nothing has begun, it begins now.
+    // A channel that has not begun begins now.
     if (session.position && begun.size > 0) address.searchParams.set('since', session.position);
     else if (session.last && !session.position) address.searchParams.set('last', session.last);
     const response = await fetch(address, { signal: request.signal, cache: 'no-store', credentials: 'include' });
@@ -175,7 +177,7 @@ export function openFallback(kind, target, session) {
   return {
     kind,
     change: () => stop('changed'),
-    // It can't be asked whether it lives: a new request shows it.
+    // A request can't be asked whether it lives. A new request shows it.
     check: () => phase !== 'settling' && stop('changed'),
     close() {
       stop('closed');
@@ -188,7 +190,7 @@ function reasonOf(error) {
   return error.code === undefined || error instanceof Error ? { code: 1006, reason: String(error) } : error;
 }
 
-// A status of HTTP, and what the server says about it.
+// An HTTP status, and the server's error about it.
 async function refusal(response) {
   const { error } = (await response.json().catch(() => null)) ?? {};
   const seconds = Number(response.headers.get('Retry-After') ?? 0);

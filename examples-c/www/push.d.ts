@@ -5,7 +5,7 @@ export type Transport = 'ws' | 'stream' | 'poll';
 /** `closed`: for good. */
 export type State = 'connecting' | 'open' | 'closed';
 
-/** A `code` below 1000 is a status of HTTP, else a close code. `retry`: the advice when to come back, in ms. */
+/** A `code` below 1000 is an HTTP status, else a close code. `retry`: the advice when to come back, in ms. */
 export interface Why {
   code: number;
   reason: string;
@@ -25,7 +25,7 @@ export interface Message {
 
 export interface Gap {
   type: 'gap';
-  /** None: of the broadcasts. */
+  /** Without a channel: the gap is in the broadcasts. */
   channel?: string;
   id: string;
 }
@@ -45,34 +45,34 @@ export interface Options {
   since?: string | null;
   /** How many of the newest messages of each channel come first, if there is no position. */
   last?: number;
-  /** In the order in which they are tried. */
+  /** The transports, in the order in which they are tried. */
   transports?: Transport[];
   onmessage?(message: Message): void;
   ongap?(gap: Gap): void;
-  /** `why`: with `closed`, and with `connecting` after the connection was lost. */
+  /** `why` is given with `closed`, and with `connecting` after the connection was lost. */
   onstate?(state: State, why?: Why): void;
   onerror?(error: PushError): void;
-  /** Null: there is no longer a login. */
+  /** It returns null if there is no login any more. */
   token?(): string | null | Promise<string | null>;
 }
 
 export interface PublishOptions {
   event?: string;
-  /** Within `key_window` the same key publishes once. */
+  /** Within `key_window`, a key publishes only once. */
   key?: string;
 }
 
 export interface Push {
-  /** After which it goes on; null before it was open. */
+  /** The position after which it goes on; null before it was open. */
   readonly position: string | null;
-  /** By which it is open; null: it is not. */
+  /** The transport by which it is open; null if it is not open. */
   readonly transport: Transport | null;
-  /** To what comes from now on. */
+  /** Subscribes to new messages of the channel. */
   subscribe(channel: string): void;
   unsubscribe(channel: string): void;
-  /** To the server. False: nothing was sent. */
+  /** Sends to the server. False: nothing was sent. */
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;
-  /** The position; or it is rejected with an error whose `code` says why. */
+  /** Resolves to the position. If it is rejected, the `code` of the error says why. */
   publish(channel: string, data: string | ArrayBuffer | ArrayBufferView, options?: PublishOptions): Promise<string>;
   /** Sends a new token before the old one ends. */
   renew(): Promise<boolean>;

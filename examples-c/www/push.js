@@ -1,30 +1,31 @@
-// Live push for a page: one subscription that comes back by itself and goes on where it was. No dependencies; copy this
-// file, with push-fallback.js beside it for pages behind proxies that break WebSockets, and push.d.ts for TypeScript.
+// Live push for a page: one subscription that comes back by itself and goes on where it was. It has no dependencies.
+// Copy this file. Copy push-fallback.js beside it for pages behind proxies that break WebSockets, and push.d.ts for
+// TypeScript.
 //
 //   import { connect } from './push.js';
 //   const push = connect('/push', {
 //     channels: ['news'],
 //     onmessage: ({ channel, data, event, id }) => { … },
-//     ongap: ({ channel }) => { … },    // messages are missing and can't be had any more: load the page's state anew
+//     ongap: ({ channel }) => { … },    // messages are missing and are gone: load the page's state anew
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
 //   });
 //   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
 //   push.send('to the server');  await push.publish('news', 'to all');
 //
-// docs/protocol.md has the rest of the options.
+// docs/protocol.md has the other options.
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
 const LONGEST_ADVICE = 3_600_000;
-const QUIET = 30_000; // after which a connection is asked whether it lives; the server's own pings a page can't see
+const QUIET = 30_000; // then a connection is asked whether it lives: a page can't see the server's pings
 const ANSWER = 10_000;
-const TRIES = 2; // of a transport that was never open, before another one is tried
-const MORE_TRIES = 5; // of one that was: more likely it is the server that is away
-const AGAIN = 300_000; // after which a transport that did not work is tried again; twice as long each time, up to
+const TRIES = 2; // of a transport that was never open; then another one is tried
+const MORE_TRIES = 5; // of a transport that was open: then more likely the server is away
+const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
 const LATEST = 3_600_000;
 
-// Coming back changes nothing: done, a defect of the client, not allowed; the service's own are 3000 to 3999. Below
-// 1000 it is a status of HTTP.
+// After these codes coming back changes nothing: done, a defect of the client, not allowed. The service's own codes are
+// 3000 to 3999. A code below 1000 is an HTTP status.
 function isFinal(code) {
   if (code < 1000) return code >= 400 && code < 500 && ![408, 425, 429].includes(code);
   return [1000, 1002, 1003, 1007, 1008, 1009, 4403].includes(code) || (code >= 3000 && code < 4000);
@@ -36,12 +37,12 @@ export function connect(url, options = {}) {
     throw new TypeError('transports must be some of ws, stream and poll');
   }
   const wanted = new Set(channels);
-  const begun = new Set(channels); // those for which `position` speaks; others begin when the server confirms them
+  const begun = new Set(channels); // the channels that `position` covers; others begin when the server confirms them
   let position = since;
-  let link = null; // to the server, there or on its way; null: none, until the next attempt
+  let link = null; // to the server, open or opening; null: there is none until the next attempt
   let using = null; // the transport by which it is open
   let openedAt = 0;
-  let attempt = 0; // numbers them, so that a token that comes late is not taken for another's
+  let attempt = 0; // numbers the attempts, so that a late token is not used for another attempt
   let wait = FIRST_WAIT;
   let notBefore = 0; // nothing makes the next attempt earlier than this
   let timer; // of the next attempt
@@ -52,7 +53,7 @@ export function connect(url, options = {}) {
   let again = AGAIN;
   const proven = new Set();
 
-  // What a link works with. It calls nothing any more once it is closed.
+  // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
     wanted, begun, last, isFinal, opened, lost, refused,
     get position() { return position; },
@@ -60,7 +61,7 @@ export function connect(url, options = {}) {
     received(message) {
       const { type, id, channel } = message;
       if (id) position = id;
-      if (channel && !wanted.has(channel)) return; // it was under way when the page had enough
+      if (channel && !wanted.has(channel)) return; // it was under way when the page unsubscribed
       if (type === 'gap') tell('ongap', message);
       else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
     },
@@ -87,11 +88,11 @@ export function connect(url, options = {}) {
     try {
       link = start(kind, target, session);
     } catch (error) {
-      lost({ code: 1006, reason: String(error) }); // there is no such thing here, or it may not be used
+      lost({ code: 1006, reason: String(error) }); // this browser has no such transport, or it may not be used
     }
   }
 
-  // The URL with a fresh token, or null if there is none.
+  // Returns the URL with a fresh token, or null if there is none.
   async function address() {
     const target = new URL(url, globalThis.location?.href);
     if (!token) return target;
@@ -113,7 +114,7 @@ export function connect(url, options = {}) {
     proven.add(kind);
     openedAt = performance.now();
     if (transports.slice(0, transports.indexOf(kind)).includes('ws')) looking ??= setTimeout(look, again);
-    if (using === kind) return; // as before, with other channels for instance
+    if (using === kind) return; // the transport is the same, for instance after the channels changed
     using = kind;
     tell('onstate', 'open');
   }
@@ -122,7 +123,7 @@ export function connect(url, options = {}) {
     const { kind } = link;
     const wasOpen = using !== null;
     const { code, heldBack } = why;
-    // A new token may be let in: where the old one was, or if it was only too old.
+    // A new token may be let in: if the old one was let in before, or if it was only too old.
     const renewable = token && (code === 401 || (wasOpen && [403, 4403].includes(code)));
     if (isFinal(code) && !renewable) return end(why);
     if (wasOpen && performance.now() - openedAt > wait) wait = FIRST_WAIT;
@@ -134,13 +135,13 @@ export function connect(url, options = {}) {
         other = !transports.every(isShut);
       }
     } else if (!wasOpen) {
-      shut = {}; // the server is away, or refuses: then it is so by any transport
+      shut = {}; // the server is away, or refuses: then any transport fails
     }
     retry(why, other);
   }
 
-  // A server that goes away says when to come back. Else the wait is longer each time, and by chance; there is none
-  // before another transport is tried.
+  // A server that goes away says when to come back. Otherwise the wait is random, and longer each time. There is no
+  // wait before another transport is tried.
   function retry(why, other = false) {
     drop();
     using = null;
@@ -151,7 +152,7 @@ export function connect(url, options = {}) {
     tell('onstate', 'connecting', why);
   }
 
-  // The network is back, or the page: what waits need not wait on, and what is open has to show that it lives.
+  // The network or the page is back. An attempt that waits is made now, and an open link has to show that it lives.
   function wake() {
     if (link) return link.check();
     wait = FIRST_WAIT;
@@ -159,7 +160,7 @@ export function connect(url, options = {}) {
     timer = setTimeout(open, Math.max(notBefore - performance.now(), 0));
   }
 
-  // Another network may let through what this one did not, or the other way round.
+  // Another network may let a transport through that this one did not, or the other way round.
   function changed() {
     failures = {};
     shut = {};
@@ -172,7 +173,7 @@ export function connect(url, options = {}) {
     wake();
   }
 
-  // Whether there can be a WebSocket by now. Until it is known to work the other transport goes on.
+  // Tries whether a WebSocket works by now. Until it is known to work, the other transport goes on.
   async function look() {
     const mine = attempt;
     trial?.close();
@@ -201,14 +202,14 @@ export function connect(url, options = {}) {
     }
   }
 
-  // A channel that the server does not give, or has taken away.
+  // The server does not give a channel, or has taken it away.
   function refused(channel, error) {
     wanted.delete(channel);
     begun.delete(channel);
     tell('onerror', error);
   }
 
-  // What a page's function throws is reported, and does not stop the messages.
+  // If a function of the page throws, the error is reported, and does not stop the messages.
   function tell(name, ...what) {
     try {
       options[name]?.(...what);
@@ -246,11 +247,11 @@ export function connect(url, options = {}) {
 
   listen(globalThis, 'online', changed);
   listen(globalThis, 'offline', () => link?.check());
-  listen(globalThis, 'pagehide', drop); // a page with connections is not kept for its user to come back to
+  listen(globalThis, 'pagehide', drop); // browsers do not keep a page with open connections in their cache
   listen(globalThis, 'pageshow', wake);
   listen(globalThis.document, 'resume', wake);
   listen(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
-  // When connect has returned: what is told may use what it gives.
+  // This begins when connect has returned, so that the page's functions can use its result.
   queueMicrotask(() => {
     if (listeners.signal.aborted) return;
     tell('onstate', 'connecting');
@@ -274,7 +275,7 @@ export function connect(url, options = {}) {
   return {
     get position() { return position; },
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
-    subscribe(channel) { // to what comes from now on
+    subscribe(channel) { // to new messages of the channel
       wanted.add(channel);
       link?.change();
     },
@@ -284,17 +285,17 @@ export function connect(url, options = {}) {
       link?.change();
     },
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
-    // To all who are on the channel. With a `key` it may be repeated, and is published once.
+    // To all subscribers of the channel. With a `key` it may be repeated, and is published once.
     publish: (channel, data, { event, key } = {}) => new Promise((resolve, reject) => {
       const error = request({ type: 'publish', channel, ...payload(data), event, key }, resolve, reject);
       if (error) reject(failure(error));
     }),
-    async renew() { // sends a new token before the old one ends; else a reconnect does it
+    async renew() { // sends a new token before the old one ends; without it a reconnect does that
       if (!using || using === 'ws') return say({ type: 'token', token: await token() });
       open();
       return true;
     },
-    close, // nothing is told any more
+    close, // no function of the page is called any more
   };
 }
 
@@ -313,8 +314,8 @@ function payload(data) {
 // ---- WebSocket, subprotocol push.v1.json ----
 
 function openSocket(kind, target, session) {
-  const joined = new Set(session.begun); // as the server knows, or was asked
-  const awaited = new Set(joined); // those of the URL, until they are confirmed
+  const joined = new Set(session.begun); // the channels that the server knows, or was asked for
+  const awaited = new Set(joined); // the channels of the URL, until they are confirmed
   const asked = []; // requests, in the order in which their answers come
   let isOpen = false;
   let asking = false; // whether it lives
@@ -327,13 +328,13 @@ function openSocket(kind, target, session) {
   const socket = new WebSocket(target, 'push.v1.json');
   within(ANSWER);
   socket.onopen = () => {
-    if (joined.size === 0) opened(); // else `subscribed` says so, after what was missed
+    if (joined.size === 0) opened(); // otherwise `subscribed` comes, after the missed messages
   };
   socket.onmessage = ({ data }) => {
     listen();
     received(JSON.parse(data));
   };
-  socket.onerror = () => {}; // what there is to say comes with the close
+  socket.onerror = () => {}; // the close says why
   socket.onclose = ({ code, reason }) => {
     session.lost({ code, reason, retry: Number(/retry in (\d+) ms/.exec(reason)?.[1] ?? 0) });
   };
@@ -342,7 +343,7 @@ function openSocket(kind, target, session) {
     isOpen = true;
     listen();
     session.opened();
-    change(); // what the page has changed its mind about meanwhile
+    change(); // channels that the page has changed meanwhile
   }
 
   function received(message) {
@@ -350,7 +351,7 @@ function openSocket(kind, target, session) {
     switch (type) {
       case 'message': case 'broadcast': case 'gap': return session.received(message);
       case 'subscribed':
-        session.position = message.id; // it speaks for all channels, those of before included
+        session.position = message.id; // it covers all channels, including those of before
         if (session.wanted.has(channel)) session.begun.add(channel);
         if (!awaited.delete(channel)) return answered(message);
         if (!isOpen) opened();
@@ -378,7 +379,7 @@ function openSocket(kind, target, session) {
   function request(what, resolve, reject) {
     if (socket.readyState !== WebSocket.OPEN) return false;
     socket.send(JSON.stringify(what));
-    if (what.type !== 'message') asked.push({ what, resolve, reject }); // that has no answer
+    if (what.type !== 'message') asked.push({ what, resolve, reject }); // a message has no answer
     return true;
   }
 
@@ -397,7 +398,7 @@ function openSocket(kind, target, session) {
     timer = setTimeout(() => session.lost({ code: 1006, reason: 'no answer' }), ms);
   }
 
-  // Notices a connection that is dead and does not know it, as after a laptop's sleep.
+  // Notices a connection that is dead without a sign, as after a laptop's sleep.
   function listen() {
     asking = false;
     if (!isOpen) return within(QUIET);

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// host is a server that delivers.
+// host is a server that delivers messages.
 type host struct {
 	name       string
 	transports string
@@ -35,7 +35,7 @@ var hosts = []host{
 	{"net/http SSE", "sse", path, "/pub", goHost("sse")},
 }
 
-// load is what pushload does.
+// load is a load that pushload makes.
 type load struct {
 	name      string
 	transport string
@@ -54,7 +54,7 @@ func loads(quick bool) []load {
 	}
 }
 
-// measured is what pushload says, as far as it is read here.
+// measured is the part of pushload's report that is read here.
 type measured struct {
 	CPU     float64 `json:"cpu_us_per_delivery"`
 	Failed  int     `json:"failed"`
@@ -64,15 +64,15 @@ type measured struct {
 	InTime  bool    `json:"in_time"`
 }
 
-// peerRounds is how often the peers are measured: nothing is decided by their second digit.
+// peerRounds is how often the peers are measured. Their second digit decides nothing.
 const peerRounds = 2
 
-// measureDelivery loads each host anew, on one CPU. The ratio is made within each round.
+// measureDelivery loads each host anew, on one CPU. The ratio is computed within each round.
 func measureDelivery(o *options, r *report) error {
 	rounds := o.rounds
 	for _, l := range loads(o.quick) {
 		for round := range rounds {
-			// The two that are compared come one after the other, each first in every second round.
+			// The two that are compared run one after the other. Each is first in every second round.
 			order := []*host{&hosts[round%2], &hosts[1-round%2]}
 			if round < peerRounds {
 				order = append(order, &hosts[2], &hosts[3])

@@ -1,6 +1,6 @@
-// Command bench measures package push: what a publish costs over the same call from C, what an idle client costs Go,
-// and what a delivery costs through a Go host and a C host, beside melody and an SSE server of net/http alone, all in
-// one run.
+// Command bench measures package push: how much more a publish costs than the same call from C, the cost of an idle
+// client in Go, and the cost of a delivery through a Go host and a C host. It measures melody and an SSE server of
+// net/http alone in the same run.
 //
 //	go run ./bench [-quick] [-only publish,memory,delivery] -pushload PATH -c-host PATH [-out FILE]
 //
@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-// options are the command line's.
+// options are the options of the command line.
 type options struct {
 	quick    bool
 	only     string
@@ -26,10 +26,10 @@ type options struct {
 	cHost    string
 	out      string
 	rounds   int
-	folder   string // for what is built
+	folder   string // for the programs that are built
 }
 
-// report is what was measured, as it will be read.
+// report is the result, in the form of the report's reader.
 type report struct {
 	text   strings.Builder
 	Values map[string][]float64 `json:"values"`
@@ -117,7 +117,7 @@ func run(o *options) error {
 		return err
 	}
 	if len(r.faults) > 0 {
-		return fmt.Errorf("%d faults", len(r.faults)) // a figure that is not reached is a result; a lost message is not
+		return fmt.Errorf("%d faults", len(r.faults)) // a missed target is a result; a lost message is a fault
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func figures(r *report) {
 	r.verdict("PublishMessage from Go, more than from C", r.middle("message more ns"), "ns", 100)
 	r.verdict("PublishBatch of 100 from Go, over C", r.middle("batch ratio"), "", 1.2)
 	r.verdict("PublishBatchPositions of 100 from Go, over C", r.middle("batch positions ratio"), "", 1.2)
-	// Less than nothing is nothing: the collector's rest may shrink while clients come.
+	// A negative cost counts as 0: the collector's remaining memory may shrink while clients come.
 	r.verdict("Go heap and stacks of an idle WebSocket", max(0.01, r.middle("memory push ws")), "B", 64)
 	r.verdict("Go heap and stacks of an idle SSE client", max(0.01, r.middle("memory push sse")), "B", 64)
 	r.verdict("CPU per delivery over the C host, WebSocket", r.middle("delivery ws go/c"), "", 1.05)

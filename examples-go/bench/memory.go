@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// idle is a way in which clients wait for messages.
+// idle is one way in which clients wait for messages.
 type idle struct {
 	name   string
 	kind   string
@@ -33,7 +33,8 @@ var idles = []idle{
 	{"net/http sse", "sse", false, "sse", 1000, 10000},
 }
 
-// measureMemory is the slope of Go's heap and stacks in use, after a collection, between few idle clients and many.
+// measureMemory returns the slope of Go's heap and stacks in use, after a collection, between few idle clients and
+// many.
 func measureMemory(o *options, r *report) error {
 	host, err := o.build("host")
 	if err != nil {
@@ -56,7 +57,7 @@ func measureMemory(o *options, r *report) error {
 	return nil
 }
 
-// usage is what a host says of itself.
+// usage is a host's report of its own memory.
 type usage struct {
 	Bytes      float64 `json:"bytes"`
 	Goroutines float64 `json:"goroutines"`
@@ -88,7 +89,7 @@ func (i *idle) measure(host string, r *report) error {
 				opened = append(opened, one)
 			}
 		}
-		for range 3 { // what the collector finds at the third time, it finds
+		for range 3 { // after three collections nothing more is freed
 			if err == nil {
 				time.Sleep(200 * time.Millisecond)
 				err = ask(client, server.url+"/memory", &u)

@@ -15,13 +15,13 @@ import (
 
 const serverCPU, loadCPU = "0", "1"
 
-// process is a server that is measured: on one CPU with all its threads, the load on the other.
+// process is a server that is measured. It runs on one CPU with all its threads, and the load runs on the other.
 type process struct {
 	url     string
 	command *exec.Cmd
 }
 
-// startProcess starts a server, which must say "listening on URL".
+// startProcess starts a server. The server must print "listening on URL".
 func startProcess(program string, arguments ...string) (*process, error) {
 	p := &process{command: exec.Command("taskset", append([]string{"-c", serverCPU, program}, arguments...)...)}
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -57,7 +57,7 @@ func (p *process) port() string {
 	return p.url[strings.LastIndexByte(p.url, ':')+1:]
 }
 
-// end ends it; some of them never end by themselves.
+// end ends the server. Some servers never end by themselves.
 func (p *process) end() {
 	_ = p.command.Process.Kill()
 	_ = p.command.Wait()

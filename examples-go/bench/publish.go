@@ -34,7 +34,7 @@ func measurePublish(o *options, r *report) error {
 	r.printf("## Publishing: 100 bytes, nobody subscribed, ns a call\n\n")
 	r.printf("| call | C, fastest | Go, fastest | Go - C | Go / C | C, median | Go, median | Go / C |\n|---|---|---|---|---|---|---|---|\n")
 	for _, call := range []string{"publish", "message", "batch", "batch positions"} {
-		// What else runs on the machine only ever adds.
+		// Other work on the machine can only add time.
 		c, g := slices.Min(r.Values[call+" c ns"]), slices.Min(r.Values[call+" go ns"])
 		r.add(call+" more ns", g-c)
 		r.add(call+" ratio", g/c)

@@ -37,7 +37,8 @@ func dial(t *testing.T, program *harness.Program, path string) *websocket.Conn {
 	return conn
 }
 
-// What the client of gorilla's example "echo" does: the time every so often, and a close frame at the end.
+// This does the same as the client of gorilla's example "echo": it sends the time repeatedly, and a close frame at the
+// end.
 func TestGorilla(t *testing.T) {
 	both(t, "gorilla", func(t *testing.T, program *harness.Program) {
 		conn := dial(t, program, "/echo")
@@ -120,7 +121,7 @@ func TestGinSSE(t *testing.T) {
 	})
 }
 
-// melody's clients are pages with a WebSocket, and whoever dials.
+// melody's clients are pages with a WebSocket, and programs that dial.
 func TestMelody(t *testing.T) {
 	browser := harness.StartChromium(t)
 	both(t, "melody", func(t *testing.T, program *harness.Program) {
@@ -142,7 +143,7 @@ func TestMelody(t *testing.T) {
 				}
 			}
 		}
-		// Who has dialled is not yet in melody's hub; who has heard itself is.
+		// A client that has dialled may not be in melody's hub yet. A client that has got its own message is.
 		tab.Evaluate(t, `ws.send("page")`)
 		tab.Wait(t, `got.includes("page")`)
 		for i, conn := range clients {
@@ -168,7 +169,7 @@ func TestMelody(t *testing.T) {
 	})
 }
 
-// heardUntil passes over what a client gets before a text.
+// heardUntil skips the messages of a client before a text.
 func heardUntil(t *testing.T, conn *websocket.Conn, text string) {
 	t.Helper()
 	for {
@@ -184,7 +185,7 @@ func heardUntil(t *testing.T, conn *websocket.Conn, text string) {
 
 var block = regexp.MustCompile("(?s)<!-- (\\S+\\.go) -->\n```go\n(.*?)```")
 
-// The page shows the programs as they are, but for indentation.
+// The page shows the programs as they are, except for indentation.
 func TestPageShowsThePrograms(t *testing.T) {
 	page, err := os.ReadFile("../MIGRATING.md")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// hubAt starts a hub for hosts of other processes. (A server with attach_listen is one, as pushd is.)
+// hubAt starts a hub for hosts of other processes. (A server with attach_listen is one, like pushd.)
 func hubAt(t *testing.T, address string) *push.Server {
 	return start(t, push.Config{Options: map[string]string{"attach_listen": address}})
 }
@@ -24,8 +24,8 @@ func attached(t *testing.T, address string) *push.Server {
 	return start(t, push.Config{Options: map[string]string{"attach": address, "attach_timeout": "10s", "attach_name": "go"}})
 }
 
-// A hub, and two hosts as two processes would be them: a client is handed over by one, hears the other, and outlives
-// both.
+// A hub has two hosts, as if they were two processes. One hands a client over. The client gets messages of the other,
+// and outlives both.
 func TestAttachedServersShareAHub(t *testing.T) {
 	address := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
 	hub := hubAt(t, address)
@@ -39,12 +39,12 @@ func TestAttachedServersShareAHub(t *testing.T) {
 		t.Fatal(position, err)
 	}
 	wantFrame(t, client, "from the other")
-	// Both see the hub's, which may still be counting.
+	// Both see the hub's counters, and the hub may still be counting.
 	harness.Wait(t, "one and the same", func() bool { return stats(t, one) == stats(t, other) })
 	if s := stats(t, one); s.WebSockets != 1 || s.Hosts != 2 {
 		t.Errorf("%+v", s)
 	}
-	// The clients are the hub's: no host sends them away.
+	// The clients are the hub's, so no host can send them away.
 	if err := one.Drain(time.Second); !errors.Is(err, push.ErrUnsupported) {
 		t.Error(err)
 	}
@@ -75,7 +75,7 @@ func TestAttachedWithoutAHub(t *testing.T) {
 	}
 }
 
-// answers is the way from a hub to its hosts; while it is locked, nothing passes.
+// answers is the way from a hub to its hosts. While it is locked, nothing passes.
 type answers struct{ sync.Mutex }
 
 func (a *answers) pass(to io.Writer, part []byte) error {
@@ -85,7 +85,7 @@ func (a *answers) pass(to io.Writer, part []byte) error {
 	return err
 }
 
-// answersOf puts a socket in front of a hub's.
+// answersOf puts a socket in front of a hub's socket.
 func answersOf(t *testing.T, path, behind string) *answers {
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -123,7 +123,8 @@ func answersOf(t *testing.T, path, behind string) *answers {
 	return a
 }
 
-// A hub that takes the call and does not answer in time: what became of it is not known. With a key that does no harm.
+// A hub takes the call and does not answer in time. The caller can't know whether it was done. With a key it can call
+// again without harm.
 func TestAttachedToASilentHub(t *testing.T) {
 	directory := t.TempDir()
 	front, behind := filepath.Join(directory, "front.sock"), filepath.Join(directory, "hub.sock")
@@ -148,8 +149,9 @@ func TestAttachedToASilentHub(t *testing.T) {
 	}
 }
 
-// A batch without positions gives C no room for any, also where the memory of an earlier one that had some is used again: C
-// would write as many as there are messages. It shows where there is no hub, as only a batch that wants none is left for it.
+// A batch without positions gives C no memory for them, even if the memory of an earlier batch with positions is used
+// again: C would write as many as there are messages. It shows when there is no hub, since only a batch that wants no
+// positions waits for the hub then.
 func TestABatchWithoutPositionsWantsNone(t *testing.T) {
 	harness.CheckLeaks(t)
 	nobody := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
@@ -169,7 +171,7 @@ func TestABatchWithoutPositionsWantsNone(t *testing.T) {
 	stopWithin(t, srv, 200*time.Millisecond)
 }
 
-// Clients that were handed over while the hub is away are told to come back, and not left without an answer.
+// Clients that were handed over while the hub is away are told to come back. They are not left without an answer.
 func TestClientsOfAHubThatIsAway(t *testing.T) {
 	address := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
 	hub := hubAt(t, address)

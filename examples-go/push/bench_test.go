@@ -54,7 +54,7 @@ func benchmarkBatch(b *testing.B, publish func(*push.Server, []push.Message) err
 	}
 }
 
-// BenchmarkSubscribe is a message from a publish to Next.
+// BenchmarkSubscribe measures a message from the publish to Next.
 func BenchmarkSubscribe(b *testing.B) {
 	srv := start(b, push.Config{Logger: quiet})
 	sub, err := srv.Subscribe(b.Context(), []string{"news"}, push.SubscribeOptions{})

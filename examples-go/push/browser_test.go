@@ -9,8 +9,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// Over HTTP/1.1 a browser has six connections to a host; over HTTP/2 one page has 200 EventSources, and a WebSocket
-// beside them.
+// Over HTTP/1.1 a browser has six connections to a host. Over HTTP/2 one page has 200 EventSources, and a WebSocket as
+// well.
 func TestChromiumOverHTTP2(t *testing.T) {
 	browser := harness.StartChromium(t)
 	srv := start(t, push.Config{})

@@ -9,31 +9,33 @@ import (
 	"strings"
 )
 
-// Config configures a server. The zero Config is one that listens nowhere: its clients come through
+// Config configures a server. A server with the zero Config listens nowhere: its clients come through
 // [Server.Handler], and history is in memory.
 type Config struct {
 	// Listen is where the library itself accepts subscribers, beside those of Handler: "127.0.0.1:8090",
-	// "unix:/run/push.sock". Port 0 is any free one; [Server.Addresses] says which. Handler's authorize is not asked
-	// there. The option auth says who may subscribe: with "none" (the default) everybody who can connect, with "jwt"
-	// who has a token, with "host" whom [Server.Allow] lets in. No listener by default.
+	// "unix:/run/push.sock". Port 0 is any free port; [Server.Addresses] says which. Handler's authorize is not called
+	// there. The option auth says who may subscribe: "none" (the default) is everybody who can connect, "jwt" is clients
+	// with a token, "host" is clients that [Server.Allow] lets in. By default there is no listener.
 	Listen []string
 
 	// AllowedOrigins are the web origins besides the service's own whose pages may subscribe, such as
-	// "https://example.org"; "*" is every one. A page of any other origin is refused, since it could otherwise read
-	// what is meant for a user who is logged in.
+	// "https://example.org"; "*" is every origin. A page of any other origin is refused: otherwise it could read messages
+	// that are meant for a user who is logged in.
 	AllowedOrigins []string
 
-	// Options are the library's options by name and text. The ones a service looks at first, with their defaults:
+	// Options are the library's options by name and text. These matter most for a service, with their defaults:
 	//
-	//	history_count       100     messages kept for each channel; 0: none
-	//	history_age         5m      how long each is kept
-	//	history_total       64MB    for all channels together
+	//	history_count       100     messages kept for each channel; 0: no history
+	//	history_age         5m      how long each message is kept
+	//	history_total       64MB    bytes kept for all channels together
 	//	max_message         1MB     the largest payload that may be published
 	//	max_client_message  64KB    the largest message that a client may send
 	//	max_connections     0       0: as many as descriptors allow
-	//	outbox              1MB     what may wait for a client that reads slowly
+	//	outbox              1MB     bytes that may wait for a client that reads slowly
 	//	heartbeat           25s     how often a quiet connection gets a sign of life
 	//	threads             0       0: one for each core, at most 8
+	//	engine              memory  "redis://…" or "nats://…": a log that the services of several machines share;
+	//	                            "file:DIRECTORY": history that survives a restart
 	//	path                /push   with Grant.KeepAlive: the path that Handler is mounted at
 	//
 	// "channel.news.*.history_count" sets the history of the channels that begin with "news.".
@@ -55,8 +57,8 @@ func (c *Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// settings are pairs of name and value, each ending in NUL. The last one of a name counts. The file's name is checked
-// here, too: C would cut it at a NUL.
+// settings are pairs of name and value, each ending in NUL. If a name comes twice, the last value counts. The file's
+// name is checked here, too: C would cut it at a NUL.
 func (c *Config) settings(op string) (text string, count int, err error) {
 	if strings.IndexByte(c.File, 0) >= 0 {
 		return "", 0, &Error{Op: op, Status: ErrConfig, Text: "the file's name has a NUL"}
@@ -69,7 +71,7 @@ func (c *Config) settings(op string) (text string, count int, err error) {
 		all.WriteString(name + "\x00" + value + "\x00")
 		count++
 	}
-	// The logger says what it wants; unless a file may say otherwise, which this would overrule.
+	// The logger decides the level, except if there is a file, since this would overrule the level in it.
 	if level := logLevel(c.logger()); level > 0 && c.File == "" {
 		add("log_level", levelNames[level])
 	}

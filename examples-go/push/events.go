@@ -9,10 +9,10 @@ import (
 	"os"
 )
 
-// EventKind is what an event is about. Ignore events of a kind that you do not know.
+// EventKind is the kind of an event. Ignore events of a kind that you do not know.
 type EventKind uint32
 
-// What events tell.
+// The kinds of events.
 const (
 	// Connected: a client opened a subscription: WebSocket, SSE or stream. Polls are not reported.
 	Connected EventKind = 1
@@ -20,7 +20,7 @@ const (
 	Received EventKind = 2
 	// Disconnected: a connection that was reported as Connected has ended.
 	Disconnected EventKind = 3
-	// Asked: with the option auth=host, somebody at a listener of the library's own wants to subscribe, and waits for
+	// Asked: with the option auth=host, a client at a listener of the library's own wants to subscribe, and waits for
 	// [Server.Allow] or [Server.Deny].
 	Asked EventKind = 4
 	// Draining: the server begins to send its clients away: [Server.Drain], or the end of the hub that it is attached
@@ -30,7 +30,7 @@ const (
 	Drained EventKind = 6
 )
 
-// String is the kind's name.
+// String returns the kind's name.
 func (k EventKind) String() string {
 	switch k {
 	case Connected:
@@ -50,38 +50,38 @@ func (k EventKind) String() string {
 	}
 }
 
-// Event is something that a client did, or that happened to all of them. It belongs to whoever receives it.
+// Event is something that a client did, or that happened to all clients. It belongs to its receiver.
 type Event struct {
-	// Kind is what was done.
+	// Kind is the kind of the event.
 	Kind EventKind
 	// Conn is the connection that did it; 0 for Draining and Drained.
 	Conn Conn
 	// User is the connection's user as granted, or empty.
 	User string
-	// Channel is, for Connected and Asked, the first channel asked for.
+	// Channel is the first channel that the client asked for, with Connected and Asked.
 	Channel string
-	// Data is, for Received, what the client sent; for Asked the head of its request.
+	// Data is the client's message with Received, and the head of its request with Asked.
 	Data []byte
-	// Binary says that it came as binary.
+	// Binary says that the message came as binary.
 	Binary bool
-	// Code is, for Disconnected, the WebSocket close code, or the library's code for why the connection ended.
+	// Code is the WebSocket close code with Disconnected, or the library's code for the end of the connection.
 	Code int
-	// Request is, for Asked, the question to answer.
+	// Request is the question to answer, with Asked.
 	Request Request
 }
 
 // Request is the question of an [Asked] event.
 type Request uint64
 
-// HTTP is the request of an Asked event, cookies and all.
+// HTTP returns the request of an Asked event, with its cookies.
 func (e *Event) HTTP() (*http.Request, error) {
 	return http.ReadRequest(bufio.NewReader(bytes.NewReader(e.Data)))
 }
 
-// Allow says yes to an [Asked] event: the client gets what it asked for, as far as the grant has it among its Channels
-// or Patterns (or Subscribe, which here adds nothing to what was asked for).
+// Allow says yes to an [Asked] event. The client gets the channels of the grant's Subscribe. If that is empty, it gets the
+// channels that it asked for, if the grant's Channels or Patterns name all of them.
 //
-// Errors: [ErrInvalid] where the grant is not one, and also where it allows nothing; [ErrNotFound]; [ErrClosed]. An
+// Errors: [ErrInvalid] if the grant is wrong or allows nothing; [ErrNotFound]; [ErrClosed]. An
 // answer that comes too late changes nothing.
 func (s *Server) Allow(request Request, grant Grant) error {
 	may, err := grant.forC()
@@ -91,7 +91,7 @@ func (s *Server) Allow(request Request, grant Grant) error {
 	return result("allow", s.handle.allow(uint64(request), may))
 }
 
-// Deny says no to an [Asked] event: with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
+// Deny says no to an [Asked] event, with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
 //
 // Errors: [ErrInvalid], [ErrNotFound], [ErrClosed].
 func (s *Server) Deny(request Request, refusal *Refusal) error {
@@ -110,7 +110,7 @@ const (
 	eventsBuffered = eventsAtOnce
 )
 
-// eventStream is the channel of events, and what one goroutine fills it from.
+// eventStream is the channel of events, and the source from which a goroutine fills it.
 type eventStream struct {
 	out   chan Event
 	ready *os.File
@@ -119,16 +119,16 @@ type eventStream struct {
 	bytes []byte
 }
 
-// Events gives out what clients do. There is one channel per server, and each event is received once. The first call
-// turns events on; what clients send before that is dropped, so call it before clients can come. The channel is closed
-// by [Server.Stop]; events that were not received until then are gone.
+// Events returns the channel of events. There is one per server, and each event is received once. The first call turns
+// events on. Messages that clients send before that are dropped, so call it before clients can come. [Server.Stop]
+// closes the channel. Events that were not received until then are gone.
 //
 // One goroutine pulls the events out of the library in batches, and sleeps in the runtime's poller while there are
 // none. While nobody receives, nothing is lost: the library stops reading from the clients that send. So a slow
-// receiver slows clients down, and one that has gone away blocks their messages for good. The events of each connection
-// come in order.
+// receiver slows clients down, and a receiver that has ended blocks their messages for good. The events of each
+// connection come in order.
 //
-// After a Stop the channel is closed at once.
+// After a Stop, Events returns a closed channel.
 func (s *Server) Events() <-chan Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *Server) Events() <-chan Event {
 	return s.events.out
 }
 
-// newEventStream is called with the lock held: the descriptor that it copies ends with the server.
+// newEventStream must be called with the lock held, because the descriptor that it copies ends with the server.
 func (s *Server) newEventStream() *eventStream {
 	e := &eventStream{out: make(chan Event, eventsBuffered)}
 	fd := -1
@@ -152,11 +152,11 @@ func (s *Server) newEventStream() *eventStream {
 		close(e.out)
 		return e
 	}
-	// Non-blocking as the library made it, so it is watched by the runtime's poller.
+	// The library has made it non-blocking, so the runtime's poller watches it.
 	e.ready = os.NewFile(uintptr(fd), "push events")
 	e.queue = newEventQueue()
 	e.raw, e.bytes = make([]rawEvent, eventsAtOnce), make([]byte, eventRoom)
-	// The goroutine refers to the server, so a server whose events are taken is not forgotten.
+	// The goroutine refers to the server. So the garbage collector does not stop a server whose events are received.
 	s.helpers.Go(func() { e.run(s) })
 	return e
 }
@@ -172,7 +172,7 @@ func (e *eventStream) run(s *Server) {
 	}
 	for {
 		count, status := 0, statusOK
-		// Readiness is told once for each change, so it is waited for only after the library said that there is
+		// The poller tells readiness once for each change. So wait for it only after the library has said that there is
 		// nothing.
 		err := raw.Read(func(uintptr) bool {
 			count, status = e.pull(s.handle)
@@ -187,7 +187,7 @@ func (e *eventStream) run(s *Server) {
 	}
 }
 
-// pull takes what waits, and makes room for an event that needs more.
+// pull takes the events that wait, and makes room for one that needs more.
 func (e *eventStream) pull(h handle) (int, Status) {
 	for {
 		count, needed, status := e.queue.take(h, e.raw, e.bytes)

@@ -38,7 +38,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 		if e.Conn != connected.Conn || !bytes.Equal(e.Data, sent.data) || e.Binary != (sent.kind == websocket.MessageBinary) {
 			t.Errorf("%+v", e)
 		}
-		// The answer to one client alone.
+		// This answers one client alone.
 		send := srv.Send
 		if e.Binary {
 			send = srv.SendBinary
@@ -61,7 +61,8 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 	}
 }
 
-// More than fits into one pull, in number and in bytes, while nobody receives: nothing is lost or changes its order.
+// There are more events than fit into one pull, in number and in bytes, while nobody receives. None is lost, and their
+// order stays.
 func TestEventsWaitForTheirReceiver(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"event_queue": "64", "max_client_message": "1MB"}})
@@ -74,7 +75,7 @@ func TestEventsWaitForTheirReceiver(t *testing.T) {
 	message := func(i int) []byte {
 		size := i % 300
 		if i%500 == 0 {
-			size = 200_000 // more than all that a pull has room for
+			size = 200_000 // more than the room of a pull
 		}
 		return append([]byte(fmt.Sprint(i, ":")), bytes.Repeat([]byte("x"), size)...)
 	}
@@ -110,7 +111,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 	}
 	events := srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
-	// More than the channel has room for, and nobody receives.
+	// There are more events than the channel has room for, and nobody receives.
 	for range 20 {
 		conn := dial(t, service.URL+"/push?channel=c", nil)
 		for range 50 {
@@ -144,7 +145,7 @@ func TestEventsEndWithTheServer(t *testing.T) {
 	<-srv.Events()
 }
 
-// Who comes to a listener of the library's own is asked about, with what it sent.
+// The host is asked about a client at a listener of the library's own, with the client's request.
 func TestAskedAtOwnListener(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Listen: []string{"127.0.0.1:0"}, Options: map[string]string{"auth": "host"}})
@@ -188,7 +189,7 @@ func TestAskedAtOwnListener(t *testing.T) {
 	}
 }
 
-// All that the library counts is in Stats: but for its own size, its struct has numbers of 64 bits only.
+// Stats has all counters of the library. Apart from its own size, the C struct has only numbers of 64 bits.
 func TestStatsHasEveryCounter(t *testing.T) {
 	if ours, theirs := unsafe.Sizeof(push.Stats{}), push.StatsSize; ours+unsafe.Sizeof(uint64(0)) != theirs {
 		t.Errorf("Stats has %d bytes, push_stats %d", ours, theirs)

@@ -16,7 +16,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// A server, a message, and a listener inside of the service.
+// A server, a message, and a subscriber inside the service.
 func Example() {
 	srv, err := push.Start(push.Config{Logger: quiet})
 	if err != nil {
@@ -38,7 +38,7 @@ func Example() {
 	// Output: news: hello
 }
 
-// The service's login decides who may have which channels.
+// The service's login decides which channels a client may have.
 func ExampleServer_Handler() {
 	srv, err := push.Start(push.Config{Logger: quiet})
 	if err != nil {
@@ -88,7 +88,7 @@ func ExampleServer_Handler() {
 	// for ada
 }
 
-// A URL that decides by itself what it is about: the client asks for no channel.
+// The URL alone decides which channels a client gets. The client asks for no channel.
 func ExampleGrant() {
 	srv, err := push.Start(push.Config{Logger: quiet})
 	if err != nil {
@@ -115,7 +115,7 @@ func ExampleGrant() {
 	// Output: true
 }
 
-// What WebSocket clients send comes as events, and each can be answered.
+// Messages of WebSocket clients come as events, and each can be answered.
 func ExampleServer_Events() {
 	srv, err := push.Start(push.Config{Logger: quiet})
 	if err != nil {

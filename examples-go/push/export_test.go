@@ -2,7 +2,7 @@ package push
 
 import "time"
 
-// Kept are the servers that nobody need refer to.
+// Kept are the servers that work although nothing refers to them.
 func Kept() []*Server {
 	var all []*Server
 	kept.Range(func(_, srv any) bool {
@@ -15,14 +15,14 @@ func Kept() []*Server {
 // StatsSize is the size of the library's counters.
 const StatsSize = statsSize
 
-// SetUsersAtOnce has AllUsers ask for less, until the answer is called.
+// SetUsersAtOnce makes AllUsers ask for fewer users, until the returned function is called.
 func SetUsersAtOnce(count int) (restore func()) {
 	before := usersAtOnce
 	usersAtOnce = count
 	return func() { usersAtOnce = before }
 }
 
-// SetWriteLimit gives clients that take nothing less time, until the answer is called.
+// SetWriteLimit gives clients that read nothing less time, until the returned function is called.
 func SetWriteLimit(limit time.Duration) (restore func()) {
 	before := writeLimit
 	writeLimit = limit

@@ -9,39 +9,39 @@ import (
 	"time"
 )
 
-// Grant is what a client may do: the answer of the service's own login. The zero Grant allows nothing.
+// Grant says what a client may do. It is the answer of the service's own login. The zero Grant allows nothing.
 type Grant struct {
-	// User is who the client is, or empty. Events name it, and [Server.Disconnect] finds it. At most 255 bytes.
+	// User is the client's user, or empty. Events name it, and [Server.Disconnect] finds it. At most 255 bytes.
 	User string
 
-	// Channels are the channels that the client may ask for, by their names. Names only: what a client says may become
-	// a part of one, and a name that ends in "*" is refused. At most 1,000 together with Patterns.
+	// Channels are the names of the channels that the client may ask for. They are never patterns, so a client's text
+	// may be a part of one; a name that ends in "*" is refused. At most 1,000 together with Patterns and Subscribe.
 	Channels []string
 
-	// Patterns are more channels that the client may ask for: prefixes ending in "*", or names. "*" alone is every
-	// channel. Never make one from what a client says.
+	// Patterns are further channels that the client may ask for: prefixes ending in "*", or names. "*" alone is every
+	// channel. Never make one from a client's text.
 	Patterns []string
 
-	// Subscribe, if it is not empty, has the channels that the client gets at once, whatever its URL asks for. It may
-	// have these in addition to Channels. So a URL like /rooms/7/live can decide by itself what it is about: these are
-	// names, as in Channels, so /rooms/*/live gets 403 and not all rooms. They go to the library as a URL does: the
-	// options max_channels (100) and max_head (16 KB with all that is escaped) bound them, and beyond that the client
-	// gets 400 or 414.
+	// Subscribe has the names of the channels that the client gets at once. The channels in its URL are then ignored.
+	// If it is empty, the URL names the channels. The client may have these channels in addition to Channels. So a URL
+	// like /rooms/7/live can decide which channel it is about. A name can't be a pattern, so /rooms/*/live gets 403 and
+	// not all rooms. With more names than the option max_channels (100) the client gets 400. With KeepAlive each further
+	// poll gets the same channels.
 	Subscribe []string
 
 	// Expires ends the grant: the connection is then closed with 4403. Zero: never. In whole seconds.
 	Expires time.Time
 
-	// Publish lets the client publish to the channels it may have (subprotocol push.v1.json), past the service.
+	// Publish lets the client publish to the channels it may have (subprotocol push.v1.json), without the service.
 	Publish bool
 
 	// KeepAlive lets a connection that was handed over stay open for further long-polls, under this grant and without
-	// asking authorize again. Only where one connection is one client, not behind a proxy that mixes clients; and only
-	// where Handler is mounted at the option path.
+	// another call of authorize. Use it only if one connection is one client, so not behind a proxy that mixes clients,
+	// and only if Handler is mounted at the option path.
 	KeepAlive bool
 }
 
-// Anyone is an authorize for what everybody may read: it grants every channel to everybody.
+// Anyone is an authorize that grants every channel to everybody.
 func Anyone(*http.Request) (Grant, error) {
 	return Grant{Patterns: []string{"*"}}, nil
 }
@@ -56,10 +56,10 @@ func (g *Grant) empty() bool {
 
 // granted is a grant as C reads it.
 type granted struct {
-	names              string // user, channels and patterns, each ending in NUL
-	channels, patterns int
-	expires            int64
-	flags              uint32
+	names                         string // user, channels to subscribe to, channels and patterns, each ending in NUL
+	subscribe, channels, patterns int
+	expires                       int64
+	flags                         uint32
 }
 
 // forC checks what the library can't, or has no words for: it answers with a status.
@@ -80,9 +80,9 @@ func (g *Grant) forC() (granted, error) {
 			}
 		}
 	}
-	for _, list := range [][]string{g.Channels, g.Subscribe, g.Patterns} {
+	for _, list := range [][]string{g.Subscribe, g.Channels, g.Patterns} {
 		for _, name := range list {
-			// An empty name is no channel, and comes about by mistake.
+			// An empty name is no channel, and is mostly a mistake.
 			if name == "" {
 				return granted{}, invalid("grant", "channel: empty; 1 to 255 bytes are allowed")
 			}
@@ -93,7 +93,7 @@ func (g *Grant) forC() (granted, error) {
 			all.WriteByte(0)
 		}
 	}
-	return granted{all.String(), len(g.Channels) + len(g.Subscribe), len(g.Patterns), g.expires(), g.flags()}, nil
+	return granted{all.String(), len(g.Subscribe), len(g.Channels), len(g.Patterns), g.expires(), g.flags()}, nil
 }
 
 func (g *Grant) flags() uint32 {
@@ -107,7 +107,7 @@ func (g *Grant) flags() uint32 {
 	return flags
 }
 
-// expires is never 0 for a grant that ends: 0 is for ever.
+// expires is never 0 for a grant that ends, because 0 means for ever.
 func (g *Grant) expires() int64 {
 	if g.Expires.IsZero() {
 		return 0
@@ -115,8 +115,8 @@ func (g *Grant) expires() int64 {
 	return max(1, g.Expires.Unix())
 }
 
-// adopt hands over a descriptor, or with duplicate a copy of it, with what was read from it. While the library has no
-// room it is asked again, for a moment.
+// adopt hands over a descriptor, or a duplicate of it, with the bytes that were read from it. If the library has no
+// room, it tries again for a moment.
 func (s *Server) adopt(fd uintptr, duplicate bool, head []byte, g *Grant) error {
 	may, err := g.forC()
 	if err != nil {

@@ -44,7 +44,7 @@ func TestEveryTransportOverPlainHTTP(t *testing.T) {
 	if answer := <-poll; !strings.Contains(answer, `"data":"hello"`) {
 		t.Error(answer)
 	}
-	// Each client of net/http has two goroutines of its own, and a WebSocket one for its context. None are the
+	// Each client of net/http has two goroutines, and a WebSocket has one for its context. None is the
 	// service's.
 	harness.Wait(t, "no goroutine of the service's is left", func() bool {
 		return runtime.NumGoroutine() <= goroutines+6 && !strings.Contains(stacks(), "net/http.(*conn).serve")
@@ -56,8 +56,8 @@ func stacks() string {
 	return string(all[:runtime.Stack(all, true)])
 }
 
-// What a client sends before it has the answer goes along: here the first frames of a WebSocket, in one piece with the
-// head and split at every place that can matter.
+// Bytes that a client sends before it has the answer are passed on: here the first frames of a WebSocket, in one piece
+// with the head and split at every place that can matter.
 func TestBytesAlreadyReadGoAlong(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -156,7 +156,7 @@ func TestAuthorizeDecides(t *testing.T) {
 		// An EventSource comes back only after a 200.
 		response, body := get(t, over.Client(), over.URL+"/push?as=busy", http.Header{"Accept": {"text/event-stream"}})
 		text, _ := io.ReadAll(body)
-		if response.StatusCode != 200 || !regexp.MustCompile(`^retry: (5|6|7|8|9|10)\d\d\d\nevent: push-close\n`).Match(text) {
+		if response.StatusCode != 200 || !regexp.MustCompile(`^retry: [234]\d\d\d\nevent: push-close\n`).Match(text) {
 			t.Errorf("%s: %s", response.Status, text)
 		}
 	}
@@ -169,7 +169,7 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
 		return push.Grant{User: "ada", Patterns: []string{"more.*", "a*b"}, Subscribe: []string{"mine", "und & ümlaut?"}, Publish: true}, nil
 	}))
-	// What the URL asks for does not matter where the grant says it.
+	// If the grant names the channels, the channels of the URL do not matter.
 	conn := dial(t, service.URL+"/push?channel=theirs", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
 	connected := event(t, events, push.Connected)
 	if connected.User != "ada" || connected.Channel != "mine" {
@@ -225,7 +225,7 @@ func TestGrantIsWhatTheConnectionHas(t *testing.T) {
 	}
 }
 
-// wantFrameWith wants one frame that has one of the texts.
+// wantFrameWith expects one frame with one of the texts.
 func wantFrameWith(t *testing.T, conn *websocket.Conn, texts ...string) {
 	t.Helper()
 	_, got, err := conn.Read(deadline(t))
@@ -276,7 +276,7 @@ func TestMethodsAndOrigins(t *testing.T) {
 	}
 }
 
-// A preflight must not open the connection for what follows on it.
+// A preflight must not open the connection for the requests that follow on it.
 func TestNothingGetsInBehindAPreflight(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{AllowedOrigins: []string{"*"}})
@@ -299,7 +299,7 @@ func TestNothingGetsInBehindAPreflight(t *testing.T) {
 	}
 }
 
-// Bodies, large cookies and what a middleware may do to a request.
+// Bodies, large cookies, and changes that a middleware may make to a request.
 func TestOddRequests(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -348,7 +348,7 @@ func TestOddRequests(t *testing.T) {
 		}
 		conn.Close()
 	}
-	// An empty one in chunks is none, however late its end comes.
+	// An empty body in chunks counts as none, however late its end comes.
 	for _, way := range []string{"", "&do=no-hijack"} {
 		conn, err := net.Dial("tcp", service.Listener.Addr().String())
 		if err != nil {

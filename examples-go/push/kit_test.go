@@ -20,7 +20,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// start starts a server that is stopped with the test, and logs into it.
+// start starts a server that logs into the test and stops with it.
 func start(t testing.TB, config push.Config) *push.Server {
 	t.Helper()
 	if config.Logger == nil {
@@ -36,7 +36,8 @@ func start(t testing.TB, config push.Config) *push.Server {
 	return srv
 }
 
-// stopWithin stops a server that gives its clients so long. On a busy machine the call may be over before the stop is.
+// stopWithin stops a server and gives its clients this time. On a busy machine the call may return before the server
+// has stopped.
 func stopWithin(t testing.TB, srv *push.Server, limit time.Duration) {
 	t.Helper()
 	err := srv.Stop(limited(t, limit))
@@ -102,7 +103,7 @@ func wantFrame(t testing.TB, conn *websocket.Conn, want string) {
 	}
 }
 
-// get asks as an HTTP client would, and has the body read in the test's time.
+// get sends a request as an HTTP client would. The body must be read within the test's time.
 func get(t testing.TB, client *http.Client, url string, header http.Header) (*http.Response, *bufio.Reader) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(deadline(t), http.MethodGet, url, nil)
@@ -120,7 +121,7 @@ func get(t testing.TB, client *http.Client, url string, header http.Header) (*ht
 	return response, bufio.NewReader(response.Body)
 }
 
-// polled asks once, and gives the answer when it comes.
+// polled sends a poll, and passes on the answer when it comes.
 func polled(client *http.Client, url string) <-chan string {
 	answer := make(chan string, 1)
 	go func() {
@@ -136,7 +137,7 @@ func polled(client *http.Client, url string) <-chan string {
 	return answer
 }
 
-// wantLine reads lines until one has a text.
+// wantLine reads lines until one has the text.
 func wantLine(t testing.TB, body *bufio.Reader, text string) string {
 	t.Helper()
 	for {
@@ -173,7 +174,7 @@ func rawStream(address, query string) (net.Conn, *bufio.Reader, error) {
 	return conn, lines, nil
 }
 
-// event waits for the next event that is of a kind.
+// event waits for the next event of a kind.
 func event(t testing.TB, events <-chan push.Event, kind push.EventKind) push.Event {
 	t.Helper()
 	limit := time.After(harness.Patience)
@@ -198,5 +199,5 @@ func limited(t testing.TB, limit time.Duration) context.Context {
 	return ctx
 }
 
-// quiet is a logger that wants nothing.
+// quiet is a logger that takes no lines.
 var quiet = slog.New(slog.DiscardHandler)

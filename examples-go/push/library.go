@@ -1,7 +1,7 @@
 package push
 
-// All calls into C are in this file. None of them hands C a pointer to memory that holds Go pointers, and C keeps none:
-// that is what noescape says, and what makes a publish free of allocations. No C thread ever calls into Go: nocallback.
+// All calls into C are in this file. None of them gives C a pointer to memory that holds Go pointers, and C keeps none.
+// noescape says that, and so a publish allocates nothing. nocallback says that no C thread ever calls into Go.
 
 // #cgo CFLAGS: -std=c11
 // #cgo noescape pushgo_start
@@ -32,6 +32,8 @@ package push
 // #cgo nocallback pushgo_allow
 // #cgo noescape pushgo_deny
 // #cgo nocallback pushgo_deny
+// #cgo noescape pushgo_refusal
+// #cgo nocallback pushgo_refusal
 // #cgo noescape pushgo_send
 // #cgo nocallback pushgo_send
 // #cgo noescape pushgo_close
@@ -55,10 +57,10 @@ import (
 	"unsafe"
 )
 
-// handle is a server's ticket. It may be used by any goroutine at any time, also after the server's end.
+// handle is a server's ticket. Any goroutine may use it at any time, also after the server's end.
 type handle uintptr
 
-// Sizes that the library knows.
+// Bounds of the library.
 const (
 	maxName    = 255 // channel, user, key
 	maxAddress = 128
@@ -78,7 +80,7 @@ const (
 	logDebug       = C.PUSH_LOG_DEBUG
 )
 
-// cName is a string with the NUL that C wants, on the stack.
+// cName is a string on the stack, with the NUL that C needs.
 type cName [maxName + 1]byte
 
 // set copies a string that was checked to fit.
@@ -90,7 +92,7 @@ func (n *cName) set(text string) *C.char {
 // cEmpty is the empty string.
 var cEmpty [1]byte
 
-// setSome is set for a text that is mostly empty.
+// setSome is a set for texts that are mostly empty.
 func (n *cName) setSome(text string) *C.char {
 	if text == "" {
 		return (*C.char)(unsafe.Pointer(&cEmpty))
@@ -138,7 +140,7 @@ func (h handle) listenAddress(index int) (string, bool) {
 	return textOf(text[:]), status == C.PUSH_OK
 }
 
-// statsSize is the size of the library's counters, by which a test sees that none is left out.
+// statsSize is the size of the library's counters. A test compares it, so that none is left out.
 const statsSize = unsafe.Sizeof(C.push_stats{})
 
 func (h handle) stats() (Stats, Status) {
@@ -156,7 +158,7 @@ func (h handle) stats() (Stats, Status) {
 		Dropped: uint64(s.dropped), Replaced: uint64(s.replaced), Outboxes: uint64(s.outboxes),
 		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
-		Undone: uint64(s.undone),
+		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes),
 	}, Status(status)
 }
 
@@ -201,7 +203,7 @@ func (h handle) publishMessage(channel string, data []byte, event, key string, f
 		eventName.setSome(event), keyName.setSome(key), C.uint32_t(flags), at))
 }
 
-// entry is one message of a batch: how long its parts are, in the batch's bytes.
+// entry is one message of a batch: the lengths of its parts in the batch's bytes.
 type entry = C.pushgo_entry
 
 func makeEntry(channel, event, key, data int, flags uint32) entry {
@@ -213,7 +215,7 @@ func makeEntry(channel, event, key, data int, flags uint32) entry {
 
 func setChannel(e *entry, size int) { e.channel_len = C.uint32_t(size) }
 
-// position is where one message of a batch is.
+// position is the position of one message of a batch.
 type position = C.push_position
 
 func (h handle) publishBatch(text []byte, entries []entry, positions []position) Status {
@@ -222,10 +224,10 @@ func (h handle) publishBatch(text []byte, entries []entry, positions []position)
 		unsafe.SliceData(positions)))
 }
 
-// positionSize is how long a position's text can be, with its NUL.
+// positionSize is the longest text of a position, with its NUL.
 const positionSize = len(position{}.text)
 
-// positionText is what clients see of a position. It points into it.
+// positionText returns the text of a position that clients see. It points into the position.
 func positionText(at *position) []byte {
 	text := (*[positionSize]byte)(unsafe.Pointer(&at.text))[:]
 	if end := bytes.IndexByte(text, 0); end >= 0 {
@@ -234,25 +236,35 @@ func positionText(at *position) []byte {
 	return text
 }
 
-// adopt hands a descriptor over; with duplicate a copy of it.
+// adopt hands over a descriptor, or a duplicate of it.
 func (h handle) adopt(fd uintptr, duplicate bool, head []byte, may granted) Status {
 	var copies C.int
 	if duplicate {
 		copies = 1
 	}
 	text, size := cBytes(head)
-	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(may.names), C.size_t(may.channels),
-		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(may.names), C.size_t(may.subscribe),
+		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
 func (h handle) allow(request uint64, may granted) Status {
-	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(may.names), C.size_t(may.channels),
-		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(may.names), C.size_t(may.subscribe),
+		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
 func (h handle) deny(request uint64, status uint16, reason string) Status {
 	var text cName
 	return Status(C.pushgo_deny(C.uintptr_t(h), C.uint64_t(request), C.uint16_t(status), text.set(reason)))
+}
+
+// refusal takes words as code and message, each ending in NUL, or nothing.
+func (h handle) refusal(why int32, words string, head []byte) []byte {
+	out := make([]byte, C.PUSH_REFUSAL_MAX)
+	var size C.size_t
+	text, headSize := cBytes(head)
+	to, room := cBytes(out)
+	C.pushgo_refusal(C.uintptr_t(h), C.int32_t(why), cString(words), C.size_t(len(words)), text, headSize, to, room, &size)
+	return out[:size]
 }
 
 func (h handle) send(connection uint64, data []byte, flags uint32) Status {
@@ -276,8 +288,8 @@ func (h handle) revokeChannel(user, channel, reason string) Status {
 }
 
 func (h handle) renew(connection uint64, may granted) Status {
-	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(may.names), C.size_t(may.channels),
-		C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(may.names), C.size_t(may.subscribe),
+		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
 }
 
 func (h handle) eventFD() int {
@@ -303,7 +315,7 @@ func (q *eventQueue) free() {
 // rawEvent is an event whose texts and payload lie in the batch's bytes.
 type rawEvent = C.pushgo_event
 
-// take takes what waits. Nothing and needed > 0: come back with that much room.
+// take takes the events that wait. If it returns none and needed > 0, the next event needs that much room.
 func (q *eventQueue) take(h handle, events []rawEvent, into []byte) (count, needed int, status Status) {
 	var more C.size_t
 	room, size := cBytes(into)
@@ -315,7 +327,7 @@ func (q *eventQueue) take(h handle, events []rawEvent, into []byte) (count, need
 	return int(n), int(more), statusOK
 }
 
-// eventOf makes Go's form of an event, and says how many of the bytes are its own.
+// eventOf makes Go's form of an event, and returns how many of the bytes belong to it.
 func eventOf(raw *rawEvent, from []byte) (Event, int) {
 	user, channel, size := int(raw.user_len), int(raw.channel_len), int(raw.data_len)
 	event := Event{

@@ -8,7 +8,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// The limits of an address hold for the clients of a trusted proxy, each by its own.
+// The limits of an address hold for the clients of a trusted proxy, each by its own address.
 func TestLimitsBehindAProxy(t *testing.T) {
 	harness.CheckLeaks(t)
 	for _, test := range []struct{ option, line, by string }{

@@ -1,7 +1,7 @@
 package push
 
-// The installed library is found through pkg-config. For a checkout that is not installed there is the build tag
-// libpush_checkout, which takes what `make examples` leaves in target/stage.
+// pkg-config finds the installed library. The build tag libpush_checkout is for a checkout that is not installed: it
+// takes the library that `make examples` installs in target/stage.
 
 // #cgo !libpush_checkout pkg-config: libpush
 // #cgo libpush_checkout CFLAGS: -I${SRCDIR}/../../target/stage/include

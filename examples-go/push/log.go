@@ -9,17 +9,17 @@ import (
 	"syscall"
 )
 
-// longestLine is what a packet of the log has at most: a byte with the level, then the text.
+// longestLine is the largest packet of the log: a byte with the level, then the text.
 const longestLine = 1 + 4096
 
-// logPipe makes the two ends of the log. The library's is a plain descriptor: its end is closed by the library, when no
-// line can come any more, and so ends forwardLog.
+// logPipe makes the two ends of the log. The library's end is a plain descriptor. The library closes it when no line
+// can come any more, and that ends forwardLog.
 func logPipe() (ours *os.File, theirs int, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, -1, os.NewSyscallError("socketpair", err)
 	}
-	// Only ours is non-blocking: the library's waits a moment for a slow reader.
+	// Only our end is non-blocking. The library's end waits a moment for a slow reader.
 	if err := syscall.SetNonblock(fds[0], true); err != nil {
 		syscall.Close(fds[0])
 		syscall.Close(fds[1])
@@ -57,7 +57,7 @@ func slogLevel(level int) slog.Level {
 // levelNames are the values of the option log_level.
 var levelNames = map[int]string{logError: "error", logWarn: "warn", logInfo: "info", logDebug: "debug"}
 
-// logLevel is the library's most talkative level that a logger wants; 0: none.
+// logLevel is the least severe level of the library that a logger wants; 0: none.
 func logLevel(log *slog.Logger) int {
 	for level := logDebug; level >= logError; level-- {
 		if log.Enabled(context.Background(), slogLevel(level)) {

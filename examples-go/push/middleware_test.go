@@ -13,7 +13,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// compressed is a compressing middleware's ResponseWriter as many services have it: nothing but Write, and no Unwrap.
+// compressed is the ResponseWriter of a compressing middleware, as many services have it: only Write, and no Unwrap.
 type compressed struct {
 	http.ResponseWriter
 	gzip *gzip.Writer
@@ -21,7 +21,7 @@ type compressed struct {
 
 func (c compressed) Write(bytes []byte) (int, error) { return c.gzip.Write(bytes) }
 
-// What a middleware compresses must be whole when it arrives, and the log must name who is in the way.
+// An answer that a middleware compresses must arrive whole, and the log must name the type that is in the way.
 func TestBehindACompressingMiddleware(t *testing.T) {
 	var log lines
 	srv := start(t, push.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -43,7 +43,7 @@ func TestBehindACompressingMiddleware(t *testing.T) {
 			t.Errorf("%s: %d %q %v", transport, response.StatusCode, body, err)
 		}
 	}
-	// A whole handshake: not the client's fault, nor that of a proxy before this server.
+	// The handshake is complete, so neither the client nor a proxy in front is at fault.
 	request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, service.URL+"/push?channel=news", nil)
 	for name, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade",
 		"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="} {
@@ -62,7 +62,7 @@ func TestBehindACompressingMiddleware(t *testing.T) {
 	}
 }
 
-// lines are what several goroutines log.
+// lines are the lines that several goroutines log.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -2,5 +2,5 @@
 
 package push
 
-// All other files of the package are left out then, so that this is the only thing that the compiler says.
+// Without cgo all other files of the package are left out, so that this is the compiler's only error.
 var _ int = "the package push needs cgo: build with CGO_ENABLED=1, a C compiler, and libpush where pkg-config finds it"

@@ -3,6 +3,7 @@ package push_test
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// A connection that stays for further polls, under the grant of the first.
+// A connection stays open for further polls, under the grant of the first.
 func TestPollsStayOnTheirConnection(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"poll_timeout": "100ms"}})
@@ -27,6 +28,30 @@ func TestPollsStayOnTheirConnection(t *testing.T) {
 	}
 	if s := stats(t, srv); asked != 1 || s.Adopted != 1 {
 		t.Errorf("asked %d times, %d connections", asked, s.Adopted)
+	}
+}
+
+// What the grant subscribes to is what each poll of the connection gets, and needs no room in a URL.
+func TestChannelsOfTheGrantAreThoseOfEachPoll(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	var names []string
+	for i := range 100 {
+		names = append(names, strings.Repeat("ü", 120)+strconv.Itoa(i)) // beyond max_head
+	}
+	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
+		return push.Grant{Subscribe: names, KeepAlive: true}, nil
+	}))
+	publish(t, srv, names[99], "hers")
+	publish(t, srv, "other", "not hers")
+	for range 2 {
+		response, body := get(t, service.Client(), service.URL+"/push?channel=other&last=1", nil)
+		if text, _ := io.ReadAll(body); response.StatusCode != 200 || !strings.Contains(string(text), `"data":"hers"}]}`) {
+			t.Fatalf("%s %s", response.Status, text)
+		}
+	}
+	if s := stats(t, srv); s.Adopted != 1 {
+		t.Errorf("%d connections", s.Adopted)
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// A child that the service starts while it serves inherits nothing of ours: it would keep clients and ports open.
+// A child that the service starts while it serves inherits none of our descriptors: it would keep clients and ports
+// open.
 func TestChildrenInheritNoDescriptors(t *testing.T) {
 	harness.CheckLeaks(t)
 	inherited := func() int {
@@ -24,7 +25,7 @@ func TestChildrenInheritNoDescriptors(t *testing.T) {
 		}
 		return len(strings.Fields(string(out)))
 	}
-	before := inherited() // with what this process itself has inherited
+	before := inherited() // with the descriptors that this process has inherited itself
 	srv := start(t, push.Config{Listen: []string{"127.0.0.1:0"}})
 	_ = srv.Events()
 	service := serve(t, srv.Handler(push.Anyone))
@@ -60,7 +61,7 @@ func TestChildrenInheritNoDescriptors(t *testing.T) {
 	clients.Wait()
 }
 
-// Two servers at a time, begun and ended again and again, leave no thread, no descriptor and no goroutine.
+// Two servers at a time are started and stopped again and again. They leave no thread, no descriptor and no goroutine.
 func TestStartedAHundredTimes(t *testing.T) {
 	harness.CheckLeaks(t)
 	threads := func() int {

@@ -13,21 +13,21 @@ import (
 )
 
 // Position is a place in the sequence of messages, as clients see it: "<epoch>-<number>". A subscriber that comes back
-// with the position it last saw gets what it missed. The empty Position is none.
+// with the position it last saw gets what it missed. The empty Position is no position.
 type Position string
 
 // Message is what [Server.PublishMessage], [Server.PublishBatch] and [Server.Broadcast] publish. Nothing of it is kept
 // after the call.
 type Message struct {
-	// Channel is where to publish: 1 to 255 bytes of UTF-8 without control characters. Broadcast ignores it.
+	// Channel is the channel to publish to: 1 to 255 bytes of UTF-8 without control characters. Broadcast ignores it.
 	Channel string
 	// Data is the payload, at most the option max_message (1 MB). Text if it is UTF-8, else binary.
 	Data []byte
 	// Event is the event type (SSE's `event:`), or empty. At most 127 bytes; those that begin with "push-" are
 	// reserved.
 	Event string
-	// Key makes a publish that is repeated harmless, or is empty. The same key again in the same channel within the
-	// option key_window (2 minutes) publishes nothing and answers with the first position. At most 255 bytes.
+	// Key makes it harmless to repeat a publish, or is empty. The same key in the same channel within the option
+	// key_window (2 minutes) publishes nothing and returns the first position. At most 255 bytes.
 	Key string
 	// Binary sends UTF-8 as binary too: WebSocket clients get a binary frame, others base64.
 	Binary bool
@@ -40,7 +40,7 @@ func (m *Message) flags() uint32 {
 	return 0
 }
 
-// check refuses what C could not be told.
+// check refuses messages that C can't express.
 func (m *Message) check(op string) error {
 	if m.Channel == "" {
 		return invalid(op, "channel: empty; 1 to 255 bytes are allowed")
@@ -74,11 +74,12 @@ func (s *Server) Publish(channel string, data []byte) error {
 	return nil
 }
 
-// PublishMessage publishes one message with all that a message can have, and says where it is in the sequence.
+// PublishMessage publishes one message with all its fields, and returns its position.
 //
-// Errors: those of [Server.Publish]. With the option attach that place is the hub's answer, which this call and the others
-// that give positions wait for, at most for the option attach_timeout: [ErrTimeout], or ErrBusy while the hub is away.
-// Publish and [Server.PublishBatch] do not wait.
+// Errors: those of [Server.Publish]. With the option attach the hub answers with the position. This call, and the
+// others that return positions, wait for that answer, at most for the option attach_timeout. Then the error is
+// [ErrTimeout], or ErrBusy while the hub is away. With engine_sync=always, or with a log that servers share, they wait
+// until the message is in the log, at most for the option engine_timeout. Publish and [Server.PublishBatch] never wait.
 func (s *Server) PublishMessage(m Message) (Position, error) {
 	if err := m.check("publish"); err != nil {
 		return "", err
@@ -119,7 +120,7 @@ func (s *Server) PublishContext(ctx context.Context, m Message) (Position, error
 	}
 }
 
-// How long to wait for room in one of the library's queues, which a thread of the library empties many times a second.
+// How long to wait for room in one of the library's queues. A thread of the library empties it many times a second.
 const (
 	pauseFirst   = 200 * time.Microsecond
 	pauseLongest = 20 * time.Millisecond
@@ -136,15 +137,16 @@ func pause(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// PublishBatch publishes all messages at once or, on any error, none; subscribers see them one after the other with
-// nothing between. At most 8,192, and no more than the option mailbox. It costs a part of as many calls of Publish.
+// PublishBatch publishes all messages at once or, on any error, none. Subscribers see them one after the other, with no
+// other message between. A batch has at most 8,192, and no more than the option mailbox. It costs less than as many
+// calls of Publish.
 //
 // Errors: those of [Server.Publish].
 func (s *Server) PublishBatch(messages []Message) error {
 	return s.publishBatch(messages, nil)
 }
 
-// PublishBatchPositions is [Server.PublishBatch] that also says where each message is in the sequence. Writing the
+// PublishBatchPositions is a [Server.PublishBatch] that also returns the position of each message. Writing the
 // positions costs about as much again.
 func (s *Server) PublishBatchPositions(messages []Message) ([]Position, error) {
 	if len(messages) == 0 {
@@ -179,7 +181,7 @@ func cutPositions(raw []position, into []Position) {
 	if len(raw) == 0 {
 		return
 	}
-	// One string for all. Neighbours mostly have the same length.
+	// There is one string for all. Neighbours mostly have the same length.
 	size := len(positionText(&raw[len(raw)-1]))
 	all := make([]byte, 0, len(raw)*size)
 	for i := range raw {
@@ -189,12 +191,12 @@ func cutPositions(raw []position, into []Position) {
 		}
 		begin := len(all)
 		all = append(all, text[:size]...)
-		// Where append moves what was written, the positions before keep what they point to.
+		// When append moves the bytes, the positions before keep the old ones.
 		into[i] = Position(unsafe.String(&all[begin], size))
 	}
 }
 
-// batch is a batch laid out in one piece, so that C gets one pointer. Copying 100 messages of 100 bytes takes less than
+// batch is a batch in one piece of memory, so that C gets one pointer. Copying 100 messages of 100 bytes is faster than
 // pinning them.
 type batch struct {
 	bytes     []byte
@@ -204,7 +206,7 @@ type batch struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// How many bytes and how many messages a batch may have to be used again.
+// A batch with more bytes or messages than this is not used again.
 const (
 	keptBytes    = 256 << 10
 	keptMessages = 1000
@@ -217,7 +219,7 @@ func (b *batch) recycle() {
 	}
 }
 
-// room is for the positions of a batch. Of none it is nil, by which C knows that none are wanted.
+// room returns the memory for the positions of a batch. nil tells C that no positions are wanted.
 func (b *batch) room(count int) []position {
 	if count == 0 {
 		return nil
@@ -228,8 +230,8 @@ func (b *batch) room(count int) []position {
 	return b.positions[:count]
 }
 
-// add lays the messages out. It is most of what a batch costs in Go: a channel that is the one before is neither
-// checked nor copied again, and what is mostly empty is looked at once.
+// add copies the messages. This is most of a batch's cost in Go. So a channel that equals the one before is neither
+// checked nor copied again, and fields that are mostly empty are checked only once.
 func (b *batch) add(messages []Message) error {
 	text, entries, channel := b.bytes, slices.Grow(b.entries, len(messages)), ""
 	for i := range messages {
@@ -259,7 +261,7 @@ func (b *batch) add(messages []Message) error {
 	return nil
 }
 
-// sameString says whether two strings are one: equal ones may also be two.
+// sameString says whether two strings are the same memory. Equal strings may be in two places.
 func sameString(a, b string) bool {
 	return len(a) == len(b) && unsafe.StringData(a) == unsafe.StringData(b)
 }

@@ -192,7 +192,7 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A mailbox of 16 is full soon when its shard has much to do.
+// A mailbox of 16 is soon full when its shard is busy.
 func TestPublishContextWaitsForRoom(t *testing.T) {
 	srv := start(t, push.Config{Options: map[string]string{"mailbox": "16", "threads": "1", "history_count": "10000"}})
 	sub, err := srv.Subscribe(t.Context(), []string{"c"}, push.SubscribeOptions{})
@@ -222,7 +222,7 @@ func TestPublishContextWaitsForRoom(t *testing.T) {
 
 	ended, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	for range 100000 { // until a call finds no room and its context ended
+	for range 100000 { // until a call finds no room and its context has ended
 		if _, err := srv.PublishContext(ended, push.Message{Channel: "c"}); err != nil {
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, push.ErrBusy) {
 				t.Errorf("%v is not both", err)

@@ -3,36 +3,35 @@
 package push
 
 import (
-	"encoding/json"
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 )
 
-// Refusal is an error of authorize that says what the client is told: an HTTP status with a JSON body
-// {"error":{"code":…,"message":…}}, as the library itself refuses.
+// Refusal is an error of authorize that says how to refuse the client: with an HTTP status and a JSON body
+// {"error":{"code":…,"message":…}}, in the same way as the library.
 //
-// An EventSource never comes back after an error status. Where it should, with 408, 425, 429 and all from 500, it is told
-// within an event stream that ends at once.
+// An EventSource never comes back after an error status. After 408, 425, 429 and all from 500 it should, so it is told
+// in an event stream that ends at once.
 type Refusal struct {
 	// Status is the HTTP status, 400 to 599. With any other the client gets [ErrForbidden].
 	Status int
-	// Code is a word for programs.
+	// Code is a word for programs. The client gets its first 64 bytes.
 	Code string
-	// Message is a sentence for people. The client reads it.
+	// Message is a sentence for people. The client gets its first 1024 bytes.
 	Message string
 }
 
-// What authorize mostly refuses with.
+// Common refusals of authorize.
 var (
 	// ErrUnauthorized is 401: there is no login, or it has ended.
 	ErrUnauthorized = &Refusal{http.StatusUnauthorized, "unauthorized", "log in first"}
-	// ErrForbidden is 403: not for this user. It is also what any error that holds no Refusal becomes; the error itself
-	// is not shown to the client.
+	// ErrForbidden is 403: not for this user. Any error that holds no Refusal becomes this one; the error itself is not
+	// shown to the client.
 	ErrForbidden = &Refusal{http.StatusForbidden, "forbidden", "not allowed"}
 )
 
@@ -42,107 +41,79 @@ func (r *Refusal) Error() string {
 }
 
 var (
-	errNotGET      = &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", "only GET subscribes here"}
-	errUnavailable = &Refusal{http.StatusServiceUnavailable, "unavailable", "no room, or the server is going away"}
-	errDefect      = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
-	// errNoWebSocket is for a whole handshake. The library would see a part of it and blame a proxy.
+	errNotGET = &Refusal{http.StatusMethodNotAllowed, "method_not_allowed", "only GET subscribes here"}
+	// errNoWebSocket refuses a complete handshake. The library would get only a part of it and blame a proxy.
 	errNoWebSocket = &Refusal{http.StatusBadRequest, "websocket",
 		"the server can't take this connection over, so no WebSocket can begin here; the other transports work"}
-	// errHeldBack stays as it is until the service is built otherwise; to come back would be no use.
+	// errHeldBack does not go away before the service is changed, so it is no use to come back.
 	errHeldBack = &Refusal{http.StatusInternalServerError, "internal", "the server can't do that"}
 )
 
-// refusalFor is what a client is told of an error.
-func refusalFor(err error) *Refusal {
+// Bounds of the library for a refusal's words.
+const (
+	maxCode    = 64
+	maxMessage = 1024
+)
+
+// refusalFor returns what a client is told of an error: the status of the library's call that failed, or a Refusal.
+func refusalFor(err error) (Status, *Refusal) {
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		// A *Refusal that is nil makes an error that is not; another status would let in, or panic in net/http.
+		// A nil *Refusal makes an error that is not nil. Other statuses would let the client in, or panic in net/http.
 		if refusal == nil || refusal.Status < 400 || refusal.Status > 599 {
-			return ErrForbidden
+			return statusOK, ErrForbidden
 		}
-		return refusal
+		return statusOK, refusal
 	}
-	switch {
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrLimit), errors.Is(err, ErrClosed):
-		return errUnavailable
-	case errors.Is(err, ErrDescriptor), errors.Is(err, ErrSystem), errors.Is(err, ErrInternal):
-		return errDefect
-	default:
-		return ErrForbidden
+	for _, status := range []Status{ErrBusy, ErrLimit, ErrClosed, ErrDescriptor, ErrSystem, ErrInternal, ErrUnsupported} {
+		if errors.Is(err, status) {
+			return status, nil
+		}
 	}
+	return statusOK, ErrForbidden
 }
 
-// retryAfter is in seconds: from 5 to 10, as the library's, by chance, so that a crowd that was refused at once does not
-// come back at once.
-func retryAfter() int {
-	return 5 + rand.IntN(6)
+// refusal is the whole answer to a client that is turned away. The library writes it.
+func (s *Server) refusal(asked *http.Request, err error) []byte {
+	var head []byte
+	if err != errHeldBack {
+		asked = asked.WithContext(asked.Context()) // a copy
+		asked.TransferEncoding = nil               // a body that nobody has read does not matter any more
+		head = requestHead(nil, asked, "1.1", false)
+	}
+	status, refusal := refusalFor(err)
+	if refusal == nil {
+		return s.handle.refusal(int32(status), "", head)
+	}
+	words := cut(refusal.Code, maxCode) + "\x00" + cut(refusal.Message, maxMessage) + "\x00"
+	return s.handle.refusal(int32(refusal.Status), words, head)
 }
 
-// response is the whole answer.
-func (r *Refusal) response(asked *http.Request) *http.Response {
-	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store, no-transform"}}
-	status, body := r.Status, string(r.body())
-	switch {
-	case status == http.StatusMethodNotAllowed:
-		header.Set("Allow", "GET, OPTIONS")
-	case status == http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", "Bearer")
-	case status == http.StatusUpgradeRequired && asked.ProtoMajor == 1: // RFC 9110, section 15.5.22; HTTP/2 has none
-		header.Set("Upgrade", "websocket")
-		header.Set("Connection", "Upgrade")
-	case r.passes() && wantsEvents(asked):
-		status, body = http.StatusOK, r.events()
-		header.Set("Content-Type", "text/event-stream")
-	case r.passes():
-		header.Set("Retry-After", strconv.Itoa(retryAfter()))
+// cut makes a text one that the library takes.
+func cut(text string, size int) string {
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", " "), "\uFFFD")
+	if len(text) <= size {
+		return text
 	}
-	return &http.Response{
-		StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: asked, Header: header, Close: true,
-		Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)),
-	}
+	return strings.ToValidUTF8(text[:size], "") // without half a rune at its end
 }
 
-// passes says that the same request may be answered better later.
-func (r *Refusal) passes() bool {
-	switch r.Status {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
+// turnAway answers through a ResponseWriter.
+func (s *Server) turnAway(w http.ResponseWriter, asked *http.Request, err error) {
+	response, failed := http.ReadResponse(bufio.NewReader(bytes.NewReader(s.refusal(asked, err))), asked)
+	if failed != nil { // not possible
+		w.WriteHeader(http.StatusInternalServerError)
+		return
 	}
-	return r.Status >= 500 && r != errHeldBack
-}
-
-func (r *Refusal) body() []byte {
-	type inner struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	body, err := json.Marshal(struct {
-		Error inner `json:"error"`
-	}{inner{r.Code, r.Message}})
-	if err != nil {
-		return nil // two strings; not possible
-	}
-	return append(body, '\n')
-}
-
-// events says the same to an EventSource, which comes back after it.
-func (r *Refusal) events() string {
-	code := 1001
-	if r.Status == http.StatusTooManyRequests {
-		code = 4429
-	}
-	reason, _ := json.Marshal(r.Message)
-	return fmt.Sprintf("retry: %d\nevent: push-close\ndata: {\"type\":\"close\",\"code\":%d,\"reason\":%s}\n\n",
-		5000+rand.IntN(5001), code, reason)
-}
-
-// write answers through a ResponseWriter.
-func (r *Refusal) write(w http.ResponseWriter, asked *http.Request) {
-	response := r.response(asked)
 	for name, values := range response.Header {
-		w.Header()[name] = values
+		// There is no length: a middleware may compress the body, and net/http counts the bytes.
+		if isRelayed(name) && name != "Content-Length" && !(err == errHeldBack && name == "Retry-After") {
+			w.Header()[name] = values
+		}
 	}
-	// No length: a middleware may compress the body, and net/http counts what is written.
+	if upgrade := response.Header["Upgrade"]; upgrade != nil && asked.ProtoMajor == 1 { // HTTP/2 has none
+		w.Header()["Upgrade"], w.Header()["Connection"] = upgrade, []string{"Upgrade"}
+	}
 	w.WriteHeader(response.StatusCode)
-	_, _ = io.Copy(w, response.Body) // who is gone needs no answer
+	_, _ = io.Copy(w, response.Body) // a client that is gone needs no answer
 }

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// What authorize does wrong refuses the client, and takes no request's goroutine down.
+// If authorize does something wrong, the client is refused, and the request's goroutine does not crash.
 func TestRefusalsThatAreNone(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -35,8 +36,8 @@ func TestRefusalsThatAreNone(t *testing.T) {
 	}
 }
 
-// An EventSource never comes back after an error status. Where the same request may be answered better another time, it
-// is told to.
+// An EventSource never comes back after an error status. If the same request may succeed later, it is told to come
+// back.
 func TestRefusalsThatPass(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -61,8 +62,53 @@ func TestRefusalsThatPass(t *testing.T) {
 	}
 }
 
-// A proxy that knows no WebSockets drops the lines that are for one connection only. Taken for a poll, the client would
-// wait for nothing.
+// A page of an allowed origin can read why it is refused. A browser would end its EventSource otherwise.
+func TestRefusalsForPagesOfOtherOrigins(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{AllowedOrigins: []string{"https://app.example.org"}})
+	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) {
+		return push.Grant{}, &push.Refusal{Status: 503, Code: "later", Message: "not now"}
+	}))
+	for origin, allowed := range map[string]string{"https://app.example.org": "https://app.example.org", "https://evil.test": ""} {
+		for _, accept := range []string{"text/event-stream", "*/*"} {
+			response, _ := get(t, service.Client(), service.URL+"/push?channel=c", http.Header{
+				"Accept": {accept}, "Origin": {origin},
+			})
+			if got := response.Header.Get("Access-Control-Allow-Origin"); got != allowed {
+				t.Errorf("%s, %s: %s %v", origin, accept, response.Status, response.Header)
+			}
+			response.Body.Close()
+		}
+	}
+}
+
+// Words of any kind arrive as valid JSON, and those that are too long are cut.
+func TestRefusalsWithOddWords(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{})
+	var refusal push.Refusal
+	service := serve(t, srv.Handler(func(*http.Request) (push.Grant, error) { return push.Grant{}, &refusal }))
+	for words, told := range map[string]string{
+		"": "", "a\x00b": "a b", "\xff\"\\\n": "\uFFFD\"\\\n", "<&>": "<&>",
+		strings.Repeat("\u00e9", 600): strings.Repeat("\u00e9", 512), "x" + strings.Repeat("\u00e9", 600): "x" + strings.Repeat("\u00e9", 511),
+	} {
+		refusal = push.Refusal{Status: 403, Code: words, Message: words}
+		response, body := get(t, service.Client(), service.URL+"/push?channel=c", nil)
+		text, _ := io.ReadAll(body)
+		var answer struct {
+			Error struct{ Code, Message string }
+		}
+		if err := json.Unmarshal(text, &answer); err != nil || response.StatusCode != 403 || answer.Error.Message != told {
+			t.Errorf("%q: %s %v %s", words, response.Status, err, text)
+		}
+		if !strings.HasPrefix(told, answer.Error.Code) || len(answer.Error.Code) > 64 {
+			t.Errorf("%q: %s", words, text)
+		}
+	}
+}
+
+// A proxy that knows no WebSockets drops the header lines that are for one connection only. If the request were taken
+// for a poll, the client would wait in vain.
 func TestHandshakeThatLostItsUpgrade(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -75,7 +121,7 @@ func TestHandshakeThatLostItsUpgrade(t *testing.T) {
 			t.Errorf("%s %s", response.Status, text)
 		}
 	}
-	// The query decides where it says by which transport.
+	// If the query names a transport, the query decides.
 	publish(t, srv, "c", "already there")
 	response, body = get(t, service.Client(), service.URL+"/push?channel=c&last=1&transport=poll", lost)
 	if text, _ = io.ReadAll(body); response.StatusCode != http.StatusOK {
@@ -113,7 +159,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// Browsers and others fail the connection where none is chosen of those that they offer.
+// Browsers and other clients fail the connection if none of the subprotocols that they offer is chosen.
 func TestSubprotocols(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -146,7 +192,7 @@ func TestUpgradeRequired(t *testing.T) {
 	} {
 		service := serve(t, srv.Handler(authorize))
 		response, _ := get(t, service.Client(), service.URL+"/push?channel=c", old)
-		// Go's client takes the line Connection away where it says close.
+		// Go's client removes the line Connection if it says close.
 		if response.StatusCode != http.StatusUpgradeRequired || response.Header.Get("Upgrade") != "websocket" {
 			t.Errorf("%s: %s %v", name, response.Status, response.Header)
 		}

@@ -16,29 +16,29 @@ import (
 	"time"
 )
 
-// writeLimit is how long a client may take nothing at all before its connection is given up. Only tests change it.
+// writeLimit is how long a client may read nothing at all before its connection is given up. Only tests change it.
 var writeLimit = time.Minute
 
 const (
 	// closeLimit is how long a client may take to end its side, after the library has ended its own.
 	closeLimit = 5 * time.Second
-	// copied is how much goes from the pair to a client at once. Borrowed while there is something to copy.
+	// copied is the size of the buffers from the pair to a client. A buffer is borrowed while there is something to copy.
 	copied = 16 << 10
-	// asked is what is read from a client at once; clients say little.
+	// asked is how much is read from a client at once. Clients send little.
 	asked = 1 << 10
 )
 
 var buffers = sync.Pool{New: func() any { return new([copied]byte) }}
 
-// pipe connects a client whose bytes only Go understands, mostly a *tls.Conn, with the library, until either ends. It
-// does not wait for that: the request's goroutine, with all that it has grown to, can go. Without an error the client's
-// connection is the pipe's.
+// pipe connects a client with the library until either ends, if only Go understands the client's bytes, mostly in a
+// *tls.Conn. It does not wait for that, so the request's goroutine can end with its large stack. If there is no error,
+// the client's connection belongs to the pipe.
 func (s *Server) pipe(client net.Conn, head []byte, grant *Grant) error {
 	leave, ok := s.join()
 	if !ok {
 		return result("hand over", ErrClosed)
 	}
-	pair, err := s.adoptPair(head, grant)
+	pair, err := s.relay(head, grant)
 	if err != nil {
 		leave()
 		return err
@@ -46,39 +46,37 @@ func (s *Server) pipe(client net.Conn, head []byte, grant *Grant) error {
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		_, _ = io.CopyBuffer(writer{pair}, client, make([]byte, asked))
-		// A client that ends its side is as good as gone, to the library as well.
+		_, _ = io.CopyBuffer(pair, client, make([]byte, asked))
+		// A client that ends its side counts as gone, for the library as well.
 		pair.Close()
 	}()
 	go func() {
 		defer leave()
 		defer client.Close()
-		defer pair.Close()
+		defer s.relayed(pair)
 		defer context.AfterFunc(s.over, func() { _ = client.SetDeadline(time.Unix(1, 0)) })()
 		answer(client, pair, said)
 	}()
 	return nil
 }
 
-// answer gives the client what the library says, and then the time to end its side.
-func answer(client net.Conn, pair *net.UnixConn, said <-chan struct{}) {
-	err := copyOut(pair, func(bytes []byte) error {
+// answer copies the library's bytes to the client, and then gives the client time to end its side.
+func answer(client net.Conn, pair *relayPair, said <-chan struct{}) {
+	err := copyOut(pair.conn, func(bytes []byte) error {
 		_ = client.SetWriteDeadline(time.Now().Add(writeLimit))
 		_, err := client.Write(bytes)
 		return err
 	})
+	pair.ended.Store(true)
 	if err == nil {
 		endWrites(client)
 		_ = client.SetReadDeadline(time.Now().Add(closeLimit))
 	} else {
 		client.Close()
-		pair.Close() // the library may not be reading what the client has said
+		pair.Close() // the library may not be reading the client's bytes
 	}
 	<-said
 }
-
-// writer hides what would make io.CopyBuffer leave its buffer unused.
-type writer struct{ io.Writer }
 
 func endWrites(client net.Conn) {
 	switch client := client.(type) {
@@ -94,8 +92,8 @@ func endWrites(client net.Conn) {
 	}
 }
 
-// copyOut gives all that the library says to write, until the library ends. It holds a buffer only while there is
-// something to write. Nil: the library has ended, and all was written.
+// copyOut passes all bytes of the library to write, until the library ends. It holds a buffer only while there are
+// bytes to write. Nil: the library has ended, and all was written.
 func copyOut(pair *net.UnixConn, write func([]byte) error) error {
 	raw, err := pair.SyscallConn()
 	if err != nil {
@@ -142,8 +140,8 @@ func readSome(fd int, into []byte) (int, error) {
 	}
 }
 
-// relay serves a client that there is no socket for: the library's answer goes through the ResponseWriter. Asked in
-// HTTP/1.0, the library sends a body as it is, ended by the end of the pair.
+// relay serves a client without a socket to hand over: the library's answer goes through the ResponseWriter. The
+// request to the library is HTTP/1.0, so the body comes without chunks, and the end of the pair ends it.
 func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	leave, ok := h.server.join()
 	if !ok {
@@ -151,36 +149,36 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		return
 	}
 	defer leave()
-	pair, err := h.server.adoptPair(requestHead(nil, r, "1.0", grant.Subscribe, false), grant)
+	pair, err := h.server.relay(requestHead(nil, r, "1.0", false), grant)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
-	defer pair.Close()
+	defer h.server.relayed(pair)
 	defer context.AfterFunc(r.Context(), func() { pair.Close() })()
 	out := &flushed{w: w, control: http.NewResponseController(w)}
-	out.limit(time.Time{}) // the service's WriteTimeout is not for who waits
+	out.limit(time.Time{}) // the service's WriteTimeout must not end a client that waits
 
-	answer := bufio.NewReader(pair)
+	answer := bufio.NewReader(pair.conn)
 	response, err := http.ReadResponse(answer, r)
 	if err != nil {
 		if r.Context().Err() == nil {
-			h.refuse(w, r, errUnavailable)
+			h.refuse(w, r, result("hand over", ErrBusy))
 		}
 		return
 	}
 	if response.ContentLength < 0 && response.StatusCode == http.StatusOK {
 		if why := holdsBack(w); why != "" {
 			h.warnOnce("push: no streams: " + why)
-			errHeldBack.write(w, r)
+			h.server.turnAway(w, r, errHeldBack)
 			return
 		}
 	}
 	for name, values := range response.Header {
-		if name == "Vary" { // a middleware may have said by what its own part varies
+		if name == "Vary" { // a middleware may have set it for its own part
 			values = append(w.Header()[name], values...)
 		}
-		if relayed(name) {
+		if isRelayed(name) {
 			w.Header()[name] = values
 		}
 	}
@@ -193,16 +191,16 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	}
 	defer context.AfterFunc(h.server.over, out.cut)()
 	defer out.end()
-	// A stream begins with its head, also while there is nothing to say.
+	// A stream begins with its head, even if there is no message yet.
 	first, _ := answer.Peek(answer.Buffered())
 	if (len(first) > 0 || response.ContentLength < 0) && out.write(first) != nil {
 		return
 	}
-	_ = copyOut(pair, out.write)
+	_ = copyOut(pair.conn, out.write)
 }
 
-// flushed writes to a client and flushes. It can be cut off from another goroutine, but not after the handler's end,
-// when the ResponseWriter is not ours any more.
+// flushed writes to a client and flushes. Another goroutine can cut it off, but not after the handler's end, because
+// then the ResponseWriter is not ours any more.
 type flushed struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -218,21 +216,22 @@ func (f *flushed) write(bytes []byte) error {
 	if _, err := f.w.Write(bytes); err != nil {
 		return err
 	}
-	// Without Flush it is the whole of an answer, which need not be flushed.
+	// Without Flush this is a complete answer, which need not be flushed.
 	if err := f.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	f.limit(time.Time{}) // one that passes resets an HTTP/2 stream also while nothing is written
+	f.limit(time.Time{}) // a deadline that passes resets an HTTP/2 stream even while nothing is written
 	return nil
 }
 
-// holdsBack says what of a middleware would keep a stream's messages from the client, or nothing.
+// holdsBack names the part of a middleware that would hold back a stream's messages, or returns nothing.
 func holdsBack(w http.ResponseWriter) string {
 	flusher := flushes(w)
 	if flusher == nil {
 		return hidden(w, "flushed")
 	}
-	// What compresses and leaves Flush to net/http's own writer below it keeps what it has not yet written.
+	// A writer that compresses, and leaves Flush to net/http's own writer below it, keeps the bytes that it has not
+	// written.
 	encoding := w.Header().Get("Content-Encoding")
 	_, wraps := flusher.(unwrapper)
 	if encoding != "" && encoding != "identity" && flusher != w && !wraps {
@@ -244,7 +243,7 @@ func holdsBack(w http.ResponseWriter) string {
 
 type unwrapper interface{ Unwrap() http.ResponseWriter }
 
-// flushes finds what http.ResponseController would flush.
+// flushes finds the writer that http.ResponseController would flush.
 func flushes(w http.ResponseWriter) http.ResponseWriter {
 	for {
 		switch inner := w.(type) {
@@ -258,7 +257,7 @@ func flushes(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// limit sets until when a write may take. A ResponseWriter without deadlines waits as long as it does.
+// limit sets the deadline of a write. A ResponseWriter without deadlines waits without a limit.
 func (f *flushed) limit(until time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

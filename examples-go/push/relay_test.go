@@ -16,8 +16,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// A deadline for writes resets an HTTP/2 stream also while nothing is written: it must not outlive a write, and the
-// service's own must not concern a client that waits.
+// A deadline for writes resets an HTTP/2 stream even while nothing is written. So it must not outlive a write, and the
+// service's own deadline must not apply to a client that waits.
 func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	harness.CheckLeaks(t)
 	t.Cleanup(push.SetWriteLimit(2 * time.Second))
@@ -46,7 +46,7 @@ func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	}
 }
 
-// A client behind TLS that is gone is let go, also while the library does not read from it because nobody takes its
+// A client behind TLS that is gone is let go, even if the library does not read from it because nobody receives its
 // messages.
 func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
 	harness.CheckLeaks(t)
@@ -63,7 +63,7 @@ func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
 	fmt.Fprint(conn, "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	harness.Wait(t, "it is here", func() bool { return stats(t, srv).WebSockets == 1 })
-	// It says more than anybody takes, until it can't,
+	// It sends until nothing is read any more and it has to stop,
 	frames := []byte(strings.Repeat("\x82\xfe\x10\x00\x00\x00\x00\x00"+strings.Repeat("x", 4096), 16))
 	for err == nil {
 		_ = conn.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
@@ -76,12 +76,12 @@ func TestAClientThatIsGoneWhileNobodyTakesItsMessages(t *testing.T) {
 	harness.Wait(t, "it is gone", func() bool { return stats(t, srv).WebSockets == 0 })
 }
 
-// unwrapping can be unwrapped, and so leads around the compression when it is flushed.
+// unwrapping has Unwrap, so a flush bypasses the compression.
 type unwrapping struct{ compressed }
 
 func (u unwrapping) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
-// flushing is a compressing middleware as it should be.
+// flushing is a compressing middleware that works correctly.
 type flushing struct{ compressed }
 
 func (f flushing) Flush() {
@@ -89,7 +89,7 @@ func (f flushing) Flush() {
 	f.ResponseWriter.(http.Flusher).Flush()
 }
 
-// A stream that a middleware's compression would hold back is refused; one that it passes on flows.
+// A stream that a middleware's compression would hold back is refused. A stream that it passes on flows.
 func TestCompressedStreamsOverHTTP2(t *testing.T) {
 	harness.CheckLeaks(t)
 	var log lines

@@ -42,7 +42,7 @@ func TestReload(t *testing.T) {
 		t.Error(err)
 	}
 
-	// All or none, and the sentence says what is wrong.
+	// All options change or none, and the error says what is wrong.
 	small := map[string]string{"max_message": "1", "history_count": "many"}
 	for _, test := range []struct {
 		config push.Config
@@ -62,7 +62,7 @@ func TestReload(t *testing.T) {
 		t.Error("something has changed: ", err)
 	}
 
-	// What only a start can change stays, and the log names it.
+	// Options that only a start can change stay, and the log names them.
 	config.Options = map[string]string{"threads": "3"}
 	if err := srv.Reload(config); err != nil {
 		t.Error(err)
@@ -70,7 +70,7 @@ func TestReload(t *testing.T) {
 	harness.Wait(t, "the log names threads", func() bool { return strings.Contains(log.String(), "threads") })
 }
 
-// An origin that is taken away is refused; who was let in with it stays.
+// An origin that is taken away is refused. A client that was let in with it stays.
 func TestReloadOrigins(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{AllowedOrigins: []string{"https://a.example"}})

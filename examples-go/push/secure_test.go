@@ -21,7 +21,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// secure serves at /push over TLS, with HTTP/2 unless the client does not want it, and says what each request came by.
+// secure serves at /push over TLS, with HTTP/2 unless the client does not want it. It records the protocol of each
+// request.
 func secure(t *testing.T, handler http.Handler) (*httptest.Server, *seen) {
 	requests := &seen{connections: map[string]int{}}
 	mux := http.NewServeMux()
@@ -121,7 +122,7 @@ func TestEveryTransportOverTLS(t *testing.T) {
 	harness.Wait(t, "the WebSocket is gone", func() bool { return stats(t, srv).WebSockets == 0 })
 }
 
-// What a client offers reaches the library, on a socket that is handed over and through TLS.
+// A client's offers reach the library, on a socket that is handed over and through TLS.
 func TestCompressionIsPassedOn(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"compression": "true"}})
@@ -157,7 +158,7 @@ func TestCompressionIsPassedOn(t *testing.T) {
 	harness.Wait(t, "the WebSockets are gone", func() bool { return stats(t, srv).WebSockets == 0 })
 }
 
-// 200 streams over one connection, and none is left when their client goes.
+// One connection has 200 streams, and none is left when the client goes.
 func TestManyStreamsOverOneHTTP2Connection(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})
@@ -184,7 +185,7 @@ func TestManyStreamsOverOneHTTP2Connection(t *testing.T) {
 	client.CloseIdleConnections()
 }
 
-// Who stops reading is closed with 4429 and does not hold up the others, whatever is between.
+// A client that stops reading is closed with 4429 and does not hold up the others, over each kind of connection.
 func TestSlowClientsBehindTLS(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"outbox": "64KB", "history_count": "10"}})
@@ -255,7 +256,7 @@ func TestStopEndsClientsBehindTLS(t *testing.T) {
 	service.Client().CloseIdleConnections()
 }
 
-// A listener that wraps its connections keeps its own account of them, so they are not taken from it.
+// A listener that wraps its connections keeps track of them, so they are not taken from it.
 func TestWrappedConnectionsStayWithTheirListener(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})

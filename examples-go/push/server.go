@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// Server is a running server. All its methods may be called by any goroutine at any time, also after Stop: they then
-// fail with [ErrClosed].
+// Server is a running server. Any goroutine may call its methods at any time. After Stop they fail with [ErrClosed].
 //
-// A Server is ended with [Server.Stop]. One that is forgotten (nothing refers to it any more, it has no listener of its
-// own, and nobody has taken its events) is stopped by the garbage collector, with a warning in the log.
+// [Server.Stop] ends a Server. The garbage collector stops a server that is forgotten, with a warning in the log:
+// nothing refers to it any more, it has no listener of its own, and nobody receives its events.
 type Server struct {
 	handle  handle
 	log     *slog.Logger
@@ -29,21 +28,22 @@ type Server struct {
 	stopped  chan struct{} // closed when all of it is over
 	stopErr  error
 	events   *eventStream
+	relays   map[*relayPair]struct{} // the clients that are relayed through Go
 
-	// helpers are the goroutines that end with the server; added to under mu, before stopping. Not a part of Server:
-	// the log's goroutine refers to it, and must not keep a forgotten server.
+	// helpers are the goroutines that end with the server. They are added under mu, before stopping. It is no part of
+	// Server: the log's goroutine refers to it, and must not keep a forgotten server.
 	helpers *sync.WaitGroup
-	// over is done when the library has ended and its clients have had the time to take its last words.
+	// over is done when the library has ended, and its clients have had the time to read its last bytes.
 	over context.Context
 	cut  context.CancelFunc
 }
 
-// Kept keeps the servers that work without anybody referring to them.
+// Kept keeps the servers that work although nothing refers to them.
 var kept sync.Map
 
-// Start starts a server. Own listeners are bound when it returns.
+// Start starts a server. The server's own listeners are bound when it returns.
 //
-// Errors: [ErrConfig] with a sentence that names the option, its value and what is allowed; [ErrSystem] where a port is
+// Errors: [ErrConfig] with a sentence that names the option, its value and what is allowed; [ErrSystem] if a port is
 // taken; [ErrLimit] beyond 256 servers.
 func Start(config Config) (*Server, error) {
 	settings, count, err := config.settings("start")
@@ -76,7 +76,7 @@ func Start(config Config) (*Server, error) {
 	return s, nil
 }
 
-// closeLog is for a start that failed. The library's end is its own once it has been given away.
+// closeLog is for a start that failed. The library owns its end once it has got it.
 func closeLog(ours *os.File, theirs int) {
 	if ours != nil {
 		ours.Close()
@@ -91,7 +91,7 @@ type forgottenServer struct {
 	log    *slog.Logger
 }
 
-// forgotten runs on the goroutine of the cleanups, which should not wait for a server's end.
+// forgotten runs on the goroutine of the cleanups. That goroutine should not wait for a server's end.
 func forgotten(f forgottenServer) {
 	go func() {
 		if f.handle.stop(0) == statusOK {
@@ -100,15 +100,15 @@ func forgotten(f forgottenServer) {
 	}()
 }
 
-// Reload gives a running server the options of config that can change while it runs: the column "live" of the library's
-// table of options. All or none. Options that only a new start can change stay as they are, and the log names them, as
-// it does those that have changed. The file, and files with keys, are read again, so that keys can be rotated. Logger
-// is not looked at. What has begun (a timeout that runs, a connection let in) goes on as it was.
+// Reload gives a running server the options of config that can change while it runs: those with "live" in the library's
+// table of options. It changes all of them or none. Options that only a new start can change stay as they are. The log
+// names these, and those that have changed. The file, and files with keys, are read again, so that keys can be rotated.
+// Logger is ignored. Timeouts that run and connections that were let in go on as before.
 //
-// The options are those of config as a whole, defaults where it says nothing: pass the Config of the start, with what
-// is new.
+// The whole config counts: an option that it does not set gets its default. So pass the Config of the start, with your
+// changes.
 //
-// Errors: [ErrConfig] and [ErrSystem], with a sentence that says what is wrong: nothing has changed; [ErrClosed].
+// Errors: [ErrConfig] and [ErrSystem], with a sentence that says what is wrong, and nothing has changed; [ErrClosed].
 func (s *Server) Reload(config Config) error {
 	config.Logger = s.log
 	settings, count, err := config.settings("reload")
@@ -122,33 +122,38 @@ func (s *Server) Reload(config Config) error {
 	return nil
 }
 
-// Drain begins to send the clients away, and returns: before a deployment, say, while the service still works. New
-// clients are refused, what was published is delivered, and every client is told to come back later, as by
-// [Server.Stop], evenly over the given time so that they do not come back all at once. Who is left after it is cut off.
+// Drain begins to send the clients away, and returns. Use it before a deployment, while the service still works. New
+// clients are refused. Messages that were published before are delivered. Every client is told to come back later, as
+// by [Server.Stop], evenly over the given time, so that they do not come back all at once. A client that is left after
+// it is cut off.
 //
-// The event [Draining] comes at once, [Drained] when no client is left. Until Stop everything else goes on: what is
-// published reaches those who are still there, and is kept. Called again it sets a new end; a drain can't be taken
-// back. Subscriptions of [Server.Subscribe] are clients here: they end with ErrClosed.
+// The event [Draining] comes at once, and [Drained] when no client is left. Until Stop everything else goes on:
+// messages reach the clients that are still there, and are kept. Another call sets a new end. A drain can't be taken
+// back. Subscriptions of [Server.Subscribe] count as clients: they end with ErrClosed.
 //
-// Errors: [ErrUnsupported] where the server is attached, and its clients are the hub's; [ErrClosed].
+// Errors: [ErrUnsupported] if the server is attached, since its clients are the hub's; [ErrClosed].
 func (s *Server) Drain(over time.Duration) error {
 	return result("drain", s.handle.drain(milliseconds(over)))
 }
 
-// milliseconds is a time as C has it, at most a day.
+// milliseconds is a time for C, at most a day.
 func milliseconds(d time.Duration) uint32 {
 	return uint32(min(max(0, d), 24*time.Hour).Milliseconds())
 }
 
-// defaultDrain is how long Stop lets clients take what waits for them, where its context sets no deadline.
+// defaultDrain is how long Stop lets clients read what waits for them if its context sets no deadline.
 const defaultDrain = 10 * time.Second
 
-// Stop ends the server: new clients are refused, what was published is delivered, every client is told to come back
-// later (WebSocket close code 1001, for SSE and streams an event), and a client that has not taken that by ctx's
-// deadline, or within ten seconds if it has none, is cut off. When Stop has returned nil, no thread of the library and
-// no goroutine of this package is left of the server, and the channel of [Server.Events] is closed.
+// Stop ends the server. New clients are refused. Messages that were published before are delivered. Every client is
+// told to come back later, with WebSocket close code 1001, or with an event over SSE and streams. A client that has not
+// read that by ctx's deadline, or within ten seconds if there is none, is cut off. When Stop has returned nil, no
+// thread of the library and no goroutine of this package is left of the server, and the channel of [Server.Events] is
+// closed.
 //
-// When ctx ends first, Stop returns its error and the server goes on ending by itself. A second Stop waits for the
+// If the server is attached, its clients stay with the hub. Only those that are relayed through Go (TLS by Go, HTTP/2) go
+// with this process, and are told.
+//
+// If ctx ends first, Stop returns its error, and the server goes on ending by itself. A second Stop waits for the
 // first.
 //
 // Call Stop before http.Server.Shutdown, which waits for clients that came over HTTP/2.
@@ -172,13 +177,16 @@ func (s *Server) Stop(ctx context.Context) error {
 }
 
 func (s *Server) end(drain, grace time.Duration) {
+	began := time.Now()
 	status := s.handle.stop(milliseconds(drain))
 	for status == ErrTimeout {
-		// The log's reader is slow. The C side gives up a line that it does not take, and no other line is begun.
+		// The log's reader is slow. The C side drops a line that the reader does not take, and begins no other line.
 		status = s.handle.stop(milliseconds(time.Second))
 	}
 	s.stopErr = result("stop", status)
 	kept.Delete(s.handle)
+	// If the server was attached, its clients are the hub's and stay, but those that are relayed go with this process.
+	s.sendRelaysAway(drain - time.Since(began))
 	late := time.AfterFunc(grace, s.cut)
 	s.helpers.Wait()
 	late.Stop()
@@ -186,8 +194,8 @@ func (s *Server) end(drain, grace time.Duration) {
 	close(s.stopped)
 }
 
-// drainFor divides the time of a Stop: for the library's clients, then for the last bytes of those whose bytes go
-// through Go, and a rest so that Stop returns before its context does.
+// drainFor divides the time of a Stop: first for the library's clients, then for the last bytes of clients that are
+// relayed through Go. A rest is kept so that Stop returns before its context ends.
 func drainFor(ctx context.Context) (drain, grace time.Duration) {
 	left := defaultDrain
 	if deadline, ok := ctx.Deadline(); ok {
@@ -208,8 +216,8 @@ func (s *Server) join() (leave func(), ok bool) {
 	return s.helpers.Done, true
 }
 
-// Addresses says where the library's own listeners can be reached: those of Config.Listen, then those of the option
-// control. None after Stop.
+// Addresses returns the addresses of the library's own listeners: those of Config.Listen, then those of the option
+// control. There are none after Stop.
 func (s *Server) Addresses() []string {
 	var all []string
 	for {
@@ -221,19 +229,19 @@ func (s *Server) Addresses() []string {
 	}
 }
 
-// Conn is a client's connection, as events name it. Never 0, and not used again while the server lives.
+// Conn is a client's connection, as events name it. It is never 0, and not used again while the server lives.
 type Conn uint64
 
-// Send sends text to one client, apart from all channels: a WebSocket gets one frame (with subprotocol push.v1.json
-// {"type":"message","data":…}), SSE and streams a message without a position. Nothing can be sent to a poll.
+// Send sends text to one client, apart from all channels. A WebSocket gets one frame (with subprotocol push.v1.json
+// {"type":"message","data":…}); SSE and streams get a message without a position. Nothing can be sent to a poll.
 //
-// Errors: [ErrNotFound] where the client is gone (it may also go before the bytes do); [ErrInvalid] where data is not
+// Errors: [ErrNotFound] if the client is gone (it may also go before the bytes arrive); [ErrInvalid] if data is not
 // UTF-8; [ErrTooLarge]; [ErrBusy]; [ErrClosed].
 func (s *Server) Send(conn Conn, data []byte) error {
 	return result("send", s.handle.send(uint64(conn), data, 0))
 }
 
-// SendBinary is [Server.Send] for bytes: a WebSocket gets a binary frame.
+// SendBinary is a [Server.Send] for bytes: a WebSocket gets a binary frame.
 func (s *Server) SendBinary(conn Conn, data []byte) error {
 	return result("send", s.handle.send(uint64(conn), data, sendBinary))
 }
@@ -249,10 +257,12 @@ func (s *Server) Close(conn Conn, code int, reason string) error {
 	return result("close", s.handle.close(uint64(conn), uint16(code), reason))
 }
 
-// Disconnect closes every connection that was granted to a user, as [Server.Close] does, in a moment. 4403 says that
-// the client is not allowed any more. It is no ban: who logs in again comes back.
+// Disconnect closes every connection that was granted to a user, as [Server.Close] does, within a moment. 4403 says
+// that the client is not allowed any more. It is no ban: a user who logs in again comes back. If the hub shares a log with
+// others (option engine), the others do it when they read it there. ErrBusy says that this hub does it and the others do
+// not; call again.
 //
-// Errors: [ErrInvalid], [ErrClosed].
+// Errors: [ErrInvalid], [ErrBusy], [ErrClosed].
 func (s *Server) Disconnect(user string, code int, reason string) error {
 	if err := checkName("disconnect", "user", user); err != nil {
 		return err
@@ -264,12 +274,12 @@ func (s *Server) Disconnect(user string, code int, reason string) error {
 }
 
 // RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a
-// user, in a moment: they get nothing more of it and can't subscribe to it again. A client of subprotocol push.v1.json
-// is told, with the reason (at most 123 bytes); any other that has no channel left is closed with 4403. New connections
-// get what their own grant says. A text that ends in what a client says may be a prefix, and then takes more than was
-// meant, never less.
+// user, within a moment: they get no more messages of it and can't subscribe to it again. A client of subprotocol
+// push.v1.json is told, with the reason (at most 123 bytes). Any other client that has no channel left is closed with
+// 4403. New connections get what their own grant says. If the text ends in a client's text, it may be a prefix. Then it
+// takes more than was meant, never less. With a shared log it is as with [Server.Disconnect].
 //
-// Errors: [ErrInvalid], [ErrClosed].
+// Errors: [ErrInvalid], [ErrBusy], [ErrClosed].
 func (s *Server) RevokeChannel(user, channel, reason string) error {
 	for what, name := range map[string]string{"user": user, "channel": channel, "reason": reason} {
 		if err := checkName("revoke", what, name); err != nil {
@@ -279,11 +289,11 @@ func (s *Server) RevokeChannel(user, channel, reason string) error {
 	return result("revoke", s.handle.revokeChannel(user, channel, reason))
 }
 
-// Renew gives one connection another grant in place of the one it has: a session was prolonged, a user has logged in,
-// rights have changed. It goes on until the new grant ends; subscriptions that this does not allow end as with
-// [Server.RevokeChannel].
+// Renew gives one connection another grant in place of its present one, for instance because a session was prolonged, a
+// user has logged in, or rights have changed. The connection goes on until the new grant ends. Subscriptions that the
+// new grant does not allow end as with [Server.RevokeChannel].
 //
-// Errors: [ErrNotFound] where the client is gone; [ErrInvalid]; [ErrClosed].
+// Errors: [ErrNotFound] if the client is gone; [ErrInvalid]; [ErrClosed].
 func (s *Server) Renew(conn Conn, g Grant) error {
 	may, err := g.forC()
 	if err != nil {
@@ -299,8 +309,7 @@ func checkClose(op string, code int, reason string) error {
 	return checkName(op, "reason", reason)
 }
 
-// Stats are counters since the start, and gauges of this moment. Subscriptions of [Server.Subscribe] count among the
-// streams.
+// Stats are counters since the start, and gauges of this moment. Subscriptions of [Server.Subscribe] count as streams.
 type Stats struct {
 	Published     uint64 // messages published, broadcasts included
 	Duplicates    uint64 // publishes answered from an idempotency key
@@ -336,7 +345,8 @@ type Stats struct {
 	Hosts          uint64 // hosts of other processes that are attached
 	LogsSuppressed uint64 // log lines left out because there were many of their kind
 	Draining       uint64 // 1 while clients are being sent away, and after
-	Undone         uint64 // what attached hosts asked for and the hub could not do
+	Undone         uint64 // requests of attached hosts that the hub could not fulfil
+	InboxBytes     uint64 // gauge: bytes kept of unfinished messages and requests of clients
 }
 
 // Stats reads the counters. Error: [ErrClosed].

@@ -10,7 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What fits on the stack: more than most batches and grants have. */
+/* Arrays of this length are on the stack. Most batches and grants have fewer entries. */
 enum { FEW = 128, LONGEST_LINE = 4096 };
 
 static push_server *ticket(uintptr_t server)
@@ -30,8 +30,8 @@ struct log_sink {
     int32_t level;
 };
 
-/* On the library's callback thread. A packet that does not go out within the socket's time limit is lost, and the thread
- * goes on: push_stop waits for it. */
+/* Runs on the library's callback thread. A packet that does not go out within the socket's time limit is lost. The
+ * thread goes on, since push_stop waits for it. */
 static void on_log(void *user_data, int32_t level, const char *line)
 {
     struct log_sink *sink = user_data;
@@ -191,24 +191,26 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
 
 /* ---- connections ---- */
 
-/* A grant, and the array that it points to: the channels, then the patterns. */
+/* A grant, and the array that it points to: the channels to subscribe to, the channels, then the patterns. */
 struct grant {
     push_grant grant;
     const char *few[FEW], **channels;
 };
 
-static int fill_grant(struct grant *to, const char *names, size_t channel_count, size_t pattern_count, int64_t expires_at,
-                      uint32_t flags)
+static int fill_grant(struct grant *to, const char *names, size_t subscribe_count, size_t channel_count,
+                      size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
-    size_t count = channel_count + pattern_count;
+    size_t count = subscribe_count + channel_count + pattern_count;
     to->channels = to->few;
     if (count > FEW && !(to->channels = malloc(count * sizeof *to->channels))) return 0;
     to->grant = (push_grant)PUSH_GRANT_INIT;
     to->grant.user = or_null(names);
     for (size_t i = 0; i < count; i++) to->channels[i] = names += strlen(names) + 1;
-    to->grant.channels = to->channels;
+    to->grant.subscribe = to->channels;
+    to->grant.subscribe_count = subscribe_count;
+    to->grant.channels = to->grant.subscribe + subscribe_count;
     to->grant.channel_count = channel_count;
-    to->grant.patterns = to->channels + channel_count;
+    to->grant.patterns = to->grant.channels + channel_count;
     to->grant.pattern_count = pattern_count;
     to->grant.expires_at = expires_at;
     to->grant.flags = flags;
@@ -221,11 +223,12 @@ static void free_grant(struct grant *grant)
 }
 
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
-                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
+                         size_t subscribe_count, size_t channel_count, size_t pattern_count, int64_t expires_at,
+                         uint32_t flags)
 {
     struct grant grant;
     push_status status = PUSH_ERR_SYSTEM;
-    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return status;
+    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return status;
     if (duplicate) fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0) {
         status = push_adopt(ticket(server), fd, head, head_len, &grant.grant);
@@ -235,11 +238,11 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
     return status;
 }
 
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count,
-                         size_t pattern_count, int64_t expires_at, uint32_t flags)
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t subscribe_count,
+                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
     push_status status = push_allow(ticket(server), request, &grant.grant);
     free_grant(&grant);
     return status;
@@ -248,6 +251,14 @@ push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, 
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason)
 {
     return push_deny(ticket(server), request, status, or_null(reason));
+}
+
+push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
+                           size_t head_len, char *out, size_t out_size, size_t *out_len)
+{
+    const char *code = words_len > 0 ? words : NULL;
+    const char *message = code ? code + strlen(code) + 1 : NULL;
+    return push_refusal(ticket(server), why, code, message, head, head_len, out, out_size, out_len);
 }
 
 push_status pushgo_send(uintptr_t server, uint64_t connection, const char *data, size_t len, uint32_t flags)
@@ -270,11 +281,11 @@ push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char
     return push_revoke_channel(ticket(server), user, channel, or_null(reason));
 }
 
-push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
-                         size_t pattern_count, int64_t expires_at, uint32_t flags)
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t subscribe_count,
+                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
     push_status status = push_renew(ticket(server), connection, &grant.grant);
     free_grant(&grant);
     return status;
@@ -322,7 +333,7 @@ int32_t pushgo_next_events(uintptr_t server, pushgo_queue *queue, pushgo_event *
         if (!queue->held) {
             push_status status = push_next_event(ticket(server), &queue->event, sizeof queue->event, 0);
             if (status == PUSH_ERR_TIMEOUT) return count;
-            /* What was taken before is told first; the status comes again. */
+            /* Events that were taken before are returned first. The status comes again. */
             if (status != PUSH_OK) return count > 0 ? count : status;
             queue->held = 1;
         }

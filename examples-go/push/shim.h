@@ -1,5 +1,5 @@
-/* What Go calls: push.h with the pointers taken out, so that no call hands C a Go pointer to a Go pointer. Nothing here
- * calls into Go. A server is passed as the number that its ticket is. */
+/* The functions that Go calls: push.h without nested pointers, so that no call gives C a Go pointer to a Go pointer. No
+ * function here calls into Go. A server is passed as the number of its ticket. */
 #ifndef PUSHGO_SHIM_H
 #define PUSHGO_SHIM_H
 
@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* One message of a batch. Channel, event and key, each ending in NUL, and the payload lie one after the other in the
- * batch's bytes; what has no length is not there. Without a channel it is the one of the message before. */
+ * batch's bytes. A part of length 0 is not there. A message without a channel has the channel of the one before. */
 typedef struct {
     uint32_t channel_len, event_len, key_len, data_len;
     uint32_t flags;
@@ -24,11 +24,11 @@ typedef struct {
 /* Between two pulls: the event that did not fit. */
 typedef struct pushgo_queue pushgo_queue;
 
-/* Settings are `count` pairs of name and value, each ending in NUL. `log_fd` (-1: no log) is given away in any case; it
- * gets a packet for each line up to `log_level`: a byte with the level, then the text. */
+/* Settings are `count` pairs of name and value, each ending in NUL. The function owns `log_fd` in any case (-1: no
+ * log). It gets a packet for each line up to `log_level`: a byte with the level, then the text. */
 push_status pushgo_start(const char *file, const char *settings, size_t count, int log_fd, int32_t log_level,
                          uintptr_t *out, char *err, size_t err_len);
-/* The same options anew, for a server that runs; its log stays where it goes. */
+/* New options for a running server. Its log stays as it is. */
 push_status pushgo_reload(uintptr_t server, const char *file, const char *settings, size_t count, char *err,
                           size_t err_len);
 push_status pushgo_drain(uintptr_t server, uint32_t drain_ms);
@@ -39,32 +39,36 @@ push_status pushgo_stats(uintptr_t server, push_stats *out);
 push_status pushgo_users(uintptr_t server, const char *channel, const char *after, size_t limit, push_users *out);
 
 push_status pushgo_publish(uintptr_t server, const char *channel, const char *data, size_t len);
-/* Empty strings stand for NULL. An empty channel is for everybody: a broadcast. */
+/* Empty strings stand for NULL. An empty channel means a broadcast. */
 push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
                                    const char *event, const char *key, uint32_t flags, push_position *out);
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 
-/* Names are the user (empty: none), the channels and the patterns, each ending in NUL. With `duplicate` a copy of the
- * descriptor is handed over, and `fd` stays the caller's in any case. */
+/* Names are the user (empty: none), the channels to subscribe to, the channels and the patterns, each ending in NUL. With
+ * `duplicate` a copy of the descriptor is handed over, and `fd` stays the caller's in any case. */
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
+                         size_t subscribe_count, size_t channel_count, size_t pattern_count, int64_t expires_at,
+                         uint32_t flags);
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t subscribe_count,
                          size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t channel_count,
-                         size_t pattern_count, int64_t expires_at, uint32_t flags);
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason);
+/* Words are the code and the message, each ending in NUL; without length they are the library's. */
+push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
+                           size_t head_len, char *out, size_t out_size, size_t *out_len);
 push_status pushgo_send(uintptr_t server, uint64_t connection, const char *data, size_t len, uint32_t flags);
 push_status pushgo_close(uintptr_t server, uint64_t connection, uint16_t code, const char *reason);
 push_status pushgo_disconnect_user(uintptr_t server, const char *user, uint16_t code, const char *reason);
 push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char *channel, const char *reason);
-push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t channel_count,
-                         size_t pattern_count, int64_t expires_at, uint32_t flags);
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t subscribe_count,
+                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
 
-/* A copy of the event descriptor, the caller's to close; -1: there is none. Turns events on. */
+/* Turns events on. Returns a duplicate of the event descriptor, which the caller closes; -1: there is none. */
 int pushgo_event_fd(uintptr_t server);
 pushgo_queue *pushgo_queue_new(void);
 void pushgo_queue_free(pushgo_queue *queue);
-/* Takes what waits, up to `max` events and `room` bytes, and does not wait. Says how many; 0: none wait, or, where `needed`
- * is not 0, the next one needs that many bytes; negative: a status. */
+/* Takes the events that are there, up to `max` events and `room` bytes, and does not wait. Returns how many; 0: there
+ * are none or, if `needed` is not 0, the next one needs that many bytes; negative: a status. */
 int32_t pushgo_next_events(uintptr_t server, pushgo_queue *queue, pushgo_event *events, size_t max, char *bytes,
                            size_t room, size_t *needed);
 

@@ -12,7 +12,8 @@ import (
 	"libpush.example/go/push"
 )
 
-// A service behind a proxy on the same machine listens on a Unix socket: it is handed over like any other.
+// A service behind a proxy on the same machine listens on a Unix socket. Its connections are handed over like any
+// other.
 func TestUnixSocket(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{})

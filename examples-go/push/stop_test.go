@@ -67,7 +67,7 @@ func TestEverythingAfterStopIsClosed(t *testing.T) {
 	}
 }
 
-// A client that does not take what it has is cut off at the deadline, and a Stop whose context ends early returns.
+// A client that does not read is cut off at the deadline. A Stop returns early if its context ends early.
 func TestStopKeepsItsTime(t *testing.T) {
 	harness.CheckLeaks(t)
 	for _, test := range []struct {
@@ -95,11 +95,11 @@ func TestStopKeepsItsTime(t *testing.T) {
 			publish(t, srv, "c", strings.Repeat("x", 1<<20))
 		}
 		started := time.Now()
-		// On a busy machine the call may be over before the stop is, or the cancelling be late.
+		// On a busy machine the call may return before the server has stopped, or the cancelling may be late.
 		if err := test.stop(srv); !errors.Is(err, test.want) && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", test.name, err)
 		}
-		// Less than the ten seconds of a Stop without a deadline, also on a busy machine.
+		// This is less than the ten seconds of a Stop without a deadline, even on a busy machine.
 		if took := time.Since(started); took > 8*time.Second {
 			t.Errorf("%s: %s", test.name, took)
 		}
@@ -112,7 +112,7 @@ func TestStopKeepsItsTime(t *testing.T) {
 
 func TestStopWhilePublishing(t *testing.T) {
 	harness.CheckLeaks(t)
-	// Room for all that the reader is behind.
+	// This has room for all lines that the reader has not read.
 	srv, err := push.Start(push.Config{Options: map[string]string{"history_count": "0", "outbox": "1GB"}})
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestForgottenServersAreStopped(t *testing.T) {
 		runtime.GC()
 		return strings.Count(log.String(), "a server was forgotten") == 5
 	})
-	// One that works without anybody referring to it stays.
+	// A server that works stays although nothing refers to it.
 	address := func() string {
 		srv, err := push.Start(push.Config{Listen: []string{"127.0.0.1:0"}})
 		if err != nil {
@@ -206,7 +206,7 @@ func TestForgottenServersAreStopped(t *testing.T) {
 	conn.Close()
 }
 
-// stopLater stops a server that only its goroutines refer to.
+// stopLater stops a server to which only its goroutines refer.
 func stopLater(t *testing.T, address string) {
 	t.Cleanup(func() {
 		for _, srv := range push.Kept() {
@@ -264,7 +264,7 @@ func TestLogsGoToSlog(t *testing.T) {
 	}
 }
 
-// The order that the documentation of Stop gives, with clients of every kind.
+// This stops in the order that the documentation of Stop gives, with clients of every kind.
 func TestStopThenShutdown(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv, err := push.Start(push.Config{})

@@ -20,7 +20,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// reader reads a stream, and says how many messages came in order, 0, 1, 2…, before one that says "end".
+// reader reads a stream, and counts the messages that came in order, 0, 1, 2…, before one that says "end".
 func reader(address, channel string) (wait func() (int, error), err error) {
 	conn, lines, err := rawStream(address, "channel="+channel)
 	if err != nil {
@@ -41,7 +41,7 @@ func reader(address, channel string) (wait func() (int, error), err error) {
 				done <- result{count, fmt.Errorf("%w after %q", err, line)}
 				return
 			case !isMessage || !strings.Contains(line, `"channel":`):
-				continue // a heartbeat, or sent to this one alone
+				continue // a heartbeat, or a message for this client alone
 			case strings.HasPrefix(data, "end"):
 				done <- result{count, nil}
 				return
@@ -89,7 +89,7 @@ func TestFiveThousandClientsDieAtOnce(t *testing.T) {
 	harness.Wait(t, "all are here", func() bool { return stats(t, srv).Subscriptions == victims+stayers })
 	harness.Wait(t, "no goroutine stays for them", func() bool { return runtime.NumGoroutine() <= goroutines+stayers+2 })
 
-	// They die in the middle of messages that are on their way to them.
+	// The clients die while messages are on their way to them.
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)
@@ -128,7 +128,7 @@ func TestFiveThousandClientsDieAtOnce(t *testing.T) {
 	}
 }
 
-// connect opens many clients, which read nothing but the beginning.
+// connect opens many clients. They read only the beginning.
 func connect(t *testing.T, address string, count int) []net.Conn {
 	t.Helper()
 	conns := make([]net.Conn, count)
@@ -194,7 +194,7 @@ func TestPanicsAndSlowLogins(t *testing.T) {
 	}
 	defer after.Close()
 
-	// Twenty slow logins; the others don't wait for them.
+	// Twenty logins are slow, and the others don't wait for them.
 	slow := make(chan error, 20)
 	for range 20 {
 		go func() {
@@ -218,7 +218,7 @@ func TestPanicsAndSlowLogins(t *testing.T) {
 		t.Error(count, err)
 	}
 	wantLine(t, lines, "0 x")
-	// Of those who are let in one has gone before it was.
+	// One of the clients that are let in has gone before.
 	gone, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +235,8 @@ func TestPanicsAndSlowLogins(t *testing.T) {
 	harness.Wait(t, "only one is left", func() bool { return stats(t, srv).Connections == 1 })
 }
 
-// All calls at once while the collector runs all the time: what C is given stays where it is, and nothing is lost.
+// All calls run at once while the garbage collector runs all the time. Memory that C gets stays in its place, and
+// nothing is lost.
 func TestGarbageCollectorStorm(t *testing.T) {
 	harness.CheckLeaks(t)
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
@@ -268,7 +269,7 @@ func TestGarbageCollectorStorm(t *testing.T) {
 		}
 		conn.Close()
 	})
-	always(func(i int) { // and of our own
+	always(func(i int) { // and subscriptions of our own
 		sub, err := srv.Subscribe(t.Context(), []string{"c1"}, push.SubscribeOptions{Last: 1 + i%5})
 		if err != nil {
 			t.Error(err)
@@ -336,7 +337,7 @@ func TestGarbageCollectorStorm(t *testing.T) {
 		}
 	}
 	close(over)
-	// Who waits for an event or a message gets one.
+	// A goroutine that waits for an event or a message gets one.
 	publish(t, srv, "c1", "the end")
 	conn, _, err := rawStream(address, "channel=c0")
 	if err != nil {

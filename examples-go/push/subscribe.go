@@ -21,33 +21,33 @@ import (
 	"time"
 )
 
-// SubscribeOptions say where a subscription begins: by default, with what is published from now on.
+// SubscribeOptions say where a subscription begins. By default it begins with new messages.
 type SubscribeOptions struct {
-	// Since is a position that was seen before: what was missed since then comes first.
+	// Since is a position that was seen before. The messages that were missed since then come first.
 	Since Position
-	// Last asks for the newest messages of each channel first, at most 10,000. Not together with Since.
+	// Last asks for the newest messages of each channel first, at most 10,000. It can't be used together with Since.
 	Last int
 }
 
 // Delivery is a message as a subscriber gets it.
 type Delivery struct {
-	// Channel is where it was published; empty for a broadcast.
+	// Channel is the channel to which it was published; empty for a broadcast.
 	Channel string
 	// Data is the payload.
 	Data []byte
 	// Event is the event type, or empty.
 	Event string
-	// Position is where it is in the sequence. Store it to go on after it another time.
+	// Position is the position of the message. Store it to go on after it another time.
 	Position Position
-	// Binary says that it was published as binary.
+	// Binary says that the message was published as binary.
 	Binary bool
-	// Gap says that this is no message: what the channel had up to Position, and was not delivered, is gone, because
-	// the history is bounded. Nothing is ever left out silently.
+	// Gap says that this is no message. Messages of the channel up to Position that were not delivered are gone, because
+	// the history is bounded. No message is ever left out silently.
 	Gap bool
 }
 
-// Subscription is a subscription of the service itself. Next and All are for one goroutine at a time; the other methods
-// for any.
+// Subscription is a subscription of the service itself. Only one goroutine at a time may use Next and All. Any may use
+// the other methods.
 type Subscription struct {
 	server   *Server
 	ctx      context.Context
@@ -60,18 +60,19 @@ type Subscription struct {
 	err      error
 }
 
-// Subscribe lets the service itself receive messages. It is subscribed when this returns: whatever is published
-// afterwards comes. The context ends the subscription, not only this call.
+// Subscribe lets the service itself receive messages. When it returns, the service is subscribed: all messages that are
+// published afterwards come. The context ends the subscription, not only this call.
 //
-// A slow receiver is treated as any slow client: the library keeps what waits for it up to the option outbox. Beyond
-// that the subscription goes on by itself from the history, and announces what the history no longer has as a gap.
+// A slow receiver is treated like any slow client: the library keeps messages for it up to the option outbox. Beyond
+// that the subscription goes on by itself from the history. Messages that the history no longer has are announced as a
+// gap.
 //
-// Each subscription costs two descriptors and a buffer of 4 KB, and counts among the streams and against the option
-// max_connections; no goroutine. [Server.Events] does not tell of it. One that is forgotten is closed by the garbage
-// collector.
+// Each subscription costs two descriptors and a buffer of 4 KB, and no goroutine. It counts as a stream, and for the
+// option max_connections. [Server.Events] does not tell of it. The garbage collector closes one that is forgotten.
 //
-// Errors: [ErrInvalid] where a channel is not allowed, there are none, or there are more than the option max_channels
-// or longer names than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; ctx's.
+// Errors: [ErrInvalid] if a channel is not allowed, if there are none, if there are more than the option max_channels,
+// or if their names are longer than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; the error of
+// ctx.
 func (s *Server) Subscribe(ctx context.Context, channels []string, options SubscribeOptions) (*Subscription, error) {
 	if options.Since != "" && options.Last != 0 {
 		return nil, invalid("subscribe", "Since and Last together")
@@ -82,12 +83,12 @@ func (s *Server) Subscribe(ctx context.Context, channels []string, options Subsc
 		return nil, err
 	}
 	sub := &Subscription{server: s, ctx: ctx, channels: channels, link: l, position: l.start}
-	// What the context refers to is the link's connection. So the subscription itself can be forgotten.
+	// The context refers to the link's connection only. So the subscription itself can be forgotten.
 	sub.cleanup = runtime.AddCleanup(sub, (*link).close, l)
 	return sub, nil
 }
 
-// Next waits for the next message. False: it is over, and Err says why.
+// Next waits for the next message. False: the subscription is over, and Err says why.
 func (sub *Subscription) Next() (Delivery, bool) {
 	defer runtime.KeepAlive(sub)
 	for sub.Err() == nil {
@@ -106,8 +107,8 @@ func (sub *Subscription) Next() (Delivery, bool) {
 	return Delivery{}, false
 }
 
-// All gives out the messages as they come, until the subscription is over. Leaving the loop does not close it; another
-// can go on from there.
+// All iterates over the messages as they come, until the subscription is over. Leaving the loop does not close the
+// subscription; another loop can go on from there.
 func (sub *Subscription) All() iter.Seq[Delivery] {
 	return func(yield func(Delivery) bool) {
 		for d, ok := sub.Next(); ok && yield(d); d, ok = sub.Next() {
@@ -115,16 +116,16 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop, or another error that it
-// could not go on after. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop, or another error after which
+// it can't go on. Nil: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	return sub.err
 }
 
-// Position is how far messages were delivered, or where the subscription began. Another subscription can go on from it
-// with Since.
+// Position is the position up to which messages were delivered, or the one where the subscription began. Another
+// subscription can go on from it with Since.
 func (sub *Subscription) Position() Position {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -153,7 +154,7 @@ func (sub *Subscription) Close() error {
 	return nil
 }
 
-// resume goes on from the history after the library has ended the connection, unless that was the end of the server.
+// resume goes on from the history after the library has ended the connection, unless the server has ended.
 func (sub *Subscription) resume(cause error) error {
 	if err := sub.ctx.Err(); err != nil {
 		return err
@@ -203,7 +204,7 @@ func (l *link) isClosed() bool {
 	return l.closed
 }
 
-// replace goes on with another connection, unless this was closed meanwhile.
+// replace goes on with another connection, unless the subscription was closed meanwhile.
 func (l *link) replace(next *link) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,7 +248,7 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 func (l *link) readHead() (Position, error) {
 	response, err := http.ReadResponse(l.lines, nil)
 	if err != nil {
-		// The library ended the connection before it had read the request: it is stopping.
+		// The library has ended the connection before it had read the request: it is stopping.
 		return "", result("subscribe", ErrClosed)
 	}
 	switch response.StatusCode {
@@ -257,7 +258,7 @@ func (l *link) readHead() (Position, error) {
 		return "", result("subscribe", ErrClosed)
 	}
 	var answer struct{ Error struct{ Message string } }
-	_ = json.NewDecoder(io.LimitReader(response.Body, 4096)).Decode(&answer) // without a message the status must do
+	_ = json.NewDecoder(io.LimitReader(response.Body, 4096)).Decode(&answer) // without a message the status has to do
 	return "", &Error{Op: "subscribe", Status: ErrInvalid, Text: answer.Error.Message}
 }
 

@@ -55,7 +55,7 @@ func TestSubscribeGoesOnFromAPosition(t *testing.T) {
 	if d := next(t, again); string(d.Data) != "missed" || d.Position != again.Position() {
 		t.Errorf("%+v", d)
 	}
-	// A position of another life: it is said that something may be missing.
+	// With a position of another life, the subscriber is told that messages may be missing.
 	foreign := subscribe(t, srv, push.SubscribeOptions{Since: "otherlife-1"}, "a")
 	if d := next(t, foreign); !d.Gap || d.Channel != "a" {
 		t.Errorf("%+v", d)
@@ -143,7 +143,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 	}
 }
 
-// One that is slower than its outbox holds goes on by itself, and gets all that the history has.
+// A subscription that is too slow for its outbox goes on by itself, and gets all messages that the history has.
 func TestSlowSubscriptionRecovers(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "100000"}})
@@ -165,7 +165,7 @@ func TestSlowSubscriptionRecovers(t *testing.T) {
 	}
 }
 
-// What the history does not have any more is announced.
+// Messages that are no longer in the history are announced as a gap.
 func TestSlowSubscriptionIsToldOfGaps(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv := start(t, push.Config{Options: map[string]string{"outbox": "8KB", "history_count": "10"}})

@@ -6,17 +6,17 @@ import "iter"
 
 // User is one of a channel's users.
 type User struct {
-	// Name is who it is, as granted.
+	// Name is the user's name, as granted.
 	Name string
 	// Connections is how many connections this user has on the channel.
 	Connections int
 }
 
-// Users are some of a channel's users, and how many it has.
+// Users is a page of a channel's users, with the number of all.
 type Users struct {
 	// Page are users by name, in the order of its bytes.
 	Page []User
-	// Next is what [Server.Users] is given as after, to get those that follow. Empty: none do.
+	// Next is the argument after of [Server.Users] for the next page. Empty: there is none.
 	Next string
 	// Count is how many users the channel has.
 	Count int
@@ -26,13 +26,14 @@ type Users struct {
 	Anonymous int
 }
 
-// Users tells who is on a channel: how many, and a page of its users by name. The page begins after the name after (empty:
-// with the first user) and has at most limit users (up to 10000; with 0 there are only the counts). [Server.AllUsers] asks
-// for one page after the other.
+// Users tells who is on a channel: how many, and a page of its users by name. The page begins after the name after
+// (empty: with the first user) and has at most limit users (up to 10000; with 0 there are only the counts).
+// [Server.AllUsers] asks for one page after the other.
 //
-// A client that is still being sent what it missed, or is between two polls, is not counted. Subscriptions of
-// [Server.Subscribe] are, as one user for each server, whose name begins with "go:". A channel that nobody is on is no
-// error: its counts are 0. Attached to a hub, all clients of the hub are counted, whichever host handed them over.
+// A client is not counted while it is still being sent what it missed, or between two polls. Subscriptions of
+// [Server.Subscribe] are counted, as one user for each server, with a name that begins with "go:". A channel without
+// clients is no error: its counts are 0. If the server is attached to a hub, all clients of the hub are counted,
+// whichever host handed them over.
 //
 // Each page counts the whole channel, so take large pages of a large channel.
 //
@@ -52,11 +53,12 @@ func (s *Server) Users(channel, after string, limit int) (Users, error) {
 	return users, result("users", status)
 }
 
-// usersAtOnce is how many AllUsers asks for.
+// usersAtOnce is how many users AllUsers asks for at once.
 var usersAtOnce = maxUsers
 
-// AllUsers iterates over the users of a channel, by name, and asks for them in pages. A user who comes or goes meanwhile may
-// be missing; one who stays is listed once. After an error, which is one of [Server.Users], the iteration ends.
+// AllUsers iterates over the users of a channel, by name, and asks for them in pages. A user who comes or goes
+// meanwhile may be missing. A user who stays is listed once. After an error, which is one of [Server.Users], the
+// iteration ends.
 func (s *Server) AllUsers(channel string) iter.Seq2[User, error] {
 	return func(yield func(User, error) bool) {
 		for after, more := "", true; more; more = after != "" {

@@ -13,7 +13,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// visit opens a stream on channel c for each of the users; the empty one is nobody.
+// visit opens a stream on channel c for each of the users. An empty name means a client without a user.
 func visit(t *testing.T, srv *push.Server, users ...string) {
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) {
 		return push.Grant{User: r.URL.Query().Get("as"), Channels: []string{"c"}}, nil
@@ -27,7 +27,7 @@ func visit(t *testing.T, srv *push.Server, users ...string) {
 	}
 }
 
-// asked is what Users says, in one line.
+// asked returns the result of Users in one line.
 func asked(t *testing.T, srv *push.Server, channel, after string, limit int) string {
 	t.Helper()
 	users, err := srv.Users(channel, after, limit)
@@ -37,7 +37,7 @@ func asked(t *testing.T, srv *push.Server, channel, after string, limit int) str
 	return fmt.Sprint(users)
 }
 
-// all are the names that AllUsers gives.
+// all returns the names from AllUsers.
 func all(t *testing.T, srv *push.Server, channel string) (names []string) {
 	t.Helper()
 	for user, err := range srv.AllUsers(channel) {
@@ -70,7 +70,7 @@ func TestUsers(t *testing.T) {
 			t.Errorf("after %q, %d: %s, want %s", test.after, test.limit, got, test.want)
 		}
 	}
-	// The service's own subscriptions are one user.
+	// The service's own subscriptions count as one user.
 	for range 2 {
 		sub, err := srv.Subscribe(t.Context(), []string{"own"}, push.SubscribeOptions{})
 		if err != nil {

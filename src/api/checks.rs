@@ -1,16 +1,16 @@
-//! What may be asked, wherever the hub is: checked where the call is made.
+//! Checks of arguments. Each call is checked in the process where it is made, wherever the hub is.
 
 use crate::error::{Error, Kind};
+use crate::framing::close::Close;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_text, ChannelPattern};
-use crate::transport::close::Close;
 
-/// How many bytes of a connection a host may have read.
+/// The largest part of a request that a host may have read before it hands over the connection, in bytes.
 const MAX_ADOPTED: usize = 1 << 20;
 /// The longest reason of a close frame (RFC 6455, section 5.5).
 const MAX_REASON: usize = 123;
 
-/// How a host may end a connection.
+/// Checks the close code and the reason with which a host ends a connection.
 pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
     if !ours {
@@ -24,13 +24,13 @@ pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     Ok(Close::new(code, reason.to_owned()))
 }
 
-/// Whose connections are closed, and how.
+/// Checks the arguments of a call that closes all connections of a user.
 pub(crate) fn check_disconnection(user: &str, code: u16, reason: &str) -> Result<Close, Error> {
     check_text("user", user, 255)?;
     checked_close(code, reason)
 }
 
-/// What a user loses, and why.
+/// Checks the arguments of a call that takes a channel from a user.
 pub(crate) fn checked_revocation<'a>(
     user: &'a str,
     channel: &str,
@@ -58,9 +58,9 @@ pub(crate) fn checked_refusal(status: u16, reason: &str) -> Result<Refusal, Erro
     }
 }
 
-/// What one connection can be sent.
+/// Checks a payload for one connection.
 pub(crate) fn check_send(data: &[u8], binary: bool, max: usize) -> Result<(), Error> {
-    // First the length: what is too long is not even read.
+    // The length is checked first: a payload that is too long is not read.
     if data.len() > max {
         let text = format!("data: {} bytes; at most {max} are allowed (option max_message)", data.len());
         return Err(Error::new(Kind::TooLarge, text));
@@ -71,7 +71,7 @@ pub(crate) fn check_send(data: &[u8], binary: bool, max: usize) -> Result<(), Er
     Ok(())
 }
 
-/// How much a host may have read of a connection that it hands over.
+/// Checks the part of a request that a host has read.
 pub(crate) fn check_head(head: &[u8]) -> Result<(), Error> {
     if head.len() > MAX_ADOPTED {
         let text = format!("head: {} bytes; at most {MAX_ADOPTED} are allowed", head.len());

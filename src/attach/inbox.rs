@@ -1,4 +1,4 @@
-//! What has come over the attach socket and is not worked off: bytes, and the descriptors that came with them.
+//! Bytes that came over the attach socket and are not processed yet, and the descriptors that came with them.
 
 use super::wire::{self, Malformed};
 use crate::sys::passing;
@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// One read takes at most this much, unless a larger frame is under way.
+/// The size of one read, unless a larger frame is incomplete.
 const READ: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     bytes: Vec<u8>,
-    /// Worked off up to here.
+    /// Processed up to here.
     start: usize,
     /// Read up to here.
     end: usize,
@@ -21,11 +21,11 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Reads what is there, once; 0 is the end of the stream.
+    /// Reads once. Returns 0 at the end of the stream.
     pub(super) fn read(&mut self, socket: &OwnedFd) -> io::Result<usize> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            // A large frame's room is given back.
+            // The memory that a large frame took is given back.
             if self.bytes.len() > 16 * READ {
                 self.bytes = Vec::new();
             }
@@ -33,8 +33,8 @@ impl Inbox {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        // Room grows with what has really come, not with what a length promises. New pages come zeroed from the system,
-        // and only when they are written to: who connects and is silent costs none.
+        // The buffer grows with the bytes that have come, not with the length that a frame claims. The system gives new
+        // pages zeroed, and only when they are written to. So a peer that connects and is silent costs no memory.
         if self.bytes.len() - self.end < READ {
             let mut larger = vec![0; (self.end * 2).max(self.end + READ)];
             larger[..self.end].copy_from_slice(&self.bytes[..self.end]);
@@ -45,12 +45,12 @@ impl Inbox {
         Ok(len)
     }
 
-    /// The first frame, if it is whole.
+    /// The first frame, if it is complete.
     pub(super) fn frame(&self, max: usize) -> Result<Option<&[u8]>, Malformed> {
         wire::first_frame(&self.bytes[self.start..self.end], max)
     }
 
-    /// The first frame is done with.
+    /// Removes the first frame, which is processed.
     pub(super) fn drop_frame(&mut self, len: usize) {
         self.start += len;
     }
@@ -60,12 +60,13 @@ impl Inbox {
         self.fds.pop_front()
     }
 
-    /// Whether descriptors have come, to whom nobody passes any.
+    /// True if descriptors have come. A host uses this, since a hub passes none.
     pub(super) fn has_fds(&self) -> bool {
         !self.fds.is_empty()
     }
 
-    /// Descriptors that no frame has spoken of yet. Only those of one call may be ahead of their frames.
+    /// True if more descriptors wait for their frames than one call can pass. No more than those may be ahead of their
+    /// frames.
     pub(super) fn too_many_fds(&self) -> bool {
         self.fds.len() > passing::MAX_PASSED
     }

@@ -1,4 +1,4 @@
-//! Bytes that the attach socket did not take yet.
+//! Bytes that the attach socket has not taken yet.
 
 use crate::sys::socket;
 use std::io::{self, ErrorKind};
@@ -13,7 +13,7 @@ pub(super) struct Outbuf {
 }
 
 impl Outbuf {
-    /// Where frames are appended.
+    /// The buffer to which frames are appended.
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -22,14 +22,14 @@ impl Outbuf {
         self.bytes.len() - self.start
     }
 
-    /// Sends what fits. True: all is sent.
+    /// Sends what fits. True if everything is sent.
     pub(super) fn flush(&mut self, socket: &OwnedFd) -> io::Result<bool> {
         while self.start < self.bytes.len() {
             match socket::send(socket, &self.bytes[self.start..]) {
                 Ok(len) => self.start += len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // What is sent would pile up before what is not.
+                    // Without this, sent bytes would pile up in front of the unsent ones.
                     if self.start > self.bytes.len() / 2 {
                         self.bytes.drain(..self.start);
                         self.start = 0;

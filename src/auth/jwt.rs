@@ -5,14 +5,14 @@
 //! section 2.1). Keys are found by algorithm and by `kid` alone. `jku`, `jwk`, `x5u` and `x5c` in a token's header are
 //! ignored: a stranger could use them to bring his own key (section 3.10).
 
-use super::public_key;
 use super::token::{Claims, Token, LEEWAY_SECONDS};
+use super::{edwards, public_key};
 use crate::config::{secrets, Config, MIN_SECRET};
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::sys::clock;
-use ed25519_dalek::VerifyingKey;
+use aws_lc_rs::signature::{ParsedPublicKey, ECDSA_P256_SHA256_FIXED};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{crypto, Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
@@ -141,12 +141,11 @@ fn is_good(algorithm: Algorithm, key: &DecodingKey) -> bool {
         (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => {
             public_key::rsa_parts(der).is_some_and(|(n, e)| is_rsa(n, e))
         }
-        // A point of another curve has another size, or does not satisfy the equation. `verify` returns an error for such
-        // a point before it looks at the signature.
+        // A point of another curve has another size, or does not satisfy the equation.
         (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
-            point.len() == 65 && point[0] == 4 && crypto::verify("", b"", key, algorithm).is_ok()
+            point.len() == 65 && point[0] == 4 && ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
         }
-        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => is_ed25519(key),
+        (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => edwards::is_good(key),
         _ => false,
     }
 }
@@ -162,13 +161,6 @@ fn is_rsa(n: &[u8], e: &[u8]) -> bool {
     let is_odd = |number: &[u8]| number.last().is_some_and(|byte| byte % 2 == 1);
     let exponent = e.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
     BYTES.contains(&n.len()) && is_odd(n) && e.len() <= 5 && is_odd(e) && (3..1 << 33).contains(&exponent)
-}
-
-/// Whether a key is a point of the curve, and not one of small order. With a key of small order, for example 32 zeros,
-/// anybody can make valid signatures.
-fn is_ed25519(key: &[u8]) -> bool {
-    let key = key.try_into().ok().and_then(|bytes| VerifyingKey::from_bytes(bytes).ok());
-    key.is_some_and(|key| !key.is_weak())
 }
 
 /// A JWK set. Each key is parsed by itself. A key of an unknown kind or curve is ignored (RFC 7517, section 5), and the

@@ -1,6 +1,9 @@
 //! Authorization of subscribers on the library's own listeners. (A connection that the host hands over carries the
 //! host's grant.)
 
+#[cfg_attr(not(feature = "tls"), allow(dead_code))]
+pub(crate) mod certificate;
+mod edwards;
 mod jwt;
 mod public_key;
 mod token;

@@ -3,9 +3,10 @@
 //! Only the key of a certificate is used; its issuer and its dates are ignored. The operator vouches for the
 //! certificate as for any other key.
 
+use super::certificate::{self, PUBLIC_KEY};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use spki::der::asn1::{AnyRef, UintRef};
-use spki::der::{self, Decode, Reader};
+use spki::der::Decode;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 /// RFC 3279, section 2.3.1.
@@ -28,7 +29,7 @@ pub(super) fn read(text: &[u8]) -> Option<Vec<(Algorithm, DecodingKey)>> {
             "CERTIFICATE" if in_chain => continue,
             "CERTIFICATE" => {
                 in_chain = true;
-                key(&in_certificate(pem.contents()).ok()?)?
+                key(&certificate::field(pem.contents(), PUBLIC_KEY, SubjectPublicKeyInfoRef::decode).ok()?)?
             }
             _ => return None,
         });
@@ -59,29 +60,4 @@ pub(super) fn rsa_parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
         })
     });
     parts.ok()
-}
-
-/// RFC 5280, section 4.1.
-fn in_certificate(der: &[u8]) -> der::Result<SubjectPublicKeyInfoRef<'_>> {
-    AnyRef::from_der(der)?.sequence(|certificate| {
-        let signed = AnyRef::decode(certificate)?;
-        // Skips the signature's algorithm and the signature.
-        AnyRef::decode(certificate)?;
-        AnyRef::decode(certificate)?;
-        signed.sequence(|fields| {
-            if fields.peek_tag()?.is_context_specific() {
-                // Skips the version, which version 1 leaves out.
-                AnyRef::decode(fields)?;
-            }
-            // Skips serial number, algorithm, issuer, validity and subject.
-            for _ in 0..5 {
-                AnyRef::decode(fields)?;
-            }
-            let key = SubjectPublicKeyInfoRef::decode(fields)?;
-            while !fields.is_finished() {
-                AnyRef::decode(fields)?;
-            }
-            Ok(key)
-        })
-    })
 }

@@ -98,10 +98,10 @@ impl Claims {
             one => one == audience,
         };
         if !audience.is_empty() && !self.aud.as_ref().is_some_and(for_us) {
-            return Err("it is for somebody else (aud)");
+            return Err("it is for another audience (aud)");
         }
         if !issuer.is_empty() && !self.iss.as_ref().is_some_and(|value| value == issuer) {
-            return Err("it is from somebody else (iss)");
+            return Err("it is from another issuer (iss)");
         }
         Ok(())
     }

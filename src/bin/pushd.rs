@@ -7,6 +7,7 @@ use push::engine;
 use push::error::Kind;
 use push::log::Level;
 use push::process::{self, Signal};
+use push::server::Readiness;
 use push::{Builder, Error, Server};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -86,7 +87,7 @@ fn answer(arguments: &[String]) -> Result<(), Failure> {
         ["-V" | "--version"] => concat!("pushd ", env!("CARGO_PKG_VERSION"), "\n"),
         ["log", directory] if directory != "-q" => return show(directory, true),
         ["log", "-q", directory] => return show(directory, false),
-        ["log", ..] => return Err(Failure::Usage("log needs a directory".into())),
+        ["log", ..] => return Err(Failure::Usage("pushd log: DIRECTORY is missing".into())),
         _ => return run(arguments),
     };
     let _ = io::stdout().write_all(text.as_bytes());
@@ -142,7 +143,9 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         match &*name {
             // With two of them, the first would be closed, and connections to it refused.
             "attach" if builder.attach_socket.is_some() => {
-                return Err(Failure::Usage("two sockets are named \"attach\"; one is allowed".into()));
+                return Err(Failure::Usage(
+                    "two sockets are named \"attach\"; one is allowed (FileDescriptorName= in units)".into(),
+                ));
             }
             "attach" => builder.attach_socket = Some(Arc::new(socket)),
             "listen" => builder.listen_sockets.push(Arc::new(socket)),
@@ -168,10 +171,17 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         log(format_args!("warning: can't raise the limit of descriptors: {error}"));
     }
     let server = Server::start(builder).map_err(Failure::Start)?;
-    tell_manager(process::notify("READY=1"));
+    let readiness = server.readiness();
+    if readiness.changes() {
+        let readiness = readiness.clone();
+        // Signals are taken meanwhile. The thread ends with the process.
+        std::thread::spawn(move || tell_readiness(&readiness));
+    } else {
+        tell_manager(process::notify("READY=1"));
+    }
     let signal = loop {
         match process::next_signal() {
-            Ok(Signal::Reload) => reload(&server, arguments),
+            Ok(Signal::Reload) => reload(&server, &readiness, arguments),
             Ok(Signal::End(signal)) => break signal,
             Err(error) => return Err(Failure::Signals(error)),
         }
@@ -190,10 +200,40 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Tells the service manager when the hub has read the log that it shares with others, and from then on how it is with
+/// that log.
+fn tell_readiness(readiness: &Readiness) {
+    const LOOK: Duration = Duration::from_secs(1);
+    let mut said = String::new();
+    let mut ready = false;
+    loop {
+        let was_ready = std::mem::replace(&mut ready, readiness.wait(LOOK));
+        let state = state(readiness);
+        if state != said || ready != was_ready {
+            let begins = if ready && !was_ready { "READY=1\n" } else { "" };
+            tell_manager(process::notify(&format!("{begins}STATUS={state}")));
+            said = state;
+        }
+        if ready {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// How it is with the log, in one line: a second one would be read as another variable of the manager's protocol.
+fn state(readiness: &Readiness) -> String {
+    let failure = readiness.failure().map(|why| format!("engine: {}", why.replace('\n', " ")));
+    failure.unwrap_or_else(|| "the hub follows its log".to_owned())
+}
+
 /// Reads the options again, in the order of the arguments. If any is wrong, none changes.
-fn reload(server: &Server, arguments: &[String]) {
+fn reload(server: &Server, readiness: &Readiness, arguments: &[String]) {
     log(format_args!("info: SIGHUP: reading options again"));
-    tell_manager(process::notify_reloading());
+    // A hub that has not read its log is not ready, and does not become so by this.
+    let was_ready = readiness.wait(Duration::ZERO);
+    if was_ready {
+        tell_manager(process::notify_reloading());
+    }
     // The server logs its own errors.
     let done = match read(arguments) {
         Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
@@ -201,15 +241,17 @@ fn reload(server: &Server, arguments: &[String]) {
         Err(Failure::Start(error)) => Err(unread(error.to_string())),
         Err(Failure::Signals(error)) => Err(unread(error.to_string())),
     };
+    let begins = if was_ready { "READY=1\n" } else { "" };
+    let ends = if readiness.changes() { format!("; {}", state(readiness)) } else { String::new() };
     tell_manager(process::notify(&match done {
-        Ok(()) => "READY=1\nSTATUS=options reloaded".into(),
+        Ok(()) => format!("{begins}STATUS=options reloaded{ends}"),
         // The text must be one line: a second one would be read as another variable of the protocol.
-        Err(text) => format!("READY=1\nSTATUS=options not reloaded: {}", text.replace('\n', " ")),
+        Err(text) => format!("{begins}STATUS=options not reloaded: {}{ends}", text.replace('\n', " ")),
     }));
 }
 
 fn unread(text: String) -> String {
-    log(format_args!("error: options not reloaded, all stays as it was: {text}"));
+    log(format_args!("error: the options are not reloaded and stay as they were: {text}"));
     text
 }
 

@@ -1,6 +1,6 @@
-//! Options being collected: by name and text, or from a file.
+//! Collects options, from names and texts or from a file.
 
-use super::{file, options, wrong, Config, Engine};
+use super::{file, options, wrong, Config, Engine, EngineSync};
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::ChannelPattern;
@@ -10,25 +10,25 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-/// Options being collected, with the host's callbacks.
+/// A set of options, with the host's callbacks.
 #[derive(Clone, Default)]
 pub struct Builder {
     config: Config,
-    /// Who gets the log; nobody by default.
+    /// The callback for log lines. Without one there is no log.
     pub on_log: Option<Arc<LogSink>>,
-    /// Who gets events; by default they can be pulled.
+    /// The callback for events. Without one they can be pulled.
     pub on_event: Option<Arc<EventSink>>,
-    /// Held during a callback: several servers started from one config still call its functions one at a time.
+    /// Held during a callback. So servers started from the same config call its functions one at a time.
     pub(crate) turn: Arc<Mutex<()>>,
-    /// Sockets that listen already, for subscribers, instead of those that the option `listen` names.
+    /// Listening sockets for subscribers, used in place of the option `listen`.
     pub listen_sockets: Vec<Arc<OwnedFd>>,
-    /// One that listens already, for hosts, instead of the one that the option `attach_listen` names.
+    /// A listening socket for hosts, used in place of the option `attach_listen`.
     pub attach_socket: Option<Arc<OwnedFd>>,
 }
 
 impl Builder {
-    /// Sets one option. `channel.PATTERN.history_count` (`_age`, `_bytes`) sets the history of the channels
-    /// whose name fits the pattern, `channel.PATTERN.slow_policy` what gives way there to clients that read slowly.
+    /// Sets one option. `channel.PATTERN.history_count` (or `_age`, `_bytes`) sets the history of the channels whose
+    /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         if let Some((pattern, option)) = name.strip_prefix("channel.").and_then(|rest| rest.rsplit_once('.')) {
             return self.set_for_channels(name, pattern, option, value);
@@ -37,7 +37,7 @@ impl Builder {
         option.apply(&mut self.config, value).map_err(|allowed| wrong::refused(option, name, value, &allowed))
     }
 
-    /// Sets the options that a TOML file names, all or none.
+    /// Sets the options in a TOML file. If anything in it is wrong, none of them is set.
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
         let bytes = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
         let text = String::from_utf8(bytes)
@@ -45,7 +45,7 @@ impl Builder {
         self.load_text(&text).map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
-    /// Sets the options that a text in TOML names, all or none.
+    /// Sets the options in a TOML text. If anything in it is wrong, none of them is set.
     pub(crate) fn load_text(&mut self, text: &str) -> Result<(), Error> {
         let mut changed = self.clone();
         for (name, value) in file::settings(text)? {
@@ -55,10 +55,11 @@ impl Builder {
         Ok(())
     }
 
-    /// Checks what single options can't: that they go together. Reads the files of secrets.
+    /// Checks that the options fit together, and reads the files of secrets.
     pub fn build(&self) -> Result<Builder, Error> {
         // A host that attaches needs no secrets, and may not be allowed to read them.
-        let built = if self.config.attach.is_some() { self.clone() } else { self.with_secrets()? };
+        let mut built = if self.config.attach.is_some() { self.clone() } else { self.with_secrets()? };
+        built.config.fit_messages_to(&self.config.engine);
         let config = &built.config;
         config.check()?;
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
@@ -72,6 +73,12 @@ impl Builder {
         if config.attach.is_some() && config.engine != Engine::Memory {
             return wrong("options attach and engine: the history is the hub's; set engine there");
         }
+        if matches!(config.engine, Engine::Log(_)) && config.engine_sync != EngineSync::Interval {
+            return wrong("option engine_sync: it is for engine=file:DIRECTORY; Redis and NATS have settings of their own for that");
+        }
+        if let Some(Err(text)) = config.shared_settings() {
+            return Err(Error::new(Kind::Config, format!("option engine: {text}")));
+        }
         if for_hosts && self.on_event.is_some() {
             return wrong(
                 "option attach_listen: events go to the hosts that attach, so there can be no event callback",
@@ -80,14 +87,14 @@ impl Builder {
         Ok(built)
     }
 
-    /// The same, with the content of files in the place of their names.
+    /// The same options, with the content of files in place of their names.
     pub(crate) fn with_secrets(&self) -> Result<Builder, Error> {
         let mut built = self.clone();
         built.config.read_secrets()?;
         Ok(built)
     }
 
-    /// The options as they stand.
+    /// The present options.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -98,7 +105,7 @@ impl Builder {
             .ok_or_else(|| wrong::unknown_of_channels(name))?;
         let pattern = ChannelPattern::parse(pattern)
             .map_err(|allowed| wrong::error(format!("option {}: {allowed}", wrong::named(name))))?;
-        // The table's setter works on the general value; lend it this pattern's.
+        // The table's setter changes the general value. Here it gets this pattern's value in that place.
         let mut scratch = self.config.clone();
         if let Some(retention) = find(&self.config.channel_history, &pattern) {
             scratch.history = retention;
@@ -115,14 +122,14 @@ impl Builder {
     }
 }
 
-/// What can be set for the channels whose name fits a pattern.
+/// The options that can be set for the channels that match a pattern.
 pub(super) const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
 
 fn find<T: Copy>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
     patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| *value)
 }
 
-/// Sets the value of a pattern; nothing when there are too many.
+/// Sets the value of a pattern. `None` if there are too many patterns.
 fn put<T>(patterns: &mut Vec<(ChannelPattern, T)>, pattern: ChannelPattern, value: T) -> Option<()> {
     match patterns.iter().position(|(known, _)| *known == pattern) {
         Some(index) => patterns[index].1 = value,
@@ -170,6 +177,21 @@ mod tests {
         let error = builder.set("channel.news.*.slow_policy", "never").unwrap_err().to_string();
         assert!(error.ends_with("allowed is disconnect, drop-oldest or latest"), "{error}");
         assert!(builder.set("channel.a*b.history_count", "1").is_err());
+    }
+
+    #[cfg(all(feature = "redis", feature = "nats"))]
+    #[test]
+    fn the_largest_message_fits_a_fresh_nats_unless_it_is_set() {
+        let built = |options: &[(&str, &str)]| {
+            let mut builder = Builder::default();
+            options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
+            builder.build().unwrap().config().max_message
+        };
+        assert_eq!(built(&[]), 1 << 20);
+        assert_eq!(built(&[("engine", "redis://h")]), 1 << 20);
+        assert_eq!(built(&[("engine", "nats://h")]), (1 << 20) - 4096);
+        assert_eq!(built(&[("engine", "nats://h"), ("max_message", "1MB")]), 1 << 20);
+        assert_eq!(built(&[("max_message", "2KB"), ("engine", "nats://h")]), 2048);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Options from a TOML file: flattened to the names and texts that `Builder::set` takes.
+//! Reads options from a TOML file, as the names and texts that `Builder::set` takes.
 
 use super::options;
 use super::wrong::{edits, error, named, shown};
 use crate::error::Error;
 use toml::{Table, Value};
 
-/// The settings of a file, in its order. Lists become texts with commas.
+/// The settings of a file, in order. Lists become texts with commas.
 pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
     let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
     let mut settings = Vec::new();
@@ -18,7 +18,8 @@ pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
     Ok(settings)
 }
 
-/// Where it is wrong, and what is wrong most often. Not in the parser's words: they fill pages, and may repeat a secret.
+/// The error for a text that is not TOML: the line, and a hint at the most common mistake. The parser's own messages
+/// fill pages, and may show a secret.
 fn not_toml(text: &str, wrong: &toml::de::Error) -> Error {
     let at = wrong.span().map_or(0, |span| span.start.min(text.len()));
     let line = 1 + text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
@@ -75,7 +76,7 @@ fn scalar(name: &str, value: Value) -> Result<String, Error> {
     }
 }
 
-/// Only patterns of channels have tables.
+/// Only channel patterns have tables.
 fn no_table(name: &str) -> Error {
     let shown = shown(name);
     if options::find(name).is_some() {

@@ -1,11 +1,11 @@
-//! By which names a server may be addressed.
+//! The names by which clients may address a server.
 //!
-//! A page whose name an attacker has pointed at 127.0.0.1 (DNS rebinding) is of the same origin as a server there, for
-//! all that the browser knows: `Origin` equals `Host`. What gives it away is the name itself.
+//! An attacker can point the name of a page at 127.0.0.1 (DNS rebinding). For the browser, a server there then has the
+//! same origin as the page: `Origin` equals `Host`. Only the name itself gives the attack away.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Whether a `Host` line names this machine's loopback: localhost, what is below it, 127.0.0.0/8 or [::1].
+/// True if a `Host` line names this machine's loopback: localhost, names below it, 127.0.0.0/8 or [::1].
 pub(crate) fn is_loopback(host: &str) -> bool {
     let name = bare(host);
     if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -17,7 +17,7 @@ pub(crate) fn is_loopback(host: &str) -> bool {
     is_within(name, "localhost") || name.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether a `Host` line has a name of a list: `*`, names, and `*.NAME` for what is below a name.
+/// True if a `Host` line has a name of the list. The list has `*`, names, and `*.NAME` for all names below NAME.
 pub(crate) fn is_listed(host: &str, list: &[String]) -> bool {
     let name = bare(host);
     list.iter().any(|known| match known.strip_prefix("*.") {
@@ -41,7 +41,7 @@ pub(crate) fn read_list(list: Vec<String>) -> Option<Vec<String>> {
     list.iter().all(is_good).then_some(list)
 }
 
-/// A host without its port, and without the dot that a full name may end with.
+/// A host without its port, and without the dot at the end of a full name.
 fn bare(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,

@@ -1,4 +1,4 @@
-//! Options: set by name and text, checked once, then a plain struct that nobody checks again.
+//! Options. They are set by name and text and checked once. The result is a plain struct that needs no further checks.
 
 mod auth;
 mod builder;
@@ -12,12 +12,18 @@ mod values;
 mod wrong;
 
 use crate::engine::file::{Kept, Settings as LogSettings};
+use crate::engine::shared;
 use crate::error::{Error, Kind};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
 use crate::log::Level;
 use crate::sys::clock;
+use crate::sys::socket::Probes;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// The least time that servers of a log get to answer.
+const MIN_ENGINE_TIMEOUT_MS: u64 = 100;
 
 pub use crate::engine::Sync as EngineSync;
 pub use auth::Auth;
@@ -27,166 +33,123 @@ pub(crate) use reload::Reloadable;
 pub use reload::Reloaded;
 pub use values::{Address, Engine, ForwardedHeader, Secret, TrustedProxies};
 
-/// Every option, checked. One field for each of [`options::all`], which document them.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)] // the table has each option's help, and is what the documentation is made from
-#[non_exhaustive]
-pub struct Config {
-    pub listen: Vec<Address>,
-    pub path: String,
-    pub health_path: String,
-    pub allowed_hosts: Vec<String>,
-    pub control: Vec<Address>,
-    pub control_key: Secret,
-    pub auth: Auth,
-    pub auth_timeout_ms: u64,
-    pub jwt_secret: Vec<Secret>,
-    pub jwt_keys: Vec<String>,
-    pub jwt_jwks: Secret,
-    pub jwt_audience: String,
-    pub jwt_issuer: String,
-    pub token_cookie: String,
-    pub log_level: Level,
-    pub log_addresses: bool,
-    pub threads: usize,
-    pub allowed_origins: Vec<String>,
-    pub client_publish: bool,
-    pub compression: bool,
-    pub max_connections: usize,
-    pub max_per_address: usize,
-    pub max_per_user: usize,
-    pub connect_rate: u64,
-    pub connect_rate_per_address: u64,
-    pub client_rate: u64,
-    pub trusted_proxies: TrustedProxies,
-    pub forwarded_header: ForwardedHeader,
-    pub proxy_protocol: bool,
-    pub max_channels: usize,
-    pub max_message: usize,
-    pub max_client_message: usize,
-    pub max_head: usize,
-    pub outbox: usize,
-    pub outbox_total: usize,
-    pub slow_policy: SlowPolicy,
-    pub mailbox: usize,
-    pub events: EventKinds,
-    pub event_queue: usize,
-    pub head_timeout_ms: u64,
-    pub heartbeat_ms: u64,
-    pub ping_timeout_ms: u64,
-    pub poll_timeout_ms: u64,
-    pub keep_alive_ms: u64,
-    pub close_timeout_ms: u64,
-    pub retry_ms: u64,
-    pub key_window_ms: u64,
-    pub history: Retention,
-    pub history_total: usize,
-    pub engine: Engine,
-    pub engine_sync: EngineSync,
-    /// `None`: what the history options need.
-    pub engine_retention_age_ms: Option<u64>,
-    /// The same.
-    pub engine_retention_bytes: Option<u64>,
-    pub engine_buffer: usize,
-    pub attach: Option<PathBuf>,
-    pub attach_name: String,
-    pub attach_timeout_ms: u64,
-    pub attach_buffer: usize,
-    pub attach_listen: Option<PathBuf>,
-    pub attach_mode: u32,
-    pub attach_uids: Vec<u32>,
-    pub attach_gids: Vec<u32>,
-    /// Retention of channels whose name fits a pattern, in the order set.
-    pub channel_history: Vec<(ChannelPattern, Retention)>,
-    /// What gives way to slow clients in channels whose name fits a pattern, in the order set.
-    pub channel_slow: Vec<(ChannelPattern, SlowPolicy)>,
+/// Declares the options' struct, and makes one in which each field is zero or empty. So a field stands here once.
+macro_rules! fields {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $kind:ty,)* }) => {
+        $(#[$attribute])*
+        pub struct $name { $($(#[$doc])* pub $field: $kind,)* }
+
+        impl $name {
+            /// Each field is zero or empty. The table of options has the defaults.
+            fn blank() -> Self {
+                $name { $($field: Default::default(),)* }
+            }
+        }
+    };
+}
+
+fields! {
+    /// All options, checked. There is one field for each of [`options::all`], which document them.
+    #[derive(Debug, Clone)]
+    #[allow(missing_docs)] // the table has each option's help, and is what the documentation is made from
+    #[non_exhaustive]
+    pub struct Config {
+        pub listen: Vec<Address>,
+        pub tls_certificate: Vec<String>,
+        pub tls_key: Vec<String>,
+        pub tls_client_ca: String,
+        pub path: String,
+        pub health_path: String,
+        pub allowed_hosts: Vec<String>,
+        pub control: Vec<Address>,
+        pub control_key: Secret,
+        pub auth: Auth,
+        pub auth_timeout_ms: u64,
+        pub jwt_secret: Vec<Secret>,
+        pub jwt_keys: Vec<String>,
+        pub jwt_jwks: Secret,
+        pub jwt_audience: String,
+        pub jwt_issuer: String,
+        pub token_cookie: String,
+        pub log_level: Level,
+        pub log_addresses: bool,
+        pub threads: usize,
+        pub allowed_origins: Vec<String>,
+        pub client_publish: bool,
+        pub compression: bool,
+        pub max_connections: usize,
+        pub max_per_address: usize,
+        pub max_per_user: usize,
+        pub connect_rate: u64,
+        pub connect_rate_per_address: u64,
+        pub client_rate: u64,
+        pub trusted_proxies: TrustedProxies,
+        pub forwarded_header: ForwardedHeader,
+        pub proxy_protocol: bool,
+        pub max_channels: usize,
+        pub max_message: usize,
+        /// The operator has decided on it. Otherwise it depends on the engine.
+        pub sets_max_message: bool,
+        pub max_client_message: usize,
+        pub max_head: usize,
+        pub outbox: usize,
+        pub outbox_total: usize,
+        pub inbox_total: usize,
+        pub slow_policy: SlowPolicy,
+        pub mailbox: usize,
+        pub events: EventKinds,
+        pub event_queue: usize,
+        pub head_timeout_ms: u64,
+        pub message_timeout_ms: u64,
+        pub heartbeat_ms: u64,
+        pub ping_timeout_ms: u64,
+        pub poll_timeout_ms: u64,
+        pub keep_alive_ms: u64,
+        pub close_timeout_ms: u64,
+        pub retry_ms: u64,
+        pub key_window_ms: u64,
+        pub history: Retention,
+        pub history_total: usize,
+        pub engine: Engine,
+        pub engine_namespace: String,
+        pub engine_sync: EngineSync,
+        pub engine_timeout_ms: u64,
+        /// `None` means as much as the history options need.
+        pub engine_retention_age_ms: Option<u64>,
+        /// `None` means as much as the history options need.
+        pub engine_retention_bytes: Option<u64>,
+        pub engine_buffer: usize,
+        pub attach: Option<PathBuf>,
+        pub attach_name: String,
+        pub attach_timeout_ms: u64,
+        pub attach_buffer: usize,
+        pub attach_listen: Option<PathBuf>,
+        pub attach_mode: u32,
+        pub attach_uids: Vec<u32>,
+        pub attach_gids: Vec<u32>,
+        /// The retention of channels that match a pattern, in the order set.
+        pub channel_history: Vec<(ChannelPattern, Retention)>,
+        /// The slow policy of channels that match a pattern, in the order set.
+        pub channel_slow: Vec<(ChannelPattern, SlowPolicy)>,
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         let mut config = Config::blank();
         for option in options::all() {
-            // A default that does not fit its own bounds is found by the test below, not by a user.
+            // The test below checks that each default fits its own bounds.
             let _ = option.apply(&mut config, option.default);
         }
-        // That it is the default is not the word of whoever runs the server.
+        // A default is not a decision of the operator.
         config.auth = Auth::Unset;
+        config.sets_max_message = false;
         config
     }
 }
 
 impl Config {
-    /// All zero: the defaults stand in the table, once.
-    fn blank() -> Self {
-        Config {
-            listen: Vec::new(),
-            path: String::new(),
-            health_path: String::new(),
-            allowed_hosts: Vec::new(),
-            control: Vec::new(),
-            control_key: Secret::default(),
-            auth: Auth::Unset,
-            auth_timeout_ms: 0,
-            jwt_secret: Vec::new(),
-            jwt_keys: Vec::new(),
-            jwt_jwks: Secret::default(),
-            jwt_audience: String::new(),
-            jwt_issuer: String::new(),
-            token_cookie: String::new(),
-            log_level: Level::Info,
-            log_addresses: true,
-            threads: 0,
-            allowed_origins: Vec::new(),
-            client_publish: false,
-            compression: false,
-            max_connections: 0,
-            max_per_address: 0,
-            max_per_user: 0,
-            connect_rate: 0,
-            connect_rate_per_address: 0,
-            client_rate: 0,
-            trusted_proxies: TrustedProxies::default(),
-            forwarded_header: ForwardedHeader::default(),
-            proxy_protocol: false,
-            max_channels: 0,
-            max_message: 0,
-            max_client_message: 0,
-            max_head: 0,
-            outbox: 0,
-            outbox_total: 0,
-            slow_policy: SlowPolicy::Disconnect,
-            mailbox: 0,
-            events: EventKinds::none(),
-            event_queue: 0,
-            head_timeout_ms: 0,
-            heartbeat_ms: 0,
-            ping_timeout_ms: 0,
-            poll_timeout_ms: 0,
-            keep_alive_ms: 0,
-            close_timeout_ms: 0,
-            retry_ms: 0,
-            key_window_ms: 0,
-            history: Retention::default(),
-            history_total: 0,
-            engine: Engine::Memory,
-            engine_sync: EngineSync::Interval,
-            engine_retention_age_ms: None,
-            engine_retention_bytes: None,
-            engine_buffer: 0,
-            attach: None,
-            attach_name: String::new(),
-            attach_timeout_ms: 0,
-            attach_buffer: 0,
-            attach_listen: None,
-            attach_mode: 0,
-            attach_uids: Vec::new(),
-            attach_gids: Vec::new(),
-            channel_history: Vec::new(),
-            channel_slow: Vec::new(),
-        }
-    }
-
-    /// The header that trusted proxies write; none where nobody is trusted.
+    /// The header that trusted proxies write. `None` if no proxy is trusted.
     pub(crate) fn trusted_header(&self) -> Option<&'static str> {
         match self.forwarded_header {
             _ if self.trusted_proxies.is_empty() => None,
@@ -195,20 +158,38 @@ impl Config {
         }
     }
 
-    /// Whether a connection may be one too many, or must say whose it is: if not, nobody asks.
-    pub(crate) fn surplus_is_possible(&self) -> bool {
+    /// True if a new connection can exceed a limit, or a PROXY header must tell its address. Otherwise no connection is
+    /// checked for that.
+    pub(crate) fn checks_new_connections(&self) -> bool {
         self.connect_rate > 0 || self.max_per_address > 0 || self.connect_rate_per_address > 0 || self.proxy_protocol
     }
 
-    /// Checks what a reload may change, too: that options go together.
+    /// How the kernel finds out that a silent client is gone: a poll, for example, to which nothing is sent while it
+    /// waits.
+    pub(crate) fn probes(&self) -> Probes {
+        const COUNT: u64 = 3;
+        let seconds = |ms: u64| ms.div_ceil(1000);
+        let interval = seconds(self.ping_timeout_ms / COUNT).max(1);
+        Probes { idle: seconds(self.heartbeat_ms), interval, count: COUNT }
+    }
+
+    /// Lowers the largest message to what the servers of a log take by their defaults, if nobody has decided on it.
+    fn fit_messages_to(&mut self, engine: &Engine) {
+        if let (false, Engine::Log(url)) = (self.sets_max_message, engine) {
+            self.max_message = url.max_message().unwrap_or(self.max_message);
+        }
+    }
+
+    /// Checks that the options fit together, at the start and at each reload.
     fn check(&self) -> Result<(), Error> {
-        let open_control = self.control.iter().any(|address| matches!(address, Address::Tcp(_)));
+        let open_control = self.control.iter().any(|address| !matches!(address, Address::Unix(_)));
         if open_control && self.control_key.is_empty() {
             return Err(Error::new(
                 Kind::Config,
                 "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
             ));
         }
+        self.check_tls()?;
         if self.path == self.health_path {
             return Err(Error::new(Kind::Config, "options path and health_path: they must differ"));
         }
@@ -221,7 +202,41 @@ impl Config {
         Ok(())
     }
 
-    /// What of it is the hub's.
+    /// Whether an address is one for TLS.
+    pub(crate) fn listens_with_tls(&self) -> bool {
+        self.listen.iter().chain(&self.control).any(|address| matches!(address, Address::Tls(_)))
+    }
+
+    fn check_tls(&self) -> Result<(), Error> {
+        let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
+        let certificates = [&self.tls_certificate, &self.tls_key].iter().any(|files| !files.is_empty());
+        if cfg!(not(feature = "tls")) && (self.listens_with_tls() || certificates || !self.tls_client_ca.is_empty()) {
+            return wrong(
+                "this build of libpush has no TLS (the cargo feature tls is off), so the options tls_certificate, \
+                 tls_key and tls_client_ca, and addresses that begin with tls:, are not allowed",
+            );
+        }
+        // Its clients would need no certificate, against what the operator wants.
+        let mut doors = self.control.iter().filter(|address| !matches!(address, Address::Unix(_))).peekable();
+        let all_secure = doors.peek().is_some() && doors.all(|address| matches!(address, Address::Tls(_)));
+        if !self.tls_client_ca.is_empty() && !all_secure {
+            return wrong(
+                "option tls_client_ca: it needs an address of control that begins with tls:, and no other TCP",
+            );
+        }
+        if !self.listens_with_tls() {
+            return Ok(());
+        }
+        if self.tls_certificate.is_empty() {
+            return wrong("an address that begins with tls: needs the options tls_certificate and tls_key");
+        }
+        if self.tls_certificate.len() != self.tls_key.len() {
+            return wrong("options tls_certificate and tls_key: each certificate needs its key, in the same order");
+        }
+        Ok(())
+    }
+
+    /// The settings of the hub.
     pub(crate) fn hub_settings(&self) -> Settings<'_> {
         Settings {
             retention: self.history,
@@ -234,7 +249,7 @@ impl Config {
         }
     }
 
-    /// What of it is the log's.
+    /// The settings of the log.
     pub(crate) fn log_settings(&self) -> LogSettings {
         let ages = self.channel_history.iter().map(|(_, retention)| retention.age_ms);
         let needed = ages.chain([self.history.age_ms, self.key_window_ms]).max().unwrap_or(0);
@@ -246,7 +261,26 @@ impl Config {
         LogSettings { sync: self.engine_sync, kept, buffer: self.engine_buffer }
     }
 
-    /// How many shards `threads` asks for on this machine.
+    /// The settings of a log that hubs share, if the option `engine` names one.
+    pub(crate) fn shared_settings(&self) -> Option<Result<shared::Settings, String>> {
+        let Engine::Log(url) = &self.engine else { return None };
+        let Kept { age_ms, bytes } = self.log_settings().kept;
+        let options = shared::Options {
+            namespace: self.engine_namespace.clone(),
+            timeout: self.shared_timeout(),
+            key_window: Duration::from_millis(self.key_window_ms),
+            kept: (Duration::from_millis(age_ms), bytes),
+            max_message: self.max_message,
+        };
+        Some(shared::Settings::new(url, &options))
+    }
+
+    /// How long the servers of a log that hubs share may take to answer.
+    pub(crate) fn shared_timeout(&self) -> Duration {
+        Duration::from_millis(self.engine_timeout_ms.max(MIN_ENGINE_TIMEOUT_MS))
+    }
+
+    /// The number of shards for the option `threads` on this machine.
     pub(crate) fn shard_count(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8)),
@@ -258,6 +292,45 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Starts a server with one option that needs a part of the library. Returns the error.
+    #[cfg(not(all(feature = "tls", feature = "redis", feature = "nats")))]
+    fn refused(name: &str, value: &str) -> String {
+        let mut builder = crate::Builder::default();
+        builder.set("auth", "none").unwrap();
+        builder.set("listen", "none").unwrap();
+        builder.set(name, value).unwrap();
+        let error = crate::Server::start(builder).err().unwrap_or_else(|| panic!("{name}={value} is not refused"));
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        error.to_string()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_build_without_tls_refuses_its_options_and_says_why() {
+        for (name, value) in [
+            ("listen", "tls:127.0.0.1:0"),
+            ("tls_certificate", "/etc/cert.pem"),
+            ("tls_key", "/etc/key.pem"),
+            ("tls_client_ca", "/etc/ca.pem"),
+        ] {
+            let error = refused(name, value);
+            assert!(error.contains("no TLS (the cargo feature tls is off)"), "{name}: {error}");
+        }
+    }
+
+    #[cfg(not(all(feature = "redis", feature = "nats")))]
+    #[test]
+    fn a_build_without_an_engine_refuses_its_urls_and_says_why() {
+        let (redis, nats) = (cfg!(feature = "redis"), cfg!(feature = "nats"));
+        let urls =
+            [("redis", redis, "redis://127.0.0.1"), ("redis", redis, "rediss://host"), ("nats", nats, "nats://host")];
+        for (feature, _, url) in urls.into_iter().filter(|(_, is_built, _)| !is_built) {
+            let error = refused("engine", url);
+            let reason = format!("no engine {feature} (the cargo feature {feature} is off)");
+            assert!(error.contains(&reason), "{error}");
+        }
+    }
 
     #[test]
     fn every_default_is_within_its_bounds() {

@@ -1,19 +1,19 @@
-//! The option `allowed_origins`: what browsers send as `Origin` (WHATWG HTML, section 7.1.1), and patterns of it. What
-//! none of them sends would never match: it is an error that says what to write instead.
+//! The option `allowed_origins`: the values of `Origin` that browsers send (WHATWG HTML, section 7.1.1), and patterns
+//! of them. A value that no browser sends would never match. It is an error, which says what to write instead.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The longest hint: the whole error must fit in what a host has for it.
+/// The longest hint. The whole error must fit into the host's buffer.
 const MAX_HINT: usize = 68;
 const FORM: &str = "an origin is SCHEME://HOST or SCHEME://HOST:PORT";
 
-/// Reads a list of origins, or says what is wrong with the first that is none.
+/// Reads a list of origins. The error is about the first one that is wrong.
 pub(super) fn read(text: &str) -> Result<Vec<String>, String> {
     super::options::list(text).iter().map(|origin| one(origin)).collect()
 }
 
 fn one(text: &str) -> Result<String, String> {
-    // Pages without an origin, and those that Android's WebView has read from a file.
+    // Pages without an origin, and pages that Android's WebView has read from a file.
     if matches!(text, "*" | "null" | "file://") {
         return Ok(text.into());
     }
@@ -26,7 +26,10 @@ fn one(text: &str) -> Result<String, String> {
         return Err(FORM.into());
     }
     if let "ws" | "wss" = &*scheme {
-        return Err(write_instead("it is the page's", &format!("{}://{rest}", scheme.replace("ws", "http"))));
+        return Err(write_instead(
+            "an origin has the page's scheme",
+            &format!("{}://{rest}", scheme.replace("ws", "http")),
+        ));
     }
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     if authority.len() < rest.len() {
@@ -39,7 +42,8 @@ fn one(text: &str) -> Result<String, String> {
         Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
         None => (authority, None),
     };
-    // Applications have schemes of their own, whose hosts browsers leave as they are: Electron's pages are of `app://.`.
+    // Applications have their own schemes, and browsers do not change the hosts of these: Electron's pages have
+    // `app://.`.
     if !matches!(&*scheme, "http" | "https") && !rest.is_empty() && rest.bytes().all(is_opaque) {
         return Ok(text.into());
     }
@@ -59,12 +63,12 @@ fn one(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a byte may stand in the host of a scheme that is not the web's (WHATWG URL, section 3.5, opaque hosts).
+/// True if a byte may stand in the host of a scheme that is not http or https (WHATWG URL, section 3.5, opaque hosts).
 fn is_opaque(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"*,#/<>?@[\\]^|".contains(&byte)
 }
 
-/// A hint with what is good, if that can be told and fits.
+/// A hint, with the correct value if that is known and fits.
 fn write_instead(why: &str, good: &str) -> String {
     let good = one(good).or_else(|why| why.rsplit_once(": write ").map(|(_, better)| better.to_owned()).ok_or(()));
     match good.map(|good| format!("{why}: write {good}")) {
@@ -74,7 +78,7 @@ fn write_instead(why: &str, good: &str) -> String {
     }
 }
 
-/// A host as browsers write it (WHATWG URL, section 3.5).
+/// A host in the form that browsers send (WHATWG URL, section 3.5).
 fn host_as_sent(host: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']').and_then(|text| text.parse().ok()).ok_or(FORM)?;
@@ -98,7 +102,7 @@ fn host_as_sent(host: &str) -> Result<String, String> {
     if !name.split('.').all(|label| !label.is_empty() && label.bytes().all(in_name)) {
         return Err(FORM.into());
     }
-    // What ends in a number is an IPv4 address, or nothing.
+    // A host that ends in a number is an IPv4 address, or it is wrong.
     let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit()) || label.starts_with("0x");
     if name.rsplit('.').next().is_some_and(is_number) && (name.parse::<Ipv4Addr>().is_err() || name != host) {
         return Err("an IPv4 address is four numbers".into());
@@ -155,8 +159,8 @@ mod tests {
             ("https://Example.org:443/app", "browsers send no path: write https://example.org"),
             ("https://example.org?a=b", "browsers send no path: write https://example.org"),
             ("https://ada:secret@example.org", "browsers send no user: write https://example.org"),
-            ("wss://example.org/push", "it is the page's: write https://example.org"),
-            ("ws://example.org:8080", "it is the page's: write http://example.org:8080"),
+            ("wss://example.org/push", "an origin has the page's scheme: write https://example.org"),
+            ("ws://example.org:8080", "an origin has the page's scheme: write http://example.org:8080"),
             ("example.org", "a scheme is missing: write https://example.org"),
             ("*.example.org", "a scheme is missing: write https://*.example.org"),
             ("example.org:443", "a scheme is missing: write https://example.org"),

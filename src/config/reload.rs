@@ -1,4 +1,4 @@
-//! New options for a server that runs: which of them it takes.
+//! Decides which new options a running server applies.
 
 use super::options::{self, take, Live};
 use super::Config;
@@ -6,12 +6,12 @@ use crate::error::Error;
 use crate::log::{Level, Log};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What a reload has come to.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reloaded {
-    /// The options that have changed. `channel.*` stands for those of all patterns.
+    /// The options that have changed. `channel.*` stands for the options of all patterns.
     pub changed: Vec<&'static str>,
-    /// Those that were to change and can't while the server runs: they stay as they were.
+    /// The options that can't change while the server runs, and stay as they were.
     pub left: Vec<&'static str>,
 }
 
@@ -27,14 +27,18 @@ impl Reloaded {
 }
 
 impl Config {
-    /// What becomes of these options when `wanted` is loaded while they are in use.
+    /// The options after `wanted` is loaded while these are in use.
     pub(crate) fn reloaded(&self, wanted: &Config) -> Result<(Config, Reloaded), Error> {
         let (mut next, mut scratch) = (self.clone(), self.clone());
         let mut reloaded = Reloaded::default();
+        let mut wanted = wanted.clone();
+        // The engine stays as it is.
+        wanted.fit_messages_to(&self.engine);
+        next.sets_max_message = wanted.sets_max_message;
         for option in options::all() {
             match option.live {
-                Live::Yes(take) if take(&mut next, wanted) => reloaded.changed.push(option.name),
-                Live::No(take) if take(&mut scratch, wanted) => reloaded.left.push(option.name),
+                Live::Yes(take) if take(&mut next, &wanted) => reloaded.changed.push(option.name),
+                Live::No(take) if take(&mut scratch, &wanted) => reloaded.left.push(option.name),
                 Live::Yes(_) | Live::No(_) => {}
             }
         }
@@ -43,13 +47,13 @@ impl Config {
         if patterns {
             reloaded.changed.push("channel.*");
         }
-        // Each was checked with its own; together with what stays they may be wrong.
+        // Each set of options was checked, but the mixture of both may be wrong.
         next.check()?;
         Ok((next, reloaded))
     }
 }
 
-/// Options in use, which a reload replaces as a whole.
+/// The options in use. A reload replaces them as a whole.
 #[derive(Debug)]
 pub(crate) struct Reloadable(RwLock<Arc<Config>>);
 
@@ -58,7 +62,7 @@ impl Reloadable {
         Reloadable(RwLock::new(Arc::new(config)))
     }
 
-    /// The options now. Not for the path of a message: it takes a lock.
+    /// The present options. This takes a lock, so the path of a message does not call it.
     pub(crate) fn get(&self) -> Arc<Config> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -92,10 +96,25 @@ mod tests {
         assert_eq!(old.reloaded(&old).unwrap().1, Reloaded::default());
     }
 
+    #[cfg(feature = "nats")]
+    #[test]
+    fn the_largest_message_fits_the_engine_that_runs() {
+        let mut builder = Builder::default();
+        builder.set("engine", "nats://h").unwrap();
+        let old = builder.build().unwrap().config().clone();
+        for same in [&[("engine", "nats://h")][..], &[]] {
+            let (next, reloaded) = old.reloaded(&config(same)).unwrap();
+            assert_eq!((next.max_message, reloaded.changed), (old.max_message, vec![]));
+        }
+        let (set, reloaded) = old.reloaded(&config(&[("max_message", "2KB")])).unwrap();
+        assert_eq!((set.max_message, reloaded.changed), (2048, vec!["max_message"]));
+        assert_eq!(set.reloaded(&config(&[])).unwrap().0.max_message, old.max_message);
+    }
+
     #[test]
     fn what_stays_and_what_changes_must_go_together() {
         let old = config(&[("control", "127.0.0.1:1"), ("control_key", "0123456789abcdef")]);
-        // The listener would stay open, and have no key.
+        // The listener would stay open without a key.
         let error = old.reloaded(&config(&[])).unwrap_err();
         assert!(error.to_string().contains("control_key"), "{error}");
         let (next, _) = old.reloaded(&config(&[("control_key", "fedcba9876543210")])).unwrap();
@@ -104,7 +123,7 @@ mod tests {
 
     #[test]
     fn every_option_is_at_its_own_place() {
-        // Each option, set to something else, is found changed, and no other one is.
+        // Each option that is set to another value is found changed, and no other option is.
         let values = ["none", "7", "8KB", "300ms", "true", "jwt", "/other", "0123456789abcdef0123456789abcdef", "3MB"];
         let more = [
             "file:/x",
@@ -120,8 +139,15 @@ mod tests {
             "10.0.0.0/8",
             "false",
         ];
-        let default = Config::default();
-        for option in options::all() {
+        let mut default = Config::default();
+        // The option tls_client_ca needs them.
+        let needs = [("control", "tls:127.0.0.1:1"), ("control_key", "fedcba9876543210")];
+        let needs = needs.into_iter().chain([("tls_certificate", "/a"), ("tls_key", "/b")]);
+        for (name, value) in needs.filter(|_| cfg!(feature = "tls")) {
+            let option = options::all().find(|option| option.name == name).unwrap();
+            option.apply(&mut default, value).unwrap();
+        }
+        for option in options::all().filter(|option| cfg!(feature = "tls") || !option.name.starts_with("tls_")) {
             let found = values.iter().chain(&more).find_map(|value| {
                 let mut config = default.clone();
                 option.apply(&mut config, value).ok()?;

@@ -1,5 +1,5 @@
-//! Options that are secrets. Such a value is the text itself, or `file:` and the path of a file that has it. Files are
-//! read when a server starts, and again when it is given new options.
+//! Options that are secrets. The value is the text itself, or `file:` and the path of a file with the secret. Files are
+//! read when a server starts, and at each reload.
 
 use super::options;
 use super::{Config, Secret};
@@ -8,17 +8,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// What a value begins with that stands in a file.
+/// The prefix of a value that names a file.
 const FILE: &str = "file:";
-/// The largest file that is taken for a secret or a key: a device that never ends is none.
+/// The largest file of a secret or a key. A device may never end.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The path of a value that stands in a file.
+/// The path in a value that names a file.
 pub(crate) fn path_of(text: &str) -> Option<&str> {
     text.strip_prefix(FILE)
 }
 
-/// Reads a file with a secret or a key; an error names the option and the file.
+/// Reads a file with a secret or a key. An error names the option and the file.
 pub(crate) fn read(option: &str, path: &str) -> Result<Vec<u8>, Error> {
     let failed = |error: io::Error| Error::system(format_args!("option {option}: file {path}"), &error);
     let mut bytes = Vec::new();
@@ -29,13 +29,13 @@ pub(crate) fn read(option: &str, path: &str) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Opens a file without waiting: a FIFO that nobody writes to would hold up the start, and a signal would not end that.
+/// Opens a file without waiting. A FIFO without a writer would block the start, and a signal would not end that.
 fn open(path: &str) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-/// Whether a shell or a template should have put something in here: `${NAME}` is as long as many a key, and known to
-/// all.
+/// True if a shell or a template should have replaced something here. `${NAME}` is as long as many a key, and everybody
+/// knows it.
 pub(super) fn has_placeholder(secret: &[u8]) -> bool {
     let begins = memchr::memmem::find_iter(secret, b"${");
     begins.map(|at| &secret[at + 2..]).any(|rest| {
@@ -45,7 +45,7 @@ pub(super) fn has_placeholder(secret: &[u8]) -> bool {
 }
 
 impl Config {
-    /// Puts the content of the files in the place of their names.
+    /// Replaces the names of files by their content.
     pub(super) fn read_secrets(&mut self) -> Result<(), Error> {
         for option in options::all() {
             let Some((secrets, fits)) = option.secrets(self) else { continue };
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-/// A text without the line end that editors put behind it.
+/// A text without the line end that editors append.
 fn without_line_end(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     bytes.strip_suffix(b"\r").unwrap_or(bytes)

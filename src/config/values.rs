@@ -1,16 +1,19 @@
-//! How the texts of options are read: sizes, times, addresses.
+//! Reads the texts of options: sizes, times, addresses.
 
+use crate::engine::Url;
 use crate::limits::Peer;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port; port 0 lets the system choose.
     Tcp(SocketAddr),
+    /// The same, for clients that speak TLS.
+    Tls(SocketAddr),
     /// A Unix socket's path.
     Unix(PathBuf),
 }
@@ -19,21 +22,25 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(address) => address.fmt(f),
+            Address::Tls(address) => write!(f, "tls:{address}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
-/// Where history is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The place where history is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Engine {
-    /// In this process.
+    /// In this process only.
+    #[default]
     Memory,
-    /// In the log of a directory, too.
+    /// In a log in this directory as well.
     File(PathBuf),
+    /// In a log that hubs share, at this URL, as well.
+    Log(Url),
 }
 
-/// Whose word about a client's address counts.
+/// The proxies that are trusted to tell a client's address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     nets: Vec<IpNet>,
@@ -41,8 +48,7 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Reads a list of addresses, networks (`10.0.0.0/8`) and `unix`, which stands for whoever comes through a Unix
-    /// socket.
+    /// Reads a list of addresses, networks (`10.0.0.0/8`) and `unix`, which stands for all peers on a Unix socket.
     pub fn read(text: &str) -> Option<Self> {
         let mut trusted = TrustedProxies::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -57,18 +63,18 @@ impl TrustedProxies {
         Some(trusted)
     }
 
-    /// Whether nobody is trusted.
+    /// True if no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.nets.is_empty() && !self.unix
     }
 
-    /// Whether an address is one of these.
+    /// True if an address is one of these.
     pub fn contains_ip(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.nets.iter().any(|net| net.contains(&ip))
     }
 
-    /// Whether the other end of a connection is one of these.
+    /// True if the other end of a connection is one of these.
     pub fn contains(&self, peer: Peer) -> bool {
         match peer {
             Peer::Ip(ip) => self.contains_ip(ip),
@@ -77,8 +83,8 @@ impl TrustedProxies {
     }
 }
 
-/// The header by which proxies say for whom they speak. Only one: a client may send the other, and not every proxy
-/// takes it away.
+/// The header in which proxies tell the client's address. It is only one: a client may send the other, and not every
+/// proxy removes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`, by custom.
@@ -88,7 +94,7 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// A text that is shown nowhere, or the bytes of a file.
+/// A secret text, or the bytes of a file. It is never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
@@ -98,7 +104,7 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// Whether there is none.
+    /// True if it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -118,7 +124,8 @@ impl fmt::Debug for Secret {
 /// The longest path that fits in a sockaddr_un, with its NUL (unix(7)).
 const UNIX_PATH_MAX: usize = 107;
 
-/// Reads `none`, or a list of `IP:PORT`, `localhost:PORT` and `unix:PATH` with commas between.
+/// Reads `none`, or a list of `IP:PORT`, `localhost:PORT`, either with `tls:` before it, and `unix:PATH`, with commas
+/// between.
 pub(super) fn addresses(text: &str) -> Option<Vec<Address>> {
     if text == "none" {
         return Some(Vec::new());
@@ -133,18 +140,22 @@ pub(super) fn unix_path(text: &str) -> Option<Option<PathBuf>> {
     }
     match address(text)? {
         Address::Unix(path) => Some(Some(path)),
-        Address::Tcp(_) => None,
+        Address::Tcp(_) | Address::Tls(_) => None,
     }
 }
 
 fn address(text: &str) -> Option<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
-        // A name that begins with @ would be an abstract socket's elsewhere, and a file's here.
+        // Elsewhere a name with @ stands for an abstract socket. Here it would name a file.
         let fits = !path.is_empty() && path.len() <= UNIX_PATH_MAX && !path.contains('\0') && !path.starts_with('@');
         return fits.then(|| Address::Unix(path.into()));
     }
+    let (text, kind): (_, fn(SocketAddr) -> Address) = match text.strip_prefix("tls:") {
+        Some(rest) => (rest, Address::Tls),
+        None => (text, Address::Tcp),
+    };
     let text = text.replace("localhost:", "127.0.0.1:");
-    text.parse().ok().map(Address::Tcp)
+    text.parse().ok().map(kind)
 }
 
 /// Reads `512`, `64KB`, `1MB`, `2GB`; a KB has 1024 bytes. `64k` and `64KiB`, as others write it, are the same.
@@ -249,7 +260,21 @@ mod tests {
         assert_eq!(both[0].to_string(), "127.0.0.1:80");
         assert_eq!(both[1].to_string(), "unix:/run/push.sock");
         assert_eq!(addresses("[::1]:80").unwrap()[0].to_string(), "[::1]:80");
-        for wrong in ["", "80", "example.org:80", "unix:", "unix:@abstract", "127.0.0.1", "127.0.0.1:99999"] {
+        assert_eq!(addresses("tls:localhost:443").unwrap()[0].to_string(), "tls:127.0.0.1:443");
+        for wrong in [
+            "",
+            "80",
+            "tls:",
+            "tls:unix:/x",
+            "tls:80",
+            "tls:tls:[::]:1",
+            "TLS:[::]:1",
+            "example.org:80",
+            "unix:",
+            "unix:@abstract",
+            "127.0.0.1",
+            "127.0.0.1:99999",
+        ] {
             assert_eq!(addresses(wrong), None, "{wrong}");
         }
     }

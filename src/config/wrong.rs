@@ -1,5 +1,5 @@
-//! What is said about options that are wrong. A host has room for 255 bytes (`err[256]` in C): each sentence fits, with
-//! what matters most first.
+//! The errors for wrong options. A host has room for 255 bytes (`err[256]` in C). Each sentence fits, and the most
+//! important part comes first.
 
 use super::builder::OPTIONS_OF_CHANNELS;
 use super::options::{self, Spec};
@@ -7,14 +7,14 @@ use crate::error::{Error, Kind};
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// How much is repeated of a name or a value.
+/// How much of a name or a value is repeated.
 const SHOWN: usize = 60;
 
 pub(super) fn error(text: String) -> Error {
     Error::new(Kind::Config, text)
 }
 
-/// A text from outside in quotes, with an ellipsis where it is cut.
+/// A text from outside, in quotes. It is cut with an ellipsis.
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::from("\"");
     for letter in text.chars() {
@@ -34,7 +34,7 @@ pub(super) fn named(name: &str) -> String {
     shown.strip_suffix('"').unwrap_or(&shown)[1..].to_owned()
 }
 
-/// There is no option of that name.
+/// The error for an unknown option.
 pub(super) fn unknown(name: &str) -> Error {
     if let Some((first, rest)) = name.split_once('.') {
         let example = "channel.PATTERN.history_count";
@@ -43,18 +43,18 @@ pub(super) fn unknown(name: &str) -> Error {
     }
     let known = options::all().map(|option| option.name);
     let (edits, nearest) = known.map(|known| (edits(name, known), known)).min().unwrap_or_default();
-    let told = if edits * 3 <= name.len() {
+    let advice = if edits * 3 <= name.len() {
         format!("did you mean {nearest}?")
     } else {
         match sharing_a_word(name) {
             Some(names) => format!("similar ones are {names}"),
-            None => "the table of options in the README has all".into(),
+            None => "the README lists all options".into(),
         }
     };
-    error(format!("unknown option {}; {told}", shown(name)))
+    error(format!("unknown option {}; {advice}", shown(name)))
 }
 
-/// Options that have a word in common with a name, four at most.
+/// Options that share a word with a name, four at most.
 fn sharing_a_word(name: &str) -> Option<String> {
     let words: Vec<_> = name.split(['_', '-']).filter(|word| (3..=SHOWN).contains(&word.len())).take(8).collect();
     let shares = |known: &&str| known.split('_').any(|word| words.contains(&word));
@@ -62,20 +62,21 @@ fn sharing_a_word(name: &str) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// An option of channels that there is not.
+/// The error for an unknown option of channels.
 pub(super) fn unknown_of_channels(name: &str) -> Error {
     error(format!("unknown option {}; the options of channels are {}", shown(name), OPTIONS_OF_CHANNELS.join(", ")))
 }
 
-/// A value that is not allowed.
+/// The error for a value that is not allowed.
 pub(super) fn refused(option: &Spec, name: &str, value: &str, allowed: &str) -> Error {
-    // A key belongs in no log.
-    let shown = if option.is_secret() { "the value (not shown)".into() } else { shown(value) };
+    // A secret must not get into a log.
+    let is_secret = option.is_secret() || (option.name == "engine" && value.contains('@'));
+    let shown = if is_secret { "the value (not shown)".into() } else { shown(value) };
     let hint = hint(option.name, value).map_or_else(String::new, |hint| format!("; {hint}"));
     error(format!("option {}: {shown} is not allowed; allowed is {allowed}{hint}", named(name)))
 }
 
-/// What is worth saying about values that are meant well.
+/// A hint for values that are a common mistake.
 fn hint(name: &str, value: &str) -> Option<Cow<'static, str>> {
     if name == "allowed_origins" {
         return super::origins::read(value).err().map(Cow::Owned);
@@ -89,9 +90,9 @@ fn hint(name: &str, value: &str) -> Option<Cow<'static, str>> {
     super::secrets::has_placeholder(value.as_bytes()).then(|| "nothing replaces ${NAME}".into())
 }
 
-/// How many letters must be put in, taken out or changed to make the one of the other (Levenshtein).
+/// The number of letters to insert, delete or change to make one text into the other (Levenshtein).
 pub(super) fn edits(wrong: &str, known: &str) -> usize {
-    // Nothing longer than this is a slip in writing a name, and the work is the product of both.
+    // A longer text is not a misspelt name, and the work is the product of both lengths.
     if wrong.len() > 64 {
         return usize::MAX / 3;
     }
@@ -118,16 +119,16 @@ mod tests {
 
     #[test]
     fn the_name_that_was_meant_is_told() {
-        for (wrong, told) in [
+        for (wrong, advice) in [
             ("max_mesage", r#"unknown option "max_mesage"; did you mean max_message?"#),
             ("origins", r#"unknown option "origins"; similar ones are allowed_origins"#),
             ("channels.news.*.history_count", r#"...history_count"; did you mean channel.news.*.history_count?"#),
             ("server.listen", r#"unknown option "server.listen"; did you mean channel.PATTERN.history_count?"#),
-            ("frobnicate", r#"unknown option "frobnicate"; the table of options in the README has all"#),
-            ("", r#"unknown option ""; the table of options in the README has all"#),
+            ("frobnicate", r#"unknown option "frobnicate"; the README lists all options"#),
+            ("", r#"unknown option ""; the README lists all options"#),
         ] {
             let error = set(wrong, "1");
-            assert!(error.ends_with(told.trim_start_matches("...")), "{error}");
+            assert!(error.ends_with(advice.trim_start_matches("...")), "{error}");
         }
     }
 
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn values_that_are_meant_well_are_told_what_to_write() {
-        for (name, value, told) in [
+        for (name, value, advice) in [
             ("heartbeat", "0.5s", "from 100ms to 1d, a whole number with ms, s, m, h or d"),
             ("max_message", "0.5MB", "from 1 to 64MB, a whole number with KB, MB or GB"),
             ("max_message", "65MB", "allowed is a size from 1 to 64MB"),
@@ -173,7 +174,7 @@ mod tests {
             ("control_key", "${CONTROL_KEY_OF_PUSHD}", "; nothing replaces ${NAME}"),
         ] {
             let error = set(name, value);
-            assert!(error.ends_with(told), "{error}");
+            assert!(error.ends_with(advice), "{error}");
             let is_secret = options::find(name).unwrap().is_secret();
             assert!(!is_secret || !error.contains(value), "a secret must not be repeated: {error}");
         }

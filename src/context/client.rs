@@ -1,44 +1,44 @@
-//! The client that a line of the log is about.
+//! Names the client that a log line is about.
 
+use crate::framing::Transport;
 use crate::grant::Grant;
 use crate::limits::Peer;
 use crate::log::{Level, Log};
-use crate::transport::Transport;
 use std::fmt::{self, Write};
 use std::os::fd::OwnedFd;
 
-/// The longest user that a line quotes, in bytes as they are written.
+/// The longest user that a line quotes, in bytes after escaping.
 const MAX_USER: usize = 256;
 
-/// A client, as lines of the log end with it. Nothing is looked up or written before a line is admitted.
+/// A client, in the form that ends a log line. Nothing is looked up before a line passes its rate limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Client<'a> {
-    /// The number by which the host knows the connection. 0: it has none.
+    /// The number by which the host knows the connection. 0 if it has none.
     pub(crate) connection: u64,
     pub(crate) user: Option<&'a str>,
-    pub(crate) address: Whereabouts<'a>,
+    pub(crate) address: AddressSource<'a>,
     pub(crate) transport: Option<Transport>,
 }
 
-/// Where a client's address is to be had.
+/// The source of a client's address.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) enum Whereabouts<'a> {
+pub(crate) enum AddressSource<'a> {
     #[default]
     Unknown,
     Known(Peer),
-    /// The system is asked for the other end of this socket.
+    /// The address is asked from the system: the other end of this socket.
     Of(&'a OwnedFd),
 }
 
 impl<'a> Client<'a> {
-    /// A client of which there is only a socket.
+    /// A client of which only the socket is known.
     pub(crate) fn of(fd: &'a OwnedFd) -> Self {
-        Client { address: Whereabouts::Of(fd), ..Client::default() }
+        Client { address: AddressSource::Of(fd), ..Client::default() }
     }
 
     /// A client of which only the address is known.
     pub(crate) fn at(peer: Peer) -> Self {
-        Client { address: Whereabouts::Known(peer), ..Client::default() }
+        Client { address: AddressSource::Known(peer), ..Client::default() }
     }
 
     /// A client of which only the connection's number is known.
@@ -46,36 +46,36 @@ impl<'a> Client<'a> {
         Client { connection, ..Client::default() }
     }
 
-    /// The same with its user.
+    /// The same client, with its user.
     pub(crate) fn with_user(self, user: Option<&'a str>) -> Self {
         Client { user, ..self }
     }
 
-    /// The same with the user of its grant.
+    /// The same client, with the user of its grant.
     pub(crate) fn granted(self, grant: Option<&'a Grant>) -> Self {
         self.with_user(grant.and_then(Grant::user).map(|user| &**user))
     }
 
-    /// Adds a line about it to the log, limited as its kind is.
+    /// Adds a line about this client to the log, under the rate limit of its `kind`.
     pub(crate) fn log(mut self, log: &Log, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
         if !log.names_addresses() {
-            self.address = Whereabouts::Unknown;
+            self.address = AddressSource::Unknown;
         }
         log.limited_about(level, kind, text, &self);
     }
 }
 
-impl Whereabouts<'_> {
+impl AddressSource<'_> {
     fn peer(&self) -> Option<Peer> {
         match self {
-            Whereabouts::Unknown => None,
-            Whereabouts::Known(peer) => Some(*peer),
-            Whereabouts::Of(fd) => Peer::last_of(fd),
+            AddressSource::Unknown => None,
+            AddressSource::Known(peer) => Some(*peer),
+            AddressSource::Of(fd) => Peer::last_of(fd),
         }
     }
 }
 
-/// ` (connection 7, user "ada", address 192.0.2.1, transport sse)`; what is not known is left out.
+/// ` (connection 7, user "ada", address 192.0.2.1, transport sse)`. Unknown parts are left out.
 impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut before = " (";
@@ -107,12 +107,12 @@ impl fmt::Display for Client<'_> {
     }
 }
 
-/// Writes a name in quotes, out of which it can't break: a user may have chosen it.
+/// Writes a name in quotes. The name may come from a client, so it is escaped and can't end the quotes.
 fn quote(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char('"')?;
     let mut size = 0;
     for char in name.chars() {
-        // Quotes, backslashes, control characters, and those that turn the direction of what follows.
+        // Escapes quotes, backslashes, control characters, and characters that change the direction of text.
         let escaped = (char != '\'').then(|| char.escape_debug());
         size += escaped.clone().map_or(1, |escaped| escaped.map(char::len_utf8).sum());
         if size > MAX_USER {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_a_client_stands_in_parentheses() {
+    fn the_known_facts_of_a_client_are_in_parentheses() {
         let peer = Peer::Ip("192.0.2.1".parse().unwrap());
         let all = Client { connection: 7, transport: Some(Transport::Sse), ..Client::at(peer).with_user(Some("ada")) };
         assert_eq!(all.to_string(), r#" (connection 7, user "ada", address 192.0.2.1, transport sse)"#);

@@ -1,5 +1,6 @@
-//! A socket as hyper wants it, whose writes never raise SIGPIPE.
+//! A socket in the form that hyper wants. Its writes never raise SIGPIPE.
 
+use crate::metrics::Reason;
 use crate::sys::socket;
 use crate::sys::watched::{watch, Open};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -14,16 +15,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
 use tokio::time::Sleep;
 
-/// One read takes at most this much.
+/// The size of one read.
 const CHUNK: usize = 16 * 1024;
 
-/// How long a client may take nothing of its answers. hyper has bounds for what it reads only, and there are few
-/// places: who asks and does not read would keep one for ever, and needs no key for that.
+/// How long a client may take nothing of its answers. hyper limits only what it reads. A client that asks and does not
+/// read would keep one of the few places for ever, and needs no key for that.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client is heard out whose request was answered before it was all there, how long it may say nothing, and
-/// how much it may send. A connection that is closed with bytes unread is reset: the client would be told of that, and
-/// not of the answer. The largest body that there may be fits.
+/// After an answer that came before the whole request, the client may send the rest: for so long at most, with pauses
+/// of so long, and so many bytes. If a connection is closed with unread bytes, it is reset, and the client may lose the
+/// answer. The largest body fits.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 128 << 20;
@@ -32,7 +33,7 @@ const LINGER_BYTES: usize = 128 << 20;
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: AsyncFd<Open>,
-    /// While the client takes nothing: until when it may.
+    /// The deadline of a client that takes nothing. `None` while it takes something.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
@@ -43,12 +44,12 @@ impl Socket {
         Ok(Socket { fd, stuck: None })
     }
 
-    /// The end of a connection: ours first, then the client's.
+    /// Ends a connection: closes our side, then waits for the client to close its side.
     pub(super) async fn linger(self) {
         socket::shutdown_write(self.fd.get_ref().fd());
         let mut chunk = vec![0; CHUNK];
         let mut left = LINGER_BYTES;
-        let heard_out = async {
+        let read_rest = async {
             while left > 0 {
                 let read = self.fd.async_io(Interest::READABLE, |fd| socket::recv(fd.fd(), &mut chunk));
                 match tokio::time::timeout(LINGER_PAUSE, read).await {
@@ -57,13 +58,48 @@ impl Socket {
                 }
             }
         };
-        let _ = tokio::time::timeout(LINGER, heard_out).await;
+        let _ = tokio::time::timeout(LINGER, read_rest).await;
+    }
+
+    /// Reads bytes. 0: the end.
+    #[cfg(feature = "tls")]
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
+            if let Ok(result) = guard.try_io(|fd| socket::recv(fd.get_ref().fd(), into)) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// Waits for room to write, after a write that found none.
+    #[cfg(feature = "tls")]
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.fd.poll_write_ready(cx) {
+            Poll::Ready(guard) => {
+                drop(guard?);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => self.poll_stuck(cx).map_ok(|_| ()),
+        }
     }
 
     /// There is no room to write.
     fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
         stuck.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// A kind of connection.
+pub(super) trait Channel {
+    /// The socket below it, and why it has failed, if the client did not keep to the rules of its kind.
+    fn end(self) -> (Socket, Option<(Reason, String)>);
+}
+
+impl Channel for Socket {
+    fn end(self) -> (Socket, Option<(Reason, String)>) {
+        (self, None)
     }
 }
 
@@ -78,6 +114,20 @@ impl Read for Socket {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+/// Writes without waiting.
+#[cfg(feature = "tls")]
+impl io::Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.fd.try_io(Interest::WRITABLE, |fd| socket::send(fd.fd(), bytes));
+        self.stuck = if sent.is_ok() { None } else { self.stuck.take() };
+        sent
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -121,7 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     #[cfg_attr(miri, ignore = "sockets")]
-    async fn who_takes_nothing_is_let_go_and_who_takes_something_is_not() {
+    async fn a_client_that_takes_nothing_times_out_and_one_that_takes_something_does_not() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let mut socket = Socket::new(ours.into()).unwrap();
@@ -134,10 +184,10 @@ mod tests {
             }
         };
         let (waits, written) = fill(&mut socket).await;
-        assert!(waits.is_err(), "it has its time");
+        assert!(waits.is_err(), "the time is not over yet");
         std::io::Read::read_exact(&mut theirs, &mut vec![0; written]).unwrap();
         let (waits, more) = fill(&mut socket).await;
-        assert!(waits.is_err() && more > written, "and anew when it has taken something");
+        assert!(waits.is_err() && more > written, "taking something restarts the time");
         let (ended, _) = fill(&mut socket).await;
         assert_eq!(ended.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }

@@ -1,14 +1,19 @@
-//! The control API: publishing and looking, over HTTP, on listeners of its own. Few connections, any clients: this is
-//! hyper's.
+//! The control API: publishing and queries over HTTP, on its own listeners. It has few connections but must serve any
+//! HTTP client, so it uses hyper.
 
+mod body;
 mod io;
 mod parameters;
 pub(crate) mod publishing;
 mod routes;
+#[cfg(feature = "tls")]
+mod tls;
 
 use crate::api::Api;
+use crate::config::Address;
 use crate::context::client::Client;
 use crate::error::Error;
+use crate::http::refusal::Refusal;
 use crate::limits::Peer;
 use crate::listeners::Bound;
 use crate::log::Level;
@@ -16,58 +21,119 @@ use crate::metrics::Reason;
 use crate::runtime::{self, Work};
 use crate::sys::socket;
 use crate::sys::watched::watch;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use io::Socket;
+use io::{Channel, Socket};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "tls")]
+use tls::Secure;
 use tokio::io::Interest;
 use tokio::sync::{watch, Semaphore};
 
-/// Connections at once.
+/// The largest number of connections.
 const MAX_CONNECTIONS: usize = 256;
-/// How long the requests under way may take at most when the server stops.
+/// The largest request head. It is kept before the key is checked. The longest URL that hyper reads has 64 KB.
+const MAX_HEAD: usize = 128 << 10;
+/// The longest time that requests in progress get when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a client may take to send a request's body.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Set when the server stops: how long the requests under way may take.
+/// Told to a client whose connection began before a reload.
+const OUTDATED: &str = "the authorities (option tls_client_ca) have changed since this connection began: connect again";
+
+/// Set when the server stops: the time that requests in progress get.
 type Stop = Option<Duration>;
 
-/// A running control API, to be stopped.
+/// A running control API. This handle stops it.
 #[derive(Debug)]
 pub(crate) struct Control {
     stop: watch::Sender<Option<Duration>>,
+    /// Counts the times when the authorities of clients became others.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    authorities: watch::Sender<u64>,
 }
 
-/// What its thread does.
+/// The work of its thread.
 struct Run {
     api: Arc<Api>,
-    listeners: Vec<(Arc<OwnedFd>, bool)>,
+    listeners: Vec<(Arc<OwnedFd>, Door)>,
+    ends: Ends,
+}
+
+/// The ends of connections.
+#[derive(Debug, Clone)]
+struct Ends {
     stop: watch::Receiver<Stop>,
+    authorities: watch::Receiver<u64>,
+}
+
+impl Ends {
+    /// Waits until the server stops.
+    async fn stopped(mut self) {
+        drop(self.stop.wait_for(Option::is_some).await);
+    }
+
+    /// Waits until the server stops, or a client of TLS may no longer be one that may connect.
+    async fn come(self, door: Door) {
+        let mut authorities = self.authorities.clone();
+        match door.tls {
+            // An error: the server is gone.
+            true => drop(io::first(async { authorities.changed().await.is_ok() }, self.stopped()).await),
+            false => self.stopped().await,
+        }
+    }
+
+    /// Whether the authorities are others than when the connection began.
+    fn is_outdated(&self, door: Door) -> bool {
+        door.tls && self.authorities.has_changed().unwrap_or(false)
+    }
+}
+
+/// The kind of a listener.
+#[derive(Debug, Clone, Copy)]
+struct Door {
+    tcp: bool,
+    tls: bool,
+}
+
+impl Door {
+    fn of(bound: &Bound) -> Self {
+        Door { tcp: !matches!(bound.address, Address::Unix(_)), tls: bound.is_tls() }
+    }
 }
 
 impl Control {
-    /// The control API, and its thread's work. The runtime is made here, where its errors can be told.
+    /// The control API, and the work of its thread. The runtime is made here, where errors can be reported.
     pub(crate) fn new(api: Arc<Api>, bound: &[Bound]) -> Result<(Self, Work), Error> {
         let (stop, stopped) = watch::channel(None);
-        let is_tcp = |bound: &Bound| matches!(bound.address, crate::config::Address::Tcp(_));
-        let listeners = bound.iter().map(|bound| (bound.socket(0), is_tcp(bound))).collect();
-        let run = Run { api, listeners, stop: stopped };
+        let (authorities, changed) = watch::channel(0);
+        let ends = Ends { stop: stopped, authorities: changed };
+        let listeners = bound.iter().map(|bound| (bound.socket(0), Door::of(bound))).collect();
+        let run = Run { api, listeners, ends };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
             runtime.block_on(run.serve());
-            // What did not end in time is dropped, and with it its connections.
+            // Work that did not end in time is dropped, and its connections with it.
             drop(runtime);
         });
-        Ok((Control { stop }, work))
+        Ok((Control { stop, authorities }, work))
     }
 
-    /// Accepts nothing any more; requests under way are answered.
+    /// Ends the connections of TLS clients, which may have certificates of an authority that is none any more. Requests
+    /// in progress are answered.
+    #[cfg(feature = "tls")]
+    pub(crate) fn end_secure(&self) {
+        self.authorities.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Accepts no more connections. Requests in progress are answered.
     pub(crate) fn stop(&self, drain: Duration) {
         let _ = self.stop.send(Some(drain.min(STOP_TIMEOUT)));
     }
@@ -76,33 +142,34 @@ impl Control {
 impl Run {
     async fn serve(self) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        for (listener, tcp) in self.listeners {
-            tokio::spawn(accept(listener, tcp, self.api.clone(), room.clone(), self.stop.clone()));
+        for (listener, door) in self.listeners {
+            tokio::spawn(accept(listener, door, self.api.clone(), room.clone(), self.ends.clone()));
         }
-        let mut stop = self.stop.clone();
+        let mut stop = self.ends.stop.clone();
         let drain = stop.wait_for(Option::is_some).await.map_or(STOP_TIMEOUT, |drain| drain.unwrap_or(STOP_TIMEOUT));
-        // Connections end by themselves once stopped: each holds a place.
+        // Each connection holds a place, and ends by itself after the stop.
         let _ = tokio::time::timeout(drain, room.acquire_many(MAX_CONNECTIONS as u32)).await;
     }
 }
 
-async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Semaphore>, stop: watch::Receiver<Stop>) {
+async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, room: Arc<Semaphore>, ends: Ends) {
     let Ok(listener) = watch(listener, Interest::READABLE) else { return };
     loop {
         let next = async {
             let place = room.clone().acquire_owned().await;
             (place, listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd())).await)
         };
-        match io::first(next, stopped(stop.clone())).await {
+        match io::first(next, ends.clone().stopped()).await {
             None => return,
             Some((place, Ok(fd))) => {
-                let (api, stop) = (api.clone(), stop.clone());
+                let (api, ends) = (api.clone(), ends.clone());
                 tokio::spawn(async move {
-                    connection(fd, tcp, api, stop).await;
+                    connection(fd, door, api, ends).await;
                     drop(place);
                 });
             }
-            // Out of descriptors, not allowed to, or a client that left again: none is worth a busy loop.
+            // The process has no descriptors left, accept(2) is not allowed, or the client has gone again. The pause
+            // prevents a busy loop.
             Some((_, Err(error))) => {
                 if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
@@ -114,38 +181,60 @@ async fn accept(listener: Arc<OwnedFd>, tcp: bool, api: Arc<Api>, room: Arc<Sema
     }
 }
 
-async fn stopped(mut stop: watch::Receiver<Stop>) {
-    drop(stop.wait_for(Option::is_some).await);
-}
-
-async fn connection(fd: OwnedFd, tcp: bool, api: Arc<Api>, stop: watch::Receiver<Stop>) {
+#[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+async fn connection(fd: OwnedFd, door: Door, api: Arc<Api>, mut ends: Ends) {
     let client = Peer::last_of(&fd).map_or_else(Client::default, Client::at);
     let Ok(socket) = Socket::new(fd) else { return };
+    // Later changes are looked for from before the certificates are read.
+    #[cfg(feature = "tls")]
+    ends.authorities.mark_unchanged();
+    #[cfg(feature = "tls")]
+    if let Some(config) = door.tls.then(|| api.control_certificates()).flatten() {
+        if let Ok(socket) = Secure::new(socket, config) {
+            serve(socket, client, door, api, ends).await;
+        }
+        return;
+    }
+    serve(socket, client, door, api, ends).await;
+}
+
+async fn serve(socket: impl Read + Write + Channel + Unpin, client: Client<'_>, door: Door, api: Arc<Api>, ends: Ends) {
     let service = service_fn(|request| {
         let api = api.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&api, tcp, client, request).await) }
+        let is_outdated = ends.is_outdated(door);
+        async move {
+            Ok::<_, Infallible>(match is_outdated {
+                true => routes::refused(&api, client, &Refusal::unavailable("busy", OUTDATED)),
+                false => routes::answer(&api, door.tcp, client, request).await,
+            })
+        }
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(30))
         .max_headers(64)
-        // A client may end its side once it has asked.
+        .max_buf_size(MAX_HEAD)
+        // A client may close its side after its request.
         .half_close(true)
         // A vectored write would raise SIGPIPE.
         .writev(false)
         .serve_connection(socket, service);
-    let ended = match io::first(&mut connection, stopped(stop.clone())).await {
+    let ended = match io::first(&mut connection, ends.clone().come(door)).await {
         Some(ended) => ended,
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
     };
-    // What is no request hyper answers itself.
+    // hyper itself has answered a request that is not valid HTTP. It is only logged here.
     if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
         let large = if error.is_parse_too_large() { ": its head is too large" } else { "" };
-        let text = format_args!("control API: no request of HTTP{large}");
+        let text = format_args!("control API: the request is not valid HTTP{large}");
         api.note_refusal(client, Level::Info, Reason::Control, text);
     }
-    io::first(connection.into_parts().io.linger(), stopped(stop)).await;
+    let (socket, failure) = connection.into_parts().io.end();
+    if let Some((reason, text)) = failure {
+        api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
+    }
+    io::first(socket.linger(), ends.stopped()).await;
 }

@@ -1,15 +1,14 @@
-//! What stands in the query of a control request. Nothing is passed over: who misspells a parameter would believe that
-//! it counts.
+//! The query of a control request. Unknown parameters are refused: otherwise a caller who misspells one would believe
+//! that it counts.
 
 use crate::http::query;
 use crate::http::refusal::Refusal;
 use std::borrow::Cow;
 
-/// How many users or channels one request may name, or pairs of both: each costs all threads a look through their
-/// connections.
+/// How many users or channels one request may name, or pairs of both. For each, every thread searches its connections.
 const MAX_NAMED: usize = 100;
 
-/// A parameter that a request may have.
+/// A parameter that a request may have, once or several times.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Known {
     Once(&'static str),
@@ -24,7 +23,7 @@ impl Known {
     }
 }
 
-/// The parameters of a request, each one that it may have.
+/// The parameters that a request has.
 #[derive(Debug)]
 pub(super) struct Parameters<'q>(Vec<(&'static str, Cow<'q, str>)>);
 
@@ -34,13 +33,13 @@ impl<'q> Parameters<'q> {
         for (name, value) in query::pairs(query) {
             let known = known.iter().find(|known| known.name() == name).ok_or_else(|| unknown(&name, known))?;
             let name = known.name();
-            // What is not UTF-8 was replaced by this character: two names that differ would be one.
+            // Bytes that are not UTF-8 were replaced by this character, so two different names would become one.
             if value.contains('\u{fffd}') {
                 return Err(Refusal::malformed(name, format!("{name}: not UTF-8")));
             }
             let before = || found.iter().filter(|(known, _)| *known == name);
             if matches!(known, Known::Once(_)) && before().next().is_some() {
-                return Err(Refusal::malformed("twice", format!("{name}: this request has one at most")));
+                return Err(Refusal::malformed("twice", format!("{name}: this request takes it only once")));
             }
             if before().count() == MAX_NAMED {
                 return Err(Refusal::malformed(name, format!("{name}: at most {MAX_NAMED} are allowed")));
@@ -53,7 +52,7 @@ impl<'q> Parameters<'q> {
         Ok(Parameters(found))
     }
 
-    /// Checks that there are none.
+    /// Checks that there are no parameters.
     pub(super) fn none(query: &str) -> Result<(), Refusal> {
         Parameters::read(query, &[]).map(drop)
     }
@@ -66,7 +65,7 @@ impl<'q> Parameters<'q> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// One or more.
+    /// All values of a parameter that must be there at least once.
     pub(super) fn needed(&self, name: &'static str) -> Result<Vec<&str>, Refusal> {
         match self.all(name) {
             none if none.is_empty() => Err(Refusal::malformed(name, format!("?{name}= is needed"))),
@@ -74,7 +73,7 @@ impl<'q> Parameters<'q> {
         }
     }
 
-    /// Every pair of two parameters, of which there may be several.
+    /// Every pair of the values of two parameters.
     pub(super) fn pairs(&self, one: &'static str, other: &'static str) -> Result<Vec<(&str, &str)>, Refusal> {
         let (ones, others) = (self.needed(one)?, self.needed(other)?);
         if ones.len() * others.len() > MAX_NAMED {
@@ -87,7 +86,7 @@ impl<'q> Parameters<'q> {
 
 fn unknown(name: &str, known: &[Known]) -> Refusal {
     let names: Vec<_> = known.iter().map(|known| known.name()).collect();
-    let allowed = if names.is_empty() { "this request has none".into() } else { names.join(", ") };
+    let allowed = if names.is_empty() { "none".into() } else { names.join(", ") };
     Refusal::malformed("parameter", format!("unknown parameter {name:.60}; allowed: {allowed}"))
 }
 
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_passed_over() {
+    fn unknown_and_repeated_parameters_are_refused() {
         let known = [Several("user"), Once("reason")];
         let good = Parameters::read("user=a%26&user=b&reason=x+y&", &known).unwrap();
         assert_eq!((good.all("user"), good.one("reason")), (vec!["a&", "b"], Some("x y")));
@@ -106,7 +105,7 @@ mod tests {
             ("usr=a", "unknown parameter usr; allowed: user, reason"),
             ("User=a", "unknown parameter User; allowed: user, reason"),
             ("=a", "unknown parameter ; allowed: user, reason"),
-            ("reason=a&reason=b", "reason: this request has one at most"),
+            ("reason=a&reason=b", "reason: this request takes it only once"),
             ("user=a&user=a", "user: a is named twice"),
             ("user=%ff", "user: not UTF-8"),
             (&*many, "user: at most 100 are allowed"),
@@ -114,7 +113,7 @@ mod tests {
             let refusal = Parameters::read(query, &known).unwrap_err();
             assert_eq!((refusal.status, &*refusal.message), (400, told), "{query}");
         }
-        assert_eq!(Parameters::none("a=1").unwrap_err().message, "unknown parameter a; allowed: this request has none");
+        assert_eq!(Parameters::none("a=1").unwrap_err().message, "unknown parameter a; allowed: none");
         assert!(Parameters::none("").is_ok());
     }
 

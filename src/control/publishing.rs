@@ -1,22 +1,23 @@
-//! `POST /v1/publish` and `/v1/broadcast`: one message for one channel or several, or a batch of them.
+//! `POST /v1/publish` and `/v1/broadcast`: one message for one or several channels, or a batch of messages.
 
+use super::body::collect;
 use super::parameters::Known::{Once, Several};
 use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
-use crate::api::{Api, MAX_BATCH};
-use crate::http::members::Member::{self, Base64, Channel, Data, Event, Key};
-use crate::http::members::{self, Members};
+use crate::api::{not_in_time, places, Api, MAX_BATCH};
+use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key};
+use crate::dialect::members::{self, Members};
+use crate::error::Error;
 use crate::http::refusal::Refusal;
-use crate::hub::{Placed, Publication};
+use crate::hub::{OnSettled, Placed, Placing, Publication, Settled};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use std::borrow::Cow;
+use tokio::sync::oneshot;
 
-/// The largest batch, in bytes of its JSON; and the most that one message may become in several channels.
+/// The largest batch, in bytes of JSON. Also the largest size of one message, counted once for each of its channels.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// One message of a batch.
@@ -55,37 +56,37 @@ fn batch(body: &[u8]) -> Result<Vec<Item<'_>>, String> {
     members::read_list(body, &Item::MEMBERS, MAX_BATCH, Item::new)
 }
 
-/// The channels and data of a batch as it is read, for the fuzzers.
+/// The channels and data of a batch, for the fuzzers.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn read_batch(body: &[u8]) -> Option<Vec<(String, Vec<u8>, bool)>> {
     let items = batch(body).ok()?;
     Some(items.into_iter().map(|item| (item.channel.into_owned(), item.data.into_owned(), item.base64)).collect())
 }
 
-/// What is said of a message beside its channel and its body: in the query, or in headers.
-struct Said<'r> {
+/// The attributes of a message, from the query or from headers.
+struct Attributes<'r> {
     event: Option<&'r str>,
     key: Option<&'r str>,
 }
 
-impl<'r> Said<'r> {
-    fn read(asked: &'r Parameters<'_>, headers: &'r HeaderMap) -> Result<Self, Refusal> {
-        let stranger = headers
+impl<'r> Attributes<'r> {
+    fn read(parameters: &'r Parameters<'_>, headers: &'r HeaderMap) -> Result<Self, Refusal> {
+        let unknown = headers
             .keys()
             .find(|name| name.as_str().starts_with("push-") && !matches!(name.as_str(), "push-event" | "push-key"));
-        if let Some(name) = stranger {
+        if let Some(name) = unknown {
             let message = format!("unknown header {name:.60}; allowed are Push-Event and Push-Key");
             return Err(Refusal::malformed("header", message));
         }
         let one = |name: &'static str, header: &'static str| {
-            let mut given = asked.one(name).into_iter().map(Ok).chain(header_texts(headers, header));
+            let mut given = parameters.one(name).into_iter().map(Ok).chain(header_texts(headers, header));
             let first = given.next().transpose()?;
             match given.next() {
                 None => Ok(first),
-                Some(_) => Err(Refusal::malformed("twice", format!("{name}: a message has one at most"))),
+                Some(_) => Err(Refusal::malformed("twice", format!("{name}: a message has at most one"))),
             }
         };
-        Ok(Said { event: one("event", "push-event")?, key: one("key", "push-key")? })
+        Ok(Attributes { event: one("event", "push-event")?, key: one("key", "push-key")? })
     }
 }
 
@@ -99,28 +100,30 @@ fn header_texts<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator
 /// `POST /v1/publish`.
 pub(super) async fn publish(api: &Api, query: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_coding(headers)?;
-    let asked = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
-    let said = Said::read(&asked, headers)?;
-    match asked.all("channel")[..] {
-        [] if said.event.is_some() || said.key.is_some() => {
+    let parameters = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
+    let attributes = Attributes::read(&parameters, headers)?;
+    match parameters.all("channel")[..] {
+        [] if attributes.event.is_some() || attributes.key.is_some() => {
             let message = "without ?channel= the body is a batch, whose messages have their own event and key";
             Err(Refusal::malformed("channel", message))
         }
         [] => publish_batch(api, body).await,
         [channel] => {
-            let data = collect(body, api.max_message(), "the option max_message").await?;
-            let published = api.publish(&publication(channel, &said, headers, &data));
-            Ok(json(format!("{}\n", place(api, published.map_err(|error| refusal(&error))?))))
+            let data = collect(api, body, api.max_message(), "the option max_message").await?;
+            let publication = publication(channel, &attributes, headers, &data);
+            let settled = settled(api, |on_settled| api.submit(&publication, on_settled)).await?;
+            Ok(json(format!("{}\n", shown(api, settled)?.concat())))
         }
         ref channels => {
-            let data = collect(body, api.max_message(), "the option max_message").await?;
+            let data = collect(api, body, api.max_message(), "the option max_message").await?;
             if data.len() * channels.len() > MAX_BATCH_BYTES {
-                let message = format!("in so many channels the message is larger than {MAX_BATCH_BYTES} bytes");
+                let message =
+                    format!("the message times the number of channels is larger than {MAX_BATCH_BYTES} bytes");
                 return Err(Refusal::too_large(message));
             }
             let publications: Vec<_> =
-                channels.iter().map(|channel| publication(channel, &said, headers, &data)).collect();
-            publish_all(api, &publications)
+                channels.iter().map(|channel| publication(channel, &attributes, headers, &data)).collect();
+            publish_all(api, &publications).await
         }
     }
 }
@@ -128,64 +131,92 @@ pub(super) async fn publish(api: &Api, query: &str, headers: &HeaderMap, body: I
 /// `POST /v1/broadcast`.
 pub(super) async fn broadcast(api: &Api, query: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_coding(headers)?;
-    let asked = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
-    if asked.one("channel").is_some() {
-        // Whoever names a channel means it alone, and everybody would get it.
-        return Err(Refusal::malformed("channel", "channel: a broadcast has none; POST /v1/publish has"));
+    let parameters = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
+    if parameters.one("channel").is_some() {
+        // A caller who names a channel means that one alone. The broadcast would reach everybody.
+        return Err(Refusal::malformed("channel", "channel: a broadcast has no channel; use POST /v1/publish"));
     }
-    let said = Said::read(&asked, headers)?;
-    let data = collect(body, api.max_message(), "the option max_message").await?;
-    let published = api.broadcast(&publication("", &said, headers, &data));
-    Ok(json(format!("{}\n", place(api, published.map_err(|error| refusal(&error))?))))
+    let attributes = Attributes::read(&parameters, headers)?;
+    let data = collect(api, body, api.max_message(), "the option max_message").await?;
+    let publication = publication("", &attributes, headers, &data);
+    let settled = settled(api, |on_settled| api.submit_broadcast(&publication, on_settled)).await?;
+    Ok(json(format!("{}\n", shown(api, settled)?.concat())))
 }
 
-fn publication<'p>(channel: &'p str, said: &Said<'p>, headers: &HeaderMap, data: &'p [u8]) -> Publication<'p> {
-    Publication { event: said.event, key: said.key, binary: is_binary(headers), ..Publication::new(channel, data) }
+fn publication<'p>(
+    channel: &'p str,
+    attributes: &Attributes<'p>,
+    headers: &HeaderMap,
+    data: &'p [u8],
+) -> Publication<'p> {
+    Publication {
+        event: attributes.event,
+        key: attributes.key,
+        binary: is_binary(headers),
+        ..Publication::new(channel, data)
+    }
 }
 
 async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
-    let body = collect(body, MAX_BATCH_BYTES, "the bound of a batch").await?;
+    let body = collect(api, body, MAX_BATCH_BYTES, "the limit of a batch").await?;
     let items = batch(&body).map_err(|what| {
         let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {what}");
         Refusal::malformed("batch", message)
     })?;
-    publish_all(api, &items.iter().map(Item::publication).collect::<Vec<_>>())
+    publish_all(api, &items.iter().map(Item::publication).collect::<Vec<_>>()).await
 }
 
-fn publish_all(api: &Api, publications: &[Publication<'_>]) -> Result<Answer, Refusal> {
-    let published = api.publish_batch(publications).map_err(|error| refusal(&error))?;
-    let places: Vec<_> = published.into_iter().map(|published| place(api, published)).collect();
-    Ok(json(format!("[{}]\n", places.join(","))))
+async fn publish_all(api: &Api, publications: &[Publication<'_>]) -> Result<Answer, Refusal> {
+    let settled = settled(api, |on_settled| api.submit_batch(publications, on_settled)).await?;
+    Ok(json(format!("[{}]\n", shown(api, settled)?.join(","))))
+}
+
+/// Waits until a request is done. Other requests go on meanwhile.
+pub(super) async fn settled(
+    api: &Api,
+    submit: impl FnOnce(OnSettled) -> Result<Placing, Error>,
+) -> Result<Settled, Refusal> {
+    settled_or(api, not_in_time, submit).await
+}
+
+/// The same with an error of the caller's for a request that is not done in time.
+pub(super) async fn settled_or(
+    api: &Api,
+    late: fn() -> Error,
+    submit: impl FnOnce(OnSettled) -> Result<Placing, Error>,
+) -> Result<Settled, Refusal> {
+    let (tell, on_settled) = oneshot::channel();
+    let placing = submit(Box::new(move |settled| drop(tell.send(settled)))).map_err(|error| refusal(&error))?;
+    match placing {
+        Placing::Now(settled) => Ok(settled),
+        Placing::Later => match tokio::time::timeout(api.engine_timeout(), on_settled).await {
+            Ok(Ok(settled)) => Ok(settled),
+            _ => Err(refusal(&late())),
+        },
+    }
+}
+
+fn shown(api: &Api, settled: Settled) -> Result<Vec<String>, Refusal> {
+    let places = places(settled).map_err(|error| refusal(&error))?;
+    Ok(places.into_iter().map(|placed| place(api, placed)).collect())
 }
 
 fn place(api: &Api, published: Placed) -> String {
     format!("{{\"id\":\"{}\",\"subscribers\":{}}}", api.position(&published), published.subscribers)
 }
 
-/// Nothing is unpacked here: what is packed would be published as it is.
+/// The API does not decompress. A compressed body would be published as it is.
 fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     let codings = headers.get_all(header::CONTENT_ENCODING);
     let is_plain = |value: &HeaderValue| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity");
     if codings.iter().all(is_plain) {
         return Ok(());
     }
-    Err(Refusal::content_coding("Content-Encoding: a message is published as it comes; send it without"))
+    Err(Refusal::content_coding("Content-Encoding: the body must not be compressed, as it is published unchanged"))
 }
 
-/// The whole body. Its sender has its time, and the body its bound.
-pub(super) async fn collect(body: Incoming, max: usize, bound: &str) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(super::BODY_TIMEOUT, Limited::new(body, max).collect());
-    match collected.await.map_err(|_| Refusal::timeout_of_body())? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Refusal::too_large(format!("the body is larger than {max} bytes ({bound})")))
-        }
-        Err(_) => Err(Refusal::malformed("body", "the body is not whole, or its chunks are malformed")),
-    }
-}
-
-/// Whether the body is declared to be bytes: a media type in whatever case, with or without parameters (RFC 9110,
-/// section 8.3.1).
+/// True if the body is declared to be bytes. The media type may have any case, and parameters (RFC 9110, section
+/// 8.3.1).
 fn is_binary(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();

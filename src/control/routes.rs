@@ -1,32 +1,34 @@
-//! What the control API answers to what.
+//! The routes of the control API.
 
+use super::body::collect;
 use super::parameters::Known::{self, Once, Several};
 use super::parameters::Parameters;
 use super::publishing;
-use crate::api::{check_disconnection, checked_revocation, Api};
+use crate::api::{not_in_time_for_others, Api};
 use crate::context::client::Client;
-use crate::error::{Error, Kind};
+use crate::engine::shared::Member;
+use crate::error::Error;
 use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::hub::{check_channel, ChannelInfo};
+use crate::hub::{check_channel, ChannelInfo, OnSettled, Placing};
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::users::{User, Users};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Channels or users in one listing, unless asked for fewer.
+/// The number of channels or users in one listing, unless the request asks for fewer.
 const MAX_LISTED: usize = 1000;
 
-/// Answers one request; whatever is wrong is an answer too.
+/// Answers one request. An error becomes an answer, too.
 pub(super) async fn answer(api: &Api, tcp: bool, client: Client<'_>, request: Request<Incoming>) -> Answer {
     route(api, tcp, request).await.unwrap_or_else(|refusal| refused(api, client, &refusal))
 }
@@ -43,12 +45,12 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     match path {
         "/v1/publish" => return publishing::publish(api, query, &parts.headers, body).await,
         "/v1/broadcast" => return publishing::broadcast(api, query, &parts.headers, body).await,
-        _ => no_body(body).await?,
+        _ => no_body(api, body).await?,
     }
     let channel = path.strip_prefix("/v1/channels/");
     match (&parts.method, path) {
-        (&Method::POST, "/v1/disconnect") => disconnect(api, query),
-        (&Method::POST, "/v1/revoke") => revoke(api, query),
+        (&Method::POST, "/v1/disconnect") => disconnect(api, query).await,
+        (&Method::POST, "/v1/revoke") => revoke(api, query).await,
         (&Method::GET, "/v1/channels") => list(api, query),
         (&Method::GET, "/v1/users") => users(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
@@ -59,7 +61,8 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         }
         (&Method::DELETE, _) if channel.is_some() => {
             Parameters::none(query)?;
-            if !api.clear(&channel_name(channel)?) {
+            let channel = channel_name(channel)?;
+            if !publishing::settled(api, |told| api.submit_clear(&channel, told)).await?.cleared {
                 return Err(Refusal::not_found("no such channel"));
             }
             let mut answer = text("text/plain", "");
@@ -70,6 +73,10 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
             Parameters::none(query)?;
             Ok(json(api.collect_stats().json()))
         }
+        (&Method::GET, "/v1/hubs") => {
+            Parameters::none(query)?;
+            hubs(api)
+        }
         (&Method::GET, "/metrics") => {
             Parameters::none(query)?;
             Ok(text("text/plain; version=0.0.4", api.exposition().to_string()))
@@ -79,15 +86,15 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
 }
 
 const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, /v1/stats, \
-                      /v1/disconnect, /v1/revoke, /metrics and /healthz";
+                      /v1/hubs, /v1/disconnect, /v1/revoke, /metrics and /healthz";
 
-/// Whether there is such a request at all.
+/// Checks that the path exists, and that it has this method.
 fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
     let (methods, allow, message): (&[Method], _, _) = match path {
         "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke" => {
             (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
         }
-        "/v1/channels" | "/v1/users" | "/v1/stats" | "/metrics" => {
+        "/v1/channels" | "/v1/users" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
             (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here")
         }
         _ if path.starts_with("/v1/channels/") => {
@@ -101,7 +108,7 @@ fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
     Err(Refusal::method_elsewhere(allow, message))
 }
 
-/// A key is asked for where one is set; on TCP one always is (see `Builder::build`).
+/// Checks the key, where one is set. On TCP one always is (see `Builder::build`).
 fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     let config = api.config();
     let key = config.control_key.as_bytes();
@@ -113,20 +120,20 @@ fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     if given.next().is_some() {
         return Err(Refusal::malformed("twice", "a request has one Authorization line"));
     }
-    // In constant time: how long a comparison takes would tell how much of the key was right.
-    if key.is_empty() || !bool::from(first.ct_eq(key)) {
+    // The comparison takes constant time. Otherwise its duration would tell how much of the key was right.
+    if key.is_empty() || verify_slices_are_equal(first, key).is_err() {
         return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
     }
     Ok(())
 }
 
-/// Requests whose parameters say it all. A body beside them would be passed over.
-async fn no_body(body: Incoming) -> Result<(), Refusal> {
+/// Refuses a body for a request that is all in its URL. Otherwise the body would be ignored without a word.
+async fn no_body(api: &Api, body: Incoming) -> Result<(), Refusal> {
     if body.is_end_stream() {
         return Ok(());
     }
-    // One in chunks may still turn out to be empty.
-    publishing::collect(body, 0, "this request has none: it is all in the URL").await.map(drop)
+    // A chunked body may turn out to be empty.
+    collect(api, body, 0, "this request takes no body").await.map(drop)
 }
 
 fn health(api: &Api) -> Result<Answer, Refusal> {
@@ -139,42 +146,43 @@ fn health(api: &Api) -> Result<Answer, Refusal> {
     Ok(text("text/plain", "ok\n"))
 }
 
-/// All of the users, or none when one of them is wrong.
-fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let asked = Parameters::read(query, &[Several("user"), Once("code"), Once("reason")])?;
-    let users = asked.needed("user")?;
-    let code = match asked.one("code") {
+/// Disconnects all of the users, or none if one of the parameters is wrong.
+async fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let parameters = Parameters::read(query, &[Several("user"), Once("code"), Once("reason")])?;
+    let users = parameters.needed("user")?;
+    let code = match parameters.one("code") {
         None => 4403,
         Some(code) => code.parse().map_err(|_| Refusal::malformed("code", "code must be a close code such as 4403"))?,
     };
-    let reason = asked.one("reason").unwrap_or("disconnected");
-    for user in &users {
-        check_disconnection(user, code, reason).map_err(|error| refusal(&error))?;
-    }
-    for user in users {
-        api.disconnect_user(user, code, reason).map_err(|error| refusal(&error))?;
-    }
-    Ok(json("{}\n"))
+    let reason = parameters.one("reason").unwrap_or("disconnected");
+    done(api, |told| api.disconnect_users(&users, code, reason, told)).await
 }
 
-/// Each of the channels from each of the users, or nothing when one of them is wrong.
-fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let asked = Parameters::read(query, &[Several("user"), Several("channel"), Once("reason")])?;
-    let pairs = asked.pairs("user", "channel")?;
-    let reason = asked.one("reason").unwrap_or_default();
-    for (user, channel) in &pairs {
-        checked_revocation(user, channel, reason).map_err(|error| refusal(&error))?;
+/// Revokes each of the channels from each of the users, or nothing if one of the parameters is wrong.
+async fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let parameters = Parameters::read(query, &[Several("user"), Several("channel"), Once("reason")])?;
+    let pairs = parameters.pairs("user", "channel")?;
+    let reason = parameters.one("reason").unwrap_or_default();
+    done(api, |told| api.revoke_channels(&pairs, reason, told)).await
+}
+
+/// Does something to users. If there are other hubs, the answer comes when the log has it: then they will do it.
+async fn done(api: &Api, act: impl FnOnce(Option<OnSettled>) -> Result<Placing, Error>) -> Result<Answer, Refusal> {
+    if !api.has_others() {
+        act(None).map_err(|error| refusal(&error))?;
+        return Ok(json("{}\n"));
     }
-    for (user, channel) in pairs {
-        api.revoke_channel(user, channel, reason).map_err(|error| refusal(&error))?;
+    let settled = publishing::settled_or(api, not_in_time_for_others, |told| act(Some(told))).await?;
+    match settled.unknown {
+        false => Ok(json("{\"others\":\"will\"}\n")),
+        true => Err(refusal(&not_in_time_for_others())),
     }
-    Ok(json("{}\n"))
 }
 
 fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let asked = Parameters::read(query, &[Once("prefix"), LIMIT])?;
-    let limit = limit(&asked)?;
-    let mut found = api.channels(asked.one("prefix").unwrap_or_default(), limit + 1);
+    let parameters = Parameters::read(query, &[Once("prefix"), LIMIT])?;
+    let limit = limit(&parameters)?;
+    let mut found = api.channels(parameters.one("prefix").unwrap_or_default(), limit + 1);
     let more = found.len() > limit;
     found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -182,17 +190,17 @@ fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     Ok(json(format!("{{\"channels\":[{}],\"more\":{more}}}\n", objects.join(","))))
 }
 
-/// Who is on a channel: each user once, by name, with the number of their connections.
+/// The users on a channel. Each is listed once, in the order of names, with the number of connections.
 async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let asked = Parameters::read(query, &[Once("channel"), Once("after"), LIMIT])?;
-    let channel = asked.needed("channel")?[0];
+    let parameters = Parameters::read(query, &[Once("channel"), Once("after"), LIMIT])?;
+    let channel = parameters.needed("channel")?[0];
     check_channel(channel).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
-    let (after, limit) = (asked.one("after").unwrap_or_default(), limit(&asked)?);
-    let (tell, told) = oneshot::channel();
-    if !api.ask_present(channel, Box::new(move |present| drop(tell.send(present)))) {
+    let (after, limit) = (parameters.one("after").unwrap_or_default(), limit(&parameters)?);
+    let (sender, receiver) = oneshot::channel();
+    if !api.ask_present(channel, Box::new(move |present| drop(sender.send(present)))) {
         return Err(Refusal::not_found("no such channel"));
     }
-    let Users { page, more, count, anonymous, .. } = told.await.unwrap_or_default().count(after, limit);
+    let Users { page, more, count, anonymous, .. } = receiver.await.unwrap_or_default().count(after, limit);
     let objects: Vec<_> = page
         .iter()
         .map(|User { name, connections }| {
@@ -203,11 +211,22 @@ async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
     Ok(json(format!("{{\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}}}\n")))
 }
 
+/// The hubs that follow the log, each as its signs of life in the log show it.
+fn hubs(api: &Api) -> Result<Answer, Refusal> {
+    let members = api.members().ok_or_else(|| Refusal::not_found("this hub shares no log with others"))?;
+    let show = |Member { hub, here, up, heard }: Member| {
+        let heard_ms = heard.as_millis();
+        format!("{{\"hub\":\"{hub:016x}\",\"here\":{here},\"up\":{up},\"heard_ms\":{heard_ms}}}")
+    };
+    let objects: Vec<String> = members.into_iter().map(show).collect();
+    Ok(json(format!("{{\"hubs\":[{}]}}\n", objects.join(","))))
+}
+
 const LIMIT: Known = Once("limit");
 
-/// How many are listed at once.
-fn limit(asked: &Parameters<'_>) -> Result<usize, Refusal> {
-    let Some(text) = asked.one("limit") else { return Ok(MAX_LISTED) };
+/// The largest number of entries in the listing.
+fn limit(parameters: &Parameters<'_>) -> Result<usize, Refusal> {
+    let Some(text) = parameters.one("limit") else { return Ok(MAX_LISTED) };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LISTED).contains(limit));
     limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
 }
@@ -236,19 +255,16 @@ fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {
 }
 
 pub(super) fn refusal(error: &Error) -> Refusal {
-    let text = error.to_string();
-    match error.kind() {
-        Kind::TooLarge => Refusal::too_large(text),
-        Kind::Busy => Refusal::unavailable("busy", text),
-        Kind::System => Refusal::unavailable("system", text),
-        _ => Refusal::malformed("invalid", text),
-    }
+    Refusal::failed(error.kind(), error.to_string())
 }
 
-fn refused(api: &Api, client: Client<'_>, refusal: &Refusal) -> Answer {
-    // Of these 401 is for the key alone. Somebody may be guessing it.
-    let (level, reason) =
-        if refusal.status == 401 { (Level::Warn, Reason::ControlKey) } else { (Level::Info, Reason::Control) };
+pub(super) fn refused(api: &Api, client: Client<'_>, refusal: &Refusal) -> Answer {
+    let (level, reason) = match refusal.reason() {
+        // Only a wrong key gives 401 here. Somebody may be guessing it.
+        Reason::Unauthorized => (Level::Warn, Reason::ControlKey),
+        Reason::InboxTotal => (Level::Info, Reason::InboxTotal),
+        _ => (Level::Info, Reason::Control),
+    };
     let text = format_args!("control API: refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
     api.note_refusal(client, level, reason, text);
     let mut answer = json(refusal.body());

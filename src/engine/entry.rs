@@ -1,7 +1,7 @@
-//! What a log holds: entries, as bytes.
+//! The entries of a log, as bytes.
 //!
-//! An entry of a log on disk has its number and checksum around it, and the log's format before it (`file::record`,
-//! `file::segment`). All numbers are little-endian.
+//! On disk each entry has a number and a checksum in front of it (`file::record`), and each file begins with the log's
+//! format (`file::segment`). All numbers are little-endian.
 
 use crate::hub::{Key, Noted, Origin};
 use std::str;
@@ -22,9 +22,9 @@ const USER: u8 = 32;
 /// A message in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Logged<'a> {
-    /// When it was published: milliseconds since 1970, by the wall clock.
+    /// The time of its publication: milliseconds since 1970, by the wall clock.
     pub(crate) time_ms: u64,
-    /// Whether the next entry belongs to the same batch: all of a batch counts, or none.
+    /// True if the next entry belongs to the same batch. All entries of a batch count, or none.
     pub(crate) more: bool,
     pub(crate) noted: Noted<'a>,
 }
@@ -32,15 +32,15 @@ pub(crate) struct Logged<'a> {
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry<'a> {
-    /// A message. It alone has a number of its own; the others have that of the message before them.
+    /// A message. Only messages have their own numbers. Other entries have the number of the message before them.
     Message(Logged<'a>),
-    /// The history of a channel was cleared.
+    /// A channel's history was cleared.
     Cleared { channel: &'a str },
-    /// Everything before this place in the segment was synced when this was written.
+    /// When this was written, everything before this offset in the segment was synced.
     Synced { offset: u64 },
-    /// The log was closed in order, and synced before that.
+    /// The log was closed in order. It was synced before that.
     Closed { time_ms: u64 },
-    /// The last numbers of channels, as they were where the segment begins.
+    /// The last numbers of channels at the beginning of the segment.
     Ends(Vec<(u64, &'a str)>),
 }
 
@@ -48,7 +48,7 @@ impl<'a> Entry<'a> {
     /// Appends its bytes.
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         match self {
-            Entry::Message(message) => write_message(message, into),
+            Entry::Message(Logged { time_ms, more, noted }) => write_message(*time_ms, *more, noted, into),
             Entry::Cleared { channel } => {
                 into.push(CLEARED);
                 into.extend_from_slice(channel.as_bytes());
@@ -71,7 +71,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Reads an entry; `None`: these bytes are none.
+    /// Reads an entry. `None` if the bytes are not an entry.
     pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let mut fields = Fields(rest);
@@ -94,17 +94,17 @@ impl<'a> Entry<'a> {
 }
 
 /// Appends the bytes of a message's entry.
-pub(crate) fn write_message(message: &Logged<'_>, into: &mut Vec<u8>) {
-    let Logged { time_ms, more, noted } = message;
+pub(crate) fn write_message(time_ms: u64, more: bool, noted: &Noted<'_>, into: &mut Vec<u8>) {
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     let flags = flag(noted.binary, BINARY)
-        | flag(*more, MORE)
+        | flag(more, MORE)
         | flag(noted.origin.is_some(), ORIGIN)
         | flag(noted.event.is_some(), EVENT)
         | flag(noted.key.is_some(), KEY)
         | flag(matches!(noted.key, Some(Key::Client(..))), USER);
-    into.extend_from_slice(&[MESSAGE, flags]);
-    into.extend_from_slice(&time_ms.to_le_bytes());
+    let mut head = [MESSAGE, flags, 0, 0, 0, 0, 0, 0, 0, 0];
+    head[2..].copy_from_slice(&time_ms.to_le_bytes());
+    into.extend_from_slice(&head);
     if let Some(origin) = &noted.origin {
         into.extend_from_slice(&origin.session);
         into.extend_from_slice(&origin.uid.to_le_bytes());
@@ -123,7 +123,7 @@ pub(crate) fn write_message(message: &Logged<'_>, into: &mut Vec<u8>) {
     into.extend_from_slice(noted.data);
 }
 
-/// Says in the bytes of a message's entry that the next entry belongs to the same batch.
+/// Marks a message's entry: the next entry belongs to the same batch.
 pub(crate) fn set_more(entry: &mut [u8]) {
     if let [MESSAGE, flags, ..] = entry {
         *flags |= MORE;
@@ -156,14 +156,14 @@ fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
     Some(Logged { time_ms, more: has(MORE), noted })
 }
 
-/// A text of at most 255 bytes: names are checked at the doors of the library, and none is longer.
+/// A text of at most 255 bytes. Names are checked before they get here, and none is longer.
 pub(super) fn short(into: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= 255);
     into.push(text.len() as u8);
     into.extend_from_slice(text.as_bytes());
 }
 
-/// Bytes that are read from the front.
+/// Reads bytes from the front.
 #[derive(Debug)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 

@@ -32,7 +32,7 @@ pub(super) const OVERFLOW: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     behind: Mutex<HashMap<u64, Behind>>,
-    /// Whether there are any. It saves taking the lock while there are none.
+    /// True if `behind` has hosts. If not, its lock need not be taken.
     any: AtomicBool,
 }
 

@@ -45,8 +45,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event about the whole server, for every attached host.
-    pub(crate) fn of_server(kind: EventKind) -> Self {
+    /// An event with all other fields empty.
+    pub(crate) fn new(kind: EventKind) -> Self {
         Event {
             kind,
             connection: 0,
@@ -56,8 +56,13 @@ impl Event {
             data: Bytes::new(),
             binary: false,
             code: 0,
-            host: EVERY_HOST,
+            host: 0,
         }
+    }
+
+    /// An event about the whole server, for every attached host.
+    pub(crate) fn of_server(kind: EventKind) -> Self {
+        Event { host: EVERY_HOST, ..Event::new(kind) }
     }
 }
 
@@ -65,7 +70,7 @@ impl Event {
 pub(crate) const EVERY_HOST: u64 = u64::MAX;
 
 /// The kinds of events that a host wants. A host can leave out some kinds of events about connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EventKinds(u8);
 
 impl EventKinds {

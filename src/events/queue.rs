@@ -227,7 +227,7 @@ impl Events {
         }
     }
 
-    /// Ends all waiting.
+    /// Closes the queue, and wakes all threads that wait for an event.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.signal();
@@ -270,8 +270,9 @@ impl Events {
 
     fn clear(&self) {
         self.ready.clear();
-        // An event may have come just before the descriptor was cleared. It needs its signal.
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        // An event, or the end, may have come just before the descriptor was cleared. It needs its signal: a host that polls
+        // would wait for ever.
+        if self.waiting.load(Ordering::SeqCst) > 0 || self.closed.load(Ordering::SeqCst) {
             self.signal();
         }
     }
@@ -310,7 +311,7 @@ impl fmt::Debug for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use crate::sys::epoll::{self, Epoll, Watch};
     use std::sync::Arc;
 
     fn every_kind() -> EventKinds {
@@ -318,17 +319,7 @@ mod tests {
     }
 
     fn event(code: u16) -> Event {
-        Event {
-            kind: EventKind::Close,
-            connection: 1,
-            request: 0,
-            user: None,
-            channel: None,
-            data: Bytes::new(),
-            binary: false,
-            code,
-            host: 0,
-        }
+        Event { connection: 1, code, ..Event::new(EventKind::Close) }
     }
 
     #[test]
@@ -361,6 +352,22 @@ mod tests {
         (0..16).for_each(|_| drop(events.next(None)));
         assert_eq!(resumed.load(Ordering::SeqCst), 1);
         assert!(!events.full());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "epoll")]
+    fn the_descriptor_of_a_closed_queue_stays_readable() {
+        let events = Events::new(16, every_kind(), None, Box::new(|| {})).unwrap();
+        let epoll = Epoll::new().unwrap();
+        epoll.add(events.as_raw_fd(), 1, Watch::EdgeRead).unwrap();
+        events.close();
+        // A thread that found the queue open before the close clears the descriptor after it.
+        assert!(events.take().is_none());
+        assert_eq!(
+            epoll.wait(&mut [epoll::Event { events: 0, u64: 0 }; 2], Some(0)).unwrap(),
+            1,
+            "a thread that polls it wakes, and sees the end"
+        );
     }
 
     #[test]

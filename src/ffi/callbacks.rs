@@ -1,4 +1,4 @@
-//! The host's functions, with the data they want and its end.
+//! The host's callbacks, each with its user data and the function that frees it.
 
 use super::events::Owned;
 use super::types::*;
@@ -7,17 +7,17 @@ use crate::log::{Level, LogSink};
 use std::ffi::{c_char, c_void, CString};
 use std::sync::Arc;
 
-/// What a callback gets as `user_data`; freed once, when the last that could call has let go.
+/// The `user_data` of a callback.  It is freed once, when nothing can call the callback any more.
 pub(super) struct UserData {
     data: *mut c_void,
     free: push_free_fn,
 }
 
-// SAFETY: the header says that callbacks and the free function come on threads of the library; who
-// passes the data vouches that it bears that. We only hand the pointer on.
+// SAFETY: the header says that callbacks and the free function run on threads of the library.
+// Whoever passes the data guarantees that it allows that.  The library only passes the pointer on.
 unsafe impl Send for UserData {}
-// SAFETY: as above; the callbacks of a config come one at a time, also those of several servers
-// (`Builder::turn`), and the free function when nobody has it any more.
+// SAFETY: as above.  The callbacks of a config run one at a time, even for several servers
+// (`Builder::turn`).  The free function runs when nothing holds the data any more.
 unsafe impl Sync for UserData {}
 
 impl UserData {
@@ -35,23 +35,23 @@ impl Drop for UserData {
     }
 }
 
-/// A log function as the crate calls it.
+/// A log callback, in the form that the crate calls.
 pub(super) fn log(function: unsafe extern "C" fn(*mut c_void, i32, *const c_char), data: UserData) -> Arc<LogSink> {
     Arc::new(move |level: Level, line: &str| {
         let data = &data;
-        // A NUL in a client's bytes must not cut the line's sense short.
+        // A NUL in a client's bytes must not cut the line.
         let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
-        // SAFETY: the header asks for a function of this kind; the line lives through the call.
+        // SAFETY: the header asks for a function of this type, and the line outlives the call.
         unsafe { function(data.data, level as i32, line.as_ptr()) };
     })
 }
 
-/// An event function as the crate calls it.
+/// An event callback, in the form that the crate calls.
 pub(super) fn event(function: unsafe extern "C" fn(*mut c_void, *const push_event), data: UserData) -> Arc<EventSink> {
     Arc::new(move |event: Event| {
         let data = &data;
         let owned = Owned::new(event);
-        // SAFETY: the header asks for a function of this kind; the event lives through the call.
+        // SAFETY: the header asks for a function of this type, and the event outlives the call.
         unsafe { function(data.data, &owned.view()) };
     })
 }

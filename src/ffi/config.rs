@@ -8,7 +8,7 @@ use crate::config::Builder;
 use crate::panics;
 use std::ffi::{c_char, c_void};
 
-/// A new set of options, all at their defaults.  NULL only when memory is out.  Free it with
+/// Returns a new set of options, all at their defaults.  NULL only if memory is out.  Free it with
 /// push_config_free.
 #[no_mangle]
 pub extern "C" fn push_config_new() -> *mut push_config {
@@ -16,11 +16,11 @@ pub extern "C" fn push_config_new() -> *mut push_config {
     guard::value(std::ptr::null_mut(), || Box::into_raw(Box::<Builder>::default()).cast())
 }
 
-/// Sets an option by name and text, as in push_config_set(c, "history_age", "5m", err, sizeof err).
+/// Sets an option by its name, from text: push_config_set(c, "history_age", "5m", err, sizeof err).
 ///
-/// PUSH_ERR_CONFIG: the name is unknown or the value not allowed; `err` (may be NULL) gets a
-/// sentence that names the option, the value and what is allowed, always ending in NUL, cut where
-/// it is too long.
+/// PUSH_ERR_CONFIG: the name is unknown or the value is not allowed.  `err` (may be NULL) gets a
+/// sentence that names the option, the value and what is allowed.  It always ends in NUL, and is
+/// cut if it is too long.
 ///
 /// # Safety
 /// `config` comes from push_config_new; the strings end in NUL; `err` has `err_len` bytes.
@@ -44,10 +44,10 @@ pub unsafe extern "C" fn push_config_set(
     }
 }
 
-/// Sets the options that a TOML file names: `name = value` lines, and a `[channel."news.*"]` table
-/// for the channels whose name fits.  Nothing is changed when anything in the file is wrong.
+/// Sets the options in a TOML file: `name = value` lines, and `[channel."news.*"]` tables for the
+/// channels whose names match.  If anything in the file is wrong, nothing is changed.
 ///
-/// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: it is not TOML, or an option is
+/// PUSH_ERR_SYSTEM: the file can't be read.  PUSH_ERR_CONFIG: the file is not TOML, or an option is
 /// wrong.
 ///
 /// # Safety
@@ -70,10 +70,11 @@ pub unsafe extern "C" fn push_config_load(
     }
 }
 
-/// Sends the library's log to a function.  Without one the library is silent.  NULL removes it.
+/// Sends the library's log lines to `callback`.  Without a callback the library logs nothing.  NULL
+/// removes it.
 ///
-/// `user_data` is passed to every call; `free_user_data` (may be NULL) is called once, when neither
-/// this config nor a server started from it needs it any more.
+/// Every call gets `user_data`.  The library calls `free_user_data` (may be NULL) once, when
+/// neither this config nor a server that was started from it needs the data any more.
 ///
 /// # Safety
 /// `config` comes from push_config_new; the functions may be called from a thread of the library.
@@ -93,7 +94,7 @@ pub unsafe extern "C" fn push_config_on_log(
     });
 }
 
-/// Sends events to a function instead of the queue that push_next_event reads.  NULL removes it.
+/// Sends events to `callback` instead of the queue that push_next_event reads.  NULL removes it.
 ///
 /// # Safety
 /// As for push_config_on_log.
@@ -113,7 +114,7 @@ pub unsafe extern "C" fn push_config_on_event(
     });
 }
 
-/// Frees a config.  Servers started from it go on.  NULL does nothing.
+/// Frees a config.  Servers that were started from it go on.  NULL does nothing.
 ///
 /// # Safety
 /// `config` comes from push_config_new and is not used again.

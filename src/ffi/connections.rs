@@ -1,23 +1,23 @@
 //! Connections that the host hands over, answers and closes.
 
 use super::fault::Fault;
+use super::granted::read_grant;
 use super::guard;
 use super::types::*;
 use crate::error::Error;
 use crate::grant::Grant;
-use crate::log::Level;
 use crate::server::Server;
 use crate::sys::socket;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-/// What PUSH_GRANT_ALL stands for: a grant of every channel, to subscribe only, for a client without
-/// a name and without an end.  Any thread; it is the library's and stays as it is.
+/// The grant behind PUSH_GRANT_ALL: the client may subscribe to every channel, has no name, and the
+/// grant never ends.  Any thread.  The grant belongs to the library and never changes.
 #[no_mangle]
 pub extern "C" fn push_grant_all() -> *const push_grant {
-    /// What its pointers lead to never changes.
+    /// The data behind its pointers never changes.
     struct Constant<T>(T);
-    // SAFETY: it and all it points to is static and only ever read.
+    // SAFETY: it and everything it points to is static and never written.
     unsafe impl<T> Sync for Constant<T> {}
     static EVERY_CHANNEL: Constant<[*const c_char; 1]> = Constant([c"*".as_ptr()]);
     static ALL: Constant<push_grant> = Constant(push_grant {
@@ -30,6 +30,8 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
         reserved: 0,
         patterns: (&raw const EVERY_CHANNEL.0).cast(),
         pattern_count: 1,
+        subscribe: std::ptr::null(),
+        subscribe_count: 0,
     });
     &ALL.0
 }
@@ -45,20 +47,27 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// On PUSH_OK the descriptor is the library's: forget it, do not close it.  On any error it is
 /// still the host's, and untouched: PUSH_ERR_DESCRIPTOR (closed, a file, UDP, listening, not
 /// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
-/// PUSH_ERR_BUSY.
+/// PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
 ///
-/// The library sets TCP_NODELAY on a TCP socket, and for a poll that waits for longer than
-/// `heartbeat` and `ping_timeout` also SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
-/// TCP_KEEPCNT), whatever the host has set.
+/// The library sets TCP_NODELAY on a TCP socket.  For a poll that waits longer than `heartbeat` and
+/// `ping_timeout` it also sets SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
+/// TCP_KEEPCNT).  It does so whatever the host has set.
 ///
-/// If the request itself is bad, the client is told so over HTTP.  The call may serve it on this
-/// thread, while the library's sleeps.  That never blocks, but takes some microseconds more: up to
-/// a hundred while other threads publish much, and for a client that missed much as long as writing
-/// three times the option `outbox` to its socket.
+/// A host that has to relay a client, since it encrypts for it, hands over one end of a Unix socket
+/// pair.  If the host goes before the client does, it calls shutdown(SHUT_WR) on its own end, and
+/// passes on what still comes until the end: the client is told to come back, and when, as in a
+/// drain.
 ///
-/// Attached (option `attach`), the connection goes to the hub's process and outlives this one.
-/// PUSH_OK says that it is on its way; a hub that has no room answers the client with 503.
-/// PUSH_ERR_BUSY: the hub is away, or too many wait.
+/// If the request itself is bad, the library answers the client over HTTP.  The call may serve the
+/// client on this thread while the library's thread sleeps.  It never blocks, but takes some
+/// microseconds longer: up to a hundred while other threads publish much.  For a client that missed
+/// much, it takes as long as writing three times the option `outbox` to its socket.
+///
+/// Attached (option `attach`), the connection goes to the hub's process and outlives this process.
+/// PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
+/// PUSH_ERR_BUSY: the hub is away, or too many connections wait for it.
+/// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
+/// away and turns out to be too old, the client gets 503.
 ///
 /// # Safety
 /// `head` has `head_len` bytes; `grant` is NULL or can be read, with all it points to.
@@ -74,12 +83,12 @@ pub unsafe extern "C" fn push_adopt(
     unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_checked) }
 }
 
-/// As push_adopt, for a connection that others follow at once: attached, it may wait for them, so
-/// that many share one system call.  After the last of a turn of the host's loop call push_flush.
-/// With the hub in this process it is push_adopt.
+/// Like push_adopt, for a connection that others follow at once.  Attached, the connection may wait
+/// for them, so that many share one system call.  Call push_flush after the last one in a turn of
+/// the host's loop.  If the hub is in this process, the call is the same as push_adopt.
 ///
-/// Whether there is room for it is known at once: statuses, and whose the descriptor is then, are
-/// those of push_adopt.
+/// The call checks at once whether there is room for the connection.  The statuses and the owner of
+/// the descriptor are the same as for push_adopt.
 ///
 /// # Safety
 /// As for push_adopt.
@@ -95,8 +104,8 @@ pub unsafe extern "C" fn push_adopt_more(
     unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_more_checked) }
 }
 
-/// Sends the connections that push_adopt_more has left waiting.  Never waits itself; without any it
-/// costs a lock.
+/// Sends the connections that push_adopt_more has left waiting.  It never waits.  If there are
+/// none, it costs one lock.
 #[no_mangle]
 pub extern "C" fn push_flush(server: *mut push_server) -> push_status {
     guard::with_server(server, |server| {
@@ -105,7 +114,7 @@ pub extern "C" fn push_flush(server: *mut push_server) -> push_status {
     })
 }
 
-/// Checks what is handed over, and hands it over by `take`.
+/// Checks a connection that is handed over, and hands it over with `take`.
 ///
 /// # Safety
 /// As for [`push_adopt`].
@@ -127,31 +136,33 @@ unsafe fn adopt(
             Some(unsafe { read_grant(server, grant)? })
         };
         let delays = socket::check_connected_stream(fd).map_err(|text| Fault::new(PUSH_ERR_DESCRIPTOR, text))?;
-        // SAFETY: open and a socket; the caller gives it up unless this fails, and then it is given
-        // back.
+        // SAFETY: it is open and a socket.  The caller gives it up, unless this fails; then it is
+        // given back.
         let fd = unsafe { socket::take(fd) };
         match guard::caught(server, || take(server, fd, head, grant, delays)) {
             Ok(Err((error, fd))) => {
                 let _ = fd.into_raw_fd();
                 Err(Fault::from(error))
             }
-            // A panic has dropped it: closed it is, and the host, which closes what it has back,
-            // would close whatever has its number by then.
+            // A panic has dropped the descriptor, so it is closed.  An error would let the host
+            // close it again, and by then the number may belong to another descriptor.
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     })
 }
 
-/// Sends `len` bytes to one WebSocket, apart from all channels: as one frame, text or
-/// (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json as `{"type":"message","data":…}`.  SSE
-/// and stream connections get it as a message without a position; a poll can't get it.
+/// Sends `len` bytes to one connection, outside of all channels.  A WebSocket gets one frame, which
+/// is text or (PUSH_SEND_BINARY) binary; with subprotocol push.v1.json it gets
+/// `{"type":"message","data":…}`.  SSE and stream connections get a message without a position.  A
+/// poll can't get it.
 ///
-/// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also go
-/// before the bytes do.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
-/// PUSH_ERR_BUSY: its thread's queue is full.
+/// PUSH_ERR_NOT_FOUND: the connection is gone, as far as this thread can know; it may also end
+/// before it gets the bytes.  PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.
+/// PUSH_ERR_BUSY: the queue of its thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message
+/// may have.
 ///
-/// Attached, this and the calls below say PUSH_OK when they are on their way; whether there is such
-/// a connection only the hub knows.
+/// Attached, this call and the calls below return PUSH_OK when the request is on its way to the
+/// hub.  Only the hub knows whether the connection exists.
 ///
 /// # Safety
 /// `data` has `len` bytes.
@@ -174,12 +185,12 @@ pub unsafe extern "C" fn push_send(
     })
 }
 
-/// Says yes to PUSH_EVENT_REQUEST (option auth=host): the client may do what `grant` says, as with
-/// push_adopt; NULL is PUSH_ERR_INVALID.  `grant` is copied.
+/// Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
+/// with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.
 ///
-/// PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer to one that was
-/// answered, or whose client has gone or was refused after the option `auth_timeout`, changes
-/// nothing.
+/// PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer changes nothing if the
+/// request was already answered, if its client has gone, or if the client was refused after the
+/// option `auth_timeout`.
 ///
 /// # Safety
 /// `grant` can be read, with all it points to.
@@ -189,8 +200,8 @@ pub unsafe extern "C" fn push_allow(
     request: push_request,
     grant: *const push_grant,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
-        // Not even where anybody may: there the host is not asked.
+    guard::with_server_dyn(server, &mut |server| {
+        // A grant is required even if `auth` is `none`: the host is not asked then.
         // SAFETY: the caller vouches for the grant and all it points to.
         let grant = unsafe { read_grant(server, grant)? };
         server.allow(request, grant)?;
@@ -198,8 +209,8 @@ pub unsafe extern "C" fn push_allow(
     })
 }
 
-/// Says no to PUSH_EVENT_REQUEST: the client gets `status` (401, 403, 429 or 503) with `reason`
-/// (NULL, or at most 255 bytes) as its message.  Errors as for push_allow.
+/// Answers PUSH_EVENT_REQUEST with no: the client gets `status` (401, 403, 429 or 503) with the
+/// message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
 ///
 /// # Safety
 /// `reason` is NULL or ends in NUL.
@@ -210,18 +221,21 @@ pub unsafe extern "C" fn push_deny(
     status: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         // SAFETY: the caller vouches for the string.
-        let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
+        let reason = unsafe { guard::text_or_empty("reason", reason)? };
         server.deny(request, status, reason)?;
         Ok(())
     })
 }
 
-/// Closes one connection.  WebSocket: a close frame with `code` (1000, 1001, 1008, 1009, 1011 to
-/// 1013, or 3000 to 4999) and `reason` (NULL, or at most 123 bytes); SSE and stream: an event
-/// push-close with both; a waiting poll is answered, with 403 for 1008 and 4403, else without
-/// messages, and ended.
+/// Closes one connection.  `code` is 1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999;
+/// `reason` is NULL or at most 123 bytes.  A WebSocket gets a close frame with both.  SSE and stream
+/// connections get an event push-close.  A waiting poll gets the answer 403 if `code` is 1008 or
+/// 4403, and otherwise an answer without messages; then its connection is closed.
+///
+/// PUSH_ERR_NOT_FOUND: the connection is gone.  PUSH_ERR_INVALID: another code, or a reason that is
+/// too long.
 ///
 /// # Safety
 /// `reason` is NULL or ends in NUL.
@@ -232,17 +246,22 @@ pub unsafe extern "C" fn push_close(
     code: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         // SAFETY: the caller vouches for the string.
-        let reason = unsafe { guard::optional_text("reason", reason)? }.unwrap_or("");
+        let reason = unsafe { guard::text_or_empty("reason", reason)? };
         server.close(connection, code, reason)?;
         Ok(())
     })
 }
 
-/// Closes every connection that was granted to `user`, with 4403 or another code as for push_close.
-/// Each thread looks for them in its next turn.  Their clients may come back with new credentials,
-/// or with a token that is still valid.
+/// Closes every connection that was granted to `user`, with `code` and `reason` as for push_close;
+/// 4403 is usual.  Each of the library's threads does so in its next turn.  The clients may come
+/// back with new credentials, or with a token that is still valid.  A user without connections is
+/// no error.  PUSH_ERR_INVALID: `user` is NULL, or a code or reason that push_close refuses.
+///
+/// If the hub shares a log with others (option `engine`), PUSH_OK says that this hub does it now, and
+/// that the others do it when they read it in the log.  PUSH_ERR_BUSY: this hub does it, and the others
+/// do not, because too much waits to come into the log; call again.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.
@@ -253,23 +272,28 @@ pub unsafe extern "C" fn push_disconnect_user(
     code: u16,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         // SAFETY: the caller vouches for the strings.
-        let (user, reason) =
-            unsafe { (guard::required_text("user", user)?, guard::optional_text("reason", reason)?.unwrap_or("")) };
+        let (user, reason) = unsafe { (guard::required_text("user", user)?, guard::text_or_empty("reason", reason)?) };
         server.disconnect_user(user, code, reason)?;
         Ok(())
     })
 }
 
 /// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to
-/// `user`, at once: they get nothing more of it and can't subscribe to it again.  A client of
-/// subprotocol push.v1.json is told `unsubscribed` with `reason` (NULL, or at most 123 bytes); any
-/// other that has no channel left is closed with 4403, a waiting poll answered with 403.  New
-/// connections get what their own grant says.
+/// `user`, at once.  These connections get no more messages of it and can't subscribe to it again.
+/// A client with subprotocol push.v1.json gets `unsubscribed` with `reason` (NULL, or at most 123
+/// bytes).  Any other client that has no channel left is closed with 4403; a waiting poll is
+/// answered with 403.  The grants of new connections are not affected.
 ///
-/// Names and prefixes come in one text here.  One that ends in what a client says may be a prefix,
-/// and then takes more than was meant, never less.
+/// Names and prefixes share one parameter here.  A name that ends in a client's text may thus be a
+/// prefix.  It then takes away more than intended, never less.
+///
+/// A user without connections is no error.  PUSH_ERR_INVALID: `user` or `channel` is not allowed,
+/// or the reason is too long.
+///
+/// If the hub shares a log with others, it is as with push_disconnect_user.  At the other hubs the user
+/// gets all messages of the channel that stand before this in the log, and none behind it.
 ///
 /// # Safety
 /// `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.
@@ -280,13 +304,13 @@ pub unsafe extern "C" fn push_revoke_channel(
     channel: *const c_char,
     reason: *const c_char,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         // SAFETY: the caller vouches for the strings.
         let (user, channel, reason) = unsafe {
             (
                 guard::required_text("user", user)?,
                 guard::required_text("channel", channel)?,
-                guard::optional_text("reason", reason)?.unwrap_or(""),
+                guard::text_or_empty("reason", reason)?,
             )
         };
         server.revoke_channel(user, channel, reason)?;
@@ -294,9 +318,10 @@ pub unsafe extern "C" fn push_revoke_channel(
     })
 }
 
-/// Gives one connection another grant, in place of the one it has: a session was prolonged, a user
-/// has logged in, rights have changed.  It goes on until the new grant ends; subscriptions that
-/// this does not allow end as with push_revoke_channel.  `grant` is copied.
+/// Gives one connection another grant in place of its own, for example because a session was
+/// prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
+/// grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
+/// `grant` is copied.
 ///
 /// PUSH_ERR_NOT_FOUND: the connection is gone.
 ///
@@ -308,63 +333,12 @@ pub unsafe extern "C" fn push_renew(
     connection: push_connection,
     grant: *const push_grant,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         // SAFETY: the caller vouches for the grant and all it points to.
         let grant = unsafe { read_grant(server, grant)? };
         server.renew(connection, grant)?;
         Ok(())
     })
-}
-
-/// Reads a grant. A host that gives one that can't be is told why in the log: it gets no more than a status.
-///
-/// # Safety
-/// As for [`guard::sized_input`] and [`read_granted`].
-unsafe fn read_grant(server: &Server, grant: *const push_grant) -> Result<Grant, Fault> {
-    // SAFETY: passed on from the caller.
-    unsafe { guard::sized_input("grant", grant).and_then(|grant| read_granted(&grant)) }.inspect_err(|fault| {
-        server.log().limited(Level::Warn, "grant", format_args!("a push_grant is refused: {}", fault.text));
-    })
-}
-
-/// Reads what a `push_grant` points to.
-///
-/// # Safety
-/// The strings end in NUL; `channels` and `patterns` have as many as their counts say.
-unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
-    let known = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
-    if grant.flags & !known != 0 || grant.reserved != 0 {
-        return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
-    }
-    // SAFETY: the caller vouches for the lists and the string.
-    let (channels, patterns, user) = unsafe {
-        (
-            read_texts("channels", grant.channels, grant.channel_count)?,
-            read_texts("patterns", grant.patterns, grant.pattern_count)?,
-            guard::optional_text("user", grant.user)?,
-        )
-    };
-    Ok(Grant::new(
-        user,
-        &channels,
-        &patterns,
-        grant.expires_at,
-        grant.flags & PUSH_GRANT_PUBLISH != 0,
-        grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,
-    )?)
-}
-
-/// # Safety
-/// `texts` has `count` strings that end in NUL.
-unsafe fn read_texts(name: &str, texts: *const *const c_char, count: usize) -> Result<Vec<String>, Fault> {
-    if count > crate::grant::MAX_CHANNELS {
-        return Err(Fault::new(PUSH_ERR_INVALID, "a grant has at most 1000 channels"));
-    }
-    if count > 0 {
-        guard::not_null(name, texts)?;
-    }
-    // SAFETY: below `count`, which the caller vouches for.
-    (0..count).map(|index| Ok(unsafe { guard::required_text(name, *texts.add(index))? }.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -377,7 +351,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "sockets")]
-    fn what_a_panic_has_closed_is_not_the_hosts_again() {
+    fn after_a_panic_the_descriptor_is_not_given_back() {
         let mut builder = crate::config::Builder::default();
         builder.set("listen", "none").unwrap();
         let Ok(server) = Server::start(builder).map_err(Fault::from).and_then(handle::insert) else {

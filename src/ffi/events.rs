@@ -8,33 +8,33 @@ use std::ffi::{c_int, CString};
 use std::mem::{offset_of, MaybeUninit};
 use std::time::Duration;
 
-/// A descriptor that is readable while events wait, for poll, epoll or kqueue.  Only watch it: do
-/// not read or close it; it ends with push_stop.  -1: the handle is not a server, or events go to a
-/// callback.
+/// Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only
+/// watch it: do not read or close it.  The library closes it in push_stop, so take it out of your
+/// loop before.  -1: the handle is not a server, or events go to a callback.
 ///
-/// The first call of this or of push_next_event turns events on; what clients send before that is
-/// dropped.  The option `events` says which kinds; where it changes while clients are connected,
-/// some may close whose opening was not told.
+/// The first call of this function or of push_next_event turns events on.  Messages that clients
+/// send before that are dropped.  The option `events` says which kinds of events come.  If it
+/// changes while clients are connected, some closes may come without their opens.
 #[no_mangle]
 pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         fd = server.event_fd()?;
         Ok(())
     });
     fd
 }
 
-/// Takes the next event.  `timeout_ms`: 0 does not wait, -1 waits for ever; PUSH_ERR_TIMEOUT when
-/// none came.
+/// Takes the next event.  It waits for at most `timeout_ms` milliseconds: 0 does not wait, and -1
+/// waits for ever.  PUSH_ERR_TIMEOUT: no event came.  PUSH_ERR_CALLBACK: a callback made the call.
 ///
-/// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again: its
+/// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again.  Its
 /// pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally
 /// call push_event_clear.  `out_size` is sizeof(push_event).  A push_stop on another thread ends
 /// the wait with PUSH_ERR_CLOSED.
 ///
-/// While nobody takes events the library stops reading from the clients that cause them; nothing is
-/// lost.
+/// While the host takes no events, the library stops reading from the clients that cause them.
+/// Nothing is lost.
 ///
 /// # Safety
 /// `out` has `out_size` bytes and was initialized, or comes from an earlier call.
@@ -47,10 +47,10 @@ pub unsafe extern "C" fn push_next_event(
 ) -> push_status {
     guard::with_server(server, |server| {
         guard::not_null("out", out)?;
-        // Before an event is taken, which could not be given back.
+        // This is checked before an event is taken, since the event could not be put back.
         guard::check_has_owner(out_size, offset_of!(push_event, owner))?;
         if server.is_callback_thread() {
-            return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_event from a callback"));
+            return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_event is not allowed in a callback"));
         }
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
         let event = Owned::new(server.next_event(timeout)?);
@@ -63,8 +63,8 @@ pub unsafe extern "C" fn push_next_event(
     })
 }
 
-/// Frees what an event points to and empties it.  NULL or an empty event: nothing.  Also after
-/// push_stop.
+/// Frees the data that an event points to, and empties the event.  NULL or an empty event does
+/// nothing.  It may be called after push_stop.
 ///
 /// # Safety
 /// `event` was initialized, or filled by push_next_event.
@@ -97,7 +97,7 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn new(event: Event) -> Box<Self> {
-        // Names and users are checked for control characters at their doors, so no NUL is inside.
+        // Names and users have no control characters, so there is no NUL inside.
         let user = event.user.as_deref().and_then(|user| CString::new(user).ok());
         let channel = event.channel.as_deref().and_then(|channel| CString::new(channel).ok());
         Box::new(Owned { event, user, channel })

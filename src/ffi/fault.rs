@@ -1,9 +1,9 @@
-//! What a call that fails answers with.
+//! The errors of the C calls.
 
 use super::types::*;
 use crate::error::{Error, Kind};
 
-/// A status with the sentence that goes with it.
+/// A status, and the sentence that explains it.
 pub(super) struct Fault {
     pub(super) status: push_status,
     pub(super) text: String,
@@ -12,6 +12,25 @@ pub(super) struct Fault {
 impl Fault {
     pub(super) fn new(status: push_status, text: impl Into<String>) -> Self {
         Fault { status, text: text.into() }
+    }
+
+    /// The kind of error behind a status.  The statuses of this boundary, for forks and panics, have
+    /// none.
+    pub(super) fn kind(status: push_status) -> Option<Kind> {
+        Some(match status {
+            PUSH_ERR_INVALID => Kind::Invalid,
+            PUSH_ERR_CONFIG => Kind::Config,
+            PUSH_ERR_TOO_LARGE => Kind::TooLarge,
+            PUSH_ERR_BUSY => Kind::Busy,
+            PUSH_ERR_NOT_FOUND => Kind::NotFound,
+            PUSH_ERR_CLOSED => Kind::Closed,
+            PUSH_ERR_TIMEOUT => Kind::Timeout,
+            PUSH_ERR_DESCRIPTOR => Kind::Descriptor,
+            PUSH_ERR_SYSTEM => Kind::System,
+            PUSH_ERR_UNSUPPORTED => Kind::Unsupported,
+            PUSH_ERR_LIMIT => Kind::Limit,
+            _ => return None,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What every export needs: panics stay inside, the thread is not cancelled inside, NULL is an
-//! error, a forked child is turned away.
+//! What every export needs: a panic does not leave the library, a thread is not cancelled inside
+//! it, NULL is an error, and calls in a forked child are refused.
 
 use super::fault::Fault;
 use super::handle;
@@ -14,16 +14,16 @@ use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// No struct of ours will ever be larger; a size beyond it is garbage.
+/// None of our structs will ever be larger.  A larger size is garbage.
 const MAX_OUTPUT: usize = 1 << 16;
 
-/// Runs a call that answers with something else than a status.
+/// Runs a call that does not return a status.
 pub(super) fn value<T>(on_panic: T, call: impl FnOnce() -> T) -> T {
     let _held = cancel::hold();
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(on_panic)
 }
 
-/// Runs a call that answers with a status.
+/// Runs a call that returns a status.
 pub(super) fn status(call: impl FnOnce() -> Result<(), Fault>) -> push_status {
     match run(call) {
         Ok(()) => PUSH_OK,
@@ -31,7 +31,7 @@ pub(super) fn status(call: impl FnOnce() -> Result<(), Fault>) -> push_status {
     }
 }
 
-/// Runs a call that answers with a status, and with a sentence in `err`.
+/// Runs a call that returns a status, and writes a sentence into `err`.
 ///
 /// # Safety
 /// `err` is NULL or has `err_len` bytes.
@@ -58,7 +58,7 @@ pub(super) fn with_server(server: *mut push_server, call: impl FnOnce(&Server) -
     })
 }
 
-/// Does something on a server, whose log says what a panic said.
+/// Runs a call on a server.  If it panics, the server's log gets the panic's message.
 pub(super) fn caught<T>(server: &Server, call: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
         let fault = defect();
@@ -67,8 +67,9 @@ pub(super) fn caught<T>(server: &Server, call: impl FnOnce() -> T) -> Result<T, 
     })
 }
 
-/// The same for calls that are not made for each message or client: they share one copy of what stands around them.
-pub(super) fn with_server_seldom(
+/// The same for calls that are rare.  They share one copy of the surrounding code, since `call` is
+/// a `dyn` reference.
+pub(super) fn with_server_dyn(
     server: *mut push_server,
     call: &mut dyn FnMut(&Server) -> Result<(), Fault>,
 ) -> push_status {
@@ -84,7 +85,7 @@ fn run(call: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
 }
 
 fn defect() -> Fault {
-    Fault::new(PUSH_ERR_INTERNAL, format!("a defect of the library was caught: {}", panics::said()))
+    Fault::new(PUSH_ERR_INTERNAL, format!("a bug in the library was caught: {}", panics::said()))
 }
 
 /// Refuses NULL.
@@ -116,7 +117,7 @@ pub(super) unsafe fn config_ref<'a>(config: *const push_config) -> Result<&'a Bu
     Ok(unsafe { &*config.cast::<Builder>() })
 }
 
-/// A string that must be there.
+/// A string that must not be NULL.
 ///
 /// # Safety
 /// `text` is NULL or ends in NUL and lives as long as the result is used.
@@ -138,7 +139,16 @@ pub(super) unsafe fn optional_text<'a>(name: &str, text: *const c_char) -> Resul
     unsafe { required_text(name, text) }.map(Some)
 }
 
-/// Bytes; with a length of 0 the pointer is not looked at.
+/// A string that may be NULL, which means an empty one.
+///
+/// # Safety
+/// As for [`required_text`].
+pub(super) unsafe fn text_or_empty<'a>(name: &str, text: *const c_char) -> Result<&'a str, Fault> {
+    // SAFETY: passed on from the caller.
+    unsafe { optional_text(name, text) }.map(Option::unwrap_or_default)
+}
+
+/// Bytes.  If the length is 0, the pointer is not used.
 ///
 /// # Safety
 /// `data` has `len` bytes, which live as long as the result is used.
@@ -154,7 +164,8 @@ pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> R
     Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
 }
 
-/// Copies a sentence into a C buffer, ending in NUL. One that is too long is cut between two words, with an ellipsis.
+/// Copies a sentence into a C buffer, with a NUL at its end.  A longer one is cut between two
+/// words, with an ellipsis.
 ///
 /// # Safety
 /// As for [`copy_text`].
@@ -179,7 +190,7 @@ fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     (text[..between_words.unwrap_or(len)].to_owned() + ELLIPSIS).into()
 }
 
-/// Copies a text into a C buffer, ending in NUL, cut where it is too long.
+/// Copies a text into a C buffer, with a NUL at its end.  A longer one is cut.
 ///
 /// # Safety
 /// `out` is NULL or has `size` bytes.
@@ -201,19 +212,21 @@ pub(super) unsafe fn copy_text(out: *mut c_char, size: usize, text: &str) {
 /// A struct that begins with its size in bytes.
 ///
 /// # Safety
-/// It is `repr(C)`, and all of it is integers and raw pointers, for which any bytes are a value.
-pub(super) unsafe trait Sized_: Copy {}
+/// The struct is `repr(C)`, and all its fields are integers and raw pointers, so any bytes are a
+/// valid value.
+pub(super) unsafe trait SizedInput: Copy {}
 // SAFETY: see its fields.
-unsafe impl Sized_ for push_message {}
+unsafe impl SizedInput for push_message {}
 // SAFETY: see its fields.
-unsafe impl Sized_ for push_grant {}
+unsafe impl SizedInput for push_grant {}
 
-/// Reads a struct whose host may have been compiled against another header: what an older one lacks
-/// is zero, and what a newer one has in addition must be zero.
+/// Reads a struct of a host that may have been compiled against another version of the header.  The
+/// fields that an older header lacks become zero.  The fields that a newer header has in addition
+/// must be zero.
 ///
 /// # Safety
 /// `input` is NULL or points to a struct that begins with its size and has that many bytes.
-pub(super) unsafe fn sized_input<T: Sized_>(name: &str, input: *const T) -> Result<T, Fault> {
+pub(super) unsafe fn sized_input<T: SizedInput>(name: &str, input: *const T) -> Result<T, Fault> {
     not_null(name, input)?;
     // SAFETY: the caller vouches for a struct, which begins with its size.
     let size = unsafe { input.cast::<usize>().read() };
@@ -222,11 +235,11 @@ pub(super) unsafe fn sized_input<T: Sized_>(name: &str, input: *const T) -> Resu
     unsafe { read_sized(name, input.cast(), size) }
 }
 
-/// Reads `count` such structs, all of the size that the first one says.
+/// Reads `count` such structs.  All have the size that the first one gives.
 ///
 /// # Safety
 /// As for [`sized_input`], for `count` structs in a row.
-pub(super) unsafe fn sized_inputs<T: Sized_>(name: &str, input: *const T, count: usize) -> Result<Vec<T>, Fault> {
+pub(super) unsafe fn sized_inputs<T: SizedInput>(name: &str, input: *const T, count: usize) -> Result<Vec<T>, Fault> {
     not_null(name, input)?;
     // SAFETY: the caller vouches for one struct at least, which begins with its size.
     let size = unsafe { input.cast::<usize>().read() };
@@ -245,7 +258,7 @@ pub(super) unsafe fn sized_inputs<T: Sized_>(name: &str, input: *const T, count:
         .collect()
 }
 
-/// A size that can be a struct's: at least itself, and no garbage.
+/// Checks that a size can be a struct's.
 fn check_size(name: &str, size: usize) -> Result<(), Fault> {
     let sane = (size_of::<usize>()..=4096).contains(&size) && size.is_multiple_of(size_of::<usize>());
     if !sane {
@@ -257,10 +270,10 @@ fn check_size(name: &str, size: usize) -> Result<(), Fault> {
 
 /// # Safety
 /// `at` has `size` bytes.
-unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Result<T, Fault> {
+unsafe fn read_sized<T: SizedInput>(name: &str, at: *const u8, size: usize) -> Result<T, Fault> {
     let known = size.min(size_of::<T>());
-    // SAFETY: any bytes are a value of a `Sized_`, zero too; `known` is within both, and what is
-    // unknown within `size`.
+    // SAFETY: any bytes are a value of a `SizedInput`, zero too.  `known` is within both structs,
+    // and the unknown part is within `size`.
     unsafe {
         let mut value = std::mem::zeroed::<T>();
         std::ptr::copy_nonoverlapping(at, (&raw mut value).cast::<u8>(), known);
@@ -275,7 +288,7 @@ unsafe fn read_sized<T: Sized_>(name: &str, at: *const u8, size: usize) -> Resul
     }
 }
 
-/// Refuses the size of a struct that has no room for its owner, which would be lost.
+/// Refuses the size of a struct without room for its owner: the owner would be lost.
 pub(super) fn check_has_owner(out_size: usize, owner: usize) -> Result<(), Fault> {
     if !(owner + size_of::<*mut ()>()..=MAX_OUTPUT).contains(&out_size) {
         return Err(Fault::new(PUSH_ERR_INVALID, format!("out_size is {out_size}; give sizeof the struct")));
@@ -283,8 +296,8 @@ pub(super) fn check_has_owner(out_size: usize, owner: usize) -> Result<(), Fault
     Ok(())
 }
 
-/// Writes a struct into a caller's, whose header may be older or newer: cut, or filled up with
-/// zeros.
+/// Writes a struct into the caller's, whose header may be older or newer: the struct is cut, or
+/// filled up with zeros.
 ///
 /// # Safety
 /// `out` has `out_size` bytes.
@@ -306,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sentence_that_is_too_long_ends_between_words_with_an_ellipsis() {
+    fn a_long_sentence_is_cut_between_words_with_an_ellipsis() {
         for (text, max, expected) in [
             ("it fits", 7, "it fits"),
             ("one two three four", 14, "one two..."),

@@ -1,11 +1,11 @@
 //! `push_server *`: a ticket, not an address.
 //!
-//! Hosts keep handles too long: a worker publishes while another thread stops the server, a signal
-//! handler stops it twice.  With an address each of that would be a use after free. The ticket
-//! names a slot of a fixed table and the generation of its tenant; it is never dereferenced, so
-//! whatever a host passes is looked up and answered with a status.
+//! Hosts keep handles for too long: a worker publishes while another thread stops the server, or a
+//! signal handler stops it twice.  If the handle were an address, each of these would be a use
+//! after free.  The ticket names a slot of a fixed table, and the generation of the server in it.
+//! It is never dereferenced.  So whatever a host passes is looked up and gets a status.
 //!
-//! This table is the one thing that all servers of a process share.
+//! This table is the only state that all servers of a process share.
 
 use super::fault::Fault;
 use super::types::*;
@@ -20,9 +20,9 @@ const SLOTS: usize = 256;
 const SLOT_BITS: u32 = 8;
 
 struct Slot {
-    /// Odd while a server lives here; every start and every stop moves it on.
+    /// Odd while the slot has a server.  Every start and every stop increments it.
     generation: AtomicU64,
-    /// Calls that are inside of the server, or are just finding out that it is none.
+    /// The number of calls that use the server, or that are about to find that it has been stopped.
     inside: AtomicUsize,
     server: AtomicPtr<Server>,
 }
@@ -31,7 +31,7 @@ static TABLE: [Slot; SLOTS] = [const {
     Slot { generation: AtomicU64::new(0), inside: AtomicUsize::new(0), server: AtomicPtr::new(ptr::null_mut()) }
 }; SLOTS];
 
-/// A call that is inside of a server; the server stays while this lives.
+/// A call that uses a server.  The server is not freed while this value lives.
 pub(super) struct Inside {
     slot: &'static Slot,
     server: *const Server,
@@ -41,8 +41,8 @@ impl Deref for Inside {
     type Target = Server;
 
     fn deref(&self) -> &Server {
-        // SAFETY: `remove` frees it only after `inside` of the slot has come down to zero, and this
-        // holds it up.
+        // SAFETY: `remove` frees the server only after the slot's `inside` has come down to zero,
+        // and this value counts in it.
         unsafe { &*self.server }
     }
 }
@@ -53,7 +53,7 @@ impl Drop for Inside {
     }
 }
 
-/// Gives a server its ticket.
+/// Puts a server into the table, and returns its ticket.
 pub(super) fn insert(server: Server) -> Result<*mut push_server, Fault> {
     fork::remember();
     let server = Box::into_raw(Box::new(server));
@@ -61,21 +61,22 @@ pub(super) fn insert(server: Server) -> Result<*mut push_server, Fault> {
         if slot.server.compare_exchange(ptr::null_mut(), server, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             continue;
         }
-        // The slot is ours alone: moving the generation on is what opens it.
+        // This call alone owns the slot now.  The new generation opens it to others.
         let generation = slot.generation.fetch_add(1, Ordering::SeqCst) + 1;
         return Ok(ptr::without_provenance_mut(ticket(index, generation)));
     }
-    // SAFETY: made above, and nobody has seen it.
+    // SAFETY: made above, and nothing else has seen it.
     let server = *unsafe { Box::from_raw(server) };
     server.stop(std::time::Duration::ZERO);
     Err(Fault::new(PUSH_ERR_LIMIT, format!("{SLOTS} servers run already in this process")))
 }
 
-/// Enters a server, if the ticket is good.
+/// Enters a server, if the ticket is valid.
 pub(super) fn enter(handle: *mut push_server) -> Result<Inside, Fault> {
     let (slot, generation) = find(handle)?;
     slot.inside.fetch_add(1, Ordering::SeqCst);
-    // After the count is up: either `remove` sees it, or we see that the generation has moved on.
+    // The count is raised first.  So either `remove` sees it, or this call sees that the generation
+    // has changed.
     if slot.generation.load(Ordering::SeqCst) != generation {
         slot.inside.fetch_sub(1, Ordering::Release);
         return Err(closed());
@@ -83,8 +84,8 @@ pub(super) fn enter(handle: *mut push_server) -> Result<Inside, Fault> {
     Ok(Inside { slot, server: slot.server.load(Ordering::Acquire) })
 }
 
-/// Takes a server out, once: later calls find nothing, and those inside have left when this
-/// returns.
+/// Takes a server out of the table, once.  Later calls find no server.  When this returns, no call
+/// uses the server any more.
 pub(super) fn remove(handle: *mut push_server) -> Result<Server, Fault> {
     let server = {
         let inside = enter(handle)?;
@@ -92,18 +93,19 @@ pub(super) fn remove(handle: *mut push_server) -> Result<Server, Fault> {
         slot.generation
             .compare_exchange(generation, generation + 1, Ordering::SeqCst, Ordering::Relaxed)
             .map_err(|_| closed())?;
-        // Who waits for an event inside must be woken to leave.
+        // A call that waits for an event must be woken, so that it leaves.
         inside.end_waiting();
         inside.server.cast_mut()
     };
     let (slot, _) = find(handle)?;
-    // SeqCst as in `enter`, which raises the count and then looks at the generation: one of the two sees the other.
+    // SeqCst as in `enter`, which raises the count and then reads the generation.  So one of the
+    // two sees the other.
     while slot.inside.load(Ordering::SeqCst) > 0 {
         std::thread::sleep(std::time::Duration::from_micros(50));
     }
     slot.server.store(ptr::null_mut(), Ordering::Release);
-    // SAFETY: made by `insert`; the generation lets nobody in any more, nobody is inside, and only one call moves a
-    // generation on.
+    // SAFETY: made by `insert`.  The new generation lets no call in, no call is inside, and only
+    // one call can change a generation.
     Ok(*unsafe { Box::from_raw(server) })
 }
 

@@ -1,21 +1,24 @@
-//! Versions, and words for status numbers.
+//! Versions, and sentences for status numbers.
 
 use super::types::*;
 use std::ffi::c_char;
 
-/// The library's version, as "0.1.0".  Any thread; the string is the library's and stays.
+/// Returns the library's version, as "0.1.0".  Any thread.  The string belongs to the library and
+/// stays valid.
 #[no_mangle]
 pub extern "C" fn push_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The PUSH_ABI_VERSION that the library was built with, for hosts that load it at run time.
+/// Returns the PUSH_ABI_VERSION that the library was built with, for hosts that load it at run
+/// time.
 #[no_mangle]
 pub extern "C" fn push_abi_version() -> u32 {
     PUSH_ABI_VERSION
 }
 
-/// A sentence for a status.  Any thread, any number; the string is the library's and stays.
+/// Returns a sentence for a status.  Any thread, any number.  The string belongs to the library and
+/// stays valid.
 #[no_mangle]
 pub extern "C" fn push_strerror(status: push_status) -> *const c_char {
     let text = match status {
@@ -31,7 +34,7 @@ pub extern "C" fn push_strerror(status: push_status) -> *const c_char {
         PUSH_ERR_FORKED => c"called in a process forked after push_start",
         PUSH_ERR_CALLBACK => c"not allowed from a callback",
         PUSH_ERR_SYSTEM => c"the operating system refused",
-        PUSH_ERR_INTERNAL => c"a defect of the library was caught; see the log",
+        PUSH_ERR_INTERNAL => c"a bug in the library was caught; see the log",
         PUSH_ERR_UNSUPPORTED => c"not supported by this build or server",
         PUSH_ERR_LIMIT => c"a configured limit is reached",
         _ => c"unknown status",

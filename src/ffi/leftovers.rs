@@ -1,23 +1,23 @@
-//! Servers that were stopped while a callback had not returned, by ticket, so that the host can stop them again and
-//! learn when it may free its data or unload the library.
+//! Servers that were stopped while a callback had not returned, by their tickets.  The host can
+//! stop them again to learn when it may free its data or unload the library.
 
 use super::fault::Fault;
 use super::types::*;
 use crate::callbacks::Leftover;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The most that may be left over. More can't be started then; see [`check_room`].
+/// The limit of such servers.  Beyond it, no server can be started; see [`check_room`].
 const MOST: usize = 256;
 
 static LEFT: Mutex<Vec<(usize, Leftover)>> = Mutex::new(Vec::new());
 
-/// Whether another server may start.
+/// Checks that another server may start.
 pub(super) fn check_room() -> Result<(), Fault> {
     let mut left = left();
     if left.len() >= MOST {
-        // A host that never asks again about those that have ended.
-        left.retain(|(_, leftover)| !leftover.latch().wait(Duration::ZERO));
+        // The callbacks of some may have returned, and the host has not asked again.
+        left.retain(|(_, leftover)| !leftover.latches().iter().all(|latch| latch.wait(Duration::ZERO)));
     }
     if left.len() >= MOST {
         return Err(Fault::new(PUSH_ERR_LIMIT, format!("callbacks of {MOST} stopped servers have not returned")));
@@ -25,18 +25,24 @@ pub(super) fn check_room() -> Result<(), Fault> {
     Ok(())
 }
 
-/// Keeps what is left over of a server. The answer is for the host.
+/// Keeps the callback thread of a stopped server.  Returns the error for the host.
 pub(super) fn keep(handle: *mut push_server, leftover: Leftover) -> Fault {
+    let fault = not_returned(leftover.why());
     left().push((handle.addr(), leftover));
-    not_returned()
+    fault
 }
 
-/// Waits for what is left over of a server. `None`: nothing is.
+/// Waits for the callback thread of a stopped server.  `None` if there is none.
 pub(super) fn wait(handle: *mut push_server, time: Duration) -> Option<Result<(), Fault>> {
-    let latch = left().iter().find(|(ticket, _)| *ticket == handle.addr())?.1.latch().clone();
-    // Not under the lock: others wait for other servers, or for this one.
-    if !latch.wait(time) {
-        return Some(Err(not_returned()));
+    let (latches, why) = {
+        let left = left();
+        let (_, leftover) = left.iter().find(|(ticket, _)| *ticket == handle.addr())?;
+        (leftover.latches(), leftover.why())
+    };
+    // The wait is not under the lock: other threads may wait for other servers, or for this one.
+    let began = Instant::now();
+    if !latches.iter().all(|latch| latch.wait(time.saturating_sub(began.elapsed()))) {
+        return Some(Err(not_returned(why)));
     }
     let mut left = left();
     let index = left.iter().position(|(ticket, _)| *ticket == handle.addr())?;
@@ -46,8 +52,8 @@ pub(super) fn wait(handle: *mut push_server, time: Duration) -> Option<Result<()
     Some(Ok(()))
 }
 
-fn not_returned() -> Fault {
-    Fault::new(PUSH_ERR_TIMEOUT, "a callback has not returned")
+fn not_returned(why: &'static str) -> Fault {
+    Fault::new(PUSH_ERR_TIMEOUT, why)
 }
 
 fn left() -> MutexGuard<'static, Vec<(usize, Leftover)>> {

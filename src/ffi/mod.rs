@@ -1,6 +1,6 @@
-//! The C ABI: the only home of `#[no_mangle]`. A function parses its arguments, makes one call into
-//! the crate, and turns the result into a status. What all of them need (panics, NULLs, forks,
-//! stale handles) is in `guard` and `handle`.
+//! The C ABI, and the only place with `#[no_mangle]`.  Each function parses its arguments, makes
+//! one call into the crate, and turns the result into a status.  `guard` and `handle` deal with
+//! panics, NULL, forks and stale handles.
 #![allow(non_camel_case_types)] // C's names
 #![allow(missing_debug_implementations)] // opaque types
 
@@ -9,11 +9,13 @@ mod config;
 mod connections;
 mod events;
 mod fault;
+mod granted;
 mod guard;
 mod handle;
 mod info;
 mod leftovers;
 mod publish;
+mod refusal;
 mod server;
 mod types;
 mod users;
@@ -23,6 +25,7 @@ pub use connections::*;
 pub use events::*;
 pub use info::*;
 pub use publish::*;
+pub use refusal::*;
 pub use server::*;
 pub use types::*;
 pub use users::*;

@@ -3,22 +3,24 @@
 use super::fault::Fault;
 use super::guard;
 use super::types::*;
+use crate::error::Error;
 use crate::hub::Placed;
 use crate::hub::Publication;
 use crate::server::Server;
 use std::ffi::{c_char, c_void};
 
-/// Publishes `len` bytes to a channel.  Text if it is UTF-8, else binary.  `len` may be 0; then
-/// `data` is not looked at.  Never waits for a client.
+/// Publishes `len` bytes to a channel.  The payload is text if it is UTF-8, else binary.  If `len`
+/// is 0, `data` is not used.  The call never waits for a client.
 ///
 /// PUSH_ERR_INVALID: the channel is empty, longer than 255 bytes, not UTF-8, ends in "*", or has
-/// control characters.  PUSH_ERR_TOO_LARGE: more than the option `max_message`.  PUSH_ERR_BUSY: a
-/// queue is full, nothing was done.  PUSH_ERR_SYSTEM: the log (option `engine`) can't be written,
-/// nothing was done.
+/// control characters.  PUSH_ERR_TOO_LARGE: the payload is larger than the option `max_message`.
+/// PUSH_ERR_BUSY: a queue is full, and nothing was done.  PUSH_ERR_SYSTEM: the log (option
+/// `engine`) can't be written, and nothing was done.
 ///
-/// Attached (option `attach`), PUSH_OK says that the message is on its way: in the order of the
-/// calls, once, also when the hub is away for a while.  PUSH_ERR_BUSY: the option `attach_buffer`
-/// is full.
+/// Attached (option `attach`), PUSH_OK says that the message is on its way.  Messages arrive in the
+/// order of the calls, each once, even if the hub is away for a while.  PUSH_ERR_BUSY: the option
+/// `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the message
+/// is on its way: it is delivered when the log is synced.
 ///
 /// # Safety
 /// `channel` ends in NUL; `data` has `len` bytes.
@@ -37,12 +39,15 @@ pub unsafe extern "C" fn push_publish(
     })
 }
 
-/// Publishes one message with all that a message can have.  `out` (may be NULL) gets its position.
+/// Publishes one message with all its fields.  `out` (may be NULL) gets its position.
 ///
-/// Attached, a call with `out` waits for the hub's answer, at most for the option `attach_timeout`,
-/// and not at all for a hub that has been away for longer.  PUSH_ERR_BUSY: nothing was done.
-/// PUSH_ERR_TIMEOUT: it may have been published, or will be; with a `key` it is safe to call again.
-/// Without `out` it does not wait, as push_publish.  The same goes for batches and broadcasts.
+/// Attached, a call with `out` waits for the hub's answer, for at most the option `attach_timeout`.
+/// If the hub has been away for longer than that, the call does not wait.  With engine_sync=always
+/// a call with `out` waits for the sync, for at most the option `engine_timeout`.  PUSH_ERR_BUSY:
+/// nothing was done.  PUSH_ERR_TIMEOUT: the message may have been published, or may be published
+/// later; with a `key` it is safe to call again.  Without `out` the call does not wait, like
+/// push_publish.  The same goes for batches and broadcasts.  Other errors as for push_publish;
+/// PUSH_ERR_INVALID also for a field of the message that is not allowed.
 ///
 /// # Safety
 /// `message` and what it points to can be read; `out` is NULL or can be written.
@@ -52,26 +57,16 @@ pub unsafe extern "C" fn push_publish_message(
     message: *const push_message,
     out: *mut push_position,
 ) -> push_status {
-    guard::with_server(server, |server| {
-        // SAFETY: the caller vouches for the message and all it points to.
-        let message = unsafe { guard::sized_input("message", message)? };
-        // SAFETY: as above.
-        let publication = unsafe { publication(&message, true)? };
-        if out.is_null() {
-            server.post(&publication)?;
-            return Ok(());
-        }
-        let placed = server.publish(&publication)?;
-        // SAFETY: the caller vouches for `out`, which is not NULL.
-        unsafe { write_position(server, out, &placed) };
-        Ok(())
-    })
+    // SAFETY: passed on from the caller.
+    unsafe { publish_one(server, message, out, true, Server::post, Server::publish) }
 }
 
-/// Publishes `count` messages at once: all or, on any error, none; subscribers see them one after
-/// the other with nothing between.  All have the same `size`.  `out` (may be NULL) gets `count`
-/// positions.  At most 8192; PUSH_ERR_TOO_LARGE: more than the option `mailbox` could ever hold.
-/// Attached and without `out`, the hub's `mailbox` is the most that a batch may have.
+/// Publishes `count` messages at once: all of them, or none on any error.  A `count` of 0 does
+/// nothing.  Subscribers see them one
+/// after the other, with no other message between.  All have the same `size`.  `out` (may be NULL)
+/// gets `count` positions.  At most 8192 messages are allowed.  PUSH_ERR_TOO_LARGE: more messages
+/// than the option `mailbox` could ever hold.  Attached and without `out`, the hub's `mailbox` is
+/// the limit of a batch.
 ///
 /// # Safety
 /// `messages` has `count` messages; `out` is NULL or has room for `count` positions.
@@ -109,8 +104,9 @@ pub unsafe extern "C" fn push_publish_batch(
 }
 
 /// Publishes to every connection, whatever its channels.  `message->channel` is ignored and may be
-/// NULL; in the JSON form it arrives as type "broadcast".  It is kept like a channel's message, so
-/// that a client that was away gets it on its return.  `out` may be NULL.
+/// NULL.  In the JSON form the message has type "broadcast".  It is kept like a channel's message,
+/// so a client that was away gets it when it comes back.  `out` may be NULL.  Errors as for
+/// push_publish_message.
 ///
 /// # Safety
 /// As for push_publish_message.
@@ -120,23 +116,39 @@ pub unsafe extern "C" fn push_broadcast(
     message: *const push_message,
     out: *mut push_position,
 ) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { publish_one(server, message, out, false, Server::post_broadcast, Server::broadcast) }
+}
+
+/// Publishes a message with `publish` and writes its position, or with `post` if there is no `out`.
+///
+/// # Safety
+/// As for [`push_publish_message`].
+unsafe fn publish_one(
+    server: *mut push_server,
+    message: *const push_message,
+    out: *mut push_position,
+    has_channel: bool,
+    post: impl FnOnce(&Server, &Publication<'_>) -> Result<(), Error>,
+    publish: impl FnOnce(&Server, &Publication<'_>) -> Result<Placed, Error>,
+) -> push_status {
     guard::with_server(server, |server| {
         // SAFETY: the caller vouches for the message and all it points to.
         let message = unsafe { guard::sized_input("message", message)? };
         // SAFETY: as above.
-        let publication = unsafe { publication(&message, false)? };
+        let publication = unsafe { publication(&message, has_channel)? };
         if out.is_null() {
-            server.post_broadcast(&publication)?;
+            post(server, &publication)?;
             return Ok(());
         }
-        let placed = server.broadcast(&publication)?;
+        let placed = publish(server, &publication)?;
         // SAFETY: the caller vouches for `out`, which is not NULL.
         unsafe { write_position(server, out, &placed) };
         Ok(())
     })
 }
 
-/// Reads what a `push_message` points to.
+/// Reads the data that a `push_message` points to.
 ///
 /// # Safety
 /// The strings end in NUL, the payload has `len` bytes, and all outlive the result.

@@ -1,4 +1,4 @@
-//! `push_server`: start, look at, stop.
+//! `push_server`: start, reload, drain, stop, addresses, counters.
 
 use super::fault::Fault;
 use super::guard;
@@ -7,21 +7,21 @@ use super::leftovers;
 use super::types::*;
 use crate::callbacks;
 use crate::config::Builder;
-use crate::metrics::Stats;
+use crate::metrics::{stats_rows, Stats};
 use crate::panics;
 use crate::server::Server;
 use std::ffi::c_char;
 use std::time::Duration;
 
-/// Starts a server.  `config` may be NULL: then a listener on 127.0.0.1:8090 and history in memory.
+/// Starts a server.  If `config` is NULL, it listens on 127.0.0.1:8090 and keeps history in memory.
 ///
-/// Listeners are bound when it returns, so a port in use is reported here: PUSH_ERR_SYSTEM, with a
-/// sentence in `err` (may be NULL).  The config is copied; it can be changed or freed afterwards.
-/// On success `*out` is the server, to be ended with push_stop.
+/// The listeners are bound when the call returns, so a port in use is reported here:
+/// PUSH_ERR_SYSTEM, with a sentence in `err` (may be NULL).  The config is copied, so it can be
+/// changed or freed afterwards.  On success `*out` is the server; end it with push_stop.
 ///
-/// With the option `attach` the hub is another process (pushd, or a server with `attach_listen`). A
-/// hub that is not there yet is no error: what is published waits for it.  One that refuses this
-/// host is: PUSH_ERR_SYSTEM.
+/// With the option `attach` the hub is in another process (pushd, or a server with
+/// `attach_listen`).  If the hub is not there yet, the call succeeds, and messages wait for the
+/// hub.  If the hub refuses this host, the call fails with PUSH_ERR_SYSTEM.
 ///
 /// # Safety
 /// `config` is NULL or comes from push_config_new; `out` can be written; `err` has `err_len` bytes.
@@ -48,17 +48,17 @@ pub unsafe extern "C" fn push_start(
 }
 
 /// Gives a running server other options: those of `config` that can change while it runs (the
-/// column "live" of the table of options).  All or none.  Options that only a new start can change
-/// stay as they are, and the log names them, as it does those that have changed.  Files with keys
-/// are read again, so that keys can be rotated.  The config's callbacks are not looked at; it is
-/// copied, and can be changed or freed afterwards.
+/// column "live" in the table of options).  It applies all of them or none.  Options that need a
+/// new start stay as they are.  The log names these, and those that have changed.  Files with keys
+/// are read again, so keys can be rotated.  The config's callbacks are ignored.  The config is
+/// copied, so it can be changed or freed afterwards.
 ///
-/// The options are those of `config` as a whole, defaults where it says nothing: load the same file
-/// again, and set what was set.  What has begun (a timeout that runs, a connection let in) goes on
-/// as it was.
+/// An option that `config` does not set gets its default.  So load the same file again, and set
+/// again what was set.  A timeout that runs already and a connection that was let in are not
+/// affected.
 ///
-/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: they can't be applied; nothing has changed, and `err` (may be
-/// NULL) says what is wrong.
+/// PUSH_ERR_CONFIG, PUSH_ERR_SYSTEM: the options can't be applied.  Nothing has changed, and `err`
+/// (may be NULL) says what is wrong.
 ///
 /// # Safety
 /// As for push_start; `config` may not be NULL.
@@ -79,50 +79,57 @@ pub unsafe extern "C" fn push_reload(
     }
 }
 
-/// Begins to send the clients away, and returns.  New connections are refused, what was published
-/// is delivered, and subscribers are told to come back later (WebSocket 1001, SSE and stream an
-/// event, polls an answer), each with a delay of its own: evenly over `drain_ms`, so that they do
-/// not come back all at once.  A `drain_ms` of 100 or less tells all at once; of a few clients none
-/// waits more than 50 ms for the one before it.  What is left after `drain_ms` is cut off.
+/// Begins to send the clients away, and returns.  New connections are refused.  Published messages
+/// are delivered.  Subscribers are told to come back later: WebSockets by close code 1001, SSE and
+/// streams by an event, polls by an answer.  Their turns are spread evenly over `drain_ms`, so that
+/// they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  A few
+/// clients follow each other after at most 50 ms.  Connections that are left after `drain_ms` are
+/// cut off.
 ///
-/// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Until push_stop
-/// everything else goes on: what is published reaches those who are still there, and is kept.
-/// Called again it sets a new end.  A drain can't be taken back.  From a callback it is allowed.
+/// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Everything else goes
+/// on until push_stop: messages reach the clients that are left, and are kept in the history.
+/// Another call sets a new end.  A drain can't be undone.  A callback may call this.
 ///
-/// PUSH_ERR_UNSUPPORTED: the server is attached, its clients are the hub's.
+/// PUSH_ERR_UNSUPPORTED: the server is attached, so its clients belong to the hub.
 #[no_mangle]
 pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_status {
-    guard::with_server_seldom(server, &mut |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
+    guard::with_server_dyn(server, &mut |server| Ok(server.drain(Duration::from_millis(drain_ms.into()))?))
 }
 
-/// Ends a server: sends the clients away as push_drain does, if that was not done before, and ends
-/// when they are gone, at the latest `drain_ms` after the call.  The control API answers until
-/// then, and attached hosts stay.  Attached itself, it sends what waits for the hub within
-/// `drain_ms`; the connections handed over stay with the hub.
+/// Ends a server.  It sends the clients away as push_drain does, unless that has been done, and
+/// ends when they are gone, at the latest `drain_ms` after the call.  Until then the control API
+/// answers, and attached hosts stay.  An attached server sends the requests that wait for the hub
+/// within `drain_ms`.  Its connections stay with the hub.
 ///
-/// When it returns PUSH_OK, no thread of the server runs and no callback comes any more; the last
-/// event of a callback is PUSH_EVENT_DRAINED.  Events not yet pulled are gone: who pulls and wants to
-/// see the end calls push_drain first.  Later calls answer PUSH_ERR_CLOSED, as does a second
-/// push_stop.  From a callback: PUSH_ERR_CALLBACK, and nothing is done.
+/// When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
+/// last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host
+/// that pulls and wants to see the end calls push_drain first.  Later calls return PUSH_ERR_CLOSED,
+/// and so does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing
+/// is done.
 ///
-/// PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It had
-/// `drain_ms`, and a second at least after everything else had ended.  No other callback begins any
-/// more: the events and log lines that still wait are dropped.  The thread of the callback keeps the
-/// user data until the callback returns, then lets go of it and ends.  Until then do not free what
-/// the callback uses yourself, and do not unload the library (dlclose).  Another push_stop waits up
-/// to `drain_ms` for that: PUSH_OK, after which it answers PUSH_ERR_CLOSED, or PUSH_ERR_TIMEOUT again.
+/// PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It
+/// had `drain_ms`, and at least a second after everything else had ended.  No other callback begins
+/// any more: the events and log lines that still wait are dropped.  The callback's thread keeps the
+/// user data until the callback returns; then it frees the data and ends.  Until then, do not free
+/// the data that the callback uses, and do not unload the library (dlclose).  Another push_stop
+/// waits up to `drain_ms` for the callback.  It returns PUSH_OK if the callback has returned, and
+/// later calls return PUSH_ERR_CLOSED; otherwise it returns PUSH_ERR_TIMEOUT again.
 ///
-/// A callback that needs the calling thread, as functions of Node do (koffi), can't return before
-/// push_stop does: call push_stop on another thread (koffi's `.async`), or again after a turn of the
-/// event loop.
+/// The call returns PUSH_ERR_TIMEOUT as well if the disk of the log (option engine) does not answer.
+/// The disk has the same time.  The log says which messages may be missing in it.
 ///
-/// Calls that other threads are inside of return first.  Only those of an attached server can take
-/// long: at most the option attach_timeout, which then comes on top of `drain_ms`.
+/// Some callbacks need the calling thread, for example functions of Node (koffi).  They can't
+/// return before push_stop does.  So call push_stop on another thread (koffi's `.async`), or call
+/// it again after a turn of the event loop.
+///
+/// Calls of other threads that are still running return first.  Only those that wait for a hub or a
+/// sync can take long: at most the option attach_timeout or engine_timeout, in addition to
+/// `drain_ms`.
 #[no_mangle]
 pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_status {
     guard::status(|| {
         if callbacks::is_callback_thread() {
-            // A handle that is none is that, whoever asks.
+            // An invalid handle is reported as such, even from a callback.
             handle::enter(server)?;
             return Err(Fault::new(PUSH_ERR_CALLBACK, "push_stop from a callback"));
         }
@@ -137,10 +144,10 @@ pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_sta
     })
 }
 
-/// Where listener number `index` (from 0, in the order of the options `listen`, `control`,
-/// `attach_listen`) can be reached: "127.0.0.1:8090" or "unix:/run/push.sock", ending in NUL.
-/// PUSH_ERR_NOT_FOUND: there is no such listener; PUSH_ERR_TOO_LARGE: `size` bytes are not enough
-/// (128 always are).
+/// Writes the address of listener number `index`: "127.0.0.1:8090" or "unix:/run/push.sock", ending
+/// in NUL.  The index counts from 0, in the order of the options `listen`, `control`,
+/// `attach_listen`.  PUSH_ERR_NOT_FOUND: there is no such listener.  PUSH_ERR_TOO_LARGE: `size`
+/// bytes are not enough (128 always are).
 ///
 /// # Safety
 /// `out` has `size` bytes.
@@ -151,7 +158,7 @@ pub unsafe extern "C" fn push_listen_address(
     out: *mut c_char,
     size: usize,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         guard::not_null("out", out)?;
         let address =
             server.addresses().get(index as usize).ok_or_else(|| Fault::new(PUSH_ERR_NOT_FOUND, "no such listener"))?;
@@ -164,8 +171,8 @@ pub unsafe extern "C" fn push_listen_address(
     })
 }
 
-/// Copies the counters into `*out`; `out_size` is sizeof(push_stats), as the host was compiled.
-/// What a newer host knows and this library does not is zero.
+/// Copies the counters into `*out`.  `out_size` is sizeof(push_stats) in the host's header.  Fields
+/// that this library does not know become zero.
 ///
 /// # Safety
 /// `out` has `out_size` bytes.
@@ -175,7 +182,7 @@ pub unsafe extern "C" fn push_stats_get(
     out: *mut push_stats,
     out_size: usize,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         guard::not_null("out", out)?;
         let stats = push_stats::from(server.stats()?);
         // SAFETY: the caller vouches for `out_size` bytes at `out`.
@@ -183,43 +190,15 @@ pub unsafe extern "C" fn push_stats_get(
     })
 }
 
-impl From<Stats> for push_stats {
-    fn from(stats: Stats) -> Self {
-        push_stats {
-            size: size_of::<push_stats>(),
-            published: stats.published,
-            duplicates: stats.duplicates,
-            busy: stats.busy,
-            deliveries: stats.deliveries,
-            bytes_sent: stats.bytes_sent,
-            accepted: stats.accepted,
-            adopted: stats.adopted,
-            refused: stats.refused,
-            slow_closed: stats.slow_closed,
-            gaps: stats.gaps,
-            received: stats.received,
-            events_dropped: stats.events_dropped,
-            logs_dropped: stats.logs_dropped,
-            connections: stats.connections,
-            websockets: stats.websockets,
-            sse: stats.sse,
-            streams: stats.streams,
-            polls: stats.polls,
-            channels: stats.channels,
-            subscriptions: stats.subscriptions,
-            history_messages: stats.history_messages,
-            history_bytes: stats.history_bytes,
-            seq: stats.seq,
-            dropped: stats.dropped,
-            replaced: stats.replaced,
-            outboxes: stats.outboxes,
-            outbox_bytes: stats.outbox_bytes,
-            mailbox: stats.mailbox,
-            events_waiting: stats.events_waiting,
-            hosts: stats.hosts,
-            logs_suppressed: stats.logs_suppressed,
-            draining: stats.draining,
-            undone: stats.undone,
+macro_rules! c_stats {
+    ($($name:ident $kind:ident $($part:ident)? $help:literal,)*) => {
+        impl From<Stats> for push_stats {
+            fn from(stats: Stats) -> Self {
+                push_stats { size: size_of::<push_stats>(), $($name: stats.$name,)* }
+            }
         }
-    }
+    };
 }
+
+// A row without a field in push_stats, or a field without a row, does not compile.
+stats_rows!(c_stats);

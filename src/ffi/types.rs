@@ -1,37 +1,37 @@
-//! What crosses the C boundary: numbers, structs, callback types.
+//! The numbers, structs and callback types of the C ABI.
 //!
 //! A `push_status` is a plain integer with constants. A Rust enum taken from C by value would be
 //! undefined behaviour for a number it does not know, and C23 enums break cgo.
 
 use std::ffi::{c_char, c_void};
 
-/// What push_abi_version answers for this header: it changes only when a host must be compiled
-/// again.
+/// The value that push_abi_version returns for this header.  It changes only when a host must be
+/// compiled again.
 pub const PUSH_ABI_VERSION: u32 = 0;
 
-/// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  Numbers are never
+/// The result of a call: PUSH_OK, or one of the negative PUSH_ERR_ numbers.  A number is never
 /// reused.
 pub type push_status = i32;
 
-/// It worked.
+/// The call succeeded.
 pub const PUSH_OK: i32 = 0;
-/// An argument is not allowed: NULL, a bad channel name, an unknown flag, a struct of unknown
-/// shape.
+/// An argument is not allowed: NULL, an invalid channel name, an unknown flag, a struct with an
+/// unknown field.
 pub const PUSH_ERR_INVALID: i32 = -1;
-/// An option is unknown, or its value is not allowed; `err` names option, value and what is
-/// allowed.
+/// An option is unknown, or its value is not allowed.  `err` names the option, the value and what
+/// is allowed.
 pub const PUSH_ERR_CONFIG: i32 = -2;
 /// The payload is larger than the option `max_message`.
 pub const PUSH_ERR_TOO_LARGE: i32 = -3;
-/// A queue of the library is full, or the hub is away (option attach).  Nothing was done; the same
-/// call may succeed in a moment.
+/// A queue of the library is full, or the hub is away (option attach).  Nothing was done.  The same
+/// call may succeed a moment later.
 pub const PUSH_ERR_BUSY: i32 = -4;
-/// There is no such connection (any more).
+/// There is no such connection, request or listener, or it has ended.
 pub const PUSH_ERR_NOT_FOUND: i32 = -5;
 /// The server was stopped, or the handle never was one.
 pub const PUSH_ERR_CLOSED: i32 = -6;
-/// Nothing came within the time given: no event, or no answer of the hub (option attach_timeout).  Of
-/// push_stop: a callback has not returned.
+/// No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
+/// (option engine_timeout).  From push_stop: a callback has not returned.
 pub const PUSH_ERR_TIMEOUT: i32 = -7;
 /// The descriptor is not a connected stream socket.  It is still the caller's.
 pub const PUSH_ERR_DESCRIPTOR: i32 = -8;
@@ -41,100 +41,105 @@ pub const PUSH_ERR_FORKED: i32 = -9;
 pub const PUSH_ERR_CALLBACK: i32 = -10;
 /// The operating system refused something; `err` says what, where the call has an `err`.
 pub const PUSH_ERR_SYSTEM: i32 = -11;
-/// A defect of the library was caught.  The log has the details; please report it.
+/// A bug in the library was caught.  The log has the details; please report it.
 pub const PUSH_ERR_INTERNAL: i32 = -12;
-/// This build or this server does not do that.
+/// This build or this server does not support the call.
 pub const PUSH_ERR_UNSUPPORTED: i32 = -13;
 /// A configured limit is reached: `max_connections`, or 256 servers in one process.
 pub const PUSH_ERR_LIMIT: i32 = -14;
 
-/// push_message.flags: the payload is binary.  Without it a payload that is UTF-8 travels as text,
-/// any other as binary.  Binary means binary WebSocket frames, and base64 where the form is JSON or
-/// SSE.
+/// push_message.flags: the payload is binary.  Without this flag, a payload that is UTF-8 is sent
+/// as text, and any other as binary.  A binary payload is sent in binary WebSocket frames, and as
+/// base64 in JSON and SSE.
 pub const PUSH_MESSAGE_BINARY: u32 = 1;
 /// push_send flags: send a binary frame.
 pub const PUSH_SEND_BINARY: u32 = 1;
+/// push_refusal: no response is longer, in bytes.
+pub const PUSH_REFUSAL_MAX: usize = 8192;
 
 /// push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).
 pub const PUSH_GRANT_PUBLISH: u32 = 1;
-/// push_grant.flags: after a long-poll was answered the connection stays open for further polls
-/// under this grant.  Set it only where one connection is one client, not behind a proxy that mixes
-/// clients.  A request for anything but the option `path` on such a connection ends it unanswered;
-/// clients then send it again on a new one.
+/// push_grant.flags: after a long-poll is answered, the connection stays open for further polls
+/// under this grant.  Set it only if each connection belongs to one client, not behind a proxy that
+/// mixes clients.  A request for another path than the option `path` ends such a connection without
+/// an answer; clients then send it again on a new connection.
 pub const PUSH_GRANT_KEEP_ALIVE: u32 = 2;
 
-/// push_event.kind: a client opened a subscription connection (WebSocket, SSE, stream; polls come
-/// and go untold).
+/// push_event.kind: a client opened a connection for a subscription (WebSocket, SSE, stream).
+/// Polls cause no such event.
 pub const PUSH_EVENT_OPEN: u32 = 1;
-/// push_event.kind: a client sent a message over WebSocket; `data`, `len` and PUSH_EVENT_BINARY
-/// describe it.
+/// push_event.kind: a client sent a message over WebSocket: `data` and `len`, and PUSH_EVENT_BINARY
+/// in `flags`.
 pub const PUSH_EVENT_MESSAGE: u32 = 2;
 /// push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
 pub const PUSH_EVENT_CLOSE: u32 = 3;
-/// push_event.kind: with the option auth=host, whether a client may subscribe: `request` names the
-/// question for push_allow and push_deny, `channel` the first channel asked for, `data` the head of
-/// the request as it came, cookies and all.
+/// push_event.kind: a client wants to subscribe (option auth=host), and the host decides with
+/// push_allow or push_deny.  `request` is the number for that call, `channel` the first channel of
+/// the request (NULL: it names none, so the grant's `subscribe` must), `data` the whole request
+/// head, including cookies.
 pub const PUSH_EVENT_REQUEST: u32 = 4;
-/// push_event.kind: the server begins to send its clients away (push_drain, push_stop, or the end
-/// of the hub that this one is attached to).
+/// push_event.kind: the server begins to send its clients away, because of push_drain or push_stop,
+/// or because the hub that this server is attached to ends.
 pub const PUSH_EVENT_DRAIN: u32 = 5;
 /// push_event.kind: no client is left.
 pub const PUSH_EVENT_DRAINED: u32 = 6;
 
-/// push_event.flags: the client's message came as binary.
+/// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
 
-/// Log levels, as push_log_fn gets them.
+/// Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that ended
+/// something that should have gone on.
 pub const PUSH_LOG_ERROR: i32 = 1;
-/// Something is wrong outside of the library, or soon will be.
+/// Something outside of the library is wrong, or soon will be.
 pub const PUSH_LOG_WARN: i32 = 2;
-/// Start, stop, listeners; refusals, and ends of connections that were not asked for.
+/// Start, stop and listeners; refusals; connections that ended for an unexpected reason.
 pub const PUSH_LOG_INFO: i32 = 3;
 /// Every end of a connection.
 pub const PUSH_LOG_DEBUG: i32 = 4;
 
-/// Options being collected for push_start.  One thread at a time.
+/// A set of options for push_start.  Only one thread may use it at a time.
 pub struct push_config {
     _opaque: [u8; 0],
 }
 
-/// A running server.  Any thread, any time.  The pointer is a ticket, not an address: never
-/// dereference it.
+/// A running server.  Any thread may use it at any time.  The pointer is a ticket, not an address:
+/// never dereference it.
 pub struct push_server {
     _opaque: [u8; 0],
 }
 
-/// A client's connection, as events name it.  Never 0, and not reused while the server lives.
+/// A client's connection, in events and calls.  Never 0, and not reused while the server runs.
 pub type push_connection = u64;
-/// A question to the host, as PUSH_EVENT_REQUEST names it.  Never 0.
+/// A request that the host must decide on, from PUSH_EVENT_REQUEST.  Never 0.
 pub type push_request = u64;
 
-/// Gets one line of log, without a newline.  `level` is one of PUSH_LOG_.  Thread: push-callback.
+/// Gets one log line, without a newline.  `level` is one of PUSH_LOG_.  It runs on the thread
+/// push-callback.
 pub type push_log_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, line: *const c_char)>;
-/// Gets one event, valid during the call.  Thread: push-callback.
+/// Gets one event, which is valid during the call.  It runs on the thread push-callback.
 pub type push_event_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, event: *const push_event)>;
-/// Frees a callback's user_data.  Called once, when no callback can come any more.
+/// Frees a callback's user_data.  It is called once, when the callback can't run any more.
 pub type push_free_fn = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// A message to publish.  Start from PUSH_MESSAGE_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_message {
-    /// sizeof(push_message), as the host was compiled.
+    /// sizeof(push_message) in the host's header.
     pub size: usize,
     /// The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
     /// push_broadcast ignores it.
     pub channel: *const c_char,
-    /// The payload; copied.
+    /// The payload.  It is copied.
     pub data: *const c_void,
     /// The payload's length in bytes, at most the option `max_message`.
     pub len: usize,
     /// The event type (SSE's `event:`), or NULL.  At most 127 bytes, no control characters, not
     /// starting with "push-".
     pub event: *const c_char,
-    /// The idempotency key, or NULL, at most 255 bytes.  Publishing a key again in the same channel
-    /// within the option `key_window` publishes nothing and answers with the first position.  The
-    /// latest 100,000 keys are remembered.
+    /// The idempotency key, or NULL.  At most 255 bytes.  If a key is published again in the same
+    /// channel within the option `key_window`, nothing is published, and the call returns the first
+    /// position.  The latest 100,000 keys are kept.
     pub key: *const c_char,
     /// PUSH_MESSAGE_ flags.
     pub flags: u32,
@@ -146,13 +151,13 @@ pub struct push_message {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_position {
-    /// The message's number in this life of the hub.
+    /// The message's number in the hub's present epoch.
     pub seq: u64,
-    /// The same as clients see it: `EPOCH-SEQ`, ending in NUL.
+    /// The position in the form that clients see, `EPOCH-SEQ`, ending in NUL.
     pub text: [c_char; 56],
 }
 
-/// What the host allows a connection that it hands over.  Start from PUSH_GRANT_INIT.
+/// The rights of a connection that the host hands over.  Start from PUSH_GRANT_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_grant {
@@ -163,8 +168,8 @@ pub struct push_grant {
     /// The channels that the client may have, by their names.  Names only: what a client says may
     /// become a part of one.  One that ends in "*" is PUSH_ERR_INVALID.
     pub channels: *const *const c_char,
-    /// How many `channels` there are: with the `patterns` at most 1000.  With neither the client
-    /// may have none.
+    /// How many `channels` there are: with `patterns` and `subscribe` at most 1000.  With none of
+    /// the three the client may have none.
     pub channel_count: usize,
     /// When the grant ends, in seconds since 1970; the connection is then closed with 4403.  0:
     /// never.
@@ -178,145 +183,159 @@ pub struct push_grant {
     pub patterns: *const *const c_char,
     /// How many `patterns` there are.
     pub pattern_count: usize,
+    /// The names of the channels that the client gets at once.  The channels that its request names
+    /// are then ignored.  With no names here the request names the channels.  Each name counts once,
+    /// and is granted by standing here.  More than the option `max_channels` allows: the client gets
+    /// 400.  Position, `last`, transport and form are those of the request.  Each further poll of
+    /// the connection (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may
+    /// unsubscribe, and subscribe to the other channels of the grant.  push_renew begins no
+    /// subscription.  PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+    pub subscribe: *const *const c_char,
+    /// The number of names in `subscribe`.
+    pub subscribe_count: usize,
 }
 
-/// Something that the host is told.  Start from PUSH_EVENT_INIT; end with push_event_clear.
+/// An event for the host.  Start from PUSH_EVENT_INIT, and end with push_event_clear.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_event {
-    /// sizeof(push_event), as the host was compiled.
+    /// sizeof(push_event) in the host's header.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED.  A number that you do not
-    /// know: ignore the event.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN or _DRAINED.  Ignore an event of an
+    /// unknown kind.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
-    /// The connection it is about; 0 for PUSH_EVENT_DRAIN and _DRAINED.
+    /// The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED.
     pub connection: push_connection,
-    /// The question, for PUSH_EVENT_REQUEST.
+    /// For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.
     pub request: push_request,
-    /// The connection's user as granted, or NULL.
+    /// The user in the connection's grant, or NULL.
     pub user: *const c_char,
-    /// For PUSH_EVENT_OPEN and _REQUEST the first channel asked for, or NULL.
+    /// For PUSH_EVENT_OPEN and _REQUEST: the first channel of the request, or NULL.
     pub channel: *const c_char,
-    /// The payload of PUSH_EVENT_MESSAGE, the request head of _REQUEST.
+    /// The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST.
     pub data: *const c_void,
     /// The payload's length in bytes.
     pub len: usize,
-    /// The code of PUSH_EVENT_CLOSE.
+    /// The close code of PUSH_EVENT_CLOSE.
     pub code: u32,
-    /// 0.
+    /// Always 0.
     pub reserved: u32,
-    /// The library's: what owns the pointers above.
+    /// Belongs to the library: the memory behind the pointers above.
     pub owner: *mut c_void,
 }
 
-/// One of a channel's users.  Never grows: an array of them is read by its size.
+/// One user of a channel.  This struct never grows, since arrays of it are passed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_user {
-    /// Who it is, as granted, ending in NUL.
+    /// The user's name in the grant, ending in NUL.
     pub name: *const c_char,
-    /// Connections that this user has on the channel.
+    /// The number of connections that this user has on the channel.
     pub connections: u64,
 }
 
-/// Who is on a channel: some of its users, and counts of all.  Start from PUSH_USERS_INIT; end with
-/// push_users_clear.
+/// The users of a channel: a page of them, and the counts of all.  Start from PUSH_USERS_INIT, and
+/// end with push_users_clear.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct push_users {
-    /// sizeof(push_users), as the host was compiled.
+    /// sizeof(push_users) in the host's header.
     pub size: usize,
-    /// The users by name, in the order of its bytes.
+    /// The users, sorted by the bytes of their names.
     pub users: *const push_user,
-    /// How many stand there.
+    /// The number of users in `users`.
     pub len: usize,
-    /// What to pass as `after` to get those that follow; NULL: there are none.
+    /// The value of `after` for the next page, or NULL on the last page.
     pub next: *const c_char,
-    /// How many users the channel has.
+    /// The number of users of the channel.
     pub count: u64,
-    /// How many connections are on it.
+    /// The number of connections on the channel.
     pub connections: u64,
-    /// How many of these have no user.
+    /// The number of these connections that have no user.
     pub anonymous: u64,
-    /// The library's: what owns the pointers above.
+    /// Belongs to the library: the memory behind the pointers above.
     pub owner: *mut c_void,
 }
 
-/// Counters since push_start, and gauges of this moment.  Start from PUSH_STATS_INIT.
+/// Counters since push_start, and gauges of the present.  Start from PUSH_STATS_INIT.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct push_stats {
-    /// sizeof(push_stats), as the library was compiled.
+    /// sizeof(push_stats) in the library.
     pub size: usize,
     /// Messages published, broadcasts included.
     pub published: u64,
-    /// Publishes answered from an idempotency key.
+    /// Publishes that were answered with the position of an earlier message, by their idempotency
+    /// key.
     pub duplicates: u64,
     /// Publishes refused with PUSH_ERR_BUSY.
     pub busy: u64,
-    /// Messages handed to connections: one message to a thousand subscribers counts a thousand.
+    /// Messages that were given to connections.  One message to a thousand subscribers counts a
+    /// thousand.
     pub deliveries: u64,
     /// Bytes written to clients.
     pub bytes_sent: u64,
-    /// Connections taken: accepted on own listeners.
+    /// Connections accepted on the library's own listeners.
     pub accepted: u64,
-    /// Connections taken: handed over by push_adopt.
+    /// Connections handed over with push_adopt.
     pub adopted: u64,
     /// Requests refused with an HTTP error.
     pub refused: u64,
     /// Connections closed with 4429 because they read too slowly.
     pub slow_closed: u64,
-    /// Gaps announced to clients.
+    /// Gaps that clients were told of.
     pub gaps: u64,
     /// Messages that clients sent.
     pub received: u64,
-    /// Client messages that nobody asked for: the host neither pulls events nor has a callback.
+    /// Client messages that were dropped, since the host neither pulls events nor has a callback.
     pub events_dropped: u64,
-    /// Log lines dropped because the log callback was too slow.
+    /// Log lines that were dropped because the log callback was too slow.
     pub logs_dropped: u64,
-    /// Gauge: connections open now, of any kind.
+    /// Gauge: open connections of all kinds.
     pub connections: u64,
-    /// Gauge: of these, WebSockets.
+    /// Gauge: the open WebSockets.
     pub websockets: u64,
-    /// Gauge: of these, SSE.
+    /// Gauge: the open SSE connections.
     pub sse: u64,
-    /// Gauge: of these, NDJSON streams.
+    /// Gauge: the open NDJSON streams.
     pub streams: u64,
-    /// Gauge: of these, polls waiting.
+    /// Gauge: the waiting polls.
     pub polls: u64,
     /// Gauge: channels that exist.
     pub channels: u64,
     /// Gauge: subscriptions of connections to channels.
     pub subscriptions: u64,
-    /// Gauge: messages held in history.
+    /// Gauge: messages in the history.
     pub history_messages: u64,
-    /// Gauge: bytes held in history, with the bookkeeping.
+    /// Gauge: bytes of the history, including the bookkeeping.
     pub history_bytes: u64,
-    /// The newest message's number.
+    /// The number of the newest message.
     pub seq: u64,
-    /// Messages that gave way to slow clients under slow_policy=drop-oldest, once for each client
-    /// that did not get one.
+    /// Messages that were dropped for slow clients under slow_policy=drop-oldest.  A message counts
+    /// once for each client that did not get it.
     pub dropped: u64,
-    /// Messages that gave way to a newer one of their channel under slow_policy=latest, counted in
-    /// the same way.
+    /// Messages that were replaced by a newer one of their channel under slow_policy=latest,
+    /// counted in the same way.
     pub replaced: u64,
-    /// Gauge: connections for which something waits to be written.
+    /// Gauge: connections with data that waits to be written.
     pub outboxes: u64,
-    /// Gauge: bytes held for all clients that are behind, with the bookkeeping.
+    /// Gauge: bytes that wait for slow clients, including the bookkeeping.
     pub outbox_bytes: u64,
     /// Gauge: messages that wait for the library's threads.
     pub mailbox: u64,
-    /// Gauge: events that wait for the host, or for being passed on to attached ones.
+    /// Gauge: events that wait for the host, or for attached hosts.
     pub events_waiting: u64,
-    /// Gauge: hosts of other processes that are attached.
+    /// Gauge: attached hosts, which are other processes.
     pub hosts: u64,
-    /// Log lines left out because there were many of their kind.
+    /// Log lines that were left out, since there were too many of their kind.
     pub logs_suppressed: u64,
-    /// Gauge: 1 while clients are being sent away, and after.
+    /// Gauge: 1 from the beginning of a drain on, else 0.
     pub draining: u64,
-    /// What attached hosts asked for and the hub could not do, though their call may have said
-    /// PUSH_OK; the hub's log says why.
+    /// Requests of attached hosts that the hub could not do, although the host's call may have
+    /// returned PUSH_OK.  The hub's log says why.
     pub undone: u64,
+    /// Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping.
+    pub inbox_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! Who is on a channel.
+//! Which users are on a channel.
 
 use super::guard;
 use super::types::*;
@@ -7,28 +7,28 @@ use std::ffi::c_char;
 use std::mem::offset_of;
 use std::ptr;
 
-/// Tells who is on a channel: how many, and a page of its users by name.  The page begins after the
-/// name `after` (NULL: with the first user) and has at most `limit` users (up to 10000; with 0 there
-/// are only the counts).
+/// Returns the users on a channel: the counts, and a page of users by name.  The page begins after
+/// the name `after` (NULL: with the first user) and has at most `limit` users (0 to 10000; with 0
+/// there are only the counts).
 ///
-/// Start from `push_users page = PUSH_USERS_INIT;` and pass the same struct again and again, with
+/// Start from `push_users page = PUSH_USERS_INIT;`.  Pass the same struct again and again, with
 /// `page.next` as `after`, until `page.next` is NULL.  The page's pointers stay valid until it is
-/// passed again or cleared, whatever other threads do.  On an error it stays as it was.  Finally
-/// call push_users_clear.  `out_size` is sizeof(push_users).
+/// passed again or cleared, whatever other threads do.  On an error the page does not change.
+/// Finally call push_users_clear.  `out_size` is sizeof(push_users).
 ///
-/// A client that is still being sent what it missed, or is between two polls, is not counted.  A
-/// user who comes or goes between two pages may be missing; one who stays is listed once.  A channel
-/// that nobody is on is no error: its counts are 0.
+/// A client that is still being sent missed messages is not counted, nor one that is between two
+/// polls.  A user who comes or goes between two pages may be missing; one who stays is listed once.
+/// For a channel without users the counts are 0, and the call succeeds.
 ///
 /// Each page counts the whole channel, so take large pages of a large channel: 16,000 users take
-/// some 2 ms, part of it on the library's threads.  The call waits for these threads, each of which
-/// finishes first what it is doing.  From a callback it is allowed.
+/// some 2 ms, part of it on the library's threads.  The call waits until each of these threads has
+/// finished its present work.  A callback may call this.
 ///
 /// PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 ///
-/// Attached, the call asks the hub, and counts all of its clients, whichever host handed them over.
-/// PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: no answer within the option `attach_timeout`.
-/// PUSH_ERR_UNSUPPORTED: the hub is older than this call.
+/// Attached, the call asks the hub.  The hub counts all its clients, whichever host handed them
+/// over.  PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: the hub did not answer within the
+/// option `attach_timeout`.  PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 ///
 /// # Safety
 /// `channel` ends in NUL, `after` too or is NULL; `out` has `out_size` bytes and was initialized, or
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn push_users_get(
     out: *mut push_users,
     out_size: usize,
 ) -> push_status {
-    guard::with_server_seldom(server, &mut |server| {
+    guard::with_server_dyn(server, &mut |server| {
         guard::not_null("out", out)?;
         guard::check_has_owner(out_size, offset_of!(push_users, owner))?;
         // SAFETY: the caller vouches for the strings.
@@ -60,8 +60,8 @@ pub unsafe extern "C" fn push_users_get(
     })
 }
 
-/// Frees what a page points to and empties it.  NULL or an empty page: nothing.  Also after
-/// push_stop.
+/// Frees the data that a page points to, and empties the page.  NULL or an empty page does nothing.
+/// It may be called after push_stop.
 ///
 /// # Safety
 /// `users` was initialized, or filled by push_users_get.
@@ -83,9 +83,9 @@ pub unsafe extern "C" fn push_users_clear(users: *mut push_users) {
     }
 }
 
-/// A page in C's form.
+/// A page in the C form.
 struct Page {
-    /// What the pointers point to: each name, with a NUL at its end.
+    /// The memory behind the pointers: all names, each with a NUL at its end.
     _names: Vec<u8>,
     rows: Vec<push_user>,
 }
@@ -94,7 +94,7 @@ impl Page {
     fn new(users: &Users) -> Box<Self> {
         let mut names = Vec::with_capacity(users.page.iter().map(|user| user.name.len() + 1).sum());
         for user in &users.page {
-            // Users are checked for control characters at their doors, so no NUL is inside.
+            // Users have no control characters, so there is no NUL inside.
             names.extend_from_slice(user.name.as_bytes());
             names.push(0);
         }
@@ -116,7 +116,7 @@ impl Page {
         let last = self.rows.last().filter(|_| users.more);
         push_users {
             size: size_of::<push_users>(),
-            // Not the address of nothing, which Go's runtime takes for a pointer gone wrong.
+            // An empty list gives NULL: Go's runtime takes a dangling pointer for an error.
             users: self.rows.first().map_or(ptr::null(), |_| self.rows.as_ptr()),
             len: self.rows.len(),
             next: last.map_or(ptr::null(), |last| last.name),

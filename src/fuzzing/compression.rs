@@ -1,13 +1,14 @@
 //! permessage-deflate: a client's offers, its compressed messages, and the frames that it gets.
 
 use super::Source;
+use crate::dialect::{Compression, Dialect, Encoder, Format};
+use crate::framing::close::Close;
+use crate::framing::deflate::Deflater;
+use crate::framing::inflate::Inflater;
+use crate::framing::ws_frames::Header;
+use crate::framing::Transport;
 use crate::http::extensions;
 use crate::hub::{Epoch, Message, Publication};
-use crate::transport::close::Close;
-use crate::transport::deflate::Deflater;
-use crate::transport::inflate::Inflater;
-use crate::transport::ws_frames::Header;
-use crate::transport::{Encoder, Format};
 use miniz_oxide::inflate::core::{decompress, inflate_flags, DecompressorOxide};
 use miniz_oxide::inflate::TINFLStatus;
 
@@ -157,7 +158,16 @@ fn published(source: &mut Source<'_>) {
     for _ in 0..2 {
         let header = Header::data(binary, payload.len());
         let message = Message::new(&Publication::new("c", &payload), binary, header.as_bytes());
-        for (plain, deflated) in [(Format::WsRaw, Format::WsRawDeflate), (Format::WsJson, Format::WsJsonDeflate)] {
+        for (plain, deflated) in [
+            (
+                Format::new(Transport::WebSocket, Dialect::Raw, Compression::None),
+                Format::new(Transport::WebSocket, Dialect::Raw, Compression::Deflate),
+            ),
+            (
+                Format::new(Transport::WebSocket, Dialect::Push, Compression::None),
+                Format::new(Transport::WebSocket, Dialect::Push, Compression::Deflate),
+            ),
+        ] {
             let (plain, deflated) =
                 (plain.encode(&message, &encoder, false), deflated.encode(&message, &encoder, false));
             assert!(deflated.len() <= plain.len());

@@ -33,7 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),
     ("hub", hub::run),
-    ("relief", crate::shard::delivery::backpressure_model::run),
+    ("backpressure", crate::shard::delivery::backpressure_model::run),
 ];
 
 /// Runs one input through a target.
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_outbox_keeps_its_promises_under_every_slow_policy() {
-        run_random_inputs("relief", 2_000);
+        run_random_inputs("backpressure", 2_000);
     }
 
     /// Runs random inputs from a fixed seed.

@@ -5,11 +5,11 @@ use crate::api::MAX_BATCH;
 use crate::auth::Verifier;
 use crate::config::{options, Builder, Config};
 use crate::control::publishing;
+use crate::dialect::push::requests::{payload, ClientRequest};
 use crate::http::origin;
 use crate::http::query::Query;
-use crate::http::request::{self, Wish};
+use crate::http::request::{self, Known, NamedBy, Wish};
 use crate::hub::{check_channel, ChannelPattern, Epoch, Position, Start};
-use crate::shard::client::push_v1::{payload, Ask};
 use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
 use std::sync::OnceLock;
 
@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 pub(super) fn head(data: &[u8]) {
     let config = config();
     let (sse, cors) = request::read_partly(data, config);
-    let Ok(Some(head)) = request::read(data, config, false) else { return };
+    let Ok(Some(head)) = request::read(data, config, &Known::default()) else { return };
     if head.size == data.len() && !matches!(head.wish, Ok(Wish::Elsewhere { .. })) {
         assert_eq!((sse, &cors), (head.sse, &head.cors), "a whole head tells as much as a part of it");
     }
@@ -27,11 +27,11 @@ pub(super) fn head(data: &[u8]) {
     assert!(whole.ends_with(b"\r\n\r\n"), "a head ends with an empty line");
     for cut in [head.size - 1, head.size / 2, head.size / 3] {
         assert!(
-            !matches!(request::read(&data[..cut], config, false), Ok(Some(_))),
+            !matches!(request::read(&data[..cut], config, &Known::default()), Ok(Some(_))),
             "the part up to {cut} counts as whole"
         );
     }
-    let alone = request::read(whole, config, false);
+    let alone = request::read(whole, config, &Known::default());
     assert_eq!(format!("{alone:?}"), format!("{:?}", Ok::<_, ()>(Some(&head))), "bytes after a head change the result");
     if !matches!(head.wish, Ok(Wish::Elsewhere { .. } | Wish::Health { .. })) {
         check_lines(whole);
@@ -111,7 +111,7 @@ fn check_channels(channels: &[std::borrow::Cow<'_, str>], config: &Config) {
 /// The query of a subscriber's URL.
 pub(super) fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(query) = Query::read(text, config()) {
+    if let Ok(query) = Query::read(text, config(), NamedBy::Request) {
         check_channels(&query.channels, config());
     }
 }
@@ -135,15 +135,18 @@ pub(super) fn position(data: &[u8]) {
 
 /// A client's message on a WebSocket with the subprotocol `push.v1.json`.
 pub(super) fn push_v1(data: &[u8]) {
-    let Ok(ask) = Ask::read(data) else { return };
+    let Ok(request) = ClientRequest::read(data) else { return };
     // A text frame is UTF-8. In a binary frame a field that is not read may have any bytes.
     if std::str::from_utf8(data).is_ok() {
         assert!(serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|value| value["type"].is_string()));
     }
-    let (data, base64) = match &ask {
-        Ask::Publish(publish) => (&publish.data, publish.base64),
-        Ask::Message(message) => (&message.data, message.base64),
-        Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Token(_) | Ask::Ping => return,
+    let (data, base64) = match &request {
+        ClientRequest::Publish(publication) => (&publication.data, publication.base64),
+        ClientRequest::Message { data, base64 } => (data, *base64),
+        ClientRequest::Subscribe { .. }
+        | ClientRequest::Unsubscribe { .. }
+        | ClientRequest::Token { .. }
+        | ClientRequest::Ping => return,
     };
     if let Ok(bytes) = payload(data, base64) {
         assert!(bytes.len() <= data.len());

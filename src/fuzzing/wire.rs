@@ -2,12 +2,15 @@
 
 use super::Source;
 use crate::attach::wire::{first_frame, framed_len, FromHost, FromHub};
+use crate::dialect::{Compression, Dialect, Encoder, Format};
+use crate::framing::close::Close;
+use crate::framing::deflate::Deflater;
+use crate::framing::event_source;
+use crate::framing::inflate::Inflater;
+use crate::framing::masked;
+use crate::framing::ws::{self, Received, Rules};
+use crate::framing::Transport;
 use crate::hub::{Epoch, Message, Publication};
-use crate::transport::close::Close;
-use crate::transport::deflate::Deflater;
-use crate::transport::inflate::Inflater;
-use crate::transport::ws::{self, Received, Rules};
-use crate::transport::{event_source, Encoder, Format};
 
 /// A WebSocket client's bytes. If the first byte is even, the rest is any bytes, and reading them at once or in pieces
 /// must give the same result. If it is odd, the rest makes messages in valid frames, and the reader must return these
@@ -84,26 +87,7 @@ fn write_message(source: &mut Source<'_>, deflater: Option<&Deflater>, wire: &mu
 
 fn write_frame(source: &mut Source<'_>, first: u8, payload: &[u8], wire: &mut Vec<u8>) {
     let mask = [source.byte(), source.byte(), source.byte(), source.byte()];
-    wire.extend(masked(first, payload, mask));
-}
-
-/// A client's frame.
-pub(crate) fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-    let mut out = vec![first];
-    match payload.len() {
-        len @ 0..=125 => out.push(0x80 | len as u8),
-        len @ 126..=0xffff => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&mask);
-    out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
-    out
+    wire.extend(masked::frame(first, payload, mask));
 }
 
 /// Encodes any payload as an event, and reads it by the rules of an EventSource. Also reads its JSON forms as JSON.
@@ -114,15 +98,19 @@ pub(super) fn sse(data: &[u8]) {
     let epoch = encoder.epoch();
     let message = Message::new(&Publication::new("c", payload), binary, b"");
     let text = std::str::from_utf8(payload).ok().filter(|_| !binary);
-    let event = event_source::only_event(Format::SseRaw.encode(&message, &encoder, false));
+    let event = event_source::only_event(
+        Format::new(Transport::Sse, Dialect::Raw, Compression::None).encode(&message, &encoder, false),
+    );
     assert_eq!(event.id, epoch.position(0));
     match text {
         // An EventSource puts LF between lines, whatever the line ends were.
         Some(text) => assert_eq!(event.data, text.replace("\r\n", "\n").replace('\r', "\n")),
         None => assert_eq!(event.data, base64(payload)),
     }
-    let event = event_source::only_event(Format::SseJson.encode(&message, &encoder, false));
-    let stream = Format::Stream.encode(&message, &encoder, false);
+    let event = event_source::only_event(
+        Format::new(Transport::Sse, Dialect::Push, Compression::None).encode(&message, &encoder, false),
+    );
+    let stream = Format::STREAM.encode(&message, &encoder, false);
     assert_eq!(stream.iter().filter(|byte| **byte == b'\n').count(), 1, "it is not one line");
     for json in [event.data.as_bytes(), stream] {
         let object: serde_json::Value = serde_json::from_slice(json).expect("JSON");

@@ -1,16 +1,16 @@
-//! What a WebSocket client offers in `Sec-WebSocket-Extensions` (RFC 6455, section 9.1), of which we speak one:
-//! permessage-deflate (RFC 7692), without a context that either side would have to keep from message to message.
+//! Answers `Sec-WebSocket-Extensions` of a WebSocket client (RFC 6455, section 9.1). The only extension that we speak
+//! is permessage-deflate (RFC 7692), without a context that either side keeps from message to message.
 //!
-//! What is malformed is declined like what we don't speak: compression may be missing, not the connection.
+//! A malformed offer is declined like an unknown extension: the client loses compression, not the connection.
 
 const NAME: &[u8] = b"permessage-deflate";
 /// The answer: each message is compressed by itself, in both directions.
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
-/// The same to who limits our window: to what it has anyway (section 7.1.2.1).
+/// The same answer for a client that limits our window. The only limit accepted is the full window (section 7.1.2.1).
 const ANSWER_WITH_WINDOW: &str =
     "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15";
 
-/// Says what is answered to a line: to the first of its offers that can be met. `None`: there is none.
+/// The answer to a line: to the first offer in it that we can meet. `None` if there is no such offer.
 pub fn accept(line: &[u8]) -> Option<&'static str> {
     let mut reader = Reader(line);
     loop {
@@ -25,13 +25,13 @@ pub fn accept(line: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// An offer of one extension, as far as it is read.
+/// An offer of one extension, as far as it has been read.
 struct Offer {
-    /// It is of what we speak, with parameters that can be met.
+    /// True while it is permessage-deflate with parameters that we can meet.
     good: bool,
-    /// Which parameters it has; twice is malformed (section 7.1).
+    /// The parameters that it has, as bits. A repeated parameter is malformed (section 7.1).
     seen: u8,
-    /// It limits the window of what we send.
+    /// True if it limits the window of what we send.
     window: bool,
 }
 
@@ -41,9 +41,9 @@ impl Offer {
         let (number, good) = match name {
             b"server_no_context_takeover" => (0, value.is_none()),
             b"client_no_context_takeover" => (1, value.is_none()),
-            // A message is compressed once for all, with the whole window.
+            // A message is compressed once for all clients, with the full window.
             b"server_max_window_bits" => (2, value == Some(b"15")),
-            // How large a window the client may be asked to keep to: it need not.
+            // The client offers to keep to a window that we name. We name none.
             b"client_max_window_bits" => (3, value.is_none_or(bits)),
             _ => (4, false),
         };
@@ -57,11 +57,11 @@ impl Offer {
     }
 }
 
-/// What is left of a line.
+/// The rest of a line.
 struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {
-    /// An offer, up to the comma behind it or the end; `None`: it is malformed, or there is none.
+    /// Reads an offer, up to the comma behind it or the end. `None` if it is malformed or there is none.
     fn offer(&mut self) -> Option<Offer> {
         let mut offer = Offer { good: self.token()? == NAME, seen: 0, window: false };
         while self.takes(b';') {
@@ -77,7 +77,7 @@ impl<'b> Reader<'b> {
         (self.0.is_empty() || self.0[0] == b',').then_some(offer)
     }
 
-    /// Takes a byte that stands next, with the blanks around it.
+    /// Skips a byte, with the blanks around it, if that byte is next.
     fn takes(&mut self, byte: u8) -> bool {
         let rest = self.0.trim_ascii_start();
         let found = rest.first() == Some(&byte);
@@ -92,7 +92,7 @@ impl<'b> Reader<'b> {
         Some(token).filter(|token| !token.is_empty())
     }
 
-    /// The rest of a quoted value, which must be a token all the same (RFC 6455, section 9.1).
+    /// Reads the rest of a quoted value. It must have the form of a token, too (RFC 6455, section 9.1).
     fn quoted(&mut self) -> Option<Vec<u8>> {
         let mut value = Vec::new();
         loop {
@@ -114,7 +114,7 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Whether a byte may stand in a token (RFC 9110, section 5.6.2).
+/// True if a byte may stand in a token (RFC 9110, section 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offer_that_can_be_met_is() {
+    fn an_offer_that_we_can_meet_is_accepted() {
         for line in [
             "permessage-deflate",
             " permessage-deflate\t",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_is_declined() {
+    fn all_other_offers_are_declined() {
         for line in [
             "",
             ",",

@@ -1,13 +1,13 @@
-//! The client's address as trusted proxies tell it: `X-Forwarded-For`, or `Forwarded` (RFC 7239).
+//! The client's address, as trusted proxies tell it in `X-Forwarded-For` or `Forwarded` (RFC 7239).
 //!
-//! Each proxy adds on the right whom it was addressed by. What stands left of an address that is not a proxy's was
-//! written by a stranger. So the list is read from the right, and the first address that is none of the trusted ones is
-//! the client's.
+//! Each proxy appends the address that its request came from. Left of the first address that is not a trusted proxy's,
+//! a stranger may have written anything. So the list is read from the right, and the first untrusted address is the
+//! client's.
 
 use crate::config::{ForwardedHeader, TrustedProxies};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The client's address by the header lines that a trusted proxy sent, in their order. `None`: they name nobody.
+/// The client's address, from the header lines of a trusted proxy in their order. `None` if they have no address.
 pub fn client(lines: &[&str], header: ForwardedHeader, trusted: &TrustedProxies) -> Option<IpAddr> {
     let mut nearest = None;
     for element in lines.iter().rev().flat_map(|line| FromRight { rest: Some(line), separator: b',' }) {
@@ -15,7 +15,8 @@ pub fn client(lines: &[&str], header: ForwardedHeader, trusted: &TrustedProxies)
             ForwardedHeader::XForwardedFor => node(element),
             ForwardedHeader::Forwarded => forwarded_for(element),
         };
-        // Whoever a trusted proxy does not name ("unknown", or garbage that it passed on) counts as that proxy's own.
+        // If a trusted proxy does not name an address ("unknown", or garbage that it passed on), the proxy itself
+        // counts as the client.
         let Some(ip) = named else { break };
         nearest = Some(ip);
         if !trusted.contains_ip(ip) {
@@ -25,8 +26,8 @@ pub fn client(lines: &[&str], header: ForwardedHeader, trusted: &TrustedProxies)
     nearest
 }
 
-/// The parts of a list from its right end. A separator within quotes is none; quotes that a stranger left open further
-/// to the left can't swallow what stands right of them.
+/// The parts of a list, from its right end. A separator in quotes does not count. A quote that a stranger left open
+/// further to the left does not affect the parts to the right of it.
 struct FromRight<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -63,7 +64,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     node(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
-/// An address with or without a port; of IPv6 in brackets or bare (RFC 7239, section 6; X-Forwarded-For by custom).
+/// An address with or without a port. An IPv6 address may be in brackets or bare (RFC 7239, section 6; for
+/// X-Forwarded-For by custom).
 fn node(text: &str) -> Option<IpAddr> {
     let is_port = |text: &str| (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some((ip, after)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_is_the_rightmost_that_is_no_proxy() {
+    fn the_client_is_the_rightmost_address_that_is_not_a_proxy() {
         let trusted = TrustedProxies::read("10.0.0.0/8, 2001:db8::/32, 192.0.2.7").unwrap();
         let cases: &[(&[&str], Option<&str>)] = &[
             (&["203.0.113.5"], Some("203.0.113.5")),
@@ -88,12 +90,12 @@ mod tests {
             (&["[2001:4860::1]"], Some("2001:4860::1")),
             (&["[2001:4860::1]:80"], Some("2001:4860::1")),
             (&["::ffff:203.0.113.5"], Some("::ffff:203.0.113.5")),
-            // What a client wrote itself stands left of what the proxy saw.
+            // What a client wrote itself stands left of what the proxy appended.
             (&["1.1.1.1, 203.0.113.5"], Some("203.0.113.5")),
             (&["1.1.1.1", "203.0.113.5"], Some("203.0.113.5")),
             (&["1.1.1.1, 203.0.113.5, 10.1.2.3 ,2001:db8::9"], Some("203.0.113.5")),
             (&["203.0.113.5, 10.1.2.3", "192.0.2.7, 10.0.0.1"], Some("203.0.113.5")),
-            // Only proxies: the one furthest away is whom this is about.
+            // There are only proxies. The one furthest away counts as the client.
             (&["10.0.0.9, 10.0.0.1"], Some("10.0.0.9")),
             (&["::ffff:10.0.0.9, 10.0.0.1"], Some("::ffff:10.0.0.9")),
             (&["unknown, 10.0.0.1"], Some("10.0.0.1")),
@@ -125,7 +127,7 @@ mod tests {
             // Section 6.2 and 6.3.
             (&["for=unknown"], None),
             (&["for=_hidden, for=10.0.0.1"], Some("10.0.0.1")),
-            // A stranger's open quote does not swallow what the proxy added.
+            // A quote that a stranger left open does not hide what the proxy appended.
             (&[r#"for="1.1.1.1, for=198.51.100.17"#], Some("198.51.100.17")),
             (&[r#"for=1.1.1.1;host=", for=198.51.100.17, for=10.0.0.1"#], Some("198.51.100.17")),
             (&["proto=http"], None),

@@ -1,9 +1,8 @@
-//! HTTP at the edge: subscribers' request heads, refusals, the Origin rule.
+//! HTTP: the request heads of subscribers, the proxy headers before them, refusals, the check of Origin.
 
 pub(crate) mod extensions;
 pub(crate) mod fields;
 pub mod forwarded;
-pub(crate) mod members;
 pub mod origin;
 pub mod proxy_header;
 pub(crate) mod query;
@@ -11,4 +10,6 @@ pub mod refusal;
 pub mod request;
 pub mod response;
 pub(crate) mod subprotocol;
+pub(crate) mod turned_away;
+mod unreadable;
 pub(crate) mod unserved;

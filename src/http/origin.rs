@@ -1,17 +1,18 @@
-//! Which web origins may subscribe: the host's own, and those that the option `allowed_origins` names.
+//! Decides which web origins may subscribe: the host's own, and those in the option `allowed_origins`.
 //!
-//! Browsers send cookies with WebSocket and SSE requests of any page; without this rule any page could read a user's
-//! messages (cross-site WebSocket hijacking). Clients that are no browsers send no Origin and are not concerned.
+//! Browsers send cookies with WebSocket and SSE requests from any page. Without this check, any page could read a
+//! user's messages (cross-site WebSocket hijacking). A client that is not a browser sends no Origin, and is not
+//! affected.
 
 use super::extensions::is_token;
 use super::refusal::Refusal;
 
-/// Whether a page of `origin` may subscribe at a host that was addressed as `host`.
+/// True if a page of `origin` may subscribe at the host that was addressed as `host`.
 pub fn allowed(origin: &str, host: &str, list: &[String]) -> bool {
     same_host(origin, host) || list.iter().any(|known| known == "*" || fits(origin, known))
 }
 
-/// Whether an origin is a known one, or a subdomain where that has `*.` for them.
+/// True if an origin equals the `known` one, or is a subdomain of it where `known` has `*.`.
 fn fits(origin: &str, known: &str) -> bool {
     let Some((scheme, parent)) = known.split_once("*.") else { return known.eq_ignore_ascii_case(origin) };
     let origin = origin.as_bytes();
@@ -26,8 +27,7 @@ fn fits(origin: &str, known: &str) -> bool {
         && below.iter().all(in_name)
 }
 
-/// Whether an origin is the host itself, whichever of http and https the page came by: a proxy in front may have ended
-/// TLS.
+/// True if an origin is the host itself. http and https both count, since a proxy in front may terminate TLS.
 fn same_host(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -39,7 +39,7 @@ fn same_host(origin: &str, host: &str) -> bool {
     !authority.is_empty() && bare(authority) == bare(host)
 }
 
-/// The header lines that let a page of another origin read the response; none for the host's own.
+/// The header lines that let a page of another origin read the response. Empty for the host's own origin.
 pub fn cors(origin: Option<&str>, host: &str) -> String {
     match origin {
         Some(origin) if !same_host(origin, host) => format!(
@@ -50,17 +50,17 @@ pub fn cors(origin: Option<&str>, host: &str) -> String {
     }
 }
 
-/// The names of header lines that may always be sent.
+/// The names of the request headers that are always allowed.
 const ALLOWED_HEADERS: &str = "Authorization, Cache-Control, Last-Event-ID";
 /// How many bytes of further names a preflight may ask for.
 const MAX_ASKED: usize = 1024;
 
-/// What a preflight asks for in its lines `Access-Control-Request-Headers`, as a list in the form of an answer.
+/// The header names that a preflight asks for in `Access-Control-Request-Headers`, as a list for the answer.
 pub fn asked_headers<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Result<String, Refusal> {
     let mut asked = String::new();
     for name in lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
         let name = match std::str::from_utf8(name) {
-            // An empty element is none (RFC 9110, section 5.6.1).
+            // An empty element does not count (RFC 9110, section 5.6.1).
             Ok("") => continue,
             Ok(name) if name.bytes().all(is_token) => name,
             _ => {
@@ -80,9 +80,9 @@ pub fn asked_headers<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Result<String
     Ok(asked)
 }
 
-/// The answer to a preflight request (WHATWG Fetch, section 3.2). What a page's tracing or framework adds to its
-/// requests means nothing here, and a page may not leave it out: so what is asked for is allowed. With credentials `*`
-/// would not stand for it.
+/// The answer to a preflight request (WHATWG Fetch, section 3.2). Tracing and frameworks add headers that a page can't
+/// leave out. They mean nothing here, so all names that are asked for are allowed. `*` would not allow them in a
+/// request with credentials.
 pub fn preflight(cors: &str, asked: &str, keep_alive: bool) -> String {
     let connection = if keep_alive { "" } else { "Connection: close\r\n" };
     format!(
@@ -102,7 +102,11 @@ mod tests {
             |lines: &[&str]| asked_headers(lines.iter().map(|line| line.as_bytes())).map_err(|error| error.code);
         assert_eq!(asked(&[]), Ok(String::new()));
         assert_eq!(asked(&["", " , "]), Ok(String::new()));
-        assert_eq!(asked(&["authorization,last-event-id, cache-control"]), Ok(String::new()), "they are anyway");
+        assert_eq!(
+            asked(&["authorization,last-event-id, cache-control"]),
+            Ok(String::new()),
+            "these are always allowed"
+        );
         let lines = ["content-type,traceparent", "x-requested-with , X-CSRF-Token"];
         assert_eq!(asked(&lines), Ok(", content-type, traceparent, x-requested-with, X-CSRF-Token".into()));
         let answer = preflight("Vary: Origin\r\n", ", traceparent", true);
@@ -115,7 +119,7 @@ mod tests {
         }
         let long = "x".repeat(1100);
         for wrong in ["a b", "a;b", "\u{e9}", "a:b", "a\rb", "(a)", &long, &"name,".repeat(300)] {
-            assert_eq!(asked(&[wrong]), Err("preflight"), "{wrong}");
+            assert_eq!(asked(&[wrong]), Err("preflight".into()), "{wrong}");
         }
     }
 
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subdomain_fits_its_pattern_and_nothing_else_does() {
+    fn only_subdomains_match_a_pattern() {
         let list = ["https://*.example.org".to_owned(), "http://*.localhost:3000".to_owned()];
         for good in
             ["https://a.example.org", "https://a.b.example.org", "https://A-1_b.Example.Org", "http://x.localhost:3000"]

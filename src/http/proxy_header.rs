@@ -1,44 +1,45 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer sends before the first byte of a connection, to say whose
-//! it is.
+//! The PROXY protocol, versions 1 and 2. A load balancer sends its header before the first byte of a connection, to
+//! tell the client's address.
 //!
-//! By the specification in HAProxy's `doc/proxy-protocol.txt`, whose sections are named below. Crates that read it pass
-//! over what it forbids (ports like `+80`, text behind `UNKNOWN` beyond the longest line) and refuse what it asks to
-//! ignore (a LOCAL header of an unknown family); here two readers must not differ. Only the source is of interest.
+//! The specification is HAProxy's `doc/proxy-protocol.txt`; the sections below are its own. Only the source address is
+//! used. Existing crates accept input that the specification forbids (ports like `+80`, text behind `UNKNOWN` beyond
+//! the longest line) and refuse input that it says to ignore (a LOCAL header of an unknown family). Here two readers
+//! must not differ.
 
 use crate::limits::Peer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// How a header of version 2 begins (section 2.2).
+/// The start of a version 2 header (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// How one of version 1 does (section 2.1).
+/// The start of a version 1 header (section 2.1).
 const V1: &[u8; 6] = b"PROXY ";
-/// The longest line of version 1, with its end (section 2.1).
+/// The longest line of version 1, including its end (section 2.1).
 const V1_MAX: usize = 107;
-/// The longest header of version 2 that is read, addresses and extensions together: more than any proxy sends.
+/// The longest version 2 header that is read, with addresses and extensions. It is more than any proxy sends.
 const V2_MAX: usize = 4096;
 
 /// A header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyHeader {
-    /// Who is at the other end of the proxy. `None`: the proxy itself, or it can't say.
+    /// The client's address. `None` if the proxy speaks for itself, or can't say.
     pub source: Option<Peer>,
-    /// How many bytes the header takes.
+    /// The size of the header in bytes.
     pub size: usize,
 }
 
-/// Reads a header. `Ok(None)`: it is not all there yet. `Err` says what is wrong; the connection can't go on.
+/// Reads a header. `Ok(None)` if it is incomplete. `Err` says what is wrong, and the connection must end.
 pub fn read(bytes: &[u8]) -> Result<Option<ProxyHeader>, &'static str> {
     if begins(bytes, SIGNATURE) {
         read_v2(bytes)
     } else if begins(bytes, V1) {
         read_v1(bytes)
     } else {
-        Err("no PROXY header, which the option proxy_protocol asks for")
+        Err("the PROXY header is missing, which the option proxy_protocol requires")
     }
 }
 
-/// Whether bytes begin with a mark, as far as they are there.
+/// True if bytes begin with a mark, as far as they are there.
 fn begins(bytes: &[u8], mark: &[u8]) -> bool {
     let known = bytes.len().min(mark.len());
     bytes[..known] == mark[..known]
@@ -62,7 +63,7 @@ fn read_v1(bytes: &[u8]) -> Result<Option<ProxyHeader>, &'static str> {
     Ok(Some(ProxyHeader { source, size: end + 2 }))
 }
 
-/// Source and destination, then their ports; each after exactly one blank.
+/// Source and destination, then their ports. Exactly one blank separates them.
 fn addresses<A: FromStr + Into<IpAddr>>(text: &str) -> Result<Peer, &'static str> {
     let bad = "a PROXY line whose addresses can't be read";
     let mut parts = text.split(' ');
@@ -103,7 +104,7 @@ fn read_v2(bytes: &[u8]) -> Result<Option<ProxyHeader>, &'static str> {
     Ok((bytes.len() >= size).then_some(ProxyHeader { source, size }))
 }
 
-/// The source address of a PROXY command. `None`: it is not all there yet.
+/// The source address of a PROXY command. `None` while it is incomplete.
 fn source(family: u8, length: usize, rest: &[u8]) -> Result<Option<Option<Peer>>, &'static str> {
     let needed = match family {
         0x00 => 0,
@@ -121,7 +122,7 @@ fn source(family: u8, length: usize, rest: &[u8]) -> Result<Option<Option<Peer>>
     let ip = match family {
         0x11 => rest.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
         0x21 => rest.first_chunk::<16>().map(|octets| IpAddr::from(*octets).to_canonical()),
-        // UNSPEC: the real endpoints count. A path says nothing about where a client is.
+        // UNSPEC: the addresses of the connection itself count. A Unix path does not say where a client is.
         _ => None,
     };
     Ok(Some(ip.map(Peer::Ip).or((family == 0x31).then_some(Peer::Unix))))

@@ -1,21 +1,22 @@
-//! The query of a URL: names and values, and what a subscriber asks for in them.
+//! The query of a URL: its names and values, and the parameters of a subscriber.
 
 use super::refusal::Refusal;
+use super::request::NamedBy;
 use crate::config::Config;
+use crate::framing::Transport;
 use crate::hub::check_channel;
-use crate::transport::Transport;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 
-/// The most that `last=` may ask for.
+/// The largest value of `last=`.
 const MAX_LAST: usize = 10_000;
-/// Up to so many channels each is compared with all others.
+/// Up to this number of channels, each is compared with all others.
 const FEW: usize = 64;
 
-/// Names and values, decoded (URL Standard, section 5.1). What needs no decoding, as mostly, is borrowed without a look
-/// at each byte: this is on the path of every client that comes.
+/// Names and values, decoded (URL Standard, section 5.1). A pair that needs no decoding is borrowed, which is the usual
+/// case. This code runs for every client.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         if memchr::memchr2(b'%', b'+', pair.as_bytes()).is_some() {
@@ -26,24 +27,24 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, 
     })
 }
 
-/// What a subscriber's query asks for.
+/// The parameters of a subscriber's query.
 #[derive(Debug, Default)]
 pub(crate) struct Query<'b> {
     pub(crate) channels: Vec<Cow<'b, str>>,
-    /// Where each of them stands, once they are more than a few.
+    /// The positions of the channels in `channels`, once there are more than a few.
     places: Option<Box<Places>>,
     pub(super) since: Option<Cow<'b, str>>,
-    /// What a client has seen, by the names that clients use which can't set headers.
+    /// The last event that a client has seen, under the names used by clients that can't set headers.
     pub(super) last_event_id: Option<Cow<'b, str>>,
     pub(super) last: Option<usize>,
     pub(super) json: Option<bool>,
     pub(super) transport: Option<Transport>,
     pub(super) token: Option<Cow<'b, str>>,
-    /// It does not wait for what comes: `wait=0`.
+    /// True for `wait=0`: a poll does not wait for messages.
     pub(super) at_once: bool,
 }
 
-/// Finds channels by their names. Clients choose these: the hash is seeded.
+/// Finds channels by their names. Clients choose the names, so the hash is seeded.
 #[derive(Debug, Default)]
 struct Places {
     table: HashTable<u32>,
@@ -51,7 +52,7 @@ struct Places {
 }
 
 impl Places {
-    /// Takes in what has been added since.
+    /// Adds the channels that came since the last call.
     fn note_new(&mut self, channels: &[Cow<'_, str>]) {
         let hash = |place: &u32| self.hasher.hash_one(&*channels[*place as usize]);
         for place in self.table.len() as u32..channels.len() as u32 {
@@ -65,10 +66,17 @@ impl Places {
 }
 
 impl<'b> Query<'b> {
-    pub(crate) fn read(query: &'b str, config: &Config) -> Result<Self, Refusal> {
+    pub(crate) fn read(query: &'b str, config: &Config, named_by: NamedBy<'b>) -> Result<Self, Refusal> {
         let mut asked = Query::default();
+        let mut is_granted = false;
+        if let NamedBy::Grant(grant) = named_by {
+            is_granted = true;
+            asked.channels.extend(grant.at_once_now().map(Cow::Borrowed));
+            check_count(asked.channels.len(), config)?;
+        }
         for (name, value) in pairs(query) {
             match &*name {
+                "channel" if is_granted => {}
                 "channel" => asked.add_channel(value, config)?,
                 "since" => asked.since = Some(value).filter(|value| !value.is_empty()),
                 "last" => {
@@ -99,7 +107,7 @@ impl<'b> Query<'b> {
                 "wait" if value == "0" => asked.at_once = true,
                 "wait" => return Err(Refusal::malformed("wait", "wait must be 0")),
                 name if is_last_event_id(name) => asked.last_event_id = Some(value).filter(|value| !value.is_empty()),
-                // Cache busters and the like are other people's business.
+                // Other parameters, such as cache busters, are ignored.
                 _ => {}
             }
         }
@@ -107,7 +115,7 @@ impl<'b> Query<'b> {
     }
 
     fn add_channel(&mut self, name: Cow<'b, str>, config: &Config) -> Result<(), Refusal> {
-        // What is not UTF-8 was replaced by this character, which nobody needs in a name.
+        // Bytes that are not UTF-8 were replaced by this character. No channel name needs it.
         if name.contains('\u{fffd}') {
             return Err(Refusal::malformed("channel", "channel: not UTF-8"));
         }
@@ -115,10 +123,7 @@ impl<'b> Query<'b> {
         if self.has_channel(&name) {
             return Ok(());
         }
-        if self.channels.len() >= config.max_channels {
-            let message = format!("more than {} channels (option max_channels)", config.max_channels);
-            return Err(Refusal::malformed("channels", message));
-        }
+        check_count(self.channels.len() + 1, config)?;
         self.channels.push(name);
         Ok(())
     }
@@ -127,14 +132,22 @@ impl<'b> Query<'b> {
         if self.channels.len() <= FEW {
             return self.channels.iter().any(|known| known == name);
         }
-        // Thousands compared with each other would take a thread tens of milliseconds.
+        // Comparing thousands of names with each other would take tens of milliseconds.
         let places = self.places.get_or_insert_default();
         places.note_new(&self.channels);
         places.has(name, &self.channels)
     }
 }
 
-/// `lastEventId`, as event-source-polyfill and reconnecting-eventsource say it, or the header's name, as others do.
+fn check_count(count: usize, config: &Config) -> Result<(), Refusal> {
+    if count > config.max_channels {
+        let message = format!("more than {} channels (option max_channels)", config.max_channels);
+        return Err(Refusal::malformed("channels", message));
+    }
+    Ok(())
+}
+
+/// `lastEventId` is used by event-source-polyfill and reconnecting-eventsource; other clients use the header's name.
 fn is_last_event_id(name: &str) -> bool {
     ["lastEventId", "Last-Event-ID", "last_event_id"].iter().any(|known| known.eq_ignore_ascii_case(name))
 }
@@ -145,7 +158,7 @@ mod tests {
     use crate::config::Builder;
 
     #[test]
-    fn each_channel_counts_once_however_many_there_are() {
+    fn repeated_channels_count_once() {
         let mut builder = Builder::default();
         builder.set("max_channels", "1000").unwrap();
         let names: Vec<String> = (0..1000).map(|n| format!("c{n}")).collect();
@@ -153,14 +166,18 @@ mod tests {
         let query: Vec<String> = twice.map(|name| format!("channel={name}")).collect();
         let query = query.join("&");
         let config = builder.config();
-        assert_eq!(Query::read(&query, config).unwrap().channels, names, "once, in the order of the first");
-        let error = Query::read(&format!("{query}&channel=more"), config).unwrap_err();
-        assert_eq!((error.status, error.code), (400, "channels"));
+        assert_eq!(
+            Query::read(&query, config, NamedBy::Request).unwrap().channels,
+            names,
+            "once, in the order of the first"
+        );
+        let error = Query::read(&format!("{query}&channel=more"), config, NamedBy::Request).unwrap_err();
+        assert_eq!((error.status, &*error.code), (400, "channels"));
     }
 
     #[test]
-    fn pairs_are_those_of_the_url_standard() {
-        // Every string of up to six of these, which are all that matters to a query.
+    fn pairs_are_decoded_as_in_the_url_standard() {
+        // Every string of up to six of these parts. No other characters matter in a query.
         let alphabet = ["&", "=", "%", "+", "2", "b", "\u{e9}"];
         let mut queries = vec![String::new()];
         for _ in 0..6 {

@@ -1,62 +1,93 @@
 //! A subscriber's request head (RFC 9112; RFC 6455, section 4.2.1), parsed in place.
 //!
-//! Strict on purpose: what two parsers could read differently (bare LF, two lengths, a body) is refused, so that no
-//! proxy in front of us can be led astray about where a request ends.
+//! The parser is strict on purpose. Input that two parsers might read differently (bare LF, two lengths, a body) is
+//! refused, so a proxy in front of us and this parser always agree where a request ends.
 
-use super::fields::Fields;
+use super::fields::{Fields, Handshake};
 use super::origin;
 use super::query::Query;
 use super::refusal::Refusal;
+use super::unreadable::{check_line_ends, too_large, unreadable};
 use crate::config::Config;
+use crate::framing::Transport;
+use crate::grant::Grant;
 use crate::hub::{Position, Start, ELSEWHERE};
-use crate::transport::Transport;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
-/// How many header lines a request may have.
-const MAX_HEADERS: usize = 100;
-/// A body in chunks that is empty, without extensions or trailers (RFC 9112, section 7.1). Proxies that do not know
-/// whether there is a body send one with GET.
+/// The largest number of header lines in a request.
+pub(super) const MAX_HEADERS: usize = 100;
+/// An empty body in chunks, without extensions or trailers (RFC 9112, section 7.1). Proxies that do not know whether
+/// there is a body send it with GET.
 const EMPTY_CHUNKED: &[u8] = b"0\r\n\r\n";
-/// The subprotocol that is spoken on WebSockets beside raw.
+/// The subprotocol of WebSockets that do not use raw frames.
 pub const SUBPROTOCOL: &str = "push.v1.json";
 
-/// A good request.
+/// The facts about a request that are known before it is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'b> {
+    /// True if the host has routed the request here, so that its path does not matter.
+    pub any_path: bool,
+    /// The side that names the channels.
+    pub channels: NamedBy<'b>,
+}
+
+/// The side that names the channels of a subscriber.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum NamedBy<'b> {
+    /// The request must name a channel.
+    #[default]
+    Request,
+    /// The request may name channels. If it does not, the host's grant must, and the host has not been asked yet.
+    RequestOrGrant,
+    /// The host's grant names these channels, and the request's own are ignored.
+    Grant(&'b Grant),
+}
+
+/// A valid request for a subscription.
 #[derive(Debug)]
 pub struct Subscribe<'b> {
-    /// By which transport.
+    /// The transport.
     pub transport: Transport,
-    /// Whether messages come in the JSON form.
+    /// True if messages have the JSON form.
     pub json: bool,
     /// The WebSocket key.
     pub key: Option<&'b [u8]>,
-    /// The subprotocol that is answered to a WebSocket: what is spoken, or a name under which raw frames come.
+    /// The subprotocol in the answer to a WebSocket: the one that we speak, or a name under which raw frames are sent.
     pub subprotocol: Option<&'b str>,
-    /// What is answered to the WebSocket extensions that it offers: messages are compressed. `None`: they are not.
+    /// The answer to the offered WebSocket extensions. If it is set, messages are compressed.
     pub extension: Option<&'static str>,
-    /// The channels, each once, checked. None at all only on a WebSocket with the subprotocol.
+    /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none.
     pub channels: Vec<Cow<'b, str>>,
-    /// The position to begin after.
+    /// The subscription begins after this position.
     pub since: Option<Cow<'b, str>>,
-    /// How many of the newest messages to begin with.
+    /// The number of the newest messages to begin with.
     pub last: Option<usize>,
-    /// Whether a poll is answered at once, also if there is nothing.
+    /// True if a poll is answered at once, even without messages.
     pub at_once: bool,
-    /// The token by which it may, if it has one.
+    /// The token for authorization, if there is one.
     pub token: Option<Cow<'b, str>>,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub keep_alive: bool,
-    /// Whether the client reads chunks: it speaks HTTP/1.1.
+    /// True if the client can read chunks, since it speaks HTTP/1.1.
     pub chunks: bool,
 }
 
 impl Subscribe<'_> {
-    /// Where the subscriber begins.
+    /// Refuses a subscription without a channel, unless the client can subscribe to one later.
+    pub(crate) fn check_channels(&self) -> Result<(), Refusal> {
+        if self.channels.is_empty() && !(self.transport == Transport::WebSocket && self.json) {
+            return Err(Refusal::malformed("channel", "the request names no channel; name one with ?channel=NAME"));
+        }
+        Ok(())
+    }
+
+    /// The point where the subscription begins.
     pub fn start(&self) -> Start<'_> {
         match (&self.since, self.last) {
-            // Checked to be a position when the head was read.
+            // It was checked to be a position when the head was read.
             (Some(since), _) => Position::parse(since).map_or(Start::New, Start::Since),
             (None, Some(count)) => Start::Last(count),
             (None, None) => Start::New,
@@ -64,53 +95,53 @@ impl Subscribe<'_> {
     }
 }
 
-/// What a head asks for.
+/// The purpose of a request.
 #[derive(Debug)]
 pub enum Wish<'b> {
-    /// To subscribe.
+    /// The client subscribes.
     Subscribe(Subscribe<'b>),
-    /// To know whether another origin may: CORS preflight.
+    /// The browser asks whether a page of another origin may subscribe: a CORS preflight.
     Preflight {
-        /// The names of header lines that it asks for, as a list.
+        /// The names of the headers that it asks for, as a list.
         asked: String,
     },
-    /// To know whether the server is well: the option `health_path`.
+    /// A check whether the server is healthy. Its path is the option `health_path`.
     Health {
-        /// By HEAD, whose answer has no body.
+        /// True for HEAD, whose answer has no body.
         head: bool,
     },
-    /// Something else, under another path than the subscribers'.
+    /// The request has another path.
     Elsewhere {
-        /// By HEAD, whose answer has no body.
+        /// True for HEAD, whose answer has no body.
         head: bool,
     },
 }
 
-/// A head that is all there.
+/// A complete request head.
 #[derive(Debug)]
 pub struct Head<'b> {
-    /// How many bytes it takes, with an empty body in chunks.
+    /// Its size in bytes. If its body is empty and in chunks, that is a part of it.
     pub size: usize,
-    /// How many of them are that body's.
+    /// The bytes of an empty body in chunks. 0 if there is none.
     pub body: usize,
     /// The path of its URL.
     pub path: &'b str,
-    /// The host that it addresses; empty where that did not matter.
+    /// The host that it addresses. Empty where the host does not matter.
     pub host: &'b str,
-    /// Header lines for a response to a cross-origin caller.
+    /// Header lines for the response to a caller of another origin.
     pub cors: String,
-    /// Lines in which proxies say for whom they speak, where any proxy is trusted.
+    /// The lines in which proxies name the client, if any proxy is trusted.
     pub forwarded: Vec<&'b str>,
-    /// Whether an EventSource reads the response.
+    /// True if an EventSource reads the response.
     pub sse: bool,
-    /// Whether the connection may carry another request.
+    /// True if the connection may carry another request.
     pub keep_alive: bool,
-    /// What it asks for.
+    /// The purpose of the request, or the reason why it is refused.
     pub wish: Result<Wish<'b>, Refusal>,
 }
 
 impl<'b> Head<'b> {
-    /// One that no other request follows, and whose response has no header lines for other origins.
+    /// A head after which the connection carries no other request. The response has no header lines for other origins.
     fn last(size: usize, path: &'b str, wish: Result<Wish<'b>, Refusal>) -> Self {
         Head {
             size,
@@ -126,10 +157,8 @@ impl<'b> Head<'b> {
     }
 }
 
-/// Reads a head. `Ok(None)`: it is not all there yet. `Err`: it is not HTTP, or too large; the connection can't go on.
-///
-/// `any_path`: the host routed the request here, whatever its path.
-pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Option<Head<'b>>, Refusal> {
+/// Reads a head. `Ok(None)` if it is incomplete. `Err` if it is not HTTP or too large; the connection must end then.
+pub fn read<'b>(bytes: &'b [u8], config: &Config, known: &Known<'b>) -> Result<Option<Head<'b>>, Refusal> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut []);
     let parsed = head.parse_with_uninit_headers(bytes, &mut lines).map_err(|error| unreadable(error, bytes))?;
@@ -148,9 +177,9 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let version_1_1 = head.version == Some(1);
     let target = origin_form(target);
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    if !any_path && path != config.path {
+    if !known.any_path && path != config.path {
         let head = method == "HEAD";
-        // HAProxy asks with OPTIONS unless it is told otherwise.
+        // HAProxy checks with OPTIONS by default.
         let is_health = path == config.health_path && matches!(method, "GET" | "HEAD" | "OPTIONS");
         let wish = if is_health { Wish::Health { head } } else { Wish::Elsewhere { head } };
         return Ok(Some(Head::last(size, path, Ok(wish))));
@@ -164,7 +193,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
     let body = match fields.chunked {
         false => 0,
         true if bytes[size..].starts_with(EMPTY_CHUNKED) => EMPTY_CHUNKED.len(),
-        // Not all of it is there yet: the next request begins behind it.
+        // The body is incomplete. The next request begins after it.
         true if EMPTY_CHUNKED.starts_with(&bytes[size..]) => return Ok(None),
         true => return Err(Refusal::malformed("body", "a subscriber's request has no body, or an empty one")),
     };
@@ -182,7 +211,7 @@ pub fn read<'b>(bytes: &'b [u8], config: &Config, any_path: bool) -> Result<Opti
         origin => origin::cors(origin, fields.host),
     };
     let (wish, sse) = match method {
-        "GET" => subscribe(query, &fields, version_1_1, config),
+        "GET" => subscribe(query, &fields, version_1_1, config, known.channels),
         "OPTIONS" if fields.origin.is_some() => {
             let lines = head.headers.iter();
             let asked = lines.filter(|line| line.name.eq_ignore_ascii_case("access-control-request-headers"));
@@ -208,14 +237,19 @@ fn subscribe<'b>(
     fields: &Fields<'b>,
     version_1_1: bool,
     config: &Config,
+    named_by: NamedBy<'b>,
 ) -> (Result<Wish<'b>, Refusal>, bool) {
-    let asked = match Query::read(query, config) {
+    let asked = match Query::read(query, config, named_by) {
         Ok(asked) => asked,
         Err(refusal) => return (Err(refusal), false),
     };
     let transport = asked.transport.unwrap_or_else(|| by_headers(fields));
     let sse = transport == Transport::Sse;
-    (finish(asked, transport, fields, version_1_1).map(Wish::Subscribe), sse)
+    let mut finished = finish(asked, transport, fields, version_1_1);
+    if !matches!(named_by, NamedBy::RequestOrGrant) {
+        finished = finished.and_then(|subscribe| subscribe.check_channels().map(|()| subscribe));
+    }
+    (finished.map(Wish::Subscribe), sse)
 }
 
 fn finish<'b>(
@@ -225,16 +259,13 @@ fn finish<'b>(
     version_1_1: bool,
 ) -> Result<Subscribe<'b>, Refusal> {
     let websocket = transport == Transport::WebSocket;
-    let key = if websocket { Some(websocket_key(fields, version_1_1)?) } else { None };
-    let subprotocol = if websocket { fields.subprotocols.choose()? } else { None };
+    let key = if websocket { Some(websocket_key(&fields.handshake, version_1_1)?) } else { None };
+    let subprotocol = if websocket { fields.handshake.subprotocols.choose()? } else { None };
     let json = match transport {
         Transport::WebSocket => subprotocol == Some(SUBPROTOCOL),
         Transport::Sse => asked.json.unwrap_or(false),
         Transport::Stream | Transport::Poll => true,
     };
-    if asked.channels.is_empty() && !(websocket && json) {
-        return Err(Refusal::malformed("channel", "no channel; ask for one with ?channel=NAME"));
-    }
     let header = fields.last_event_id.filter(|id| !id.is_empty()).map(Cow::Borrowed);
     let since = begins_after(asked.since, newer(header, asked.last_event_id))?;
     Ok(Subscribe {
@@ -242,7 +273,7 @@ fn finish<'b>(
         json,
         key,
         subprotocol,
-        extension: fields.extension.filter(|_| websocket),
+        extension: fields.handshake.extension.filter(|_| websocket),
         channels: asked.channels,
         since,
         last: asked.last,
@@ -253,11 +284,11 @@ fn finish<'b>(
     })
 }
 
-/// After which position it begins: what the client has seen comes before where the page wanted to begin, since an
-/// EventSource says it by itself when it comes back, and its URL stays as it was.
+/// The position to begin after. `Last-Event-ID` has precedence over `since`: when an EventSource reconnects, it sends a
+/// new Last-Event-ID, and its URL stays the same.
 ///
-/// It also says it to a server that has taken the place of another one, whose ids were of another kind. An error would
-/// end it for good, and nobody but the browser could mend it. So that is a position of another life.
+/// The id may be that of another server, which had this URL before. An error would end the EventSource for good, and
+/// nothing in the page could prevent that. So an unknown id counts as a position of another epoch.
 fn begins_after<'b>(since: Option<Cow<'b, str>>, seen: Option<Cow<'b, str>>) -> Result<Option<Cow<'b, str>>, Refusal> {
     match (seen, since) {
         (Some(seen), _) if Position::parse(&seen).is_some() => Ok(Some(seen)),
@@ -269,8 +300,8 @@ fn begins_after<'b>(since: Option<Cow<'b, str>>, seen: Option<Cow<'b, str>>) -> 
     }
 }
 
-/// Which of two that a client says it has seen: a URL keeps what it was made with, and so may a header that a program
-/// sets.
+/// The newer of the two positions that a client says it has seen. A URL keeps the position with which it was made, and
+/// so may a header that a program sets.
 fn newer<'b>(header: Option<Cow<'b, str>>, query: Option<Cow<'b, str>>) -> Option<Cow<'b, str>> {
     let (Some(by_header), Some(by_query)) = (&header, &query) else { return header.or(query) };
     let query_is_newer = match (Position::parse(by_header), Position::parse(by_query)) {
@@ -285,7 +316,7 @@ fn newer<'b>(header: Option<Cow<'b, str>>, query: Option<Cow<'b, str>>) -> Optio
 }
 
 fn by_headers(fields: &Fields<'_>) -> Transport {
-    if fields.is_handshake() {
+    if fields.handshake.is_begun() {
         Transport::WebSocket
     } else if fields.accepts_sse {
         Transport::Sse
@@ -297,12 +328,12 @@ fn by_headers(fields: &Fields<'_>) -> Transport {
 }
 
 /// Checks an opening handshake (RFC 6455, section 4.2.1).
-fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8], Refusal> {
+fn websocket_key<'b>(handshake: &Handshake<'b>, version_1_1: bool) -> Result<&'b [u8], Refusal> {
     let bad = |message| Refusal::malformed("upgrade", message);
     let needed = [
         ("HTTP/1.1", version_1_1),
-        ("Upgrade: websocket", fields.to_websocket),
-        ("Connection: Upgrade", fields.upgrades),
+        ("Upgrade: websocket", handshake.to_websocket),
+        ("Connection: Upgrade", handshake.upgrades),
     ];
     let missing: Vec<&str> = needed.iter().filter(|(_, there)| !there).map(|(what, _)| *what).collect();
     if !missing.is_empty() {
@@ -313,32 +344,32 @@ fn websocket_key<'b>(fields: &Fields<'b>, version_1_1: bool) -> Result<&'b [u8],
         );
         return Err(Refusal::malformed("upgrade", message));
     }
-    match fields.version {
+    match handshake.version {
         Some(b"13") => {}
         Some(_) => return Err(Refusal::websocket_version()),
         None => return Err(bad("Sec-WebSocket-Version is missing")),
     }
-    let key = fields.key.ok_or_else(|| bad("Sec-WebSocket-Key is missing"))?;
-    // Room for what the base64 of 16 bytes may decode to, as the decoder counts before it looks at the padding.
+    let key = handshake.key.ok_or_else(|| bad("Sec-WebSocket-Key is missing"))?;
+    // The decoder needs room for 18 bytes, since it counts before it looks at the padding.
     match STANDARD.decode_slice(key, &mut [0; 18]) {
         Ok(16) => Ok(key),
         _ => Err(bad("Sec-WebSocket-Key must be 16 bytes in base64")),
     }
 }
 
-/// What can be told of a head that is not whole, or not read by anybody yet: whether an EventSource reads the response,
-/// and the header lines for a cross-origin caller.
+/// Whether an EventSource reads the response, and the header lines for a caller of another origin. This works for a
+/// head that is incomplete or that nobody has read yet.
 pub fn read_partly(bytes: &[u8], config: &Config) -> (bool, String) {
     let lines = memchr::memrchr(b'\n', bytes).map_or(&[][..], |end| &bytes[..=end]);
-    // Ended here, unless it has ended before.
+    // Adds an empty line, which ends the head unless it is complete.
     let ended = [lines, b"\r\n"].concat();
-    match read(&ended, config, true) {
+    match read(&ended, config, &Known { any_path: true, ..Known::default() }) {
         Ok(Some(head)) => (head.sse, head.cors),
         Ok(None) | Err(_) => (false, String::new()),
     }
 }
 
-/// A target without scheme and host, which a client may send as if to a proxy (RFC 9112, section 3.2.2).
+/// The target without scheme and host. A client may send these as if to a proxy (RFC 9112, section 3.2.2).
 fn origin_form(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
@@ -347,48 +378,6 @@ fn origin_form(target: &str) -> &str {
         return target;
     };
     rest.find('/').map_or("/", |path| &rest[path..])
-}
-
-fn unreadable(error: httparse::Error, bytes: &[u8]) -> Refusal {
-    match error {
-        httparse::Error::TooManyHeaders => Refusal::too_large(format!("more than {MAX_HEADERS} header lines")),
-        _ if check_line_ends(bytes).is_err() => bare_line_feed(),
-        error => Refusal::malformed("http", format!("not an HTTP/1.1 request: {}", in_words(error))),
-    }
-}
-
-fn in_words(error: httparse::Error) -> &'static str {
-    match error {
-        httparse::Error::HeaderName => "a header line has no name, or one with a character that no name has",
-        httparse::Error::HeaderValue => "a header line's value has a character that no value has",
-        httparse::Error::Version => "its version is neither HTTP/1.0 nor HTTP/1.1",
-        httparse::Error::NewLine => "a line does not end where it must",
-        _ => "its first line is not METHOD, PATH and version",
-    }
-}
-
-/// Lines end in CR LF; a lone LF is what request smuggling is made of (RFC 9112, section 2.2).
-fn check_line_ends(bytes: &[u8]) -> Result<(), Refusal> {
-    // Empty lines before the request line are skipped by parsers; still they must be whole.
-    let bare = |index: usize| index == 0 || bytes[index - 1] != b'\r';
-    match memchr::memchr_iter(b'\n', bytes).any(bare) {
-        true => Err(bare_line_feed()),
-        false => Ok(()),
-    }
-}
-
-fn bare_line_feed() -> Refusal {
-    Refusal::malformed("line_end", "lines must end in CR LF")
-}
-
-fn too_large(bytes: &[u8], config: &Config) -> Refusal {
-    let max = config.max_head;
-    let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-    if first_line >= max {
-        Refusal::uri_too_long(format!("the request line is longer than {max} bytes (option max_head)"))
-    } else {
-        Refusal::too_large(format!("the request head is larger than {max} bytes (option max_head)"))
-    }
 }
 
 #[cfg(test)]

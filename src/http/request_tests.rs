@@ -1,19 +1,23 @@
 use super::*;
 
 fn head<'b>(bytes: &'b [u8], config: &Config) -> Result<Option<Head<'b>>, Refusal> {
-    read(bytes, config, false)
+    read(bytes, config, &Known::default())
 }
 
 /// The status and word with which a request is refused.
 fn refused(text: &str) -> (u16, &'static str) {
     let config = Config::default();
+    let told = |refusal: Refusal| match refusal.code {
+        Cow::Borrowed(code) => (refusal.status, code),
+        Cow::Owned(code) => panic!("a host's word: {code}"),
+    };
     match head(text.as_bytes(), &config) {
         Ok(Some(head)) => match head.wish {
-            Err(refusal) => (refusal.status, refusal.code),
+            Err(refusal) => told(refusal),
             Ok(wish) => panic!("served: {wish:?}"),
         },
         Ok(None) => (0, "incomplete"),
-        Err(refusal) => (refusal.status, refusal.code),
+        Err(refusal) => told(refusal),
     }
 }
 
@@ -150,8 +154,7 @@ fn what_is_wrong_is_named() {
         (with("Upgrade: w", "Sec-WebSocket-Protocol: PUSH.V1.JSON\r\nUpgrade: w"), (400, "subprotocol")),
         (with("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), (400, "upgrade")),
         (with("dGhlIHNhbXBsZSBub25jZQ==", "short"), (400, "upgrade")),
-        // What stands around a value is SP and HTAB (RFC 9110, section 5.6.3), and nothing else that is blank
-        // somewhere.
+        // Only SP and HTAB may surround a value (RFC 9110, section 5.6.3).
         (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ==\u{a0}"), (400, "upgrade")),
         (get("/push?channel=a", "Content-Length: 0\u{a0}\r\n"), (400, "body")),
         (with("keep-alive, Upgrade", "close"), (400, "upgrade")),
@@ -180,7 +183,7 @@ fn a_handshake_that_a_proxy_damaged_is_no_poll() {
     };
     let missing = |text: &str, missing: &str| {
         let refusal = refused(text);
-        assert_eq!((refusal.status, refusal.code), (400, "upgrade"), "{text}");
+        assert_eq!((refusal.status, &*refusal.code), (400, "upgrade"), "{text}");
         assert!(refusal.message.contains(&format!("without: {missing}. ")), "{}", refusal.message);
         assert!(refusal.message.contains("proxy"), "{}", refusal.message);
     };
@@ -201,7 +204,7 @@ fn a_handshake_that_a_proxy_damaged_is_no_poll() {
     }
 }
 
-/// The ids of other servers: of none, in milliseconds, ULIDs, URNs, and what is nothing at all.
+/// The ids of other servers: an empty one, times in milliseconds, ULIDs, URNs, and garbage.
 const FOREIGN: [&str; 8] = [
     "42",
     "1700000000:0",
@@ -246,7 +249,8 @@ fn what_a_client_has_seen_may_stand_in_the_query() {
         begins(&format!("{name}=e-5"), "", 5);
         begins(&format!("since=e-9&{name}=e-5"), "", 5);
         begins(&format!("{name}=e-5&since=e-9"), "", 5);
-        // Of two the newer one counts: one of them is as old as the URL, or as what a program once set.
+        // The newer of two ids counts. A URL keeps the id with which it was made, and so may a header that a program
+        // once set.
         begins(&format!("{name}=e-5"), "Last-Event-ID: e-6\r\n", 6);
         begins(&format!("{name}=e-5"), "Last-Event-ID: e-4\r\n", 5);
         begins(&format!("{name}=e-5"), "Last-Event-ID: 42\r\n", 5);
@@ -278,7 +282,7 @@ fn other_origins_get_cors_lines_where_allowed() {
     let head = head(text.as_bytes(), &config).unwrap().unwrap();
     assert!(head.cors.contains("Access-Control-Allow-Origin: https://app\r\n"));
     let own = get("/push?channel=a", "Origin: http://h:1\r\n");
-    assert_eq!(super::read(own.as_bytes(), &config, false).unwrap().unwrap().cors, "");
+    assert_eq!(super::read(own.as_bytes(), &config, &Known::default()).unwrap().unwrap().cors, "");
 }
 
 #[test]

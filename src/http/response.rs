@@ -1,12 +1,12 @@
-//! The heads of responses that begin a subscription.
+//! The response heads that begin a subscription.
 
 use super::request::Subscribe;
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
-use sha1::{Digest, Sha1};
 
-/// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap`: something that was asked for is gone, which raw frames can't
-/// say.
+/// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap` is true if requested messages are no longer in the history. Raw
+/// frames can't say that, so a header does.
 pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String {
     let accept = accept_key(subscribe.key.unwrap_or_default());
     let extension = subscribe.extension.unwrap_or_default();
@@ -32,23 +32,26 @@ pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String
     head
 }
 
-/// 200 for a body that does not end: SSE or NDJSON. In chunks on HTTP/1.1, since some clients read a body that ends
-/// with the connection in large blocks and stall on small events.
+/// 200 for a body without an end: SSE or NDJSON. HTTP/1.1 clients get chunks, since some clients read a body that ends
+/// with the connection in large blocks, and small events would be delayed.
 pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String {
     let kind = if sse { "text/event-stream" } else { "application/x-ndjson" };
     let framing = if chunks { "Transfer-Encoding: chunked" } else { "Connection: close" };
-    // X-Accel-Buffering asks nginx not to collect the stream, no-transform others not to compress it: what compresses
-    // collects as well.
+    // X-Accel-Buffering tells nginx not to buffer the stream. no-transform tells other proxies not to compress it,
+    // since compression buffers as well.
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store, no-transform\r\n\
          X-Accel-Buffering: no\r\nPush-Position: {position}\r\n{cors}{framing}\r\n\r\n"
     )
 }
 
-/// What proves that a WebSocket key was read (RFC 6455, section 4.2.2).
+/// The proof that the server has read the WebSocket key (RFC 6455, section 4.2.2).
 fn accept_key(key: &[u8]) -> String {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+    let mut proof = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    proof.update(key);
+    proof.update(GUID);
+    STANDARD.encode(proof.finish())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    /// Not all there yet.
+    /// Only a part has come.
     Waits,
     Served,
     Elsewhere,
@@ -15,7 +15,7 @@ enum Outcome {
 use Outcome::{Elsewhere, Refused, Served, Waits};
 
 fn outcome(text: &[u8]) -> Outcome {
-    match read(text, &Config::default(), false) {
+    match read(text, &Config::default(), &Known::default()) {
         Ok(None) => Waits,
         Err(refusal) => Refused(refusal.status),
         Ok(Some(head)) => match head.wish {
@@ -147,9 +147,9 @@ heads! {
     s6_3_a_length_beyond_any_number: with("Content-Length: 18446744073709551616\r\n") => Refused(400);
 }
 
-/// Whether a connection stays, by section 9.3.
+/// Whether a connection stays open (section 9.3).
 fn stays(text: &str) -> bool {
-    read(text.as_bytes(), &Config::default(), false).unwrap().unwrap().keep_alive
+    read(text.as_bytes(), &Config::default(), &Known::default()).unwrap().unwrap().keep_alive
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn s9_6_close_ends_it_wherever_it_stands_in_the_list() {
 #[test]
 fn s9_3_2_a_second_request_is_left_for_later() {
     let two = with("").repeat(2);
-    let head = read(two.as_bytes(), &Config::default(), false).unwrap().unwrap();
+    let head = read(two.as_bytes(), &Config::default(), &Known::default()).unwrap().unwrap();
     assert_eq!(head.size, two.len() / 2);
 }
 
@@ -184,7 +184,7 @@ fn s9_3_2_a_second_request_is_left_for_later() {
 fn s9_3_2_a_second_request_begins_behind_an_empty_body() {
     let one = with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n";
     let two = one.clone() + &with("");
-    let head = read(two.as_bytes(), &Config::default(), false).unwrap().unwrap();
+    let head = read(two.as_bytes(), &Config::default(), &Known::default()).unwrap().unwrap();
     assert_eq!((head.size, head.body), (one.len(), 5));
 }
 

@@ -1,19 +1,25 @@
-//! Requests that are refused before a shard has them: no hub is there, or it has no room.
+//! Refuses requests before a shard has them: no hub is there, or the hub has no room.
 
 use super::proxy_header;
 use super::refusal::Refusal;
 use crate::config::Config;
 use crate::sys::socket;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
-/// How much of a request is read, to find out how its client wants to be refused.
+/// With this the request of a client is read that no hub has taken. A host does not know which origins the hub allows,
+/// and need not: the answer in the library's words is the same for every page.
+pub(crate) static ANY_ORIGIN: LazyLock<Config> =
+    LazyLock::new(|| Config { allowed_origins: vec!["*".into()], ..Config::default() });
+
+/// How much of a request is read to find the form of the answer.
 const ENOUGH: usize = 16 * 1024;
 
-/// Answers a request of which `head` was read, perhaps not all of it, and ends our side of the connection. Never waits:
-/// what the socket does not take at once is lost.
+/// Answers a request and ends our side of the connection. `head` is the part of the request that was read. This never
+/// waits: what the socket does not take at once is lost.
 pub(crate) fn refuse(fd: &OwnedFd, head: &[u8], config: &Config, refusal: &Refusal) {
     let mut head = head.to_vec();
-    // What is left unread would make the end a reset, and the answer might be lost with it.
+    // Unread data would turn the close into a reset, and the answer might be lost.
     while head.len() < ENOUGH {
         let len = head.len();
         head.resize(ENOUGH, 0);
@@ -23,7 +29,7 @@ pub(crate) fn refuse(fd: &OwnedFd, head: &[u8], config: &Config, refusal: &Refus
             break;
         }
     }
-    // A proxy may have put its own header before the request.
+    // A proxy may have sent its own header before the request.
     let proxied = match proxy_header::read(&head) {
         Ok(Some(header)) if config.proxy_protocol => header.size,
         _ => 0,
@@ -38,7 +44,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    /// What a client is told of which only `head` was read, and `unread` not yet.
+    /// The answer to a client of which `head` was read and `unread` was not.
     fn answer(config: &Config, head: &str, unread: &str) -> String {
         let (ours, mut client) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -51,7 +57,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "sockets")]
-    fn an_event_source_is_told_to_come_back_whatever_stands_before_its_accept() {
+    fn an_event_source_is_told_to_come_back_whatever_precedes_its_accept_line() {
         let cookie = "c".repeat(8000);
         let request = format!(
             "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nCookie: a={cookie}\r\nAccept: text/event-stream\r\n\r\n"
@@ -62,7 +68,7 @@ mod tests {
             let told = answer(&config, "", &unread);
             assert!(told.starts_with("HTTP/1.1 200 ") && told.contains("event: push-close\n"), "{told}");
         }
-        // The header is gone already where the shard has read it.
+        // The header is absent here, since the shard has already read it.
         let told = answer(&proxied, &request, "");
         assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
         let plain = answer(&proxied, header, "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -1,16 +1,17 @@
-//! What is left of channels that disappeared: how far their history went.
+//! Remembers where the histories of dropped channels ended.
 //!
 //! A channel without subscribers and history is dropped. A subscriber that comes back to it with an older position must
-//! still be told of the gap, and one that missed nothing must not be. So the end of each dropped history is kept, in
-//! 32 bytes, for a bounded number of channels; what falls out of that raises a floor for all.
+//! be told of the gap, and one that missed nothing must not be. So the end of each dropped history is kept, in 32
+//! bytes, for a bounded number of channels. When an entry is pushed out, its end raises a common floor for all other
+//! channels.
 
 use std::collections::{HashMap, VecDeque};
 
-/// How many channels are remembered one by one.
+/// The number of channels that are remembered one by one.
 const CAPACITY: usize = 65_536;
 
-/// The ends of dropped histories, by the hash of the channel's name. Two names with one hash share the later end:
-/// a gap announced too often, never too rarely.
+/// The ends of dropped histories, by the hash of the channel's name. Two names with the same hash share the later end.
+/// So a gap may be announced too often, but never too rarely.
 #[derive(Debug, Default)]
 pub(super) struct Forgotten {
     ends: HashMap<u64, u64, rustc_hash::FxBuildHasher>,
@@ -19,13 +20,14 @@ pub(super) struct Forgotten {
 }
 
 impl Forgotten {
-    /// Remembers that all of a channel up to `seq` is gone.
+    /// Remembers that a channel's messages up to `seq` are gone.
     pub(super) fn remember(&mut self, hash: u64, seq: u64) {
         if seq <= self.floor {
             return;
         }
         let end = self.ends.entry(hash).or_insert(0);
-        // One that comes and goes without anything new stands in the order already: again, it would push others out.
+        // A channel that came back and went without new messages is in the order already. A second entry would push
+        // others out.
         if seq <= *end {
             return;
         }
@@ -33,7 +35,7 @@ impl Forgotten {
         self.order.push_back((hash, seq));
         while self.order.len() > CAPACITY {
             if let Some((hash, seq)) = self.order.pop_front() {
-                // An entry that was renewed since stands again further back.
+                // An entry that was renewed has another place further back.
                 if self.ends.get(&hash) == Some(&seq) {
                     self.ends.remove(&hash);
                     self.floor = self.floor.max(seq);
@@ -42,13 +44,13 @@ impl Forgotten {
         }
     }
 
-    /// Up to where a channel that does not exist is gone.
+    /// The end of a channel that does not exist.
     pub(super) fn end(&self, hash: u64) -> u64 {
-        // One that stands here is known exactly, also where it is below the floor.
+        // The end of a remembered channel is exact, even if it is below the floor.
         self.ends.get(&hash).copied().unwrap_or(self.floor)
     }
 
-    /// Of a channel of which nothing is said otherwise, all up to there is gone.
+    /// Raises the floor: all messages up to `seq` are gone, in every channel that is not remembered.
     pub(super) fn raise_floor(&mut self, seq: u64) {
         self.floor = self.floor.max(seq);
     }

@@ -1,4 +1,4 @@
-//! The history of one channel: its newest messages, and how far it was trimmed.
+//! The history of one channel: its newest messages, and the number of the last message that was dropped.
 
 use super::message::Message;
 use std::collections::VecDeque;
@@ -12,12 +12,12 @@ pub(super) type Messages<'h> = std::collections::vec_deque::Iter<'h, Arc<Message
 pub(super) struct History {
     messages: VecDeque<Arc<Message>>,
     bytes: usize,
-    /// The newest message that is no longer here. Who has seen less has missed something.
+    /// The number of the newest dropped message. A subscriber that has seen less has missed messages.
     trimmed: u64,
 }
 
 impl History {
-    /// An empty history of a channel of which everything up to `trimmed` is gone.
+    /// An empty history of a channel whose messages up to `trimmed` are gone.
     pub(super) fn trimmed_at(trimmed: u64) -> Self {
         History { trimmed, ..History::default() }
     }
@@ -27,12 +27,12 @@ impl History {
         self.messages.push_back(message);
     }
 
-    /// Forgets the oldest message, and hands it back.
+    /// Removes the oldest message, and returns it.
     pub(super) fn trim_oldest(&mut self) -> Option<Arc<Message>> {
         let message = self.messages.pop_front()?;
         self.bytes -= message.weight();
         self.trimmed = message.seq();
-        // A channel that was busy once must not keep its room for ever.
+        // A channel that was busy once must not keep its memory for ever.
         if self.messages.capacity() > 64 && self.messages.len() * 4 < self.messages.capacity() {
             self.messages.shrink_to(self.messages.len() * 2);
         }

@@ -1,18 +1,19 @@
-//! Hubs whose messages outlive them: each is noted in a journal, in the order of the numbers.
+//! Hubs whose messages outlive them. Each message is noted in a journal, in the order of the numbers.
 //!
-//! The journal is an engine's. A hub notes a message under its lock, as it gives the number; so the order is the same.
-//! Nothing is written there: that is done later, by another thread.
+//! The journal belongs to an engine. A hub notes a message under its lock when it gives the number, so the order is the
+//! same. The journal writes nothing at that time: another thread does so later.
 
 use super::keys::Key;
-use super::{Hub, Outgoing, Published, Refused};
+use super::state::State;
+use super::{Hub, Outgoing, Pending, Published, Refused};
 use crate::error::{Error, Kind};
 use std::hash::BuildHasher;
 
-/// Who had a message published that another process sent: a life of an attached host, and its own count. What a host
-/// sends again is recognised by it.
+/// The origin of a message from another process: the session of an attached host, and its request number. It is used to
+/// recognise a request that the host sends again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The life of the host.
+    /// The host's session.
     pub(crate) session: [u8; 16],
     /// The user that the host runs as.
     pub(crate) uid: u32,
@@ -20,10 +21,10 @@ pub(crate) struct Origin {
     pub(crate) number: u64,
 }
 
-/// A message as it is noted.
+/// A message in the form in which it is noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Noted<'a> {
-    /// Its channel; empty: a broadcast.
+    /// Its channel. Empty for a broadcast.
     pub(crate) channel: &'a str,
     pub(crate) event: Option<&'a str>,
     pub(crate) key: Option<Key<'a>>,
@@ -32,29 +33,38 @@ pub(crate) struct Noted<'a> {
     pub(crate) data: &'a [u8],
 }
 
-/// Where a hub notes what it does. Calls never wait for a disk.
+/// The journal in which a hub notes what it does. No call but [`Journal::begin`] waits.
 pub(crate) trait Journal: Send + Sync {
-    /// To be called before the hub's lock is taken, and something noted. An error: nothing can be noted now, and why.
+    /// Called before the hub's lock is taken to note something. It may wait for a short time until the journal is ready.
+    /// The error says why nothing can be noted at present.
     fn begin(&self) -> Result<(), Error>;
-    /// Whether there is room for so many bytes of messages, by [`Noted::weight`]. Stays true until more is noted.
+    /// True if the journal takes notes. Called under the hub's lock. A journal that is ready stays ready until the lock
+    /// is released, unless it fails.
+    fn is_ready(&self) -> bool;
+    /// True if there is room for this many bytes of messages (see [`Noted::weight`]). It stays true until more is
+    /// noted.
     fn has_room(&self, bytes: usize) -> bool;
-    /// Notes a message.
-    fn note(&self, number: u64, noted: &Noted<'_>, now: u64);
-    /// What can be done of that before the hub's lock is taken.
+    /// Notes a message. False if there is no room for it; nothing was done then.
+    fn note(&self, number: u64, noted: &Noted<'_>, now: u64) -> bool;
+    /// Does the part of noting that needs no lock.
     fn prepare(&self, noted: &Noted<'_>, now: u64) -> Vec<u8>;
-    /// Notes messages that were prepared, with their numbers: all of them count, or none.
+    /// Notes prepared messages with their numbers. All of them count, or none.
     fn note_prepared(&self, batch: Vec<(u64, Vec<u8>)>);
-    /// Notes that a channel's history was cleared, after the message of that number.
+    /// Notes that a channel's history was cleared, after the message with this number.
     fn note_cleared(&self, number: u64, channel: &str);
-    /// To be called after the hub's lock was given back, if something was noted.
+    /// True if messages may only be delivered after they are synced. Then each request is left here after it was noted.
+    fn lasts_first(&self) -> bool;
+    /// Leaves a request, which is settled when everything noted before it is synced.
+    fn leave(&self, pending: Pending);
+    /// Called after the hub's lock was released, if something was noted.
     fn wake(&self);
 }
 
-/// From how many bytes on a message is copied before the hub's lock is taken.
+/// From this size on, a message is copied before the hub's lock is taken.
 const LARGE: usize = 4096;
 
 impl<'a> Noted<'a> {
-    fn of(outgoing: &'a Outgoing<'_>, origin: Option<Origin>) -> Self {
+    pub(super) fn of(outgoing: &'a Outgoing<'_>, origin: Option<Origin>) -> Self {
         let message = &outgoing.message;
         Noted {
             channel: outgoing.channel,
@@ -78,7 +88,7 @@ impl<'a> Noted<'a> {
 }
 
 impl Hub {
-    /// As [`Hub::publish`].
+    /// Like [`Hub::publish`], with a journal.
     #[inline(never)]
     pub(super) fn publish_noted(
         &self,
@@ -87,33 +97,31 @@ impl Hub {
         origin: Option<Origin>,
         now: u64,
     ) -> Result<Published, Error> {
-        journal.begin()?;
         let hash = self.hasher.hash_one(outgoing.channel);
-        let noted = Noted::of(&outgoing, origin);
-        let weight = noted.weight();
-        let prepared = (weight >= LARGE).then(|| journal.prepare(&noted, now));
-        let published = self.change(|state| {
+        let prepared = (outgoing.message.data().len() >= LARGE).then(|| {
+            let noted = Noted::of(&outgoing, origin);
+            (noted.weight(), journal.prepare(&noted, now))
+        });
+        let published = self.change_noted(journal, |state| {
             if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
                 return Ok(Published { seq, shards: 0, subscribers: 0 });
             }
-            if !journal.has_room(weight) {
-                return Err(Refused::Unwritten);
-            }
-            state.check_one(outgoing.channel, hash, &self.mailboxes)?;
+            let known = state.find_room(outgoing.channel, hash, &self.mailboxes)?;
             let number = state.seq + 1;
             match prepared {
-                None => journal.note(number, &Noted::of(&outgoing, origin), now),
-                Some(prepared) => journal.note_prepared(vec![(number, prepared)]),
+                Some((weight, prepared)) if journal.has_room(weight) => journal.note_prepared(vec![(number, prepared)]),
+                None if journal.note(number, &Noted::of(&outgoing, origin), now) => {}
+                _ => return Err(Refused::Unwritten),
             }
-            Ok(state.publish(outgoing, hash, now, &self.mailboxes))
-        });
+            Ok(state.place(outgoing, known, hash, now, &self.mailboxes))
+        })?;
         let published = published.map_err(|refused| self.refused(refused))?;
         journal.wake();
         self.wake(published.shards);
         Ok(published)
     }
 
-    /// As [`Hub::publish_batch`].
+    /// Like [`Hub::publish_batch`], with a journal.
     #[inline(never)]
     pub(super) fn publish_batch_noted(
         &self,
@@ -130,7 +138,7 @@ impl Hub {
         let (weights, prepared): (Vec<usize>, Vec<Vec<u8>>) = batch.iter().map(prepare).unzip();
         let hashed: Vec<u64> = batch.iter().map(|outgoing| self.hasher.hash_one(outgoing.channel)).collect();
         let (mut reached, mut results) = (0, Vec::with_capacity(batch.len()));
-        let done = self.change(|state| {
+        let done = self.change_noted(journal, |state| {
             if !journal.has_room(weights.iter().sum()) {
                 return Err(Refused::Unwritten);
             }
@@ -149,14 +157,41 @@ impl Hub {
             }
             journal.note_prepared(notes);
             Ok(())
-        });
+        })?;
         done.map_err(|refused| self.refused(refused))?;
         journal.wake();
         self.wake(reached);
         Ok(results)
     }
 
-    /// The same for a message of another process.
+    /// Like [`Hub::change`], when the journal takes notes.
+    pub(super) fn change_noted<T>(
+        &self,
+        journal: &dyn Journal,
+        work: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, Error> {
+        let mut work = Some(work);
+        loop {
+            let done = self.change(|state| journal.is_ready().then(|| work.take().map(|work| work(state))));
+            match done.flatten() {
+                Some(done) => return Ok(done),
+                None => journal.begin()?,
+            }
+        }
+    }
+
+    /// Does something short while no thread publishes.
+    pub(crate) fn while_nobody_publishes<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _state = self.state.lock();
+        work()
+    }
+
+    /// The number of the message that was published with a key.
+    pub(crate) fn known(&self, (channel, key): (&str, Key<'_>), now: u64) -> Option<u64> {
+        self.change(|state| state.known(channel, key, now))
+    }
+
+    /// Like [`Hub::publish`], for a message of an attached host.
     pub(crate) fn publish_of(&self, origin: Origin, outgoing: Outgoing<'_>, now: u64) -> Result<Published, Error> {
         match &self.journal {
             None => self.publish(outgoing, now),
@@ -164,7 +199,7 @@ impl Hub {
         }
     }
 
-    /// The same for messages of another process.
+    /// Like [`Hub::publish_batch`], for messages of an attached host.
     pub(crate) fn publish_batch_of(
         &self,
         origin: Origin,
@@ -178,7 +213,7 @@ impl Hub {
     }
 }
 
-/// Said where too much waits to be written.
+/// The error if too much waits to be written.
 pub(super) fn unwritten() -> Error {
     Error::new(Kind::Busy, "too much waits to be written to the log (option engine_buffer); nothing was published")
 }

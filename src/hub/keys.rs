@@ -1,25 +1,26 @@
-//! Idempotency keys: a publish that is sent again within a window is answered with the first one's position.
+//! Idempotency keys. If a publish is sent again within a window, its answer is the position of the first one.
 
 use super::retention::age;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// How many keys of hosts, and how many of clients, are remembered at once; beyond it the oldest go early.
+/// How many keys of hosts, and how many of clients, are remembered. Beyond it, the oldest are dropped early.
 const CAPACITY: usize = 100_000;
-/// How many of the oldest may go at each look for one: more than come, so that they never pile up, and few.
+/// How many of the oldest keys each lookup may drop. It is more than one key, so that old keys never pile up, and few.
 const FEW: usize = 4;
 
-/// An idempotency key, and whose it is. Each has its own: a client that knows or guesses another's can't have that
-/// one's message taken for a duplicate.
+/// An idempotency key, and its owner. Each owner has its own keys. So a client that knows or guesses another's key
+/// can't make that one's message count as a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key<'a> {
-    /// A host's, or the control API's.
+    /// A key of a host or of the control API.
     Host(&'a str),
-    /// A client's: its user, or an empty text, and the key.
+    /// A key of a client: its user (or an empty text), and the key.
     Client(&'a str, &'a str),
 }
 
-/// Keys seen. Those of clients are apart, so that they, who may send as many as they like, use up none of the hosts'.
+/// The remembered keys. Clients may send as many keys as they like, so theirs are separate and can't push out the
+/// hosts'.
 #[derive(Debug)]
 pub(super) struct Keys {
     hosts: Seen,
@@ -30,7 +31,7 @@ pub(super) struct Keys {
 /// Keys with the message that each stands for.
 #[derive(Debug, Default)]
 struct Seen {
-    /// And since when.
+    /// Each key has its message's number and the time.
     seqs: HashMap<Arc<str>, (u64, u64)>,
     order: VecDeque<(u64, Arc<str>)>,
 }
@@ -40,12 +41,12 @@ impl Keys {
         Keys { hosts: Seen::default(), clients: Seen::default(), window_ms }
     }
 
-    /// Remembers keys for longer or shorter.
+    /// Changes how long keys are remembered.
     pub(super) fn set_window(&mut self, window_ms: u64) {
         self.window_ms = window_ms;
     }
 
-    /// The message that the key stands for in that channel.
+    /// The number of the message that was published with this key in this channel.
     pub(super) fn find(&mut self, channel: &str, key: Key<'_>, now: u64) -> Option<u64> {
         let window_ms = self.window_ms;
         let seen = self.of(key);
@@ -64,10 +65,15 @@ impl Keys {
         seen.seqs.insert(joined, (seq, now));
     }
 
-    /// Drops keys that are too old or too many, as many as that of either; true: there may be more.
+    /// Drops keys that are too old or too many, at most `most` of each kind. True if there may be more.
     pub(super) fn expire(&mut self, now: u64, most: usize) -> bool {
         let hosts = self.hosts.expire(self.window_ms, now, most);
         self.clients.expire(self.window_ms, now, most) || hosts
+    }
+
+    /// Forgets all keys.
+    pub(super) fn forget(&mut self) {
+        (self.hosts, self.clients) = Default::default();
     }
 
     fn of(&mut self, key: Key<'_>) -> &mut Seen {
@@ -85,7 +91,7 @@ impl Seen {
             if counts(*since, window_ms, now) && self.order.len() <= CAPACITY {
                 return false;
             }
-            // One that was too old, and came again before it went, stands further back as well.
+            // A key that expired and was used again has another entry further back.
             if self.seqs.get(key).is_some_and(|(_, latest)| latest == since) {
                 self.seqs.remove(key);
             }
@@ -99,7 +105,7 @@ fn counts(since: u64, window_ms: u64, now: u64) -> bool {
     age(since, now) < window_ms
 }
 
-/// None of them may contain a NUL, so this is one text for each of what it is made of.
+/// None of the parts may contain a NUL, so different parts never give the same text.
 fn joined(channel: &str, key: Key<'_>) -> String {
     match key {
         Key::Host(key) => format!("{channel}\0{key}"),

@@ -1,28 +1,28 @@
-//! Which positions of earlier lives of the history mean something in this one.
+//! Decides what positions of earlier epochs mean in this one.
 //!
-//! A log that outlives its hubs has an epoch after the other. Where nobody can know whether numbers were seen that the
-//! log does not have, a new epoch begins: a fence. It takes a number of its own, the one after the last that the log
-//! has. A position of an earlier epoch up to that last one is exact: the log still has it and what came after. One
-//! beyond means a message that is not there any more. Its holder has seen all up to the last one, and is told of a gap
-//! at the fence.
+//! A log that outlives its hubs has several epochs, one after the other. If nobody can know whether clients have seen
+//! numbers that the log does not have, a new epoch begins with a fence. The fence takes the number after the last one
+//! in the log. A position of an earlier epoch up to that last number is exact: the log still has that message and what
+//! came after it. A higher position is about a message that is lost. Its client has seen everything up to the last
+//! number, and is told of a gap at the fence.
 
 use super::position::{Epoch, Position};
 
-/// How many earlier epochs are remembered. Positions of older ones are answered with a gap.
+/// The number of earlier epochs that are remembered. A position of an older one is answered with a gap.
 pub(crate) const MAX_LINKS: usize = 64;
 
 /// An epoch that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) epoch: Epoch,
-    /// The last number that the log has of it.
+    /// The last number of this epoch in the log.
     pub(crate) last: u64,
-    /// Whether messages may have been lost at its end, of which nobody knows in which channels.
+    /// True if messages may have been lost at its end. Their channels are not known.
     pub(crate) lossy: bool,
 }
 
 impl Link {
-    /// The number of the fence behind it.
+    /// The number of the fence after it.
     pub(crate) fn fence(&self) -> u64 {
         self.last + 1
     }
@@ -37,10 +37,11 @@ impl Lineage {
         Lineage(links)
     }
 
-    /// The number up to which the holder of an earlier epoch's position has seen everything; `None`: nobody knows.
+    /// The number up to which a client with a position of an earlier epoch has seen everything. `None` if that is not
+    /// known.
     pub(super) fn place(&self, position: Position<'_>) -> Option<u64> {
         let link = self.0.iter().rev().find(|link| link.epoch.as_str() == position.epoch)?;
-        // Where nothing can have been lost there is nothing beyond: the position is from elsewhere.
+        // If nothing can have been lost, no higher position was ever given out: this one is from elsewhere.
         (position.seq <= link.last || link.lossy).then_some(position.seq.min(link.last))
     }
 

@@ -1,4 +1,4 @@
-//! A shard's mailbox: what the hub leaves for it, bounded, in the order of the sequence.
+//! A shard's mailbox: the messages that the hub leaves for it, bounded, in the order of the sequence.
 
 use super::message::Message;
 use super::sync::{fence, ArrayQueue, AtomicBool, CachePadded, Ordering};
@@ -21,11 +21,17 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+impl<F: Fn() + Send + Sync> Wake for F {
+    fn wake(&self) {
+        self();
+    }
+}
+
 /// A bounded queue with one reader, which sleeps when it is empty.
 pub struct Mailbox {
     queue: ArrayQueue<Delivery>,
-    /// Set by the owner before it sleeps. Who leaves something takes it back, and only that one wakes: while the owner
-    /// is busy a publish costs no system call.
+    /// The owner sets this before it sleeps. A thread that leaves a message and clears this flag wakes the owner. So
+    /// while the owner is busy, a publish costs no system call.
     parked: CachePadded<AtomicBool>,
     waker: Box<dyn Wake>,
 }
@@ -36,12 +42,13 @@ impl Mailbox {
         Mailbox { queue: ArrayQueue::new(capacity), parked: CachePadded::new(AtomicBool::new(false)), waker }
     }
 
-    /// How many messages fit when it is empty.
+    /// The number of messages that fit into an empty mailbox.
     pub(super) fn capacity(&self) -> usize {
         self.queue.capacity()
     }
 
-    /// How many more messages fit. Only the hub adds, under its lock, so it does not shrink before the hub adds.
+    /// The number of messages that still fit. Only the hub adds messages, under its lock, so the number can't shrink
+    /// before it does.
     pub(super) fn room(&self) -> usize {
         self.queue.capacity() - self.queue.len()
     }
@@ -51,7 +58,7 @@ impl Mailbox {
         self.queue.len()
     }
 
-    /// Leaves a message. The hub has asked for [`room`](Self::room); false means that it did not.
+    /// Adds a message. The hub must have checked [`room`](Self::room). Returns false if there is no room.
     pub(super) fn push(&self, delivery: Delivery) -> bool {
         self.queue.push(delivery).is_ok()
     }
@@ -66,7 +73,7 @@ impl Mailbox {
         // Pairs with the fence in `park`: either we see the mark, or the owner sees what was left.
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) {
-            // Only who takes the mark writes it.
+            // Only the thread that clears the flag writes to it.
             let taken = self.parked.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed);
             if taken.is_ok() {
                 self.waker.wake();
@@ -74,9 +81,10 @@ impl Mailbox {
         }
     }
 
-    /// Announces sleep. True: nothing was left meanwhile, sleep until woken. False: look again.
+    /// Announces that the owner will sleep. True if nothing was left meanwhile, so the owner sleeps until it is woken.
+    /// False if it must look again.
     ///
-    /// `more` looks at what else others may have left before they call [`wake`](Self::wake).
+    /// `more` checks for other work that was left before a call of [`wake`](Self::wake).
     pub fn park(&self, more: impl FnOnce() -> bool) -> bool {
         self.parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -87,12 +95,12 @@ impl Mailbox {
         false
     }
 
-    /// Whether the owner sleeps, or is about to, and nobody has woken it.
+    /// True if the owner sleeps or is about to, and no thread has woken it.
     pub fn is_parked(&self) -> bool {
         self.parked.load(Ordering::Acquire)
     }
 
-    /// Says that the owner is awake, for whatever reason.
+    /// Notes that the owner is awake, for whatever reason.
     pub fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);
     }

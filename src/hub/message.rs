@@ -1,4 +1,4 @@
-//! A message: copied once from its publisher, then shared by history, queues and outboxes.
+//! A message. It is copied once from its publisher, and then shared by history, queues and outboxes.
 
 use super::name::{check_channel, check_event, check_key};
 use super::slow::SlowPolicy;
@@ -7,13 +7,10 @@ use once_cell::race::OnceBox;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many encoded forms a message can carry beside its own bytes; the transports number them.
-pub const FORMS: usize = 7;
-
-/// What a host publishes, borrowed.
+/// A message that a host publishes, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Publication<'a> {
-    /// The channel; empty for a broadcast.
+    /// The channel. Empty for a broadcast.
     pub channel: &'a str,
     /// The payload.
     pub data: &'a [u8],
@@ -21,12 +18,12 @@ pub struct Publication<'a> {
     pub event: Option<&'a str>,
     /// The idempotency key.
     pub key: Option<&'a str>,
-    /// Whether the payload must travel as binary though it may be UTF-8.
+    /// True if the payload must be sent as binary although it may be UTF-8.
     pub binary: bool,
 }
 
 impl<'a> Publication<'a> {
-    /// A payload for a channel, nothing else.
+    /// A payload for a channel, without other fields.
     pub fn new(channel: &'a str, data: &'a [u8]) -> Self {
         Publication { channel, data, event: None, key: None, binary: false }
     }
@@ -53,23 +50,23 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// A published message, immutable but for the forms that transports add.
+/// A published message. It does not change, except that transports add encoded forms.
 pub struct Message {
     seq: u64,
     channel: Option<Arc<str>>,
     event: Option<Box<str>>,
-    /// The payload, after a prefix that lets the most common transport send it as it is.
+    /// The payload behind a prefix. With the prefix, the most common transport sends it as it is.
     bytes: Box<[u8]>,
     prefix: u8,
     binary: bool,
     slow: SlowPolicy,
     stamp: u32,
-    /// Encoded by whichever shard needs a form first. Two shards may both encode; neither waits for the other,
+    /// The shard that needs a form first encodes it. Two shards may both encode it, but neither waits for the other,
     /// which would stall all its connections. That is why these are `race` cells.
-    forms: [OnceBox<Form>; FORMS],
+    forms: OnceBox<Encoded>,
 }
 
-/// What a message gets from the hub.
+/// The fields that a message gets from the hub.
 pub(super) struct Place<'a> {
     pub(super) seq: u64,
     pub(super) channel: Option<&'a Arc<str>>,
@@ -81,8 +78,15 @@ pub(super) struct Place<'a> {
 #[derive(Debug)]
 pub struct Form {
     bytes: Box<[u8]>,
-    /// Where the form lies within its framing (HTTP chunks), for peers that take none.
+    /// The part of the bytes that is the form without its framing (HTTP chunks), for clients without such framing.
     inner: (u32, u32),
+}
+
+/// A form of a message, and the next one. Mostly a message has one or two.
+struct Encoded {
+    key: u8,
+    form: Form,
+    next: OnceBox<Encoded>,
 }
 
 impl Form {
@@ -92,7 +96,7 @@ impl Form {
         Form { bytes: bytes.into(), inner: (0, len) }
     }
 
-    /// A form with `before` bytes of framing before and `after` behind it.
+    /// A form with `before` bytes of framing in front of it and `after` bytes behind it.
     pub fn framed(bytes: Vec<u8>, before: usize, after: usize) -> Self {
         let end = bytes.len() - after;
         Form { bytes: bytes.into(), inner: (before as u32, end as u32) }
@@ -110,7 +114,7 @@ impl Form {
 }
 
 impl Message {
-    /// Copies a publication behind `prefix` (at most 16 bytes). It has no place in the sequence yet.
+    /// Copies a publication behind `prefix` (at most 16 bytes). The message has no number yet.
     pub fn new(publication: &Publication<'_>, binary: bool, prefix: &[u8]) -> Arc<Self> {
         debug_assert!(prefix.len() <= 16);
         let mut bytes = Vec::with_capacity(prefix.len() + publication.data.len());
@@ -125,11 +129,11 @@ impl Message {
             binary,
             slow: SlowPolicy::Disconnect,
             stamp: 0,
-            forms: Default::default(),
+            forms: OnceBox::new(),
         })
     }
 
-    /// Gives the message its place, before anyone shares it.
+    /// Sets the fields from the hub. The message must not be shared yet.
     pub(super) fn place(this: &mut Arc<Self>, place: &Place<'_>) {
         if let Some(message) = Arc::get_mut(this) {
             message.seq = place.seq;
@@ -146,22 +150,23 @@ impl Message {
         self.seq
     }
 
-    /// Its channel; `None` for a broadcast.
+    /// Its channel. `None` for a broadcast.
     pub fn channel(&self) -> Option<&str> {
         self.channel.as_deref()
     }
 
-    /// The same, to be kept.
+    /// Its channel, as a shared name.
     pub(crate) fn channel_name(&self) -> Option<&Arc<str>> {
         self.channel.as_ref()
     }
 
-    /// Whether it gives way to a client that reads too slowly.
+    /// What happens to it if a client reads too slowly.
     pub fn slow(&self) -> SlowPolicy {
         self.slow
     }
 
-    /// When it was published, in microseconds of a clock that goes round, for a sample of the messages; else 0.
+    /// The time of its publication, in microseconds of a clock that wraps around. Only a sample of the messages has it;
+    /// it is 0 otherwise.
     pub(crate) fn stamp(&self) -> u32 {
         self.stamp
     }
@@ -176,22 +181,37 @@ impl Message {
         &self.bytes[usize::from(self.prefix)..]
     }
 
-    /// Its payload behind the prefix that it was made with.
+    /// Its payload, with the prefix in front.
     pub fn prefixed(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether the payload travels as binary.
+    /// True if the payload is sent as binary.
     pub fn binary(&self) -> bool {
         self.binary
     }
 
-    /// The form of that number, encoded at the first call.
-    pub fn form(&self, number: usize, encode: impl FnOnce(&Message) -> Form) -> &Form {
-        self.forms[number].get_or_init(|| Box::new(encode(self)))
+    /// The form with this key, encoded at the first call. The keys are the caller's: one for each way to encode a
+    /// message.
+    pub fn form(&self, key: u8, encode: impl Fn(&Message) -> Form) -> &Form {
+        let (mut place, mut encoded) = (&self.forms, None);
+        loop {
+            match place.get() {
+                Some(found) if found.key == key => return &found.form,
+                Some(found) => place = &found.next,
+                None => {
+                    let new = encoded
+                        .take()
+                        .unwrap_or_else(|| Box::new(Encoded { key, form: encode(self), next: OnceBox::new() }));
+                    // Another thread may have put a form there meanwhile. Then this one goes behind it, and is not
+                    // encoded again, unless both have the same key.
+                    encoded = place.set(new).err();
+                }
+            }
+        }
     }
 
-    /// What it counts for in bounds of bytes: the payload, and about what the rest takes.
+    /// Its size in limits of bytes: the payload, and about what the other fields take.
     pub fn weight(&self) -> usize {
         self.bytes.len() + self.event.as_ref().map_or(0, |event| event.len()) + 160
     }

@@ -1,24 +1,33 @@
-//! The hub: channels, one sequence, history, subscriptions. No sockets, no clock: time is passed in, as
+//! The hub: channels, one sequence, history, subscriptions. It has no sockets and no clock. Times are passed in, as
 //! milliseconds of any clock that does not go back.
 //!
-//! A publish takes its number, enters the history and the mailboxes of the shards under one lock. So every shard sees
-//! messages in the order of the sequence, one number is a position in all channels, and a subscriber that joins at a
-//! position under the same lock can neither miss nor repeat one. The lock is held for some hundred nanoseconds and
-//! never across a system call: whoever must be woken is woken after it.
+//! A publish takes its number and enters the history and the mailboxes of the shards under one lock. So every shard
+//! sees the messages in the order of the sequence, and one number is a position in all channels. A subscriber that
+//! joins at a position under the same lock can neither miss nor repeat a message. The lock is held for some hundred
+//! nanoseconds and never across a system call: threads are woken after it.
 
+mod act;
+#[cfg_attr(not(test), allow(dead_code))]
+mod applying;
+#[cfg(test)]
+mod applying_tests;
 mod forgotten;
 mod history;
 mod journal;
 mod keys;
+mod lasting;
 mod lineage;
 mod lock;
 mod mailbox;
 mod message;
 mod name;
+mod outlet;
 mod position;
 mod replay;
 mod restoring;
 mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod slow;
 mod state;
 #[cfg(test)]
@@ -28,12 +37,16 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use act::Act;
+pub(crate) use applying::{Break, Change, Loss};
 pub(crate) use journal::{Journal, Noted, Origin};
 pub use keys::Key;
+pub(crate) use lasting::{OnSettled, Pending, Placing, Settled};
 pub(crate) use lineage::{Link, MAX_LINKS};
 pub use mailbox::{Delivery, Mailbox, Wake};
-pub use message::{Form, Message, Publication, FORMS};
+pub use message::{Form, Message, Publication};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
+pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub use retention::Retention;
@@ -51,33 +64,33 @@ use std::sync::Arc;
 /// A channel's number while anything of it exists.
 pub type ChannelId = u32;
 
-/// The channel that everybody is subscribed to.
+/// The channel that every connection is subscribed to.
 pub const BROADCAST: ChannelId = 0;
 
-/// How many shards a hub can serve: they are bits of a mask.
+/// The largest number of shards of a hub: they are bits of a mask.
 pub const MAX_SHARDS: usize = 64;
 
 /// How much a hub keeps.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// Bounds for channels that no pattern fits.
+    /// Bounds for channels that match no pattern.
     pub retention: Retention,
-    /// Bounds for channels that a pattern fits; the closest pattern counts.
+    /// Bounds for channels that match a pattern. The closest pattern counts.
     pub patterns: &'a [(ChannelPattern, Retention)],
-    /// What gives way to slow clients in channels that no pattern fits, and in broadcasts.
+    /// What is dropped for slow clients in channels that match no pattern, and in broadcasts.
     pub slow_policy: SlowPolicy,
-    /// The same for channels that a pattern fits; the closest pattern counts.
+    /// The same for channels that match a pattern. The closest pattern counts.
     pub slow_patterns: &'a [(ChannelPattern, SlowPolicy)],
     /// Bytes of all history together.
     pub total_bytes: usize,
-    /// How long idempotency keys are remembered; 0: not at all.
+    /// How long idempotency keys are remembered. 0 means not at all.
     pub key_window_ms: u64,
-    /// Microseconds, to stamp a sample of the messages with.
+    /// A clock in microseconds, for the time stamps of a sample of the messages.
     pub clock_us: fn() -> u64,
 }
 
-/// A message's place, and whom it reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The position of a published message, and its reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Published {
     /// Its number.
     pub seq: u64,
@@ -87,20 +100,28 @@ pub struct Published {
     pub subscribers: u32,
 }
 
-/// A message's place.
+/// The position of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
     /// Its number.
     pub seq: u64,
-    /// The channel's subscribers at that moment; 0 for the messages of a batch that went to another process.
+    /// The channel's subscribers at that moment. 0 for the messages of a batch that went to another process.
     pub subscribers: u32,
-    /// Which life of the hub the number is of: an attached hub may be started anew. Counted from 0.
-    pub(crate) life: u32,
+    /// The index of the epoch that the number belongs to, counted from 0. An attached host counts the epochs of its
+    /// hubs.
+    pub(crate) epoch_index: u32,
+}
+
+impl Published {
+    /// A message that was found, or has come back, with that number.
+    pub(crate) fn found(seq: u64, subscribers: u32) -> Self {
+        Published { seq, shards: 0, subscribers }
+    }
 }
 
 impl From<Published> for Placed {
     fn from(published: Published) -> Self {
-        Placed { seq: published.seq, subscribers: published.subscribers, life: 0 }
+        Placed { seq: published.seq, subscribers: published.subscribers, epoch_index: 0 }
     }
 }
 
@@ -115,7 +136,7 @@ pub struct Leave {
     pub last: bool,
 }
 
-/// What there is to say about a channel.
+/// The state of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelInfo {
     /// Its name.
@@ -144,18 +165,18 @@ pub struct HubStats {
     pub busy: u64,
 }
 
-/// Why the state refused a publish.
+/// The reason why the state refused a publish.
 enum Refused {
     Busy,
     TooMany,
-    /// Too much waits to be written by an engine.
+    /// Too much waits to be written to the log.
     Unwritten,
 }
 
-/// One message to publish: the channel and key by name, the rest as built by [`Message::new`].
+/// One message to publish: its channel and key, and the rest as built by [`Message::new`].
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The channel; empty is the broadcast.
+    /// The channel. Empty for a broadcast.
     pub channel: &'a str,
     /// The idempotency key.
     pub key: Option<Key<'a>>,
@@ -167,16 +188,20 @@ pub struct Outgoing<'a> {
 pub struct Hub {
     epoch: Epoch,
     state: Lock<State>,
-    /// The state's own: names are hashed before its lock is taken.
+    /// The same hasher as the state's: names are hashed before the lock is taken.
     hasher: RandomState,
     mailboxes: Vec<Arc<Mailbox>>,
     busy: AtomicU64,
-    /// Where messages are noted that outlive the hub.
+    /// The journal of the messages, if they outlive the hub.
     journal: Option<Arc<dyn Journal>>,
+    /// Takes what is published, if the hub follows a log.
+    outlet: Option<Arc<dyn Outlet>>,
+    /// True if a message is delivered only when the journal has synced it, or when it has come back from a log.
+    lasting: bool,
 }
 
 impl Hub {
-    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`]. `epoch` names this life of
+    /// A hub that delivers into these mailboxes, one for each shard, at most [`MAX_SHARDS`]. `epoch` names this run of
     /// the history.
     pub fn new(epoch: Epoch, settings: &Settings<'_>, mailboxes: Vec<Arc<Mailbox>>) -> Self {
         assert!(mailboxes.len() <= MAX_SHARDS, "the option threads is bounded to {MAX_SHARDS}");
@@ -188,20 +213,22 @@ impl Hub {
             mailboxes,
             busy: AtomicU64::new(0),
             journal: None,
+            outlet: None,
+            lasting: false,
         }
     }
 
-    /// The name of this life of the history.
+    /// The name of this run of the history.
     pub fn epoch(&self) -> &Epoch {
         &self.epoch
     }
 
-    /// Keeps more or less from now on; what is too much goes at once. Holds the lock for as long as that takes.
+    /// Applies new bounds. Messages beyond them are dropped at once, and the lock is held for as long as that takes.
     pub fn reconfigure(&self, settings: &Settings<'_>, now: u64) {
         self.change(|state| state.reconfigure(settings, now));
     }
 
-    /// Publishes one message. [`Kind::Busy`]: a mailbox is full, and nothing was done.
+    /// Publishes one message. [`Kind::Busy`] if a mailbox is full; nothing was done then.
     pub fn publish(&self, outgoing: Outgoing<'_>, now: u64) -> Result<Published, Error> {
         if let Some(journal) = &self.journal {
             return self.publish_noted(&**journal, outgoing, None, now);
@@ -218,7 +245,7 @@ impl Hub {
         Ok(published)
     }
 
-    /// Publishes several messages with nothing between them, all or none.
+    /// Publishes several messages, all or none, with no other message between them.
     pub fn publish_batch(&self, batch: Vec<Outgoing<'_>>, now: u64) -> Result<Vec<Published>, Error> {
         if let Some(journal) = &self.journal {
             return self.publish_batch_noted(&**journal, batch, None, now);
@@ -245,9 +272,9 @@ impl Hub {
         Ok(results)
     }
 
-    /// Drops history that has outlived its age, some hundred messages of it. To be called about once a second, and
-    /// again while it says that there is more: in between others have the lock, which for all of a large history would
-    /// be held for tenths of a second.
+    /// Drops some hundred messages of the history that are too old. Returns true if there are more. Call it about once
+    /// a second, and again at once while there are more. In between, other threads get the lock: for all of a large
+    /// history it would be held for tenths of a second.
     pub fn expire(&self, now: u64) -> bool {
         let more = self.change(|state| {
             let more = state.expire(now);
@@ -262,18 +289,10 @@ impl Hub {
         more
     }
 
-    /// Forgets a channel's history; its subscribers stay. False: there is no such channel.
+    /// Clears a channel's history. Its subscribers stay. Returns false if the channel does not exist. Only for hubs
+    /// without a log.
     pub fn clear(&self, channel: &str) -> bool {
-        let clear = |state: &mut State| {
-            let cleared = state.clear(channel);
-            if let Some(journal) = self.journal.as_ref().filter(|_| cleared) {
-                journal.note_cleared(state.seq, channel);
-            }
-            cleared
-        };
-        let cleared = !channel.is_empty() && self.change(clear);
-        self.journal.iter().for_each(|journal| journal.wake());
-        cleared
+        !channel.is_empty() && self.change(|state| state.clear(channel))
     }
 
     /// A channel that exists.
@@ -284,7 +303,7 @@ impl Hub {
         self.state.lock().info(channel)
     }
 
-    /// The number of a channel that exists, which is another's after it is gone.
+    /// The number of a channel that exists. After the channel is gone, another channel may get it.
     pub fn channel_id(&self, channel: &str) -> Option<ChannelId> {
         if channel.is_empty() {
             return None;
@@ -292,13 +311,13 @@ impl Hub {
         self.state.lock().id(channel)
     }
 
-    /// Channels whose name begins with `prefix`, at most `limit`, in no order. Others have the lock in between: a
-    /// channel that comes or goes meanwhile may be missing.
+    /// Channels whose names begin with `prefix`, at most `limit` of them, in no particular order. Other threads get the
+    /// lock in between, so a channel that comes or goes meanwhile may be missing.
     pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
         let mut found = Vec::new();
         let mut next = Some(0);
         while let Some(from) = next {
-            next = self.state.lock().list(prefix, limit, from, &mut found);
+            next = self.state.lock_for_step().list(prefix, limit, from, &mut found);
         }
         found
     }
@@ -313,24 +332,24 @@ impl Hub {
         let state = self.state.lock();
         HubStats {
             seq: state.seq,
-            // The broadcast is no channel that anybody named.
+            // The broadcast channel does not count.
             channels: state.channels.len() as u64 - 1,
             subscriptions: state.subscriptions,
-            history_messages: state.total_messages as u64,
-            history_bytes: state.total_bytes as u64,
-            // Each message of this hub has a number, and nothing else has.
-            published: state.seq - state.began_at,
+            history_messages: state.kept.messages as u64,
+            history_bytes: state.kept.bytes as u64,
+            // Each message of this hub has one number. What else has numbers is not counted.
+            published: state.seq.wrapping_sub(state.began_at),
             duplicates: state.duplicates,
             busy: self.busy.load(Ordering::Relaxed),
         }
     }
 
-    /// Does something that may drop messages. The last of them is dropped when the lock is free again: that gives
-    /// memory back, and mostly it is the only one.
+    /// Does something that may drop messages. The last of them is freed after the lock is released, since that takes
+    /// time. Mostly it is the only one.
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let (done, evicted) = {
             let mut state = self.state.lock();
-            (work(&mut state), state.evicted.take())
+            (work(&mut state), state.kept.evicted.take())
         };
         drop(evicted);
         done

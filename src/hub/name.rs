@@ -1,4 +1,4 @@
-//! Names of channels and events, and patterns of channels: checked once, at the door.
+//! The rules for names of channels and events, and patterns of channels.
 
 use crate::error::Error;
 
@@ -9,8 +9,8 @@ pub const MAX_EVENT: usize = 127;
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY: usize = 255;
 
-/// A channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*` at the end. So a text can be seen to be a
-/// name or a pattern, wherever both may stand, and no name that a client has chosen becomes a pattern there.
+/// Checks a channel's name: 1 to 255 bytes of UTF-8, no control characters, no `*` at the end. So where both a name and
+/// a pattern are allowed, they can be told apart, and no name that a client has chosen becomes a pattern.
 pub fn check_channel(name: &str) -> Result<(), Error> {
     check_text("channel", name, MAX_CHANNEL)?;
     if name.ends_with('*') {
@@ -19,7 +19,7 @@ pub fn check_channel(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// An event type goes into SSE's `event:` line; those beginning with `push-` are the library's own.
+/// Checks an event type, which goes into SSE's `event:` line. Types that begin with `push-` are the library's own.
 pub fn check_event(event: &str) -> Result<(), Error> {
     check_text("event", event, MAX_EVENT)?;
     if event.starts_with("push-") {
@@ -28,12 +28,12 @@ pub fn check_event(event: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// An idempotency key.
+/// Checks an idempotency key.
 pub fn check_key(key: &str) -> Result<(), Error> {
     check_text("key", key, MAX_KEY)
 }
 
-/// A short text without control characters; the error names it by `what`.
+/// Checks a short text without control characters. An error names it `what`.
 pub fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Error> {
     if text.is_empty() {
         return Err(Error::invalid(format!("{what}: empty; 1 to {max} bytes are allowed")));
@@ -41,13 +41,20 @@ pub fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), Erro
     if text.len() > max {
         return Err(Error::invalid(format!("{what}: {} bytes; at most {max} are allowed", text.len())));
     }
-    if text.chars().any(char::is_control) {
+    if may_have_controls(text) && text.chars().any(char::is_control) {
         return Err(Error::invalid(format!("{what}: control characters are not allowed")));
     }
     Ok(())
 }
 
-/// A channel's name, or all that begin with a prefix (`news.*`).
+/// True if each character must be looked at. Every publish has a name, and hardly any name needs that. The control
+/// characters beyond ASCII, U+0080 to U+009F, begin with the byte C2.
+fn may_have_controls(text: &str) -> bool {
+    // The loop has no early end, so that the compiler can look at many bytes at once.
+    text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == 0x7f) | (byte == 0xc2))
+}
+
+/// A channel's name, or a prefix that stands for all names that begin with it (`news.*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChannelPattern {
     prefix: Box<str>,
@@ -55,7 +62,7 @@ pub struct ChannelPattern {
 }
 
 impl ChannelPattern {
-    /// Reads a pattern; a `*` may stand at its end only.
+    /// Reads a pattern. A `*` may only be its last character.
     pub fn parse(text: &str) -> Result<Self, String> {
         let open = text.ends_with('*');
         let prefix = if open { &text[..text.len() - 1] } else { text };
@@ -68,14 +75,14 @@ impl ChannelPattern {
         Ok(ChannelPattern { prefix: prefix.into(), open })
     }
 
-    /// Exactly one channel. Unlike [`Self::parse`] it takes any name, also one with a `*` in it.
+    /// A pattern for exactly one channel. Unlike [`Self::parse`], this takes any name, even one with a `*` in it.
     pub(crate) fn exact(name: &str) -> Result<Self, Error> {
         check_channel(name)?;
         Ok(ChannelPattern { prefix: name.into(), open: false })
     }
 
-    /// What a grant, a token or a revocation says: what ends in `*` is a prefix, and anything else is that one name, as
-    /// no name ends so. Whatever channel may be granted may be taken away again by the same text.
+    /// Reads the text of a grant, a token or a revocation. A text that ends in `*` is a prefix. Any other text is one
+    /// name, since no name ends in `*`. So any channel that can be granted can be revoked by the same text.
     pub(crate) fn written(text: &str) -> Result<Self, Error> {
         if text.ends_with('*') {
             Self::parse(text).map_err(Error::invalid)
@@ -84,12 +91,17 @@ impl ChannelPattern {
         }
     }
 
-    /// The pattern that every name fits.
+    /// The pattern that matches every name.
     pub(crate) fn everything() -> Self {
         ChannelPattern { prefix: "".into(), open: true }
     }
 
-    /// Whether a channel's name fits.
+    /// The name of an exact pattern. `None` if it is a prefix.
+    pub(crate) fn name(&self) -> Option<&str> {
+        (!self.open).then_some(&self.prefix)
+    }
+
+    /// True if a channel's name matches.
     pub fn matches(&self, channel: &str) -> bool {
         if self.open {
             channel.starts_with(&*self.prefix)
@@ -98,7 +110,7 @@ impl ChannelPattern {
         }
     }
 
-    /// How closely it describes a name: an exact name before any prefix, a longer prefix before a shorter.
+    /// How closely it describes a name: an exact name comes before any prefix, a longer prefix before a shorter one.
     pub(super) fn weight(&self) -> (bool, usize) {
         (!self.open, self.prefix.len())
     }
@@ -113,6 +125,15 @@ impl std::fmt::Display for ChannelPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_control_character_is_refused_and_no_other() {
+        for character in (0..=0x2ff).filter_map(char::from_u32) {
+            let refused =
+                check_text("channel", &format!("a long enough name {character} for wide looks"), 255).is_err();
+            assert_eq!(refused, character.is_control(), "{character:?}");
+        }
+    }
 
     #[test]
     fn names_are_checked() {

@@ -1,20 +1,20 @@
-//! Positions: `<epoch>-<seq>`, a place in one life of a hub's history.
+//! Positions: `<epoch>-<seq>`, a place in one run of a hub's history.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest text that is a position. Under 128 bytes, or browsers ask before they send it back across origins.
+/// The longest position. It is under 128 bytes, since browsers ask before they send a longer one across origins.
 pub const MAX_POSITION: usize = 55;
-/// A position of no life of a hub: an epoch has 13 characters.
+/// A position that no hub has given out: a real epoch has 13 characters.
 pub const ELSEWHERE: &str = "0-0";
 const MAX_EPOCH: usize = MAX_POSITION - 21;
 
-/// Names one life of a hub's history: of its memory, or of what outlives it.
+/// Names one run of a hub's history. A history that outlives the process keeps its epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch(Arc<str>);
 
 impl Epoch {
-    /// An epoch from random bits: a client's position from another life must not look like one from this.
+    /// An epoch from random bits. A client's position from another epoch must not look like one from this.
     pub fn from_random(bits: u64) -> Self {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
         let mut rest = bits;
@@ -28,7 +28,7 @@ impl Epoch {
         Epoch(text.into())
     }
 
-    /// An epoch that another process has named; `None`: the text can't be one.
+    /// An epoch that another process has named. `None` if the text can't be an epoch.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let fits = (1..=MAX_EPOCH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         fits.then(|| Epoch(text.into()))
@@ -56,7 +56,7 @@ impl Epoch {
 /// A position as a client sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position<'a> {
-    /// Which life.
+    /// The epoch.
     pub epoch: &'a str,
     /// The last message seen in it.
     pub seq: u64,

@@ -1,23 +1,23 @@
-//! What a subscriber gets first: what it missed, with gaps where something can't be had.
+//! The replay for a subscriber: the messages that it missed, and gaps where messages are no longer in the history.
 
 use super::message::Message;
-use super::position::Position;
+use super::position::{Epoch, Position};
 use std::sync::Arc;
 
-/// Where a subscriber wants to begin.
+/// The point where a subscription begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start<'a> {
-    /// With what comes from now on.
+    /// With the messages that come from now on.
     New,
-    /// After a position that it saw.
+    /// After the last message that the client has seen.
     Since(Position<'a>),
-    /// After a number of this epoch: going on with a replay that was cut.
+    /// After a number of this epoch: continues a replay that was cut.
     After(u64),
     /// With the newest messages of each channel.
     Last(usize),
 }
 
-/// A subscription as a shard asks for it.
+/// A shard's request for a subscription.
 #[derive(Debug)]
 pub struct Request<'a, S> {
     /// The shard's number.
@@ -26,60 +26,62 @@ pub struct Request<'a, S> {
     pub names: &'a [S],
     /// Where to begin.
     pub start: Start<'a>,
-    /// About how many bytes of messages may be given at once.
+    /// About how many bytes of messages the replay may have.
     pub limit: usize,
-    /// Whether missed broadcasts are asked for as well.
+    /// True if missed broadcasts are wanted as well.
     pub broadcasts: bool,
-    /// What is dropped at the limit: the newest, to be asked for again; or the oldest, with a gap in their place.
+    /// What is cut at the limit: the newest messages, which are requested later, or the oldest, with a gap in their
+    /// place.
     pub cut: Cut,
-    /// Whether it subscribes.
+    /// Whether the request subscribes the shard.
     pub join: Join,
 }
 
 impl<S> Request<'_, S> {
-    /// Whether missed broadcasts are given.
+    /// True if missed broadcasts are part of the replay.
     pub(super) fn wants_broadcasts(&self) -> bool {
         self.broadcasts && !matches!(self.start, Start::Last(_))
     }
 
-    /// Whether the newest are read first, as the oldest are what is cut.
+    /// True if the newest messages are read first, since the oldest are cut.
     pub(super) fn newest_first(&self) -> bool {
         matches!(self.start, Start::Last(_)) || self.cut == Cut::Head
     }
 }
 
-/// Whether a request subscribes the shard, once all that was missed is given.
+/// Whether a request subscribes the shard once the replay is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
-    /// Yes.
+    /// It subscribes.
     Always,
-    /// Only if there is nothing to give at once: for a poll, which ends with the first answer. While it joins, something
-    /// may come: then there are both.
+    /// It subscribes if there is nothing to send at once: for a poll, which ends with the first answer. A message may
+    /// come while the shard is being subscribed; then there are both.
     IfEmpty,
-    /// No: for a poll that does not wait.
+    /// It does not subscribe: for a poll that does not wait.
     Never,
 }
 
-/// Where a replay is cut at its limit.
+/// The end at which a replay is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The newest go; ask again from where it was cut.
+    /// The newest messages are cut. The rest is requested from there.
     Tail,
-    /// The oldest go, and a gap says so.
+    /// The oldest messages are cut, and a gap takes their place.
     Head,
 }
 
 /// One step of a replay, in the order of the sequence.
 #[derive(Debug, Clone)]
 pub enum Item {
-    /// Everything of the channel up to this number that the subscriber had not seen is gone. `None`: of the broadcasts.
+    /// The channel's messages up to this number are gone, as far as the subscriber had not seen them. The channel is
+    /// `None` for the broadcasts.
     Gap(Option<Arc<str>>, u64),
     /// A message.
     Message(Arc<Message>),
 }
 
 impl Item {
-    /// Its place in the sequence.
+    /// Its number in the sequence.
     pub fn seq(&self) -> u64 {
         match self {
             Item::Gap(_, seq) => *seq,
@@ -87,7 +89,7 @@ impl Item {
         }
     }
 
-    /// Its channel; `None`: the broadcasts.
+    /// Its channel. `None` for the broadcasts.
     pub fn channel(&self) -> Option<&str> {
         match self {
             Item::Gap(channel, _) => channel.as_deref(),
@@ -103,17 +105,23 @@ impl Item {
     }
 }
 
-/// A replay, in a buffer that is used again and again.
+/// A replay. Its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// Gaps and messages, in the order of the sequence.
     pub items: Vec<Item>,
-    /// The position after the last item, or of the hub where nothing was cut.
+    /// The position after the last item or, if nothing was cut, the hub's position.
     pub position: u64,
-    /// Whether the subscriber is up to date and subscribed now. Otherwise the replay was cut at its bound: send it,
-    /// then ask again, from `position`.
+    /// True if the subscriber is up to date and subscribed. Otherwise the replay was cut at its limit: send it, then
+    /// ask again from `position`.
     pub complete: bool,
-    /// The channels (`None`: the broadcasts) of gaps in what was cut off its tail: they come later.
+    /// True if a replica of a log has not come to where the subscriber begins, or if its log broke meanwhile. Nothing is
+    /// given. End the subscriptions that there are nevertheless, and ask again later.
+    pub(crate) wait: bool,
+    /// Of a replica: the epoch of all positions here, and how many breaks came before. Deliveries in the mailbox before
+    /// the last of these breaks are in the replay already.
+    pub(crate) life: Option<(Epoch, u32)>,
+    /// The channels of the gaps that were cut off at the tail and come later. `None` for the broadcasts.
     pub later_gaps: Vec<Option<Arc<str>>>,
 }
 
@@ -122,9 +130,24 @@ impl Replay {
         self.items.clear();
         self.later_gaps.clear();
         self.complete = true;
+        self.wait = false;
     }
 
-    /// Whether the shard is subscribed after this.
+    /// Nothing can be given now.
+    pub(super) fn put_off(&mut self) {
+        self.clear();
+        (self.complete, self.wait) = (false, true);
+    }
+
+    /// Tells the gaps that were cut off, each up to where it was cut. The next part may come from another hub of the
+    /// log, which does not know of them: it may not have read that far, and then has what this hub has dropped.
+    pub(super) fn tell_later_gaps(&mut self) {
+        let position = self.position;
+        self.items.extend(self.later_gaps.iter().map(|channel| Item::Gap(channel.clone(), position)));
+        self.sort();
+    }
+
+    /// True if the shard is subscribed after this replay.
     pub(super) fn joins(&self, join: Join) -> bool {
         self.complete
             && match join {
@@ -134,17 +157,17 @@ impl Replay {
             }
     }
 
-    /// Brings items of several channels into one order. A gap comes before the message that follows it.
+    /// Sorts the items of several channels. A gap comes before the message that follows it.
     pub(super) fn sort(&mut self) {
         self.items.sort_by_key(|item| (item.seq(), matches!(item, Item::Message(_))));
     }
 
-    /// Cuts the tail that would exceed `limit` bytes, for later. At least one message stays.
+    /// Cuts the tail beyond `limit` bytes, which comes later. At least one message stays.
     pub(super) fn cut_tail(&mut self, limit: usize) {
         let mut weight = 0;
         for index in 0..self.items.len() {
             weight += self.items[index].weight();
-            // Items with equal numbers belong together: a later replay begins after this number.
+            // Items with the same number stay together: the next part begins after the last number of this one.
             let boundary = index > 0 && self.items[index].seq() != self.items[index - 1].seq();
             if weight > limit && boundary {
                 let later = self.items.drain(index..).filter_map(|item| match item {
@@ -161,7 +184,8 @@ impl Replay {
 }
 
 impl Replay {
-    /// Drops the head that would exceed `limit` bytes and says so by gaps: for those who asked for the newest.
+    /// Drops the head beyond `limit` bytes, and puts gaps in its place. For subscribers that asked for the newest
+    /// messages.
     pub(super) fn cut_head(&mut self, limit: usize) {
         let mut weight = 0;
         let kept = self.items.iter().rev().take_while(|item| {
@@ -170,8 +194,9 @@ impl Replay {
         });
         let first = self.items.len() - kept.count().max(1).min(self.items.len());
         let mut dropped: Vec<Item> = self.items.drain(..first).collect();
-        // A gap among them stays one, also where nothing else of its channel is dropped. There may be as many channels
-        // as items: they are sorted, not looked for one by one. The last one of each channel is its end.
+        // A gap among the dropped items stays a gap, even if no message of its channel is dropped. There may be as many
+        // channels as items, so they are sorted instead of searched one by one. The last dropped item of a channel is
+        // the end of its gap.
         dropped.sort_by(|a, b| (a.channel(), a.seq()).cmp(&(b.channel(), b.seq())));
         for of_channel in dropped.chunk_by(|a, b| a.channel() == b.channel()) {
             let Some(last) = of_channel.last() else { continue };

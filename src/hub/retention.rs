@@ -1,43 +1,44 @@
-//! How long history is kept: by count, age and bytes of a channel, and by bytes of the whole hub.
+//! How long messages are kept: limits on the count, age and bytes of a channel, and on the bytes of the whole hub.
 //!
-//! Within one rule all messages live equally long, so the order in which they came is the order in which they expire:
-//! one queue a rule tells what to drop next, for age as for the hub's bytes. An entry whose message was already
-//! trimmed by its channel's count is stale, is skipped, and is cleared away before stale ones are most of the queue:
-//! piece by piece, so that no publish has to look at all of it.
+//! Under one rule all messages have the same lifetime, so they expire in the order in which they came. One queue for
+//! each rule says which message to drop next, for its age and for the hub's bytes. If a channel's count has already
+//! trimmed a message, its entry in the queue is stale and is skipped. Stale entries are removed before they are most of
+//! the queue. That happens piece by piece, so that no publish has to look at the whole queue.
 
 use super::name::ChannelPattern;
 use std::collections::VecDeque;
 
-/// How long it is since a time. What was kept before this machine started is from before the clock's zero, which goes
-/// round: a time before it is a very large one. And what came just now may be a moment ahead.
+/// The time that has passed since `since`. A message that is older than the machine's start has a time before the
+/// clock's zero, which wraps around to a very large number. A message that came just now may be a moment ahead of
+/// `now`.
 pub(super) fn age(since: u64, now: u64) -> u64 {
     (now.wrapping_sub(since) as i64).max(0) as u64
 }
 
-/// Entries in a piece of a queue. Few for tests, so that the hub's model comes to several pieces.
+/// The number of entries in a piece of a queue. It is small in tests, so that the hub's model has several pieces.
 const PIECE: usize = if cfg!(any(test, fuzzing)) { 4 } else { 512 };
-/// So many stale entries are no reason to look for them.
+/// Up to this number of stale entries, none are removed.
 const FEW_STALE: usize = if cfg!(any(test, fuzzing)) { 8 } else { 1024 };
 
 /// Bounds of a channel's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Messages; 0 keeps none.
+    /// The number of messages. 0 keeps none.
     pub count: usize,
-    /// Milliseconds.
+    /// The age in milliseconds.
     pub age_ms: u64,
-    /// Bytes, with about what a message takes beside its payload.
+    /// The bytes, including about what a message takes beside its payload.
     pub bytes: usize,
 }
 
 impl Retention {
-    /// Whether anything is kept at all.
+    /// True if any message is kept.
     pub(super) fn keeps(&self) -> bool {
         self.count > 0 && self.bytes > 0
     }
 }
 
-/// A kept message, as its rule remembers it.
+/// An entry for a kept message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub(super) seq: u64,
@@ -45,29 +46,30 @@ pub(super) struct Entry {
     pub(super) channel: u32,
 }
 
-/// One rule with the messages kept under it, oldest first.
+/// A rule, and the messages that are kept under it, oldest first.
 #[derive(Debug)]
 pub(super) struct Rule {
     pattern: Option<ChannelPattern>,
     pub(super) bounds: Retention,
-    /// Entries in pieces that were full once, and are not empty; then the newest.
+    /// The entries, in pieces. All pieces but `newest` were full once, and are not empty.
     pieces: VecDeque<VecDeque<Entry>>,
     newest: VecDeque<Entry>,
-    /// How many have become stale; up to which of these all are cleared away; and how many had when the first piece was
-    /// looked at last.
+    /// The number of entries that have become stale since the beginning.
     stale: usize,
+    /// The number of these that are removed for certain.
     cleared: usize,
+    /// The value of `stale` when the present sweep began.
     began: usize,
-    /// The piece to look at next.
+    /// The next piece of the sweep.
     next: usize,
 }
 
-/// All rules; the last one is for every channel that no pattern fits.
+/// All rules. The last one is for the channels that match no pattern.
 #[derive(Debug)]
 pub(super) struct Rules(Vec<Rule>);
 
 impl Rules {
-    /// The closest pattern comes first.
+    /// Makes the rules. The closest pattern comes first.
     pub(super) fn new(patterns: &[(ChannelPattern, Retention)], general: Retention) -> Self {
         let mut patterns = patterns.to_vec();
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.weight()));
@@ -80,8 +82,8 @@ impl Rules {
         Rules(rules)
     }
 
-    /// New bounds. Where the patterns are others, too, what was kept by the old ones is handed back, oldest first: it
-    /// is to be given to the new ones.
+    /// Replaces the bounds. If the patterns have changed as well, this returns the entries of the old rules, oldest
+    /// first. The caller adds them to the new rules.
     pub(super) fn replace(
         &mut self,
         patterns: &[(ChannelPattern, Retention)],
@@ -97,7 +99,7 @@ impl Rules {
         let old = std::mem::replace(self, new);
         let mut entries: Vec<Entry> =
             old.0.into_iter().flat_map(|rule| rule.pieces.into_iter().flatten().chain(rule.newest)).collect();
-        // Each rule's are in order, which this sort makes use of.
+        // The entries of each rule are in order already, which makes this sort fast.
         entries.sort_by_key(|entry| entry.seq);
         Some(entries)
     }
@@ -112,13 +114,21 @@ impl Rules {
         &mut self.0[usize::from(number)]
     }
 
-    /// The oldest entry of all rules, for the bound of the whole hub.
+    /// Removes the oldest entry of all rules, for the limit of the whole hub.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry> {
         let oldest = self.0.iter_mut().filter_map(|rule| Some((rule.oldest()?.seq, rule))).min_by_key(|(seq, _)| *seq);
         oldest.and_then(|(_, rule)| rule.pop())
     }
 
-    /// Gives back the room of entries that went.
+    /// Forgets all entries.
+    pub(super) fn forget(&mut self) {
+        for rule in &mut self.0 {
+            (rule.pieces, rule.newest) = Default::default();
+            (rule.stale, rule.cleared, rule.began, rule.next) = (0, 0, 0, 0);
+        }
+    }
+
+    /// Frees the memory of removed entries.
     pub(super) fn give_back_room(&mut self) {
         for rule in &mut self.0 {
             if rule.pieces.capacity() > 64 && rule.pieces.len() * 8 < rule.pieces.capacity() {
@@ -127,13 +137,13 @@ impl Rules {
         }
     }
 
-    /// How many entries there are, stale ones among them.
+    /// The number of entries, including stale ones.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         self.0.iter().map(Rule::len).sum()
     }
 
-    /// An entry that has outlived its rule's age.
+    /// Removes an entry that is older than its rule allows.
     pub(super) fn pop_expired(&mut self, now: u64) -> Option<Entry> {
         self.0.iter_mut().find_map(|rule| {
             let oldest = rule.oldest()?;
@@ -165,15 +175,15 @@ impl Rule {
         entry
     }
 
-    /// Notes that a message was trimmed by its channel; true when it is time to [`sweep`](Self::sweep).
+    /// Notes that a channel has trimmed a message. Returns true when it is time to [`sweep`](Self::sweep).
     pub(super) fn note_stale(&mut self) -> bool {
         self.stale += 1;
         let stale = self.stale - self.cleared;
         stale > FEW_STALE && stale * 2 > self.pieces.len() * PIECE + self.newest.len()
     }
 
-    /// Clears away entries of one piece whose message is gone, as `kept` tells. Once it has come to the end, all are
-    /// gone but those that became stale meanwhile.
+    /// Removes the stale entries of one piece. `kept` is true for an entry whose message is still there. After the last
+    /// piece, only entries that became stale during the sweep are left.
     pub(super) fn sweep(&mut self, kept: impl Fn(&Entry) -> bool) {
         if self.next == 0 {
             self.began = self.stale;
@@ -186,7 +196,7 @@ impl Rule {
         };
         piece.retain(kept);
         let left = piece.len();
-        // Two that fit into one become one, or what is left of many would take the room of all.
+        // Two pieces that fit into one are merged. Otherwise nearly empty pieces would keep the memory of full ones.
         let into = self.next.checked_sub(1).filter(|before| self.pieces[*before].len() + left <= PIECE);
         if left == 0 || into.is_some() {
             let rest = self.pieces.remove(self.next).unwrap_or_default();
@@ -212,7 +222,7 @@ mod tests {
         let rule = rules.get(0);
         let entry = |seq| Entry { seq, since: seq, channel: 0 };
         (0..20_000).for_each(|seq| rule.push(entry(seq)));
-        // All but each hundredth.
+        // All entries become stale except each hundredth.
         let kept = |entry: &Entry| entry.seq.is_multiple_of(100);
         let mut sweeps = 0;
         for _ in 0..19_800 {
@@ -224,7 +234,7 @@ mod tests {
             assert!(before - rule.len() <= PIECE, "{before} to {} at once", rule.len());
         }
         assert!(sweeps >= 20_000 / PIECE, "{sweeps}");
-        // Of two neighbours one is more than half full.
+        // Of two neighbouring pieces, one is more than half full.
         assert!(rule.pieces.len() <= 2 * 200 / PIECE + 2, "{} pieces", rule.pieces.len());
         assert!(rule.stale - rule.cleared < 1000, "{}", rule.stale - rule.cleared);
         (20_000..20_100).for_each(|seq| rule.push(entry(seq)));

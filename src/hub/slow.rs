@@ -1,16 +1,16 @@
-//! What happens to a channel's messages that wait for a client which reads too slowly.
+//! The policy for messages that wait for a client that reads too slowly.
 
 use super::name::ChannelPattern;
 
-/// What gives way when a client's outbox is full.
+/// What is dropped when a client's outbox is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowPolicy {
-    /// The connection: it comes back and recovers by its position.
+    /// The connection. The client comes back and recovers by its position.
     #[default]
     Disconnect,
-    /// The messages that wait longest; the client is told of the gap.
+    /// The messages that have waited longest. The client is told of the gap.
     DropOldest,
-    /// All messages of the channel that wait but its newest, for values of which only the present one counts.
+    /// All waiting messages of the channel except its newest. For values of which only the latest counts.
     Latest,
 }
 
@@ -28,7 +28,8 @@ impl SlowPolicies {
         SlowPolicies { patterns, general }
     }
 
-    /// The general one where no pattern fits, and for broadcasts, which are of no channel and have no name.
+    /// The policy of a channel. The general one applies if no pattern matches, and to broadcasts, which have no channel
+    /// name.
     pub(super) fn of(&self, channel: &str) -> SlowPolicy {
         if channel.is_empty() {
             return self.general;

@@ -1,5 +1,5 @@
-//! Subscribing in steps, while others publish between any two of them: what is given first and what the mailbox has
-//! then is all that there was, once, in order, and what is gone is told.
+//! Subscribes in steps while other threads publish between the steps. The replay and the mailbox together must have
+//! every message once and in order, and a gap for each one that was dropped.
 
 use super::lock::others;
 use super::tests::{bench, message, Bench};
@@ -27,7 +27,7 @@ struct World {
     bench: Rc<Bench>,
     random: Random,
     names: Vec<String>,
-    /// By number: of which channel.
+    /// The channel of each message, by its number.
     published: Rc<RefCell<BTreeMap<u64, String>>>,
 }
 
@@ -41,7 +41,7 @@ impl World {
 
     fn publish(&self, most: usize) {
         for _ in 0..self.random.below(most) {
-            // One more than the client asks for, and the broadcasts.
+            // One channel more than the client asks for, and the broadcasts.
             let channel = match self.random.below(self.names.len() + 2) {
                 0 => String::new(),
                 n => self.names.get(n - 1).cloned().unwrap_or("other".into()),
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// Of a channel, what lies between two numbers.
+    /// The messages of a channel between two numbers.
     fn between(&self, channel: &str, after: u64, until: u64) -> Vec<u64> {
         let published = self.published.borrow();
         let theirs = published.iter().filter(|(_, name)| *name == channel).map(|(seq, _)| *seq);
@@ -87,7 +87,7 @@ impl World {
         (replay, ids)
     }
 
-    /// A client comes, with a position or for the newest.
+    /// A client subscribes, with a position or for the newest messages.
     fn come(&self) {
         self.publish(40);
         let from = self.random.below(self.bench.hub.seq() as usize + 1) as u64;
@@ -100,11 +100,11 @@ impl World {
         let mut parts = 0;
         let (position, ids) = loop {
             parts += 1;
-            // In the end the client must be faster than they are.
+            // At some point the client must be faster than the publishers.
             let (replay, ids) = self.subscribe(start, limit, cut, parts < 20);
             let mut before = 0;
             if last {
-                // It has not asked for what was before that.
+                // The client has not asked for earlier messages.
                 let mut first: BTreeMap<_, _> = self.names.iter().map(|name| (name.clone(), replay.position)).collect();
                 first.insert(String::new(), replay.position);
                 for item in replay.items.iter().rev() {
@@ -139,7 +139,7 @@ impl World {
                 }
                 break (replay.position, ids);
             }
-            // A gap may be further on, at the newest that is gone.
+            // A gap may end later, at the newest message that is gone.
             assert!(ids.is_empty() && !replay.items.is_empty());
             start = Start::After(replay.position);
         };
@@ -151,7 +151,7 @@ impl World {
         assert_eq!(self.bench.hub.stats().subscriptions, 0);
     }
 
-    /// What comes after the replay, up to the newest.
+    /// The messages after the replay, up to the newest.
     fn read_mailbox(&self, position: u64, ids: &[(ChannelId, Arc<str>)], reached: &mut BTreeMap<String, u64>) {
         while let Some(delivery) = self.bench.mailboxes[0].pop() {
             let seq = delivery.message.seq();
@@ -198,7 +198,7 @@ fn others_have_the_lock_while_much_is_asked_for() {
         let request = Request { shard: 0, names, start, limit, broadcasts: true, cut: Cut::Tail, join: Join::Always };
         bench.hub.subscribe(&request, &mut replay, &mut ids);
         assert_eq!((replay.items.len(), ids.len()), (90, 30));
-        // To look up 30 channels, to take 90 messages, and to join.
+        // Steps to look up 30 channels, to take 90 messages, and to join.
         let steps = 30 / state::AT_ONCE + 90 / state::AT_ONCE + 30 / state::AT_ONCE;
         assert!(turns.get() >= steps, "{start:?}: {}", turns.get());
     }
@@ -216,7 +216,7 @@ fn a_cut_with_many_channels_tells_of_each_once() {
     let (start, limit, cut) = (Start::Last(10), 3 * message("x").weight(), Cut::Tail);
     let request = Request { shard: 0, names: &names[..], start, limit, broadcasts: true, cut, join: Join::Always };
     bench.hub.subscribe(&request, &mut replay, &mut ids);
-    // Of those whose newest message fits it is told up to the one before.
+    // For the channels whose newest message fits, the gap ends before that message.
     let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).map(Item::seq);
     assert_eq!(gaps.collect::<Vec<_>>(), (38..=77).collect::<Vec<_>>());
     assert_eq!(replay.items.len(), 43);

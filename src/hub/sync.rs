@@ -1,4 +1,5 @@
-//! What the mailbox is made of. `tests/loom` compiles it with models of these instead, and tries every order of events.
+//! The building blocks of the mailbox. `tests/loom` compiles it with models of these instead, and tries every order of
+//! events.
 
 pub(super) use crossbeam::queue::ArrayQueue;
 pub(super) use crossbeam::utils::CachePadded;

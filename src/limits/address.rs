@@ -50,7 +50,7 @@ impl fmt::Display for Peer {
 
 /// The key by which connections are counted: an IPv4 address, or the first 64 bits of an IPv6 address. All IPv6
 /// addresses that share these bits belong to one customer (RFC 6177, section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct AddressKey(NonZeroU64);
 
 impl AddressKey {

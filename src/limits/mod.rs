@@ -1,4 +1,5 @@
-//! Limits that all shards share: the number of connections of each address and user, and the rate of new connections.
+//! Limits that all shards share: the number of connections of each address and user, the rate of new connections, and
+//! the bytes of unfinished messages and requests.
 //!
 //! A limit costs nothing while its option is 0. The count of an address or a user is forgotten with its last
 //! connection. The rate of an address is forgotten when it no longer makes a difference, and the number of remembered
@@ -6,14 +7,19 @@
 
 mod address;
 mod counts;
+mod inboxes;
 mod rates;
 
 pub(crate) use address::AddressKey;
 pub use address::Peer;
 use counts::Counts;
+pub(crate) use inboxes::Inboxes;
 use rates::Rates;
 pub(crate) use rates::{Bucket, Meter};
 use std::sync::Arc;
+
+/// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
+pub(crate) const SURPLUS_PER_ADDRESS: usize = 8;
 
 /// The limits of one server.
 #[derive(Debug, Default)]

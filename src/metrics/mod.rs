@@ -6,8 +6,9 @@ pub mod losses;
 pub mod prometheus;
 mod reason;
 
+use crate::framing::close::{self, CODES};
 use histogram::Histogram;
-pub use reason::Reason;
+pub use reason::{ByReason, Reason};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that one thread writes and any thread reads.
@@ -31,43 +32,42 @@ impl Count {
     }
 }
 
-/// The counters and gauges of one shard.
-#[derive(Debug, Default)]
-#[allow(missing_docs)] // `push_stats` describes each
-pub struct ShardMetrics {
-    pub deliveries: Count,
-    pub bytes_sent: Count,
-    pub accepted: Count,
-    pub adopted: Count,
-    pub refused: Count,
-    /// Refusals by reason. Refused requests of push.v1.json count here as well, and so do clients that are closed
-    /// because of their rate. Neither counts in `refused`.
-    pub refusals: [Count; Reason::ALL.len()],
-    /// Ends of subscribers' connections by close code. Polls do not count.
-    pub closed: Closed,
-    /// The time from publishing a message to writing it to the sockets, for a sample of the messages.
-    pub latency: Histogram,
-    /// The duration of a turn of the shard's loop, for a sample of the turns.
-    pub turns: Histogram,
-    pub slow_closed: Count,
-    pub dropped: Count,
-    pub replaced: Count,
-    pub outboxes: Count,
-    pub outbox_bytes: Count,
-    pub gaps: Count,
-    pub received: Count,
-    pub events_dropped: Count,
-    pub connections: Count,
-    pub websockets: Count,
-    pub sse: Count,
-    pub streams: Count,
-    pub polls: Count,
+macro_rules! shard_metrics {
+    ($($name:ident)*) => {
+        /// The counters and gauges of one shard.
+        #[derive(Debug, Default)]
+        #[allow(missing_docs)] // `push_stats` describes each
+        pub struct ShardMetrics {
+            $(pub $name: Count,)*
+            /// Refusals by reason. Refused requests of push.v1.json count here as well, and so do clients that are
+            /// closed because of their rate. Neither counts in `refused`.
+            pub refusals: ByReason<Count>,
+            /// Ends of subscribers' connections by close code. Polls do not count.
+            pub closed: Closed,
+            /// The time from publishing a message to writing it to the sockets, for a sample of the messages.
+            pub latency: Histogram,
+            /// The duration of a turn of the shard's loop, for a sample of the turns.
+            pub turns: Histogram,
+        }
+
+        impl ShardMetrics {
+            /// Adds those that [`Stats`] has, too.
+            fn add_to(&self, stats: &mut Stats) {
+                $(stats.$name += self.$name.get();)*
+            }
+        }
+    };
+}
+
+shard_metrics! {
+    deliveries bytes_sent accepted adopted refused slow_closed dropped replaced outboxes outbox_bytes gaps received
+    events_dropped connections websockets sse streams polls
 }
 
 /// Counters that any thread writes, for events outside of shards.
 #[derive(Debug, Default)]
 pub struct CommonMetrics {
-    refusals: [AtomicU64; Reason::ALL.len()],
+    refusals: ByReason<AtomicU64>,
     /// The refusals that were sent as an HTTP error to clients that no shard knows.
     pub(crate) refused: AtomicU64,
     /// Panics that were caught.
@@ -79,7 +79,7 @@ pub struct CommonMetrics {
 impl CommonMetrics {
     /// Counts a refusal.
     pub(crate) fn refusal(&self, reason: Reason) {
-        self.refusals[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.refusals[reason].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -88,37 +88,34 @@ impl CommonMetrics {
 pub struct Closed([Count; Closed::COUNT]);
 
 impl Closed {
-    const COUNT: usize = 13;
-    /// All other codes, which hosts and clients choose, count as `other`.
-    const LABELS: [&'static str; Closed::COUNT] =
-        ["1000", "1001", "1002", "1005", "1006", "1007", "1008", "1009", "1011", "4403", "4408", "4429", "other"];
+    /// The codes of the table, and all other codes together.
+    const COUNT: usize = CODES.len() + 1;
+
+    /// The labels of all counts, in their order.
+    fn labels() -> impl Iterator<Item = &'static str> {
+        CODES.iter().map(|&(_, label, _)| label).chain(["other"])
+    }
 
     /// Counts the end of a connection.
     pub(crate) fn add(&self, code: u16) {
-        self.0[Closed::place(code)].add(1);
+        self.0[close::place(code).unwrap_or(CODES.len())].add(1);
     }
 
     /// The label under which a code is counted.
     pub(crate) fn label(code: u16) -> &'static str {
-        Closed::LABELS[Closed::place(code)]
-    }
-
-    fn place(code: u16) -> usize {
-        let mut text = itoa::Buffer::new();
-        let text = text.format(code);
-        Closed::LABELS.iter().position(|label| *label == text).unwrap_or(Closed::COUNT - 1)
+        close::place(code).map_or("other", |place| CODES[place].1)
     }
 }
 
 impl ShardMetrics {
     /// Counts a refusal to a client.
     pub(crate) fn refusal(&self, reason: Reason) {
-        self.refusals[reason as usize].add(1);
+        self.refusals[reason].add(1);
     }
 
     /// The gauge of a transport.
-    pub(crate) fn gauge(&self, transport: crate::transport::Transport) -> &Count {
-        use crate::transport::Transport;
+    pub(crate) fn gauge(&self, transport: crate::framing::Transport) -> &Count {
+        use crate::framing::Transport;
         match transport {
             Transport::WebSocket => &self.websockets,
             Transport::Sse => &self.sse,
@@ -126,46 +123,6 @@ impl ShardMetrics {
             Transport::Poll => &self.polls,
         }
     }
-}
-
-/// Counters and gauges of a server at one moment. [`TABLE`] describes them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(default)] // a hub and its hosts may have different versions
-#[allow(missing_docs)]
-pub struct Stats {
-    pub published: u64,
-    pub duplicates: u64,
-    pub busy: u64,
-    pub deliveries: u64,
-    pub bytes_sent: u64,
-    pub accepted: u64,
-    pub adopted: u64,
-    pub refused: u64,
-    pub slow_closed: u64,
-    pub gaps: u64,
-    pub received: u64,
-    pub events_dropped: u64,
-    pub logs_dropped: u64,
-    pub connections: u64,
-    pub websockets: u64,
-    pub sse: u64,
-    pub streams: u64,
-    pub polls: u64,
-    pub channels: u64,
-    pub subscriptions: u64,
-    pub history_messages: u64,
-    pub history_bytes: u64,
-    pub seq: u64,
-    pub dropped: u64,
-    pub replaced: u64,
-    pub outboxes: u64,
-    pub outbox_bytes: u64,
-    pub mailbox: u64,
-    pub events_waiting: u64,
-    pub hosts: u64,
-    pub logs_suppressed: u64,
-    pub draining: u64,
-    pub undone: u64,
 }
 
 /// One row of the table.
@@ -185,6 +142,14 @@ pub struct Metric {
 
 macro_rules! table {
     ($($name:ident $kind:ident $($part:ident)? $help:literal,)*) => {
+        /// Counters and gauges of a server at one moment. [`TABLE`] describes them.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+        #[serde(default)] // a hub and its hosts may have different versions
+        #[allow(missing_docs)]
+        pub struct Stats {
+            $(pub $name: u64,)*
+        }
+
         /// All metrics, in the order of the output.
         pub static TABLE: &[Metric] = &[$(Metric {
             name: stringify!($name),
@@ -200,41 +165,50 @@ macro_rules! table {
     (@plain part) => { false };
 }
 
-table! {
-    published counter "Messages published, broadcasts included",
-    duplicates counter "Publishes that repeated an idempotency key and published nothing",
-    busy counter "Publishes refused because a mailbox was full",
-    deliveries counter "Messages handed to connections",
-    bytes_sent counter "Bytes written to clients",
-    accepted counter "Connections accepted on own listeners",
-    adopted counter "Connections handed over by the host",
-    refused counter "Requests refused with an HTTP error",
-    slow_closed counter "Connections closed because they read too slowly",
-    gaps counter "Gaps announced to clients",
-    received counter "Messages that clients sent",
-    events_dropped counter "Client messages dropped because no host wanted them",
-    logs_dropped counter "Log lines dropped because the callback was too slow",
-    connections gauge part "Connections open now",
-    websockets gauge part "WebSockets open now",
-    sse gauge part "SSE streams open now",
-    streams gauge part "NDJSON streams open now",
-    polls gauge part "Polls waiting now",
-    channels gauge "Channels that exist",
-    subscriptions gauge "Subscriptions of connections to channels",
-    history_messages gauge "Messages held in history",
-    history_bytes gauge "Bytes held in history",
-    seq gauge "The newest message's number",
-    dropped counter part "Messages dropped for slow clients by the policy drop-oldest, once for each client",
-    replaced counter part "Messages replaced by a newer one by the policy latest, once for each client",
-    outboxes gauge "Connections with something in their outbox",
-    outbox_bytes gauge "Bytes that wait in outboxes, bookkeeping included",
-    mailbox gauge "Messages that wait in the mailboxes of threads",
-    events_waiting gauge "Events that wait for the host, or for attached hosts",
-    hosts gauge "Attached hosts of other processes",
-    logs_suppressed counter "Log lines left out because there were many of their kind",
-    draining gauge "1 while clients are being sent away, and after that",
-    undone counter "Requests of attached hosts that could not be carried out",
+/// Gives the rows to another macro: name, counter or gauge, `part` if Prometheus has it in a family with labels, help.
+macro_rules! stats_rows {
+    ($given_to:ident) => {
+        $given_to! {
+            published counter "Messages published, broadcasts included",
+            duplicates counter "Publishes that repeated an idempotency key and published nothing",
+            busy counter "Publishes refused because a mailbox was full",
+            deliveries counter "Messages handed to connections",
+            bytes_sent counter "Bytes written to clients",
+            accepted counter "Connections accepted on own listeners",
+            adopted counter "Connections handed over by the host",
+            refused counter "Requests refused with an HTTP error",
+            slow_closed counter "Connections closed because they read too slowly",
+            gaps counter "Gaps announced to clients",
+            received counter "Messages that clients sent",
+            events_dropped counter "Client messages dropped because no host wanted them",
+            logs_dropped counter "Log lines dropped because the callback was too slow",
+            connections gauge part "Connections open now",
+            websockets gauge part "WebSockets open now",
+            sse gauge part "SSE streams open now",
+            streams gauge part "NDJSON streams open now",
+            polls gauge part "Polls waiting now",
+            channels gauge "Channels that exist",
+            subscriptions gauge "Subscriptions of connections to channels",
+            history_messages gauge "Messages held in history",
+            history_bytes gauge "Bytes held in history",
+            seq gauge "The newest message's number",
+            dropped counter part "Messages dropped for slow clients by the policy drop-oldest, once for each client",
+            replaced counter part "Messages replaced by a newer one by the policy latest, once for each client",
+            outboxes gauge "Connections with something in their outbox",
+            outbox_bytes gauge "Bytes that wait in outboxes, bookkeeping included",
+            inbox_bytes gauge "Bytes kept of unfinished messages and requests, bookkeeping included",
+            mailbox gauge "Messages that wait in the mailboxes of threads",
+            events_waiting gauge "Events that wait for the host, or for attached hosts",
+            hosts gauge "Attached hosts of other processes",
+            logs_suppressed counter "Log lines left out because there were many of their kind",
+            draining gauge "1 while clients are being sent away, and after that",
+            undone counter "Requests of attached hosts that could not be carried out",
+        }
+    };
 }
+
+pub(crate) use stats_rows;
+stats_rows!(table);
 
 impl Stats {
     /// Adds up the hub's numbers and those of all shards.
@@ -255,26 +229,7 @@ impl Stats {
             logs_dropped,
             ..Stats::default()
         };
-        for shard in shards {
-            stats.deliveries += shard.deliveries.get();
-            stats.bytes_sent += shard.bytes_sent.get();
-            stats.accepted += shard.accepted.get();
-            stats.adopted += shard.adopted.get();
-            stats.refused += shard.refused.get();
-            stats.slow_closed += shard.slow_closed.get();
-            stats.gaps += shard.gaps.get();
-            stats.received += shard.received.get();
-            stats.events_dropped += shard.events_dropped.get();
-            stats.connections += shard.connections.get();
-            stats.websockets += shard.websockets.get();
-            stats.sse += shard.sse.get();
-            stats.streams += shard.streams.get();
-            stats.polls += shard.polls.get();
-            stats.dropped += shard.dropped.get();
-            stats.replaced += shard.replaced.get();
-            stats.outboxes += shard.outboxes.get();
-            stats.outbox_bytes += shard.outbox_bytes.get();
-        }
+        shards.for_each(|shard| shard.add_to(&mut stats));
         stats
     }
 

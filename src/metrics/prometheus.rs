@@ -1,7 +1,8 @@
 //! Prometheus' text format, version 0.0.4. The names and labels are part of the public interface and do not change.
 
 use super::histogram::{Distribution, BOUNDS_US};
-use super::{Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
+use super::{ByReason, Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
+use crate::engine::shared::Numbers;
 use crate::metrics::Reason;
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,14 @@ use std::sync::atomic::Ordering;
 pub struct Exposition {
     stats: Stats,
     panics: u64,
-    refusals: [u64; Reason::ALL.len()],
+    refusals: ByReason<u64>,
     closed: [u64; Closed::COUNT],
     latency: Distribution,
     turns: Distribution,
     engine: Engine,
 }
 
-/// What there is to say about the log that history is kept in.
+/// The state of the log that keeps the history.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Engine {
     /// Whether messages can be published.
@@ -27,11 +28,13 @@ pub(crate) struct Engine {
     pub(crate) waiting: usize,
     /// Bytes of the log.
     pub(crate) log: u64,
+    /// Of a log that hubs share.
+    pub(crate) shared: Option<Numbers>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { up: true, waiting: 0, log: 0 }
+        Engine { up: true, waiting: 0, log: 0, shared: None }
     }
 }
 
@@ -44,9 +47,11 @@ impl Exposition {
     ) -> Self {
         let panics = common.panics.load(Ordering::Relaxed);
         let mut all = Exposition { stats, panics, engine, ..Exposition::default() };
-        all.refusals = std::array::from_fn(|place| common.refusals[place].load(Ordering::Relaxed));
+        for reason in Reason::ALL {
+            all.refusals[reason] = common.refusals[reason].load(Ordering::Relaxed);
+        }
         for shard in shards {
-            all.refusals.iter_mut().zip(&shard.refusals).for_each(|(all, one)| *all += one.get());
+            Reason::ALL.iter().for_each(|reason| all.refusals[*reason] += shard.refusals[*reason].get());
             all.closed.iter_mut().zip(&shard.closed.0).for_each(|(all, one)| *all += one.get());
             all.latency.add(&shard.latency);
             all.turns.add(&shard.turns);
@@ -92,14 +97,17 @@ impl Display for Exposition {
         ] {
             out.plain(&Family { name, kind: GAUGE, help }, value)?;
         }
+        if let Some(numbers) = engine.shared {
+            out.shared_log(numbers)?;
+        }
         out.labelled(
             &Family {
                 name: "push_refusals_total",
                 kind: COUNTER,
-                help: "Refusals at all doors (clients, control API, attaching hosts), by reason",
+                help: "Refusals of clients, of control requests and of hosts that attach, by reason",
             },
             "reason",
-            Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason as usize])),
+            Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason])),
         )?;
         out.labelled(
             &Family {
@@ -108,7 +116,7 @@ impl Display for Exposition {
                 help: "Subscribers' connections that ended, polls excluded, by close code",
             },
             "code",
-            Closed::LABELS.into_iter().zip(self.closed),
+            Closed::labels().zip(self.closed),
         )?;
         out.labelled(
             &Family {
@@ -139,6 +147,7 @@ impl Display for Exposition {
 }
 
 const COUNTER: &str = "counter";
+const SUMMARY: &str = "summary";
 const GAUGE: &str = "gauge";
 const HISTOGRAM: &str = "histogram";
 
@@ -178,6 +187,24 @@ impl Writer<'_, '_> {
             self.sample(family.name, label, value, count)?;
         }
         Ok(())
+    }
+
+    fn shared_log(&mut self, numbers: Numbers) -> std::fmt::Result {
+        for (name, kind, help, value) in [
+            ("push_engine_lag_entries", GAUGE, "Entries of the log that this hub has not applied", numbers.behind),
+            ("push_engine_fences_total", COUNTER, "Epochs of the log that this hub has met", numbers.fences),
+            (
+                "push_engine_reconnects_total",
+                COUNTER,
+                "Connections to the log that were made again",
+                numbers.reconnects,
+            ),
+        ] {
+            self.plain(&Family { name, kind, help }, value)?;
+        }
+        let name = "push_engine_append_seconds";
+        self.head(&Family { name, kind: SUMMARY, help: "Time from an append until the log has answered it" })?;
+        writeln!(self.0, "{name}_sum {}\n{name}_count {}", numbers.append_us as f64 / 1e6, numbers.appends)
     }
 
     fn histogram(&mut self, family: &Family<'_>, distribution: &Distribution) -> std::fmt::Result {

@@ -1,5 +1,7 @@
 //! The reasons of refusals: the labels of `push_refusals_total`.
 
+use std::ops::{Index, IndexMut};
+
 /// The reason of a refusal to a client, to a caller of the control API or to an attaching host. The words are labels of
 /// a metric, so they do not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +25,15 @@ pub enum Reason {
     ConnectRate,
     ConnectRatePerAddress,
     ClientRate,
+    InboxTotal,
+    MessageTimeout,
     MaxChannels,
     ClientRequest,
     ProxyHeader,
+    Tls,
+    TlsName,
+    NotTls,
+    NotPlain,
     Draining,
     Busy,
     Resources,
@@ -34,9 +42,35 @@ pub enum Reason {
     Attach,
 }
 
+/// A count for each reason.
+#[derive(Debug)]
+pub struct ByReason<C>([C; Reason::COUNT]);
+
+impl<C: Default> Default for ByReason<C> {
+    fn default() -> Self {
+        ByReason(std::array::from_fn(|_| C::default()))
+    }
+}
+
+impl<C> Index<Reason> for ByReason<C> {
+    type Output = C;
+
+    fn index(&self, reason: Reason) -> &C {
+        &self.0[reason as usize]
+    }
+}
+
+impl<C> IndexMut<Reason> for ByReason<C> {
+    fn index_mut(&mut self, reason: Reason) -> &mut C {
+        &mut self.0[reason as usize]
+    }
+}
+
 impl Reason {
+    /// The number of reasons.
+    pub const COUNT: usize = 33;
     /// All reasons. The index of a reason is its number.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; Reason::COUNT] = [
         Reason::Malformed,
         Reason::Unauthorized,
         Reason::Channel,
@@ -55,9 +89,15 @@ impl Reason {
         Reason::ConnectRate,
         Reason::ConnectRatePerAddress,
         Reason::ClientRate,
+        Reason::InboxTotal,
+        Reason::MessageTimeout,
         Reason::MaxChannels,
         Reason::ClientRequest,
         Reason::ProxyHeader,
+        Reason::Tls,
+        Reason::TlsName,
+        Reason::NotTls,
+        Reason::NotPlain,
         Reason::Draining,
         Reason::Busy,
         Reason::Resources,
@@ -87,9 +127,15 @@ impl Reason {
             Reason::ConnectRate => "connect_rate",
             Reason::ConnectRatePerAddress => "connect_rate_per_address",
             Reason::ClientRate => "client_rate",
+            Reason::InboxTotal => "inbox_total",
+            Reason::MessageTimeout => "message_timeout",
             Reason::MaxChannels => "max_channels",
             Reason::ClientRequest => "client_request",
             Reason::ProxyHeader => "proxy_header",
+            Reason::Tls => "tls",
+            Reason::TlsName => "tls_name",
+            Reason::NotTls => "not_tls",
+            Reason::NotPlain => "not_plain",
             Reason::Draining => "draining",
             Reason::Busy => "busy",
             Reason::Resources => "resources",

@@ -1,45 +1,54 @@
-//! A server whose hub is in this process: everything put together, and taken apart again with nothing lost.
+//! A server whose hub is in this process. Starts all its parts, and stops them in an order that loses nothing.
 
+mod following;
+mod parts;
+
+use super::listening::Listeners;
 use crate::api::Api;
 use crate::attach::hub_side::{AttachListener, Sessions};
 use crate::auth::Authority;
-use crate::callbacks::{self, Leftover};
-use crate::config::{Address, Builder, Config, Engine, Reloaded};
+use crate::callbacks::{self, Latch, Leftover};
+use crate::config::{Builder, Reloaded};
 use crate::context::Context;
 use crate::control::Control;
-use crate::engine::file;
-use crate::error::Error;
+use crate::engine::shared;
+use crate::error::{Error, Kind};
 use crate::events::{Event, EventKind, Events};
-use crate::hub::{Epoch, Hub};
-use crate::listeners::{self, Bound};
+#[cfg(feature = "tls")]
+use crate::handshakes::Handshakes;
+use crate::listeners::Bound;
 use crate::log::{Level, Log};
-use crate::runtime::{self, Work};
+use crate::runtime;
 use crate::shard::turn::command::{Command, ShardHandle};
-use crate::shard::turn::driver::Driver;
-use crate::shard::Shard;
 use crate::sys::clock;
-use crate::transport;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use following::{hub, recollecting, Following, HubOf};
+use parts::{events, inboxes, shards};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A running hub with its shards. What it can be asked is its [`Api`].
+/// A running hub with its shards. [`Api`] has the calls to it.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     api: Arc<Api>,
     context: Arc<Context>,
     addresses: Vec<String>,
-    /// Subscribers' listeners.
+    /// The listeners for subscribers.
     own: Mutex<Vec<Bound>>,
-    /// The others. Both are kept for their Unix sockets' paths, which go with the server.
+    /// The listeners for the control API and for hosts. Like `own`, they are kept to remove the paths of their Unix
+    /// sockets at the end.
     others: Vec<Bound>,
     shard_threads: Vec<JoinHandle<()>>,
     control: Option<ControlThread>,
     attach: Option<AttachThread>,
+    #[cfg(feature = "tls")]
+    handshakes: Option<HandshakeThread>,
     callback: Option<callbacks::Running>,
-    /// The one that writes the engine's log.
-    log_thread: Option<JoinHandle<()>>,
-    /// Held while options are reloaded: one after the other.
+    /// The thread that writes the engine's log.
+    log_thread: Option<LogThread>,
+    /// Held during a reload, so that reloads do not overlap.
     reloading: Mutex<()>,
     log: Log,
 }
@@ -51,13 +60,26 @@ struct ControlThread {
 }
 
 #[derive(Debug)]
+struct LogThread {
+    latch: Arc<Latch>,
+    thread: JoinHandle<()>,
+}
+
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+struct HandshakeThread {
+    handshakes: Handshakes,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug)]
 struct AttachThread {
     listener: AttachListener,
     thread: JoinHandle<()>,
 }
 
 impl Embedded {
-    /// Starts a server; it listens when this returns.
+    /// Starts a server. Its listeners are bound when this returns.
     pub(crate) fn start(builder: Builder) -> Result<Self, Error> {
         let config = builder.config().clone();
         let count = config.shard_count();
@@ -70,15 +92,37 @@ impl Embedded {
         log.set_names_addresses(config.log_addresses);
         let events = events(&builder, outputs.as_ref(), &handles)?;
         let authority = Authority::new(&config)?;
-        // First, so that clients that come while a log is read are not refused.
+        #[cfg(feature = "tls")]
+        let tls = Tls::new(&config)?;
+        // The listeners are bound first, so clients that come while a log is read are not refused.
         let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
         let mut sessions = Sessions::default();
-        let (hub, writer) = hub(&config, &handles, &log, &mut sessions)?;
+        let (hub, following) = hub(&config, &handles, &log, &mut sessions)?;
+        let (writer, engine) = match following {
+            Following::Nothing => (None, None),
+            Following::Disk(writer) => (Some(writer), None),
+            Following::Log(driver, shared) => (None, Some((driver, shared, runtime::single()?))),
+        };
         let mut context = Context::new(config, hub, events, authority, log.clone(), count);
         context.engine = writer.as_ref().map(|writer| writer.shared().clone());
+        context.shared = engine.as_ref().map(|(_, shared, _)| shared.clone());
+        context.inboxes = inboxes(&handles);
+        #[cfg(feature = "tls")]
+        {
+            context.tls = tls.clone();
+        }
         let context = Arc::new(context);
 
         let (drivers, mut work) = shards(&context, &handles, &own)?;
+        #[cfg(feature = "tls")]
+        let mut handshakes = None;
+        #[cfg(feature = "tls")]
+        if let Some((tls, sockets)) = tls.zip(super::listening::with_tls(&own)) {
+            let (running, run) = Handshakes::new(context.clone(), tls, handles.clone(), sockets)
+                .map_err(|error| Error::system("the thread for handshakes of TLS can't be prepared", &error))?;
+            handshakes = Some(running);
+            work.push(("push-tls".to_owned(), run));
+        }
         let api = Arc::new(Api::new(context.clone(), handles, drivers));
         let mut control_api = None;
         if !control.is_empty() {
@@ -86,6 +130,8 @@ impl Embedded {
             control_api = Some(running);
             work.push(("push-control".to_owned(), run));
         }
+        let (recollection, hear) = recollecting(attach.is_some() && engine.is_some());
+        sessions.recall_from(recollection);
         let mut attach_listener = None;
         if let Some(bound) = &attach {
             let (running, run) = AttachListener::new(api.clone(), context.clone(), bound.socket(0), sessions)?;
@@ -101,20 +147,36 @@ impl Embedded {
             ));
         }
         drop(builder);
+        let mut log_latch = None;
         if let Some(writer) = writer {
-            let context = context.clone();
-            let ends = Box::new(move || context.hub.ends());
-            work.push(("push-log".to_owned(), Box::new(move || writer.run(ends))));
+            let hub = Box::new(HubOf(context.clone()));
+            let (latch, run) = callbacks::latched(Box::new(move || writer.run(hub)));
+            log_latch = Some(latch);
+            work.push(("push-log".to_owned(), run));
+        }
+        if let Some((driver, _, runtime)) = engine {
+            let hub = Box::new(HubOf(context.clone()));
+            let run = move || {
+                runtime.block_on(driver.run(hub, hear));
+                // The system's look-up of a name may still be under way, and is not waited for.
+                runtime.shutdown_background();
+            };
+            let (latch, run) = callbacks::latched(Box::new(run));
+            log_latch = Some(latch);
+            work.push(("push-engine".to_owned(), run));
         }
 
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
         let shard_threads = threads.by_ref().take(count).collect();
+        #[cfg(feature = "tls")]
+        let handshakes =
+            handshakes.and_then(|handshakes| Some(HandshakeThread { handshakes, thread: threads.next()? }));
         let control_thread = control_api.and_then(|control| Some(ControlThread { control, thread: threads.next()? }));
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
         let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
-        let log_thread = context.engine.is_some().then(|| threads.next()).flatten();
+        let log_thread = log_latch.and_then(|latch| Some(LogThread { latch, thread: threads.next()? }));
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
@@ -126,6 +188,8 @@ impl Embedded {
             shard_threads,
             control: control_thread,
             attach: attach_thread,
+            #[cfg(feature = "tls")]
+            handshakes,
             callback,
             log_thread,
             reloading: Mutex::default(),
@@ -141,21 +205,44 @@ impl Embedded {
         Ok(server)
     }
 
-    /// What the hub can be asked.
+    /// The calls to the hub.
     pub(crate) fn hub(&self) -> &Api {
         &self.api
     }
 
-    /// Takes those of the options that can change now.
+    /// The log that the hub shares with others, if it does.
+    pub(crate) fn shared_log(&self) -> Option<Arc<shared::Shared>> {
+        self.context.shared.clone()
+    }
+
+    /// Applies the options that can change now.
     pub(crate) fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = builder.with_secrets()?;
         let (config, reloaded) = self.context.config.get().reloaded(wanted.config())?;
         let authority = Authority::new(&config)?;
+        let wrong = |text| Error::new(Kind::Config, format!("option engine: {text}"));
+        let log = config.shared_settings().transpose().map_err(wrong)?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.context.tls {
+            // The files may be new, though their names are not.
+            let certificates = tls.read(&config)?;
+            let others_may_connect = tls.set(certificates);
+            if let Some(ControlThread { control, .. }) = self.control.as_ref().filter(|_| others_may_connect) {
+                control.end_secure();
+            }
+        }
         self.log.set_level(config.log_level);
         self.log.set_names_addresses(config.log_addresses);
         self.events().set_kinds(config.events);
+        if let Some((shared, log)) = self.context.shared.as_ref().zip(log) {
+            shared.inlet.reconnect(log, config.shared_timeout());
+        }
         self.api.reconfigure(config, authority);
+        #[cfg(feature = "tls")]
+        if let Some(HandshakeThread { handshakes, .. }) = &self.handshakes {
+            handshakes.reconfigure(&self.context.config.get());
+        }
         if let Some(AttachThread { listener, .. }) = &self.attach {
             listener.reconfigure();
         }
@@ -166,12 +253,12 @@ impl Embedded {
         &self.log
     }
 
-    /// Where its listeners can be reached.
+    /// The addresses of its listeners.
     pub(crate) fn addresses(&self) -> &[String] {
         &self.addresses
     }
 
-    /// Whether events go to attached hosts, and not to this process.
+    /// True if events go to attached hosts instead of this process.
     pub(crate) fn serves_hosts(&self) -> bool {
         self.attach.is_some()
     }
@@ -180,12 +267,12 @@ impl Embedded {
         &self.context.events
     }
 
-    /// The host asks for events.
+    /// Notes that the host wants events.
     pub(crate) fn want_events(&self) {
         self.events().want();
     }
 
-    /// Begins to send the clients away; they are gone within `time`. Everything else goes on.
+    /// Begins to send the clients away. They are gone within `time`. Everything else goes on.
     pub(crate) fn drain(&self, time: Duration) -> Result<(), Error> {
         self.begin_drain(time);
         Ok(())
@@ -199,20 +286,27 @@ impl Embedded {
             }
         }
         let until_ms = clock::monotonic_ms().saturating_add(time.as_millis() as u64);
-        // Nobody waits at them any more but the shards, which let go of them next.
+        // Only the shards use these sockets from now on, and they close them next.
         self.own.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(Bound::close);
         for shard in self.api.shards() {
             shard.tell(Command::Drain { until_ms });
         }
     }
 
-    /// Ends the server: what was published is delivered, clients are sent away, and after `time` the rest is cut off.
-    /// Until then the control API answers, and attached hosts stay. When this returns no thread of the server runs, but
-    /// for one that is left over because a function of the host does not return.
+    /// Ends the server. Published messages are delivered, clients are sent away, and after `time` the other connections
+    /// are cut off. Until then the control API answers, and attached hosts stay. When this returns, no thread of the
+    /// server runs, except a callback thread that is in a function of the host, or the log's if its disk does not answer.
     pub(crate) fn stop(self, time: Duration) -> Option<Leftover> {
         let began = Instant::now();
-        self.begin_drain(time);
-        // Shards are done in time, whatever clients do.
+        if let Some(shared) = &self.context.shared {
+            shared.inlet.await_empty((time / 4).min(SLACK));
+        }
+        if let Some(engine) = &self.context.engine {
+            // Clients get the accepted messages before they are sent away.
+            engine.behind.await_settled((time / 4).min(SLACK));
+        }
+        self.begin_drain(time.saturating_sub(began.elapsed()));
+        // The shards finish in time, whatever clients do.
         self.context.drained.wait(time.saturating_add(SLACK));
         self.log.line(Level::Info, format_args!("stopping"));
         self.end(time.saturating_sub(began.elapsed()))
@@ -221,7 +315,7 @@ impl Embedded {
     /// Ends all threads.
     fn end(mut self, time: Duration) -> Option<Leftover> {
         let until = Instant::now().checked_add(time);
-        // First those that publish, too.
+        // The threads that publish end first.
         if let Some(ControlThread { control, thread }) = self.control {
             control.stop(time);
             let _ = thread.join();
@@ -231,104 +325,39 @@ impl Embedded {
             let _ = thread.join();
         }
         self.others.iter_mut().for_each(Bound::close);
+        #[cfg(feature = "tls")]
+        if let Some(HandshakeThread { handshakes, thread }) = self.handshakes {
+            handshakes.stop();
+            let _ = thread.join();
+        }
         for shard in self.api.shards() {
             shard.tell(Command::End);
         }
         for thread in self.shard_threads {
             let _ = thread.join();
         }
-        // Nobody publishes any more.
-        self.context.engine.iter().for_each(|engine| engine.behind.stop());
-        if let Some(thread) = self.log_thread {
-            let _ = thread.join();
-        }
+        // No thread publishes any more.
+        let log_left = self.log_thread.and_then(|log_thread| {
+            let patience = callbacks::patience(until);
+            if let Some(shared) = &self.context.shared {
+                // It ends by itself.
+                shared.inlet.end(Instant::now() + patience);
+                return Leftover::of_log(log_thread.latch, log_thread.thread, patience.saturating_add(SLACK));
+            }
+            let engine = self.context.engine.as_ref()?;
+            engine.behind.stop(Instant::now().checked_add(patience));
+            let left = Leftover::of_log(log_thread.latch, log_thread.thread, patience.saturating_add(SLACK / 2))?;
+            let text = engine.behind.unwritten();
+            self.log.line(Level::Error, format_args!("engine: the disk does not answer, and the hub ends: {text}"));
+            Some(left)
+        });
         self.log.line(Level::Info, format_args!("stopped"));
-        self.callback?.end(until)
-    }
-}
-
-/// The sockets that a server listens on.
-struct Listeners {
-    /// For subscribers.
-    own: Vec<Bound>,
-    control: Vec<Bound>,
-    /// For hosts.
-    attach: Option<Bound>,
-}
-
-impl Listeners {
-    /// Binds what the options name, but for what the builder brings.
-    fn bind(builder: &Builder, shards: usize) -> Result<Self, Error> {
-        let config = builder.config();
-        let bind = |addresses: &[Address], shards| {
-            addresses.iter().map(|address| listeners::bind(address, shards)).collect::<Result<Vec<_>, _>>()
-        };
-        let own = match &*builder.listen_sockets {
-            [] => bind(&config.listen, shards)?,
-            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
-        };
-        let control = bind(&config.control, 1)?;
-        let attach = match (&builder.attach_socket, &config.attach_listen) {
-            (Some(socket), _) => Some(listeners::given(socket)?),
-            (None, Some(path)) => Some(listeners::bind_path(path, config.attach_mode)?),
-            (None, None) => None,
-        };
-        Ok(Listeners { own, control, attach })
-    }
-}
-
-/// Threads to be, by name.
-type Named = Vec<(String, Work)>;
-
-fn shards(
-    context: &Arc<Context>,
-    handles: &[Arc<ShardHandle>],
-    own: &[Bound],
-) -> Result<(Vec<Arc<Driver>>, Named), Error> {
-    let made = handles.iter().enumerate().map(|(number, handle)| {
-        let sockets = own.iter().map(|bound| bound.socket(number)).collect();
-        let shard = Shard::new(number, context.clone(), handle.clone(), sockets)
-            .map_err(|error| Error::system("a shard can't be made", &error))?;
-        let driver = Arc::new(Driver::new(shard));
-        let running = driver.clone();
-        let run: Work = Box::new(move || running.run());
-        Ok::<_, Error>((driver, (format!("push-shard-{number}"), run)))
-    });
-    made.collect()
-}
-
-/// What a thread may be late by that has much to do.
-const SLACK: Duration = Duration::from_secs(1);
-
-/// The hub, and, where it has one, its log, which brings back what is in it.
-fn hub(
-    config: &Config,
-    handles: &[Arc<ShardHandle>],
-    log: &Log,
-    sessions: &mut Sessions,
-) -> Result<(Hub, Option<file::Writer>), Error> {
-    let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
-    let mailboxes = handles.iter().map(|handle| handle.mailbox.clone()).collect();
-    let mut hub = Hub::new(Epoch::from_random(bits), &config.hub_settings(), mailboxes);
-    let writer = match &config.engine {
-        Engine::Memory => None,
-        Engine::File(path) => {
-            let now = clock::monotonic_ms();
-            let mut recall = |origin, seq| sessions.recall(origin, seq, now);
-            Some(file::open(path, config.log_settings(), &mut hub, transport::message, &mut recall, log)?)
+        match self.callback.and_then(|callback| callback.end(until)) {
+            Some(left) => Some(left.and(log_left)),
+            None => log_left,
         }
-    };
-    Ok((hub, writer))
+    }
 }
 
-fn events(
-    builder: &Builder,
-    outputs: Option<&callbacks::Outputs>,
-    handles: &[Arc<ShardHandle>],
-) -> Result<Events, Error> {
-    let shards = handles.to_vec();
-    let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
-    let notify = outputs.and_then(|outputs| outputs.notify.clone());
-    Events::new(builder.config().event_queue, builder.config().events, notify, resume)
-        .map_err(|error| Error::system("an event descriptor can't be made", &error))
-}
+/// How late a busy thread may be.
+const SLACK: Duration = Duration::from_secs(1);

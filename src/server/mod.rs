@@ -1,14 +1,17 @@
-//! A server as the C API and Rust hosts know it, wherever its hub is: in this process, or in another that it attaches
-//! to.
+//! A server as the C API and Rust hosts see it. Its hub is in this process, or in another that the server attaches to.
 
+#[cfg(test)]
+mod cluster_tests;
 mod embedded;
+mod listening;
 
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
 use crate::callbacks;
 pub use crate::callbacks::Leftover;
-use crate::config::{Builder, Reloaded};
+use crate::config::{Builder, Config, Reloaded};
 use crate::context::client::Client;
+use crate::engine::shared::Shared;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::Grant;
@@ -19,16 +22,38 @@ use crate::sys::{keys, standard};
 use crate::users::Users;
 use embedded::Embedded;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A running server. Every method may be called by any thread.
+/// A running server. Any thread may call any method.
 ///
-/// With the option `attach` the hub is another process, and calls differ in what they can say: those that need no
-/// answer (`post`, [`Server::adopt`], [`Server::send`] and the like) say that the call is on its way, or [`Kind::Busy`]
-/// where too much waits; those that do wait for it for the option `attach_timeout`, then say [`Kind::Busy`] where
-/// nothing was done and [`Kind::Timeout`] where that can't be known.
+/// With the option `attach` the hub is another process. Calls that need no answer (`post`, [`Server::adopt`],
+/// [`Server::send`] and the like) then return as soon as they are on their way, or [`Kind::Busy`] if too much waits.
+/// Calls that need an answer wait for it, at most for the option `attach_timeout`. After that they return
+/// [`Kind::Busy`] if nothing was done, and [`Kind::Timeout`] if that is not known.
 #[derive(Debug)]
 pub struct Server(Backend);
+
+/// Whether a hub serves clients yet, and how it is with its log. It may be kept longer than the server.
+#[derive(Debug, Clone)]
+pub struct Readiness(Option<Arc<Shared>>);
+
+impl Readiness {
+    /// Waits until the hub has read what the log had when the hub began, at most for `time`. True: it has.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.0.as_ref().is_none_or(|shared| shared.status.await_ready(time))
+    }
+
+    /// Why the hub can't follow its log at present. `None` if there is no such problem.
+    pub fn failure(&self) -> Option<String> {
+        self.0.as_ref()?.status.failure().map(|why| why.to_string())
+    }
+
+    /// True if the hub shares a log with others, so that the answers can change.
+    pub fn changes(&self) -> bool {
+        self.0.is_some()
+    }
+}
 
 #[derive(Debug)]
 enum Backend {
@@ -36,7 +61,7 @@ enum Backend {
     Attached(Box<Attached>),
 }
 
-/// The same on either backend. Both have the same methods for it, so each call stands here once.
+/// Makes the same call on either backend. Both have the same methods, so each call is written once.
 macro_rules! either {
     ($backend:expr, $server:ident => $done:expr) => {
         match $backend {
@@ -46,7 +71,7 @@ macro_rules! either {
     };
 }
 
-/// Asks the hub: the one in this process directly, another through the attach socket.
+/// Asks the hub: directly if it is in this process, else through the attach socket.
 macro_rules! ask {
     ($self:ident, $hub:ident => $asked:expr) => {
         either!(&$self.0, server => {
@@ -57,7 +82,7 @@ macro_rules! ask {
 }
 
 impl Server {
-    /// Starts a server; it listens when this returns.
+    /// Starts a server. Its listeners are bound when this returns.
     pub fn start(builder: Builder) -> Result<Self, Error> {
         let builder = builder.build()?;
         keys::claim().map_err(|error| Error::system("a key for thread-specific data", &error))?;
@@ -68,10 +93,18 @@ impl Server {
         }))
     }
 
-    /// Where its listeners can be reached: those of `listen`, of `control`, of `attach_listen`. An attached server has
+    /// The addresses of its listeners, in the order of `listen`, `control`, `attach_listen`. An attached server has
     /// none.
     pub fn addresses(&self) -> &[String] {
         either!(&self.0, server => server.addresses())
+    }
+
+    /// Says when the hub has read the log that it shares with others. Of another hub it says so at once.
+    pub fn readiness(&self) -> Readiness {
+        match &self.0 {
+            Backend::Embedded(server) => Readiness(server.shared_log()),
+            Backend::Attached(_) => Readiness(None),
+        }
     }
 
     /// Publishes one message; see `push_publish_message`.
@@ -79,7 +112,7 @@ impl Server {
         ask!(self, hub => hub.publish(publication))
     }
 
-    /// Publishes one message, and does not wait for its place.
+    /// Publishes one message without waiting for its position.
     pub fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
         ask!(self, hub => hub.post(publication))
     }
@@ -89,28 +122,28 @@ impl Server {
         ask!(self, hub => hub.broadcast(publication))
     }
 
-    /// Publishes to every connection, and does not wait for the message's place.
+    /// Publishes to every connection without waiting for the message's position.
     pub fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
         ask!(self, hub => hub.post_broadcast(publication))
     }
 
-    /// Publishes all or none, with nothing between them.
+    /// Publishes all messages or none, with no other message between them.
     pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
         ask!(self, hub => hub.publish_batch(publications))
     }
 
-    /// As [`Self::publish_batch`], and does not wait for their places.
+    /// Like [`Self::publish_batch`], without waiting for the positions.
     pub fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
         ask!(self, hub => hub.post_batch(publications))
     }
 
-    /// Takes over a connection; hands it back with the error. `None` as its grant is [`Kind::Invalid`], unless the option
-    /// `auth` was set to `none`.
+    /// Takes over a connection, or returns it with the error. A grant of `None` is [`Kind::Invalid`], unless the option
+    /// `auth` is set to `none`.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
         self.adopt_checked(fd, head, grant, true)
     }
 
-    /// As [`Server::adopt`]. `delays`: the socket may delay small writes, as TCP does by default.
+    /// Like [`Server::adopt`]. `delays` is true if the socket may delay small writes, as TCP does by default.
     pub(crate) fn adopt_checked(
         &self,
         fd: OwnedFd,
@@ -118,9 +151,7 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        if let Err(error) = self.check_granted(grant.is_some(), &fd) {
-            return Err((error, fd));
-        }
+        let fd = self.check_granted(grant.is_some(), fd)?;
         ask!(self, hub => hub.adopt(fd, head, grant, delays))
     }
 
@@ -129,7 +160,7 @@ impl Server {
         self.adopt_more_checked(fd, head, grant, true)
     }
 
-    /// As [`Server::adopt_more`]. `delays`: the socket may delay small writes, as TCP does by default.
+    /// Like [`Server::adopt_more`]. `delays` is true if the socket may delay small writes, as TCP does by default.
     pub(crate) fn adopt_more_checked(
         &self,
         fd: OwnedFd,
@@ -137,25 +168,23 @@ impl Server {
         grant: Option<Grant>,
         delays: bool,
     ) -> Result<(), (Error, OwnedFd)> {
-        if let Err(error) = self.check_granted(grant.is_some(), &fd) {
-            return Err((error, fd));
-        }
+        let fd = self.check_granted(grant.is_some(), fd)?;
         ask!(self, hub => hub.adopt_more(fd, head, grant, delays))
     }
 
-    /// Without a grant a client may do nothing, unless the options say that anybody may. A host that has forgotten its
-    /// grant must not open all channels by that.
-    fn check_granted(&self, granted: bool, fd: &OwnedFd) -> Result<(), Error> {
+    /// Returns the descriptor if there is a grant, or the options let anybody in. A host that forgets the grant must not open all
+    /// channels that way.
+    fn check_granted(&self, granted: bool, fd: OwnedFd) -> Result<OwnedFd, (Error, OwnedFd)> {
         if granted || ask!(self, hub => hub.anybody_may()) {
-            return Ok(());
+            return Ok(fd);
         }
-        let text = "there is no grant, and auth=none is not set: give a grant, or PUSH_GRANT_ALL for every channel";
-        let said = format_args!("a client is not let in by the host: {text}");
-        Client::of(fd).log(self.log(), Level::Warn, "no grant", said);
-        Err(Error::invalid(text))
+        let text = "a grant is missing, and auth=none is not set: pass a grant, or PUSH_GRANT_ALL for every channel";
+        let said = format_args!("a client from the host is refused: {text}");
+        Client::of(&fd).log(self.log(), Level::Warn, "no grant", said);
+        Err((Error::invalid(text), fd))
     }
 
-    /// Sends what [`Self::adopt_more`] has left.
+    /// Sends the connections that [`Self::adopt_more`] has left waiting.
     pub fn flush(&self) {
         ask!(self, hub => hub.flush());
     }
@@ -165,12 +194,12 @@ impl Server {
         ask!(self, hub => hub.send(connection, data, binary))
     }
 
-    /// Says yes to a request; see `push_allow`.
+    /// Answers a request with yes; see `push_allow`.
     pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
         ask!(self, hub => hub.allow(request, grant))
     }
 
-    /// Says no to a request; see `push_deny`.
+    /// Answers a request with no; see `push_deny`.
     pub fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
         ask!(self, hub => hub.deny(request, status, reason))
     }
@@ -180,12 +209,12 @@ impl Server {
         ask!(self, hub => hub.close(connection, code, reason))
     }
 
-    /// Closes all connections of a user. They are looked for by each shard, in its own time.
+    /// Closes all connections of a user. Each shard does so in its next turn.
     pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
         ask!(self, hub => hub.disconnect_user(user, code, reason))
     }
 
-    /// Takes a channel, or all that fit a pattern, from a user's connections; see `push_revoke_channel`.
+    /// Takes a channel, or all channels that match a pattern, from a user's connections; see `push_revoke_channel`.
     pub fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
         ask!(self, hub => hub.revoke_channel(user, channel, reason))
     }
@@ -195,12 +224,12 @@ impl Server {
         ask!(self, hub => hub.renew(connection, grant))
     }
 
-    /// The position of a number in the hub's present life, as clients see it. Empty while no hub was ever there.
+    /// The position of a number in the hub's present epoch, as clients see it. Empty if no hub was there yet.
     pub fn position(&self, seq: u64) -> String {
         ask!(self, hub => hub.position_now(seq))
     }
 
-    /// The position of a message as clients see it.
+    /// The position of a message, as clients see it.
     pub fn position_of(&self, placed: &Placed) -> String {
         ask!(self, hub => hub.position(placed))
     }
@@ -210,35 +239,36 @@ impl Server {
         ask!(self, hub => hub.stats())
     }
 
-    /// Who is on a channel: at most `limit` users, by name, after that of `after` (none: from the first), and counts of
-    /// all; see `push_users_get`.
+    /// The users on a channel: at most `limit` of them by name, beginning after the name `after` (empty: with the
+    /// first), and the counts of all. See `push_users_get`.
     pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
         ask!(self, hub => hub.users(channel, after, limit))
     }
 
-    /// Takes those options of a builder that can change while the server runs; which they are says
-    /// [`crate::config::options::Spec::is_live`]. All or none: on an error nothing has changed. The log tells what has,
-    /// and what would have to wait for a new start. Files of keys are read again. The builder's callbacks and sockets
-    /// count only at the start.
+    /// Applies the builder's options that can change while the server runs, as
+    /// [`crate::config::options::Spec::is_live`] says. It applies all of them or, on an error, none. The log names the
+    /// options that have changed, and those that need a new start. Files of keys are read again. The builder's
+    /// callbacks and sockets are used only at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let reloaded = either!(&self.0, server => server.reload(builder));
         match &reloaded {
             Ok(reloaded) => reloaded.log(self.log()),
-            Err(error) => {
-                self.log().line(Level::Error, format_args!("options not reloaded, all stays as it was: {error}"))
-            }
+            Err(error) => self
+                .log()
+                .line(Level::Error, format_args!("the options are not reloaded and stay as they were: {error}")),
         }
         reloaded
     }
 
-    /// Readable while events wait. [`Kind::Unsupported`]: they go to a callback, or to attached hosts.
+    /// A descriptor that is readable while events wait. [`Kind::Unsupported`] if they go to a callback or to attached
+    /// hosts.
     pub fn event_fd(&self) -> Result<RawFd, Error> {
         let events = self.pulled_events()?;
         self.want_events();
         Ok(events.as_raw_fd())
     }
 
-    /// Takes the next event; `None` waits for ever.
+    /// Takes the next event. Without a timeout, it waits for ever.
     pub fn next_event(&self, timeout: Option<Duration>) -> Result<Event, Error> {
         let events = self.pulled_events()?;
         self.want_events();
@@ -252,23 +282,29 @@ impl Server {
         }
     }
 
-    /// Whether this is a thread that a host's functions run on, of this server or another.
+    /// True if this thread runs the callbacks of this server or of another one.
     pub fn is_callback_thread(&self) -> bool {
         callbacks::is_callback_thread()
     }
 
-    /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`]: they are another
-    /// process's.
+    /// Begins to send the clients away, and returns; see `push_drain`. [`Kind::Unsupported`] if they belong to another
+    /// process.
     pub fn drain(&self, time: Duration) -> Result<(), Error> {
         either!(&self.0, server => server.drain(time))
     }
 
-    /// Ends the server. What was published is delivered, clients are sent away, and after `drain` the rest is cut off;
-    /// an attached server sends what waits for the hub, and its clients stay with that. When this returns no thread of
-    /// the server runs, but for one where a function of the host does not return: it has what is left of `drain`, and a
-    /// second at least. None is called any more then.
+    /// Ends the server. Published messages are delivered, clients are sent away, and after `drain` the other
+    /// connections are cut off. An attached server sends the requests that wait for the hub; its clients stay with the
+    /// hub. When this returns, no thread of the server runs, except one that is in a function of the host. Such a
+    /// function gets the rest of `drain`, and at least a second, to return. After that no function of the host is
+    /// called.
     pub fn stop(self, drain: Duration) -> Option<Leftover> {
         either!(self.0, server => server.stop(drain))
+    }
+
+    /// The present options. An attached server has those of its own side only.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        ask!(self, hub => hub.config())
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -285,10 +321,16 @@ impl Server {
 
     fn pulled_events(&self) -> Result<&Events, Error> {
         if either!(&self.0, server => server.serves_hosts()) {
-            return Err(Error::new(Kind::Unsupported, "events go to the attached hosts (option attach_listen)"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "events go to the attached hosts (option attach_listen), so they can't be pulled here",
+            ));
         }
         if self.events().called_back() {
-            return Err(Error::new(Kind::Unsupported, "events go to the callback of push_config_on_event"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "events go to the callback of push_config_on_event, so they can't be pulled",
+            ));
         }
         Ok(self.events())
     }

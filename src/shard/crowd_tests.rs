@@ -1,22 +1,20 @@
 //! A shard with clients that come, ask, read slowly and go, in any order, beside what was published. Requests come in
-//! one read with the handshake, or cut anywhere; broadcasts and messages of each `slow_policy` wait for those who do not
-//! read.
+//! one read with the handshake, or cut anywhere; broadcasts and messages of each `slow_policy` wait for those who do
+//! not read.
 //!
 //! Held for each client: of each channel that it is on the messages come in order and once; what is missing is told
 //! before anything newer, but under `latest`; in the end all have come, or the client was closed as too slow.
 
+use super::crowd_client_tests::{Ask, Client, Item};
 use super::order_tests::{client, shard_with};
+use super::sink_tests::put_masked;
 use super::Shard;
+use crate::framing::{masked, message};
 use crate::hub::{Outgoing, Publication};
 use crate::shard::turn::command::Command;
 use crate::sys::epoll::Event;
-use crate::transport::inflate::Inflater;
-use crate::transport::message;
-use serde_json::Value;
 use socket2::SockRef;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 
 /// By their first letters of the policies; the last is that of the broadcasts.
 const CHANNELS: [&str; 6] = ["d1", "d2", "l1", "x1", "x2", ""];
@@ -42,29 +40,6 @@ struct World {
     general: &'static str,
     published: BTreeMap<u64, &'static str>,
     clients: Vec<Client>,
-}
-
-struct Client {
-    socket: UnixStream,
-    websocket: bool,
-    inflater: Inflater,
-    /// Read and not understood yet.
-    unread: Vec<u8>,
-    head: bool,
-    closed: bool,
-    /// Channels that it is on, and up to where all of each has come or was told to be gone.
-    on: BTreeMap<&'static str, u64>,
-    /// What it has asked for: of which channel, from where.
-    asked: VecDeque<(&'static str, Ask)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Ask {
-    /// By the URL.
-    Url,
-    New,
-    Since(u64),
-    Leave,
 }
 
 impl World {
@@ -145,17 +120,38 @@ impl World {
             asked.push_back(ask);
             bytes.extend(frame);
         }
-        let cut = self.random.below(bytes.len() + 1);
-        let (adopted, mut socket) = client(None, &bytes[..cut]);
+        // Two of four have a sink of another kind than the plain socket. It can't be given bytes before it is there.
+        let kind = self.random.below(4);
+        let (masked, secure) = (kind == 0, kind == 1 && cfg!(feature = "tls"));
+        let cut = if masked || secure { 0 } else { self.random.below(bytes.len() + 1) };
+        let (adopted, socket) = client(None, &bytes[..cut]);
         SockRef::from(&adopted.fd).set_send_buffer_size(SMALL).unwrap();
         match self.random.below(2) {
+            _ if masked => {
+                self.shard.adopt(adopted);
+                put_masked(&mut self.shard);
+            }
+            _ if secure => self.shard.adopt(adopted),
             0 => self.shard.adopt(adopted),
             _ => self.shard.handle.tell(Command::Adopt(adopted)),
         }
-        socket.write_all(&bytes[cut..]).unwrap();
         socket.set_nonblocking(true).unwrap();
         let (inflater, unread) = Default::default();
-        self.clients.push(Client { socket, websocket, inflater, unread, head: false, closed: false, on, asked });
+        let mut client = Client {
+            #[cfg(feature = "tls")]
+            tls: secure.then(|| super::secure_tests::put_secure(&mut self.shard, &socket)),
+            socket,
+            masked,
+            websocket,
+            inflater,
+            unread,
+            head: false,
+            closed: false,
+            on,
+            asked,
+        };
+        assert!(client.send(bytes.split_off(cut)), "a socket has room for a request");
+        self.clients.push(client);
     }
 
     /// A request of `push.v1.json` in a frame.
@@ -172,9 +168,7 @@ impl World {
                 format!(r#"{{"type":"subscribe","channel":"{channel}","since":"{since}"}}"#)
             }
         };
-        assert!(text.len() < 126);
-        let frame = [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
-        ((channel, ask), frame)
+        ((channel, ask), masked::frame(0x81, text.as_bytes(), [0; 4]))
     }
 
     fn ask(&mut self) {
@@ -184,7 +178,7 @@ impl World {
         let client = self.random.below(self.clients.len());
         let (ask, frame) = self.request();
         let client = &mut self.clients[client];
-        if client.websocket && !client.closed && client.socket.write(&frame).is_ok_and(|len| len == frame.len()) {
+        if client.websocket && !client.closed && client.send(frame) {
             client.asked.push_back(ask);
         }
     }
@@ -193,14 +187,12 @@ impl World {
         let mut events = [Event { events: 0, u64: 0 }; 64];
         let count = self.shard.epoll.wait(&mut events, Some(0)).unwrap();
         self.shard.turn(&events[..count]);
+        self.shard.check_inbox();
     }
 
     /// Has a client read so much, at most; says how much there was.
     fn read(&mut self, number: usize, most: usize) -> usize {
-        let mut bytes = vec![0; most];
-        let client = &mut self.clients[number];
-        let len = client.socket.read(&mut bytes).unwrap_or(0);
-        client.unread.extend_from_slice(&bytes[..len]);
+        let len = self.clients[number].receive(most);
         while let Some(item) = self.clients[number].next() {
             self.take(number, &item);
         }
@@ -304,71 +296,6 @@ impl World {
         let metrics = &self.shard.handle.metrics;
         let left = (metrics.connections.get(), metrics.outboxes.get(), metrics.outbox_bytes.get());
         assert_eq!((left, self.shard.context.hub.stats().subscriptions), ((0, 0, 0), 0), "something stays behind");
-    }
-}
-
-enum Item {
-    /// The position in the head of the response.
-    Head(u64),
-    Object(Value),
-}
-
-impl Client {
-    /// The next that is there as a whole.
-    fn next(&mut self) -> Option<Item> {
-        if self.closed {
-            return None;
-        }
-        if !self.head {
-            let end = self.unread.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-            let head = String::from_utf8(self.unread.drain(..end).collect()).unwrap();
-            let (_, position) = head.split_once("Push-Position: ").unwrap_or_else(|| panic!("{head}"));
-            self.head = true;
-            let number = position.lines().next().unwrap().rsplit('-').next().unwrap();
-            return Some(Item::Head(number.parse().unwrap()));
-        }
-        if self.websocket {
-            self.frame()
-        } else {
-            self.line()
-        }
-    }
-
-    fn frame(&mut self) -> Option<Item> {
-        let (first, len) = (*self.unread.first()?, *self.unread.get(1)?);
-        let (size, len) = match len {
-            126 => (4, usize::from(u16::from_be_bytes(self.unread.get(2..4)?.try_into().unwrap()))),
-            127 => panic!("a frame that nobody has published"),
-            len => (2, usize::from(len)),
-        };
-        let payload = self.unread.get(size..size + len)?.to_vec();
-        self.unread.drain(..size + len);
-        match first {
-            0x81 => Some(Item::Object(serde_json::from_slice(&payload).unwrap())),
-            0xc1 => {
-                Some(Item::Object(serde_json::from_slice(self.inflater.message(&payload, 1 << 20).unwrap()).unwrap()))
-            }
-            0x88 => {
-                assert_eq!(payload[..2], 4429u16.to_be_bytes(), "{}", String::from_utf8_lossy(&payload[2..]));
-                self.closed = true;
-                None
-            }
-            other => panic!("{other:x}"),
-        }
-    }
-
-    /// A line of a stream: each is a chunk.
-    fn line(&mut self) -> Option<Item> {
-        loop {
-            let end = self.unread.windows(2).position(|two| two == b"\r\n")?;
-            let len = usize::from_str_radix(std::str::from_utf8(&self.unread[..end]).unwrap(), 16).unwrap();
-            let line = self.unread.get(end + 2..end + 2 + len)?.to_vec();
-            self.unread.get(end + 2 + len..end + 4 + len)?;
-            self.unread.drain(..end + 4 + len);
-            if line.len() > 1 {
-                return Some(Item::Object(serde_json::from_slice(&line).unwrap()));
-            }
-        }
     }
 }
 

@@ -7,33 +7,48 @@
 pub(crate) mod client;
 pub(crate) mod connection;
 #[cfg(test)]
+mod crowd_client_tests;
+#[cfg(test)]
 mod crowd_tests;
 pub(crate) mod delivery;
+#[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
+mod inbox_tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 pub(crate) mod panic_tests;
 #[cfg(test)]
 mod pipelining_tests;
+#[cfg(all(test, feature = "tls"))]
+mod secure_tests;
+#[cfg(test)]
+mod sink_tests;
 #[cfg(test)]
 mod time_tests;
 pub(crate) mod turn;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::dialect::Encoder;
 use crate::events::Unannounced;
-use crate::hub::{ChannelId, Delivery, Replay};
-use crate::limits::AddressKey;
+use crate::framing::inflate::Inflater;
+use crate::hub::{ChannelId, Replay};
+use crate::limits::{self, AddressKey};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
-use crate::transport::inflate::Inflater;
 use client::rate_limit::Senders;
-use connection::accept::Listener;
+use connection::accept::Arrivals;
+use connection::client_address::ClientAddresses;
+use connection::close::Counted;
 use connection::conn::{Conn, Token};
 use connection::drain::Drain;
-use connection::whose::Whose;
+use connection::inbox::Inbox;
+use connection::patience::Patience;
+use connection::sink::Sinks;
 use delivery::channels::Channels;
-use delivery::staging::Stage;
+use delivery::fan_out::Delivering;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::io;
@@ -50,15 +65,16 @@ pub(crate) struct Shard {
     number: usize,
     context: Arc<Context>,
     config: Arc<Config>,
+    /// With the epoch of the positions that are written here.
+    encoder: Arc<Encoder>,
     handle: Arc<ShardHandle>,
     epoll: Arc<Epoll>,
-    listeners: Vec<Listener>,
+    arrivals: Arrivals,
     conns: Slab<Conn>,
-    /// The last generation given to a connection.
-    generation: u32,
     channels: Channels,
+    sinks: Sinks,
     limits: Limits,
-    whose: Whose,
+    client_addresses: ClientAddresses,
     timers: Timers,
     /// Monotonic milliseconds, read once a turn.
     now: u64,
@@ -67,40 +83,49 @@ pub(crate) struct Shard {
     delivery: Delivering,
     questions: Questions,
     /// Events of this turn that the host was not woken for yet.
-    told: Unannounced,
-    /// Counts turns.
-    turn: u8,
+    unannounced: Unannounced,
     /// Clients are being sent away, or have been.
     drain: Option<Drain>,
     /// The thread is to end.
     ending: bool,
-    /// Spreads heartbeats, and the return of clients that are sent away.
-    jitter: u32,
 }
 
-/// What bounds clients, beside the limits that all shards share.
+/// The limits of this shard's clients, beside those that all shards share.
 #[derive(Default)]
 struct Limits {
     /// The address that each connection counts for under `max_per_address`, by slot; empty while none counts.
     addresses: Vec<Option<AddressKey>>,
     /// Clients that sent something a moment ago.
     senders: Senders,
+    /// The sizes of unfinished messages and requests.
+    inbox: Inbox,
 }
 
-/// When to look at what. Times are monotonic milliseconds.
+impl Limits {
+    /// The counts that connections have in these limits and in those that all shards share.
+    fn counted<'s>(&'s mut self, shared: &'s limits::Limits) -> Counted<'s> {
+        Counted { addresses: &mut self.addresses, limits: shared }
+    }
+}
+
+/// The timers, and the measure of turns. Times are monotonic milliseconds.
 struct Timers {
     wheel: Wheel,
     /// When the thread wakes up by itself.
     wakes_at: u64,
     /// When history is looked through next.
     expires_at: u64,
+    /// Spreads heartbeats, and the return of clients that are sent away.
+    jitter: u32,
+    /// Counts turns.
+    turns: u8,
 }
 
-/// What reading takes.
+/// Buffers and lists for reading.
 struct Reading {
     /// All reads go through here.
     scratch: Box<[u8]>,
-    /// Inflates what clients send compressed. It is there since compression was first allowed.
+    /// Inflates clients' messages. It is there since compression was first allowed.
     inflater: Option<Inflater>,
     /// Connections whose sockets may hold more than one turn's share of reads.
     unfinished: Vec<Token>,
@@ -108,32 +133,16 @@ struct Reading {
     paused: Vec<Token>,
 }
 
-/// What the hub answers to a subscription. Both are used again and again.
+/// The hub's answer to a subscription. Both lists are used again and again.
 #[derive(Default)]
 struct Recovery {
-    /// What the subscriber missed.
+    /// The messages that the subscriber missed.
     replay: Replay,
     /// The channels that it is subscribed to now.
     channels: Vec<(ChannelId, Arc<str>)>,
-    /// What others do, in a test, while this shard subscribes a live connection to one more channel.
+    /// Work of other threads, in a test, while this shard subscribes a live connection to one more channel.
     #[cfg(test)]
     meanwhile: Option<fn(&crate::hub::Hub)>,
-}
-
-/// How far the mailbox is delivered, and what delivering it takes.
-#[derive(Default)]
-struct Delivering {
-    /// The messages under way. The list is used again and again, so a turn allocates nothing.
-    batch: Vec<Delivery>,
-    staging: Stage,
-    /// Connections that ended in the middle of a fan-out, and how.
-    fates: Vec<(Token, Fate)>,
-    /// No connection joined after this number, so all live connections get a later broadcast.
-    settled: u64,
-    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
-    held: Option<Delivery>,
-    /// The newest message taken from the mailbox. Every subscriber was served up to here.
-    delivered: u64,
 }
 
 /// Questions to the host whether a client may subscribe.
@@ -142,17 +151,8 @@ struct Questions {
     open: FxHashMap<u64, Token>,
     /// The last count given.
     last: u64,
-}
-
-/// What a fan-out found out about a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// The peer is gone.
-    Gone,
-    /// Its outbox is full.
-    Slow,
-    /// Its poll is answered.
-    Answered,
+    /// Requests that wait for the hub.
+    patience: Patience,
 }
 
 impl Shard {
@@ -165,22 +165,29 @@ impl Shard {
     ) -> io::Result<Self> {
         let epoll = Arc::new(Epoll::new()?);
         epoll.add(handle.wake.as_raw_fd(), turn::run::WAKE, Watch::EdgeRead)?;
-        let listeners = Listener::watch_all(listeners, &epoll)?;
+        // An attached host may keep a number longer than the hub lives; it should then be nobody's.
+        let arrivals = Arrivals::new(listeners, &epoll, getrandom::u32().unwrap_or(0))?;
         let now = clock::monotonic_ms();
         let shard = Shard {
             number,
             config: context.config.get(),
+            encoder: context.encoder.clone(),
             context,
             handle,
             epoll,
-            listeners,
+            arrivals,
             conns: Slab::new(),
-            // An attached host may keep a number longer than the hub lives; it should then be nobody's.
-            generation: getrandom::u32().unwrap_or(0),
             channels: Channels::default(),
+            sinks: Sinks::default(),
             limits: Limits::default(),
-            whose: Whose::default(),
-            timers: Timers { wheel: Wheel::new(now), wakes_at: 0, expires_at: now },
+            client_addresses: ClientAddresses::default(),
+            timers: Timers {
+                wheel: Wheel::new(now),
+                wakes_at: 0,
+                expires_at: now,
+                jitter: 0x9e37_79b9 ^ number as u32,
+                turns: 0,
+            },
             now,
             reading: Reading {
                 scratch: vec![0; SCRATCH].into(),
@@ -192,12 +199,14 @@ impl Shard {
             delivery: Delivering::default(),
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
             // number for the host has eight more, and room to count.
-            questions: Questions { open: FxHashMap::default(), last: getrandom::u64().unwrap_or(0) >> 16 },
-            told: Unannounced::default(),
-            turn: 0,
+            questions: Questions {
+                open: FxHashMap::default(),
+                last: getrandom::u64().unwrap_or(0) >> 16,
+                patience: Patience::default(),
+            },
+            unannounced: Unannounced::default(),
             drain: None,
             ending: false,
-            jitter: 0x9e37_79b9 ^ number as u32,
         };
         shard.probe_listeners();
         Ok(shard)

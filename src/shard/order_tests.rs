@@ -6,11 +6,12 @@ use crate::auth::Authority;
 use crate::config::Builder;
 use crate::context::Context;
 use crate::events::Events;
+use crate::framing::close::Close;
+use crate::framing::masked;
 use crate::grant::Grant;
 use crate::hub::{Epoch, Hub, Message, Outgoing, Publication};
 use crate::log::{Level, Log};
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
-use crate::transport::close::Close;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn an_early_request_is_no_reason_to_deliver_out_of_order() {
     // To subscribe is to be told first what waits.
     let subscribe = br#"{"type":"subscribe","channel":"c"}"#;
     let poll = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
-    let frame = [&[0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0], &subscribe[..]].concat();
+    let frame = masked::frame(0x81, subscribe, [0; 4]);
     let mut early = adopt(&mut shard, &[poll.as_bytes(), upgrade.as_bytes(), &frame].concat());
     // More than one batch, and broadcasts are a part of their own in it.
     for channel in ["a", ""].into_iter().chain(["b"; 1500]) {

@@ -3,6 +3,7 @@
 #[path = "../../tests/common/mod.rs"]
 pub(crate) mod common;
 
+use crate::framing::masked;
 use crate::grant::Grant;
 use common::{eventually, field, Client, Host, UPGRADE};
 use std::net::{TcpListener, TcpStream};
@@ -94,9 +95,9 @@ fn its_clients_come_back_and_others_feel_nothing() {
     host.stop();
 }
 
-/// A client's frame, short, under a mask that changes nothing.
+/// A client's frame, under a mask that changes nothing.
 fn frame(text: &str) -> Vec<u8> {
-    [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()
+    masked::frame(0x81, text.as_bytes(), [0; 4])
 }
 
 #[test]

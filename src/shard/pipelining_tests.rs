@@ -5,6 +5,7 @@ use super::crowd_tests::Random;
 use super::order_tests::{client, shard_with};
 use super::Shard;
 use crate::events::EventKind;
+use crate::framing::masked;
 use crate::grant::Grant;
 use crate::hub::{Hub, Message, Outgoing, Publication};
 use crate::shard::connection::conn::RequestId;
@@ -29,7 +30,7 @@ pub(super) const UPGRADE: &str = "GET /push HTTP/1.1\r\nHost: h\r\nUpgrade: webs
 /// A client's `subscribe` to the channel `c`.
 pub(super) fn subscribe() -> Vec<u8> {
     let text = br#"{"type":"subscribe","channel":"c"}"#;
-    [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], &text[..]].concat()
+    masked::frame(0x81, text, [0; 4])
 }
 
 pub(super) fn publish(hub: &Hub, channel: &str, size: usize) {
@@ -42,12 +43,13 @@ pub(super) fn turn(shard: &mut Shard) -> Next {
     let mut events = [Event { events: 0, u64: 0 }; 64];
     let count = shard.epoll.wait(&mut events, Some(0)).unwrap();
     let next = shard.turn(&events[..count]);
+    shard.check_inbox();
     assert!(next != Next::Sleep || shard.delivery.held.is_none(), "it sleeps with a message in its hand");
     next
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum Asked {
     /// It waits for a message of the channel of its number.
     Poll,
     /// It does not wait.
@@ -61,7 +63,7 @@ struct World {
     shard: Shard,
     random: Random,
     socket: UnixStream,
-    requests: Vec<Kind>,
+    requests: Vec<Asked>,
     /// What the client has still to send.
     unsent: Vec<u8>,
     unread: Vec<u8>,
@@ -83,19 +85,19 @@ impl World {
             shard.adopt(adopted);
         }
         socket.set_nonblocking(true).unwrap();
-        let mut requests: Vec<Kind> = (0..2 + random.below(6))
-            .map(|_| [Kind::Poll, Kind::Poll, Kind::AtOnce, Kind::Preflight][random.below(4)])
+        let mut requests: Vec<Asked> = (0..2 + random.below(6))
+            .map(|_| [Asked::Poll, Asked::Poll, Asked::AtOnce, Asked::Preflight][random.below(4)])
             .collect();
         if random.below(2) == 0 {
-            requests.push(Kind::Upgrade);
+            requests.push(Asked::Upgrade);
         }
         let bytes = requests.iter().enumerate().flat_map(|(number, kind)| match kind {
-            Kind::Poll => format!("GET /push?channel=c{number} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes(),
-            Kind::AtOnce => format!("GET /push?channel=c{number}&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes(),
-            Kind::Preflight => "OPTIONS /push HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\
+            Asked::Poll => format!("GET /push?channel=c{number} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes(),
+            Asked::AtOnce => format!("GET /push?channel=c{number}&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes(),
+            Asked::Preflight => "OPTIONS /push HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\
                                 Access-Control-Request-Method: GET\r\n\r\n"
                 .into(),
-            Kind::Upgrade => [UPGRADE.replace("/push", "/push?channel=w").as_bytes(), &subscribe()].concat(),
+            Asked::Upgrade => [UPGRADE.replace("/push", "/push?channel=w").as_bytes(), &subscribe()].concat(),
         });
         let unsent = bytes.collect();
         World { shard, random, socket, requests, unsent, unread: Vec::new(), answered: 0 }
@@ -152,20 +154,20 @@ impl World {
         let all = end + 4 + length.parse::<usize>().unwrap();
         let status = head.split(' ').nth(1).unwrap();
         match kind {
-            Kind::Preflight => assert_eq!(status, "204", "{head}"),
-            Kind::Upgrade => {
+            Asked::Preflight => assert_eq!(status, "204", "{head}"),
+            Asked::Upgrade => {
                 assert_eq!(status, "101", "{head}");
                 let text = String::from_utf8_lossy(&self.unread[all..]);
                 return text.contains(r#"{"type":"subscribed","channel":"c""#);
             }
-            Kind::Poll | Kind::AtOnce => {
+            Asked::Poll | Asked::AtOnce => {
                 assert_eq!(status, "200", "{head}");
                 let Some(body) = self.unread.get(end + 4..all) else { return false };
                 let body: Value = serde_json::from_slice(body).unwrap();
                 let messages = body["messages"].as_array().unwrap();
                 let own = format!("c{}", self.answered);
                 assert!(messages.iter().all(|message| message["channel"] == *own), "{own}: {head}");
-                assert!(messages.is_empty() == (kind == Kind::AtOnce), "{own}: {kind:?}");
+                assert!(messages.is_empty() == (kind == Asked::AtOnce), "{own}: {kind:?}");
             }
         }
         self.unread.drain(..all);

@@ -2,6 +2,7 @@
 
 use super::order_tests::{adopt, shard, shard_with};
 use super::pipelining_tests::{publish, subscribe, turn, UPGRADE};
+use super::sink_tests::put_masked;
 use super::Shard;
 use crate::grant::Grant;
 use crate::shard::connection::conn::Phase;
@@ -69,6 +70,68 @@ fn a_drain_does_not_wait_for_who_has_all_it_can_get() {
     }
     assert!(shard.conns.is_empty() && shard.drain_in().is_none(), "{:?}", phases(&shard));
     assert!(read(&mut client).contains(r#""code":1001"#));
+}
+
+/// A client with TLS, as it were, and a socket that is full. The rest of a record waits, and no outbox does.
+fn held(shard: &mut Shard) -> UnixStream {
+    let client = adopt(shard, STREAM);
+    put_masked(shard);
+    while shard.sinks.held(0, None) == 0 {
+        shard.sinks.write(0, None, &[b'x'; 1000]).unwrap();
+    }
+    assert!(shard.conns[0].outbox.is_none());
+    client
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_client_that_takes_the_rest_of_its_last_record_slowly_has_its_time_for_that() {
+    let mut shard = shard();
+    let mut client = held(&mut shard);
+    shard.conns[0].phase = Phase::Closing;
+    let close_timeout_ms = shard.config.close_timeout_ms;
+    shard.schedule(0, close_timeout_ms);
+    let time_passes = |shard: &mut Shard| {
+        for _ in 0..=close_timeout_ms / 100 {
+            shard.now += 100;
+            shard.run_timers();
+        }
+    };
+    for _ in 0..3 {
+        time_passes(&mut shard);
+        assert_eq!(phases(&shard), [Phase::Closing]);
+        // It takes something, and the next record waits in the same way.
+        client.read_exact(&mut [0; 50_000]).unwrap();
+        shard.writable(0);
+        while shard.sinks.held(0, None) == 0 {
+            shard.sinks.write(0, None, &[b'x'; 1000]).unwrap();
+        }
+    }
+    time_passes(&mut shard);
+    time_passes(&mut shard);
+    assert_eq!(phases(&shard), [], "it takes nothing any more");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_drain_waits_for_the_rest_of_a_record() {
+    let mut shard = shard();
+    let mut client = held(&mut shard);
+    shard.conns[0].phase = Phase::Closing;
+    let began = shard.now;
+    shard.begin_drain(began + 600_000);
+    for _ in 0..20 {
+        shard.go_on_draining(false);
+        shard.now += 100;
+    }
+    assert_eq!(phases(&shard), [Phase::Closing]);
+    client.set_nonblocking(true).unwrap();
+    while shard.sinks.held(0, None) > 0 {
+        let _ = client.read(&mut [0; 65_536]);
+        shard.writable(0);
+    }
+    shard.go_on_draining(false);
+    assert!(shard.conns.is_empty());
 }
 
 #[test]

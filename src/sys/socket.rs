@@ -120,6 +120,14 @@ pub(crate) fn unacknowledged_ms(fd: &OwnedFd) -> Option<u64> {
     (info.tcpi_unacked > 0 || info.tcpi_probes >= PROBES).then_some(info.tcpi_last_ack_recv.into())
 }
 
+/// Whether the connection has ended in both directions, and not only the peer's side of it.
+pub(crate) fn has_hung_up(fd: &OwnedFd) -> bool {
+    let mut polled = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: `polled` is one entry. The timeout of 0 means that the call does not wait.
+    let found = check(unsafe { libc::poll(&raw mut polled, 1, 0) });
+    found.is_err() || polled.revents & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Tells the peer that no more bytes come. This works even if a forked child still holds a copy of the descriptor.
 pub(crate) fn shutdown_write(fd: &OwnedFd) {
     // SAFETY: the call takes no pointers. ENOTCONN means that the connection has ended already.

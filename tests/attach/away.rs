@@ -1,4 +1,4 @@
-//! What becomes of what was under way when one side goes away, hangs, or comes back.
+//! One side goes away, hangs, or comes back: what happens to messages, calls and clients that were under way.
 
 use super::{attached, hub, path, publish, websocket};
 use crate::common::{field, until, Host, PATIENCE, UPGRADE};
@@ -34,7 +34,7 @@ fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
     let (_, late) = asks(&first);
     first.stop();
     let second = hub(&path, &options);
-    // Answered by the second hub, which has heard of the wish for events before; not when it was on its way to the
+    // The second hub answers. It has got the request for events before; but not if that was on its way to the
     // first.
     until("the second hub answers", || host.stats().is_ok());
     let (mut client, request) = asks(&second);
@@ -48,7 +48,7 @@ fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
 }
 
 #[test]
-fn a_hub_that_comes_back_gets_what_was_published_meanwhile_once() {
+fn a_hub_that_comes_back_gets_each_message_of_the_meantime_once() {
     let path = path();
     let first = hub(&path, &[]);
     let host = attached(&path, &[("attach_timeout", "10s")]);
@@ -71,7 +71,7 @@ fn a_hub_that_comes_back_gets_what_was_published_meanwhile_once() {
     assert_eq!(field(&messages[0].to_string(), "type"), "gap", "another life of the hub");
     let data: Vec<_> = messages[1..].iter().map(|message| message["data"].as_str().unwrap().to_owned()).collect();
     let expected: Vec<_> = (1..100).map(|n| n.to_string()).chain(["waited for".into()]).collect();
-    // The default history has 100 messages; "0" is what does not fit.
+    // The default history has 100 messages, so "0" does not fit.
     assert_eq!(data, expected);
     assert_eq!(host.stats().unwrap().published, 101);
     host.stop(Duration::from_secs(5));
@@ -112,7 +112,7 @@ fn clients_that_wait_for_a_hub_are_told_to_come_back() {
         "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
         "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".to_owned(),
         format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n"),
-        // Of another page, and not read to its end by the host.
+        // This client is of another page, and the host has not read its request to the end.
         "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\nAccept: text/event-stream\r\n\r\n"
             .to_owned(),
         "GET /push?chann".to_owned(),
@@ -132,7 +132,7 @@ fn clients_that_wait_for_a_hub_are_told_to_come_back() {
             }
         }
     }
-    // Those that do not fit, or come when the hub has been away for long enough, are the host's to answer.
+    // The host has to answer clients that do not fit, or that come when the hub has been away for long enough.
     assert!(busy >= 88, "{busy}");
     assert!(!clients.is_empty());
     for (kind, mut client) in clients {
@@ -157,7 +157,7 @@ fn clients_of_a_hub_that_is_there_wait_for_their_host_and_are_not_refused() {
     let host = Arc::new(attached(&path, &[("attach_timeout", "0")]));
     host.post(&Publication::new("other", b"x")).unwrap();
     until("it is attached", || hub.server.stats().unwrap().published > 0);
-    // Each answer to another thread is a turn of the attach thread, in which it looks after the connections that wait.
+    // Each answer to another thread is a turn of the attach thread. In each turn it checks the connections that wait.
     let (posting, is_over) = (host.clone(), Arc::new(AtomicBool::new(false)));
     let over = is_over.clone();
     let other = std::thread::spawn(move || {
@@ -197,7 +197,7 @@ fn clients_of_a_hub_that_is_there_wait_for_their_host_and_are_not_refused() {
 }
 
 #[test]
-fn who_gives_up_waiting_for_a_hub_is_let_go_of_and_who_is_left_at_the_end_is_told() {
+fn a_client_that_leaves_while_it_waits_for_a_hub_is_closed_and_the_others_are_told_at_the_stop() {
     let path = path();
     let hub = hub(&path, &[]);
     let host = attached(&path, &[("attach_timeout", "1m")]);
@@ -209,7 +209,7 @@ fn who_gives_up_waiting_for_a_hub_is_let_go_of_and_who_is_left_at_the_end_is_tol
         let head = "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n";
         host.adopt(theirs.into(), head.as_bytes(), None).map(|()| ours)
     };
-    // As many as may wait; when they have gone, as many again.
+    // As many as may wait are handed over. When they have gone, as many again.
     for _ in 0..2 {
         let mut waiting = Vec::new();
         until("there is no room again", || {
@@ -240,7 +240,7 @@ fn a_broken_connection_loses_and_doubles_nothing() {
             std::thread::sleep(Duration::from_millis(1));
         }
         if n % 500 == 499 {
-            // In the middle of whatever is under way; and again when it has attached anew.
+            // The connection is cut while calls are under way, and again when the host has attached anew.
             until("it has attached", || proxy.is_open());
             proxy.cut();
         }
@@ -260,7 +260,7 @@ fn a_broken_connection_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_broken_connection_keeps_nobody_who_is_logged_out() {
+fn a_user_is_logged_out_even_if_the_connection_breaks() {
     let path = path();
     let hub = hub(&path, &[]);
     let proxy_path = super::path();
@@ -268,7 +268,7 @@ fn a_broken_connection_keeps_nobody_who_is_logged_out() {
     let host = attached(&proxy_path, &[("attach_timeout", "10s")]);
     let grant = |user| Grant::new(Some(user), &[], &["*".into()], 0, false, false).unwrap();
     let [mut ann, mut bob] = ["ann", "bob"].map(|user| websocket(&hub.server, "channel=a", Some(grant(user))));
-    // They are sent, and the hub never sees them.
+    // The messages are sent, and the hub never sees them.
     proxy.swallows.store(true, Ordering::Relaxed);
     host.disconnect_user("ann", 4403, "logged out").unwrap();
     host.revoke_channel("bob", "*", "").unwrap();
@@ -282,9 +282,9 @@ fn a_broken_connection_keeps_nobody_who_is_logged_out() {
     hub.stop();
 }
 
-/// Passes bytes (no descriptors) between a host and a hub until it is told to cut all that pass through it.
+/// Passes bytes (no descriptors) between a host and a hub until it is told to cut all connections.
 struct Proxy {
-    /// Set: what comes goes nowhere.
+    /// If it is set, bytes that come are dropped.
     swallows: Arc<AtomicBool>,
     swallowed: Arc<AtomicUsize>,
     open: Arc<Mutex<(Vec<UnixStream>, usize)>>,
@@ -344,14 +344,14 @@ impl Proxy {
 
 /// A hub that is stopped in a debugger, or swaps: its listener's queue is full, and nobody answers a hello.
 #[test]
-fn a_hub_that_hangs_holds_up_nobody() {
+fn calls_fail_in_time_if_the_hub_hangs_before_its_hello() {
     let path = path();
     let address = socket2::SockAddr::unix(path.strip_prefix("unix:").unwrap()).unwrap();
     let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None).unwrap();
     let hung = socket();
     hung.bind(&address).unwrap();
     hung.listen(1).unwrap();
-    // The first host is in the queue and hears nothing; those behind it do not even get in.
+    // The first host is in the queue and gets no answer. The hosts behind it do not even get into the queue.
     let queued = attached(&path, &[("attach_timeout", "100ms")]);
     let filling: Vec<_> =
         std::iter::repeat_with(socket).take_while(|socket| socket.connect(&address).is_ok()).collect();
@@ -360,7 +360,7 @@ fn a_hub_that_hangs_holds_up_nobody() {
         let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
         assert_eq!(error.kind(), Kind::Busy, "{error}");
     }
-    // Known to be away by now: at once.
+    // The hub is known to be away by now, so this returns at once.
     std::thread::sleep(Duration::from_millis(100));
     let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
     assert!(error.to_string().contains("the hub is away; nothing was done"), "{error}");
@@ -370,7 +370,7 @@ fn a_hub_that_hangs_holds_up_nobody() {
     host.stop(Duration::ZERO);
 }
 
-/// A hub that welcomes each host, says what stands in `then` and lets it go; and how often it has.
+/// A hub that welcomes each host, sends `then` and closes the connection. It counts how often.
 fn letting_go(path: &str, then: &'static [u8]) -> Arc<AtomicUsize> {
     let listener = UnixListener::bind(path.strip_prefix("unix:").unwrap()).unwrap();
     let count = Arc::new(AtomicUsize::new(0));
@@ -385,10 +385,10 @@ fn letting_go(path: &str, then: &'static [u8]) -> Arc<AtomicUsize> {
     count
 }
 
-/// Welcomes a host as a hub does, with what stands in `then` right behind.
+/// Welcomes a host as a hub does, and sends `then` right behind.
 fn welcome(host: &mut UnixStream, then: &[u8]) -> std::io::Result<()> {
     skip_frame(host)?;
-    // The epoch, what is done, and two bounds.
+    // The epoch, the number of the last request done, and two bounds.
     let body = [&[65, 1, 0, b'e'][..], &[0; 8], &[0, 0, 1, 0, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 0, 0]].concat();
     host.write_all(&[&(body.len() as u32).to_le_bytes()[..], &body, then].concat())
 }
@@ -400,15 +400,16 @@ fn skip_frame(host: &mut UnixStream) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_hub_that_lets_go_at_once_is_not_asked_again_and_again() {
-    // It ends, or says what nobody understands.
+fn a_hub_that_disconnects_at_once_is_not_tried_all_the_time() {
+    // The hub ends the connection, or sends a frame that the host does not know.
     for (test, then) in [("ends", &[][..]), ("odd", &[1, 0, 0, 0, 99])] {
         let path = path();
         let start = Instant::now();
         let count = letting_go(&path, then);
         let host = attached(&path, &[]);
         until("it tries again", || count.load(Ordering::Relaxed) >= 6);
-        // 10 ms from each to the next at least, more each time. However slow the machine is, it can't be sooner.
+        // From each attempt to the next there are 10 ms at least, and more each time. A slow machine can't make it
+        // sooner.
         assert!(start.elapsed() >= Duration::from_millis(50), "{test}: {:?}", start.elapsed());
         host.stop(Duration::ZERO);
         let _ = std::fs::remove_file(path.strip_prefix("unix:").unwrap());
@@ -416,13 +417,13 @@ fn a_hub_that_lets_go_at_once_is_not_asked_again_and_again() {
 }
 
 #[test]
-fn a_batch_has_a_place_for_each_of_its_messages_or_none() {
+fn an_answer_to_a_batch_has_a_position_for_each_message_or_fails() {
     let path = path();
     let listener = UnixListener::bind(path.strip_prefix("unix:").unwrap()).unwrap();
     let hub = std::thread::spawn(move || {
         let (mut host, _) = listener.accept().unwrap();
         welcome(&mut host, &[]).unwrap();
-        // More places than messages, fewer, and as many.
+        // The answer has more positions than messages, fewer, and as many.
         for (number, count) in [(1u64, 3u32), (2, 1), (3, 2)] {
             skip_frame(&mut host).unwrap();
             let places = vec![0; 8 * count as usize];

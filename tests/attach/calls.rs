@@ -1,17 +1,17 @@
-//! What attached hosts ask of the hub, and what it answers.
+//! Calls of attached hosts, and the hub's answers.
 
 use super::{attached, hub, path, publish, websocket};
 use crate::common::{until, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::EventKind;
-use push::grant::Grant;
+use push::grant::{Grant, Terms};
 use push::hub::Publication;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 #[test]
-fn what_one_host_publishes_reaches_the_clients_of_another_in_order() {
+fn messages_of_one_host_reach_the_clients_of_another_in_order() {
     let path = path();
     let hub = hub(&path, &[]);
     let (one, two) = (attached(&path, &[]), attached(&path, &[]));
@@ -32,20 +32,20 @@ fn what_one_host_publishes_reaches_the_clients_of_another_in_order() {
     assert_eq!((client.text(), client.text(), client.text()), ("x".into(), "y".into(), "all".into()));
     let stats = one.stats().unwrap();
     assert_eq!((stats.published, stats.adopted, stats.websockets), (2004, 1, 1));
-    // What has come to a client may be counted a moment later.
+    // A delivery may be counted a moment after the client has the message.
     until("both say the same", || one.stats().unwrap() == two.stats().unwrap());
-    // A host's end is not its clients'.
+    // When a host ends, its clients stay.
     two.stop(Duration::from_secs(1));
     publish(&one, "a", "after");
     assert_eq!(client.text(), "after");
-    // Nothing waits, so this does not either, whatever it might.
+    // No request waits, so this call does not wait either.
     one.stop(Duration::MAX);
     hub.stop();
     assert_eq!(client.close_code(), 1001);
 }
 
 #[test]
-fn keys_errors_and_bounds_are_the_hubs() {
+fn the_hubs_keys_errors_and_bounds_apply_to_hosts() {
     let path = path();
     let hub = hub(&path, &[("max_message", "1KB")]);
     let host = attached(&path, &[]);
@@ -77,7 +77,7 @@ fn any_host_takes_channels_from_a_user_and_renews_a_grant() {
     two.revoke_channel("ann", "a", "").unwrap();
     until("the hub has done it", || hub.server.stats().unwrap().subscriptions == 1);
     two.renew(connection, grant("eve", &["b"])).unwrap();
-    // Answered: so the hub has come past the renewal.
+    // This was answered, so the hub has handled the renewal.
     two.stats().unwrap();
     ann.say("who am I?");
     let event = one.next_event(Some(PATIENCE)).unwrap();
@@ -92,12 +92,12 @@ fn any_host_takes_channels_from_a_user_and_renews_a_grant() {
 }
 
 #[test]
-fn the_host_is_asked_and_then_answers_for_the_client() {
+fn the_host_is_asked_and_decides_on_the_client() {
     let path = path();
     let hub = hub(&path, &[("auth", "host")]);
     let host = attached(&path, &[]);
     host.event_fd().unwrap();
-    // Answered: so the hub has heard of the wish, which stands before it.
+    // This was answered, so the hub has got the request for events before it.
     host.stats().unwrap();
     let mut client = hub.get("channel=a", UPGRADE);
     let event = host.next_event(Some(PATIENCE)).unwrap();
@@ -110,24 +110,49 @@ fn the_host_is_asked_and_then_answers_for_the_client() {
     host.deny(event.request, 403, "no").unwrap();
     assert!(client.head().starts_with("HTTP/1.1 403 "));
     host.stop(Duration::ZERO);
-    // Nobody can be asked any more: an answer at once, not after the timeout.
+    // There is no hub to ask any more, so the answer comes at once, and not after the timeout.
     until("the hub has seen its end", || hub.get("channel=a", "").head().starts_with("HTTP/1.1 503 "));
     hub.stop();
 }
 
 #[test]
-fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
+fn what_a_host_subscribes_a_client_to_reaches_the_hub() {
+    let path = path();
+    let hub = hub(&path, &[("auth", "host")]);
+    let host = attached(&path, &[]);
+    host.event_fd().unwrap();
+    host.stats().unwrap();
+    let names = ["a".to_owned(), "b".to_owned()];
+    let grant = || Grant::of(&Terms { subscribe: &names, ..Terms::default() }).unwrap();
+    let mut adopted = websocket(&host, "channel=c&last=1", Some(grant()));
+    let mut asked = hub.get("", UPGRADE);
+    let mut events = std::iter::repeat_with(|| host.next_event(Some(PATIENCE)).unwrap());
+    let question = events.find(|event| event.kind == EventKind::Request).unwrap();
+    host.allow(question.request, grant()).unwrap();
+    assert!(asked.head().starts_with("HTTP/1.1 101 "));
+    for channel in ["c", "a", "b"] {
+        publish(&host, channel, channel);
+    }
+    for client in [&mut adopted, &mut asked] {
+        assert_eq!((client.text(), client.text()), ("a".into(), "b".into()));
+    }
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
+
+#[test]
+fn a_batch_that_the_hub_can_not_publish_is_refused_or_logged() {
     let path = path();
     let (hub, lines) = Host::logged(&[("mailbox", "16"), ("attach_listen", &path)]);
     let host = attached(&path, &[]);
     let mut client = websocket(&host, "channel=a", None);
     let batch = |count: usize| vec![Publication::new("a", b"x"); count];
-    // What is known before the call returns is its result.
+    // An error that is known before the call returns is its result.
     let error = host.post_batch(&batch(100)).unwrap_err();
     assert_eq!(error.kind(), Kind::TooLarge);
     assert!(error.to_string().contains("at most 16 messages (the hub's option mailbox)"), "{error}");
     assert_eq!(host.publish_batch(&batch(100)).unwrap_err().kind(), Kind::TooLarge);
-    // Who waits for the answer may have what nobody listens to.
+    // A caller that waits for the answer gets an error that is otherwise only logged.
     let unheard = vec![Publication::new("nobody is here", b"x"); 100];
     assert_eq!(host.publish_batch(&unheard).unwrap().len(), 100);
     assert_eq!(host.stats().unwrap().undone, 1, "the one that was answered");
@@ -137,13 +162,13 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
         assert_eq!(client.text(), "x");
     }
     assert_eq!(client.text(), "last", "and nothing of what was refused");
-    // A connection that is not there, or a request.
+    // A connection or a request that does not exist.
     host.close(1 << 40, 1000, "").unwrap();
     host.renew(1 << 40, Grant::new(None, &[], &[], 0, false, false).unwrap()).unwrap();
     host.send(1 << 40, b"x", false).unwrap();
     host.deny(0xff, 403, "").unwrap();
     assert_eq!(host.stats().unwrap().undone, 5);
-    // An older host knows of no bound, and its call has long returned.
+    // An older host does not know the bound, and its call has returned long ago.
     let mut older = older_host(&path);
     let message = [&[0, 1, 0, b'a', 0, 0][..], &1u32.to_le_bytes(), b"x"].concat();
     let numbers = [&[4][..], &1u64.to_le_bytes(), &17u32.to_le_bytes()].concat();
@@ -151,8 +176,7 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
     older.write_all(&[&(batch.len() as u32).to_le_bytes()[..], &batch].concat()).unwrap();
     until("the hub counts it", || host.stats().unwrap().undone == 6);
     until("and says so", || {
-        let told =
-            |line: &String| line.contains("publishing, for process ") && line.contains("was not done: the batch");
+        let told = |line: &String| line.contains("publishing for process ") && line.contains(" failed: the batch");
         lines.lock().unwrap().iter().filter(|line| told(line)).count() == 2
     });
     let quiet = lines.lock().unwrap().iter().all(|line| !line.contains("no such connection"));
@@ -161,7 +185,7 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_told() {
     hub.stop();
 }
 
-/// One that speaks the first version of the protocol, and has said hello.
+/// A host that speaks the first version of the protocol, and has said hello.
 fn older_host(path: &str) -> UnixStream {
     let mut stream = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
     let hello = [b"\x01libpush\0\x01\0", &[7; 16][..], &[0; 8], &[0, 0, 1, 0, b'h']].concat();

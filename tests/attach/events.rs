@@ -1,4 +1,4 @@
-//! Events of attached hosts: whose they are, and what becomes of them when nobody takes them.
+//! Events of attached hosts: which host gets them, and what happens if no host takes them.
 
 use super::{adopt, attached, hub, path, websocket};
 use crate::common::{until, PATIENCE, UPGRADE};
@@ -18,7 +18,7 @@ fn events_go_to_the_host_that_handed_over_then_to_one_of_its_name() {
         assert_eq!(server.next_event(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
     }
     let user = Grant::new(Some("ann"), &["a".into()], &[], 0, false, false).unwrap();
-    // The wish for events stands before what is handed over later.
+    // The request for events comes before connections that are handed over later.
     let mut client = websocket(&one, "channel=a", Some(user));
     let event = one.next_event(Some(PATIENCE)).unwrap();
     assert_eq!((event.kind, event.user.as_deref()), (EventKind::Open, Some("ann")));
@@ -68,7 +68,7 @@ fn a_host_that_takes_no_events_holds_up_its_own_clients_only() {
             }
         }
     }
-    // Nothing was lost: all of it comes when the host asks.
+    // Nothing was lost: all events come when the host asks.
     let mut next = 0;
     while next < 20_000 {
         let event = slow.next_event(Some(PATIENCE)).unwrap();
@@ -88,20 +88,20 @@ fn a_host_that_takes_no_events_can_not_fill_the_hub() {
     let path = path();
     let hub = hub(&path, &[("event_queue", "16")]);
     let (deaf, other) = (attached(&path, &[("event_queue", "16")]), attached(&path, &[("attach_name", "other")]));
-    // It has asked for events, and takes none of them: they are held in the hub.
+    // The host has asked for events, and takes none: the hub holds them.
     deaf.event_fd().unwrap();
     other.event_fd().unwrap();
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
     let mut refused = 0;
-    // Each that comes and goes is two events.
+    // Each client that comes and goes makes two events.
     until("its clients come and go for ever", || {
         let answer = adopt(&deaf, &head, None).head();
         refused += usize::from(answer.starts_with("HTTP/1.1 503 "));
         refused == 3
     });
-    // Others' clients come in.
+    // Clients of other hosts come in.
     drop(websocket(&other, "channel=a", None));
-    // When it takes them again, so do its own.
+    // When the host takes events again, its own clients come in, too.
     until("it is heard again", || {
         while deaf.next_event(Some(Duration::ZERO)).is_ok() {}
         adopt(&deaf, &head, None).head().starts_with("HTTP/1.1 101 ")
@@ -116,7 +116,7 @@ fn a_host_is_told_of_the_kinds_that_it_wants() {
     let hub = hub(&path, &[("event_queue", "16")]);
     let host = attached(&path, &[("events", "message"), ("event_queue", "16")]);
     host.event_fd().unwrap();
-    // More comings and goings than the hub may tell of at once, none of which the host takes off a queue.
+    // More clients come and go than the hub may tell of at once, and the host takes no event.
     for n in 0..100 {
         let mut client = websocket(&host, "channel=a", None);
         client.say(&n.to_string());

@@ -1,4 +1,4 @@
-//! Hosts attached to a hub: what they publish, hand over and hear, and what becomes of it when one side goes away.
+//! Hosts attached to a hub: they publish, hand over clients and get events, also when one side goes away.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,7 +16,7 @@ use push::{Builder, Server};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
-/// The option that names a socket of the test's own.
+/// The option that names a socket for this test alone.
 fn path() -> String {
     format!("unix:{}", socket_path())
 }
@@ -35,7 +35,7 @@ fn attached(path: &str, options: &[(&str, &str)]) -> Server {
     Server::start(builder).unwrap()
 }
 
-/// A client whose connection a host has accepted, read `head` from and handed over.
+/// A client. A host has accepted its connection, read `head` from it, and handed it over.
 fn adopt(server: &Server, head: &str, grant: Option<Grant>) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -46,7 +46,7 @@ fn adopt(server: &Server, head: &str, grant: Option<Grant>) -> Client {
 
 fn websocket(server: &Server, query: &str, grant: Option<Grant>) -> Client {
     let head = format!("GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n");
-    // Half of it is read by the host, half by the hub.
+    // The host reads half of it, and the hub the other half.
     let (read, unread) = head.split_at(20);
     let mut client = adopt(server, read, grant);
     client.send(unread.as_bytes());

@@ -1,4 +1,4 @@
-//! Who may attach, and what becomes of those who may not, or send what is no attachment's.
+//! Which processes may attach. Others, and processes that do not speak the protocol, are disconnected.
 
 use super::{attached, hub, path, publish, websocket};
 use crate::common::{until, PATIENCE};
@@ -21,7 +21,7 @@ fn strangers_are_turned_away() {
 }
 
 #[test]
-fn the_socket_is_its_owners() {
+fn only_its_owner_may_use_the_socket_by_default() {
     use std::os::unix::fs::PermissionsExt;
     let path = path();
     let hub = hub(&path, &[]);
@@ -33,7 +33,7 @@ fn the_socket_is_its_owners() {
 }
 
 #[test]
-fn garbage_and_other_versions_are_let_go() {
+fn garbage_and_other_versions_are_disconnected() {
     let path = path();
     let hub = hub(&path, &[]);
     let connect = || {
@@ -56,7 +56,7 @@ fn garbage_and_other_versions_are_let_go() {
         vec![0xff; 64],
         vec![1, 0, 0, 0, 11],
         hello(9),
-        // A frame whose inside says that it is longer; a second hello; a descriptor that did not come.
+        // A frame with a part that claims to be longer; a second hello; a descriptor that did not come.
         [hello(1), vec![2, 0, 0, 0, 2, 9]].concat(),
         [hello(1), hello(1)].concat(),
         [hello(1), vec![6, 0, 0, 0, 5, 0, 0, 0, 0, 0]].concat(),
@@ -65,14 +65,14 @@ fn garbage_and_other_versions_are_let_go() {
         let mut stream = connect();
         stream.write_all(case).unwrap();
         let mut answer = Vec::new();
-        // Let go: an end, or a reset where bytes were left.
+        // It is disconnected, with an end, or with a reset if bytes were left.
         let _ = stream.read_to_end(&mut answer);
         if *case == hello(9) {
             let text = String::from_utf8_lossy(&answer);
             assert!(text.contains("the host speaks version 9"), "{text}");
         }
     }
-    // Cut in the middle: the hub waits for the rest, and forgets it with the host.
+    // A frame is cut in the middle. The hub waits for the rest, and drops the frame when the host goes.
     let mut cut = connect();
     cut.write_all(&[hello(1), vec![100, 0, 0, 0, 2]].concat()).unwrap();
     drop(cut);
@@ -97,11 +97,11 @@ fn half_open_attachments_do_not_pile_up() {
         }
     }
     let host = attached(&path, &[]);
-    // The hub must first get to it, past all those.
+    // The hub has to handle all others first.
     until("let in all the same", || host.publish(&Publication::new("a", b"x")).is_ok());
     held.clear();
     host.stop(Duration::ZERO);
-    // Other tests of this process open some of their own.
+    // Other tests of this process open descriptors, too.
     until("they are let go", || open() < before + 200);
     hub.stop();
 }

@@ -1,4 +1,4 @@
-//! Who may subscribe: tokens, the host's word, grants and their ends.
+//! Who may subscribe: tokens, the host's answer, grants and their ends.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,7 +10,7 @@ use push::events::{Event, EventKind};
 use push::grant::Grant;
 use std::os::fd::OwnedFd;
 
-/// HS256 over a fixed secret; the claims never expire within a test.
+/// Signs with HS256 and a fixed secret. The claims never expire within a test.
 fn token(claims: &serde_json::Value) -> String {
     use jsonwebtoken::{encode, EncodingKey, Header};
     encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
@@ -31,7 +31,7 @@ fn next_event(host: &Host, kind: EventKind) -> Event {
 }
 
 #[test]
-fn a_token_opens_what_it_names() {
+fn a_token_allows_what_it_names() {
     let host = Host::start(&[("auth", "jwt"), ("jwt_secret", SECRET), ("poll_timeout", "100ms")]);
     let good = token(&claims(60));
     let status = |query: &str, lines: &str| host.get(query, lines).head()[9..12].to_owned();
@@ -99,8 +99,8 @@ fn a_question_is_answered_once() {
     host.stop();
 }
 
-/// A connection that had an answer under this grant, and the question about its next request, which may be another
-/// client's: behind a proxy they share it.
+/// A connection that had an answer under this grant, and the question about its next request. That request may be from
+/// another client: behind a proxy clients share a connection.
 fn asked_again(host: &Host, grant: Grant) -> (common::Client, Event) {
     host.server.event_fd().unwrap();
     let mut client = host.get("channel=a", "");
@@ -129,7 +129,7 @@ fn a_question_does_not_end_with_the_grant_of_the_request_before_it() {
 }
 
 #[test]
-fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
+fn a_renewal_that_comes_after_its_poll_does_not_count_for_the_next() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms"), ("threads", "1")]);
     let grant = |user| Grant::new(Some(user), &["a".into()], &[], 0, false, false).unwrap();
     let (mut client, question) = asked_again(&host, grant("ann"));
@@ -142,7 +142,7 @@ fn a_renewal_that_comes_after_its_poll_is_not_the_next_ones() {
 }
 
 #[test]
-fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
+fn a_client_that_the_host_closes_during_a_question_is_answered() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
     let grant = || Grant::new(Some("ann"), &["a".into()], &[], 0, false, false).unwrap();
     let (mut client, question) = asked_again(&host, grant());
@@ -150,7 +150,7 @@ fn a_connection_that_the_host_closes_while_it_is_asked_is_told() {
     let (head, body) = client.response();
     assert!(head.contains(" 403 ") && body.contains(r#""code":"ended""#) && body.contains("not today"), "{head}{body}");
     assert_eq!(client.rest(), "");
-    // A yes that comes later finds nobody.
+    // A later answer finds no client.
     host.server.allow(question.request, grant()).unwrap();
     host.stop();
 }
@@ -176,7 +176,7 @@ fn the_host_is_asked_and_its_answer_counts() {
 }
 
 #[test]
-fn a_host_that_does_not_answer_costs_a_503() {
+fn a_client_gets_503_if_the_host_does_not_answer() {
     let host = Host::start(&[("auth", "host"), ("auth_timeout", "200ms")]);
     host.server.event_fd().unwrap();
     assert!(host.get("channel=a", "").head().contains(" 503 "));

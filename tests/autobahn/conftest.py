@@ -1,4 +1,4 @@
-"""One host for all cases: each has a connection of its own."""
+"""One host for all cases. Each case has its own connection."""
 
 import pathlib
 import sys

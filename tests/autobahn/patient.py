@@ -1,12 +1,12 @@
-"""The suite's fuzzing client, with more patience: its cases give a server a second for each step, and a busy machine may
-need more. Run by wstest, in the suite's Python 2.7. An answer that is there ends the wait, so it costs nothing."""
+"""The suite's fuzzing client, with more patience. Its cases give a server a second for each step, and a busy machine
+may need more. wstest runs this in the suite's Python 2.7. An answer ends the wait, so the patience costs nothing."""
 
 from autobahn.websocket.protocol import WebSocketClientFactory
 from autobahntestsuite import fuzzing, wstest
 
-# For an echo, or an end, that is awaited.
+# How long to wait for an echo, or for the end.
 SECONDS_OF_A_SECOND = 60
-# Between two parts of a message, where the first alone must have ended the connection: this time is spent.
+# The time between two parts of a message, if the first alone must end the connection. This time is always spent.
 SECONDS_OF_A_PAUSE = 3
 
 

@@ -1,11 +1,11 @@
-"""A WebSocket client that sends whatever bytes it is told to, and reads frames strictly."""
+"""A WebSocket client that sends any bytes, and reads frames strictly."""
 
 import os
 import socket
 import struct
 import zlib
 
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 SECONDS = 120
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN = 0x80
@@ -27,7 +27,7 @@ def frame(opcode, payload=b"", fin=True, rsv=0, mask=b"\x12\x9a\x34\xf0"):
 
 
 def masked(payload, mask):
-    """The payload with the mask over it, which takes one step however long it is."""
+    """The payload with the mask applied, in one step however long it is."""
     key = int.from_bytes((mask * (len(payload) // 4 + 1))[: len(payload)], "big")
     return (int.from_bytes(payload, "big") ^ key).to_bytes(len(payload), "big")
 
@@ -36,12 +36,12 @@ def deflated(payload, level=6, flush=zlib.Z_SYNC_FLUSH):
     """A message's compressed bytes, without a context from before."""
     compress = zlib.compressobj(level, zlib.DEFLATED, -15)
     data = compress.compress(payload.encode() if isinstance(payload, str) else payload) + compress.flush(flush)
-    # After a last block a sender adds a byte, with which the end that was left away is an empty block.
+    # After a last block the sender adds a byte. With it the end that was left out makes an empty block.
     return data + b"\0" if flush == zlib.Z_FINISH else data[:-4]
 
 
 def inflated(data):
-    """A server's message, which must not need more than what is there."""
+    """A server's message. It must be complete."""
     return zlib.decompressobj(-15).decompress(data + b"\x00\x00\xff\xff")
 
 
@@ -88,7 +88,7 @@ class Peer:
             self.socket.sendall(data[at : at + (chop or len(data))])
 
     def receive(self):
-        """The next frame, as opcode and payload: a server's are whole, unmasked, and as short as they can be."""
+        """The next frame, as opcode and payload. A server's frames are whole, unmasked, and as short as they can be."""
         first, second = self._exactly(2)
         if first & 0x40 and self.agreed:
             assert first & 0x0F in (TEXT, BINARY), "messages are compressed, control frames are not"
@@ -109,20 +109,20 @@ class Peer:
         return first & 0x0F, inflated(payload) if inflate else payload
 
     def expect(self, *wanted):
-        """Frames, in this order."""
+        """Expects these frames, in this order."""
         for opcode, payload in wanted:
             if isinstance(payload, str):
                 payload = payload.encode()
             assert self.receive() == (opcode, payload)
 
     def expect_alive(self):
-        """A ping, that stands for all that came before it."""
+        """Sends a ping. Its pong shows that everything before it was read."""
         payload = os.urandom(8)
         self.send(frame(PING, payload))
         self.expect((PONG, payload))
 
     def expect_closed(self, code):
-        """A close frame with this code (None: with none), then the end of the connection, and nothing between."""
+        """Expects a close frame with this code (None: without one), then the end, and nothing between."""
         opcode, payload = self.receive()
         assert opcode == CLOSE, (opcode, payload[:80])
         got = struct.unpack("!H", payload[:2])[0] if payload else None

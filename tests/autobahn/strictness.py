@@ -1,4 +1,4 @@
-"""Which of the suite's cases may end NON-STRICT, told from the case itself."""
+"""Says from a case's report whether the case may end NON-STRICT."""
 
 
 def echo_was_overtaken(case):

@@ -131,7 +131,7 @@ def test_a_message_within_a_message_is_an_error(peer, opcode, fin):
 
 
 def test_as_many_fragments_as_there_are(peer):
-    """65,536 of them are a legal message."""
+    """A message of 65,536 fragments is legal."""
     peer.send(*fragments(BINARY, *[b"x"] * 65_536))
     peer.expect((BINARY, b"x" * 65_536))
     peer.send(*fragments(TEXT, *[b""] * 65_536))

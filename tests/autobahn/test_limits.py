@@ -64,7 +64,7 @@ def test_a_frame_that_announces_too_much(peer, length):
     peer.send(bytes([FIN | BINARY, 0x80 | 127]) + struct.pack("!Q", length) + b"mask")
     opcode, data = peer.receive()
     (code,) = struct.unpack("!H", data[:2])
-    # A length with its highest bit set is no length at all (section 5.2).
+    # A length must not have its highest bit set (section 5.2).
     assert opcode == 0x8 and code in ((1009,) if length < 1 << 63 else (1002, 1009))
     peer.expect_end()
 

@@ -1,4 +1,4 @@
-"""The one rule by which a case of Autobahn's may end NON-STRICT, on reports as the suite writes them."""
+"""Tests the one rule by which a case of Autobahn may end NON-STRICT, with reports as the suite writes them."""
 
 import pytest
 from strictness import echo_was_overtaken
@@ -21,9 +21,9 @@ def test_a_good_message_and_then_a_frame_that_breaks_the_protocol(received):
 @pytest.mark.parametrize(
     "other",
     [
-        # An echo of something else; more than was sent; another close; none.
+        # Another echo; more than was sent; another close; no close.
         case(received=[["message", "Hello", False]]), case(received=[HELLO, HELLO]), case(code=1007), case(code=None),
-        # Nothing good was sent; the suite closes; the text is bad, which is seen late.
+        # No good message was sent; the suite closes; the text is bad, and that is seen late.
         case(good=[]), case(by_suite=True), case(expected_code=1007, code=1007),
         case(good=[["timeout", "A"]], received=[["timeout", "A"], ["timeout", "B"]], expected_code=1007, code=1007),
         {**case(), "expected": {}},

@@ -1,4 +1,4 @@
-"""Text is UTF-8 (RFC 6455, section 8.1), and what is not is noticed at its first wrong byte."""
+"""Text is UTF-8 (RFC 6455, section 8.1). Other text is noticed at its first wrong byte."""
 
 import pytest
 from peer import BINARY, CONTINUATION, TEXT, fragments, frame
@@ -13,7 +13,7 @@ GOOD = {
     "greek": "κόσμε",
     "a NUL in the middle": "a\0b",
 }
-# What stands before the first byte that can't be right, then that byte.
+# The bytes before the first wrong byte, then that byte.
 BAD = {
     "continuation alone": (b"", b"\x80"),
     "continuation after a character": (b"\xc3\x9f", b"\xbf"),
@@ -83,7 +83,7 @@ def test_it_is_noticed_before_the_fragment_ends(peer, what):
 def test_it_is_noticed_before_the_message_ends(peer, what):
     good, bad = BAD[what]
     peer.send(frame(TEXT, "begun ", fin=False), frame(CONTINUATION, good, fin=False))
-    # What has been sent may still become text.
+    # These bytes may still become text.
     peer.expect_alive()
     peer.send(frame(CONTINUATION, bad, fin=False))
     peer.expect_closed(1007)

@@ -1,30 +1,32 @@
-// The demo page in Chromium, as its user has it: panes, buttons, what stands in the lists.
+// The demo page in Chromium, as a user sees it: panes, buttons, and the texts in the lists.
 
 import { chromium } from 'playwright-core';
 
 export const TRANSPORTS = ['ws', 'sse', 'poll', 'stream'];
 
-// Without these it looks for servers of its makers at every start.
+// Without these Chromium contacts servers of its makers at every start.
 const QUIET = [
   '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
   '--disable-sync',
 ];
-// For what must come: long, as the machine may be busy.
+// How long to wait for something that must come. It is long, as the machine may be busy.
 export const MS = 120_000;
 
-// With a profile of its own, empty at first and gone at the end.
-export function launch(options) {
-  return chromium.launch({ executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: QUIET, ...options });
+// The browser has a new profile, which is removed at the end. `args` are more flags.
+export function launch({ args = [], ...options } = {}) {
+  return chromium.launch({
+    executablePath: '/usr/bin/chromium', chromiumSandbox: false, args: [...QUIET, ...args], ...options,
+  });
 }
 
 export class Demo {
-  // What the console says that is not information, and what scripts throw.
+  // Lines of the console that are not information, and errors that scripts throw.
   complaints = [];
   exceptions = [];
 
   static async open(browser, url) {
     const demo = new Demo();
-    // Storage, cache and connections of its own.
+    // The page has its own storage, cache and connections.
     demo.context = await browser.newContext({ viewport: { width: 1440, height: 860 } });
     demo.page = await demo.context.newPage();
     demo.page.setDefaultTimeout(MS);
@@ -58,7 +60,7 @@ export class Demo {
     for (const transport of TRANSPORTS) await this.is(transport, state);
   }
 
-  // What a pane shows, as [position, payload], gaps as 'gap'; waits until the message at `last` is there.
+  // The entries of a pane, as [position, payload], gaps as 'gap'. It waits until the message at `last` is there.
   async shown(transport, last) {
     const pane = this.pane(transport);
     if (last) await pane.locator(`li[data-id="${last}"]`).first().waitFor();

@@ -1,5 +1,4 @@
-// Messages published by curl and by the page appear in all four panes; each transport is broken and goes on where it
-// was.
+// Messages that curl and the page publish appear in all four panes. Each transport is broken, and goes on where it was.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -14,7 +13,7 @@ let browser;
 before(async () => { browser = await launch(); });
 after(() => browser?.close());
 
-// The page; it must not have thrown anything when the test is over.
+// Opens the page. At the end of the test it must not have thrown an error.
 async function openDemo(at, query = '') {
   const demo = await Demo.open(browser, `http://127.0.0.1:${at.port}/${query}`);
   open.push(async () => {
@@ -29,7 +28,7 @@ async function curl(...words) {
   return JSON.parse(stdout).id;
 }
 
-// Publishes, and says what panes must show for it.
+// Publishes, and returns the entry that panes must show for it.
 async function publish(host, ...texts) {
   const shown = [];
   for (const text of texts) shown.push([await host.publish('news', text), text]);
@@ -54,7 +53,7 @@ test('what curl publishes appears in all four panes', async () => {
     assert.equal(await item.getAttribute('data-channel'), 'news');
     assert.equal(await demo.recovered(transport), 0);
   }
-  // One subscriber each; the poll's next request may be on its way.
+  // Each has one subscriber. The poll's next request may be on its way.
   await host.waitForAll({ websockets: 1, sse: 1, streams: 1, polls: 1 });
   assert.deepEqual(demo.complaints, []);
 });
@@ -78,7 +77,7 @@ test('in a second and third tab the page loads, publishes and receives, and says
     await tab.locator('#result', { hasText: 'published as' }).waitFor();
     for (const other of tabs) await other.locator('section[data-transport="ws"] li .data', { hasText: text }).waitFor();
   }
-  // Who takes all six is told why nothing happens.
+  // A user who takes all six connections is told why nothing happens.
   for (const transport of TRANSPORTS.filter((name) => name !== 'ws')) {
     await tabs[1].locator(`section[data-transport="${transport}"] button.break`).click();
   }
@@ -161,13 +160,13 @@ test('connections lost again and again while messages come: each once, in order'
   await allShow(demo, wanted);
   let broken = 0;
   for (let round = 0; round < 6; round++) {
-    // Breaks at once, then some of those that come back, in heads and in the middle of messages.
+    // Breaks all connections, then some of those that come back, in heads and in the middle of messages.
     proxy.cutAfter(150, 400, 900, 2100);
     broken += proxy.cut();
     for (let count = 0; count < 10; count++) {
       wanted.push(...(await publish(host, `${round} ${count} ${'x'.repeat(200)}`)));
     }
-    // Whoever is back has had a part of it.
+    // Each pane that is back has got a part of the messages.
     await demo.shown(TRANSPORTS[round % 4], wanted.at(-1)[0]);
   }
   wanted.push(...(await publish(host, 'the last')));

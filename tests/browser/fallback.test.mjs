@@ -1,4 +1,4 @@
-// push.js in Chromium, where WebSockets are broken in ways that only time shows, and where the page comes and goes.
+// push.js in Chromium: WebSockets are broken in ways that only time shows, and the page comes and goes.
 
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
@@ -38,7 +38,7 @@ for (const upgrade of [502, 'close', 'hang', 'mute']) {
     assert.equal(host.proxy.count('upgrade'), 2);
     await host.publish('news', '1');
     await client.until('news', '1');
-    // After a while it looks, and sees that there is none yet.
+    // After a while it tries a WebSocket, and there is none yet.
     await client.leap(300_000);
     await waitFor(() => host.proxy.count('upgrade') === 3);
     await client.passing(60_000, () => host.proxy.trials === 0);
@@ -81,10 +81,10 @@ for (const transport of ['ws', 'stream', 'poll']) {
     const client = await connect(host, { channels: ['news'], transports: [transport] }, { clock: true });
     await client.until('open');
     await client.context.setOffline(true);
-    host.proxy.cut(); // a network that goes does not close connections; they are only of no use any more
+    host.proxy.cut(); // a network that fails does not close connections; they only carry nothing any more
     await client.until('connecting', 1006);
     await host.publish('news', 'missed');
-    // Until the wait is long, of which nothing is left when the network is back.
+    // This repeats until the wait is long. When the network is back, the wait ends at once.
     await client.passing(120_000, async () => (await client.count('connecting', 1006)) >= 6);
     await client.context.setOffline(false);
     const told = await client.until('open');
@@ -101,7 +101,7 @@ for (const transport of ['ws', 'stream', 'poll']) {
     await host.publish('news', 'missed');
     await client.page.evaluate('dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))');
     assert.deepEqual(await client.until('news', 'missed'), [['news', 'missed']]);
-    // As other events of the same moment, it makes one connection.
+    // Together with other events of the same moment it makes only one connection.
     await client.page.evaluate(`document.dispatchEvent(new Event('visibilitychange'));
       document.dispatchEvent(new Event('resume')); ${events('pageshow', 'online')}`);
     await host.publish('news', 'live');
@@ -139,7 +139,7 @@ test('while the server is away the attempts become rarer, and events do not make
     await client.page.evaluate(events('online', 'pageshow', 'offline'));
     await client.page.clock.runFor(10);
   }
-  // The page's second; it is longer where this machine's is.
+  // This is a second of the page. On a slow machine it is longer.
   const seconds = ((await client.page.evaluate(() => performance.now())) - before) / 1000;
   assert.ok(host.proxy.seen.length <= 10 * Math.max(seconds, 1), `${host.proxy.seen.length} attempts in ${seconds} s`);
 });
@@ -153,5 +153,5 @@ test('the page is kept for its user to come back to, and goes on where it was', 
   await client.page.goto(`http://127.0.0.1:${host.proxy.port}/index.html?channel=other`);
   await host.publish('news', 'missed');
   await client.page.goBack({ waitUntil: 'commit' }); // it is not loaded again
-  assert.deepEqual(await client.until('news', 'missed'), [['news', 'missed']]); // the page is the one that was left
+  assert.deepEqual(await client.until('news', 'missed'), [['news', 'missed']]); // it is the same page that was left
 });

@@ -1,4 +1,4 @@
-// push.js, as a page uses it: recovery, gaps, channels that come and go, ends that are for good, tokens.
+// push.js, as a page uses it: recovery, gaps, channels that come and go, final closes, tokens.
 
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
@@ -53,7 +53,7 @@ test('what the history no longer has is told as a gap', async () => {
   host.proxy.cut();
   for (const text of ['a', 'b', 'c']) await host.publish('news', text);
   const told = await client.until('news', 'c');
-  // How many came before the connection was cut, or were had from the history, is not for us to say.
+  // Some messages came before the connection was cut, and the others from the history. The test can't know how many.
   assert.ok(told.some(([what]) => what === 'gap'), JSON.stringify(told));
 });
 
@@ -76,7 +76,7 @@ test('channels that come and go are those that it comes back with', async () => 
   await client.until('open');
   await client.do('subscribe', 'late');
   await client.do('unsubscribe', 'news');
-  // There are two before, too, so what comes of one of them says that it is there.
+  // There are two before, too. So a message of one of them shows that it is subscribed.
   while ((await client.count('late', 'begun')) === 0) await host.publish('late', 'begun');
   await host.waitForAll({ subscriptions: 2 });
   await host.publish('late', 'all is told');
@@ -150,7 +150,7 @@ async function startWithTokens() {
 
 test('a token that ends: the next one goes on, and when there is none it is over', async () => {
   const host = await startWithTokens();
-  // Clocks may differ by five seconds: so much longer a token is good.
+  // Clocks may differ by five seconds, so a token is valid for that much longer.
   const shortly = () => token(['news'], -1);
   const client = await Client.connect(host, { channels: ['news'] }, [shortly, shortly]);
   assert.deepEqual(await client.until('open'), [['connecting'], ['open']]);

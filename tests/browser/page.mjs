@@ -1,12 +1,12 @@
-// A page with nothing but push.js, and what that told.
+// A page with only push.js, and a record of its calls.
 
 import assert from 'node:assert/strict';
 import { MS } from './demo.mjs';
 
 export class Page {
-  // At `host.proxy`, or where `host.direct` says. What ends it is put on `open`. `tokens` are functions, each of which
-  // makes a token when it is wanted, one after the other; after the last one there is none. With `clock` its time can be
-  // made to pass.
+  // Opens at `host.proxy`, or at `host.direct`. The function that ends it is put on `open`. `tokens` are functions. They
+  // are called one after the other, each time a token is needed; after the last one there is no token. With `clock` the
+  // test can make the page's time pass.
   static async connect(browser, open, host, options, { tokens, clock = false } = {}) {
     const client = new Page();
     const context = await browser.newContext();
@@ -37,7 +37,7 @@ export class Page {
     return client;
   }
 
-  // All that was told until this, which is waited for.
+  // Waits for this call, and returns all calls until it.
   async until(...last) {
     const told = await this.page.waitForFunction((last) => {
       const at = window.told.findIndex((what) => JSON.stringify(what) === last);
@@ -54,15 +54,15 @@ export class Page {
     return this.page.evaluate(() => window.push.transport);
   }
 
-  // How often that was told, and not taken yet.
+  // How many of these calls were not taken yet.
   count(...what) {
     return this.page.evaluate((what) => (
       window.told.filter((told) => JSON.stringify(told) === what).length
     ), JSON.stringify(what));
   }
 
-  // Lets so much of its time pass, at most, until the condition holds. Then it waits for what is still on its way, which
-  // knows no such clock.
+  // Lets at most this much of the page's time pass, until the condition holds. Then it waits for data that is still on
+  // its way, since that does not follow the page's clock.
   async passing(ms, condition) {
     for (let passed = 0; !(await condition()); passed += 500) {
       if (passed < ms) await this.page.clock.runFor(500);
@@ -70,7 +70,7 @@ export class Page {
     }
   }
 
-  // It all at once, as when the page's computer slept.
+  // Lets the time pass at once, as when the computer slept.
   leap(ms) {
     return this.page.clock.fastForward(ms);
   }

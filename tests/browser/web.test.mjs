@@ -1,5 +1,5 @@
-// What a browser makes of the server's answers, without push.js: subprotocols, preflights, an EventSource that outlives
-// the server before this one.
+// A browser and the server's answers, without push.js: subprotocols, preflights, an EventSource that outlives its
+// server.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ let browser;
 before(async () => { browser = await launch(); });
 after(() => browser?.close());
 
-// A page of the host's, without the demo.
+// A page of the host, without the demo.
 async function page(host) {
   const context = await browser.newContext();
   open.push(() => context.close());
@@ -24,7 +24,7 @@ async function page(host) {
   return page;
 }
 
-// Opens a WebSocket; says the protocol and the first message, or the code with which it was closed.
+// Opens a WebSocket. Returns the protocol and the first message, or the close code.
 const dial = (page, url, protocols, then) => page.evaluate(async ([url, protocols, then]) => {
   const socket = new WebSocket(url, protocols);
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/* push_adopt: which descriptors are taken, which stay the host's, and what may have been read of the request. */
+/* push_adopt: which descriptors the library takes, which stay the host's, and how much of the request may be read. */
 #include "process.h"
 #include "serve.h"
 #include <fcntl.h>
@@ -22,7 +22,7 @@ static int bound_socket(int family, int type)
     return fd;
 }
 
-/* The descriptor is refused, and is afterwards what it was. */
+/* The descriptor is refused, and is unchanged afterwards. */
 static void check_refused(push_server *server, int fd, const char *what)
 {
     struct stat before, after;
@@ -83,11 +83,11 @@ static void a_client_that_went_before(void)
     push_server *server = serve("threads", "1", NULL);
     struct peer client;
     int fd;
-    /* Closed: a host can't know, so it is taken and ended. */
+    /* The client has closed. A host can't know that, so the library takes the descriptor and closes it. */
     tcp_pair(&client, &fd);
     peer_close(&client);
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
-    /* Reset: not connected any more. */
+    /* A reset connection is not connected any more. */
     tcp_pair(&client, &fd);
     peer_reset(&client);
     struct pollfd gone = {fd, 0, 0};
@@ -127,6 +127,15 @@ static void bad_grants_leave_the_descriptor(void)
         {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = SIZE_MAX},
         {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 600,
          .patterns = (const char *const *)names, .pattern_count = 401},
+        {.size = sizeof(push_grant), .subscribe_count = 1},
+        {.size = sizeof(push_grant), .subscribe = null, .subscribe_count = 2},
+        {.size = sizeof(push_grant), .subscribe = pattern, .subscribe_count = 1},
+        {.size = sizeof(push_grant), .subscribe = control, .subscribe_count = 1},
+        {.size = sizeof(push_grant), .subscribe = empty, .subscribe_count = 1},
+        {.size = sizeof(push_grant), .subscribe = utf8, .subscribe_count = 1},
+        {.size = sizeof(push_grant), .subscribe = (const char *const *)names, .subscribe_count = SIZE_MAX},
+        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1000,
+         .subscribe = (const char *const *)names, .subscribe_count = 1},
         {.size = sizeof(push_grant), .expires_at = -1},
         {.size = sizeof(push_grant), .expires_at = INT64_MIN},
         {.size = sizeof(push_grant), .flags = 4},
@@ -139,7 +148,7 @@ static void bad_grants_leave_the_descriptor(void)
         CHECK(is_open(fd));
     }
     check_case(NULL);
-    /* The largest that is allowed. */
+    /* This is the largest head that is allowed. */
     push_grant grant = PUSH_GRANT_INIT;
     user[255] = 0;
     grant.user = user;
@@ -178,7 +187,7 @@ static void heads_that_are_too_long(void)
     peer_close(&client);
 }
 
-/* Each way that a host may have split the request, with `fd` blocking and not. */
+/* Each way in which a host may have split the request, with `fd` blocking and not blocking. */
 static void adopt_split(push_server *server, size_t at, bool blocking)
 {
     char head[1024];
@@ -216,7 +225,7 @@ static void bytes_after_the_head(void)
     struct peer client, other;
     int fd, pipe_fd;
     CHECK(push_event_fd(server) >= 0);
-    /* The client did not wait for the answer: its first message is behind the head, and the second one is begun. */
+    /* The client did not wait for the answer. Its first message is behind the head, and the second one has begun. */
     ws_request(text, sizeof text, "channel=c", "");
     size_t len = strlen(text);
     unix_pair(&other, &pipe_fd);
@@ -253,7 +262,7 @@ static void much_after_the_head(void)
     CHECK(push_event_fd(server) >= 0);
     ws_request(read, 1 << 20, "channel=c", "");
     size_t len = strlen(read);
-    /* A host with a large buffer, and a client in a hurry: almost 1 MB of messages came with the head. */
+    /* The host has a large buffer, and the client does not wait: almost 1 MB of messages came with the head. */
     unix_pair(&recorder, &recorded);
     for (int i = 0; i < MESSAGES; i++) {
         memset(payload, 'a' + i, SIZE);
@@ -289,28 +298,44 @@ static void the_descriptor_stays_as_blocking_as_it_was(void)
     struct peer client;
     int fd;
     unix_pair(&client, &fd);
-    int share = dup(fd); /* the host's other half sees the same flags */
+    int share = dup(fd); /* the host's duplicate sees the same flags */
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     REQUIRE(ws_open(&client, "channel=c", ""));
     CHECK_EQ(fcntl(share, F_GETFL) & O_NONBLOCK, 0);
-    /* And it does not make the library's thread wait: another client is served. */
+    /* It does not make the library's thread wait either: another client is served. */
     struct peer second = adopted_ws(server, NULL, "channel=c");
     CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
     ws_expect(&client, "hello");
     ws_expect(&second, "hello");
     stop(server);
-    /* Stopped is ended, also where somebody else holds the descriptor. */
+    /* A stop ends the connection, even if another process holds the descriptor. */
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
     close(share);
     peer_close(&client);
     peer_close(&second);
 }
 
+/* A client that speaks TLS could not read an answer. */
+static void tls_is_closed(void)
+{
+    push_server *server = serve("threads", "1", NULL);
+    struct peer client;
+    int fd;
+
+    unix_pair(&client, &fd);
+    CHECK_STATUS(push_adopt(server, fd, "\x16\x03\x01 hello\r\n\r\n", 12, PUSH_GRANT_ALL), PUSH_OK);
+    CHECK(peer_read_to_end(&client, PATIENCE_MS));
+    CHECK_EQ(client.len, 0);
+    peer_close(&client);
+    wait_for_connections(server, 0);
+    stop(server);
+}
+
 static void garbage_is_answered_by_http(void)
 {
     static const struct {
         const char *sent, *answer;
-    } cases[] = {{"\x16\x03\x01 hello\r\n\r\n", "HTTP/1.1 400 "},
+    } cases[] = {{"\x15\x03\x01 hello\r\n\r\n", "HTTP/1.1 400 "},
                  {"GET /push?channel=c HTTP/1.1\nHost: h\n\n", "HTTP/1.1 400 "},
                  {"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 "},
                  {"POST /push?channel=c HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 405 "},
@@ -335,7 +360,7 @@ static void garbage_is_answered_by_http(void)
     stop(server);
 }
 
-/* NULL opens nothing by itself: somebody must have said that anybody may. */
+/* NULL allows nothing by itself: the option auth must have been set to none. */
 static void without_a_grant(void)
 {
     for (int said = 0; said < 2; said++) {
@@ -362,7 +387,7 @@ static void without_a_grant(void)
     check_case(NULL);
 }
 
-/* A hub that has gone leaves nobody without an answer. */
+/* When a hub has gone, every client still gets an answer. */
 static void clients_of_a_hub_that_is_away(void)
 {
     char directory[128], address[256];
@@ -395,4 +420,4 @@ CHECK_MAIN(TEST(bad_descriptors), TEST(a_client_that_went_before), TEST(bad_gran
            TEST(without_a_grant), TEST(clients_of_a_hub_that_is_away),
            TEST(heads_that_are_too_long), TEST(heads_split_anywhere), TEST(bytes_after_the_head),
            TEST(much_after_the_head), TEST(the_descriptor_stays_as_blocking_as_it_was),
-           TEST(garbage_is_answered_by_http))
+           TEST(garbage_is_answered_by_http), TEST(tls_is_closed))

@@ -1,15 +1,16 @@
-/* Arguments that are not allowed: each is a status, and nothing was done. */
+/* Arguments that are not allowed: each call returns a status, and nothing is done. */
 #include "process.h"
 #include "serve.h"
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define NOWHERE ((void *)1) /* reading it ends the process */
 
-/* Every call on a handle that is no running server, with arguments that are good. */
+/* Every call with good arguments, and a handle that is no running server. */
 static void check_all_refuse(push_server *server, push_status expected)
 {
     char address[128] = "untouched";
@@ -82,7 +83,7 @@ static void null_handles(void)
     push_config_free(NULL);
     push_event_clear(NULL);
     push_users_clear(NULL);
-    /* What is passed with a config that is none is let go of: its owner waits for that. */
+    /* User data that is passed with a bad config is freed, because its owner waits for that. */
     push_config_on_log(NULL, no_log, &freed, count_free);
     push_config_on_event(NULL, no_event, &freed, count_free);
     CHECK_EQ(freed, 2);
@@ -194,7 +195,7 @@ static void a_stopped_handle(void)
     push_server *server = serve("threads", "1", NULL);
     stop(server);
     check_all_refuse(server, PUSH_ERR_CLOSED);
-    /* A later server may have the first one's place, but not its handle. */
+    /* A later server may have the first one's slot, but not its handle. */
     push_server *later = serve("threads", "1", NULL);
     CHECK(later != server);
     check_all_refuse(server, PUSH_ERR_CLOSED);
@@ -275,7 +276,7 @@ static void payloads_that_are_too_large(void)
     char payload[1025] = "";
     push_server *server = serve("threads", "1", "max_message", "1KB", "max_client_message", "1KB", NULL);
     push_message batch[2] = {PUSH_MESSAGE_INIT, PUSH_MESSAGE_INIT};
-    /* A length that can't be is refused before a byte of it is looked at. */
+    /* An impossible length is refused before any byte is read. */
     void *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const size_t lengths[] = {1025, 4096, INT_MAX, (size_t)INT_MAX + 1, UINT_MAX, SSIZE_MAX, (size_t)SSIZE_MAX + 1,
                               SIZE_MAX};
@@ -363,7 +364,7 @@ static void connections_that_are_none(void)
         CHECK_STATUS(push_close(server, numbers[i], 1000, NULL), PUSH_ERR_NOT_FOUND);
     }
     check_case(NULL);
-    /* Requests are numbered by themselves. */
+    /* Requests have their own numbers. */
     push_grant grant = PUSH_GRANT_INIT;
     CHECK_STATUS(push_allow(server, 0, PUSH_GRANT_ALL), PUSH_ERR_NOT_FOUND);
     CHECK_STATUS(push_allow(server, 0xff, &grant), PUSH_ERR_NOT_FOUND);
@@ -373,7 +374,67 @@ static void connections_that_are_none(void)
     CHECK_STATUS(push_renew(server, 1, &grant), PUSH_ERR_INVALID);
     CHECK_STATUS(push_revoke_channel(server, "u", "a*b*", NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_revoke_channel(server, "nobody", "c", NULL), PUSH_OK);
-    CHECK_STATUS(push_disconnect_user(server, "nobody", 4403, NULL), PUSH_OK); /* each thread looks in its own time */
+    CHECK_STATUS(push_disconnect_user(server, "nobody", 4403, NULL), PUSH_OK); /* each thread does this later */
+    stop(server);
+}
+
+/* What push_refusal writes, ended by NUL. */
+static const char *refusal(push_server *server, int32_t why, const char *message, const char *head)
+{
+    static char out[PUSH_REFUSAL_MAX + 1];
+    size_t len = 0;
+    CHECK_STATUS(push_refusal(server, why, message ? "word" : NULL, message, head, head ? strlen(head) : 0, out,
+                              PUSH_REFUSAL_MAX, &len), PUSH_OK);
+    out[len] = 0;
+    return out;
+}
+
+static void refusals_by_the_host(void)
+{
+    static const char head[] = "GET /push?channel=c HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n"
+                               "Origin: https://other.test\r\n\r\n";
+    char out[PUSH_REFUSAL_MAX], text[1026];
+    size_t len = 77;
+    push_server *server = serve("retry", "30s", "allowed_origins", "https://other.test", NULL);
+    push_server *stopped = serve("threads", "1", NULL);
+    CHECK_STATUS(push_stop(stopped, 0), PUSH_OK);
+    CHECK_HAS(refusal(server, PUSH_ERR_BUSY, NULL, NULL), "HTTP/1.1 503 ");
+    CHECK_HAS(refusal(server, PUSH_ERR_BUSY, NULL, NULL), "\r\nRetry-After: ");
+    CHECK_HAS(refusal(server, PUSH_ERR_INVALID, NULL, head), "HTTP/1.1 400 ");
+    CHECK_HAS(refusal(server, PUSH_ERR_INTERNAL, NULL, NULL), "HTTP/1.1 500 ");
+    CHECK_HAS(refusal(server, PUSH_ERR_LIMIT, NULL, head), "HTTP/1.1 200 ");
+    CHECK_HAS(refusal(server, 429, "slow down", head), "\"code\":4429,\"reason\":\"slow down\"");
+    CHECK_HAS(refusal(server, 401, "log \"in\"", head), "{\"code\":\"word\",\"message\":\"log \\\"in\\\"\"}");
+    CHECK_HAS(refusal(server, 401, "log in", head), "\r\nWWW-Authenticate: Bearer\r\n");
+    /* The option's time, or up to twice that. Without a server it is the default. */
+    int seconds = atoi(strstr(refusal(server, PUSH_ERR_BUSY, NULL, head), "retry: ") + strlen("retry: ")) / 1000;
+    CHECK(seconds >= 30 && seconds <= 60);
+    push_server *const none[] = {NULL, stopped, (push_server *)head};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        check_case("server %zu", i);
+        seconds = atoi(strstr(refusal(none[i], PUSH_ERR_CLOSED, NULL, head), "retry: ") + strlen("retry: ")) / 1000;
+        CHECK(seconds >= 2 && seconds <= 4);
+        CHECK_HAS(refusal(none[i], PUSH_ERR_CLOSED, NULL, head), "Access-Control-Allow-Origin: https://other.test\r\n");
+        CHECK(!strstr(refusal(none[i], 403, "secret", head), "Access-Control-"));
+    }
+    check_case(NULL);
+    CHECK_HAS(refusal(server, 403, "secret", head), "Access-Control-Allow-Origin: https://other.test\r\n");
+    /* Wrong arguments; nothing is written. */
+    CHECK_STATUS(push_refusal(server, 0, NULL, NULL, NULL, 0, out, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 399, NULL, NULL, NULL, 0, out, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 600, NULL, NULL, NULL, 0, out, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, "\xff", NULL, NULL, 0, out, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, repeat(text, 'c', 65), NULL, NULL, 0, out, sizeof out, &len),
+                 PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, NULL, repeat(text, 'm', 1025), NULL, 0, out, sizeof out, &len),
+                 PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, NULL, NULL, NULL, 1, out, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, NULL, NULL, NULL, 0, NULL, sizeof out, &len), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, NULL, NULL, NULL, 0, out, sizeof out, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_refusal(server, 403, NULL, NULL, NULL, 0, out, 10, &len), PUSH_ERR_TOO_LARGE);
+    CHECK_EQ(len, 77);
+    CHECK_STATUS(push_refusal(server, 403, NULL, repeat(text, 1, 1024), head, strlen(head), out, sizeof out, &len),
+                 PUSH_OK);
     stop(server);
 }
 
@@ -396,4 +457,4 @@ static void every_status_has_words(void)
 CHECK_MAIN(TEST(null_handles), TEST(null_arguments), TEST(length_0_ignores_the_pointer), TEST(garbage_handles),
            TEST(a_stopped_handle), TEST(names), TEST(payloads_that_are_too_large),
            TEST(a_text_that_is_too_large_is_not_read), TEST(flags_codes_and_reasons), TEST(connections_that_are_none),
-           TEST(every_status_has_words))
+           TEST(refusals_by_the_host), TEST(every_status_has_words))

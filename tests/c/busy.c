@@ -1,4 +1,5 @@
-/* Full queues: PUSH_ERR_BUSY, and nothing half done.  A thread of the library is held where it writes to a client. */
+/* Full queues give PUSH_ERR_BUSY, and nothing is half done. A thread of the library is held while it writes to a
+ * client. */
 #include "process.h"
 #include "serve.h"
 #include <dlfcn.h>
@@ -25,7 +26,7 @@ static void wait_here(int fd)
     waiting--;
 }
 
-/* In place of libc's, also for the library: the program's symbols come first. */
+/* This replaces libc's function, also for the library: the program's symbols come first. */
 ssize_t send(int fd, const void *bytes, size_t len, int flags)
 {
     wait_here(fd);
@@ -40,7 +41,7 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return real(fd, message, flags);
 }
 
-/* Has the thread that serves the clients wait, with its mailbox empty. */
+/* Makes the thread that serves the clients wait, with its mailbox empty. */
 static void hold(push_server *server, const char *channel, int fd)
 {
     held_fd = fd;
@@ -80,7 +81,7 @@ static void a_full_mailbox(void)
     CHECK_EQ(after.published, before.published);
     CHECK_EQ(after.history_messages, before.history_messages);
     CHECK_EQ(after.channels, before.channels); /* not even the batch's other channel */
-    /* Where nobody listens nothing is full. */
+    /* A thread without subscribers has no full mailbox. */
     CHECK_STATUS(push_publish(server, "empty", "x", 1), PUSH_OK);
     release();
     ws_expect(&client, "held");
@@ -88,7 +89,7 @@ static void a_full_mailbox(void)
         snprintf(text, sizeof text, "%d", i);
         ws_expect(&client, text);
     }
-    /* The key was not remembered: the same call succeeds now, and is no duplicate. */
+    /* The key was not remembered. The same call succeeds now, and is no duplicate. */
     CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
     CHECK_EQ(at.seq, 19);
     ws_expect(&client, "later");
@@ -133,7 +134,7 @@ static void one_full_mailbox_of_two(void)
         ws_expect(&clients[1], "x");
     }
     for (int i = 0; i < 3; i++) CHECK_STATUS(push_publish(server, "c", "nobody's", 8), PUSH_ERR_BUSY);
-    /* A refused message reaches nobody, also not those whose thread had room. */
+    /* A refused message reaches no client, not even those on a thread that had room. */
     CHECK(!peer_fill(&clients[1], 50));
     release();
     ws_expect(&clients[0], "held");
@@ -170,7 +171,7 @@ static void too_many_commands(void)
     CHECK_STATUS(push_close(server, connection, 1000, NULL), PUSH_OK); /* never too much */
     release();
     ws_expect(&client, "held");
-    for (int i = 0; i < sent; i++) { /* all that were taken, in order, and then the close */
+    for (int i = 0; i < sent; i++) { /* all messages that were taken, in order, and then the close */
         struct frame frame;
         snprintf(text, sizeof text, "%d", i);
         REQUIRE(ws_next(&client, &frame, PATIENCE_MS));
@@ -184,7 +185,8 @@ static void too_many_commands(void)
     peer_close(&other);
 }
 
-/* Handed over faster than they are looked at: those count that were taken, not those that are served. */
+/* Connections are handed over faster than they are served. Those that were taken count, not only those that are served.
+ * */
 static void no_more_than_max_connections(void)
 {
     enum { MAX = 3, TRIED = 12 };
@@ -209,7 +211,7 @@ static void no_more_than_max_connections(void)
         if (fds[i] >= 0) close(fds[i]);
         peer_close(&clients[i]);
     }
-    /* Who went makes room. */
+    /* A client that goes makes room. */
     WAIT_WHILE((int)stats_of(server).adopted < taken);
     wait_for_connections(server, 1);
     struct peer second = adopted_ws(server, NULL, "channel=c"), third = adopted_ws(server, NULL, "channel=c");
@@ -245,7 +247,7 @@ static void stopped_while_held(void)
     }
     release();
     pthread_join(thread, NULL);
-    /* What was published before the stop is out, and what was handed over is closed and not leaked. */
+    /* Messages from before the stop were sent. Connections that were handed over are closed and not leaked. */
     ws_expect(&client, "held");
     for (int i = 0; i < 16; i++) ws_expect(&client, "x");
     CHECK_EQ(ws_close_code(&client), 1001);

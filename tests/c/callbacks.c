@@ -1,4 +1,4 @@
-/* The host's functions: on which thread, what they may call, and that their data is let go of once. */
+/* The host's functions: on which thread they run, what they may call, and that their data is freed once. */
 #include "process.h"
 #include "serve.h"
 #include <pthread.h>
@@ -42,7 +42,7 @@ static void count_events(void *user_data, const push_event *event)
     note_thread();
     CHECK(user_data == &freed);
     CHECK_EQ(event->size, sizeof *event);
-    CHECK(event->owner == NULL); /* it is the library's, for this call */
+    CHECK(event->owner == NULL); /* the library owns it, during this call */
     opens += event->kind == PUSH_EVENT_OPEN;
     messages += event->kind == PUSH_EVENT_MESSAGE;
     closes += event->kind == PUSH_EVENT_CLOSE;
@@ -149,7 +149,7 @@ static void calling_back_in_from_an_event(void)
     CHECK(ws_send(&client, WS_TEXT, "go", 2));
     ws_expect(&client, "from the callback");
     check_called_back_in(PUSH_ERR_CALLBACK);
-    stop(the_server); /* goes on as if nothing had been */
+    stop(the_server); /* it goes on as if nothing had happened */
     peer_close(&client);
 }
 
@@ -179,7 +179,7 @@ static void starts_a_server(void *user_data, const push_event *event)
     status_of_start = push_start(config, &started_inside, NULL, 0);
     push_config_free(config);
     CHECK_STATUS(push_publish(started_inside, "c", "x", 1), PUSH_OK);
-    /* Another server's, and refused all the same: two that stop each other would wait for ever. */
+    /* It is another server, and is still refused: two servers that stop each other would wait for ever. */
     CHECK_STATUS(push_stop(started_inside, 0), PUSH_ERR_CALLBACK);
     asked++;
 }
@@ -237,7 +237,7 @@ static void freed_when_replaced_or_taken_off(void)
     CHECK_EQ(freed, 1);
     push_config_on_log(config, NULL, NULL, NULL);
     CHECK_EQ(freed, 2);
-    push_config_on_log(config, NULL, &freed, count_free); /* data for nobody */
+    push_config_on_log(config, NULL, &freed, count_free); /* data without a server */
     CHECK_EQ(freed, 3);
     push_config_on_log(config, count_lines, &freed, NULL);
     push_config_on_event(config, count_events, &freed, count_free);
@@ -290,7 +290,7 @@ static void a_log_that_hangs_delays_nobody(void)
     struct peer client = adopted_ws(the_server, NULL, "channel=c");
     int refused = 0;
     int64_t enough = now_ms() + ENOUGH_MS;
-    /* Each has a line of the log, or is one of many of its kind. */
+    /* Each has a line in the log, or is one of many of its kind. */
     for (; refused < REFUSED && now_ms() < enough; refused++) {
         struct peer wrong = adopted(the_server, NULL);
         CHECK(peer_print(&wrong, "nonsense\r\n\r\n"));
@@ -304,7 +304,7 @@ static void a_log_that_hangs_delays_nobody(void)
     CHECK(suppressed > refused - FEW && suppressed < refused);
     CHECK_EQ(stats.logs_dropped, 0);
     held = false;
-    stop(the_server); /* what waits is told */
+    stop(the_server); /* it delivers the events that wait */
     CHECK(lines + suppressed >= refused);
     peer_close(&client);
 }

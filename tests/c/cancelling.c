@@ -1,5 +1,5 @@
-/* Threads that are cancelled while they are inside of a call (pthread_cancel(3)): the call is done, the thread ends
- * after it, and the process goes on. */
+/* Threads that are cancelled inside a call (pthread_cancel(3)): the call is completed, the thread ends after it, and
+ * the process goes on. */
 #include "process.h"
 #include "serve.h"
 #include <pthread.h>
@@ -16,7 +16,7 @@ static atomic_int calls;
 
 static const char request[] = "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n";
 
-/* Whoever is cancelled before or after, which leaks what the test itself holds, would be no test of the calls. */
+/* A thread that is cancelled before or after a call would leak the test's own memory, and would not test the calls. */
 static void allow_cancelling(bool allowed)
 {
     pthread_setcancelstate(allowed ? PTHREAD_CANCEL_ENABLE : PTHREAD_CANCEL_DISABLE, NULL);
@@ -100,7 +100,7 @@ static void start_and_stop(void)
     push_config_free(config);
 }
 
-/* Calls until it is cancelled, which it is only inside of a call or where a cancellation that came there is let
+/* Calls until it is cancelled. That happens only inside a call, or where a cancellation from inside a call is let
  * through. */
 static void *run(void *unused)
 {
@@ -140,7 +140,7 @@ static void cancelled(void (*while_in)(void), const char *attach)
         hub = serve("threads", "1", "attach_listen", attach, NULL);
         server = serve("attach", attach, NULL);
     } else {
-        /* Not more than there are descriptors, where they are handed over faster than they are served. */
+        /* If they are handed over faster than they are served, there must not be more than descriptors. */
         server = serve("threads", "1", "max_connections", "200", NULL);
     }
     CHECK(push_event_fd(server) >= 0);
@@ -193,7 +193,7 @@ static void while_starting(void)
     cancelled(start_and_stop, NULL);
 }
 
-/* A socket in the directory of the test, at which a hub listens. */
+/* The socket of a hub, in the directory of the test. */
 static void attached(void (*while_in)(void))
 {
     char directory[256], address[300];

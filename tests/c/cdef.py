@@ -1,5 +1,5 @@
-"""The header for parsers without a preprocessor, in three of them: each host starts a server, publishes, gets what it
-published by a poll, and stops."""
+"""Tests push.cdef.h with three parsers that have no preprocessor. Each host starts a server, publishes, gets its message
+by a poll, and stops."""
 
 from report import HERE, ROOT, STAGE, execute
 

@@ -17,7 +17,7 @@ enum {
     SHOWN = 8
 };
 
-/* Threads of a test check too; a torn count would still not be zero. */
+/* Threads of a test check, too. A torn count would still not be zero. */
 static volatile int failures;
 static _Thread_local char current_case[200];
 
@@ -106,7 +106,7 @@ static _Noreturn void run_one(const struct test *test)
     check_case(NULL);
     if (!test->keeps_descriptors && !CHECK_EQ(descriptor_count(), descriptors)) print_descriptors();
 #ifdef __SANITIZE_THREAD__
-    threads++; /* the sanitizer's own, which starts with the first of ours */
+    threads++; /* the sanitizer's own thread, which starts with our first one */
     CHECK(thread_count_at_most(threads) <= threads);
 #else
     CHECK_EQ(thread_count_at_most(threads), threads);
@@ -114,7 +114,7 @@ static _Noreturn void run_one(const struct test *test)
     exit(failures ? 1 : 0); /* not _exit: a leak checker looks at exit */
 }
 
-/* Why a test's process ended badly, in words; NULL: it passed. */
+/* The reason why a test's process ended badly, in words. NULL: it passed. */
 static const char *verdict(int status, char *text, size_t size)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return NULL;

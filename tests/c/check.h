@@ -1,5 +1,5 @@
-/* Checks, and tests that are each a process of their own: one that crashes, hangs or leaks is named, and the next one
- * starts from a process in which the library was never used. */
+/* Checks, and tests that each run in a separate process. A test that crashes, hangs or leaks is named, and the next
+ * test starts in a process in which the library was never used. */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H
 
@@ -8,14 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Each notes a failure with its place and goes on. */
+/* Each check records a failure with its place and goes on. */
 #define CHECK(condition) check_that((condition), #condition, __FILE__, __LINE__)
 #define CHECK_EQ(actual, expected) \
     check_equal((long long)(actual), (long long)(expected), #actual, __FILE__, __LINE__)
 #define CHECK_STATUS(actual, expected) check_status((actual), (expected), #actual, __FILE__, __LINE__)
 #define CHECK_TEXT(actual, expected) check_text((actual), (expected), #actual, __FILE__, __LINE__)
 #define CHECK_HAS(text, part) check_has((text), (part), #text, __FILE__, __LINE__)
-/* Ends the test: what follows would make no sense. */
+/* Ends the test, because the rest would make no sense. */
 #define REQUIRE(condition)                                                 \
     do {                                                                   \
         if (!check_that((condition), #condition, __FILE__, __LINE__)) check_give_up(); \
@@ -27,14 +27,15 @@ bool check_status(push_status actual, push_status expected, const char *what, co
 bool check_text(const char *actual, const char *expected, const char *what, const char *file, int line);
 bool check_has(const char *text, const char *part, const char *what, const char *file, int line);
 _Noreturn void check_give_up(void);
-/* Says which case of a loop the checks are about; NULL: none. */
+/* Names the case of a loop for the following checks. NULL: none. */
 void check_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-enum { PATIENCE_MS = 60000 }; /* for what must come: long, as the machine may be busy */
+/* How long to wait for something that must come. It is long, as the machine may be busy. */
+enum { PATIENCE_MS = 60000 };
 #define WAIT_WHILE(condition) \
     for (int64_t until_ = now_ms() + PATIENCE_MS; (condition) && now_ms() < until_;) sleep_ms(1)
 
-/* After so long a test that repeats itself has seen enough: on a slow machine it repeats itself less often. */
+/* A test that repeats itself ends after this time. On a slow machine it repeats itself less often. */
 enum { ENOUGH_MS = 20000 };
 
 /* Milliseconds of a clock that does not go back. */
@@ -46,7 +47,7 @@ bool sanitized(void);
 struct test {
     const char *name;
     void (*run)(void);
-    /* What is still there when the test is over is a leak, unless this says that the test meant it. */
+    /* Everything that is left when the test is over is a leak, unless this says that the test leaves it on purpose. */
     bool keeps_descriptors;
 };
 #define TEST(function) {#function, function, false}

@@ -48,7 +48,7 @@ static void *publishes(void *unused)
     return NULL;
 }
 
-/* The statuses of push_adopt say whose each descriptor is; the leak check at the test's end finds a wrong one. */
+/* The status of push_adopt says who owns a descriptor. The leak check at the test's end finds a wrong one. */
 static void *adopts(void *unused)
 {
     struct peer clients[32];
@@ -113,7 +113,7 @@ static void *answers(void *unused)
     push_grant grant = PUSH_GRANT_INIT;
     push_status status;
     (void)unused;
-    for (push_request request = 0x100;; request++) { /* mostly of requests that nobody made */
+    for (push_request request = 0x100;; request++) { /* mostly for requests that do not exist */
         status = request % 2 ? push_allow(server, request, &grant) : push_deny(server, request, 403, NULL);
         if (!GOES_ON(status, PUSH_ERR_NOT_FOUND)) return NULL;
         status = push_disconnect_user(server, "ann", 4403, NULL);
@@ -160,7 +160,7 @@ static void stopped_right_away(void)
     for (int round = 0; round < 40; round++) stop_amid(0, 0);
 }
 
-/* Clients on two threads of the library say one thing each, to a host that is quicker than both. */
+/* Clients on two threads of the library send one message each, to a host that is faster than both. */
 static void no_message_is_left_lying(void)
 {
     enum { ROUNDS = 3000, CLIENTS = 4 };
@@ -189,7 +189,7 @@ static void no_message_is_left_lying(void)
     for (int i = 0; i < CLIENTS; i++) peer_close(&clients[i]);
 }
 
-/* One thing at a time, each to a thread of the library that has just gone to sleep, or is about to. */
+/* Each step is for a thread of the library that has just gone to sleep, or is about to. */
 static void every_call_wakes_its_thread(void)
 {
     enum { ROUNDS = 6000 };
@@ -210,7 +210,7 @@ static void every_call_wakes_its_thread(void)
                                            : push_send(server, numbers[i], "x", 1, 0);
         CHECK_STATUS(status, PUSH_OK);
         REQUIRE(ws_next(&clients[i], &frame, 2000) && frame.len == 1);
-        for (volatile int pause = round * 7 % 4000; pause > 0; pause--) {} /* meets another moment each time */
+        for (volatile int pause = round * 7 % 4000; pause > 0; pause--) {} /* another moment each time */
     }
     check_case(NULL);
     push_event_clear(&event);

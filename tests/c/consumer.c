@@ -1,4 +1,4 @@
-/* A program of a user's: found, built and run against an installed tree, and nothing else. */
+/* A user's program: it is built and run against an installed tree, and nothing else. */
 #include <push.h>
 #include <stdio.h>
 

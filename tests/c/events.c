@@ -1,4 +1,4 @@
-/* Events pulled by the host, and what it does to the connections that they name. */
+/* The host pulls events, and calls functions for the connections that they name. */
 #include "process.h"
 #include "serve.h"
 #include <poll.h>
@@ -74,7 +74,7 @@ static void what_an_event_says(void)
     CHECK_EQ(event.code, 4001);
     peer_close(&client);
 
-    /* Without a grant nobody is named; polls come and go untold. */
+    /* Without a grant no user is named. Polls come and go without events. */
     struct peer poll = adopted_http(server, NULL, "poll", "channel=c");
     struct peer sse = adopted_http(server, NULL, "sse", "channel=c");
     CHECK(expect_event(server, &event, PUSH_EVENT_OPEN) != connection);
@@ -100,7 +100,7 @@ static void an_event_stays_until_it_is_passed_again(void)
         CHECK(ws_send(&client, WS_TEXT, "next", 4));
         expect_event(server, &event, PUSH_EVENT_MESSAGE);
     }
-    /* What fails leaves it alone. */
+    /* A call that fails leaves it unchanged. */
     CHECK_STATUS(push_next_event(server, &kept, sizeof kept, 0), PUSH_ERR_TIMEOUT);
     CHECK_STATUS(push_next_event(server, &kept, 8, 0), PUSH_ERR_INVALID);
     CHECK(kept.len == 4 && memcmp(kept.data, "kept", 4) == 0);
@@ -217,7 +217,7 @@ static void a_full_queue_loses_nothing(void)
     CHECK(push_event_fd(server) >= 0);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     expect_event(server, &event, PUSH_EVENT_OPEN);
-    pid_t sender = fork(); /* its writes will wait: nobody reads */
+    pid_t sender = fork(); /* its writes will wait, because nothing reads */
     if (sender == 0) {
         char text[16];
         for (int i = 0; i < MESSAGES; i++) {
@@ -227,7 +227,7 @@ static void a_full_queue_loses_nothing(void)
         _exit(0);
     }
     WAIT_WHILE(stats_of(server).events_waiting < 16);
-    CHECK(stats_of(server).received < MESSAGES); /* the client feels it */
+    CHECK(stats_of(server).received < MESSAGES); /* the client is held up */
     for (int i = 0; i < MESSAGES; i++) {
         if (!expect_event(server, &event, PUSH_EVENT_MESSAGE)) break;
         CHECK_EQ(atoi(memcpy((char[16]){0}, event.data, event.len)), i);
@@ -250,7 +250,7 @@ static void comings_and_goings_are_bounded_too(void)
         opened += peer_count(&client, "chunked"); /* a refusal is one answer and its end, also to an EventSource */
         peer_close(&client);
     }
-    /* Each that opened and went has left two events. */
+    /* Each client that came and went has left two events. */
     check_case("%d opened, at most about %d events may wait", opened, BOUND);
     CHECK(opened <= 8 * BOUND);
     check_case(NULL);
@@ -274,7 +274,7 @@ static void every_open_has_one_close(void)
         else clients[i] = adopted_http(server, &grant, kinds[i % 2], "channel=c");
         numbers[i] = expect_event(server, &event, PUSH_EVENT_OPEN);
     }
-    /* In all ways that there are, and in two at once. */
+    /* They end in all ways that there are, and in two at once. */
     for (int i = 0; i < CLIENTS; i++) {
         if (i % 8 == 0) peer_close(&clients[i]);
         if (i % 8 == 1) peer_reset(&clients[i]);
@@ -298,7 +298,7 @@ static void every_open_has_one_close(void)
     stop(server);
 }
 
-/* Hands a client over that sends a message and goes; when it has gone, the kinds of what was told, as `expected`. */
+/* Hands over a client that sends a message and goes. When it has gone, the kinds of its events must be `expected`. */
 static void expect_kinds(push_server *server, int fd, const uint32_t *expected)
 {
     push_event event = PUSH_EVENT_INIT;
@@ -343,7 +343,7 @@ static void only_the_kinds_that_are_wanted(void)
     stop(server);
 }
 
-/* Clients wait for a full queue; who does not want their messages any more does not hold them up either. */
+/* Clients wait for a full queue. If the host does not want their messages any more, they are not held up. */
 static void unwanted_messages_fill_no_queue(void)
 {
     push_server *server = serve("threads", "1", "event_queue", "16", "events", "message", NULL);
@@ -362,7 +362,7 @@ static void unwanted_messages_fill_no_queue(void)
     CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
     CHECK(ws_next(&client, &frame, PATIENCE_MS));
     CHECK_EQ(frame.opcode, WS_PONG);
-    CHECK_EQ(stats_of(server).events_dropped, 0); /* not lost: not asked for */
+    CHECK_EQ(stats_of(server).events_dropped, 0); /* they are not lost, because they were not asked for */
     push_config_free(config);
     peer_close(&client);
     stop(server);

@@ -1,5 +1,6 @@
-/* The system refuses something in the middle of a start: an error, and nothing left behind.  Each call that a start
- * makes fails once, the first, then the second, until a start gets through.  refused.c is about servers that run. */
+/* The system refuses something in the middle of a start. The start returns an error and leaves nothing behind. Each
+ * call that a start makes fails once: the first, then the second, until a start succeeds. refused.c is about servers
+ * that run. */
 #include "process.h"
 #include "refuse.h"
 #include "serve.h"
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 
 static int freed;
-static int others = 1; /* threads that are not of the start */
+static int others = 1; /* threads that do not belong to the start */
 
 static void count_free(void *user_data)
 {
@@ -31,7 +32,7 @@ static push_config *config_with_all(const char *directory)
     return config;
 }
 
-/* One start with the `call`th call of `function` refused.  True: it was not even made, so this was the last. */
+/* Starts once with the `call`th call of `function` refused. True: there was no such call, so this was the last. */
 static bool start_with_fault(push_config *config, const char *directory, const char *function, int call)
 {
     char err[512] = "", path[256];
@@ -41,12 +42,12 @@ static bool start_with_fault(push_config *config, const char *directory, const c
     countdown = call;
     failing = function;
     push_status status = push_start(config, &server, err, sizeof err);
-    /* What the new threads do first is part of the start, though they may come to it a little later. */
+    /* The first calls of the new threads are part of the start, though they may come a little later. */
     if (status == PUSH_OK && countdown > 0) sleep_ms(20);
     failing = NULL;
     bool made = countdown <= 0;
     if (status == PUSH_OK) {
-        /* A refusal may be of no matter (an option that only helps); but then all must work. */
+        /* A refusal may not matter (for an option that only helps). But then everything must work. */
         struct peer client = adopted_ws(server, NULL, "channel=c");
         CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
         ws_expect(&client, "x");
@@ -116,7 +117,7 @@ static void listeners(void)
     refuse_each("chmod", EPERM);
 }
 
-/* In a process where another server runs: that one feels nothing. */
+/* Another server runs in this process, and is not affected. */
 static void a_second_server(void)
 {
     static const char *const functions[] = {"pthread_create", "epoll_create1", "eventfd", "EPOLL_CTL_ADD"};

@@ -1,5 +1,5 @@
-/* What a library in somebody's process owes it: signals, threads, descriptors, output and environment stay the
- * host's. */
+/* A library is a guest in the host's process: it leaves signals, threads, descriptors, output and environment to the
+ * host. */
 #include "process.h"
 #include "serve.h"
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ static const char *in_environment(const char *name)
     return NULL;
 }
 
-/* Whether who asks was preloaded, as what makes a machine slow is (tests/stress). */
+/* Whether the caller was preloaded, like the object that makes a machine slow (tests/stress). */
 static bool is_preloaded(void *caller)
 {
     Dl_info asks;
@@ -39,10 +39,10 @@ static bool is_preloaded(void *caller)
     return preloaded && dladdr(caller, &asks) && strstr(preloaded, asks.dli_fname);
 }
 
-/* In place of libc's, also for the library: the program's symbols come first. */
+/* This replaces libc's function, also for the library: the program's symbols come first. */
 char *getenv(const char *name)
 {
-    /* tokio 1.54 asks for this one, which chooses a queue of a thread pool that the library does not have. */
+    /* tokio 1.54 asks for this variable. It chooses a queue of a thread pool, and the library has no such pool. */
     bool known = strcmp(name, "TOKIO_UNSTABLE_SHARDED_BLOCKING_QUEUE") == 0;
     if (watching && !known && !is_preloaded(__builtin_return_address(0))) {
         looked_up++;
@@ -89,7 +89,7 @@ static void threads_have_names_and_block_signals(void)
     sigset_t faults;
     sigemptyset(&faults);
     for (int i = 0; i < 6; i++) sigaddset(&faults, (const int[]){SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}[i]);
-    /* Named by themselves: one that has not run yet has the name and the mask of the one that made it. */
+    /* Threads name themselves. One that has not run yet has the name and the mask of the thread that made it. */
     WAIT_WHILE(threads_named("push-start"));
     size_t count = list_threads(threads, MAX_THREADS);
     CHECK_EQ(count, 1 + 2 + 1 + 1);
@@ -99,7 +99,7 @@ static void threads_have_names_and_block_signals(void)
     for (size_t i = 0; i < count; i++) {
         if (threads[i].id == getpid()) continue;
         for (int signal = 1; signal <= SIGRTMAX; signal++) {
-            /* Those that nobody can block, and those that glibc keeps for itself. */
+            /* Signals that can't be blocked, and those that glibc keeps for itself. */
             if (signal == SIGKILL || signal == SIGSTOP || signal == 32 || signal == 33) continue;
             check_case("signal %d of %s", signal, threads[i].name);
             CHECK_EQ(threads[i].blocked >> (signal - 1) & 1, !sigismember(&faults, signal));
@@ -199,7 +199,7 @@ static void the_environment_can_not_break_the_start(void)
     char err[256] = "";
     push_server *server = NULL;
     push_config *config = configure("threads", "1", NULL);
-    setenv("RUST_MIN_STACK", "99999999999999", 1); /* for a Rust program of the user's, not for its library */
+    setenv("RUST_MIN_STACK", "99999999999999", 1); /* this is for a Rust program of the user, not for the library */
     push_status status = push_start(config, &server, err, sizeof err);
     check_case("err \"%s\"", err);
     CHECK_STATUS(status, PUSH_OK);
@@ -299,7 +299,7 @@ static void *call_with_little_stack(void *started)
     return NULL;
 }
 
-/* A host may have thousands of threads, and give them little. */
+/* A host may have thousands of threads with small stacks. */
 static void threads_with_little_stack(void)
 {
     pthread_t thread;
@@ -322,7 +322,7 @@ static int64_t cpu_ms(void)
 static void check_idle(const char *when)
 {
     int64_t used = 500;
-    for (int i = 0; i < 10 && used >= 100; i++) { /* what was begun before may go on for a while */
+    for (int i = 0; i < 10 && used >= 100; i++) { /* earlier work may go on for a while */
         int64_t before = cpu_ms();
         sleep_ms(500);
         used = cpu_ms() - before;
@@ -357,7 +357,7 @@ static void idle_where_clients_may_not_be_read(void)
     for (int i = 0; i < 16; i++) CHECK(ws_send(&full, WS_BINARY, data, sizeof data));
     CHECK(ws_send(&full, WS_BINARY, data, sizeof data));
     check_idle("a full event queue");
-    /* Half a head, and a client that does not read what it asked for. */
+    /* A client with half a head, and a client that does not read its answer. */
     struct peer half = adopted(server, NULL);
     CHECK(peer_print(&half, "GET /push?chan"));
     check_idle("half a head");

@@ -1,4 +1,4 @@
-/* Processes forked after push_start: they are told so, and the parent goes on. */
+/* Processes that are forked after push_start: their calls say so, and the parent goes on. */
 #include "process.h"
 #include "serve.h"
 #include <pthread.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Every call, in the child.  The number of those that did not say what they should. */
+/* Makes every call, in the child. Returns how many had a wrong result. */
 static int call_everything(push_server *server, push_config *config, push_event *event)
 {
     int wrong = 0, fds[2];
@@ -18,6 +18,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     push_message message = PUSH_MESSAGE_INIT;
     push_position position;
     push_stats stats = PUSH_STATS_INIT;
+    push_users users = PUSH_USERS_INIT;
     push_server *started = NULL;
     struct peer client;
     message.channel = "c";
@@ -28,15 +29,19 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_publish_batch(server, &message, 1, &position));
     FORKED(push_broadcast(server, &message, &position));
     FORKED(push_adopt(server, fds[0], NULL, 0, PUSH_GRANT_ALL));
+    FORKED(push_adopt_more(server, fds[0], NULL, 0, PUSH_GRANT_ALL));
+    FORKED(push_flush(server));
     FORKED(push_send(server, 1, "x", 1, 0));
     FORKED(push_allow(server, 0x100, PUSH_GRANT_ALL));
     FORKED(push_deny(server, 0x100, 403, NULL));
+    FORKED(push_refusal(server, PUSH_ERR_BUSY, NULL, NULL, NULL, 0, text, sizeof text, &message.len));
     FORKED(push_close(server, 1, 1000, NULL));
     FORKED(push_disconnect_user(server, "u", 4403, NULL));
     FORKED(push_revoke_channel(server, "u", "c", NULL));
     FORKED(push_renew(server, 1, NULL));
     FORKED(push_listen_address(server, 0, text, sizeof text));
     FORKED(push_stats_get(server, &stats, sizeof stats));
+    FORKED(push_users_get(server, "c", NULL, 1, &users, sizeof users));
     FORKED(push_next_event(server, event, sizeof *event, -1));
     FORKED(push_drain(server, 1000));
     FORKED(push_stop(server, 1000));
@@ -47,7 +52,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_config_load(config, "/nowhere", text, sizeof text));
     wrong += push_event_fd(server) != -1;
     wrong += !is_open(fds[0]);
-    /* These touch nothing but memory of their own. */
+    /* These calls touch only memory of their own. */
     push_config_free(push_config_new());
     push_config_free(config);
     push_event_clear(event);
@@ -55,7 +60,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     return wrong;
 }
 
-/* Forks, runs everything in the child, and says whether it ended well and in time. */
+/* Forks, runs everything in the child, and returns whether it ended well and in time. */
 static bool child_is_told(push_server *server, push_config *config, push_event *event)
 {
     int status = 0;
@@ -128,7 +133,7 @@ static void forked_in_the_middle_of_publishing(void)
     push_event event = PUSH_EVENT_INIT;
     push_config *config = push_config_new();
     for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, hammer, server);
-    /* Some lock of the library is mostly held at the fork, and stays so in the child. */
+    /* Mostly some lock of the library is held at the fork, and stays held in the child. */
     for (int i = 0; i < 40; i++) CHECK(child_is_told(server, config, &event));
     over = true;
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
@@ -141,7 +146,7 @@ static void forked_before_any_start(void)
     int status = 0;
     push_config *config = configure("threads", "1", NULL);
     pid_t child = fork();
-    push_server *server = NULL; /* each its own */
+    push_server *server = NULL; /* each child has its own */
     if (child == 0) alarm(10);
     CHECK_STATUS(push_start(config, &server, NULL, 0), PUSH_OK);
     struct peer client = adopted_ws(server, NULL, "channel=c");
@@ -169,7 +174,7 @@ static void a_child_does_not_keep_connections_open(void)
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
     CHECK_STATUS(push_adopt(server, fds[1], NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
     CHECK(ws_open(&stopped, "channel=c", ""));
-    pid_t child = fork(); /* a CGI of the host's, say, with copies of all descriptors */
+    pid_t child = fork(); /* for instance a CGI program of the host, with copies of all descriptors */
     if (child == 0) {
         alarm(30);
         pause();
@@ -199,7 +204,7 @@ static void a_child_does_not_keep_the_port(void)
         for (uint32_t i = 0; i < 2; i++) {
             CHECK_STATUS(push_listen_address(server, i, shown[i], sizeof shown[i]), PUSH_OK);
         }
-        pid_t child = fork(); /* with copies of the listeners, and a life longer than theirs */
+        pid_t child = fork(); /* it has copies of the listeners, and outlives them */
         if (child == 0) {
             alarm(30);
             pause();
@@ -212,7 +217,7 @@ static void a_child_does_not_keep_the_port(void)
             CHECK(late.fd < 0); /* or it would wait for ever */
             if (late.fd >= 0) peer_close(&late);
         }
-        /* A host that starts again has its port again. */
+        /* A host that starts again gets its port again. */
         CHECK_STATUS(push_config_set(config, "listen", shown[0], NULL, 0), PUSH_OK);
         CHECK_STATUS(push_start(config, &again, NULL, 0), PUSH_OK);
         if (again) stop(again);

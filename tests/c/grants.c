@@ -1,4 +1,4 @@
-/* What a host allows: with the connection that it hands over, or when it is asked (auth=host). */
+/* Grants of a host: with the connection that it hands over, or when it is asked (auth=host). */
 #include "process.h"
 #include "serve.h"
 #include <stdio.h>
@@ -49,7 +49,7 @@ static void no_channels_are_none(void)
     CHECK(peer_get(&client, "channel=c&transport=sse", "") && peer_expect(&client, "HTTP/1.1 403 "));
     CHECK(peer_expect(&client, "not allowed: channel c"));
     peer_close(&client);
-    /* Nobody has to ask for a channel when the connection begins. */
+    /* A client need not ask for a channel when the connection begins. */
     struct peer socket = adopted(server, &grant);
     REQUIRE(ws_open(&socket, "", "Sec-WebSocket-Protocol: push.v1.json\r\n"));
     static const char subscribe[] = "{\"type\":\"subscribe\",\"channel\":\"c\"}";
@@ -157,10 +157,10 @@ static void polls_on_one_connection(void)
             wait_for_subscriptions(server, 0);
             if (!keep) break;
         }
-        /* Without the flag the connection may be a proxy's, whose next request is another client's. */
+        /* Without the flag the connection may be a proxy's, and the next request may be another client's. */
         if (!keep) CHECK(peer_read_to_end(&client, PATIENCE_MS));
         else CHECK(!peer_fill(&client, 50) && !client.ended);
-        /* With it, a request for the host itself ends it unanswered. */
+        /* With the flag, a request for the host itself ends the connection without an answer. */
         if (keep) {
             CHECK(peer_print(&client, "GET /account HTTP/1.1\r\nHost: localhost\r\n\r\n"));
             client.len = 0;
@@ -234,7 +234,7 @@ static void renewing_a_grant(void)
     grant.channel_count = 2;
     grant.expires_at = 0;
     CHECK_STATUS(push_renew(server, kept, &grant), PUSH_OK);
-    /* The first grant's time is over when one that it was given at the same time has ended. */
+    /* The first grant has expired when another one that was given at the same time has ended. */
     grant.expires_at = time(NULL) + 2;
     struct peer second = adopted_ws(server, &grant, "channel=c");
     CHECK_EQ(ws_close_code(&second), 4403);
@@ -267,7 +267,79 @@ static void disconnecting_before_the_request(void)
     stop(server);
 }
 
-/* A client of the library's own listener, whose request waits for the host's answer. */
+static void what_the_host_subscribes_to(void)
+{
+    static const char *const both[] = {"mine", "ours", "mine"}, *const more[] = {"more"};
+    /* The channels in the request are ignored, allowed or not, however they are written. */
+    static const char *const queries[] = {"", "channel=secret", "channel=more", "channel=%00", "chann%65l=secret&x=y"};
+    push_server *server = serve("threads", "1", "max_channels", "2", NULL);
+    push_grant grant = PUSH_GRANT_INIT;
+    push_position start, at;
+    push_message message = text_message("mine", "before");
+    CHECK_STATUS(push_publish_message(server, &message, &start), PUSH_OK);
+    message = text_message("ours", "missed");
+    CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "secret", "not for them", 12), PUSH_OK);
+    grant.subscribe = both;
+    grant.subscribe_count = 3;
+    grant.channels = more;
+    grant.channel_count = 1;
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+        static const char *const transports[] = {"ws", "sse", "stream", "poll"};
+        for (size_t t = 0; t < 4; t++) {
+            char query[256];
+            check_case("%s over %s", queries[i], transports[t]);
+            snprintf(query, sizeof query, "transport=%s&since=%s&%s", transports[t], start.text, queries[i]);
+            struct peer client = adopted(server, &grant);
+            if (t == 0) CHECK(ws_open(&client, query, "") && ws_expect(&client, "missed"));
+            else CHECK(peer_get(&client, query, "") && peer_expect(&client, "missed"));
+            CHECK_EQ(t == 0 ? 0 : peer_count(&client, "before") + peer_count(&client, "not for them"), 0);
+            if (t < 3) CHECK_EQ(stats_of(server).subscriptions, 2);
+            peer_close(&client);
+            wait_for_subscriptions(server, 0);
+        }
+    }
+    check_case("a client of the subprotocol");
+    static const char json[] = "Sec-WebSocket-Protocol: push.v1.json\r\n";
+    static const char gives_up[] = "{\"type\":\"unsubscribe\",\"channel\":\"mine\"}",
+                      asks[] = "{\"type\":\"subscribe\",\"channel\":\"more\"}",
+                      wants[] = "{\"type\":\"subscribe\",\"channel\":\"secret\"}";
+    struct peer client = adopted(server, &grant);
+    struct frame frame;
+    REQUIRE(ws_open(&client, "channel=more", json));
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(ws_next(&client, &frame, PATIENCE_MS));
+        CHECK_HAS(frame.data, "\"subscribed\"");
+        CHECK_HAS(frame.data, both[i]);
+    }
+    CHECK(ws_send(&client, WS_TEXT, wants, strlen(wants)) && ws_next(&client, &frame, PATIENCE_MS));
+    CHECK_HAS(frame.data, "\"error\"");
+    CHECK(ws_send(&client, WS_TEXT, gives_up, strlen(gives_up)) && ws_next(&client, &frame, PATIENCE_MS));
+    CHECK_HAS(frame.data, "\"unsubscribed\"");
+    CHECK(ws_send(&client, WS_TEXT, asks, strlen(asks)) && ws_next(&client, &frame, PATIENCE_MS));
+    CHECK_HAS(frame.data, "\"subscribed\"");
+    peer_close(&client);
+
+    check_case("polls on one connection");
+    grant.flags = PUSH_GRANT_KEEP_ALIVE;
+    struct peer polls = adopted(server, &grant);
+    for (int i = 0; i < 2; i++) {
+        CHECK(peer_get(&polls, "channel=secret&last=1", ""));
+        CHECK(peer_skip_past(&polls, "missed"));
+        CHECK_EQ(peer_count(&polls, "not for them"), 0);
+    }
+    peer_close(&polls);
+
+    check_case("more than max_channels");
+    const char *three[] = {"a", "b", "c"};
+    grant.subscribe = three;
+    struct peer refused = adopted(server, &grant);
+    CHECK(peer_get(&refused, "", "") && peer_expect(&refused, "HTTP/1.1 400 ") && peer_expect(&refused, "max_channels"));
+    peer_close(&refused);
+    stop(server);
+}
+
+/* A client of the library's own listener. Its request waits for the host's answer. */
 static struct peer asking(push_server *server, push_event *event, const char *query)
 {
     char address[128], text[1024];
@@ -289,7 +361,7 @@ static void asking_the_host(void)
     push_grant grant = grant_of_every_channel();
     grant.user = "ann";
     struct peer nobody = asking(server, NULL, "channel=c");
-    CHECK(peer_expect(&nobody, "HTTP/1.1 503 ")); /* nobody takes events: nobody can be asked */
+    CHECK(peer_expect(&nobody, "HTTP/1.1 503 ")); /* the host takes no events, so it can't be asked */
     CHECK(push_event_fd(server) >= 0);
 
     struct peer yes = asking(server, &event, "channel=c&channel=d");
@@ -321,6 +393,23 @@ static void asking_the_host(void)
     again = push_allow(server, event.request, PUSH_GRANT_ALL);
     CHECK(again == PUSH_OK || again == PUSH_ERR_NOT_FOUND);
 
+    /* The host alone knows the channels of this client. */
+    grant.subscribe = (const char *const[]){"hers"};
+    grant.subscribe_count = 1;
+    struct peer given = asking(server, &event, "");
+    CHECK(event.channel == NULL);
+    CHECK_STATUS(push_allow(server, event.request, &grant), PUSH_OK);
+    CHECK(peer_expect(&given, "HTTP/1.1 101 ") && peer_skip_past(&given, "\r\n\r\n"));
+    expect_event(server, &event, PUSH_EVENT_OPEN);
+    CHECK_TEXT(event.channel, "hers");
+    CHECK_STATUS(push_publish(server, "c", "not hers", 8), PUSH_OK);
+    CHECK_STATUS(push_publish(server, "hers", "x", 1), PUSH_OK);
+    ws_expect(&given, "x");
+    grant.subscribe_count = 0;
+    struct peer without = asking(server, &event, "");
+    CHECK_STATUS(push_allow(server, event.request, &grant), PUSH_OK);
+    CHECK(peer_expect(&without, "HTTP/1.1 400 ") && peer_expect(&without, "no channel"));
+
     grant.pattern_count = 0;
     grant.channels = (const char *const[]){"other"};
     grant.channel_count = 1;
@@ -330,7 +419,7 @@ static void asking_the_host(void)
     CHECK(peer_expect(&elsewhere, "HTTP/1.1 403 "));
     push_event_clear(&event);
     stop(server);
-    struct peer *all[] = {&nobody, &yes, &no, &unanswered, &elsewhere};
+    struct peer *all[] = {&nobody, &yes, &no, &unanswered, &given, &without, &elsewhere};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) peer_close(all[i]);
 }
 
@@ -342,7 +431,7 @@ static void stopped_while_the_host_is_asked(void)
     struct peer client = asking(server, &event, "channel=c");
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(server, 300), PUSH_OK);
-    CHECK(now_ms() - began < PATIENCE_MS); /* auth_timeout is not waited for, nor the host */
+    CHECK(now_ms() - began < PATIENCE_MS); /* the stop waits neither for auth_timeout nor for the host */
     CHECK(peer_read_to_end(&client, PATIENCE_MS));
     CHECK_STATUS(push_allow(server, event.request, PUSH_GRANT_ALL), PUSH_ERR_CLOSED);
     CHECK_STATUS(push_deny(server, event.request, 403, NULL), PUSH_ERR_CLOSED);
@@ -353,6 +442,6 @@ static void stopped_while_the_host_is_asked(void)
 CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied),
            TEST(publishing_needs_the_flag),
            TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
-           TEST(renewing_a_grant), TEST(disconnecting_before_the_request),
+           TEST(renewing_a_grant), TEST(what_the_host_subscribes_to), TEST(disconnecting_before_the_request),
            TEST(asking_the_host),
            TEST(stopped_while_the_host_is_asked))

@@ -1,11 +1,11 @@
-/* A stop while a callback does not return: bounded in time, told by a status, and to be called again. */
+/* A stop while a callback does not return: it is bounded in time, returns a status, and can be called again. */
 #include "serve.h"
 #include <stdatomic.h>
 
 static atomic_int calls, freed;
 static atomic_bool returns;
 
-/* What a function of Node does that is called while Node is in push_stop. */
+/* A function of Node that is called while Node is in push_stop does this. */
 static void hang(void)
 {
     calls++;
@@ -41,7 +41,7 @@ static void logs_once(void *user_data, int32_t level, const char *line)
     (void)user_data, (void)level, (void)line;
 }
 
-/* A server that has called what hangs, or will when it stops, is stopped. */
+/* Stops a server that has called the function that hangs, or calls it when it stops. */
 static void stop_while_it_hangs(push_server *server)
 {
     int64_t began = now_ms();
@@ -54,7 +54,7 @@ static void stop_while_it_hangs(push_server *server)
     CHECK_EQ(freed, 0);
     returns = true;
     CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
-    CHECK_EQ(calls, 1); /* nothing of what waited was told */
+    CHECK_EQ(calls, 1); /* events that waited were not delivered */
     CHECK_EQ(freed, 1);
     CHECK_STATUS(push_stop(server, 0), PUSH_ERR_CLOSED);
     returns = false;
@@ -77,7 +77,7 @@ static void a_stop_does_not_wait_for_a_callback(void)
     stop_while_it_hangs(server);
     peer_close(&client);
 
-    /* The free function is the host's as well. */
+    /* The free function belongs to the host as well. */
     config = configure("threads", "1", NULL);
     push_config_on_log(config, logs_once, &freed, free_hangs);
     stop_while_it_hangs(serve_config(config));

@@ -22,7 +22,7 @@ ALWAYS(PUSH_EVENT_BINARY == 1 && PUSH_ABI_VERSION == 0);
 ALWAYS(PUSH_LOG_ERROR == 1 && PUSH_LOG_WARN == 2 && PUSH_LOG_INFO == 3 && PUSH_LOG_DEBUG == 4);
 ALWAYS(sizeof(push_status) == 4 && sizeof(push_connection) == 8 && sizeof(push_request) == 8);
 
-/* A field may be added at the end of a struct; where the others stand, they stay. */
+/* A field may be added at the end of a struct. The others stay in their places. */
 #if UINTPTR_MAX == UINT64_MAX
 ALWAYS(sizeof(push_message) >= 56 && offsetof(push_message, channel) == 8 && offsetof(push_message, data) == 16);
 ALWAYS(offsetof(push_message, len) == 24 && offsetof(push_message, event) == 32 && offsetof(push_message, key) == 40);
@@ -31,6 +31,7 @@ ALWAYS(sizeof(push_grant) >= 48 && offsetof(push_grant, user) == 8 && offsetof(p
 ALWAYS(offsetof(push_grant, channel_count) == 24 && offsetof(push_grant, expires_at) == 32);
 ALWAYS(offsetof(push_grant, flags) == 40 && offsetof(push_grant, reserved) == 44);
 ALWAYS(offsetof(push_grant, patterns) == 48 && offsetof(push_grant, pattern_count) == 56);
+ALWAYS(offsetof(push_grant, subscribe) == 64 && offsetof(push_grant, subscribe_count) == 72);
 ALWAYS(sizeof(push_event) >= 80 && offsetof(push_event, kind) == 8 && offsetof(push_event, flags) == 12);
 ALWAYS(offsetof(push_event, connection) == 16 && offsetof(push_event, request) == 24);
 ALWAYS(offsetof(push_event, user) == 32);
@@ -69,7 +70,7 @@ int main(void)
                 is_blank(&grant, sizeof grant) && is_blank(&event, sizeof event) && is_blank(&stats, sizeof stats) &&
                 is_blank(&users, sizeof users) && is_blank(&at_file_scope, sizeof at_file_scope);
 
-    /* Every function that is declared is there, whatever the compiler calls it. */
+    /* Every declared function exists, in each language. */
     push_log_fn log = NULL;
     push_event_fn on_event = NULL;
     push_free_fn free_data = NULL;
@@ -95,6 +96,7 @@ int main(void)
                   push_allow(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_deny(server, 1, 403, NULL) == PUSH_ERR_INVALID &&
                   push_close(server, 1, 1000, NULL) == PUSH_ERR_INVALID &&
+                  push_refusal(server, 0, NULL, NULL, NULL, 0, text, sizeof text, NULL) == PUSH_ERR_INVALID &&
                   push_revoke_channel(server, "u", "c", NULL) == PUSH_ERR_INVALID &&
                   push_renew(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_disconnect_user(server, "u", 4403, NULL) == PUSH_ERR_INVALID && push_event_fd(server) == -1 &&

@@ -1,5 +1,4 @@
-"""The C hosts under traffic while valgrind looks: no error, and nothing lost after push_stop.  And the host that links
-nothing."""
+"""The C hosts under traffic and valgrind: no error, and no leak after push_stop. And the host that links nothing."""
 
 import os
 import re
@@ -12,7 +11,7 @@ from report import EXAMPLES, OUT, STAGE, execute, kill_group
 from traffic import BINARY, CLOSE, PING, TEXT, Client, WebSocket
 
 ERROR = 99
-# --fair-sched: valgrind runs one thread at a time, and would let one have its way.
+# valgrind runs one thread at a time. Without --fair-sched one thread would get all the time.
 VALGRIND = ["valgrind", "--leak-check=full", "--show-leak-kinds=definite,indirect",
             "--errors-for-leak-kinds=definite,indirect", f"--error-exitcode={ERROR}", "--num-callers=30",
             "--fair-sched=yes", "--track-fds=no"]
@@ -29,7 +28,7 @@ def run(report, only):
 
 
 def valgrind_works(report):
-    """It finds an error and a leak where there are some."""
+    """Valgrind finds a planted error and a planted leak."""
     source, program = OUT / "mistakes.c", OUT / "mistakes"
     source.write_text("#include <stdlib.h>\n#include <string.h>\nint main(void) {\n"
                       "char *volatile p = malloc(9); memset(p, 1, 8); p = NULL; return 0; }\n")
@@ -95,7 +94,7 @@ def drive_hello(port):
 
 
 def goodbye(ws, json, sse, stream, others=()):
-    """Everybody is told why, in its own way."""
+    """Every client is told why, in the form of its transport."""
     for client in (ws, json):
         assert client.close_code() == 1001
         client.frame(CLOSE, b"\x03\xe9")
@@ -115,7 +114,7 @@ def drive_legacy_server(port):
     sse.past(rb"data: hello\n")
     stream.past(rb'"data":"hello"')
     position = poll.past(rb'"position":"([^"]+)"').group(1).decode()
-    for index in range(40):  # more than the history keeps: who comes back is told of a gap
+    for index in range(40):  # more than the history keeps, so a client that comes back is told of a gap
         publish(publisher, f"/publish?channel=news&event=tick&key=k{index % 30}", b"\xff\0%d" % index)
     publish(publisher, "/broadcast", b"to everybody")
     ws.expect(b"to everybody")
@@ -139,7 +138,7 @@ def publish(client, path, body):
 
 
 def echo(port):
-    """What a WebSocket client sends comes back as it was."""
+    """A message of a WebSocket client comes back unchanged."""
     client = WebSocket(port, "channel=quiet")
     for size in (0, 1, 125, 126, 4000, 65535, 65536):
         payload = os.urandom(size)
@@ -156,7 +155,7 @@ def echo(port):
 
 
 def slow_client(port, publisher):
-    """One that does not read: its outbox fills up, and it is closed."""
+    """A client does not read: its outbox fills up, and it is closed."""
     slow = WebSocket(port, "channel=flood")
     payload = os.urandom(500_000)
     for _ in range(20):

@@ -45,11 +45,11 @@ def expected_files(libdir, version):
 
 
 def staged(report, root, version):
-    """For packages: everything below DESTDIR, and DESTDIR in nothing."""
+    """For packages: everything is below DESTDIR, and no file has DESTDIR in it."""
     for libdir in ("/usr/lib", "/usr/lib/x86_64-linux-gnu"):
         name = f"LIBDIR={libdir}"
         where = {"DESTDIR": root, "PREFIX": "/usr", "LIBDIR": libdir}
-        # An umask of root's must not make files that nobody may read.
+        # A strict umask of root must not make files that others can't read.
         before = os.umask(0o077)
         made = make(report, f"make install with DESTDIR, {name}", "install", **where)
         os.umask(before)
@@ -106,7 +106,7 @@ def with_cmake(report, prefix, version):
 
 
 def moved(report, prefix, elsewhere):
-    """CMake's package is relative: a tree may be unpacked anywhere."""
+    """The paths of CMake's package are relative, so a tree may be unpacked anywhere."""
     shutil.copytree(prefix, elsewhere, symlinks=True)
     project, build = OUT / "cmake", OUT / "cmake" / "moved"
     configure = ["cmake", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={elsewhere}"]

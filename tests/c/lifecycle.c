@@ -1,4 +1,4 @@
-/* Starting and stopping: again and again, side by side, with nothing left behind. */
+/* Servers start and stop again and again, and side by side. They leave nothing behind. */
 #include "process.h"
 #include "serve.h"
 #include <malloc.h>
@@ -15,7 +15,7 @@ static void ignore_line(void *user_data, int32_t level, const char *line)
     (void)user_data, (void)level, (void)line;
 }
 
-/* A server with all that one can have, used for a moment. */
+/* A server with everything that a server can have, used for a moment. */
 static void live_once(const char *unix_path)
 {
     char address[128];
@@ -64,12 +64,12 @@ static void two_hundred_times(void)
     CHECK_EQ(thread_count_at_most(threads), threads);
     malloc_trim(0);
     check_case("%zu bytes before, %zu after", heap, heap_bytes());
-    /* A sanitizer keeps what was freed. */
+    /* A sanitizer keeps freed memory. */
     CHECK(sanitized() || heap_bytes() < heap + GROWTH);
     remove_directory(directory);
 }
 
-/* Clients that come and go, messages, keys and events: what is over is freed. */
+/* Clients that come and go, messages, keys and events are freed when they are over. */
 static void live_through(push_server *server, struct peer *stays, int rounds)
 {
     static const char *const transports[] = {"sse", "stream", "poll"};
@@ -81,7 +81,7 @@ static void live_through(push_server *server, struct peer *stays, int rounds)
         snprintf(query, sizeof query, "channel=c%d&channel=d%d", i % 20, i % 20);
         const char *transport = transports[i / 2 % 3];
         struct peer client = i % 2 ? adopted_ws(server, NULL, query) : adopted_http(server, NULL, transport, query);
-        while (i % 2 == 0 && i / 2 % 3 == 2 && stats_of(server).polls == 0) sleep_ms(0); /* a poll answers later */
+        while (i % 2 == 0 && i / 2 % 3 == 2 && stats_of(server).polls == 0) sleep_ms(0); /* a poll is answered later */
         snprintf(key, sizeof key, "key%d", i);
         message.channel = query + strlen("channel=");
         message.key = key;
@@ -104,14 +104,14 @@ static void a_long_life_does_not_grow(void)
 {
     enum { ROUNDS = 3000, GROWTH = 16 << 10 };
     char query[1024] = "", *at = query;
-    /* Short times, as timers of the dead are kept until they are due. */
+    /* The times are short, since timers of closed connections are kept until they are due. */
     push_server *server = serve("threads", "2", "history_age", "100ms", "key_window", "100ms", "head_timeout", "500ms",
                                 "heartbeat", "500ms", "poll_timeout", "500ms", NULL);
     CHECK(push_event_fd(server) >= 0);
-    /* One that stays, so that no channel disappears: of those that do something is kept, up to a bound of its own. */
+    /* One client stays, so that no channel disappears: the hub keeps something of those that do, up to a bound. */
     for (int i = 0; i < 20; i++) at += sprintf(at, "channel=c%d&channel=d%d&", i, i);
     struct peer stays = adopted_http(server, NULL, "stream", query);
-    /* A queue that had to grow once shows as growth; a leak shows every time. */
+    /* A queue that had to grow once shows as growth once. A leak shows every time. */
     size_t before = 0, after = 0;
     bool grew = true;
     for (int i = 0; i < (sanitized() ? 2 : 7) && grew; i++) {
@@ -173,7 +173,7 @@ static void no_more_than_256_servers(void)
     CHECK_EQ(descriptor_count(), descriptors);
     CHECK_EQ(thread_count_at_most(threads), threads);
     for (int i = 0; i < MAX; i++) CHECK_STATUS(push_publish(servers[i], "c", "x", 1), PUSH_OK);
-    stop(servers[100]); /* makes room for another, under another handle */
+    stop(servers[100]); /* this makes room for another server, with another handle */
     CHECK_STATUS(push_start(config, &one_more, err, sizeof err), PUSH_OK);
     CHECK(one_more != servers[100]);
     CHECK_STATUS(push_publish(servers[100], "c", "x", 1), PUSH_ERR_CLOSED);
@@ -213,7 +213,7 @@ static void tell_nobody(void *user_data, const push_event *event)
 
 enum { BY_EXIT, BY_LAST_THREAD, BY_UNDERSCORE, WAYS };
 
-/* A host that ends as hosts do: in the middle of everything, and without a word to the library. */
+/* A host ends as hosts do: in the middle of everything, and without a call of the library. */
 static _Noreturn void live_and_leave(int way)
 {
     pthread_t thread;
@@ -302,7 +302,7 @@ static void the_default_is_a_listener_on_loopback(void)
     char err[256] = "", address[128] = "";
     push_server *server = NULL;
     push_status status = push_start(NULL, &server, err, sizeof err);
-    if (status == PUSH_ERR_SYSTEM) { /* somebody else's port today: then that is what is said */
+    if (status == PUSH_ERR_SYSTEM) { /* another process has the port today: then the error must say that */
         CHECK_HAS(err, "127.0.0.1:8090");
         return;
     }

@@ -1,4 +1,4 @@
-/* The library's own listeners: whose port it is, whose path, and when they go. */
+/* The library's own listeners: who owns the port and the path, and when they go. */
 #include "process.h"
 #include "serve.h"
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 static char directory[128], path[256], address[300];
 
-/* A place for a socket, in a directory of the test's own. */
+/* The path of a socket, in a directory of this test. */
 static void make_place(void)
 {
     temporary_directory(directory, sizeof directory);
@@ -132,7 +132,7 @@ static void a_path_that_another_took_is_left_to_it(void)
 {
     make_place();
     push_server *server = serve("listen", address, "threads", "1", NULL);
-    unlink(path); /* by an operator, who starts another one there */
+    unlink(path); /* an operator does this, and starts another server there */
     push_server *second = serve("listen", address, "threads", "1", NULL);
     stop(server);
     CHECK(access(path, F_OK) == 0);
@@ -154,8 +154,8 @@ static void a_relative_path_and_a_host_that_moves(void)
     join_path(elsewhere, sizeof elsewhere, other, "push.sock");
     REQUIRE(write_file(elsewhere, "somebody's", 10));
     stop(server);
-    CHECK(stat(elsewhere, &status) == 0); /* not ours */
-    CHECK(access(path, F_OK) != 0);       /* ours */
+    CHECK(stat(elsewhere, &status) == 0); /* not our file */
+    CHECK(access(path, F_OK) != 0);       /* our file */
     REQUIRE(chdir(before) == 0);
     remove_directory(directory);
 }
@@ -173,7 +173,7 @@ static void a_port_in_use(void)
         CHECK(serves(shown));
         stop(server);
         CHECK(dial(shown) < 0);
-        /* At once again, in spite of connections that were closed just now. */
+        /* It can listen again at once, in spite of connections that were just closed. */
         CHECK_STATUS(try_listen(shown, threads[i % 2], err, sizeof err), PUSH_OK);
     }
     check_case(NULL);
@@ -235,7 +235,7 @@ static void *drain(void *unused)
     return NULL;
 }
 
-/* Whether who connects now is kept waiting: neither refused nor answered nor let go. */
+/* Whether a client that connects now has to wait: it is neither refused nor answered nor disconnected. */
 static bool is_kept_waiting(const char *at)
 {
     struct peer late = peer_of(dial(at));
@@ -257,21 +257,21 @@ static void new_connections_are_refused_while_it_drains(void)
                      NULL);
     CHECK_STATUS(push_listen_address(draining, 0, tcp, sizeof tcp), PUSH_OK);
     CHECK_STATUS(push_listen_address(draining, 2, control, sizeof control), PUSH_OK);
-    /* Does not read what it gets, which is more than its socket holds: so the drain lasts. */
+    /* The client does not read, and its socket can't hold all of it. So the drain lasts. */
     static char large[900 << 10];
     struct peer slow = adopted_ws(draining, NULL, "channel=c");
     CHECK_STATUS(push_publish(draining, "c", large, sizeof large), PUSH_OK);
     pthread_create(&thread, NULL, drain, NULL);
     const char *const all[] = {tcp, address, control};
     for (int i = 0; i < 3; i++) {
-        /* The drain may not have begun yet; it goes on for longer than is waited for that. */
+        /* The drain may not have begun yet. It takes longer than the wait for that. */
         bool waits = true;
         WAIT_WHILE((waits = is_kept_waiting(all[i])));
         check_case("%s", all[i]);
         CHECK(!waits);
     }
     check_case(NULL);
-    peer_close(&slow); /* which ends it */
+    peer_close(&slow); /* this ends the drain */
     pthread_join(thread, NULL);
     remove_directory(directory);
 }

@@ -1,10 +1,10 @@
-/* Names of channels, and patterns: what a client or a careless host says is never taken for more than one channel. */
+/* Names of channels, and patterns: a name from a client or a careless host never stands for more than one channel. */
 #include "process.h"
 #include "serve.h"
 #include <stdio.h>
 #include <string.h>
 
-/* Written by the callback's thread, read after push_stop. */
+/* The callback's thread writes this. The test reads it after push_stop. */
 static char said[16384];
 
 static void keep(void *unused, int32_t level, const char *line)
@@ -15,7 +15,7 @@ static void keep(void *unused, int32_t level, const char *line)
     snprintf(said + len, sizeof said - len, "%s\n", line);
 }
 
-/* Whatever a client calls a channel, and a host then puts into a grant or publishes to, is that one channel. */
+/* If a client names a channel, and a host puts that name into a grant or publishes to it, it is that one channel. */
 static void a_name_is_never_a_pattern(void)
 {
     static const char *const bad[] = {"*", "room.*", "room.**"};
@@ -43,7 +43,7 @@ static void a_name_is_never_a_pattern(void)
         CHECK_STATUS(push_renew(server, event.connection, &grant), PUSH_ERR_INVALID);
         CHECK_STATUS(push_allow(server, 256, &grant), PUSH_ERR_INVALID);
         CHECK(is_open(fd));
-        /* Nor is it what a client may ask for, whatever it may have. */
+        /* A client may not ask for a pattern either, whatever its grant is. */
         CHECK_STATUS(push_adopt(server, fd, NULL, 0, &every), PUSH_OK);
         snprintf(text, sizeof text, "channel=c&channel=%s&transport=sse", bad[i]);
         CHECK(peer_get(&client, text, "") && peer_expect(&client, "HTTP/1.1 400 "));
@@ -60,7 +60,7 @@ static void a_name_is_never_a_pattern(void)
     push_event_clear(&event);
     stop(server);
     peer_close(&socket);
-    /* A status does not say what is wrong with a grant; the log does, which has ended by now. */
+    /* A status does not say what is wrong with a grant. The log does, and it has ended by now. */
     CHECK_HAS(said, "channel \"room.*\" is a pattern: it belongs among the grant's patterns");
 }
 

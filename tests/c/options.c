@@ -12,6 +12,9 @@ static const struct {
     const char *name, *good[3], *bad[4];
 } bounds[] = {
     {"listen", {"none", "127.0.0.1:0", "localhost:1,unix:/x"}, {"", "80", "example.org:80", "127.0.0.1:65536"}},
+    {"tls_certificate", {"", "/a.pem", "/a.pem,/b.pem"}, {NULL, NULL, NULL, NULL}},
+    {"tls_key", {"", "/a.pem", "/a.pem,/b.pem"}, {NULL, NULL, NULL, NULL}},
+    {"tls_client_ca", {"", "/a.pem", NULL}, {NULL, NULL, NULL, NULL}},
     {"path", {"/", "/push", "/a/b.c"}, {"", "push", "/a b", "/a?b"}},
     {"control", {"none", "unix:/x", "[::1]:9"}, {"x", "unix:", "127.0.0.1", "none,none"}},
     {"control_key", {"", "0123456789abcdef", NULL}, {"short", "0123456789 abcdef", "0123456789\nabcdef", NULL}},
@@ -40,10 +43,12 @@ static const struct {
     {"max_head", {"1KB", "64KB", NULL}, {"1023", "65KB", "0", NULL}},
     {"outbox", {"4KB", "1GB", NULL}, {"4095", "2GB", "99999999999999999999", NULL}},
     {"outbox_total", {"1MB", "1024GB", NULL}, {"1048575", "1025GB", "0", NULL}},
+    {"inbox_total", {"1MB", "1024GB", NULL}, {"1048575", "1025GB", "0", NULL}},
     {"mailbox", {"16", "1048576", NULL}, {"15", "1048577", "16KB", NULL}},
     {"events", {"open, message,close", "none", "close"}, {"", "all", "request", "none,open"}},
     {"event_queue", {"16", "1048576", NULL}, {"15", "1048577", "", NULL}},
     {"head_timeout", {"100ms", "10m", "1"}, {"99ms", "11m", "0", "5 weeks"}},
+    {"message_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", "0", NULL}},
     {"heartbeat", {"100ms", "1d", "24h"}, {"99ms", "25h", "2d", NULL}},
     {"ping_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
     {"poll_timeout", {"100ms", "1h", NULL}, {"99ms", "61m", NULL, NULL}},
@@ -55,6 +60,31 @@ static const struct {
     {"history_age", {"100ms", "365d", NULL}, {"99ms", "366d", NULL, NULL}},
     {"history_bytes", {"0", "16GB", NULL}, {"17GB", "-1", NULL, NULL}},
     {"history_total", {"0", "1024GB", NULL}, {"1025GB", "18446744073709551615KB", NULL, NULL}},
+    {"jwt_secret", {"", "0123456789abcdef0123456789abcdef", "file:/x"}, {"short", NULL, NULL, NULL}},
+    {"jwt_keys", {"", "/a.pem", "/a.pem,/b.pem"}, {"https://a/key", NULL, NULL, NULL}},
+    {"jwt_jwks", {"", "/a.json", "{\"keys\":[]}"}, {"https://a/jwks", NULL, NULL, NULL}},
+    {"jwt_audience", {"", "a", NULL}, {NULL, NULL, NULL, NULL}},
+    {"jwt_issuer", {"", "a", NULL}, {NULL, NULL, NULL, NULL}},
+    {"token_cookie", {"push_token", "a-b.c", NULL}, {"", "a b", "a;b", NULL}},
+    {"log_level", {"error", "debug", NULL}, {"", "Info", "trace", NULL}},
+    {"log_addresses", {"true", "false", NULL}, {"no", "0", "", NULL}},
+    {"compression", {"true", "false", NULL}, {"deflate", "1", "", NULL}},
+    {"slow_policy", {"disconnect", "drop-oldest", "latest"}, {"", "drop", "Latest", NULL}},
+    {"engine", {"memory", "file:/var/lib/x", "redis://host"}, {"", "file:", "redis:host", "nats://"}},
+    {"engine_namespace", {"push", "A-b_9", NULL}, {"", "a.b", "a b", NULL}},
+    {"engine_sync", {"interval", "always", "never"}, {"", "5s", "Never", NULL}},
+    {"engine_timeout", {"0", "1m", NULL}, {"61s", "-1", "", NULL}},
+    {"engine_retention_age", {"auto", "1m", "365d"}, {"", "59s", "366d", NULL}},
+    {"engine_retention_bytes", {"auto", "1MB", "1048576GB"}, {"", "1023KB", "1048577GB", NULL}},
+    {"engine_buffer", {"64KB", "16GB", NULL}, {"63KB", "17GB", "", NULL}},
+    {"attach", {"none", "unix:/x", NULL}, {"", "/x", "127.0.0.1:1", "unix:"}},
+    {"attach_name", {"host", "a b", NULL}, {"", NULL, NULL, NULL}},
+    {"attach_timeout", {"0", "1m", NULL}, {"61s", "-1", "", NULL}},
+    {"attach_buffer", {"64KB", "16GB", NULL}, {"63KB", "17GB", "", NULL}},
+    {"attach_listen", {"none", "unix:/x", NULL}, {"", "/x", "127.0.0.1:1", "unix:"}},
+    {"attach_mode", {"0600", "0777", NULL}, {"0400", "01777", "rw", ""}},
+    {"attach_uids", {"", "0", "1,33"}, {"root", "-1", "1 2", NULL}},
+    {"attach_gids", {"", "0", "1,33"}, {"root", "-1", "1 2", NULL}},
     {"channel.news.*.history_count", {"0", "1000000", NULL}, {"1000001", "x", NULL, NULL}},
 };
 
@@ -76,7 +106,8 @@ static void every_option_has_its_bounds(void)
             CHECK_HAS(err, bounds[i].name);
             CHECK_HAS(err, "allowed is ");
             /* The value is named too, but a secret is not. */
-            bool secret = strcmp(bounds[i].name, "control_key") == 0;
+            bool secret = strcmp(bounds[i].name, "control_key") == 0 || strcmp(bounds[i].name, "jwt_secret") == 0 ||
+                          strcmp(bounds[i].name, "jwt_jwks") == 0;
             if (secret) CHECK(strstr(err, bounds[i].bad[n]) == NULL);
             else CHECK_HAS(err, bounds[i].bad[n]);
         }
@@ -100,11 +131,11 @@ static void unknown_options(void)
     CHECK_STATUS(push_config_set(config, "thread", "1", err, sizeof err), PUSH_ERR_CONFIG);
     CHECK_HAS(err, "\"thread\"");
     CHECK_HAS(err, "did you mean threads?");
-    /* As in the examples: a sentence that is too long ends between two words. */
+    /* This is as in the examples: a sentence that is too long ends between two words. */
     char small[64];
     CHECK_STATUS(push_config_set(config, "trusted_proxies", "localhost", small, sizeof small), PUSH_ERR_CONFIG);
     CHECK_TEXT(small, "option trusted_proxies: \"localhost\" is not allowed; allowed...");
-    /* Not UTF-8: not an option, and not a value. */
+    /* A text that is not UTF-8 is no option, and no value. */
     CHECK_STATUS(push_config_set(config, "\xff", "1", err, sizeof err), PUSH_ERR_INVALID);
     CHECK_STATUS(push_config_set(config, "threads", "\xff", err, sizeof err), PUSH_ERR_INVALID);
     for (int i = 0; i < 65; i++) {
@@ -117,7 +148,7 @@ static void unknown_options(void)
     push_config_free(config);
 }
 
-/* Whether all of a text is UTF-8: none of it was cut in the middle of a letter. */
+/* Whether all of a text is UTF-8, so that it was not cut in the middle of a letter. */
 static bool is_utf8(const char *text)
 {
     for (const unsigned char *at = (const unsigned char *)text; *at;) {
@@ -148,7 +179,7 @@ static void err_is_cut_to_its_size(void)
         CHECK(len < size);
         CHECK(is_utf8(err));
         if (strcmp(err, whole) != 0) {
-            /* It is cut, at the end of a word where there is one near enough, and says so. */
+            /* The text is cut, at the end of a word if one is near enough, and shows that it was cut. */
             bool says = size > 4;
             if (says) CHECK(len >= 3 && strcmp(err + len - 3, "...") == 0);
             CHECK(strncmp(err, whole, says ? len - 3 : len) == 0);
@@ -172,7 +203,7 @@ static void err_is_cut_to_its_size(void)
     push_config_free(config);
 }
 
-/* Loads a file of that text; the status, with the sentence in `err`. */
+/* Loads a file with that text. Returns the status, with the sentence in `err`. */
 static push_status load(push_config *config, const char *text, size_t len, char *err, size_t err_len)
 {
     char directory[128], path[256];
@@ -252,7 +283,7 @@ static void files_of_brackets(void)
     static const char *const begins[] = {"listen = ", "a = {a="};
     REQUIRE(text != NULL);
     for (int i = 0; i < 2; i++) {
-        /* A parser that follows each bracket with a call of its own would run out of stack. */
+        /* A parser that makes a call for each bracket would run out of stack. */
         size_t len = (size_t)sprintf(text, "%s", begins[i]);
         memset(text + len, '[', DEPTH);
         memset(text + len + DEPTH, ']', DEPTH);
@@ -326,7 +357,7 @@ static void a_running_server_takes_new_ones(void)
     char err[512] = "untouched";
     push_server *server = serve("max_message", "4", "threads", "1", NULL);
     push_config *config = configure("max_message", "8", "threads", "2", NULL);
-    /* What can't change is left, and no error: the log tells. */
+    /* An option that can't change stays, which is no error. The log names it. */
     CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_OK);
     CHECK_TEXT(err, "untouched");
     CHECK_STATUS(push_config_set(config, "max_message", "2", NULL, 0), PUSH_OK);

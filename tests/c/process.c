@@ -21,7 +21,7 @@ static int count_entries(const char *path)
 
 int descriptor_count(void)
 {
-    return count_entries("/proc/self/fd") - 1; /* not the one that reads it */
+    return count_entries("/proc/self/fd") - 1; /* without the one that reads it */
 }
 
 void print_descriptors(void)
@@ -108,7 +108,7 @@ void remove_left_over(void)
 {
     char path[sizeof left_over];
     memcpy(path, left_over, sizeof path);
-    *left_over = 0; /* removing may give up itself */
+    *left_over = 0; /* removing may fail and end the test itself */
     if (*path) remove_directory(path);
 }
 

@@ -12,14 +12,14 @@ PROGRAMS = ["arguments", "structs", "options", "adoption", "grants", "names", "p
             "lifecycle", "footprint", "forks", "vanishing", "cancelling", "surroundings", "concurrency", "reloading", "busy",
             "faults", "refused",
             "shortwrites", "listening", "stopping", "hanging",
-            "users"]
-# Take the place of pthread_create, which a sanitizer must see first.
+            "users", "engine"]
+# These replace pthread_create, and a sanitizer must see that call first.
 NOT_SANITIZED = {"faults", "refused"}
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-pthread"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-# Of a program, which bounds each of its tests itself.
+# The limit of a program. It bounds each of its tests itself.
 LIMIT_S = 900
-# Without the threads' caches, which count as used: what the heap says is then what somebody holds.
+# Threads' caches count as used memory. Without them the heap's count is the memory that is really held.
 EXACT_HEAP = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
 
 
@@ -29,7 +29,7 @@ def run_plain(report, only):
 
 def run_sanitized(report, only):
     options = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"
-                               "verify_asan_link_order=0",  # for what tests/stress preloads
+                               "verify_asan_link_order=0",  # for the object that tests/stress preloads
                "UBSAN_OPTIONS": "print_stacktrace=1"}
     if sees_mistakes(report, options):
         build_and_run(report, only, OUT / "sanitized", SANITIZERS, options, NOT_SANITIZED)
@@ -59,7 +59,7 @@ def build_and_run(report, only, directory, flags, environment, without=frozenset
 
 
 def compile_here(command):
-    """With the sources' bare names, which is how the checks name their place."""
+    """With the bare names of the sources: the checks name their places in that way."""
     return execute(command, cwd=HERE)
 
 
@@ -68,7 +68,7 @@ def count(report, name, code, output, seconds):
     if not last:
         return report.add(name, f"exit code {code}, and no count", output)
     passed, failed = map(int, last.groups())
-    # What was printed by a test that failed, without the lines of those that passed.
+    # The output of a failed test, without the lines of tests that passed.
     shown = "\n".join(line for line in output.splitlines() if not line.startswith("ok ") and line != last.group(0))
     report.add_many(name, passed, failed, seconds, shown if failed or code else "")
     if (code != 0) != (failed > 0):

@@ -1,4 +1,4 @@
-/* What publishing answers, and what subscribers get. */
+/* The results of publishing, and the messages that subscribers get. */
 #include "serve.h"
 #include <ctype.h>
 #include <pthread.h>
@@ -22,14 +22,14 @@ static void positions(void)
         CHECK_TEXT(at[i].text, expected);
         for (size_t n = strlen(at[i].text); n < sizeof at[i].text; n++) CHECK_EQ(at[i].text[n], 0);
     }
-    /* One sequence for all channels and broadcasts. */
+    /* All channels and broadcasts share one sequence. */
     message.channel = "other";
     CHECK_STATUS(push_publish_message(server, &message, &at[0]), PUSH_OK);
     CHECK_EQ(at[0].seq, 4);
     CHECK_STATUS(push_broadcast(server, &message, &at[0]), PUSH_OK);
     CHECK_EQ(at[0].seq, 5);
     CHECK_EQ(stats_of(server).seq, 5);
-    /* A client may begin after any of them, as the text says. */
+    /* A client may begin after any of the positions, by its text. */
     char query[128];
     snprintf(query, sizeof query, "channel=c&since=%s", at[1].text);
     struct peer client = adopted_http(server, NULL, "stream", query);
@@ -113,7 +113,7 @@ static void the_largest_batch_reaches_a_subscriber(void)
     push_message *batch = calloc(MAX, sizeof *batch);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     for (int i = 0; i < MAX; i++) batch[i] = text_message("c", "x");
-    /* Idle, and all options at their defaults: what is allowed must be possible. */
+    /* The server is idle, and all options have their defaults: everything that is allowed must be possible. */
     push_status status = PUSH_ERR_BUSY;
     WAIT_WHILE((status = push_publish_batch(server, batch, MAX, NULL)) == PUSH_ERR_BUSY);
     CHECK_STATUS(status, PUSH_OK);
@@ -130,7 +130,7 @@ static void a_batch_that_could_never_fit(void)
     push_position at = {.seq = 77};
     struct peer client = adopted_ws(server, NULL, "channel=c");
     for (int i = 0; i < 17; i++) batch[i] = text_message("c", "x");
-    /* "Busy" would have the host try for ever. */
+    /* After "busy" the host would try for ever. */
     CHECK_STATUS(push_publish_batch(server, batch, 17, &at), PUSH_ERR_TOO_LARGE);
     CHECK_EQ(at.seq, 77);
     CHECK_EQ(stats_of(server).seq, 0);
@@ -270,7 +270,7 @@ static void broadcasts_reach_everybody(void)
     CHECK(peer_expect(&stream, "{\"type\":\"broadcast\""));
     CHECK(peer_expect(&poll, "\"type\":\"broadcast\""));
     CHECK(peer_expect(&poll, at.text));
-    /* Who was away gets it on its return. */
+    /* A client that was away gets it on its return. */
     snprintf(query, sizeof query, "channel=z&since=%.*s-0", (int)(strrchr(at.text, '-') - at.text), at.text);
     struct peer late = adopted_http(server, NULL, "stream", query);
     CHECK(peer_expect(&late, "\"data\":\"all\""));
@@ -316,7 +316,7 @@ static void text_and_binary(void)
     peer_close(&stream);
 }
 
-/* Who comes back gets all that was kept, also where each message alone is more than an outbox. */
+/* A client that comes back gets all kept messages, even if each message alone is more than an outbox. */
 static void recovering_messages_larger_than_an_outbox(void)
 {
     enum { COUNT = 3 };

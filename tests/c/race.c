@@ -1,5 +1,5 @@
-/* A planted race: a host that writes into a payload while the library copies it.  The header forbids it; the thread
- * sanitizer must see it, in the library's read as well as in the host's write. */
+/* A planted race: a host writes into a payload while the library copies it. The header forbids that. The thread
+ * sanitizer must see the race, in the library's read and in the host's write. */
 #include <pthread.h>
 #include <push.h>
 #include <string.h>

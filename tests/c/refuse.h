@@ -1,5 +1,5 @@
-/* The system refuses what a test names.  Included once in a program: its functions take the place of libc's, also for
- * the library, since the program's symbols come first. */
+/* The system refuses calls that a test names. A program includes this once. The functions here replace those of libc,
+ * also for the library, since the program's symbols come first. */
 #ifndef TESTS_REFUSE_H
 #define TESTS_REFUSE_H
 
@@ -17,14 +17,14 @@
 #include <unistd.h>
 
 static const char *_Atomic failing; /* the function that fails */
-static atomic_int countdown; /* which of its calls is the first to fail; at most 0: it was made */
-static atomic_int lasting = 1; /* how many fail in a row */
+static atomic_int countdown; /* calls until the first one that fails, this one included; 0 or less: it has failed */
+static atomic_int lasting = 1; /* how many calls fail in a row */
 static int with_error;
 static const char *_Atomic following; /* the function that fails from then on, with the same error */
 static int following_times;
 static _Thread_local bool spared; /* this thread's calls do not fail */
 
-/* Whether this call is one of those. */
+/* Whether this call has to fail. */
 static bool fails(const char *name)
 {
     const char *wanted = failing;
@@ -70,7 +70,7 @@ REFUSABLE(ssize_t, recv, (int fd, void *bytes, size_t len, int flags), (fd, byte
 REFUSABLE(ssize_t, write, (int fd, const void *bytes, size_t len), (fd, bytes, len))
 REFUSABLE(int, chmod, (const char *path, mode_t mode), (path, mode))
 
-/* "epoll_ctl": of whatever kind; "EPOLL_CTL_ADD" and "EPOLL_CTL_MOD": of that kind. */
+/* "epoll_ctl": a call of any kind; "EPOLL_CTL_ADD" and "EPOLL_CTL_MOD": a call of that kind. */
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
     int (*function)(int, int, int, struct epoll_event *);
@@ -81,7 +81,7 @@ int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
     return function(epoll, operation, fd, event);
 }
 
-/* "sendmsg": any; "SCM_RIGHTS": one that passes descriptors.  With the error 0 a single byte is taken. */
+/* "sendmsg": any call; "SCM_RIGHTS": one that passes descriptors. With the error 0 only one byte is taken. */
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     ssize_t (*function)(int, const struct msghdr *, int);
@@ -95,7 +95,8 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return function(fd, &less, flags);
 }
 
-/* What a message brought is closed, and said to be cut off: so the kernel does it where there is no room (unix(7)). */
+/* Descriptors in a message are closed, and the message is marked as cut. The kernel does this if there is no room for
+ * them (unix(7)). */
 static void lose_descriptors(struct msghdr *message)
 {
     struct cmsghdr *header = CMSG_FIRSTHDR(message);
@@ -108,7 +109,7 @@ static void lose_descriptors(struct msghdr *message)
     message->msg_flags |= MSG_CTRUNC;
 }
 
-/* "recvmsg": any, and with the error 0 a single byte comes; "MSG_CTRUNC": one that brings descriptors. */
+/* "recvmsg": any call, and with the error 0 only one byte comes; "MSG_CTRUNC": one that brings descriptors. */
 ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     ssize_t (*function)(int, struct msghdr *, int);

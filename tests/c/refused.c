@@ -1,6 +1,6 @@
-/* The system refuses something to a server that runs: who is concerned comes back and has missed nothing, or waits;
- * others feel nothing; what is refused to a client is counted and logged.  faults.c is about starts, shortwrites.c
- * about sockets that take less than all. */
+/* The system refuses something to a server that runs. The clients concerned come back and have missed nothing, or they
+ * wait. Other clients are not affected. Each refusal of a client is counted and logged. faults.c is about starts, and
+ * shortwrites.c about sockets that take only some of the bytes. */
 #include "process.h"
 #include "refuse.h"
 #include "serve.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 static const char json[] = "Sec-WebSocket-Protocol: push.v1.json\r\n";
-static char lines[65536]; /* what was logged */
+static char lines[65536]; /* the log lines */
 static pthread_mutex_t lines_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void keep_line(void *user_data, int32_t level, const char *line)
@@ -52,7 +52,7 @@ static void refuse(const char *function, int error, int times)
     failing = function;
 }
 
-/* The same, and after that the next calls of another. */
+/* The same, and after that the next calls of another function. */
 static void refuse_then(const char *function, const char *next, int times, int error)
 {
     following_times = times;
@@ -60,7 +60,7 @@ static void refuse_then(const char *function, const char *next, int times, int e
     refuse(function, error, 1);
 }
 
-/* They have failed. */
+/* Whether they have failed. */
 static bool refused(void)
 {
     WAIT_WHILE(following || countdown > 1 - lasting);
@@ -81,7 +81,7 @@ static push_position published(push_server *server, const char *channel, const c
     return at;
 }
 
-/* A client that has read one message of its channels, and where it stands. */
+/* A client that has read one message of its channels, with its position. */
 static struct peer subscribed(push_server *server, const char *query, uint64_t channels, push_position *seen)
 {
     struct peer client = adopted(server, NULL);
@@ -92,7 +92,7 @@ static struct peer subscribed(push_server *server, const char *query, uint64_t c
     return client;
 }
 
-/* Comes back to where it was. */
+/* Comes back to the position where it was. */
 static struct peer back(push_server *server, const char *query, const push_position *seen)
 {
     char since[256];
@@ -131,7 +131,7 @@ static void watching_a_connection(void)
     remove_directory(directory);
 }
 
-/* The same for an EventSource, which a status of 503 would end for good: its request is there, with the host or in the
+/* The same for an EventSource. A status of 503 would end it for good. Its request has come, to the host or in the
  * socket. */
 static void watching_an_event_source(void)
 {
@@ -153,7 +153,7 @@ static void watching_an_event_source(void)
     stop(server);
 }
 
-/* A socket that was full, of which nobody would tell that it has room. */
+/* A socket was full, and nothing would say that it has room again. */
 static void watching_for_room(void)
 {
     enum { MESSAGES = 60 };
@@ -188,7 +188,7 @@ static void accepting(void)
     push_server *server = serve_logged(configure("threads", "1", "listen", listen, NULL));
     struct peer first = adopted_ws(server, NULL, "channel=c");
     for (size_t i = 0; i < 2 * sizeof errors / sizeof *errors; i++) {
-        bool rests_longer = i % 2; /* nor can the listener be watched when it has rested */
+        bool rests_longer = i % 2; /* the listener can't be watched after its pause either */
         check_case("%s, %d", strerror(errors[i / 2]), rests_longer);
         if (rests_longer) refuse_then("accept4", "EPOLL_CTL_ADD", 2, errors[i / 2]);
         else refuse("accept4", errors[i / 2], 1);
@@ -196,7 +196,7 @@ static void accepting(void)
         publish(server, "c", "meanwhile");
         CHECK(ws_expect(&first, "meanwhile")); /* others are served */
         refused();
-        CHECK(ws_open(&client, "channel=c", "")); /* it was left waiting, not forgotten */
+        CHECK(ws_open(&client, "channel=c", "")); /* it had to wait, but was not forgotten */
         publish(server, "c", "after");
         CHECK(ws_expect(&client, "after"));
         CHECK(ws_expect(&first, "after"));
@@ -208,7 +208,8 @@ static void accepting(void)
     remove_directory(directory);
 }
 
-/* The client whose messages could not be sent is ended, and finds them in the history; its neighbour feels nothing. */
+/* If messages can't be sent to a client, it is closed, and finds them in the history. Another client is not affected.
+ * */
 static void sending(void)
 {
     static const int errors[] = {ENOMEM, ENOBUFS, EPIPE, ECONNRESET};
@@ -242,7 +243,7 @@ static void sending(void)
     }
 }
 
-/* An interrupted read is made again; one for which there is no memory ends its client. */
+/* An interrupted read is made again. A read without memory ends the client. */
 static void receiving(void)
 {
     push_event event = PUSH_EVENT_INIT;
@@ -268,7 +269,7 @@ static void receiving(void)
     peer_close(&other);
 }
 
-/* One connection handed over while a call about it is refused: with `status`, and then it is still the host's. */
+/* Hands over a connection while a call about it is refused. With an error in `status` it is still the host's. */
 static void hand_over(push_server *server, bool tcp, const char *function, int times, push_status status)
 {
     struct peer client;
@@ -298,13 +299,13 @@ static void handing_over(void)
     hand_over(server, false, "getpeername", 1, PUSH_ERR_DESCRIPTOR);
     hand_over(server, true, "getpeername", 1, PUSH_ERR_DESCRIPTOR);
     hand_over(server, false, "getsockopt", 1, PUSH_ERR_DESCRIPTOR);
-    hand_over(server, true, "getsockopt", 1, PUSH_OK); /* TCP_NODELAY is not known, then; it is set again */
+    hand_over(server, true, "getsockopt", 1, PUSH_OK); /* the library can't read TCP_NODELAY, so it sets it again */
     hand_over(server, true, "getsockopt", 2, PUSH_ERR_DESCRIPTOR);
     hand_over(server, true, "setsockopt", 1, PUSH_OK);
     stop(server);
 }
 
-/* A write to an eventfd that was interrupted still wakes. */
+/* An interrupted write to an eventfd still wakes the thread. */
 static void waking(void)
 {
     push_server *server = serve("threads", "2", NULL);
@@ -353,8 +354,7 @@ static void pass(push_server *host, struct peer *clients)
     CHECK_STATUS(push_flush(host), PUSH_OK);
 }
 
-/* Connections that go to the hub while a call in between is refused or does less than it should: each gets there
- * once. */
+/* Connections go to the hub while a call in between is refused or does less than it should. Each gets there once. */
 static void passing(void)
 {
     static const struct {
@@ -382,7 +382,7 @@ static void passing(void)
     }
 }
 
-/* The hub has no room for descriptors that come: their clients see an end, and the hub says why. */
+/* The hub has no room for descriptors that come. Their clients see an end, and the hub logs why. */
 static void passing_to_a_hub_without_descriptors(void)
 {
     static const struct {
@@ -396,7 +396,7 @@ static void passing_to_a_hub_without_descriptors(void)
         refuse(cases[i].function, cases[i].error, 1);
         pass(both.host, clients);
         refused();
-        /* Those that went before the refusal; the others wait with the host until it is attached again, and are
+        /* Some went before the refusal. The others wait with the host until it is attached again, and are
          * served. */
         int ended = 0;
         for (int c = 0; c < PASSED; c++) {
@@ -420,7 +420,7 @@ static void passing_to_a_hub_without_descriptors(void)
     }
 }
 
-/* What an attached host publishes is published once, whatever the socket between says. */
+/* A message of an attached host is published once, whatever error the socket between returns. */
 static void publishing_attached(void)
 {
     static const int errors[] = {ENOMEM, ENOBUFS, EPIPE, EAGAIN, EINTR};
@@ -428,7 +428,7 @@ static void publishing_attached(void)
         check_case("%s", strerror(errors[i]));
         struct attached both = attach();
         struct peer client = adopted_ws(both.host, NULL, "channel=c");
-        refuse("send", errors[i], 1); /* the host's is the next */
+        refuse("send", errors[i], 1); /* the host's call is the next */
         publish(both.host, "c", "one");
         refused();
         publish(both.host, "c", "two");
@@ -440,7 +440,7 @@ static void publishing_attached(void)
     }
 }
 
-/* A hub that could accept nobody, and then not watch its socket, accepts hosts again. */
+/* A hub could accept no host, and then could not watch its socket. It accepts hosts again. */
 static void attaching(void)
 {
     struct attached both;
@@ -458,8 +458,8 @@ static void attaching(void)
     detach(&both);
 }
 
-/* What is refused each time, as by a seccomp filter that does not know accept4, is not tried all the time: the log says
- * it, and the listener rests.  Who waited is served when it is allowed again. */
+/* A call that is refused each time, as by a seccomp filter that does not know accept4, is not tried all the time. The
+ * log says so, and the listener pauses. Clients that wait are served when the call is allowed again. */
 static void never_accepting(void)
 {
     struct attached both;
@@ -475,7 +475,7 @@ static void never_accepting(void)
     CHECK(ws_open(&client, "channel=c", ""));
     refuse("accept4", EPERM, 1000);
     both.host = serve("attach", both.address, "attach_timeout", "20s", NULL);
-    CHECK(expect_log("attach: Operation not permitted (os error 1); trying again"));
+    CHECK(expect_log("attach: a host can't be accepted: Operation not permitted (os error 1); trying again"));
     refused();
     published(both.host, "c", "here");
     CHECK(ws_expect(&client, "here"));

@@ -1,5 +1,4 @@
-/* A server whose options change all the time, while clients of all transports live, come and go: each gets
- * everything. */
+/* A server's options change all the time, while clients of all transports stay, come and go. Each gets everything. */
 #include "serve.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +11,7 @@ static push_server *server;
 static atomic_bool over;
 static atomic_int published;
 
-/* Other values of all that may change under a client without that it loses something. */
+/* Other values for all options that may change without a loss for clients. */
 static push_config *options_of(int round)
 {
     static const char *const values[][3] = {
@@ -48,12 +47,12 @@ static void *reloads(void *unused)
         push_config *config = options_of(round);
         CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_OK);
         if (round % 10 == 0) {
-            /* One that can't be changes nothing. */
+            /* An impossible option changes nothing. */
             CHECK_STATUS(push_config_set(config, "auth", "jwt", NULL, 0), PUSH_OK);
             CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_ERR_CONFIG);
         }
         push_config_free(config);
-        if (round % 3 == 0) sleep_ms(1); /* others have their turn */
+        if (round % 3 == 0) sleep_ms(1); /* other threads have their turn */
     }
     over = true;
     return NULL;
@@ -136,7 +135,7 @@ static void amid_everything(void)
     }
     for (int i = 0; i < WORKERS; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < STEADY; i++) check_all(&steady[i], names[i]);
-    /* What was given last counts. */
+    /* The last options count. */
     push_config *config = configure("max_message", "8", NULL);
     CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
     push_config_free(config);

@@ -1,4 +1,4 @@
-"""What passed and what failed: a line each, and the sum at the end.  And the commands that find out."""
+"""Reports what passed and what failed: a line each, and the sum at the end. Also the commands that find out."""
 
 import os
 import signal
@@ -14,14 +14,14 @@ EXAMPLES = ROOT / "target" / "examples-c"
 
 
 class Report:
-    """Counts; says at once what failed and why."""
+    """Counts, and prints each failure at once with its reason."""
 
     def __init__(self):
         self.passed = 0
         self.failed = 0
 
     def add(self, name, problem=None, detail=""):
-        """One test: without a problem it passed."""
+        """One test. Without a problem it has passed."""
         if problem is None:
             self.passed += 1
             print(f"ok      {name}", flush=True)
@@ -42,14 +42,14 @@ class Report:
         self.add(name, None if condition else problem, detail)
 
     def command(self, name, command, timeout=120, **options):
-        """A command that must end well; its output, or None."""
+        """Runs a command that must succeed. Returns its output, or None."""
         done, output = execute(command, timeout, **options)
         self.add(name, None if done == 0 else f"exit code {done}: {' '.join(map(str, command))}", output)
         return output if done == 0 else None
 
 
 def show(text, most):
-    """The end of an output, where what went wrong mostly stands."""
+    """The end of an output, which mostly has the error."""
     lines = text.rstrip().splitlines()
     if len(lines) > most:
         print(f"        ({len(lines) - most} lines before are not shown)", flush=True)
@@ -58,7 +58,7 @@ def show(text, most):
 
 
 def execute(command, timeout=120, **options):
-    """Runs to the end; the exit code and all output.  What takes too long is killed, with what it started."""
+    """Runs a command to its end. Returns the exit code and all output. If it takes too long, it is killed with its children."""
     began = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                start_new_session=True, **options)
@@ -82,7 +82,7 @@ def kill_group(process):
 
 
 def pkg_config(*wanted, prefix=STAGE):
-    """What pkg-config says of the installed library; with --libs also how a program finds it when it runs."""
+    """pkg-config's flags for the installed library. With --libs, also the path where a program finds it when it runs."""
     environment = dict(os.environ, PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig"))
     code, output = execute(["pkg-config", *wanted, "libpush"], env=environment)
     if code != 0:

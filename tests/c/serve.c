@@ -10,7 +10,7 @@ static push_config *configure_all(const char *first, va_list rest)
     char err[512] = "";
     push_config *config = push_config_new();
     REQUIRE(config != NULL);
-    /* However slow the machine is, no client gets a ping, and no poll an empty answer, that its test does not ask for. */
+    /* Even on a slow machine no client gets a ping, and no poll an empty answer, that its test does not ask for. */
     static const char *const standard[][2] = {{"listen", "none"}, {"heartbeat", "10m"}, {"poll_timeout", "10m"}};
     for (int i = 0; i < 3; i++) REQUIRE(push_config_set(config, standard[i][0], standard[i][1], NULL, 0) == PUSH_OK);
     for (const char *name = first; name; name = va_arg(rest, const char *)) {
@@ -96,7 +96,7 @@ struct peer adopted_http(push_server *server, const push_grant *grant, const cha
     struct peer client = adopted(server, grant);
     snprintf(all, sizeof all, "transport=%s&%s", transport, query);
     REQUIRE(peer_get(&client, all, ""));
-    if (strcmp(transport, "poll") == 0) return client; /* answers later */
+    if (strcmp(transport, "poll") == 0) return client; /* the answer comes later */
     REQUIRE(peer_expect(&client, "HTTP/1.1 200 "));
     REQUIRE(peer_skip_past(&client, "\r\n\r\n"));
     return client;

@@ -7,22 +7,22 @@
 
 /* Options as name, value, name, value, NULL.  Without "listen" there is no listener. */
 push_config *configure(const char *first, ...) __attribute__((sentinel));
-/* A server with these options; the test ends where it does not start. */
+/* A server with these options. If it does not start, the test ends. */
 push_server *serve(const char *first, ...) __attribute__((sentinel));
-push_server *serve_config(push_config *config); /* takes the config */
+push_server *serve_config(push_config *config); /* frees the config */
 void stop(push_server *server);
 
-/* A grant for whatever a client asks for. */
+/* A grant for every channel. */
 push_grant grant_of_every_channel(void);
 
-/* Hands over one end of a new connection with nothing read of it, and gives the other. */
+/* Hands over one end of a new connection, with nothing read of it, and returns the other. */
 struct peer adopted(push_server *server, const push_grant *grant);
 /* The same, then asks for `query` over WebSocket and waits for the answer. */
 struct peer adopted_ws(push_server *server, const push_grant *grant, const char *query);
 /* The same over SSE, NDJSON stream or poll: `transport` is its name in the query. */
 struct peer adopted_http(push_server *server, const push_grant *grant, const char *transport, const char *query);
 
-/* A message whose strings are the caller's. */
+/* A message. The caller owns its strings. */
 push_message text_message(const char *channel, const char *text);
 
 push_stats stats_of(push_server *server);
@@ -30,7 +30,7 @@ push_stats stats_of(push_server *server);
 bool wait_for_connections(push_server *server, uint64_t count);
 bool wait_for_subscriptions(push_server *server, uint64_t count);
 
-/* The next event of that kind, of which the connection's number is returned; 0: it did not come. */
+/* Waits for the next event of that kind, and returns its connection. 0: it did not come. */
 push_connection expect_event(push_server *server, push_event *event, uint32_t kind);
 
 #endif

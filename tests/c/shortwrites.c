@@ -1,5 +1,5 @@
-/* Sockets that take one byte at a time, or some, or none just now.  So every position inside of a frame, an event, a
- * chunk and a poll's answer is one where a write ends; and what a client read is compared with what was published. */
+/* Sockets that take one byte at a time, or some, or none for now. So a write ends at every place inside a frame, an
+ * event, a chunk and a poll's answer. The bytes that clients read are compared with the published messages. */
 #include "process.h"
 #include "serve.h"
 #include <dlfcn.h>
@@ -14,19 +14,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The kernel's part: what a send takes.  In place of libc's, also for the library: the program's symbols come first. */
+/* The kernel's part: how much a send takes. These functions replace those of libc, also for the library: the program's
+ * symbols come first. */
 
 enum rule { ALL, ONE_BYTE, RANDOM };
 enum { FDS = 256 };
 static struct {
     enum rule rule;
-    int epoll; /* where it is watched, and how */
+    int epoll; /* the epoll that watches it, and for what */
     struct epoll_event event;
 } sockets[FDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned seed;
 static int cuts, refusals;
-static int64_t enough; /* from then on a socket takes all */
+static int64_t enough; /* from this time on a socket takes everything */
 
 static unsigned random_below(unsigned bound)
 {
@@ -39,7 +40,7 @@ static void *real(const char *name)
     return dlsym(RTLD_NEXT, name);
 }
 
-/* How much of `len` bytes is taken now; -1: there is no room. */
+/* How many of `len` bytes are taken now. -1: there is no room. */
 static ssize_t room(int fd, size_t len)
 {
     ssize_t takes = (ssize_t)len;
@@ -55,7 +56,7 @@ static ssize_t room(int fd, size_t len)
     return takes;
 }
 
-/* A socket that took less than all says when there is room again: to who asks for it. */
+/* A socket that took only some bytes reports when there is room again, if it is watched for that. */
 static void tell_of_room(int fd)
 {
     int (*control)(int, int, int, struct epoll_event *);
@@ -117,12 +118,12 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return sent;
 }
 
-/* What is published: numbered, and each number has its channel, its length and its letters. */
+/* The messages are numbered. The number determines the channel, the length and the letters. */
 
 enum { MESSAGES = 600, CHANNELS = 3, LONGEST = 80000 };
-static int messages; /* to be published */
+static int messages; /* how many are published */
 static const char *const names[CHANNELS] = {"keep", "oldest", "latest"}; /* by their slow_policy */
-static bool long_ones; /* a few that are longer than a kernel's buffer, too */
+static bool long_ones; /* a few are longer than a kernel's buffer */
 static unsigned long long numbers[MESSAGES + 1]; /* of their positions */
 static char epoch[64];
 static int published;
@@ -135,7 +136,7 @@ static int channel_of(int message)
 static size_t payload_of(int message, char *into)
 {
     size_t len = (size_t)sprintf(into, "%d:", message), end = len + (size_t)(message * 37 % 300);
-    if (message % 97 == 0) end += 5000; /* a piece of its own */
+    if (message % 97 == 0) end += 5000; /* it is a separate piece */
     if (long_ones && message % 211 == 0) end = LONGEST - 1;
     for (; len < end; len++) into[len] = (char)('a' + (len + (size_t)message) % 26);
     into[len] = 0;
@@ -158,7 +159,7 @@ static void publish(push_server *server)
     published = next;
 }
 
-/* A client, and what it knows: no more than what it has read. */
+/* A client. It knows only what it has read. */
 
 enum form { RAW_WS, JSON_WS, RAW_SSE, JSON_SSE, STREAM, POLL, FORMS };
 static const char *const forms[FORMS] = {"raw WebSocket", "push.v1.json", "raw SSE", "SSE", "stream", "poll"};
@@ -169,11 +170,11 @@ struct client {
     unsigned channels; /* a bit for each */
     struct peer peer;
     bool headed; /* the head of the response was read */
-    char *text; /* of the body, without chunks, and not yet understood */
+    char *text; /* of the body, without chunks, and not parsed yet */
     size_t len, size;
     unsigned long long position;
     int last[CHANNELS], newest; /* the message that was read last of each, and of all */
-    unsigned long long gap[CHANNELS]; /* up to where a channel's loss is known */
+    unsigned long long gap[CHANNELS]; /* the position up to which a channel's loss is known */
     int gaps, lives, closed; /* counted; the code of the last end */
 };
 
@@ -228,7 +229,7 @@ static void wrong(const struct client *client, const char *what)
     REQUIRE(!"what was read is what was published");
 }
 
-/* A message: whole, in order, and everything before it was read, told as lost, or replaced. */
+/* A message must be whole and in order. Everything before it must have been read, announced as lost, or replaced. */
 static void read_message(struct client *client, const char *text, size_t len)
 {
     static char expected[LONGEST];
@@ -267,7 +268,7 @@ static void read_gap(struct client *client, const char *channel, const char *pos
     wrong(client, "a gap of no channel");
 }
 
-/* The value of a key of one JSON object, whose strings have nothing to escape; NULL: there is none. */
+/* The value of a key of one JSON object. Its strings have no escapes. NULL: there is no such key. */
 static const char *value(const char *object, const char *key, size_t *len)
 {
     char quoted[32];
@@ -325,7 +326,7 @@ static void consume_text(struct client *client, size_t len)
     memmove(client->text, client->text + len, client->len + 1);
 }
 
-/* Chunks become text.  RFC 9112, section 7.1. */
+/* Decodes chunks into text (RFC 9112, section 7.1). */
 static void unchunk(struct client *client)
 {
     struct peer *peer = &client->peer;
@@ -374,7 +375,7 @@ static void read_frames(struct client *client)
     }
 }
 
-/* A poll's answer, when it is whole; the next request follows on the same connection. */
+/* A poll's answer, when it is whole. The next request follows on the same connection. */
 static void read_answer(push_server *server, struct client *client)
 {
     struct peer *peer = &client->peer;
@@ -408,7 +409,7 @@ static void read_answer(push_server *server, struct client *client)
     connect_client(server, client);
 }
 
-/* What there is to read; who was ended comes back where it was. */
+/* Reads all that has come. A client that was closed comes back at its position. */
 static void read_client(push_server *server, struct client *client)
 {
     struct peer *peer = &client->peer;
@@ -431,7 +432,7 @@ static void read_client(push_server *server, struct client *client)
     connect_client(server, client);
 }
 
-/* Whether it has all that there is, or knows of its loss. */
+/* Whether the client has all messages, or knows which are lost. */
 static bool is_done(const struct client *client)
 {
     for (int c = 0; c < CHANNELS; c++) {
@@ -447,8 +448,8 @@ struct sums {
     int gaps, ends, cuts, refusals;
 };
 
-/* Each form with each channel alone and with all three; they come before what is published, or, for a replay, behind
- * it. */
+/* Each form with each channel alone and with all three. The clients come before the messages or, for a replay, after
+ * them. */
 static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox, bool late)
 {
     static struct client clients[CLIENTS];
@@ -466,7 +467,7 @@ static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox,
     CHECK_STATUS(push_config_set(config, "channel.oldest.slow_policy", "drop-oldest", err, sizeof err), PUSH_OK);
     CHECK_STATUS(push_config_set(config, "channel.latest.slow_policy", "latest", err, sizeof err), PUSH_OK);
     push_server *server = serve_config(config);
-    publish(server); /* there is an epoch, and a position from which all come */
+    publish(server); /* now there is an epoch, and a position before all messages */
     unsigned long long start = numbers[1];
     while (late && published < messages / 2) publish(server);
     for (int i = 0; i < CLIENTS; i++) {
@@ -501,7 +502,7 @@ static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox,
     sums.cuts = cuts;
     sums.refusals = refusals;
     wait_for_connections(server, 0);
-    wait_for_subscriptions(server, 0); /* told by a shard at the end of its turn */
+    wait_for_subscriptions(server, 0); /* a shard reports this at the end of its turn */
     push_stats stats = stats_of(server);
     CHECK_EQ(stats.outbox_bytes, 0);
     CHECK_EQ(stats.outboxes, 0);
@@ -510,7 +511,7 @@ static struct sums drive(enum rule rule, unsigned from_seed, const char *outbox,
     return sums;
 }
 
-/* The machine is so slow that sockets came to take all: what is rare may not have come about. */
+/* The machine is so slow that sockets take everything by now. Rare cases may not have happened. */
 static bool was_hurried(void)
 {
     return now_ms() >= enough;
@@ -544,7 +545,7 @@ static void one_byte_and_a_small_outbox(void)
     CHECK(was_hurried() || sums.ends > 0);
 }
 
-/* Many times, each with other lengths. */
+/* This runs many times, each time with other lengths. */
 static struct sums drive_often(const char *outbox, bool late)
 {
     struct sums all = {0, 0, 0, 0};

@@ -1,4 +1,4 @@
-/* A stop delivers what was published, tells everybody, and takes no longer than it may. */
+/* A stop delivers the published messages, tells every client, and takes no longer than it may. */
 #include "process.h"
 #include "serve.h"
 #include <limits.h>
@@ -43,7 +43,7 @@ static void published_right_before(void)
             CHECK_EQ(peer_count(&others[i], "last."), 1);
             CHECK(peer_count(&others[i], last.text) >= 1);
             CHECK_EQ(peer_count(&others[i], "\"code\":1001"), 1);
-            /* The end is a whole one: of chunks. */
+            /* The response ends as it should, with the last chunk. */
             CHECK(others[i].len > 5 && strcmp(others[i].data + others[i].len - 5, "0\r\n\r\n") == 0);
         }
         /* A poll's answer may be complete with the first message; its position says where to go on. */
@@ -77,7 +77,7 @@ static void a_slow_client_has_its_time(void)
     pthread_create(&thread, NULL, read_slowly, &client);
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(server, 2 * PATIENCE_MS), PUSH_OK);
-    CHECK(now_ms() - began < PATIENCE_MS); /* not all of it: the client is through before */
+    CHECK(now_ms() - began < PATIENCE_MS); /* less than all of it: the client is done before */
     pthread_join(thread, NULL);
     CHECK(client.len > (size_t)SIZE * COUNT);
     CHECK_EQ(peer_count(&client, "\"the end\""), 1);
@@ -103,7 +103,7 @@ static int stop_takes(uint32_t drain_ms, bool with_something_left)
     return took;
 }
 
-/* Stops of which one must be quick.  How long a busy machine makes us wait beside that is not the question. */
+/* Of several stops one must be quick. A busy machine may delay the others. */
 enum { TRIES = 20 };
 
 static void one_stop_is_quick(const char *what, uint32_t drain_ms, bool with_something_left, int least, int most)
@@ -152,7 +152,7 @@ static void clients_that_answer_do_not_delay_it(void)
         if (took < quickest) quickest = took;
     }
     check_case("%d ms", quickest);
-    CHECK(quickest < 300); /* less than what those get who do not answer */
+    CHECK(quickest < 300); /* less than clients get that do not answer */
 }
 
 static push_server *talked_to;
@@ -201,7 +201,7 @@ static void nothing_follows_a_close(void)
     CHECK_STATUS(push_publish_message(server, &message, &first), PUSH_OK);
     for (int i = 1; i < COUNT; i++) CHECK_STATUS(push_publish_message(server, &message, &at), PUSH_OK);
     CHECK(push_event_fd(server) >= 0);
-    /* Catches up with far more than an outbox holds, and reads only afterwards. */
+    /* The client catches up with far more than an outbox holds, and reads only afterwards. */
     snprintf(query, sizeof query, "channel=c&since=%s", first.text);
     struct peer client = adopted_ws(server, NULL, query);
     push_connection connection = expect_event(server, &event, PUSH_EVENT_OPEN);
@@ -240,7 +240,7 @@ static void stopped_while_a_client_catches_up(void)
     pthread_create(&thread, NULL, read_slowly, &client);
     CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
     pthread_join(thread, NULL);
-    /* Whatever it got, it was in order, and the last was why it ends. */
+    /* Its messages must be in order, and the last one must be the reason of the end. */
     CHECK_EQ(peer_count(&client, "\"code\":1001"), 1);
     CHECK_EQ(peer_count(&client, "\"type\":\"message\""), COUNT);
     CHECK(client.len > 5 && strcmp(client.data + client.len - 5, "0\r\n\r\n") == 0);
@@ -267,12 +267,12 @@ static void drained_before_it_stops(void)
     CHECK_EQ(closes, CLIENTS);
     CHECK_EQ(drains, 1);
     CHECK_EQ(stats_of(server).connections, 0);
-    /* The rest of the server is as it was. */
+    /* The rest of the server is unchanged. */
     CHECK_STATUS(push_publish(server, "c", "kept", 4), PUSH_OK);
     CHECK_EQ(stats_of(server).history_messages, 1);
     int64_t began = now_ms();
     CHECK_STATUS(push_stop(server, 2 * PATIENCE_MS), PUSH_OK);
-    CHECK(now_ms() - began < PATIENCE_MS); /* nobody is left to wait for */
+    CHECK(now_ms() - began < PATIENCE_MS); /* there is no client left to wait for */
     CHECK_STATUS(push_drain(server, 0), PUSH_ERR_CLOSED);
     push_event_clear(&event);
     for (int i = 0; i < CLIENTS; i++) {

@@ -1,11 +1,11 @@
-/* Structs that say their own size: hosts that were compiled against an older or a newer header. */
+/* Structs with their size in them: hosts that were compiled with an older or a newer header. */
 #include "process.h"
 #include "serve.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* A message as a header of the future might have it. */
+/* A message of a future header. */
 struct newer_message {
     push_message known;
     uint64_t unknown[4];
@@ -38,7 +38,7 @@ static void message_of_garbage_size(void)
 static void older_message(void)
 {
     push_server *server = serve("threads", "1", NULL);
-    /* All that the host knows is in a block of its own, so that a read beyond it is found. */
+    /* The host's struct is in a separate block, so that a read beyond it is found. */
     const size_t sizes[] = {offsetof(push_message, data), offsetof(push_message, len), offsetof(push_message, event),
                             offsetof(push_message, key), offsetof(push_message, flags)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -56,7 +56,7 @@ static void older_message(void)
         free(message);
     }
     check_case(NULL);
-    /* Nothing but the size: a broadcast of nothing. */
+    /* Only the size is set: an empty broadcast. */
     size_t bare = sizeof(size_t);
     CHECK_STATUS(push_broadcast(server, (const push_message *)(void *)&bare, NULL), PUSH_OK);
     CHECK_STATUS(push_publish_message(server, (const push_message *)(void *)&bare, NULL), PUSH_ERR_INVALID);
@@ -77,7 +77,7 @@ static void newer_message(void)
         CHECK_STATUS(push_broadcast(server, &message.known, NULL), PUSH_ERR_INVALID);
         ((unsigned char *)message.unknown)[i] = 0;
     }
-    /* The largest that is believed. */
+    /* The largest size that is accepted. */
     push_message *large = calloc(1, 4096);
     large->size = 4096;
     large->channel = "c";
@@ -132,24 +132,27 @@ static void grants(void)
     CHECK(ws_open(&client, "channel=c", ""));
     peer_close(&client);
 
-    /* A host that knows users and channels only. */
-    size_t size = offsetof(push_grant, expires_at);
+    /* Hosts with a header that has only users and channels, or all but `subscribe`. */
+    const size_t sizes[] = {offsetof(push_grant, expires_at), offsetof(push_grant, subscribe)};
     static const char *const names[] = {"c"};
-    push_grant whole = PUSH_GRANT_INIT, *older = malloc(size);
-    whole.channels = names;
-    whole.channel_count = 1;
-    whole.size = size;
-    whole.user = "ann";
-    memcpy((void *)older, &whole, size);
     push_event event = PUSH_EVENT_INIT;
     CHECK(push_event_fd(server) >= 0);
-    struct peer second = adopted_ws(server, older, "channel=c");
-    expect_event(server, &event, PUSH_EVENT_OPEN);
-    CHECK_TEXT(event.user, "ann");
+    for (int i = 0; i < 2; i++) {
+        push_grant whole = PUSH_GRANT_INIT, *older = malloc(sizes[i]);
+        whole.channels = names;
+        whole.channel_count = 1;
+        whole.size = sizes[i];
+        whole.user = "ann";
+        memcpy((void *)older, &whole, sizes[i]);
+        struct peer second = adopted_ws(server, older, "channel=c");
+        expect_event(server, &event, PUSH_EVENT_OPEN);
+        CHECK_TEXT(event.user, "ann");
+        free(older);
+        peer_close(&second);
+        expect_event(server, &event, PUSH_EVENT_CLOSE);
+    }
     push_event_clear(&event);
-    free(older);
     stop(server);
-    peer_close(&second);
 }
 
 static void stats_sizes(void)
@@ -158,7 +161,7 @@ static void stats_sizes(void)
     unsigned char room[sizeof(push_stats) + 128];
     push_stats *stats = (push_stats *)(void *)room;
     CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
-    /* An older host: what it has no room for is not written. */
+    /* An older host: fields for which it has no room are not written. */
     for (size_t size = sizeof(size_t); size <= sizeof(push_stats); size += 8) {
         check_case("size %zu", size);
         memset(room, 0xaa, sizeof room);
@@ -167,7 +170,7 @@ static void stats_sizes(void)
         if (size > offsetof(push_stats, published)) CHECK_EQ(stats->published, 1);
         for (size_t i = size; i < sizeof room; i++) CHECK_EQ(room[i], 0xaa);
     }
-    /* A newer one: what the library does not know is zero. */
+    /* A newer host: fields that the library does not know are zero. */
     memset(room, 0xaa, sizeof room);
     CHECK_STATUS(push_stats_get(server, stats, sizeof room - 8), PUSH_OK);
     for (size_t i = sizeof(push_stats); i < sizeof room - 8; i++) CHECK_EQ(room[i], 0);
@@ -192,7 +195,7 @@ static void event_sizes(void)
     CHECK(push_event_fd(server) >= 0);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     push_event event = PUSH_EVENT_INIT;
-    /* Too small to say who owns the memory, or nothing that can be; the event waits for who asks better. */
+    /* The size is too small to say who owns the memory, or is impossible. The event waits for a correct call. */
     const size_t bad[] = {0, 8, sizeof event - 8, sizeof event - 1, (size_t)1 << 20, SIZE_MAX};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         check_case("size %zu", bad[i]);

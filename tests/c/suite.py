@@ -21,7 +21,7 @@ PARTS = {
     "sanitized": programs.run_sanitized,
     "hosts": hosts.run,
 }
-# Only when named: it compiles Rust's standard library.
+# This runs only if it is named, since it compiles Rust's standard library.
 NAMED = {"threads": threads.run}
 
 

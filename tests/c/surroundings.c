@@ -1,5 +1,5 @@
-/* Processes in an odd state: standard descriptors that are closed, threads with small stacks, no keys left, no memory
- * for what the options ask for, a callback that cancels its own thread. */
+/* Processes in an odd state: closed standard descriptors, threads with small stacks, no keys left, too little memory
+ * for the options, a callback that cancels its own thread. */
 #include "process.h"
 #include "serve.h"
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A copy of a descriptor with a number that nobody else wants. */
+/* A duplicate of a descriptor, with a number that nothing else uses. */
 static int out_of_the_way(int fd)
 {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, 200);
@@ -86,7 +86,7 @@ static void no_keys_left(void)
     CHECK_HAS(err, "key");
     for (int i = 0; i < 4; i++) pthread_key_delete(keys[--count]);
     CHECK_STATUS(push_start(config, &server, err, sizeof err), PUSH_OK);
-    /* And none later, when other threads come in. */
+    /* There is none later either, when other threads call. */
     while (count < 2000 && pthread_key_create(&keys[count], NULL) == 0) count++;
     struct peer client = adopted_ws(server, NULL, "channel=c");
     CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);
@@ -103,7 +103,7 @@ static void no_memory_for_the_mailboxes(void)
     push_server *server = NULL;
     struct rlimit before, narrow;
     push_config *config = configure("threads", "4", "mailbox", "1048576", NULL);
-    if (sanitized()) { /* whose shadow needs more than any limit */
+    if (sanitized()) { /* a sanitizer's shadow memory needs more than any limit */
         CHECK_STATUS(push_start(config, &server, err, sizeof err), PUSH_OK);
         stop(server);
         push_config_free(config);
@@ -181,7 +181,7 @@ static void *call_on_a_small_stack(void *unused)
     return NULL;
 }
 
-/* A replay that is compressed, and a message that comes compressed with the request. */
+/* A compressed replay, and a compressed message that comes with the request. */
 static void *compress_on_a_small_stack(void *unused)
 {
     static const char request[] = "GET /push?channel=c&last=1 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
@@ -236,7 +236,7 @@ static void small_stacks(void)
 {
     shared = serve("threads", "1", NULL);
     CHECK(push_event_fd(shared) >= 0);
-    /* What the header says. */
+    /* The header promises this. */
     run_on(32, call_on_a_small_stack);
     stop(shared);
     shared = serve("threads", "1", "compression", "true", NULL);

@@ -1,5 +1,5 @@
-"""The C hosts with many threads under the thread sanitizer, and the library with them: its code and Rust's standard
-library are compiled anew for it, which needs the nightly toolchain with its component rust-src."""
+"""Runs the C hosts with many threads under the thread sanitizer, together with the library. The library's code and Rust's
+standard library are compiled anew for it. That needs the nightly toolchain with its component rust-src."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import programs
 from report import HERE, OUT, ROOT, execute
 
 # Not `stopping`, which looks at how long something takes, and `lifecycle`, where a process ends with its last thread:
-# the sanitizer has one of its own.
+# the sanitizer has its own.
 PROGRAMS = [
     "concurrency", "reloading", "callbacks", "busy", "forks", "adoption", "events", "vanishing", "publishing", "grants",
     "listening"
@@ -38,7 +38,7 @@ def run(report, only):
     link = directory / "libpush.so.0"
     link.unlink(missing_ok=True)
     link.symlink_to(library)
-    # The runtime is the one that Rust's code was made for; it must be in the program, whole.
+    # This is the runtime for Rust's code. All of it must be in the program.
     libraries = ["-Wl,--whole-archive", runtime, "-Wl,--no-whole-archive", "-rdynamic",
                  f"-L{directory}", "-l:libpush.so.0", f"-Wl,-rpath,{directory}",
                  "-lpthread", "-ldl", "-lm", "-lrt", "-lstdc++"]

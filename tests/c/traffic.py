@@ -1,4 +1,4 @@
-"""Clients in raw bytes, of every transport, good and bad: what a host has to bear while valgrind looks at it."""
+"""Clients that speak raw bytes, of every transport, good and bad. A host serves them under valgrind."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class Client:
         return self
 
     def fill(self):
-        """Reads once; false at the end."""
+        """Reads once. False: the end."""
         try:
             got = self.socket.recv(65536)
         except ConnectionResetError:
@@ -37,7 +37,7 @@ class Client:
         return bool(got)
 
     def past(self, pattern):
-        """Reads until the pattern matches, and drops everything up to its end; the match."""
+        """Reads until the pattern matches, and drops everything up to its end. Returns the match."""
         pattern = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.S)
         while not (match := pattern.search(self.data)):
             if not self.fill():
@@ -80,7 +80,7 @@ class WebSocket(Client):
         self.send(bytes([first | opcode]) + size + mask + masked)
 
     def next(self):
-        """The next frame's opcode and payload; None at the end."""
+        """The next frame's opcode and payload, or None at the end."""
         while True:
             if len(self.data) >= 2:
                 length, at = self.data[1] & 127, 2
@@ -118,7 +118,7 @@ class WebSocket(Client):
 
 
 def subscribe_all(port, channel):
-    """A subscriber of every kind, each of which has had its answer."""
+    """A subscriber of every kind. Each has got its answer."""
     ws = WebSocket(port, f"channel={channel}")
     json = WebSocket(port, f"channel={channel}", "Sec-WebSocket-Protocol: push.v1.json")
     json.expect_part(rb'"type":"subscribed"')
@@ -131,7 +131,7 @@ def subscribe_all(port, channel):
 
 
 def misbehave(port):
-    """Clients that send nonsense, half of something, too much, or go without a word."""
+    """Clients that send nonsense, half a request, or too much, or go without a goodbye."""
     garbage = ["\x16\x03\x01\x02 hello\r\n\r\n", "GET /push?channel=c HTTP/1.1\nHost: h\n\n", "\r\n\r\n\r\n",
                "GET /push?channel=c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
                "GET /push?channel=c&since=nonsense HTTP/1.1\r\nHost: localhost\r\n\r\n",

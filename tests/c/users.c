@@ -1,4 +1,4 @@
-/* Who is on a channel: pages of its users, counts, and memory that is the page's own. */
+/* Presence: pages of a channel's users, counts, and the memory that belongs to a page. */
 #include "process.h"
 #include "serve.h"
 #include <stdatomic.h>
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A stream of that user (NULL: of nobody) on channel c. */
+/* A stream of that user (NULL: no user) on channel c. */
 static struct peer subscriber(push_server *server, const char *user)
 {
     push_grant grant = grant_of_every_channel();
@@ -21,7 +21,7 @@ static const char *user_name(int number)
     return name;
 }
 
-/* Asks for all users of channel c, page by page in one struct, of which there are `count` as `user_name` names them. */
+/* Asks for all users of channel c, page by page in one struct. There must be `count`, with the names of `user_name`. */
 static void check_pages(push_server *server, int count, size_t limit)
 {
     push_users page = PUSH_USERS_INIT;
@@ -67,7 +67,7 @@ static void a_user_is_listed_once(void)
     push_server *server = serve("threads", "2", NULL);
     push_users page = PUSH_USERS_INIT;
     struct peer clients[4];
-    /* Nobody is no error, and not a pointer to nothing. */
+    /* An empty channel is no error, and gives no bad pointer. */
     CHECK_STATUS(push_users_get(server, "c", NULL, 10, &page, sizeof page), PUSH_OK);
     CHECK(page.size == sizeof page && !page.users && !page.len && !page.next && !page.count && !page.connections);
     for (int i = 0; i < 4; i++) clients[i] = subscriber(server, i < 3 ? "ann" : "\xC3\x9C" "bob \"x\"");
@@ -78,7 +78,7 @@ static void a_user_is_listed_once(void)
     CHECK_EQ(page.users[0].connections, 3);
     CHECK_TEXT(page.users[1].name, "\xC3\x9C" "bob \"x\"");
     CHECK_EQ(page.count, 2);
-    /* Only how many there are. */
+    /* This asks only for the counts. */
     CHECK_STATUS(push_users_get(server, "c", NULL, 0, &page, sizeof page), PUSH_OK);
     CHECK(!page.users && !page.len && !page.next);
     CHECK(page.count == 2 && page.connections == 4 && page.anonymous == 0);
@@ -98,7 +98,7 @@ static void a_page_keeps_its_memory(void)
     wait_for_subscriptions(server, 0);
     CHECK_STATUS(push_users_get(server, "c", NULL, 10, &other, sizeof other), PUSH_OK);
     CHECK_EQ(other.count, 0);
-    /* What fails changes nothing. */
+    /* A call that fails changes nothing. */
     CHECK_STATUS(push_users_get(server, "c", NULL, 10001, &kept, sizeof kept), PUSH_ERR_INVALID);
     CHECK_STATUS(push_users_get(server, "", NULL, 1, &kept, sizeof kept), PUSH_ERR_INVALID);
     stop(server);
@@ -147,7 +147,7 @@ static void hosts_that_are_attached(void)
     snprintf(address, sizeof address, "unix:%s", path);
     push_server *hub = serve("threads", "2", "attach_listen", address, NULL);
     push_server *host = serve("attach", address, "attach_timeout", "20s", NULL);
-    /* Some are handed over by the host, some came to the hub. */
+    /* The host hands over some clients, and others come to the hub. */
     for (int i = 0; i < COUNT; i++) clients[i] = subscriber(i % 2 ? host : hub, user_name(i));
     nobody = subscriber(host, NULL);
     wait_for_subscriptions(host, COUNT + 1);

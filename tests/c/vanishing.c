@@ -1,4 +1,4 @@
-/* Clients that vanish while much is published to them, with SIGPIPE at its default: the process survives. */
+/* Clients vanish while many messages are published to them, with SIGPIPE at its default. The process survives. */
 #include "process.h"
 #include "serve.h"
 #include <pthread.h>
@@ -42,7 +42,7 @@ static void subscribe(struct peer *client, int number)
     peer_get(client, query, "");
 }
 
-/* So many clients, that come and go in all ways that there are. */
+/* This many clients come and go in all ways that there are. */
 static void vanish(bool tcp, const char *address, int clients)
 {
     for (int i = 0; i < clients; i++) {
@@ -62,7 +62,7 @@ static void vanish(bool tcp, const char *address, int clients)
     }
 }
 
-/* What is left of anybody. */
+/* Anything that is left of a client. */
 static uint64_t left(void)
 {
     push_stats stats = stats_of(server);
@@ -82,10 +82,10 @@ static void run(bool tcp, bool own_listener)
     vanish(tcp, own_listener ? address : NULL, 400);
     over = true;
     for (int i = 0; i < 2; i++) pthread_join(publishers[i], NULL);
-    /* The one that stayed had broadcasts only, and may have been too slow for those: but not silently. */
+    /* The client that stayed had only broadcasts, and may have been too slow for them. But it must have been told. */
     while (stays.fd >= 0 && peer_fill(&stays, 0)) stays.len = 0;
     peer_close(&stays);
-    /* A shard tells the hub who left at the end of its turn, and the listener's queue may still hold some. */
+    /* A shard tells the hub at the end of its turn which clients left. The listener's queue may still hold some. */
     uint64_t remain = 0;
     WAIT_WHILE((remain = left()) != 0);
     CHECK_EQ(remain, 0);
@@ -114,7 +114,7 @@ static void clients_of_the_control_api(void)
     sigaction(SIGPIPE, &standard, NULL);
     server = serve("threads", "1", "control", "127.0.0.1:0", "control_key", "0123456789abcdef", NULL);
     CHECK_STATUS(push_listen_address(server, 0, address, sizeof address), PUSH_OK);
-    for (int i = 0; i < 2000; i++) { /* a list of channels that is long to write */
+    for (int i = 0; i < 2000; i++) { /* a long list of channels */
         char channel[300];
         snprintf(channel, sizeof channel, "%0250d", i);
         CHECK_STATUS(push_publish(server, channel, "x", 1), PUSH_OK);

@@ -45,7 +45,7 @@ bool ws_send(struct peer *peer, int opcode, const void *data, size_t len)
     return sent;
 }
 
-/* Bytes before the payload, with its length; 0: more must be read. */
+/* The number of bytes before the payload, and its length. 0: more must be read. */
 static size_t header(const struct peer *peer, uint64_t *len)
 {
     const unsigned char *at = (const unsigned char *)peer->data;
@@ -70,7 +70,7 @@ bool ws_next(struct peer *peer, struct frame *frame, int timeout_ms)
     CHECK_EQ(at[0] & 0xf0, 0x80); /* whole, without reserved bits */
     CHECK_EQ(at[1] & 0x80, 0);    /* a server does not mask */
     frame->len = (size_t)len;
-    /* The payload moves to a place where a NUL fits behind it and nothing is overwritten. */
+    /* The payload moves to a place where a NUL fits behind it without overwriting anything. */
     static _Thread_local char *payload;
     free(payload);
     payload = malloc(frame->len + 1);

@@ -1,7 +1,8 @@
-"""What the tests of this directory share: hosts, and subscribers over each transport."""
+"""Fixtures for the tests of this directory: hosts, and subscribers over each transport."""
 
 import contextlib
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -20,5 +21,21 @@ def start():
 
 @pytest.fixture
 def host(start):
-    """A host as it is without options."""
+    """A host without options."""
     return start()
+
+
+def _made(directory, key):
+    subprocess.run([harness.ROOT / "tests/harness/certificates", directory, key], check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """A directory with an authority, and with a certificate of it in certbot's files."""
+    return _made(tmp_path_factory.mktemp("certificates"), "ec")
+
+
+@pytest.fixture(scope="session")
+def certificates_of_rsa(tmp_path_factory):
+    return _made(tmp_path_factory.mktemp("certificates"), "rsa")

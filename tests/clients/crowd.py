@@ -1,7 +1,8 @@
-"""Many subscribers in one process, to be counted: crowd.py PORT SOURCE COUNT MARK END
+"""Many subscribers in one process: crowd.py PORT SOURCE COUNT MARK END
 
-Says "ready" when all stand. Then each must get MARK, and all but the polls, which are over then, END; says how often
-each got MARK: "1: 9500" is as it should be. Bare sockets: no client has room for this many.
+It prints "ready" when all are subscribed. Then each must get MARK. The polls are over then; all others must also get END.
+It prints how many subscribers got MARK how often: "1: 9500" is right. It uses bare sockets, since no client library has
+room for this many.
 """
 
 import collections
@@ -13,7 +14,7 @@ import sys
 
 # Connections under way at once: a listener's queue is finite.
 WAVE = 256
-# bind(2) would else take a port from all that are free for any destination (ip(7)).
+# Otherwise bind(2) would take one of the ports that are free for every destination (ip(7)).
 IP_BIND_ADDRESS_NO_PORT = 24
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -35,7 +36,7 @@ class Subscriber:
         self.socket.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: localhost\r\n{TRANSPORTS[transport]}\r\n".encode())
 
     def stands(self):
-        """Whether the answer's head is there; a poll has none before there is something."""
+        """Whether the answer's head is there. A poll has none before there is a message."""
         return self.transport == "poll" or b"\r\n\r\n" in self.seen
 
     def done(self, mark, end):
@@ -49,7 +50,7 @@ class Subscriber:
 
 
 def read_until(selector, subscribers, finished):
-    """Reads until each of them has what `finished` says."""
+    """Reads until `finished` holds for each of them."""
     waiting = {subscriber for subscriber in subscribers if not finished(subscriber)}
     while waiting:
         for key, _ in selector.select():
@@ -58,7 +59,7 @@ def read_until(selector, subscribers, finished):
             if finished(subscriber):
                 waiting.discard(subscriber)
                 if subscriber.transport == "poll":
-                    # Answered, and the host's connections end then.
+                    # The poll is answered, and the host ends its connection then.
                     selector.unregister(subscriber.socket)
 
 

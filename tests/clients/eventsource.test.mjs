@@ -5,7 +5,7 @@ import { EventSource } from 'eventsource';
 import { Host, Inbox, test } from '../harness/host.mjs';
 import { open, start, startProxy } from '../harness/opened.mjs';
 
-// Subscribes through `port`; what comes waits in `inbox`, of these types.
+// Subscribes through `port`. Events of these types wait in `inbox`.
 async function listen(port, query, types = ['message']) {
   const source = new EventSource(`http://127.0.0.1:${port}/push?${query}`);
   source.inbox = new Inbox();

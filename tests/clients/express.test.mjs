@@ -1,5 +1,5 @@
-// A host behind Express with `compression` and `http-proxy-middleware`, as many Node services put it. What compresses an
-// event stream collects it first: then nothing arrives, not even the head.
+// A host behind Express with `compression` and `http-proxy-middleware`, as in many Node services. A middleware that
+// compresses an event stream collects it first: then nothing arrives, not even the head.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import { createProxyMiddleware } from 'http-proxy-middleware';
 import { Inbox, test } from '../harness/host.mjs';
 import { open, start } from '../harness/opened.mjs';
 
-// Compresses all that it may, and says at which port.
+// Starts a server that compresses everything it may. Returns its port.
 async function startExpress(port) {
   const app = express();
   app.use(compression({ threshold: 0, filter: () => true }));

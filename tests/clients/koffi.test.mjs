@@ -1,5 +1,5 @@
-// A host in Node: the library through koffi, with a log function in JavaScript. Node runs that on its own thread, which
-// can't be while it is inside of push_stop.
+// A host in Node: the library through koffi, with a log function in JavaScript. Node runs that function on its own
+// thread, and can't do so while that thread is inside push_stop.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -9,7 +9,7 @@ import { test } from '../harness/host.mjs';
 
 const HOST = fileURLToPath(new URL('../harness/koffi.mjs', import.meta.url));
 
-// In a process of its own: a stop that never returns holds up all of Node, timers and bounds of tests too.
+// It runs in a separate process: a stop that never returns holds up all of Node, also timers and the bounds of tests.
 async function host(way) {
   const bound = { timeout: 120_000, killSignal: 'SIGKILL' };
   const { stdout } = await promisify(execFile)(process.execPath, [HOST, way], bound);

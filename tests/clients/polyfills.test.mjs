@@ -1,5 +1,5 @@
 // EventSources that are not a browser's own, and can't set the header Last-Event-ID: `event-source-polyfill`, and
-// `reconnecting-eventsource`, which begins anew where a browser's gives up. Both say `?lastEventId=` when they come back.
+// `reconnecting-eventsource`, which goes on where a browser's gives up. Both send `?lastEventId=` when they come back.
 
 import assert from 'node:assert/strict';
 import { EventSource } from 'eventsource';
@@ -18,7 +18,7 @@ const kinds = {
   },
   'reconnecting-eventsource': {
     make: (url) => new ReconnectingEventSource(url, { eventSourceClass: EventSource, max_retry_time: 100 }),
-    away: (response) => response.writeHead(502).end(), // after which an EventSource never comes back
+    away: (response) => response.writeHead(502).end(), // after this an EventSource never comes back
   },
 };
 

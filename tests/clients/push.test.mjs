@@ -1,5 +1,5 @@
-// push.js outside of a browser: which transport it takes behind which proxy, that nothing is lost, doubled or out of
-// order whatever is cut or changed on the way, and what it does about refusals.
+// push.js outside of a browser: which transport it takes behind which proxy, and how it handles refusals. Nothing may
+// be lost, doubled or out of order, whatever is cut or changed on the way.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -12,7 +12,7 @@ import { listenerWithTokens, token } from '../harness/tokens.mjs';
 
 globalThis.WebSocket = WebSocket; // Node has one of its own since version 22
 
-// What a page has and Node has not: events of the network.
+// A page has events of the network, and Node has not.
 const page = new EventTarget();
 globalThis.addEventListener = page.addEventListener.bind(page);
 
@@ -23,7 +23,7 @@ async function start(...options) {
   return host;
 }
 
-// What a client told, one after the other, as a page sees it.
+// A client's calls, one after the other, as a page gets them.
 class Client {
   told = [];
   #waiting = () => {};
@@ -43,7 +43,7 @@ class Client {
     open.push(() => this.push.close());
   }
 
-  // All that was told until this, which is waited for.
+  // Waits for this call, and returns all calls until it.
   async until(...last) {
     const wanted = JSON.stringify(last);
     for (;;) {
@@ -58,8 +58,8 @@ async function waitFor(condition) {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-// The client stands with so many channels, over this transport. One of the fallback has a request under way that waits
-// for what comes: it notices when its connections are cut, which one that is between two requests does not.
+// Waits until the client is subscribed to this many channels, over this transport. A fallback has a request under way
+// then. So it notices when its connections are cut; between two requests it would not.
 async function stands(host, transport, channels) {
   await waitFor(async () => {
     const { subscriptions } = await host.stats();
@@ -96,7 +96,7 @@ for (const refusal of [400, 502, 'close']) {
   });
 }
 
-// The refusal brings the other transport, not the ten seconds after which push.js gives up a handshake.
+// The refusal brings the other transport, and not the ten seconds after which push.js gives up a handshake.
 test('what is told first is told when connect has returned', async () => {
   const host = await start();
   const told = [];
@@ -107,7 +107,7 @@ test('what is told first is told when connect has returned', async () => {
   push.subscribe('b');
   await waitFor(() => told.length === 2);
   assert.deepEqual(told, [['connecting', null], ['open', 'ws']]);
-  // Who closes it at once hears nothing.
+  // A page that closes it at once gets no calls.
   connect(`http://127.0.0.1:${host.box.port}/push`, { onstate: (state) => told.push(state) }).close();
   await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(told.length, 2);
@@ -172,7 +172,7 @@ for (const transport of ['ws', 'stream', 'poll']) {
     await host.publish('late', '2');
     await host.publish('later', '3');
     assert.deepEqual(await client.until('later', '3'), [['a', '1'], ['late', '2'], ['later', '3']]);
-    // What it comes back with; one that it wants only now begins then.
+    // These are the channels with which it comes back. A channel that is new begins then.
     client.push.unsubscribe('a');
     await stands(host, transport, 2);
     host.box.cut();
@@ -186,7 +186,7 @@ for (const transport of ['ws', 'stream', 'poll']) {
     await host.publish('fresh', 'in time');
     const told = await client.until('fresh', 'in time');
     assert.deepEqual(told.filter(isMessage), [['fresh', 'in time']]);
-    // None at all, and again one.
+    // It has no channel at all, and then one again.
     for (const channel of ['late', 'later', 'fresh']) client.push.unsubscribe(channel);
     await waitFor(async () => (await host.stats()).subscriptions === 0);
     await host.publish('late', 'nobody wants it');
@@ -249,8 +249,8 @@ for (const transport of ['ws', 'stream', 'poll']) {
   });
 }
 
-// Everything at once: whatever is cut and refused, and however the channels change, each message of those that are
-// always wanted comes once and in order.
+// Everything happens at once: connections are cut and refused, and channels change. Each message of the channels that
+// stay comes once and in order.
 test('transports that come and go: nothing is lost, doubled or out of order', async () => {
   const host = await start('history_count=10000');
   const clients = [undefined, ['stream'], ['poll'], ['poll', 'stream', 'ws']].map((transports) => (
@@ -289,7 +289,7 @@ test('the network is another one: a WebSocket is tried again, and the stream goe
   host.box.upgrade = 502;
   const client = new Client(host, { channels: ['news'] });
   await client.until('open');
-  // Still none.
+  // There is still no WebSocket.
   page.dispatchEvent(new Event('online'));
   await waitFor(() => host.box.count('upgrade') === 3);
   await host.publish('news', '1');
@@ -299,7 +299,7 @@ test('the network is another one: a WebSocket is tried again, and the stream goe
   page.dispatchEvent(new Event('online'));
   await waitFor(() => client.push.transport === 'ws');
   await host.publish('news', '2');
-  // It was open all the time; with another transport it says so again.
+  // It was open all the time. After a change of the transport it says so again.
   assert.deepEqual(await client.until('news', '2'), [['open'], ['news', '2']]);
 });
 
@@ -314,7 +314,7 @@ test('publish: a promise of the position, or why it was not done', async () => {
   assert.equal(new Set(ids).size, 3);
   assert.deepEqual(await client.until('news', '3'), [['news', '1'], ['news', '2'], ['news', '3']]);
   assert.equal(client.push.position, ids[2]);
-  // Between other answers each finds its own.
+  // Between other answers, each request gets its own answer.
   const [twice, refused, again] = [
     client.push.publish('news', 'once', { event: 'e', key: 'k' }),
     client.push.publish('news', 'longer than ten'),
@@ -334,7 +334,7 @@ test('publish: a promise of the position, or why it was not done', async () => {
   await assert.rejects(left, { code: 'lost' });
 });
 
-// Which comes first is for the server's threads to say: so here is one that says it.
+// With the real server its threads decide which message comes first. This server sends them in a fixed order.
 test('an answer to publish is no position, and after unsubscribe nothing is told', async () => {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
   await once(server, 'listening');
@@ -408,7 +408,8 @@ for (const transport of ['ws', 'stream', 'poll']) {
     for (const channel of ['sport', 'secret', 'late']) client.push.subscribe(channel);
     assert.deepEqual(await client.until('error', 'channel', 'secret'), [['error', 'channel', 'secret']]);
     await stands(host, transport, 3);
-    // The host knows of a channel a moment before the client does, which comes back with those that it knows of.
+    // The host knows of a channel a moment before the client does. The client comes back with the channels that it
+    // knows.
     await host.publish('late', 'begun');
     await client.until('late', 'begun');
     await stands(host, transport, 3);
@@ -423,7 +424,8 @@ for (const transport of ['ws', 'stream', 'poll']) {
 
 test('a token that ends: the next one goes on, and when there is none it is over; renew is in time', async () => {
   const host = await startWithTokens();
-  // Clocks may differ by five seconds: so much longer a token is good. The first is too old, the others last for four.
+  // Clocks may differ by five seconds, so a token is valid for that much longer. The first is too old, the others last
+  // for four.
   const ages = [-60, -1, -1];
   await Promise.all(['stream', 'poll'].map(async (transport) => {
     const start = (tokens) => new Client(host, {
@@ -478,7 +480,7 @@ for (const transport of ['stream', 'poll']) {
     };
     host.box.instead = refuse;
     const client = new Client(host, { channels: ['news'], transports: [transport] });
-    // Hope makes it no earlier.
+    // An event of the network makes it no earlier.
     await client.until('connecting', 503);
     page.dispatchEvent(new Event('online'));
     assert.deepEqual(await client.until('open'), [['connecting', 429], ['open']]);

@@ -1,7 +1,7 @@
-"""Subscribers over each transport, made of other people's clients: `websockets`, `httpx-sse` and `httpx`.
+"""Subscribers over each transport, with third-party clients: `websockets`, `httpx-sse` and `httpx`.
 
 Each is used as `with over_sse(host, channel="news") as messages:`. Inside, the subscription stands, and `messages`
-gives the JSON form of what comes: messages, broadcasts, gaps and the close of SSE and stream, whatever the transport.
+gives the JSON form of everything that comes over any transport: messages, broadcasts, gaps, and the close of SSE and stream.
 """
 
 import contextlib
@@ -14,18 +14,19 @@ from websockets.sync.client import connect
 
 SECONDS = PATIENCE
 SUBPROTOCOL = "push.v1.json"
-# Answers that only a WebSocket has.
+# Answers that come only over a WebSocket.
 DIALOGUE = ("subscribed", "unsubscribed", "published", "pong")
 
 
 def websocket(host, subprotocol=SUBPROTOCOL, queue=None, compression=None, **parameters):
     """A `websockets` connection; no subprotocol means raw.
 
-    It reads on however much it has, or it could not be closed before all is taken; a `queue` makes it stop there.
+    It reads without a bound, so that it can be closed before all is taken. With `queue` it stops at that many.
     `compression="deflate"` is offered.
     """
     return connect(
         host.url(scheme="ws", **parameters),
+        ssl=trusted(host),
         subprotocols=[subprotocol] if subprotocol else None,
         compression=compression,
         max_size=None,
@@ -49,18 +50,27 @@ def over_ws(host, **parameters):
         yield messages()
 
 
+def trusted(host):
+    """What its clients trust, if it speaks TLS, or None."""
+    return getattr(host, "trust", None)
+
+
+def http_client(host):
+    return httpx.Client(timeout=SECONDS, trust_env=False, verify=trusted(host) or True)
+
+
 @contextlib.contextmanager
 def over_sse(host, **parameters):
-    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+    with http_client(host) as client:
         url = host.url(format="json", **parameters)
         with httpx_sse.connect_sse(client, "GET", url) as source:
             source.response.raise_for_status()
-            # The stream's beginning, which is no message.
+            # The beginning of the stream is no message.
             yield (read_event(event) for event in source.iter_sse() if event.event != "push-open")
 
 
 def read_event(event):
-    """The JSON form of an event, which must say what the event's own fields say."""
+    """The JSON form of an event. It must agree with the event's own fields."""
     message = json.loads(event.data)
     if message["type"] == "close":
         assert event.event == "push-close"
@@ -72,7 +82,7 @@ def read_event(event):
 
 @contextlib.contextmanager
 def over_stream(host, **parameters):
-    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+    with http_client(host) as client:
         headers = {"Accept": "application/x-ndjson"}
         with client.stream("GET", host.url(**parameters), headers=headers) as response:
             response.raise_for_status()
@@ -81,12 +91,12 @@ def over_stream(host, **parameters):
 
 @contextlib.contextmanager
 def over_poll(host, since=None, last=None, **parameters):
-    """Polls again and again; needs a position to begin at, or `last`."""
+    """Polls again and again. It needs a position to begin at, or `last`."""
     assert since or last, "what is published between two polls needs a position to be found again"
-    with httpx.Client(timeout=SECONDS, trust_env=False) as client:
+    with http_client(host) as client:
 
         def messages():
-            # The position is where to go on, and wins over what the first poll asked for.
+            # The next poll goes on at this position, and not at that of the first poll.
             position, newest = since, last
             while True:
                 response = client.get(host.url(since=position, last=newest, **parameters))
@@ -103,5 +113,5 @@ TRANSPORTS = {"ws": over_ws, "sse": over_sse, "stream": over_stream, "poll": ove
 
 
 def take(messages, count):
-    """The next `count` of them."""
+    """The next `count` messages."""
     return [next(messages) for _ in range(count)]

@@ -197,7 +197,7 @@ def test_without_the_key_nothing_but_health(served, key):
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert response.json()["error"]["code"] == "unauthorized"
     assert host.stats()["published"] == 0
-    # Who guesses a key is seen, by a log that is written on a thread of its own.
+    # A client that guesses a key is logged. A separate thread writes the log.
     until = time.monotonic() + SECONDS
     while not re.search(host.may_say, host.stderr(), re.M):
         assert time.monotonic() < until, host.stderr()

@@ -1,4 +1,4 @@
-"""As many subscribers as descriptors allow, over all transports: a broadcast reaches each of them once."""
+"""There are as many subscribers as descriptors allow, over all transports. A broadcast reaches each of them once."""
 
 import contextlib
 import pathlib
@@ -10,14 +10,14 @@ import pytest
 
 CROWD = pathlib.Path(__file__).with_name("crowd.py")
 SUBSCRIBERS = 19_000
-# Of the host, which has one for each subscriber and some of its own.
+# Descriptors of the host: it has one for each subscriber and some of its own.
 DESCRIPTORS = SUBSCRIBERS + 200
 PROCESSES = 2
 
 
 @pytest.fixture
 def descriptors():
-    """The host takes what the hard limit gives it."""
+    """The host uses all descriptors of the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < DESCRIPTORS:
         try:
@@ -28,7 +28,7 @@ def descriptors():
 
 @contextlib.contextmanager
 def crowds(host, mark, end):
-    """Processes with the subscribers, ended in any case."""
+    """Processes with the subscribers. They end in any case."""
     each = str(SUBSCRIBERS // PROCESSES)
     processes = [
         subprocess.Popen(
@@ -58,4 +58,4 @@ def test_a_broadcast_reaches_all(descriptors, start):
         host.broadcast("the end")
         assert [process.stdout.readline() for process in processes] == [f"1: {SUBSCRIBERS // PROCESSES}\n"] * PROCESSES
         assert host.wait_for(deliveries=2 * SUBSCRIBERS - each)["slow_closed"] == 0
-    # Gone all at once: the host ends well all the same.
+    # All go at once, and the host still ends well.

@@ -27,7 +27,7 @@ def run(*arguments):
 
 
 def objects(process):
-    """What a stream's lines say; heartbeats are empty."""
+    """The objects in a stream's lines. Heartbeats are empty lines."""
     return (json.loads(line) for line in process.stdout if line != "\n")
 
 
@@ -36,7 +36,7 @@ def test_the_stream(host, version):
     with curl(version, "-H", "Accept: application/x-ndjson", host.url(channel="a")) as process:
         assert process.stdout.readline() == "\n"
         lines = objects(process)
-        # One at a time: each must arrive without another one behind it.
+        # They are sent one at a time: each must arrive without another one behind it.
         for count in range(20):
             id = host.publish("a", f"message {count}", event="tick")
             wanted = {"type": "message", "channel": "a", "id": id, "event": "tick", "data": f"message {count}"}
@@ -63,7 +63,7 @@ def test_the_head_of_a_stream(host):
 
 
 def poll_five_times(host, position):
-    """Five polls by one curl, each at once answered; says how many connections it made and what came."""
+    """Five polls by one curl. Each is answered at once. Returns the number of connections and the messages."""
     url = host.url(channel="a", since=position)
     counts = run(*[url] * 5, "--write-out", "\n%{num_connects}\n").split("\n")
     return [int(count) for count in counts[1::2]], [json.loads(answer) for answer in counts[:-1:2]]
@@ -89,7 +89,7 @@ def test_polls_over_one_connection_where_the_host_says_so(start):
 
 
 def test_the_shortest_program():
-    """hello: its own listener, the time every second; a poll for the newest, then a poll that waits."""
+    """hello publishes the time every second at its own listener. One poll gets the newest, and the next one waits."""
     with running(program="hello", arguments=["127.0.0.1:0"]) as host:
         with curl("-H", "Accept: application/x-ndjson", host.url(channel="time", last=1)) as process:
             lines = objects(process)

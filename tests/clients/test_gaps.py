@@ -1,4 +1,5 @@
-"""What the history can't give is announced as a gap where it is; `last` asks for the newest instead."""
+"""Messages that are no longer in the history are announced as a gap in their place. `last` asks for the newest
+instead."""
 
 import pytest
 from subscribers import TRANSPORTS, take, websocket

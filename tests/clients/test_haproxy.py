@@ -1,4 +1,4 @@
-"""HAProxy in front: it finds the server well by its own check, and passes subscribers on."""
+"""HAProxy in front: its own check finds the server up, and it passes subscribers on."""
 
 import contextlib
 import socket
@@ -29,7 +29,7 @@ listen stats
 
 @contextlib.contextmanager
 def haproxy(directory, server, check):
-    """A HAProxy in front of a port; gives its own port, and what it says of the server."""
+    """Runs HAProxy in front of a port. Yields its own port, and a function for the state of the server."""
     front, stats = free_port(), free_port()
     path = directory / "haproxy.cfg"
     path.write_text(CONFIGURATION.format(front=front, stats=stats, server=server, check=check))
@@ -42,7 +42,7 @@ def haproxy(directory, server, check):
 
 
 def state(port):
-    """UP or DOWN, once HAProxy has looked, with why."""
+    """UP or DOWN, with the reason, once HAProxy has checked."""
     with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.sendall(b"GET /;csv HTTP/1.0\r\n\r\n")
         lines = client.makefile().read().splitlines()

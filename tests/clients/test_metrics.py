@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana get: `promtool` looks at it, and the dashboard names nothing that is not there."""
+"""The metrics for Prometheus and Grafana: `promtool` checks them, and the dashboard names only metrics that exist."""
 
 import json
 import re
@@ -10,8 +10,17 @@ from subscribers import SECONDS, over_sse, over_stream, take, websocket
 from test_control import KEY, Control
 
 DASHBOARD = ROOT / "packaging/grafana-dashboard.json"
-# What Prometheus itself adds to each sample.
+# Labels that Prometheus itself adds to each sample.
 ADDED = {"job", "instance"}
+
+
+@pytest.fixture
+def shared_log_metrics(start):
+    """A scrape of a hub that shares a log with others. Nobody is at this address: the names are there from the start."""
+    port = free_port()
+    start(f"control=127.0.0.1:{port}", f"control_key={KEY}", "engine=redis://127.0.0.1:1").may_say = "engine: "
+    with Control(port) as control:
+        return control.get("/metrics").text
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def metrics(start):
             for number in range(200):
                 control.publish("a", str(number))
             take(messages, 200)
-        # Refused by the library.
+        # The library refuses this request.
         assert control.get("/v1/nothing").status_code == 404
         host.wait_for(connections=2)
         yield control.get("/metrics").text
@@ -49,9 +58,10 @@ def expressions():
     return [target["expr"] for panel in panels for target in panel.get("targets", [])]
 
 
-def test_promtool_has_nothing_to_say(metrics):
-    assert promtool("check", "metrics", text=metrics) == (0, "")
-    # It does complain where there is something.
+def test_promtool_has_nothing_to_say(metrics, shared_log_metrics):
+    for text in (metrics, shared_log_metrics):
+        assert promtool("check", "metrics", text=text) == (0, "")
+    # promtool does complain about a mistake.
     assert promtool("check", "metrics", text="# TYPE x counter\nx 1\n")[0] != 0
 
 
@@ -77,8 +87,14 @@ def test_ends_and_transports_are_counted(metrics):
     assert re.search(r'^push_closed_total\{code="1000"\} 1$', metrics, re.M)
 
 
-def test_the_dashboard_names_only_what_there_is(metrics):
-    known = samples(metrics)
+def test_the_dashboard_has_all_that_tells_of_a_log(shared_log_metrics):
+    of_logs = {name for name in samples(shared_log_metrics) if name.startswith("push_engine_")}
+    named = {name for expression in expressions() for name in re.findall(r"\bpush_\w+", expression)}
+    assert len(of_logs) == 8 and of_logs <= named, of_logs - named
+
+
+def test_the_dashboard_names_only_what_there_is(shared_log_metrics):
+    known = samples(shared_log_metrics)
     assert len(expressions()) > 20
     for expression in expressions():
         names = re.findall(r"\bpush_\w+", expression)

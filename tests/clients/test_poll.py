@@ -1,4 +1,4 @@
-"""Long-polling with `httpx`: when a poll is answered, with what, and what its connection is good for afterwards."""
+"""Long-polling with `httpx`: when a poll is answered, with what, and how its connection is used afterwards."""
 
 import threading
 
@@ -134,7 +134,7 @@ def test_a_host_keeps_its_connections_otherwise(start, client):
         response = client.get(host.url(channel="a", since=position))
         assert response.headers["Connection"] == "close"
         position = response.json()["position"]
-        # Over the same client, and not taken for a subscriber's.
+        # It goes over the same client, and must not be taken for a subscriber's request.
         assert client.get(host.url("/stats")).json()["adopted"] == count + 1
 
 
@@ -143,7 +143,8 @@ def test_a_request_for_the_host_on_a_connection_kept_is_answered_by_the_host(sta
     position = host.publish("a", "one")
     host.publish("a", "two")
     poll(client, host, channel="a", since=position)
-    # The library has the connection, ends it, and the client asks again: as browsers do, httpx does not by itself.
+    # The library has the connection and ends it. The client asks again. Browsers do that by themselves, and httpx does
+    # not.
     with pytest.raises(httpx.RemoteProtocolError):
         client.get(host.url("/stats"))
     assert client.get(host.url("/stats")).json()["adopted"] == 1

@@ -1,4 +1,4 @@
-"""Whoever leaves one transport at a position goes on with another: nothing missing, nothing doubled, in order."""
+"""A client leaves one transport at a position and goes on with another. Nothing is missing, doubled or out of order."""
 
 import pytest
 from host import Publishers, number
@@ -6,7 +6,7 @@ from subscribers import TRANSPORTS, take
 
 # Enough to keep everything that a test publishes.
 LONG_HISTORY = ["history_count=1000000", "history_bytes=1GB", "history_total=1GB"]
-# Messages that each transport takes before it is left, however much more is on the way.
+# The number of messages that each transport takes before the client leaves it. More may be on the way.
 LEG = 150
 
 
@@ -15,7 +15,7 @@ def in_form(published):
 
 
 def follow(host, first, order, channels, rounds):
-    """Takes LEG messages over each transport in turn, each from where the one before was left."""
+    """Takes LEG messages over each transport in turn. Each goes on where the one before was left."""
     seen, position = [], first
     for transport in order * rounds:
         with TRANSPORTS[transport](host, since=position, channel=channels) as messages:
@@ -25,7 +25,7 @@ def follow(host, first, order, channels, rounds):
 
 
 def rest(host, transport, position, end, channels):
-    """What comes after a position, up to the message at `end`."""
+    """The messages after a position, up to the one at `end`."""
     seen = []
     if number(position) < number(end):
         with TRANSPORTS[transport](host, since=position, channel=channels) as messages:

@@ -1,4 +1,4 @@
-"""Requests that are refused: the status, a JSON body that says why, and what makes a client come back or not."""
+"""Refused requests: the status, a JSON body that says why, and whether the client comes back."""
 
 import httpx
 import pytest
@@ -30,8 +30,8 @@ def test_what_is_no_position(host, client, transport, position):
     refused(client.get(host.url(channel="a", transport=transport, since=position)), 400, "position")
 
 
-# What an EventSource has seen it says by itself, also of a server before this one; it would never come back from an
-# error.
+# An EventSource sends the last id that it has seen by itself, even one of an earlier server. It would never come back
+# from an error.
 @pytest.mark.parametrize("form", ["raw", "json"])
 @pytest.mark.parametrize("transport", STREAMING)
 @pytest.mark.parametrize("id", ["42", "1700000000:0", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "urn:uuid:f81d4fae", "-", "x" * 999])

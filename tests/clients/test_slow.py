@@ -13,7 +13,7 @@ MOST = 2000
 
 
 def publish_until_slow(host):
-    """Publishes until a subscriber that does not read is closed; says what was published."""
+    """Publishes until a subscriber that does not read is closed. Returns the messages."""
     ids = []
     while host.stats()["slow_closed"] == 0:
         assert len(ids) < MOST, "nobody was found to be slow"
@@ -22,7 +22,7 @@ def publish_until_slow(host):
 
 
 def recovered(host, seen, ids, transport):
-    """Goes on after what was seen, and checks that all came once and in order."""
+    """Goes on after the last message that was seen, and checks that all came once and in order."""
     assert seen == ids[: len(seen)], "in order, nothing missing"
     assert 0 < len(seen) < len(ids)
     with TRANSPORTS[transport](host, since=seen[-1], channel="a") as messages:

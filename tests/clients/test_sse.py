@@ -1,4 +1,4 @@
-"""`httpx-sse`: events, their types, their lines, and going on where one was."""
+"""`httpx-sse`: events, their types, their lines, and recovery."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from subscribers import SECONDS
 
 @pytest.fixture
 def events():
-    """Subscribes: `events(host, headers, channel=...)` gives what httpx-sse makes of the stream."""
+    """Subscribes: `events(host, headers, channel=...)` yields the events that httpx-sse reads from the stream."""
     with httpx.Client(timeout=SECONDS, trust_env=False) as client:
         streams = []
 
@@ -28,7 +28,7 @@ def events():
 
 
 def begin(stream):
-    """What a stream begins with: a place to go on from and how long to wait."""
+    """A stream begins with a position to go on from, and with how long to wait."""
     first = next(stream)
     assert first.event == "push-open"
     assert json.loads(first.data) == {"type": "open", "id": first.id}

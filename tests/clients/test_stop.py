@@ -1,4 +1,4 @@
-"""A stop on a signal: what was published is delivered, everybody is told to come back, and the host ends well."""
+"""A stop on a signal: all messages are delivered, all clients are told to come back, and the host ends well."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ import pytest
 from subscribers import over_poll, over_sse, over_stream, take, websocket
 from websockets.exceptions import ConnectionClosed
 
-# More than sockets hold: some of it waits in the library when the signal comes.
+# This is more than sockets hold, so some of it waits in the library when the signal comes.
 COUNT = 1500
 
 

@@ -8,7 +8,7 @@ from subscribers import websocket
 from websockets.exceptions import ConnectionClosed
 
 MB = 1 << 20
-# What the host sends back must fit what may wait for a client.
+# The host's echo must fit into the client's outbox.
 LARGE = ["max_client_message=16MB", "max_message=16MB", "outbox=64MB"]
 
 
@@ -17,7 +17,7 @@ def raw(host, **parameters):
 
 
 def ask(socket, **request):
-    """Sends a request, says the answer."""
+    """Sends a request, and returns the answer."""
     socket.send(json.dumps(request))
     return json.loads(socket.recv())
 
@@ -49,7 +49,7 @@ def test_a_large_message_in_fragments_comes_back_whole(start, kind):
     shuffle = random.Random(7)
     fragments = [shuffle.randbytes(shuffle.randrange(200_000)) for _ in range(80)]
     if kind == "text":
-        # Characters of one to four bytes, so that fragments' and reads' borders fall inside of them.
+        # Characters of one to four bytes, so that the borders of fragments and reads fall inside them.
         fragments = ["".join(shuffle.choices("aß€😀\0\n", k=len(fragment) // 2)) for fragment in fragments]
     whole = (b"" if kind == "binary" else "").join(fragments)
     assert len(whole) > 3 * MB
@@ -121,10 +121,10 @@ def test_compression(start, kind):
         for payload in payloads:
             host.publish("a", payload if kind == "text" else b"\xff" + payload)
             assert socket.recv() == plain.recv() == (payload if kind == "text" else b"\xff" + payload)
-            # The host sends back what it gets.
+            # The host sends each message back.
             socket.send(payload)
             assert socket.recv() == payload
-            # Each fragment is flushed: many are small blocks.
+            # Each fragment is flushed, so there are many small blocks.
             fragments = [payload[at : at + 99] for at in range(0, min(len(payload), 20_000), 99)]
             socket.send(iter(fragments or [payload]))
             assert socket.recv() == payload[:0].join(fragments)
@@ -155,7 +155,7 @@ def test_dialogue(start):
         assert ask(socket, type="unsubscribe", channel="a") == {"type": "unsubscribed", "channel": "a"}
         assert ask(socket, type="unsubscribe", channel="a")["code"] == "not_subscribed"
         host.publish("a", "while away")
-        # Nothing came in between: the next answer is that of the ping.
+        # Nothing came in between, since the next answer is that of the ping.
         assert ask(socket, type="ping") == {"type": "pong"}
         socket.send(json.dumps({"type": "subscribe", "channel": "a", "since": begun}))
         seen = [json.loads(socket.recv()) for _ in range(3)]

@@ -1,4 +1,4 @@
-// push.d.ts: the compiler accepts what pages write, refuses what they should not, and knows of all that push.js gives.
+// push.d.ts: the compiler accepts good code of pages, refuses wrong code, and knows everything that push.js offers.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -12,7 +12,7 @@ import { test } from '../harness/host.mjs';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-// What tsc says of some files, as a page's project is set up.
+// The output of tsc for some files, with the settings of a page's project.
 function compile(compiler, ...files) {
   const words = [at(`../node_modules/${compiler}/bin/tsc`), '--noEmit', '--strict', '--exactOptionalPropertyTypes',
     '--target', 'es2022', '--module', 'esnext', '--moduleResolution', 'bundler', '--lib', 'es2022,dom'];
@@ -21,7 +21,7 @@ function compile(compiler, ...files) {
   });
 }
 
-// The example with which push.js begins, with nothing where it has dots.
+// The example at the top of push.js, without its dots.
 function example() {
   const lines = readFileSync(at('../../examples-c/www/push.js'), 'utf8').split('\n');
   const first = lines.findIndex((line) => line.startsWith('//   import'));

@@ -1,4 +1,4 @@
-// What a page in TypeScript writes: compiled by types.test.mjs, never run.
+// The code of a page in TypeScript. types.test.mjs compiles it, and nothing runs it.
 
 import { connect, type Message, type Push, type State, type Transport } from '../../examples-c/www/push.js';
 

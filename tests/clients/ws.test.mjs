@@ -148,7 +148,7 @@ test('one subprotocol of several is chosen', async () => {
   assert.equal(socket.protocol, 'push.v1.json');
 });
 
-// Node's `ws`, as a browser, fails the connection where none is chosen of those that it offers.
+// Node's `ws`, like a browser, fails the connection if none of the subprotocols that it offers is chosen.
 test('a client with a subprotocol of its own gets raw frames', async () => {
   const host = await start();
   const socket = await connect(host, 'channel=a', { subprotocol: ['my-app', 'other'] });

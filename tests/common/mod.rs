@@ -1,23 +1,29 @@
-//! A server on a port of its own, and a client that speaks raw bytes.
+//! A server on a free port, and a client that speaks raw bytes.
 #![allow(dead_code)] // each test uses its part
+
+// The library's own tests have this file twice, as they include this module.
+#[allow(clippy::duplicate_mod)]
+#[path = "../../src/framing/masked.rs"]
+pub mod masked;
+pub mod redis;
 
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it; nothing is measured by it.
+/// How long anything may take before a test gives up. No test measures with it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for something that a thread of the server will have done in a moment.
+/// Waits for something that a thread of the server does soon.
 pub fn eventually(done: impl Fn() -> bool) {
     until("it never came", done);
 }
 
-/// The same, with what is said when it is not done.
+/// The same, with a text for the failure.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -29,8 +35,8 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// A log that can be read back: the level and the text of each line.
 pub type Lines = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
 
-/// The defaults, a free port, and these options. However slow the machine is, no client gets a ping, and no poll an
-/// empty answer, that its test does not ask for. Anybody may, also whom a test hands over without a grant.
+/// The defaults, a free port, and these options. Even on a slow machine no client gets a ping, and no poll an empty
+/// answer, that its test does not ask for. Any client may subscribe, also one that is handed over without a grant.
 pub fn builder(options: &[(&str, &str)]) -> Builder {
     let mut builder = Builder::default();
     let of_tests = [("listen", "127.0.0.1:0"), ("auth", "none"), ("heartbeat", "10m"), ("poll_timeout", "10m")];
@@ -43,19 +49,32 @@ pub fn builder(options: &[(&str, &str)]) -> Builder {
     builder
 }
 
-/// The path of a Unix socket that nobody else uses.
+/// The path of a Unix socket that no other test uses.
 pub fn socket_path() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("push-test-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     std::env::temp_dir().join(name).display().to_string()
 }
 
-/// The metrics of a server whose control API listens at this path, as Prometheus gets them.
+/// A port for a server that may be away for a while. It is not one of the ports that the system gives to clients.
+/// Otherwise a client that connects while no server listens may get that very port for its own end, and reach itself.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let at = (std::process::id() as u16).wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + at % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// The metrics of the server with its control API at this path, as Prometheus gets them.
 pub fn metrics(path: &str) -> String {
     metrics_with_key(path, "none is asked for")
 }
 
-/// The same, where a key is asked for.
+/// The same, with a key.
 pub fn metrics_with_key(path: &str, key: &str) -> String {
     let mut control = UnixStream::connect(path).unwrap();
     let lines = format!("Host: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}");
@@ -65,7 +84,7 @@ pub fn metrics_with_key(path: &str, key: &str) -> String {
     text
 }
 
-/// The labels of a metric that has counted something, with its numbers.
+/// The labels of a metric with numbers that are not 0, and these numbers.
 pub fn counted(metrics: &str, name: &str) -> Vec<(String, u64)> {
     let samples = metrics.lines().filter_map(|line| {
         let (label, number) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("} ")?;
@@ -83,7 +102,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// With the defaults, on a free port, and these options.
+    /// Starts with the defaults, a free port, and these options.
     pub fn start(options: &[(&str, &str)]) -> Self {
         Host { server: Server::start(builder(options)).unwrap() }
     }
@@ -102,7 +121,7 @@ impl Host {
         &self.server.addresses()[0]
     }
 
-    /// Publishes, as soon as there is room, and says the position.
+    /// Publishes as soon as there is room, and returns the position.
     pub fn publish(&self, channel: &str, data: &str) -> String {
         loop {
             match self.server.publish(&Publication::new(channel, data.as_bytes())) {
@@ -133,7 +152,7 @@ impl Host {
         client
     }
 
-    /// What the control API answers to a GET, where the server has the options [`CONTROL`].
+    /// The control API's answer to a GET. The server needs the options [`CONTROL`].
     pub fn control(&self, path: &str) -> String {
         let mut control = Client::over(TcpStream::connect(&self.server.addresses()[1]).unwrap());
         let key = CONTROL[1].1;
@@ -166,11 +185,11 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        // A server that has refused already may have closed.
+        // If the server has refused already, it may have closed.
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Reads until `end`, and gives what came before it.
+    /// Reads until `end`, and returns the text before it.
     pub fn until(&mut self, end: &str) -> String {
         loop {
             let found = self.read.windows(end.len()).position(|window| window == end.as_bytes());
@@ -188,7 +207,7 @@ impl Client {
         self.until("\r\n\r\n")
     }
 
-    /// So many bytes.
+    /// Reads this many bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
             assert!(self.fill(), "the server ended");
@@ -196,7 +215,7 @@ impl Client {
         self.read.drain(..count).collect()
     }
 
-    /// A response with a Content-Length: its head and body.
+    /// Reads a response with a Content-Length: its head and body.
     pub fn response(&mut self) -> (String, String) {
         let head = self.head();
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
@@ -204,7 +223,7 @@ impl Client {
         (head, String::from_utf8(body).unwrap())
     }
 
-    /// Everything until the server ends.
+    /// Reads everything until the server ends the connection.
     pub fn rest(&mut self) -> String {
         while self.fill() {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
@@ -212,25 +231,10 @@ impl Client {
 
     /// Sends a masked frame.
     pub fn frame(&mut self, first: u8, payload: &[u8]) {
-        let mut bytes = vec![first];
-        match payload.len() {
-            len @ 0..=125 => bytes.push(0x80 | len as u8),
-            len @ 126..=0xffff => {
-                bytes.push(0x80 | 126);
-                bytes.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                bytes.push(0x80 | 127);
-                bytes.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        let mask = [0x11, 0x22, 0x33, 0x44];
-        bytes.extend_from_slice(&mask);
-        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
-        self.send(&bytes);
+        self.send(&masked::frame(first, payload, [0x11, 0x22, 0x33, 0x44]));
     }
 
-    /// Sends text, and reads the frames that come.
+    /// Sends text, and reads the frames that come back.
     pub fn say(&mut self, text: &str) {
         self.frame(0x81, text.as_bytes());
     }
@@ -253,14 +257,14 @@ impl Client {
         String::from_utf8(payload).unwrap()
     }
 
-    /// The code of the close frame that must come next.
+    /// The code of the close frame. It must be the next frame.
     pub fn close_code(&mut self) -> u16 {
         let (first, payload) = self.next_frame();
         assert_eq!(first, 0x88, "{}", String::from_utf8_lossy(&payload));
         u16::from_be_bytes([payload[0], payload[1]])
     }
 
-    /// The code and the reason of the close frame that comes after whatever comes before it.
+    /// The code and the reason of the close frame. Frames before it are skipped.
     pub fn end(&mut self) -> (u16, String) {
         loop {
             let (first, payload) = self.next_frame();
@@ -271,7 +275,15 @@ impl Client {
         }
     }
 
-    /// Reads more; false at the end.
+    /// Whether there is something to read, which is not read.
+    pub fn has_come(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let has_come = self.stream.peek(&mut [0]).is_ok_and(|len| len > 0);
+        self.stream.set_nonblocking(false).unwrap();
+        has_come || !self.read.is_empty()
+    }
+
+    /// Reads more. False: the end.
     fn fill(&mut self) -> bool {
         let mut chunk = [0; 65_536];
         match self.stream.read(&mut chunk) {

@@ -1,16 +1,28 @@
-//! Servers whose history survives them: the option `engine=file:DIRECTORY`.
+//! Servers with a history that survives a restart: the option `engine=file:DIRECTORY`.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod always;
+mod chance;
+mod content;
+mod failing;
+mod full;
 mod killed;
+mod ledger;
+mod load;
 mod options;
+mod planted;
+mod power;
+mod publisher;
+mod pushd;
 mod restart;
+mod truth;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A directory that goes with the test.
+/// A directory that is removed after the test.
 struct Place(PathBuf);
 
 impl Place {
@@ -33,8 +45,12 @@ impl Place {
     }
 }
 
+/// The files of a test that fails are left there.
 impl Drop for Place {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

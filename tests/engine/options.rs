@@ -1,7 +1,8 @@
-//! Options that can't be, and a log that is looked at and broken.
+//! Values that the options refuse, and `pushd log` on a good log and on a broken one.
 
+use super::pushd::Pushd;
 use super::{segments, Place};
-use crate::common::{builder, Host};
+use crate::common::{builder, field, Host};
 use push::{Kind, Server};
 use std::process::{Command, Output};
 
@@ -14,12 +15,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn options_say_what_is_allowed() {
+fn errors_of_engine_options_say_what_is_allowed() {
     let mut builder = builder(&[]);
     for (name, value, allowed) in [
-        ("engine", "disk", "memory, or file:DIRECTORY"),
-        ("engine", "file:", "memory, or file:DIRECTORY"),
-        ("engine_sync", "always", "interval or never"),
+        ("engine", "disk", "memory, file:DIRECTORY, or a URL"),
+        ("engine", "file:", "memory, file:DIRECTORY, or a URL"),
+        ("engine_sync", "often", "interval, always or never"),
+        ("engine_timeout", "1h", "a time from 0 to 1m"),
         ("engine_retention_age", "1s", "auto, or a time from 1m to 365d"),
         ("engine_retention_bytes", "1KB", "auto, or a size from 1MB to 1048576GB"),
         ("engine_buffer", "1", "a size from 64KB to 16GB"),
@@ -46,12 +48,12 @@ fn a_log_is_printed_and_checked() {
     assert!(lines.contains(" 1 2") && lines.contains("\"news\" 5 bytes \"hello\""), "{lines}");
     assert!(lines.contains("\"b c\" 100 bytes \"xxx") && lines.contains("x\"…"), "{lines}");
     assert!(
-        lines.contains("1 segments of ") && lines.contains("2 messages, numbers 1 to 2; closed in order"),
+        lines.contains(": 1 segment of ") && lines.contains("2 messages, numbers 1 to 2; closed in order"),
         "{lines}"
     );
     let checked = pushd(&["log", "-q", &directory]);
     assert_eq!(text(&checked.stdout).lines().count(), 1);
-    // A byte is changed: it says where, and so does a start.
+    // After a byte is changed, `pushd log` says where, and so does a start.
     let segment = segments(&place.log()).remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
     let at = bytes.windows(5).position(|word| word == b"hello").unwrap();
@@ -69,4 +71,36 @@ fn a_log_is_printed_and_checked() {
     }
     let missing = pushd(&["log", "/nowhere"]);
     assert!(missing.status.code() == Some(1) && text(&missing.stderr).contains("/nowhere"));
+}
+
+#[test]
+fn the_fences_of_a_log_are_shown_and_counted_as_what_they_are() {
+    let place = Place::new();
+    let directory = place.log().display().to_string();
+    // With `always` each kill leaves a fence, however long the hub was quiet before.
+    let mut pushd = Pushd::start_with(&place, &[("engine_sync", "always")], &[]);
+    let mut epochs = Vec::new();
+    let mut publish = |pushd: &Pushd| {
+        let (_, answer) = pushd.request("POST /v1/publish?channel=a", b"hello").unwrap();
+        epochs.push(field(&answer, "id").split('-').next().unwrap().to_owned());
+    };
+    publish(&pushd);
+    pushd.restart("KILL");
+    publish(&pushd);
+    // Without this file, the next hub can't know whether messages are missing.
+    pushd.restart_after("KILL", || std::fs::remove_file(place.log().join("state")).unwrap());
+    publish(&pushd);
+    pushd.end("TERM");
+    // The messages have the numbers 1, 3 and 5.
+    let lines = text(&self::pushd(&["log", &directory]).stdout);
+    let whole = format!(".log:0 2 fence: epoch {} begins; nothing is missing", epochs[1]);
+    let lossy = format!(".log:0 4 fence: epoch {} begins; messages before it may be missing", epochs[2]);
+    for fence in [whole, lossy] {
+        assert_eq!(lines.lines().filter(|line| line.ends_with(&fence)).count(), 1, "{fence:?}: {lines}");
+    }
+    let about = "3 messages and 2 fences, numbers 1 to 5; closed in order";
+    let order = format!("epoch {}, before it {} up to 3, before it {} up to 1", epochs[2], epochs[1], epochs[0]);
+    let last = lines.lines().last().unwrap();
+    assert!(last.contains(": 3 segments of ") && last.contains(about) && last.ends_with(&order), "{last}");
+    assert_eq!(text(&self::pushd(&["log", "-q", &directory]).stdout).trim_end(), last);
 }

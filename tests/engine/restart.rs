@@ -1,11 +1,13 @@
-//! A server is stopped and started again: its clients go on as if nothing had been.
+//! A server that is stopped and started again. Its clients go on as if nothing had happened.
 
+use super::pushd::Pushd;
 use super::{segments, Place};
-use crate::common::{Client, Host, UPGRADE};
+use crate::common::{field, Client, Host, UPGRADE};
 use push::hub::Publication;
 use push::Kind;
+use std::net::TcpStream;
 
-/// Each transport: the query and header lines of its request, but for the position.
+/// Each transport: the query and the header lines of its request, without the position.
 const TRANSPORTS: [(&str, &str, &str); 4] = [
     ("WebSocket", "", UPGRADE),
     ("SSE", "&transport=sse&format=json", ""),
@@ -17,18 +19,18 @@ fn start(place: &Place, more: &[(&str, &str)]) -> Host {
     Host::start(&[&[("engine", &*place.engine()), ("threads", "2")], more].concat())
 }
 
-/// What a client gets that comes back with a position, up to a message.
+/// The bytes that a client gets that comes back with a position, up to a message.
 fn since(host: &Host, (_, query, lines): (&str, &str, &str), position: &str, last: &str) -> String {
     let protocol = if lines.is_empty() { "" } else { "Sec-WebSocket-Protocol: push.v1.json\r\n" };
     let mut client: Client = host.get(&format!("channel=a&since={position}{query}"), &format!("{lines}{protocol}"));
     client.until(&format!("\"data\":\"{last}\"")) + last
 }
 
-/// The messages in a text, in their order: they are words that begin with `m`.
+/// The messages in a text, in their order. They are words that begin with `m`.
 fn messages(text: &str) -> Vec<String> {
     let datas = text.split("\"data\":\"").skip(1);
     let mut found: Vec<String> = datas.map(|rest| rest.split('"').next().unwrap().to_owned()).collect();
-    // The last one was read away, and stands at the end.
+    // The last message was read already, so it is added at the end.
     found.push(text.rsplit([',', '"']).next().unwrap().to_owned());
     found
 }
@@ -59,7 +61,7 @@ fn clients_of_every_transport_recover_exactly_and_without_a_gap() {
                 host.publish("a", &format!("m{n}"));
             }
         }
-        // They have seen all of this life, and miss what comes while they are away.
+        // The clients have seen all messages of this life, and miss those that come while they are away.
         last_seen += 10;
         positions.fill(if position.is_empty() {
             String::new()
@@ -87,7 +89,7 @@ fn a_client_of_a_channel_that_was_quiet_for_longer_than_the_log_is_kept_is_not_t
     for n in 0..400 {
         host.publish("loud", &text);
         if n % 20 == 0 {
-            // Little by little, as it is in a life: the log has to begin new segments meanwhile.
+            // The messages come slowly enough for the log to begin new segments in between.
             std::thread::sleep(std::time::Duration::from_millis(15));
         }
     }
@@ -113,4 +115,41 @@ fn a_second_server_on_the_same_directory_is_refused_and_the_first_goes_on() {
     assert!(error.kind() == Kind::System && error.to_string().contains("another hub uses this directory"), "{error}");
     assert_eq!(host.server.publish(&Publication::new("a", b"x")).unwrap().seq, 1);
     host.stop();
+}
+
+/// The gaps in a text, each as its channel and position.
+fn gaps(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| line.contains("\"gap\""));
+    lines.map(|line| (field(line, "channel"), field(line, "id"))).collect()
+}
+
+#[test]
+fn a_client_that_is_cut_off_between_two_gaps_is_told_of_the_second_one_when_it_comes_back() {
+    let place = Place::new();
+    let mut pushd = Pushd::start(&place);
+    let publish = |pushd: &Pushd, channel: &str, data: &str| {
+        field(&pushd.request(&format!("POST /v1/publish?channel={channel}"), data.as_bytes()).unwrap().1, "id")
+    };
+    let first = publish(&pushd, "a", "one");
+    publish(&pushd, "b", "two");
+    pushd.restart("KILL");
+    publish(&pushd, "b", "three");
+    // A position of another hub, and one of the life before. Both give gaps in all channels, with the same number.
+    for position in ["0000000000000-7", &*first] {
+        let told = |position: &str| {
+            let mut client = Client::over(TcpStream::connect(("127.0.0.1", pushd.port)).unwrap());
+            let query = format!("channel=a&channel=b&channel=never&since={position}&transport=stream");
+            client.send(format!("GET /push?{query} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes());
+            gaps(&client.until("three"))
+        };
+        let all = told(position);
+        assert!(all.len() >= 3, "{all:?}");
+        for cut in 1..all.len() {
+            let seen = &all[..cut];
+            let rest = told(&seen[cut - 1].1);
+            for (channel, _) in &all[cut..] {
+                assert!(rest.iter().any(|(told, _)| told == channel), "{channel}: {seen:?}, then {rest:?}");
+            }
+        }
+    }
 }

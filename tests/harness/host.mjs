@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('../../target/examples-c/legacy-server', import.meta.url));
 
-// A test with a bound of time of its own, so that one that hangs is named and the others still run. It is long, as the
-// machine may be busy.
+// A test with its own bound of time, so that a test that hangs is named and the others still run. The bound is long, as
+// the machine may be busy.
 export function test(name, body) {
   return boundless(name, { timeout: 240_000 }, body);
 }
@@ -35,7 +35,7 @@ export class Host {
     return `${scheme}://127.0.0.1:${this.port}${path}`;
   }
 
-  // Says the message's position.
+  // Returns the message's position.
   publish(channel, data, event) {
     const query = new URLSearchParams({ channel, ...(event && { event }) });
     return this.#post(`/publish?${query}`, data);
@@ -54,13 +54,13 @@ export class Host {
     while ((await this.stats())[name] < least) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
-  // Waits until all of these gauges are that: who comes from one transport to another may be counted twice meanwhile.
+  // Waits until all gauges have these values. A client that changes its transport may be counted twice meanwhile.
   async waitForAll(wanted) {
     const are = (stats) => Object.entries(wanted).every(([name, value]) => stats[name] === value);
     while (!are(await this.stats())) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
-  // It must end well, and silently.
+  // It must end well, and without output.
   async stop() {
     this.process.kill('SIGTERM');
     const [code] = await this.ended;
@@ -74,7 +74,7 @@ export class Host {
   }
 }
 
-// What comes, to be taken one after the other: next() waits.
+// A queue of everything that comes. next() waits.
 export class Inbox {
   #items = [];
   #waiting = [];

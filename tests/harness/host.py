@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -15,28 +16,51 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "target/examples-c"
-# Between looks at what the host says of itself. Waiting is bounded by the test's own time.
+# The time between two looks at the host's counters. The test's own time bounds the wait.
 LOOK_SECONDS = 0.01
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 PATIENCE = 120
 
 
 class Address:
-    """Where something listens."""
+    """The address of a listener."""
+
+    # What its clients trust, if it speaks TLS: an ssl.SSLContext.
+    trust = None
 
     def __init__(self, host, port):
         self.host, self.port = host, port
 
     def url(self, path="/push", scheme="http", **parameters):
-        """A URL there; a list is a parameter given several times, None is none."""
+        """A URL at this address. A list makes a parameter that comes several times; None leaves it out."""
         query = urllib.parse.urlencode({k: v for k, v in parameters.items() if v is not None}, doseq=True)
         return f"{scheme}://{self.host}:{self.port}{path}" + (f"?{query}" if query else "")
+
+
+class Secure(Address):
+    """The address of a listener with TLS. `version` is the only one that its clients speak, or None."""
+
+    def __init__(self, port, certificates, version=None):
+        super().__init__("localhost", port)
+        self.trust = ssl.create_default_context(cafile=f"{certificates}/root.pem")
+        if version is not None:
+            self.trust.minimum_version = self.trust.maximum_version = version
+
+    def url(self, path="/push", scheme="http", **parameters):
+        return super().url(path, scheme + "s", **parameters)
+
+
+def with_tls(certificates):
+    """A port, and the options of a listener with TLS there. It has what tests/harness/certificates has made."""
+    port = free_port()
+    live = f"{certificates}/live"
+    return port, (f"listen=tls:127.0.0.1:{port}", f"tls_certificate={live}/fullchain.pem", f"tls_key={live}/privkey.pem")
 
 
 class Host(Address):
     """A running legacy-server: `options` are options of the library, `flags` its own.
 
-    `own_listener`: the library listens too, at the address `own`.  Another `program` gets `arguments`.
+    `own_listener`: the library listens, too, at the address `own`. Another `program` gets `arguments`.
     """
 
     def __init__(self, *options, flags=(), own_listener=False, program="legacy-server", arguments=None):
@@ -45,9 +69,9 @@ class Host(Address):
             options += (f"listen={self.own.host}:{self.own.port}",)
         if arguments is None:
             arguments = ["-p", "0", *flags, *(word for option in options for word in ("-o", option))]
-        # What its lines on stderr must say each, where the test makes it speak: a regular expression.
+        # If the test makes the host write to stderr, each line must match this regular expression.
         self.may_say = None
-        # A file, not a pipe: nobody need read it for the host to go on.
+        # This is a file and not a pipe, so the host goes on even if nothing reads it.
         self._stderr = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [EXAMPLES / program, *arguments], stdout=subprocess.PIPE, stderr=self._stderr, text=True
@@ -65,7 +89,7 @@ class Host(Address):
         return self._process.pid
 
     def publish(self, channel, data, **parameters):
-        """Publishes over HTTP, as from a script; says the message's position."""
+        """Publishes over HTTP, as from a script. Returns the message's position."""
         return self._post(self.url("/publish", channel=channel, **parameters), data)
 
     def broadcast(self, data, **parameters):
@@ -83,8 +107,8 @@ class Host(Address):
             time.sleep(LOOK_SECONDS)
 
     def wait_until(self, **wanted):
-        """Waits until the host's counters and gauges are these; a client may see what it waits for before it is counted.
-        """
+        """Waits until the host's counters and gauges have these values. A client may get a message before it is
+        counted. """
         while any((stats := self.stats())[name] != value for name, value in wanted.items()):
             time.sleep(LOOK_SECONDS)
         return stats
@@ -96,7 +120,7 @@ class Host(Address):
         return self._process.wait(timeout=PATIENCE)
 
     def stop(self):
-        """Ends the host, whatever it is doing; says its exit code."""
+        """Ends the host, whatever it is doing. Returns its exit code."""
         if self._process.poll() is None:
             self.terminate()
         try:
@@ -115,7 +139,7 @@ class Host(Address):
         return self._request("POST", url, data.encode() if isinstance(data, str) else data)["id"]
 
     def _request(self, method, url, body=None):
-        """One request over this thread's connection, which is made anew where the host has closed it."""
+        """One request over this thread's connection. If the host has closed it, a new one is made."""
         path = url.split(f":{self.port}", 1)[1]
         for last in (False, True):
             if getattr(self._local, "connection", None) is None:
@@ -127,7 +151,7 @@ class Host(Address):
                 break
             except (ConnectionError, http.client.HTTPException):
                 self._local.connection = None
-                # Only what changes nothing may be sent twice.
+                # Only a request that changes nothing may be sent twice.
                 if last or method != "GET":
                     raise
         if response.status != 200:
@@ -137,7 +161,7 @@ class Host(Address):
 
 @contextlib.contextmanager
 def running(*options, **arguments):
-    """A host for the length of a `with`; it must end well, and silently but for what the test lets it say."""
+    """A host for the length of a `with`. It must end well, and without output that the test does not allow."""
     host = Host(*options, **arguments)
     try:
         yield host
@@ -172,7 +196,7 @@ class Publishers:
             thread.join()
 
     def finish(self):
-        """Ends them; says all that was published as (position, channel, data), in the order of the positions."""
+        """Ends them. Returns all messages as (position, channel, data), in the order of the positions."""
         self.__exit__()
         if self._failure:
             raise self._failure
@@ -193,12 +217,12 @@ class Publishers:
 
 
 def number(position):
-    """A position's place in the sequence."""
+    """The number of a position."""
     return int(position.rsplit("-", 1)[1])
 
 
 def free_port():
-    """A port that nobody has at this moment."""
+    """A port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

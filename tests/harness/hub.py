@@ -1,4 +1,4 @@
-"""A pushd of its own, watched from outside: its memory, descriptors and threads."""
+"""Runs a pushd, and watches its memory, descriptors and threads from outside."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ PATIENCE_SECONDS = PATIENCE
 
 
 class Usage:
-    """What a process uses at a moment."""
+    """The resources that a process uses at a moment."""
 
     def __init__(self, pid):
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -70,13 +70,13 @@ class Hub:
         return json.loads(self.request("GET", "/v1/stats")[1])
 
     def publish(self, channel, data, **parameters):
-        """The status, and the position where it is 200."""
+        """The status, and the position if it is 200."""
         query = urllib.parse.urlencode({"channel": channel, **parameters})
         status, body = self.request("POST", f"/v1/publish?{query}", data)
         return status, json.loads(body)["id"] if status == 200 else None
 
     def request(self, method, path, body=None):
-        """One request over a kept connection, made anew where it was closed."""
+        """One request over a kept connection. If it was closed, a new one is made."""
         for last in (False, True):
             if self._connection is None:
                 self._connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=PATIENCE_SECONDS)
@@ -91,7 +91,7 @@ class Hub:
                     raise
 
     def wait_for(self, condition, seconds=PATIENCE_SECONDS):
-        """Waits until the condition holds of the counters; what they were then, or an error that says what they are."""
+        """Waits until the condition holds for the counters. Returns them, or raises an error that has them."""
         deadline = time.monotonic() + seconds
         while not condition(stats := self.stats()):
             if time.monotonic() > deadline:
@@ -100,7 +100,7 @@ class Hub:
         return stats
 
     def limit_descriptors(self, soft):
-        """What it may have open from now on; None: as many as the hard limit allows."""
+        """Sets its limit of descriptors. None: as many as the hard limit allows."""
         hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (soft or hard, hard))
 
@@ -111,7 +111,7 @@ class Hub:
         return self._process.poll() is None
 
     def stop(self):
-        """Ends it; says its exit code."""
+        """Ends it. Returns its exit code."""
         if self.alive():
             self.send_signal(signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-// A host in Node, by koffi: starts a server with a log function in JavaScript, stops it, and says what came of it.
+// A host in Node, by koffi: it starts a server with a log function in JavaScript, stops it, and prints the result.
 // `node koffi.mjs sync|async`
 
 import koffi from 'koffi';
@@ -43,7 +43,7 @@ if (process.argv[2] === 'sync') {
   } while (NAMES[said.again] === 'TIMEOUT');
   said.third = stop(0);
 } else {
-  // The log function has its time while this waits.
+  // The log function can run while this waits.
   said.stopped = await stop_elsewhere(60_000);
   said.again = stop(0);
 }

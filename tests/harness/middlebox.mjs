@@ -4,27 +4,28 @@
 import { once } from 'node:events';
 import { createServer, request as ask } from 'node:http';
 import { connect } from 'node:net';
+import { Gate } from './gate.mjs';
 
 export class Middlebox {
   #sockets = new Set();
-  #held = null;
+  #gate = new Gate();
   #upgrading = new Set();
-  // What becomes of a WebSocket's handshake: 'pass'; a status that refuses it; 'close', at once; 'hang', without an
-  // answer; 'mute': it is passed, but nothing of what follows; 'drop': it is passed without the lines that are for one
-  // connection only, as by a proxy that knows no WebSockets.
+  // How a WebSocket's handshake is treated. 'pass': it is passed on. A status: it is refused with it. 'close': it is
+  // closed at once. 'hang': it gets no answer. 'mute': it is passed on, but nothing after it. 'drop': it is passed on
+  // without the header lines for one connection only, as by a proxy that knows no WebSockets.
   upgrade = 'pass';
-  // With which statuses the host has answered handshakes.
+  // The statuses with which the host has answered handshakes.
   answered = [];
   // Whether responses are held back until they have ended.
   buffers = false;
-  // Answers in the host's place, if it says true.
+  // A function that may answer in the host's place. It returns true if it did.
   instead = () => false;
-  // What was asked for: 'upgrade', or the URL's `transport`.
+  // The transports that were asked for: 'upgrade', or the URL's `transport`.
   seen = [];
-  // How many requests are under way that may wait for their answer: streams, and polls but for those with wait=0.
+  // How many requests are under way that may wait for their answer: streams, and polls without wait=0.
   waiting = 0;
 
-  // To that port of the host; `upstream` may be changed, for connections to come.
+  // It connects to this port of the host. `upstream` may be changed for later connections.
   static async start(upstream) {
     const box = new Middlebox();
     box.upstream = upstream;
@@ -49,7 +50,7 @@ export class Middlebox {
     return this.#upgrading.size;
   }
 
-  // The connections that there are carry nothing any more, and stay.
+  // The present connections stay, but carry nothing any more.
   freeze() {
     for (const socket of this.#sockets) {
       socket.pause();
@@ -59,19 +60,14 @@ export class Middlebox {
     }
   }
 
-  // Breaks all connections there are.
+  // Breaks all connections.
   cut() {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  // The same, and nothing gets through before `body` is done: what it publishes has been missed.
+  // The same, and nothing gets through before `body` is done. So clients miss the messages that it publishes.
   async cutWhile(body) {
-    let release;
-    this.#held = new Promise((resolve) => { release = resolve; });
-    this.cut();
-    await body();
-    this.#held = null;
-    release();
+    await this.#gate.cutWhile(() => this.cut(), body);
   }
 
   async stop() {
@@ -87,7 +83,7 @@ export class Middlebox {
       this.waiting++;
       response.on('close', () => { this.waiting--; });
     }
-    if (this.#held) await this.#held;
+    await this.#gate.passed();
     if (response.destroyed) return;
     if (this.instead(incoming, response)) return;
     const { method, url, headers } = incoming;
@@ -114,7 +110,7 @@ export class Middlebox {
   async #upgrade(incoming, socket, head) {
     this.seen.push('upgrade');
     socket.on('error', () => {});
-    if (this.#held) await this.#held;
+    await this.#gate.passed();
     if (socket.destroyed) return;
     this.#upgrading.add(socket);
     socket.on('close', () => this.#upgrading.delete(socket));

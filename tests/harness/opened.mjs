@@ -1,10 +1,10 @@
-// What a test has opened, which is ended after it: the last first, so clients before their host.
+// Ends everything that a test has opened after the test. The last one is ended first, so clients before their host.
 
 import { afterEach } from 'node:test';
 import { Host } from './host.mjs';
 import { Proxy } from './proxy.mjs';
 
-// Functions, each of which ends something.
+// Functions that each end something.
 export const open = [];
 
 afterEach(async () => {

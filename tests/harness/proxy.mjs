@@ -2,15 +2,16 @@
 
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { Gate } from './gate.mjs';
 
 export class Proxy {
   #pairs = new Set();
-  #held = null;
+  #gate = new Gate();
   #budgets = [];
   // How many connections there were.
   count = 0;
 
-  // To that port of the host; `upstream` may be changed, for connections to come.
+  // It connects to this port of the host. `upstream` may be changed for later connections.
   static async start(upstream) {
     const proxy = new Proxy();
     proxy.upstream = upstream;
@@ -21,26 +22,21 @@ export class Proxy {
     return proxy;
   }
 
-  // The next connections are cut after that many bytes to the client, one number each; later ones are not.
+  // The next connections are cut after this many bytes to the client, one number each. Later ones are not.
   cutAfter(...bytes) {
     this.#budgets.push(...bytes);
   }
 
-  // Breaks all connections there are; says how many.
+  // Breaks all connections, and returns how many.
   cut() {
     const { size } = this.#pairs;
     for (const pair of this.#pairs) reset(pair);
     return size;
   }
 
-  // The same, and nothing gets through before `body` is done: what it publishes has been missed.
+  // The same, and nothing gets through before `body` is done. So clients miss the messages that it publishes.
   async cutWhile(body) {
-    let release;
-    this.#held = new Promise((resolve) => { release = resolve; });
-    this.cut();
-    await body();
-    this.#held = null;
-    release();
+    await this.#gate.cutWhile(() => this.cut(), body);
   }
 
   async stop() {
@@ -51,7 +47,7 @@ export class Proxy {
 
   async #accept(client) {
     this.count++;
-    if (this.#held) await this.#held;
+    await this.#gate.passed();
     const host = connect(this.upstream, '127.0.0.1');
     const pair = [client, host];
     this.#pairs.add(pair);

@@ -4,7 +4,7 @@
 
 Kinds: `pytest` and `node` (files *.test.mjs in that directory) are Python's and Node's test runners; `count` is a
 program that ends its output with a line "N passed, N failed". A run without a single test has failed, as has a skipped
-test: what a test needs is installed, not wished for.
+test: everything that a test needs is installed before.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "target/test-env/bin/python"
 COUNT = re.compile(r"(?:\w+: )?(\d+) passed, (\d+) failed")
-# One test's, so that one that hangs is named and the others still run.
+# The limit of one test, so that a test that hangs is named and the others still run.
 TEST_SECONDS = 240
 
 
@@ -53,7 +53,7 @@ def pytest(path, ends_at):
 def node(path, ends_at):
     def command(report):
         return [
-            # Its own --test-timeout is of whole files; host.mjs has one for each test.
+            # Node's own --test-timeout is for whole files. host.mjs has one for each test.
             "node", "--test",
             "--test-reporter=spec", "--test-reporter-destination=stdout",
             "--test-reporter=junit", f"--test-reporter-destination={report}",
@@ -64,7 +64,7 @@ def node(path, ends_at):
 
 
 def count(path, ends_at):
-    """The program's own count: its last line that is one."""
+    """The program's own count, in the last line that has one."""
     print(f"== {path}", flush=True)
     counts = []
 
@@ -104,7 +104,7 @@ def read_report(report):
 
 
 def bounded(command, ends_at, show=None):
-    """Runs a program in a process group of its own, which ends with it, or at the bound: nothing it started is left."""
+    """Runs a program in its own process group. The group ends with it, or at the bound, so nothing is left."""
     program = subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if show else None)  # fmt: skip
 

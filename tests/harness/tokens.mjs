@@ -1,22 +1,17 @@
-// A listener of the library's own, where tokens count; and tokens.
+// A listener of the library's own that checks tokens, and the tokens.
 
 import { createHmac } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { freePort } from './free.mjs';
 
 const SECRET = '0123456789abcdef0123456789abcdef';
 
 // Options of such a listener, and its port.
 export async function listenerWithTokens() {
-  const free = createServer().listen(0, '127.0.0.1');
-  await once(free, 'listening');
-  const { port } = free.address();
-  free.close();
-  await once(free, 'close');
+  const port = await freePort();
   return { port, options: [`listen=127.0.0.1:${port}`, 'auth=jwt', `jwt_secret=${SECRET}`] };
 }
 
-// For so many seconds from now.
+// A token for this many seconds from now.
 export function token(subscribe, seconds) {
   const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
   const claims = { sub: 'ada', exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe } };

@@ -1,4 +1,4 @@
-"""What the tests of this directory share: pushd, nginx with the module, a certificate."""
+"""Fixtures for the tests of this directory: pushd, nginx with the module, a certificate."""
 
 import contextlib
 import pathlib
@@ -33,7 +33,7 @@ def certificate(tmp_path_factory):
     key, certificate = directory / "key.pem", directory / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:*.example.org", "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
     return certificate, key
@@ -64,13 +64,13 @@ def pushd(start_pushd):
 
 @pytest.fixture
 def configured(tmp_path, certificate):
-    """nginx with this configuration, not started. At the end nothing may be in its log that nginx itself finds wrong.
+    """nginx with this configuration, not started. At the end its log must have no line about a defect.
     """
     made = []
 
     def configure(expected=0, attached=True, http="", timeout="1m", **arguments):
-        """`timeout`: how long the hub is waited for. Short ones are for hubs that do not answer: on a busy machine
-        others may not do so in time either."""
+        """`timeout`: how long to wait for the hub. Short ones are for hubs that do not answer: on a busy machine
+        other hubs may not answer in time either."""
         if attached:
             http = f"push_attach unix:{tmp_path}/attach.sock timeout={timeout};\n" + http
         made.append((servers.Nginx(tmp_path, *certificate, http=http, **{"server": SITE, **arguments}), expected))

@@ -1,11 +1,13 @@
-"""Many subscribers in one process, each with its own account of what came: crowd.py PORT COUNT CHANNELS DIALECT
+"""Many subscribers in one process. Each keeps a record of its messages:
 
-Messages are the text `#1;`, `#2;` ... of each channel, and every subscriber follows the numbers of its own. A line
-`ready` is printed when all WebSockets and event streams stand; `end NUMBERS` on stdin, JSON of each channel's last
-number, lets it finish when all have those, and its findings come as JSON.
+    crowd.py PORT COUNT CHANNELS DIALECT [CERTIFICATE NAME]
 
-DIALECT is `push` or `nchan`: how a poll goes on where the last one ended, and how who was cut off comes back.
-"""
+The messages of each channel are `#1;`, `#2;` ..., and every subscriber follows the numbers of its channel. It prints
+`ready` when all WebSockets and event streams are subscribed. After `end NUMBERS` on stdin, with JSON of each channel's
+last number, it ends when all have got these, and prints its findings as JSON.
+
+DIALECT is `push` or `nchan`. It says how a poll goes on after the last one, and how a client that was cut off comes
+back. With a certificate to trust, they speak TLS, and ask for the server of this name. """
 
 import collections
 import heapq
@@ -15,20 +17,25 @@ import os
 import re
 import select
 import socket
+import ssl
 import sys
 import time
 
 # Connections under way at once: a listener's queue is finite.
 WAVE = 128
-# Between a poll's answer and the next; and before somebody who was refused or cut off tries again.
+# The pause between a poll's answer and the next poll, and before a client that was refused or cut off tries again.
 REST, AGAIN = 1.0, 0.25
-# Without anything new for so long, what is missing is lost.
+# If nothing new comes for this long, the missing messages are lost.
 QUIET = 60.0
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
 MARK = re.compile(rb"#(\d+);")
+# The last words of a server that goes away: in a close frame, or in the JSON of an event.
+ADVICE = re.compile(rb'retry in (\d+) ms|"retry":(\d+)')
+# Of a message, before its mark, as an event or in JSON.
+POSITION = re.compile(rb'(?:\bid: ?|"id":")([0-9a-z-]+)')
 EVENT_ID = re.compile(rb"\bid: ?([^\r\n]+)\r?\n")
 KINDS = ("ws", "sse", "ws", "sse", "poll")
 
@@ -39,15 +46,15 @@ class Subscriber:
     def __init__(self, crowd, kind, channel):
         self.crowd, self.kind, self.channel = crowd, kind, channel
         self.due, self.since, self.position = 1, {}, None
-        self.socket, self.got, self.answered = None, b"", False
+        self.socket, self.got, self.answered, self.asked = None, b"", False, False
 
     @property
     def begins_with_a_look(self):
-        """Whether its first poll does not wait, and says from where the next one goes on."""
+        """Whether its first poll does not wait, and returns the position for the next one."""
         return self.kind == "poll" and self.crowd.dialect == "push"
 
     def connect(self):
-        self.got, self.answered = b"", False
+        self.got, self.answered, self.asked = b"", False, False
         client = self.socket = socket.socket()
         client.setblocking(False)
         try:
@@ -64,7 +71,7 @@ class Subscriber:
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.since.items())
         query = f"&since={self.position}" if self.position else "&wait=0" if self.begins_with_a_look else ""
         if self.kind == "ws":
-            headers += UPGRADE + ("Sec-WebSocket-Protocol: ws+meta.nchan\r\n" if self.crowd.dialect == "nchan" else "")
+            headers += UPGRADE + self.crowd.subprotocol
         elif self.kind == "sse":
             headers += "Accept: text/event-stream\r\n"
         return f"GET /push?channel={self.channel}{query} HTTP/1.1\r\nHost: h\r\n{headers}\r\n".encode()
@@ -74,17 +81,37 @@ class Subscriber:
             self.close()
             self.refused(error)
             return
+        self.ask()
+
+    def ask(self):
+        """Sends the request, over TLS once the handshake is done."""
         try:
+            if self.crowd.tls:
+                self.shake_hands(self.crowd.tls, self.crowd.name)
             self.socket.send(self.request())
+        except ssl.SSLWantReadError:
+            pass
         except OSError:
             self.close()
             self.refused()
             return
+        else:
+            self.asked = True
         self.crowd.reading(self)
 
+    def shake_hands(self, tls, name):
+        if not isinstance(self.socket, ssl.SSLSocket):
+            self.socket = tls.wrap_socket(self.socket, do_handshake_on_connect=False, server_hostname=name)
+        self.socket.do_handshake()
+
     def readable(self):
+        if not self.asked:
+            self.ask()
+            return
         try:
             data = self.socket.recv(65536)
+        except ssl.SSLWantReadError:
+            return
         except OSError:
             data = b""
         if not data:
@@ -135,13 +162,16 @@ class Subscriber:
         self.later(REST if self.crowd.dialect == "push" else 0)
 
     def take(self, data):
-        """Follows the numbers; keeps what may be the beginning of the next mark."""
+        """Follows the numbers. It keeps bytes that may be the beginning of the next mark."""
         end = 0
         for mark in MARK.finditer(data):
             self.number(int(mark[1]))
+            if self.crowd.dialect == "push" and (positions := POSITION.findall(data, end, mark.start())):
+                self.position = positions[-1].decode()
             end = mark.end()
-        for event in EVENT_ID.finditer(data):
-            self.since = {"Last-Event-ID": event[1].decode()}
+        if self.crowd.dialect == "nchan":
+            for event in EVENT_ID.finditer(data):
+                self.since = {"Last-Event-ID": event[1].decode()}
         self.got = data[max(end, len(data) - 200) :] if end else data[-400:]
 
     def number(self, number):
@@ -154,11 +184,16 @@ class Subscriber:
         self.crowd.deliveries += 1
 
     def ended(self):
-        """The connection is over, and nobody of this side ended it."""
+        """The connection is over, and this side did not end it."""
+        if self.kind != "poll" and self.answered and (advice := ADVICE.search(self.got)):
+            self.crowd.count("told")
+            self.close()
+            self.later(int(advice[1] or advice[2]) / 1000)
+            return
         if self.kind != "poll" and self.answered:
             self.crowd.count("dropped")
         else:
-            # The server had not yet taken the request, or was a moment from closing what it never answered.
+            # The server had not taken the request yet, or was about to close a connection that it never answered.
             self.crowd.count("unanswered polls" if self.kind == "poll" else "unanswered")
         self.close()
         self.later(AGAIN)
@@ -177,8 +212,12 @@ class Subscriber:
 
 
 class Crowd:
-    def __init__(self, port, dialect):
-        self.port, self.dialect = port, dialect
+    def __init__(self, port, dialect, certificate=None, name=None):
+        self.port, self.dialect, self.name = port, dialect, name
+        self.tls = ssl.create_default_context(cafile=certificate) if certificate else None
+        # A raw WebSocket has no positions, so one that is cut off could not go on.
+        subprotocol = "ws+meta.nchan" if dialect == "nchan" else "push.v1.json" if certificate else None
+        self.subprotocol = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         self.epoll, self.subscribers = select.epoll(), {}
         self.times, self.order = [], itertools.count()
         self.counts, self.deliveries = collections.Counter(), 0
@@ -221,7 +260,7 @@ class Crowd:
 
 def main():
     port, count, channels, dialect = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    crowd = Crowd(port, dialect)
+    crowd = Crowd(port, dialect, *sys.argv[5:])
     everybody = [Subscriber(crowd, KINDS[n % len(KINDS)], f"c{n % channels}") for n in range(count)]
     streams = [subscriber for subscriber in everybody if subscriber.kind != "poll"]
     for begin in range(0, count, WAVE):
@@ -230,7 +269,7 @@ def main():
             subscriber.connect()
         while not crowd.standing.issuperset(s for s in wave if s.kind != "poll" or s.begins_with_a_look):
             crowd.turn(1)
-    # Nchan's polls can't say it: one that has not come to the server by then begins after the first message.
+    # Nchan's polls have no position: a poll that has not reached the server by then begins after the first message.
     for _ in range(20 if dialect == "nchan" else 0):
         crowd.turn(0.05)
     print("ready", flush=True)
@@ -251,7 +290,7 @@ def main():
     findings = {"deliveries": crowd.deliveries, "streams": len(streams), **crowd.counts}
     findings["polls under way"] = sum(s.kind == "poll" and s.socket is not None for s in everybody)
     print(json.dumps(findings), flush=True)
-    # Ends with the connections as they are: the server's account can be read meanwhile.
+    # It ends with its connections open, so that the server's counters can be read meanwhile.
     sys.stdin.readline()
     os._exit(0)
 

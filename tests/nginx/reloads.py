@@ -1,4 +1,4 @@
-"""The show: subscribers and publishers go on while nginx is reloaded, loses a worker, and is stopped and started again.
+"""Subscribers and publishers go on while nginx is reloaded, loses a worker, and is stopped and started again.
 
 Used by test_reloads.py, and with Nchan in place of the module by `make bench`.
 """
@@ -18,13 +18,13 @@ from servers import PATIENCE, wait_until
 
 CROWD = pathlib.Path(__file__).with_name("crowd.py")
 CHANNELS = 10
-# What a client who publishes does about a server that is being replaced: it tries again, with the same key.
+# When a server is being replaced, a publisher tries again with the same key.
 RETRY_SECONDS = 0.05
 
 
 class Publishers:
-    """One thread a channel, each with a number for every message, over a new connection each, so that any worker gets
-    it."""
+    """One thread for each channel. It numbers its messages, and sends each over a new connection, so that any worker
+    gets it."""
 
     def __init__(self, port, rate):
         self._port, self._pause, self._stop = port, CHANNELS / rate, threading.Event()
@@ -55,12 +55,12 @@ class Publishers:
             with self._lock:
                 self.last[channel] = number
                 self.workers[worker] += 1
-            # What was missed while the server was away is not made up for: the rate stays what it is.
+            # Messages that could not be sent while the server was away are not sent later: the rate stays the same.
             due = max(due + self._pause, time.monotonic())
             self._stop.wait(due - time.monotonic())
 
     def _publish(self, channel, number):
-        """Says which worker took it; nothing where that can't be known."""
+        """Returns the worker that took it, or None if that is not known."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
         try:
             headers = {"Push-Key": str(number), "Connection": "close"}
@@ -74,11 +74,13 @@ class Publishers:
             connection.close()
 
 
-def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, patience=0):
-    """Runs it against a started nginx; says what the clients found, and how long old workers stayed. `patience`: for
-    how many seconds beyond `every` a reload waits for them."""
+def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, patience=0, faults=True, tls=()):
+    """Runs against a started nginx. Returns the clients' findings, and how long old workers stayed. `patience`: how
+    many seconds longer than `every` a reload waits for them. `faults`: after the reloads a worker is killed, and nginx
+    is stopped and started again. `tls`: the port, certificate and name of clients that speak TLS."""
+    port, *trusted = tls or (nginx.port,)
     crowd = subprocess.Popen(
-        [sys.executable, CROWD, str(nginx.port), str(subscribers), str(CHANNELS), dialect],
+        [sys.executable, CROWD, str(port), str(subscribers), str(CHANNELS), dialect, *trusted],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     publishers = Publishers(nginx.port, rate)
@@ -87,19 +89,14 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, pati
         publishers.start()
         time.sleep(1)
         ends = [_reload(nginx, every, patience) for _ in range(reloads)]
-        victim = max(nginx.workers())
-        os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: victim not in nginx.workers(), "a killed worker is replaced")
-        time.sleep(1)
-        nginx.quit(signal.SIGTERM)
-        time.sleep(0.5)
-        nginx.start()
-        time.sleep(1.5)
+        if faults:
+            _end_and_begin(nginx)
         last = publishers.finish()
         crowd.stdin.write(f"end {json.dumps(last)}\n")
         crowd.stdin.flush()
         findings = json.loads(crowd.stdout.readline())
-        known = ("deliveries", "streams", "lost", "doubled or out of order", "dropped", "unanswered", "polls answered")
+        known = ("deliveries", "streams", "lost", "doubled or out of order", "dropped", "told", "unanswered",
+                 "polls answered")  # fmt: skip
         return {
             **dict.fromkeys(known, 0), **findings,
             "published": sum(last.values()), "retried": publishers.retries, "workers": len(publishers.workers),
@@ -114,8 +111,19 @@ def show(nginx, dialect, subscribers=2000, rate=100, reloads=10, every=1.5, pati
         crowd.stdout.close()
 
 
+def _end_and_begin(nginx):
+    victim = max(nginx.workers())
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in nginx.workers(), "a killed worker is replaced")
+    time.sleep(1)
+    nginx.quit(signal.SIGTERM)
+    time.sleep(0.5)
+    nginx.start()
+    time.sleep(1.5)
+
+
 def _reload(nginx, every, patience):
-    """Reloads, and says after how many seconds the old workers were gone; None: they were not when the next reload
+    """Reloads, and returns after how many seconds the old workers were gone. None: they were not when the next reload
     came."""
     begin, old = time.monotonic(), nginx.workers()
     nginx.reload()

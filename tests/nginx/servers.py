@@ -1,4 +1,4 @@
-"""Starts Debian's nginx with the module, and pushd, under a directory of their own, and ends them."""
+"""Starts Debian's nginx with the module, and pushd, in a directory of their own, and ends them."""
 
 import http.client
 import json
@@ -39,7 +39,7 @@ http {{
     {http}
     server {{
         listen 127.0.0.1:{port};
-        listen 127.0.0.1:{tls_port} ssl http2;
+        listen 127.0.0.1:{tls_port} {tls_listen};
         ssl_certificate {certificate};
         ssl_certificate_key {key};
         {server}
@@ -49,7 +49,7 @@ http {{
 
 
 def wait_until(reached, what):
-    """Waits until `reached()` gives something true, and gives that."""
+    """Waits until `reached()` returns something true, and returns that."""
     until = time.monotonic() + PATIENCE
     while not (value := reached()):
         assert time.monotonic() < until, what
@@ -93,6 +93,13 @@ class Pushd:
     def stats(self):
         return self.request("GET", "/v1/stats")[1]
 
+    def hang(self):
+        """Stops all its threads: the signal alone returns before they have stopped, and one of them may still answer."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def wake(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self, with_signal=signal.SIGTERM):
         if self.process.poll() is None:
@@ -110,17 +117,18 @@ class Nginx(Address):
     """nginx under `directory`: `http` and `server` are directives of these blocks."""
 
     def __init__(self, directory, certificate, key, http="", server="", main="", workers=2, load=(MODULE,),
-                 program=NGINX, via="$push_via"):  # fmt: skip
+                 program=NGINX, via="$push_via", tls_listen="ssl http2"):  # fmt: skip
         super().__init__("127.0.0.1", free_port())
         self.tls = Address("127.0.0.1", free_port())
         self.directory = directory
         self._values = {
-            # A master that is root changes its workers' user, and pushd lets in its own user only.
+            # A master that is root gives its workers another user, and pushd lets in only its own user.
             "user": "user root;" if os.geteuid() == 0 else "",
             "load": "\n".join(f"load_module {module};" for module in load),
             "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate,
             "key": key,
             "http": http, "server": server, "main": main, "workers": workers, "via": via,
+            "tls_listen": tls_listen,
         }  # fmt: skip
         self._program = program
         self.configure()
@@ -135,7 +143,7 @@ class Nginx(Address):
         return [self._program, "-p", self.directory, "-e", self.directory / "error.log", "-c", "nginx.conf", *flags]
 
     def test(self):
-        """What `nginx -t` says, and whether it is content."""
+        """The output of `nginx -t`, and whether it succeeds."""
         ran = subprocess.run(self._command("-t"), capture_output=True, text=True, timeout=PATIENCE)
         return ran.returncode == 0, ran.stderr
 
@@ -154,7 +162,7 @@ class Nginx(Address):
         return self
 
     def workers(self):
-        """The master's children, as the kernel has them: those that are to end, too."""
+        """The master's children, from the kernel. This includes those that have to end."""
         pid = self.process.pid
         return {int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
@@ -178,7 +186,7 @@ class Nginx(Address):
         return path.read_text() if path.exists() else ""
 
     def defects(self):
-        """Lines that only a defect of the module's, or a test, brings about."""
+        """Lines that only a defect of the module, or a test, causes."""
         words = ("[alert]", "[emerg]", "[crit]", "already closed", "count is zero", "left in connection")
         return [line for line in self.error_log().splitlines() if any(word in line for word in words)]
 
@@ -186,8 +194,8 @@ class Nginx(Address):
         return (self.directory / "access.log").read_text().splitlines()
 
     def logged(self, end):
-        """Waits for a line of the access log that ends so: it is written when a request is over, which its client may
-        see before."""
+        """Waits for a line of the access log with this end. It is written when a request is over; the client may see
+        the end before."""
         wait_until(lambda: any(line.endswith(end) for line in self.access_log()), f"{end} in {self.access_log()}")
 
     def get(self, path="/", method="GET", body=None, headers=None):
@@ -201,14 +209,14 @@ class Nginx(Address):
             connection.close()
 
     def publish(self, channel, data, **headers):
-        """Publishes at the location /publish; says the position."""
+        """Publishes at the location /publish. Returns the position."""
         path = self.url("/publish", channel=channel).split(f":{self.port}")[1]
         status, _, body = self.get(path, "POST", data, headers)
         assert status == 200, (status, body)
         return json.loads(body)["id"]
 
     def talk(self, data, ends=None, closes=False):
-        """Sends bytes on a new connection, and gives what comes, up to `ends` or the end."""
+        """Sends bytes on a new connection, and returns the answer, up to `ends` or the end."""
         with socket.create_connection((self.host, self.port), PATIENCE) as client:
             client.sendall(data)
             if closes:

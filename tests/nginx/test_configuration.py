@@ -1,4 +1,4 @@
-"""What `nginx -t` says of a configuration that is wrong, and what a reload with one does: nothing."""
+"""The errors of `nginx -t` for wrong configurations. A reload with one changes nothing."""
 
 import pytest
 from servers import wait_until
@@ -70,7 +70,7 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
     nginx = configured(attached=False, http=http, server=server, workers=workers)
     content, text = nginx.test()
     assert not content and "[emerg]" in text and says in text, text
-    # It was said on stderr; the error log has it, too, and that is no defect of this test.
+    # The error is on stderr and in the error log. It is no defect of this test.
     (nginx.directory / "error.log").unlink()
 
 
@@ -78,7 +78,7 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
 def test_one_worker_may_embed(configured, order):
     nginx = configured(attached=False, server="location /a { push_subscribe a; }", workers=1)
     text = (nginx.directory / "nginx.conf").read_text()
-    # Wherever `worker_processes` stands.
+    # The place of `worker_processes` does not matter.
     line = "worker_processes 1;"
     text = text.replace(line, "")
     (nginx.directory / "nginx.conf").write_text(f"{line}\n{text}" if order.startswith("{w") else f"{text}\n{line}")
@@ -120,6 +120,6 @@ def test_embedded(configured, pushd):
     old = nginx.workers()
     nginx.reload()
     wait_until(lambda: len(nginx.workers()) == 1 and nginx.workers() != old, "the old worker has gone")
-    # Another hub: who comes back is told of the gap.
+    # This is another hub, so a client that comes back is told of the gap.
     messages = __import__("json").loads(nginx.get(f"/push?channel=a&since={position}")[2])["messages"]
     assert messages[0]["type"] == "gap"

@@ -1,4 +1,4 @@
-"""What stands at the edges of the directives' promises, and of what nginx lets a module meet."""
+"""Edge cases of the directives, and of nginx's requests to a module."""
 
 import json
 import socket
@@ -7,8 +7,8 @@ import pytest
 from servers import PATIENCE, free_port, wait_until
 
 def test_a_request_left_without_a_channel_does_not_name_its_own(pushd, start_nginx):
-    """push_subscribe's values are the channels, whatever the URL says, also when all are empty and push_grant would
-    allow it."""
+    """push_subscribe's values are the channels, and not those of the URL, even if all values are empty and push_grant
+    would allow it."""
     nginx = start_nginx(server="""
         location /live { push_subscribe $arg_room; push_grant a; }
         location /publish { push_publish $push_arg_channel; }
@@ -31,7 +31,7 @@ def test_a_url_in_absolute_form(pushd, start_nginx, line):
 
 
 def test_the_address_that_nginx_found_is_the_one_that_the_hub_counts(start_pushd, start_nginx):
-    """Behind a proxy that says in front of the connection who the client is, and leaves the headers to the client."""
+    """A proxy gives the client's address in front of the connection, and leaves the headers to the client."""
     pushd = start_pushd("max_per_address=1", "trusted_proxies=127.0.0.1")
     port = free_port()
     nginx = start_nginx(server=f"""

@@ -1,4 +1,4 @@
-"""The example nginx.conf is one that nginx takes, and the README knows every directive."""
+"""nginx accepts the example nginx.conf, and the README has every directive."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ def test_the_example_is_one(tmp_path, certificate):
 
 
 def test_the_readmes_locations_are_some(tmp_path):
-    """What the README shows of a configuration, each beside the other, in one server."""
+    """All blocks of configuration in the README, together in one server."""
     readme = (HERE / "README.md").read_text()
     blocks = [block for block in re.findall(r"```nginx\n(.*?)```", readme, re.S) if "http {" not in block]
     assert len(blocks) == 3, blocks

@@ -1,7 +1,6 @@
 """No reload, no dead worker and no restart of nginx is felt by anybody whom it has handed over."""
 
 import http.client
-import signal
 
 import pytest
 from reloads import show
@@ -43,12 +42,12 @@ def test_a_publish_that_waits_is_answered_by_the_worker_that_has_it(start_pushd,
     pushd = start_pushd()
     nginx = start_nginx(server=SITE, workers=1)
     nginx.publish("a", "there")
-    pushd.process.send_signal(signal.SIGSTOP)
+    pushd.hang()
     connection = http.client.HTTPConnection(nginx.host, nginx.port, timeout=PATIENCE)
     connection.request("POST", "/publish?channel=a", b"waits")
     wait_until(lambda: b"Writing: 2" in nginx.get("/stub")[2], "it waits")
     nginx.reload()
-    pushd.process.send_signal(signal.SIGCONT)
+    pushd.wake()
     response = connection.getresponse()
     assert response.status == 200, response.read()
     connection.close()

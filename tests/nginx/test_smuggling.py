@@ -12,7 +12,7 @@ GUARDED = """
     location /push { push_subscribe; push_grant *; push_keep_alive on; }
     location / { return 200 "here\\n"; }
 """
-# The same in front of the hub's own listener, whose clients need no grant.
+# The same in front of the hub's own listener. Its clients need no grant.
 PROXIED = """
     proxy_http_version 1.1;
     proxy_set_header Connection "";
@@ -61,9 +61,11 @@ def attempts(inside):
     }  # fmt: skip
 
 
-# As nginx would know the way to the secret, and as the hub would.
+# The way to the secret as nginx would know it, and as the hub would.
 INSIDES = {path: request(path, "secret") + "\r\n" for path in ("/secret", "/push")}
 ATTEMPTS = list(attempts(""))
+# The body of these ends before what is hidden behind it, so they are served. The others are refused as a whole.
+SERVED, REFUSED = ("chunks", "no length"), ("a length", "a chunk", "chunks and a length", "an unknown coding")
 
 
 def publish_words(pushd):
@@ -86,6 +88,8 @@ def test_what_is_hidden_behind_a_request_gets_no_secret(guarded, attempt, inside
     assert got.count(b"HTTP/1.1 200") <= 1
     if b"HTTP/1.1 200" in got:
         assert b"open words" in got, got
+    assert attempt not in SERVED or b"open words" in got, got
+    assert attempt not in REFUSED or (b"open words" not in got and got.count(b"HTTP/1.1 ") == 1), got
 
 
 def test_the_secret_is_there_for_whoever_gets_past_nginx(pushd, start_nginx):
@@ -93,7 +97,7 @@ def test_the_secret_is_there_for_whoever_gets_past_nginx(pushd, start_nginx):
     nginx = start_nginx(server=GUARDED)
     assert b"403 Forbidden" in nginx.talk(INSIDES["/secret"].encode(), closes=True)
     assert b"secret words" in nginx.talk(f"{request('/allowed', 'secret')}\r\n".encode(), closes=True)
-    # Where the hub does read what is behind a request, it answers that, too.
+    # If the hub does read the bytes behind a request, it answers them, too.
     got = nginx.talk(f"{request('/push', 'open')}\r\n{INSIDES['/push']}".encode(), closes=True)
     assert b"open words" in got and b"secret words" in got
 
@@ -108,7 +112,7 @@ def test_on_a_connection_that_stays_the_grant_stays(pushd, start_nginx):
 
 @pytest.fixture
 def start_proxy(start_pushd, start_nginx):
-    """pushd with a listener, and nginx before it with connections that it keeps."""
+    """pushd with a listener, and nginx in front with connections that it keeps."""
 
     def start(buffering="on"):
         hub = Address("127.0.0.1", free_port())
@@ -129,7 +133,7 @@ def test_what_is_hidden_gets_no_secret_through_a_proxy(start_proxy, attempt, buf
     got = nginx.talk(attempts(INSIDES["/push"])[attempt].encode(), closes=True)
     assert b"secret words" not in got
     served = got.count(b"open words")
-    # An answer too many would be the next client's on the connection that nginx keeps.
+    # An extra answer would go to the next client on the connection that nginx keeps.
     for _ in range(3):
         status, _, body = nginx.get("/open?channel=open&last=1&transport=poll")
         assert status == 200 and b"open words" in body, body

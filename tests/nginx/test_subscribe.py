@@ -1,4 +1,4 @@
-"""Subscribing through nginx: handed over on plain HTTP/1, relayed on TLS and HTTP/2, allowed by what nginx decides."""
+"""Subscribing through nginx: it hands over on plain HTTP/1, relays on TLS and HTTP/2, and decides who may subscribe."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def masked(text):
 
 
 def curl(url, *flags, until=None):
-    """What curl shows of a response, up to its end or until that is in it."""
+    """curl's output of a response, up to its end or up to this text."""
     command = ["curl", "--silent", "--insecure", "--no-buffer", "--include", "--max-time", str(PATIENCE), *flags, url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as ran:
         shown = b""
@@ -44,7 +44,7 @@ def test_plain_over_each_transport(nginx, pushd, transport):
             assert next(messages)["data"] == text
     stats = pushd.stats()
     assert stats["adopted"] == (1 if transport in ("ws", "sse", "stream") else 3)
-    # The log says it in the request's own terms, and that nothing was sent by nginx.
+    # The log has the request's own status, and no bytes sent by nginx.
     nginx.logged(f"{101 if transport == 'ws' else 200} 0 0 handover GET /push")
 
 
@@ -52,7 +52,7 @@ def test_nginx_is_rid_of_a_connection_that_was_handed_over(nginx, pushd):
     with subscribers.over_sse(nginx, channel="a"), subscribers.over_ws(nginx, channel="a"):
         wait_until(lambda: pushd.stats()["connections"] == 2, "both are there")
         stub = nginx.get("/stub")[2].decode()
-        # This request's own.
+        # This is for this request.
         assert stub.startswith("Active connections: 1 ") and "Reading: 0 Writing: 1 Waiting: 0" in stub
 
 
@@ -62,7 +62,7 @@ def test_tls_http_1(nginx, trust, transport):
     with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
         url = nginx.tls.url(scheme="https", channel="news", transport=transport, since=since)
         if transport == "poll":
-            # Its answer begins when there is one.
+            # The answer begins when there is a message.
             nginx.publish("news", "hello")
         with client.stream("GET", url) as response:
             assert response.status_code == 200
@@ -130,7 +130,7 @@ def test_http_2(pushd, start_nginx, scheme):
     for transport in ("sse", "stream"):
         stream = curl(url + transport, flag, until=b"hello")
         assert stream.startswith("HTTP/2 200") and "hello" in stream, stream
-    # Errors are the hub's, whole.
+    # Errors come whole from the hub.
     bad = curl(url.replace("channel=a", "chanel=a") + "poll", flag)
     assert bad.startswith("HTTP/2 400") and '"code":"channel"' in bad, bad
 
@@ -175,7 +175,7 @@ def test_a_large_head_in_several_packets(nginx):
 AUTHORIZED = """
     location = /who {
         internal;
-        # The application's own: it looks at the session, and says who it is.
+        # This stands for the application: it looks at the session, and names the user.
         if ($cookie_session = "") { return 401; }
         if ($cookie_session = "banned") { return 403; }
         add_header X-User $cookie_session;
@@ -201,7 +201,7 @@ def test_auth_request_decides(pushd, start_nginx, trust, scheme):
         assert client.get(url, headers={"Cookie": "session=banned"}).status_code == 403
         assert client.get(at.url("/denied", scheme=scheme)).status_code == 403
         assert pushd.stats()["adopted"] == 0
-        # What the client asks for does not count: the location says which channels.
+        # The client's own channels do not count: the location names the channels.
         url += "&channel=secret&cha%6enel=secret"
         with client.stream("GET", url, headers={"Cookie": "session=ann"}) as response:
             assert response.status_code == 200
@@ -213,7 +213,7 @@ def test_auth_request_decides(pushd, start_nginx, trust, scheme):
             while "for all" not in text:
                 text += next(parts)
             assert "not for ann" not in text and "data: for ann" in text
-            # The hub knows who it is.
+            # The hub knows the user.
             assert pushd.request("POST", "/v1/disconnect?user=ann")[0] == 200
             text += "".join(parts)
         assert "event: push-close" in text and "4403" in text
@@ -234,7 +234,7 @@ def test_channels_from_a_map(pushd, start_nginx):
     nginx.publish("weather-oslo", "snow")
     status, _, body = nginx.get("/weather?city=oslo&last=0&transport=sse")
     assert (status, json.loads(body)["messages"][0]["data"]) == (200, "snow")
-    # No channel is not every channel.
+    # No channel does not mean every channel.
     assert nginx.get("/weather?city=atlantis")[0] == 403
 
 
@@ -245,16 +245,17 @@ def test_names_that_clients_choose_are_names_and_not_patterns(pushd, start_nginx
     assert (status, json.loads(body)["messages"][0]["data"]) == (200, "odd")
     assert nginx.get("/room/*?last=1")[0] == 403
     assert nginx.get("/room/%2a?last=1")[0] == 403
-    # The end of a line would be that of the request's.
+    # The end of a line would end the request's line.
     assert nginx.get("/room/a%0dX:%20y?last=1")[0] == 400
     assert nginx.get("/room/a%0d%0aX:%20y?last=1")[0] == 400
-    # No reason to wake anybody: what clients do wrong nginx logs as info.
+    # nginx logs mistakes of clients as info, so that they wake no operator.
     told = [line for line in nginx.error_log().splitlines() if "not handed over" in line]
     assert len(told) == 2 and all("[info]" in line for line in told), told
 
 
 def test_a_variable_is_never_a_pattern(pushd, start_nginx):
-    """Whatever a client or an application puts into a variable, and wherever the configuration puts that."""
+    """No text of a client or an application in a variable makes a pattern, wherever the configuration has the
+    variable."""
     site = """
         location /rooms { push_subscribe; push_grant "room-$push_arg_room"; }
         location /team { push_subscribe; push_grant "$push_arg_team*"; }
@@ -278,7 +279,7 @@ def test_a_variable_is_never_a_pattern(pushd, start_nginx):
     assert nginx.get("/rooms?room=board&channel=room-board&last=1")[0] == 200
     assert nginx.get("/team?team=team-7.&channel=team-7.a&last=1")[0] == 200
     assert nginx.get("/team?team=team-7.&channel=other&last=1")[0] == 403
-    # Nor does an empty one open all that stands below what is before it.
+    # An empty variable does not open all names below the text before it either.
     for path in ("/level", "/brace", "/two"):
         for without in ("?", "?team=&", "?of=team&"):
             assert nginx.get(f"{path}{without}of=team&channel=team-7.a&last=1")[0] == 403, (path, without)
@@ -291,7 +292,7 @@ def test_a_variable_is_never_a_pattern(pushd, start_nginx):
     nginx.publish("a*b", "hello")
     assert nginx.get("/star?channel=a*b&last=1")[0] == 200
     assert nginx.get("/star?channel=axb&last=1")[0] == 403
-    # Nor may a client name one, or publish to it.
+    # A client may not name a pattern, or publish to it, either.
     assert nginx.get("/push?channel=room-*&last=1")[0] == 400
     assert nginx.get("/publish?channel=room-*", "POST", b"x")[0] == 400
     assert 'push_grant "room-$push_arg_room" is "room-b*": only an asterisk of the' in nginx.error_log()
@@ -318,14 +319,14 @@ FORGERIES = {
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_grant_can_not_be_forged(pushd, start_nginx, trust, scheme):
-    """It travels beside the connection, not in it: whatever a client says about itself is no grant."""
+    """The grant goes beside the connection, not in it: no text of a client is a grant."""
     nginx = start_nginx(http=MAPPED, server=MAPPED_SITE + _site())
     at = nginx if scheme == "http" else nginx.tls
     with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
         url = at.url("/own", scheme=scheme, channel="others", last=1, token="e30.e30.e30", grant="*")
         assert client.get(url, headers=FORGERIES).status_code == 403
     assert pushd.request("GET", "/v1/channels/others")[0] == 404
-    # And there is no way in but nginx.
+    # The only way in is through nginx.
     assert "listening on 127" not in pushd.log()
 
 
@@ -341,7 +342,7 @@ def test_expiry_and_permission_to_publish(pushd, start_nginx):
             client.recv()
         assert closed.value.rcvd.code == 4403
     assert nginx.get("/at?at=1000000000&last=1")[0] == 403
-    # No time is not for ever.
+    # An empty time does not mean for ever.
     assert nginx.get("/at?at=soon")[0] == 500
     for may, answer in (("on", "published"), ("no", "error")):
         with connect(nginx.url("/may", scheme="ws", may=may), subprotocols=["push.v1.json"], proxy=None) as client:
@@ -358,7 +359,7 @@ def test_other_methods_and_bodies_are_refused(nginx, pushd):
         status, headers, _ = nginx.get("/push?channel=a", method)
         assert (status, headers["Allow"]) == (405, "GET, OPTIONS")
     assert nginx.get("/push?channel=a", "GET", b"body")[0] == 400
-    # Preflights are the hub's to answer, by its option allowed_origins.
+    # The hub answers preflights, by its option allowed_origins.
     assert nginx.get("/push?channel=a", "OPTIONS", headers={"Origin": f"http://127.0.0.1:{nginx.port}"})[0] == 204
     assert nginx.get("/push?channel=a", "OPTIONS", headers={"Origin": "http://evil.test"})[0] == 403
     assert pushd.stats()["adopted"] == 2
@@ -379,7 +380,7 @@ def test_what_still_needs_the_request_keeps_it(pushd, start_nginx):
 
 
 def test_cleanup_handlers_run(pushd, start_nginx):
-    """limit_conn counts requests that nginx has; one that was handed over is none of them."""
+    """limit_conn counts requests that nginx has. A request that was handed over does not count."""
     http = "limit_conn_zone $binary_remote_addr zone=each:1m;"
     nginx = start_nginx(
         http=http, server="location /limited { limit_conn each 1; push_subscribe a; }" + _site(), workers=1
@@ -409,15 +410,33 @@ def test_polls_on_one_connection_where_that_is_allowed(pushd, start_nginx):
             got = b""
             while b"hello" not in got:
                 got += client.recv(65536)
-        # The grant stays what it was.
+        # The grant stays as it was.
         client.sendall(poll.replace(b"channel=a", b"channel=b"))
         assert b"HTTP/1.1 403" in client.recv(65536)
     assert pushd.stats()["adopted"] == 1
 
 
+def test_each_poll_on_a_connection_gets_the_channels_of_its_location(pushd, start_nginx):
+    """They are in the grant and not in the request, so their names take no room there, either (max_head is 16 KB)."""
+    names = [f"{'ü' * 120}{number}" for number in range(100)]
+    location = f"location = /push {{ push_subscribe {' '.join(names)}; push_keep_alive on; }}"
+    nginx = start_nginx(server=location + _site())
+    nginx.publish(names[-1], "hers")
+    nginx.publish("b", "not hers")
+    poll = b"GET /push?channel=b&last=1 HTTP/1.1\r\nHost: h\r\n\r\n"
+    with socket.create_connection((nginx.host, nginx.port), PATIENCE) as client:
+        for _ in range(2):
+            client.sendall(poll)
+            got = b""
+            while b"]}" not in got:
+                got += client.recv(65536)
+            assert b'"data":"hers"}]}' in got
+    assert pushd.stats()["adopted"] == 1
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
-    """The hub knows a client's address, also of one whose socket it does not have, and whatever the client says of it.
+    """The hub knows a client's address, even if it does not have the client's socket, and a client can't change it.
     """
     pushd = start_pushd("max_per_address=1", "trusted_proxies=unix")
     nginx = start_nginx()
@@ -425,7 +444,7 @@ def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
     url = at.url(scheme=scheme, channel="a", transport="sse")
     with httpx.Client(verify=trust, timeout=PATIENCE, trust_env=False) as client:
         with client.stream("GET", url) as first:
-            # Kept, for an iterator that is forgotten takes the connection with it.
+            # This keeps the iterator: without it the connection would be closed.
             parts = first.iter_raw()
             assert b"push-open" in next(parts)
             for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}, {"Forwarded": "for=192.0.2.1"}):
@@ -435,7 +454,8 @@ def test_limits_by_address(start_pushd, start_nginx, trust, scheme):
 
 
 def test_a_handshake_that_became_http_2_is_refused_at_once(nginx):
-    """A proxy has made a GET of it, which opens no WebSocket: a poll in its place would keep the client waiting."""
+    """A proxy has made a GET of the handshake. That opens no WebSocket, and a poll in its place would keep the client
+    waiting."""
     key = ["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
     for headers in (key, [*key, "-H", "Upgrade: websocket"]):
         for asked in ({}, {"transport": "ws"}):

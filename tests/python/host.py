@@ -2,7 +2,7 @@
 
     python3 host.py LIBRARY unix:/path/of/pushd.sock [WORKERS]
 
-GET /push is handed over with a grant; everything else is the WSGI application's.
+GET /push is handed over with a grant. The WSGI application serves everything else.
 """
 
 import io
@@ -17,7 +17,7 @@ import push
 
 
 def application(environ, start_response):
-    """The application, which publishes as it would write to a database."""
+    """The application. It publishes as it would write to a database."""
     server = environ["push.server"]
     if environ["PATH_INFO"] == "/publish":
         query = dict(urllib.parse.parse_qsl(environ["QUERY_STRING"]))
@@ -54,7 +54,7 @@ def serve(server, client):
     headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines[1:])}
     path, _, query = target.partition("?")
     if path == "/push":
-        # A real host knows from the session who this is and what they may read; here the cookie simply is the name, and
+        # A real host knows the user and the channels from the session. Here the cookie simply is the name, and
         # everybody may read everything.
         user = headers.get("cookie", "").removeprefix("user=") or None
         try:
@@ -77,7 +77,7 @@ def serve(server, client):
 
 
 def echo(server):
-    """What WebSocket clients send goes back to them, with the worker that heard it."""
+    """Each message of a WebSocket client goes back to it, with the worker that got it."""
     for kind, connection, user, data in server.events():
         if kind == push.EVENT_MESSAGE:
             server.send(connection, b"%d %s: %s" % (os.getpid(), user.encode(), data))
@@ -123,7 +123,7 @@ def main(library, attach, workers="2"):
 
     pids = {fork() for _ in range(int(workers))}
     while signal.sigwait([signal.SIGTERM, signal.SIGCHLD]) == signal.SIGCHLD:
-        # Signals of several children may be one.
+        # Several children may cause only one signal.
         while (ended := os.waitpid(-1, os.WNOHANG)[0]) > 0:
             pids.discard(ended)
             pids.add(fork())

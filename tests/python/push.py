@@ -1,4 +1,4 @@
-"""libpush through ctypes: what a host of any language with a foreign function interface needs, and no more."""
+"""libpush through ctypes: only what a host in any language with a foreign function interface needs."""
 
 import ctypes
 from ctypes import POINTER, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
@@ -30,7 +30,7 @@ class Event(ctypes.Structure):
 
 
 class Error(Exception):
-    """A status, with the library's words for it."""
+    """A status, with the library's text for it."""
 
     def __init__(self, status, text):
         super().__init__(text)
@@ -75,7 +75,7 @@ class Server:
         self._check(self.c.push_publish(self.server, channel.encode(), data, len(data)))
 
     def publish(self, channel, data, key=None):
-        """Publishes, and gives the position."""
+        """Publishes, and returns the position."""
         message = Message(size=ctypes.sizeof(Message), channel=channel.encode(), data=data, len=len(data),
                           key=key.encode() if key else None)
         position = Position()
@@ -83,7 +83,7 @@ class Server:
         return position.text.decode()
 
     def adopt(self, socket, head, user=None, patterns=()):
-        """Hands over a client. When it fails, the socket is still the caller's."""
+        """Hands over a client. If it fails, the socket is still the caller's."""
         texts = (c_char_p * len(patterns))(*[pattern.encode() for pattern in patterns])
         grant = Grant(size=ctypes.sizeof(Grant), user=user.encode() if user else None, patterns=texts,
                       pattern_count=len(patterns))
@@ -94,7 +94,7 @@ class Server:
         self._check(self.c.push_send(self.server, connection, data, len(data), 0))
 
     def events(self, timeout_ms=-1):
-        """Yields (kind, connection, user, data) until none comes for that long."""
+        """Yields (kind, connection, user, data) until no event comes for that long."""
         event = Event(size=ctypes.sizeof(Event))
         try:
             while self.c.push_next_event(self.server, ctypes.byref(event), ctypes.sizeof(event), timeout_ms) == OK:

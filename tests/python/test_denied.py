@@ -1,5 +1,5 @@
-"""pushd where the system denies it calls, as a container's seccomp filter may: it serves all the same, or says why it
-does not. Run by tests/python/run."""
+"""The system denies pushd some calls, as a container's seccomp filter may. pushd still serves, or says why it does not.
+tests/python/run runs this."""
 
 import ctypes
 import errno
@@ -13,7 +13,7 @@ import threading
 import unittest
 
 PUSHD = os.environ["PUSHD"]
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 PATIENCE = 120
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x50000
@@ -24,9 +24,9 @@ NUMBERS = {"eventfd2": (290, 19), "epoll_create1": (291, 20), "accept4": (288, 2
 
 
 def deny(name, error):
-    """For preexec_fn: this process's calls of that name fail with that error."""
+    """For preexec_fn: makes this process's calls of that name fail with that error."""
     number = NUMBERS[name][platform.machine() == "aarch64"]
-    # Load the call's number; if it is this one, the error.
+    # Load the call's number. If it is this one, return the error.
     steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, SECCOMP_RET_ERRNO | error),
              (0x06, 0, 0, SECCOMP_RET_ALLOW)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *step) for step in steps))
@@ -44,14 +44,14 @@ class Denied(unittest.TestCase):
         self.addCleanup(pushd.stderr.close)
         self.addCleanup(pushd.wait)
         self.addCleanup(pushd.kill)
-        # Ends a wait for a line that does not come.
+        # This ends a wait for a line that does not come.
         late = threading.Timer(PATIENCE, pushd.kill)
         late.start()
         self.addCleanup(late.cancel)
         return pushd
 
     def test_what_it_can_do_without(self):
-        """Threads are started in the old way where there is no clone3; the rest is not needed, or done otherwise."""
+        """Without clone3 threads are started in the old way. The other calls are not needed, or replaced."""
         for name, error in (("clone3", errno.ENOSYS), ("madvise", errno.EPERM), ("getrandom", errno.ENOSYS),
                             ("prlimit64", errno.EPERM), ("io_uring_setup", errno.EPERM), ("rseq", errno.EPERM),
                             ("sched_getaffinity", errno.EPERM), ("prctl", errno.EPERM)):
@@ -75,7 +75,7 @@ class Denied(unittest.TestCase):
                 self.assertIn(text + "Operation not permitted", pushd.stderr.read())
 
     def test_clients_that_may_not_be_accepted(self):
-        """It says so, and does not try all the time."""
+        """pushd logs it, and does not try all the time."""
         pushd = self.started("accept4", errno.EPERM)
         line = next(line for line in pushd.stderr if "listening on" in line)
         address = line.rsplit(" ", 1)[1].strip().split(":")

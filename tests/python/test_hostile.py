@@ -1,6 +1,7 @@
-"""Who attaches and is no host: raw bytes and descriptors against pushd's attach socket. Run by tests/python/run.
+"""Processes that attach and are no hosts: raw bytes and descriptors against pushd's attach socket. tests/python/run
+runs this.
 
-Each is refused and logged, and leaves neither descriptors nor memory with pushd, which goes on serving its hosts.
+Each is refused and logged, and leaves neither descriptors nor memory in pushd. pushd goes on serving its hosts.
 """
 
 import array
@@ -17,7 +18,7 @@ import unittest
 import push
 
 LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 PATIENCE = 120
 NOBODY = 65534
 SCM_MAX_FD = 253
@@ -74,7 +75,7 @@ class Case(unittest.TestCase):
             self.pushd = subprocess.Popen([PUSHD, *arguments, "-d", "0"], stderr=log)
         self.addCleanup(self.end)
         self.wait(lambda: "unix:" in self.log(), "it listens")
-        # A host that is one, there all the time.
+        # A real host, which is there all the time.
         self.host = push.Server(LIBRARY, attach=f"unix:{self.path}", attach_timeout="20s")
         self.addCleanup(self.host.stop)
         self.host.publish("a", b"first")
@@ -118,7 +119,7 @@ class Case(unittest.TestCase):
         return peer
 
     def let_go(self, peer):
-        """Reads until pushd ends the connection; gives what it said."""
+        """Reads until pushd ends the connection. Returns the bytes."""
         said = b""
         try:
             while part := peer.recv(65536):
@@ -144,19 +145,19 @@ class Frames(Case):
             "a frame with something after its end": frame(BATCH, struct.pack("<QI", 1, 1) + 2 * publication()),
             "a text that is not UTF-8": publish(1, channel=b"\xff"),
             "a flag that is neither 0 nor 1": frame(PUBLISH, bytes(8) + b"\2" + publication()[1:]),
-            "a second hello": hello(),
-            "a frame without its descriptor": adopt(),
+            "it said hello twice": hello(),
+            "it sent a frame without its descriptor": adopt(),
         }
         for line, wrong in cases.items():
             with self.subTest(line):
                 peer = self.attached()
                 peer.sendall(wrong)
                 self.let_go(peer)
-                self.logged(f"is let go: {line}")
+                self.logged(f"is disconnected: {line}")
         peer = self.connect()
         peer.sendall(publish(1))
         self.let_go(peer)
-        self.logged("is let go: no hello")
+        self.logged("is disconnected: its first frame is not a hello")
         self.still_serves()
 
     def test_a_question_for_too_many_users(self):
@@ -164,7 +165,7 @@ class Frames(Case):
         peer = self.attached()
         peer.sendall(users(1, limit=10_000) + users(2, limit=10_001))
         self.let_go(peer)
-        self.logged("is let go: a question for too many users")
+        self.logged("is disconnected: a request for too many users")
         self.still_serves()
 
     def test_forged_grants(self):
@@ -183,7 +184,7 @@ class Frames(Case):
                 self.let_go(peer)
                 self.assertEqual(client.recv(1), b"", "it was closed, not served")
                 client.close()
-        self.assertIn("is let go: a grant that can't be", self.log())
+        self.assertIn("is disconnected: a grant that is not allowed", self.log())
         self.still_serves()
 
     def test_a_host_that_dies_in_the_middle_of_a_frame(self):
@@ -204,30 +205,30 @@ class Frames(Case):
     def test_another_version_is_told_on_both_sides(self):
         self.start()
         peer = self.connect()
-        # Behind the version it may go on as it likes.
+        # After the version any bytes may follow.
         peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 9) + b"whatever"))
         said = self.let_go(peer)
-        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 3"
+        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 4"
         self.assertEqual(said[4], REFUSED)
         self.assertIn(line.encode(), said)
         self.logged(line)
-        # The library, with a hub that speaks another one.
+        # The library, with a hub that speaks another version.
         path = f"{self.directory.name}/other.sock"
         with socket.socket(socket.AF_UNIX) as hub:
             hub.bind(path)
             hub.listen()
             pid = os.fork()
             if pid == 0:
-                # It tries with the newest that it speaks, then with those before it.
-                for version in 3, 2, 1:
+                # It tries the newest version that it speaks, then the older ones.
+                for version in 4, 3, 2, 1:
                     attached, _ = hub.accept()
                     said = attached.recv(1000)[13:15] == struct.pack("<H", version)
-                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 3, the hub speaks 4")))
+                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 4, the hub speaks 5")))
                     if not said:
                         os._exit(1)
                     attached.close()
                 os._exit(0)
-            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 3, the hub speaks 4"):
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 4, the hub speaks 5"):
                 push.Server(LIBRARY, attach=f"unix:{path}")
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
 
@@ -253,11 +254,11 @@ class Descriptors(Case):
         peer = self.attached()
         for kind, fd in kinds.items():
             with self.subTest(kind):
-                before = self.log().count("has handed over is refused")
+                before = self.log().count("a descriptor from process")
                 socket.send_fds(peer, [adopt()], [fd])
                 os.close(fd)
-                self.wait(lambda: self.log().count("has handed over is refused") > before, "it is logged")
-        # None of that was the host's end.
+                self.wait(lambda: self.log().count("a descriptor from process") > before, "it is logged")
+        # The real host is still there after all of that.
         client, passed = socket.socketpair()
         client.settimeout(PATIENCE)
         socket.send_fds(
@@ -284,7 +285,7 @@ class Descriptors(Case):
         except OSError:
             pass
         self.let_go(peer)
-        self.logged("descriptors that no frame speaks of")
+        self.logged("it sent descriptors without frames")
         # Before a hello, a byte at a time.
         for _ in range(100):
             peer = self.connect()
@@ -301,13 +302,13 @@ class Descriptors(Case):
         peer = self.attached()
         try:
             for _ in range(20):
-                # In a circle: only the kernel's collector could free what nobody takes.
+                # The descriptors are in a circle, so only the kernel's collector could free them if nobody takes them.
                 socket.send_fds(peer, [adopt()], [peer.fileno()])
         except OSError:
-            # The hub may have let it go: the answer to the first was what no host would say.
+            # The hub may have disconnected it, because the answer to the first was no frame of a host.
             pass
         peer.close()
-        # What the polls are answered comes to the attach socket, as what no host would say.
+        # The answers to the polls come to the attach socket, and are no frames of a host.
         self.wait(
             lambda: self.host.publish("a", b"x") and self.open() == self.descriptors, "every descriptor is closed"
         )
@@ -328,12 +329,13 @@ class Crowds(Case):
                     peer.close()
                 peers = []
         self.assertLess(most, self.descriptors + 100, "they wait outside")
-        self.logged("too many have connected and not said hello")
+        self.logged("too many connections have not said hello")
         self.still_serves()
 
     @unittest.skipIf(os.geteuid(), "only root can be two users")
     def test_a_crowd_of_another_user(self):
-        """It crowds out its own: who came before it, and who comes into it, is heard."""
+        """A crowd pushes out only its own connections: hosts from before it, and hosts that come during it, are
+        served."""
         os.chmod(self.directory.name, 0o755)
         self.start("attach_mode=0777", f"attach_uids=0,{NOBODY}")
         before = self.connect()
@@ -357,7 +359,7 @@ class Crowds(Case):
                 os._exit(code)
         theirs.close()
         self.assertEqual(ours.recv(4), b"here")
-        self.logged("too many have connected and not said hello")
+        self.logged("too many connections have not said hello")
         for peer in before, self.connect():
             peer.sendall(hello())
             self.assertEqual(peer.recv(5)[4:], bytes([WELCOME]))
@@ -367,13 +369,13 @@ class Crowds(Case):
         self.still_serves()
 
     def test_a_stranger(self):
-        """As another user where this one may become one; else pushd takes this one for a stranger."""
+        """As another user, if this user may change. Otherwise pushd refuses this user."""
         become = os.geteuid() == 0
         os.chmod(self.directory.name, 0o755)
         if not become:
             self.start_for(os.geteuid() + 1)
             self.turned_away()
-            # The library, too.
+            # The library is refused, too.
             with self.assertRaisesRegex(push.Error, "the hub refuses: this user may not attach"):
                 push.Server(LIBRARY, attach=f"unix:{self.path}")
             return
@@ -448,7 +450,7 @@ class Silence(Case):
     def test_events_that_nobody_takes(self):
         self.start(f"listen=unix:{self.directory.name}/listen.sock", "client_rate=0", "event_queue=16")
         peer = self.attached()
-        # Room for all that ever comes, it says.
+        # It claims to have room for everything.
         peer.sendall(frame(CREDIT, struct.pack("<I", 0xffffffff)))
         client = self.client(f"{self.directory.name}/listen.sock")
         before = self.memory()
@@ -464,7 +466,7 @@ class Silence(Case):
         self.assertLess(sent, 128 << 20, "the client is not read from any more")
         self.assertLess(self.memory() - before, 32 << 20)
         self.host.publish("a", b"meanwhile")
-        # When it reads all of it comes.
+        # When it reads, everything comes.
         received = 0
         whole = sent // len(message)
         peer.settimeout(PATIENCE)

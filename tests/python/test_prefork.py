@@ -1,4 +1,4 @@
-"""Prefork hosts in C and Python, attached to pushd: run by tests/python/run."""
+"""Prefork hosts in C and Python, attached to pushd. tests/python/run runs this."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIBRARY, PUSHD, PREFORK = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD", "PREFORK_SERVER"))
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 PATIENCE = 120
 
 
@@ -75,7 +75,7 @@ class Case(unittest.TestCase):
         process = subprocess.Popen(command, text=True, **kwargs)
 
         def end():
-            # By SIGTERM, or a host's workers would be left behind.
+            # It ends them with SIGTERM, or a host's workers would be left.
             process.terminate()
             try:
                 process.wait(PATIENCE)
@@ -106,7 +106,7 @@ class Case(unittest.TestCase):
         return host, host.stdout.readline().split()[-1].rstrip("/")
 
     def publish(self, url, data, channel="a"):
-        """Gives the position and the worker; waits for a hub that is being started."""
+        """Returns the position and the worker. It waits for a hub that is starting."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -119,7 +119,7 @@ class Case(unittest.TestCase):
                 self.assertLess(time.monotonic(), deadline)
 
     def attached(self, url):
-        """A hub that is not there yet is no error for a host; wait until both are."""
+        """A hub that is not there yet is no error for a host. Waits until both are there."""
         self.publish(url, "there", channel="warm-up")
         return url
 
@@ -145,7 +145,7 @@ class Hosts(Case):
         self.assertEqual({client.text() for client in clients}, {"after"})
         host.terminate()
         self.assertEqual(host.wait(PATIENCE), 0)
-        # The server is gone, its clients are not: another one publishes to them.
+        # The server is gone, and its clients are still there: another server publishes to them.
         _, url = self.start_python(1)
         self.publish(url, "from another")
         self.assertEqual({client.text() for client in clients}, {"from another"})
@@ -167,7 +167,8 @@ class Hosts(Case):
         worker, text = client.text().split(" ", 1)
         self.assertEqual(text, "ann: one")
         os.kill(int(worker), signal.SIGKILL)
-        # Its successor has the same name: it is told from now on. What the dead one was just being told is lost.
+        # Its successor has the same name, and gets the events from now on. Events on their way to the dead one are
+        # lost.
         deadline = time.monotonic() + PATIENCE
         client.socket.settimeout(0.3)
         while True:

@@ -1,4 +1,4 @@
-"""pushd and systemd's own programs, as far as they work without systemd as the first process. Run by tests/python/run.
+"""pushd and systemd's own programs, as far as they work without systemd as the first process. tests/python/run runs it.
 """
 
 import os
@@ -14,7 +14,7 @@ import push
 
 LIBRARY, PUSHD = (os.environ[name] for name in ("PUSH_LIBRARY", "PUSHD"))
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
-# For what must come: long, as the machine may be busy.
+# How long to wait for something that must come. It is long, as the machine may be busy.
 PATIENCE = 120
 
 
@@ -25,17 +25,17 @@ class Systemd(unittest.TestCase):
         self.directory = pathlib.Path(directory.name)
 
     def test_the_units_are_right(self):
-        """With the path that `make install` writes; the service takes the socket's place by its name."""
+        """It has the path that `make install` writes. The service finds the socket by its name."""
         for name in ("pushd.service", "pushd.socket"):
             unit = (PACKAGING / name).read_text().replace("@BINDIR@", os.path.dirname(PUSHD))
             self.assertNotRegex(unit, "@[A-Z]+@")
             (self.directory / name).write_text(unit)
         units = [str(self.directory / name) for name in ("pushd.service", "pushd.socket")]
         verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
-        # It looks at every unit of the machine; what it says of others is not ours.
+        # It checks every unit of the machine. Lines about other units do not count.
         ours = [line for line in verified.stderr.splitlines() if "pushd" in line]
         self.assertEqual((ours, verified.returncode), ([], 0), verified.stderr)
-        # And it would say so.
+        # It does report a mistake.
         broken = (self.directory / "pushd.service").read_text().replace("Type=notify", "Type=nonsense")
         (self.directory / "pushd.service").write_text(broken)
         verified = subprocess.run(["systemd-analyze", "verify", "--man=no", units[0]], capture_output=True, text=True)
@@ -55,7 +55,7 @@ class Systemd(unittest.TestCase):
         pushd = subprocess.Popen([*activate, "-E", f"NOTIFY_SOCKET={notify}", PUSHD, "-c", str(options)],
                                  stderr=subprocess.DEVNULL)
         self.addCleanup(pushd.kill)
-        # It starts pushd when somebody comes.
+        # It starts pushd at the first connection.
         deadline = time.monotonic() + PATIENCE
         while not attach.exists():
             self.assertLess(time.monotonic(), deadline)
@@ -67,7 +67,7 @@ class Systemd(unittest.TestCase):
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
             client.sendall(b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertIn(position.encode(), client.recv(65536))
-        # ExecReload of the unit.
+        # The ExecReload of the unit.
         options.write_text("max_message = 100\n")
         pushd.send_signal(signal.SIGHUP)
         self.assertRegex(told.recv(1000).decode(), r"\ARELOADING=1\nMONOTONIC_USEC=\d+\Z")

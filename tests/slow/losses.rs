@@ -1,23 +1,23 @@
-//! What a channel loses to slow clients is counted for it.
+//! The losses of slow clients are counted for each channel.
 
 use super::{connect, flood, settled, MANY, OPTIONS};
 use crate::common::{self, field, Host, CONTROL};
 use push::hub::Publication;
 
-/// What a channel lost: subscribers closed, messages dropped, messages replaced.
+/// The losses of a channel: subscribers closed, messages dropped, messages replaced.
 fn lost(host: &Host, channel: &str) -> [u64; 3] {
     let object = host.control(&format!("/v1/channels/{channel}"));
     ["slow_closed", "dropped", "replaced"].map(|name| field(&object, name).parse().unwrap())
 }
 
-/// Messages that are more than an outbox and the sockets hold, and where they begin.
+/// More messages than an outbox and the sockets hold, and the position where they begin.
 fn long_history(host: &Host, channel: &str) -> String {
     flood(host, channel, MANY);
     host.server.position(0)
 }
 
 #[test]
-fn who_stalls_in_a_long_replay_counts_for_its_channels() {
+fn a_client_that_stalls_in_a_long_replay_counts_for_its_channels() {
     let options = [("history_count", "10000"), ("history_bytes", "64MB"), ("heartbeat", "200ms"), ("threads", "1")];
     let host = Host::start(&[&options[..], &CONTROL].concat());
     let start = long_history(&host, "kept");
@@ -35,7 +35,7 @@ fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
     let start = long_history(&host, "kept");
     let mut other = host.websocket("channel=other", false);
     let mut client = connect(&host, &format!("channel=kept&since={start}"), common::UPGRADE);
-    // Gone before it comes to them.
+    // This client is gone before the messages come.
     flood(&host, "kept", MANY);
     settled(&host);
     assert_eq!(client.end(), (4429, "too slow: messages that it missed have left the history".into()));
@@ -55,14 +55,14 @@ fn a_gap_in_a_replay_of_raw_frames_counts_for_its_channels() {
 }
 
 #[test]
-fn the_control_api_says_what_a_channel_lost() {
+fn the_control_api_shows_the_losses_of_a_channel() {
     let host = Host::start(&[&OPTIONS[..], &CONTROL].concat());
     let replacing = connect(&host, "channel=last.a", "Accept: application/x-ndjson\r\n");
     let dropping = connect(&host, "channel=drop.a", "Accept: application/x-ndjson\r\n");
     let closed = connect(&host, "channel=kept", "Accept: application/x-ndjson\r\n");
     flood(&host, "drop.a", MANY);
     flood(&host, "kept", MANY);
-    // More than the others get at all, so that what is replaced is not as many as is dropped.
+    // This is more than the other channels get at all, so that the two counts differ.
     flood(&host, "last.a", 3 * MANY);
     let stats = settled(&host);
     assert!(stats.dropped > 0 && stats.replaced > MANY as u64, "{stats:?}");

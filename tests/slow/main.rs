@@ -1,4 +1,4 @@
-//! Clients that read too slowly, and what gives way to them.
+//! Clients that read too slowly, and the policies for them.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,7 +10,7 @@ use push::hub::Publication;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
 
-/// More than the buffers of a socket hold, in messages of this size.
+/// This many messages of this size are more than the buffers of a socket hold.
 const SIZE: usize = 10_000;
 const MANY: usize = 1500;
 
@@ -23,14 +23,14 @@ const OPTIONS: [(&str, &str); 6] = [
     ("history_count", "10"),
 ];
 
-/// A client whose socket takes little before it reads.
+/// A client with a small receive buffer.
 fn connect(host: &Host, query: &str, lines: &str) -> Client {
     let mut client = ask(host, query, lines);
     client.head();
     client
 }
 
-/// The same, of which nothing is read yet.
+/// The same, before anything is read.
 fn ask(host: &Host, query: &str, lines: &str) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(8192).unwrap();
@@ -45,7 +45,7 @@ fn flood(host: &Host, channel: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| host.publish(channel, &format!("{n} {payload}"))).collect()
 }
 
-/// The same bytes in small messages, many at once: they are copied together on their way.
+/// The same bytes in small messages, many at once. They are copied together on their way.
 fn flood_small(host: &Host, channel: &str, count: usize) -> Vec<String> {
     let payload = "x".repeat(SIZE / 50);
     let batch = vec![Publication::new(channel, payload.as_bytes()); 50];
@@ -59,7 +59,7 @@ fn flood_small(host: &Host, channel: &str, count: usize) -> Vec<String> {
     (0..count).flat_map(|_| publish()).map(|placed| host.server.position(placed.seq)).collect()
 }
 
-/// Waits until all that was published has been delivered, or has found its outbox full; then says the counters.
+/// Waits until each message was delivered, or has found an outbox full. Then it returns the counters.
 fn settled(host: &Host) -> push::metrics::Stats {
     let mut probe = host.websocket("channel=probe", false);
     host.publish("probe", "x");
@@ -71,7 +71,7 @@ fn number(position: &str) -> u64 {
     position.rsplit('-').next().unwrap().parse().unwrap()
 }
 
-/// The objects that come until the message of this position, whatever the transport.
+/// The objects that come until the message with this position, over any transport.
 fn objects_until(client: &mut Client, sse: bool, last: &str) -> Vec<String> {
     let mut objects = Vec::new();
     loop {
@@ -99,8 +99,7 @@ fn frames_until(client: &mut Client, last: &str) -> Vec<String> {
     }
 }
 
-/// All of a channel's numbers must be accounted for, in order: by a message, or by a gap that stands where the hole is.
-/// Says how many are missing.
+/// Each number of a channel must appear in order: as a message, or in a gap in its place. Returns how many are missing.
 fn accounted(objects: &[String], first: u64) -> u64 {
     let (mut next, mut missing) = (first, 0);
     for object in objects {
@@ -122,12 +121,12 @@ fn accounted(objects: &[String], first: u64) -> u64 {
 }
 
 #[test]
-fn drop_oldest_tells_of_the_gap_where_it_is() {
+fn drop_oldest_announces_the_gap_in_its_place() {
     drop_oldest_tells(flood);
 }
 
 #[test]
-fn so_it_does_where_messages_are_copied_together() {
+fn drop_oldest_announces_the_gap_if_messages_are_copied_together() {
     drop_oldest_tells(flood_small);
 }
 
@@ -154,7 +153,7 @@ fn drop_oldest_tells(flood: fn(&Host, &str, usize) -> Vec<String>) {
         };
         assert_eq!(accounted(&objects, number(&ids[0])), host.server.stats().unwrap().dropped, "{form}");
         assert!(objects.iter().any(|object| field(object, "type") == "gap"), "{form}");
-        // It goes on as if nothing had been.
+        // It goes on as if nothing had happened.
         let id = host.publish("drop.a", "after");
         let after = match form {
             "ws" => frames_until(&mut client, &id),
@@ -186,7 +185,7 @@ fn latest_gives_the_newest_and_never_an_older_one_after_it() {
         while a != Some(MANY - 1) || b != Some(MANY - 1) {
             let text = client.text();
             if !subprotocol {
-                // Raw frames do not say of which channel they are; each of the two comes at most once for a value.
+                // Raw frames do not name their channel. Each of the two channels sends a value at most once.
                 let n = value(&text);
                 let known = if a.is_none_or(|known| n > known) { &mut a } else { &mut b };
                 assert!(known.is_none_or(|known| n > known), "{n} after {known:?}");
@@ -240,7 +239,7 @@ fn policies_of_several_channels_hold_on_one_connection() {
         .map(|object| number(&field(object, "id")))
         .collect();
     assert!(all.is_sorted(), "one order, gaps included: a position speaks for all channels");
-    // Every message of the channel came, or a gap after the message before it says that it did not.
+    // Each message of the channel came, or a gap after the message before it says that it is missing.
     let (messages, gaps) = (of("drop.a", "message"), of("drop.a", "gap"));
     let covered = |n: u64| {
         let next = messages.iter().map(|id| number(id)).find(|id| *id >= n).unwrap_or(u64::MAX);
@@ -250,7 +249,7 @@ fn policies_of_several_channels_hold_on_one_connection() {
     let stats = host.server.stats().unwrap();
     assert_eq!(stats.slow_closed, 0);
     assert_eq!(stats.dropped, (MANY - messages.len()) as u64);
-    // A channel that may not give way ends it.
+    // A channel that may not give way ends the connection.
     flood(&host, "kept", MANY);
     settled(&host);
     assert_eq!(client.end().0, 4429);
@@ -258,7 +257,7 @@ fn policies_of_several_channels_hold_on_one_connection() {
 }
 
 #[test]
-fn who_has_hardly_anything_to_give_way_is_not_looked_through_for_each_message() {
+fn a_client_with_little_to_drop_is_not_searched_for_each_message() {
     const LIMIT: u64 = 256 << 10;
     let host = Host::start(&[&OPTIONS[1..], &[("outbox", "256KB")]].concat());
     let lines = format!("{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE);
@@ -269,14 +268,14 @@ fn who_has_hardly_anything_to_give_way_is_not_looked_through_for_each_message() 
     (0..2).for_each(|_| drop(quick.text()));
     let text = "a message of some sixty bytes with all that it is sent with";
     host.publish("kept", text);
-    // With its frame's head, and what a piece costs beside its bytes.
+    // This includes the head of the frame, and the cost of a piece beside its bytes.
     let weight = quick.text().len() as u64 + 4 + 64;
-    // What may not give way comes to fill nearly all of the outbox, in place of what may.
+    // Messages that may not give way come to fill nearly all of the outbox, in place of those that may.
     for _ in 0..LIMIT / 16 * 15 / weight {
         host.publish("kept", text);
         quick.text();
     }
-    // One by one, so that each has to make its own room.
+    // They are published one by one, so that each has to make its own room.
     let mut before = settled(&host);
     let mut turns = (0..200).map(|_| {
         host.publish("drop.a", text);
@@ -296,7 +295,7 @@ fn who_has_hardly_anything_to_give_way_is_not_looked_through_for_each_message() 
 }
 
 #[test]
-fn raw_frames_have_no_gap_so_the_connection_gives_way() {
+fn raw_frames_have_no_gap_so_the_connection_is_closed() {
     let host = Host::start(&OPTIONS);
     let mut client = connect(&host, "channel=drop.a", common::UPGRADE);
     flood(&host, "drop.a", MANY);
@@ -316,7 +315,7 @@ fn raw_frames_have_no_gap_so_the_connection_gives_way() {
 }
 
 #[test]
-fn a_slow_replay_of_a_channel_that_drops_says_what_is_gone() {
+fn a_slow_replay_of_a_channel_that_drops_announces_the_gap() {
     let host = Host::start(&[&OPTIONS[..5], &[("history_count", "100"), ("history_bytes", "64MB")]].concat());
     let start = host.server.position(0);
     let before = flood(&host, "drop.a", 90);
@@ -329,7 +328,7 @@ fn a_slow_replay_of_a_channel_that_drops_says_what_is_gone() {
 }
 
 #[test]
-fn stalled_readers_cost_their_bound_and_others_nothing() {
+fn stalled_readers_hold_no_more_than_their_bound() {
     const STALLED: u64 = 60;
     let host = Host::start(&[&OPTIONS[..], &[("history_total", "1MB")]].concat());
     let lines = format!("{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE);
@@ -339,7 +338,7 @@ fn stalled_readers_cost_their_bound_and_others_nothing() {
     let mut quick = host.websocket("channel=drop.a&channel=last.a", false);
     let payload = "x".repeat(SIZE);
     for n in 0..MANY {
-        // It reads each before the next is published: it is never behind, whatever the others are.
+        // This client reads each message before the next is published. So it is never behind, even if others are.
         for channel in ["drop.a", "last.a"] {
             let text = format!("{n} {channel} {payload}");
             host.publish(channel, &text);
@@ -355,7 +354,7 @@ fn stalled_readers_cost_their_bound_and_others_nothing() {
 }
 
 #[test]
-fn answers_of_polls_that_are_copies_are_bounded_in_all() {
+fn answers_of_polls_that_are_copies_are_bounded_together() {
     const POLLS: usize = 8;
     const LARGE: usize = 8 << 20;
     let options = [
@@ -365,7 +364,7 @@ fn answers_of_polls_that_are_copies_are_bounded_in_all() {
         ("outbox_total", "24MB"),
         ("allowed_origins", "https://app"),
     ];
-    // By a channel, by several, and by what was missed.
+    // With one channel, with several, and with missed messages.
     for (query, missed) in [("channel=a", false), ("channel=a&channel=b", false), ("channel=a", true)] {
         let host = Host::start(&options);
         let since = host.publish("a", "before");
@@ -386,7 +385,7 @@ fn answers_of_polls_that_are_copies_are_bounded_in_all() {
         });
         let stats = host.server.stats().unwrap();
         assert!(stats.outbox_bytes <= 24 << 20 && stats.outboxes >= 2, "{query}: {stats:?}");
-        // Who waits gets all of it.
+        // A client that waits gets all of it.
         let whole = polls.into_iter().filter_map(|mut poll| poll.rest().contains(&large).then_some(()));
         assert_eq!(whole.count() as u64, stats.outboxes, "{query}");
         host.stop();

@@ -1,10 +1,10 @@
-/* The library's threads as they are where other work has the CPU: each rests for a moment after system calls.
+/* Makes the library's threads behave as if other work had the CPU: each rests for a moment after system calls.
  *
  *   cc -shared -fPIC -O2 -o target/stress/rest.so tests/stress/rest.c -ldl
  *   REST_US=5000 LD_PRELOAD=$PWD/target/stress/rest.so tests/clients/run
  *
  * A thread rests after each send, and after one in four of the other calls, for up to REST_US microseconds (2000 by
- * default); each rest is drawn anew.  Threads of the library are known by their names, which begin with "push-": a
+ * default); each rest is random. The names of the library's threads begin with "push-": a
  * host's own threads, and the clients, are as fast as ever.  This makes the time long in which something is half done:
  * a message sent and not yet counted, a connection read and not yet subscribed. */
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@
 
 static unsigned longest_us = 2000;
 
-/* Not later: a test may look who reads the environment. */
+/* This must not be later: a test may check who reads the environment. */
 __attribute__((constructor)) static void read_the_environment(void)
 {
     const char *wanted = getenv("REST_US");

@@ -1,4 +1,4 @@
-// Package cpublish publishes from C, in loops that Go only starts: what the calls of package push are compared with.
+// Package cpublish publishes from C, in loops that Go only starts. The calls of package push are compared with it.
 package cpublish
 
 // #cgo !libpush_checkout pkg-config: libpush
@@ -77,13 +77,13 @@ import "C"
 
 import "unsafe"
 
-// Begin starts a server without listeners; there is one for the process.
+// Begin starts a server without listeners. The process has only one.
 func Begin() bool { return C.begin() == C.PUSH_OK }
 
 // End stops it.
 func End() bool { return C.end() == C.PUSH_OK }
 
-// Each of these is the time of one call in ns, over many; negative: a call failed. The names end in NUL.
+// Each function returns the time of one call in ns, as an average over many; negative: a call failed. Names end in NUL.
 
 // Publish is push_publish.
 func Publish(channel, data []byte, count int) float64 {
@@ -97,7 +97,7 @@ func Message(channel, data []byte, count int) float64 {
 	return float64(C.message(c, d, n, C.int(count)))
 }
 
-// Batch is push_publish_batch, filling the messages in included.
+// Batch is push_publish_batch, with the time to fill in the messages.
 func Batch(channel, data []byte, size int, positions bool, count int) float64 {
 	c, d, n := arguments(channel, data)
 	var with C.int

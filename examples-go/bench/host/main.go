@@ -1,5 +1,5 @@
-// Command host is the service that is measured: the same three URLs over package push, over melody, and over net/http
-// alone.
+// Command host is the service that is measured. It has the same three URLs over package push, over melody, and over
+// net/http alone.
 //
 //	host -kind push|melody|sse [-tls] [-buffer 256] [-listen 127.0.0.1:0]
 //
@@ -50,7 +50,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// httptest has a certificate; it is a server like any other.
+	// httptest has a certificate, and is a server like any other.
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: mux}, EnableHTTP2: true}
 	scheme := "http"
 	if *secure {
@@ -66,7 +66,7 @@ func main() {
 func service(kind string, buffer int) (subscribe http.Handler, publish func([]byte) error) {
 	switch kind {
 	case "push":
-		// One thread, as the C host has when it is measured.
+		// One thread, like the C host when it is measured.
 		srv, err := push.Start(push.Config{
 			Options: map[string]string{"threads": "1"}, Logger: slog.New(slog.DiscardHandler),
 		})
@@ -87,7 +87,7 @@ func service(kind string, buffer int) (subscribe http.Handler, publish func([]by
 }
 
 func memory(w http.ResponseWriter, _ *http.Request) {
-	// The second collection frees what the first one's finalizers held; what is free goes back.
+	// The second collection frees the memory that the first one's finalizers held. Free memory goes back to the system.
 	runtime.GC()
 	debug.FreeOSMemory()
 	var m runtime.MemStats

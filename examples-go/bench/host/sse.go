@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// sse is Server-Sent Events as one writes them with net/http alone: a goroutine and a channel for each subscriber.
+// sse is Server-Sent Events with net/http alone, as they are usually written: a goroutine and a channel for each
+// subscriber.
 type sse struct {
 	buffer      int
 	mu          sync.Mutex

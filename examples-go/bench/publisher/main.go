@@ -1,6 +1,6 @@
-// Command publisher publishes 100 bytes to one channel that nobody subscribes to, again and again, from C or from Go,
-// and says what each kind of call took: {"publish":[ns,…],…}. One or the other in a process: two servers that share an
-// allocator are in each other's way.
+// Command publisher publishes 100 bytes to one channel without subscribers, again and again, from C or from Go. It
+// prints the time of each kind of call: {"publish":[ns,…],…}. A process does only one of the two, since two servers
+// that share an allocator slow each other down.
 //
 //	publisher c|go
 package main
@@ -18,7 +18,7 @@ import (
 	"libpush.example/go/push"
 )
 
-// Short, a few ms for each call, and many: so that some are not disturbed by what else runs on the machine.
+// The rounds are short, a few ms for each call, and there are many. So other work on the machine does not disturb all.
 const (
 	rounds    = 30
 	publishes = 20_000
@@ -26,7 +26,7 @@ const (
 	batchSize = 100
 )
 
-// calls is what is measured; each gives the ns of one call.
+// calls are the calls that are measured. Each function returns the ns of one call.
 type calls map[string]func() float64
 
 func main() {
@@ -95,7 +95,7 @@ func fromGo(srv *push.Server, payload []byte) calls {
 	}
 }
 
-// filled fills a batch anew, as the loop in C does.
+// filled fills a batch anew, like the loop in C.
 func filled(batch []push.Message, payloads [][]byte) []push.Message {
 	for i := range batch {
 		batch[i] = push.Message{Channel: "news", Data: payloads[i]}

@@ -18,25 +18,25 @@ const (
 	whoPrefix  = "who."
 
 	longestText = 2000
-	// A client may say so much in a row, and then one thing every so often.
+	// A client may send this many messages in a row, and then one in each interval.
 	burst      = 8
 	refillsIn  = 700 * time.Millisecond
-	stillHere  = 2 * time.Second // how long somebody who reloads the page is not said to have left
+	stillHere  = 2 * time.Second // a user who reloads the page within this time does not count as gone
 	publishing = 5 * time.Second
 )
 
-// chat knows who is where. What it publishes the library keeps and delivers. All but rooms belongs to one goroutine,
-// run.
+// chat knows which users are in which rooms. The library keeps and delivers its messages. All fields but rooms belong
+// to one goroutine, run.
 type chat struct {
 	srv   *push.Server
 	rooms []string
 
 	members map[push.Conn]*member
-	present map[string]map[string]int // room, name: by how many connections
+	present map[string]map[string]int // room, name: the number of connections
 	left    chan leaving
 }
 
-// member is one connection: somebody who looks at a room.
+// member is one connection: a user who looks at a room.
 type member struct {
 	name, room string
 	allowance  float64
@@ -56,7 +56,7 @@ func newChat(srv *push.Server, rooms []string) *chat {
 	return c
 }
 
-// channels are all that somebody who is logged in may have.
+// channels are all channels that a user who is logged in may have.
 func (c *chat) channels() []string {
 	var all []string
 	for _, room := range c.rooms {
@@ -94,7 +94,7 @@ func (c *chat) handle(event push.Event) {
 func (c *chat) connected(event push.Event) {
 	room, ok := strings.CutPrefix(event.Channel, roomPrefix)
 	if !ok || c.present[room] == nil {
-		return // somebody who only looks who is there
+		return // a user who only looks at who is there
 	}
 	c.members[event.Conn] = &member{name: event.User, room: room, allowance: burst, spoke: time.Now()}
 	c.present[room][event.User]++
@@ -112,7 +112,7 @@ func (c *chat) disconnected(conn push.Conn) {
 	time.AfterFunc(stillHere, func() {
 		select {
 		case c.left <- leaving{m.name, m.room}:
-		case <-time.After(publishing): // nobody follows any more: the server has stopped
+		case <-time.After(publishing): // no goroutine receives any more: the server has stopped
 		}
 	})
 }
@@ -136,9 +136,9 @@ func (c *chat) tellWho(room string) {
 	c.publish(push.Message{Channel: whoPrefix + room, Event: "who", Data: encode(map[string]any{"names": names})})
 }
 
-// said is what a client sends.
+// said is a message of a client.
 type said struct {
-	ID   string `json:"id"` // the client's own, so that saying it again after a lost connection does not double it
+	ID   string `json:"id"` // chosen by the client, so that a message that is sent again after a lost connection comes once
 	Text string `json:"text"`
 }
 
@@ -182,7 +182,7 @@ func (m *member) mayTalk(now time.Time) bool {
 	return true
 }
 
-// refuse answers the one who said it.
+// refuse answers the client that sent the message.
 func (c *chat) refuse(conn push.Conn, id, why string) {
 	err := c.srv.Send(conn, encode(map[string]any{"refused": id, "why": why}))
 	if err != nil && !errors.Is(err, push.ErrNotFound) && !errors.Is(err, push.ErrClosed) {
@@ -201,7 +201,7 @@ func (c *chat) publish(m push.Message) {
 func encode(value any) []byte {
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // maps of strings and numbers
+		panic(err) // not possible: maps of strings and numbers
 	}
 	return text
 }

@@ -11,7 +11,7 @@ import (
 	"libpush.example/go/internal/harness"
 )
 
-// enter logs somebody in, in a browser of their own.
+// enter logs a user in, in a separate browser.
 func enter(t *testing.T, browser *harness.Chromium, url, name string) *harness.Tab {
 	t.Helper()
 	tab := browser.Open(t, url)
@@ -29,7 +29,7 @@ func say(t *testing.T, tab *harness.Tab, text string) {
 	tab.Type(t, text+"\n")
 }
 
-// transcript is an expression: what is seen, line by line.
+// transcript is an expression that returns the visible lines.
 const transcript = `[...document.querySelectorAll("#messages li")].map((item) =>
 	item.matches(".mark") ? "-- " + item.textContent : item.dataset.from + ": " + item.querySelector(".what").textContent +
 		(item.matches(".waiting") ? " (waiting)" : "")).join("\n")`
@@ -63,13 +63,13 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	}
 	both := []string{"Ada: Hello, Ben!", "Ben: <b>Hello</b> & welcome"}
 	say(t, ada, "Hello, Ben!")
-	// A page shows what is said on it at once, so he answers what he has seen.
+	// A page shows its own messages at once, so Ben answers a message that he has seen.
 	wantTranscript(t, ben, both[0])
 	say(t, ben, "<b>Hello</b> & welcome")
 	wantTranscript(t, ada, both...)
 	wantTranscript(t, ben, both...)
 
-	// Ben's network goes; he says something meanwhile, and so does she.
+	// Ben's network fails. Meanwhile he says something, and so does she.
 	network.Cut()
 	ben.Wait(t, `!document.getElementById("lost").hidden`)
 	say(t, ben, "do you hear me?")
@@ -84,7 +84,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	wantTranscript(t, ada, append(both, "Ada: first while he was away", "Ada: second while he was away", "Ben: do you hear me?")...)
 	ada.Wait(t, people+` === "Ada,Ben"`)
 
-	// A third one sees what was said before; another room has talk and people of its own.
+	// A third user sees the earlier messages. Another room has its own messages and users.
 	cleo := enter(t, browser, chat.URL, "Cleo")
 	all := append(both, "Ada: first while he was away", "Ada: second while he was away", "Ben: do you hear me?")
 	wantTranscript(t, cleo, all...)
@@ -94,12 +94,12 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	wantTranscript(t, cleo, "Cleo: nobody here?")
 	wantTranscript(t, ada, all...)
 
-	// A reload neither loses the login nor looks like leaving.
+	// A reload does not lose the login, and does not look like leaving.
 	cleo.Evaluate(t, `location.reload()`)
 	cleo.Wait(t, `document.getElementById("state")?.textContent === "connected"`)
 	wantTranscript(t, cleo, "Cleo: nobody here?")
 
-	// Flooding is refused, and said to the one who does.
+	// Flooding is refused, and the client is told.
 	cleo.Evaluate(t, `(async () => { for (let i = 0; i < 12; i++) {
 		document.getElementById("text").value = "spam " + i; document.getElementById("say").requestSubmit(); } })()`)
 	cleo.Wait(t, `document.querySelectorAll(".refused").length > 0`)
@@ -114,7 +114,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	}
 }
 
-// screenshot keeps a picture where CHAT_PICTURES says, for whoever wants to look.
+// screenshot keeps a picture in the directory CHAT_PICTURES, to look at.
 func screenshot(t *testing.T, tab *harness.Tab, name string) {
 	if folder := os.Getenv("CHAT_PICTURES"); folder != "" {
 		tab.Screenshot(t, fmt.Sprintf("%s/chat-%s.png", folder, name))

@@ -19,7 +19,7 @@ const (
 	mostLogins  = 10000
 )
 
-// logins is the service's login: who has the cookie has the name. A name belongs to one cookie at a time.
+// logins is the service's login: a client with the cookie has the name. A name belongs to one cookie at a time.
 type logins struct {
 	mu    sync.Mutex
 	names map[string]login // by the cookie's value
@@ -34,7 +34,7 @@ func newLogins() *logins {
 	return &logins{names: map[string]login{}}
 }
 
-// enter logs a name in, for which it gives a cookie.
+// enter logs a name in, and sets a cookie for it.
 func (l *logins) enter(name string) (*http.Cookie, error) {
 	name = strings.Join(strings.Fields(name), " ")
 	if err := checkName(name); err != nil {
@@ -77,7 +77,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// name is who asks.
+// name returns the name of the client.
 func (l *logins) name(r *http.Request) (string, bool) {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
@@ -104,5 +104,5 @@ func (l *logins) leave(r *http.Request) (string, bool) {
 func answer(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(value) // who is gone needs no answer
+	_ = json.NewEncoder(w).Encode(value) // a client that is gone needs no answer
 }

@@ -1,4 +1,4 @@
-// Command chat is a chat: login by cookie, rooms as channels, history on entering, who is there.
+// Command chat is a chat: login by cookie, rooms as channels, history on entering, and presence.
 //
 //	chat [-listen 127.0.0.1:8080] [-rooms lobby,kitchen,workshop]
 package main
@@ -37,7 +37,7 @@ func run(address string, rooms []string) error {
 	srv, err := push.Start(push.Config{Options: map[string]string{
 		"channel.room.*.history_count": "200",
 		"channel.room.*.history_age":   "24h",
-		// Who is there is one message, which stands until the next.
+		// The list of users is one message, which is valid until the next.
 		"channel.who.*.history_count": "1",
 		"channel.who.*.history_age":   "365d",
 		"max_client_message":          "16KB",
@@ -68,11 +68,11 @@ func run(address string, rooms []string) error {
 	return errors.Join(err, srv.Stop(ending), service.Shutdown(ending))
 }
 
-// routes is the service: its pages, its login, and one line for push.
+// routes has the service's pages, its login, and one line for push.
 func routes(srv *push.Server, chat *chat, logins *logins) http.Handler {
 	files, err := fs.Sub(page, "page")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // not possible: the page is embedded
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
@@ -103,7 +103,7 @@ func routes(srv *push.Server, chat *chat, logins *logins) http.Handler {
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
 		if name, ok := logins.leave(r); ok {
-			_ = srv.Disconnect(name, 4403, "logged out") // who is in no room has none
+			_ = srv.Disconnect(name, 4403, "logged out") // a user who is in no room has no connection
 		}
 		http.SetCookie(w, &http.Cookie{Name: cookieName, MaxAge: -1, Path: "/"})
 		w.WriteHeader(http.StatusNoContent)

@@ -71,7 +71,7 @@ func TestRoomsUnderGin(t *testing.T) {
 	}
 }
 
-// A room is a name that a client chooses: never more than one room.
+// A client chooses the room by its name, and gets never more than one room.
 func TestARoomIsNeverAPattern(t *testing.T) {
 	srv, err := push.Start(push.Config{})
 	if err != nil {
@@ -107,7 +107,7 @@ func TestARoomIsNeverAPattern(t *testing.T) {
 			t.Errorf("publishing to %s: %s", room, answer.Status)
 		}
 	}
-	// A star elsewhere is a star.
+	// A star elsewhere is a letter.
 	client, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(service.URL, "http")+"/rooms/a*b/live?user=u", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestARoomIsNeverAPattern(t *testing.T) {
 	}
 }
 
-// Nothing of gin's stays behind a client, and its contexts go back to their pool unharmed.
+// A client that was handed over keeps nothing of gin, and gin's contexts go back to their pool unharmed.
 func TestNothingStaysBehindUnderGin(t *testing.T) {
 	harness.CheckLeaks(t)
 	srv, err := push.Start(push.Config{})

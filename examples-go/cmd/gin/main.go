@@ -37,7 +37,7 @@ func main() {
 	<-ctx.Done()
 	ending, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	// First the subscribers, who are told to come back; then the requests that are left.
+	// First the subscribers are told to come back. Then the remaining requests end.
 	if err := srv.Stop(ending); err != nil {
 		log.Print(err)
 	}
@@ -49,7 +49,7 @@ func router(srv *push.Server) http.Handler {
 	r := gin.New()
 	r.Use(gin.Recovery())
 
-	// Who asks for it with a token may read the channels of a room: /rooms/kitchen/live
+	// A client with a token may read the channels of a room: /rooms/kitchen/live
 	r.GET("/rooms/:room/live", login, func(c *gin.Context) {
 		room := "room." + c.Param("room")
 		gin.WrapH(srv.Handler(func(*http.Request) (push.Grant, error) {
@@ -70,7 +70,7 @@ func router(srv *push.Server) http.Handler {
 	return r
 }
 
-// login is the service's own: here, whoever has a name may come in.
+// login is the service's own login. Here every client with a name may come in.
 func login(c *gin.Context) {
 	user := c.Query("user")
 	if user == "" {

@@ -16,7 +16,7 @@ import (
 	"libpush.example/go/internal/harness"
 )
 
-// publish publishes as a service's other parts would.
+// publish publishes as another part of the service would.
 func publish(t *testing.T, url, channel, data string) {
 	t.Helper()
 	response, err := http.Post(url+"/publish?channel="+channel, "text/plain", strings.NewReader(data))
@@ -68,7 +68,7 @@ func TestGorillaClient(t *testing.T) {
 		t.Error(err)
 	}
 
-	// It comes back with its position.
+	// The client comes back with its position.
 	again, _, err := gorilla.DefaultDialer.Dial(socketURL(hello)+"&since="+position, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestR3labsClient(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- client.SubscribeRawWithContext(ctx, func(event *sse.Event) {
-			// The library's own events, such as push-open, are for those who want to know.
+			// The library's own events, such as push-open, come only to clients that ask for them.
 			if len(event.Data) > 0 && !strings.HasPrefix(string(event.Event), "push-") {
 				got <- event
 			}
@@ -181,7 +181,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What makes it an example.
+// This makes it an example.
 func TestHelloStaysShort(t *testing.T) {
 	source, err := os.ReadFile("main.go")
 	if err != nil {

@@ -1,4 +1,4 @@
-// Command hello is live push in a net/http service that exists already.
+// Command hello adds live push to an existing net/http service.
 package main
 
 import (

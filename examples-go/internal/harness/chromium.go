@@ -27,7 +27,7 @@ type Chromium struct {
 	ended   error
 }
 
-// Tab is a page with cookies of its own, as in a browser of its own.
+// Tab is a page with its own cookies, as in a separate browser.
 type Tab struct {
 	browser *Chromium
 	session string
@@ -44,7 +44,7 @@ type message struct {
 // browserLimit is how long one command may take.
 const browserLimit = Patience
 
-// StartChromium starts the browser, which ends with the test. It trusts every certificate.
+// StartChromium starts the browser. The browser ends with the test, and trusts every certificate.
 func StartChromium(t testing.TB) *Chromium {
 	t.Helper()
 	path := findChromium(t)
@@ -52,7 +52,7 @@ func StartChromium(t testing.TB) *Chromium {
 	command := exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 		"--ignore-certificate-errors", "--remote-debugging-port=0", "--user-data-dir="+profile, "about:blank")
-	// A group of its own: the browser is many processes.
+	// The browser is many processes, so it gets its own process group.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func StartChromium(t testing.TB) *Chromium {
 	t.Cleanup(func() {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		_ = command.Wait()
-		// What the browser's processes still write must not hold up the removal of the profile.
+		// The browser's processes may still write. That must not hold up the removal of the profile.
 		for range 100 {
 			if os.RemoveAll(profile) == nil {
 				return
@@ -85,7 +85,7 @@ func findChromium(t testing.TB) string {
 	return ""
 }
 
-// dial waits for the file in which the browser says where it listens.
+// dial waits for the file in which the browser writes its address.
 func (c *Chromium) dial(t testing.TB, file string) {
 	t.Helper()
 	var said []string
@@ -128,7 +128,7 @@ func (c *Chromium) read() {
 	}
 }
 
-// call runs one command, in a session or in none.
+// call runs one command, in a session or without one.
 func (c *Chromium) call(session, method string, parameters, result any) error {
 	answer := make(chan message, 1)
 	c.mu.Lock()
@@ -189,7 +189,7 @@ func (c *Chromium) Open(t testing.TB, url string) *Tab {
 	return tab
 }
 
-// Evaluate runs an expression, waits for it where it is a promise, and gives its value.
+// Evaluate runs an expression, waits for it if it is a promise, and returns its value.
 func (tab *Tab) Evaluate(t testing.TB, expression string) any {
 	t.Helper()
 	var answer struct {
@@ -218,7 +218,7 @@ func (tab *Tab) Wait(t testing.TB, expression string) {
 	WaitFor(t, Patience, expression, func() bool { return tab.Evaluate(t, "Boolean("+expression+")") == true })
 }
 
-// Type types text into what has the focus, and ends with Enter where the text ends in a line end.
+// Type types text into the element with the focus, and presses Enter if the text ends in a line end.
 func (tab *Tab) Type(t testing.TB, text string) {
 	t.Helper()
 	line, enter := strings.CutSuffix(text, "\n")
@@ -233,7 +233,7 @@ func (tab *Tab) Type(t testing.TB, text string) {
 	}
 }
 
-// Size changes the window, and whether it is dark.
+// Size changes the size of the window, and the dark mode.
 func (tab *Tab) Size(t testing.TB, width, height int, dark bool) {
 	t.Helper()
 	scheme := "light"

@@ -1,4 +1,4 @@
-// Package harness is what the tests share: counting what is left behind, programs, clients, a browser.
+// Package harness is shared by the tests. It counts leaks, and runs programs, clients and a browser.
 package harness
 
 import (
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Patience is for what must come: long, as the machine may be busy.
+// Patience is how long to wait for something that must come. It is long, as the machine may be busy.
 const Patience = 2 * time.Minute
 
 // CheckLeaks fails the test if it ends with more goroutines or descriptors than it begins with. Call it first, so that
-// it looks after all other clean-ups.
+// it checks after all other clean-ups.
 func CheckLeaks(t *testing.T) {
 	t.Helper()
-	// What the runtime opens for itself, once, is no leak.
+	// Descriptors that the runtime opens once for itself are no leak.
 	Descriptors(t)
 	goroutines, descriptors := runtime.NumGoroutine(), Descriptors(t)
 	t.Cleanup(func() {
@@ -37,7 +37,7 @@ func CheckLeaks(t *testing.T) {
 	})
 }
 
-// Descriptors is how many this process has.
+// Descriptors returns how many descriptors this process has.
 func Descriptors(t testing.TB) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -46,13 +46,13 @@ func Descriptors(t testing.TB) int {
 	return len(entries)
 }
 
-// Wait waits until something holds.
+// Wait waits until a condition holds.
 func Wait(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	WaitFor(t, Patience, what, holds)
 }
 
-// WaitFor waits until something holds.
+// WaitFor waits until a condition holds.
 func WaitFor(t testing.TB, limit time.Duration, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(limit); !holds(); time.Sleep(2 * time.Millisecond) {

@@ -14,7 +14,7 @@ import (
 
 // Program is a program that runs beside the test.
 type Program struct {
-	// URL is where it listens, without a slash at the end.
+	// URL is the program's address, without a slash at the end.
 	URL string
 
 	command *exec.Cmd
@@ -22,7 +22,7 @@ type Program struct {
 	exited  chan struct{}
 }
 
-// lines are what a program said.
+// lines are the lines that a program has printed.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -52,7 +52,7 @@ func Build(t testing.TB, pkg string) string {
 	return out
 }
 
-// moduleRoot is where packages are named from.
+// moduleRoot is the directory to which names of packages are relative.
 func moduleRoot(t testing.TB) string {
 	at, err := os.Getwd()
 	for err == nil && at != "/" {
@@ -65,8 +65,8 @@ func moduleRoot(t testing.TB) string {
 	return ""
 }
 
-// Run builds a package and starts it on a port that is free: with `-listen 127.0.0.1:0`, unless other arguments are
-// given. It must say "listening on URL". It is ended with the test.
+// Run builds a package and starts it on a free port: with `-listen 127.0.0.1:0`, unless there are other arguments. The
+// program must print "listening on URL". It ends with the test.
 func Run(t testing.TB, pkg string, arguments ...string) *Program {
 	t.Helper()
 	if len(arguments) == 0 {
@@ -75,11 +75,11 @@ func Run(t testing.TB, pkg string, arguments ...string) *Program {
 	return Start(t, "listening on ", Build(t, pkg), arguments...)
 }
 
-// Start starts a program, and waits until it says a line that begins in a certain way; what follows there is its URL.
+// Start starts a program, and waits for a line with the given beginning. The rest of that line is its URL.
 func Start(t testing.TB, says, path string, arguments ...string) *Program {
 	t.Helper()
 	p := &Program{command: exec.Command(path, arguments...), said: new(lines), exited: make(chan struct{})}
-	// It must not outlive a test that was killed.
+	// The program must not outlive a test that was killed.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -119,20 +119,20 @@ func Start(t testing.TB, says, path string, arguments ...string) *Program {
 	return p
 }
 
-// PID is the program's process.
+// PID is the number of the program's process.
 func (p *Program) PID() int { return p.command.Process.Pid }
 
-// Said is what it wrote so far.
+// Said returns the text that the program has printed so far.
 func (p *Program) Said() string { return p.said.String() }
 
-// End ends the program as a user would, with SIGINT, and fails the test where it crashed.
+// End ends the program as a user would, with SIGINT, and fails the test if the program crashed.
 func (p *Program) End(t testing.TB) {
 	if p.command.ProcessState != nil {
 		return
 	}
 	_ = p.command.Process.Signal(syscall.SIGINT)
 	killed := time.AfterFunc(Patience, func() { _ = p.command.Process.Kill() })
-	_ = p.command.Wait() // a program without a handler for SIGINT ends by it
+	_ = p.command.Wait() // SIGINT ends a program that does not handle it
 	if !killed.Stop() {
 		t.Errorf("%s did not end on SIGINT", filepath.Base(p.command.Path))
 	}

@@ -9,7 +9,7 @@ import (
 
 // Proxy is a network between a client and a server, which can be cut.
 type Proxy struct {
-	// Address is where to connect to.
+	// Address is the proxy's address.
 	Address string
 
 	listener net.Listener
@@ -43,7 +43,7 @@ func StartProxy(t testing.TB, to string) *Proxy {
 	return p
 }
 
-// Cut resets what goes through, and everything that comes until Mend.
+// Cut resets all connections, and every new one until Mend.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,7 +60,7 @@ func (p *Proxy) Mend() {
 	p.down = false
 }
 
-// keep takes note of a connection, or resets it.
+// keep remembers a connection, or resets it.
 func (p *Proxy) keep(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

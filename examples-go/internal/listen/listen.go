@@ -1,4 +1,4 @@
-// Package listen is the end of every example's main: serve, and say where.
+// Package listen is the end of every example's main: it serves, and prints the address.
 package listen
 
 import (

@@ -1,6 +1,6 @@
-//! The host's calls: each is checked here, and becomes a frame for the hub.
+//! The host's calls. Each is checked here, and becomes a frame for the hub.
 
-use super::queue::{Answer, Content, Waiter, AWAY};
+use super::queue::{Content, Reply, Waiter, AWAY};
 use super::Attached;
 use crate::api::{check_head, check_send, checked_close, checked_refusal, checked_revocation, MAX_BATCH};
 use crate::attach::wire::FromHost;
@@ -23,7 +23,7 @@ impl Attached {
         placed(self.ask(|number| FromHost::Publish { number, publication: *publication })?)
     }
 
-    /// Publishes, and does not wait.
+    /// Publishes without waiting.
     pub(crate) fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
         self.check(publication, false)?;
         self.leave(|number| FromHost::Publish { number, publication: *publication })
@@ -45,18 +45,18 @@ impl Attached {
         self.check_batch(publications)?;
         match self.ask(|number| FromHost::Batch { number, publications: publications.to_vec() })? {
             // The caller has room for as many as it asked for.
-            Answer::Batched(seqs, life) if seqs.len() == publications.len() => {
-                Ok(seqs.into_iter().map(|seq| Placed { seq, subscribers: 0, life }).collect())
+            Reply::Batched { seqs, epoch_index } if seqs.len() == publications.len() => {
+                Ok(seqs.into_iter().map(|seq| Placed { seq, subscribers: 0, epoch_index }).collect())
             }
-            _ => Err(not_understood()),
+            _ => Err(unexpected_reply()),
         }
     }
 
     pub(crate) fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
         self.check_batch(publications)?;
-        // Nobody would hear that the hub can't publish it. Who waits for the answer may have luck: it depends on who
-        // listens.
-        let max = self.link.max_batch.load(Ordering::Relaxed);
+        // Nobody would hear that the hub can't publish the batch. A caller that waits for the answer may try a larger
+        // batch: whether the hub can publish it depends on its subscribers.
+        let max = self.link.limits.max_batch.load(Ordering::Relaxed);
         if publications.len() > max {
             let text = format!("a batch without an answer has at most {max} messages (the hub's option mailbox)");
             return Err(Error::new(Kind::TooLarge, text));
@@ -64,12 +64,12 @@ impl Attached {
         self.leave(|number| FromHost::Batch { number, publications: publications.to_vec() })
     }
 
-    /// Whether the option `auth` was set to `none` here: the hub leaves it to its hosts.
+    /// True if the option `auth` is `none` here. The hub leaves that decision to its hosts.
     pub(crate) fn anybody_may(&self) -> bool {
         self.link.config.get().auth == Auth::None
     }
 
-    /// `_delays` is for the hub to find out: it does not travel.
+    /// `_delays` is not sent: the hub finds it out for itself.
     pub(crate) fn adopt(
         &self,
         fd: OwnedFd,
@@ -82,7 +82,7 @@ impl Attached {
         Ok(())
     }
 
-    /// Leaves it to be sent with those that follow at once.
+    /// Queues the connection, to be sent together with those that follow at once.
     pub(crate) fn adopt_more(
         &self,
         fd: OwnedFd,
@@ -96,34 +96,35 @@ impl Attached {
         Ok(())
     }
 
-    /// Says how many wait now.
+    /// Queues a connection. Returns how many wait now.
     fn add_adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<usize, (Error, OwnedFd)> {
         if let Err(error) = check_head(head) {
             return Err((error, fd));
         }
         let mut frame = Vec::with_capacity(head.len() + 64);
-        FromHost::Adopt { grant, head }.write(&mut frame);
+        let request = FromHost::Adopt { grant, head };
+        request.write(&mut frame);
         let timeout = self.link.timeout();
-        self.link.queue().add_adopt(frame, fd, timeout)
+        self.link.queue().add_adopt(frame, request.since(), fd, timeout)
     }
 
     pub(crate) fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
-        check_send(data, binary, self.link.max_send.load(Ordering::Relaxed))?;
-        self.tell(Content::OfThisLife, &FromHost::Send { connection, binary, data })
+        check_send(data, binary, self.link.limits.max_send.load(Ordering::Relaxed))?;
+        self.tell(Content::OfThisEpoch, &FromHost::Send { connection, binary, data })
     }
 
     pub(crate) fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
         checked_close(code, reason)?;
-        self.tell(Content::OfThisLife, &FromHost::Close { connection, code, reason })
+        self.tell(Content::OfThisEpoch, &FromHost::Close { connection, code, reason })
     }
 
     pub(crate) fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
-        self.tell(Content::OfThisLife, &FromHost::Allow { request, grant })
+        self.tell(Content::OfThisEpoch, &FromHost::Allow { request, grant })
     }
 
     pub(crate) fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
         checked_refusal(status, reason)?;
-        self.tell(Content::OfThisLife, &FromHost::Deny { request, status, reason })
+        self.tell(Content::OfThisEpoch, &FromHost::Deny { request, status, reason })
     }
 
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
@@ -138,12 +139,12 @@ impl Attached {
     }
 
     pub(crate) fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
-        self.tell(Content::OfThisLife, &FromHost::Renew { connection, grant })
+        self.tell(Content::OfThisEpoch, &FromHost::Renew { connection, grant })
     }
 
     pub(crate) fn stats(&self) -> Result<Stats, Error> {
-        match self.look(&|number| FromHost::Stats { number })? {
-            Answer::Stats(mut stats) => {
+        match self.query(&|number| FromHost::Stats { number })? {
+            Reply::Stats(mut stats) => {
                 stats.logs_dropped = self.link.log.dropped();
                 Ok(*stats)
             }
@@ -153,26 +154,26 @@ impl Attached {
 
     pub(crate) fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
         users::check(channel, after, limit)?;
-        match self.look(&|number| FromHost::Users { number, channel, after, limit: limit as u32 })? {
-            Answer::Users(users) if users.page.len() <= limit && users.page.iter().all(|user| *user.name > *after) => {
+        match self.query(&|number| FromHost::Users { number, channel, after, limit: limit as u32 })? {
+            Reply::Users(users) if users.page.len() <= limit && users.page.iter().all(|user| *user.name > *after) => {
                 Ok(users)
             }
-            _ => Err(not_understood()),
+            _ => Err(unexpected_reply()),
         }
     }
 
-    /// The position of a message as clients see it.
+    /// The position of a message, in the form that clients see.
     pub(crate) fn position(&self, placed: &Placed) -> String {
-        self.link.queue().life(placed.life).map_or_else(String::new, |epoch: &Epoch| epoch.position(placed.seq))
+        self.link.queue().epoch(placed.epoch_index).map_or_else(String::new, |epoch: &Epoch| epoch.position(placed.seq))
     }
 
-    /// The position of a number in the hub's present life.
+    /// The position of a sequence number in the hub's present epoch. Empty if no epoch is known.
     pub(crate) fn position_now(&self, seq: u64) -> String {
-        self.link.queue().present_life().map_or_else(String::new, |epoch| epoch.position(seq))
+        self.link.queue().present_epoch().map_or_else(String::new, |epoch| epoch.position(seq))
     }
 
     fn check(&self, publication: &Publication<'_>, broadcast: bool) -> Result<(), Error> {
-        publication.check(self.link.max_message.load(Ordering::Relaxed), broadcast)
+        publication.check(self.link.limits.max_message.load(Ordering::Relaxed), broadcast)
     }
 
     fn check_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
@@ -182,8 +183,8 @@ impl Attached {
         publications.iter().try_for_each(|publication| self.check(publication, false))
     }
 
-    /// Leaves a request whose answer nobody waits for. While others are under way it goes when they are answered, so
-    /// that many small ones share a system call on both sides.
+    /// Queues a request without waiting for its answer. While other requests are in flight, it is sent when they are
+    /// answered. So many small requests share a system call on both sides.
     fn leave<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<(), Error> {
         let mut queue = self.link.queue();
         queue.add_request(request, None)?;
@@ -193,8 +194,8 @@ impl Attached {
         Ok(())
     }
 
-    /// Leaves a request, and waits for the answer.
-    fn ask<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<Answer, Error> {
+    /// Sends a request, and waits for the answer.
+    fn ask<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<Reply, Error> {
         let waiter = Arc::new(Waiter::default());
         let timeout = self.link.timeout();
         let number = {
@@ -207,20 +208,18 @@ impl Attached {
         self.flush();
         match waiter.wait(timeout) {
             Some(answer) => answer,
-            // It may have come just now.
+            // The answer may have come just now.
             None => self.link.queue().give_up(number, &waiter),
         }
     }
 
-    /// As [`Self::ask`], for requests that only ask: they share one copy of the code.
-    fn look<'a>(&self, request: &dyn Fn(u64) -> FromHost<'a>) -> Result<Answer, Error> {
+    /// Like [`Self::ask`], for requests that only ask. They share one copy of the code.
+    fn query<'a>(&self, request: &dyn Fn(u64) -> FromHost<'a>) -> Result<Reply, Error> {
         self.ask(request)
     }
 
     fn tell(&self, content: Content, frame: &FromHost<'_>) -> Result<(), Error> {
-        let mut bytes = Vec::new();
-        frame.write(&mut bytes);
-        self.link.queue().add(bytes, content)?;
+        self.link.queue().add(frame, content)?;
         self.flush();
         Ok(())
     }
@@ -235,20 +234,20 @@ impl Attached {
     pub(crate) fn flush(&self) {
         let mut queue = self.link.queue();
         if queue.flush() || queue.has_stuck_connections() {
-            // The socket is full, or broken, or the hub does not answer: the thread sees to it.
+            // The socket is full or broken, or the hub does not answer. The thread `push-attached` takes over.
             self.link.wake.signal();
         }
     }
 }
 
-fn placed(answer: Answer) -> Result<Placed, Error> {
+fn placed(answer: Reply) -> Result<Placed, Error> {
     match answer {
-        Answer::Published(placed) => Ok(placed),
-        Answer::Batched(..) | Answer::Stats(_) | Answer::Users(_) => Err(not_understood()),
+        Reply::Published(placed) => Ok(placed),
+        Reply::Batched { .. } | Reply::Stats(_) | Reply::Users(_) => Err(unexpected_reply()),
     }
 }
 
-/// The hub answers each request with its own kind of answer, or is not one.
-fn not_understood() -> Error {
-    Error::new(Kind::System, "the hub's answer is not understood")
+/// A hub that answers a request with another kind of answer is not a hub of this library.
+fn unexpected_reply() -> Error {
+    Error::new(Kind::System, "the hub has sent an answer that does not fit the request")
 }

@@ -1,7 +1,7 @@
-//! Attaching: connect, hello, welcome.
+//! Attaches to a hub: connects, sends a hello and waits for the welcome.
 
-use super::refusing::LOOK_MS;
-use super::thread::PASSES;
+use super::refusing::CHECK_MS;
+use super::thread::PASSES_DESCRIPTORS;
 use super::Link;
 use crate::api::MAX_BATCH;
 use crate::attach::inbox::Inbox;
@@ -22,28 +22,28 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// A connection that the hub has welcomed.
 pub(super) struct Welcomed {
     pub(super) socket: Arc<OwnedFd>,
-    /// It may hold what came right behind the welcome.
+    /// It may already hold frames that came right behind the welcome.
     pub(super) inbox: Inbox,
 }
 
-/// Why there is none.
+/// The reason why the host could not attach.
 pub(super) enum Failure {
     /// Nobody answers there now.
     Away(String),
-    /// The hub does not want us.
+    /// The hub refuses this host.
     Refused(String),
-    /// It speaks another version of the protocol.
+    /// The hub speaks other versions of the protocol.
     Version(String),
 }
 
-/// Attaches, and has the queue go on with this hub. An older one is spoken to as it speaks: pushd and its hosts are not
-/// all made new at once.
+/// Attaches, and connects the queue to this hub. If the hub is older, the host speaks the older version of the
+/// protocol: pushd and its hosts are not all updated at the same moment.
 pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failure> {
     let until = Instant::now() + patience;
     let mut refused = None;
     for version in (OLDEST..=VERSION).rev() {
         match greet(link, version, until) {
-            // What it says to the newest is what helps most.
+            // The answer to the newest version is the most helpful one.
             Err(Failure::Version(text)) => drop(refused.get_or_insert(text)),
             greeted => return greeted,
         }
@@ -53,15 +53,15 @@ pub(super) fn attach(link: &Link, patience: Duration) -> Result<Welcomed, Failur
 
 fn greet(link: &Link, version: u16, until: Instant) -> Result<Welcomed, Failure> {
     let away = |error: std::io::Error| Failure::Away(error.to_string());
-    // Nonblocking before it connects: where the queue of a hung hub's listener is full, connect(2) would else wait for
-    // ever.
+    // The socket is nonblocking before it connects. If a hung hub's listener has a full queue, connect(2) would wait
+    // for ever.
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None).map_err(away)?;
     socket.connect(&SockAddr::unix(&link.path).map_err(away)?).map_err(away)?;
     let socket = Arc::new(standard::above(socket.into()));
-    // The hub may be another user's; whoever can bind the path is trusted with what we publish.
+    // The hub may run as another user. Whoever can bind the path is trusted with the messages.
     let (answered, epoch) = {
         let queue = link.queue();
-        (queue.answered(), queue.present_life().cloned())
+        (queue.answered(), queue.present_epoch().cloned())
     };
     let hello = Hello {
         version,
@@ -73,7 +73,7 @@ fn greet(link: &Link, version: u16, until: Instant) -> Result<Welcomed, Failure>
     let mut frame = Vec::new();
     FromHost::Hello(hello).write(&mut frame);
     let mut inbox = Inbox::default();
-    // A refusal may be there already, and our hello has nowhere to go then.
+    // The hub may have refused us and closed already. Then our hello can't be sent, but the refusal can be read.
     let sent = socket::send(&socket, &frame);
     let said_hello = sent.is_ok_and(|sent| sent == frame.len());
     let said = said_hello.then_some(version);
@@ -82,7 +82,7 @@ fn greet(link: &Link, version: u16, until: Instant) -> Result<Welcomed, Failure>
     Ok(Welcomed { socket, inbox })
 }
 
-/// Waits for the hub's first frame, and gives its length. `said`: the version that our hello has named.
+/// Waits for the hub's first frame, and returns its length. `said` is the version that our hello has named.
 fn welcome(
     link: &Link,
     socket: &Arc<OwnedFd>,
@@ -94,10 +94,12 @@ fn welcome(
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
             return match (FromHub::read(frame), said) {
                 (Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch }), Some(version)) => {
-                    let epoch = Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is none".into()))?;
-                    link.set_limits(max_message, max_send);
-                    link.max_batch.store(max_batch.map_or(MAX_BATCH, |max| max as usize), Ordering::Relaxed);
-                    // The hub knows nothing of what was given before. First, so that what follows is heard of.
+                    let epoch =
+                        Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is not valid".into()))?;
+                    link.limits.set(max_message, max_send);
+                    link.limits.max_batch.store(max_batch.map_or(MAX_BATCH, |max| max as usize), Ordering::Relaxed);
+                    // The hub does not know the credit of the attachment before. It is set first, so that no event that
+                    // follows is lost.
                     link.take_credit_back();
                     link.give_credit();
                     link.queue().attach(socket.clone(), version, epoch, done);
@@ -108,7 +110,7 @@ fn welcome(
                     RefusedBecause::Version => Failure::Version(text.to_owned()),
                     RefusedBecause::NotAllowed => Failure::Refused(text.to_owned()),
                 }),
-                _ => Err(Failure::Refused("what listens there is no hub of libpush".into())),
+                _ => Err(Failure::Refused("the socket's owner is not a libpush hub".into())),
             };
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -117,7 +119,7 @@ fn welcome(
         }
         let readable = Ready { readable: true, writable: false };
         let mut wanted = [(socket.as_raw_fd(), readable), (link.wake.as_raw_fd(), readable)];
-        let next = link.look_after_clients().unwrap_or(LOOK_MS);
+        let next = link.check_waiting_clients().unwrap_or(CHECK_MS);
         let _ = passing::wait(&mut wanted, Some(next.min(left.as_millis() as u64 + 1)));
         if wanted[1].1.readable {
             link.wake.clear();
@@ -129,7 +131,7 @@ fn welcome(
             Err(error) => return Err(Failure::Away(error.to_string())),
         }
         if inbox.has_fds() {
-            return Err(Failure::Refused(PASSES.into()));
+            return Err(Failure::Refused(PASSES_DESCRIPTORS.into()));
         }
     }
 }

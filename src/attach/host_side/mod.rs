@@ -1,6 +1,6 @@
-//! The host's side: what a server does whose hub is another process.
+//! The host's side: a server whose hub is another process.
 //!
-//! Calls leave frames in a queue and, where the socket takes them at once, send them from the caller's thread. One
+//! A call puts a frame into a queue. If the socket takes it at once, the frame is sent from the caller's thread. One
 //! thread, `push-attached`, reads answers and events, sends what is left, and attaches again when the hub was away.
 
 mod calls;
@@ -14,7 +14,7 @@ mod thread;
 use super::wire::FromHost;
 use crate::api::MAX_BATCH;
 use crate::callbacks::{self, Leftover};
-use crate::config::{Builder, Reloadable, Reloaded};
+use crate::config::{Builder, Config, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::Events;
 use crate::log::{Level, Log};
@@ -41,7 +41,7 @@ pub(crate) struct Attached {
 #[derive(Debug)]
 struct Link {
     config: Reloadable,
-    /// Absolute, where that is not too long for a socket: the host may change its directory before the hub comes back.
+    /// Absolute, unless that is too long for a socket: the host may change its directory before the hub comes back.
     path: PathBuf,
     /// The option `attach_name`.
     name: String,
@@ -56,15 +56,37 @@ struct Link {
     /// Wakes the thread.
     wake: Arc<EventFd>,
     stop: AtomicBool,
-    /// By when to be done, set before `stop`; `None`: whenever.
+    /// The time by which to be done, set before `stop`. `None` means no limit.
     stop_at: Mutex<Option<Instant>>,
-    /// The hub's bounds, so that what breaks them is told at once.
+    limits: HubLimits,
+}
+
+/// The hub's limits. A call that exceeds them fails at once, without asking the hub.
+#[derive(Debug)]
+struct HubLimits {
     max_message: AtomicUsize,
     max_send: AtomicUsize,
     max_batch: AtomicUsize,
 }
 
-/// How many events the hub may send before it is given more room.
+impl HubLimits {
+    /// The limits before the first hub has told its own.
+    fn new() -> Self {
+        HubLimits {
+            max_message: AtomicUsize::new(64 << 20),
+            max_send: AtomicUsize::new(64 << 20),
+            max_batch: AtomicUsize::new(MAX_BATCH),
+        }
+    }
+
+    /// Stores those that the hub tells at any time.
+    fn set(&self, max_message: u64, max_send: u64) {
+        self.max_message.store(max_message as usize, Ordering::Relaxed);
+        self.max_send.store(max_send as usize, Ordering::Relaxed);
+    }
+}
+
+/// The events that the hub may send before it gets more credit.
 #[derive(Debug, Default)]
 struct Credit {
     outstanding: usize,
@@ -72,14 +94,15 @@ struct Credit {
 }
 
 impl Link {
-    /// Tells the hub how many events there is room for, in large steps. The first time says that they are wanted.
+    /// Gives the hub credit for the events that there is room for, in large steps. The first credit also says that
+    /// events are wanted.
     fn give_credit(&self) {
         if !self.events.wanted() {
             return;
         }
         let bound = self.event_bound;
         if self.events.waiting() > bound / 2 {
-            // When the host has taken half of them, it wakes the thread; it may have done so just now.
+            // The host wakes the thread when it has taken half of the events. It may have done so just now.
             self.events.resume_at_half();
         }
         let mut credit = self.credit();
@@ -95,18 +118,13 @@ impl Link {
         self.queue().add_credit(frame);
     }
 
-    /// A new attachment begins without credit. What was given before and not sent goes under the same lock, or it would
-    /// be sent beside what is given anew, and the hub would send more events than there is room for.
+    /// Takes all credit back, since a new attachment begins without credit. Both steps are under one lock. Otherwise
+    /// credit that is still queued would be sent beside the new credit, and the hub would send more events than there
+    /// is room for.
     fn take_credit_back(&self) {
         let mut credit = self.credit();
         self.queue().drop_credit();
         *credit = Credit::default();
-    }
-
-    /// The hub's bounds.
-    fn set_limits(&self, max_message: u64, max_send: u64) {
-        self.max_message.store(max_message as usize, Ordering::Relaxed);
-        self.max_send.store(max_send as usize, Ordering::Relaxed);
     }
 
     fn timeout(&self) -> Duration {
@@ -118,16 +136,16 @@ impl Link {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under the lock can panic half-way through a change that matters.
+        // No panic under this lock can leave the queue inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Attached {
-    /// Attaches. A hub that is not there may come later; one that refuses us is an error now.
+    /// Attaches. If no hub is there, the host starts and tries again later. A hub that refuses this host is an error.
     pub(crate) fn start(builder: &Builder, path: PathBuf) -> Result<Self, Error> {
         let config = builder.config().clone();
-        let failed = |error: std::io::Error| Error::system("a wake-up can't be made", &error);
+        let failed = |error: std::io::Error| Error::system("an event descriptor can't be made", &error);
         let wake = Arc::new(EventFd::new().map_err(failed)?);
         let (inputs, outputs) = callbacks::channels(builder).unzip();
         let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
@@ -153,12 +171,10 @@ impl Attached {
             wake,
             stop: AtomicBool::new(false),
             stop_at: Mutex::new(None),
-            max_message: AtomicUsize::new(64 << 20),
-            max_send: AtomicUsize::new(64 << 20),
-            max_batch: AtomicUsize::new(MAX_BATCH),
+            limits: HubLimits::new(),
             config: Reloadable::new(config),
         });
-        // A host starts as usual though its hub hangs: what a call may wait is all that this one may.
+        // A host starts as usual although its hub hangs: the attempt takes no longer than a call may wait.
         let patience = link.timeout().min(connect::PATIENCE);
         let first = match connect::attach(&link, patience) {
             Ok(attached) => Some(attached),
@@ -167,8 +183,9 @@ impl Attached {
             }
             Err(Failure::Away(text)) => {
                 let path = link.path.display();
-                link.log.line(Level::Warn, format_args!("unix:{path}: {text}; trying again until a hub is there"));
-                // Away from now on: the first calls may wait for it as those later may.
+                link.log
+                    .line(Level::Warn, format_args!("no hub at unix:{path}: {text}; trying again until a hub answers"));
+                // The hub counts as away from now on. So the first calls wait for it as long as later calls do.
                 link.queue().detach();
                 None
             }
@@ -195,9 +212,9 @@ impl Attached {
         }
     }
 
-    /// Takes those of the options that can change now; most are the hub's, and change nothing here.
+    /// Applies the options that can change now. Most options are the hub's, and change nothing here.
     pub(crate) fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
-        // Held to the end: one reload after the other.
+        // Held to the end, so that reloads do not overlap.
         let mut queue = self.link.queue();
         let (config, reloaded) = self.link.config.get().reloaded(builder.config())?;
         queue.set_bound(config.attach_buffer);
@@ -208,22 +225,27 @@ impl Attached {
         Ok(reloaded)
     }
 
-    /// What the hub can be asked.
+    /// The target of the calls that go to a hub.
     pub(crate) fn hub(&self) -> &Self {
         self
     }
 
-    /// It listens nowhere: the hub does.
+    /// The present options of this side.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.link.config.get()
+    }
+
+    /// A host has no addresses: the hub listens.
     pub(crate) fn addresses(&self) -> &[String] {
         &[]
     }
 
-    /// Hosts attach to the hub.
+    /// False: hosts attach to the hub, not to another host.
     pub(crate) fn serves_hosts(&self) -> bool {
         false
     }
 
-    /// The clients are another process's.
+    /// Not supported: the clients belong to the hub's process.
     pub(crate) fn drain(&self, _time: Duration) -> Result<(), Error> {
         Err(Error::new(Kind::Unsupported, "the clients are the hub's; they stay when this host goes"))
     }
@@ -236,8 +258,8 @@ impl Attached {
         &self.link.events
     }
 
-    /// The hub is told at the first wish, before anything that is asked of it later. One that is away is told when it
-    /// comes.
+    /// Tells the hub that events are wanted, before the first call that follows. A hub that is away is told when it
+    /// comes back.
     pub(crate) fn want_events(&self) {
         if !self.link.events.wanted() {
             self.link.events.want();
@@ -248,8 +270,8 @@ impl Attached {
         }
     }
 
-    /// Lets the hub go, after what waits for it was sent and answered, or `drain` is over. A thread is left
-    /// over when a function of the host does not return.
+    /// Sends what waits and gets its answers, for at most `drain`, then closes the attachment. Returns the callback
+    /// thread if a function of the host does not return.
     pub(crate) fn stop(self, drain: Duration) -> Option<Leftover> {
         let until = Instant::now().checked_add(drain);
         *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = until;

@@ -1,29 +1,31 @@
-//! A host that is attached to a hub played by the test: one that stops reading, goes away and comes back.
+//! A host that is attached to a hub that the test plays. This hub stops reading, goes away and comes back.
 
 use crate::attach::inbox::Inbox;
-use crate::attach::wire::{framed_len, FromHost, FromHub, MAX_FRAME};
+use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause, MAX_FRAME, SUBSCRIBES, VERSION};
 use crate::error::Kind;
+use crate::grant::{Grant, Terms};
 use crate::hub::Publication;
 use crate::shard::panic_tests::common::{socket_path, until, PATIENCE};
 use crate::sys::passing::{self, Ready};
 use crate::{Builder, Server};
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-/// Where the hub listens.
-struct Door {
+/// The socket at which the played hub listens.
+struct HubListener {
     path: String,
     listener: UnixListener,
 }
 
-impl Door {
+impl HubListener {
     fn new() -> Self {
         let path = socket_path();
-        Door { listener: UnixListener::bind(&path).unwrap(), path }
+        HubListener { listener: UnixListener::bind(&path).unwrap(), path }
     }
 
-    /// A host that attaches here.
+    /// Starts a host that attaches here.
     fn host(&self, options: &[(&str, &str)]) -> Server {
         let mut builder = Builder::default();
         builder.set("attach", &format!("unix:{}", self.path)).unwrap();
@@ -31,23 +33,39 @@ impl Door {
         Server::start(builder).unwrap()
     }
 
-    /// Takes a host in as a hub does that it was never attached to.
+    /// Welcomes a host as a hub does that has never seen it.
     fn welcome(&self, epoch: &str) -> Hub {
-        let (socket, _) = self.listener.accept().unwrap();
-        let mut hub = Hub { socket: socket.into(), inbox: Inbox::default() };
-        hub.until(|frame| matches!(frame, FromHost::Hello(_)));
+        self.welcome_of(VERSION, epoch)
+    }
+
+    /// The same as a hub that speaks no version above this one.
+    fn welcome_of(&self, newest: u16, epoch: &str) -> Hub {
+        let mut hub = loop {
+            let (socket, _) = self.listener.accept().unwrap();
+            let mut hub = Hub { socket: socket.into(), inbox: Inbox::default() };
+            let mut version = 0;
+            hub.until(|frame| {
+                let FromHost::Hello(hello) = frame else { return false };
+                version = hello.version;
+                true
+            });
+            if version <= newest {
+                break hub;
+            }
+            hub.say(&FromHub::Refused { because: RefusedBecause::Version, text: "another version" });
+        };
         hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20, max_batch: None });
         hub
     }
 }
 
-impl Drop for Door {
+impl Drop for HubListener {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// One attachment, as the hub has it.
+/// One attachment, as the hub sees it.
 struct Hub {
     socket: OwnedFd,
     inbox: Inbox,
@@ -60,7 +78,7 @@ impl Hub {
         assert_eq!(crate::sys::socket::send(&self.socket, &bytes).unwrap(), bytes.len());
     }
 
-    /// Reads frames until one is as wanted.
+    /// Reads frames until the wanted one comes.
     fn until(&mut self, mut wanted: impl FnMut(FromHost<'_>) -> bool) {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -72,7 +90,7 @@ impl Hub {
                     return;
                 }
             }
-            assert!(Instant::now() < end, "the host has not sent what was waited for");
+            assert!(Instant::now() < end, "the host has not sent the expected frame");
             let mut ready = [(self.socket.as_raw_fd(), Ready { readable: true, writable: false })];
             passing::wait(&mut ready, Some(1000)).unwrap();
             assert_ne!(self.inbox.read(&self.socket).ok(), Some(0), "the host has gone");
@@ -82,29 +100,75 @@ impl Hub {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
-fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
-    let door = Door::new();
+fn a_hub_that_is_too_old_for_what_a_grant_subscribes_to_is_never_sent_it() {
+    let (listener, names) = (HubListener::new(), ["a".to_owned()]);
+    let grant = || Grant::of(&Terms { subscribe: &names, ..Terms::default() }).unwrap();
+    let of_one_channel = || Grant::new(None, &names, &[], 0, false, false).unwrap();
+    let older = SUBSCRIBES - 1;
     let (hub, host) = std::thread::scope(|scope| {
-        let hub = scope.spawn(|| door.welcome("one"));
-        let host = door.host(&[("event_queue", "16"), ("attach_buffer", "2MB")]);
+        let hub = scope.spawn(|| listener.welcome_of(older, "one"));
+        let host = listener.host(&[]);
         (hub.join().unwrap(), host)
     });
-    // The hub does not read: the socket fills, then the queue.
+    let head = b"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let (mut client, handed_over) = UnixStream::pair().unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (error, handed_over) = host.adopt(handed_over.into(), head, Some(grant())).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+    assert_eq!(host.allow(1, grant()).unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(host.renew(1, grant()).unwrap_err().kind(), Kind::Unsupported);
+    // Which hub comes next nobody knows.
+    drop(hub);
+    until("the host has noticed", || match host.allow(1, grant()) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), Kind::Unsupported);
+            false
+        }
+    });
+    host.adopt(handed_over, head, Some(grant())).unwrap();
+    host.allow(2, of_one_channel()).unwrap();
+    let (_other_client, other) = UnixStream::pair().unwrap();
+    host.adopt(other.into(), head, Some(of_one_channel())).unwrap();
+    let mut hub = listener.welcome_of(older, "one");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let mut seen = Vec::new();
+    hub.until(|frame| {
+        assert!(frame.since() <= older, "{frame:?}");
+        seen.push(format!("{frame:?}"));
+        matches!(frame, FromHost::Adopt { .. })
+    });
+    assert!(seen.iter().any(|frame| frame.starts_with("Allow { request: 2,")), "{seen:?}");
+    host.stop(Duration::ZERO);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
+    let listener = HubListener::new();
+    let (hub, host) = std::thread::scope(|scope| {
+        let hub = scope.spawn(|| listener.welcome("one"));
+        let host = listener.host(&[("event_queue", "16"), ("attach_buffer", "2MB")]);
+        (hub.join().unwrap(), host)
+    });
+    // The hub does not read: the socket becomes full, then the queue.
     let mut posted = 0;
-    until("the hub takes for ever", || match host.post(&Publication::new("a", &[b'x'; 10_000])) {
+    until("the queue never becomes full", || match host.post(&Publication::new("a", &[b'x'; 10_000])) {
         Ok(()) => {
             posted += 1;
             false
         }
         Err(error) => error.kind() == Kind::Busy,
     });
-    // As much of it as there is room for goes into the socket.
+    // Sends as much of the queue as the socket takes.
     host.flush();
-    // The wish for events can't be sent any more.
+    // Now the host can't send its credit for events any more.
     assert_eq!(host.next_event(Some(Duration::ZERO)).unwrap_err().kind(), Kind::Timeout);
     drop(hub);
     let (mut given, mut published) = (Vec::new(), 0);
-    door.welcome("two").until(|frame| {
+    listener.welcome("two").until(|frame| {
         match frame {
             FromHost::Credit { events } => given.push(events),
             FromHost::Publish { .. } => published += 1,
@@ -112,6 +176,6 @@ fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
         }
         published == posted
     });
-    assert_eq!(given, [16], "before all that waits, and once");
+    assert_eq!(given, [16], "credit is given once, before the messages that wait");
     host.stop(Duration::ZERO);
 }

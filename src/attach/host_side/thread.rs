@@ -1,8 +1,8 @@
 //! The thread `push-attached`.
 
 use super::connect::{self, Failure, Welcomed};
-use super::queue::Answer;
-use super::refusing::LOOK_MS;
+use super::queue::Reply;
+use super::refusing::CHECK_MS;
 use super::Link;
 use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
@@ -19,26 +19,28 @@ use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Between attempts to attach: at first, and at most. A hub that was started anew is there within milliseconds; one
-/// that is stopped for an hour is not worth more than a try a second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Tried again after this when descriptors could not be passed: no readiness tells of that.
+/// The shortest and the longest time between attempts to attach. A restarted hub is there within milliseconds. For a
+/// hub that is stopped for an hour, one attempt a second is enough.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// The time after which descriptors that could not be passed are tried again. The socket's readiness does not tell when
+/// that is possible.
 const PASS_AGAIN_MS: u64 = 10;
-/// A hub passes none, and those that came to us would stay open.
-pub(super) const PASSES: &str = "it passes descriptors";
-/// Reads before the queue is looked after.
+/// A hub passes no descriptors. If one did, they would stay open here.
+pub(super) const PASSES_DESCRIPTORS: &str = "it passes descriptors";
+/// Reads in a row before the queue has its turn.
 const READS: usize = 16;
 
 /// Runs until stopped.
 pub(super) fn run(link: &Link, first: Option<Welcomed>) {
     attach_again_and_again(link, first);
-    // They would have no answer at all, and their clients would not know that they may come back.
-    link.refuse_those_left();
+    // Otherwise these clients would get no answer, and would not know that they may come back.
+    link.refuse_waiting_clients();
 }
 
 fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
     let mut hub = first;
-    let mut backoff = BACKOFF.0;
+    let mut backoff = BACKOFF_MIN;
     let mut told = hub.is_none();
     loop {
         if let Some(welcomed) = hub.take() {
@@ -46,7 +48,8 @@ fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
             told = false;
             let (socket, since) = (welcomed.socket.clone(), Instant::now());
             let served = catch_unwind(AssertUnwindSafe(|| serve(link, welcomed)));
-            // A child that the host has forked may hold a copy: the hub should see the end all the same.
+            // A forked child of the host may hold a copy of the socket. The shutdown lets the hub see the end all the
+            // same.
             socket::shutdown_both(&socket);
             link.queue().detach();
             match served {
@@ -54,14 +57,14 @@ fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
                 Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub is away: {text}")),
                 Err(_) => link.log.line(Level::Error, format_args!("attached: {}; it was caught", panics::said())),
             }
-            // A hub that welcomes and lets go at once, for want of descriptors perhaps, or because it does not
-            // understand what it is sent again each time, is as good as away.
+            // A hub may welcome us and close at once, for example because it has no descriptors left, or because it
+            // does not understand a frame that is sent again each time. That counts as being away.
             match backoff.checked_sub(since.elapsed()) {
                 Some(rest) => {
                     pause(link, rest);
-                    backoff = (backoff * 2).min(BACKOFF.1);
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
-                None => backoff = BACKOFF.0,
+                None => backoff = BACKOFF_MIN,
             }
         }
         if stop_is_over(link) {
@@ -75,13 +78,13 @@ fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
                     told = true;
                 }
                 pause(link, backoff);
-                backoff = (backoff * 2).min(BACKOFF.1);
+                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
     }
 }
 
-/// Whether to end though no hub is there: nothing waits for it, or the time is over.
+/// True if the thread should end although no hub is there: nothing waits for a hub, or the time is over.
 fn stop_is_over(link: &Link) -> bool {
     link.stop.load(Ordering::Acquire) && (link.queue().is_done() || time_left(link).is_zero())
 }
@@ -91,29 +94,29 @@ fn time_left(link: &Link) -> Duration {
     stop_at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
 }
 
-/// Waits, unless the server is to stop, and looks after those who wait, too.
+/// Waits until the time is over or the server stops, and checks the waiting clients meanwhile.
 fn pause(link: &Link, time: Duration) {
     let until = Instant::now() + time.min(time_left(link));
     loop {
-        link.look_after_clients();
+        link.check_waiting_clients();
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
         let mut wanted = [(link.wake.as_raw_fd(), Ready { readable: true, writable: false })];
-        let _ = passing::wait(&mut wanted, Some((left.as_millis() as u64 + 1).min(LOOK_MS)));
+        let _ = passing::wait(&mut wanted, Some((left.as_millis() as u64 + 1).min(CHECK_MS)));
         if wanted[0].1.readable {
             link.wake.clear();
             if link.stop.load(Ordering::Acquire) {
                 return;
             }
-            // Woken for something else: the pause counts all the same.
-            std::thread::sleep(left.min(BACKOFF.0));
+            // The thread was woken for another reason, which does not shorten the pause.
+            std::thread::sleep(left.min(BACKOFF_MIN));
         }
     }
 }
 
-/// Serves one attachment. `Ok`: the server was stopped; else why the hub is gone.
+/// Serves one attachment. Returns `Ok` if the server was stopped, else the reason why the hub is gone.
 fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
     let Welcomed { socket, mut inbox } = welcomed;
     loop {
@@ -138,13 +141,13 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
             }
         }
         if inbox.has_fds() {
-            return Err(PASSES.into());
+            return Err(PASSES_DESCRIPTORS.into());
         }
     }
 }
 
 fn wait(link: &Link, socket: i32) {
-    let clients = link.look_after_clients();
+    let clients = link.check_waiting_clients();
     let blocked = link.queue().wants_room();
     let stopping = link.stop.load(Ordering::Acquire);
     let timeout = match (stopping, blocked) {
@@ -157,8 +160,8 @@ fn wait(link: &Link, socket: i32) {
         (link.wake.as_raw_fd(), Ready { readable: true, writable: false }),
     ];
     if passing::wait(&mut wanted, timeout).is_err() {
-        // Out of memory; not worth a busy loop.
-        std::thread::sleep(BACKOFF.0);
+        // The system is out of memory. The sleep prevents a busy loop.
+        std::thread::sleep(BACKOFF_MIN);
     }
     if wanted[1].1.readable {
         link.wake.clear();
@@ -171,18 +174,20 @@ fn wait(link: &Link, socket: i32) {
 fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
     let in_order = match frame {
         FromHub::Published { number, seq, subscribers } => {
-            link.queue().answer(number, |life| Ok(Answer::Published(Placed { seq, subscribers, life })))
+            link.queue().answer(number, |epoch_index| Ok(Reply::Published(Placed { seq, subscribers, epoch_index })))
         }
-        FromHub::Batched { number, seqs } => link.queue().answer(number, |life| Ok(Answer::Batched(seqs, life))),
+        FromHub::Batched { number, seqs } => {
+            link.queue().answer(number, |epoch_index| Ok(Reply::Batched { seqs, epoch_index }))
+        }
         FromHub::Failed { number, kind, text } => {
             link.log.line(Level::Warn, format_args!("the hub has not published: {text}"));
             link.queue().answer(number, |_| Err(Error::new(kind, text.to_owned())))
         }
         FromHub::Stats { number, json } => {
             let stats: Stats = serde_json::from_slice(json).map_err(|error| format!("its stats: {error}"))?;
-            link.queue().answer(number, |_| Ok(Answer::Stats(Box::new(stats))))
+            link.queue().answer(number, |_| Ok(Reply::Stats(Box::new(stats))))
         }
-        FromHub::Users { number, users } => link.queue().answer(number, |_| Ok(Answer::Users(users))),
+        FromHub::Users { number, users } => link.queue().answer(number, |_| Ok(Reply::Users(users))),
         FromHub::Event(event) => {
             let mut credit = link.credit();
             credit.outstanding = credit.outstanding.saturating_sub(1);
@@ -193,7 +198,7 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             true
         }
         FromHub::Limits { max_message, max_send } => {
-            link.set_limits(max_message, max_send);
+            link.limits.set(max_message, max_send);
             true
         }
         FromHub::Welcome { .. } | FromHub::Refused { .. } => false,
@@ -201,7 +206,7 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
     if in_order {
         Ok(())
     } else {
-        Err("it answers what was not asked".into())
+        Err("it answers a request that was not made".into())
     }
 }
 
@@ -242,7 +247,7 @@ mod tests {
                     wait.recv().unwrap();
                     passing::send_with(&socket, &limits, &passed).unwrap();
                 }
-                // Only the host's end ends this.
+                // This ends only when the host closes its end.
                 UnixStream::from(socket).read(&mut [0]).map_err(|error| error.kind())
             });
             let mut builder = Builder::default();
@@ -251,7 +256,7 @@ mod tests {
             let _ = attached.send(());
             assert_eq!(hub.join().unwrap(), Ok(0));
             if with_the_welcome {
-                assert!(started.unwrap_err().to_string().contains(PASSES));
+                assert!(started.unwrap_err().to_string().contains(PASSES_DESCRIPTORS));
             } else {
                 started.unwrap().stop(Duration::ZERO);
             }

@@ -1,49 +1,96 @@
-//! Who may attach, and how many may stand in the door: connections that have not said hello yet.
+//! Takes new connections, decides which processes may attach, and bounds the connections that have not said hello yet ("half open").
 
 use super::attachment::Attachment;
-use super::{refuse, End, HubSide};
+use super::{refuse, End, HubSide, LISTENER};
 use crate::attach::wire::RefusedBecause;
 use crate::config::Config;
 use crate::sys::epoll::Watch;
 use crate::sys::passing::{self, Credentials};
+use crate::sys::socket;
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Hosts at once.
+/// The largest number of attached hosts.
 const MAX_ATTACHED: usize = 4096;
-/// Connections at once that have not said hello; beyond it one gives way to the next.
+/// The largest number of half-open connections. Beyond it, one is closed for each new one.
 const MAX_HALF_OPEN: usize = 64;
-/// How long a hello may take.
+/// How long the listener pauses when the process has no descriptors left.
+const PAUSE_MS: u64 = 200;
+/// The number of connections that one turn accepts.
+const ACCEPTS: usize = 64;
+/// How long a connection may take to say hello.
 const HELLO_MS: u64 = 5000;
 
 impl HubSide {
-    /// Somebody has connected.
-    pub(super) fn accepted(&mut self, fd: OwnedFd) {
-        let Ok(peer) = passing::credentials(&fd) else { return };
-        if !allowed(&self.context.config.get(), peer) {
-            let who = format!("user {} (group {}, process {})", peer.uid, peer.gid, peer.pid);
+    /// Takes the new connections, as many as a turn may.
+    pub(super) fn accept(&mut self) {
+        let mut failures = 0;
+        for _ in 0..ACCEPTS {
+            match socket::accept(&self.listener) {
+                Ok(fd) => self.accepted(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if socket::out_of_resources(&error) => return self.pause(&error),
+                // The client was gone before it could be accepted. If that is so each time, the system does not let us
+                // accept (seccomp).
+                Err(error) => {
+                    failures += 1;
+                    if failures == ACCEPTS {
+                        self.pause(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, error: &io::Error) {
+        self.note_resources(format_args!("a host can't be accepted: {error}; trying again in {PAUSE_MS} ms"));
+        let _ = self.epoll.remove(self.listener.as_raw_fd());
+        self.paused_until = Some(self.now + PAUSE_MS);
+    }
+
+    /// Watches the listener again when its pause is over.
+    pub(super) fn end_pause(&mut self) {
+        if self.paused_until.is_some_and(|until| self.now >= until) {
+            let added = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
+            self.paused_until = added.is_err().then_some(self.now + PAUSE_MS);
+            if let Err(error) = added {
+                self.note_resources(format_args!(
+                    "the listener can't be watched: {error}; trying again in {PAUSE_MS} ms"
+                ));
+            }
+        }
+    }
+
+    /// Takes a new connection.
+    fn accepted(&mut self, fd: OwnedFd) {
+        let Ok(process) = passing::credentials(&fd) else { return };
+        if !allowed(&self.context.config.get(), process) {
+            let who = format!("user {} (group {}, process {})", process.uid, process.gid, process.pid);
             self.note_refusal(format_args!("{who} may not attach (options attach_uids, attach_gids)"));
             let text = "this user may not attach (the hub's options attach_uids, attach_gids)";
             return refuse(&fd, RefusedBecause::NotAllowed, text);
         }
         if self.attached.values().filter(|attachment| !attachment.half_open()).count() >= MAX_ATTACHED {
-            self.note_refusal(format_args!("{MAX_ATTACHED} hosts are attached; one more is turned away"));
-            return refuse(&fd, RefusedBecause::Full, "the hub has as many hosts as it takes");
+            self.note_refusal(format_args!("{MAX_ATTACHED} hosts are attached; one more is refused"));
+            return refuse(&fd, RefusedBecause::Full, "the hub has reached its limit of attached hosts");
         }
         let half_open = self.attached.values().filter(|attachment| attachment.half_open());
-        if let Some(id) = gives_way(half_open.map(|attachment| (attachment.id, attachment.peer.uid)), peer.uid) {
-            self.end(id, &End::Fault("too many have connected and not said hello".into()));
+        if let Some(id) =
+            connection_to_close(half_open.map(|attachment| (attachment.id, attachment.process.uid)), process.uid)
+        {
+            self.end(id, &End::Fault("too many connections have not said hello".into()));
         }
         let id = self.next_id;
         self.next_id += 1;
         if let Err(error) = self.epoll.add(fd.as_raw_fd(), id, Watch::EdgeBoth) {
             return self.note_resources(format_args!("a host can't be watched: {error}"));
         }
-        self.attached.insert(id, Attachment::new(id, fd, peer, self.now));
+        self.attached.insert(id, Attachment::new(id, fd, process, self.now));
     }
 
-    /// Lets go of those that had the time to say hello and did not.
-    pub(super) fn end_silent(&mut self) {
+    /// Ends the connections that have not said hello in time.
+    pub(super) fn end_half_open(&mut self) {
         let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.since + HELLO_MS;
         let late: Vec<u64> = self.attached.values().filter(late).map(|attachment| attachment.id).collect();
         for id in late {
@@ -52,19 +99,21 @@ impl HubSide {
     }
 }
 
-/// Whether a process may attach.
-fn allowed(config: &Config, peer: Credentials) -> bool {
+/// True if a process may attach.
+fn allowed(config: &Config, process: Credentials) -> bool {
     if config.attach_uids.is_empty() && config.attach_gids.is_empty() {
-        return peer.uid == passing::own_uid();
+        return process.uid == passing::own_uid();
     }
-    config.attach_uids.contains(&peer.uid) || config.attach_gids.contains(&peer.gid)
+    config.attach_uids.contains(&process.uid) || config.attach_gids.contains(&process.gid)
 }
 
-/// Which of the connections without a hello (their numbers and users, oldest first) gives way to one more of a user.
+/// Which half-open connection is closed for one more of the user `newcomer`. `half_open` gives their ids and users,
+/// oldest first.
 ///
-/// It is one of the user who has the most, the newcomer counted, so that nobody can crowd out another user's hosts. Of
-/// these the oldest: whoever says hello does so at once, and those that wait longest are the least likely to.
-fn gives_way(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Option<u64> {
+/// It is a connection of the user that has the most, the newcomer counted, so no user can crowd out another user's
+/// hosts. Of that user's connections it is the oldest one. A host says hello at once, so the oldest is the least likely
+/// to do so.
+fn connection_to_close(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Option<u64> {
     let mut users: BTreeMap<u32, (usize, Option<u64>)> = BTreeMap::from([(newcomer, (1, None))]);
     let mut all = 0;
     for (id, uid) in half_open {
@@ -76,8 +125,8 @@ fn gives_way(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Opti
     if all < MAX_HALF_OPEN {
         return None;
     }
-    // Of users with equally many the one whose turn came first. A newcomer with nobody to give way has one, and others
-    // as many.
+    // If several users have equally many, it is the user of the oldest connection. A newcomer without any half-open
+    // connection counts one, so then the others have one each as well.
     let most = users.into_values().filter_map(|(count, oldest)| Some((count, std::cmp::Reverse(oldest?)))).max();
     most.map(|(_, oldest)| oldest.0)
 }
@@ -86,53 +135,53 @@ fn gives_way(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Opti
 mod tests {
     use super::*;
 
-    /// A door that only ever opens: what stands in it after many have come.
-    fn door(comers: impl Iterator<Item = u32>) -> Vec<(u64, u32)> {
-        let mut standing: Vec<(u64, u32)> = Vec::new();
-        for (id, uid) in (1..).zip(comers) {
-            if let Some(out) = gives_way(standing.iter().copied(), uid) {
-                let at = standing.iter().position(|(id, _)| *id == out).expect("it stands there");
-                standing.remove(at);
+    /// Accepts one connection after the other, and returns those that are left.
+    fn accept_all(users: impl Iterator<Item = u32>) -> Vec<(u64, u32)> {
+        let mut half_open: Vec<(u64, u32)> = Vec::new();
+        for (id, uid) in (1..).zip(users) {
+            if let Some(out) = connection_to_close(half_open.iter().copied(), uid) {
+                let at = half_open.iter().position(|(id, _)| *id == out).expect("it is half open");
+                half_open.remove(at);
             }
-            standing.push((id, uid));
-            assert!(standing.len() <= MAX_HALF_OPEN);
+            half_open.push((id, uid));
+            assert!(half_open.len() <= MAX_HALF_OPEN);
         }
-        standing
+        half_open
     }
 
-    fn of(standing: &[(u64, u32)], uid: u32) -> Vec<u64> {
-        standing.iter().filter(|(_, of)| *of == uid).map(|(id, _)| *id).collect()
-    }
-
-    #[test]
-    fn nobody_gives_way_while_there_is_room() {
-        assert_eq!(door([7; MAX_HALF_OPEN].into_iter()).len(), MAX_HALF_OPEN);
-        assert_eq!(gives_way((1..MAX_HALF_OPEN as u64).map(|id| (id, 7)), 7), None);
+    fn of(half_open: &[(u64, u32)], uid: u32) -> Vec<u64> {
+        half_open.iter().filter(|(_, of)| *of == uid).map(|(id, _)| *id).collect()
     }
 
     #[test]
-    fn a_flood_of_one_user_crowds_out_its_own() {
-        let standing = door(std::iter::once(1).chain([7; 1000]));
-        assert_eq!(of(&standing, 1), [1]);
+    fn no_connection_is_closed_while_there_is_room() {
+        assert_eq!(accept_all([7; MAX_HALF_OPEN].into_iter()).len(), MAX_HALF_OPEN);
+        assert_eq!(connection_to_close((1..MAX_HALF_OPEN as u64).map(|id| (id, 7)), 7), None);
+    }
+
+    #[test]
+    fn a_flood_of_one_user_closes_only_its_own_connections() {
+        let half_open = accept_all(std::iter::once(1).chain([7; 1000]));
+        assert_eq!(of(&half_open, 1), [1]);
         // The newest are left.
-        assert_eq!(of(&standing, 7), (1001 - 62..=1001).collect::<Vec<u64>>());
+        assert_eq!(of(&half_open, 7), (1001 - 62..=1001).collect::<Vec<u64>>());
     }
 
     #[test]
-    fn who_comes_into_a_flood_gets_in() {
-        let standing = door([7; 1000].into_iter().chain([1]).chain([7; 1000]));
-        assert_eq!(of(&standing, 1), [1001]);
+    fn a_new_user_gets_in_during_a_flood() {
+        let half_open = accept_all([7; 1000].into_iter().chain([1]).chain([7; 1000]));
+        assert_eq!(of(&half_open, 1), [1001]);
     }
 
     #[test]
-    fn two_floods_get_half_each() {
-        let standing = door([7; 1000].into_iter().chain([8; 1000]).chain((0..1000).map(|n| 7 + n % 2)));
-        assert_eq!((of(&standing, 7).len(), of(&standing, 8).len()), (MAX_HALF_OPEN / 2, MAX_HALF_OPEN / 2));
+    fn two_floods_share_the_room_equally() {
+        let half_open = accept_all([7; 1000].into_iter().chain([8; 1000]).chain((0..1000).map(|n| 7 + n % 2)));
+        assert_eq!((of(&half_open, 7).len(), of(&half_open, 8).len()), (MAX_HALF_OPEN / 2, MAX_HALF_OPEN / 2));
     }
 
     #[test]
-    fn of_as_many_users_as_there_is_room_the_oldest_goes() {
-        let standing = door(100..101 + MAX_HALF_OPEN as u32);
-        assert_eq!((of(&standing, 100).len(), of(&standing, 101), standing.len()), (0, vec![2], MAX_HALF_OPEN));
+    fn with_one_connection_per_user_the_oldest_is_closed() {
+        let half_open = accept_all(100..101 + MAX_HALF_OPEN as u32);
+        assert_eq!((of(&half_open, 100).len(), of(&half_open, 101), half_open.len()), (0, vec![2], MAX_HALF_OPEN));
     }
 }

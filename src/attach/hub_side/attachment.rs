@@ -1,4 +1,4 @@
-//! One attached host, or somebody who has connected and not said hello.
+//! One attached host, or a connection that has not said hello yet.
 
 use super::sessions::SessionId;
 use crate::attach::inbox::Inbox;
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Answers that may wait for a host; beyond it its requests wait, too.
+/// Bytes of answers that may wait for a host. Beyond it, the host's requests wait, too.
 const MAX_WAITING: usize = 4 << 20;
 
 /// See the module.
@@ -21,50 +21,51 @@ const MAX_WAITING: usize = 4 << 20;
 pub(super) struct Attachment {
     pub(super) id: u64,
     pub(super) socket: OwnedFd,
-    pub(super) peer: Credentials,
+    pub(super) process: Credentials,
     pub(super) since: u64,
     pub(super) inbox: Inbox,
     pub(super) out: Outbuf,
-    /// Its number as events have it; 0 before its hello.
+    /// The host's number in events, or 0 before its hello.
     pub(super) host: u64,
     pub(super) session: SessionId,
-    /// The version of the protocol that it speaks.
+    /// The version of the protocol that the host speaks.
     pub(super) version: u16,
-    /// What a client may that it hands over without a grant: one for all.
-    pub(super) open_grant: Arc<Grant>,
-    /// Of the clients that it hands over.
-    pub(super) latest_grant: Latest,
-    /// How many more events it has room for; `None`: it has never asked for any.
+    pub(super) grants: Grants,
+    /// How many more events the host has room for. `None` if it has never asked for events.
     pub(super) credit: Option<u32>,
-    /// Events that it has no room for.
-    pub(super) held: VecDeque<Event>,
-    /// Those of them that are of others' clients, for whom it stands in.
-    pub(super) held_for_others: usize,
-    /// There may be more to read.
+    pub(super) held: Held,
+    /// True if there may be more to read.
     pub(super) unread: bool,
-    /// A mailbox was full, or the shards have not answered: its next request is tried again then.
+    /// When to try the next request again: a mailbox was full, or the shards have not answered.
     pub(super) again_at: Option<u64>,
-    /// Its next request asks who is on a channel, and so were the shards.
+    /// The answer of the shards that the next request waits for: which users are on a channel.
     pub(super) present: Option<Arc<Waiter<Present>>>,
 }
 
+/// Grants that clients of the host share.
+#[derive(Debug)]
+pub(super) struct Grants {
+    /// That of the clients that the host hands over without one.
+    pub(super) open: Arc<Grant>,
+    /// That of the client that was handed over last.
+    pub(super) latest: Latest,
+}
+
 impl Attachment {
-    pub(super) fn new(id: u64, socket: OwnedFd, peer: Credentials, now: u64) -> Self {
+    pub(super) fn new(id: u64, socket: OwnedFd, process: Credentials, now: u64) -> Self {
         Attachment {
             id,
             socket,
-            peer,
+            process,
             since: now,
             inbox: Inbox::default(),
             out: Outbuf::default(),
             host: 0,
             session: [0; 16],
             version: 0,
-            open_grant: Arc::new(Grant::open(false)),
-            latest_grant: Latest::default(),
+            grants: Grants { open: Arc::new(Grant::open(false)), latest: Latest::default() },
             credit: None,
-            held: VecDeque::new(),
-            held_for_others: 0,
+            held: Held::default(),
             unread: true,
             again_at: None,
             present: None,
@@ -75,17 +76,18 @@ impl Attachment {
         self.host == 0
     }
 
-    /// Whether it takes its answers too slowly to be served on.
+    /// True if the host takes its answers so slowly that it is not served until it does.
     pub(super) fn choked(&self) -> bool {
         self.out.len() > MAX_WAITING
     }
 
-    /// Whether it is its turn to be served.
+    /// True if the host can be served now.
     pub(super) fn due(&self, now: u64) -> bool {
         !self.choked() && self.again_at.map_or(self.unread, |at| now >= at)
     }
 
-    /// An event for it. While it has no room, or does not read, only its own clients are made to wait.
+    /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients
+    /// wait then.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
         let reads = !self.choked();
         match &mut self.credit {
@@ -94,8 +96,7 @@ impl Attachment {
                 FromHub::Event(event).write(self.out.tail());
             }
             _ => {
-                self.held_for_others += usize::from(event.host != self.host);
-                self.held.push_back(event);
+                self.held.push(event, self.host);
                 if let Some(behind) = Behind::by(self.held.len(), bound) {
                     events.set_behind(self.host, Some(behind));
                 }
@@ -103,22 +104,59 @@ impl Attachment {
         }
     }
 
-    /// It has room for more.
+    /// The host has room for more events.
     pub(super) fn give_credit(&mut self, more: u32, events: &Events, bound: usize) {
         self.credit = Some(self.credit.unwrap_or(0).saturating_add(more));
         self.release(events, bound);
     }
 
-    /// Sends it of what is held as much as it has room for and reads.
+    /// Sends the host as many of the held events as it has room for and reads.
     pub(super) fn release(&mut self, events: &Events, bound: usize) {
         while self.credit.is_some_and(|credit| credit > 0) && !self.choked() {
-            let Some(event) = self.held.pop_front() else { break };
+            let Some(event) = self.held.pop(self.host) else { break };
             self.credit = self.credit.map(|credit| credit - 1);
-            self.held_for_others -= usize::from(event.host != self.host);
             FromHub::Event(event).write(self.out.tail());
         }
         if self.held.len() <= bound / 2 {
             events.set_behind(self.host, None);
         }
+    }
+}
+
+/// Events that wait for a host, since it has no room for them.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    events: VecDeque<Event>,
+    /// The number of these that are about other hosts' clients, for which the host stands in.
+    for_others: usize,
+}
+
+impl Held {
+    fn push(&mut self, event: Event, host: u64) {
+        self.for_others += usize::from(event.host != host);
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self, host: u64) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.for_others -= usize::from(event.host != host);
+        Some(event)
+    }
+
+    fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn for_others(&self) -> usize {
+        self.for_others
+    }
+
+    /// All of them, when the host has gone.
+    pub(super) fn into_events(self) -> VecDeque<Event> {
+        self.events
     }
 }

@@ -1,4 +1,4 @@
-//! A host that speaks an older version of the protocol, played by the test.
+//! A host that speaks an older version of the protocol. The test plays it.
 
 use crate::attach::wire::{FromHost, Hello, OLDEST};
 use crate::shard::panic_tests::common::{self, Host, PATIENCE};
@@ -29,7 +29,7 @@ fn handed_over_without_a_grant(hub: &Host) -> String {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
-fn where_a_host_can_not_say_that_anybody_may_the_hubs_own_option_counts() {
+fn for_a_client_without_a_grant_from_an_older_host_the_hubs_option_decides() {
     for (auth, expected) in [("none", "HTTP/1.1 200 "), ("host", "HTTP/1.1 403 ")] {
         let path = common::socket_path();
         let hub = Host::start(&[("attach_listen", &format!("unix:{path}")), ("auth", auth)]);

@@ -1,4 +1,4 @@
-//! The thread panics: hosts come back, and nothing of what they were before holds anybody up.
+//! The thread panics. The hosts come back, and no client stays blocked by the state before the panic.
 
 use crate::grant::Grant;
 use crate::hub::Publication;
@@ -9,14 +9,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What the thread panics at, in this build only.
+/// The thread panics when it gets this payload, in this build only.
 const BOOM: &str = "panic in the attach thread";
 
-/// More than wait at both sides, and than one read gives.
+/// More messages than wait on both sides, and than one read returns.
 const MANY: u64 = 1000;
 
 pub(super) fn maybe_panic(data: &[u8]) {
-    // Once: the host sends it again.
+    // It panics once only, since the host sends the message again.
     static PANICKED: AtomicBool = AtomicBool::new(false);
     assert!(data != BOOM.as_bytes() || PANICKED.swap(true, Ordering::Relaxed), "planted");
 }
@@ -41,7 +41,7 @@ fn clients_of_a_host_that_was_behind_are_read_again() {
     for _ in 0..MANY {
         client.say(&before);
     }
-    // The host takes none: some wait at it, some at the hub, and of the rest nothing is read.
+    // The host takes no events. Some wait at the host, some at the hub, and the rest is not read.
     let received = || hub.server.stats().unwrap().received;
     let last = Cell::new((0, 0));
     eventually(|| {
@@ -53,7 +53,7 @@ fn clients_of_a_host_that_was_behind_are_read_again() {
     });
     assert!(received() < MANY, "all were read");
     host.post(&Publication::new("a", BOOM.as_bytes())).unwrap();
-    // It panics at it once: the host comes back, and sends it again.
+    // The thread panics once. The host comes back, and sends the message again.
     client.say("after");
     let mut heard = false;
     while let Ok(event) = host.next_event(Some(PATIENCE)) {

@@ -1,4 +1,5 @@
-//! A host that a hub has not answered sends again to the next one, which knows from its log what was done.
+//! A hub has not answered a host's requests. The host sends them again to the next hub, which knows from its log what
+//! was done.
 
 use crate::attach::wire::{self, FromHost, FromHub, Hello};
 use crate::hub::Publication;
@@ -27,7 +28,17 @@ fn start(log: &Path, socket: &str) -> Host {
     Host::start(&[("engine", &engine), ("attach_listen", &format!("unix:{socket}")), ("threads", "1")])
 }
 
-/// Says hello as a host of this life that has no answer yet, and sends requests.
+/// A hub over a log that it shares with the hubs after it. Keys are forgotten soon.
+fn start_sharing(engine: &str, socket: &str) -> Host {
+    let attach = format!("unix:{socket}");
+    let options = [("engine", engine), ("attach_listen", &attach), ("threads", "1"), ("key_window", "1s")];
+    let more = [("engine_timeout", "1m"), ("max_message", "1000KB")];
+    let hub = Host::start(&[&options[..], &more].concat());
+    assert!(hub.server.readiness().wait(PATIENCE));
+    hub
+}
+
+/// Attaches as a host with this session that has no answers yet, and sends requests.
 fn attach(socket: &str, epoch: &str, requests: &[FromHost<'_>]) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -39,7 +50,7 @@ fn attach(socket: &str, epoch: &str, requests: &[FromHost<'_>]) -> UnixStream {
     stream
 }
 
-/// The answers, as text, until there are so many.
+/// Reads this many answers, and returns them as text.
 fn answers(mut stream: UnixStream, count: usize) -> Vec<String> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     while found.len() < count {
@@ -61,9 +72,19 @@ fn answers(mut stream: UnixStream, count: usize) -> Vec<String> {
     found
 }
 
+/// Ends a hub as if it were killed: the next hub goes on from a copy of the log, made before the end.
+fn kill(hub: Host, log: &Place, copy: &Place) {
+    until("the log never becomes quiet", || std::fs::read(log.0.join("state")).unwrap()[52] == 1);
+    for entry in std::fs::read_dir(&log.0).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.0.join(entry.file_name())).unwrap();
+    }
+    hub.stop();
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
-fn what_the_log_has_is_answered_and_not_published_again() {
+fn requests_in_the_log_are_answered_and_not_published_again() {
     let (first, second) = (place("first"), place("second"));
     let sockets = (common::socket_path(), common::socket_path());
     let hub = start(&first.0, &sockets.0);
@@ -74,26 +95,90 @@ fn what_the_log_has_is_answered_and_not_published_again() {
     let requests = [
         FromHost::Publish { number: 1, publication: one(b"one") },
         FromHost::Batch { number: 2, publications: vec![one(b"two"), Publication::new("b", &long)] },
-        // The command's stand-in: nothing of it is in the log.
+        // The batch that follows a command. It leaves nothing in the log.
         FromHost::Batch { number: 3, publications: Vec::new() },
         FromHost::Publish { number: 4, publication: refused },
         FromHost::Broadcast { number: 5, publication: Publication::new("", b"four") },
     ];
     let expected = ["1: 1", "2: [2, 3]", "3: []", "4: failed", "5: 4"];
     assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 5), expected);
-    // The hub is killed: the log stays as it is now.
-    until("it never becomes quiet", || std::fs::read(first.0.join("state")).unwrap()[52] == 1);
-    for entry in std::fs::read_dir(&first.0).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), second.0.join(entry.file_name())).unwrap();
-    }
-    hub.stop();
-    // The next one goes on in the same epoch; then one that does not.
+    kill(hub, &first, &second);
+    // The next hub goes on in the same epoch. Then the host attaches as if it came from another epoch.
     let hub = start(&second.0, &sockets.1);
     assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 5), expected);
     assert_eq!(answers(attach(&sockets.1, "another", &requests), 0), [""; 0]);
     assert_eq!(hub.server.stats().unwrap().published, 0);
     let more = [FromHost::Publish { number: 6, publication: one(b"five") }];
-    assert_eq!(answers(attach(&sockets.1, &epoch, &more), 6).last().unwrap(), "6: 5", "and it goes on");
+    assert_eq!(answers(attach(&sockets.1, &epoch, &more), 6).last().unwrap(), "6: 5", "the numbers go on");
+    hub.stop();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn of_a_batch_each_message_has_its_own_place_again_also_one_that_was_published_before() {
+    let (first, second) = (place("keys-first"), place("keys-second"));
+    let sockets = (common::socket_path(), common::socket_path());
+    let hub = start(&first.0, &sockets.0);
+    let epoch = hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
+    let keyed = |key| Publication { key: Some(key), ..Publication::new("a", b"keyed") };
+    let plain = || Publication::new("a", b"plain");
+    let requests = [
+        FromHost::Publish { number: 1, publication: keyed("k") },
+        FromHost::Batch { number: 2, publications: vec![plain(), keyed("k"), keyed("l"), plain(), keyed("l")] },
+        FromHost::Batch { number: 3, publications: vec![keyed("l"), keyed("k")] },
+    ];
+    let expected = ["1: 1", "2: [2, 1, 3, 4, 3]", "3: [3, 1]"];
+    assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 3), expected);
+    kill(hub, &first, &second);
+    let hub = start(&second.0, &sockets.1);
+    assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 3), expected);
+    assert_eq!(hub.server.stats().unwrap().published, 0);
+    hub.stop();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn requests_in_a_log_that_hubs_share_are_answered_by_the_next_hub() {
+    each_is_done_once("model://recall");
+}
+
+#[test]
+#[cfg(feature = "redis")]
+fn requests_in_a_redis_are_answered_by_the_next_hub() {
+    use crate::engine::redis::tests::process::{Process, Program};
+    each_is_done_once(&Process::start(Program::Redis, &[]).url());
+}
+
+#[test]
+#[cfg(feature = "nats")]
+fn requests_in_a_nats_are_answered_by_the_next_hub() {
+    each_is_done_once(&crate::engine::nats::tests::servers::Server::alone("").url());
+}
+
+/// The next hub answers from the log, although the log itself has forgotten the requests.
+fn each_is_done_once(engine: &str) {
+    let sockets = (common::socket_path(), common::socket_path());
+    let hub = start_sharing(engine, &sockets.0);
+    let epoch = |hub: &Host| hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
+    let one = |data: &'static [u8]| Publication::new("a", data);
+    let refused = Publication { event: Some("push-"), ..one(b"refused") };
+    let requests = [
+        FromHost::Publish { number: 1, publication: one(b"one") },
+        FromHost::Batch { number: 2, publications: vec![one(b"two"), one(b"three")] },
+        FromHost::Publish { number: 3, publication: refused },
+        FromHost::Broadcast { number: 4, publication: Publication::new("", b"four") },
+    ];
+    let expected = answers(attach(&sockets.0, &epoch(&hub), &requests), 4);
+    assert!(expected[2] == "3: failed" && hub.server.stats().unwrap().published == 4, "{expected:?}");
+    hub.stop();
+    // Longer than keys count.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let hub = start_sharing(engine, &sockets.1);
+    assert_eq!(answers(attach(&sockets.1, &epoch(&hub), &requests), 4), expected);
+    assert_eq!(answers(attach(&sockets.1, "another", &requests), 0), [""; 0]);
+    let more = [FromHost::Publish { number: 5, publication: one(b"five") }];
+    let five = answers(attach(&sockets.1, &epoch(&hub), &more), 5).pop().unwrap();
+    assert!(five.starts_with("5: "), "{five}");
+    assert_eq!(hub.server.stats().unwrap().published, 5, "each is there once");
     hub.stop();
 }

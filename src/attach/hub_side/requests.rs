@@ -1,14 +1,16 @@
-//! What attached hosts ask for.
+//! The requests of attached hosts.
 
 use super::attachment::Attachment;
-use super::sessions::Answer;
+use super::outcome::{Outcome, Shape};
 use super::{refuse, version_text, End, HubSide};
+use crate::api::Api;
 use crate::attach::wire::{self, FromHost, FromHub, Hello, Malformed, RefusedBecause};
+use crate::attach::MAX_IN_FLIGHT;
 use crate::context::client::Client;
 use crate::error::{Error, Kind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::hub::{Origin, Placed};
+use crate::hub::{OnSettled, Origin, Placed, Placing, Publication};
 use crate::log::Level;
 use crate::sys::socket;
 use std::io;
@@ -16,17 +18,17 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// How many reads one attachment may have in a row, before others get their turn.
+/// Reads of one attachment in a row, before the others have their turn.
 const READS: usize = 16;
-/// After which time a request is tried again that could not be done.
+/// The time after which a request that could not be done is tried again.
 const AGAIN_MS: u64 = 1;
 
-/// What became of a request.
+/// The result of a request.
 enum Done {
     /// It was done.
     Yes,
-    /// A mailbox is full, or the shards have yet to answer: the same in a moment. It is the host that waits, and then
-    /// its publishers: nothing is lost.
+    /// A mailbox is full, or the shards have not answered yet. The request is tried again soon. Until then the host
+    /// waits, and then its publishers do. Nothing is lost.
     Later,
 }
 
@@ -37,9 +39,9 @@ impl From<Malformed> for End {
 }
 
 impl HubSide {
-    /// Reads what an attachment has sent, and does it.
+    /// Reads the frames of an attachment, and does what they ask.
     pub(super) fn serve(&mut self, id: u64) -> Result<(), End> {
-        // Taken out, so that its frames can be read while it is changed.
+        // The inbox is taken out, so that its frames can be read while the attachment is changed.
         let Some(mut inbox) = self.attached.get_mut(&id).map(|attachment| std::mem::take(&mut attachment.inbox)) else {
             return Ok(());
         };
@@ -63,7 +65,8 @@ impl HubSide {
                 let Some(frame) = inbox.frame(max)? else { break };
                 let len = wire::framed_len(frame);
                 if FromHost::is_adopt(frame) {
-                    // Copied: it would stay borrowed while its descriptor is taken out of the inbox. Heads are small.
+                    // The frame is copied, since its descriptor is taken out of the same inbox. Request heads are
+                    // small.
                     let frame = frame.to_vec();
                     let fd = inbox.next_fd();
                     self.adopt(id, &frame, fd)?;
@@ -79,7 +82,7 @@ impl HubSide {
                 return Err(End::Gone);
             }
             if inbox.too_many_fds() {
-                return Err(End::Fault("descriptors that no frame speaks of".into()));
+                return Err(End::Fault("it sent descriptors without frames".into()));
             }
             let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
             match inbox.read(&attachment.socket) {
@@ -91,13 +94,14 @@ impl HubSide {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return Err(End::Fault("more descriptors at once than are allowed".into()));
+                    return Err(End::Fault("it sent more descriptors at once than are allowed".into()));
                 }
                 Err(error) if socket::out_of_resources(&error) => {
-                    // Whose descriptors are missing nobody knows: those that came are not taken for others, either.
-                    let pid = attachment.peer.pid;
+                    // Nobody knows which frames lack their descriptors. So the rest is not used, or it might go to the
+                    // wrong frames.
+                    let pid = attachment.process.pid;
                     self.note_resources(format_args!(
-                        "process {pid} is let go, and connections that it was handing over are lost: {error}"
+                        "process {pid} is disconnected, and connections that it was handing over are lost: {error}"
                     ));
                     return Err(End::Gone);
                 }
@@ -112,51 +116,44 @@ impl HubSide {
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
         let half_open = attachment.half_open();
         let (host, api) = (attachment.host, self.api.clone());
+        if request.only_asks() && self.sessions.get(&attachment.session).is_some_and(|session| session.unanswered() > 0)
+        {
+            // Answers come in the order of the requests.
+            return Ok(Done::Later);
+        }
         match request {
             FromHost::Hello(hello) if half_open => self.hello(id, &hello)?,
-            FromHost::Hello(_) => return Err(End::Fault("a second hello".into())),
-            _ if half_open => return Err(End::Fault("no hello".into())),
+            FromHost::Hello(_) => return Err(End::Fault("it said hello twice".into())),
+            _ if half_open => return Err(End::Fault("its first frame is not a hello".into())),
             FromHost::Publish { number, publication } => {
                 #[cfg(test)]
                 super::panic_tests::maybe_panic(publication.data);
-                let publish = |origin| api.publish_of(origin, &publication).map(placed);
-                return self.numbered(id, number, single, publish);
+                return self.numbered(id, number, Shape::Message, &[publication]);
             }
             FromHost::Broadcast { number, publication } => {
-                let publish = |origin| api.broadcast_of(origin, &publication).map(placed);
-                return self.numbered(id, number, single, publish);
+                return self.numbered(id, number, Shape::Broadcast, &[publication]);
             }
             FromHost::Batch { number, publications } => {
-                let publish = |origin| {
-                    let published = api.publish_batch_of(origin, &publications)?;
-                    Ok(Answer::batched(published.iter().map(|published| published.seq).collect()))
-                };
-                // Of messages that had been published before, by their keys, the log of an earlier hub says nothing.
-                let recalled = |seqs: &[u64]| {
-                    let last = seqs.last().copied().unwrap_or(0);
-                    let all = seqs.iter().copied().chain(std::iter::repeat(last));
-                    Answer::batched(all.take(publications.len()).collect())
-                };
-                return self.numbered(id, number, recalled, publish);
+                return self.numbered(id, number, Shape::Batch, &publications);
             }
-            FromHost::Adopt { .. } => return Err(End::Fault("no descriptor".into())),
-            // The host was told that these are on their way, and hears nothing more of them.
+            FromHost::Adopt { .. } => return Err(End::Fault("it sent a frame without its descriptor".into())),
+            // The host was told that these are on their way. It gets no further answer.
             FromHost::Send { connection, binary, data } => match api.send(connection, data, binary) {
                 Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
-                sent => self.tell_undone_for(Client::numbered(connection), id, "a message to a connection", sent),
+                sent => self.note_failed_for(Client::numbered(connection), id, "sending to a connection", sent),
             },
             FromHost::Close { connection, code, reason } => {
                 let closed = api.close(connection, code, reason);
-                self.tell_undone_for(Client::numbered(connection), id, "closing a connection", closed);
+                self.note_failed_for(Client::numbered(connection), id, "closing a connection", closed);
             }
             FromHost::Allow { request, grant } => {
-                self.tell_undone(id, "letting a client in", api.allow(request, grant.of_host(host)));
+                self.note_failed(id, "letting a client in", api.allow(request, grant.of_host(host)));
             }
             FromHost::Deny { request, status, reason } => {
-                self.tell_undone(id, "refusing a client", api.deny(request, status, reason));
+                self.note_failed(id, "refusing a client", api.deny(request, status, reason));
             }
             FromHost::Disconnect { user, code, reason } => {
-                self.tell_undone_for(
+                self.note_failed_for(
                     Client::default().with_user(Some(user)),
                     id,
                     "disconnecting a user",
@@ -164,7 +161,7 @@ impl HubSide {
                 );
             }
             FromHost::Revoke { user, channel, reason } => {
-                self.tell_undone_for(
+                self.note_failed_for(
                     Client::default().with_user(Some(user)),
                     id,
                     "revoking a channel",
@@ -173,13 +170,13 @@ impl HubSide {
             }
             FromHost::Renew { connection, grant } => {
                 let renewed = api.renew(connection, grant);
-                self.tell_undone_for(Client::numbered(connection), id, "renewing a grant", renewed);
+                self.note_failed_for(Client::numbered(connection), id, "renewing a grant", renewed);
             }
             FromHost::Stats { number } => {
                 FromHub::Stats { number, json: api.collect_stats().json().as_bytes() }.write(attachment.out.tail());
             }
             FromHost::Users { number, channel, after, limit } => {
-                // Nobody waits for the shards but this host.
+                // Only this host waits for the shards.
                 let waiter = attachment.present.get_or_insert_with(|| api.present(channel));
                 let Some(present) = waiter.take() else { return Ok(Done::Later) };
                 attachment.present = None;
@@ -188,149 +185,212 @@ impl HubSide {
             }
             FromHost::Credit { events } => {
                 attachment.give_credit(events, &self.context.events, self.event_bound);
-                self.note_wishes();
+                self.note_wants_events();
             }
         }
         Ok(Done::Yes)
     }
 
-    /// Does what has a number, once. `recalled` makes the answer of the numbers of messages that an earlier hub has
-    /// published for it.
-    fn numbered(
-        &mut self,
-        id: u64,
-        number: u64,
-        recalled: impl FnOnce(&[u64]) -> Answer,
-        publish: impl FnOnce(Origin) -> Result<Answer, Error>,
-    ) -> Result<Done, End> {
+    /// Does a numbered request that publishes, once.
+    fn numbered(&mut self, id: u64, number: u64, shape: Shape, publications: &[Publication<'_>]) -> Result<Done, End> {
+        let api = self.api.clone();
+        let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
+        let session = attachment.session;
+        let is_ready = self.context.shared.as_ref().is_none_or(|shared| shared.status.is_ready());
+        if !is_ready && self.now < self.patient_until {
+            // What other hubs did for it may stand in what this hub has still to read.
+            return Ok(Done::Later);
+        }
+        if is_ready && self.sessions.has_to_recollect(&session) {
+            let present = self.context.hub.breaks();
+            if present != self.epoch {
+                // The numbers that it would get are of another epoch than the host knows.
+                self.go_on_in(present);
+                return Ok(Done::Yes);
+            }
+            if !self.sessions.recollect(&session) {
+                return Err(End::Fault("the session is another user's".into()));
+            }
+        }
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
         let Some(session) = self.sessions.get(&attachment.session) else {
             return Err(End::Fault("its session is gone".into()));
         };
         if number <= session.done {
-            // Sent again before it knew; its answer went out with the welcome.
+            // The host sent it again before it had the answer. That answer went out with the welcome.
             return Ok(Done::Yes);
         }
-        let origin = Origin { session: attachment.session, uid: attachment.peer.uid, number };
+        if session.unanswered() >= MAX_IN_FLIGHT {
+            return Ok(Done::Later);
+        }
+        let origin = Origin { session: attachment.session, uid: attachment.process.uid, number };
         let done = match session.recall(number) {
-            Some(seqs) => Ok(recalled(seqs)),
-            None => publish(origin),
+            // A log that has broken meanwhile may have lost it.
+            Some(_) if self.context.hub.breaks() != self.epoch => {
+                self.go_on_in(self.context.hub.breaks());
+                return Ok(Done::Yes);
+            }
+            Some(seqs) => Ok(Some(recalled(&api, shape, publications, seqs))),
+            None if api.lasts_first() => {
+                let (settled, session) = (self.settled.clone(), attachment.session);
+                let on_settled: OnSettled = Box::new(move |done| settled.add(session, number, done));
+                let broadcast = shape == Shape::Broadcast;
+                api.submit_of(origin, publications, broadcast, on_settled).map(|placing| match placing {
+                    Placing::Now(settled) => Some(shape.answer(&settled.places)),
+                    Placing::Later => None,
+                })
+            }
+            None => publish_now(&api, origin, shape, publications).map(Some),
         };
         let (answer, failed) = match done {
-            Ok(answer) => (answer, Ok(())),
-            // A log that can't be written heals, or its operator ends the hub. What the host was told is on its way
-            // waits in its own queue until then.
+            Ok(None) => {
+                session.take(number, shape);
+                return Ok(Done::Yes);
+            }
+            Ok(Some(answer)) => (answer, Ok(())),
+            // A log that can't be written recovers, or its operator ends the hub. Until then, messages wait in the
+            // host's queue.
             Err(error) if matches!(error.kind(), Kind::Busy | Kind::System) => return Ok(Done::Later),
-            Err(error) => (Answer::failed(&error), Err(error)),
+            Err(error) => (Outcome::failed(&error), Err(error)),
         };
-        answer.write(number, attachment.out.tail());
-        session.keep(number, answer);
-        // Whether anybody waits for the answer only the host knows.
-        self.tell_undone(id, "publishing", failed);
+        session.answer(number, answer, attachment.out.tail());
+        // Only the host knows whether a caller waits for the answer, so the failure is logged here as well.
+        self.note_failed(id, "publishing", failed);
         Ok(Done::Yes)
     }
 
-    /// Counts and logs what an attached host has asked for and the hub could not do.
-    fn tell_undone(&self, id: u64, what: &str, done: Result<(), Error>) {
-        self.tell_undone_for(Client::default(), id, what, done);
+    /// Counts and logs a request of an attached host that the hub could not do.
+    fn note_failed(&self, id: u64, what: &str, done: Result<(), Error>) {
+        self.note_failed_for(Client::default(), id, what, done);
     }
 
-    /// The same where it is about one client.
-    fn tell_undone_for(&self, client: Client<'_>, id: u64, what: &str, done: Result<(), Error>) {
+    /// The same for a request about one client.
+    fn note_failed_for(&self, client: Client<'_>, id: u64, what: &str, done: Result<(), Error>) {
         let Err(error) = done else { return };
         let context = &self.context;
         context.metrics.undone.fetch_add(1, Ordering::Relaxed);
-        // A connection may end at any time: to speak of one that has gone is no fault.
+        // A connection may end at any time. So a request about one that has gone is no fault.
         let (level, kind) = match error.kind() {
             Kind::NotFound => (Level::Debug, "an attached host's request about what has gone"),
             _ => (Level::Warn, "an attached host's request that was not done"),
         };
-        let pid = self.attached.get(&id).map_or(0, |attachment| attachment.peer.pid);
-        let text = format_args!("attach: {what}, for process {pid}, was not done: {error}");
+        let pid = self.attached.get(&id).map_or(0, |attachment| attachment.process.pid);
+        let text = format_args!("attach: {what} for process {pid} failed: {error}");
         client.log(&context.log, level, kind, text);
     }
 
     fn hello(&mut self, id: u64, hello: &Hello<'_>) -> Result<(), End> {
+        let present = self.context.hub.breaks();
+        if present != self.epoch {
+            self.go_on_in(present);
+        }
         let api = self.api.clone();
         let context = &self.context;
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(()) };
-        let turned_away = |attachment: &Attachment, because, text: String| {
+        let refused = |attachment: &Attachment, because, text: String| {
             refuse(&attachment.socket, because, &text);
             Err(End::Fault(text))
         };
         if !wire::speaks(hello.version) {
-            return turned_away(attachment, RefusedBecause::Version, version_text(hello.version));
+            return refused(attachment, RefusedBecause::Version, version_text(hello.version));
         }
         if hello.name.is_empty() || hello.name.len() > 64 {
-            return turned_away(attachment, RefusedBecause::NotAllowed, "a host's name has 1 to 64 bytes".into());
+            return refused(attachment, RefusedBecause::NotAllowed, "a host's name has 1 to 64 bytes".into());
         }
         let Some(host) = self.names.host(hello.name, id) else {
-            return turned_away(attachment, RefusedBecause::Full, "too many names of hosts".into());
+            return refused(attachment, RefusedBecause::Full, "the hub has seen too many different host names".into());
         };
-        let Some((session, before)) = self.sessions.enter(hello.session, attachment.peer.uid, id) else {
-            return turned_away(attachment, RefusedBecause::NotAllowed, "the session is another user's".into());
+        let Some((session, before)) = self.sessions.enter(hello.session, attachment.process.uid, id) else {
+            return refused(attachment, RefusedBecause::NotAllowed, "this session belongs to another user".into());
         };
         attachment.host = host;
         (attachment.session, attachment.version) = (hello.session, hello.version);
-        attachment.open_grant = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
+        attachment.grants.open = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
         let out = attachment.out.tail();
+        let epoch = context.hub.epoch_at(self.epoch);
         FromHub::Welcome {
-            epoch: context.hub.epoch().as_str(),
+            epoch: epoch.as_str(),
             done: session.done,
             max_message: api.max_message() as u64,
             max_send: api.max_send() as u64,
             max_batch: (hello.version >= wire::NAMES_MAX_BATCH).then(|| context.config.get().mailbox as u64),
         }
         .write(out);
-        // Of another life of the hub the host lacks nothing that this one has.
-        if hello.epoch == context.hub.epoch().as_str() {
-            session.repeat(hello.answered, out);
-        }
-        let peer = attachment.peer;
-        self.log(Level::Info, format_args!("attach: {:?}, process {} of user {}", hello.name, peer.pid, peer.uid));
+        // These are of this epoch, or without numbers. A hub that has just begun has none.
+        session.repeat(hello.answered, out);
+        let process = attachment.process;
+        self.log(
+            Level::Info,
+            format_args!("attach: host {:?} is attached (process {}, user {})", hello.name, process.pid, process.uid),
+        );
         if let Some(before) = before {
             self.end(before, &End::Gone);
         }
-        self.note_wishes();
+        self.note_wants_events();
         Ok(())
     }
 
     fn adopt(&mut self, id: u64, frame: &[u8], fd: Option<std::os::fd::OwnedFd>) -> Result<(), End> {
         let Some(attachment) = self.attached.get_mut(&id).filter(|attachment| !attachment.half_open()) else {
-            return Err(End::Fault("no hello".into()));
+            return Err(End::Fault("its first frame is not a hello".into()));
         };
         let FromHost::Adopt { grant, head } = FromHost::read(frame)? else { return Ok(()) };
-        let fd = fd.ok_or_else(|| End::Fault("a frame without its descriptor".into()))?;
-        // The host has looked, but the client may have gone since; and who says that it was our library?
+        let fd = fd.ok_or_else(|| End::Fault("it sent a frame without its descriptor".into()))?;
+        // The host has checked the descriptor. But the client may have gone since, and the host may not be our library.
         let delays = match socket::check_connected_stream(fd.as_raw_fd()) {
             Ok(delays) => delays,
             Err(text) => {
-                let pid = attachment.peer.pid;
-                let text = format_args!("what process {pid} has handed over is refused: {text}");
+                let pid = attachment.process.pid;
+                let text = format_args!("a descriptor from process {pid} is refused: {text}");
                 self.note_bad_handover(Client::of(&fd).granted(grant.as_ref()), text);
                 return Ok(());
             }
         };
         let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
             None if attachment.version < wire::MEANS_NO_GRANT && !self.api.anybody_may() => {
-                let pid = attachment.peer.pid;
-                let text = format_args!("process {pid} has handed a client over without a grant (option auth)");
+                let pid = attachment.process.pid;
+                let text = format_args!("process {pid} has handed over a client without a grant (option auth)");
                 self.note_bad_handover(Client::of(&fd), text);
                 self.api.refuse_unserved(&fd, head, &Refusal::forbidden("denied", "the host has granted nothing"));
                 return Ok(());
             }
-            None => attachment.open_grant.clone(),
-            Some(grant) => attachment.latest_grant.share(grant),
+            None => attachment.grants.open.clone(),
+            Some(grant) => attachment.grants.latest.share(grant),
         };
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }
 }
 
-fn single(seqs: &[u64]) -> Answer {
-    Answer::Published { seq: seqs.last().copied().unwrap_or(0), subscribers: 0 }
+fn publish_now(api: &Api, origin: Origin, shape: Shape, publications: &[Publication<'_>]) -> Result<Outcome, Error> {
+    match (shape, publications) {
+        (Shape::Message, [publication]) => api.publish_of(origin, publication).map(placed),
+        (Shape::Broadcast, [publication]) => api.broadcast_of(origin, publication).map(placed),
+        _ => {
+            let published = api.publish_batch_of(origin, publications)?;
+            Ok(Outcome::batched(published.iter().map(|published| published.seq).collect()))
+        }
+    }
 }
 
-fn placed(published: Placed) -> Answer {
-    Answer::Published { seq: published.seq, subscribers: published.subscribers }
+/// The answer that an earlier hub would have given.
+fn recalled(api: &Api, shape: Shape, publications: &[Publication<'_>], seqs: &[u64]) -> Outcome {
+    let last = seqs.last().copied().unwrap_or(0);
+    match shape {
+        Shape::Message | Shape::Broadcast => Outcome::Published { seq: last, subscribers: 0 },
+        Shape::Batch if seqs.len() == publications.len() => Outcome::batched(seqs.to_vec()),
+        // The log does not have again what had been published before, by its key. The keys are in it.
+        Shape::Batch => {
+            let mut left = seqs.iter().copied().peekable();
+            let place = |known: Option<u64>| match known {
+                Some(seq) => left.next_if_eq(&seq).unwrap_or(seq),
+                None => left.next().unwrap_or(last),
+            };
+            Outcome::batched(api.known(publications).into_iter().map(place).collect())
+        }
+    }
+}
+
+fn placed(published: Placed) -> Outcome {
+    Outcome::Published { seq: published.seq, subscribers: published.subscribers }
 }

@@ -1,11 +1,13 @@
-//! Which attached host gets an event.
+//! Gives each event to the attached host that it is for.
 
 use super::attachment::Attachment;
-use crate::events::{Event, EventKind, Events};
+use super::HubSide;
+use crate::events::{Event, EventKind, Events, EVERY_HOST};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-/// A host's number carries its name's in the upper bits, so that the name outlives the attachment without a table of
-/// all that ever were.
+/// The upper bits of a host's number are the number of its name. So the name is known after the attachment has ended,
+/// without a table of all attachments that ever were.
 const NAME_SHIFT: u32 = 48;
 
 /// The names of hosts, numbered from 1.
@@ -13,7 +15,7 @@ const NAME_SHIFT: u32 = 48;
 pub(super) struct Names(Vec<Box<str>>);
 
 impl Names {
-    /// The number of an attachment of that name. `None`: there were too many names; then this one is not kept, either.
+    /// The number of an attachment with this name. `None` if there were too many names; this name is not kept then.
     pub(super) fn host(&mut self, name: &str, attachment: u64) -> Option<u64> {
         let known = self.0.iter().position(|known| **known == *name);
         let number = u16::try_from(known.unwrap_or(self.0.len()) + 1).ok()?;
@@ -24,10 +26,55 @@ impl Names {
     }
 }
 
-/// Who gets an event: the host that it is for, if it is there and wants events, else one of the same name. An event for
-/// nobody in particular (of a connection to the hub's own listener) is for any host. The same connection's events go
-/// to the same host as long as that stays.
-pub(super) fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> Option<u64> {
+impl HubSide {
+    /// Takes the hub's events, and gives each to the host that it is for.
+    pub(super) fn route(&mut self) {
+        let context = self.context.clone();
+        let (events, bound) = (&context.events, self.event_bound);
+        self.routing_paused &= self.attached.values().any(|attachment| attachment.held.for_others() > bound / 2);
+        while !self.routing_paused {
+            let Some(event) = events.take() else { return };
+            if event.host == EVERY_HOST {
+                let wanting = self.attached.values_mut().filter(|attachment| attachment.credit.is_some());
+                wanting.for_each(|attachment| attachment.tell(event.clone(), events, bound));
+                continue;
+            }
+            match receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
+                Some(attachment) => {
+                    attachment.tell(event, events, bound);
+                    // The clients of other hosts can't be made to wait one by one. So all of them wait.
+                    self.routing_paused = attachment.held.for_others() > bound;
+                }
+                None => count_loss(events, &event),
+            }
+        }
+    }
+
+    /// Gives events that were held for a host that has gone to the hosts that stand in for it.
+    pub(super) fn pass_on(&mut self, held: impl IntoIterator<Item = Event>) {
+        let context = self.context.clone();
+        let (events, bound) = (&context.events, self.event_bound);
+        for event in held {
+            match receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
+                Some(stand_in) => stand_in.tell(event, events, bound),
+                None => count_loss(events, &event),
+            }
+        }
+    }
+
+    /// Tells the shards whether any host wants events.
+    pub(super) fn note_wants_events(&self) {
+        let hosts = self.attached.values().filter(|attachment| !attachment.half_open()).count();
+        self.context.hosts.store(hosts, Ordering::Relaxed);
+        let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
+        self.events().set_wanted(wanted);
+    }
+}
+
+/// The attachment that gets an event. It is the host that the event is for, if that is attached and wants events, else
+/// one of the same name. An event that is for no host in particular, because its connection came to the hub's own
+/// listener, may go to any host. All events of a connection go to the same host as long as that stays attached.
+fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> Option<u64> {
     let wants = |attachment: &Attachment| attachment.credit.is_some();
     if let Some(own) = attached.values().find(|attachment| attachment.host == event.host && wants(attachment)) {
         return Some(own.id);
@@ -35,11 +82,13 @@ pub(super) fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> O
     let stands_in =
         |attachment: &&Attachment| event.host == 0 || attachment.host >> NAME_SHIFT == event.host >> NAME_SHIFT;
     let candidates = attached.values().filter(stands_in).filter(|attachment| attachment.host != 0 && wants(attachment));
-    // Each connection ranks the hosts by a hash of its own, so that one that leaves takes only its share with it.
+    // Each connection ranks the hosts by its own hash. So the clients of a host that leaves are spread over all others,
+    // and no other client changes its host.
     candidates.map(|attachment| attachment.id).max_by_key(|id| mix(event.connection ^ mix(*id)))
 }
 
-/// Nobody was there. Openings and ends tell nothing to those who come later; a message is a loss.
+/// Counts an event that no host could take. Only a lost message counts: an opening or an end is of no use to a host
+/// that comes later.
 pub(super) fn count_loss(events: &Events, event: &Event) {
     if event.kind == EventKind::Message {
         events.drop_message();
@@ -58,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_numbered_as_they_come_and_no_more_are_kept_than_there_are_numbers() {
+    fn names_are_numbered_in_order_until_the_numbers_run_out() {
         let mut names = Names::default();
         let number = |names: &mut Names, name: &str| names.host(name, 7).map(|host| host >> NAME_SHIFT);
         assert_eq!(
             [number(&mut names, "a"), number(&mut names, "b"), number(&mut names, "a")],
             [Some(1), Some(2), Some(1)]
         );
-        // Looking one up among so many takes its time; what is kept is what matters.
+        // Looking up so many names takes time, so the rest is added directly.
         names.0.extend((3..=u16::MAX).map(|n| n.to_string().into()));
         for n in 0..10 {
             assert_eq!(number(&mut names, &format!("one more {n}")), None);

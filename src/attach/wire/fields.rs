@@ -1,4 +1,4 @@
-//! The fields that frames are made of. Integers are little-endian; texts and bytes have their length before them.
+//! The fields that frames are made of. Integers are little-endian. The length of a text or of bytes stands before it.
 
 use super::Malformed;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
@@ -6,6 +6,12 @@ use crate::hub::{check_text, Publication};
 use crate::users::{User, Users, MAX_USERS};
 
 const SHORT: Malformed = Malformed("a frame that ends too early");
+
+/// A flag of a grant: further polls may come over the same connection.
+const KEEP_ALIVE: u8 = 1;
+/// A flag of a grant: it has the number of the channels to which the client is subscribed at once. Without this flag, a
+/// grant has the same form as in all versions.
+const AT_ONCE: u8 = 2;
 
 /// Reads fields from the front of a frame.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
@@ -17,7 +23,7 @@ impl<'a> Fields<'a> {
         Ok(*array)
     }
 
-    /// Whether anything follows, which an older version does not have.
+    /// True if more fields follow. A peer with an older version of the protocol does not send them.
     pub(super) fn has_more(&self) -> bool {
         !self.0.is_empty()
     }
@@ -75,14 +81,15 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn grant(&mut self) -> Result<Grant, Malformed> {
-        let parts = Parts {
-            user: self.optional_text()?,
-            subscribe: self.names()?,
-            publish: self.names()?,
-            expires_at: self.u64()? as i64,
-            keep_alive: self.flag()?,
-        };
-        Grant::from_parts(&parts).map_err(|_| Malformed("a grant that can't be"))
+        let (user, subscribe, publish) = (self.optional_text()?, self.names()?, self.names()?);
+        let (expires_at, flags) = (self.u64()? as i64, self.u8()?);
+        if flags & !(KEEP_ALIVE | AT_ONCE) != 0 {
+            return Err(Malformed("a grant with unknown flags"));
+        }
+        let at_once = if flags & AT_ONCE != 0 { usize::from(self.u16()?) } else { 0 };
+        let keep_alive = flags & KEEP_ALIVE != 0;
+        let parts = Parts { user, subscribe, at_once, publish, expires_at, keep_alive };
+        Grant::from_parts(&parts).map_err(|_| Malformed("a grant that is not allowed"))
     }
 
     fn names(&mut self) -> Result<Option<Vec<String>>, Malformed> {
@@ -107,7 +114,7 @@ impl<'a> Fields<'a> {
         for _ in 0..listed {
             let name = self.text()?;
             check_text("user", name, 255).map_err(|_| Malformed("a user that can't be"))?;
-            // So who asks for one page after the other comes to an end.
+            // A caller that asks for one page after the other thus comes to an end.
             if name <= last {
                 return Err(Malformed("users that are not in order"));
             }
@@ -117,7 +124,7 @@ impl<'a> Fields<'a> {
         Ok(Users { page, more, count, connections, anonymous })
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub(super) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
@@ -136,7 +143,7 @@ pub(super) fn bytes(into: &mut Vec<u8>, value: &[u8]) {
     into.extend_from_slice(value);
 }
 
-/// At most 65,535 bytes; every text is checked to be far shorter at its door, so the cut is for texts of errors.
+/// Writes at most 65,535 bytes. All other texts are checked to be far shorter, so only the text of an error can be cut.
 pub(super) fn text(into: &mut Vec<u8>, value: &str) {
     let value = &value[..value.floor_char_boundary_at(usize::from(u16::MAX))];
     into.extend_from_slice(&(value.len() as u16).to_le_bytes());
@@ -164,7 +171,12 @@ pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
     names(into, parts.subscribe.as_deref());
     names(into, parts.publish.as_deref());
     into.extend_from_slice(&parts.expires_at.to_le_bytes());
-    flag(into, parts.keep_alive);
+    let keep_alive = if parts.keep_alive { KEEP_ALIVE } else { 0 };
+    if parts.at_once == 0 {
+        return into.push(keep_alive);
+    }
+    into.push(keep_alive | AT_ONCE);
+    into.extend_from_slice(&(parts.at_once as u16).to_le_bytes());
 }
 
 pub(super) fn users(into: &mut Vec<u8>, users: &Users) {
@@ -187,7 +199,7 @@ fn names(into: &mut Vec<u8>, names: Option<&[String]>) {
     }
 }
 
-/// `str::floor_char_boundary`, which is younger than the oldest compiler we build with.
+/// `str::floor_char_boundary`, which the oldest compiler that we support does not have.
 trait Floor {
     fn floor_char_boundary_at(&self, index: usize) -> usize;
 }

@@ -1,4 +1,4 @@
-//! What a host sends to the hub.
+//! The frames that a host sends to the hub.
 
 use super::fields::{self, Fields};
 use super::{framed, Malformed};
@@ -7,7 +7,7 @@ use crate::grant::Grant;
 use crate::hub::Publication;
 use crate::users::MAX_USERS;
 
-/// What a hello begins with; it and the version behind it stay as they are in all versions.
+/// A hello begins with these bytes. They and the version behind them are the same in all versions of the protocol.
 const MAGIC: &[u8; 8] = b"libpush\0";
 
 const HELLO: u8 = 1;
@@ -29,19 +29,20 @@ const USERS: u8 = 15;
 /// The first frame of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello<'a> {
-    /// What the host speaks. With one that we do not speak, the rest is not looked at and empty.
+    /// The version of the protocol that the host speaks. If we do not speak it, the other fields are not read and stay
+    /// empty.
     pub(crate) version: u16,
-    /// Names the life of this host.
+    /// Names this run of the host.
     pub(crate) session: [u8; 16],
-    /// The highest number whose result it has.
+    /// The highest request number whose result the host has.
     pub(crate) answered: u64,
-    /// The epoch of the hub that it was attached to before, or nothing.
+    /// The epoch of the hub that the host was attached to before. Empty if there was none.
     pub(crate) epoch: &'a str,
-    /// Its name: hosts of one name stand in for each other.
+    /// The host's name. Hosts of the same name stand in for each other.
     pub(crate) name: &'a str,
 }
 
-/// A frame from a host. Those with a number are answered, in order.
+/// A frame from a host. The hub answers the numbered ones, in order.
 #[derive(Debug, Clone)]
 pub(crate) enum FromHost<'a> {
     Hello(Hello<'a>),
@@ -57,7 +58,7 @@ pub(crate) enum FromHost<'a> {
         number: u64,
         publications: Vec<Publication<'a>>,
     },
-    /// A descriptor comes with it.
+    /// A descriptor comes with this frame.
     Adopt {
         grant: Option<Grant>,
         head: &'a [u8],
@@ -98,14 +99,14 @@ pub(crate) enum FromHost<'a> {
     Stats {
         number: u64,
     },
-    /// Who is on a channel: so many users after that name.
+    /// Asks which users are on a channel: at most `limit` users whose names sort after `after`.
     Users {
         number: u64,
         channel: &'a str,
         after: &'a str,
         limit: u32,
     },
-    /// The host has room for so many more events. The first one says that it wants them.
+    /// The host has room for this many more events. The first credit also says that the host wants events.
     Credit {
         events: u32,
     },
@@ -173,20 +174,27 @@ impl<'a> FromHost<'a> {
         }
     }
 
-    /// The version from which on a hub understands it.
+    /// The first version of the protocol in which a hub understands this frame.
     pub(crate) fn since(&self) -> u16 {
         match self {
             FromHost::Users { .. } => 2,
+            FromHost::Adopt { grant: Some(grant), .. }
+            | FromHost::Allow { grant, .. }
+            | FromHost::Renew { grant, .. }
+                if !grant.at_once().is_empty() =>
+            {
+                super::SUBSCRIBES
+            }
             _ => super::OLDEST,
         }
     }
 
-    /// Whether it only asks, and changes nothing.
+    /// True if the frame only asks and changes nothing.
     pub(crate) fn only_asks(&self) -> bool {
         matches!(self, FromHost::Stats { .. } | FromHost::Users { .. })
     }
 
-    /// Whether a frame, as [`Self::read`] takes it, speaks of a descriptor.
+    /// True if a frame, in the form that [`Self::read`] takes, has a descriptor.
     pub(crate) fn is_adopt(frame: &[u8]) -> bool {
         frame.first() == Some(&ADOPT)
     }
@@ -227,7 +235,7 @@ impl<'a> FromHost<'a> {
             USERS => {
                 let (number, channel, after, limit) = (fields.u64()?, fields.text()?, fields.text()?, fields.u32()?);
                 if limit as usize > MAX_USERS {
-                    return Err(Malformed("a question for too many users"));
+                    return Err(Malformed("a request for too many users"));
                 }
                 FromHost::Users { number, channel, after, limit }
             }
@@ -239,7 +247,8 @@ impl<'a> FromHost<'a> {
     }
 }
 
-/// A hello of a version that we do not speak may have any fields behind it.
+/// Reads a hello. A hello of a version that we do not speak may have any fields after the version. The flag is true if
+/// we speak the version.
 fn read_hello<'a>(fields: &mut Fields<'a>) -> Result<(Hello<'a>, bool), Malformed> {
     if fields.array::<8>()? != *MAGIC {
         return Err(Malformed("a hello of another protocol"));

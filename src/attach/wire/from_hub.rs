@@ -1,4 +1,4 @@
-//! What the hub sends to a host.
+//! The frames that the hub sends to a host.
 
 use super::fields::{self, Fields};
 use super::{framed, Malformed};
@@ -19,50 +19,50 @@ const EVENT: u8 = 71;
 const LIMITS: u8 = 72;
 const USERS: u8 = 73;
 
-/// Why a hub turns a host away.
+/// The reason why a hub refuses a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefusedBecause {
-    /// They speak different versions.
+    /// The hub and the host speak different versions.
     Version,
     /// The host's user may not attach.
     NotAllowed,
-    /// The hub has as many attachments as it takes.
+    /// The hub has as many attachments as it allows.
     Full,
 }
 
-/// A frame from the hub. [`FromHub::Refused`] stays as it is in all versions.
+/// A frame from the hub. [`FromHub::Refused`] is the same in all versions of the protocol.
 #[derive(Debug, Clone)]
 pub(crate) enum FromHub<'a> {
-    /// Attached. Results that the host lacks follow.
+    /// The host is attached. The results that the host lacks follow.
     Welcome {
-        /// The life of the hub's history.
+        /// The epoch of the hub's history.
         epoch: &'a str,
-        /// The last request of this host's life that was done.
+        /// The last request of this host's session that the hub has done.
         done: u64,
         /// The option `max_message` of the hub.
         max_message: u64,
-        /// The largest that `push_send` may send.
+        /// The largest payload that `push_send` may send.
         max_send: u64,
-        /// How many messages a batch may have so that the hub can publish it whoever listens. Hosts that speak an
-        /// older version are not told.
+        /// The largest batch that the hub can publish however many subscribers there are: its option `mailbox`. Hosts
+        /// that speak an older version are not told.
         max_batch: Option<u64>,
     },
     Refused {
         because: RefusedBecause,
         text: &'a str,
     },
-    /// A message has its place. Every request up to this number is done.
+    /// A message is published. Every request up to this number is done.
     Published {
         number: u64,
         seq: u64,
         subscribers: u32,
     },
-    /// So have the messages of a batch.
+    /// The messages of a batch are published.
     Batched {
         number: u64,
         seqs: Vec<u64>,
     },
-    /// Nothing was done.
+    /// The request failed, and nothing was done.
     Failed {
         number: u64,
         kind: Kind,
@@ -73,13 +73,13 @@ pub(crate) enum FromHub<'a> {
         number: u64,
         json: &'a [u8],
     },
-    /// A page of those who are on a channel.
+    /// A page of the users on a channel.
     Users {
         number: u64,
         users: Users,
     },
     Event(Event),
-    /// What the welcome said of them holds no more.
+    /// New limits, in place of those in the welcome.
     Limits {
         max_message: u64,
         max_send: u64,
@@ -161,7 +161,7 @@ impl<'a> FromHub<'a> {
                     3 => RefusedBecause::Full,
                     _ => RefusedBecause::NotAllowed,
                 };
-                // A later version may say more.
+                // A later version may add fields.
                 return Ok(FromHub::Refused { because, text: fields.text()? });
             }
             PUBLISHED => FromHub::Published { number: fields.u64()?, seq: fields.u64()?, subscribers: fields.u32()? },
@@ -188,7 +188,7 @@ impl<'a> FromHub<'a> {
     }
 }
 
-/// As they are numbered on the wire; only appended to.
+/// The numbers of the kinds on the wire are their places here. New ones are only appended.
 const KINDS: &[Kind] = &[
     Kind::Invalid,
     Kind::Config,

@@ -1,5 +1,5 @@
-//! What goes over the attach socket: frames, each a length (four bytes, little-endian, of what follows), a type (one
-//! byte) and a body. Pure: no sockets, no clock. Whatever comes in may be anything.
+//! The protocol of the attach socket. A frame is a length (four bytes, little-endian, of the bytes that follow it), a
+//! type (one byte) and a body. This code has no sockets and no clock. Its input is not trusted.
 
 mod fields;
 mod from_host;
@@ -12,27 +12,31 @@ pub(crate) use from_hub::{FromHub, RefusedBecause};
 
 use std::fmt;
 
-/// The version of all that follows the hello. A hub and a host agree on it or part. Version 2 has [`FromHost::Users`],
-/// version 3 the largest batch in [`FromHub::Welcome`], and none but a host whose options say that anybody may hands a
-/// client over without a grant.
-pub(crate) const VERSION: u16 = 3;
-/// The version from which on a welcome names the largest batch.
+/// The version of everything after the hello. A hub and a host agree on a version, or the hub refuses the host. Version
+/// 2 adds [`FromHost::Users`]. Version 3 adds the largest batch to [`FromHub::Welcome`]; and a client without a grant
+/// comes only from a host whose option `auth` is `none`. Version 4 adds grants that name the channels that a client gets
+/// at once.
+pub(crate) const VERSION: u16 = 4;
+/// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
-/// The version from which on it is no slip that there is no grant.
+/// The first version in which a missing grant is intended, and not a mistake of the host.
 pub(crate) const MEANS_NO_GRANT: u16 = 3;
-/// The oldest that both sides still speak: a host with a hub that refuses the newest, a hub with whoever asks for it.
+/// The first version in which a grant may name the channels that a client gets at once.
+pub(crate) const SUBSCRIBES: u16 = 4;
+/// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
+/// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;
-/// The largest frame: the largest payload that `max_message` allows, and what stands around it.
+/// The largest frame: the largest payload that `max_message` allows, and room for the other fields.
 pub(crate) const MAX_FRAME: usize = (64 << 20) + (64 << 10);
-/// The largest frame before the hello was understood: nobody gets memory for less.
+/// The largest frame before a valid hello. So a stranger can't make the hub reserve memory.
 pub(crate) const MAX_HELLO: usize = 256;
 
-/// Whether we speak that version.
+/// True if we speak this version.
 pub(crate) fn speaks(version: u16) -> bool {
     (OLDEST..=VERSION).contains(&version)
 }
 
-/// The bytes are no frame of this protocol. What is left of the stream means nothing then.
+/// The bytes are not a frame of this protocol. The rest of the stream can't be interpreted then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
@@ -42,7 +46,7 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// The first frame of `bytes` (type and body), or nothing while it is incomplete.
+/// The first frame of `bytes` (type and body), or `None` while the frame is incomplete.
 pub(crate) fn first_frame(bytes: &[u8], max: usize) -> Result<Option<&[u8]>, Malformed> {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
@@ -55,12 +59,12 @@ pub(crate) fn first_frame(bytes: &[u8], max: usize) -> Result<Option<&[u8]>, Mal
     Ok(rest.get(..length))
 }
 
-/// How many bytes a frame takes on the wire.
+/// The number of bytes that a frame takes on the wire.
 pub(crate) fn framed_len(frame: &[u8]) -> usize {
     4 + frame.len()
 }
 
-/// Writes a frame: room for the length, then what `body` writes, then the length.
+/// Writes a frame. The length is filled in after `body` has written its part.
 fn framed(into: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     into.extend_from_slice(&[0, 0, 0, 0, kind]);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
-use crate::grant::Grant;
+use crate::grant::{Grant, Terms};
 use crate::hub::Publication;
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
@@ -12,6 +12,11 @@ fn hello() -> Hello<'static> {
 
 fn grant() -> Grant {
     Grant::new(Some("ann"), &["news".into()], &["a.*".into(), "*".into()], 5, true, true).unwrap()
+}
+
+fn grant_that_subscribes() -> Grant {
+    let names = ["news".to_owned(), "sport".to_owned()];
+    Grant::of(&Terms { subscribe: &names, keep_alive: true, ..Terms::default() }).unwrap()
 }
 
 fn users(names: &[&str]) -> Users {
@@ -29,6 +34,7 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Batch { number: u64::MAX, publications: vec![plain, full] },
         FromHost::Adopt { grant: None, head: b"GET / HTTP/1.1\r\n" },
         FromHost::Adopt { grant: Some(grant()), head: b"" },
+        FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" },
         FromHost::Send { connection: 3, binary: true, data: b"x" },
         FromHost::Close { connection: 4, code: 4000, reason: "why" },
         FromHost::Allow { request: 5, grant: grant() },
@@ -64,6 +70,7 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         FromHub::Users { number: 1, users: users(&["ann", "b\u{fc}b"]) },
         FromHub::Users { number: 1, users: Users::default() },
         FromHub::Event(event),
+        FromHub::Limits { max_message: 1, max_send: 2 },
     ]
 }
 
@@ -71,6 +78,27 @@ fn written(write: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes);
     bytes
+}
+
+/// The types of frames that a side can read.
+fn readable<R>(read: impl Fn(&[u8]) -> Result<R, Malformed>) -> Vec<u8> {
+    let unknown = |kind: &u8| matches!(read(&[*kind]), Err(Malformed("a frame of unknown type")));
+    (0..=u8::MAX).filter(|kind| !unknown(kind)).collect()
+}
+
+#[test]
+fn the_lists_above_have_each_type_of_frame() {
+    let kinds = |frames: Vec<Vec<u8>>| {
+        let mut kinds: Vec<u8> =
+            frames.iter().map(|frame| first_frame(frame, MAX_FRAME).unwrap().unwrap()[0]).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    };
+    let hosts = from_hosts().iter().map(|frame| written(|into| frame.write(into))).collect();
+    assert_eq!(kinds(hosts), readable(|frame| FromHost::read(frame).map(drop)));
+    let hubs = from_hubs().iter().map(|frame| written(|into| frame.write(into))).collect();
+    assert_eq!(kinds(hubs), readable(|frame| FromHub::read(frame).map(drop)));
 }
 
 #[test]
@@ -90,7 +118,7 @@ fn frames_round_trip() {
 }
 
 #[test]
-fn a_welcome_names_the_largest_batch_to_those_who_know_of_it() {
+fn a_welcome_names_the_largest_batch_to_newer_hosts() {
     let welcome = |max_batch| FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch };
     let (older, newer) = (written(|into| welcome(None).write(into)), written(|into| welcome(Some(16)).write(into)));
     for (bytes, expected) in [(&older, None), (&newer, Some(16))] {
@@ -99,6 +127,17 @@ fn a_welcome_names_the_largest_batch_to_those_who_know_of_it() {
     }
     assert!(FromHub::read(&newer[4..newer.len() - 1]).is_err());
     assert!(FromHub::read(&[&newer[4..], b"x"].concat()).is_err());
+}
+
+#[test]
+fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
+    for (grant, since, end) in [(grant(), OLDEST, &[1][..]), (grant_that_subscribes(), SUBSCRIBES, &[3, 2, 0])] {
+        for frame in [FromHost::Allow { request: 5, grant: grant.clone() }, FromHost::Renew { connection: 5, grant }] {
+            assert_eq!(frame.since(), since);
+            assert!(written(|into| frame.write(into)).ends_with(end), "{frame:?}");
+        }
+    }
+    assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
 }
 
 #[test]
@@ -127,7 +166,7 @@ fn lengths_are_bounded() {
     assert!(first_frame(&[0, 0, 0, 0], MAX_FRAME).is_err());
     assert!(first_frame(&[0xff; 4], MAX_FRAME).is_err());
     assert!(first_frame(&257u32.to_le_bytes(), MAX_HELLO).is_err());
-    // Counts and lengths inside a frame can't ask for more than the frame has.
+    // Counts and lengths inside a frame can't claim more than the frame has.
     let mut batch = vec![4];
     batch.extend_from_slice(&[0; 8]);
     batch.extend_from_slice(&10_001u32.to_le_bytes());
@@ -139,7 +178,7 @@ fn lengths_are_bounded() {
 }
 
 #[test]
-fn users_are_in_order_and_can_be() {
+fn users_must_be_valid_and_in_order() {
     let read = |names: &[&str]| {
         let bytes = written(|into| FromHub::Users { number: 1, users: users(names) }.write(into));
         FromHub::read(&bytes[4..]).map(drop)
@@ -157,7 +196,7 @@ fn users_are_in_order_and_can_be() {
     assert_eq!(read(&many), Err(Malformed("a page of too many users")));
     let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1 };
     let bytes = written(|into| question.write(into));
-    assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a question for too many users"));
+    assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a request for too many users"));
 }
 
 #[test]
@@ -174,14 +213,14 @@ fn garbage_is_refused() {
         let length = (next() % 64) as usize + 1;
         let mut frame: Vec<u8> = (0..length).map(|_| next() as u8).collect();
         frame[0] = (next() % 80) as u8;
-        // Neither panics; what is read by chance is within the frame.
+        // Neither call panics. A frame that is read by chance stays within its bounds.
         let _ = FromHost::read(&frame);
         let _ = FromHub::read(&frame);
     }
 }
 
 #[test]
-fn a_hello_of_an_older_version_is_read_whole() {
+fn a_hello_of_an_older_version_is_read_completely() {
     let older = Hello { version: OLDEST, ..hello() };
     let bytes = written(|into| FromHost::Hello(older.clone()).write(into));
     assert!(matches!(FromHost::read(&bytes[4..]), Ok(FromHost::Hello(read)) if read == older));

@@ -8,9 +8,9 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "attach",
         default: "none",
         live: fixed!(attach),
-        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Of the \
-               other options only `auth=none`, `events`, `event_queue`, `log_level`, `log_addresses` and those that begin with \
-               `attach_` apply then",
+        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Then \
+               only these other options apply: `auth=none`, `events`, `event_queue`, `log_level`, `log_addresses` \
+               and those that begin with `attach_`",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),
@@ -34,17 +34,16 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "attach_timeout",
         default: "2s",
         live: live!(attach_timeout_ms),
-        help: "How long a call that needs the hub's answer waits for it; then it answers PUSH_ERR_BUSY if nothing \
-               was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits as long for a hub that is away or \
-               takes nothing; then its client gets 503, and is told to come back",
+        help: "How long a call that needs the hub's answer waits for it. Then the call returns PUSH_ERR_BUSY if \
+               nothing was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits as long for a hub \
+               that is away or takes nothing. Then its client gets 503, and is told to come back",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {
         name: "attach_buffer",
         default: "16MB",
         live: live!(attach_buffer),
-        help: "Bytes that may wait for the hub while it is slow or away; beyond that publishing answers \
-               PUSH_ERR_BUSY",
+        help: "Bytes that may wait for the hub while it is slow or away. Beyond that, publishing returns PUSH_ERR_BUSY",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
     },
     Spec {
@@ -84,7 +83,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "attach_gids",
         default: "",
         live: live!(attach_gids),
-        help: "Groups, by number, whose processes may attach; only a process's primary group counts",
+        help: "Groups, by number, whose processes may attach. Only a process's primary group counts",
         value: Value::Text {
             allowed: "a list of numbers",
             set: |c, text| numbers(text).map(|list| c.attach_gids = list),

@@ -8,10 +8,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "auth",
         default: "none",
         live: live!(auth),
-        help: "Who may subscribe on the library's own listeners: everybody; clients with a JSON web token; clients \
-               that the host allows when an event asks it. Connections that the host hands over carry its grant and \
-               are not asked about. Only where `none` is set, and not left as the default, may one come without a \
-               grant; this counts with `attach`, too",
+        help: "Who may subscribe on the library's own listeners. `none`: everybody. `jwt`: clients with a JSON web \
+               token. `host`: clients that the host allows; an event asks it. Connections that the host hands over \
+               carry its grant, and this option does not apply to them. A connection may be handed over without a \
+               grant only if this option was set to `none`; it is not enough that `none` is the default. This holds \
+               with `attach`, too",
         value: Value::Text {
             allowed: "none, jwt or host",
             set: |c, text| {
@@ -29,15 +30,15 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "auth_timeout",
         default: "5s",
         live: live!(auth_timeout_ms),
-        help: "How long the host may take to answer with auth=host before the client gets 503",
+        help: "How long the host may take to answer with auth=host. Then the client gets 503",
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.auth_timeout_ms = n },
     },
     Spec {
         name: "jwt_secret",
         default: "",
         live: live!(jwt_secret),
-        help: "Secrets for tokens signed with HS256; several while keys are rotated. Files are read at the start and at a \
-               reload",
+        help: "Secrets for tokens signed with HS256. There may be several, so that keys can be rotated. Files are \
+               read at the start and at a reload",
         value: Value::Secret {
             allowed: "a list of secrets of at least 32 bytes, or of file:PATH",
             several: true,
@@ -50,8 +51,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "jwt_keys",
         default: "",
         live: live!(jwt_keys),
-        help: "Public keys or certificates in PEM, as paths or inline: RSA of 2048 to 4096 bits for RS256, P-256 for \
-               ES256, Ed25519 for EdDSA. All keys of a file count; of a chain of certificates its first",
+        help: "Public keys or certificates in PEM, as paths or inline: RSA of 2048 to 4096 bits for RS256, P-256 \
+               for ES256, Ed25519 for EdDSA. All keys of a file are used, but only the first certificate of a chain",
         value: Value::Text {
             allowed: "a list of paths and PEM texts",
             set: |c, text| {
@@ -70,7 +71,7 @@ pub(super) static OPTIONS: &[Spec] = &[
             several: false,
             fits: |text| std::str::from_utf8(text).is_ok_and(is_local),
             set: |c, mut secrets| c.jwt_jwks = secrets.pop().unwrap_or_default(),
-            // Without more it is a path as well, and the file is read where its keys are.
+            // The prefix alone also means a path. The file is read together with the other keys.
             all: |_| &mut [],
         },
     },
@@ -116,7 +117,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     },
 ];
 
-/// Nothing is fetched from elsewhere: a key that comes over a network would need one to trust that.
+/// Keys are not fetched over a network: the connection itself would need a key to be trusted.
 fn is_local(text: &str) -> bool {
     !text.starts_with("http://") && !text.starts_with("https://")
 }

@@ -1,16 +1,16 @@
-//! The table of options: the only place that knows their names, defaults, bounds and help. What an option is stands
-//! here, the options themselves by topic below.
+//! The table of options: the only place with their names, defaults, bounds and help. This file says what an option is.
+//! The options themselves are in one file for each topic.
 
 use super::{secrets, values, Config, Secret};
 
-/// An option that a running server takes a new value of; for the tables below.
+/// An option that a running server can change; for the tables below.
 macro_rules! live {
     ($($place:ident).+) => {
         super::Live::Yes(|config, other| super::take(&mut config.$($place).+, &other.$($place).+))
     };
 }
 
-/// One that is settled at the start.
+/// An option that only a new start can change.
 macro_rules! fixed {
     ($($place:ident).+) => {
         super::Live::No(|config, other| super::take(&mut config.$($place).+, &other.$($place).+))
@@ -40,7 +40,7 @@ static TOPICS: [&[Spec]; 9] = [
     attach::OPTIONS,
 ];
 
-/// How many `channel.PATTERN.` there may be.
+/// The largest number of patterns in `channel.PATTERN.` options.
 pub const MAX_PATTERNS: usize = 64;
 
 /// One option.
@@ -48,22 +48,22 @@ pub const MAX_PATTERNS: usize = 64;
 pub struct Spec {
     /// Its name, in the C API, in TOML and in flags.
     pub name: &'static str,
-    /// Its default, as one would write it.
+    /// Its default, as text.
     pub default: &'static str,
-    /// Whether a running server takes a new value of it: see [`Config::reloaded`].
+    /// Whether a running server can change it; see [`Config::reloaded`].
     pub(super) live: Live,
-    /// One line for the reference.
+    /// One line for the table of options.
     pub help: &'static str,
     value: Value,
 }
 
-/// What a reload does about an option, and the option's place in [`Config`]: takes the value over from another config,
-/// and says whether it was a different one.
+/// Whether a reload changes an option. The function takes the value over from another config, and returns true if it
+/// was different.
 #[derive(Debug)]
 pub(super) enum Live {
-    /// It changes.
+    /// A reload changes it.
     Yes(fn(&mut Config, &Config) -> bool),
-    /// It stays as it is until the next start.
+    /// It keeps its value until the next start.
     No(fn(&mut Config, &Config) -> bool),
 }
 
@@ -92,7 +92,7 @@ enum Value {
         allowed: &'static str,
         set: fn(&mut Config, &str) -> Option<()>,
     },
-    /// Shown nowhere; each may be in a file (`file:PATH`). `several`: a list of them.
+    /// A secret, which is never shown. It may be in a file (`file:PATH`). If `several` is true, it is a list.
     Secret {
         allowed: &'static str,
         several: bool,
@@ -102,14 +102,14 @@ enum Value {
     },
 }
 
-/// Whether a secret is what it must be.
+/// Checks that a secret is valid.
 type Fits = fn(&[u8]) -> bool;
 
-/// Where the secrets of an option are.
+/// The place of an option's secrets in [`Config`].
 type SecretsOf = fn(&mut Config) -> &mut [Secret];
 
 impl Spec {
-    /// Reads `text` into `config`, or says what is allowed.
+    /// Reads `text` into `config`. The error says what is allowed.
     pub(super) fn apply(&self, config: &mut Config, text: &str) -> Result<(), String> {
         let text = text.trim();
         let done = match &self.value {
@@ -125,7 +125,7 @@ impl Spec {
         done.ok_or_else(|| self.allowed() + self.form(text))
     }
 
-    /// The secrets of this option in a config, and what they must be.
+    /// The secrets of this option in a config, and the check for them.
     pub(super) fn secrets<'c>(&self, config: &'c mut Config) -> Option<(&'c mut [Secret], Fits)> {
         match self.value {
             Value::Secret { fits, all, .. } => Some((all(config), fits)),
@@ -133,12 +133,12 @@ impl Spec {
         }
     }
 
-    /// Whether its value may be repeated nowhere.
+    /// True if its value must never be shown.
     pub fn is_secret(&self) -> bool {
         matches!(self.value, Value::Secret { .. })
     }
 
-    /// How a value is written, for one that can't be read at all.
+    /// A hint at the form of a value, for a text that can't be read at all.
     fn form(&self, text: &str) -> &'static str {
         match self.value {
             Value::Size { .. } if values::size(text).is_none() => ", a whole number with KB, MB or GB",
@@ -147,12 +147,12 @@ impl Spec {
         }
     }
 
-    /// Whether a running server takes a new value of it.
+    /// True if a running server can change it.
     pub fn is_live(&self) -> bool {
         matches!(self.live, Live::Yes(_))
     }
 
-    /// What is allowed, in words.
+    /// A description of the allowed values.
     pub fn allowed(&self) -> String {
         match &self.value {
             Value::Count { min, max, .. } => format!("a number from {min} to {max}"),
@@ -172,7 +172,7 @@ fn number(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
     value.filter(|value| (min..=max).contains(value))
 }
 
-/// The secrets in a text, if each of them is the name of a file or fits itself.
+/// The secrets in a text, if each names a file or is valid itself.
 fn secrets_in(text: &str, several: bool, fits: Fits) -> Option<Vec<Secret>> {
     let parts = if several { list(text) } else { vec![text.to_owned()] };
     let fits = |part: &String| match secrets::path_of(part) {
@@ -183,7 +183,7 @@ fn secrets_in(text: &str, several: bool, fits: Fits) -> Option<Vec<Secret>> {
     parts.iter().all(fits).then(|| parts.into_iter().map(Secret::new).collect())
 }
 
-/// The parts of a text with commas between.
+/// The parts of a text, separated by commas.
 pub(super) fn list(text: &str) -> Vec<String> {
     text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
@@ -197,12 +197,12 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     TOPICS.iter().copied().flatten()
 }
 
-/// The option of that name.
+/// The option with this name.
 pub fn find(name: &str) -> Option<&'static Spec> {
     all().find(|option| option.name == name)
 }
 
-/// Takes a value over, and says whether it was a different one.
+/// Takes a value over. Returns true if it was different.
 pub(super) fn take<T: Clone + PartialEq>(place: &mut T, other: &T) -> bool {
     let differs = place != other;
     place.clone_from(other);

@@ -9,17 +9,17 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "outbox",
         default: "1MB",
         live: live!(outbox),
-        help: "Bytes that may wait for a client that reads slowly; beyond that `slow_policy` decides",
+        help: "Bytes that may wait for a client that reads slowly. Beyond that, `slow_policy` decides",
         value: Value::Size { min: 4 * KB, max: GB, set: |c, n| c.outbox = n as usize },
     },
     Spec {
         name: "slow_policy",
         default: "disconnect",
         live: live!(slow_policy),
-        help: "What gives way when a client's outbox is full: the connection, which is closed with 4429 and recovers \
-               with its position; the messages that have waited longest, with a gap in their place; all waiting \
-               messages of a channel but the newest. `channel.PATTERN.slow_policy` sets it for the channels that \
-               match",
+        help: "What gives way when a client's outbox is full. `disconnect`: the connection; it is closed with 4429, \
+               and the client recovers with its position. `drop-oldest`: the messages that have waited longest; a \
+               gap stands in their place. `latest`: all waiting messages of a channel but the newest. \
+               `channel.PATTERN.slow_policy` sets it for the channels that match",
         value: Value::Text {
             allowed: "disconnect, drop-oldest or latest",
             set: |c, text| {
@@ -38,22 +38,30 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "1GB",
         live: live!(outbox_total),
         help: "Bytes that may wait for all slow clients together, a share for each thread. The less of it is left, \
-               the less may wait for one client: those with the most give way first",
+               the less may wait for one client: the clients with the most waiting give way first",
         value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.outbox_total = n as usize },
+    },
+    Spec {
+        name: "inbox_total",
+        default: "64MB",
+        live: live!(inbox_total),
+        help: "Bytes of unfinished messages and requests that may be kept for all clients together. Beyond that, the \
+               largest is closed with 4429, or gets 503. The bodies of control API requests may take as much again",
+        value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.inbox_total = n as usize },
     },
     Spec {
         name: "mailbox",
         default: "8192",
         live: fixed!(mailbox),
-        help: "Messages that may wait for a thread; beyond that publishing answers PUSH_ERR_BUSY",
+        help: "Messages that may wait for a thread. Beyond that, publishing returns PUSH_ERR_BUSY",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.mailbox = n as usize },
     },
     Spec {
         name: "events",
         default: "open,message,close",
         live: live!(events),
-        help: "Which events about connections the host gets. Naming only those that it uses saves waking it for the \
-               rest; questions with auth=host and those about draining always come",
+        help: "Which events about connections the host gets. Name only those that the host uses: then the rest do \
+               not wake it. Questions with auth=host, and events about draining, always come",
         value: Value::Text {
             allowed: "none, or a list of open, message and close",
             set: |c, text| EventKinds::read(text).map(|kinds| c.events = kinds),
@@ -63,8 +71,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "event_queue",
         default: "4096",
         live: fixed!(event_queue),
-        help: "Events that may wait for the host, each with up to `max_client_message` bytes; beyond that the clients \
-               that cause them are not read",
+        help: "Events that may wait for the host, each with up to `max_client_message` bytes. Beyond that, the \
+               clients that cause them are not read",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
     },
 ];

@@ -9,7 +9,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "log_level",
         default: "info",
         live: live!(log_level),
-        help: "The least severe level that is logged. Of refusals and ends of connections at most 10 of a kind are \
+        help: "The least severe level that is logged. Of refusals and ends of connections, at most 10 of a kind are \
                logged in 10 seconds",
         value: Value::Text {
             allowed: "error, warn, info or debug",
@@ -43,8 +43,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "allowed_origins",
         default: "",
         live: live!(allowed_origins),
-        help: "Web origins besides the host's own that may subscribe, as browsers send them. `https://*.example.org`: all \
-               subdomains of example.org, but not example.org itself. `*`: all",
+        help: "Web origins that may subscribe besides the host's own, written as browsers send them. \
+               `https://*.example.org`: all subdomains of example.org, but not example.org itself. `*`: all origins",
         value: Value::Text {
             allowed: "*, or a list of origins such as https://example.org, https://*.example.org",
             set: |c, text| origins::read(text).ok().map(|list| c.allowed_origins = list),
@@ -61,11 +61,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "compression",
         default: "false",
         live: live!(compression),
-        help: "Whether messages to and from WebSocket clients that offer it are compressed (permessage-deflate): each \
-               published message once for all of them. Off by default, because sizes tell: where a message has a \
-               secret beside text that somebody else can choose, the secret can be guessed from the sizes on the wire \
-               (CRIME, BREACH), even through TLS; and an uncompressed message needs no copy. Costs about 350 KB for \
-               each of `threads`, and nothing per client",
+        help: "Whether messages to and from WebSocket clients that offer it are compressed (permessage-deflate). \
+               Each published message is compressed once for all of them. It is off by default for two reasons. \
+               Sizes tell: if a message has a secret beside text that somebody else can choose, the secret can be \
+               guessed from the sizes on the wire (CRIME, BREACH), even through TLS. And an uncompressed message \
+               needs no copy. Compression costs about 350 KB for each of `threads`, and nothing per client",
         value: Value::Flag { set: |c, flag| c.compression = flag },
     },
 ];

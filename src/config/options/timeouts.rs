@@ -11,6 +11,14 @@ pub(super) static OPTIONS: &[Spec] = &[
         value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.head_timeout_ms = n },
     },
     Spec {
+        name: "message_timeout",
+        default: "60s",
+        live: live!(message_timeout_ms),
+        help: "How long a WebSocket client may take to send one message, and any client a TLS record. Then it is \
+               closed with 4408. Pings in between do not extend it",
+        value: Value::Time { min: 100, max: HOUR, set: |c, n| c.message_timeout_ms = n },
+    },
+    Spec {
         name: "heartbeat",
         default: "25s",
         live: live!(heartbeat_ms),
@@ -21,8 +29,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "ping_timeout",
         default: "20s",
         live: live!(ping_timeout_ms),
-        help: "How long a WebSocket client may take to answer a ping before it is closed with 4408; and, on other \
-               transports, the least time for which a client's machine acknowledges nothing before it counts as gone",
+        help: "How long a WebSocket client may take to answer a ping. Then it is closed with 4408. On other \
+               transports: a client counts as gone if its machine acknowledges nothing for at least this time",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.ping_timeout_ms = n },
     },
     Spec {

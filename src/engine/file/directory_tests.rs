@@ -1,22 +1,16 @@
-//! Logs in directories of this machine, with the thread that writes them.
+//! Logs in real directories, with the thread that writes them.
 
 use super::opening::Unwritten;
 use super::*;
 use crate::error::Kind;
-use crate::hub::{Cut, Epoch, Item, Join, Key, Mailbox, Position, Replay, Request, Retention, Start, Wake};
+use crate::hub::{Cut, Epoch, Item, Join, Key, Mailbox, Position, Replay, Request, Retention, Start};
 use crate::log::Level;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
-
-/// A directory that goes with the test.
+/// A directory that is removed at the end of the test.
 struct Place(PathBuf);
 
 impl Place {
@@ -62,12 +56,12 @@ fn start_with(path: &Path, settings: Settings) -> Result<Running, Error> {
         key_window_ms: 60_000,
         clock_us: || 0,
     };
-    let mailbox = Arc::new(Mailbox::new(64, Box::new(NoWake)));
+    let mailbox = Arc::new(Mailbox::new(64, Box::new(|| {})));
     let mut hub = Hub::new(Epoch::from_random(1), &hub_settings, vec![mailbox]);
     let writer = open(path, settings, &mut hub, make, &mut |_, _| {}, &Log::new(None, Level::Info))?;
     let (shared, hub) = (writer.shared().clone(), Arc::new(hub));
-    let of_ends = hub.clone();
-    let thread = std::thread::spawn(move || writer.run(Box::new(move || of_ends.ends())));
+    let of_writer = hub.clone();
+    let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));
     Ok(Running { hub, shared, thread })
 }
 
@@ -78,7 +72,7 @@ impl Running {
         self.hub.publish(outgoing, clock::monotonic_ms()).map(|published| published.seq)
     }
 
-    /// What a client gets that has seen everything up to a position.
+    /// The replay for a client that has seen everything up to a position.
     fn since(&self, epoch: &str, seq: u64, channel: &str) -> Vec<String> {
         let (mut replay, mut ids) = (Replay::default(), Vec::new());
         let start = Start::Since(Position { epoch, seq });
@@ -104,12 +98,12 @@ impl Running {
     }
 
     fn stop(self) {
-        self.shared.behind.stop();
+        self.shared.behind.stop(None);
         self.thread.join().unwrap();
     }
 }
 
-/// The log as a hub leaves it that is killed now, in another directory.
+/// A copy of the log, in another directory, as if the hub were killed now.
 fn killed(path: &Path, name: &str) -> Place {
     let place = Place::new(name);
     for entry in fs::read_dir(path).unwrap() {
@@ -128,7 +122,7 @@ fn history_keys_and_positions_survive_a_restart() {
     let large = "x".repeat(100_000);
     first.publish("a", None, &large).unwrap();
     first.publish("b", None, "cleared").unwrap();
-    assert!(first.hub.clear("b"));
+    first.hub.submit_clear("b", None).unwrap();
     let batch = ["three", "four"].map(|data| {
         let message = make(&Publication::new("a", data.as_bytes()));
         Outgoing { channel: "a", key: Some(Key::Client("ann", data)), message }
@@ -166,7 +160,7 @@ fn a_hub_that_was_killed_while_it_was_quiet_has_lost_nothing() {
     let copy = killed(&place.0, "quiet-killed");
     let next = start(&copy.0).unwrap();
     assert_eq!((next.epoch(), next.since(&hub.epoch(), 1, "a")), (hub.epoch(), vec![]));
-    // As soon as it publishes it is no longer.
+    // It is no longer quiet when it publishes.
     hub.publish("a", None, "two").unwrap();
     let copy = killed(&place.0, "loud-killed");
     let other = start(&copy.0).unwrap();
@@ -196,7 +190,7 @@ fn a_directory_is_for_one_hub_and_is_made_but_not_its_parent() {
     fs::write(place.0.join("file"), "x").unwrap();
     let error = start(&place.0.join("file")).map(Running::stop).unwrap_err();
     assert!(error.to_string().ends_with("not a directory"), "{error}");
-    // Where nobody can write, whoever they are.
+    // A place where nobody can write, not even root.
     let error = start(Path::new("/proc/self/task")).map(Running::stop).unwrap_err();
     assert!(error.to_string().contains("/proc/self/task/lock: it can't be opened to write"), "{error}");
 }
@@ -230,7 +224,7 @@ fn ages_count_from_the_time_of_the_message() {
     let hub = start(&place.0).unwrap();
     hub.publish("a", Some("k"), "one").unwrap();
     hub.stop();
-    // A machine whose clock says that this was two hours ago, or is yet to come.
+    // The machine's clock says that the messages are two hours old, or in the future.
     for (shift, expected) in [(-7_200_000i64, vec!["gap 1".to_string()]), (7_200_000, vec!["one".to_string()])] {
         let copy = killed(&place.0, "ages-shifted");
         let name = fs::read_dir(&copy.0).unwrap().map(|entry| entry.unwrap().path());

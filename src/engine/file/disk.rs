@@ -1,5 +1,4 @@
-//! What a log needs of a file system: few calls, so that tests can have one that fails, or that loses what was not
-//! synced.
+//! The few file system calls that a log needs. Tests use a disk that fails, or that loses what was not synced.
 
 use crate::sys::standard;
 use std::fmt::Debug;
@@ -9,30 +8,31 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What a new file is called until it is complete.
+/// The name of a new file until it is complete.
 pub(super) const UNFINISHED: &str = "new";
 
 /// A directory with a log.
 pub(crate) trait Disk: Send + Sync + Debug {
-    /// The names of its files, in no order.
+    /// The names of its files, in no particular order.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// All of a file.
+    /// The content of a file.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
-    /// Makes a file of that content, in place of one that was there: it is there as a whole, and lasts, or not at all.
+    /// Creates a file with this content, or replaces the one that was there. After a crash the file is complete, or not
+    /// there.
     fn create(&self, name: &str, content: &[u8]) -> io::Result<Box<dyn Place>>;
     /// Opens a file to write.
     fn open(&self, name: &str) -> io::Result<Box<dyn Place>>;
-    /// Removes a file. It may come back where the power fails.
+    /// Removes a file. After a loss of power it may be back.
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
 /// A file that is written.
 pub(crate) trait Place: Send + Debug {
-    /// Writes all. After an error some of it may be there.
+    /// Writes all bytes. After an error, some of them may be in the file.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes what was written last (fdatasync(2)).
+    /// Syncs the written bytes (fdatasync(2)).
     fn sync(&mut self) -> io::Result<()>;
-    /// Cuts off what is beyond a length.
+    /// Cuts the file at a length.
     fn cut(&mut self, len: u64) -> io::Result<()>;
 }
 
@@ -40,7 +40,7 @@ pub(crate) trait Place: Send + Debug {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Open, to be synced.
+    /// The open directory, which is synced.
     itself: fs::File,
 }
 

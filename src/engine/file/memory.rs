@@ -1,31 +1,63 @@
-//! A disk of tests: it fails when it is told to, and forgets what was not synced when the power fails.
+//! A disk for tests. It can be told to fail. At a loss of power it loses what was not synced.
 
 use super::disk::{Disk, Place};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
-/// Pages are what the kernel writes of its own accord, in any order.
+/// The size of a page. The kernel may write pages by itself, in any order.
 const PAGE: usize = 64;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Arc<Mutex<Inner>>);
+pub(super) struct Memory(Arc<Mutex<Inner>>, Arc<Condvar>);
 
 #[derive(Debug, Default)]
 struct Inner {
     files: BTreeMap<String, Content>,
-    /// Bytes that still fit; then it is full.
+    /// The bytes that still fit before the disk is full.
     room: Option<usize>,
-    /// Syncs fail, and what they should have made last is dropped or not.
+    /// Syncs fail. Then the kernel gives up the bytes that it could not write: later syncs do not write them, either. If
+    /// `drops` is true, reads do not return them any more.
     sync_fails: bool,
     drops: bool,
+    /// Syncs do not return.
+    hangs: bool,
+    /// Writes do not return.
+    writes_hang: bool,
+    /// The number of syncs that have begun.
+    syncs: usize,
 }
 
 #[derive(Debug, Default, Clone)]
 struct Content {
-    /// What is read; and what is on the disk.
+    /// The content that is read, and the content on the disk.
     cached: Vec<u8>,
     synced: Vec<u8>,
+    /// For each byte: true if the kernel has given it up.
+    given_up: Vec<bool>,
+}
+
+impl Content {
+    fn new(bytes: Vec<u8>) -> Self {
+        Content { cached: bytes.clone(), synced: bytes, given_up: Vec::new() }
+    }
+
+    fn is_given_up(&self, at: usize) -> bool {
+        self.given_up.get(at).copied().unwrap_or(false)
+    }
+
+    /// The bytes that are on the disk after a sync of these.
+    fn written(&self, asked: &[u8]) -> Vec<u8> {
+        let old = |at: usize| self.synced.get(at).copied().unwrap_or(0);
+        asked.iter().enumerate().map(|(at, byte)| if self.is_given_up(at) { old(at) } else { *byte }).collect()
+    }
+
+    fn give_up(&mut self) {
+        self.given_up.resize(self.cached.len(), false);
+        for (at, byte) in self.cached.iter().enumerate() {
+            self.given_up[at] |= self.synced.get(at) != Some(byte);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -41,36 +73,55 @@ impl Memory {
         (inner.sync_fails, inner.drops) = (fail, drops);
     }
 
-    /// Of what was not synced, any pages may have been written or not: `chance` says of each, and where a file ends.
+    /// Makes syncs hang, or lets them go on.
+    pub(super) fn hang(&self, hangs: bool) {
+        self.0.lock().unwrap().hangs = hangs;
+        self.1.notify_all();
+    }
+
+    /// Makes writes hang, or lets them go on.
+    pub(super) fn hang_writes(&self, hang: bool) {
+        self.0.lock().unwrap().writes_hang = hang;
+        self.1.notify_all();
+    }
+
+    /// The number of syncs that have begun.
+    pub(super) fn syncs(&self) -> usize {
+        self.0.lock().unwrap().syncs
+    }
+
+    /// Simulates a loss of power. Any pages that were not synced may have been written or not: `chance` decides for
+    /// each, and for the end of each file.
     pub(super) fn power_loss(&self, chance: &mut dyn FnMut(usize) -> usize) {
         for content in self.0.lock().unwrap().files.values_mut() {
-            let longest = content.cached.len().max(content.synced.len());
+            let cached = content.written(&content.cached);
+            let longest = cached.len().max(content.synced.len());
             let len = content.synced.len() + chance(longest - content.synced.len() + 1);
             let mut after = content.synced.clone();
             after.resize(len.min(longest), 0);
             let len = after.len();
             for start in (0..len).step_by(PAGE) {
-                let end = (start + PAGE).min(len).min(content.cached.len());
+                let end = (start + PAGE).min(len).min(cached.len());
                 if start < end && chance(2) == 1 {
-                    after[start..end].copy_from_slice(&content.cached[start..end]);
+                    after[start..end].copy_from_slice(&cached[start..end]);
                 }
             }
-            *content = Content { cached: after.clone(), synced: after };
+            *content = Content::new(after);
         }
     }
 
-    /// What a file holds, to be changed.
+    /// A file's content, to be changed.
     pub(super) fn edit(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = self.0.lock().unwrap();
         let content = inner.files.get_mut(name).unwrap();
         change(&mut content.cached);
-        content.synced = content.cached.clone();
+        *content = Content::new(std::mem::take(&mut content.cached));
     }
 
-    /// Another one with the same files.
+    /// A copy of the disk with the same files.
     pub(super) fn copy(&self) -> Memory {
         let inner = self.0.lock().unwrap();
-        Memory(Arc::new(Mutex::new(Inner { files: inner.files.clone(), ..Inner::default() })))
+        Memory(Arc::new(Mutex::new(Inner { files: inner.files.clone(), ..Inner::default() })), Arc::default())
     }
 
     pub(super) fn segments(&self) -> Vec<String> {
@@ -91,7 +142,7 @@ impl Disk for Memory {
     fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Box<dyn Place>> {
         let mut inner = self.0.lock().unwrap();
         inner.take(bytes.len())?;
-        inner.files.insert(name.into(), Content { cached: bytes.into(), synced: bytes.into() });
+        inner.files.insert(name.into(), Content::new(bytes.into()));
         drop(inner);
         self.open(name)
     }
@@ -119,10 +170,11 @@ impl Inner {
 
 impl Place for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut inner = self.0 .0.lock().unwrap();
+        let inner = self.0 .0.lock().unwrap();
+        let mut inner = self.0 .1.wait_while(inner, |inner| inner.writes_hang).unwrap();
         let before = inner.room.unwrap_or(bytes.len());
         let result = inner.take(bytes.len());
-        // What fitted of it is there.
+        // The part that fits is written.
         let fits = &bytes[..bytes.len().min(before)];
         let content = inner.files.get_mut(&self.1).unwrap();
         let end = offset as usize + fits.len();
@@ -130,25 +182,34 @@ impl Place for Open {
             content.cached.resize(end, 0);
         }
         content.cached[offset as usize..end].copy_from_slice(fits);
+        content.given_up.iter_mut().take(end).skip(offset as usize).for_each(|given_up| *given_up = false);
         result.map(drop)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         let mut inner = self.0 .0.lock().unwrap();
+        inner.syncs += 1;
+        // A sync writes the content that the file had when it was called.
+        let asked = inner.files.get(&self.1).unwrap().cached.clone();
+        inner = self.0 .1.wait_while(inner, |inner| inner.hangs).unwrap();
         let (fails, drops) = (inner.sync_fails, inner.drops);
         let content = inner.files.get_mut(&self.1).unwrap();
         if !fails {
-            content.synced = content.cached.clone();
+            content.synced = content.written(&asked);
             return Ok(());
         }
+        content.give_up();
         if drops {
-            content.cached = content.synced.clone();
+            *content = Content::new(content.synced.clone());
         }
         Err(io::Error::from_raw_os_error(libc::EIO))
     }
 
     fn cut(&mut self, len: u64) -> io::Result<()> {
-        self.0 .0.lock().unwrap().files.get_mut(&self.1).unwrap().cached.truncate(len as usize);
+        let mut inner = self.0 .0.lock().unwrap();
+        let content = inner.files.get_mut(&self.1).unwrap();
+        content.cached.truncate(len as usize);
+        content.given_up.truncate(len as usize);
         Ok(())
     }
 }

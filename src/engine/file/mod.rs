@@ -3,13 +3,15 @@
 //! | file | what is in it |
 //! |---|---|
 //! | `NUMBER.log` | a segment (`segment`): a header, then records (`record`) of entries. Only the last one is written to |
-//! | `state` | whether everything that was published is in the log (`state`) |
-//! | `lock` | whom it belongs to |
+//! | `state` | whether the log has everything that was published (`state`) |
+//! | `lock` | the lock of the hub that uses the log |
 //!
-//! The hub numbers and delivers messages as ever, and notes them in a buffer (`behind`), from which a thread (`writer`)
+//! The hub numbers and delivers messages as ever, and notes them in a buffer (`write_behind`), from which a thread (`writer`)
 //! writes them (`writing`). A start reads the log (`reading`) and judges how it ended (`opening`).
 
-mod behind;
+#[cfg(test)]
+mod always_tests;
+mod batch;
 #[cfg(test)]
 mod directory_tests;
 mod disk;
@@ -23,6 +25,7 @@ mod showing;
 mod state;
 #[cfg(test)]
 mod tests;
+mod write_behind;
 mod writer;
 mod writing;
 
@@ -46,15 +49,15 @@ use std::sync::Arc;
 pub(crate) struct Settings {
     pub(crate) sync: Sync,
     pub(crate) kept: Kept,
-    /// Bytes that may wait to be written.
+    /// The bytes that may wait to be written.
     pub(crate) buffer: usize,
 }
 
-/// Makes a message of what was published, as the hub's publishers do.
+/// Makes a message from a publication, as the hub's publishers do.
 pub(crate) type MakeMessage = fn(&Publication<'_>) -> Arc<Message>;
 
-/// Opens the log in a directory, brings back into a new hub what is in it, and has the hub note in it what comes. What
-/// attached hosts had published is handed to `recall`, with the number of each.
+/// Opens the log in a directory and restores a new hub from it. The hub then notes new messages in the log. `recall`
+/// gets the messages that attached hosts had published, each with its number.
 pub(crate) fn open(
     path: &Path,
     settings: Settings,
@@ -63,8 +66,20 @@ pub(crate) fn open(
     recall: &mut dyn FnMut(Origin, u64),
     log: &Log,
 ) -> Result<Writer, Error> {
+    go_on(settings, hub, make, recall, log, |each| Unwritten::open(path, each))
+}
+
+/// The same for a log that `read` reads.
+fn go_on(
+    settings: Settings,
+    hub: &mut Hub,
+    make: MakeMessage,
+    recall: &mut dyn FnMut(Origin, u64),
+    log: &Log,
+    read: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> Result<Unwritten, Error>,
+) -> Result<Writer, Error> {
     let (now, now_ms) = (clock::monotonic_ms(), clock::unix_ms());
-    let log_to_be = Unwritten::open(path, &mut |step| match step {
+    let log_to_be = read(&mut |step| match step {
         Step::First(first) => hub.begin_before(first),
         Step::Entry { number, entry: Entry::Message(logged), .. } => {
             recalled(number, &logged, recall);
@@ -74,11 +89,12 @@ pub(crate) fn open(
         Step::Entry { entry: Entry::Ends(ends), .. } => {
             ends.iter().for_each(|(number, channel)| hub.restore_end(channel, *number));
         }
-        Step::Entry { .. } => {}
+        // The hub learns the fences from the chain of the last epoch.
+        Step::Fence { .. } | Step::Entry { .. } => {}
     })?;
     log_to_be.tell(log);
     let ((epoch, chain), last) = (log_to_be.lineage(), log_to_be.last());
-    let written = log_to_be.begin(settings.kept, false, &|| hub.ends(), now_ms)?;
+    let written = log_to_be.begin(settings.kept, settings.sync == Sync::Always, &|| hub.ends(), now_ms)?;
     let writer = Writer::new(written, (settings.sync, settings.kept, settings.buffer), log.clone());
     hub.go_on(epoch, chain, last, writer.shared().behind.clone(), now);
     Ok(writer)
@@ -90,7 +106,7 @@ fn recalled(number: u64, logged: &Logged<'_>, recall: &mut dyn FnMut(Origin, u64
     }
 }
 
-/// Its age counts from its own time; a message of a clock that was ahead is of now.
+/// A message's age counts from its own time. A message whose time is in the future counts as new.
 fn restore(hub: &mut Hub, number: u64, logged: &Logged<'_>, make: MakeMessage, (now, now_ms): (u64, u64)) {
     let noted = &logged.noted;
     let age = now_ms.saturating_sub(logged.time_ms);

@@ -1,45 +1,46 @@
-//! Opening a log: whose it is, what is in it, and from where its next hub goes on.
+//! Opens a log: locks it, reads it, and finds the number from which its next hub goes on.
 
 use super::disk::{above, Directory, Disk};
 use super::reading::{self, Found, Step};
+use super::showing::Counted;
 use super::state::{self, State, Whole, BOOT};
-use super::writing::{Appender, Beginning, Ends, Kept};
+use super::writing::{write_again, Appender, Beginning, Ends, Kept};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link, MAX_LINKS};
 use crate::log::{Level, Log};
-use crate::sys::flock;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use crate::sys::flock::Locked;
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A log that was read, and is not written yet. Nothing was changed.
+/// A log that was read and is not yet written to. Nothing in it has changed.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
     disk: Arc<dyn Disk>,
-    /// Held for as long as the log is used.
-    lock: Option<File>,
+    /// The lock, held as long as the log is used.
+    lock: Option<Locked>,
     place: String,
     boot: [u8; BOOT],
     found: Found,
-    /// From where it goes on.
+    /// The point from which it goes on.
     epoch: Epoch,
     chain: Vec<Link>,
     last: u64,
 }
 
-/// A log that is written, with what belongs to it.
+/// A log that is open for writing, and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) appender: Appender,
     pub(super) state: State,
-    pub(super) lock: Option<File>,
+    pub(super) lock: Option<Locked>,
     pub(super) place: String,
 }
 
 impl Unwritten {
-    /// Takes a directory for this process, and reads its log.
+    /// Locks a directory for this process, and reads its log.
     pub(crate) fn open(path: &Path, each: &mut dyn FnMut(Step<'_>)) -> Result<Self, Error> {
         let place = path.display().to_string();
         let lock = take(path, &place)?;
@@ -49,7 +50,7 @@ impl Unwritten {
 
     pub(super) fn read(
         disk: Arc<dyn Disk>,
-        lock: Option<File>,
+        lock: Option<Locked>,
         place: String,
         boot: [u8; BOOT],
         each: &mut dyn FnMut(Step<'_>),
@@ -65,7 +66,7 @@ impl Unwritten {
                 } else {
                     chain.push(Link { epoch, last: found.last, lossy: whole != Whole::Always });
                     chain.drain(..chain.len().saturating_sub(MAX_LINKS));
-                    // The fence takes a number.
+                    // The fence takes one number.
                     (fresh()?, chain, found.last + 1)
                 }
             }
@@ -73,28 +74,28 @@ impl Unwritten {
         Ok(Unwritten { disk, lock, place, boot, found, epoch, chain, last })
     }
 
-    /// The epoch from now on, and those before.
+    /// The present epoch, and those before it.
     pub(crate) fn lineage(&self) -> (Epoch, Vec<Link>) {
         (self.epoch.clone(), self.chain.clone())
     }
 
-    /// The last number that was given, to a message or a fence.
+    /// The last number that was used, by a message or a fence.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Says what was found.
+    /// Logs what was found.
     pub(crate) fn tell(&self, log: &Log) {
         let (place, found) = (&self.place, &self.found);
         for name in &found.others {
-            log.line(Level::Warn, format_args!("engine: {place}/{name} belongs to no log; it is left as it is"));
+            log.line(Level::Warn, format_args!("engine: {place}/{name} is not a part of this log; it is ignored"));
         }
         if let (Some((at, bytes)), Some(segment)) = (found.torn, found.segments.last()) {
             let text =
                 format_args!("engine: {place}/{}: byte {at}: the end is torn; {bytes} bytes are cut off", segment.name);
             log.line(Level::Warn, text);
         }
-        let count = found.segments.len();
+        let segments = Counted(found.segments.len(), "segment");
         match self.chain.last().filter(|link| Some(&link.epoch) == found.lineage.as_ref().map(|(epoch, _)| epoch)) {
             Some(link) if link.lossy => log.line(
                 Level::Warn,
@@ -109,10 +110,10 @@ impl Unwritten {
             }
             None => {}
         }
-        log.line(Level::Info, format_args!("engine: {place} was read: {count} segments, up to number {}", found.last));
+        log.line(Level::Info, format_args!("engine: {place} was read: {segments}, up to number {}", found.last));
     }
 
-    /// Begins to write. `always`: nothing will be delivered before it is synced.
+    /// Begins to write. If `always` is true, messages are delivered only when they are synced.
     pub(super) fn begin(
         self,
         kept: Kept,
@@ -122,18 +123,26 @@ impl Unwritten {
     ) -> Result<Written, Error> {
         let Unwritten { disk, lock, place, boot, found, epoch, chain, last } = self;
         let written = || -> io::Result<(Appender, State)> {
-            if let Some(segment) = found.segments.last().filter(|_| !found.closed) {
+            if let Some(segment) = found.segments.last() {
                 let mut file = disk.open(&segment.name)?;
                 if found.torn.is_some() {
                     file.cut(segment.bytes)?;
                 }
-                // What a killed hub left in the kernel's memory: no segment but the last may lose its end.
-                file.sync()?;
+                // A killed hub leaves bytes in the kernel's memory. If the last sync has failed, the kernel may have given
+                // them up. Only the last segment may lose its end, so they must be on the disk before the next one.
+                write_again(&*disk, &mut *file, segment)?;
             }
-            let whole = if always { Whole::Always } else { Whole::Unknown };
-            let state = State::begin(&*disk, boot, whole)?;
             let beginning = Beginning { segments: found.segments, epoch, chain, last };
-            Ok((Appender::begin(disk.clone(), kept, beginning, ends, now_ms)?, state))
+            let append = || Appender::begin(disk.clone(), kept, beginning, ends, now_ms);
+            // The file `state` is about the last epoch in the log. So if it is to promise more than before, it is
+            // written after the new segment, and if less, before it.
+            if always {
+                let appender = append()?;
+                Ok((appender, State::begin(&*disk, boot, Whole::Always)?))
+            } else {
+                let state = State::begin(&*disk, boot, Whole::Unknown)?;
+                Ok((append()?, state))
+            }
         };
         let (appender, state) =
             written().map_err(|error| Error::system(format_args!("{place}: the log can't be written"), &error))?;
@@ -141,8 +150,8 @@ impl Unwritten {
     }
 }
 
-/// Makes the directory if it is not there, and locks it.
-fn take(path: &Path, place: &str) -> Result<File, Error> {
+/// Makes the directory if it does not exist, and locks it.
+fn take(path: &Path, place: &str) -> Result<Locked, Error> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -157,19 +166,20 @@ fn take(path: &Path, place: &str) -> Result<File, Error> {
     }
     let options =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
-    let mut lock = above(
+    let lock = above(
         options.map_err(|error| Error::system(format_args!("{place}/lock: it can't be opened to write"), &error))?,
     );
-    let locked = flock::try_lock(&lock).map_err(|error| Error::system(format_args!("{place}/lock"), &error))?;
-    if !locked {
+    let locked = Locked::take(lock).map_err(|error| Error::system(format_args!("{place}/lock"), &error))?;
+    let mut lock = locked.map_err(|mut lock| {
         let mut holder = String::new();
         let _ = (&mut lock).take(20).read_to_string(&mut holder);
         let holder = if holder.is_empty() { String::new() } else { format!(" (process {})", holder.trim()) };
         let text = format!("{place}: another hub uses this directory{holder}; each hub needs one of its own");
-        return Err(Error::new(Kind::System, text));
-    }
-    // For the message above. Nothing rests on it.
-    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        Error::new(Kind::System, text)
+    })?;
+    // Only the message above uses this.
+    let file = lock.file();
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(lock)
 }
 

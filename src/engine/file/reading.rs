@@ -1,8 +1,8 @@
-//! Reading a log, from its first segment to its last, and judging what is wrong with it.
+//! Reads a log from its first segment to its last, and decides what is wrong with it.
 //!
-//! Only the end of the last segment may be torn: a hub was killed, or the power failed, while it wrote there. That is
-//! cut off. Anything else is damage, which is told and left as it is. A place is damage, and no torn end, if a later
-//! record says that the place had been synced: then it was whole once.
+//! Only the end of the last segment may be torn: a hub was killed, or the power failed, while it wrote there. A torn
+//! end is cut off. Anything else is damage, which is an error, and the log is left unchanged. If a later record says
+//! that a place had been synced, that place was complete once. So an error there is damage and not a torn end.
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
@@ -11,44 +11,51 @@ use crate::engine::entry::Entry;
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
 
-/// What the reader of a log is told, in the order of the log.
+/// The callbacks for what is read, in the order of the log.
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
-    /// The number of the first message that the log can have. What was before it is gone.
+    /// The number of the first message that the log can have. Earlier messages are gone.
     First(u64),
+    /// With this segment an epoch begins, since the log was not closed in order. That takes a number. `lossy`: messages
+    /// before it may be missing.
+    Fence { number: u64, epoch: &'a Epoch, lossy: bool, segment: &'a str },
     /// An entry, with its number and place.
     Entry { number: u64, entry: Entry<'a>, segment: &'a str, offset: usize },
 }
 
-/// What was found.
+/// The result of reading a log.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) segments: Vec<Segment>,
-    /// The epoch that it ends with, and those before. `None`: there is no log yet.
+    /// The last epoch, and those before it. `None` if there is no log yet.
     pub(crate) lineage: Option<(Epoch, Vec<Link>)>,
     /// The number of the last message.
     pub(crate) last: u64,
-    /// Whether it was closed in order.
+    /// True if it was closed in order.
     pub(crate) closed: bool,
-    /// An end that is torn: from where on, and how many bytes. The segment's bytes are without it.
+    /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
     pub(crate) torn: Option<(usize, usize)>,
-    /// Files that belong to no log.
+    /// Files that are not part of the log.
     pub(crate) others: Vec<String>,
 }
 
-/// A segment as it was found.
+/// A segment that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) first: u64,
-    /// The number of its last message, or of the last one before it.
+    /// The number of its last message, or of the last message before it.
     pub(crate) last: u64,
     pub(crate) bytes: u64,
-    /// The newest time of a message in it, or when it was made.
+    /// The newest time of a message in it, or the time of its creation.
     pub(crate) newest_ms: u64,
+    /// The value with which its checksums begin.
+    pub(crate) salt: u32,
+    /// The offset up to which its bytes are on the disk for sure.
+    pub(crate) on_disk: u64,
 }
 
-/// Reads all of a log. `place` names its directory in errors.
+/// Reads a whole log. `place` names its directory in errors.
 pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>)) -> Result<Found, Error> {
     let mut firsts = Vec::new();
     let mut others = Vec::new();
@@ -97,10 +104,16 @@ impl Reader<'_, '_> {
             return Err(self.damaged(name, 0, "its name is not the number that it begins with"));
         }
         match (&self.before, before) {
-            (Some(old), Some(before)) => self.follows(old, before, &header, name)?,
+            (Some(old), Some(before)) => {
+                self.follows(old, before, &header, name)?;
+                if let Some(link) = header.chain.last().filter(|_| header.epoch != old.epoch) {
+                    let (number, epoch, lossy) = (link.fence(), &header.epoch, link.lossy);
+                    (self.each)(Step::Fence { number, epoch, lossy, segment: name });
+                }
+            }
             _ => (self.each)(Step::First(first)),
         }
-        // A fence has a number, too.
+        // A fence takes a number, too.
         self.last = first - 1;
         let is_first = before.is_none();
         let mut segment = Segment {
@@ -109,6 +122,9 @@ impl Reader<'_, '_> {
             last: self.last,
             bytes: bytes.len() as u64,
             newest_ms: header.created_ms,
+            salt: header.salt,
+            // A segment is created with a synced header.
+            on_disk: start as u64,
         };
         let end = self.entries(&mut segment, bytes, start, &header, is_first, is_last)?;
         segment.bytes = end as u64;
@@ -116,7 +132,7 @@ impl Reader<'_, '_> {
         Ok(segment)
     }
 
-    /// Reads the records of a segment. Says where they end.
+    /// Reads the records of a segment. Returns the offset where they end.
     fn entries(
         &mut self,
         segment: &mut Segment,
@@ -128,7 +144,7 @@ impl Reader<'_, '_> {
     ) -> Result<usize, Error> {
         let mut at = start;
         self.closed = false;
-        // Messages of a batch that is not complete yet.
+        // The messages of a batch that is not complete yet.
         let mut batch: Vec<(Record<'_>, Entry<'_>)> = Vec::new();
         while at < bytes.len() {
             let Some(record) = record::at(bytes, at, header.salt) else {
@@ -147,6 +163,11 @@ impl Reader<'_, '_> {
             }
             (self.last, at) = (record.number, record.end);
             self.closed = matches!(entry, Entry::Closed { .. });
+            match entry {
+                Entry::Synced { offset } => segment.on_disk = offset.min(record.offset as u64),
+                Entry::Closed { .. } => segment.on_disk = record.offset as u64,
+                _ => {}
+            }
             match &entry {
                 Entry::Message(message) => {
                     segment.newest_ms = segment.newest_ms.max(message.time_ms);
@@ -156,12 +177,12 @@ impl Reader<'_, '_> {
                         batch.drain(..).for_each(|(record, entry)| self.tell(record, entry, &segment.name));
                     }
                 }
-                // Those of later segments are contained in what was read.
+                // The last numbers in later segments are known already from the messages.
                 Entry::Ends(_) if !is_first => {}
                 _ => self.tell(record, entry, &segment.name),
             }
         }
-        // A batch counts as a whole.
+        // A batch counts only if it is complete.
         if let Some((record, _)) = batch.first() {
             if !is_last {
                 return Err(self.damaged(&segment.name, record.offset, "the rest of a batch is missing"));
@@ -180,7 +201,7 @@ impl Reader<'_, '_> {
         (self.each)(Step::Entry { number: record.number, entry, segment, offset: record.offset });
     }
 
-    /// Whether a later record says that all was synced up to behind `at`, where something is wrong now.
+    /// True if a later record says that the log was synced beyond `at`, where something is wrong now.
     fn was_synced(&self, bytes: &[u8], at: usize, salt: u32) -> bool {
         let mut from = at + 1;
         while let Some(record) = record::next_after(bytes, from, salt, self.last) {
@@ -193,7 +214,7 @@ impl Reader<'_, '_> {
         false
     }
 
-    /// Whether a segment goes on where the one before it ended; there may be a fence between them.
+    /// Checks that a segment continues where the one before it ended. There may be a fence between them.
     fn follows(&self, old: &Header, before: &Segment, new: &Header, name: &str) -> Result<(), Error> {
         let goes_on = new.first == self.last + 1 && new.epoch == old.epoch;
         let fence = |link: &Link| link.epoch == old.epoch && link.last == self.last && new.first == self.last + 2;

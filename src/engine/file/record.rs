@@ -9,9 +9,9 @@
 
 use crc32fast::Hasher;
 
-/// Bytes before an entry.
+/// The bytes in front of an entry.
 pub(super) const HEAD: usize = 16;
-/// The longest entry: the largest message that the option `max_message` allows, and all that stands beside it.
+/// The longest entry: the largest message that the option `max_message` allows, and its other fields.
 pub(super) const MAX_ENTRY: usize = (64 << 20) + 2048;
 
 /// A record within a segment.
@@ -19,16 +19,17 @@ pub(super) const MAX_ENTRY: usize = (64 << 20) + 2048;
 pub(super) struct Record<'a> {
     pub(super) number: u64,
     pub(super) entry: &'a [u8],
-    /// Where it begins in the segment, and where the next one does.
+    /// The offsets in the segment where it begins, and where the next one does.
     pub(super) offset: usize,
     pub(super) end: usize,
 }
 
-/// Appends a record whose entry `write` appends. Its checksum is put in by [`seal`].
+/// Appends a record. `write` appends its entry. [`seal`] fills in the checksum.
 pub(super) fn append(into: &mut Vec<u8>, number: u64, write: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
-    into.extend_from_slice(&[0; 8]);
-    into.extend_from_slice(&number.to_le_bytes());
+    let mut head = [0; HEAD];
+    set_number(&mut head, number);
+    into.extend_from_slice(&head);
     write(into);
     let len = (into.len() - start - HEAD) as u32;
     into[start..start + 4].copy_from_slice(&len.to_le_bytes());
@@ -39,7 +40,7 @@ pub(super) fn set_number(record: &mut [u8], number: u64) {
     record[8..HEAD].copy_from_slice(&number.to_le_bytes());
 }
 
-/// Puts the checksums into records that stand one behind the other.
+/// Fills in the checksums of consecutive records.
 pub(super) fn seal(records: &mut [u8], salt: u32) {
     let mut rest = records;
     while let Some(len) = length(rest) {
@@ -50,7 +51,7 @@ pub(super) fn seal(records: &mut [u8], salt: u32) {
     }
 }
 
-/// The record at an offset; `None`: there is none that is whole and right.
+/// The record at an offset. `None` if there is no complete record with the right checksum.
 pub(super) fn at(segment: &[u8], offset: usize, salt: u32) -> Option<Record<'_>> {
     let bytes = segment.get(offset..)?;
     let len = length(bytes).filter(|len| (1..=MAX_ENTRY).contains(len))?;
@@ -64,12 +65,12 @@ pub(super) fn at(segment: &[u8], offset: usize, salt: u32) -> Option<Record<'_>>
     })
 }
 
-/// The first whole and right record at or behind an offset, if its number may follow `last` there. For what stands
-/// behind a place that is damaged.
+/// The first complete record with the right checksum at or after an offset, if its number may follow `last` there. It
+/// is used to look behind a damaged place.
 pub(super) fn next_after(segment: &[u8], offset: usize, salt: u32, last: u64) -> Option<Record<'_>> {
     (offset..segment.len().saturating_sub(HEAD)).find_map(|at_offset| {
         let number = number(&segment[at_offset..]);
-        // The checksum is what counts; this spares most of the work.
+        // Only the checksum counts. This test saves most of the work.
         let possible = number >= last && number - last <= segment.len() as u64;
         possible.then(|| at(segment, at_offset, salt)).flatten()
     })

@@ -1,4 +1,4 @@
-//! Segments: the files of a log, each named by the number that its first message has or would have.
+//! Segments: the files of a log. Each is named by the number of its first message, even if it has no messages yet.
 //!
 //! ```text
 //! "pushlog\n" | u32 format | u32 length of the header | u32 CRC-32 of the rest of the header
@@ -11,34 +11,34 @@
 use crate::engine::entry::{short, Fields};
 use crate::hub::{Epoch, Link};
 
-/// The format that this version writes, and reads.
+/// The format that this version writes and reads.
 pub(super) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.
 const MAX_HEADER: usize = 8192;
 
-/// What stands at the beginning of a segment.
+/// The header of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     /// The number of the first message.
     pub(super) first: u64,
     pub(super) created_ms: u64,
-    /// What its checksums begin with.
+    /// The value with which its checksums begin.
     pub(super) salt: u32,
     pub(super) epoch: Epoch,
-    /// The epochs before, oldest first.
+    /// The earlier epochs, oldest first.
     pub(super) chain: Vec<Link>,
 }
 
-/// Why a header can't be read.
+/// The reason why a header can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// It is not all there.
+    /// It is incomplete.
     Short,
-    /// It is not one, or is damaged.
+    /// It is damaged, or the bytes are not a header.
     Damaged,
-    /// It is of another format.
+    /// It has another format.
     Format(u32),
 }
 
@@ -63,7 +63,7 @@ impl Header {
         bytes
     }
 
-    /// Reads a header; with it its length.
+    /// Reads a header. Returns its length as well.
     pub(super) fn read(segment: &[u8]) -> Result<(Self, usize), Unreadable> {
         if segment.len() < BEFORE_REST {
             return Err(Unreadable::Short);
@@ -98,12 +98,12 @@ impl Header {
     }
 }
 
-/// The file of the segment that begins with that number. Their order by name is that of their numbers.
+/// The name of the segment that begins with this number. The files are in the order of their numbers if sorted by name.
 pub(super) fn name(first: u64) -> String {
     format!("{first:020}.log")
 }
 
-/// The number that a file's name says, if it is a segment's.
+/// The number in a file's name, if the file is a segment.
 pub(super) fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok()).flatten()

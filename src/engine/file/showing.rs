@@ -1,4 +1,4 @@
-//! A log as text, for people who look into it.
+//! Shows a log as text, for people.
 
 use super::disk::Directory;
 use super::reading::{self, Step};
@@ -9,49 +9,66 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Of a payload, so many characters are shown.
+/// The number of characters that are shown of a payload.
 const SHOWN: usize = 60;
 
-/// Reads the log in a directory, and writes a line for each entry, if `entries` are wanted, and one about all. Changes
-/// nothing, and asks for no lock: of a log that is being written, the end may look torn. [`Kind::Closed`]: nobody reads
-/// what is written.
+/// Reads the log in a directory. Writes a line for each entry and fence (if `entries` is true) and a summary. It
+/// changes nothing and takes no lock, so the end of a log in use may look torn. [`Kind::Closed`] if the output is closed.
 pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), Error> {
     let place = path.display().to_string();
     let failed = |error: &io::Error| Error::system(&place, error);
     let disk = Directory::open(path).map_err(|error| failed(&error))?;
-    let (mut written, mut first, mut messages) = (Ok(()), 1, 0u64);
+    let (mut written, mut first, mut messages, mut fences) = (Ok(()), 1, 0, 0);
     let found = reading::read(&disk, &place, &mut |step| match step {
         Step::First(number) => first = number,
+        Step::Fence { number, epoch, lossy, segment } => {
+            fences += 1;
+            if entries && written.is_ok() {
+                let missing = if lossy { "messages before it may be missing" } else { "nothing is missing" };
+                written = writeln!(out, "{segment}:0 {number} fence: epoch {} begins; {missing}", epoch.as_str());
+            }
+        }
         Step::Entry { number, entry, segment, offset } => {
-            messages += u64::from(matches!(entry, Entry::Message(_)));
+            messages += usize::from(matches!(entry, Entry::Message(_)));
             if entries && written.is_ok() {
                 written = writeln!(out, "{segment}:{offset} {number} {}", Shown(&entry));
             }
         }
     })?;
     let end = match (found.torn, found.closed) {
-        (Some((at, bytes)), _) => format!("the end is torn at byte {at}: {bytes} bytes count for nothing"),
+        (Some((at, bytes)), _) => format!("the end is torn at byte {at}: {bytes} bytes are ignored"),
         (None, true) => "closed in order".into(),
         (None, false) => "not closed: a hub uses it, or was killed".into(),
     };
-    let segments = found.segments.len();
+    let segments = Counted(found.segments.len(), "segment");
+    let fences = if fences > 0 { format!(" and {}", Counted(fences, "fence")) } else { String::new() };
+    let messages = Counted(messages, "message");
     let bytes: u64 = found.segments.iter().map(|segment| segment.bytes).sum();
     let epoch = found.lineage.map_or_else(String::new, |(epoch, chain)| {
         let before: String =
-            chain.iter().map(|link| format!(", before it {} up to {}", link.epoch.as_str(), link.last)).collect();
+            chain.iter().rev().map(|link| format!(", before it {} up to {}", link.epoch.as_str(), link.last)).collect();
         format!("; epoch {}{before}", epoch.as_str())
     });
     let last = found.last;
     written
         .and_then(|()| {
-            let about = format!("{segments} segments of {bytes} bytes, {messages} messages, numbers {first} to {last}");
+            let about = format!("{segments} of {bytes} bytes, {messages}{fences}, numbers {first} to {last}");
             writeln!(out, "{place}: {about}; {end}{epoch}")
         })
         .and_then(|()| out.flush())
         .map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Error::new(Kind::Closed, "nobody reads it any more"),
+            io::ErrorKind::BrokenPipe => Error::new(Kind::Closed, "the output is closed"),
             _ => Error::system("the output", &error),
         })
+}
+
+/// A number of things, as English has it: "1 segment", "2 segments".
+pub(super) struct Counted(pub(super) usize, pub(super) &'static str);
+
+impl Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
 }
 
 /// An entry as a line.
@@ -64,7 +81,7 @@ impl Display for Shown<'_, '_> {
             Entry::Cleared { channel } => write!(f, "cleared {channel:?}"),
             Entry::Synced { offset } => write!(f, "synced up to byte {offset}"),
             Entry::Closed { time_ms } => write!(f, "closed {}", Time(*time_ms)),
-            Entry::Ends(ends) => write!(f, "last numbers of {} channels before", ends.len()),
+            Entry::Ends(ends) => write!(f, "last numbers of {} before", Counted(ends.len(), "channel")),
         }
     }
 }

@@ -1,32 +1,34 @@
-//! The file `state`: whether the log holds everything that was published, for a process that was killed.
+//! The file `state`. It tells whether the log has every message that was published, after a process was killed.
 //!
-//! Messages are written behind their delivery, so a hub that is killed may have delivered some that its log does not
-//! hold. But mostly it is quiet, and then it has not. So it says here that it is quiet, once all is written and synced,
-//! and takes that back before it publishes again.
+//! Messages are delivered before they are written. So a killed hub may have delivered messages that its log does not
+//! have. But mostly a hub is quiet, and then none are missing. So when everything is written, the file says that the
+//! hub is quiet. The hub takes that back before it publishes again: the first publisher waits for it. The thread that
+//! writes the log writes both, so that no publisher waits for a disk that hangs, or holds the hub's lock meanwhile.
 //!
-//! Neither is synced, on purpose. Both survive the process, in the kernel's memory. What survives a loss of power is
-//! what was synced at the start: not quiet. And if the kernel wrote a page of its own accord, the boot is another one.
+//! Neither of these writes is synced, on purpose. The kernel's memory survives the process. After a loss of power, the
+//! file has what was synced at the start: not quiet. The kernel may have written a page by itself, but then the boot is
+//! another one.
 
 use super::disk::{Disk, Place};
 use std::io;
 
 const MAGIC: &[u8; 8] = b"pushst1\n";
 const NAME: &str = "state";
-/// A boot's name is a UUID, as text.
+/// The length of a boot's name, which is a UUID as text.
 pub(super) const BOOT: usize = 36;
 
-/// What is known of a log beside what is in it.
+/// What the file says about the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whole {
-    /// Messages may have been delivered that are not in it.
+    /// Messages may have been delivered that are not in the log.
     Unknown,
-    /// Everything up to that number is in it, and nothing else was published.
+    /// The log has everything up to this number, and nothing else was published.
     UpTo(u64),
-    /// Its hub delivered nothing before it was synced.
+    /// The hub delivered no message before it was synced.
     Always,
 }
 
-/// The file, open.
+/// The open file.
 #[derive(Debug)]
 pub(super) struct State {
     file: Box<dyn Place>,
@@ -34,12 +36,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Says how the log is used from now on, in a way that lasts.
+    /// Says how the log is used from now on. This is synced.
     pub(super) fn begin(disk: &dyn Disk, boot: [u8; BOOT], whole: Whole) -> io::Result<Self> {
         Ok(State { file: disk.create(NAME, &content(&boot, whole))?, boot })
     }
 
-    /// Says something else.
+    /// Says something else. This is not synced.
     pub(super) fn tell(&mut self, whole: Whole) -> io::Result<()> {
         self.file.write_at(&content(&self.boot, whole), 0)
     }
@@ -49,11 +51,11 @@ impl State {
 pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     let bytes = disk.read(NAME).unwrap_or_default();
     let field = |from: usize, to| bytes.get(from..to);
-    let Some(told_boot) = field(8, 8 + BOOT).and_then(|told| <[u8; BOOT]>::try_from(told).ok()) else {
+    let Some(its_boot) = field(8, 8 + BOOT).and_then(|bytes| <[u8; BOOT]>::try_from(bytes).ok()) else {
         return Whole::Unknown;
     };
-    let number = field(8 + BOOT, 16 + BOOT).and_then(|told| Some(u64::from_le_bytes(told.try_into().ok()?)));
-    if bytes == content(&told_boot, Whole::Always) {
+    let number = field(8 + BOOT, 16 + BOOT).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
+    if bytes == content(&its_boot, Whole::Always) {
         return Whole::Always;
     }
     let up_to = Whole::UpTo(number.unwrap_or(0));
@@ -63,12 +65,12 @@ pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     Whole::Unknown
 }
 
-/// The name of this boot; where it can't be read, of none.
+/// The name of this boot, or a random one if it can't be read.
 pub(super) fn boot() -> [u8; BOOT] {
     let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     text.get(..BOOT).and_then(|text| text.try_into().ok()).unwrap_or_else(|| {
         let mut none = [b'?'; BOOT];
-        // Never the same twice: nothing can be told of what was there before.
+        // A random name never matches, so nothing that was said before counts.
         none[..8].copy_from_slice(&getrandom::u64().unwrap_or(0).to_le_bytes());
         none
     })

@@ -1,4 +1,6 @@
-//! Logs that are written, broken in every way, and read again.
+//! Writes logs, breaks them in every way, and reads them again.
+
+mod faults;
 
 use super::disk::Disk;
 use super::memory::Memory;
@@ -7,7 +9,7 @@ use super::reading::{self, Found, Step};
 use super::record;
 use super::state::BOOT;
 use super::writing::Kept;
-use crate::engine::entry::{write_message, Entry, Logged};
+use crate::engine::entry::{write_message, Entry};
 use crate::hub::Noted;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ const BOOT_ONE: [u8; BOOT] = [b'1'; BOOT];
 const BOOT_TWO: [u8; BOOT] = [b'2'; BOOT];
 const KEPT: Kept = Kept { age_ms: u64::MAX / 2, bytes: u64::MAX / 2 };
 
-/// What a log holds, as text: `number channel data`, or `number cleared channel`.
+/// The content of a log, as text: `number channel data`, or `number cleared channel`.
 type Shown = Vec<String>;
 
 fn noted<'a>(channel: &'a str, data: &'a [u8]) -> Noted<'a> {
@@ -23,8 +25,7 @@ fn noted<'a>(channel: &'a str, data: &'a [u8]) -> Noted<'a> {
 }
 
 fn message(number: u64, data: &str, more: bool, into: &mut Vec<u8>) {
-    let logged = Logged { time_ms: 1000, more, noted: noted("c", data.as_bytes()) };
-    record::append(into, number, |into| write_message(&logged, into));
+    record::append(into, number, |into| write_message(1000, more, &noted("c", data.as_bytes()), into));
 }
 
 fn show(step: Step<'_>, into: &mut Shown) {
@@ -67,7 +68,7 @@ impl Written {
         self.publish_batch(&[data])
     }
 
-    /// Appends messages of one batch.
+    /// Appends the messages of one batch.
     fn publish_batch(&mut self, batch: &[&str]) -> std::io::Result<()> {
         let (mut bytes, first) = (Vec::new(), self.appender.last() + 1);
         for (index, data) in batch.iter().enumerate() {
@@ -83,7 +84,7 @@ impl Written {
     }
 }
 
-/// Three messages and a batch of two, synced in between; closed or not.
+/// A log with three messages and a batch of two. There is a sync in between, and the log may be closed.
 fn five(closed: bool) -> (Memory, Shown) {
     let disk = Memory::default();
     let mut log = begin(&disk, KEPT);
@@ -113,7 +114,7 @@ fn a_log_is_read_as_it_was_written_and_goes_on_where_it_was_closed() {
     let (shown, again) = unwritten(&disk, BOOT_TWO);
     assert_eq!((shown, again.last()), (all, 6));
     assert_eq!(disk.segments().len(), 2);
-    // One without messages is replaced by the next start's.
+    // A segment without messages is replaced at the next start.
     for _ in 0..3 {
         begin(&disk, KEPT).appender.close(1000).unwrap();
         assert_eq!(disk.segments().len(), 3);
@@ -150,7 +151,7 @@ fn what_the_file_state_says_counts_in_the_same_boot_and_for_the_same_end_only() 
     log.state.tell(Whole::Unknown).unwrap();
     assert!(chain(&disk, BOOT_ONE)[1].lossy);
     log.state.tell(Whole::UpTo(8)).unwrap();
-    // It was never synced, on purpose: a loss of power takes it back.
+    // This was never synced, on purpose: a loss of power undoes it.
     log.appender.sync(true).unwrap();
     disk.power_loss(&mut |_| 0);
     assert!(chain(&disk, BOOT_ONE)[1].lossy);
@@ -177,7 +178,7 @@ fn wherever_the_end_is_cut_what_is_whole_is_read_and_the_rest_is_cut_off() {
         assert_ne!(shown.len(), 3, "{cut}: half a batch");
         assert_eq!(found.last, shown.len() as u64);
         torn += usize::from(found.torn.is_some());
-        // It goes on, and is whole from then on.
+        // The log goes on, and is complete from then on.
         let mut log = begin(&disk, KEPT);
         log.publish("next").unwrap();
         log.appender.close(1000).unwrap();
@@ -202,7 +203,7 @@ fn a_flipped_bit_anywhere_is_an_error_with_its_place_and_never_another_message()
             disk.edit(&name, |bytes| bytes[at] ^= 1 << bit);
             match read(&disk) {
                 Ok((shown, found)) => {
-                    // The last record itself: that is an end like that of a hub that was killed.
+                    // Damage in the last record itself looks like the end of a killed hub.
                     assert!(at >= close, "byte {at}, bit {bit}: {shown:?}");
                     assert!(shown == all && !found.closed);
                 }
@@ -246,7 +247,7 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
     without.remove(&names[1]).unwrap();
     let error = read(&without).unwrap_err();
     assert!(error.contains(&names[2]) && error.contains("what was between them is missing"), "{error}");
-    // The end of one in the middle.
+    // The end of a segment in the middle.
     let cut = disk.copy();
     cut.edit(&names[1], |bytes| bytes.truncate(bytes.len() - 40));
     assert!(read(&cut).unwrap_err().contains(&names[1]));
@@ -264,51 +265,6 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_full_disk_takes_nothing_and_heals_when_there_is_room() {
-    for room in 0..60 {
-        let disk = Memory::default();
-        let mut log = begin(&disk, KEPT);
-        log.publish("one").unwrap();
-        disk.set_room(Some(room));
-        if log.publish("two").is_err() {
-            assert_eq!(log.publish("two").unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-            assert_eq!(read(&disk).unwrap().0, ["1 c one"]);
-            disk.set_room(None);
-            log.publish("two").unwrap();
-        }
-        disk.set_room(None);
-        log.publish("three").unwrap();
-        log.appender.close(1000).unwrap();
-        assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two", "3 c three"], "{room}");
-    }
-}
-
-#[test]
-fn what_could_not_be_synced_is_written_again_or_the_log_stays_closed_to_writers() {
-    let disk = Memory::default();
-    let mut log = begin(&disk, KEPT);
-    log.publish("one").unwrap();
-    log.appender.sync(true).unwrap();
-    log.publish("two").unwrap();
-    disk.fail_syncs(true, false);
-    assert!(log.appender.sync(true).is_err() && log.publish("three").is_err());
-    disk.fail_syncs(false, false);
-    log.publish("three").unwrap();
-    log.appender.sync(true).unwrap();
-    disk.power_loss(&mut |_| 0);
-    assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two", "3 c three"]);
-    // The kernel has dropped what it could not write: nobody can write it again.
-    log.publish("four").unwrap();
-    disk.fail_syncs(true, true);
-    assert!(log.appender.sync(true).is_err());
-    disk.fail_syncs(false, false);
-    for _ in 0..3 {
-        assert!(log.publish("five").unwrap_err().to_string().contains("started anew"));
-    }
-    assert_eq!(read(&disk).unwrap().0.len(), 3);
-}
-
-#[test]
 fn old_segments_go_as_a_whole_and_the_ends_of_channels_stay() {
     let disk = Memory::default();
     let kept = Kept { age_ms: 1000, bytes: 400_000 };
@@ -316,8 +272,7 @@ fn old_segments_go_as_a_whole_and_the_ends_of_channels_stay() {
     let text = "x".repeat(1000);
     for n in 1..=2000u64 {
         let mut bytes = Vec::new();
-        let logged = Logged { time_ms: 1000, more: false, noted: noted("c", text.as_bytes()) };
-        record::append(&mut bytes, n, |into| write_message(&logged, into));
+        message(n, &text, false, &mut bytes);
         let ends = || vec![(3, "quiet".into()), (n, "c".into())];
         log.appender.append(&mut [&mut bytes], n, &ends, 1000).unwrap();
         log.appender.drop_old(1000).unwrap();
@@ -335,50 +290,4 @@ fn old_segments_go_as_a_whole_and_the_ends_of_channels_stay() {
     assert_eq!(ends, [(3, "quiet".to_string())], "of channels that were quiet before the log begins, and once");
     log.appender.drop_old(5000).unwrap();
     assert_eq!(disk.segments().len(), 1, "all but the one that is written are too old");
-}
-
-/// Numbers that look random and are the same each time.
-fn chances(mut seed: u64) -> impl FnMut(usize) -> usize {
-    move |below| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((seed >> 33) as usize) % below.max(1)
-    }
-}
-
-#[test]
-fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder() {
-    for seed in 0..2000 {
-        let mut chance = chances(seed);
-        let disk = Memory::default();
-        let kept = Kept { bytes: 8 * 300_000, ..KEPT };
-        let (mut all, mut synced) = (Shown::new(), 0);
-        for _ in 0..1 + chance(3) {
-            let (before, first) = unwritten(&disk, BOOT_ONE);
-            assert!(before.len() >= synced && all.starts_with(&before), "seed {seed}: {before:?} of {all:?}, {synced}");
-            all = before;
-            let mut log = first.begin(kept, false, &Vec::new, 1000).unwrap();
-            synced = all.len();
-            for _ in 0..chance(12) {
-                let text = "x".repeat(chance(300));
-                let batch: Vec<&str> = (0..1 + chance(3)).map(|_| &*text).collect();
-                let first = log.appender.last() + 1;
-                log.publish_batch(&batch).unwrap();
-                all.extend((first..).zip(&batch).map(|(number, data)| format!("{number} c {data}")));
-                if chance(3) == 0 {
-                    log.appender.sync(chance(2) == 0).unwrap();
-                    synced = all.len();
-                }
-            }
-            if chance(4) == 0 {
-                log.appender.close(1000).unwrap();
-                synced = all.len();
-            }
-            // Or only the hub is killed.
-            if chance(3) > 0 {
-                disk.power_loss(&mut chance);
-            }
-        }
-        let (last, _) = read(&disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert!(last.len() >= synced && all.starts_with(&last), "seed {seed}");
-    }
 }

@@ -1,42 +1,54 @@
 //! The thread that writes a log: `push-log`.
 
-use super::behind::{Batch, Behind, Woken};
+use super::batch::{Batch, Gather};
 use super::opening::Written;
+use super::state::{State, Whole};
+use super::write_behind::{Woken, WriteBehind};
 use super::writing::{Appender, Ends, Kept};
+use crate::hub::{Hub, Pending};
 use crate::log::{Level, Log};
 use crate::sys::clock;
+use crate::sys::flock::Locked;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After which time what was written is synced, with `engine_sync=interval`.
+/// With `engine_sync=interval`, the time after which written records are synced.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// For how long nothing must come until the log says that it holds everything.
+/// The time without new records after which the file `state` says that the log is complete.
 const QUIET_AFTER: Duration = Duration::from_millis(250);
-/// After which time a write that failed is tried again.
+/// The time after which a failed write is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How long a stop waits for a disk that does not write.
+/// How often the log gets a mark that says how far it is synced, if each message is synced.
+const MARK: Duration = Duration::from_secs(1);
+/// With `engine_sync=always`: the longest time to gather, and the divisor that gives the share of a sync's duration.
+const GATHER_AT_MOST: Duration = Duration::from_millis(2);
+const GATHER_SHARE: u32 = 2;
+/// The time after which a full mailbox is checked again.
+const ROOM: Duration = Duration::from_millis(1);
+/// How long a stop waits for a disk that can't be written.
 const LAST_TRIES: Duration = Duration::from_secs(2);
-/// How often to look for segments that are too old, at least.
+/// The longest time between two checks for old segments.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// When what was written is made to last.
+/// When written records are synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sync {
-    /// A second after it was written, at the latest.
+    /// At most a second after they are written.
     #[default]
     Interval,
-    /// When the system sees fit; and when a segment is full, and at the end.
+    /// Before the messages are delivered.
+    Always,
+    /// When the system decides; also when a segment is full, and at the end.
     Never,
 }
 
-/// What others may know and change of the writer.
+/// The state of the writer that other threads read and change.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) behind: Arc<Behind>,
+    pub(crate) behind: Arc<WriteBehind>,
     kept: Mutex<Kept>,
     kept_changed: AtomicBool,
     /// Bytes of the log.
@@ -44,7 +56,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Keeps more or less from now on.
+    /// Changes how much of the log is kept.
     pub(crate) fn set_kept(&self, kept: Kept) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         self.kept_changed.store(true, Ordering::Release);
@@ -59,40 +71,47 @@ impl Shared {
 /// See the module.
 pub(crate) struct Writer {
     appender: Appender,
+    state: State,
     shared: Arc<Shared>,
     sync: Sync,
     log: Log,
     place: String,
-    /// The last numbers of the hub's channels.
-    ends: Box<dyn Fn() -> Ends + Send>,
+    /// The hub whose log it is. `None` before the thread runs.
+    hub: Option<Box<dyn AsRef<Hub> + Send>>,
     batch: Batch,
-    /// When there is something to sync.
+    /// The duration of the last sync, and the number of callers that waited for it.
+    last_sync: (Duration, usize),
+    marked_at: Instant,
+    /// The time of the next sync.
     sync_at: Option<Instant>,
     last_write: Instant,
-    /// Whether nothing can be written, since when.
+    /// The time since which nothing can be written.
     failing_since: Option<Instant>,
     closed: bool,
-    /// Held until the log is closed.
-    _lock: Option<File>,
+    /// The lock, held until the log is closed.
+    _lock: Option<Locked>,
 }
 
 impl Writer {
     pub(super) fn new(written: Written, (sync, kept, bound): (Sync, Kept, usize), log: Log) -> Self {
         let Written { appender, state, lock, place } = written;
         let shared = Arc::new(Shared {
-            behind: Arc::new(Behind::new(state, appender.last(), bound)),
+            behind: Arc::new(WriteBehind::new(appender.last(), bound, sync == Sync::Always)),
             kept: Mutex::new(kept),
             kept_changed: AtomicBool::new(false),
             bytes: AtomicU64::new(appender.bytes()),
         });
         Writer {
             appender,
+            state,
             shared,
             sync,
             log,
             place,
-            ends: Box::new(Vec::new),
+            hub: None,
             batch: Batch::default(),
+            last_sync: (Duration::ZERO, 0),
+            marked_at: Instant::now(),
             sync_at: None,
             last_write: Instant::now(),
             failing_since: None,
@@ -105,40 +124,51 @@ impl Writer {
         &self.shared
     }
 
-    /// Writes until it is told to stop, and all is written. `ends`: the last numbers of the hub's channels.
-    pub(crate) fn run(mut self, ends: Box<dyn Fn() -> Ends + Send>) {
-        self.ends = ends;
+    /// Writes until it is told to stop and everything is written.
+    pub(crate) fn run(mut self, hub: Box<dyn AsRef<Hub> + Send>) {
+        self.hub = Some(hub);
         while !self.turn() {}
         self.close();
     }
 
-    /// Waits for something to do, and does it. True: it is to end.
+    /// Waits for something to do, and does it. True if the thread should end.
     fn turn(&mut self) -> bool {
         let behind = &self.shared.behind;
-        let stopping = match behind.wait(self.patience()) {
+        let stopping = match behind.wait(self.patience(), self.gather()) {
             Woken::Filled => false,
             Woken::Late => {
                 if self.last_write.elapsed() >= QUIET_AFTER {
-                    behind.be_quiet(self.appender.last());
+                    self.become_quiet();
                 }
                 false
             }
             Woken::Stopping => true,
         };
+        let behind = &self.shared.behind;
         behind.set_clock();
         behind.take(&mut self.batch);
         let mut stopping = stopping;
         loop {
-            match self.work() {
+            self.shared.behind.note_work(true);
+            let worked = self.work();
+            self.shared.behind.note_work(false);
+            match worked {
                 Ok(()) => {
                     self.healed();
-                    return stopping;
+                    // While this thread waited for room in a mailbox, more may have been accepted, and the stop may have
+                    // come. Nothing is accepted after the stop.
+                    return self.settle(stopping) && !self.shared.behind.has_waiting();
                 }
                 Err(error) => {
                     self.failed(&error);
-                    let give_up = self.failing_since.is_some_and(|since| since.elapsed() >= LAST_TRIES);
+                    let long = self.failing_since.is_some_and(|since| since.elapsed() >= LAST_TRIES);
+                    let give_up = long || self.shared.behind.gives_up();
                     if stopping && give_up {
                         return true;
+                    }
+                    if stopping {
+                        // `rest` would return at once.
+                        std::thread::sleep(AGAIN / 10);
                     }
                     stopping |= self.shared.behind.rest(AGAIN);
                 }
@@ -146,7 +176,45 @@ impl Writer {
         }
     }
 
-    /// How long there is nothing to do if nothing comes.
+    /// Says in the file `state` that the log is complete, if it is.
+    fn become_quiet(&mut self) {
+        let Some(hub) = &self.hub else { return };
+        let behind = &self.shared.behind;
+        if (**hub).as_ref().while_nobody_publishes(|| behind.become_quiet()) {
+            behind.note_work(true);
+            // If this fails, clients are told of an unnecessary gap after this hub is killed.
+            let _ = self.state.tell(Whole::UpTo(self.appender.last()));
+            behind.note_work(false);
+        }
+    }
+
+    /// Lets the hub apply the messages that are synced. If a mailbox is full, this waits, and everything later waits,
+    /// too. True if the thread should end.
+    fn settle(&mut self, mut stopping: bool) -> bool {
+        let (Some(hub), pending) = (&self.hub, &mut self.batch.pending) else { return stopping };
+        let weight = pending.iter().map(Pending::weight).sum();
+        // The shards end before this thread is told to. Then no thread takes messages out of their mailboxes.
+        while !pending.is_empty() && !(**hub).as_ref().settle(pending, clock::monotonic_ms(), stopping) {
+            stopping |= self.shared.behind.rest(ROOM);
+        }
+        if weight > 0 {
+            self.shared.behind.note_settled(weight);
+        }
+        stopping
+    }
+
+    /// How long to gather. If a few threads publish all the time, those that were just answered publish again at once.
+    /// Then waiting a moment lets one sync serve all of them. If they do not publish again, only this one wait is lost.
+    fn gather(&self) -> Gather {
+        if self.sync != Sync::Always {
+            return Gather::BEHIND;
+        }
+        let (took, awaited) = self.last_sync;
+        let time = if awaited > 1 { (took / GATHER_SHARE).min(GATHER_AT_MOST) } else { Duration::ZERO };
+        Gather { time, awaited }
+    }
+
+    /// How long the thread may sleep if no records come.
     fn patience(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let quiet = QUIET_AFTER.checked_sub(self.last_write.elapsed()).map(|left| left + Duration::from_millis(1));
@@ -155,19 +223,37 @@ impl Writer {
         [quiet, sync, old, Some(LOOK)].into_iter().flatten().min().unwrap_or(LOOK)
     }
 
-    /// Writes what was taken; syncs, and drops old segments, if it is time.
+    /// Writes the records that were taken. Syncs, and drops old segments, if it is time.
     fn work(&mut self) -> io::Result<()> {
+        if self.shared.behind.is_wanted() {
+            self.state.tell(Whole::Unknown)?;
+            self.shared.behind.awaken();
+        }
         let now_ms = clock::unix_ms();
-        if !self.batch.is_empty() {
+        // After a failed sync the pieces are written already. An append of nothing could begin a segment, and the hub does
+        // not know this batch's numbers yet: they would be missing from the segment's ends.
+        if !self.batch.pieces.is_empty() {
             let mut pieces: Vec<&mut [u8]> = self.batch.pieces.iter_mut().map(|piece| &mut piece[..]).collect();
-            self.appender.append(&mut pieces, self.batch.last, &*self.ends, now_ms)?;
-            self.batch.pieces.truncate(1);
-            self.shared.behind.note_written();
-            // It is a spare one now.
-            self.batch.pieces.first_mut().into_iter().for_each(Vec::clear);
+            let hub = &self.hub;
+            let ends = || hub.as_ref().map_or_else(Ends::new, |hub| (**hub).as_ref().ends());
+            self.appender.append(&mut pieces, self.batch.last, &ends, now_ms)?;
+            self.shared.behind.give_back(std::mem::take(&mut self.batch.pieces));
+            if self.sync != Sync::Always {
+                self.shared.behind.note_written(self.appender.last());
+            }
             self.last_write = Instant::now();
             if self.sync == Sync::Interval && self.sync_at.is_none() {
                 self.sync_at = Some(self.last_write + INTERVAL);
+            }
+        }
+        if self.sync == Sync::Always && !self.appender.is_synced() {
+            let (began, awaited) = (Instant::now(), self.batch.awaited);
+            let mark = self.marked_at.elapsed() >= MARK;
+            self.appender.sync(mark)?;
+            self.last_sync = (began.elapsed(), awaited);
+            self.shared.behind.note_written(self.appender.last());
+            if mark {
+                self.marked_at = began;
             }
         }
         if self.sync_at.is_some_and(|at| at <= Instant::now()) {
@@ -177,7 +263,7 @@ impl Writer {
         if self.shared.kept_changed.swap(false, Ordering::Acquire) {
             self.appender.set_kept(*self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        // Not to be able to remove something is no reason not to write.
+        // Writing goes on even if an old segment can't be removed.
         if let Err(error) = self.appender.drop_old(now_ms) {
             let text = format_args!("engine: {}: an old segment can't be removed: {error}", self.place);
             self.log.limited(Level::Warn, "engine", text);
@@ -211,10 +297,10 @@ impl Writer {
         }
         let closed = match self.failing_since {
             None => self.appender.close(clock::unix_ms()),
-            Some(_) => Err(io::Error::other("it could not be written to the end")),
+            Some(_) => Err(io::Error::other(self.shared.behind.unwritten())),
         };
         match closed {
-            Ok(()) => self.log.line(Level::Info, format_args!("engine: {} is closed", self.place)),
+            Ok(()) => self.log.line(Level::Info, format_args!("engine: the log {} is closed", self.place)),
             Err(error) => {
                 let text = format_args!("engine: {}: the log could not be closed in order: {error}", self.place);
                 self.log.line(Level::Error, text);
@@ -223,11 +309,11 @@ impl Writer {
     }
 }
 
-/// A start that fails afterwards leaves a log that is closed.
+/// If the start fails later, the log is still closed.
 impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // What was taken may not be written.
+            // The records that were taken may not be written.
             self.shared.behind.fail("the thread that writes the log has panicked; start the hub anew");
         } else {
             self.close();

@@ -1,6 +1,6 @@
-//! Writing a log: records are appended to its last segment; old segments go as a whole.
+//! Writes a log: appends records to the last segment, and removes old segments as a whole.
 //!
-//! After an error nothing is given up: the same records are written again at the same place, until it succeeds.
+//! After an error nothing is given up. The same records are written again at the same offset until that succeeds.
 
 use super::disk::{Disk, Place};
 use super::reading::Segment;
@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-/// How large a segment gets, at least and at most. In between they are an eighth of what is kept.
+/// The smallest and the largest size of a segment. In between, a segment is an eighth of what is kept.
 const SEGMENT: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 20);
-/// Of a segment's size, what the last numbers of channels may take at its beginning.
+/// The share of a segment that the last numbers of channels may take at its beginning.
 const ENDS_SHARE: usize = 4;
 
-/// How much of a log is kept: older segments go.
+/// How much of a log is kept. Older segments are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) age_ms: u64,
@@ -37,33 +37,32 @@ impl Kept {
 /// The last numbers of channels, for the beginning of a segment.
 pub(crate) type Ends = Vec<(u64, Arc<str>)>;
 
-/// What a log goes on from.
+/// The point from which a log goes on.
 #[derive(Debug)]
 pub(super) struct Beginning {
     pub(super) segments: Vec<Segment>,
     pub(super) epoch: Epoch,
     pub(super) chain: Vec<Link>,
-    /// The last number that was given, to a message or a fence.
+    /// The last number that was used, by a message or a fence.
     pub(super) last: u64,
 }
 
-/// A log that is written. It has no thread and no clock.
+/// A log that is open for writing. It has no thread and no clock.
 #[derive(Debug)]
 pub(crate) struct Appender {
     disk: Arc<dyn Disk>,
     kept: Kept,
     epoch: Epoch,
     chain: Vec<Link>,
-    /// The segments before the last, oldest first.
+    /// The earlier segments, oldest first.
     past: VecDeque<Segment>,
     past_bytes: u64,
     present: Segment,
     file: Box<dyn Place>,
-    salt: u32,
     created_ms: u64,
-    /// Up to where it was synced. Behind it are only records of ours.
+    /// The offset up to which the present segment needs no sync.
     synced: u64,
-    /// A sync has failed: nobody knows what of the rest is on the disk.
+    /// A sync has failed. It is not known which of the later bytes are on the disk.
     in_doubt: bool,
 }
 
@@ -79,25 +78,11 @@ impl Appender {
         let Beginning { segments, epoch, chain, last } = beginning;
         let header = header(&epoch, &chain, last + 1, now_ms)?;
         let (present, file) = create(&*disk, &header, kept, ends)?;
-        // One of that name had no messages, and is replaced.
+        // An older file of this name had no messages. It is replaced.
         let past: VecDeque<Segment> = segments.into_iter().filter(|segment| segment.name != present.name).collect();
         let past_bytes = past.iter().map(|segment| segment.bytes).sum();
-        let synced = present.bytes;
-        let (salt, created_ms) = (header.salt, now_ms);
-        Ok(Appender {
-            disk,
-            kept,
-            epoch,
-            chain,
-            past,
-            past_bytes,
-            present,
-            file,
-            salt,
-            created_ms,
-            synced,
-            in_doubt: false,
-        })
+        let (synced, created_ms) = (present.bytes, now_ms);
+        Ok(Appender { disk, kept, epoch, chain, past, past_bytes, present, file, created_ms, synced, in_doubt: false })
     }
 
     /// The number of the last message that was written.
@@ -110,7 +95,7 @@ impl Appender {
         self.past_bytes + self.present.bytes
     }
 
-    /// Whether everything was synced.
+    /// True if everything is synced.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced == self.present.bytes && !self.in_doubt
     }
@@ -119,8 +104,8 @@ impl Appender {
         self.kept = kept;
     }
 
-    /// Writes pieces of whole records, of which the last message has the number `last`. After an error none of it
-    /// counts as written, and it is to be tried again.
+    /// Writes pieces of complete records. `last` is the number of their last message. After an error none of them
+    /// counts as written, and the caller tries again.
     pub(crate) fn append(
         &mut self,
         pieces: &mut [&mut [u8]],
@@ -135,7 +120,7 @@ impl Appender {
         }
         let mut at = self.present.bytes;
         for piece in pieces {
-            record::seal(piece, self.salt);
+            record::seal(piece, self.present.salt);
             self.write(piece, at)?;
             at += piece.len() as u64;
         }
@@ -145,7 +130,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes what was written last. `mark`: and says so in the log, with what is written next.
+    /// Syncs what was written. If `mark` is true, an entry is written after that, which says how far the log is synced.
     pub(crate) fn sync(&mut self, mark: bool) -> io::Result<()> {
         self.make_sure()?;
         if self.is_synced() {
@@ -153,10 +138,9 @@ impl Appender {
         }
         self.in_doubt = true;
         self.file.sync()?;
-        self.in_doubt = false;
-        self.synced = self.present.bytes;
+        self.note_synced();
         if mark {
-            // It counts as synced itself: what it says is true without it.
+            // The mark needs no sync of its own: its statement is true without it.
             let offset = self.synced;
             if self.note(&Entry::Synced { offset }).is_ok() {
                 self.synced = self.present.bytes;
@@ -165,14 +149,14 @@ impl Appender {
         Ok(())
     }
 
-    /// Closes the log in order. Nothing may be written after it.
+    /// Closes the log in order. Nothing may be written after that.
     pub(crate) fn close(&mut self, now_ms: u64) -> io::Result<()> {
         self.sync(false)?;
         self.note(&Entry::Closed { time_ms: now_ms })?;
         self.sync(false)
     }
 
-    /// Removes segments of which all is older than is kept, or that are too many. Says how many.
+    /// Removes segments that are too old or too many. Returns how many.
     pub(crate) fn drop_old(&mut self, now_ms: u64) -> io::Result<usize> {
         let mut dropped = 0;
         while let Some(oldest) = self.past.front() {
@@ -192,29 +176,29 @@ impl Appender {
         Ok(dropped)
     }
 
-    /// In how many milliseconds the oldest segment is too old.
+    /// The milliseconds until the oldest segment is too old.
     pub(crate) fn oldest_goes_in(&self, now_ms: u64) -> Option<u64> {
         let oldest = self.past.front()?;
         Some(oldest.newest_ms.saturating_add(self.kept.age_ms).saturating_sub(now_ms))
     }
 
     fn next_segment(&mut self, ends: &dyn Fn() -> Ends, now_ms: u64) -> io::Result<()> {
-        // Whole before the next one is there: only the end of the last segment may be torn.
+        // The segment is synced before the next one is created: only the end of the last segment may be torn.
         self.sync(false)?;
         let header = header(&self.epoch, &self.chain, self.present.last + 1, now_ms)?;
         let (present, file) = create(&*self.disk, &header, self.kept, ends)?;
         self.past_bytes += self.present.bytes;
         self.past.push_back(std::mem::replace(&mut self.present, present));
-        (self.file, self.salt, self.created_ms) = (file, header.salt, now_ms);
+        (self.file, self.created_ms) = (file, now_ms);
         self.synced = self.present.bytes;
         Ok(())
     }
 
-    /// Writes an entry that is no message.
+    /// Writes an entry that is not a message.
     fn note(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         let mut bytes = Vec::new();
         record::append(&mut bytes, self.present.last, |into| entry.write(into));
-        record::seal(&mut bytes, self.salt);
+        record::seal(&mut bytes, self.present.salt);
         self.write(&bytes, self.present.bytes)?;
         self.present.bytes += bytes.len() as u64;
         Ok(())
@@ -223,32 +207,40 @@ impl Appender {
     fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         let written = self.file.write_at(bytes, at);
         if written.is_err() {
-            // If that fails, too, what is there of it is a torn end, or is written over.
+            // If this fails as well, the bytes that are there are a torn end, or are overwritten.
             let _ = self.file.cut(self.present.bytes);
         }
         written
     }
 
-    /// After a sync that failed: the kernel may have dropped what it could not write, and say nothing at the next sync.
-    /// So all of it is written again.
+    /// After a failed sync, writes everything again that it may not have written.
     fn make_sure(&mut self) -> io::Result<()> {
-        if !self.in_doubt {
-            return Ok(());
+        if self.in_doubt {
+            write_again(&*self.disk, &mut *self.file, &self.present)?;
+            self.note_synced();
         }
-        let all = self.disk.read(&self.present.name)?;
-        let (from, to) = (self.synced as usize, self.present.bytes as usize);
-        let lost = || io::Error::other("what could not be synced can't be read again; the hub has to be started anew");
-        let doubtful = all.get(from..to).ok_or_else(lost)?;
-        let mut at = from;
-        while at < to {
-            at = record::at(&all[..to], at, self.salt).ok_or_else(lost)?.end;
-        }
-        self.file.write_at(doubtful, self.synced)?;
-        self.file.sync()?;
-        self.in_doubt = false;
-        self.synced = self.present.bytes;
         Ok(())
     }
+
+    fn note_synced(&mut self) {
+        self.in_doubt = false;
+        (self.synced, self.present.on_disk) = (self.present.bytes, self.present.bytes);
+    }
+}
+
+/// Writes the bytes of a segment again that may not be on the disk, and syncs them. After a failed sync, the kernel may
+/// have given up bytes that it could not write. Reads still return them, and the next sync succeeds without them.
+pub(super) fn write_again(disk: &dyn Disk, file: &mut dyn Place, segment: &Segment) -> io::Result<()> {
+    let all = disk.read(&segment.name)?;
+    let (from, to) = (segment.on_disk as usize, segment.bytes as usize);
+    let lost = || io::Error::other("what could not be synced can't be read again; the hub has to be started anew");
+    let doubtful = all.get(from..to).ok_or_else(lost)?;
+    let mut at = from;
+    while at < to {
+        at = record::at(&all[..to], at, segment.salt).ok_or_else(lost)?.end;
+    }
+    file.write_at(doubtful, segment.on_disk)?;
+    file.sync()
 }
 
 fn header(epoch: &Epoch, chain: &[Link], first: u64, now_ms: u64) -> io::Result<Header> {
@@ -256,7 +248,7 @@ fn header(epoch: &Epoch, chain: &[Link], first: u64, now_ms: u64) -> io::Result<
     Ok(Header { first, created_ms: now_ms, salt, epoch: epoch.clone(), chain: chain.to_vec() })
 }
 
-/// Makes a segment, with the last numbers of channels that are from before it.
+/// Creates a segment. It begins with the last numbers of channels from before it.
 fn create(
     disk: &dyn Disk,
     header: &Header,
@@ -283,5 +275,6 @@ fn create(
     let name = segment::name(header.first);
     let file = disk.create(&name, &bytes)?;
     let (first, len) = (header.first, bytes.len() as u64);
-    Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms: header.created_ms }, file))
+    let (newest_ms, salt) = (header.created_ms, header.salt);
+    Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms, salt, on_disk: len }, file))
 }

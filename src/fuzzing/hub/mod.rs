@@ -14,7 +14,7 @@ use super::Source;
 use crate::error::Kind;
 use crate::hub::{
     ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Message, Outgoing, Position,
-    Publication, Replay, Request, Retention, Settings, SlowPolicy, Start, Wake, BROADCAST,
+    Publication, Replay, Request, Retention, Settings, SlowPolicy, Start, BROADCAST,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,12 +35,6 @@ pub(super) fn run(data: &[u8]) {
         steps += 1;
     }
     world.settle();
-}
-
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
 }
 
 /// The model of one channel: the messages that were published in it, and those that are kept.
@@ -148,7 +142,7 @@ impl World {
         let total_limit = total_limit(source);
         let room = 2 + source.below(14);
         let key_window = source.below(30) as u64;
-        let mailboxes: Vec<_> = (0..SHARDS).map(|_| Arc::new(Mailbox::new(room, Box::new(NoWake)))).collect();
+        let mailboxes: Vec<_> = (0..SHARDS).map(|_| Arc::new(Mailbox::new(room, Box::new(|| {})))).collect();
         let epoch = Epoch::from_random(7);
         let patterns = patterns(special);
         let settings = settings(general, &patterns, total_limit, key_window);

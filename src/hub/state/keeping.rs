@@ -1,4 +1,4 @@
-//! What is kept of channels, for how long, and how it goes.
+//! How much history is kept, for how long, and how it is dropped.
 
 use super::State;
 use crate::hub::history::History;
@@ -8,16 +8,53 @@ use crate::hub::slow::SlowPolicies;
 use crate::hub::{ChannelId, Settings};
 use std::sync::Arc;
 
-/// How often to look whether room can be given back.
+/// How often to check whether memory can be freed.
 const ROOM_MS: u64 = 1000;
-/// How many messages, and how many keys, go for their age at once. Few for the hub's model.
+/// How many old messages, and how many keys, are dropped at once. It is small for the hub's model.
 const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 
+/// The history of all channels together.
+pub(in crate::hub) struct Kept {
+    limit: usize,
+    pub(in crate::hub) bytes: usize,
+    pub(in crate::hub) messages: usize,
+    /// The message that was trimmed last. It is freed after the lock is released.
+    pub(in crate::hub) evicted: Option<Arc<Message>>,
+    /// When it was last checked whether memory can be freed.
+    room_looked_at: u64,
+}
+
+impl Kept {
+    pub(super) fn new(limit: usize) -> Self {
+        Kept { limit, bytes: 0, messages: 0, evicted: None, room_looked_at: 0 }
+    }
+
+    fn add(&mut self, message: &Message) {
+        self.bytes += message.weight();
+        self.messages += 1;
+    }
+
+    fn remove(&mut self, message: Arc<Message>) {
+        self.bytes -= message.weight();
+        self.messages -= 1;
+        self.evicted = Some(message);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes > self.limit
+    }
+
+    /// Forgets everything that is kept. The bounds stay.
+    pub(super) fn forget(&mut self) {
+        (self.bytes, self.messages) = (0, 0);
+    }
+}
+
 impl State {
-    /// Keeps more or less from now on.
+    /// Applies new bounds.
     pub(in crate::hub) fn reconfigure(&mut self, settings: &Settings<'_>, now: u64) {
         self.keys.set_window(settings.key_window_ms);
-        self.total_limit = settings.total_bytes;
+        self.kept.limit = settings.total_bytes;
         self.slow = SlowPolicies::new(settings.slow_patterns, settings.slow_policy);
         for (_, channel) in &mut self.channels {
             channel.slow = self.slow.of(&channel.name);
@@ -28,7 +65,7 @@ impl State {
             }
             for entry in entries {
                 let channel = self.channels.get(entry.channel as usize);
-                // As in a sweep: what is older than the oldest is gone.
+                // As in a sweep: an entry older than its channel's oldest message is stale.
                 let kept = channel.filter(|channel| channel.history.oldest().is_some_and(|oldest| oldest <= entry.seq));
                 if let Some(rule) = kept.map(|channel| channel.rule) {
                     self.rules.get(rule).push(entry);
@@ -48,7 +85,7 @@ impl State {
         while self.expire(now) {}
     }
 
-    /// Drops some of what has outlived its age; true: there is more.
+    /// Drops some messages and keys that are too old. True if there are more.
     pub(in crate::hub) fn expire(&mut self, now: u64) -> bool {
         let more_keys = self.keys.expire(now, AT_ONCE);
         for _ in 0..AT_ONCE {
@@ -58,16 +95,16 @@ impl State {
         true
     }
 
-    /// Has a look now and then whether there is more room than it takes.
+    /// Checks now and then whether memory can be freed.
     pub(in crate::hub) fn look_at_room(&mut self, now: u64) {
-        if now >= self.room_looked_at + ROOM_MS {
-            self.room_looked_at = now;
+        if now >= self.kept.room_looked_at + ROOM_MS {
+            self.kept.room_looked_at = now;
             self.give_back_room();
         }
     }
 
-    /// A burst of channels or messages must not keep its room for ever. Not at each drop: it may have to look at all
-    /// there is.
+    /// A burst of channels or messages must not keep its memory for ever. This is not done at each drop, since it may
+    /// have to look at everything.
     fn give_back_room(&mut self) {
         if self.channels.capacity() > 1024 && self.channels.len() * 8 < self.channels.capacity() {
             self.channels.shrink_to_fit();
@@ -75,10 +112,11 @@ impl State {
         self.rules.give_back_room();
     }
 
-    /// Forgets a channel's history. False: there is no such channel.
+    /// Clears a channel's history. Returns false if the channel does not exist.
     pub(in crate::hub) fn clear(&mut self, channel: &str) -> bool {
         let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
-        // What the rule remembers of them is stale now; else a host that clears again and again would pile it up.
+        // Their entries in the rule are stale now. If they were not counted, a host that clears again and again would
+        // pile them up.
         while self.trim(id) {
             self.note_stale(id);
         }
@@ -91,7 +129,7 @@ impl State {
         self.rules.remembered()
     }
 
-    /// Appends to a channel's history and trims to its bounds and the hub's.
+    /// Appends to a channel's history, and trims it to the bounds of the channel and the hub.
     pub(super) fn keep(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
         let channel = &mut self.channels[id as usize];
         let rule = self.rules.get(channel.rule);
@@ -101,15 +139,14 @@ impl State {
             return;
         }
         rule.push(Entry { seq: message.seq(), since: now, channel: id });
-        self.total_bytes += message.weight();
-        self.total_messages += 1;
+        self.kept.add(&message);
         channel.history.push(message);
         while self.exceeds(id, bounds.count, bounds.bytes) {
             self.trim(id);
             self.note_stale(id);
         }
         self.trim_to_total();
-        // It may itself have been more than the bounds allow.
+        // The new message alone may exceed the bounds.
         if self.channels.get(id as usize).is_some_and(|channel| channel.history.len() == 0) {
             self.drop_if_idle(id);
         }
@@ -120,24 +157,22 @@ impl State {
         history.len() > count || history.bytes() > bytes
     }
 
-    /// Drops the oldest messages of all while there are more than the hub may keep.
+    /// Drops the oldest messages of all channels while the hub has more than it may keep.
     fn trim_to_total(&mut self) {
-        while self.total_bytes > self.total_limit {
+        while self.kept.is_too_much() {
             let Some(entry) = self.rules.pop_oldest() else { break };
             self.drop_entry(entry);
         }
     }
 
-    /// Drops a channel's oldest message; false when it has none.
+    /// Drops a channel's oldest message. False if the channel has none.
     fn trim(&mut self, id: ChannelId) -> bool {
         let Some(message) = self.channels[id as usize].history.trim_oldest() else { return false };
-        self.total_bytes -= message.weight();
-        self.total_messages -= 1;
-        self.evicted = Some(message);
+        self.kept.remove(message);
         true
     }
 
-    /// Drops the message of an entry taken from a rule's queue, unless it went before.
+    /// Drops the message of an entry from a rule's queue, unless it is gone already.
     fn drop_entry(&mut self, entry: Entry) {
         let oldest = self.channels.get(entry.channel as usize).and_then(|channel| channel.history.oldest());
         if oldest == Some(entry.seq) {
@@ -152,7 +187,8 @@ impl State {
             let channels = &self.channels;
             rule.sweep(|entry| {
                 let history = channels.get(entry.channel as usize).map(|channel| &channel.history);
-                // The number of a dropped channel may be another's by now; its messages are all younger.
+                // The number of a dropped channel may belong to another channel by now. All messages of that one are
+                // newer.
                 history.and_then(History::oldest).is_some_and(|oldest| oldest <= entry.seq)
             });
         }

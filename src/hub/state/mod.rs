@@ -1,10 +1,17 @@
-//! What the hub's lock protects: channels, sequence, history, who is subscribed.
+//! The state that the hub's lock protects: channels, sequence, history, subscriptions.
 
+#[cfg_attr(not(test), allow(dead_code))]
+mod applying;
 mod keeping;
+mod lasting;
+mod names;
 mod reading;
 mod restoring;
 mod steps;
 
+pub(super) use applying::Following;
+use keeping::Kept;
+use names::Names;
 pub(super) use steps::AT_ONCE;
 
 use super::forgotten::Forgotten;
@@ -17,36 +24,32 @@ use super::retention::Rules;
 use super::slow::{SlowPolicies, SlowPolicy};
 use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use slab::Slab;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 pub(super) struct State {
-    /// The newest message's number: one count for all channels, so one number is a position in all of them.
+    /// The newest message's number. It counts for all channels, so one number is a position in all of them.
     pub(super) seq: u64,
-    /// The number that this hub began after.
+    /// The number after which this hub began.
     pub(super) began_at: u64,
+    /// The last number that was given to a message that waits for a sync. Less than `seq` if none waits.
+    ahead: u64,
     pub(super) channels: Slab<Channel>,
-    /// Names to numbers. The names themselves stand in the channels, once. Clients choose names: the hash is seeded.
-    names: HashTable<u32>,
-    hasher: RandomState,
+    names: Names,
     rules: Rules,
     slow: SlowPolicies,
     keys: Keys,
     forgotten: Forgotten,
-    /// The lives of the history before this one.
+    /// The epochs before this one.
     lineage: Lineage,
+    /// Of a replica of a log.
+    pub(super) following: Option<Following>,
     sampler: Sampler,
-    total_limit: usize,
-    room_looked_at: u64,
-    pub(super) total_bytes: usize,
-    pub(super) total_messages: usize,
+    /// The history of all channels together.
+    pub(super) kept: Kept,
     pub(super) subscriptions: u64,
-    /// Publications whose key was there already.
+    /// The number of publications with a key that was published before.
     pub(super) duplicates: u64,
-    /// The message that was trimmed last, so that it can be dropped without the lock.
-    pub(super) evicted: Option<Arc<Message>>,
 }
 
 pub(super) struct Channel {
@@ -64,31 +67,28 @@ impl State {
         let mut state = State {
             seq: 0,
             began_at: 0,
+            ahead: 0,
             channels: Slab::new(),
-            names: HashTable::new(),
-            hasher,
+            names: Names::new(hasher),
             rules: Rules::new(settings.patterns, settings.retention),
             slow: SlowPolicies::new(settings.slow_patterns, settings.slow_policy),
             keys: Keys::new(settings.key_window_ms),
             forgotten: Forgotten::default(),
             lineage: Lineage::default(),
+            following: None,
             sampler: Sampler { clock_us: settings.clock_us, next: 0 },
-            total_limit: settings.total_bytes,
-            room_looked_at: 0,
-            total_bytes: 0,
-            total_messages: 0,
+            kept: Kept::new(settings.total_bytes),
             subscriptions: 0,
             duplicates: 0,
-            evicted: None,
         };
-        // Every connection is subscribed to the broadcasts, on every shard, always. The empty name is nobody else's.
+        // Every connection on every shard is subscribed to the broadcasts. No other channel has the empty name.
         let broadcast = state.create("");
         debug_assert_eq!(broadcast, BROADCAST);
         state.channels[broadcast as usize].shards = u64::MAX;
         state
     }
 
-    /// The first publication of this key, if it was published before; then this one is counted as its duplicate.
+    /// The first message that was published with this key. This publication is then counted as its duplicate.
     pub(super) fn find_key(&mut self, channel: &str, key: Option<Key<'_>>, now: u64) -> Option<u64> {
         let seq = self.keys.find(channel, key?, now)?;
         self.duplicates += 1;
@@ -103,15 +103,11 @@ impl State {
         now: u64,
         mailboxes: &[Arc<Mailbox>],
     ) -> Result<Published, Refused> {
-        let known = self.lookup(outgoing.channel, hash);
-        let shards = known.map_or(0, |id| self.channels[id as usize].shards);
-        if shards_in(shards, mailboxes).any(|(_, mailbox)| mailbox.room() == 0) {
-            return Err(Refused::Busy);
-        }
+        let known = self.find_room(outgoing.channel, hash, mailboxes)?;
         Ok(self.place(outgoing, known, hash, now, mailboxes))
     }
 
-    /// Publishes a message for which the mailboxes have room: see [`Self::check_room`] and [`Self::check_one`].
+    /// Publishes a message for which the mailboxes have room: see [`Self::check_room`].
     pub(super) fn publish(
         &mut self,
         outgoing: Outgoing<'_>,
@@ -123,26 +119,41 @@ impl State {
         self.place(outgoing, known, hash, now, mailboxes)
     }
 
-    /// Gives a message its place, keeps it, and leaves it to the shards.
-    fn place(
+    /// Takes the next number for a message, and applies it. The mailboxes have room: see [`Self::find_room`].
+    pub(super) fn place(
         &mut self,
-        Outgoing { channel, key, mut message }: Outgoing<'_>,
+        outgoing: Outgoing<'_>,
         known: Option<ChannelId>,
         hash: u64,
         now: u64,
         mailboxes: &[Arc<Mailbox>],
     ) -> Published {
-        self.seq += 1;
-        let seq = self.seq;
+        self.apply(self.seq + 1, outgoing, (known, hash), (now, now), mailboxes)
+    }
+
+    /// Gives a message the place of a number, which is greater than all before; keeps it, and leaves it to the shards,
+    /// of which the mailboxes have room. `known`: its channel, if that exists; `hash`: of the channel's name; `since`:
+    /// when it was published. Inlined: most hubs take the number and apply it in one go.
+    #[inline(always)]
+    pub(super) fn apply(
+        &mut self,
+        seq: u64,
+        Outgoing { channel, key, mut message }: Outgoing<'_>,
+        (known, hash): (Option<ChannelId>, u64),
+        (since, now): (u64, u64),
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Published {
+        debug_assert!(seq > self.seq, "messages are applied in the order of their numbers");
+        self.seq = seq;
         if let Some(key) = key {
-            self.keys.remember(channel, key, seq, now);
+            self.keys.remember(channel, key, seq, since);
         }
         let id = match known {
             Some(id) => id,
             None => {
                 let rule = self.rules.number_for(channel);
                 if !self.rules.get(rule).bounds.keeps() {
-                    // Nobody listens and nothing is kept: the end is all that is left of it.
+                    // Without subscribers and history, only the end of the channel is remembered.
                     self.forgotten.remember(hash, seq);
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
@@ -156,18 +167,24 @@ impl State {
         Message::place(&mut message, &place);
         for (_, mailbox) in shards_in(shards, mailboxes) {
             let left = mailbox.push(Delivery { channel: id, message: message.clone() });
-            debug_assert!(left, "check_room came first");
+            debug_assert!(left, "`find_room` or `check_room` came first");
         }
-        self.keep(id, message, now);
+        self.keep(id, message, since);
         Published { seq, shards, subscribers }
     }
 
-    /// Whether the mailboxes of all shards that a message reaches have room for it.
-    pub(super) fn check_one(&self, channel: &str, hash: u64, mailboxes: &[Arc<Mailbox>]) -> Result<(), Refused> {
-        let shards = self.lookup(channel, hash).map_or(0, |id| self.channels[id as usize].shards);
+    /// A message's channel, if it exists. An error: the mailbox of a shard that the message reaches has no room.
+    pub(super) fn find_room(
+        &self,
+        channel: &str,
+        hash: u64,
+        mailboxes: &[Arc<Mailbox>],
+    ) -> Result<Option<ChannelId>, Refused> {
+        let known = self.lookup(channel, hash);
+        let shards = known.map_or(0, |id| self.channels[id as usize].shards);
         match shards_in(shards, mailboxes).any(|(_, mailbox)| mailbox.room() == 0) {
             true => Err(Refused::Busy),
-            false => Ok(()),
+            false => Ok(known),
         }
     }
 
@@ -197,7 +214,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes back subscriptions. A channel with neither subscribers nor history disappears.
+    /// Ends subscriptions. A channel with neither subscribers nor history is dropped.
     pub(super) fn leave(&mut self, shard: usize, leaves: &[Leave]) {
         for leave in leaves {
             let Some(channel) = self.channels.get_mut(leave.channel as usize) else { continue };
@@ -219,8 +236,8 @@ impl State {
         Some(self.channels[id as usize].info())
     }
 
-    /// Looks through some hundred places from `from` on for channels whose name begins with `prefix`, until `limit` are
-    /// found. Says where to go on, if there.
+    /// Looks through some hundred channels from `from` on, for names that begin with `prefix`, until `limit` are found.
+    /// Returns where to go on, if there are more.
     pub(super) fn list(&self, prefix: &str, limit: usize, from: usize, found: &mut Vec<ChannelInfo>) -> Option<usize> {
         const AT_ONCE: usize = 512;
         let end = self.channels.capacity().min(from + AT_ONCE);
@@ -238,14 +255,7 @@ impl State {
         let channel = self.channels.remove(id as usize);
         let hash = self.hash(&channel.name);
         self.forgotten.remember(hash, channel.history.trimmed());
-        if let Ok(entry) = self.names.find_entry(hash, |known| *known == id) {
-            entry.remove();
-        }
-        // A burst of channels must not keep its room for ever.
-        if self.names.capacity() > 1024 && self.names.len() * 8 < self.names.capacity() {
-            let (channels, hasher) = (&self.channels, &self.hasher);
-            self.names.shrink_to(self.names.len() * 2, |id| hasher.hash_one(&*channels[*id as usize].name));
-        }
+        self.names.remove(hash, id, &self.channels);
     }
 
     fn create(&mut self, name: &str) -> ChannelId {
@@ -258,36 +268,35 @@ impl State {
             rule: self.rules.number_for(name),
             slow: self.slow.of(name),
         }) as ChannelId;
-        let (channels, hasher) = (&self.channels, &self.hasher);
-        self.names.insert_unique(hash, id, |id| hasher.hash_one(&*channels[*id as usize].name));
+        self.names.insert(hash, id, &self.channels);
         id
     }
 
     fn lookup(&self, name: &str, hash: u64) -> Option<ChannelId> {
-        self.names.find(hash, |id| &*self.channels[*id as usize].name == name).copied()
+        self.names.find(name, hash, &self.channels)
     }
 
     fn hash(&self, name: &str) -> u64 {
-        self.hasher.hash_one(name)
+        self.names.hash(name)
     }
 }
 
-/// Which messages are stamped with their time: each 64th, and one in each ten milliseconds, so that a quiet server has
-/// its measurements, too, and a busy one does not pay for them.
+/// Chooses the messages that get a time stamp: each 64th, and one in each ten milliseconds. So a quiet server has
+/// measurements, too, and a busy one does not pay for them.
 struct Sampler {
     clock_us: fn() -> u64,
-    /// From when on, in the milliseconds that publishing is told, the next one is stamped in any case.
+    /// The time, in the milliseconds that publishing is told, from which the next message is stamped in any case.
     next: u64,
 }
 
 impl Sampler {
-    /// The stamp of a message; 0: none.
+    /// The stamp of a message. 0 means none.
     fn stamp(&mut self, seq: u64, now: u64) -> u32 {
         if !seq.is_multiple_of(64) && now < self.next {
             return 0;
         }
         self.next = now + 10;
-        // It goes round in 71 minutes; no message is on its way for so long.
+        // It wraps around after 71 minutes. No message is on its way for that long.
         (self.clock_us)() as u32 | 1
     }
 }
@@ -304,7 +313,7 @@ impl Channel {
     }
 }
 
-/// The mailboxes of the shards that a mask names.
+/// The mailboxes of the shards in a mask.
 fn shards_in(mask: u64, mailboxes: &[Arc<Mailbox>]) -> impl Iterator<Item = (usize, &Arc<Mailbox>)> {
     mailboxes.iter().enumerate().filter(move |(shard, _)| mask >> shard & 1 == 1)
 }

@@ -1,4 +1,4 @@
-//! Who subscribes, and reads what it missed.
+//! Subscribes, and reads the missed messages.
 
 use super::steps::AT_ONCE;
 use super::State;
@@ -10,8 +10,8 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 impl State {
-    /// Reads what a subscriber missed and, where that was not cut, subscribes its shard: see [`crate::hub::Hub`]. False,
-    /// and nothing was done: there is too much to read for one step.
+    /// Reads the messages that a subscriber missed and, unless the replay is cut, subscribes its shard; see
+    /// [`crate::hub::Hub`]. If there is too much to read in one step, it does nothing and returns false.
     pub(in crate::hub) fn subscribe<S: AsRef<str>>(
         &mut self,
         request: &Request<'_, S>,
@@ -20,6 +20,11 @@ impl State {
         ids: &mut Vec<(ChannelId, Arc<str>)>,
     ) -> bool {
         replay.position = self.seq;
+        replay.life = self.life();
+        if !self.has_reached(request.start) {
+            replay.put_off();
+            return true;
+        }
         if request.start != Start::New && !self.replay(request, epoch, replay) {
             return false;
         }
@@ -29,9 +34,10 @@ impl State {
         true
     }
 
-    /// After which number a subscriber begins, and whether it is one of another life. A number that this life never gave
-    /// is from another one too.
+    /// The number after which a subscriber begins, and whether its position is from another epoch. A number that this
+    /// epoch never gave is from another one, too.
     pub(super) fn place_of(&self, start: Start<'_>, epoch: &str) -> (u64, bool) {
+        let epoch = self.following.as_ref().map_or(epoch, |following| following.epoch.as_str());
         match start {
             Start::After(seq) => (seq, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
@@ -53,7 +59,8 @@ impl State {
             }
         }
         if request.wants_broadcasts() {
-            // After another life the channels' gaps say enough: who never broadcasts need not hear of it.
+            // After another epoch, the channels' gaps are enough. A client of a host that never broadcasts gets no gap
+            // for the broadcasts.
             missed.extend(self.read("", (if foreign { self.seq } else { after }, false), request.start, replay));
         }
         if missed.iter().map(Messages::len).sum::<usize>() > AT_ONCE {
@@ -66,11 +73,14 @@ impl State {
             replay.cut_head(request.limit);
         } else {
             replay.cut_tail(request.limit);
+            if self.following.is_some() {
+                replay.tell_later_gaps();
+            }
         }
         true
     }
 
-    /// What a channel has after a place, if anything; with a gap in the replay where something is missing.
+    /// The messages of a channel after a number. If some are missing, the replay gets a gap.
     fn read(
         &self,
         name: &str,
@@ -110,9 +120,9 @@ impl State {
     }
 }
 
-/// Takes messages of several channels in the order of the sequence, or against it, and no more than fit: of a long
-/// history most is cut off. Beyond the limit there is one message more, by which the cut sees that there is; and, where
-/// the oldest go, the newest of each channel that is left, up to which its gap then is.
+/// Merges the messages of several channels, in the order of the sequence or against it, up to the limit: most of a long
+/// history is cut off. One message beyond the limit is taken as well, so that the cut sees that there are more. If the
+/// oldest are cut, the newest remaining message of each channel is also taken: its gap ends there.
 fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, into: &mut Vec<Item>) {
     let step = |messages: &mut Messages<'h>| step(messages, newest_first);
     let (mut weight, mut over) = (0usize, false);
@@ -123,7 +133,7 @@ fn merge<'h>(mut channels: Vec<Messages<'h>>, newest_first: bool, limit: usize, 
         within
     };
     if let [one] = &mut channels[..] {
-        // As mostly: what comes next is known.
+        // The usual case of one channel needs no merge.
         while let Some(message) = step(one).filter(|message| fits(message)) {
             into.push(Item::Message(message.clone()));
         }
@@ -153,7 +163,7 @@ pub(super) fn step<'h>(messages: &mut Messages<'h>, newest_first: bool) -> Optio
     }
 }
 
-/// A message's place in the order in which they are taken: what comes first has the greatest.
+/// A message's rank. The message with the greatest rank is taken first.
 pub(super) fn rank(message: &Message, newest_first: bool) -> u64 {
     if newest_first {
         message.seq()

@@ -1,4 +1,4 @@
-//! History that was before this hub, brought back from a log.
+//! Restores history from a log, from before this hub.
 
 use super::State;
 use crate::hub::lineage::Lineage;
@@ -7,7 +7,7 @@ use crate::hub::{Outgoing, BROADCAST};
 use std::sync::Arc;
 
 impl State {
-    /// What was before a number is not in the log. To be called on an empty hub.
+    /// Messages before a number are not in the log. Call this on an empty hub.
     pub(in crate::hub) fn begin_before(&mut self, first: u64) {
         let gone = first.saturating_sub(1);
         (self.seq, self.began_at) = (gone, gone);
@@ -15,7 +15,7 @@ impl State {
         self.channels[BROADCAST as usize].history.skip(gone);
     }
 
-    /// The last number of a channel in what was before the log.
+    /// The last number of a channel before the log begins.
     pub(in crate::hub) fn restore_end(&mut self, channel: &str, seq: u64) {
         let hash = self.hash(channel);
         if channel.is_empty() {
@@ -25,7 +25,7 @@ impl State {
         }
     }
 
-    /// Keeps a message that has its number, and is of that time.
+    /// Restores a message with its number and its time.
     pub(in crate::hub) fn restore(&mut self, seq: u64, outgoing: Outgoing<'_>, since: u64) {
         let Outgoing { channel, key, mut message } = outgoing;
         let hash = self.hash(channel);
@@ -45,8 +45,8 @@ impl State {
         let channel = (id != BROADCAST).then_some(&entry.name);
         Message::place(&mut message, &Place { seq, channel, slow: entry.slow, stamp: 0 });
         self.keep(id, message, since);
-        // For the message before only, so that it can be dropped without the lock.
-        self.evicted = None;
+        // No other thread waits for the lock yet, so a trimmed message is freed at once.
+        self.kept.evicted = None;
     }
 
     fn keeps(&mut self, channel: &str) -> bool {
@@ -54,14 +54,14 @@ impl State {
         self.rules.get(rule).bounds.keeps()
     }
 
-    /// Everything is restored, and this was the last number.
+    /// Everything is restored. `last` is the last number.
     pub(in crate::hub) fn go_on_after(&mut self, last: u64, lineage: Lineage, now: u64) {
         self.lineage = lineage;
         (self.seq, self.began_at) = (last, last);
         while self.expire(now) {}
     }
 
-    /// The last number of each channel, for some hundred places from `from` on; and where to go on.
+    /// The last number of each channel, for some hundred channels from `from` on. Returns where to go on.
     pub(in crate::hub) fn ends(&self, from: usize, found: &mut Vec<(u64, Arc<str>)>) -> Option<usize> {
         const AT_ONCE: usize = 512;
         let end = self.channels.capacity().min(from + AT_ONCE);

@@ -1,8 +1,9 @@
-//! The same as [`super::reading`] for those who ask for much: in steps, each short, between which others have the lock.
+//! Does the same as [`super::reading`] for large requests, in short steps. Other threads get the lock between the
+//! steps.
 //!
-//! The steps read up to one number, which is the newest at the first of them. What goes from a history in between is
-//! told as a gap, as if it had gone before. Then the shard joins the channels, some at a time, and the last step gives
-//! what came since then: from there on the mailbox has everything.
+//! The steps read up to one number, which is the newest one at the first step. If messages are dropped from a history
+//! in between, they are announced as a gap, as if they had been dropped before. Then the shard joins the channels, some
+//! at a time. The last step reads what has come since the first one. From there on, the mailbox has everything.
 
 use super::{reading, State};
 use crate::hub::message::Message;
@@ -11,38 +12,39 @@ use crate::hub::ChannelId;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
-/// How many channels are looked up, and how many messages are taken, in one step. Few for the hub's model.
+/// The number of channels that are looked up, and of messages that are taken, in one step. It is small for the hub's
+/// model.
 pub(in crate::hub) const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 512 };
 
-/// Where a reader in steps stands.
+/// The progress of a reader in steps.
 #[derive(Debug)]
 pub(in crate::hub) struct Reading {
-    /// Up to here all is read in the end.
+    /// The reader reads up to this number.
     until: u64,
     after: u64,
     foreign: bool,
     newest_first: bool,
-    /// How many of each channel, for those who ask for the newest.
+    /// The number of messages of each channel, for a request for the newest ones.
     last: Option<usize>,
     limit: usize,
     cursors: Vec<Cursor>,
-    /// The next message of each channel: its rank, and whose it is.
+    /// The next message of each channel: its rank, and the index of its cursor.
     order: BinaryHeap<(u64, usize)>,
     weight: usize,
     over: bool,
 }
 
-/// A channel that is being read. Between two steps it may go, and another one have its number.
+/// A channel that is being read. It may be dropped between two steps, and another channel may get its number.
 #[derive(Debug)]
 struct Cursor {
     channel: ChannelId,
     name: Arc<str>,
-    /// How many messages may still be taken of it.
+    /// The number of messages that may still be taken from it.
     left: usize,
 }
 
 impl Reading {
-    /// Up to where all is read in the end.
+    /// The number up to which the reader reads.
     pub(in crate::hub) fn until(&self) -> u64 {
         self.until
     }
@@ -56,7 +58,8 @@ impl Reading {
         reading::rank(message, self.newest_first)
     }
 
-    /// The end of a gap that comes up before `seq` is taken: not after what was taken of its channel already.
+    /// The end of a gap that is found before `seq` is taken. It must not be after a message that was taken from its
+    /// channel already.
     fn before_taken(&self, end: u64, seq: u64) -> u64 {
         if self.newest_first {
             end.min(seq)
@@ -65,7 +68,8 @@ impl Reading {
         }
     }
 
-    /// As [`reading::merge`] does: beyond the limit there is one message more, by which the cut sees that there is.
+    /// Like [`reading::merge`], this lets one message beyond the limit through, so that the cut sees that there are
+    /// more.
     fn fits(&mut self, message: &Message) -> bool {
         let within = !self.over;
         self.over = self.weight > self.limit;
@@ -73,8 +77,8 @@ impl Reading {
         within
     }
 
-    /// Tells that all of a channel up to a number is gone. Not of what is beyond what is read: the last step tells of
-    /// that, or the next request does.
+    /// Adds a gap: a channel's messages up to a number are gone. Later gaps are left out: the last step or the next
+    /// request announces them.
     fn tell_gone(&self, name: &Arc<str>, end: u64, replay: &mut Replay) {
         if end <= self.until {
             replay.items.push(Item::Gap((!name.is_empty()).then(|| name.clone()), end));
@@ -104,7 +108,7 @@ impl State {
         }
     }
 
-    /// Looks up some channels; the empty name is the broadcasts'.
+    /// Looks up some channels. The empty name stands for the broadcasts.
     pub(in crate::hub) fn find_first<'n>(
         &self,
         names: impl Iterator<Item = &'n str>,
@@ -112,7 +116,7 @@ impl State {
         replay: &mut Replay,
     ) {
         for name in names {
-            // See `State::replay` for both.
+            // `State::replay` explains both cases.
             let foreign = reading.foreign && !name.is_empty();
             let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
             let hash = self.hash(name);
@@ -145,7 +149,7 @@ impl State {
         self.channels[id as usize].history.trimmed()
     }
 
-    /// Takes some messages; true: there are more.
+    /// Takes some messages. True if there are more.
     pub(in crate::hub) fn take_some(&self, reading: &mut Reading, replay: &mut Replay) -> bool {
         let mut taken = 0;
         while let Some((rank, at)) = reading.order.pop() {
@@ -165,7 +169,7 @@ impl State {
             } else {
                 history.between(seq.saturating_sub(1), reading.until)
             };
-            // The oldest may have gone meanwhile.
+            // The oldest messages may be gone by now.
             let gone = if reading.newest_first { messages.len() < cursor.left } else { history.trimmed() >= seq };
             if gone && reading.last.is_none() {
                 reading.tell_gone(&cursor.name, reading.before_taken(history.trimmed(), seq), replay);
@@ -173,7 +177,7 @@ impl State {
             reading.cursors[at].left = messages.len();
             while let Some(message) = reading::step(&mut messages, reading.newest_first) {
                 let rank = reading.rank(message);
-                // Another channel's is next, or others have their turn.
+                // Another channel has the next message, or other threads have their turn.
                 if taken == AT_ONCE || reading.order.peek().is_some_and(|next| *next > (rank, at)) {
                     reading.order.push((rank, at));
                     break;
@@ -194,7 +198,7 @@ impl State {
         false
     }
 
-    /// Where the oldest go: up to where they go, of each channel of which something is left.
+    /// If the oldest are cut: the end of the gap of each channel that has messages left.
     fn tell_left(reading: &mut Reading, replay: &mut Replay) {
         if !reading.newest_first {
             return;
@@ -214,9 +218,9 @@ impl State {
         ids.extend(names.map(|name| self.join(name, shard)));
     }
 
-    /// The last step: what has come since the first one. The shard is on all channels by now, so none of them is gone.
-    /// Those who asked for the newest miss nothing of a channel of which they get none; of one that they were given
-    /// some of (`begun`) they do.
+    /// The last step reads what has come since the first one. The shard is on all channels by now, so none of them is
+    /// dropped. A client that asked for the newest messages misses nothing in a channel of which it gets none. In a
+    /// channel of which it got some (`begun`), it would.
     pub(in crate::hub) fn read_rest<S>(
         &self,
         request: &Request<'_, S>,

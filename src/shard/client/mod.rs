@@ -1,4 +1,4 @@
-//! What clients say over their WebSockets, how fast they may, and who is on a channel.
+//! Clients: their messages over WebSockets, the rate limit for these, and presence.
 
 pub(super) mod frames;
 pub(crate) mod presence;

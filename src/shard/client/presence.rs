@@ -1,7 +1,6 @@
-//! Who is there: the users of a channel's subscribers.
+//! Presence: the users of a channel's subscribers.
 
 use crate::hub::ChannelId;
-use crate::shard::connection::close::user;
 use crate::shard::Shard;
 use crate::users::Users;
 use std::fmt;
@@ -13,7 +12,7 @@ pub(crate) struct Present {
     /// Their users, one for each connection, in no order. Counting them is the asker's work: the shards have others to
     /// serve.
     users: Vec<Arc<str>>,
-    /// Those whose grant names no user, or who have none.
+    /// The number of subscribers without a user.
     anonymous: usize,
 }
 
@@ -24,12 +23,12 @@ impl Present {
     }
 }
 
-/// Gets what all shards have said.
+/// Called with the answers of all shards.
 pub(crate) type Tell = Box<dyn FnOnce(Present) + Send>;
 
-/// A question to all shards. The asker is told when the last of them lets go of it: it has answered, or has panicked or
-/// ended and so has nobody any more.
-pub(crate) struct Census {
+/// A presence query to all shards. The asker is told when the last shard drops it. A shard that has panicked or ended
+/// drops it too, and has no subscribers any more.
+pub(crate) struct PresenceQuery {
     /// The hub may have given this number to another channel since it was looked up.
     channel: ChannelId,
     name: Box<str>,
@@ -37,9 +36,9 @@ pub(crate) struct Census {
     tell: Mutex<Option<Tell>>,
 }
 
-impl Census {
+impl PresenceQuery {
     pub(crate) fn new(channel: ChannelId, name: &str, tell: Tell) -> Self {
-        Census { channel, name: name.into(), found: Mutex::default(), tell: Mutex::new(Some(tell)) }
+        PresenceQuery { channel, name: name.into(), found: Mutex::default(), tell: Mutex::new(Some(tell)) }
     }
 
     fn add(&self, mut present: Present) {
@@ -49,7 +48,7 @@ impl Census {
     }
 }
 
-impl Drop for Census {
+impl Drop for PresenceQuery {
     fn drop(&mut self) {
         let found = std::mem::take(self.found.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let Some(tell) = self.tell.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
@@ -58,24 +57,24 @@ impl Drop for Census {
     }
 }
 
-impl fmt::Debug for Census {
+impl fmt::Debug for PresenceQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Census").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("PresenceQuery").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Shard {
-    /// Says who is on a channel.
-    pub(in crate::shard) fn present(&self, census: &Census) {
-        let local = self.channels.get(census.channel).filter(|local| *local.name == *census.name);
+    /// Adds this shard's subscribers of a channel to the answer.
+    pub(in crate::shard) fn present(&self, query: &PresenceQuery) {
+        let local = self.channels.get(query.channel).filter(|local| *local.name == *query.name);
         let Some(local) = local else { return };
         let mut present = Present::default();
         for index in local.solo.iter().chain(local.multi.iter().map(|(index, _)| index)) {
-            match self.conns.get(*index as usize).and_then(user) {
+            match self.conns.get(*index as usize).and_then(|conn| conn.grant.as_ref()?.user().cloned()) {
                 Some(user) => present.users.push(user),
                 None => present.anonymous += 1,
             }
         }
-        census.add(present);
+        query.add(present);
     }
 }

@@ -1,11 +1,11 @@
-//! How fast clients send (option `client_rate`). Who sends more than that is left unread until its time has come: the
-//! client feels it as back-pressure, and nothing is lost. Only those that sent something lately are remembered.
+//! The rate limit for clients' messages (option `client_rate`). A client that sends more is not read until its time has
+//! come: it feels backpressure, and nothing is lost. Only clients that sent something lately are remembered.
 
+use crate::framing::close::Close;
 use crate::limits::Bucket;
 use crate::metrics::Reason;
 use crate::shard::connection::conn::{Flags, Token};
 use crate::shard::Shard;
-use crate::transport::close::Close;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,7 +13,7 @@ use std::collections::BinaryHeap;
 /// How far ahead of the rate a client may be. One read brings thousands of messages at once; a client that sends them
 /// in good faith is not told to wait for longer than this.
 const MAX_AHEAD_MS: u64 = 10_000;
-/// What a token takes of a client's second, in microseconds, whatever the rate. A signature is verified for it: the
+/// The part of a client's second that a token takes, in microseconds, at any rate. A signature is verified for it: the
 /// work of hundreds of messages.
 const TOKEN_US: u64 = 100_000;
 /// How often those are forgotten that have sent nothing lately.
@@ -23,7 +23,7 @@ const SWEEP_MS: u64 = 1000;
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Senders {
     /// By slot, with the generation that tells a connection from the slot's next tenant.
-    paces: FxHashMap<u32, (u32, Bucket)>,
+    buckets: FxHashMap<u32, (u32, Bucket)>,
     swept_at: u64,
     /// Those that are left unread, by the time at which that ends.
     waiting: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -38,10 +38,10 @@ impl Senders {
     fn sweep(&mut self, now: u64) {
         if now >= self.swept_at + SWEEP_MS {
             self.swept_at = now;
-            self.paces.retain(|_, (_, pace)| !pace.is_over(now));
+            self.buckets.retain(|_, (_, bucket)| !bucket.is_over(now));
             // A crowd that sent must not keep its room for ever.
-            if self.paces.capacity() > 1024 && self.paces.len() * 8 < self.paces.capacity() {
-                self.paces.shrink_to(self.paces.len() * 2);
+            if self.buckets.capacity() > 1024 && self.buckets.len() * 8 < self.buckets.capacity() {
+                self.buckets.shrink_to(self.buckets.len() * 2);
             }
         }
     }
@@ -51,27 +51,27 @@ impl Shard {
     /// Counts a message or ping of a client; false: it was one too many, and the connection is closed.
     pub(in crate::shard) fn count_sent(&mut self, index: u32) -> bool {
         let (rate, now) = (self.config().client_rate, self.now);
-        self.pace(index, |pace| pace.count(rate, now))
+        self.charge(index, |bucket| bucket.count(rate, now))
     }
 
-    /// Counts what a token costs beside the message that it is.
+    /// Counts the cost of a token, beside the message that carries it.
     pub(in crate::shard) fn count_token(&mut self, index: u32) -> bool {
         let now = self.now;
-        self.pace(index, |pace| pace.spend(TOKEN_US, now))
+        self.charge(index, |bucket| bucket.spend(TOKEN_US, now))
     }
 
-    fn pace(&mut self, index: u32, count: impl FnOnce(&mut Bucket) -> u64) -> bool {
+    fn charge(&mut self, index: u32, count: impl FnOnce(&mut Bucket) -> u64) -> bool {
         let (rate, now) = (self.config().client_rate, self.now);
         if rate == 0 {
             return true;
         }
         self.limits.senders.sweep(now);
         let token = self.token(index);
-        let (generation, pace) = self.limits.senders.paces.entry(index).or_default();
+        let (generation, bucket) = self.limits.senders.buckets.entry(index).or_default();
         if *generation != token.generation {
-            (*generation, *pace) = (token.generation, Bucket::default());
+            (*generation, *bucket) = (token.generation, Bucket::default());
         }
-        let ahead_ms = count(pace);
+        let ahead_ms = count(bucket);
         if ahead_ms > MAX_AHEAD_MS {
             self.handle.metrics.refusal(Reason::ClientRate);
             let reason = "too many messages a second (option client_rate)".into();
@@ -86,7 +86,7 @@ impl Shard {
         true
     }
 
-    /// Reads again from clients whose time has come.
+    /// Reads again from clients when their time has come.
     pub(in crate::shard) fn resume_senders(&mut self) {
         while let Some(Reverse((until, index, generation))) = self.limits.senders.waiting.peek().copied() {
             if until > self.now {
@@ -95,12 +95,13 @@ impl Shard {
             self.limits.senders.waiting.pop();
             let Some(index) = self.find(Token { index, generation }) else { continue };
             // It may have sent more since it was noted.
-            let ahead_ms = self.limits.senders.paces.get(&index).map_or(0, |(_, pace)| pace.ahead_ms(self.now));
+            let ahead_ms = self.limits.senders.buckets.get(&index).map_or(0, |(_, bucket)| bucket.ahead_ms(self.now));
             if ahead_ms > 0 {
                 self.limits.senders.waiting.push(Reverse((self.now + ahead_ms, index, generation)));
                 continue;
             }
             self.conns[index as usize].flags.remove(Flags::THROTTLED);
+            self.give_time(index);
             self.read_again(index);
         }
     }

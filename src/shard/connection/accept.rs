@@ -1,13 +1,12 @@
 //! New connections: from the library's own listeners, and from the host. From here on they are the same.
 
-use crate::context::client::Client;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::shard::connection::conn::{Conn, Flags, Token};
 use crate::shard::turn::command::Adopted;
-use crate::shard::turn::live_set::Roster;
+use crate::shard::turn::live_set::LiveSet;
 use crate::shard::turn::run;
 use crate::shard::Shard;
 use crate::sys::epoll::{Epoll, Watch};
@@ -35,22 +34,36 @@ pub(in crate::shard) struct Listener {
     rests_until: Option<u64>,
 }
 
-impl Listener {
-    pub(in crate::shard) fn watch_all(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll) -> io::Result<Vec<Self>> {
+/// The places where connections come in.
+pub(in crate::shard) struct Arrivals {
+    pub(in crate::shard) listeners: Vec<Listener>,
+    /// The last generation given to a connection.
+    pub(in crate::shard) generation: u32,
+}
+
+impl Arrivals {
+    /// Watches the listeners. `generation`: connections get those after it.
+    pub(in crate::shard) fn new(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll, generation: u32) -> io::Result<Self> {
         for (number, fd) in fds.iter().enumerate() {
             epoll.add(fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead)?;
         }
         let listener = |fd: Arc<OwnedFd>| Listener { loopback: socket::loopback_address(&fd), fd, rests_until: None };
-        Ok(fds.into_iter().map(listener).collect())
+        Ok(Arrivals { listeners: fds.into_iter().map(listener).collect(), generation })
+    }
+
+    /// A generation for one more connection. It is never 0.
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        self.generation
     }
 }
 
 impl Shard {
-    /// Takes what waits at a listener. Watched by level, so what is left over comes again.
+    /// Accepts connections from a listener. It is watched by level, so the rest is told again.
     pub(in crate::shard) fn accept_from(&mut self, number: usize) {
         let mut failures = 0;
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(number) else { return };
+            let Some(listener) = self.arrivals.listeners.get(number) else { return };
             match socket::accept(&listener.fd) {
                 Ok(fd) => self.accepted(fd),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -60,8 +73,8 @@ impl Shard {
                     return;
                 }
                 Err(error) if socket::out_of_resources(&error) => return self.rest(number, &error),
-                // The client was gone before we came, or the network said so (accept(2)); always, it is the system that
-                // does not let us accept (seccomp).
+                // The client was gone before we came, or the network reported an error (accept(2)). If all calls fail,
+                // the system does not let us accept (seccomp).
                 Err(error) => {
                     failures += 1;
                     if failures == ACCEPTS {
@@ -77,20 +90,19 @@ impl Shard {
         let max = self.config().max_connections;
         let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
         if max > 0 && open >= max + SURPLUS {
-            self.turn_away(&fd, &[], &Refusal::full(), Client::of(&fd));
-            self.context.connections.fetch_sub(1, Ordering::Relaxed);
-            return;
+            return self.leave_out(&fd, &[], &Refusal::full(), None);
         }
         if let Some(index) = self.enter(fd, &[], None) {
             self.conns[index as usize].surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
             self.schedule(index, self.config().head_timeout_ms);
-            self.meet(index, true);
+            self.check_peer(index, true);
         }
     }
 
-    /// Takes over a connection that the host accepted, with what it has read of the request.
+    /// Takes over a connection that the host accepted, with the bytes that the host has read of the request.
     pub(in crate::shard) fn adopt(&mut self, Adopted { fd, head, grant, delays }: Adopted<'_>) {
         self.handle.metrics.adopted.add(1);
+        self.do_acts_first();
         if delays {
             socket::set_nodelay(&fd);
         }
@@ -99,8 +111,8 @@ impl Shard {
         conn.flags.insert(Flags::ADOPTED);
         conn.grant = grant;
         self.schedule(index, self.config().head_timeout_ms);
-        // The host has read what stood before the request.
-        self.meet(index, false);
+        // The host has read a PROXY header if there was one.
+        self.check_peer(index, false);
         // As if it had just been read.
         let mut scratch = std::mem::take(&mut self.reading.scratch);
         match scratch.get_mut(..head.len()) {
@@ -111,39 +123,47 @@ impl Shard {
             }
             None => self.received(index, &mut head.into_owned()),
         }
+        self.recount(index);
         self.reading.scratch = scratch;
     }
 
-    /// Gives a connection, which is counted already, its place and watches it. `head`: what the host has read of it.
+    /// Gives a connection, which is counted already, its place and watches it. `head`: the bytes that the host has
+    /// read.
     fn enter(&mut self, fd: OwnedFd, head: &[u8], grant: Option<&Grant>) -> Option<u32> {
-        if self.conns.len() >= Roster::CAPACITY {
-            let refusal = Refusal::unavailable("full", "a thread has as many connections as it can have");
-            self.turn_away(&fd, head, &refusal, Client::of(&fd).granted(grant));
-            self.context.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
+        match self.place(&fd, Watch::EdgeRead) {
+            Ok(Token { index, .. }) => {
+                self.conns[index as usize].socket = Some(fd);
+                Some(index)
+            }
+            Err(refusal) => {
+                self.leave_out(&fd, head, &refusal, grant);
+                None
+            }
         }
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let raw = fd.as_raw_fd();
-        let index = self.conns.insert(Conn::new(fd, self.generation)) as u32;
-        let token = Token { index, generation: self.generation };
-        if let Err(error) = self.epoll.add(raw, token.to_bits(), Watch::EdgeRead) {
+    }
+
+    /// A place for a connection, and its socket in the epoll. The caller puts the socket or the sink there.
+    pub(in crate::shard) fn place(&mut self, fd: &OwnedFd, watch: Watch) -> Result<Token, Refusal> {
+        if self.conns.len() >= LiveSet::CAPACITY {
+            return Err(Refusal::unavailable("full", "a thread has as many connections as it can have"));
+        }
+        let generation = self.arrivals.next_generation();
+        let entry = self.conns.vacant_entry();
+        let token = Token { index: entry.key() as u32, generation };
+        if let Err(error) = self.epoll.add(fd.as_raw_fd(), token.to_bits(), watch) {
             // fs.epoll.max_user_watches is reached, or memory is out.
-            let conn = self.conns.remove(index as usize);
-            let message = format!("a connection can't be watched: {error}");
-            let refusal = Refusal::unavailable("resources", message);
-            self.turn_away(&conn.fd, head, &refusal, Client::of(&conn.fd).granted(grant));
-            self.context.connections.fetch_sub(1, Ordering::Relaxed);
-            return None;
+            return Err(Refusal::unavailable("resources", format!("a connection can't be watched: {error}")));
         }
-        self.handle.roster.enter(token);
+        entry.insert(Conn::new(None, generation));
+        self.handle.live.enter(token);
         self.handle.metrics.connections.add(1);
-        Some(index)
+        Ok(token)
     }
 
     /// Has the kernel probe the connections that are accepted from now on.
     pub(in crate::shard) fn probe_listeners(&self) {
-        for listener in &self.listeners {
-            socket::set_probes(&listener.fd, self.probes());
+        for listener in &self.arrivals.listeners {
+            socket::set_probes(&listener.fd, self.config().probes());
         }
     }
 
@@ -154,14 +174,14 @@ impl Shard {
             Reason::Resources,
             format_args!("accept: {error}; trying again in {REST_MS} ms"),
         );
-        let listener = &mut self.listeners[number];
+        let listener = &mut self.arrivals.listeners[number];
         let _ = self.epoll.remove(listener.fd.as_raw_fd());
         listener.rests_until = Some(self.now + REST_MS);
     }
 
     /// Wakes listeners that have rested.
     pub(in crate::shard) fn resume_listeners(&mut self) {
-        for (number, listener) in self.listeners.iter_mut().enumerate() {
+        for (number, listener) in self.arrivals.listeners.iter_mut().enumerate() {
             if listener.rests_until.is_some_and(|until| self.now >= until) {
                 let added = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
                 listener.rests_until = added.is_err().then_some(self.now + REST_MS);
@@ -177,13 +197,13 @@ impl Shard {
     }
 
     pub(in crate::shard) fn listener_resumes_in(&self) -> Option<u64> {
-        let until = self.listeners.iter().filter_map(|listener| listener.rests_until).min()?;
+        let until = self.arrivals.listeners.iter().filter_map(|listener| listener.rests_until).min()?;
         Some(until.saturating_sub(self.now).max(1))
     }
 
     /// Accepts nothing any more.
     pub(in crate::shard) fn close_listeners(&mut self) {
-        for listener in self.listeners.drain(..) {
+        for listener in self.arrivals.listeners.drain(..) {
             let _ = self.epoll.remove(listener.fd.as_raw_fd());
         }
     }

@@ -4,13 +4,13 @@ use crate::auth::Decision;
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::http::request::{self, Subscribe};
+use crate::http::request::{self, Known, Subscribe};
 use crate::shard::connection::conn::{Flags, Phase, RequestId};
 use crate::shard::Shard;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What became of a request.
+/// The first decision about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::shard) enum Admission {
     /// It goes on; the connection has its grant.
@@ -34,7 +34,10 @@ impl Shard {
                 return Ok(Admission::Asked);
             }
             Decision::AskHost => {
-                return Err(Refusal::unavailable("unanswered", "the host does not answer for its clients yet"));
+                return Err(Refusal::unavailable(
+                    "unanswered",
+                    "the host does not read its events, or too many wait, so nobody can decide about this client",
+                ));
             }
         }
         Ok(Admission::Admitted)
@@ -49,18 +52,14 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Asked;
         conn.joined = request;
-        conn.unread = Some(Box::new(bytes.to_vec()));
+        conn.received.unread = Some(Box::new(bytes.to_vec()));
         self.schedule(index, self.config().auth_timeout_ms);
         self.tell(Event {
-            kind: EventKind::Request,
             connection: self.number_of(index),
             request: RequestId { shard: self.number, count: request }.to_number(),
-            user: None,
             channel: channel.map(Arc::from),
             data: Bytes::copy_from_slice(&bytes[..size]),
-            binary: false,
-            code: 0,
-            host: 0,
+            ..Event::new(EventKind::Request)
         });
     }
 
@@ -83,7 +82,9 @@ impl Shard {
 
     /// The host said nothing.
     pub(in crate::shard) fn ask_timeout(&mut self, index: u32) {
-        let refusal = Refusal::unavailable("unanswered", "the host did not answer in time (option auth_timeout)");
+        let refusal = self.out_of_patience(index).unwrap_or_else(|| {
+            Refusal::unavailable("unanswered", "the host did not answer in time (option auth_timeout)")
+        });
         self.forget_request(index);
         self.refuse_asked(index, &refusal);
     }
@@ -105,9 +106,9 @@ impl Shard {
 
     /// Refuses the request that waits, in the form that its client understands.
     pub(in crate::shard) fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
-        let unread = self.conns[index as usize].unread.take().unwrap_or_default();
+        let unread = self.conns[index as usize].received.unread.take().unwrap_or_default();
         let config = self.config.clone();
-        match request::read(&unread, &config, false) {
+        match request::read(&unread, &config, &Known::default()) {
             Ok(Some(head)) => {
                 self.note_request(index, &head);
                 self.refuse(index, refusal, &head.cors, head.sse);

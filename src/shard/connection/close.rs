@@ -1,27 +1,28 @@
-//! The ends of connections.
+//! How connections end. The client gets last words, as its transport has them, and the log gets a line. Every
+//! subscription ends in [`Shard::end_subscription`], and every connection in [`Shard::drop_conn`]. These two take back
+//! all counts, so no other function has to remember what was counted.
 
 use crate::context::client::Client;
 use crate::events::{Event, EventKind};
+use crate::framing::close::Close;
+use crate::framing::poll::Note;
+use crate::framing::Transport;
+use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::http::{request, unserved};
-use crate::hub::Form;
+use crate::limits::{AddressKey, Limits};
 use crate::log::Level;
 use crate::metrics::Closed;
 use crate::metrics::Reason;
-use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::connection::conn::{Conn, Flags, Phase, Received};
 use crate::shard::{Shard, Token};
-use crate::sys::socket;
-use crate::transport::close::Close;
-use crate::transport::poll::Note;
-use crate::transport::Transport;
-use crate::transport::{chunk, sse, stream, ws_frames};
 use bytes::Bytes;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 impl Shard {
-    /// Ends a connection in its transport's way, after what waits for it; the peer has `close_timeout` to take it.
+    /// Closes a connection as its transport does, behind its outbox. The peer has `close_timeout` to take all of it.
     pub(in crate::shard) fn close(&mut self, index: u32, close: Close) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.code = close.code;
@@ -29,17 +30,18 @@ impl Shard {
             Phase::Closing => {}
             // An answer is still on its way.
             Phase::Head if conn.outbox.is_some() => self.last_bytes(index, Bytes::new()),
-            // A request that is under way is answered: dropped, its client would not know why, nor when to come back.
-            Phase::Head if conn.unread.is_some() => self.refuse_half_read(index, &unserved(&close)),
+            // A request that is under way is answered. If it were dropped, its client would not know why, nor when to
+            // come back.
+            Phase::Head if conn.received.unread.is_some() => self.refuse_half_read(index, &unserved(&close)),
             Phase::Head => self.drop_conn(index),
             Phase::Asked => {
                 self.forget_request(index);
                 self.refuse_asked(index, &unserved(&close));
             }
-            // The answer has not begun: an HTTP status can say it, and a client that just polls again would not know.
+            // The answer has not begun, so an HTTP status can tell why. After an empty answer the client would only
+            // poll again.
             Phase::Open(Transport::Poll) if close.says_not_allowed() => {
                 let cors = conn.cors.take().unwrap_or_default();
-                self.leave_channels(index);
                 self.refuse(index, &unserved(&close), &cors, false);
             }
             Phase::Open(Transport::Poll) => {
@@ -47,34 +49,40 @@ impl Shard {
                 self.answer_empty(index, close.retry_ms.map_or(Note::None, Note::Retry));
             }
             Phase::Open(transport) => {
-                let goodbye = goodbye(transport, &close, conn.is(Flags::CHUNKS));
+                let goodbye = conn.format.goodbye(&close, conn.is(Flags::CHUNKS));
                 self.log_close(index, transport, &close);
-                self.leave_channels(index);
                 self.last_bytes(index, goodbye.into());
             }
         }
     }
 
-    /// Ends a connection that is too slow: what waits is dropped, since the client gets it by its position.
+    /// Closes a connection that is too slow. Its outbox is dropped, since the client gets the messages by its position.
     pub(in crate::shard) fn close_slow(&mut self, index: u32, close: Close) {
         self.note_slow(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let wire = conn.wire(&self.context.encoder);
+        let wire = conn.wire(&self.encoder);
         if let Some(outbox) = &mut conn.outbox {
             outbox.keep_begun(&wire);
         }
         self.close(index, close);
     }
 
-    /// Refuses a connection without hearing it out, since there are too many. `head` is what was read of it.
+    /// Refuses a connection without reading its request, since there are too many. `head` has the bytes that were read.
     pub(in crate::shard) fn turn_away(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal, client: Client<'_>) {
         self.note_answered(client, refusal);
         unserved::refuse(fd, head, &self.config, refusal);
     }
 
-    /// Refuses a request that is not all there.
+    /// Refuses a connection that is counted but gets no place in the slab. `head` is the part of its request that the
+    /// host has read.
+    pub(in crate::shard) fn leave_out(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal, grant: Option<&Grant>) {
+        self.turn_away(fd, head, refusal, Client::of(fd).granted(grant));
+        self.context.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Refuses a request of which only a part has come.
     pub(in crate::shard) fn refuse_half_read(&mut self, index: u32, refusal: &Refusal) {
-        let unread = self.conns[index as usize].unread.take().unwrap_or_default();
+        let unread = self.conns[index as usize].received.unread.take().unwrap_or_default();
         let (sse, cors) = request::read_partly(&unread, &self.config);
         self.refuse(index, refusal, &cors, sse);
     }
@@ -86,7 +94,7 @@ impl Shard {
         self.note_refusal(client, refusal.reason(), text);
     }
 
-    /// Counts and logs what is not done for a client.
+    /// Counts and logs a refusal.
     pub(in crate::shard) fn note_refusal(&self, client: Client<'_>, reason: Reason, text: fmt::Arguments<'_>) {
         self.handle.metrics.refusal(reason);
         client.log(&self.context.log, Level::Info, reason.word(), text);
@@ -106,110 +114,61 @@ impl Shard {
     /// Writes the last bytes of a connection, then ends our side of it and waits for the peer's: a connection closed
     /// with bytes unread is reset, and the peer might lose what we said.
     pub(in crate::shard) fn last_bytes(&mut self, index: u32, bytes: Bytes) {
-        self.leave_open(index);
+        self.end_subscription(index);
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.phase = Phase::Closing;
+        // Nothing is read any more, and the client may take its time.
+        conn.received = Received::default();
         if let Some(outbox) = &mut conn.outbox {
             // Nothing may follow the last bytes.
             outbox.catch_up = None;
         }
+        self.recount(index);
         self.schedule(index, self.config().close_timeout_ms);
         if !bytes.is_empty() {
             self.transmit_bytes(index, bytes);
         }
-        if let Some(conn) = self.conns.get(index as usize) {
-            if conn.outbox.is_none() {
-                socket::shutdown_write(&conn.fd);
-            }
+        if self.conns.get(index as usize).is_some_and(|conn| conn.outbox.is_none()) {
+            self.end_writing(index);
         }
     }
 
-    /// The end: nothing of the connection is left but its event.
-    pub(in crate::shard) fn drop_conn(&mut self, index: u32) {
-        if !self.conns.contains(index as usize) {
-            return;
-        }
-        self.leave_channels(index);
-        self.leave_open(index);
-        self.forget_request(index);
-        self.uncount_address(index);
-        let conn = self.conns.remove(index as usize);
-        self.uncount(index);
-        // A forked child may hold the descriptor too; closing ours alone would not end the connection.
-        socket::shutdown_both(&conn.fd);
-    }
-
-    /// A connection is no longer in the slab.
-    pub(in crate::shard) fn uncount(&mut self, index: u32) {
-        self.whose.forget(index);
-        self.handle.roster.leave(index);
-        self.handle.metrics.connections.sub(1);
-        self.context.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Nothing is delivered to it any more.
-    pub(in crate::shard) fn leave_channels(&mut self, index: u32) {
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        conn.flags.remove(Flags::LIVE);
-        self.channels.leave_all(&mut self.conns, index);
-    }
-
-    /// It is no subscriber any more: the gauge and the host are told.
-    fn leave_open(&mut self, index: u32) {
+    /// Ends our side of a connection, behind all that was written.
+    pub(in crate::shard) fn end_writing(&mut self, index: u32) {
         let Some(conn) = self.conns.get(index as usize) else { return };
-        if let Phase::Open(transport) = conn.phase {
-            // Polls come and go with every message.
-            if transport != Transport::Poll {
-                self.handle.metrics.closed.add(conn.code);
-                // Who sets another code knows more than the code, and has said it.
-                if conn.code == Close::ABNORMAL.code {
-                    self.log_close(index, transport, &Close::ABNORMAL);
-                }
-            }
-            self.uncount_subscription(index);
-            self.handle.metrics.gauge(transport).sub(1);
-        }
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        if conn.is(Flags::ANNOUNCED) {
-            conn.flags.remove(Flags::ANNOUNCED);
-            let (user, code, host) = (user(conn), conn.code, host(conn));
-            self.tell(Event {
-                kind: EventKind::Close,
-                connection: self.number_of(index),
-                request: 0,
-                user,
-                channel: None,
-                data: Bytes::new(),
-                binary: false,
-                code,
-                host,
-            });
+        self.sinks.end_writing(index, conn.socket.as_ref());
+        if conn.socket.is_none() {
+            // Its sink keeps nothing any more of what has come.
+            self.recount(index);
         }
     }
 
-    /// Says why a connection is ended: what the host wanted is worth a line only to who looks closely.
+    /// Logs why a connection is closed. An end that the host wanted is logged at the level `debug`.
     pub(in crate::shard) fn log_close(&self, index: u32, transport: Transport, close: &Close) {
-        let level = match close.code {
-            1002 | 1007 | 1009 | 1011 | 4403 | 4408 | 4429 => Level::Info,
-            _ => Level::Debug,
-        };
         let reason = if close.reason.is_empty() { "no reason was given" } else { &close.reason };
         let text = format_args!("{} ended with {}: {reason}", transport.with_article(), close.code);
-        self.log_about(index, Some(transport), level, Closed::label(close.code), text);
+        self.log_about(index, Some(transport), close.level(), Closed::label(close.code), text);
     }
 
-    /// Tells the host, if it listens: at the next [`Self::announce_events`].
+    /// An event about a connection, for the host that answers for it.
+    pub(in crate::shard) fn event(&self, index: u32, kind: EventKind) -> Event {
+        let conn = &self.conns[index as usize];
+        let user = conn.grant.as_ref().and_then(|grant| grant.user().cloned());
+        Event { connection: self.number_of(index), user, host: host(conn), ..Event::new(kind) }
+    }
+
+    /// Queues an event for the host, if the host wants such events. [`Self::announce_events`] wakes the host.
     pub(in crate::shard) fn tell(&mut self, event: Event) {
         if self.context.events.wants(event.kind) {
-            self.told = self.told.and(self.context.events.add(event));
+            self.unannounced = self.unannounced.and(self.context.events.add(event));
         } else if event.kind == EventKind::Message && !self.context.events.wanted() {
             self.handle.metrics.events_dropped.add(1);
         }
     }
 
-    /// Wakes the host for what it was told.
+    /// Wakes the host for new events.
     pub(in crate::shard) fn announce_events(&mut self) {
-        self.context.events.announce(std::mem::take(&mut self.told));
+        self.context.events.announce(std::mem::take(&mut self.unannounced));
     }
 
     /// The event queue has room again.
@@ -217,6 +176,7 @@ impl Shard {
         for token in std::mem::take(&mut self.reading.paused) {
             if let Some(index) = self.find(token) {
                 self.conns[index as usize].flags.remove(Flags::PAUSED);
+                self.give_time(index);
                 self.readable(index, true);
             }
         }
@@ -232,9 +192,110 @@ impl Shard {
     }
 }
 
-/// The user of a connection.
-pub(in crate::shard) fn user(conn: &Conn) -> Option<std::sync::Arc<str>> {
-    conn.grant.as_ref().and_then(|grant| grant.user().cloned())
+impl Shard {
+    /// Ends a connection at once, without last words. The host gets its event.
+    pub(in crate::shard) fn drop_conn(&mut self, index: u32) {
+        if !self.conns.contains(index as usize) {
+            return;
+        }
+        self.end_subscription(index);
+        self.forget_request(index);
+        self.remove(index);
+    }
+
+    /// Ends a connection's subscription, if it has one. No more messages are delivered to it, and the host is told.
+    pub(in crate::shard) fn end_subscription(&mut self, index: u32) {
+        self.leave_channels(index);
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        let Phase::Open(transport) = conn.phase else { return };
+        // Polls come and go with every message.
+        if transport != Transport::Poll {
+            self.handle.metrics.closed.add(conn.code);
+            // A function that sets another code has also logged the reason.
+            if conn.code == Close::ABNORMAL.code {
+                self.log_close(index, transport, &Close::ABNORMAL);
+            }
+        }
+        let conn = &mut self.conns[index as usize];
+        self.limits.counted(&self.context.limits).take_back_subscription(index, conn);
+        self.handle.metrics.gauge(transport).sub(1);
+        conn.phase = Phase::Closing;
+        if conn.unmark(Flags::ANNOUNCED) {
+            let code = conn.code;
+            self.tell(Event { code, ..self.event(index, EventKind::Close) });
+        }
+    }
+
+    /// Takes a connection out of the slab. A panic may have left it in any state.
+    pub(in crate::shard) fn remove(&mut self, index: u32) {
+        let Some(mut conn) = self.conns.try_remove(index as usize) else { return };
+        let mut counted = self.limits.counted(&self.context.limits);
+        counted.take_back_address(index);
+        counted.take_back_subscription(index, &mut conn);
+        if let Phase::Open(transport) = conn.phase {
+            self.handle.metrics.gauge(transport).sub(1);
+        }
+        self.uncount(index);
+        self.sinks.end(index, conn.socket.as_ref());
+    }
+
+    /// A connection is no longer in the slab.
+    fn uncount(&mut self, index: u32) {
+        self.client_addresses.forget(index);
+        self.recount(index);
+        self.handle.live.leave(index);
+        self.handle.metrics.connections.sub(1);
+        self.context.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes a connection off its channels, so that nothing more is delivered to it.
+    fn leave_channels(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        conn.flags.remove(Flags::LIVE);
+        self.channels.leave_all(&mut self.conns, index);
+    }
+}
+
+/// The counts of connections and subscriptions for the limits of addresses and users. A connection's part in them is
+/// taken back only once.
+pub(in crate::shard) struct Counted<'s> {
+    /// The address that each connection counts for, by slot.
+    pub(in crate::shard) addresses: &'s mut [Option<AddressKey>],
+    pub(in crate::shard) limits: &'s Limits,
+}
+
+impl Counted<'_> {
+    /// Takes back the counts of [`Shard::count_subscription`].
+    fn take_back_subscription(&mut self, index: u32, conn: &mut Conn) {
+        uncount_user(conn, self.limits);
+        if conn.is(Flags::PROXIED) {
+            self.take_back_address(index);
+        }
+    }
+
+    /// Does so early for a poll that is about to be answered. Its client may come back as soon as it has the answer, on
+    /// another connection, which must not find the limit reached.
+    pub(in crate::shard) fn take_back_poll(&mut self, index: u32, conn: &mut Conn) {
+        if conn.transport() == Some(Transport::Poll) {
+            self.take_back_subscription(index, conn);
+        }
+    }
+
+    /// Takes back a connection's count for its address, if there is one.
+    fn take_back_address(&mut self, index: u32) {
+        if let Some(address) = self.addresses.get_mut(index as usize).and_then(Option::take) {
+            self.limits.addresses.leave(&address);
+        }
+    }
+}
+
+/// Takes back a connection's count for its user, if there is one.
+pub(in crate::shard) fn uncount_user(conn: &mut Conn, limits: &Limits) {
+    if conn.unmark(Flags::USER_COUNTED) {
+        if let Some(user) = conn.grant.as_ref().and_then(|grant| grant.user()) {
+            limits.users.leave(user);
+        }
+    }
 }
 
 /// The attached host that answers for a connection.
@@ -249,21 +310,4 @@ fn unserved(close: &Close) -> Refusal {
     }
     let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason.clone() };
     Refusal::forbidden("ended", reason)
-}
-
-/// What a transport ends with.
-fn goodbye(transport: Transport, close: &Close, chunks: bool) -> Vec<u8> {
-    let ended = |form: Form| {
-        if chunks {
-            [form.framed_bytes(), chunk::END].concat()
-        } else {
-            form.inner_bytes().to_vec()
-        }
-    };
-    match transport {
-        Transport::WebSocket => ws_frames::close(close),
-        Transport::Sse => ended(sse::close(close.code, &close.reason, close.retry_ms)),
-        Transport::Stream => ended(stream::close(close.code, &close.reason, close.retry_ms)),
-        Transport::Poll => Vec::new(),
-    }
 }

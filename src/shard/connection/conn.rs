@@ -1,14 +1,15 @@
 //! A connection's entry in the slab. It is all that an idle subscriber costs, so every field is weighed.
 #![allow(clippy::box_collection)] // 8 bytes instead of 24 for what most connections do not have
 
+use crate::dialect::Format;
+use crate::framing::ws::Partial;
+use crate::framing::Transport;
 use crate::grant::Grant;
 use crate::hub::ChannelId;
 use crate::metrics::Reason;
+use crate::shard::delivery::merging::List;
 use crate::shard::delivery::outbox::Outbox;
 use crate::shard::turn::wheel::Tick;
-use crate::transport::ws::Partial;
-use crate::transport::Format;
-use crate::transport::Transport;
 use bitflags::bitflags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl RequestId {
 pub(in crate::shard) enum Phase {
     /// A request is awaited or half read.
     Head,
-    /// The host was asked whether it may; the request waits in `unread`.
+    /// The host was asked whether the client may subscribe. The request waits in `unread`.
     Asked,
     /// Subscribed, or catching up to be.
     Open(Transport),
@@ -119,7 +120,7 @@ bitflags! {
         const UNFINISHED = 1 << 11;
         /// It must begin with a PROXY header.
         const PROXY_HEADER = 1 << 12;
-        /// The peer is a proxy, whose requests say for whom they are.
+        /// The peer is a proxy. Each of its requests names the client.
         const PROXIED = 1 << 13;
         /// It counts for its user.
         const USER_COUNTED = 1 << 14;
@@ -128,41 +129,51 @@ bitflags! {
     }
 }
 
-/// A place in the stage that is none.
-pub(in crate::shard) const NOT_STAGED: u32 = u32::MAX;
-
 /// A connection.
 #[derive(Debug)]
 pub(in crate::shard) struct Conn {
-    pub(in crate::shard) fd: OwnedFd,
+    /// Its socket. A connection of another kind has none here, but a sink in the shard's table.
+    pub(in crate::shard) socket: Option<OwnedFd>,
     pub(in crate::shard) generation: u32,
     pub(in crate::shard) phase: Phase,
     pub(in crate::shard) format: Format,
     pub(in crate::shard) flags: Flags,
-    /// Came when there were enough, of what: its request is read, to be refused.
+    /// The limit that was reached when it came. Its request is read, to be refused.
     pub(in crate::shard) surplus: Option<Reason>,
-    /// When to look at it next, whatever for.
-    pub(in crate::shard) deadline: Tick,
-    /// The wheel's slot that counts; entries in others are stale.
-    pub(in crate::shard) wheel_at: Tick,
+    pub(in crate::shard) timer: Timer,
     /// The close code to tell the host.
     pub(in crate::shard) code: u16,
-    /// Everything up to here it has been given or never wanted: what the mailbox still holds of it is skipped. While
-    /// the host is asked, the question's count.
+    /// The connection needs no message up to this number, so the shard skips those that the mailbox still holds. While
+    /// the host is asked, this is the question's count.
     pub(in crate::shard) joined: u64,
     pub(in crate::shard) subs: Subs,
-    /// What waits to be written; absent while nothing does.
+    /// Pieces that wait to be written. Absent while there are none.
     pub(in crate::shard) outbox: Option<Box<Outbox>>,
-    /// Read and not whole: of a request head, or of a request that came early.
-    pub(in crate::shard) unread: Option<Box<Vec<u8>>>,
-    /// Read and not whole: of a WebSocket frame or message.
-    pub(in crate::shard) partial: Option<Box<Partial>>,
-    /// What the host granted, if it did.
+    pub(in crate::shard) received: Received,
+    /// Its grant, if it has one.
     pub(in crate::shard) grant: Option<Arc<Grant>>,
     /// CORS lines for a poll's answer; absent for most.
     pub(in crate::shard) cors: Option<Box<String>>,
-    /// Messages of this turn: first and last in the shard's stage, or [`NOT_STAGED`].
-    pub(in crate::shard) stage: (u32, u32),
+    /// Its messages of a batch, while they are merged.
+    pub(in crate::shard) merged: List,
+}
+
+/// A connection's timer.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Timer {
+    /// When to look at it next.
+    pub(in crate::shard) deadline: Tick,
+    /// The wheel's slot that counts; entries in others are stale.
+    pub(in crate::shard) wheel_at: Tick,
+}
+
+/// Bytes of a client that were read and can't be acted upon yet.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Received {
+    /// A part of a request head, or a request that came early.
+    pub(in crate::shard) unread: Option<Box<Vec<u8>>>,
+    /// A part of a WebSocket frame or message.
+    pub(in crate::shard) partial: Option<Box<Partial>>,
 }
 
 /// One subscription among several.
@@ -197,25 +208,23 @@ impl Subs {
 }
 
 impl Conn {
-    pub(in crate::shard) fn new(fd: OwnedFd, generation: u32) -> Self {
+    pub(in crate::shard) fn new(socket: Option<OwnedFd>, generation: u32) -> Self {
         Conn {
-            fd,
+            socket,
             generation,
             phase: Phase::Head,
-            format: Format::Poll,
+            format: Format::POLL,
             flags: Flags::empty(),
             surplus: None,
-            deadline: 0,
-            wheel_at: 0,
+            timer: Timer::default(),
             code: 1006,
             joined: 0,
             subs: Subs::None,
             outbox: None,
-            unread: None,
-            partial: None,
+            received: Received::default(),
             grant: None,
             cors: None,
-            stage: (NOT_STAGED, NOT_STAGED),
+            merged: List::EMPTY,
         }
     }
 
@@ -223,6 +232,17 @@ impl Conn {
     /// proxy, of several clients; only the host knows, and says so in its grant.
     pub(in crate::shard) fn may_go_on(&self) -> bool {
         !self.is(Flags::ADOPTED) || self.grant.as_ref().is_some_and(|grant| grant.keep_alive())
+    }
+
+    /// True if the grant is for the next request. Without the host's word a grant is left from the request before.
+    pub(in crate::shard) fn is_granted(&self) -> bool {
+        self.is(Flags::ADOPTED) || self.is(Flags::ALLOWED)
+    }
+
+    /// The grant for the next request, if it names the channels of that request.
+    pub(in crate::shard) fn grant_that_subscribes(&self) -> Option<Arc<Grant>> {
+        let grant = self.grant.as_ref().filter(|_| self.is_granted());
+        grant.filter(|grant| !grant.at_once().is_empty()).cloned()
     }
 
     pub(in crate::shard) fn is(&self, flag: Flags) -> bool {
@@ -259,6 +279,13 @@ mod tests {
     fn a_connection_stays_small() {
         // The idle cost that the library is chosen for; look twice before you raise it.
         assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
+        // The slab's entry: a place that is free, too, costs no more.
+        #[allow(dead_code)]
+        enum Entry {
+            Vacant(usize),
+            Occupied(Conn),
+        }
+        assert!(size_of::<Entry>() <= 96, "{}", size_of::<Entry>());
     }
 
     #[test]

@@ -1,42 +1,41 @@
-//! The drain: no new connections, and those there are are sent away evenly over the time given, each with a delay of
-//! its own after which to come back. So neither they nor their return are a storm.
+//! The drain. No new connections are accepted, and the clients are sent away evenly over the given time. Each client is
+//! told a delay of its own after which it may come back, so their return is spread too.
 
 use crate::events::{Event, EventKind};
+use crate::framing::close::Close;
 use crate::limits::Peer;
 use crate::shard::connection::conn::{Conn, Phase, Token};
 use crate::shard::Shard;
-use crate::transport::close::Close;
-use crate::transport::Format;
 
-/// Up to this a drain is no time to spread anybody over: all are told at once.
+/// In a drain that is no longer than this, all clients are told at once.
 const AT_ONCE_MS: u64 = 100;
-/// At most this long after the one before, the next client of a shard is sent away: a few clients, or a drain without
-/// end, are no reason to wait.
+/// The longest time between two clients of a shard that are sent away. Few clients, or a drain without end, are no
+/// reason to wait longer.
 const PACE_MS: u64 = 50;
-/// Of the drain's end, a quarter but no more than this is for those told last to take what waits for them.
+/// The last quarter of a drain, but no more than this, is left to the clients told last for reading their outbox.
 const TAIL_MS: u64 = 500;
 /// How long clients that have everything may take to end the connection.
 const LINGER_MS: u64 = 500;
-/// How often to look who is next.
+/// How often to look for the next client.
 const STEP_MS: u64 = 25;
 
 /// Where a shard's drain stands.
 #[derive(Debug)]
 pub(in crate::shard) struct Drain {
     until: u64,
-    /// When the first was sent away; not before what was published has been delivered.
+    /// When the first was sent away. Published messages were delivered before.
     began: Option<u64>,
     spread_ms: u64,
     total: usize,
-    /// Those still to be sent away.
+    /// The clients that are still to be sent away.
     leaving: Vec<Token>,
-    /// When the last was.
+    /// When the last client was told.
     told_at: Option<u64>,
     done: bool,
 }
 
 impl Drain {
-    /// How many should have been sent away by now.
+    /// The number of clients that should have been sent away by now.
     fn due(&self, now: u64) -> usize {
         let elapsed = now - self.began.unwrap_or(now);
         if elapsed >= self.spread_ms || now >= self.until {
@@ -47,7 +46,7 @@ impl Drain {
     }
 }
 
-/// Over how long clients are spread when there is this much time.
+/// The time over which clients are spread, if the drain has this much time.
 fn spread_ms(time: u64, clients: usize) -> u64 {
     if time <= AT_ONCE_MS {
         return 0;
@@ -56,16 +55,16 @@ fn spread_ms(time: u64, clients: usize) -> u64 {
     (time - tail).min(clients.saturating_sub(1) as u64 * PACE_MS)
 }
 
-/// Whether nothing that its client was sent can be lost if the connection is closed now: all of it lies in the socket
-/// of a process of this machine, that sends nothing.
+/// Whether the connection can be closed now without a loss. That is so if all its bytes lie in the socket of a process
+/// on this machine that sends nothing.
 fn has_all(conn: &Conn) -> bool {
-    let reads_only = matches!(conn.format, Format::SseRaw | Format::SseJson | Format::Stream);
+    let reads_only = conn.format.transport().is_chunked();
     let is_told = conn.phase == Phase::Closing && conn.outbox.is_none();
-    is_told && reads_only && Peer::of(&conn.fd) == Some(Peer::Unix)
+    is_told && reads_only && conn.socket.as_ref().and_then(Peer::of) == Some(Peer::Unix)
 }
 
 impl Shard {
-    /// Begins a drain, or gives one that has begun another end.
+    /// Begins a drain, or changes the end of a drain that has begun.
     pub(in crate::shard) fn begin_drain(&mut self, until: u64) {
         self.close_listeners();
         if self.drain.as_ref().is_some_and(|drain| drain.done) {
@@ -86,8 +85,8 @@ impl Shard {
         Some(drain.until.saturating_sub(self.now).clamp(1, STEP_MS))
     }
 
-    /// Part of a turn: sends away whose time it is. `more`: what was published is not delivered yet, and comes first;
-    /// what clients still send does not, or they could hold it up.
+    /// Part of a turn: sends clients away when their time has come. `more`: published messages are not delivered yet,
+    /// and come first. Messages of clients do not come first, or they could hold up the drain.
     pub(in crate::shard) fn go_on_draining(&mut self, more: bool) {
         let now = self.now;
         match &self.drain {
@@ -101,14 +100,14 @@ impl Shard {
             }
         }
         if self.drain.as_ref().is_some_and(|drain| drain.leaving.is_empty()) {
-            // Who was catching up has perhaps caught up; who has come by the host since goes at once.
+            // Clients that were catching up may be done. Clients that the host handed over since go at once.
             let late: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
             late.into_iter().for_each(|index| self.send_away(index));
             self.end_drain();
         }
     }
 
-    /// Settles who goes when, once.
+    /// Makes the plan: the clients, and the time over which they are sent away. It is made once.
     fn plan(&mut self) {
         let now = self.now;
         let Some(drain) = self.drain.as_mut().filter(|drain| drain.began.is_none()) else { return };
@@ -129,8 +128,8 @@ impl Shard {
         drain.leaving.pop()
     }
 
-    /// Tells a client to come back later. Who is catching up is told when it has.
-    fn send_away(&mut self, index: u32) {
+    /// Tells a client to come back later. A client that is catching up is told when it is done.
+    pub(in crate::shard) fn send_away(&mut self, index: u32) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         let catching_up = conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some());
         if conn.phase == Phase::Closing || catching_up {
@@ -150,16 +149,16 @@ impl Shard {
     fn end_drain(&mut self) {
         let now = self.now;
         let Some(drain) = &mut self.drain else { return };
-        let told_at = *drain.told_at.get_or_insert(now);
-        // Who has everything may end the connection itself, for a moment; who has not, until the time is over.
-        let all_sent = || self.conns.iter().all(|(_, conn)| conn.outbox.is_none());
-        let over = now >= drain.until
+        let (until, told_at) = (drain.until, *drain.told_at.get_or_insert(now));
+        // A client that has everything has a moment to end the connection itself. Others have until the time is over.
+        let all_sent = || self.conns.iter().all(|(index, _)| !self.waits_for_room(index as u32));
+        let over = now >= until
             || (now >= told_at + LINGER_MS && all_sent())
             || self.conns.iter().all(|(_, conn)| has_all(conn));
         if !self.conns.is_empty() && !over {
             return;
         }
-        drain.done = true;
+        self.drain.iter_mut().for_each(|drain| drain.done = true);
         self.drop_all();
         let shared = self.context.clone();
         shared.drained.one_more(|| self.tell(Event::of_server(EventKind::Drained)));

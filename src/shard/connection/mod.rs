@@ -2,13 +2,20 @@
 
 pub(super) mod accept;
 pub(super) mod authorize;
+pub(super) mod client_address;
 pub(super) mod close;
 pub(crate) mod conn;
 pub(super) mod doorway;
 pub(crate) mod drain;
+pub(super) mod inbox;
 pub(super) mod open;
+pub(super) mod patience;
 pub(super) mod peers;
+pub(super) mod poll;
 pub(super) mod read;
+pub(super) mod replay;
 pub(super) mod rights;
+pub(super) mod sink;
 pub(super) mod timers;
-pub(super) mod whose;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -1,28 +1,26 @@
-//! Who is at the other end of a connection, and whether that one has too many.
+//! The peer of a connection, and the limits on the number of its connections.
 //!
-//! A direct client is counted from the moment it connects; one behind a trusted proxy while its subscription is open,
-//! since only the request says whose it is, and the next request of the proxy's connection may be another's. Addresses
-//! stand beside the slab and not in its entries: while no option asks for them they cost nothing.
+//! A direct client is counted from the moment it connects. A client behind a trusted proxy is counted while its
+//! subscription is open: only the request names the client, and the next request on the proxy's connection may name
+//! another. Addresses stand beside the slab and not in its entries, so they cost nothing while no option asks for them.
 
 use crate::config::Config;
 use crate::http::forwarded;
 use crate::http::proxy_header;
 use crate::http::refusal::Refusal;
-use crate::limits::{AddressKey, Peer};
+use crate::limits::{AddressKey, Peer, SURPLUS_PER_ADDRESS};
 use crate::metrics::Reason;
-use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::connection::close::uncount_user;
+use crate::shard::connection::conn::{Flags, Phase};
 use crate::shard::Shard;
-use crate::transport::Transport;
-
-/// How many connections of an address beyond `max_per_address` are heard, to be refused in their own way.
-const SURPLUS: usize = 8;
 
 impl Shard {
-    /// A connection is there. Who is at its other end matters only where an option says so.
-    pub(in crate::shard) fn meet(&mut self, index: u32, reads_header: bool) {
+    /// Checks the peer of a new connection, if an option asks for that. Clients of TLS were checked before their
+    /// handshake.
+    pub(in crate::shard) fn check_peer(&mut self, index: u32, reads_header: bool) {
         let config = self.config();
         let (reads_header, limited) = (reads_header && config.proxy_protocol, self.limits_addresses());
-        if !config.surplus_is_possible() {
+        if !config.checks_new_connections() {
             return;
         }
         if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, self.now) {
@@ -31,9 +29,9 @@ impl Shard {
         if !reads_header && !limited {
             return;
         }
-        let Some(peer) = Peer::of(&self.conns[index as usize].fd) else { return self.drop_conn(index) };
+        let Some(peer) = self.socket_of(index).and_then(Peer::of) else { return self.drop_conn(index) };
         if !reads_header {
-            return self.met(index, peer, &[]);
+            return self.count_peer(index, peer, &[]);
         }
         if !self.config().trusted_proxies.contains(peer) {
             let text = format_args!("not from one of trusted_proxies, from which alone connections are taken");
@@ -43,13 +41,13 @@ impl Shard {
         self.conns[index as usize].flags.insert(Flags::PROXY_HEADER);
     }
 
-    /// Reads the PROXY header that a connection begins with; says how many bytes it took, or nothing while it is
-    /// incomplete or when the connection has ended over it.
+    /// Reads the PROXY header that a connection begins with, and returns its length. `None`: it is incomplete, or it
+    /// was refused.
     pub(in crate::shard) fn take_proxy_header(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &mut self.conns[index as usize];
         match proxy_header::read(bytes) {
             Ok(None) => {
-                conn.unread = Some(Box::new(bytes.to_vec()));
+                conn.received.unread = Some(Box::new(bytes.to_vec()));
                 None
             }
             Ok(Some(header)) => {
@@ -57,9 +55,9 @@ impl Shard {
                 self.note_source(index, header.source);
                 if self.limits_addresses() {
                     // Without a source the proxy speaks for itself, as with its health checks.
-                    let peer = header.source.or_else(|| Peer::of(&self.conns[index as usize].fd));
+                    let peer = header.source.or_else(|| self.socket_of(index).and_then(Peer::of));
                     if let Some(peer) = peer {
-                        self.met(index, peer, &bytes[header.size..]);
+                        self.count_peer(index, peer, &bytes[header.size..]);
                     }
                 }
                 Some(header.size)
@@ -71,9 +69,9 @@ impl Shard {
         }
     }
 
-    /// Counts a direct client; of one that is a proxy its requests will say whose they are.
-    /// `head`: what was read of its request.
-    fn met(&mut self, index: u32, peer: Peer, head: &[u8]) {
+    /// Counts a direct client. A trusted proxy is not counted, since each of its requests names the client.
+    /// `head`: the bytes that were read of its request.
+    fn count_peer(&mut self, index: u32, peer: Peer, head: &[u8]) {
         if self.config().trusted_proxies.contains(peer) {
             self.conns[index as usize].flags.insert(Flags::PROXIED);
             return;
@@ -86,7 +84,7 @@ impl Shard {
         if max == 0 {
             return;
         }
-        match self.context.limits.addresses.enter(&address, max + SURPLUS) {
+        match self.context.limits.addresses.enter(&address, max + SURPLUS_PER_ADDRESS) {
             Some(count) => {
                 self.note_address(index, address);
                 if count > max {
@@ -94,24 +92,37 @@ impl Shard {
                 }
             }
             None => {
-                self.turn_away(
-                    &self.conns[index as usize].fd,
-                    head,
-                    &surplus(Reason::MaxPerAddress),
-                    self.client(index),
-                );
+                if let Some(fd) = &self.conns[index as usize].socket {
+                    self.turn_away(fd, head, &surplus(Reason::MaxPerAddress), self.client(index));
+                }
                 self.drop_conn(index);
             }
         }
     }
 
-    /// Whether a connection came when there were enough, and why it is then refused.
+    /// Notes the address of a client that was checked before its TLS handshake, and counted if the limit was there.
+    #[cfg(feature = "tls")]
+    pub(in crate::shard) fn note_checked_peer(&mut self, index: u32, peer: Peer, counted: Option<AddressKey>) {
+        let is_proxy = self.limits_addresses() && self.config().trusted_proxies.contains(peer);
+        self.conns[index as usize].flags.set(Flags::PROXIED, is_proxy);
+        let is_late = self.config().max_per_address > 0 && !is_proxy;
+        let address = counted.or_else(|| {
+            let address = peer.address().filter(|_| is_late)?;
+            self.context.limits.addresses.enter(&address, usize::MAX);
+            Some(address)
+        });
+        if let Some(address) = address {
+            self.note_address(index, address);
+        }
+    }
+
+    /// Refuses a connection that came when a limit was reached.
     pub(in crate::shard) fn check_surplus(&self, index: u32) -> Result<(), Refusal> {
         self.conns[index as usize].surplus.map_or(Ok(()), |reason| Err(surplus(reason)))
     }
 
-    /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. The last question
-    /// before it does: what is counted here is taken back when it ends.
+    /// Counts a subscription that is about to open, for its user and, behind a proxy, its address. This is the last
+    /// check before it opens. When it ends, the counts are taken back.
     pub(in crate::shard) fn count_subscription(&mut self, index: u32, forwarded: &[&str]) -> Result<(), Refusal> {
         let shared = self.context.clone();
         let (limits, config) = (&shared.limits, self.config());
@@ -146,61 +157,20 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes back what [`Self::count_subscription`] counted.
-    pub(in crate::shard) fn uncount_subscription(&mut self, index: u32) {
-        self.uncount_user(index);
-        if self.conns[index as usize].is(Flags::PROXIED) {
-            self.uncount_address(index);
-        }
-    }
-
-    /// The same for a poll that is about to be answered: with the answer its client may come back at once, on another
-    /// connection.
-    pub(in crate::shard) fn uncount_poll(&mut self, index: u32) {
-        if self.conns[index as usize].transport() == Some(Transport::Poll) {
-            self.uncount_subscription(index);
-        }
-    }
-
-    /// Takes back what was counted for an address, if anything.
-    pub(in crate::shard) fn uncount_address(&mut self, index: u32) {
-        if let Some(address) = self.limits.addresses.get_mut(index as usize).and_then(Option::take) {
-            self.context.limits.addresses.leave(&address);
-        }
-    }
-
-    fn uncount_user(&mut self, index: u32) {
-        let conn = &mut self.conns[index as usize];
-        if conn.unmark(Flags::USER_COUNTED) {
-            if let Some(user) = conn.grant.as_ref().and_then(|grant| grant.user()) {
-                self.context.limits.users.leave(user);
-            }
-        }
-    }
-
-    /// Takes back what was counted for a connection that has no entry any more.
-    pub(in crate::shard) fn uncount_removed(&mut self, index: u32, conn: &Conn) {
-        self.uncount_address(index);
-        let user = conn.grant.as_ref().and_then(|grant| grant.user()).filter(|_| conn.is(Flags::USER_COUNTED));
-        if let Some(user) = user {
-            self.context.limits.users.leave(user);
-        }
-    }
-
-    /// Counts a connection for its new user instead of the one it had, who must not lose it for that one's limit.
+    /// Counts a connection for its new user instead of the old one. The new user's limit does not end it.
     pub(in crate::shard) fn change_user(&mut self, index: u32, change: impl FnOnce(&mut Self)) {
         let counted = self.conns[index as usize].is(Flags::USER_COUNTED);
-        self.uncount_user(index);
+        uncount_user(&mut self.conns[index as usize], &self.context.limits);
         change(self);
         if counted || self.config.max_per_user > 0 {
             self.count_user(index);
         }
     }
 
-    /// Counts who is there already, for limits that a reload has turned on. Nobody is closed for them.
+    /// Counts the connections that exist, for limits that a reload has turned on. None is closed for them.
     ///
-    /// What a proxy said of a client was not kept: who came through one counts from the next request on, or, where a
-    /// PROXY header has named it, not at all.
+    /// The addresses that proxies named were not kept. A client behind a proxy counts from its next request on. If a
+    /// PROXY header has named it, it does not count at all.
     pub(in crate::shard) fn count_those_there(&mut self, before: &Config) {
         let config = self.config.clone();
         let limits_users = before.max_per_user == 0 && config.max_per_user > 0;
@@ -220,7 +190,7 @@ impl Shard {
         }
     }
 
-    /// Counts the subscription of a connection, if it is one, for its user, who may have enough.
+    /// Counts the subscription of a connection, if it has one, for its user. A limit that is reached does not matter.
     fn count_user(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let user = conn.grant.as_ref().and_then(|grant| grant.user());
@@ -239,7 +209,7 @@ impl Shard {
         if is_counted || names_itself {
             return;
         }
-        let Some(peer) = Peer::of(&conn.fd) else { return };
+        let Some(peer) = self.sinks.socket(index, conn.socket.as_ref()).and_then(Peer::of) else { return };
         if config.trusted_proxies.contains(peer) {
             conn.flags.insert(Flags::PROXIED);
         } else if let Some(address) = peer.address().filter(|_| config.max_per_address > 0) {
@@ -261,7 +231,7 @@ impl Shard {
     }
 }
 
-/// Why one too many is refused.
+/// The refusal of a connection that is one too many.
 fn surplus(reason: Reason) -> Refusal {
     let too_fast = |message| Refusal::limit("connect_rate", message).counted_as(reason);
     match reason {

@@ -1,24 +1,29 @@
-//! Reading: from the socket through the scratch buffer to whoever understands it.
+//! Reading: from the sink through the scratch buffer to the parser that the connection's phase asks for.
 
+use crate::config::Auth;
 use crate::events::EventKind;
+use crate::framing::close::Close;
+use crate::framing::Transport;
 use crate::http::origin;
 use crate::http::refusal::Refusal;
-use crate::http::request::{self, Wish};
+use crate::http::request::{self, Known, NamedBy, Wish};
+use crate::limits::Peer;
 use crate::metrics::Reason;
 use crate::shard::connection::authorize::Admission;
 use crate::shard::connection::close::host;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
+use crate::shard::connection::sink::{Gone, Read};
 use crate::shard::Shard;
 use crate::sys::socket;
-use crate::transport::Transport;
-use std::io::ErrorKind;
 
 /// How many scratch buffers full one connection may have in a row, before others get their turn.
 const READS: usize = 4;
+/// The first byte of a TLS client (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 impl Shard {
-    /// Reads what is there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`: until it
-    /// says so itself, because an end that is there already is not told again.
+    /// Reads all bytes that are there. Readiness is told once, so this goes on until the socket is empty; `to_the_end`:
+    /// until it says so itself, because an end that is there already is not told again.
     pub(in crate::shard) fn readable(&mut self, index: u32, to_the_end: bool) {
         let token = self.token(index);
         let mut scratch = std::mem::take(&mut self.reading.scratch);
@@ -32,22 +37,55 @@ impl Shard {
                 break;
             }
             reads += 1;
-            match socket::recv(&self.conns[index as usize].fd, &mut scratch) {
+            match self.sinks.read(index, self.conns[index as usize].socket.as_ref(), &mut scratch) {
+                Ok(Read::End) if self.goes_with_its_relay(index) => break,
                 // A client that ends its side is as good as gone: nobody keeps half a connection.
-                Ok(0) => self.drop_conn(index),
-                Ok(len) => {
+                Ok(Read::End) => self.drop_conn(index),
+                Err(Gone) => {
+                    if let Some(text) = self.sinks.failure(index) {
+                        self.note_refusal(self.client(index), Reason::Tls, format_args!("TLS: {text}"));
+                    }
+                    self.drop_conn(index);
+                }
+                Ok(Read::Bytes(len)) => {
                     self.received(index, &mut scratch[..len]);
+                    self.recount(index);
                     // Less than asked for means that there was no more (epoll(7)); what comes is told again.
                     if len < scratch.len() && !to_the_end {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.drop_conn(index),
+                Ok(Read::Part(len)) => {
+                    self.received(index, &mut scratch[..len]);
+                    self.recount(index);
+                }
+                Ok(Read::Nothing) => {
+                    // Its sink may keep a part of a record.
+                    if self.conns[index as usize].socket.is_none() {
+                        self.recount(index);
+                    }
+                    break;
+                }
+                Ok(Read::Interrupted) => {}
             }
         }
         self.reading.scratch = scratch;
+    }
+
+    /// A host that relays a client has the other end of a Unix socket. If it ends only its sending side, it is about to
+    /// go, and its client is told to come back. A client that has gone takes the whole socket with it.
+    fn goes_with_its_relay(&mut self, index: u32) -> bool {
+        let conn = &self.conns[index as usize];
+        let relay = conn.socket.as_ref().filter(|_| conn.is(Flags::ADOPTED));
+        if !relay.is_some_and(|fd| Peer::of(fd) == Some(Peer::Unix) && !socket::has_hung_up(fd)) {
+            return false;
+        }
+        // What it was told last may still be on its way.
+        if conn.phase != Phase::Closing {
+            let close = Close::going_away(self.advised_delay());
+            self.close(index, close);
+        }
+        true
     }
 
     /// Reads from a connection in the next turn.
@@ -58,12 +96,12 @@ impl Shard {
         }
     }
 
-    /// Whether the next turn has to go on reading.
+    /// Whether the next turn has to go on reading, or has acts on users to do.
     pub(in crate::shard) fn has_unfinished(&self) -> bool {
-        !self.reading.unfinished.is_empty()
+        !self.reading.unfinished.is_empty() || !self.delivery.put_off.is_empty()
     }
 
-    /// Goes on with connections that had more than their share in the last turn, or whose next request came early.
+    /// Goes on with connections that had more than their share in the last turn, or that have sent a request early.
     pub(in crate::shard) fn read_unfinished(&mut self) -> bool {
         for token in std::mem::take(&mut self.reading.unfinished) {
             if let Some(index) = self.find(token) {
@@ -107,14 +145,14 @@ impl Shard {
             Phase::Head => self.received_head(index, bytes),
             Phase::Open(Transport::WebSocket) => self.received_frames(index, bytes),
             Phase::Asked | Phase::Open(Transport::Poll) => self.keep_early(index, bytes),
-            // Nobody has anything to say there.
+            // The client has nothing to say here.
             Phase::Open(Transport::Sse | Transport::Stream) | Phase::Closing => {}
         }
     }
 
     /// Bytes of a request head, after those that came before.
     fn received_head(&mut self, index: u32, bytes: &mut [u8]) {
-        match self.conns[index as usize].unread.take() {
+        match self.conns[index as usize].received.unread.take() {
             None => self.read_head(index, bytes),
             Some(mut unread) => {
                 unread.extend_from_slice(bytes);
@@ -139,18 +177,38 @@ impl Shard {
         }
     }
 
-    /// Reads one head and does what it asks for; says how long it was. `None`: it is not whole, or was the last.
+    /// Reads one head, does what it asks for, and returns its length. `None`: it is not complete, or it was the last.
     fn take_head(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &self.conns[index as usize];
         if conn.is(Flags::PROXY_HEADER) {
             return self.take_proxy_header(index, bytes);
         }
-        // The host routed its first request here by its own rules. Later ones on the same connection it has not seen.
+        // The host routed its first request here by its own rules. It has not seen later ones on the same connection.
         let any_path = conn.is(Flags::ADOPTED) && !conn.is(Flags::KEEP_ALIVE);
-        let head = match request::read(bytes, &self.config, any_path) {
+        let grant = conn.grant_that_subscribes();
+        let channels = match &grant {
+            Some(grant) => NamedBy::Grant(grant),
+            None if self.config.auth == Auth::Host && !conn.is_granted() => NamedBy::RequestOrGrant,
+            None => NamedBy::Request,
+        };
+        let head = match request::read(bytes, &self.config, &Known { any_path, channels }) {
             Ok(Some(head)) => head,
             Ok(None) => {
-                self.conns[index as usize].unread = Some(Box::new(bytes.to_vec()));
+                self.conns[index as usize].received.unread = Some(Box::new(bytes.to_vec()));
+                return None;
+            }
+            // No method begins with this byte, and no client of TLS could read the answer.
+            Err(_) if bytes[0] == TLS_HANDSHAKE => {
+                let place = match self.conns[index as usize].is(Flags::ADOPTED) {
+                    true => "a connection that is handed over must not be encrypted",
+                    false => "this address of listen is not one for TLS",
+                };
+                self.note_refusal(
+                    self.client(index),
+                    Reason::NotPlain,
+                    format_args!("the client speaks TLS, and {place}"),
+                );
+                self.drop_conn(index);
                 return None;
             }
             Err(refusal) => {
@@ -159,9 +217,15 @@ impl Shard {
             }
         };
         self.note_request(index, &head);
+        let allowed = self.conns[index as usize].is(Flags::ALLOWED);
         let wish = head.wish.and_then(|wish| self.check_host(index, head.host).map(|()| wish));
         match wish {
             Ok(Wish::Subscribe(subscribe)) => match self.authorize(index, &subscribe) {
+                Ok(Admission::Admitted) if self.is_too_early(&subscribe) => {
+                    self.wait_for_hub(index, &subscribe, bytes, allowed);
+                    self.forget_wish();
+                    return None;
+                }
                 Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
                     self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size - head.body);
@@ -205,7 +269,7 @@ impl Shard {
         // Beside the early one, the request that the host is asked about.
         let max = 2 * self.config().max_head;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let unread = conn.unread.get_or_insert_default();
+        let unread = conn.received.unread.get_or_insert_default();
         unread.extend_from_slice(bytes);
         if unread.len() > max {
             // There is no answer to it before the one that is owed.
@@ -218,20 +282,21 @@ impl Shard {
         }
     }
 
-    /// Reads a request that came early, if the answer before it is written. Where it is not, or another one is owed, the
-    /// request stays where it is: this is tried again when that is done.
+    /// Reads a request that came early, if the answer before it is written. Otherwise the request stays, and this
+    /// function is called again when that answer is written.
     pub(in crate::shard) fn read_early(&mut self, index: u32) {
         let next = |conn: &&mut Conn| conn.phase == Phase::Head && conn.outbox.is_none();
         let Some(conn) = self.conns.get_mut(index as usize).filter(next) else { return };
-        if let Some(mut unread) = conn.unread.take() {
+        if let Some(mut unread) = conn.received.unread.take() {
             self.read_head(index, &mut unread);
+            self.recount(index);
         }
     }
 
-    /// The same in the next turn, out of a fan-out: the request may be one that has to have all delivered up to its own
-    /// place, and that would overtake what the fan-out has still to write to others.
+    /// Does the same in the next turn, since a fan-out is under way. The request may need the delivery of all messages
+    /// up to its own place, and that would overtake messages that the fan-out has still to write to others.
     pub(in crate::shard) fn read_early_later(&mut self, index: u32) {
-        let early = |conn: &&Conn| conn.phase == Phase::Head && conn.unread.is_some();
+        let early = |conn: &&Conn| conn.phase == Phase::Head && conn.received.unread.is_some();
         if self.conns.get(index as usize).filter(early).is_some() {
             self.read_again(index);
         }

@@ -1,14 +1,15 @@
-//! What a live connection may, changed: by the host, which takes a channel or everything from a user or gives a
-//! connection a new grant, and by the client, which sends a new token in time.
+//! Changes of a live connection's rights. The host takes channels or everything from a user, or gives a connection a
+//! new grant. The client sends a new token in time.
 
+use crate::dialect::push::replies;
+use crate::framing::close::Close;
+use crate::framing::ws_frames;
+use crate::framing::Transport;
 use crate::grant::Grant;
 use crate::hub::ChannelPattern;
 use crate::shard::connection::conn::{Conn, Flags, Phase};
 use crate::shard::Shard;
 use crate::sys::clock;
-use crate::transport::close::Close;
-use crate::transport::Transport;
-use crate::transport::{json, ws_frames};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -44,10 +45,10 @@ impl Shard {
     pub(in crate::shard) fn renew(&mut self, index: u32, grant: Grant) {
         let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.phase != Phase::Closing) else { return };
         if !conn.is(Flags::ADOPTED) && !matches!(conn.phase, Phase::Open(_)) {
-            // The poll that it was for has ended, and whose the next is its own grant will say.
+            // The grant is for a poll that has ended. The next poll may be another user's, and has its own grant.
             return;
         }
-        // Whoever hears of the connection goes on to.
+        // The host that gets the connection's events stays the same.
         let host = crate::shard::connection::close::host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
@@ -55,8 +56,8 @@ impl Shard {
         self.reschedule(index, ended_at);
     }
 
-    /// Ends the subscriptions that the grant does not allow any more. Who has no channel left has no reason to be
-    /// connected, except in the subprotocol, whose clients are told and may ask for another.
+    /// Ends the subscriptions that the grant does not allow any more. A client without any channel left is closed. A
+    /// client of the subprotocol is told instead, since it may ask for another channel.
     fn lose_channels(&mut self, index: u32, reason: &str) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let (Some(grant), Phase::Open(_)) = (conn.grant.clone(), conn.phase) else { return };
@@ -69,14 +70,14 @@ impl Shard {
             keeps_some = !catch_up.names.is_empty();
             awaited = lost;
         }
-        let tells = conn.format.is_push_v1();
+        let tells = conn.format.takes_requests();
         let mut lost = self.channels.leave_lost(&mut self.conns, index, is_lost);
         lost.extend(awaited.into_iter().map(Arc::from));
         if lost.is_empty() {
             return;
         }
         if tells {
-            let told = lost.iter().flat_map(|name| ws_frames::text(&unsubscribed(name, reason)));
+            let told = lost.iter().flat_map(|name| ws_frames::text(&replies::taken_away(name, reason)));
             self.transmit_bytes(index, told.collect::<Vec<u8>>());
         } else if !keeps_some && self.conns[index as usize].subs.len() == 0 {
             let reason = reason.to_owned().into();
@@ -84,18 +85,18 @@ impl Shard {
         }
     }
 
-    /// Looks at a connection again when it is time, now that its grant ends at another time than `ended_at`. What it
-    /// waits for else comes when it would have come: who is renewed again and again must be pinged, too.
+    /// Sets a connection's timer anew, now that its grant ends at another time than `ended_at`. Other timers stay as
+    /// they are: a client that is renewed again and again must still be pinged.
     fn reschedule(&mut self, index: u32, ended_at: Option<i64>) {
         let Some(conn) = self.conns.get(index as usize) else { return };
         if !matches!(conn.phase, Phase::Open(_)) {
             // It waits for something else first, and its grant is looked at then.
             return;
         }
-        let (wait, beat) = (self.timers.wheel.ms_until(conn.deadline, self.now), self.heartbeat_ms());
+        let (wait, beat) = (self.timers.wheel.ms_until(conn.timer.deadline, self.now), self.heartbeat_ms());
         let conn = &self.conns[index as usize];
         let within = |at: i64, ms: u64| at - clock::unix_seconds() <= (ms / 1000) as i64 + 1;
-        // Then the end of its old grant is what it would have been looked at for.
+        // Then its timer was set for the end of the old grant.
         let for_its_end = ended_at.is_some_and(|at| within(at, wait));
         let soon_again = conn.grant.as_ref().and_then(|grant| grant.expires_at()).is_some_and(|at| within(at, beat));
         let wait = match conn.phase {
@@ -113,14 +114,4 @@ impl Shard {
             |conn: &Conn| conn.grant.as_ref().and_then(|grant| grant.user()).is_some_and(|name| **name == *user);
         self.conns.iter().filter(|(_, conn)| theirs(conn)).map(|(index, _)| index as u32).collect()
     }
-}
-
-/// `unsubscribed` by us and not by the client: with the close code that says why, and a sentence.
-fn unsubscribed(channel: &str, reason: &str) -> Vec<u8> {
-    let mut object = br#"{"type":"unsubscribed","channel":"#.to_vec();
-    json::string(channel, &mut object);
-    object.extend_from_slice(format!(r#","code":{},"reason":"#, Close::NOT_ALLOWED.code).as_bytes());
-    json::string(reason, &mut object);
-    object.push(b'}');
-    object
 }

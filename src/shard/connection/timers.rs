@@ -1,5 +1,8 @@
-//! What time brings: heartbeats, polls that end empty, clients that do not answer.
+//! Timers: heartbeats, polls that end empty, clients that do not answer.
 
+use crate::framing::close::Close;
+use crate::framing::poll::Note;
+use crate::framing::Transport;
 use crate::http::refusal::Refusal;
 use crate::metrics::Reason;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
@@ -7,20 +10,15 @@ use crate::shard::turn::run::EXPIRE_MS;
 use crate::shard::turn::wheel::Tick;
 use crate::shard::Shard;
 use crate::sys::clock;
-use crate::sys::socket::{self, Probes};
-use crate::transport::close::Close;
-use crate::transport::poll::Note;
-use crate::transport::Transport;
-use crate::transport::{sse, stream, ws_frames, Format};
+use crate::sys::socket;
 use bytes::Bytes;
 
-/// How often a grant that ends is held against the clock: it is the wall clock's time, which may be set, or go on while
+/// How often the end of a grant is compared with the clock. That is the wall clock, which may be set, and goes on while
 /// the machine sleeps.
 const LOOK_MS: u64 = 10_000;
 
 impl Conn {
-    /// When its grant ends, in seconds since 1970, if that would end the connection: one that ends already has its time
-    /// for that.
+    /// When its grant ends, in seconds since 1970. `None`: the grant has no end, or the connection is closing already.
     fn ends_at(&self) -> Option<i64> {
         let grant = self.grant.as_ref().filter(|_| self.phase != Phase::Closing);
         grant.and_then(|grant| grant.expires_at())
@@ -28,7 +26,7 @@ impl Conn {
 }
 
 impl Shard {
-    /// Looks at a connection again after some time, whatever it was waiting for before.
+    /// Sets a connection's timer anew.
     pub(in crate::shard) fn schedule(&mut self, index: u32, after_ms: u64) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let mut at_ms = self.now + after_ms;
@@ -36,22 +34,22 @@ impl Shard {
             let left = u64::try_from(ends_at - clock::unix_seconds()).unwrap_or(0);
             at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
         }
-        conn.deadline = self.timers.wheel.tick_at(at_ms);
+        conn.timer.deadline = self.timers.wheel.tick_at(at_ms);
         let look_at = self.look_at(index);
         let conn = &mut self.conns[index as usize];
         // An entry in an earlier slot will be moved when that comes up.
-        if conn.wheel_at == 0 || conn.wheel_at > look_at {
+        if conn.timer.wheel_at == 0 || conn.timer.wheel_at > look_at {
             let token = Token { index, generation: conn.generation };
-            conn.wheel_at = self.timers.wheel.insert(token, look_at);
+            conn.timer.wheel_at = self.timers.wheel.insert(token, look_at);
         }
     }
 
-    /// When to come upon a connection in the wheel: at its deadline, or to see whether its grant has ended meanwhile.
+    /// When the wheel comes to a connection: at its deadline, or earlier to see whether its grant has ended.
     fn look_at(&self, index: u32) -> Tick {
         let conn = &self.conns[index as usize];
         match conn.ends_at() {
-            Some(_) => conn.deadline.min(self.timers.wheel.tick_at(self.now + LOOK_MS)),
-            None => conn.deadline,
+            Some(_) => conn.timer.deadline.min(self.timers.wheel.tick_at(self.now + LOOK_MS)),
+            None => conn.timer.deadline,
         }
     }
 
@@ -60,22 +58,23 @@ impl Shard {
             for &token in &tokens {
                 let Some(index) = self.find(token) else { continue };
                 let conn = &mut self.conns[index as usize];
-                if conn.wheel_at != tick {
+                if conn.timer.wheel_at != tick {
                     continue;
                 }
-                conn.wheel_at = 0;
+                conn.timer.wheel_at = 0;
                 let has_ended = conn.ends_at().is_some_and(|at| at <= clock::unix_seconds());
                 if has_ended {
                     self.close(index, Close::NOT_ALLOWED);
-                } else if conn.deadline > tick {
+                } else if conn.timer.deadline > tick {
                     let look_at = self.look_at(index);
-                    self.conns[index as usize].wheel_at = self.timers.wheel.insert(token, look_at);
+                    self.conns[index as usize].timer.wheel_at = self.timers.wheel.insert(token, look_at);
                 } else {
                     self.timer(index);
                 }
             }
             self.timers.wheel.recycle(tick, tokens);
         }
+        self.end_late_messages();
         if self.number == 0 && self.now >= self.timers.expires_at {
             let more = self.context.hub.expire(self.now);
             // The rest in the next turn.
@@ -85,9 +84,10 @@ impl Shard {
     }
 
     fn timer(&mut self, index: u32) {
+        let waits = self.waits_for_room(index);
         let conn = &mut self.conns[index as usize];
-        if conn.outbox.is_some() && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.is(Flags::STUCK) {
-            // It takes its last bytes, slowly. It has its time anew as long as it does.
+        if waits && matches!(conn.phase, Phase::Closing | Phase::Head) && !conn.is(Flags::STUCK) {
+            // The client takes its last bytes slowly. Its time begins anew as long as it takes some.
             conn.flags.insert(Flags::STUCK);
             return self.schedule(index, self.config().close_timeout_ms);
         }
@@ -100,10 +100,10 @@ impl Shard {
         }
     }
 
-    /// A request did not come in time. Who sent a part of one is told; who sent nothing, or has had an answer, is not.
-    fn head_timeout(&mut self, index: u32) {
+    /// A request did not come in time. A client that sent a part of one is told. One that sent nothing is not.
+    pub(in crate::shard) fn head_timeout(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
-        if conn.unread.is_some() && !conn.is(Flags::KEEP_ALIVE) {
+        if conn.received.unread.is_some() && !conn.is(Flags::KEEP_ALIVE) {
             return self.refuse_half_read(index, &Refusal::timeout());
         }
         if !conn.is(Flags::KEEP_ALIVE) {
@@ -113,8 +113,9 @@ impl Shard {
     }
 
     fn heartbeat(&mut self, index: u32, transport: Transport) {
+        let waits = self.waits_for_room(index);
         let conn = &mut self.conns[index as usize];
-        if conn.outbox.is_some() {
+        if waits {
             // It has not taken anything for a whole interval: it will not come back to life.
             if conn.is(Flags::STUCK) {
                 conn.code = Close::STUCK.code;
@@ -136,11 +137,7 @@ impl Shard {
         } else {
             let conn = &mut self.conns[index as usize];
             let framed = conn.is(Flags::CHUNKS);
-            let beat = match transport {
-                Transport::WebSocket => ws_frames::PING,
-                Transport::Stream => stream::heartbeat(framed),
-                Transport::Sse | Transport::Poll => sse::heartbeat(framed),
-            };
+            let beat = transport.heartbeat(framed);
             conn.flags.set(Flags::UNANSWERED, transport == Transport::WebSocket);
             self.transmit_bytes(index, Bytes::from_static(beat));
         }
@@ -155,44 +152,33 @@ impl Shard {
     fn has_vanished(&self, index: u32) -> bool {
         let config = self.config();
         let silence = (config.heartbeat_ms + config.heartbeat_ms / 4).max(config.ping_timeout_ms);
-        socket::unacknowledged_ms(&self.conns[index as usize].fd).is_some_and(|ms| ms >= silence)
+        self.socket_of(index).and_then(socket::unacknowledged_ms).is_some_and(|ms| ms >= silence)
     }
 
-    /// How the kernel finds out that the client of a poll is gone, to which nothing is sent while it waits.
-    pub(in crate::shard) fn probes(&self) -> Probes {
-        const COUNT: u64 = 3;
-        let seconds = |ms: u64| ms.div_ceil(1000);
-        let config = self.config();
-        Probes {
-            idle: seconds(config.heartbeat_ms),
-            interval: seconds(config.ping_timeout_ms / COUNT).max(1),
-            count: COUNT,
-        }
-    }
-
-    /// The same for a connection of the host's. That costs system calls, so it is done only where the poll waits for
-    /// longer than it takes to find out.
+    /// Has the kernel find out that the client of a poll is gone, on a connection of the host's. That costs system calls,
+    /// so it is done only where the poll waits for longer than it takes to find out.
     pub(in crate::shard) fn probe_adopted(&self, index: u32) {
         let (config, conn) = (self.config(), &self.conns[index as usize]);
         let waits_long = config.poll_timeout_ms > config.heartbeat_ms + config.ping_timeout_ms;
         if conn.is(Flags::ADOPTED) && waits_long {
-            socket::set_probes(&conn.fd, self.probes());
+            self.socket_of(index).into_iter().for_each(|fd| socket::set_probes(fd, self.config().probes()));
         }
     }
 
-    /// The heartbeat's interval, a little shorter each time by chance: those who came together spread out.
+    /// The heartbeat's interval, shorter by a small random part. So clients that came together spread out.
     pub(in crate::shard) fn heartbeat_ms(&mut self) -> u64 {
         let interval = self.config().heartbeat_ms;
         interval - u64::from(self.random()) % (interval / 8).max(1)
     }
 
-    /// Some number, for spreading what would else come together.
+    /// A random number, for spreading things in time.
     pub(in crate::shard) fn random(&mut self) -> u32 {
         // Xorshift: any spread will do.
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 17;
-        self.jitter ^= self.jitter << 5;
-        self.jitter
+        let jitter = &mut self.timers.jitter;
+        *jitter ^= *jitter << 13;
+        *jitter ^= *jitter >> 17;
+        *jitter ^= *jitter << 5;
+        *jitter
     }
 
     /// Something came from the client: it lives.
@@ -203,14 +189,5 @@ impl Shard {
             let wait = self.heartbeat_ms();
             self.schedule(index, wait);
         }
-    }
-
-    /// A poll's time is over: 200 with no messages and the position, up to which there was nothing; perhaps with the
-    /// advice when to come back.
-    pub(in crate::shard) fn answer_empty(&mut self, index: u32, note: Note) {
-        debug_assert_eq!(self.conns[index as usize].format, Format::Poll);
-        // What the mailbox still holds has a greater number than this must have: so take the one of the last turn.
-        let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        self.answer(index, &[], position, note);
     }
 }

@@ -4,15 +4,15 @@
 //! a channel that drops, gaps have told of all that is missing before anything with a greater number comes, so that a
 //! client may be cut off anywhere; of one that keeps the latest, the newest comes. What is counted is what is missing.
 
+use crate::dialect::{Encoder, Format};
 use crate::fuzzing::Source;
 use crate::hub::{
     ChannelPattern, Cut, Epoch, Hub, Join, Mailbox, Message, Outgoing, Publication, Replay, Request, Retention,
-    Settings, SlowPolicy, Start, Wake,
+    Settings, SlowPolicy, Start,
 };
 use crate::shard::delivery::backpressure::Lost;
 use crate::shard::delivery::outbox::{Block, Outbox, Piece, Wire, PIECE_WEIGHT};
 use crate::shard::turn::command::ShardHandle;
-use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 /// The last is that of the broadcasts; it and the one before follow the general policy.
 const CHANNELS: [&str; 6] = ["d1", "d2", "l1", "l2", "x", ""];
 
-/// Fills an outbox, makes room in it and writes from it, as the bytes say; then writes the rest and looks at all that
-/// came.
+/// Fills an outbox, makes room in it and writes from it, as the bytes say. Then it writes the rest, and checks all
+/// bytes that came.
 pub(crate) fn run(data: &[u8]) {
     let mut source = Source(data);
-    // From the end, so that it takes no byte from the steps.
+    // The last byte chooses the policy, since the steps read from the front.
     let policies = [SlowPolicy::Disconnect, SlowPolicy::DropOldest, SlowPolicy::Latest];
     let mut world = World::new(policies[usize::from(data.last().copied().unwrap_or(0)) % 3]);
     let mut steps = 0;
@@ -35,12 +35,6 @@ pub(crate) fn run(data: &[u8]) {
     world.write(usize::MAX);
     assert!(world.outbox.is_empty());
     world.check();
-}
-
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
 }
 
 struct World {
@@ -63,7 +57,7 @@ struct World {
 /// A hub with a subscriber of some channels: of those that begin with `d` the oldest may be dropped, with `l` old ones
 /// be replaced; others follow the general policy.
 pub(in crate::shard) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub, Arc<Mailbox>) {
-    let mailbox = Arc::new(Mailbox::new(4096, Box::new(NoWake)));
+    let mailbox = Arc::new(Mailbox::new(4096, Box::new(|| {})));
     let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
         .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));
     let settings = Settings {
@@ -101,18 +95,18 @@ impl World {
     }
 
     fn step(&mut self, source: &mut Source<'_>) {
-        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+        let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
         match source.below(8) {
             0..=2 => {
                 let message = self.message(source.below(CHANNELS.len()), source.below(200));
-                let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+                let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
                 self.outbox.push(Piece::Message(message), &wire);
             }
             3 => {
                 let channel = source.below(CHANNELS.len());
                 let count = 2 + source.below(5);
                 let messages: Vec<_> = (0..count).map(|_| self.message(channel, source.below(50))).collect();
-                let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+                let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
                 let lines = messages.iter().map(|message| wire.format.encode(message, wire.encoder, wire.chunks));
                 let bytes = Bytes::from(lines.collect::<Vec<_>>().concat());
                 // As a fan-out makes them: taken apart only where the policy may want to.
@@ -148,7 +142,7 @@ impl World {
         let message = Message::new(&Publication::new("", "x".repeat(size).as_bytes()), false, b"");
         self.hub.publish(Outgoing { channel, key: None, message }, 0).expect("there is room");
         let message = self.mailbox.pop().expect("it is subscribed").message;
-        let line = Format::Stream.encode(&message, &self.encoder, false).to_vec();
+        let line = Format::STREAM.encode(&message, &self.encoder, false).to_vec();
         self.put.insert(message.seq(), (channel, line));
         message
     }
@@ -163,7 +157,7 @@ impl World {
 
     /// All that would be written if it were now.
     fn waiting(&self) -> Vec<u8> {
-        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+        let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
         let all: Vec<&[u8]> = self.outbox.pieces.iter().map(|piece| piece.bytes(&wire)).collect();
         all.concat().split_off(self.outbox.offset)
     }
@@ -172,7 +166,7 @@ impl World {
     fn write(&mut self, count: usize) {
         let mut bytes = self.waiting();
         bytes.truncate(count);
-        let wire = Wire { format: Format::Stream, chunks: false, encoder: &self.encoder };
+        let wire = Wire { format: Format::STREAM, chunks: false, encoder: &self.encoder };
         self.outbox.advance(bytes.len(), &wire);
         self.written.extend_from_slice(&bytes);
     }

@@ -1,4 +1,4 @@
-//! Which connections of a shard are subscribed to what.
+//! The channels of a shard, and the connections that are subscribed to each.
 //!
 //! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
 //! messages of a turn are put together once for them; those with several channels get theirs merged.
@@ -27,7 +27,7 @@ pub(in crate::shard) struct Local {
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Channels {
     locals: FxHashMap<ChannelId, Local>,
-    /// Subscriptions that ended in this turn, told to the hub at its end, under one lock.
+    /// Subscriptions that ended in this turn. At its end the hub is told of all, under one lock.
     left: FxHashMap<ChannelId, u32>,
     leaves: Vec<Leave>,
 }
@@ -199,7 +199,12 @@ impl Channels {
         }
     }
 
-    /// Nobody is on any channel. Who left was counted before, and is told to the hub with the next leaves.
+    /// A log has lost what came after that number. Subscribers get everything after it.
+    pub(in crate::shard) fn go_back_to(&mut self, number: u64) {
+        self.locals.values_mut().for_each(|local| local.settled = local.settled.min(number));
+    }
+
+    /// Forgets all channels. Subscriptions that ended before are counted, and the hub is told with the next leaves.
     pub(in crate::shard) fn forget_all(&mut self) {
         self.locals.clear();
     }
@@ -266,7 +271,7 @@ impl Channels {
             return;
         }
         local.solo.swap_remove(slot as usize);
-        // Who took the place must know its new one.
+        // The connection that moved there must know its new place.
         if let Some(moved) = local.solo.get(slot as usize) {
             if let Some(Conn { subs: Subs::One { slot: place, .. }, .. }) = conns.get_mut(*moved as usize) {
                 *place = slot;

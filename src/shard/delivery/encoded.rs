@@ -1,10 +1,10 @@
-//! What all subscribers of a wire format get alike, encoded and put together once for them.
+//! The bytes that all subscribers of a wire format share. They are encoded and put together once.
 
+use crate::dialect::{Encoder, Format};
+use crate::framing::poll::{self, Note};
 use crate::hub::{Message, SlowPolicy};
 use crate::shard::connection::conn::{Conn, Flags};
 use crate::shard::delivery::outbox::{Block, Piece};
-use crate::transport::poll::{self, Note};
-use crate::transport::{Encoder, Format};
 use bytes::BytesMut;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Run {
             keep_alive: conn.is(Flags::KEEP_ALIVE),
             pieces: Vec::new(),
         };
-        if run.format == Format::Poll {
+        if run.format == Format::POLL {
             run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, encoder).into()));
             return run;
         }
@@ -61,7 +61,7 @@ impl Run {
     pub(in crate::shard) fn fits(&self, conn: &Conn) -> bool {
         self.format == conn.format
             && self.chunks == conn.is(Flags::CHUNKS)
-            && (self.format != Format::Poll || (self.keep_alive == conn.is(Flags::KEEP_ALIVE) && conn.cors.is_none()))
+            && (self.format != Format::POLL || (self.keep_alive == conn.is(Flags::KEEP_ALIVE) && conn.cors.is_none()))
     }
 }
 
@@ -85,7 +85,7 @@ impl<'m> Growing<'m> {
         }
     }
 
-    /// What has come together; the next is added to nothing.
+    /// The messages that were put together, as a piece. Nothing is left here.
     fn end(&mut self) -> Option<Piece> {
         let messages = std::mem::take(&mut self.messages).into();
         let piece = match (self.first.take()?, std::mem::take(&mut self.count)) {
@@ -97,7 +97,7 @@ impl<'m> Growing<'m> {
     }
 }
 
-/// The answer to a poll, at least up to `position`. What is beyond `limit` bytes the client gets by its next request.
+/// The answer to a poll, at least up to `position`. The client gets messages beyond `limit` bytes by its next request.
 pub(in crate::shard) fn answer<'m>(
     conn: &Conn,
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
@@ -112,7 +112,7 @@ pub(in crate::shard) fn answer<'m>(
         first || weight <= limit
     });
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
-    let objects = messages.map(|message| Format::Poll.encode(message, encoder, false));
+    let objects = messages.map(|message| Format::POLL.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
     poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), Note::None)
 }
@@ -120,15 +120,7 @@ pub(in crate::shard) fn answer<'m>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{
-        Cut, Epoch, Hub, Join, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start, Wake,
-    };
-
-    struct NoWake;
-
-    impl Wake for NoWake {
-        fn wake(&self) {}
-    }
+    use crate::hub::{Cut, Epoch, Hub, Join, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start};
 
     fn settings(slow_policy: SlowPolicy) -> Settings<'static> {
         Settings {
@@ -143,10 +135,9 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "sockets")]
     fn a_block_is_of_one_policy_though_a_reload_changes_it() {
         use SlowPolicy::{Disconnect, DropOldest, Latest};
-        let mailbox = Arc::new(Mailbox::new(64, Box::new(NoWake)));
+        let mailbox = Arc::new(Mailbox::new(64, Box::new(|| {})));
         let hub = Hub::new(Epoch::from_random(1), &settings(Disconnect), vec![mailbox.clone()]);
         let request = Request {
             shard: 0,
@@ -166,9 +157,8 @@ mod tests {
             }
         }
         let messages: Vec<Arc<Message>> = std::iter::from_fn(|| mailbox.pop()).map(|left| left.message).collect();
-        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut conn = Conn::new(socket.into(), 1);
-        conn.format = Format::Stream;
+        let mut conn = Conn::new(None, 1);
+        conn.format = Format::STREAM;
         let run = Run::new(&conn, messages.iter(), 1 << 20, &Encoder::new(hub.epoch().clone()));
         let kept: Vec<Option<usize>> = run
             .pieces

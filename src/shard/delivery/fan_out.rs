@@ -1,81 +1,226 @@
-//! From the mailbox to the sockets.
+//! From the mailbox to the sinks.
 //!
 //! A whole batch is taken from the mailbox, then each connection that gets something is written to once. Subscribers of
 //! one channel only, which most are, all get the same bytes: they are put together once for each wire format (a
-//! [`Run`]), and each costs one system call and no bookkeeping. Others collect theirs first ([`crate::shard::delivery::staging`]).
+//! [`Run`]), and each costs one system call and no bookkeeping. Messages for the others are merged first
+//! ([`crate::shard::delivery::merging`]).
+//!
+//! A [`FanOut`] writes, and notes what that did to a connection as a [`Fate`]. It knows no epoll, timers or events, so
+//! tests drive it without a shard and without sockets.
 
-use crate::hub::{ChannelId, Delivery, BROADCAST};
-use crate::shard::connection::conn::Flags;
+use crate::dialect::{Encoder, Format};
+use crate::framing::Transport;
+use crate::hub::{ChannelId, Delivery, Mailbox, BROADCAST};
+use crate::shard::connection::close::Counted;
+use crate::shard::connection::conn::{Conn, Flags, Token};
+use crate::shard::connection::sink::{Gone, Sinks};
+use crate::shard::delivery::breaks::Markers;
+use crate::shard::delivery::channels::Channels;
 use crate::shard::delivery::encoded::Run;
-use crate::shard::delivery::outbox::{Gone, Piece};
-use crate::shard::delivery::write::outbox_limit;
-use crate::shard::{Fate, Shard};
+use crate::shard::delivery::merging::Merge;
+use crate::shard::delivery::outbox::Piece;
+use crate::shard::delivery::write::Bounds;
+use crate::shard::turn::command::ShardHandle;
+use crate::shard::Shard;
 use crate::sys::clock;
-use crate::transport::Transport;
+use slab::Slab;
+use std::sync::Arc;
 
 /// How many messages one batch takes.
-const BATCH: usize = 1024;
+pub(in crate::shard) const BATCH: usize = 1024;
 /// How many batches one turn takes, before clients are read again.
-const BATCHES: usize = 8;
+pub(in crate::shard) const BATCHES: usize = 8;
+
+/// How far the mailbox is delivered, and the lists that delivering it needs.
+#[derive(Default)]
+pub(in crate::shard) struct Delivering {
+    /// The messages under way. The list is used again and again, so a turn allocates nothing.
+    batch: Vec<Delivery>,
+    pub(in crate::shard) merge: Merge,
+    /// Fates of connections, to be settled after a fan-out.
+    pub(in crate::shard) fates: Vec<(Token, Fate)>,
+    /// No connection joined after this number, so all live connections get a later broadcast.
+    pub(in crate::shard) settled: u64,
+    /// Taken from the mailbox and not delivered yet: the first message of the next batch.
+    pub(in crate::shard) held: Option<Delivery>,
+    /// The newest message taken from the mailbox. Every subscriber was served up to here.
+    pub(in crate::shard) delivered: u64,
+    /// The breaks of the log that were met, of a hub that follows one.
+    pub(in crate::shard) breaks: u32,
+    /// Acts on users that came where no connection may end. They are done next.
+    pub(in crate::shard) put_off: Vec<Delivery>,
+}
+
+/// The effect of a fan-out on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shard) enum Fate {
+    /// The peer is gone.
+    Gone,
+    /// Its outbox is full.
+    Slow,
+    /// Something waits in its outbox, and nobody watches yet whether there is room.
+    Blocked,
+    /// Its poll is answered.
+    Answered,
+    /// Its poll's answer was given up, since there is no room for it.
+    GivenUp,
+}
+
+/// The parts of a shard that a fan-out works with.
+pub(in crate::shard) struct FanOut<'s> {
+    pub(in crate::shard) conns: &'s mut Slab<Conn>,
+    pub(in crate::shard) channels: &'s mut Channels,
+    pub(in crate::shard) sinks: &'s mut Sinks,
+    pub(in crate::shard) state: &'s mut Delivering,
+    pub(in crate::shard) counted: Counted<'s>,
+    pub(in crate::shard) encoder: &'s Encoder,
+    pub(in crate::shard) handle: &'s Arc<ShardHandle>,
+    pub(in crate::shard) bounds: Bounds,
+}
+
+/// The owner of the parts of a fan-out: a shard, or a test.
+pub(in crate::shard) trait Subscribers {
+    fn fan_out(&mut self) -> FanOut<'_>;
+    /// Settles the fates that a fan-out noted, the last first.
+    fn settle_fates(&mut self);
+}
+
+impl Delivering {
+    /// An empty list for a batch.
+    pub(in crate::shard) fn take_list(&mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Takes a batch from the mailbox, up to a message and not beyond. It is to be handed back to [`Self::recycle`].
+    pub(in crate::shard) fn take(&mut self, mailbox: &Mailbox, position: u64) -> Vec<Delivery> {
+        let mut batch = self.take_list();
+        while batch.len() < BATCH {
+            let Some(delivery) = self.held.take().or_else(|| mailbox.pop()) else { break };
+            if delivery.message.seq() > position {
+                self.held = Some(delivery);
+                break;
+            }
+            batch.push(delivery);
+        }
+        batch
+    }
+
+    /// A batch is delivered; true when there may be more.
+    pub(in crate::shard) fn recycle(&mut self, mut batch: Vec<Delivery>) -> bool {
+        if let Some(last) = batch.last() {
+            self.delivered = last.message.seq();
+        }
+        let full = batch.len() == BATCH;
+        batch.clear();
+        self.batch = batch;
+        full
+    }
+}
+
 impl Shard {
-    /// Delivers what is in the mailbox; true when there may be more.
+    /// Delivers the mailbox. Returns true if there may be more.
     pub(in crate::shard) fn deliver(&mut self) -> bool {
+        if self.context.shared.is_some() {
+            return self.deliver_with_breaks();
+        }
         for _ in 0..BATCHES {
-            if !self.deliver_batch(u64::MAX) {
+            if !deliver_batch(self, u64::MAX) {
                 return false;
             }
         }
         true
     }
 
-    /// Delivers what is in the mailbox up to a message, and not beyond.
+    /// Delivers the mailbox up to a message, and not beyond.
     pub(in crate::shard) fn deliver_until(&mut self, position: u64) {
-        while self.deliver_batch(position) {}
+        if self.context.shared.is_some() {
+            while self.deliver_some(position, Markers::Acts) {}
+            return;
+        }
+        while deliver_batch(self, position) {}
+    }
+}
+
+impl Subscribers for Shard {
+    fn fan_out(&mut self) -> FanOut<'_> {
+        FanOut {
+            bounds: Bounds::new(&self.config, self.context.shards),
+            conns: &mut self.conns,
+            channels: &mut self.channels,
+            sinks: &mut self.sinks,
+            state: &mut self.delivery,
+            counted: self.limits.counted(&self.context.limits),
+            encoder: &self.encoder,
+            handle: &self.handle,
+        }
     }
 
-    /// Delivers one batch; true when there may be more.
-    fn deliver_batch(&mut self, position: u64) -> bool {
-        let mut batch = std::mem::take(&mut self.delivery.batch);
-        while batch.len() < BATCH {
-            let Some(delivery) = self.delivery.held.take().or_else(|| self.handle.mailbox.pop()) else { break };
-            if delivery.message.seq() > position {
-                self.delivery.held = Some(delivery);
-                break;
+    fn settle_fates(&mut self) {
+        while let Some((token, fate)) = self.delivery.fates.pop() {
+            let Some(index) = self.find(token) else { continue };
+            match fate {
+                Fate::Gone => self.drop_conn(index),
+                Fate::Slow => self.apply_slow_policies(index),
+                Fate::Blocked => self.await_room(index),
+                Fate::Answered => {
+                    self.poll_answered(index);
+                    self.read_early_later(index);
+                }
+                Fate::GivenUp => self.drop_given_up(index),
             }
-            batch.push(delivery);
-        }
-        let full = batch.len() == BATCH;
-        let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
-        for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
-            if part[0].channel == BROADCAST {
-                self.fan_out_broadcasts(part);
-            } else {
-                self.fan_out(part);
-            }
-        }
-        if sampled {
-            self.note_latency(&batch);
-        }
-        if let Some(last) = batch.last() {
-            self.delivery.delivered = last.message.seq();
-        }
-        batch.clear();
-        self.delivery.batch = batch;
-        full
-    }
-
-    /// How long messages that were stamped took to here: their subscribers have them, or have them waiting.
-    fn note_latency(&self, batch: &[Delivery]) {
-        let now = clock::monotonic_us() as u32;
-        for stamp in batch.iter().map(|delivery| delivery.message.stamp()).filter(|stamp| *stamp != 0) {
-            // The stamp's last bit says that it is one.
-            self.handle.metrics.latency.record(u64::from((now | 1).wrapping_sub(stamp)));
         }
     }
+}
 
-    /// Messages of channels, in order, to their subscribers.
-    fn fan_out(&mut self, batch: &[Delivery]) {
-        let mut touched = std::mem::take(&mut self.delivery.staging.touched);
+/// Delivers one batch of the mailbox, up to a message and not beyond; true when there may be more.
+pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) -> bool {
+    let FanOut { state, handle, .. } = to.fan_out();
+    let batch = state.take(&handle.mailbox, position);
+    deliver_taken(to, batch)
+}
+
+/// Delivers a batch that was taken from the mailbox; true when there may be more.
+pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
+    let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
+    for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
+        deliver_part(to, part);
+    }
+    let FanOut { state, handle, .. } = to.fan_out();
+    if sampled {
+        note_latency(handle, &batch);
+    }
+    state.recycle(batch)
+}
+
+/// Delivers broadcasts, or messages of channels.
+fn deliver_part(to: &mut impl Subscribers, part: &[Delivery]) {
+    if part[0].channel == BROADCAST {
+        to.fan_out().write_everybody(part);
+        return to.settle_fates();
+    }
+    to.fan_out().write_solo(part);
+    let mut merged = 0;
+    while merged < part.len() {
+        merged = to.fan_out().merge(part, merged);
+        to.fan_out().write_merged(part);
+        // An answered poll may not be staged again.
+        to.settle_fates();
+    }
+}
+
+/// Records how long stamped messages took to here. Their subscribers have them now, or have them waiting.
+fn note_latency(handle: &ShardHandle, batch: &[Delivery]) {
+    let now = clock::monotonic_us() as u32;
+    for stamp in batch.iter().map(|delivery| delivery.message.stamp()).filter(|stamp| *stamp != 0) {
+        // The stamp's last bit says that it is one.
+        handle.metrics.latency.record(u64::from((now | 1).wrapping_sub(stamp)));
+    }
+}
+
+impl FanOut<'_> {
+    /// Messages of channels, in order, to the subscribers that have no other channel.
+    pub(in crate::shard) fn write_solo(&mut self, batch: &[Delivery]) {
+        let mut touched = std::mem::take(&mut self.state.merge.touched);
         for (place, delivery) in batch.iter().enumerate() {
             let Some(local) = self.channels.get_mut(delivery.channel) else { continue };
             if local.run.is_empty() {
@@ -84,28 +229,32 @@ impl Shard {
             local.run.push(place as u32);
         }
         for channel in touched.drain(..) {
-            self.fan_out_solo(batch, channel);
+            self.write_channel(batch, channel);
         }
-        self.delivery.staging.touched = touched;
-        self.stage_multi(batch);
-        self.write_staged(batch);
-        self.settle_fates();
+        self.state.merge.touched = touched;
     }
 
-    /// The turn's messages of one channel to those who have no other.
-    fn fan_out_solo(&mut self, batch: &[Delivery], channel: ChannelId) {
+    fn write_channel(&mut self, batch: &[Delivery], channel: ChannelId) {
         let Some(local) = self.channels.get_mut(channel) else { return };
         let mut places = std::mem::take(&mut local.run);
         let subscribers = std::mem::take(&mut local.solo);
         let settled = local.settled;
         self.write_all(batch, &places, &subscribers, settled);
-        // Nobody joins or leaves in between: who ended is only marked, and settled after the batch.
+        // Nobody joins or leaves in between: ends are only noted, and settled after the batch.
         if let Some(local) = self.channels.get_mut(channel) {
             places.clear();
             places.shrink_to(64);
             local.run = places;
             local.solo = subscribers;
         }
+    }
+
+    /// Broadcasts to everybody, as if all had one more channel.
+    pub(in crate::shard) fn write_everybody(&mut self, batch: &[Delivery]) {
+        let places: Vec<u32> = (0..batch.len() as u32).collect();
+        let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE));
+        let everybody: Vec<u32> = live.map(|(index, _)| index as u32).collect();
+        self.write_all(batch, &places, &everybody, self.state.settled);
     }
 
     fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], settled: u64) {
@@ -123,12 +272,12 @@ impl Shard {
                 continue;
             }
             let messages = places.iter().map(message);
-            let encoder = &self.context.encoder;
+            let encoder = self.encoder;
             let mut own = None;
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
-                    let run = Run::new(conn, messages, self.config.outbox, encoder);
+                    let run = Run::new(conn, messages, self.bounds.outbox, encoder);
                     if known == 0 && run.fits(conn) {
                         runs.push(run);
                         &runs[runs.len() - 1]
@@ -139,54 +288,60 @@ impl Shard {
             };
             self.write_pieces(index, &run.pieces, places.len());
             if own.is_some() {
-                self.doom_copy(index);
+                self.give_up_copy(index);
             }
         }
     }
 
-    /// Pieces to a subscriber; what goes wrong is settled later.
+    /// Writes pieces to a subscriber, and notes its fate.
     pub(in crate::shard) fn write_pieces(&mut self, index: u32, pieces: &[Piece], messages: usize) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.is(Flags::USER_COUNTED) || conn.is(Flags::PROXIED) {
-            self.uncount_poll(index);
+            self.counted.take_back_poll(index, conn);
         }
-        let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let metrics = &self.handle.metrics;
         metrics.deliveries.add(messages as u64);
-        let fate = match conn.transmit(pieces, &self.context.encoder, &self.handle) {
+        let fate = match conn.transmit(pieces, index, self.sinks, self.encoder, self.handle) {
             Err(Gone) => Some(Fate::Gone),
             Ok(written) => {
                 metrics.bytes_sent.add(written as u64);
                 if conn.transport() == Some(Transport::Poll) {
                     Some(Fate::Answered)
                 } else {
-                    let slow = conn.outbox.is_some()
-                        && conn.too_slow(pieces.len(), outbox_limit(&self.context, &self.config, &self.handle));
+                    let slow = conn.outbox.is_some() && conn.too_slow(pieces.len(), self.bounds.of_one(self.handle));
                     slow.then_some(Fate::Slow)
                 }
             }
         };
+        let token = Token { index, generation: conn.generation };
         if let Some(fate) = fate {
-            Self::doom(&mut self.delivery.fates, index, conn, fate);
+            self.state.fates.push((token, fate));
         }
-        self.await_room(index);
-    }
-
-    /// Ends a poll whose answer is a copy that there is no room for; others are not affected.
-    pub(in crate::shard) fn doom_copy(&mut self, index: u32) {
-        if self.give_up_copy(index) {
-            let conn = &self.conns[index as usize];
-            // Settled before its being answered: the last is the first.
-            Self::doom(&mut self.delivery.fates, index, conn, Fate::Gone);
+        if conn.outbox.is_some() && !conn.is(Flags::WRITES_WATCHED) {
+            self.state.fates.push((token, Fate::Blocked));
         }
     }
 
-    /// Broadcasts to everybody, as if all had one more channel.
-    fn fan_out_broadcasts(&mut self, batch: &[Delivery]) {
-        let places: Vec<u32> = (0..batch.len() as u32).collect();
-        let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE));
-        let everybody: Vec<u32> = live.map(|(index, _)| index as u32).collect();
-        self.write_all(batch, &places, &everybody, self.delivery.settled);
-        self.settle_fates();
+    /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; says
+    /// whether it did. One that nothing else waits beside stays, or its client could never get it.
+    pub(in crate::shard) fn gives_up_copy(&mut self, index: u32) -> bool {
+        let poll = |conn: &&mut Conn| conn.format == Format::POLL;
+        let Some(conn) = self.conns.get_mut(index as usize).filter(poll) else { return false };
+        let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.held()) else { return false };
+        let all = self.handle.metrics.outbox_bytes.get() as usize;
+        let gives_up = all != own && all > self.bounds.all;
+        if gives_up {
+            conn.outbox = None;
+        }
+        gives_up
+    }
+
+    /// Does so in a fan-out.
+    pub(in crate::shard) fn give_up_copy(&mut self, index: u32) {
+        if self.gives_up_copy(index) {
+            // It is settled before the fate that the poll is answered, since the last is settled first.
+            let token = Token { index, generation: self.conns[index as usize].generation };
+            self.state.fates.push((token, Fate::GivenUp));
+        }
     }
 }

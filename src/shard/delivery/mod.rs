@@ -1,11 +1,14 @@
-//! From the mailbox to the sockets: fan-out, encoded forms, the outbox, and what gives way when a client is slow.
+//! Delivery: from the mailbox to the sinks. One message is encoded once and written to each subscriber, now or later.
 
 pub(super) mod backpressure;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod backpressure_model;
+pub(super) mod breaks;
 pub(super) mod channels;
 pub(super) mod encoded;
 pub(super) mod fan_out;
+#[cfg(test)]
+mod fan_out_tests;
+pub(super) mod merging;
 pub(super) mod outbox;
-pub(super) mod staging;
 pub(super) mod write;

@@ -1,16 +1,15 @@
-//! What waits to be written to one client, as references; and the writing.
+//! The outbox: pieces that wait to be written to one client, as references.
 
+use crate::dialect::{Encoder, Format};
 use crate::hub::{Message, SlowPolicy};
+use crate::shard::connection::sink::Gone;
 use crate::shard::turn::command::ShardHandle;
-use crate::sys::socket;
-use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
-use std::os::fd::OwnedFd;
+use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Something to write, shared with whoever else gets it.
+/// Bytes to write. All clients that get them share them.
 #[derive(Debug, Clone)]
 pub(in crate::shard) enum Piece {
     /// A message, in the connection's format.
@@ -27,7 +26,7 @@ pub(in crate::shard) enum Piece {
 #[derive(Debug)]
 pub(in crate::shard) struct Block {
     pub(in crate::shard) bytes: Bytes,
-    /// What it is made of, where the channel's policy may want to take it apart; else nothing.
+    /// Its messages, if the channel's policy may take the block apart. Otherwise the list is empty.
     pub(in crate::shard) messages: Box<[Arc<Message>]>,
 }
 
@@ -50,7 +49,7 @@ impl Piece {
         }
     }
 
-    /// Whether it gives way to a slow client; what is no message never does.
+    /// Its slow policy. A piece that is no message never gives way.
     pub(in crate::shard) fn slow(&self) -> SlowPolicy {
         let message = match self {
             Piece::Message(message) => Some(message),
@@ -69,14 +68,10 @@ pub(in crate::shard) struct Wire<'e> {
     pub(in crate::shard) encoder: &'e Encoder,
 }
 
-/// The peer is gone.
-#[derive(Debug)]
-pub(in crate::shard) struct Gone;
-
 /// How many pieces go into one call. The kernel's limit is 1024; beyond this the call's own cost is nothing any more.
 pub(in crate::shard) const MAX_PIECES: usize = 64;
 
-/// About what a piece takes beside its bytes.
+/// About how much memory a piece takes beside its bytes.
 pub(in crate::shard) const PIECE_WEIGHT: usize = 64;
 
 /// Pieces in order, the first one perhaps partly written.
@@ -87,24 +82,24 @@ pub(in crate::shard) struct Outbox {
     pub(in crate::shard) offset: usize,
     /// Still to write.
     bytes: usize,
-    /// What the shard's gauge has of it.
+    /// The bytes of it that the shard's gauge counts.
     counted: usize,
     /// There may be messages of which only the newest is to wait.
     pub(in crate::shard) replaceable: bool,
-    /// Counts what waits in all outboxes of the shard.
+    /// Has the gauge of all outboxes of the shard.
     handle: Arc<ShardHandle>,
-    /// What to ask the hub for when all is written: the connection is catching up.
+    /// The history to read when all is written, while the connection is catching up.
     pub(in crate::shard) catch_up: Option<CatchUp>,
 }
 
-/// A subscription that is not live yet, because what it missed is more than an outbox holds.
+/// A subscription that is not live yet: its client missed more than an outbox holds.
 #[derive(Debug)]
 pub(in crate::shard) struct CatchUp {
     pub(in crate::shard) names: Vec<Box<str>>,
     pub(in crate::shard) after: u64,
-    /// Of which channels (`None`: the broadcasts) the handshake has told of a gap that is still to come. One that grows
-    /// meanwhile is the same.
-    pub(in crate::shard) told: Vec<Option<Arc<str>>>,
+    /// Channels (`None`: the broadcasts) with a gap that is still to come, and that the handshake has announced. A gap
+    /// that grows meanwhile is the same gap.
+    pub(in crate::shard) announced: Vec<Option<Arc<str>>>,
 }
 
 impl Outbox {
@@ -140,7 +135,7 @@ impl Outbox {
         self.counted = held;
     }
 
-    /// Takes the rest of what [`write`] could not write.
+    /// Takes the rest of pieces of which so many bytes were written.
     pub(in crate::shard) fn push_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>) {
         let mut skip = written;
         for piece in pieces {
@@ -159,12 +154,12 @@ impl Outbox {
         }
     }
 
-    /// What waits, for the bounds of one client: a small piece costs more than its bytes.
+    /// Its weight for the bounds of one client. A small piece costs more than its bytes.
     pub(in crate::shard) fn weight(&self) -> usize {
         self.bytes + self.pieces.len() * PIECE_WEIGHT
     }
 
-    /// What it holds in memory, about: also what is written of a piece, until all of that is.
+    /// About how much memory it holds. A piece counts whole until all of it is written.
     pub(in crate::shard) fn held(&self) -> usize {
         self.weight() + self.offset
     }
@@ -188,8 +183,12 @@ impl Outbox {
         self.catch_up = None;
     }
 
-    /// Writes what fits; says how many bytes that were.
-    pub(in crate::shard) fn flush(&mut self, fd: &OwnedFd, wire: &Wire<'_>) -> Result<usize, Gone> {
+    /// Writes as much as the connection's sink takes. Returns the number of bytes.
+    pub(in crate::shard) fn flush(
+        &mut self,
+        wire: &Wire<'_>,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> Result<usize, Gone>,
+    ) -> Result<usize, Gone> {
         let mut total = 0;
         while !self.pieces.is_empty() {
             let count = self.pieces.len().min(MAX_PIECES);
@@ -201,7 +200,7 @@ impl Outbox {
                 asked += bytes.len();
                 slices[index] = IoSlice::new(bytes);
             }
-            let written = write_several(fd, &slices[..count])?;
+            let written = write(&slices[..count])?;
             total += written;
             self.advance(written, wire);
             if written < asked {
@@ -232,24 +231,5 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         self.handle.metrics.outbox_bytes.sub(self.counted as u64);
         self.handle.metrics.outboxes.sub(1);
-    }
-}
-
-/// Writes to a client whose outbox is empty; says how many bytes fitted.
-pub(in crate::shard) fn write(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Gone> {
-    sent(socket::send(fd, bytes))
-}
-
-/// The same for what lies in several places, in one call.
-pub(in crate::shard) fn write_several(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Gone> {
-    sent(socket::send_vectored(fd, slices))
-}
-
-fn sent(result: std::io::Result<usize>) -> Result<usize, Gone> {
-    match result {
-        Ok(written) => Ok(written),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-        // ENOBUFS and ENOMEM pass; but edge-triggered readiness would never tell when.
-        Err(_) => Err(Gone),
     }
 }

@@ -1,16 +1,14 @@
 //! Writing to one connection: now, if nothing waits before it; else through its outbox.
 
 use crate::config::Config;
-use crate::context::Context;
+use crate::dialect::Encoder;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
-use crate::shard::delivery::outbox::{self, Gone, Outbox, Piece, Wire, MAX_PIECES};
+use crate::shard::connection::sink::{Gone, Sinks};
+use crate::shard::delivery::fan_out::Fate;
+use crate::shard::delivery::outbox::{Outbox, Piece, Wire, MAX_PIECES};
 use crate::shard::turn::command::ShardHandle;
-use crate::shard::{Fate, Shard};
+use crate::shard::Shard;
 use crate::sys::epoll::Watch;
-use crate::sys::socket;
-use crate::transport::close::Close;
-use crate::transport::Transport;
-use crate::transport::{Encoder, Format};
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
@@ -19,15 +17,31 @@ use std::sync::Arc;
 /// How many parts of a replay one connection gets in a turn.
 const PARTS: usize = 2;
 
+/// The rest after a connection's outbox was written.
+enum Left {
+    /// Nothing.
+    Nothing,
+    /// Pieces that the socket did not take.
+    Pieces,
+    /// No pieces, but history that the connection has still to catch up with.
+    History,
+    /// It has no outbox, or has itself ended.
+    NoOutbox,
+    /// The peer is gone.
+    NoPeer,
+}
+
 impl Conn {
     pub(in crate::shard) fn wire<'e>(&self, encoder: &'e Encoder) -> Wire<'e> {
         Wire { format: self.format, chunks: self.is(Flags::CHUNKS), encoder }
     }
 
-    /// Writes pieces or queues what does not fit; says how many bytes were written.
+    /// Writes pieces, and queues the rest that does not fit. Returns the number of bytes written.
     pub(in crate::shard) fn transmit(
         &mut self,
         pieces: &[Piece],
+        index: u32,
+        sinks: &mut Sinks,
         encoder: &Encoder,
         handle: &Arc<ShardHandle>,
     ) -> Result<usize, Gone> {
@@ -40,20 +54,20 @@ impl Conn {
             // Mostly it is one that fits: no list is made of it.
             [piece] => {
                 let bytes = piece.bytes(&wire);
-                let written = outbox::write(&self.fd, bytes)?;
+                let written = sinks.write(index, self.socket.as_ref(), bytes)?;
                 if written == bytes.len() {
                     return Ok(written);
                 }
                 written
             }
-            several => self.write_several(several, &wire)?,
+            several => self.write_several(several, index, sinks, &wire)?,
         };
         self.queue_rest(pieces, written, &wire, handle);
         Ok(written)
     }
 
     /// Writes pieces while all of them fit; says how many bytes fitted.
-    fn write_several(&self, pieces: &[Piece], wire: &Wire<'_>) -> Result<usize, Gone> {
+    fn write_several(&self, pieces: &[Piece], index: u32, sinks: &mut Sinks, wire: &Wire<'_>) -> Result<usize, Gone> {
         let mut slices = [IoSlice::new(&[]); MAX_PIECES];
         let mut total = 0;
         for group in pieces.chunks(MAX_PIECES) {
@@ -63,7 +77,7 @@ impl Conn {
                 asked += bytes.len();
                 *slice = IoSlice::new(bytes);
             }
-            let written = outbox::write_several(&self.fd, &slices[..group.len()])?;
+            let written = sinks.write_several(index, self.socket.as_ref(), &slices[..group.len()])?;
             total += written;
             if written < asked {
                 break;
@@ -76,12 +90,14 @@ impl Conn {
     fn transmit_bytes(
         &mut self,
         bytes: impl AsRef<[u8]> + Into<Bytes>,
+        index: u32,
+        sinks: &mut Sinks,
         encoder: &Encoder,
         handle: &Arc<ShardHandle>,
     ) -> Result<usize, Gone> {
         let written = match self.outbox {
             Some(_) => 0,
-            None => outbox::write(&self.fd, bytes.as_ref())?,
+            None => sinks.write(index, self.socket.as_ref(), bytes.as_ref())?,
         };
         if written < bytes.as_ref().len() {
             self.queue_rest(&[Piece::Bytes(bytes.into())], written, &self.wire(encoder), handle);
@@ -89,7 +105,7 @@ impl Conn {
         Ok(written)
     }
 
-    /// Puts what was not written of pieces into the outbox, if anything.
+    /// Puts the unwritten rest of pieces into the outbox, if there is any.
     fn queue_rest(&mut self, pieces: &[Piece], written: usize, wire: &Wire<'_>, handle: &Arc<ShardHandle>) {
         let all: usize = pieces.iter().map(|piece| piece.bytes(wire).len()).sum();
         if written < all {
@@ -103,53 +119,53 @@ impl Conn {
     }
 }
 
-/// What may wait for one slow client now: the option `outbox`, or as much as is left of this shard's part of
-/// `outbox_total`, if that is less. So who has the most waiting gives way first, and the rest still have room
-/// (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Context-Memory Packet Switches", 1998).
-pub(in crate::shard) fn outbox_limit(shared: &Context, config: &Config, handle: &ShardHandle) -> usize {
-    let left = (config.outbox_total / shared.shards).saturating_sub(handle.metrics.outbox_bytes.get() as usize);
-    config.outbox.min(left)
+/// The bounds of outboxes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shard) struct Bounds {
+    /// For one client: the option `outbox`.
+    pub(in crate::shard) outbox: usize,
+    /// For all clients of a shard: its part of the option `outbox_total`.
+    pub(in crate::shard) all: usize,
+}
+
+impl Bounds {
+    pub(in crate::shard) fn new(config: &Config, shards: usize) -> Self {
+        Bounds { outbox: config.outbox, all: config.outbox_total / shards }
+    }
+
+    /// The bound of one client now: its own, or the rest of the common one if that is less.
+    /// So the client with the most waiting gives way first, and the others still have room (Choudhury and Hahne,
+    /// "Dynamic Queue Length Thresholds for Context-Memory Packet Switches", 1998).
+    pub(in crate::shard) fn of_one(self, handle: &ShardHandle) -> usize {
+        self.outbox.min(self.all.saturating_sub(handle.metrics.outbox_bytes.get() as usize))
+    }
 }
 
 impl Shard {
-    /// How much of what a client missed is read for it at once.
+    /// The number of bytes of missed messages that are read for a client at once.
     pub(in crate::shard) fn replay_limit(&self) -> usize {
-        // With less it would hardly get ahead, and there is more only for who reads it.
+        // With less the client would hardly get ahead. More is read only for a client that reads.
         const LEAST: usize = 16 * 1024;
         let least = LEAST.min(self.config().outbox);
-        outbox_limit(&self.context, &self.config, &self.handle).max(least)
+        self.outbox_limit().max(least)
     }
 
-    /// Gives up a poll's answer that waits and is a copy for this client alone, where more waits in all than may; then
-    /// says so, and the connection is to be dropped. One that nothing else waits beside stays, or its client could
-    /// never get it.
-    pub(in crate::shard) fn give_up_copy(&mut self, index: u32) -> bool {
-        let Some(conn) = self.conns.get_mut(index as usize).filter(|conn| conn.format == Format::Poll) else {
-            return false;
-        };
-        let Some(own) = conn.outbox.as_ref().map(|outbox| outbox.held()) else { return false };
-        let all = self.handle.metrics.outbox_bytes.get() as usize;
-        if all == own || all <= self.config.outbox_total / self.context.shards {
-            return false;
-        }
-        conn.outbox = None;
-        conn.code = Close::TOO_SLOW.code;
-        self.log_close(index, Transport::Poll, &Close::TOO_SLOW);
-        self.note_slow(index);
-        true
+    /// The bound of one client's outbox now.
+    pub(in crate::shard) fn outbox_limit(&self) -> usize {
+        Bounds::new(&self.config, self.context.shards).of_one(&self.handle)
     }
 
-    /// Writes bytes to a connection, after what waits already.
+    /// Writes bytes to a connection, behind its outbox.
     pub(in crate::shard) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit_bytes(bytes, &self.context.encoder, &self.handle);
+        let outcome = conn.transmit_bytes(bytes, index, &mut self.sinks, &self.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
-    /// Writes pieces to a connection, after what waits already.
+    /// Writes pieces to a connection, behind its outbox.
     pub(in crate::shard) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit(pieces, &self.context.encoder, &self.handle);
+        let outcome = conn.transmit(pieces, index, &mut self.sinks, &self.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
@@ -161,7 +177,7 @@ impl Shard {
         self.await_room(index);
     }
 
-    /// Where something waits to be written, has the epoll tell when there is room.
+    /// Has the epoll tell when there is room, if something waits in the outbox.
     pub(in crate::shard) fn await_room(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.outbox.is_some() && !conn.is(Flags::WRITES_WATCHED) {
@@ -169,70 +185,95 @@ impl Shard {
         }
     }
 
-    /// Has the epoll tell of room, also of room that there is already.
+    /// Has the epoll tell of room, even if there is room already.
     fn ask_for_room(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.flags.insert(Flags::WRITES_WATCHED);
         let token = Token { index, generation: conn.generation };
-        if self.epoll.change(conn.fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
-            // Memory is out: what waits would wait for ever.
-            Self::doom(&mut self.delivery.fates, index, conn, Fate::Gone);
+        // A sink without a descriptor has other means to tell.
+        let Some(fd) = self.sinks.socket(index, conn.socket.as_ref()) else { return };
+        if self.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
+            // Memory is out. The outbox would wait for ever.
+            self.delivery.fates.push((token, Fate::Gone));
         }
+    }
+
+    /// Whether bytes for a client wait for room, in its outbox or in its sink.
+    pub(in crate::shard) fn waits_for_room(&self, index: u32) -> bool {
+        let conn = &self.conns[index as usize];
+        conn.outbox.is_some() || self.sinks.held(index, conn.socket.as_ref()) > 0
     }
 
     /// The socket has room again.
     pub(in crate::shard) fn writable(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        let wire = conn.wire(&self.context.encoder);
+        let held = self.sinks.held(index, conn.socket.as_ref());
+        let flushed = self.sinks.flush(index, conn.socket.as_ref());
+        if self.sinks.held(index, conn.socket.as_ref()) < held {
+            conn.flags.remove(Flags::STUCK);
+        }
+        match flushed {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(Gone) => return self.drop_conn(index),
+        }
+        let wire = conn.wire(&self.encoder);
         let Some(outbox) = &mut conn.outbox else { return };
         if outbox.replaceable {
-            // It was full and fell behind: of what only the newest counts, only that is written now.
+            // The socket was full and the client fell behind. Of channels with `latest` only the newest message is
+            // written.
             let losses = outbox.replace_old(&wire);
             self.note_losses(&losses);
         }
-        self.flush(index);
+        self.write_waiting(index);
     }
 
-    /// Writes what waits, and what the connection still has to catch up with; then does what waited for that.
+    /// Writes a connection's outbox, then the history that it has still to catch up with, then starts the work that
+    /// waited for that. This loop makes all decisions between these steps.
     ///
     /// A client that reads as fast as this writes gets a long history in parts, between which others have their turn:
     /// the thread may even be a host's, that hands the connection over.
-    pub(in crate::shard) fn flush(&mut self, index: u32) {
-        let mut parts = 0;
-        loop {
-            let Some(conn) = self.conns.get_mut(index as usize) else { return };
-            let wire = conn.wire(&self.context.encoder);
-            let Some(outbox) = &mut conn.outbox else { return };
-            match outbox.flush(&conn.fd, &wire) {
-                Ok(written) => {
-                    self.handle.metrics.bytes_sent.add(written as u64);
-                    if written > 0 {
-                        conn.flags.remove(Flags::STUCK);
-                    }
-                }
-                Err(Gone) => return self.drop_conn(index),
-            }
-            if !outbox.is_empty() {
-                return self.await_room(index);
-            }
-            if outbox.catch_up.is_some() && parts == PARTS {
-                return self.ask_for_room(index);
-            }
-            parts += 1;
-            let Some(mut outbox) = conn.outbox.take() else { return };
-            match outbox.catch_up.take() {
-                Some(catch_up) => self.catch_up(index, catch_up),
-                None => return self.flushed(index),
+    pub(in crate::shard) fn write_waiting(&mut self, index: u32) {
+        for part in 0..=PARTS {
+            match self.write_outbox(index) {
+                Left::Nothing => return self.all_written(index),
+                Left::Pieces => return self.await_room(index),
+                Left::History if part == PARTS => return self.ask_for_room(index),
+                Left::History => self.put_next_part(index),
+                Left::NoOutbox => return,
+                Left::NoPeer => return self.drop_conn(index),
             }
         }
     }
 
-    /// All is written.
-    fn flushed(&mut self, index: u32) {
+    /// Writes from a connection's outbox as much as its sink takes, and returns what is left. An empty outbox is freed.
+    fn write_outbox(&mut self, index: u32) -> Left {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return Left::NoOutbox };
+        let wire = conn.wire(&self.encoder);
+        let Some(outbox) = &mut conn.outbox else { return Left::NoOutbox };
+        let (sinks, socket) = (&mut self.sinks, conn.socket.as_ref());
+        let flushed = outbox.flush(&wire, |slices| sinks.write_several(index, socket, slices));
+        let Ok(written) = flushed else { return Left::NoPeer };
+        self.handle.metrics.bytes_sent.add(written as u64);
+        if written > 0 {
+            conn.flags.remove(Flags::STUCK);
+        }
+        if !outbox.is_empty() {
+            return Left::Pieces;
+        }
+        if outbox.catch_up.is_some() {
+            return Left::History;
+        }
+        conn.outbox = None;
+        Left::Nothing
+    }
+
+    /// Starts the work that waited for an empty outbox.
+    fn all_written(&mut self, index: u32) {
         let conn = &self.conns[index as usize];
         match conn.phase {
             // That was the last; now the peer's end is awaited, so that it reads all before the connection goes.
-            Phase::Closing => socket::shutdown_write(&conn.fd),
+            Phase::Closing => self.end_writing(index),
             // A request that came before the answer was through; or the next one has its time from now on.
             Phase::Head => {
                 if self.conns[index as usize].is(Flags::KEEP_ALIVE) {
@@ -242,28 +283,10 @@ impl Shard {
             }
             Phase::Open(_) if conn.is(Flags::HELD) => {
                 self.conns[index as usize].flags.remove(Flags::HELD);
+                self.give_time(index);
                 self.read_again(index);
             }
             Phase::Asked | Phase::Open(_) => {}
         }
-    }
-
-    /// Carries out what a fan-out found.
-    pub(in crate::shard) fn settle_fates(&mut self) {
-        while let Some((token, fate)) = self.delivery.fates.pop() {
-            let Some(index) = self.find(token) else { continue };
-            match fate {
-                Fate::Gone => self.drop_conn(index),
-                Fate::Slow => self.relieve(index),
-                Fate::Answered => {
-                    self.poll_answered(index);
-                    self.read_early_later(index);
-                }
-            }
-        }
-    }
-
-    pub(in crate::shard) fn doom(doomed: &mut Vec<(Token, Fate)>, index: u32, conn: &Conn, fate: Fate) {
-        doomed.push((Token { index, generation: conn.generation }, fate));
     }
 }

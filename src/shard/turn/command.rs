@@ -1,15 +1,15 @@
-//! What other threads ask of a shard.
+//! Commands: requests of other threads to a shard.
 
 use crate::config::Config;
+use crate::framing::close::Close;
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
-use crate::shard::client::presence::Census;
+use crate::shard::client::presence::PresenceQuery;
 use crate::shard::connection::conn::Token;
-use crate::shard::turn::live_set::Roster;
+use crate::shard::turn::live_set::LiveSet;
 use crate::sys::eventfd::EventFd;
-use crate::transport::close::Close;
 use bytes::Bytes;
 use crossbeam::queue::SegQueue;
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// How many commands may wait for a shard.
 const MAX_COMMANDS: usize = 65_536;
-/// How many bytes of `push_send` may wait for a shard.
+/// How many bytes may wait for a shard: of `push_send`, and those that have come of connections.
 const MAX_COMMAND_BYTES: usize = 256 << 20;
 
 /// A request to a shard.
@@ -27,6 +27,9 @@ const MAX_COMMAND_BYTES: usize = 256 << 20;
 pub(crate) enum Command {
     /// Serve this connection.
     Adopt(Adopted<'static>),
+    /// Serve this connection, after its TLS handshake.
+    #[cfg(feature = "tls")]
+    Secured(crate::shard::connection::tls::Secured),
     /// Send this to one connection.
     Send { to: Token, data: Bytes, binary: bool },
     /// Close one connection.
@@ -41,15 +44,19 @@ pub(crate) enum Command {
     Allow { request: u64, grant: Arc<Grant> },
     /// The host says no to a request.
     Deny { request: u64, refusal: Refusal },
-    /// Say who is on a channel.
-    Present(Arc<Census>),
+    /// Tell one connection that what it has published lasts now, and where it is: the index of the epoch, and the number.
+    Published { to: Token, channel: Box<str>, place: (u32, u64) },
+    /// List the users on a channel.
+    Present(Arc<PresenceQuery>),
     /// Clients' messages may be read again.
     Resume,
+    /// All shards together keep too much of unfinished messages, and the largest client is here.
+    MakeRoom,
     /// Options have changed.
     Reconfigure(Arc<Config>),
-    /// Deliver what there is, and send the clients away by then (monotonic milliseconds).
+    /// Deliver the mailbox, and send the clients away by then (monotonic milliseconds).
     Drain { until_ms: u64 },
-    /// End the thread, with what connections there are.
+    /// End the thread and all connections.
     End,
 }
 
@@ -57,7 +64,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Adopted<'h> {
     pub(crate) fd: OwnedFd,
-    /// What was read of it already: the host's own, unless it has to wait.
+    /// The bytes that the host has read of it. They are borrowed from the host unless the connection has to wait.
     pub(crate) head: Cow<'h, [u8]>,
     pub(crate) grant: Option<Arc<Grant>>,
     /// It may delay small writes, as TCP does by default.
@@ -69,7 +76,7 @@ pub(crate) struct Adopted<'h> {
 pub(crate) struct ShardHandle {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) metrics: ShardMetrics,
-    pub(crate) roster: Roster,
+    pub(crate) live: LiveSet,
     commands: SegQueue<Command>,
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
@@ -96,7 +103,7 @@ impl ShardHandle {
         Ok(ShardHandle {
             mailbox: Arc::new(Mailbox::new(mailbox_capacity, Box::new(Waker(wake.clone())))),
             metrics: ShardMetrics::default(),
-            roster: Roster::new(),
+            live: LiveSet::new(),
             commands: SegQueue::new(),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
@@ -141,6 +148,8 @@ impl Command {
         match self {
             Command::Send { data, .. } => data.len(),
             Command::Adopt(adopted) => adopted.head.len(),
+            #[cfg(feature = "tls")]
+            Command::Secured(secured) => secured.bytes(),
             _ => 0,
         }
     }

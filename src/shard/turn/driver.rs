@@ -1,10 +1,12 @@
-//! Who runs a shard: its own thread, and, while that sleeps, a host's thread that hands a connection over.
+//! The driver of a shard. Its own thread runs it. While that sleeps, a host's thread that hands a connection over runs
+//! it.
 //!
 //! Waking a sleeping thread on another CPU costs its waker more than serving a connection does (`benches/README.md`),
 //! and the client waits for both. So where a shard sleeps the caller of `push_adopt` serves the request itself, some
 //! microseconds' work that never blocks; where it is awake the connection is a command for its next turn.
 
 use crate::grant::Grant;
+use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::shard::turn::run::{Next, EVENTS};
 use crate::shard::Shard;
@@ -15,12 +17,12 @@ use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// A shard and the lock that says who runs it. Its thread holds the lock for as long as it is awake.
+/// A shard and its lock. The thread that holds the lock runs the shard. The shard's own thread holds it while awake.
 pub(crate) struct Driver {
     /// Nothing once the shard has ended.
     shard: Mutex<Option<Shard>>,
     handle: Arc<ShardHandle>,
-    /// What the thread sleeps on: without the lock.
+    /// The thread sleeps on this, without the lock.
     epoll: Arc<Epoll>,
 }
 
@@ -92,7 +94,7 @@ impl Driver {
                     shard.tell_leaves();
                 });
                 shard.announce_events();
-                // What this left to be done, a panic above all, and timers that are due before the thread would look.
+                // The thread has to look if work is left, above all after a panic, or if a timer is due earlier.
                 let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.timers.wakes_at);
                 if done.is_none() || due || shard.has_unfinished() {
                     self.handle.mailbox.wake();

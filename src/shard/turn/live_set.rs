@@ -12,13 +12,13 @@ const SEGMENT: usize = 4096;
 const SEGMENTS: usize = 4096;
 
 /// Generations of live slots; 0 is nobody.
-pub(crate) struct Roster {
+pub(crate) struct LiveSet {
     segments: Box<[OnceBox<[AtomicU32; SEGMENT]>]>,
 }
 
-impl Roster {
+impl LiveSet {
     pub(in crate::shard) fn new() -> Self {
-        Roster { segments: (0..SEGMENTS).map(|_| OnceBox::new()).collect() }
+        LiveSet { segments: (0..SEGMENTS).map(|_| OnceBox::new()).collect() }
     }
 
     /// How many slots there can be.
@@ -38,15 +38,15 @@ impl Roster {
     }
 
     /// Whether the connection lives, as far as this thread can know.
-    pub(crate) fn lives(&self, token: Token) -> bool {
+    pub(crate) fn contains(&self, token: Token) -> bool {
         let segment = self.segments.get(token.index as usize / SEGMENT).and_then(OnceBox::get);
         segment
             .is_some_and(|segment| segment[token.index as usize % SEGMENT].load(Ordering::Relaxed) == token.generation)
     }
 }
 
-impl std::fmt::Debug for Roster {
+impl std::fmt::Debug for LiveSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Roster").finish_non_exhaustive()
+        f.debug_struct("LiveSet").finish_non_exhaustive()
     }
 }

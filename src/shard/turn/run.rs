@@ -1,13 +1,15 @@
 //! A turn of a shard: one round of everything.
 
+use crate::framing::inflate::Inflater;
+use crate::framing::Transport;
 use crate::log::Level;
 use crate::panics;
-use crate::shard::connection::conn::{ConnectionId, Token};
+use crate::shard::connection::conn::{ConnectionId, Phase, Token};
+use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::Command;
 use crate::shard::Shard;
 use crate::sys::clock;
 use crate::sys::epoll::{Event, Readiness};
-use crate::transport::inflate::Inflater;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 
@@ -20,10 +22,10 @@ pub(in crate::shard) const LISTENER: u64 = 0;
 pub(in crate::shard) const EVENTS: usize = 512;
 /// How many commands one turn takes.
 const COMMANDS: usize = 1024;
-/// How often history is looked through for what is too old. Not in each turn: it takes the hub's lock.
+/// How often old history is dropped. That takes the hub's lock, so it is not done in each turn.
 pub(in crate::shard) const EXPIRE_MS: u64 = 1000;
 
-/// What to do after a turn.
+/// The next step after a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::shard) enum Next {
     /// There is more to do.
@@ -35,19 +37,21 @@ pub(in crate::shard) enum Next {
 }
 
 impl Shard {
-    /// One round of everything. Reads come before the mailbox, so that who subscribes and publishes in one go gets its
-    /// own.
+    /// One round of everything. Reads come before the mailbox, so that a client that subscribes and publishes in one go
+    /// gets its own message.
     pub(in crate::shard) fn turn(&mut self, events: &[Event]) -> Next {
         self.now = clock::monotonic_ms();
+        self.do_acts_first();
         let mut more = self.take_commands();
         let mut reads = self.take_events(events);
         self.resume_senders();
         reads |= self.read_unfinished();
-        // What clients sent does not wait for the fan-out.
+        // Events about clients' messages do not wait for the fan-out.
         self.announce_events();
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
+        self.serve_those_that_waited();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
         more |= self.delivery.held.is_some();
@@ -65,23 +69,23 @@ impl Shard {
         }
     }
 
-    /// Makes what compressing takes, before any client can agree to it: it takes stack that only a thread of our own is
-    /// sure to have, and who compresses later may be a host's.
+    /// Makes the compressors before any client can agree to compression. Making one takes stack that only a thread of
+    /// our own is sure to have, and a host's thread may be the one that compresses.
     pub(in crate::shard) fn prepare_compression(&mut self) {
         if self.config.compression && self.reading.inflater.is_none() {
             self.reading.inflater = Some(Inflater::default());
-            self.context.encoder.deflater().prepare();
+            self.encoder.deflater().prepare();
         }
     }
 
     /// Whether this turn is measured: every 16th, since reading a clock exactly is not free.
     pub(in crate::shard) fn measures_turn(&mut self) -> bool {
-        self.turn = self.turn.wrapping_add(1);
-        self.turn.is_multiple_of(16)
+        self.timers.turns = self.timers.turns.wrapping_add(1);
+        self.timers.turns.is_multiple_of(16)
     }
 
     fn take_commands(&mut self) -> bool {
-        // Whose connections are to be closed: of users who come one after the other they are looked for at once.
+        // Users with connections to close. One search serves several users in a row.
         let mut users = Vec::new();
         for _ in 0..COMMANDS {
             let command = self.handle.next_command();
@@ -91,6 +95,8 @@ impl Shard {
             let Some(command) = command else { return false };
             match command {
                 Command::Adopt(adopted) => self.adopt(adopted),
+                #[cfg(feature = "tls")]
+                Command::Secured(secured) => self.secured(secured),
                 Command::Send { to, data, binary } => self.send_direct(to, &data, binary),
                 Command::Close { to, close } => {
                     if let Some(index) = self.find(to) {
@@ -98,7 +104,15 @@ impl Shard {
                     }
                 }
                 Command::CloseUser { user, close } => users.push((user, close)),
-                Command::Present(census) => self.present(&census),
+                Command::Published { to, channel, place } => {
+                    // Nothing may follow the last bytes of a client that is closed meanwhile.
+                    let open = |index: &u32| self.conns[*index as usize].phase == Phase::Open(Transport::WebSocket);
+                    if let Some(index) = self.find(to).filter(open) {
+                        self.reply_published(index, &channel, place);
+                        self.hold_to_bound(to);
+                    }
+                }
+                Command::Present(query) => self.present(&query),
                 Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
                 Command::Renew { of, grant } => {
                     if let Some(index) = self.find(of) {
@@ -112,8 +126,10 @@ impl Shard {
                     self.count_those_there(&before);
                     self.probe_listeners();
                     self.prepare_compression();
+                    self.make_room();
                 }
                 Command::Resume => self.resume_paused(),
+                Command::MakeRoom => self.make_room(),
                 Command::Drain { until_ms } => self.begin_drain(until_ms),
                 Command::End => self.ending = true,
             }
@@ -122,7 +138,7 @@ impl Shard {
         true
     }
 
-    /// True when there were as many as could be told at once, and so perhaps more.
+    /// Returns true if there may be more events: as many came as fit at once.
     fn take_events(&mut self, events: &[Event]) -> bool {
         for event in events {
             let token = Token::from_bits(event.u64);
@@ -133,7 +149,7 @@ impl Shard {
                 self.accept_from((event.u64 - LISTENER) as usize);
                 continue;
             }
-            // Someone else may have the slot by now.
+            // Another connection may have the slot by now.
             let Some(index) = self.find(token) else { continue };
             if event.writable() {
                 self.writable(index);
@@ -153,9 +169,11 @@ impl Shard {
         let expire = (self.number == 0).then(|| self.timers.expires_at.saturating_sub(self.now).max(1));
         let paused_listener = self.listener_resumes_in();
         let (timer, sender) = (self.timers.wheel.next_in(self.now), self.limits.senders.next_in(self.now));
-        // A number that means never, not an array of options: what the compiler makes of that looks at the number of an
-        // absent one before it looks whether it is absent, which memcheck rightly asks about.
-        let waits = [timer, expire, paused_listener, sender, self.drain_in()].map(|wait| wait.unwrap_or(u64::MAX));
+        // `u64::MAX` means never. With an array of options the compiled code reads the number of an absent one before
+        // it checks that it is absent, and memcheck reports that.
+        let message = self.limits.inbox.next_in(self.now, self.config.message_timeout_ms);
+        let waits = [timer, expire, paused_listener, sender, message, self.drain_in(), self.patience_in()]
+            .map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
 
@@ -173,7 +191,7 @@ impl Shard {
             self.number,
             panics::said()
         ));
-        self.delivery.staging = Default::default();
+        self.delivery.merge = Default::default();
         self.delivery.fates.clear();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
@@ -182,13 +200,8 @@ impl Shard {
         }
         let left: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
         for index in left {
-            let dropped = catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_ok();
-            if dropped {
-                continue;
-            }
-            if let Some(conn) = self.conns.try_remove(index as usize) {
-                self.uncount(index);
-                self.uncount_removed(index, &conn);
+            if catch_unwind(AssertUnwindSafe(|| self.drop_conn(index))).is_err() {
+                self.remove(index);
             }
         }
         // A fan-out that did not end may have borrowed lists of them. Nobody is on any now.

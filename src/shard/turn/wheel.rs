@@ -40,8 +40,8 @@ impl Wheel {
         (self.began_ms + u64::from(tick) * TICK_MS).saturating_sub(now_ms)
     }
 
-    /// Looks at a token again at a tick, or as near to it as the slots reach: never at once, never a round too far. Who
-    /// asked for later asks again then.
+    /// Looks at a token again at a tick, or as near to it as the slots reach: never at once, and never a round too far.
+    /// A caller that asked for a later tick asks again then.
     pub(in crate::shard) fn insert(&mut self, token: Token, at: Tick) -> Tick {
         let at = at.clamp(self.now + 1, self.now + SLOTS as Tick - 1);
         self.slots[at as usize % SLOTS].push(token);

@@ -1,10 +1,10 @@
-// One WebSocket for the room that is looked at (subprotocol push.v1.json). It comes back by itself, from the position
-// it had reached; what was missed is marked, and what could not be sent yet is sent again under the same id.
+// One WebSocket for the room on the page (subprotocol push.v1.json). It comes back by itself, from the position that it
+// had reached. Missed messages are marked. A message that could not be sent yet is sent again under the same id.
 import { connect } from "./connection.js";
 import * as view from "./view.js";
 
 let me, room, link;
-const waiting = new Map(); // id: what was said and has not come back; in order
+const waiting = new Map(); // id: own messages that have not come back, in order
 
 async function begin() {
   const answer = await fetch("me");
@@ -26,14 +26,14 @@ function enter(name) {
     state: view.state,
     message: received,
     refused: async () => {
-      const answer = await fetch("me").catch(() => undefined); // no answer: it is the network
+      const answer = await fetch("me").catch(() => undefined); // no answer: the network is the reason
       if (answer?.status === 401) leave();
     },
     live: () => waiting.forEach((text, id) => link.say({ id, text })),
   });
 }
 
-// What comes from the room, from who is there, or for us alone.
+// A message comes from the room, from the list of users, or for this client alone.
 function received({ type, channel, event, data, late }) {
   if (type === "gap") {
     if (channel === `room.${room}`) view.mark("Some messages are gone.", "gap");

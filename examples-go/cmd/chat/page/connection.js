@@ -2,8 +2,9 @@
 
 const firstWait = 300, longestWait = 8000;
 
-// Subscribes to channels, with the newest `last` messages at first. `on` has: state(name), message(object), where
-// `object.late` says that it was missed; live(), after what was missed has come; refused(), where it may be the login.
+// Subscribes to channels, with the newest `last` messages first. `on` has these functions: state(name);
+// message(object), where `object.late` says that it was missed; live(), when all missed messages have come; refused(),
+// when the login may be the reason.
 export function connect(channels, last, on) {
   let socket, position, timer, wait = firstWait, over = false, caughtUp = false, again = false;
 
@@ -21,7 +22,7 @@ export function connect(channels, last, on) {
   function receive(object) {
     if (object.type === "subscribed") {
       position = object.id;
-      // Told for each channel, after all that was missed.
+      // This comes for each channel, after all missed messages.
       if (!caughtUp) {
         caughtUp = true;
         wait = firstWait;
@@ -51,7 +52,7 @@ export function connect(channels, last, on) {
   on.state("connecting");
   open();
   return {
-    // Sent if it can be now; if not, `live` is the time for it.
+    // Sends now if it can. If not, `live` sends it later.
     say(what) {
       if (caughtUp && socket.readyState === WebSocket.OPEN) {
         socket.send(JSON.stringify({ type: "message", data: JSON.stringify(what) }));

@@ -1,4 +1,4 @@
-// What is seen. Everything that somebody wrote goes in as text, never as markup.
+// The visible part of the page. Everything that a user wrote is inserted as text, never as markup.
 
 const $ = (id) => document.getElementById(id);
 const messages = $("messages"), text = $("text");
@@ -52,7 +52,7 @@ export function who(names) {
   }));
 }
 
-// Something that was said; one's own is shown at once, and once more when it has come back.
+// A message. An own message is shown at once, and once more when it has come back.
 export function said({ id, from, text: what, at }, mine, late, isWaiting) {
   const known = mine && messages.querySelector(`[data-id="${CSS.escape(id)}"]`);
   if (known) return known.classList.remove("waiting");
@@ -125,7 +125,7 @@ export function onLogout(logout) {
   $("logout").onclick = logout;
 }
 
-// Adds a line, and stays at the end for who was there.
+// Adds a line. A view that was at the end stays at the end.
 function add(item, always) {
   const atEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
   messages.append(item);

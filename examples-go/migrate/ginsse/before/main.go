@@ -1,5 +1,5 @@
-// SSE under gin, as in its example "server-sent-event": a channel and a goroutine for each client, and one that keeps
-// account of them.
+// SSE under gin, as in its example "server-sent-event": a channel and a goroutine for each client, and a goroutine that
+// keeps the list of clients.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// The same clients without the loop: what any of them sends comes as an event, and one goroutine answers them all.
+// The same clients without the loop: each message of a client comes as an event, and one goroutine answers them all.
 package main
 
 import (
@@ -19,7 +19,7 @@ func echo(srv *push.Server, events <-chan push.Event) {
 			send = srv.SendBinary
 		}
 		if err := send(event.Conn, event.Data); err != nil {
-			srv.Close(event.Conn, 1011, "no answer") // who is gone needs none
+			srv.Close(event.Conn, 1011, "no answer") // does no harm if it is gone
 		}
 	}
 }

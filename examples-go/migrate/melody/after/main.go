@@ -1,4 +1,4 @@
-// The same clients on a channel: what one client sends is published, and the library delivers it.
+// The same clients on a channel: each message of a client is published, and the library delivers it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Broadcasting with melody, as in its example "chat": what one client sends, all get.
+// Broadcasting with melody, as in its example "chat": all clients get a message that one of them sends.
 package main
 
 import (

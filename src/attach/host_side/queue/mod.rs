@@ -1,6 +1,6 @@
-//! What goes to the hub: what waits, what is sent and not answered, and who waits for the answer. Behind one lock,
-//! which is held across a send that never blocks: so whoever adds something can send it, too, without waking another
-//! thread.
+//! The frames that go to the hub: those that wait, those that are sent and not answered, and the callers that wait for
+//! answers. One lock protects all of it. A caller holds it across a send, which never blocks. So the caller that adds a
+//! frame can send it, too, without waking another thread.
 
 mod sending;
 mod waiting;
@@ -8,7 +8,7 @@ mod waiting;
 pub(super) use waiting::Overdue;
 
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{FromHost, MAX_FRAME, VERSION};
+use crate::attach::wire::{FromHost, MAX_FRAME, OLDEST, VERSION};
 use crate::error::{Error, Kind};
 use crate::hub::Epoch;
 use crate::hub::Placed;
@@ -19,43 +19,39 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Descriptors that may wait for the hub: each is one of the process's.
+/// The number of connections that may wait for the hub. Each takes one of the process's descriptors.
 const MAX_ADOPTS: usize = 512;
-/// What a waiting frame takes beside its bytes, about.
+/// About what a waiting frame takes beside its bytes.
 const ENTRY: usize = 96;
-/// Said where somebody would have to wait for the hub.
+/// The error where a caller would have to wait for the hub.
 pub(super) const AWAY: &str = "the hub is away; nothing was done";
 
-/// The hub's answer to a request.
+/// The hub's reply to a request, as its caller gets it.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     Published(Placed),
-    /// Numbers, and the life of the hub that they are of.
-    Batched(Vec<u64>, u32),
+    /// The messages' numbers, and the index of the epoch that they belong to.
+    Batched {
+        seqs: Vec<u64>,
+        epoch_index: u32,
+    },
     Stats(Box<Stats>),
     Users(Users),
 }
 
-/// Where a caller waits for its answer.
-pub(super) type Waiter = crate::waiter::Waiter<Result<Answer, Error>>;
+/// Where a caller waits for its reply.
+pub(super) type Waiter = crate::waiter::Waiter<Result<Reply, Error>>;
 
-/// What a frame is.
+/// The content of a frame, which says how long the frame is of use.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// It is answered, and sent again if the hub did not do it.
-    Request {
-        number: u64,
-        waiter: Option<Arc<Waiter>>,
-        sent: bool,
-        lasting: bool,
-        /// The version of the protocol that it takes.
-        since: u16,
-    },
-    /// About a connection: means nothing to the next life of the hub.
-    OfThisLife,
-    /// Credit for events: means nothing to the next attachment, which begins without any.
+    /// A request. The hub answers it. It is sent again if the hub did not do it.
+    Request { number: u64, waiter: Option<Arc<Waiter>>, sent: bool, lasting: bool },
+    /// About a connection: of no use to a hub of another epoch.
+    OfThisEpoch,
+    /// Credit for events: of no use to the next attachment, which begins without credit.
     Credit,
-    /// A connection handed over, and when it was.
+    /// A connection that was handed over, and the time of that.
     Adopt { fd: OwnedFd, since: Instant },
 }
 
@@ -63,6 +59,8 @@ pub(super) enum Content {
 struct Entry {
     frame: Vec<u8>,
     content: Content,
+    /// The first version of the protocol that knows it.
+    version: u16,
 }
 
 impl Entry {
@@ -74,26 +72,28 @@ impl Entry {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// The hub, while attached.
+    /// The socket to the hub, while attached.
     socket: Option<Arc<OwnedFd>>,
-    /// What it speaks of the protocol.
+    /// The version of the protocol that the hub speaks.
     version: u16,
     away_since: Instant,
-    /// Frames under way into the socket.
+    /// Frames that are on their way into the socket.
     out: Outbuf,
     waiting: VecDeque<Entry>,
     in_flight: VecDeque<Entry>,
-    /// Of both.
+    /// The bytes of both queues.
     bytes: usize,
     bound: usize,
     adopts: usize,
+    /// Connections that waited for a hub, and the hub that came is too old for them. They are refused next.
+    not_for_this_hub: Vec<Overdue>,
     last_number: u64,
     answered: u64,
-    /// The lives of the hub, as they came.
-    lives: Vec<Epoch>,
+    /// The epochs of the hubs so far, in order.
+    epochs: Vec<Epoch>,
     /// The socket is full: the thread waits for room.
     blocked: bool,
-    /// The socket takes nothing any more; what can still be read of it is.
+    /// The socket takes nothing any more. What can still be read from it is read.
     broken: bool,
 }
 
@@ -109,20 +109,21 @@ impl Queue {
             bytes: 0,
             bound,
             adopts: 0,
+            not_for_this_hub: Vec::new(),
             last_number: 0,
             answered: 0,
-            lives: Vec::new(),
+            epochs: Vec::new(),
             blocked: false,
             broken: false,
         }
     }
 
-    /// Lets more or less wait. What waits already stays.
+    /// Changes the bound. Frames that wait already stay.
     pub(super) fn set_bound(&mut self, bound: usize) {
         self.bound = bound;
     }
 
-    /// Adds a request, and gives its number.
+    /// Adds a request, and returns its number.
     pub(super) fn add_request<'a>(
         &mut self,
         request: impl FnOnce(u64) -> FromHost<'a>,
@@ -135,45 +136,46 @@ impl Queue {
     }
 
     fn add_numbered(&mut self, number: u64, request: &FromHost<'_>, waiter: Option<Arc<Waiter>>) -> Result<(), Error> {
-        let since = request.since();
-        if self.is_attached() && since > self.version {
-            return Err(older_hub());
-        }
-        // What only looks is asked anew by who still wants to know.
+        // A request that only asks is not sent again: a caller that still wants the answer asks anew.
         let lasting = !request.only_asks();
-        let mut frame = Vec::new();
-        request.write(&mut frame);
-        self.add(frame, Content::Request { number, waiter, sent: false, lasting, since })
+        self.add(request, Content::Request { number, waiter, sent: false, lasting })
     }
 
-    /// Adds a command that must reach the hub, and may do so twice. It has no answer of its own: a batch of no messages
-    /// that follows it has one, and both are sent again until it comes.
+    /// Adds a command that must reach the hub and may reach it twice. A command has no answer of its own. So an empty
+    /// batch follows it, which is answered, and both are sent again until that answer comes.
     pub(super) fn add_command(&mut self, command: &FromHost<'_>) -> Result<(), Error> {
         let number = self.last_number + 1;
         let mut frame = Vec::new();
         command.write(&mut frame);
         FromHost::Batch { number, publications: Vec::new() }.write(&mut frame);
-        let since = command.since();
-        self.add(frame, Content::Request { number, waiter: None, sent: false, lasting: true, since })?;
+        self.add_frame(frame, Content::Request { number, waiter: None, sent: false, lasting: true }, command.since())?;
         self.last_number = number;
         Ok(())
     }
 
     /// Adds a frame.
-    pub(super) fn add(&mut self, frame: Vec<u8>, content: Content) -> Result<(), Error> {
+    pub(super) fn add(&mut self, request: &FromHost<'_>, content: Content) -> Result<(), Error> {
+        let mut frame = Vec::new();
+        request.write(&mut frame);
+        self.add_frame(frame, content, request.since())
+    }
+
+    fn add_frame(&mut self, frame: Vec<u8>, content: Content, version: u16) -> Result<(), Error> {
+        self.check_version(version)?;
         self.check_room(&frame)?;
-        self.push(Entry { frame, content });
+        self.push(Entry { frame, content, version });
         Ok(())
     }
 
-    /// Adds a connection; it waits for a hub that comes back soon. Says how many wait now.
+    /// Adds a connection, which waits for a hub that comes back soon. Returns how many wait now.
     pub(super) fn add_adopt(
         &mut self,
         frame: Vec<u8>,
+        version: u16,
         fd: OwnedFd,
         timeout: Duration,
     ) -> Result<usize, (Error, OwnedFd)> {
-        if let Err(error) = self.check_room(&frame) {
+        if let Err(error) = self.check_version(version).and_then(|()| self.check_room(&frame)) {
             return Err((error, fd));
         }
         let away = self.is_away(timeout);
@@ -182,18 +184,18 @@ impl Queue {
             return Err((Error::new(Kind::Busy, text), fd));
         }
         self.adopts += 1;
-        self.push(Entry { frame, content: Content::Adopt { fd, since: Instant::now() } });
+        self.push(Entry { frame, content: Content::Adopt { fd, since: Instant::now() }, version });
         Ok(self.adopts)
     }
 
-    /// Adds credit for events, before all that waits and whatever waits.
+    /// Adds credit for events, in front of everything that waits and without a bound.
     pub(super) fn add_credit(&mut self, frame: Vec<u8>) {
-        let entry = Entry { frame, content: Content::Credit };
+        let entry = Entry { frame, content: Content::Credit, version: OLDEST };
         self.bytes += entry.weight();
         self.waiting.push_front(entry);
     }
 
-    /// Takes back the credit that was not sent: the next attachment gets all that there is room for.
+    /// Removes the credit that was not sent: the next attachment gets credit for all the room that there is.
     pub(super) fn drop_credit(&mut self) {
         let bytes = &mut self.bytes;
         self.waiting.retain(|entry| {
@@ -205,6 +207,13 @@ impl Queue {
         });
     }
 
+    fn check_version(&self, version: u16) -> Result<(), Error> {
+        if self.is_attached() && version > self.version {
+            return Err(older_hub());
+        }
+        Ok(())
+    }
+
     fn check_room(&self, frame: &[u8]) -> Result<(), Error> {
         if frame.len() > MAX_FRAME {
             return Err(Error::new(
@@ -212,7 +221,7 @@ impl Queue {
                 format!("{} bytes at once; at most {MAX_FRAME} are allowed", frame.len()),
             ));
         }
-        // One that is larger than the bound goes alone.
+        // A frame that is larger than the bound goes alone.
         if self.bytes > 0 && self.bytes + frame.len() + ENTRY > self.bound {
             return Err(Error::new(Kind::Busy, "too much waits for the hub (option attach_buffer); nothing was done"));
         }
@@ -224,7 +233,7 @@ impl Queue {
         self.waiting.push_back(entry);
     }
 
-    /// Whether the hub has been away for longer than anybody would wait for it: then nobody should begin to.
+    /// True if the hub has been away for longer than a call waits. Then no call should begin to wait.
     pub(super) fn is_away(&self, timeout: Duration) -> bool {
         self.socket.is_none() && self.away_since.elapsed() >= timeout
     }
@@ -237,7 +246,7 @@ impl Queue {
         self.in_flight.is_empty()
     }
 
-    /// Whether everything was sent, and answered where it is answered.
+    /// True if everything was sent, and every request answered.
     pub(super) fn is_done(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_empty() && self.out.len() == 0
     }
@@ -250,18 +259,18 @@ impl Queue {
         self.answered
     }
 
-    pub(super) fn life(&self, number: u32) -> Option<&Epoch> {
-        self.lives.get(number as usize)
+    pub(super) fn epoch(&self, number: u32) -> Option<&Epoch> {
+        self.epochs.get(number as usize)
     }
 
-    pub(super) fn present_life(&self) -> Option<&Epoch> {
-        self.lives.last()
+    pub(super) fn present_epoch(&self) -> Option<&Epoch> {
+        self.epochs.last()
     }
 
-    /// An answer. False: it is not to the oldest request, so this is no hub.
-    pub(super) fn answer(&mut self, number: u64, answer: impl FnOnce(u32) -> Result<Answer, Error>) -> bool {
+    /// Takes a reply. Returns false if it is not for the oldest request, so the other side is not a hub.
+    pub(super) fn answer(&mut self, number: u64, answer: impl FnOnce(u32) -> Result<Reply, Error>) -> bool {
         if number <= self.answered {
-            // Repeated, and known.
+            // The reply was repeated, and is known.
             return true;
         }
         let is_it = |entry: &Entry| matches!(entry.content, Content::Request { number: n, .. } if n == number);
@@ -272,14 +281,15 @@ impl Queue {
         self.bytes -= entry.weight();
         self.answered = number;
         if let Content::Request { waiter: Some(waiter), .. } = entry.content {
-            let life = self.lives.len().saturating_sub(1) as u32;
-            waiter.tell(answer(life));
+            let epoch_index = self.epochs.len().saturating_sub(1) as u32;
+            waiter.tell(answer(epoch_index));
         }
         true
     }
 
-    /// A caller's patience is over: the answer, if it has just come, or what can be said without it.
-    pub(super) fn give_up(&mut self, number: u64, waiter: &Waiter) -> Result<Answer, Error> {
+    /// Gives up a request whose caller has waited long enough. Returns the reply if it has just come, else an error
+    /// that says what is known.
+    pub(super) fn give_up(&mut self, number: u64, waiter: &Waiter) -> Result<Reply, Error> {
         if let Some(answer) = waiter.take() {
             return answer;
         }
@@ -291,11 +301,11 @@ impl Queue {
             }
             return Err(Error::new(Kind::Busy, "the hub is away (option attach_timeout); nothing was done"));
         }
-        let text = "the hub has not answered in time (option attach_timeout); it may have been done, or will be";
+        let text = "the hub has not answered in time (option attach_timeout); the request may be done already, or may still be done";
         Err(Error::new(Kind::Timeout, text))
     }
 
-    /// The hub is gone. What it has not answered waits for the next.
+    /// The hub is gone. The requests that it has not answered wait for the next hub.
     pub(super) fn detach(&mut self) {
         self.socket = None;
         self.away_since = Instant::now();
@@ -314,29 +324,20 @@ impl Queue {
         }
     }
 
-    /// A hub is there, which speaks that version. What it has done already (`done`) it will answer again; the rest is
-    /// sent again.
+    /// Goes on with a hub that speaks this version. `done` is the last request that the hub has done: it repeats its
+    /// answers up to there. All later requests are sent again.
     pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, version: u16, epoch: Epoch, done: u64) {
-        let same_life = self.present_life() == Some(&epoch);
+        let same_epoch = self.present_epoch() == Some(&epoch);
         (self.socket, self.version) = (Some(socket), version);
-        let bytes = &mut self.bytes;
-        self.waiting.retain(|entry| match &entry.content {
-            Content::Request { since, waiter, .. } if *since > version => {
-                *bytes -= entry.weight();
-                waiter.iter().for_each(|waiter| waiter.tell(Err(older_hub())));
-                false
-            }
-            _ => true,
-        });
-        if !same_life {
-            self.lives.push(epoch);
+        self.take_out_newer(version);
+        if !same_epoch {
+            self.epochs.push(epoch);
             let before = std::mem::take(&mut self.waiting);
-            let (stale, kept) = before.into_iter().partition(|entry| matches!(entry.content, Content::OfThisLife));
+            let (stale, kept) = before.into_iter().partition(|entry| matches!(entry.content, Content::OfThisEpoch));
             self.waiting = kept;
             let stale: VecDeque<Entry> = stale;
             self.bytes -= stale.iter().map(Entry::weight).sum::<usize>();
         }
-        let done = if same_life { done } else { 0 };
         let is_done =
             |entry: &Entry| matches!(entry.content, Content::Request { number, sent: true, .. } if number <= done);
         let (in_flight, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_done);
@@ -347,5 +348,6 @@ impl Queue {
 
 #[cold]
 fn older_hub() -> Error {
-    Error::new(Kind::Unsupported, "the hub is older than this library, and does not know the call")
+    let text = "the hub is older than this library, and does not know this call, or the field subscribe of a grant";
+    Error::new(Kind::Unsupported, text)
 }

@@ -1,4 +1,5 @@
-//! From the queue into the socket, as far as that takes it: many frames in one call, and many descriptors.
+//! Moves frames from the queue into the socket, as far as the socket takes them: many frames in one call, and many
+//! descriptors.
 
 use super::{Content, Entry, Queue};
 use crate::attach::MAX_IN_FLIGHT;
@@ -6,11 +7,11 @@ use crate::sys::{passing, socket};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// What one send takes, about.
+/// About how many bytes one send takes.
 const SEND: usize = 256 * 1024;
 
 impl Queue {
-    /// Sends what fits. True: the thread must go on with it.
+    /// Sends what fits. True if the thread must go on with it.
     pub(in crate::attach::host_side) fn flush(&mut self) -> bool {
         if self.blocked || self.broken {
             return false;
@@ -44,7 +45,7 @@ impl Queue {
         self.flush();
     }
 
-    /// Moves frames that wait into the send buffer, up to the first with a descriptor. False: there were none.
+    /// Moves waiting frames into the send buffer, up to the first one with a descriptor. False if there were none.
     fn fill(&mut self) -> bool {
         let mut any = false;
         while self.out.len() < SEND && self.in_flight.len() < MAX_IN_FLIGHT {
@@ -65,7 +66,8 @@ impl Queue {
         any
     }
 
-    /// Sends a run of connections, with their descriptors in one call; the send buffer is empty. `None`: none waits.
+    /// Sends consecutive connections, with all their descriptors in one call. The send buffer must be empty. `None` if
+    /// no connection waits.
     fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
         for entry in self.waiting.iter().take(passing::MAX_PASSED) {
@@ -78,7 +80,7 @@ impl Queue {
         }
         match passing::send_with(socket, &bytes, &fds) {
             Ok(sent) => {
-                // The descriptors have gone with the first byte; ours are closed.
+                // The descriptors have gone with the first byte. Our copies are closed here.
                 for entry in self.waiting.drain(..fds.len()) {
                     self.bytes -= entry.weight();
                 }
@@ -87,7 +89,7 @@ impl Queue {
                 Some(true)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
-            // ETOOMANYREFS: the hub is slow in taking what we pass (unix(7)).
+            // ETOOMANYREFS (unix(7)): the hub is slow to receive the descriptors that we pass.
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
                 self.blocked = true;
                 Some(false)
@@ -99,8 +101,8 @@ impl Queue {
         }
     }
 
-    /// Gives this attachment up. Perhaps only memory was out and the hub is still there: then it must see an end, too,
-    /// and with that we see one, after all that it has answered, and attach again.
+    /// Gives this attachment up. The hub may still be there, for example if only memory was short. It must see the end,
+    /// too. Then we read what it has answered, see the end, and attach again.
     fn break_off(&mut self, socket: &OwnedFd) {
         self.broken = true;
         socket::shutdown_write(socket);

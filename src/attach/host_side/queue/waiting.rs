@@ -1,34 +1,67 @@
-//! Connections that wait for a hub which does not take them: each has a client at its other end.
+//! Connections that wait for a hub that does not take them. Each has a client at its other end.
 
 use super::{Content, Entry, Queue};
 use crate::attach::MAX_IN_FLIGHT;
 use crate::sys::passing;
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A connection that does not wait any longer, with its frame.
+/// A connection that has waited long enough, with its frame.
 #[derive(Debug)]
 pub(in crate::attach::host_side) struct Overdue {
     pub(in crate::attach::host_side) frame: Vec<u8>,
     pub(in crate::attach::host_side) fd: OwnedFd,
+    /// The message for its client, and the line for the log.
+    pub(in crate::attach::host_side) why: (&'static str, &'static str),
 }
 
+/// The hub has not taken the connection in time.
+const NOT_TAKEN: (&str, &str) = (
+    "the hub is away, or does not take connections",
+    "a client is refused with 503: the hub has not taken it (option attach_timeout)",
+);
+/// The connection waited for a hub, and the hub that came is too old for its grant.
+const TOO_OLD: (&str, &str) = (
+    "the hub can't do that now",
+    "a client is refused with 503: the hub is older than this library, and does not support the field subscribe of a grant",
+);
+
 impl Queue {
-    /// Whether connections are left that a hub which is there has not taken: its socket is full, or it does not answer.
+    /// True if a hub is there, but has not taken some connections: its socket is full, or the hub does not answer.
     pub(in crate::attach::host_side) fn has_stuck_connections(&self) -> bool {
-        self.adopts > 0 && self.socket.is_some()
+        self.adopts > 0 && self.socket.is_some() || !self.not_for_this_hub.is_empty()
     }
 
     /// Whether any connection waits.
     pub(in crate::attach::host_side) fn has_connections(&self) -> bool {
-        self.adopts > 0
+        self.adopts > 0 || !self.not_for_this_hub.is_empty()
     }
 
-    /// Takes out the connections that have waited for this long because the hub is away or takes nothing, and closes
-    /// those that their clients have left. Without a time: takes out all of them.
+    /// Takes out the frames that a hub of this version does not know.
+    pub(super) fn take_out_newer(&mut self, version: u16) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (newer, kept): (VecDeque<Entry>, _) = waiting.partition(|entry| entry.version > version);
+        self.waiting = kept;
+        for entry in newer {
+            self.bytes -= entry.weight();
+            match entry.content {
+                Content::Request { waiter: Some(waiter), .. } => waiter.tell(Err(super::older_hub())),
+                Content::Adopt { fd, .. } => {
+                    self.adopts -= 1;
+                    self.not_for_this_hub.push(Overdue { frame: entry.frame, fd, why: TOO_OLD });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes and returns the connections that have waited for `timeout` because the hub is away or takes nothing.
+    /// Closes those that their clients have left. Without a timeout, it removes all connections.
     pub(in crate::attach::host_side) fn take_overdue(&mut self, timeout: Option<Duration>) -> Vec<Overdue> {
+        let mut overdue = std::mem::take(&mut self.not_for_this_hub);
         if self.adopts == 0 {
-            return Vec::new();
+            return overdue;
         }
         let fds = self.waiting.iter().filter_map(|entry| match &entry.content {
             Content::Adopt { fd, .. } => Some(fd.as_raw_fd()),
@@ -36,7 +69,7 @@ impl Queue {
         });
         let gone = passing::gone(fds);
         let now = Instant::now();
-        // A hub that takes what it gets is given the connection by the next flush, whenever the host comes to that.
+        // A hub that takes frames gets the connection with the next flush, whenever the host calls that.
         let stuck = self.socket.is_none() || self.blocked || self.broken || self.in_flight.len() >= MAX_IN_FLIGHT;
         let is_overdue =
             |since: Instant| timeout.is_none_or(|timeout| stuck && now.saturating_duration_since(since) >= timeout);
@@ -46,25 +79,26 @@ impl Queue {
                 .iter()
                 .any(|entry| matches!(entry.content, Content::Adopt { since, .. } if is_overdue(since)));
         if !any {
-            return Vec::new();
+            return overdue;
         }
-        let (mut overdue, mut gone) = (Vec::new(), gone.into_iter());
+        let mut gone = gone.into_iter();
         for entry in std::mem::take(&mut self.waiting) {
             let weight = entry.weight();
-            match entry.content {
+            let Entry { frame, content, version } = entry;
+            match content {
                 Content::Adopt { fd, since } => {
                     let has_gone = gone.next().unwrap_or(false);
                     if !has_gone && !is_overdue(since) {
-                        self.waiting.push_back(Entry { frame: entry.frame, content: Content::Adopt { fd, since } });
+                        self.waiting.push_back(Entry { frame, content: Content::Adopt { fd, since }, version });
                         continue;
                     }
                     self.adopts -= 1;
                     self.bytes -= weight;
                     if !has_gone {
-                        overdue.push(Overdue { frame: entry.frame, fd });
+                        overdue.push(Overdue { frame, fd, why: NOT_TAKEN });
                     }
                 }
-                content => self.waiting.push_back(Entry { frame: entry.frame, content }),
+                content => self.waiting.push_back(Entry { frame, content, version }),
             }
         }
         overdue

@@ -1,0 +1,67 @@
+//! Health, counters and gauges.
+
+use super::Api;
+use crate::engine::shared::Member;
+use crate::error::Error;
+use crate::metrics::prometheus::{Engine, Exposition};
+use crate::metrics::Stats;
+use std::sync::atomic::Ordering;
+
+impl Api {
+    /// The reason why no message can be published at present. `None` if there is no such problem.
+    pub fn failure(&self) -> Option<String> {
+        let of_disk = self.context.engine.as_ref().and_then(|engine| engine.behind.failure());
+        let of_log = self.context.shared.as_ref().and_then(|shared| shared.status.failure());
+        Some(format!("engine: {}", of_disk.or(of_log)?))
+    }
+
+    /// The hubs that follow the log of this one, as far as their signs of life show. `None` if it shares none.
+    pub(crate) fn members(&self) -> Option<Vec<Member>> {
+        self.context.shared.as_ref().map(|shared| shared.members())
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        Ok(self.collect_stats())
+    }
+
+    /// Like [`Self::stats`]. In this process it can't fail.
+    pub(crate) fn collect_stats(&self) -> Stats {
+        let metrics = self.shards.iter().map(|shard| &shard.metrics);
+        let mut stats = Stats::collect(&self.context.hub.stats(), metrics, self.context.log.dropped());
+        let context = &self.context;
+        stats.refused += self.context.metrics.refused.load(Ordering::Relaxed);
+        stats.events_dropped += context.events.dropped();
+        stats.events_waiting = context.events.waiting() as u64;
+        stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
+        stats.inbox_bytes = context.inboxes.all_bytes() as u64;
+        stats.hosts = context.hosts.load(Ordering::Relaxed) as u64;
+        stats.undone = context.metrics.undone.load(Ordering::Relaxed);
+        stats.logs_suppressed = context.log.suppressed();
+        stats.draining = context.drained.has_begun().into();
+        stats
+    }
+
+    /// Counters, gauges, and the metrics with labels or buckets, for Prometheus.
+    pub fn exposition(&self) -> Exposition {
+        let shards = self.shards.iter().map(|shard| &shard.metrics);
+        Exposition::collect(self.collect_stats(), shards, &self.context.metrics, self.engine())
+    }
+
+    fn engine(&self) -> Engine {
+        if let Some(shared) = &self.context.shared {
+            return Engine {
+                up: shared.status.failure().is_none(),
+                waiting: shared.inlet.waiting(),
+                shared: Some(shared.status.numbers()),
+                ..Engine::default()
+            };
+        }
+        self.context.engine.as_ref().map_or(Engine::default(), |engine| Engine {
+            up: engine.behind.failure().is_none(),
+            waiting: engine.behind.waiting(),
+            log: engine.bytes(),
+            shared: None,
+        })
+    }
+}

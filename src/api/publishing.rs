@@ -1,0 +1,79 @@
+//! Publishing: one message, a batch, a broadcast.
+
+use super::{Api, MAX_BATCH};
+use crate::error::Error;
+use crate::framing::message;
+use crate::hub::{Key, Outgoing, Placed, Publication};
+use crate::sys::clock;
+
+impl Api {
+    /// Publishes one message; see `push_publish_message`.
+    pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
+        publication.check(self.max_message(), false)?;
+        if self.context.hub.lasts_first() {
+            return self.wait_for_one(outgoing(publication));
+        }
+        self.context.hub.publish(outgoing(publication), clock::monotonic_ms()).map(Placed::from)
+    }
+
+    /// Like [`Self::publish`], for a caller that does not need the position.
+    pub(crate) fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        if self.context.hub.lasts_first() {
+            publication.check(self.max_message(), false)?;
+            return self.leave(vec![outgoing(publication)]);
+        }
+        self.publish(publication).map(drop)
+    }
+
+    /// Publishes to every connection.
+    pub fn broadcast(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
+        publication.check(self.max_message(), true)?;
+        let publication = Publication { channel: "", ..*publication };
+        if self.context.hub.lasts_first() {
+            return self.wait_for_one(outgoing(&publication));
+        }
+        self.context.hub.publish(outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
+    }
+
+    /// Like [`Self::broadcast`], for a caller that does not need the position.
+    pub(crate) fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        if self.context.hub.lasts_first() {
+            publication.check(self.max_message(), true)?;
+            return self.leave(vec![outgoing(&Publication { channel: "", ..*publication })]);
+        }
+        self.broadcast(publication).map(drop)
+    }
+
+    /// Publishes all messages or none, with no other message between them.
+    pub fn publish_batch(&self, publications: &[Publication<'_>]) -> Result<Vec<Placed>, Error> {
+        let batch = self.checked_batch(publications)?;
+        if self.context.hub.lasts_first() {
+            return self.wait_for(batch);
+        }
+        let published = self.context.hub.publish_batch(batch, clock::monotonic_ms())?;
+        Ok(published.into_iter().map(Placed::from).collect())
+    }
+
+    pub(super) fn checked_batch<'p>(&self, publications: &[Publication<'p>]) -> Result<Vec<Outgoing<'p>>, Error> {
+        if publications.len() > MAX_BATCH {
+            return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
+        }
+        for publication in publications {
+            publication.check(self.max_message(), false)?;
+        }
+        Ok(publications.iter().map(outgoing).collect())
+    }
+
+    /// Like [`Self::publish_batch`], for a caller that does not need the positions.
+    pub(crate) fn post_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {
+        if self.context.hub.lasts_first() {
+            return self.leave(self.checked_batch(publications)?);
+        }
+        self.publish_batch(publications).map(drop)
+    }
+}
+
+/// Prepares a publication for the hub.
+pub(super) fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
+    Outgoing { channel: publication.channel, key: publication.key.map(Key::Host), message: message(publication) }
+}

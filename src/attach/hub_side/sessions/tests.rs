@@ -1,0 +1,104 @@
+use super::*;
+use crate::attach::wire::FromHub;
+use crate::error::Kind;
+
+#[test]
+fn a_resumed_session_gets_the_answers_that_it_lacks() {
+    let mut sessions = Sessions::default();
+    let (session, before) = sessions.enter([1; 16], 0, 10).unwrap();
+    assert_eq!((session.done, before), (0, None));
+    for number in 1..=3 {
+        session.keep(number, Outcome::Published { seq: number * 10, subscribers: 0 });
+    }
+    assert!(sessions.enter([1; 16], 5, 11).is_none(), "another user's");
+    let (session, before) = sessions.enter([1; 16], 0, 11).unwrap();
+    assert_eq!((session.done, before), (3, Some(10)), "the hub has not seen the old one end");
+    let (mut repeated, mut expected) = (Vec::new(), Vec::new());
+    session.repeat(2, &mut repeated);
+    FromHub::Published { number: 3, seq: 30, subscribers: 0 }.write(&mut expected);
+    assert_eq!(repeated, expected);
+    sessions.leave(&[1; 16], 10, 0);
+    assert!(sessions.get(&[1; 16]).unwrap().at.is_ok(), "the new one is there");
+    sessions.leave(&[1; 16], 11, 0);
+    sessions.leave(&[9; 16], 9, KEPT_MS);
+    assert!(sessions.get(&[1; 16]).is_none());
+}
+
+#[test]
+fn requests_that_an_earlier_hub_has_done_are_recalled() {
+    let mut sessions = Sessions::default();
+    let origin = |session, number| Origin { session: [session; 16], uid: 7, number };
+    for (number, seq) in [(4, 10), (5, 11), (5, 12), (8, 20)] {
+        sessions.recall(origin(1, number), seq, 0);
+    }
+    assert!(sessions.enter([1; 16], 8, 1).is_none(), "another user's");
+    let (session, _) = sessions.enter([1; 16], 7, 1).unwrap();
+    assert_eq!(session.done, 0, "the host must send again the requests without an answer");
+    let recalled: Vec<_> = (3..=8).map(|number| session.recall(number).map(<[u64]>::to_vec)).collect();
+    assert_eq!(recalled, [None, Some(vec![10]), Some(vec![11, 12]), None, None, Some(vec![20])]);
+    for n in 0..100_000u32 {
+        let mut session = [0; 16];
+        session[..4].copy_from_slice(&n.to_le_bytes());
+        sessions.recall(Origin { session, uid: 7, number: 1 }, 100 + u64::from(n), 0);
+    }
+    assert!(sessions.all.len() <= 2 * MAX_AWAY, "{}", sessions.all.len());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut sessions = Sessions::default();
+    let (session, _) = sessions.enter([1; 16], 0, 1).unwrap();
+    for number in 1..=2 * MAX_IN_FLIGHT as u64 {
+        session.keep(number, Outcome::Published { seq: number, subscribers: 0 });
+    }
+    assert_eq!(session.answers.len(), MAX_IN_FLIGHT);
+    for n in 0..2 * MAX_AWAY as u64 {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        sessions.enter(id, 0, n).unwrap();
+        sessions.leave(&id, n, 1);
+    }
+    assert!(sessions.all.len() <= MAX_AWAY + 2);
+}
+
+#[test]
+fn large_answers_are_bounded_too() {
+    let batch = || Outcome::batched((0..8192).map(|n| n * 2).collect());
+    let mut sessions = Sessions::default();
+    for n in 0..16 {
+        let (session, _) = sessions.enter([n; 16], 0, n.into()).unwrap();
+        for number in 1..=MAX_IN_FLIGHT as u64 / 4 {
+            session.keep(number, batch());
+        }
+        assert!(session.kept <= MAX_KEPT);
+        assert_eq!(session.kept, session.answers.iter().map(|(_, answer)| answer.weight()).sum::<usize>());
+        assert_eq!(session.answers.back().unwrap().0, MAX_IN_FLIGHT as u64 / 4, "the newest is there");
+        sessions.leave(&[n; 16], n.into(), n.into());
+    }
+    let kept: usize = sessions.all.values().map(|session| session.kept).sum();
+    assert!(kept <= MAX_KEPT_AWAY && sessions.get(&[15; 16]).is_some() && sessions.get(&[0; 16]).is_none());
+}
+
+#[test]
+fn answers_of_another_epoch_are_repeated_without_their_numbers() {
+    let mut sessions = Sessions::default();
+    let (session, _) = sessions.enter([1; 16], 0, 10).unwrap();
+    session.keep(1, Outcome::Published { seq: 10, subscribers: 0 });
+    session.take(2, Shape::Message);
+    session.answer(3, Outcome::Published { seq: 12, subscribers: 0 }, &mut Vec::new());
+    session.take(4, Shape::Message);
+    let lost = || Outcome::Failed(Kind::Timeout, "lost".into());
+    sessions.go_on_in_another_epoch(lost);
+    let session = sessions.get(&[1; 16]).unwrap();
+    let placed = |seq| move |_: Shape| Outcome::Published { seq, subscribers: 0 };
+    session.settled(2, |_| lost(), None);
+    session.settled(4, placed(20), None);
+    let (mut repeated, mut expected) = (Vec::new(), Vec::new());
+    session.repeat(0, &mut repeated);
+    for number in 1..=3 {
+        lost().write(number, &mut expected);
+    }
+    FromHub::Published { number: 4, seq: 20, subscribers: 0 }.write(&mut expected);
+    assert_eq!(repeated, expected);
+    assert_eq!(session.kept, 3 * "lost".len());
+}

@@ -1,0 +1,38 @@
+//! Certificates and private keys, from texts in PEM. An error is one sentence, and does not repeat the text.
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::RootCertStore;
+
+/// The certificates in a text: at least one.
+pub(crate) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err("it has no certificate in PEM".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The authorities in a text, which sign the certificates of peers.
+pub(crate) fn authorities(text: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(text)? {
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
+}
+
+/// The private key in a text.
+pub(crate) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let is_encrypted = memchr::memmem::find(text, b"BEGIN ENCRYPTED PRIVATE KEY").is_some()
+        || memchr::memmem::find(text, b"Proc-Type: 4,ENCRYPTED").is_some();
+    if is_encrypted {
+        return Err("the key needs a passphrase, and nobody could enter it".to_owned());
+    }
+    // The error of the parser does not repeat the file's content.
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        pem::Error::NoItemsFound => "it has no private key in PEM".to_owned(),
+        error => error.to_string(),
+    })
+}

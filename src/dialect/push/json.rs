@@ -1,0 +1,83 @@
+//! The JSON form of messages and gaps. WebSocket frames, SSE data, stream lines and polls have the same object.
+
+use crate::hub::{Epoch, Message};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+
+/// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`. A broadcast has a type of its own, and no
+/// channel.
+pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
+    match message.channel() {
+        Some(channel) => {
+            out.extend_from_slice(br#"{"type":"message","channel":"#);
+            string(channel, &mut out);
+        }
+        None => out.extend_from_slice(br#"{"type":"broadcast""#),
+    }
+    out.extend_from_slice(br#","id":""#);
+    epoch.write_position(message.seq(), &mut out);
+    out.push(b'"');
+    if let Some(event) = message.event() {
+        out.extend_from_slice(br#","event":"#);
+        string(event, &mut out);
+    }
+    data(message.data(), message.binary(), &mut out);
+    out.push(b'}');
+    out
+}
+
+/// `{"type":"gap","channel":…,"id":…}`. A gap in the broadcasts has no channel.
+pub fn gap(channel: Option<&str>, position: &str) -> Vec<u8> {
+    let mut out = br#"{"type":"gap""#.to_vec();
+    if let Some(channel) = channel {
+        out.extend_from_slice(br#","channel":"#);
+        string(channel, &mut out);
+    }
+    out.extend_from_slice(br#","id":""#);
+    out.extend_from_slice(position.as_bytes());
+    out.extend_from_slice(br#""}"#);
+    out
+}
+
+/// A message from the host to one connection. It has no position.
+pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
+    let mut out = br#"{"type":"message""#.to_vec();
+    data(payload, binary, &mut out);
+    out.push(b'}');
+    out
+}
+
+/// `{"type":"close","code":…,"reason":…}`: the data of the event that ends SSE and streams. `"retry":…` has the
+/// milliseconds after which the client should come back, if there is such advice.
+pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
+    let mut out = br#"{"type":"close","code":"#.to_vec();
+    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.extend_from_slice(br#","reason":"#);
+    string(reason, &mut out);
+    if let Some(retry_ms) = retry_ms {
+        out.extend_from_slice(br#","retry":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(retry_ms).as_bytes());
+    }
+    out.push(b'}');
+    out
+}
+
+/// A JSON string.
+pub fn string(text: &str, out: &mut Vec<u8>) {
+    // Serializing a string into a Vec does not fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// `,"data":…`: a JSON string. Bytes that are binary or not UTF-8 become base64, with a mark.
+fn data(payload: &[u8], binary: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#","data":"#);
+    match std::str::from_utf8(payload) {
+        Ok(text) if !binary => string(text, out),
+        _ => {
+            out.push(b'"');
+            out.extend_from_slice(STANDARD.encode(payload).as_bytes());
+            out.extend_from_slice(br#"","base64":true"#);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The requests of clients of `push.v1.json`.
+
+use crate::dialect::members::{self, Member};
+use crate::hub::{Position, Start};
+use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
+use std::borrow::Cow;
+use Member::{Base64, Channel, Data, Event, Key, Last, Since, Type};
+
+/// A client's request.
+#[derive(Debug)]
+pub(crate) enum ClientRequest<'a> {
+    Subscribe { channel: Cow<'a, str>, since: Option<Cow<'a, str>>, last: Option<u64> },
+    Unsubscribe { channel: Cow<'a, str> },
+    Publish(ClientPublication<'a>),
+    Message { data: Cow<'a, str>, base64: bool },
+    Token { token: Cow<'a, str> },
+    Ping,
+}
+
+/// A message that a client publishes.
+#[derive(Debug)]
+pub(crate) struct ClientPublication<'a> {
+    pub(crate) channel: Cow<'a, str>,
+    pub(crate) data: Cow<'a, str>,
+    pub(crate) event: Option<Cow<'a, str>>,
+    pub(crate) key: Option<Cow<'a, str>>,
+    pub(crate) base64: bool,
+}
+
+/// The reason why a request is not done: a word for programs, a sentence for people.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: &'static str,
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl Refused {
+    pub(crate) fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Refused { code, message: message.into() }
+    }
+}
+
+impl<'a> ClientRequest<'a> {
+    /// Reads a client's text: first its type, then the members that requests of this type have.
+    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Refused> {
+        Self::parse(text).map_err(|why| Refused::new("malformed", format!("not a request of push.v1.json: {why}")))
+    }
+
+    fn parse(text: &'a [u8]) -> Result<Self, String> {
+        let read = |wanted: &[Member]| members::read(text, wanted);
+        let tag = read(&[Type])?.needed(Type)?;
+        Ok(match &*tag {
+            "subscribe" => {
+                let mut given = read(&[Channel, Since, Last])?;
+                let (since, last) = (given.text(Since), given.number(Last));
+                Self::Subscribe { channel: given.needed(Channel)?, since, last }
+            }
+            "unsubscribe" => Self::Unsubscribe { channel: read(&[Channel])?.needed(Channel)? },
+            "publish" => {
+                let mut given = read(&[Channel, Data, Event, Key, Base64])?;
+                let (event, key, base64) = (given.text(Event), given.text(Key), given.flag(Base64));
+                let (channel, data) = (given.needed(Channel)?, given.needed(Data)?);
+                Self::Publish(ClientPublication { channel, data, event, key, base64 })
+            }
+            "message" => {
+                let mut given = read(&[Data, Base64])?;
+                let base64 = given.flag(Base64);
+                Self::Message { data: given.needed(Data)?, base64 }
+            }
+            "token" => Self::Token { token: read(&[Member::Token])?.needed(Member::Token)? },
+            "ping" => Self::Ping,
+            other => {
+                let allowed = "subscribe, unsubscribe, publish, message, token and ping";
+                return Err(format!("there is no type {other:.60}; the types are {allowed}"));
+            }
+        })
+    }
+
+    /// The channel that an error about this request names.
+    pub(crate) fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe { channel, .. } | Self::Unsubscribe { channel } => Some(channel),
+            Self::Publish(publication) => Some(&publication.channel),
+            Self::Message { .. } | Self::Token { .. } | Self::Ping => None,
+        }
+    }
+}
+
+/// The place where a subscription begins.
+pub(crate) fn start(since: Option<&str>, last: Option<u64>) -> Result<Start<'_>, Refused> {
+    match (since, last) {
+        (Some(since), _) => Position::parse(since)
+            .map(Start::Since)
+            .ok_or(Refused::new("position", "since must be a position that was sent before")),
+        (None, Some(count)) if (1..=10_000).contains(&count) => Ok(Start::Last(count as usize)),
+        (None, Some(_)) => Err(Refused::new("last", "last must be a number from 1 to 10000")),
+        (None, None) => Ok(Start::New),
+    }
+}
+
+/// The bytes of a payload that came as text, or as base64.
+pub(crate) fn payload(data: &str, base64: bool) -> Result<Cow<'_, [u8]>, Refused> {
+    if !base64 {
+        return Ok(Cow::Borrowed(data.as_bytes()));
+    }
+    STANDARD.decode(data).map(Cow::Owned).map_err(|_| Refused::new("base64", "data is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_an_object_with_a_type_that_is_known() {
+        let ask = ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
+        assert!(matches!(ask, Ok(ClientRequest::Subscribe { channel, since: None, last: Some(3) }) if channel == "a"));
+        assert!(
+            matches!(ClientRequest::read(br#"{"type":"ping","channel":7}"#), Ok(ClientRequest::Ping)),
+            "it knows no channel"
+        );
+        for (wrong, why) in [
+            (&br#"["ping"]"#[..], "an object is expected"),
+            (br#"["subscribe","a"]"#, "an object is expected"),
+            (br#""ping""#, "an object is expected"),
+            (br#"{"type":{"ping":null}}"#, "type must be a text"),
+            (br#"{"type":"ping","type":"ping"}"#, "type is given twice"),
+            (br#"{"channel":"a"}"#, "type is missing"),
+            (br#"{"type":"subscribe"}"#, "channel is missing"),
+            (
+                br#"{"type":"pings"}"#,
+                "there is no type pings; the types are subscribe, unsubscribe, publish, message, token and ping",
+            ),
+            (br#"{"type":"ping"} {}"#, "not valid JSON, or nested too deep, at line 1, column 17"),
+            (br#"{"type":"ping","x":[}"#, "not valid JSON, or nested too deep, at line 1, column 21"),
+        ] {
+            let Refused { code, message: said } = ClientRequest::read(wrong).unwrap_err();
+            assert_eq!(code, "malformed");
+            let text = String::from_utf8_lossy(wrong);
+            assert_eq!(said.strip_prefix("not a request of push.v1.json: "), Some(why), "{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The form of the entries of a log that many hubs share: the name of the entry, then its body.
+//!
+//! ```text
+//! u8 version | u8 kind | u64 hub | u64 counter | u32 attempt | body
+//! ```
+//!
+//! All numbers are little-endian. A form that older hubs must not pass over gets a new version: they stop there and say
+//! so. An act of a kind that a hub does not know is passed over: the hub can't do it, and the messages behind it count.
+
+use super::contract::{EntryId, Fence, LogId};
+use super::entry::{short, Entry, Fields};
+use crate::hub::{Act, Epoch, Link, MAX_LINKS};
+use std::fmt;
+
+const VERSION: u8 = 1;
+/// The kinds of bodies.
+const ENTRY: u8 = 1;
+const FENCE: u8 = 2;
+const HEARTBEAT: u8 = 3;
+const ACT: u8 = 4;
+/// The bit that stands in a link's last number if the link is lossy. No log comes to such a number.
+const LOSSY: u64 = 1 << 63;
+
+/// The content of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body<'a> {
+    /// A message, or the clearing of a channel's history.
+    Entry(Entry<'a>),
+    Fence(Fence),
+    /// A sign that its hub can append, and can read the log.
+    Heartbeat,
+    /// What all other hubs are to do.
+    Act(Act<'a>),
+}
+
+/// The reason why an entry can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// A later version of libpush wrote it. The number is the version of its form.
+    Newer(u8),
+    /// It is not an entry of libpush.
+    Malformed,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Newer(form) => write!(f, "a later version of libpush wrote it (form {form}); update this hub"),
+            Unreadable::Malformed => f.write_str("libpush did not write it; use an engine_namespace of your own"),
+        }
+    }
+}
+
+/// Encodes an entry.
+pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
+    let kind = match body {
+        Body::Entry(_) => ENTRY,
+        Body::Fence(_) => FENCE,
+        Body::Heartbeat => HEARTBEAT,
+        Body::Act(_) => ACT,
+    };
+    let mut bytes = vec![VERSION, kind];
+    bytes.extend_from_slice(&id.hub.to_le_bytes());
+    bytes.extend_from_slice(&id.counter.to_le_bytes());
+    bytes.extend_from_slice(&id.attempt.to_le_bytes());
+    match body {
+        Body::Entry(entry) => entry.write(&mut bytes),
+        Body::Fence(fence) => write_fence(fence, &mut bytes),
+        Body::Heartbeat => {}
+        Body::Act(act) => act.write(&mut bytes),
+    }
+    bytes
+}
+
+/// Sets the attempt in an encoded entry, before the entry is appended over another connection.
+pub(crate) fn set_attempt(bytes: &mut [u8], attempt: u32) {
+    if let Some(place) = bytes.get_mut(18..22) {
+        place.copy_from_slice(&attempt.to_le_bytes());
+    }
+}
+
+/// Sets the counter in an encoded entry, when its hub gives it one.
+pub(crate) fn set_counter(bytes: &mut [u8], counter: u64) {
+    if let Some(place) = bytes.get_mut(10..18) {
+        place.copy_from_slice(&counter.to_le_bytes());
+    }
+}
+
+/// Reads an entry.
+pub(crate) fn read(bytes: &[u8]) -> Result<(EntryId, Body<'_>), Unreadable> {
+    match bytes.first() {
+        Some(&VERSION) => read_fields(Fields(&bytes[1..])).ok_or(Unreadable::Malformed),
+        Some(&version) if version > VERSION => Err(Unreadable::Newer(version)),
+        _ => Err(Unreadable::Malformed),
+    }
+}
+
+/// Reads the name of an entry from its beginning.
+#[cfg(feature = "redis")]
+pub(crate) fn read_id(bytes: &[u8]) -> Option<EntryId> {
+    let mut fields = Fields(bytes.strip_prefix(&[VERSION])?);
+    fields.take(1)?;
+    read_name(&mut fields)
+}
+
+fn read_name(fields: &mut Fields<'_>) -> Option<EntryId> {
+    let (hub, counter) = (fields.u64()?, fields.u64()?);
+    let attempt = u32::from_le_bytes(fields.take(4)?.try_into().ok()?);
+    Some(EntryId { hub, counter, attempt })
+}
+
+fn read_fields(mut fields: Fields<'_>) -> Option<(EntryId, Body<'_>)> {
+    let kind = fields.take(1)?[0];
+    let id = read_name(&mut fields)?;
+    let body = match kind {
+        ENTRY => match Entry::read(fields.0)? {
+            entry @ (Entry::Message(_) | Entry::Cleared { .. }) => Body::Entry(entry),
+            _ => return None,
+        },
+        FENCE => Body::Fence(read_fence(&mut fields)?),
+        HEARTBEAT if fields.0.is_empty() => Body::Heartbeat,
+        ACT => Body::Act(Act::read(fields.0)?),
+        _ => return None,
+    };
+    Some((id, body))
+}
+
+fn write_fence(fence: &Fence, into: &mut Vec<u8>) {
+    short(into, fence.epoch.as_str());
+    into.extend_from_slice(&fence.log.0);
+    for link in &fence.chain {
+        short(into, link.epoch.as_str());
+        let lossy = if link.lossy { LOSSY } else { 0 };
+        into.extend_from_slice(&(link.last | lossy).to_le_bytes());
+    }
+}
+
+fn read_fence(fields: &mut Fields<'_>) -> Option<Fence> {
+    let epoch = Epoch::from_text(fields.short()?)?;
+    let log = LogId(fields.take(16)?.try_into().ok()?);
+    let mut chain = Vec::new();
+    while !fields.0.is_empty() {
+        let (epoch, last) = (Epoch::from_text(fields.short()?)?, fields.u64()?);
+        chain.push(Link { epoch, last: last & !LOSSY, lossy: last & LOSSY != 0 });
+    }
+    (chain.len() <= MAX_LINKS).then_some(Fence { epoch, log, chain })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::entry::Logged;
+    use crate::hub::Noted;
+
+    fn all() -> Vec<Body<'static>> {
+        let epoch = |text| Epoch::from_text(text).unwrap();
+        let noted = Noted { channel: "news", event: None, key: None, binary: true, origin: None, data: b"hello" };
+        let link = Link { epoch: epoch("b"), last: LOSSY - 1, lossy: false };
+        let lossy = Link { lossy: true, ..link.clone() };
+        vec![
+            Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted })),
+            Body::Entry(Entry::Cleared { channel: "news" }),
+            Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![] }),
+            Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy] }),
+            Body::Heartbeat,
+            Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" }),
+            Body::Act(Act::Revoke { user: "ada", channels: "news.*", reason: "moved" }),
+            Body::Act(Act::Later(200)),
+        ]
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        for body in all() {
+            let id = EntryId { hub: 7, counter: u64::MAX, attempt: 1 };
+            let mut bytes = write(id, &body);
+            assert_eq!(read(&bytes), Ok((id, body.clone())));
+            set_attempt(&mut bytes, 9);
+            assert_eq!(read(&bytes), Ok((EntryId { attempt: 9, ..id }, body)));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_entry_are_refused_and_never_cause_a_panic() {
+        let id = EntryId { hub: 7, counter: 1, attempt: 1 };
+        for body in all() {
+            let bytes = write(id, &body);
+            for len in 0..bytes.len() {
+                assert_ne!(read(&bytes[..len]), Ok((id, body.clone())));
+            }
+        }
+        let mut bytes = write(id, &Body::Heartbeat);
+        bytes[0] = 2;
+        assert_eq!(read(&bytes), Err(Unreadable::Newer(2)));
+        bytes[0] = 0;
+        assert_eq!(read(&bytes), Err(Unreadable::Malformed));
+        let ends = write(id, &Body::Entry(Entry::Ends(vec![])));
+        assert_eq!(read(&ends), Err(Unreadable::Malformed), "only a log on disk has these");
+        let nobody = write(id, &Body::Act(Act::Disconnect { user: "", code: 4403, reason: "" }));
+        assert_eq!(read(&nobody), Err(Unreadable::Malformed), "no call makes it");
+    }
+}

@@ -1,0 +1,83 @@
+//! The end of a quiet time, with messages that are delivered before they are written.
+
+use super::super::disk::Disk;
+use super::*;
+
+/// True if the file `state` says that the log is complete.
+fn says_complete(disk: &Memory) -> bool {
+    disk.read("state").unwrap()[52] == 1
+}
+
+/// Publishes a message to the channel `a`. It is delivered at once.
+fn publish(running: &Running, data: &str) -> Result<u64, Error> {
+    let (placing, _) = running.submit(&[("a", None, data)])?;
+    let Placing::Now(settled) = placing else { panic!("{placing:?}") };
+    Ok(settled.places[0].seq)
+}
+
+/// A hub that has published one message, and is quiet.
+fn quiet(disk: &Memory) -> Running {
+    let running = start_with(disk, Sync::Interval, 64, 1 << 20);
+    running.subscribe("a");
+    assert_eq!(publish(&running, "one").unwrap(), 1);
+    until("it never becomes quiet", || says_complete(disk));
+    running
+}
+
+#[test]
+fn the_first_message_after_a_quiet_time_is_delivered_when_the_file_no_longer_says_that_the_log_is_complete() {
+    let disk = Memory::default();
+    let running = quiet(&disk);
+    for (n, more) in ["two", "three"].into_iter().enumerate() {
+        assert_eq!(publish(&running, more).unwrap(), n as u64 + 2);
+        assert!(!says_complete(&disk));
+        until("it never becomes quiet again", || says_complete(&disk));
+    }
+    let (placing, _) = running.submit(&[("a", None, "four"), ("a", None, "five")]).unwrap();
+    assert!(matches!(placing, Placing::Now(_)) && !says_complete(&disk), "a batch");
+    until("it never becomes quiet again", || says_complete(&disk));
+    running.hub.submit_clear("a", None).unwrap();
+    assert!(!says_complete(&disk), "a history that is cleared");
+    running.stop();
+}
+
+#[test]
+fn if_the_disk_hangs_after_a_quiet_time_publishers_are_refused_in_time_and_hold_up_nobody() {
+    let disk = Memory::default();
+    let running = quiet(&disk);
+    running.delivered();
+    disk.hang_writes(true);
+    std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..3).map(|_| scope.spawn(|| publish(&running, "two"))).collect();
+        // The hub's lock is free meanwhile.
+        running.subscribe("b");
+        assert_eq!(running.hub.seq(), 1);
+        for publisher in publishers {
+            let error = publisher.join().unwrap().unwrap_err();
+            assert!(error.kind() == Kind::Busy && error.to_string().contains("disk does not answer"), "{error}");
+        }
+    });
+    assert_eq!(publish(&running, "two").unwrap_err().kind(), Kind::Busy, "at once");
+    assert!(says_complete(&disk) && running.delivered().is_empty() && running.hub.seq() == 1, "nothing was done");
+    disk.hang_writes(false);
+    until("it does not go on", || publish(&running, "two").is_ok());
+    assert!(!says_complete(&disk));
+    assert_eq!(running.delivered(), ["two"]);
+    running.stop();
+    assert_eq!(logged(&disk), ["a one", "a two"]);
+}
+
+#[test]
+fn if_the_disk_fails_after_a_quiet_time_publishing_is_refused_with_the_reason_until_it_heals() {
+    let disk = Memory::default();
+    let running = quiet(&disk);
+    disk.set_room(Some(0));
+    let error = publish(&running, "two").unwrap_err();
+    assert!(error.kind() == Kind::System && error.to_string().contains("No space left"), "{error}");
+    assert!(running.shared.behind.failure().is_some(), "health says so, too");
+    disk.set_room(None);
+    until("it does not heal", || publish(&running, "two").is_ok());
+    assert!(running.shared.behind.failure().is_none());
+    running.stop();
+    assert_eq!(logged(&disk), ["a one", "a two"]);
+}

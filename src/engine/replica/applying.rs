@@ -1,0 +1,143 @@
+//! Applies entries of the log to the hub.
+
+use super::super::contract::EntryId;
+use super::super::entry::{Entry, Logged};
+use super::super::envelope::{self, Body};
+use super::{Replica, Step};
+use crate::hub::{Act, Change, Hub, Origin, Outgoing, Publication};
+use std::collections::VecDeque;
+
+/// The number of entries that are decoded before they are applied.
+const AT_ONCE: usize = 256;
+/// The number of hubs of which the last act is remembered.
+const HUBS: usize = 1 << 16;
+
+/// What a replica tells of the messages of attached hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Another hub has published a message of a host: its origin, and its number.
+    Published(Origin, u64),
+    /// The log has lost some of them. Those that are left come again.
+    Lost,
+}
+
+/// The present time, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Milliseconds on the hub's clock.
+    pub(crate) hub: u64,
+    /// Milliseconds since 1970.
+    pub(crate) wall: u64,
+}
+
+impl Replica {
+    /// Applies entries until the queue is empty or a shard's mailbox is full. `hear` gets what other
+    /// hubs have published for attached hosts. True if it stopped before a break, so that the outcomes of what
+    /// was published before it are told first: their numbers belong to the epoch that ends there.
+    pub(crate) fn apply(&mut self, hub: &Hub, now: Now, hear: &mut dyn FnMut(Heard)) -> bool {
+        loop {
+            match self.queue.front() {
+                None => break,
+                Some(Step::Break(at)) => {
+                    self.own.reached(self.applied);
+                    if self.own.has_outcomes() {
+                        return true;
+                    }
+                    if !hub.break_off(at) {
+                        break;
+                    }
+                    self.losses += u64::from(at.loss.is_some());
+                    if at.loss.is_some() {
+                        hear(Heard::Lost);
+                    }
+                    self.queue.pop_front();
+                }
+                Some(Step::Entry(..)) => {
+                    if !self.apply_entries(hub, now, hear) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.own.reached(self.applied);
+        false
+    }
+
+    /// Applies the entries up to the next break. False if a mailbox is full.
+    fn apply_entries(&mut self, hub: &Hub, now: Now, hear: &mut dyn FnMut(Heard)) -> bool {
+        let mut changes = VecDeque::with_capacity(AT_ONCE.min(self.queue.len()));
+        for step in self.queue.iter().take(AT_ONCE) {
+            let Step::Entry(number, bytes) = step else { break };
+            changes.push_back((*number, self.change(bytes.as_deref(), now)));
+        }
+        let count = changes.len();
+        hub.apply(&mut changes, now.hub);
+        let left = changes.len();
+        drop(changes);
+        for _ in left..count {
+            let Some(Step::Entry(number, bytes)) = self.queue.pop_front() else { break };
+            self.applied = number;
+            self.queue_bytes -= bytes.as_ref().map_or(0, Vec::len);
+            let Some((id, body)) = bytes.as_deref().and_then(|bytes| envelope::read(bytes).ok()) else { continue };
+            if id.hub == self.environment.hub {
+                self.own.returned(id.counter, number);
+            }
+            match body {
+                Body::Entry(Entry::Message(Logged { noted, .. })) if id.hub != self.environment.hub => {
+                    noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number)));
+                }
+                // An engine may give entries of its own this form. They are the first of a hub that there is not.
+                Body::Heartbeat if number > self.old && id.counter > 1 => self.note_beat(id.hub),
+                Body::Act(Act::Later(kind)) => self.unknown_acts = (self.unknown_acts.0 + 1, kind),
+                Body::Act(_) => self.note_act(id),
+                _ => {}
+            }
+        }
+        left == 0
+    }
+
+    fn change<'a>(&self, bytes: Option<&'a [u8]>, now: Now) -> Change<'a> {
+        match bytes.and_then(|bytes| envelope::read(bytes).ok()) {
+            Some((_, Body::Entry(Entry::Message(logged)))) => self.message(&logged, now),
+            Some((_, Body::Entry(Entry::Cleared { channel }))) => Change::Cleared(channel),
+            // This hub has done its own acts already.
+            Some((id, Body::Act(act))) if id.hub != self.environment.hub && self.is_new_act(id) => Change::Act(act),
+            _ => Change::Nothing,
+        }
+    }
+
+    /// False if the act came before, and the log has lost it meanwhile.
+    fn is_new_act(&self, id: EntryId) -> bool {
+        self.acted.get(&id.hub).is_none_or(|counter| *counter < id.counter)
+    }
+
+    fn note_beat(&mut self, hub: u64) {
+        if self.beats.last() != Some(&hub) && self.beats.len() < HUBS {
+            self.beats.push(hub);
+        }
+    }
+
+    fn note_act(&mut self, id: EntryId) {
+        if self.acted.len() >= HUBS && !self.acted.contains_key(&id.hub) {
+            self.acted.clear();
+        }
+        let counter = self.acted.entry(id.hub).or_insert(0);
+        *counter = id.counter.max(*counter);
+    }
+
+    /// A message's age counts from its own time. A message whose time is in the future counts as new.
+    fn message<'a>(&self, logged: &Logged<'a>, now: Now) -> Change<'a> {
+        let noted = logged.noted;
+        let age = now.wall.saturating_sub(logged.time_ms);
+        let publication = Publication {
+            channel: noted.channel,
+            data: noted.data,
+            event: noted.event,
+            key: None,
+            binary: noted.binary,
+        };
+        let message = (self.environment.make)(&publication);
+        let outgoing = Outgoing { channel: noted.channel, key: noted.key, message };
+        Change::Message { outgoing, since: now.hub.wrapping_sub(age) }
+    }
+}

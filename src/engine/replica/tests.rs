@@ -1,0 +1,77 @@
+//! A replica, asked and answered by hand.
+
+use super::*;
+use crate::hub::{Message, Publication};
+use std::sync::Arc;
+
+const ONE: LogId = LogId([1; 16]);
+const OTHER: LogId = LogId([2; 16]);
+
+fn make(publication: &Publication<'_>) -> Arc<Message> {
+    Message::new(publication, publication.binary, b"")
+}
+
+fn replica() -> Replica {
+    let mut bits = 0;
+    let random = Box::new(move || {
+        bits += 1;
+        bits
+    });
+    Replica::new(Environment { hub: 7, random, make, buffer: 1 << 20 })
+}
+
+fn identity(log: LogId, end: u64, entry: Option<EntryId>, fence: Option<(u64, Fence)>) -> Answer {
+    Answer::Identity(Identity { log, first: 1, end, entry, fence })
+}
+
+fn asked_fence(replica: &mut Replica) -> Fence {
+    match replica.ask() {
+        Some(Ask::Fence { fence, .. }) => fence,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A replica that has read the only entry of a log, its fence. The log has said of an entry with a key that
+/// the fifth entry has that key, which the replica has not read.
+fn with_a_known_key() -> (Replica, Fence) {
+    let mut replica = replica();
+    replica.connected();
+    assert_eq!(replica.ask(), Some(Ask::Identify { number: 0 }));
+    replica.answer(identity(ONE, 0, None, None));
+    let fence = asked_fence(&mut replica);
+    replica.answer(Answer::Fenced(true));
+    assert_eq!(replica.ask(), Some(Ask::Identify { number: 0 }));
+    replica.answer(identity(ONE, 1, None, Some((1, fence.clone()))));
+    assert_eq!(replica.ask(), Some(Ask::Tail { after: 0 }));
+    replica.answer(Answer::Tail(vec![Tailed::Fence { number: 1, id: fence.id() }]));
+    assert_eq!(replica.publish("key", &Body::Heartbeat), Some(1));
+    assert!(matches!(replica.ask(), Some(Ask::Append { .. })));
+    replica.answer(Answer::Appended(vec![Placed::Known(5)]));
+    replica.answer(Answer::Lost);
+    replica.connected();
+    assert_eq!(replica.ask(), Some(Ask::Identify { number: 1 }));
+    (replica, fence)
+}
+
+#[test]
+fn a_known_key_is_asked_for_again_if_its_message_may_be_lost() {
+    let (mut replica, fence) = with_a_known_key();
+    replica.answer(identity(OTHER, 1, Some(fence.id()), Some((1, fence.clone()))));
+    let next = asked_fence(&mut replica);
+    replica.answer(Answer::Fenced(true));
+    assert_eq!(replica.ask(), Some(Ask::Identify { number: 1 }));
+    replica.answer(identity(OTHER, 2, Some(fence.id()), Some((2, next))));
+    assert_eq!(replica.ask(), Some(Ask::Tail { after: 1 }));
+    match replica.ask() {
+        Some(Ask::Append { entries, .. }) => assert_eq!(entries[0].id.counter, 1),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_known_key_of_the_same_log_stays_known() {
+    let (mut replica, fence) = with_a_known_key();
+    replica.answer(identity(ONE, 5, Some(fence.id()), Some((1, fence))));
+    assert_eq!(replica.ask(), Some(Ask::Tail { after: 1 }));
+    assert_eq!(replica.ask(), None);
+}

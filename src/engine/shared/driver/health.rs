@@ -1,0 +1,105 @@
+//! The health of this hub: it puts signs of life into the log, and is healthy while they come back. Each change is
+//! logged once.
+
+use super::super::connection::Failure;
+use super::Driver;
+use crate::log::Level;
+use tokio::time::Instant;
+
+/// The signs of life that this hub puts into the log.
+#[derive(Debug)]
+pub(super) struct Beat {
+    /// The one that is on its way, and since when.
+    pub(super) under_way: Option<(u64, Instant)>,
+    pub(super) next: Instant,
+    /// The time at which the last one came back.
+    pub(super) back: Option<Instant>,
+    /// One that was put there over the present connection has come back.
+    pub(super) proven: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Nothing,
+    Up,
+    Down(String),
+}
+
+impl Driver {
+    /// Puts a sign of life into the log, if it is time. If the one before has not come back, asks only how far the log
+    /// is.
+    pub(super) fn beat(&mut self) {
+        let now = Instant::now();
+        if !self.replica.is_open() || self.beat.next > now {
+            return;
+        }
+        match self.beat.under_way {
+            None => self.beat.under_way = Some((self.replica.beat(), now)),
+            Some(_) => self.replica.ask_end(),
+        }
+        self.beat.next = now + self.timeout / 3;
+    }
+
+    pub(super) fn look_at_health(&mut self) {
+        self.status.set_behind(self.replica.behind(), self.replica.breaks());
+        let (count, kind) = self.replica.unknown_acts();
+        if count != std::mem::replace(&mut self.unknown_acts, count) {
+            let place = &self.place;
+            let text = format_args!(
+                "engine: {place}: a later version of libpush has put an act of kind {kind} into the log; this hub \
+                 passes it over; update the hub"
+            );
+            self.log.limited(Level::Warn, "an act of a later version", text);
+        }
+        if let Some((number, why)) = self.replica.unreadable() {
+            let why = format!("entry {number} of the log can't be read: {why}");
+            if self.status.set_failure(Some(&why)) {
+                self.log.line(Level::Error, format_args!("engine: {}: {why}; nothing more is delivered", self.place));
+            }
+            return;
+        }
+        let lives = self.beat.back.is_some_and(|at| at.elapsed() < self.timeout);
+        let lasts = self.connected.is_some_and(|at| at.elapsed() >= self.timeout);
+        match &self.said {
+            _ if lives => _ = self.status.set_failure(None),
+            Said::Down(why) if !lasts => _ = self.status.set_failure(Some(why)),
+            // At first the sign of life stands behind all that the log had before.
+            _ if self.beat.back.is_none() && self.replica.is_open() => {
+                _ = self.status.set_failure(Some("the hub reads its log, and has not come to its own entries yet"));
+            }
+            Said::Nothing if !lasts => {}
+            _ => {
+                let why = "what this hub puts into the log does not come back in time (option engine_timeout)";
+                self.status.set_failure(Some(why));
+            }
+        }
+    }
+
+    pub(super) fn say_up(&mut self) {
+        let again = match std::mem::replace(&mut self.said, Said::Up) {
+            Said::Up => return,
+            Said::Down(_) => " again",
+            Said::Nothing => "",
+        };
+        self.log.line(Level::Info, format_args!("engine: {}: the hub follows the log{again}", self.place));
+    }
+
+    pub(super) fn say_down(&mut self, failure: &Failure) {
+        let Failure(why) = failure;
+        if matches!(&self.said, Said::Down(said) if said == why) {
+            return;
+        }
+        self.log.line(Level::Warn, format_args!("engine: {}: {why}; the hub tries again", self.place));
+        self.said = Said::Down(why.clone());
+    }
+
+    pub(super) fn say_end(&mut self) {
+        self.inlet.close("the hub ends");
+        let left = self.requests.len() + self.partly.iter().map(|offered| offered.entries.len()).sum::<usize>();
+        if left > 0 && !self.replica.all_placed() {
+            let text =
+                format_args!("engine: {}: the hub ends; up to {left} accepted messages may be missing", self.place);
+            self.log.line(Level::Error, text);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! When the driver looks again, when it gives a connection up, and how long it waits before the next one.
+
+use super::super::connection::Failure;
+use super::Driver;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The time after which a full mailbox is looked at again.
+const ROOM: Duration = Duration::from_millis(1);
+/// The longest time after which everything is looked at again.
+const LOOK: Duration = Duration::from_secs(1);
+/// The pause before the second try to connect, and the longest one.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// Why the connection has to be given up, if it has.
+    pub(super) fn overdue(&self, asked: Option<Instant>, heard: Instant) -> Option<Failure> {
+        let late = |at: Instant| at.elapsed() >= self.timeout;
+        let ms = self.timeout.as_millis();
+        if asked.is_some_and(late) {
+            return Some(Failure(format!("the log has not answered for {ms} ms (option engine_timeout)")));
+        }
+        let sent = self.beat.under_way.map(|(_, at)| at.max(heard));
+        let blocked = self.replica.has_unapplied() || !self.replica.is_open();
+        if sent.is_some_and(late) && !blocked {
+            return Some(Failure(format!("the log has given no entries for {ms} ms (option engine_timeout)")));
+        }
+        None
+    }
+
+    /// When to look again, though nothing comes. `asked`: since when the log owes an answer.
+    pub(super) fn next_look(&self, asked: Option<Instant>) -> Instant {
+        let room = self.replica.has_unapplied().then(|| Instant::now() + ROOM);
+        let beat = self.replica.is_open().then_some(self.beat.next);
+        let late = self.beat.under_way.map(|(_, at)| at + self.timeout);
+        let sick = self.beat.back.map(|at| at + self.timeout);
+        let end = self.inlet.ends_at().map(Instant::from_std);
+        let times = [room, beat, late, sick, end, asked.map(|at| at + self.timeout)];
+        let now = Instant::now();
+        // A time that has passed a while ago has had its effect.
+        let ahead = times.into_iter().flatten().filter(|at| now < *at + 10 * ROOM);
+        ahead.min().unwrap_or(now + LOOK).clamp(now + ROOM, now + LOOK)
+    }
+}
+
+/// The pause before the next try: it grows, and is never the same for two hubs.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    let whole = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
+    let part = getrandom::u32().unwrap_or(u32::MAX) % 512;
+    // The first try comes soon: mostly the log is there.
+    let least = if failures <= 1 { 0 } else { 512 };
+    whole * (least + part) / 1024
+}

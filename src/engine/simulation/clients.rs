@@ -1,0 +1,388 @@
+//! Clients of all transports, as a shard serves them. They have no sockets, but the events on their way may be lost.
+
+use super::{mistakes, Content, World, CHANNELS};
+use crate::engine::log_model::{Place, Random};
+use crate::hub::{ChannelId, Cut, Delivery, Item, Join, Leave, Position, Replay, Request, Start, BROADCAST};
+use std::collections::{HashSet, VecDeque};
+
+/// How a client is connected, and how it keeps its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// It gets its position with each message, and at the beginning: WebSocket and NDJSON.
+    Live,
+    /// It comes back with its last event ID only: an EventSource.
+    EventSource,
+    /// Each answer ends its request, and has the position for the next one.
+    Poll,
+}
+
+/// The point after which a client has received everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// It has received this entry.
+    Entry(Place),
+    /// It has begun at this number of the history that it reads, or was told of a gap there.
+    Number(u64),
+}
+
+/// Something on its way to a client.
+#[derive(Debug)]
+enum Event {
+    Message {
+        channel: usize,
+        place: Place,
+        content: Content,
+        id: String,
+    },
+    /// Everything up to there is gone. The client's position stays, since more gaps may follow.
+    Gap {
+        channel: usize,
+        from: From,
+    },
+    /// The client's new position.
+    Position(String),
+    /// The answer to a poll ends.
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) at: usize,
+    pub(super) transport: Transport,
+    pub(super) channels: Vec<usize>,
+    hub: usize,
+    phase: Phase,
+    /// Its position. `None` if it was never connected.
+    position: Option<String>,
+    /// The position of the next part, if its replay comes in parts.
+    part: Option<String>,
+    ids: Vec<ChannelId>,
+    /// The number of breaks, the last number, and the epoch when it subscribed.
+    breaks: u32,
+    joined: u64,
+    epoch: String,
+    wire: VecDeque<Event>,
+    /// For each channel: the points after which it has received everything, and the messages since the last gap.
+    pub(super) has: Vec<Vec<From>>,
+    pub(super) told: Vec<HashSet<Content>>,
+    /// For each channel: the first message since the last gap.
+    pub(super) began: Vec<Option<Place>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Away,
+    /// Its request is read. It waits, or gets the messages that it has missed in parts.
+    CatchingUp,
+    Subscribed,
+    /// The answer to its poll is on the way.
+    Answered,
+}
+
+impl Client {
+    pub(super) fn new(at: usize, random: &mut Random) -> Self {
+        let transport = match random.below(3) {
+            0 => Transport::Live,
+            1 => Transport::EventSource,
+            _ => Transport::Poll,
+        };
+        let mut channels: Vec<usize> = (1..CHANNELS.len()).filter(|_| random.one_in(2)).collect();
+        if channels.is_empty() {
+            channels.push(1);
+        }
+        Client {
+            at,
+            transport,
+            channels,
+            hub: 0,
+            phase: Phase::Away,
+            position: None,
+            part: None,
+            ids: Vec::new(),
+            breaks: 0,
+            joined: 0,
+            epoch: String::new(),
+            wire: VecDeque::new(),
+            has: vec![Vec::new(); CHANNELS.len()],
+            told: vec![HashSet::new(); CHANNELS.len()],
+            began: vec![None; CHANNELS.len()],
+        }
+    }
+
+    fn end_poll(&mut self, position: String) {
+        self.wire.push_back(Event::Position(position));
+        self.wire.push_back(Event::End);
+        self.phase = Phase::Answered;
+    }
+}
+
+impl World {
+    pub(super) fn move_a_client(&mut self) {
+        let at = self.random.below(self.clients.len());
+        match self.random.below(12) {
+            0 => {
+                self.disconnect(at);
+                self.clients[at].hub = self.random.below(self.plan.hubs);
+            }
+            1 if self.clients[at].transport == Transport::Poll => self.poll_times_out(at),
+            _ => {
+                self.go_on(at);
+            }
+        }
+    }
+
+    /// Lets a client do its next step. True if it has nothing to do.
+    fn go_on(&mut self, at: usize) -> bool {
+        if let Some(event) = self.clients[at].wire.pop_front() {
+            self.receive(at, event);
+            return false;
+        }
+        match self.clients[at].phase {
+            Phase::Away => {
+                self.clients[at].phase = Phase::CatchingUp;
+                self.subscribe(at);
+                false
+            }
+            Phase::CatchingUp => {
+                self.subscribe(at);
+                false
+            }
+            Phase::Subscribed => true,
+            Phase::Answered => false,
+        }
+    }
+
+    pub(super) fn settle_clients(&mut self) -> bool {
+        let mut quiet = true;
+        for at in 0..self.clients.len() {
+            for _ in 0..200 {
+                if self.broken.is_some() || self.go_on(at) {
+                    break;
+                }
+                quiet = false;
+                if self.clients[at].phase == Phase::CatchingUp && self.clients[at].wire.is_empty() {
+                    break;
+                }
+            }
+        }
+        quiet
+    }
+
+    /// Ends a client's connection. Everything on its way is lost.
+    fn disconnect(&mut self, at: usize) {
+        self.leave(at);
+        let client = &mut self.clients[at];
+        client.wire.clear();
+        client.part = None;
+        client.phase = Phase::Away;
+    }
+
+    pub(super) fn leave_clients(&mut self, hub: usize) {
+        for at in 0..self.clients.len() {
+            if self.clients[at].hub == hub {
+                self.disconnect(at);
+            }
+        }
+    }
+
+    fn leave(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let hub = &mut self.hubs[client.hub];
+        for channel in client.ids.drain(..) {
+            let left = hub.shard.subscriptions.entry(channel).or_insert(1);
+            *left -= 1;
+            hub.hub.leave(0, &[Leave { channel, count: 1, last: *left == 0 }]);
+        }
+    }
+
+    fn poll_times_out(&mut self, at: usize) {
+        if self.clients[at].phase != Phase::Subscribed {
+            return;
+        }
+        self.leave(at);
+        let client = &mut self.clients[at];
+        let shard = &self.hubs[client.hub].shard;
+        // The shard may not have come to the break before the subscription yet. Then the client has only its replay.
+        let ahead = client.breaks != shard.breaks;
+        let seq = if ahead { client.joined } else { client.joined.max(shard.delivered) };
+        let epoch = if ahead { &client.epoch } else { &shard.epoch };
+        let position = format!("{epoch}-{seq}");
+        client.end_poll(position);
+    }
+
+    fn subscribe(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let position = client.part.clone().or(client.position.clone());
+        let position = mistakes::position(self.mistake, position, &self.hubs[client.hub].hub);
+        let names: Vec<&str> = client.channels.iter().map(|channel| CHANNELS[*channel]).collect();
+        let start = match position.as_deref() {
+            None => Start::New,
+            Some(text) => Start::Since(Position::parse(text).unwrap()),
+        };
+        let request = Request {
+            shard: 0,
+            names: &names,
+            start,
+            limit: 100 + self.random.below(2000),
+            broadcasts: true,
+            cut: Cut::Tail,
+            join: if client.transport == Transport::Poll { Join::IfEmpty } else { Join::Always },
+        };
+        let (mut replay, mut ids) = (Replay::default(), Vec::new());
+        self.hubs[client.hub].hub.subscribe(&request, &mut replay, &mut ids);
+        for (id, _) in &ids {
+            *self.hubs[client.hub].shard.subscriptions.entry(*id).or_insert(0) += 1;
+        }
+        client.ids = ids.iter().map(|(id, _)| *id).collect();
+        if replay.wait {
+            if self.mistake == Some(mistakes::Mistake::NoPatience) && start != Start::New {
+                client.position = Some(crate::hub::ELSEWHERE.to_owned());
+            }
+            self.mark("a client waits for its hub");
+            self.leave(at);
+            return;
+        }
+        self.subscribed(at, replay);
+    }
+
+    /// Sends a client the messages that it has missed.
+    fn subscribed(&mut self, at: usize, replay: Replay) {
+        let (epoch, breaks) = replay.life.clone().unwrap();
+        let hub = &self.hubs[self.clients[at].hub];
+        let begins = hub.view.get(replay.position as usize).copied().flatten();
+        let begins = begins.map_or(From::Number(replay.position), From::Entry);
+        let mut events = Vec::new();
+        let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(Some(_), _))).count();
+        let gaps = gaps + replay.later_gaps.iter().flatten().count();
+        if gaps >= self.clients[at].channels.len() {
+            // A replay has no gap for the broadcasts of another life. The gaps of the channels imply it.
+            events.push(Event::Gap { channel: 0, from: From::Number(replay.position) });
+        }
+        for item in &replay.items {
+            let id = epoch.position(item.seq());
+            let channel = CHANNELS.iter().position(|name| *name == item.channel().unwrap_or("")).unwrap();
+            events.push(match item {
+                Item::Gap(_, seq) => Event::Gap { channel, from: From::Number(*seq) },
+                Item::Message(message) => message_event(channel, message.data(), id),
+            });
+        }
+        let is_new = self.clients[at].position.is_none();
+        let position = epoch.position(replay.position);
+        self.tell(|| format!("client {at} at hub {}: {replay:?}", self.clients[at].hub));
+        let client = &mut self.clients[at];
+        if is_new {
+            // The head of the answer has the position.
+            (0..CHANNELS.len()).for_each(|channel| client.has[channel] = vec![begins]);
+            client.position = Some(position.clone());
+        }
+        client.wire.extend(events);
+        (client.breaks, client.joined, client.epoch) = (breaks, replay.position, epoch.as_str().to_owned());
+        client.part = None;
+        match client.transport {
+            Transport::Poll if !client.wire.is_empty() || client.ids.is_empty() => {
+                self.leave(at);
+                self.clients[at].end_poll(position);
+            }
+            _ if !replay.complete => client.part = Some(position),
+            _ => {
+                client.phase = Phase::Subscribed;
+                if client.transport == Transport::Live {
+                    client.wire.push_back(Event::Position(position));
+                }
+            }
+        }
+    }
+
+    /// Lets a shard take messages from its mailbox. True if there were none.
+    pub(super) fn deliver(&mut self, at: usize, most: usize) -> bool {
+        for count in 0..most {
+            let Some(delivery) = self.hubs[at].mailbox.pop() else { return count == 0 };
+            match delivery.as_break() {
+                Some((epoch, gap)) => self.come_to_break(at, epoch.as_str(), gap),
+                None if delivery.is_act() => self.does_act(at, &delivery),
+                None => self.fan_out(at, &delivery),
+            }
+        }
+        false
+    }
+
+    fn fan_out(&mut self, at: usize, delivery: &Delivery) {
+        let (channel, message) = (delivery.channel, &delivery.message);
+        let shard = &mut self.hubs[at].shard;
+        shard.delivered = message.seq();
+        let id = format!("{}-{}", shard.epoch, message.seq());
+        let mut ended = Vec::new();
+        for client in self.clients.iter_mut().filter(|client| client.hub == at && client.phase == Phase::Subscribed) {
+            let is_new = client.breaks == shard.breaks && message.seq() > client.joined;
+            if !is_new || !(channel == BROADCAST || client.ids.contains(&channel)) {
+                continue;
+            }
+            let place = CHANNELS.iter().position(|name| *name == message.channel().unwrap_or("")).unwrap();
+            client.wire.push_back(message_event(place, message.data(), id.clone()));
+            if client.transport == Transport::Poll {
+                ended.push(client.at);
+            }
+        }
+        for client in ended {
+            self.leave(client);
+            self.clients[client].end_poll(id.clone());
+        }
+    }
+
+    /// Lets a shard come to a break of its log.
+    fn come_to_break(&mut self, at: usize, epoch: &str, gap: Option<u64>) {
+        self.tell(|| format!("hub {at}: the shard comes to a break: {epoch} {gap:?}"));
+        self.mark(if gap.is_some() { "a break with a loss" } else { "a break without a loss" });
+        let hub = &mut self.hubs[at];
+        hub.shard.epoch = epoch.to_owned();
+        hub.shard.breaks = hub.shard.breaks.wrapping_add(1);
+        let breaks = hub.shard.breaks;
+        let Some(gap) = gap else {
+            let passed = |client: &&mut Client| client.hub == at && client.breaks.wrapping_add(1) == breaks;
+            self.clients.iter_mut().filter(passed).for_each(|client| client.breaks = breaks);
+            return;
+        };
+        hub.shard.delivered = gap;
+        let id = format!("{epoch}-{gap}");
+        let mut ended = Vec::new();
+        for client in self.clients.iter_mut() {
+            if client.hub != at || client.phase != Phase::Subscribed || client.breaks.wrapping_add(1) != breaks {
+                continue;
+            }
+            (client.breaks, client.joined) = (breaks, gap);
+            if self.mistake == Some(mistakes::Mistake::SilentBreak) {
+                continue;
+            }
+            let gap = |channel: usize| Event::Gap { channel, from: From::Number(gap) };
+            client.wire.extend(client.channels.iter().copied().chain([0]).map(gap));
+            if client.transport == Transport::Live {
+                client.wire.push_back(Event::Position(id.clone()));
+            }
+            if client.transport == Transport::Poll {
+                ended.push(client.at);
+            }
+        }
+        for client in ended {
+            self.leave(client);
+            self.clients[client].end_poll(id.clone());
+        }
+    }
+
+    fn receive(&mut self, at: usize, event: Event) {
+        self.tell(|| format!("client {at} is told {event:?}"));
+        match event {
+            Event::Message { channel, place, content, id } => {
+                self.check_message(at, channel, place, content);
+                self.clients[at].position = Some(id);
+            }
+            Event::Gap { channel, from } => self.check_gap(at, channel, from),
+            Event::Position(position) => self.clients[at].position = Some(position),
+            Event::End => self.clients[at].phase = Phase::Away,
+        }
+    }
+}
+
+fn message_event(channel: usize, data: &[u8], id: String) -> Event {
+    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
+    Event::Message { channel, content: number(&data[..4]), place: number(&data[4..8]), id }
+}

@@ -1,0 +1,164 @@
+//! New clients: accepted, and checked against the limits before anything is done for them.
+
+use super::thread::{Connecting, Thread, LISTENERS};
+use crate::limits::{Peer, SURPLUS_PER_ADDRESS};
+use crate::log::Level;
+use crate::metrics::Reason;
+use crate::sys::clock;
+use crate::sys::epoll::Watch;
+use crate::sys::socket;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// How many handshakes may be under way. When one more comes, one is ended: the oldest of the address with the most.
+const UNDER_WAY: usize = 4096;
+/// As many may be under way of one address, if that is more than there are places left. So one address can't take the
+/// places of all others.
+const OF_ONE_ADDRESS: usize = UNDER_WAY / 16;
+/// How many connections are accepted before those that are there have their turn.
+const ACCEPTS: usize = 64;
+/// How long the listeners rest when the process is out of descriptors, or may not accept.
+const REST_MS: u64 = 200;
+/// As in a shard: how many connections beyond `max_connections` are heard, to be refused in their own way.
+const SURPLUS: usize = 64;
+
+/// Why a client is closed before its handshake. A refusal in words would cost a handshake.
+pub(super) type Denied = (Reason, &'static str);
+
+impl Thread {
+    pub(super) fn accept_from(&mut self, number: usize) {
+        let mut failures = 0;
+        for _ in 0..ACCEPTS {
+            let Some(listener) = self.listeners.get(number) else { return };
+            match socket::accept(listener) {
+                Ok(fd) => self.accepted(fd),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    // It was shut down: the server is about to stop.
+                    let _ = self.epoll.remove(listener.as_raw_fd());
+                    return;
+                }
+                Err(error) if socket::out_of_resources(&error) => return self.rest(&error),
+                // The client was gone before we came, or the network said so (accept(2)); always, it is the system that
+                // does not let us accept (seccomp).
+                Err(error) => {
+                    failures += 1;
+                    if failures == ACCEPTS {
+                        self.rest(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves the listeners alone for a moment: their readiness would make the thread spin while nothing can be
+    /// accepted.
+    fn rest(&mut self, error: &io::Error) {
+        let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
+        self.context.note_refusal(Level::Warn, Reason::Resources, text);
+        self.listeners.iter().for_each(|listener| drop(self.epoll.remove(listener.as_raw_fd())));
+        self.rests_until = Some(clock::monotonic_ms() + REST_MS);
+    }
+
+    /// Wakes listeners that have rested.
+    pub(super) fn resume_listeners(&mut self) {
+        let now = clock::monotonic_ms();
+        if self.rests_until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.rests_until = None;
+        for (number, listener) in self.listeners.iter().enumerate() {
+            match self.epoll.add(listener.as_raw_fd(), LISTENERS + number as u64, Watch::SharedRead) {
+                // It is there already if another one could not be added the last time.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
+                    self.context.note_refusal(Level::Warn, Reason::Resources, text);
+                    self.rests_until = Some(now + REST_MS);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn accepted(&mut self, fd: OwnedFd) {
+        let (config, now) = (self.context.config.get(), clock::monotonic_ms());
+        let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
+        let (max, peer) = (config.max_connections, Peer::of(&fd));
+        let refused = if max > 0 && open >= max + SURPLUS {
+            Some((Reason::MaxConnections, "there are too many connections (option max_connections)"))
+        } else if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, now) {
+            Some((Reason::ConnectRate, "too many new connections (option connect_rate)"))
+        } else if config.proxy_protocol && !peer.is_some_and(|peer| config.trusted_proxies.contains(peer)) {
+            Some((Reason::ProxyHeader, "not from one of trusted_proxies, from which alone connections are taken"))
+        } else {
+            None
+        };
+        let Some(peer) = peer.filter(|_| refused.is_none()) else {
+            if let Some((reason, text)) = refused {
+                self.note_at(&fd, reason, format_args!("closed before its TLS handshake: {text}"));
+            }
+            socket::shutdown_both(&fd);
+            return self.uncount();
+        };
+        if self.clients.len() >= UNDER_WAY {
+            self.make_room();
+        }
+        self.generation = self.generation.wrapping_add(1) & 0x3fff_ffff;
+        let entry = self.clients.vacant_entry();
+        let index = entry.key();
+        let token = u64::from(self.generation) << 32 | index as u64;
+        if let Err(error) = self.epoll.add(fd.as_raw_fd(), token, Watch::EdgeBoth) {
+            self.note_at(&fd, Reason::Resources, format_args!("a connection can't be watched: {error}"));
+            socket::shutdown_both(&fd);
+            return self.uncount();
+        }
+        let mut client = Connecting::new(token, fd, peer, config.proxy_protocol);
+        client.surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
+        entry.insert(client);
+        self.order.push_back((now, token));
+        if !config.proxy_protocol {
+            if let Err(denied) = self.admit(index) {
+                self.deny(index, denied);
+            }
+        }
+    }
+
+    /// Counts a client for its address, unless there are enough of that. A trusted proxy is not counted, since each of
+    /// its requests names the client.
+    pub(super) fn admit(&mut self, index: usize) -> Result<(), Denied> {
+        let config = self.context.config.get();
+        let Connecting { token, peer, .. } = self.clients[index];
+        let Some(address) = peer.address().filter(|_| !config.trusted_proxies.contains(peer)) else { return Ok(()) };
+        let (max, rate) = (config.max_per_address, config.connect_rate_per_address);
+        let limits = &self.context.limits;
+        if rate > 0 && !limits.address_rates.take(address, rate, clock::monotonic_ms()) {
+            let text = "too many new connections of its address (option connect_rate_per_address)";
+            return Err((Reason::ConnectRatePerAddress, text));
+        }
+        if max > 0 {
+            let Some(count) = limits.addresses.enter(&address, max + SURPLUS_PER_ADDRESS) else {
+                return Err((Reason::MaxPerAddress, "its address has too many connections (option max_per_address)"));
+            };
+            let client = &mut self.clients[index];
+            client.counted = Some(address);
+            if count > max {
+                client.surplus.get_or_insert(Reason::MaxPerAddress);
+            }
+        }
+        // As for outboxes: at most as much for one as is left for all (see `Bounds::of_one`).
+        let most = UNDER_WAY.saturating_sub(self.clients.len()).max(OF_ONE_ADDRESS);
+        if let Some(oldest) = self.crowd.oldest_of(address, most) {
+            self.end_early(oldest, "many more came from its address, and it was the slowest");
+        }
+        self.crowd.enter(address, token);
+        self.clients[index].address = Some(address);
+        Ok(())
+    }
+
+    /// Closes a client that may not connect.
+    pub(super) fn deny(&mut self, index: usize, (reason, text): Denied) {
+        self.note(index, reason, format_args!("closed before its TLS handshake: {text}"));
+        self.end(index);
+    }
+}

@@ -1,0 +1,52 @@
+//! The parts of a hub that its shards share: the shards, the bound of their inboxes, and the queue of events.
+
+use crate::callbacks;
+use crate::config::Builder;
+use crate::context::Context;
+use crate::error::Error;
+use crate::events::Events;
+use crate::limits::Inboxes;
+use crate::listeners::Bound;
+use crate::runtime::Work;
+use crate::shard::turn::command::{Command, ShardHandle};
+use crate::shard::turn::driver::Driver;
+use crate::shard::Shard;
+use std::sync::Arc;
+
+/// Threads to start, by name.
+type Named = Vec<(String, Work)>;
+
+pub(super) fn shards(
+    context: &Arc<Context>,
+    handles: &[Arc<ShardHandle>],
+    own: &[Bound],
+) -> Result<(Vec<Arc<Driver>>, Named), Error> {
+    let made = handles.iter().enumerate().map(|(number, handle)| {
+        let plain = own.iter().filter(|bound| !bound.is_tls());
+        let sockets = plain.map(|bound| bound.socket(number)).collect();
+        let shard = Shard::new(number, context.clone(), handle.clone(), sockets)
+            .map_err(|error| Error::system("a shard can't be made", &error))?;
+        let driver = Arc::new(Driver::new(shard));
+        let running = driver.clone();
+        let run: Work = Box::new(move || running.run());
+        Ok::<_, Error>((driver, (format!("push-shard-{number}"), run)))
+    });
+    made.collect()
+}
+
+pub(super) fn inboxes(handles: &[Arc<ShardHandle>]) -> Inboxes {
+    let shards = handles.to_vec();
+    Inboxes::new(handles.len(), Box::new(move |shard| shards[shard].tell(Command::MakeRoom)))
+}
+
+pub(super) fn events(
+    builder: &Builder,
+    outputs: Option<&callbacks::Outputs>,
+    handles: &[Arc<ShardHandle>],
+) -> Result<Events, Error> {
+    let shards = handles.to_vec();
+    let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
+    let notify = outputs.and_then(|outputs| outputs.notify.clone());
+    Events::new(builder.config().event_queue, builder.config().events, notify, resume)
+        .map_err(|error| Error::system("an event descriptor can't be made", &error))
+}

@@ -1,0 +1,127 @@
+//! A poll from its request to its answer, and the next request on the same connection.
+
+use crate::dialect::{Encoder, Format};
+use crate::framing::close::Close;
+use crate::framing::poll::{self, Note};
+use crate::framing::Transport;
+use crate::http::request::Subscribe;
+use crate::hub::{Item, Message};
+use crate::shard::connection::conn::{Flags, Phase};
+use crate::shard::delivery::encoded;
+use crate::shard::delivery::fan_out::Subscribers;
+use crate::shard::Shard;
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Shard {
+    /// Opens a poll. It is answered at once if there are messages, otherwise when one comes.
+    pub(in crate::shard) fn open_poll(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
+        let conn = &mut self.conns[index as usize];
+        conn.flags.set(Flags::KEEP_ALIVE, subscribe.keep_alive && conn.may_go_on());
+        conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
+        if self.recovery.replay.items.is_empty() && !subscribe.at_once {
+            self.go_live(index);
+            self.probe_adopted(index);
+            return self.schedule(index, self.config().poll_timeout_ms);
+        }
+        // If a message came in the last step of the replay, the hub has joined the poll to its channels.
+        self.channels.abandon(&self.recovery.channels);
+        let items = std::mem::take(&mut self.recovery.replay.items);
+        let note = if self.recovery.replay.complete { Note::None } else { Note::More };
+        self.answer(index, &items, self.recovery.replay.position, note);
+        self.recovery.replay.items = items;
+        self.recovery.replay.items.clear();
+    }
+
+    /// Answers a poll with a replay, which may be empty.
+    pub(in crate::shard) fn answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
+        if self.write_answer(index, items, position, note) {
+            self.read_early(index);
+        }
+    }
+
+    /// The same where the next request of the connection can't be read at once.
+    pub(in crate::shard) fn answer_alone(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
+        if self.write_answer(index, items, position, note) {
+            self.read_early_later(index);
+        }
+    }
+
+    /// False: the connection has ended.
+    fn write_answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) -> bool {
+        let encoder = &*self.encoder.clone();
+        let Some(conn) = self.conns.get(index as usize) else { return false };
+        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || note != Note::None;
+        let answer = if told {
+            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, encoder)).collect();
+            let cors = conn.cors.as_deref().map_or("", String::as_str);
+            let position = encoder.epoch().position(position);
+            let objects = objects.iter().map(Vec::as_slice);
+            poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note)
+        } else {
+            let messages = items.iter().filter_map(message);
+            self.handle.metrics.deliveries.add(items.len() as u64);
+            encoded::answer(conn, messages, position, usize::MAX, encoder)
+        };
+        let conn = &mut self.conns[index as usize];
+        self.limits.counted(&self.context.limits).take_back_poll(index, conn);
+        self.transmit_bytes(index, answer);
+        if self.fan_out().gives_up_copy(index) {
+            self.drop_given_up(index);
+            return false;
+        }
+        self.poll_answered(index);
+        true
+    }
+
+    /// The answer of a poll is on its way. The connection waits for the next request, or ends. A request that came
+    /// early is not read yet.
+    pub(in crate::shard) fn poll_answered(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let keep_alive = conn.is(Flags::KEEP_ALIVE) && self.drain.is_none();
+        conn.code = 1000;
+        self.end_subscription(index);
+        if !keep_alive {
+            return self.last_bytes(index, Bytes::new());
+        }
+        let conn = &mut self.conns[index as usize];
+        conn.phase = Phase::Head;
+        if !conn.is(Flags::ADOPTED) {
+            // The grant was for this request. The next request may be another user's, and the end of this grant must
+            // not cut it off.
+            conn.grant = None;
+        }
+        self.schedule(index, self.config().keep_alive_ms);
+    }
+
+    /// The time of a poll is over. The answer is 200 without messages, with the position that was reached. `note` may
+    /// tell the client when to come back.
+    pub(in crate::shard) fn answer_empty(&mut self, index: u32, note: Note) {
+        debug_assert_eq!(self.conns[index as usize].format, Format::POLL);
+        // Messages in the mailbox have greater numbers than the answer may have. So it has the last delivered number.
+        let position = self.conns[index as usize].joined.max(self.delivery.delivered);
+        self.answer(index, &[], position, note);
+    }
+
+    /// Ends a poll whose answer was given up.
+    pub(in crate::shard) fn drop_given_up(&mut self, index: u32) {
+        self.conns[index as usize].code = Close::TOO_SLOW.code;
+        self.log_close(index, Transport::Poll, &Close::TOO_SLOW);
+        self.note_slow(index);
+        self.drop_conn(index);
+    }
+}
+
+fn message(item: &Item) -> Option<&Arc<Message>> {
+    match item {
+        Item::Message(message) => Some(message),
+        Item::Gap(..) => None,
+    }
+}
+
+fn object(item: &Item, encoder: &Encoder) -> Vec<u8> {
+    match item {
+        Item::Message(message) => Format::POLL.encode(message, encoder, false).to_vec(),
+        Item::Gap(channel, seq) => Format::POLL.gap(channel.as_deref(), &encoder.epoch().position(*seq), false),
+    }
+}

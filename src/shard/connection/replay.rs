@@ -1,0 +1,159 @@
+//! The replay: missed messages are read from the hub, at once or in parts. After that new messages reach the
+//! subscriber.
+
+use crate::dialect::push::replies;
+use crate::framing::close::Close;
+use crate::framing::ws_frames;
+use crate::hub::{Cut, Item, Join, Request, Start, ELSEWHERE};
+use crate::shard::connection::conn::Flags;
+use crate::shard::delivery::outbox::{CatchUp, Outbox, Piece};
+use crate::shard::Shard;
+use std::sync::Arc;
+
+impl Shard {
+    /// Reads the messages that a subscriber missed, up to the limit of a part, and joins it to its channels as `join`
+    /// says. Returns true if the shard has met breaks of the log to get there.
+    pub(in crate::shard) fn read_and_join<S: AsRef<str>>(&mut self, names: &[S], start: Start<'_>, join: Join) -> bool {
+        let request = Request {
+            shard: self.number,
+            names,
+            start,
+            limit: self.replay_limit(),
+            broadcasts: true,
+            cut: Cut::Tail,
+            join,
+        };
+        self.context.hub.subscribe(&request, &mut self.recovery.replay, &mut self.recovery.channels);
+        self.count_gaps();
+        self.reach_replay()
+    }
+
+    /// Writes the first part of a replay that is larger than an outbox. The rest follows as the client reads.
+    pub(in crate::shard) fn begin_catching_up(&mut self, index: u32, pieces: Vec<Piece>, names: Vec<Box<str>>) {
+        let announced = std::mem::take(&mut self.recovery.replay.later_gaps);
+        let catch_up = CatchUp { names, after: self.recovery.replay.position, announced };
+        self.put(index, pieces).catch_up = Some(catch_up);
+        self.write_waiting(index);
+    }
+
+    /// Puts the next part of the replay into a subscriber's outbox, which is empty. After the last part the subscriber
+    /// is live.
+    pub(in crate::shard) fn put_next_part(&mut self, index: u32) {
+        let Some(conn) = self.conns.get_mut(index as usize) else { return };
+        let Some(mut catch_up) = conn.outbox.take().and_then(|mut outbox| outbox.catch_up.take()) else { return };
+        if conn.transport().is_none() {
+            return;
+        }
+        let broken = self.read_and_join(&catch_up.names, Start::After(catch_up.after), Join::Always);
+        if broken || self.recovery.replay.wait {
+            // Its number may be another message's by now. The client comes back with the epoch as well.
+            self.channels.abandon(&self.recovery.channels);
+            self.put(index, Vec::new()).catch_up = Some(catch_up);
+            return self.close_slow(index, Close::LOST);
+        }
+        if !self.conns[index as usize].format.tells_gaps() && self.has_unannounced_gap(&mut catch_up.announced) {
+            // Raw frames have no place for a gap, but the next handshake has: the client comes back and is told there.
+            self.channels.abandon(&self.recovery.channels);
+            // The channels that it waited for are counted as slow.
+            self.put(index, Vec::new()).catch_up = Some(catch_up);
+            return self.close_slow(index, Close::OVERTAKEN);
+        }
+        let mut pieces = Vec::new();
+        self.add_replay(index, &mut pieces);
+        if self.recovery.replay.complete {
+            self.go_live(index);
+            self.add_subscribed(index, &catch_up.names, &mut pieces);
+            self.put(index, pieces);
+        } else {
+            catch_up.after = self.recovery.replay.position;
+            self.put(index, pieces).catch_up = Some(catch_up);
+        }
+    }
+
+    /// Puts pieces into a connection's outbox.
+    fn put(&mut self, index: u32, pieces: Vec<Piece>) -> &mut Outbox {
+        let conn = &mut self.conns[index as usize];
+        let wire = conn.wire(&self.encoder);
+        let outbox = conn.outbox.get_or_insert_with(|| Outbox::new(&self.handle));
+        pieces.into_iter().for_each(|piece| outbox.push(piece, &wire));
+        outbox
+    }
+
+    /// Whether the replay has a gap that the handshake has not announced.
+    fn has_unannounced_gap(&self, announced: &mut Vec<Option<Arc<str>>>) -> bool {
+        self.recovery.replay.items.iter().any(|item| match item {
+            Item::Gap(channel, _) => match announced.iter().position(|known| known == channel) {
+                // A second gap in the same channel is not announced yet.
+                Some(place) => {
+                    announced.swap_remove(place);
+                    false
+                }
+                None => true,
+            },
+            Item::Message(_) => false,
+        })
+    }
+
+    /// The position just before the first item of the replay.
+    pub(in crate::shard) fn start_of_replay(&self) -> u64 {
+        self.recovery.replay.items.first().map_or(self.recovery.replay.position, |item| item.seq().saturating_sub(1))
+    }
+
+    /// Adds the replay to the pieces for a subscriber.
+    pub(in crate::shard) fn add_replay(&mut self, index: u32, pieces: &mut Vec<Piece>) {
+        let conn = &self.conns[index as usize];
+        let wire = conn.wire(&self.encoder);
+        let mut messages = 0;
+        let mut items = self.recovery.replay.items.drain(..).peekable();
+        while let Some(item) = items.next() {
+            match item {
+                Item::Message(message) => {
+                    messages += 1;
+                    pieces.push(Piece::Message(message));
+                }
+                Item::Gap(channel, seq) => {
+                    // Gaps of several channels may have one number. A client that is cut off between them comes back
+                    // with the position of the first, and is then told of all of them.
+                    let others = items.peek().is_some_and(|next| next.seq() == seq);
+                    let epoch = wire.encoder.epoch();
+                    let position = match (others, seq.checked_sub(1)) {
+                        (false, _) => epoch.position(seq),
+                        (true, Some(before)) => epoch.position(before),
+                        (true, None) => ELSEWHERE.into(),
+                    };
+                    let gap = conn.format.gap(channel.as_deref(), &position, wire.chunks);
+                    pieces.push(Piece::Bytes(gap.into()));
+                }
+            }
+        }
+        self.handle.metrics.deliveries.add(messages);
+    }
+
+    /// Adds `subscribed` for each channel of the URL, with the position reached, for clients that understand it.
+    pub(in crate::shard) fn add_subscribed<S: AsRef<str>>(&self, index: u32, names: &[S], pieces: &mut Vec<Piece>) {
+        if self.conns[index as usize].format.takes_requests() {
+            let position = self.encoder.epoch().position(self.recovery.replay.position);
+            let frame = |name: &S| ws_frames::text(&replies::subscribed(name.as_ref(), &position));
+            let frames: Vec<u8> = names.iter().flat_map(frame).collect();
+            if !frames.is_empty() {
+                pieces.push(Piece::Bytes(frames.into()));
+            }
+        }
+    }
+
+    /// Has messages reach a subscriber from now on.
+    pub(in crate::shard) fn go_live(&mut self, index: u32) {
+        let joined = self.recovery.replay.position;
+        let conn = &mut self.conns[index as usize];
+        conn.flags.insert(Flags::LIVE);
+        conn.joined = joined;
+        self.delivery.settled = self.delivery.settled.max(joined);
+        self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
+    }
+
+    /// Counts the gaps of the replay.
+    pub(in crate::shard) fn count_gaps(&self) {
+        let gaps = self.recovery.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        self.handle.metrics.gaps.add(gaps as u64);
+    }
+}

@@ -1,0 +1,129 @@
+//! Whatever ends a connection or a poll, nothing of it stays counted.
+
+use super::order_tests::{client, shard_with};
+use super::pipelining_tests::{publish, turn};
+use super::Shard;
+use crate::framing::close::Close;
+use crate::shard::delivery::fan_out::Subscribers;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+const USER: &str = "ann";
+const POLL: &str = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+const KEPT: &str = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+const STREAM: &str = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+const MANY: &str = "GET /push?channel=a&channel=b&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n";
+
+struct Case {
+    shard: Shard,
+    client: UnixStream,
+}
+
+impl Case {
+    fn new(request: &str) -> Self {
+        let mut shard = shard_with(&[("max_per_user", "9"), ("outbox", "16KB")]);
+        let (adopted, client) = client(Some(USER), request.as_bytes());
+        shard.context.connections.fetch_add(1, Ordering::Relaxed);
+        shard.adopt(adopted);
+        assert_eq!(shard.handle.metrics.connections.get(), 1);
+        Case { shard, client }
+    }
+
+    /// How many subscriptions are counted.
+    fn subscriptions(&self) -> u64 {
+        let metrics = &self.shard.handle.metrics;
+        [&metrics.websockets, &metrics.sse, &metrics.streams, &metrics.polls].map(|gauge| gauge.get()).iter().sum()
+    }
+
+    fn counts_no_user(&self) -> bool {
+        let (users, user) = (&self.shard.context.limits.users, Arc::from(USER));
+        let is_first = users.enter(&user, 9) == Some(1);
+        users.leave(&user);
+        is_first
+    }
+
+    fn counts_nothing(&mut self, end: &str) {
+        self.shard.tell_leaves();
+        let metrics = &self.shard.handle.metrics;
+        let gauges = [&metrics.connections, &metrics.outboxes, &metrics.outbox_bytes].map(|gauge| gauge.get());
+        assert_eq!((gauges, self.subscriptions()), ([0; 3], 0), "{end}");
+        assert_eq!(self.shard.context.connections.load(Ordering::Relaxed), 0, "{end}");
+        assert_eq!(self.shard.conns.len(), 0, "{end}");
+        assert!(self.counts_no_user(), "{end}");
+        assert!(self.shard.questions.open.is_empty(), "{end}");
+        assert_eq!(self.shard.context.inboxes.bytes(), 0, "{end}");
+    }
+}
+
+type End = fn(&mut Case);
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn whatever_ends_a_connection_nothing_of_it_stays_counted() {
+    let ends: [(&str, End); 7] = [
+        ("the client ends it", |case| {
+            case.client.shutdown(std::net::Shutdown::Both).unwrap();
+            turn(&mut case.shard);
+        }),
+        ("the host closes it", |case| {
+            case.shard.close(0, Close::NOT_ALLOWED);
+            case.client.shutdown(std::net::Shutdown::Both).unwrap();
+            turn(&mut case.shard);
+        }),
+        ("a write finds the peer gone", |case| {
+            let gone = std::mem::replace(&mut case.client, UnixStream::pair().unwrap().0);
+            drop(gone);
+            publish(&case.shard.context.hub, "a", 1);
+            case.shard.deliver();
+            case.shard.settle_fates();
+            if !case.shard.conns.is_empty() {
+                turn(&mut case.shard);
+            }
+        }),
+        ("its time is over", |case| {
+            case.shard.close(0, Close::NOT_ALLOWED);
+            for _ in 0..100 {
+                case.shard.now += 1000;
+                case.shard.run_timers();
+            }
+        }),
+        ("it reads too slowly", |case| {
+            for _ in 0..200 {
+                publish(&case.shard.context.hub, "a", 10_000);
+            }
+            while case.shard.deliver() {}
+            case.shard.drop_all();
+        }),
+        ("a drain", |case| case.shard.drop_all()),
+        ("a panic", |case| case.shard.recover()),
+    ];
+    for request in [POLL, KEPT, STREAM, MANY, "GET /push", "nonsense\r\n\r\n"] {
+        for (name, end) in ends {
+            let mut case = Case::new(request);
+            end(&mut case);
+            case.counts_nothing(&format!("{name}: {request}"));
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn an_answered_poll_is_not_counted_though_its_connection_stays() {
+    let mut case = Case::new(KEPT);
+    for round in 0..3 {
+        assert_eq!(case.subscriptions(), 1, "round {round}");
+        assert!(!case.counts_no_user());
+        publish(&case.shard.context.hub, "a", 1);
+        turn(&mut case.shard);
+        assert_eq!(case.subscriptions(), 0, "round {round}");
+        assert!(case.counts_no_user());
+        let len = case.client.read(&mut [0; 4096]).unwrap();
+        assert!(len > 0);
+        case.client.write_all(KEPT.as_bytes()).unwrap();
+        turn(&mut case.shard);
+    }
+    case.shard.drop_all();
+    case.counts_nothing("after three polls");
+}

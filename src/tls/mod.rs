@@ -1,0 +1,127 @@
+//! TLS on the library's own listeners: the certificates, and the state that all connections share.
+//!
+//! The cryptography is that of aws-lc, through rustls. It is named wherever it is needed, so nothing is installed for
+//! the whole process: a host may use rustls itself, in another way.
+
+mod certificates;
+pub(crate) mod outcome;
+pub(crate) mod session;
+
+use crate::config::{secrets, Config};
+use crate::error::{Error, Kind};
+use certificates::Pairs;
+use rustls::crypto::aws_lc_rs::{self as provider, Ticketer};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::TrustAnchor;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The protocol that clients may ask for (RFC 7301).
+const PROTOCOL: &[u8] = b"http/1.1";
+
+/// The TLS of a server. A reload replaces its certificates; connections that are there keep theirs.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// Makes the tickets with which clients come back without a full handshake. Its keys are new every six hours. It
+    /// stays at a reload, so that clients can still resume.
+    tickets: Arc<dyn ProducesTickets>,
+    current: RwLock<Arc<Certificates>>,
+}
+
+/// The certificates in use, in the form in which a handshake wants them.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    pub(crate) subscribers: Arc<ServerConfig>,
+    pub(crate) control: Arc<ServerConfig>,
+    /// The authorities of the clients of `control`. Empty: these need no certificates.
+    authorities: Vec<TrustAnchor<'static>>,
+}
+
+impl Tls {
+    /// Reads the certificates, if an address to listen on needs them.
+    pub(crate) fn new(config: &Config) -> Result<Option<Arc<Self>>, Error> {
+        if !config.listens_with_tls() {
+            return Ok(None);
+        }
+        let tickets = tickets()?;
+        let current = RwLock::new(Arc::new(Certificates::read(config, &tickets)?));
+        Ok(Some(Arc::new(Tls { tickets, current })))
+    }
+
+    /// Reads the certificates again. They are not used before [`Self::set`].
+    pub(crate) fn read(&self, config: &Config) -> Result<Certificates, Error> {
+        Certificates::read(config, &self.tickets)
+    }
+
+    /// New connections get these certificates. Returns whether the authorities of the control API's clients are others
+    /// now.
+    pub(crate) fn set(&self, certificates: Certificates) -> bool {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, Arc::new(certificates));
+        before.authorities != current.authorities
+    }
+
+    /// The certificates for a new connection.
+    pub(crate) fn current(&self) -> Arc<Certificates> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Certificates {
+    fn read(config: &Config, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, Error> {
+        let provider = Arc::new(provider::default_provider());
+        let pairs = Arc::new(Pairs::read(&config.tls_certificate, &config.tls_key, &provider)?);
+        let builder = || ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let mut subscribers = builder().map_err(unusable)?.with_no_client_auth().with_cert_resolver(pairs.clone());
+        subscribers.ticketer = tickets.clone();
+        let control = builder().map_err(unusable)?;
+        let mut authorities = Vec::new();
+        let mut control = match &*config.tls_client_ca {
+            "" => {
+                let mut control = control.with_no_client_auth().with_cert_resolver(pairs);
+                control.ticketer = self::tickets()?;
+                control
+            }
+            path => {
+                let roots = self::authorities(path)?;
+                authorities.clone_from(&roots.roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+                let wrong = |error| wrong_file("tls_client_ca", path, format_args!("{error}"));
+                let control = control.with_client_cert_verifier(verifier.build().map_err(wrong)?);
+                let mut control = control.with_cert_resolver(pairs);
+                // A ticket would stand for a certificate that is not verified again, and may have expired since.
+                control.send_tls13_tickets = 0;
+                control
+            }
+        };
+        for config in [&mut subscribers, &mut control] {
+            config.alpn_protocols = vec![PROTOCOL.to_vec()];
+            // All ciphers are good. The first of ours is the fastest where the processor has AES.
+            config.ignore_client_order = true;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        Ok(Certificates { subscribers: subscribers.into(), control: control.into(), authorities })
+    }
+}
+
+/// The authorities in a file, which sign the certificates of clients.
+fn authorities(path: &str) -> Result<RootCertStore, Error> {
+    let text = secrets::read("tls_client_ca", path)?;
+    crate::certificates::authorities(&text).map_err(|what| wrong_file("tls_client_ca", path, format_args!("{what}")))
+}
+
+fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
+    Ticketer::new().map_err(unusable)
+}
+
+fn unusable(error: rustls::Error) -> Error {
+    Error::new(Kind::System, format!("TLS can't be used: {error}"))
+}
+
+/// The error for a file with wrong content.
+fn wrong_file(option: &str, path: &str, what: std::fmt::Arguments<'_>) -> Error {
+    Error::new(Kind::Config, format!("option {option}: file {path}: {what}"))
+}
+
+type Provider = Arc<CryptoProvider>;

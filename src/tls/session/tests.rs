@@ -1,0 +1,136 @@
+//! One connection, with the other end in the test.
+
+use super::*;
+use crate::tls::outcome::Handshake;
+use rcgen::generate_simple_self_signed;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+/// The other end, and its socket.
+struct Peer {
+    connection: ClientConnection,
+    socket: UnixStream,
+}
+
+impl Peer {
+    fn send(&mut self) {
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut self.socket).unwrap();
+        }
+    }
+
+    fn receive(&mut self) {
+        self.connection.read_tls(&mut self.socket).unwrap();
+        self.connection.process_new_packets().unwrap();
+    }
+}
+
+/// A connection whose peer has sent some content together with the end of its handshake.
+fn shaken(version: &'static SupportedProtocolVersion, content: &[u8]) -> (Session, Peer) {
+    let pair = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
+    let server = server.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(pair.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(client), ServerName::try_from("localhost").unwrap()).unwrap();
+    let (ours, socket) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut session = Session::new(ours.into(), Arc::new(server), Vec::new()).unwrap();
+    let mut peer = Peer { connection, socket };
+    peer.connection.writer().write_all(content).unwrap();
+    let mut scratch = Vec::new();
+    loop {
+        peer.send();
+        match session.shake_hands(&mut scratch).unwrap() {
+            Handshake::Done => return (session, peer),
+            Handshake::Waits => peer.receive(),
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_write_before_the_first_read_loses_nothing() {
+    // With TLS 1.2 the client is not the first to be done, so no content comes with the end of the handshake.
+    let (mut session, mut peer) = shaken(&TLS13, b"content");
+    let (mut scratch, mut into) = (Vec::new(), vec![0; 65_536]);
+    assert_eq!(session.write(&[IoSlice::new(b"answer")], &mut scratch), Ok(6));
+    assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::Part(7)));
+    assert_eq!(&into[..7], b"content");
+    assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::Nothing));
+    let mut answer = [0; 6];
+    while peer.connection.reader().read(&mut answer).is_err() {
+        peer.receive();
+    }
+    assert_eq!(&answer, b"answer");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn an_end_before_the_first_read_is_told() {
+    for version in [&TLS12, &TLS13] {
+        let (mut session, mut peer) = shaken(version, b"content");
+        session.end(&mut Vec::new());
+        let read = loop {
+            match peer.connection.reader().read(&mut [0; 10]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => peer.receive(),
+                read => break read,
+            }
+        };
+        assert_eq!(read.unwrap(), 0, "a goodbye, and not an end without one");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn bytes_that_come_after_our_end_are_thrown_away_whatever_they_are() {
+    for version in [&TLS12, &TLS13] {
+        let (mut session, mut peer) = shaken(version, b"");
+        let (mut scratch, mut into) = (Vec::new(), vec![0; 65_536]);
+        peer.socket.write_all(b"\x17\x03\x03\0\x20").unwrap();
+        assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::Nothing));
+        assert!(session.kept() >= 5 && session.since().is_some());
+        session.end_writing(&mut scratch);
+        assert_eq!((session.kept(), session.since()), (0, None));
+        peer.socket.write_all(&[b'a'; 32]).unwrap();
+        peer.socket.write_all(b"\x15\x03\x03\0\x02\x02\x00").unwrap();
+        assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::Part(0)));
+        assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::Nothing));
+        peer.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(session.read(&mut into, &mut scratch), Ok(Read::End));
+        assert_eq!(session.failure(), None);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_time_of_a_record_begins_with_it_and_not_with_the_last_byte() {
+    let (mut session, mut peer) = shaken(&TLS13, b"");
+    let (mut scratch, mut into) = (Vec::new(), vec![0; 65_536]);
+    let mut records = Vec::new();
+    for _ in 0..2 {
+        peer.connection.writer().write_all(&[b'x'; 1000]).unwrap();
+        peer.connection.write_tls(&mut records).unwrap();
+    }
+    let mut came = |session: &mut Session, bytes: &[u8]| {
+        peer.socket.write_all(bytes).unwrap();
+        let read = session.read(&mut into, &mut scratch).unwrap();
+        (read, session.since())
+    };
+    let half = records.len() / 2;
+    let (read, began) = came(&mut session, &records[..100]);
+    assert!(read == Read::Nothing && began.is_some());
+    session.give_time(7);
+    assert_eq!(came(&mut session, &records[100..200]), (Read::Nothing, Some(7)), "it is the same record");
+    let (read, began) = came(&mut session, &records[200..half + 100]);
+    assert!(read == Read::Bytes(1000) && began.is_some_and(|began| began > 7), "this is the next one");
+    assert_eq!(came(&mut session, &records[half + 100..]), (Read::Bytes(1000), None));
+    assert_eq!(session.kept(), 0);
+}

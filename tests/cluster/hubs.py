@@ -1,0 +1,89 @@
+"""Hubs: processes of pushd on ports that they keep, killed and started again."""
+
+import http.client
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import time
+
+from host import PATIENCE, ROOT
+
+PUSHD = ROOT / "target/release/pushd"
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def lasting_port():
+    """A port that is free, and that the system gives to no client: whoever has it can leave it and come back."""
+    while True:
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+class Hub:
+    """A pushd. `host` is where it listens; `prefix` is a command that runs it."""
+
+    def __init__(self, name, folder, engine, *options, host="127.0.0.1", prefix=(), environment=None):
+        self.name, self.host, self.control_host = name, host, host
+        self.port, self.control_port = lasting_port(), lasting_port()
+        options = (
+            f"listen={host}:{self.port}", f"control={host}:{self.control_port}", f"control_key={KEY}", "auth=none",
+            f"engine={engine}", *options,
+        )  # fmt: skip
+        self._command = [*prefix, PUSHD, "-d", "0", *(word for option in options for word in ("-o", option))]
+        self._environment = {**os.environ, **(environment or {})}
+        self._log = pathlib.Path(folder) / f"{name}.log"
+        self._process = None
+        self.start()
+
+    def start(self):
+        with open(self._log, "a") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=self._environment
+            )
+
+    def url(self, path="/push"):
+        return f"http://{self.host}:{self.port}{path}"
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self):
+        """Ends it in order. True if it ended well."""
+        if self._process.poll() is not None:
+            return False
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(PATIENCE) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+
+    def health(self):
+        """The status of its health check. None: it does not answer."""
+        connection = http.client.HTTPConnection(self.control_host, self.control_port, timeout=2)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def wait_until(self, is_healthy=True):
+        deadline = time.monotonic() + PATIENCE
+        while (self.health() == 200) != is_healthy:
+            assert self._process.poll() is None, f"{self.name} has ended: {self.log()[-2000:]}"
+            assert time.monotonic() < deadline, f"{self.name} is not {is_healthy}: {self.log()[-2000:]}"
+            time.sleep(0.02)
+
+    def log(self):
+        return self._log.read_text(errors="replace")

@@ -1,0 +1,202 @@
+"""Clients that nginx relays (TLS, HTTP/2) are told before their worker goes: to come back, and when."""
+
+import contextlib
+import json
+import re
+import select
+import socket
+import subprocess
+import time
+
+import pytest
+from reloads import show
+from servers import PATIENCE, wait_until
+
+NAME = "www.example.org"
+SITE = """
+    location /push { push_subscribe; push_grant *; }
+    location /publish {
+        push_publish $push_arg_channel key=$http_push_key;
+        add_header X-Worker $pid;
+    }
+"""
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+# A client's ping, under a mask of zeros.
+PING = b"\x89\x81\0\0\0\0x"
+
+
+@pytest.fixture
+def open_client(trust):
+    """Opens a client over TLS, whose answer has begun: open_client(nginx, lines of its head)."""
+    clients = []
+
+    def opened(nginx, lines, query="channel=a"):
+        plain = socket.create_connection((nginx.host, nginx.tls.port), PATIENCE)
+        client = trust.wrap_socket(plain, server_hostname=NAME)
+        clients.append(client)
+        client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: {NAME}\r\n{lines}\r\n".encode())
+        return client
+
+    yield opened
+    for client in clients:
+        client.close()
+
+
+def to_the_end(client):
+    said = b""
+    while part := client.recv(65536):
+        said += part
+    return said
+
+
+def read_until(client, text):
+    said = b""
+    while text not in said:
+        part = client.recv(65536)
+        assert part, said
+        said += part
+    return said
+
+
+def test_each_transport_is_told_and_the_worker_goes(start_pushd, start_nginx, open_client):
+    pushd = start_pushd("retry=1s")
+    nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 4s;", workers=1)
+    since = nginx.publish("a", "before")
+    sse = open_client(nginx, "Accept: text/event-stream\r\n")
+    read_until(sse, b"push-open")
+    stream = open_client(nginx, "Accept: application/x-ndjson\r\n")
+    read_until(stream, b"\r\n\r\n")
+    ws = open_client(nginx, UPGRADE)
+    read_until(ws, b"\r\n\r\n")
+    poll = open_client(nginx, "", f"channel=a&since={since}")
+    wait_until(lambda: pushd.stats()["polls"] == 1, "the poll waits")
+    nginx.publish("b", "not for them")
+    old = nginx.workers()
+    nginx.reload()
+    for client, told in ((sse, rb'event: push-close\s+data: .*"code":1001.*"retry":(\d+)'),
+                         (stream, rb'"type":"close","code":1001.*"retry":(\d+)'),
+                         (ws, rb"\x88.\x03\xe9.*retry in (\d+) ms"),
+                         (poll, rb'"messages":\[\],"retry":(\d+)')):  # fmt: skip
+        said = to_the_end(client)
+        advised = re.search(told, said, re.DOTALL)
+        assert advised and 1000 <= int(advised[1]) <= 2000, said
+    wait_until(lambda: not old & nginx.workers(), "the old worker ends")
+    nginx.publish("a", "after")
+    again = open_client(nginx, "", f"channel=a&since={since}")
+    assert b'"data":"after"' in to_the_end_of_answer(again)
+
+
+def to_the_end_of_answer(client):
+    head, body = read_until(client, b"\r\n\r\n").split(b"\r\n\r\n", 1)
+    length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
+    while len(body) < length:
+        body += client.recv(65536)
+    return body
+
+
+def test_a_crowd_is_told_in_three_reloads_and_loses_nothing(start_pushd, start_nginx, certificate):
+    start_pushd("history_count=1000", "poll_timeout=5s", "heartbeat=10m", "retry=200ms")
+    nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 4s;")
+    tls = (str(nginx.tls.port), str(certificate[0]), NAME)
+    found = show(nginx, "push", subscribers=150, reloads=3, every=6, patience=PATIENCE, faults=False, tls=tls)
+    print(found)
+    assert found["lost"] == found["doubled or out of order"] == 0, found
+    # On a slow machine some may come back to the old worker, and are told once more.
+    assert found["dropped"] == 0 and found["told"] >= found["streams"], found
+    assert found["deliveries"] == 15 * found["published"], found
+    assert found["old workers never went"] == 0, found
+    # In its own time: after a SIGTERM a slow machine's workers are killed.
+    assert nginx.quit() == 0
+
+
+def test_they_are_told_one_after_the_other_over_the_time_that_there_is(start_pushd, start_nginx, open_client):
+    start_pushd()
+    nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 4s;", workers=1)
+
+    def spread():
+        clients = {}
+        for _ in range(8):
+            client = open_client(nginx, "Accept: text/event-stream\r\n")
+            read_until(client, b"push-open")
+            clients[client] = None
+        nginx.reload()
+        while waiting := [client for client, told in clients.items() if told is None]:
+            for client in select.select(waiting, [], [], PATIENCE)[0]:
+                said = read_until(client, b"push-close")
+                assert b'"code":1001' in said + client.recv(65536)
+                clients[client] = time.monotonic()
+        return max(clients.values()) - min(clients.values())
+
+    # On a busy machine some may be seen late, and together.
+    spreads = [spread()]
+    while max(spreads) < 2 and len(spreads) < 4:
+        spreads.append(spread())
+    assert max(spreads) >= 2, spreads
+
+
+def test_a_client_that_goes_on_sending_is_told_nevertheless(start_pushd, start_nginx, open_client):
+    start_pushd("client_rate=0")
+    nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 4s;", workers=1)
+    ws = [open_client(nginx, UPGRADE) for _ in range(8)]
+    for client in ws:
+        read_until(client, b"\r\n\r\n")
+    nginx.reload()
+    said = dict.fromkeys(ws, b"")
+    while waiting := [client for client in ws if b"\x03\xe9" not in said[client]]:
+        for client in waiting:
+            # A slow machine may find the connection closed already. What was sent to it can be read nevertheless.
+            with contextlib.suppress(OSError):
+                client.sendall(PING)
+        for client in select.select(waiting, [], [], 0.05)[0]:
+            part = client.recv(65536)
+            assert part, (said[client], "it was cut")
+            said[client] += part
+    assert all(b"retry in" in text for text in said.values())
+
+
+def test_without_a_limit_they_stay(start_pushd, start_nginx, open_client):
+    pushd = start_pushd()
+    nginx = start_nginx(server=SITE, workers=1)
+    sse = open_client(nginx, "Accept: text/event-stream\r\n")
+    read_until(sse, b"push-open")
+    old = nginx.workers()
+    nginx.reload()
+    wait_until(lambda: nginx.workers() - old, "new workers are there")
+    wait_until(lambda: "shutting down" in nginx.error_log(), "the old one is to end")
+    nginx.publish("a", "still there")
+    read_until(sse, b"data: still there")
+    assert old <= nginx.workers() and pushd.stats()["sse"] == 1
+
+
+def test_http_2(start_pushd, start_nginx):
+    start_pushd("retry=1s")
+    nginx = start_nginx(server=SITE, main="worker_shutdown_timeout 60s;", workers=1)
+    url = nginx.tls.url(scheme="https", channel="a")
+    command = ["curl", "--silent", "--insecure", "--no-buffer", "--http2", "--max-time", str(PATIENCE),
+               "-H", "Accept: text/event-stream", url]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
+        while "push-open" not in curl.stdout.readline():
+            pass
+        nginx.reload()
+        said = curl.stdout.read()
+    assert json.loads(re.search(r"event: push-close\ndata: (.*)\n", said)[1])["code"] == 1001, said
+    assert curl.returncode == 0, "it has ended as it should"
+
+
+def test_with_a_hub_of_its_own_a_worker_tells_all_of_its_clients_at_once(start_nginx, open_client):
+    """From the reload on nobody publishes to this hub."""
+    nginx = start_nginx(attached=False, server=SITE, workers=1, http="push_drain 2s;")
+    sse = open_client(nginx, "Accept: text/event-stream\r\n")
+    read_until(sse, b"push-open")
+    plain = socket.create_connection((nginx.host, nginx.port), PATIENCE)
+    plain.sendall(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+    read_until(plain, b"push-open")
+    old = nginx.workers()
+    nginx.reload()
+    assert b'"code":1001' in to_the_end(sse)
+    assert b'"code":1001' in to_the_end(plain)
+    plain.close()
+    wait_until(lambda: not old & nginx.workers(), "the old worker ends")

@@ -1,0 +1,189 @@
+//! TLS for the control API.
+
+use crate::client::{answer_to, config, Client, VERSIONS};
+use crate::common::{until, Host, Lines};
+use crate::{logged, Pair};
+use std::io::Write;
+use std::sync::Arc;
+
+const KEY: &str = "0123456789abcdef";
+
+fn start(pair: &Pair, options: &[(&str, &str)]) -> (Host, Lines, String) {
+    let mut all = vec![("control", "tls:127.0.0.1:0"), ("control_key", KEY)];
+    all.extend(pair.options());
+    all.extend(options);
+    let (host, lines) = Host::logged(&all);
+    let address = host.server.addresses().iter().find_map(|address| address.strip_prefix("tls:")).unwrap().to_owned();
+    (host, lines, address)
+}
+
+fn publish(client: &mut Client, data: &str) -> std::io::Result<()> {
+    let head = format!("POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n");
+    client.tls.write_all(format!("{head}Content-Length: {}\r\n\r\n{data}", data.len()).as_bytes())
+}
+
+#[test]
+fn requests_of_any_size_are_answered_over_both_versions() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[("max_message", "4MB")]);
+    let mut subscriber = host.websocket("channel=a", false);
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, None, &[version]));
+        let mut client = Client::connect(&address, "localhost", &config);
+        for size in [1, 16_384, 3_000_000] {
+            let data = "z".repeat(size);
+            publish(&mut client, &data).unwrap();
+            assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+            client.until("\n");
+            assert_eq!(subscriber.text(), data);
+        }
+    }
+    host.stop();
+}
+
+#[test]
+fn a_goodbye_with_bytes_behind_it_ends_one_client_and_nothing_else() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[]);
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, None, &[version]));
+        let mut hostile = Client::connect(&address, "localhost", &config);
+        hostile.tls.conn.complete_io(&mut hostile.tls.sock).unwrap();
+        hostile.tls.conn.send_close_notify();
+        let mut bytes = Vec::new();
+        hostile.tls.conn.write_tls(&mut bytes).unwrap();
+        // It is more than is taken at once.
+        bytes.resize(bytes.len() + 10_000, b'x');
+        hostile.tls.sock.write_all(&bytes).unwrap();
+        assert_eq!(hostile.rest(), Ok(String::new()), "the end is told");
+        let mut client = Client::connect(&address, "localhost", &config);
+        publish(&mut client, "x").unwrap();
+        assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    }
+    host.stop();
+}
+
+#[test]
+fn records_that_come_faster_than_they_are_read_are_all_taken() {
+    const PART: usize = 16_384;
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[("max_message", "4MB")]);
+    let mut subscriber = host.websocket("channel=a", false);
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, None, &[version]));
+        let mut client = Client::connect(&address, "localhost", &config);
+        client.tls.conn.complete_io(&mut client.tls.sock).unwrap();
+        client.tls.conn.set_buffer_limit(None);
+        let head = format!("POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n");
+        let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n{PART:x}\r\n");
+        let part = "z".repeat(PART);
+        // OpenSSL makes a record of each piece that a program writes: here large ones and tiny ones in turn.
+        let mut pieces = vec![head];
+        pieces.extend((0..50).flat_map(|_| [part.clone(), format!("\r\n{PART:x}\r\n")]));
+        pieces.extend([part.clone(), "\r\n0\r\n\r\n".to_owned()]);
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            client.tls.conn.writer().write_all(piece.as_bytes()).unwrap();
+            while client.tls.conn.wants_write() {
+                client.tls.conn.write_tls(&mut bytes).unwrap();
+            }
+        }
+        client.tls.sock.write_all(&bytes).unwrap();
+        assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+        assert!(subscriber.text() == "z".repeat(51 * PART));
+    }
+    host.stop();
+}
+
+#[test]
+fn clients_need_a_certificate_of_the_authority() {
+    let (pair, own, strange) = (Pair::new(&["localhost"]), Pair::new(&["client"]), Pair::new(&["client"]));
+    let (host, lines, address) = start(&pair, &[("tls_client_ca", &own.certificate)]);
+    for version in VERSIONS {
+        let served = |own: Option<&Pair>| {
+            let config = Arc::new(config(&pair, own, &[version]));
+            let mut client = Client::connect(&address, "localhost", &config);
+            publish(&mut client, "x").is_ok() && client.rest_is_answered()
+        };
+        assert!(served(Some(&own)));
+        assert!(!served(None));
+        assert!(!served(Some(&strange)));
+    }
+    until("it is logged", || logged(&lines, "control API: TLS: "));
+    // The authority is another one after a reload, also for clients that would resume, and for those that are there.
+    let known = Arc::new(config(&pair, Some(&own), &VERSIONS));
+    let again = || {
+        let mut client = Client::connect(&address, "localhost", &known);
+        publish(&mut client, "x").is_ok() && client.rest_is_answered()
+    };
+    assert!(again() && again());
+    let connect = || Client::connect(&address, "localhost", &known);
+    let (mut idle, mut silent) = (connect(), connect());
+    publish(&mut idle, "x").unwrap();
+    assert!(idle.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    idle.until("\n");
+    silent.tls.conn.complete_io(&mut silent.tls.sock).unwrap();
+    let mut options =
+        vec![("control", "tls:127.0.0.1:0"), ("control_key", KEY), ("tls_client_ca", &strange.certificate)];
+    options.extend(pair.options());
+    host.server.reload(&crate::common::builder(&options)).unwrap();
+    assert!(!again());
+    idle.rest().expect("the end is told");
+    // It has sent nothing yet, and is not served either.
+    let _ = publish(&mut silent, "x");
+    assert!(!silent.rest_is_answered());
+    host.stop();
+}
+
+#[test]
+fn a_client_with_a_certificate_is_verified_each_time() {
+    let (pair, own) = (Pair::new(&["localhost"]), Pair::new(&["client"]));
+    let (host, _, address) = start(&pair, &[("tls_client_ca", &own.certificate)]);
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, Some(&own), &[version]));
+        for _ in 0..2 {
+            let mut client = Client::connect(&address, "localhost", &config);
+            publish(&mut client, "x").unwrap();
+            assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+            assert_eq!(client.tls.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        }
+    }
+    host.stop();
+}
+
+#[test]
+fn authorities_of_clients_need_an_address_where_they_are_asked_for() {
+    let (pair, own) = (Pair::new(&["localhost"]), Pair::new(&["client"]));
+    let path = crate::common::socket_path();
+    let with_unix = format!("tls:127.0.0.1:0, unix:{path}");
+    for (control, fits) in [
+        ("none", false),
+        (&*format!("unix:{path}"), false),
+        ("127.0.0.1:0", false),
+        ("127.0.0.1:0, tls:127.0.0.1:0", false),
+        ("tls:127.0.0.1:0", true),
+        (&*with_unix, true),
+    ] {
+        let mut options = vec![("control", control), ("control_key", KEY), ("tls_client_ca", &own.certificate)];
+        options.extend(pair.options());
+        match push::Server::start(crate::common::builder(&options)) {
+            Ok(server) => {
+                assert!(fits, "{control}");
+                server.stop(std::time::Duration::from_secs(5));
+            }
+            Err(error) => assert!(!fits && error.to_string().contains("tls_client_ca"), "{control}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn plain_http_is_told_so_and_garbage_is_not() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, lines, address) = start(&pair, &[]);
+    let answer = answer_to(&address, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("this port speaks HTTPS"), "{answer}");
+    assert_eq!(answer_to(&address, &[0; 100]), b"");
+    until("both are logged", || logged(&lines, "speaks plain HTTP") && logged(&lines, "speaks something else"));
+    host.stop();
+}
