@@ -31,7 +31,7 @@ pub(crate) struct Connection {
     /// Every answer but those of the tail. Nothing more comes: the connection is lost.
     pub(crate) answers: mpsc::Receiver<Answer>,
     pub(crate) tail: mpsc::Receiver<Vec<Tailed>>,
-    end: oneshot::Receiver<Failure>,
+    pub(super) end: oneshot::Receiver<Failure>,
 }
 
 /// The engine's side.

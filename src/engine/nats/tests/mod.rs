@@ -2,6 +2,7 @@
 
 mod contract;
 mod faults;
+mod leaders;
 mod refusals;
 mod room;
 pub(crate) mod servers;

@@ -38,11 +38,20 @@ impl Hub {
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {
-        match timeout(PATIENCE, self.connection.answers.recv()).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => panic!("the connection is lost"),
-            Err(_) => panic!("the log does not answer"),
+        match self.answer_if_connected().await {
+            Some(answer) => answer,
+            None => self.lost().await,
         }
+    }
+
+    /// The next answer; none once the connection is lost.
+    pub(crate) async fn answer_if_connected(&mut self) -> Option<Answer> {
+        timeout(PATIENCE, self.connection.answers.recv()).await.expect("the log does not answer")
+    }
+
+    async fn lost(&mut self) -> ! {
+        let why = timeout(PATIENCE, &mut self.connection.end).await;
+        panic!("the connection is lost: {why:?}")
     }
 
     /// The entry with this counter, as it is appended over this connection.
@@ -110,18 +119,33 @@ impl Hub {
     pub(crate) async fn tailed(&mut self, count: usize) -> Vec<Tailed> {
         let mut items = Vec::new();
         while items.len() < count {
-            let piece = timeout(PATIENCE, self.connection.tail.recv()).await.expect("the tail brings nothing");
-            let piece = piece.expect("the connection is lost");
-            items.extend(piece.into_iter().filter(|item| !matches!(item, Tailed::Idle { .. })));
+            match self.tailed_if_connected().await {
+                Some(more) => items.extend(more),
+                None => self.lost().await,
+            }
         }
         items
     }
 
+    /// The next piece of the tail, without the signs of idleness in it; none once the connection is lost.
+    async fn tailed_if_connected(&mut self) -> Option<Vec<Tailed>> {
+        let piece = timeout(PATIENCE, self.connection.tail.recv()).await.expect("the tail brings nothing");
+        Some(piece?.into_iter().filter(|item| !matches!(item, Tailed::Idle { .. })).collect())
+    }
+
     /// The numbers of the tail, up to this one. Each must be one more than the one before, or have come already.
     pub(crate) async fn tailed_to(&mut self, last: u64) -> Vec<(u64, EntryId)> {
+        match self.tailed_to_if_connected(last).await {
+            Some(all) => all,
+            None => self.lost().await,
+        }
+    }
+
+    /// The same; none if the connection is lost before that.
+    pub(crate) async fn tailed_to_if_connected(&mut self, last: u64) -> Option<Vec<(u64, EntryId)>> {
         let mut all: Vec<(u64, EntryId)> = Vec::new();
         while all.last().is_none_or(|(number, _)| *number < last) {
-            for item in self.tailed(1).await {
+            for item in self.tailed_if_connected().await? {
                 let (number, id) = name_of(&item);
                 match all.last() {
                     Some((before, _)) if number <= *before => assert!(all.contains(&(number, id)), "{number} changed"),
@@ -133,7 +157,7 @@ impl Hub {
                 }
             }
         }
-        all
+        Some(all)
     }
 }
 
