@@ -34,7 +34,7 @@ pub(super) struct Log {
     /// Below one hash tag, so that a cluster has them in one slot.
     keys: [String; 5],
     hashes: Vec<String>,
-    /// The server's life, its history of replication, and the log's token. Every script compares it.
+    /// The server's history of replication, and the log's token. Every script compares it.
     life: String,
     pub(super) server: String,
 }

@@ -15,15 +15,16 @@
 //! hosted servers have it, evicts none of them. A policy that begins with `allkeys` is refused. The fence is in
 //! `state`, so trimming the stream does not touch it.
 //!
-//! **Identity.** A [`LogId`](super::contract::LogId) is made of the server's `run_id`, its `master_replid` and the
-//! token. The first changes whenever a server starts, also with `appendfsync always`: Redis does not say whether
-//! anything was lost. The second changes when a replica is promoted, also if it is demoted and promoted again within
-//! one life. It also changes when a master gets its first replica, though nothing is lost then. The token changes when
-//! the log is made anew: after FLUSHALL, after a key was deleted, or if the stream does not fit the counter beside it.
-//! Every script compares all three, on the server and at the moment when it runs: a proxy may put another server behind
-//! an open connection. So an append can't reach another log than the hub means. Only a dump that is restored over all
-//! five keys of a living server is not seen at once. A tail notices that the log has become shorter, and a hub that
-//! connects compares the entries themselves.
+//! **Identity.** A [`LogId`](super::contract::LogId) is made of the server's `master_replid` and the token. A master has
+//! a new `master_replid` whenever it starts, also if it has loaded all of its data and with `appendfsync always`: Redis
+//! does not say whether anything was lost. A replica that is promoted has a new one too, also if it is demoted and
+//! promoted again. It also changes when a master gets its first replica, though nothing is lost then. (Redis'
+//! `replication.c`, `changeReplicationId` and `shiftReplicationId`; the restarted server keeps the id of before only as
+//! `master_replid2`.) The token changes when the log is made anew: after FLUSHALL, after a key was deleted, or if the
+//! stream does not fit the counter beside it. Every script compares both, on the server and at the moment when it runs:
+//! a proxy may put another server behind an open connection. So an append can't reach another log than the hub means.
+//! Only a dump that is restored over all five keys of a living server is not seen at once. A tail notices that the log
+//! has become shorter, and a hub that connects compares the entries themselves.
 //!
 //! **Late appends.** A server that hung may still have the questions of an old connection in its buffers. Connections
 //! of a hub are numbered, and an append that follows another is accepted only over the newest connection. So an append
