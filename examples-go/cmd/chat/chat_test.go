@@ -95,7 +95,7 @@ func TestTwoBrowsersTalk(t *testing.T) {
 	wantTranscript(t, ada, all...)
 
 	// A reload does not lose the login, and does not look like leaving.
-	cleo.Evaluate(t, `location.reload()`)
+	cleo.Reload(t)
 	cleo.Wait(t, `document.getElementById("state")?.textContent === "connected"`)
 	wantTranscript(t, cleo, "Cleo: nobody here?")
 

@@ -192,6 +192,13 @@ func (c *Chromium) Open(t testing.TB, url string) *Tab {
 // Evaluate runs an expression, waits for it if it is a promise, and returns its value.
 func (tab *Tab) Evaluate(t testing.TB, expression string) any {
 	t.Helper()
+	value, err := tab.evaluate(expression)
+	must(t, err)
+	return value
+}
+
+// evaluate returns an error if the expression throws, or if the page goes meanwhile.
+func (tab *Tab) evaluate(expression string) (any, error) {
 	var answer struct {
 		Result struct {
 			Value any `json:"value"`
@@ -203,19 +210,41 @@ func (tab *Tab) Evaluate(t testing.TB, expression string) any {
 			} `json:"exception"`
 		} `json:"exceptionDetails"`
 	}
-	must(t, tab.browser.call(tab.session, "Runtime.evaluate", map[string]any{
+	err := tab.browser.call(tab.session, "Runtime.evaluate", map[string]any{
 		"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true,
-	}, &answer))
-	if failed := answer.ExceptionDetails; failed != nil {
-		t.Fatalf("%s: %s %s", expression, failed.Text, failed.Exception.Description)
+	}, &answer)
+	if err != nil {
+		return nil, err
 	}
-	return answer.Result.Value
+	if failed := answer.ExceptionDetails; failed != nil {
+		return nil, fmt.Errorf("%s: %s %s", expression, failed.Text, failed.Exception.Description)
+	}
+	return answer.Result.Value, nil
 }
 
-// Wait waits until an expression is true.
+// Wait waits until an expression is true. The tab may load its page again meanwhile, or go to another one. Then the
+// expression can't be evaluated for a moment, or misses elements of the page.
 func (tab *Tab) Wait(t testing.TB, expression string) {
 	t.Helper()
-	WaitFor(t, Patience, expression, func() bool { return tab.Evaluate(t, "Boolean("+expression+")") == true })
+	var last error
+	defer func() {
+		if t.Failed() && last != nil {
+			t.Logf("the browser's last answer: %v", last)
+		}
+	}()
+	WaitFor(t, Patience, expression, func() bool {
+		value, err := tab.evaluate("Boolean(" + expression + ")")
+		last = err
+		return value == true
+	})
+}
+
+// Reload loads the page again, and waits until the old one has gone and the new one is complete.
+func (tab *Tab) Reload(t testing.TB) {
+	t.Helper()
+	tab.Evaluate(t, `window.isBeforeReload = true`)
+	must(t, tab.browser.call(tab.session, "Page.reload", map[string]any{}, nil))
+	tab.Wait(t, `!window.isBeforeReload && document.readyState === "complete"`)
 }
 
 // Type types text into the element with the focus, and presses Enter if the text ends in a line end.
