@@ -17,6 +17,9 @@ pub(super) enum Script {
     Check,
 }
 
+/// How many bytes a mark has, see [`Log::mark`].
+pub(super) const MARK: usize = 16;
+
 const COMMON: &str = include_str!("scripts/common.lua");
 /// In the order of [`Script`].
 pub(super) const SCRIPTS: [&str; 6] = [
@@ -69,17 +72,25 @@ impl Log {
         command
     }
 
+    /// Stands in the entries that this life of the log appends.
+    pub(super) fn mark(&self) -> String {
+        format!("{:016x}", self.sum() as u64)
+    }
+
     /// The name of the stream.
     pub(super) fn stream(&self) -> &str {
         &self.keys[0]
     }
 
     pub(super) fn id(&self) -> LogId {
+        LogId(self.sum().to_le_bytes())
+    }
+
+    fn sum(&self) -> u128 {
         // FNV-1a. Ids only have to differ when the texts `life` differ, and those are random.
         let mix =
             |sum: u128, byte: u8| (sum ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        let sum = self.life.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix);
-        LogId(sum.to_le_bytes())
+        self.life.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, mix)
     }
 
     /// The answer of a script, without the word before it.
@@ -97,10 +108,7 @@ impl Log {
                 b"ok" => return Ok(parts),
                 b"busy" => return Err(Wrong::Busy),
                 b"replica" => format!("Redis {server} is a replica now; the log is on the master"),
-                b"other" => format!(
-                    "the log on Redis {server} is another one now: the server was restarted, another one has taken \
-                     over, or the log was deleted"
-                ),
+                b"other" => return Err(Wrong::Failed(self.another())),
                 b"changed" => format!("another program has changed the stream {} on Redis {server}", self.stream()),
                 b"newer" => format!("the log on Redis {server} has format {}: a newer libpush has made it", more()),
                 b"foreign" => return Err(Wrong::Failed(self.foreign(&more()))),
@@ -109,6 +117,15 @@ impl Log {
             _ => return Err(self.strange()),
         };
         Err(Wrong::Failed(Failure(why)))
+    }
+
+    /// The failure for another life of the log.
+    pub(super) fn another(&self) -> Failure {
+        Failure(format!(
+            "the log on Redis {} is another one now: the server was restarted, another one has taken over, or the log \
+             was deleted",
+            self.server
+        ))
     }
 
     /// The failure for an entry of another program.

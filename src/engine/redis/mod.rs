@@ -31,8 +31,9 @@
 //! of an old connection can't come between later entries.
 //!
 //! **Tail.** XREAD waits on a connection of its own, at most a second or a quarter of the engine's time limit, so a
-//! server that hangs is noticed. Behind each read goes a check of the log's life; without it a replica that is given
-//! another master's data would show entries of another log. The number of entries of a read depends on the size of the
+//! server that hangs is noticed. A replica that is given another master's data must not show entries of another log. So
+//! the entries have a mark of the life in which they were appended, and once a second the script that compares the life
+//! goes behind a read. The number of entries of a read depends on the size of the
 //! last ones. The queue to the hub is bounded, and nothing is read while it is full.
 //!
 //! **Redirections.** Only one slot is of interest, so a cluster needs no more than to follow MOVED when a connection is

@@ -116,6 +116,7 @@ impl Server {
     fn append(&self, after: u64, entries: &[Appending]) -> Question {
         let mut command = self.log.call(Script::Append);
         command.arg(format!("{:016x}", self.hub)).arg(self.number).arg(after).arg(self.key_window.as_millis() as u64);
+        command.arg(self.log.mark());
         for entry in entries {
             command.arg(entry.id.counter).arg(&*entry.key).arg(&entry.bytes);
         }
@@ -159,7 +160,7 @@ impl Server {
 
     fn fence(&self, expected: u64, fence: &Fence) -> Question {
         let mut command = self.log.call(Script::Fence);
-        command.arg(expected).arg(envelope::write(fence.id(), &Body::Fence(fence.clone())));
+        command.arg(expected).arg(envelope::write(fence.id(), &Body::Fence(fence.clone()))).arg(self.log.mark());
         let (log, line) = (self.log.clone(), self.line.clone());
         let answer = self.line.ask(command);
         Box::pin(async move {
@@ -223,7 +224,7 @@ fn identity(log: &Log, mut parts: std::vec::IntoIter<Value>) -> Result<Identity,
     let first = tail::number_of_id(&next()?).ok_or_else(strange)?;
     let (fence_number, fence_bytes) = (number(&next()?).ok_or_else(strange)?, next()?);
     let (field, head) = (next()?, next()?);
-    let entry = if matches!(&field[..], b"e" | b"f") { envelope::read_id(&head) } else { None };
+    let entry = if matches!(field.first(), Some(b'e' | b'f')) { envelope::read_id(&head) } else { None };
     let fence = match envelope::read(&fence_bytes) {
         _ if fence_number == 0 => None,
         Ok((_, Body::Fence(fence))) => Some((fence_number, fence)),

@@ -1,9 +1,10 @@
--- ARGV: the life; the hub; its connection; the counter after which it appends; for how many milliseconds keys count;
--- then the counter, key and bytes of each entry.
+-- ARGV: the life; the hub; its connection; the counter after which it appends; for how many milliseconds keys count; the
+-- mark of the life; then the counter, key and bytes of each entry.
 -- Answers with a number for each: where it is; minus where its key is; 0 if it was there already.
 local log, why = named()
 if not log then return why end
 local hub, connection, after, window = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local field = 'e' .. ARGV[6]
 local counter, latest, accepted = 0, 0, 0
 local before = redis.call('HGET', HUBS, hub)
 if before then
@@ -19,7 +20,7 @@ if latest < connection then accepted = 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local answer, keyed = {'ok'}, 0
-for at = 6, #ARGV, 3 do
+for at = 7, #ARGV, 3 do
     local count, key, known = tonumber(ARGV[at]), ARGV[at + 1], nil
     if key ~= '' then
         local number, since = string.match(redis.call('HGET', KNOWN, key) or '', '^(%d+) (%d+)$')
@@ -30,7 +31,7 @@ for at = 6, #ARGV, 3 do
     elseif count <= counter then
         answer[#answer + 1] = 0
     else
-        answer[#answer + 1] = add(log, 'e', ARGV[at + 2])
+        answer[#answer + 1] = add(log, field, ARGV[at + 2])
         counter = count
         if key ~= '' then
             keyed = keyed + 1

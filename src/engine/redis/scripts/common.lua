@@ -39,7 +39,8 @@ local function named()
     return log
 end
 
--- Appends one entry, and says its number. Nothing is written before the first one, so a server without memory refuses
+-- Appends one entry, and says its number. The name of its field has the mark of the life, so a reader sees which life the
+-- entry is of. Redis keeps a name once for all entries of a node that have the same. Nothing is written before the first one, so a server without memory refuses
 -- all of a script or nothing of it.
 local function add(log, field, bytes)
     redis.call('XADD', LOG, text(log.last + 1) .. '-0', field, bytes)

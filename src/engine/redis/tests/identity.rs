@@ -144,6 +144,27 @@ fn a_dump_that_is_restored_over_everything_ends_the_tails() {
     });
 }
 
+/// As after two failovers within a second: the server is a master again, and has entries that were appended elsewhere.
+#[test]
+fn a_tail_takes_no_entry_of_another_life() {
+    run(async {
+        let (log, mut hub, _) = filled(Program::Redis, &[]).await;
+        let strange = "redis.call('XADD', '{push}:log', ARGV[1] .. '-0', 'e' .. string.rep('0', 16), 'bytes') \
+                       redis.call('HSET', '{push}:state', 'end', ARGV[1], 'length', ARGV[1])";
+        hub.tailed_to(7).await;
+        // One that is there when the tail looks passes, as all that was there before: the tail can't know better.
+        for number in 8..1000 {
+            log.server.must(&["EVAL", strange, "0", &number.to_string()]);
+            let all = async { while hub.connection.tail.recv().await.is_some() {} };
+            if tokio::time::timeout(Duration::from_millis(100), all).await.is_ok() {
+                break;
+            }
+        }
+        let why = end_of(hub).await;
+        assert!(why.contains("is another one now"), "{why}");
+    });
+}
+
 #[test]
 fn entries_that_others_have_trimmed_are_missing_by_their_numbers() {
     run(async {

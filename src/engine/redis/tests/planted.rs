@@ -62,3 +62,12 @@ fn appends_that_overtake_are_found() {
         checks::an_append_after_one_that_was_not_accepted_is_refused,
     );
 }
+
+#[test]
+fn a_mark_of_another_life_is_found() {
+    is_found(
+        "local field = 'e' .. ARGV[6]",
+        "local field = 'e' .. string.rep('0', 16)",
+        checks::hubs_that_race_read_the_same,
+    );
+}
