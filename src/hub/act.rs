@@ -28,7 +28,8 @@ pub(crate) enum Act<'a> {
 }
 
 impl<'a> Act<'a> {
-    /// Appends its bytes: the kind, and texts that each have their length before them.
+    /// Appends its bytes: the kind, and texts that each have their length before them. The channels of a revocation go to
+    /// the end: a prefix may have 255 bytes, and a `*` behind it.
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         into.push(match self {
             Act::Disconnect { .. } => DISCONNECT,
@@ -49,7 +50,7 @@ impl<'a> Act<'a> {
             Act::Revoke { user, channels, reason } => {
                 text(user);
                 text(reason);
-                text(channels);
+                into.extend_from_slice(channels.as_bytes());
             }
             Act::Later(_) => {}
         }
@@ -72,9 +73,8 @@ impl<'a> Act<'a> {
                 (1000..5000).contains(&code).then_some(Act::Disconnect { user, code, reason })
             }
             _ => {
-                let (channels, rest) = short(rest)?;
-                let good = rest.is_empty() && ChannelPattern::written(channels).is_ok();
-                good.then_some(Act::Revoke { user, channels, reason })
+                let channels = str::from_utf8(rest).ok()?;
+                ChannelPattern::written(channels).is_ok().then_some(Act::Revoke { user, channels, reason })
             }
         }
     }
@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn acts_are_read_as_they_were_written_and_others_are_none() {
         let long = "r".repeat(MAX_REASON);
+        let (name, prefix) = ("n".repeat(255), format!("{}*", "p".repeat(255)));
         for act in [
+            Act::Revoke { user: &name, channels: &name, reason: &long },
+            Act::Revoke { user: &name, channels: &prefix, reason: &long },
             Act::Disconnect { user: "ada", code: 4403, reason: "" },
             Act::Disconnect { user: "\u{e4}", code: 1000, reason: &long },
             Act::Revoke { user: "ada", channels: "news.*", reason: "moved" },
@@ -150,7 +153,7 @@ mod tests {
             assert_eq!(Act::read(&bytes), None, "{act:?}");
         }
         let mut more = Vec::new();
-        Act::Revoke { user: "a", channels: "b", reason: "" }.write(&mut more);
+        Act::Disconnect { user: "a", code: 4403, reason: "" }.write(&mut more);
         more.push(0);
         assert_eq!(Act::read(&more), None);
         assert_eq!(Act::read(&[]), None);
