@@ -42,6 +42,8 @@ pub(super) struct Appended {
     pub(super) number: u64,
     pub(super) id: EntryId,
     pub(super) bytes: Vec<u8>,
+    /// Empty if it has none.
+    key: Box<str>,
     is_fence: bool,
 }
 
@@ -198,23 +200,19 @@ impl LogModel {
         if entry.id.counter <= counted && self.recognises_entries {
             return Placed::Repeated;
         }
-        if !entry.key.is_empty() {
-            let number = server.entries.len() as u64 + 1;
-            self.servers[at].keys.insert(entry.key, number);
-        }
         let mut bytes = entry.bytes;
         // The payload is the last field. So each message ends with its own place.
         if self.marks_messages && matches!(envelope::read(&bytes), Ok((_, Body::Entry(Entry::Message(_))))) {
             bytes.extend_from_slice(&(self.all.len() as Place).to_le_bytes());
         }
-        Placed::At(self.add(at, entry.id, bytes, false))
+        Placed::At(self.add(at, entry.id, bytes, entry.key, false))
     }
 
-    fn add(&mut self, at: usize, id: EntryId, bytes: Vec<u8>, is_fence: bool) -> u64 {
+    fn add(&mut self, at: usize, id: EntryId, bytes: Vec<u8>, key: Box<str>, is_fence: bool) -> u64 {
         let place = self.all.len() as Place;
         let before = self.servers[at].entries.last().copied();
         let number = self.servers[at].entries.len() as u64 + 1;
-        self.all.push(Appended { before, number, id, bytes, is_fence });
+        self.all.push(Appended { before, number, id, bytes, key, is_fence });
         self.servers[at].remember(place, &self.all);
         number
     }
@@ -227,12 +225,11 @@ impl Server {
         let entry = &all[place as usize];
         let counter = self.counters.entry(entry.id.hub).or_insert(0);
         *counter = entry.id.counter.max(*counter);
-        match envelope::read(&entry.bytes) {
-            Ok((_, Body::Fence(fence))) => self.fence = Some((number, fence)),
-            Ok((_, Body::Entry(Entry::Message(logged)))) => {
-                key_of(&logged).into_iter().for_each(|key| _ = self.keys.entry(key).or_insert(number));
-            }
-            _ => {}
+        if !entry.key.is_empty() {
+            self.keys.entry(entry.key.clone()).or_insert(number);
+        }
+        if let Ok((_, Body::Fence(fence))) = envelope::read(&entry.bytes) {
+            self.fence = Some((number, fence));
         }
     }
 
@@ -296,7 +293,7 @@ impl Connection {
                 let last = model.servers[self.server].fence.as_ref().map_or(0, |(number, _)| *number);
                 if last == expected {
                     let bytes = envelope::write(fence.id(), &Body::Fence(fence.clone()));
-                    model.add(self.server, fence.id(), bytes, true);
+                    model.add(self.server, fence.id(), bytes, "".into(), true);
                 }
                 Some(Answer::Fenced(last == expected))
             }

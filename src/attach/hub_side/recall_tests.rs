@@ -28,10 +28,10 @@ fn start(log: &Path, socket: &str) -> Host {
     Host::start(&[("engine", &engine), ("attach_listen", &format!("unix:{socket}")), ("threads", "1")])
 }
 
-/// A hub over a log that it shares with the hubs after it. Keys are forgotten soon.
-fn start_sharing(engine: &str, socket: &str) -> Host {
+/// A hub over a log that it shares with the hubs after it.
+fn start_sharing(engine: &str, socket: &str, key_window: &str) -> Host {
     let attach = format!("unix:{socket}");
-    let options = [("engine", engine), ("attach_listen", &attach), ("threads", "1"), ("key_window", "1s")];
+    let options = [("engine", engine), ("attach_listen", &attach), ("threads", "1"), ("key_window", key_window)];
     let more = [("engine_timeout", "1m"), ("max_message", "1000KB")];
     let hub = Host::start(&[&options[..], &more].concat());
     assert!(hub.server.readiness().wait(PATIENCE));
@@ -158,7 +158,7 @@ fn requests_in_a_nats_are_answered_by_the_next_hub() {
 /// The next hub answers from the log, although the log itself has forgotten the requests.
 fn each_is_done_once(engine: &str) {
     let sockets = (common::socket_path(), common::socket_path());
-    let hub = start_sharing(engine, &sockets.0);
+    let hub = start_sharing(engine, &sockets.0, "1s");
     let epoch = |hub: &Host| hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
     let one = |data: &'static [u8]| Publication::new("a", data);
     let refused = Publication { event: Some("push-"), ..one(b"refused") };
@@ -173,12 +173,37 @@ fn each_is_done_once(engine: &str) {
     hub.stop();
     // Longer than keys count.
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    let hub = start_sharing(engine, &sockets.1);
+    let hub = start_sharing(engine, &sockets.1, "1s");
     assert_eq!(answers(attach(&sockets.1, &epoch(&hub), &requests), 4), expected);
     assert_eq!(answers(attach(&sockets.1, "another", &requests), 0), [""; 0]);
     let more = [FromHost::Publish { number: 5, publication: one(b"five") }];
     let five = answers(attach(&sockets.1, &epoch(&hub), &more), 5).pop().unwrap();
     assert!(five.starts_with("5: "), "{five}");
     assert_eq!(hub.server.stats().unwrap().published, 5, "each is there once");
+    hub.stop();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_batch_of_which_a_shared_log_has_only_the_begin_is_completed() {
+    let sockets = (common::socket_path(), common::socket_path());
+    let log = crate::engine::shared::model::Model::named("half-a-batch");
+    let hub = start_sharing("model://half-a-batch", &sockets.0, "10m");
+    let epoch = |hub: &Host| hub.server.position(0).rsplit_once('-').unwrap().0.to_owned();
+    let publications = ["one", "two", "three", "four"].map(|text| Publication::new("a", text.as_bytes())).to_vec();
+    let requests = [FromHost::Batch { number: 1, publications }];
+    let positions = |answer: &str| -> Vec<u64> {
+        let list = answer.strip_prefix("1: [").and_then(|rest| rest.strip_suffix(']')).expect(answer);
+        list.split(", ").map(|position| position.parse().unwrap()).collect()
+    };
+    let first = positions(&answers(attach(&sockets.0, &epoch(&hub), &requests), 1)[0]);
+    hub.stop();
+    // As if the hub had been killed between its first append and the second.
+    log.fail_over((log.end() - first[1]) as usize);
+    let hub = start_sharing("model://half-a-batch", &sockets.1, "10m");
+    let second = positions(&answers(attach(&sockets.1, &epoch(&hub), &requests), 1)[0]);
+    assert_eq!(second[..2], first[..2], "what is in the log is not published again");
+    assert!(second[2] > first[1] && second[3] > second[2], "each of the others has a place of its own: {second:?}");
+    assert_eq!(hub.server.stats().unwrap().published, 4);
     hub.stop();
 }

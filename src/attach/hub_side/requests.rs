@@ -230,8 +230,11 @@ impl HubSide {
                 self.go_on_in(self.context.hub.breaks());
                 return Ok(Done::Yes);
             }
-            Some(seqs) => Ok(Some(recalled(&api, shape, publications, seqs))),
-            None if api.lasts_first() => {
+            // A batch of which the log has only the begin is submitted again. The log recognises the messages it has.
+            Some(request) if request.is_whole || !api.lasts_first() => {
+                Ok(Some(recalled(&api, shape, publications, &request.seqs().collect::<Vec<u64>>())))
+            }
+            _ if api.lasts_first() => {
                 let (settled, session) = (self.settled.clone(), attachment.session);
                 let on_settled: OnSettled = Box::new(move |done| settled.add(session, number, done));
                 let broadcast = shape == Shape::Broadcast;
@@ -240,7 +243,7 @@ impl HubSide {
                     Placing::Later => None,
                 })
             }
-            None => publish_now(&api, origin, shape, publications).map(Some),
+            _ => publish_now(&api, origin, shape, publications).map(Some),
         };
         let (answer, failed) = match done {
             Ok(None) => {
@@ -248,9 +251,9 @@ impl HubSide {
                 return Ok(Done::Yes);
             }
             Ok(Some(answer)) => (answer, Ok(())),
-            // A log that can't be written recovers, or its operator ends the hub. Until then, messages wait in the
-            // host's queue.
-            Err(error) if matches!(error.kind(), Kind::Busy | Kind::System) => return Ok(Done::Later),
+            // A log that can't be written recovers, or its operator ends the hub. A log that is closed takes nothing more
+            // from this hub. Messages wait in the host's queue, for the next hub if need be.
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::System | Kind::Closed) => return Ok(Done::Later),
             Err(error) => (Outcome::failed(&error), Err(error)),
         };
         session.answer(number, answer, attachment.out.tail());

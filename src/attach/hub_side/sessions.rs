@@ -2,7 +2,7 @@
 //! repeated request is not done again.
 
 use super::outcome::{Outcome, Shape};
-use super::recollection::{Recalled, Recollection};
+use super::recollection::{Recalled, Recollection, Request};
 use crate::attach::MAX_IN_FLIGHT;
 use crate::hub::Origin;
 use std::collections::{HashMap, VecDeque};
@@ -65,8 +65,8 @@ impl Session {
         }
     }
 
-    /// The numbers of the messages of a request, if an earlier hub has published it.
-    pub(super) fn recall(&self, number: u64) -> Option<&[u64]> {
+    /// A request that an earlier hub has done, or has begun to do.
+    pub(super) fn recall(&self, number: u64) -> Option<&Request> {
         self.recalled.find(number)
     }
 
@@ -170,9 +170,10 @@ impl Sessions {
         Some((session, before.filter(|before| *before != attachment)))
     }
 
-    /// Notes a message that an earlier hub has published, in the order of its log. The host may send it again, since it
+    /// Notes a message that an earlier hub has published, in the order of its log, and whether more of the same request
+    /// follow. The host may send it again, since it
     /// may not have got the answer.
-    pub(crate) fn recall(&mut self, origin: Origin, seq: u64, now: u64) {
+    pub(crate) fn recall(&mut self, origin: Origin, seq: u64, more: bool, now: u64) {
         if self.all.len() >= 2 * MAX_AWAY && !self.all.contains_key(&origin.session) {
             let mut newest: Vec<u64> = self.all.values().map(|session| session.recalled.newest()).collect();
             newest.sort_unstable();
@@ -180,7 +181,7 @@ impl Sessions {
             self.all.retain(|_, session| session.recalled.newest() >= median);
         }
         let session = self.all.entry(origin.session).or_insert_with(|| Session::fresh(origin.uid, Err(now)));
-        session.recalled.note(origin.number, seq);
+        session.recalled.note(origin.number, seq, more);
     }
 
     /// The log that the hub follows has another epoch. `answer` stands for the answers whose numbers are of the one before.

@@ -50,7 +50,7 @@ fn start_with(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> Runni
     let read = |each: &mut dyn FnMut(Step<'_>)| {
         Unwritten::read(Arc::new(disk.clone()), None, "log".into(), [b'1'; BOOT], each)
     };
-    let writer = go_on(settings, &mut hub, make, &mut |_, _| {}, &log, read).unwrap();
+    let writer = go_on(settings, &mut hub, make, &mut |_, _, _| {}, &log, read).unwrap();
     let (shared, hub) = (writer.shared().clone(), Arc::new(hub));
     let of_writer = hub.clone();
     let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));

@@ -58,7 +58,7 @@ fn start_with(path: &Path, settings: Settings) -> Result<Running, Error> {
     };
     let mailbox = Arc::new(Mailbox::new(64, Box::new(|| {})));
     let mut hub = Hub::new(Epoch::from_random(1), &hub_settings, vec![mailbox]);
-    let writer = open(path, settings, &mut hub, make, &mut |_, _| {}, &Log::new(None, Level::Info))?;
+    let writer = open(path, settings, &mut hub, make, &mut |_, _, _| {}, &Log::new(None, Level::Info))?;
     let (shared, hub) = (writer.shared().clone(), Arc::new(hub));
     let of_writer = hub.clone();
     let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));

@@ -63,7 +63,7 @@ pub(crate) fn open(
     settings: Settings,
     hub: &mut Hub,
     make: MakeMessage,
-    recall: &mut dyn FnMut(Origin, u64),
+    recall: &mut dyn FnMut(Origin, u64, bool),
     log: &Log,
 ) -> Result<Writer, Error> {
     go_on(settings, hub, make, recall, log, |each| Unwritten::open(path, each))
@@ -74,7 +74,7 @@ fn go_on(
     settings: Settings,
     hub: &mut Hub,
     make: MakeMessage,
-    recall: &mut dyn FnMut(Origin, u64),
+    recall: &mut dyn FnMut(Origin, u64, bool),
     log: &Log,
     read: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> Result<Unwritten, Error>,
 ) -> Result<Writer, Error> {
@@ -100,9 +100,9 @@ fn go_on(
     Ok(writer)
 }
 
-fn recalled(number: u64, logged: &Logged<'_>, recall: &mut dyn FnMut(Origin, u64)) {
+fn recalled(number: u64, logged: &Logged<'_>, recall: &mut dyn FnMut(Origin, u64, bool)) {
     if let Some(origin) = logged.noted.origin {
-        recall(origin, number);
+        recall(origin, number, logged.more);
     }
 }
 

@@ -15,8 +15,9 @@ const HUBS: usize = 1 << 16;
 /// What a replica tells of the messages of attached hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Another hub has published a message of a host: its origin, and its number.
-    Published(Origin, u64),
+    /// Another hub has published a message of a host: its origin, its number, and whether more messages of the same
+    /// request follow.
+    Published(Origin, u64, bool),
     /// The log has lost some of them. Those that are left come again.
     Lost,
 }
@@ -83,8 +84,8 @@ impl Replica {
                 self.own.returned(id.counter, number);
             }
             match body {
-                Body::Entry(Entry::Message(Logged { noted, .. })) if id.hub != self.environment.hub => {
-                    noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number)));
+                Body::Entry(Entry::Message(Logged { noted, more, .. })) if id.hub != self.environment.hub => {
+                    noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number, more)));
                 }
                 // An engine may give entries of its own this form. They are the first of a hub that there is not.
                 Body::Heartbeat if number > self.old && id.counter > 1 => self.note_beat(id.hub),

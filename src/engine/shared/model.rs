@@ -78,6 +78,11 @@ impl Model {
         self.0.lives.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// The number of the last entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.log().0.entries().len() as u64
+    }
+
     /// Another server takes over, without the last entries.
     pub(crate) fn fail_over(&self, lost: usize) {
         self.log().0.fork(lost);

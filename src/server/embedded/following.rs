@@ -47,7 +47,7 @@ pub(super) fn hub(
         Engine::Memory | Engine::Log(_) => Following::Nothing,
         Engine::File(path) => {
             let now = clock::monotonic_ms();
-            let mut recall = |origin, seq| sessions.recall(origin, seq, now);
+            let mut recall = |origin, seq, more| sessions.recall(origin, seq, more, now);
             let settings = config.log_settings();
             Following::Disk(Box::new(file::open(path, settings, &mut hub, framing::message, &mut recall, log)?))
         }
@@ -66,7 +66,7 @@ pub(super) fn recollecting(hosts_attach: bool) -> (Option<Arc<Recollection>>, He
     let recollection = Arc::new(Recollection::default());
     let noting = recollection.clone();
     let hear = move |heard| match heard {
-        shared::Heard::Published(origin, seq) => noting.note(origin, seq),
+        shared::Heard::Published(origin, seq, more) => noting.note(origin, seq, more),
         shared::Heard::Lost => noting.forget(),
     };
     (Some(recollection), Box::new(hear))

@@ -23,7 +23,8 @@ pub(in crate::shard) enum Markers {
     All,
     /// Acts are done. A break stops the delivery.
     Acts,
-    /// Breaks are met. Acts are put off, as the caller has a connection under way that they may end.
+    /// Breaks are met. Acts, and what a break means for users, are put off: the caller has a connection under way that
+    /// they may end.
     Breaks,
 }
 
@@ -70,8 +71,11 @@ impl Shard {
         let Some((epoch, gap)) = self.delivery.held.as_ref().filter(|_| breaks).and_then(Delivery::as_break) else {
             return false;
         };
-        if self.delivery.held.take().is_some_and(|held| held.may_lack_acts()) {
-            self.close_users_anew();
+        if let Some(held) = self.delivery.held.take().filter(Delivery::may_lack_acts) {
+            self.delivery.put_off.push(held);
+            if markers != Markers::Breaks {
+                self.do_put_off();
+            }
         }
         self.meet_break(epoch, gap);
         true
@@ -99,10 +103,14 @@ impl Shard {
         }
     }
 
-    /// Does the acts that were taken, in their order.
+    /// Does the acts that were taken, and what breaks mean for users, in their order.
     fn do_put_off(&mut self) {
         let mut users: Vec<(Arc<str>, Close)> = Vec::new();
         for act in std::mem::take(&mut self.delivery.put_off) {
+            if act.may_lack_acts() {
+                self.close_users(std::mem::take(&mut users));
+                self.close_users_anew();
+            }
             match act.as_act() {
                 Some(Act::Disconnect { user, code, reason }) => {
                     users.push((user.into(), Close::new(code, reason.to_owned())));

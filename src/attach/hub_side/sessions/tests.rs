@@ -28,18 +28,19 @@ fn a_resumed_session_gets_the_answers_that_it_lacks() {
 fn requests_that_an_earlier_hub_has_done_are_recalled() {
     let mut sessions = Sessions::default();
     let origin = |session, number| Origin { session: [session; 16], uid: 7, number };
-    for (number, seq) in [(4, 10), (5, 11), (5, 12), (8, 20)] {
-        sessions.recall(origin(1, number), seq, 0);
+    for (number, seq, more) in [(4, 10, false), (5, 11, true), (5, 12, false), (8, 20, false)] {
+        sessions.recall(origin(1, number), seq, more, 0);
     }
     assert!(sessions.enter([1; 16], 8, 1).is_none(), "another user's");
     let (session, _) = sessions.enter([1; 16], 7, 1).unwrap();
     assert_eq!(session.done, 0, "the host must send again the requests without an answer");
-    let recalled: Vec<_> = (3..=8).map(|number| session.recall(number).map(<[u64]>::to_vec)).collect();
+    let recalled: Vec<_> =
+        (3..=8).map(|number| session.recall(number).map(|request| request.seqs().collect())).collect();
     assert_eq!(recalled, [None, Some(vec![10]), Some(vec![11, 12]), None, None, Some(vec![20])]);
     for n in 0..100_000u32 {
         let mut session = [0; 16];
         session[..4].copy_from_slice(&n.to_le_bytes());
-        sessions.recall(Origin { session, uid: 7, number: 1 }, 100 + u64::from(n), 0);
+        sessions.recall(Origin { session, uid: 7, number: 1 }, 100 + u64::from(n), false, 0);
     }
     assert!(sessions.all.len() <= 2 * MAX_AWAY, "{}", sessions.all.len());
 }

@@ -27,15 +27,15 @@ pub(super) enum Said {
 
 impl Driver {
     /// Puts a sign of life into the log, if it is time. If the one before has not come back, asks only how far the log
-    /// is.
+    /// is, but not for ever: it does not come back if the log has trimmed it before this hub has read it.
     pub(super) fn beat(&mut self) {
         let now = Instant::now();
         if !self.replica.is_open() || self.beat.next > now {
             return;
         }
         match self.beat.under_way {
-            None => self.beat.under_way = Some((self.replica.beat(), now)),
-            Some(_) => self.replica.ask_end(),
+            Some((_, at)) if now.duration_since(at) < self.timeout => self.replica.ask_end(),
+            _ => self.beat.under_way = Some((self.replica.beat(), now)),
         }
         self.beat.next = now + self.timeout / 3;
     }
