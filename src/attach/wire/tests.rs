@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
+use crate::fuzzing::random::Random;
 use crate::grant::{Grant, Terms};
 use crate::hub::Publication;
 use crate::users::{User, Users, MAX_USERS};
@@ -201,14 +202,8 @@ fn users_must_be_valid_and_in_order() {
 
 #[test]
 fn garbage_is_refused() {
-    // A generator with a fixed seed (xorshift64), so that a failure can be repeated.
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut next = || random.next();
     for _ in 0..100_000 {
         let length = (next() % 64) as usize + 1;
         let mut frame: Vec<u8> = (0..length).map(|_| next() as u8).collect();
