@@ -1,5 +1,6 @@
 """Starts Debian's nginx with the module, and pushd, in a directory of their own, and ends them."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -113,6 +114,30 @@ class Pushd:
             self._log.close()
 
 
+def connection(server):
+    """A connection to an address of a server."""
+    return socket.create_connection((server.host, server.port), PATIENCE)
+
+
+def read_until(client, end):
+    """Reads until `end` has come. Returns all that has come."""
+    got = b""
+    while end not in got:
+        more = client.recv(65536)
+        assert more, got
+        got += more
+    return got
+
+
+def read_all(client):
+    """Reads up to the end of the connection, in order or by a reset."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := client.recv(65536):
+            got += more
+    return got
+
+
 class Nginx(Address):
     """nginx under `directory`: `http` and `server` are directives of these blocks."""
 
@@ -153,7 +178,7 @@ class Nginx(Address):
         def serves():
             assert self.process.poll() is None, self.error_log()
             try:
-                socket.create_connection((self.host, self.port), PATIENCE).close()
+                connection(self).close()
             except ConnectionRefusedError:
                 return False
             return len(self.workers()) == int(self._values["workers"])
@@ -217,7 +242,7 @@ class Nginx(Address):
 
     def talk(self, data, ends=None, closes=False):
         """Sends bytes on a new connection, and returns the answer, up to `ends` or the end."""
-        with socket.create_connection((self.host, self.port), PATIENCE) as client:
+        with connection(self) as client:
             client.sendall(data)
             if closes:
                 client.shutdown(socket.SHUT_WR)
