@@ -5,7 +5,6 @@ pub(super) mod authorize;
 pub(super) mod client_address;
 pub(super) mod close;
 pub(crate) mod conn;
-pub(super) mod doorway;
 pub(crate) mod drain;
 pub(super) mod inbox;
 pub(super) mod open;
