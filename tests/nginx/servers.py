@@ -107,11 +107,18 @@ class Pushd:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(with_signal)
         try:
-            return self.process.wait(PATIENCE)
+            return wait_or_kill(self.process)
         finally:
-            self.process.kill()
-            self.process.wait()
             self._log.close()
+
+
+def wait_or_kill(process):
+    """The exit status of a process that has been told to end. One that does not end is killed, which is an error."""
+    try:
+        return process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def connection(server):
@@ -200,11 +207,7 @@ class Nginx(Address):
             return None
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
-            self.process.wait()
+        return wait_or_kill(self.process)
 
     def error_log(self):
         path = self.directory / "error.log"
