@@ -189,7 +189,7 @@ fn users_must_be_valid_and_in_order() {
         assert_eq!(read(&names), Err(Malformed("users that are not in order")));
     }
     for name in ["", "a\0", &*"x".repeat(256)] {
-        assert_eq!(read(&[name]), Err(Malformed("a user that can't be")));
+        assert_eq!(read(&[name]), Err(Malformed("a user with a wrong name")));
     }
     let many: Vec<String> = (0..=MAX_USERS).map(|number| format!("{number:05}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! A connection's life: accepted, asked for its request, opened, read, timed, closed, drained.
+//! A connection from its beginning to its end: accepted, asked for its request, opened, read, timed, closed, drained.
 
 pub(super) mod accept;
 pub(super) mod authorize;
