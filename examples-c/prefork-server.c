@@ -73,7 +73,7 @@ static void publish(push_server *server, int fd, struct http_request *request, c
     message.len = request->content_length;
     push_status status = push_publish_message(server, &message, &at);
     if (status != PUSH_OK) {
-        /* The hub is away, or slow.  The worker goes on serving. */
+        /* The hub can't be reached, or slow.  The worker goes on serving. */
         int code = status == PUSH_ERR_BUSY || status == PUSH_ERR_TIMEOUT ? 503 : 400;
         answer(fd, request, code, "text/plain", push_strerror(status));
         return;

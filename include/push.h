@@ -68,8 +68,8 @@ extern "C" {
 /* The payload is larger than the option `max_message`. */
 #define PUSH_ERR_TOO_LARGE -3
 
-/* A queue of the library is full, or the hub is away (option attach).  Nothing was done.  The same
-   call may succeed a moment later. */
+/* A queue of the library is full, or the hub can't be reached (option attach).  Nothing was done.
+   The same call may succeed a moment later. */
 #define PUSH_ERR_BUSY -4
 
 /* There is no such connection, request or listener, or it has ended. */
@@ -564,9 +564,9 @@ push_status push_stats_get(push_server *server, push_stats *out, size_t out_size
    `engine`) can't be written, and nothing was done.
 
    Attached (option `attach`), PUSH_OK says that the message is on its way.  Messages arrive in the
-   order of the calls, each once, even if the hub is away for a while.  PUSH_ERR_BUSY: the option
-   `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the message
-   is on its way: it is delivered when the log is synced.
+   order of the calls, each once, even if the hub can't be reached for a while.  PUSH_ERR_BUSY: the
+   option `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the
+   message is on its way: it is delivered when the log is synced.
 
    # Safety
    `channel` ends in NUL; `data` has `len` bytes. */
@@ -644,7 +644,7 @@ const push_grant *push_grant_all(void);
 
    Attached (option `attach`), the connection goes to the hub's process and outlives this process.
    PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
-   PUSH_ERR_BUSY: the hub is away, or too many connections wait for it.
+   PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
    PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
    away and turns out to be too old, the client gets 503.
 
@@ -739,7 +739,7 @@ push_status push_close(push_server *server,
 
    If the hub shares a log with others (option `engine`), PUSH_OK says that this hub does it now, and
    that the others do it when they read it in the log.  PUSH_ERR_BUSY: this hub does it, and the others
-   do not, because too much waits to come into the log; call again.
+   do not, because too much waits to be appended to the log; call again.
 
    # Safety
    `user` ends in NUL; `reason` is NULL or ends in NUL. */

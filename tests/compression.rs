@@ -1,11 +1,15 @@
 //! Compressed messages to and from WebSocket clients that offer compression (RFC 7692).
 
 mod common;
+#[allow(dead_code)]
+#[path = "../src/fuzzing/random.rs"]
+mod random;
 
 use common::{builder, eventually, field, Client, Host, UPGRADE};
 use push::events::EventKind;
 use push::framing::inflate::Inflater;
 use push::hub::Publication;
+use random::Random;
 
 const ON: [(&str, &str); 2] = [("compression", "true"), ("threads", "2")];
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
@@ -20,14 +24,7 @@ fn text(number: usize) -> String {
 
 /// Bytes that do not compress.
 fn noise(len: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252u64;
-    let bytes = std::iter::from_fn(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        Some(state.to_le_bytes())
-    });
-    bytes.flatten().take(len).collect()
+    Random(1).bytes(len)
 }
 
 /// An open WebSocket of a client that sends these header lines, and the head of the answer.

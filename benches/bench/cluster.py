@@ -23,18 +23,38 @@ LISTENER = paths.BIN / "own-listener"
 STAMPS = paths.BIN / "stamps"
 
 
-class Redis:
-    """A redis-server without a disk, at a socket in a folder of its own."""
+class _Server:
+    """A server in a folder of its own, which goes when it ends."""
 
-    def __init__(self, cpu=LOAD_CPU):
+    def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="push-bench-"))
-        self.socket = self.folder / "redis.sock"
+
+    def _start(self, *command, cpu, is_up):
         with open(self.folder / "log", "wb") as log:
             self._process = subprocess.Popen(
-                ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=child_setup(cpu),
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=child_setup(cpu)
             )
-        wait_for(lambda: self.socket.exists() and self.ask("PING").strip() == "PONG", "redis-server answers")
+        wait_for(is_up, f"{Path(command[0]).name} is ready")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Redis(_Server):
+    """A redis-server without a disk, at a socket."""
+
+    def __init__(self, cpu=LOAD_CPU):
+        super().__init__()
+        self.socket = self.folder / "redis.sock"
+        self._start(
+            "redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder, cpu=cpu,
+            is_up=lambda: self.socket.exists() and self.ask("PING").strip() == "PONG",
+        )
 
     def ask(self, *words):
         return subprocess.run(["redis-cli", "-s", self.socket, *words], capture_output=True, text=True).stdout
@@ -44,35 +64,18 @@ class Redis:
         lines = (line.split(":", 1) for line in self.ask("INFO", "commandstats").splitlines() if ":calls=" in line)
         return {name.removeprefix("cmdstat_"): int(rest[6:].split(",", 1)[0]) for name, rest in lines}
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *_):
-        self._process.kill()
-        self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class Nats:
-    """A nats-server with JetStream, in a folder of its own."""
+class Nats(_Server):
+    """A nats-server with JetStream."""
 
     def __init__(self):
-        self.folder, port = Path(tempfile.mkdtemp(prefix="push-bench-")), free_port()
+        super().__init__()
+        port = free_port()
         self.url = f"nats://127.0.0.1:{port}"
-        with open(self.folder / "log", "wb") as log:
-            self._process = subprocess.Popen(
-                [NATS, "--jetstream", "--store_dir", self.folder, "--addr", "127.0.0.1", "--port", str(port)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=child_setup(LOAD_CPU),
-            )
-        wait_for(lambda: "Server is ready" in (self.folder / "log").read_text(), "nats-server is ready")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.kill()
-        self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._start(
+            NATS, "--jetstream", "--store_dir", self.folder, "--addr", "127.0.0.1", "--port", str(port), cpu=LOAD_CPU,
+            is_up=lambda: "Server is ready" in (self.folder / "log").read_text(),
+        )
 
 
 def wait_for(reached, what):

@@ -98,13 +98,6 @@ def _fetch_uws():
         raise Absent(f"{', '.join(missing)} is not installed (Debian: libuv1)")
 
 
-def _go_build(module, *packages):
-    _tool("go", "golang")
-    _say(module, f"go build in benches/peers/{module}, its modules through the Go module proxy")
-    # One compiler at a time, so that the set-up of a benchmark does not block others who work on this machine.
-    _run("go", "build", "-p", "1", "-o", f"{paths.BIN}/", *packages, cwd=paths.BENCHES / "peers" / module)
-
-
 def _fetch_centrifugo():
     _tool("go", "golang")
     _say("centrifugo", f"go install {CENTRIFUGO}")
@@ -127,31 +120,29 @@ class Peer:
         return all(made.stat().st_mtime >= source.stat().st_mtime for source in self.sources)
 
 
+def _go_peer(module, package, program):
+    """A program of a module below benches/peers, and its package there."""
+    folder = SOURCES / module
+
+    def fetch():
+        _tool("go", "golang")
+        _say(module, f"go build in benches/peers/{module}, its modules through the Go module proxy")
+        # One compiler at a time, so that the set-up of a benchmark does not block others who work on this machine.
+        _run("go", "build", "-p", "1", "-o", f"{paths.BIN}/", f"./{package}", cwd=folder)
+
+    return Peer(fetch, lambda: paths.BIN / program, (folder / package / "main.go", folder / "go.mod"))
+
+
 PEERS = {
     "uws": Peer(_fetch_uws, lambda: paths.BIN / "uws", (SOURCES / "uws.c",)),
     "nchan": Peer(_fetch_nchan, lambda: nchan_root() / "usr/lib/nginx/modules/ngx_nchan_module.so"),
-    "melody": Peer(
-        lambda: _go_build("go", "./melody"), lambda: paths.BIN / "melody",
-        (SOURCES / "go/melody/main.go", SOURCES / "go/go.mod"),
-    ),
-    "go-sse": Peer(
-        lambda: _go_build("go", "./sse"), lambda: paths.BIN / "sse",
-        (SOURCES / "go/sse/main.go", SOURCES / "go/go.mod"),
-    ),
+    "melody": _go_peer("go", "melody", "melody"),
+    "go-sse": _go_peer("go", "sse", "sse"),
     "centrifugo": Peer(_fetch_centrifugo, lambda: paths.BIN / "centrifugo"),
-    "centrifuge": Peer(
-        lambda: _go_build("centrifuge", "."), lambda: paths.BIN / "centrifuge-node",
-        (SOURCES / "centrifuge/main.go", SOURCES / "centrifuge/go.mod"),
-    ),
+    "centrifuge": _go_peer("centrifuge", "", "centrifuge-node"),
     # No peer, but the floor of latency over NATS.
-    "nats": Peer(
-        lambda: _go_build("nats", "."), lambda: paths.BIN / "bare-nats",
-        (SOURCES / "nats/main.go", SOURCES / "nats/go.mod"),
-    ),
-    "mercure": Peer(
-        lambda: _go_build("mercure", "."), lambda: paths.BIN / "mercure",
-        (SOURCES / "mercure/main.go", SOURCES / "mercure/go.mod"),
-    ),
+    "nats": _go_peer("nats", "", "bare-nats"),
+    "mercure": _go_peer("mercure", "", "mercure"),
 }
 
 

@@ -91,10 +91,12 @@ def _large(server, quick):
     return result
 
 
-def _micro(*words):
+def _program(name, *words):
+    """Runs a program of this folder, which prints its figures as JSON."""
+
     def measure(server, quick):
         result = subprocess.run(
-            [str(paths.BIN / "publish"), *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [str(paths.BIN / name), *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             timeout=150,
         )
         if result.returncode:
@@ -104,19 +106,13 @@ def _micro(*words):
     return measure
 
 
+def _micro(*words):
+    return _program("publish", *words)
+
+
 def _engine(word):
     """What a log costs, with its floor in the same rounds; see benches/engine.rs."""
-
-    def measure(server, quick):
-        result = subprocess.run(
-            [str(paths.BIN / "engine"), word, str(paths.RUN / "engine")], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, timeout=150,
-        )
-        if result.returncode:
-            return {"fault": result.stderr.strip()[-200:] or f"status {result.returncode}"}
-        return {**json.loads(result.stdout), "fault": None}
-
-    return measure
+    return _program("engine", word, paths.RUN / "engine")
 
 
 def _library_size(server, quick):

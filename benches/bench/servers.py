@@ -144,9 +144,17 @@ def _jwt(key, claims):
     return (signed + b"." + part(hmac.new(key.encode(), signed, hashlib.sha256).digest())).decode()
 
 
+_TRANSPORTS = ("ws", "sse", "stream", "poll")
+_SUBSCRIBE = dict.fromkeys(_TRANSPORTS, "/push?channel=bench")
 _CONTROL_PUBLISH = Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1)
 _ADDRESS = "127.0.0.1:{}".format
 _CENTRIFUGO_CONNECT = "?cf_connect=" + quote(json.dumps({"subs": {"bench": {}}}))
+
+
+def _with_control(name, label, command):
+    """A server of the library, which is published to through the control API."""
+    return Server(name, label, LIBPUSH, _SUBSCRIBE, _CONTROL_PUBLISH, command, port_count=2)
+
 
 SERVERS = [
     Server(
@@ -155,33 +163,16 @@ SERVERS = [
         Publish("/pub"), lambda ports: [paths.BIN / "floor", ports[0]],
     ),
     Server(
-        "libpush", "libpush in a C server", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
+        "libpush", "libpush in a C server", LIBPUSH, _SUBSCRIBE,
         Publish("/publish?channel=bench"), _legacy,
     ),
-    Server(
-        "libpush-own", "libpush, own listener", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
-        _CONTROL_PUBLISH, _own_listener, port_count=2,
-    ),
-    Server(
-        "libpush-log", "libpush, own listener, with a log on disk", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
-        _CONTROL_PUBLISH, _with_log, port_count=2,
-    ),
-    Server(
-        "libpush-nodes", "libpush, two hubs and a Redis", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
-        _CONTROL_PUBLISH, _nodes, port_count=2,
-    ),
-    Server(
-        "libpush-epoll", "libpush in an epoll host", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push?channel=bench"),
-        _CONTROL_PUBLISH, _epoll_host, port_count=2,
-    ),
+    _with_control("libpush-own", "libpush, own listener", _own_listener),
+    _with_control("libpush-log", "libpush, own listener, with a log on disk", _with_log),
+    _with_control("libpush-nodes", "libpush, two hubs and a Redis", _nodes),
+    _with_control("libpush-epoll", "libpush in an epoll host", _epoll_host),
     Server(
         "libpush-nginx", "libpush in nginx, with pushd", LIBPUSH,
-        dict.fromkeys(("ws", "sse", "stream", "poll"), "/push"), Publish("/pub"), nginx.command,
+        dict.fromkeys(_TRANSPORTS, "/push"), Publish("/pub"), nginx.command,
     ),
     Server(
         "uws", "uWebSockets", PEER, {"ws": "/sub"},

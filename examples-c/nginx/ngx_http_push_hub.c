@@ -22,8 +22,8 @@ static void ngx_http_push_start(ngx_log_t *log)
     if (status == PUSH_OK) {
         return;
     }
-    /* A hub that is away is no error. Here a hub has refused us, or the port of an embedded hub is taken. The worker
-     * serves everything else meanwhile. */
+    /* A hub that can't be reached is no error. Here a hub has refused us, or the port of an embedded hub is taken. The
+     * worker serves everything else meanwhile. */
     hub.server = NULL;
     ngx_log_error(NGX_LOG_ERR, log, 0, "push: not started: %s: %s; trying again in %M ms", push_strerror(status), err,
                   hub.every);

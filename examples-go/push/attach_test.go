@@ -171,7 +171,7 @@ func TestABatchWithoutPositionsWantsNone(t *testing.T) {
 	stopWithin(t, srv, 200*time.Millisecond)
 }
 
-// Clients that were handed over while the hub is away are told to come back. They are not left without an answer.
+// Clients that were handed over while the hub can't be reached are told to come back. Each gets an answer.
 func TestClientsOfAHubThatIsAway(t *testing.T) {
 	address := "unix:" + filepath.Join(t.TempDir(), "attach.sock")
 	hub := hubAt(t, address)

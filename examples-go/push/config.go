@@ -32,7 +32,7 @@ type Config struct {
 	//	max_client_message  64KB    the largest message that a client may send
 	//	max_connections     0       0: as many as descriptors allow
 	//	outbox              1MB     bytes that may wait for a client that reads slowly
-	//	heartbeat           25s     how often a quiet connection gets a sign of life
+	//	heartbeat           25s     how often a quiet connection gets a heartbeat
 	//	threads             0       0: one for each core, at most 8
 	//	engine              memory  "redis://…" or "nats://…": a log that the services of several machines share;
 	//	                            "file:DIRECTORY": history that survives a restart

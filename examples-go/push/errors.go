@@ -23,7 +23,7 @@ const (
 	ErrConfig Status = C.PUSH_ERR_CONFIG
 	// ErrTooLarge: the payload is larger than the option max_message.
 	ErrTooLarge Status = C.PUSH_ERR_TOO_LARGE
-	// ErrBusy: a queue of the library is full, or the hub is away (option attach). Nothing was done; the same call may
+	// ErrBusy: a queue of the library is full, or the hub can't be reached (option attach). Nothing was done; the same call may
 	// succeed in a moment.
 	// [Server.PublishContext] waits for that.
 	ErrBusy Status = C.PUSH_ERR_BUSY

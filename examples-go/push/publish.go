@@ -78,7 +78,7 @@ func (s *Server) Publish(channel string, data []byte) error {
 //
 // Errors: those of [Server.Publish]. With the option attach the hub answers with the position. This call, and the
 // others that return positions, wait for that answer, at most for the option attach_timeout. Then the error is
-// [ErrTimeout], or ErrBusy while the hub is away. With engine_sync=always, or with a log that servers share, they wait
+// [ErrTimeout], or ErrBusy while the hub can't be reached. With engine_sync=always, or with a log that servers share, they wait
 // until the message is in the log, at most for the option engine_timeout. Publish and [Server.PublishBatch] never wait.
 func (s *Server) PublishMessage(m Message) (Position, error) {
 	if err := m.check("publish"); err != nil {

@@ -67,7 +67,7 @@ impl Api {
     fn tell_others(&self, acts: &[Act<'_>], on_settled: Option<OnSettled>) -> Result<Placing, Error> {
         let untold = |error: Error| {
             let text = match error.kind() {
-                Kind::Busy => "too much waits to come into the log (option engine_buffer); call again",
+                Kind::Busy => "too much waits to be appended to the log (option engine_buffer); call again",
                 _ => "this hub ends",
             };
             Error::new(error.kind(), format!("this hub has done it, and has not told the other hubs: {text}"))

@@ -15,7 +15,7 @@ impl Api {
         Some(format!("engine: {}", of_disk.or(of_log)?))
     }
 
-    /// The hubs that follow the log of this one, as far as their signs of life show. `None` if it shares none.
+    /// The hubs that follow the log of this one, as far as their heartbeats show. `None` if it shares none.
     pub(crate) fn members(&self) -> Option<Vec<Member>> {
         self.context.shared.as_ref().map(|shared| shared.members())
     }

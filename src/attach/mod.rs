@@ -7,7 +7,7 @@
 //! **A message is published once.** A host numbers its requests. Each run of a host is a *session*, named by random
 //! bits. For each session the hub keeps the number of the last request that it has done, and the latest results. When a
 //! host has lost its connection, it attaches again and says which results it has. The hub sends the missing results,
-//! and the host sends the requests again that the hub has not done. So a request is done once as long as the hub lives.
+//! and the host sends the requests again that the hub has not done. So a request is done once as long as the hub runs.
 //! After a restart of the hub, the host publishes again the messages that the old hub had not answered. They enter a
 //! new history, after a gap that clients are told of.
 //!

@@ -7,9 +7,10 @@
 //! **Numbers.** Each entry has a number, which is one more than the number of the entry before. Only trimmed entries
 //! are missing, at the beginning. While the log has the same [`LogId`], no number is given twice.
 //!
-//! **Identity.** A [`LogId`] names a log and one life of it. The log must change it when it may have lost entries that
-//! a hub has read: when another server takes over, when a server restarts, when the log is created anew. It may change
-//! it although nothing was lost.
+//! **Identity.** A *life* of a log is a time in which it can't have lost entries that a hub has read. A [`LogId`] names
+//! a log and one life of it. The log must change it when such a loss is possible: when another server takes over, when
+//! a server restarts, when the log is created again. It may change it although nothing was lost. (The *life* of a hub
+//! is the time from its start to its end.)
 //!
 //! **Append** ([`Ask::Append`]) is atomic for each entry. The log appends the entries of one hub in the order in which
 //! the hub asks. It appends each entry once. It does not append an entry if it has an entry with the same hub and the

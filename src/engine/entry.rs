@@ -38,7 +38,7 @@ pub(crate) enum Entry<'a> {
     Cleared { channel: &'a str },
     /// When this was written, everything before this offset in the segment was synced.
     Synced { offset: u64 },
-    /// The log was closed in order. It was synced before that.
+    /// The log was closed cleanly. It was synced before that.
     Closed { time_ms: u64 },
     /// The last numbers of channels at the beginning of the segment.
     Ends(Vec<(u64, &'a str)>),

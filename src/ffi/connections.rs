@@ -65,7 +65,7 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 ///
 /// Attached (option `attach`), the connection goes to the hub's process and outlives this process.
 /// PUSH_OK says that it is on its way.  If the hub has no room, it answers the client with 503.
-/// PUSH_ERR_BUSY: the hub is away, or too many connections wait for it.
+/// PUSH_ERR_BUSY: the hub can't be reached, or too many connections wait for it.
 /// PUSH_ERR_UNSUPPORTED: the grant has `subscribe`, and the hub is too old for that.  If the hub was
 /// away and turns out to be too old, the client gets 503.
 ///
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn push_close(
 ///
 /// If the hub shares a log with others (option `engine`), PUSH_OK says that this hub does it now, and
 /// that the others do it when they read it in the log.  PUSH_ERR_BUSY: this hub does it, and the others
-/// do not, because too much waits to come into the log; call again.
+/// do not, because too much waits to be appended to the log; call again.
 ///
 /// # Safety
 /// `user` ends in NUL; `reason` is NULL or ends in NUL.

@@ -26,7 +26,7 @@ pub extern "C" fn push_strerror(status: push_status) -> *const c_char {
         PUSH_ERR_INVALID => c"an argument is not allowed",
         PUSH_ERR_CONFIG => c"unknown option, or its value is not allowed",
         PUSH_ERR_TOO_LARGE => c"the payload is larger than max_message",
-        PUSH_ERR_BUSY => c"a queue is full, or the hub is away; nothing was done, try again",
+        PUSH_ERR_BUSY => c"a queue is full, or the hub can't be reached; nothing was done, try again",
         PUSH_ERR_NOT_FOUND => c"no such connection",
         PUSH_ERR_CLOSED => c"the server was stopped, or the handle is not one",
         PUSH_ERR_TIMEOUT => c"nothing came within the time given",

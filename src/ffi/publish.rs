@@ -18,9 +18,9 @@ use std::ffi::{c_char, c_void};
 /// `engine`) can't be written, and nothing was done.
 ///
 /// Attached (option `attach`), PUSH_OK says that the message is on its way.  Messages arrive in the
-/// order of the calls, each once, even if the hub is away for a while.  PUSH_ERR_BUSY: the option
-/// `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the message
-/// is on its way: it is delivered when the log is synced.
+/// order of the calls, each once, even if the hub can't be reached for a while.  PUSH_ERR_BUSY: the
+/// option `attach_buffer` is full.  With the option engine_sync=always, too, PUSH_OK says that the
+/// message is on its way: it is delivered when the log is synced.
 ///
 /// # Safety
 /// `channel` ends in NUL; `data` has `len` bytes.

@@ -23,8 +23,8 @@ pub const PUSH_ERR_INVALID: i32 = -1;
 pub const PUSH_ERR_CONFIG: i32 = -2;
 /// The payload is larger than the option `max_message`.
 pub const PUSH_ERR_TOO_LARGE: i32 = -3;
-/// A queue of the library is full, or the hub is away (option attach).  Nothing was done.  The same
-/// call may succeed a moment later.
+/// A queue of the library is full, or the hub can't be reached (option attach).  Nothing was done.
+/// The same call may succeed a moment later.
 pub const PUSH_ERR_BUSY: i32 = -4;
 /// There is no such connection, request or listener, or it has ended.
 pub const PUSH_ERR_NOT_FOUND: i32 = -5;

@@ -3,18 +3,11 @@ use crate::dialect::{Compression, Dialect, Encoder, Format};
 use crate::framing::inflate::Inflater;
 use crate::framing::ws_frames;
 use crate::framing::Transport;
+use crate::fuzzing::random::Random;
 use crate::hub::{Epoch, Message, Publication};
 
-/// Bytes that no compressor makes smaller (xorshift64).
 fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let bytes = std::iter::from_fn(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        Some(state.to_le_bytes())
-    });
-    bytes.flatten().take(len).collect()
+    Random(1).bytes(len)
 }
 
 fn text(len: usize) -> Vec<u8> {

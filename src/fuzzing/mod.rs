@@ -8,6 +8,8 @@ mod compression;
 mod hub;
 mod parsers;
 mod peers;
+#[cfg(test)]
+pub(crate) mod random;
 pub(crate) mod wire;
 
 /// A target: its name, which is also the name of its corpus, and its function.
@@ -72,25 +74,9 @@ impl<'a> Source<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::random::Random;
     use super::*;
     use std::path::Path;
-
-    /// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0
-        }
-
-        fn bytes(&mut self, most: usize) -> Vec<u8> {
-            let len = self.next() as usize % most;
-            (0..len).map(|_| self.next() as u8).collect()
-        }
-    }
 
     #[test]
     #[cfg_attr(miri, ignore = "thousands of inputs")]
@@ -125,7 +111,8 @@ mod tests {
         let cases = if cfg!(miri) { 5 } else { cases };
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         for case in 0..cases {
-            let data = random.bytes(400);
+            let len = random.below(400);
+            let data = random.bytes(len);
             let held = std::panic::catch_unwind(|| run(name, &data));
             assert!(held.is_ok(), "case {case}: {data:?}");
         }

@@ -16,7 +16,7 @@ const UNDER_WAY: usize = 4096;
 /// As many may be under way of one address, if that is more than there are places left. So one address can't take the
 /// places of all others.
 const OF_ONE_ADDRESS: usize = UNDER_WAY / 16;
-/// How many connections are accepted before those that are there have their turn.
+/// How many connections are accepted before existing ones have their turn.
 const ACCEPTS: usize = 64;
 /// How long the listeners rest when the process is out of descriptors, or may not accept.
 const REST_MS: u64 = 200;
@@ -40,8 +40,8 @@ impl Thread {
                     return;
                 }
                 Err(error) if socket::out_of_resources(&error) => return self.rest(&error),
-                // The client was gone before we came, or the network said so (accept(2)); always, it is the system that
-                // does not let us accept (seccomp).
+                // The client was gone before we came, or the network reported an error (accept(2)). If all calls fail,
+                // the system does not let us accept (seccomp).
                 Err(error) => {
                     failures += 1;
                     if failures == ACCEPTS {
@@ -70,7 +70,7 @@ impl Thread {
         self.rests_until = None;
         for (number, listener) in self.listeners.iter().enumerate() {
             match self.epoll.add(listener.as_raw_fd(), LISTENERS + number as u64, Watch::SharedRead) {
-                // It is there already if another one could not be added the last time.
+                // It is watched already if another listener could not be added the last time.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
                     self.context.note_refusal(Level::Warn, Reason::Resources, text);
@@ -90,7 +90,7 @@ impl Thread {
         } else if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, now) {
             Some((Reason::ConnectRate, "too many new connections (option connect_rate)"))
         } else if config.proxy_protocol && !peer.is_some_and(|peer| config.trusted_proxies.contains(peer)) {
-            Some((Reason::ProxyHeader, "not from one of trusted_proxies, from which alone connections are taken"))
+            Some((Reason::ProxyHeader, "it does not come from one of trusted_proxies, as proxy_protocol requires"))
         } else {
             None
         };
@@ -124,7 +124,7 @@ impl Thread {
         }
     }
 
-    /// Counts a client for its address, unless there are enough of that. A trusted proxy is not counted, since each of
+    /// Counts a client for its address, unless that has too many already. A trusted proxy is not counted, since each of
     /// its requests names the client.
     pub(super) fn admit(&mut self, index: usize) -> Result<(), Denied> {
         let config = self.context.config.get();
@@ -149,7 +149,7 @@ impl Thread {
         // As for outboxes: at most as much for one as is left for all (see `Bounds::of_one`).
         let most = UNDER_WAY.saturating_sub(self.clients.len()).max(OF_ONE_ADDRESS);
         if let Some(oldest) = self.crowd.oldest_of(address, most) {
-            self.end_early(oldest, "many more came from its address, and it was the slowest");
+            self.end_early(oldest, "too many handshakes of its address were under way, and it was the oldest");
         }
         self.crowd.enter(address, token);
         self.clients[index].address = Some(address);

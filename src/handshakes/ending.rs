@@ -1,4 +1,5 @@
-//! The end of handshakes that are not completed. Each end is counted and logged, unless the client only went away.
+//! The end of handshakes that are not completed. Each end is counted and logged, unless the client only closed its
+//! connection.
 
 use super::thread::{Connecting, Stage, Thread};
 use crate::context::client::Client;
@@ -43,7 +44,7 @@ impl Thread {
 
     /// Ends a client, so that another one has its place.
     pub(super) fn make_room(&mut self) {
-        const WHY: &str = "many more came, and it was the slowest";
+        const WHY: &str = "too many handshakes were under way, and it was the oldest";
         match self.crowd.oldest_of_most() {
             Some(token) => drop(self.end_early(token, WHY)),
             None => self.end_oldest(WHY),
@@ -61,7 +62,8 @@ impl Thread {
         there
     }
 
-    /// Counts and logs why a handshake has failed. A client that only went away has done nothing wrong.
+    /// Counts and logs why a handshake has failed. A client that only closed its connection has done nothing
+    /// wrong.
     pub(super) fn note_failure(&self, index: usize) {
         let Stage::ShakesHands(session) = &self.clients[index].stage else { return };
         let Some(failure) = session.failure() else { return };

@@ -288,7 +288,7 @@ impl Thread {
         let is_named = header == Header::Read;
         let secured = Secured { session, peer, is_named, counted, surplus };
         if let Err(Command::Secured(mut secured)) = shard.ask(Command::Secured(secured)) {
-            let text = format_args!("too much waits for the thread that would serve it");
+            let text = format_args!("the queue of the thread that would serve it is full");
             self.context.note_refusal_of(Client::at(peer), Level::Info, Reason::Busy, text);
             secured.session.end(&mut self.scratch);
             secured.take_back(&self.context);

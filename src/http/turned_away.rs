@@ -75,7 +75,7 @@ fn sentence(kind: Option<Kind>) -> &'static str {
         Some(Kind::Invalid) => "a channel, user, event or key is missing or not allowed",
         Some(Kind::TooLarge) => "the message or the request is larger than is allowed here",
         Some(Kind::NotFound) => "there is no such connection",
-        Some(Kind::Busy) => "the hub is away, or too many requests wait for it; nothing was done, try again",
+        Some(Kind::Busy) => "the hub can't be reached, or too many requests wait for it; nothing was done, try again",
         Some(Kind::Closed) => "the server is going away",
         Some(Kind::Limit) => "max_connections is reached",
         Some(Kind::Timeout) => "the hub has not answered in time; the request may have been done, or will be",

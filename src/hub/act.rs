@@ -1,5 +1,5 @@
-//! What all hubs of a log do to a user's connections. An act is an entry of the log, and has its place among the
-//! messages there. Shards get it in that place, through their mailboxes.
+//! Acts: what all hubs of a log do to a user's connections. An act is an entry of the log, between messages. Shards get
+//! it through their mailboxes, in the same order.
 
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place, Publication};

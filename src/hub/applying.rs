@@ -1,8 +1,8 @@
 //! Hubs that are replicas of a log. A replica applies the entries of the log in their order, with their numbers.
 //!
 //! The numbers come from the log, so a position means the same on all replicas. Where the log does not simply go on,
-//! there is a [`Break`]: a new epoch, and perhaps a loss. Shards get the break through their mailboxes, in its place
-//! among the messages. A shard that has not come to the break yet writes positions of the epoch before. Hubs may not
+//! there is a [`Break`]: a new epoch, and perhaps a loss. Shards get the break through their mailboxes, in order
+//! with the messages. A shard that has not come to the break yet writes positions of the epoch before. Hubs may not
 //! know such a position later, and then answer it with a gap. But it never stands for a message that its client has not
 //! seen.
 
@@ -36,7 +36,7 @@ pub(crate) enum Change<'a> {
     Nothing,
 }
 
-/// A place where the log does not simply go on.
+/// A point in the log at which entries may have been lost, and a new epoch begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Break {
     /// The log's epoch from now on.

@@ -4,22 +4,18 @@
 use super::lock::others;
 use super::tests::{bench, message, Bench};
 use super::*;
+use crate::fuzzing::random;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
+/// One generator for all parts of a test.
 #[derive(Clone)]
-struct Random(Rc<Cell<u64>>);
+struct Random(Rc<RefCell<random::Random>>);
 
 impl Random {
     fn below(&self, bound: usize) -> usize {
-        let mut state = self.0.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.0.set(state);
-        state as usize % bound
+        self.0.borrow_mut().below(bound)
     }
 }
 
@@ -33,7 +29,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let random = Random(Rc::new(Cell::new(seed)));
+        let random = Random(Rc::new(RefCell::new(random::Random(seed))));
         let names = (0..1 + random.below(9)).map(|n| format!("c{n}")).collect();
         let bench = Rc::new(bench(random.below(6)));
         World { bench, random, names, published: Rc::default() }

@@ -244,7 +244,7 @@ fn a_client_that_is_ahead_waits_and_is_told_of_no_gap() {
     let hub = start("ahead", &[("engine_timeout", "30s")]);
     let placed = hub.publish(&Publication::new("a", b"here")).unwrap();
     let epoch = hub.position_of(&placed).split('-').next().unwrap().to_owned();
-    // Signs of life of the hub take numbers, too.
+    // Heartbeats of the hub take numbers, too.
     let ahead = format!("{epoch}-{}", hub.stats().unwrap().seq + 20);
     let mut client = Client::sse(&hub, &format!("channel=a&since={ahead}"));
     std::thread::sleep(Duration::from_millis(100));

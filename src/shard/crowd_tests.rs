@@ -10,6 +10,7 @@ use super::order_tests::{client, shard_with};
 use super::sink_tests::put_masked;
 use super::Shard;
 use crate::framing::{masked, message};
+use crate::fuzzing::random::Random;
 use crate::hub::{Outgoing, Publication};
 use crate::shard::turn::command::Command;
 use crate::sys::epoll::Event;
@@ -20,18 +21,6 @@ use std::collections::{BTreeMap, VecDeque};
 const CHANNELS: [&str; 6] = ["d1", "d2", "l1", "x1", "x2", ""];
 /// Of a socket's buffer, and of an outbox: a few messages fill them.
 const SMALL: usize = 4096;
-
-/// A generator with a fixed seed (xorshift64), so that a failure can be repeated.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 as usize % bound
-    }
-}
 
 struct World {
     shard: Shard,

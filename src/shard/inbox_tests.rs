@@ -1,12 +1,12 @@
 //! Clients that send parts of messages and requests. The server counts what it keeps, bounds it, and lets go of it in
 //! every way in which a connection can end. A message has its time, whatever comes in between.
 
-use super::crowd_tests::Random;
 use super::order_tests::{adopt, client, shard_with};
 use super::pipelining_tests::{turn, UPGRADE};
 use super::Shard;
 use crate::framing::close::Close;
 use crate::framing::Transport;
+use crate::fuzzing::random::Random;
 use crate::metrics::Reason;
 use crate::shard::connection::conn::{Flags, Phase, Token};
 use crate::shard::turn::command::Command;

@@ -165,7 +165,7 @@ impl Shard {
     ) -> io::Result<Self> {
         let epoll = Arc::new(Epoll::new()?);
         epoll.add(handle.wake.as_raw_fd(), turn::run::WAKE, Watch::EdgeRead)?;
-        // An attached host may keep a number longer than the hub lives; it should then be nobody's.
+        // An attached host may keep a number longer than the hub runs. Then it should be the number of no connection.
         let arrivals = Arrivals::new(listeners, &epoll, getrandom::u32().unwrap_or(0))?;
         let now = clock::monotonic_ms();
         let shard = Shard {

@@ -1,11 +1,11 @@
 //! Requests that come before the answer to the one before them: cut anywhere, while an answer waits for a client that
 //! reads slowly, while the host is asked. Each is answered, in order, and none is forgotten.
 
-use super::crowd_tests::Random;
 use super::order_tests::{client, shard_with};
 use super::Shard;
 use crate::events::EventKind;
 use crate::framing::masked;
+use crate::fuzzing::random::Random;
 use crate::grant::Grant;
 use crate::hub::{Hub, Message, Outgoing, Publication};
 use crate::shard::connection::conn::RequestId;

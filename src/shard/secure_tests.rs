@@ -1,16 +1,14 @@
 //! Connections of tests whose sink is a TLS session.
 
+use super::sink_tests::take_socket;
 use super::Shard;
-use crate::shard::connection::conn::{Flags, Token};
 use crate::shard::connection::tls::sink;
-use crate::sys::epoll::Watch;
 use crate::tls::outcome::Handshake;
 use crate::tls::session::Session;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, LazyLock};
 
@@ -33,13 +31,7 @@ static CONFIGS: LazyLock<(Arc<ServerConfig>, [Arc<ClientConfig>; 2])> = LazyLock
 /// Puts a TLS session in the place of the newest connection's socket, and does the handshake. The client's end must not
 /// block.
 pub(super) fn put_secure(shard: &mut Shard, client: &UnixStream) -> Box<ClientConnection> {
-    let newest = shard.conns.iter_mut().find(|(_, conn)| conn.generation == shard.arrivals.generation);
-    let (index, conn) = newest.unwrap();
-    let fd = conn.socket.take().unwrap();
-    // It may hold something while no outbox waits, so it is told of room from the start.
-    conn.flags.insert(Flags::WRITES_WATCHED);
-    let token = Token { index: index as u32, generation: conn.generation };
-    shard.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).unwrap();
+    let (token, fd) = take_socket(shard);
     let (server, clients) = &*CONFIGS;
     let config = clients[token.generation as usize % 2].clone();
     let mut tls = ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap();

@@ -149,8 +149,8 @@ pub(super) fn mask(bytes: &mut [u8], masked: bool) {
     bytes.iter_mut().filter(|_| masked).for_each(|byte| *byte ^= MASK);
 }
 
-/// Puts a [`Masked`] sink in the place of the newest connection's socket.
-pub(super) fn put_masked(shard: &mut Shard) {
+/// Takes the newest connection's socket out of its entry, for a sink of another kind.
+pub(super) fn take_socket(shard: &mut Shard) -> (Token, OwnedFd) {
     let newest = shard.conns.iter_mut().find(|(_, conn)| conn.generation == shard.arrivals.generation);
     let (index, conn) = newest.unwrap();
     let fd = conn.socket.take().unwrap();
@@ -158,5 +158,11 @@ pub(super) fn put_masked(shard: &mut Shard) {
     conn.flags.insert(Flags::WRITES_WATCHED);
     let token = Token { index: index as u32, generation: conn.generation };
     shard.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).unwrap();
+    (token, fd)
+}
+
+/// Puts a [`Masked`] sink in the place of the newest connection's socket.
+pub(super) fn put_masked(shard: &mut Shard) {
+    let (token, fd) = take_socket(shard);
     shard.sinks.insert(token.index, Box::new(Masked { fd, held: Vec::new(), ends: false }));
 }

@@ -20,11 +20,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The protocol that clients may ask for (RFC 7301).
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// The TLS of a server. A reload replaces its certificates; connections that are there keep theirs.
+/// The TLS of a server. A reload replaces its certificates; existing connections keep theirs.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    /// Makes the tickets with which clients come back without a full handshake. Its keys are new every six hours. It
-    /// stays at a reload, so that clients can still resume.
+    /// Makes the tickets with which clients come back without a full handshake. Its keys are replaced every six
+    /// hours. A reload keeps it, so that clients can still resume.
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Arc<Certificates>>,
 }
@@ -54,8 +54,8 @@ impl Tls {
         Certificates::read(config, &self.tickets)
     }
 
-    /// New connections get these certificates. Returns whether the authorities of the control API's clients are others
-    /// now.
+    /// New connections get these certificates. Returns whether the authorities of the control API's clients have
+    /// changed.
     pub(crate) fn set(&self, certificates: Certificates) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, Arc::new(certificates));

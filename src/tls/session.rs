@@ -88,17 +88,17 @@ impl Session {
         &self.fd
     }
 
-    /// How many bytes have come and are kept, since their record is not whole.
+    /// How many bytes have come and are kept, since their record is incomplete.
     pub(crate) fn kept(&self) -> usize {
         self.unread.capacity() + self.early.capacity()
     }
 
-    /// When the record began that is not whole (monotonic milliseconds).
+    /// When the incomplete record began (monotonic milliseconds).
     pub(crate) fn since(&self) -> Option<u64> {
         self.since
     }
 
-    /// Gives the record that is not whole its time anew.
+    /// Starts the time limit of the incomplete record again.
     pub(crate) fn give_time(&mut self, now_ms: u64) {
         self.since = self.since.map(|_| now_ms);
     }

@@ -153,7 +153,7 @@ fn clients_that_wait_for_a_hub_are_told_to_come_back() {
 fn clients_of_a_hub_that_is_there_wait_for_their_host_and_are_not_refused() {
     let path = path();
     let hub = hub(&path, &[]);
-    // No connection may wait for a hub that is away.
+    // No connection may wait for a hub that can't be reached.
     let host = Arc::new(attached(&path, &[("attach_timeout", "0")]));
     host.post(&Publication::new("other", b"x")).unwrap();
     until("it is attached", || hub.server.stats().unwrap().published > 0);
@@ -363,7 +363,7 @@ fn calls_fail_in_time_if_the_hub_hangs_before_its_hello() {
     // The hub is known to be away by now, so this returns at once.
     std::thread::sleep(Duration::from_millis(100));
     let error = host.publish(&Publication::new("a", b"x")).unwrap_err();
-    assert!(error.to_string().contains("the hub is away; nothing was done"), "{error}");
+    assert!(error.to_string().contains("the hub can't be reached; nothing was done"), "{error}");
     assert_eq!(host.stats().unwrap_err().kind(), Kind::Busy);
     drop(filling);
     queued.stop(Duration::ZERO);

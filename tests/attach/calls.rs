@@ -185,7 +185,7 @@ fn a_batch_that_the_hub_can_not_publish_is_refused_or_logged() {
     hub.stop();
 }
 
-/// A host that speaks the first version of the protocol, and has said hello.
+/// A host that speaks the first version of the protocol, and has sent its hello frame.
 fn older_host(path: &str) -> UnixStream {
     let mut stream = UnixStream::connect(path.strip_prefix("unix:").unwrap()).unwrap();
     let hello = [b"\x01libpush\0\x01\0", &[7; 16][..], &[0; 8], &[0, 0, 1, 0, b'h']].concat();

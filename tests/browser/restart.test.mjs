@@ -80,7 +80,7 @@ class Pushd {
     await this.#spawn();
   }
 
-  // The position of a message; null: the hub is away, or was when it should have answered.
+  // The position of a message; null: the hub can't be reached, or was when it should have answered.
   async publish(channel, data, key) {
     const query = new URLSearchParams({ channel, key });
     const headers = { Authorization: `Bearer ${KEY}` };

@@ -88,7 +88,7 @@ static void an_attached_server_does_not_either(void)
     push_config *config = configure("attach", "unix:/nonexistent/hub.sock", NULL);
     push_config_on_log(config, log_hangs, &freed, count_free);
     push_server *server = serve_config(config);
-    WAIT_WHILE(calls < 1); /* the hub is away */
+    WAIT_WHILE(calls < 1); /* the hub can't be reached */
     stop_while_it_hangs(server);
 }
 

@@ -61,7 +61,7 @@ def published(hub, data):
             # The log is away.
             assert answer.status_code in (503, 504), answer.text
         except httpx.TransportError:
-            pass  # The hub is away.
+            pass  # The hub can't be reached.
         assert time.monotonic() < until
         time.sleep(LOOK_SECONDS)
 

@@ -172,6 +172,14 @@ impl Host {
 pub const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+/// Takes the text before `end`, and `end`, if it has come.
+pub fn take_until(read: &mut Vec<u8>, end: &str) -> Option<String> {
+    let at = read.windows(end.len()).position(|window| window == end.as_bytes())?;
+    let text = String::from_utf8_lossy(&read[..at]).into_owned();
+    read.drain(..at + end.len());
+    Some(text)
+}
+
 /// A connection that sends and reads bytes.
 pub struct Client {
     pub stream: TcpStream,
@@ -192,10 +200,7 @@ impl Client {
     /// Reads until `end`, and returns the text before it.
     pub fn until(&mut self, end: &str) -> String {
         loop {
-            let found = self.read.windows(end.len()).position(|window| window == end.as_bytes());
-            if let Some(at) = found {
-                let text = String::from_utf8_lossy(&self.read[..at]).into_owned();
-                self.read.drain(..at + end.len());
+            if let Some(text) = take_until(&mut self.read, end) {
                 return text;
             }
             assert!(self.fill(), "the server ended; {end:?} is not in {:?}", String::from_utf8_lossy(&self.read));

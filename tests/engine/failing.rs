@@ -84,7 +84,7 @@ fn a_stop_while_the_disk_fails_says_which_messages_may_be_missing_and_clients_ar
         pushd.signal("TERM");
         until("it does not end", || pushd.child.try_wait().unwrap().is_some());
         let stderr = std::fs::read_to_string(&pushd.stderr).unwrap();
-        let said = ["could not be closed in order", "may not be in the log"];
+        let said = ["could not be closed cleanly", "may not be in the log"];
         assert!(said.iter().all(|text| stderr.contains(text)), "{stderr}");
         clear_faults(&place);
         pushd.start_again();

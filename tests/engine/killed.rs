@@ -1,9 +1,9 @@
 //! A `pushd` that is killed while it is quiet, and one that can't write its log for a while.
 
-use super::pushd::Pushd;
+use super::pushd::{stream, Pushd};
 use super::Place;
-use crate::common::{field, until, PATIENCE};
-use std::io::{BufRead, BufReader, Read, Write};
+use crate::common::{field, until};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,20 +25,11 @@ pub enum Told {
 pub fn follow(port: u16, mut position: String, ended: &AtomicBool) -> Vec<Told> {
     let mut told = Vec::new();
     while !ended.load(Ordering::Relaxed) {
-        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        let Some(values) = stream(port, &format!("channel=a&since={position}")) else {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // HTTP/1.0 has no chunks.
-        let request =
-            format!("GET /push?channel=a&since={position}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
-        if stream.write_all(request.as_bytes()).is_err() {
-            continue;
-        }
-        for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{')) {
-            // The end of a killed hub's stream may be half a line.
-            let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else { break };
+        for value in values {
             match value["type"].as_str() {
                 Some("message") => match value["data"].as_str() {
                     Some("end") => return told,

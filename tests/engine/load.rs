@@ -1,11 +1,8 @@
 //! Publishers and followers of a hub that ends and starts again.
 
-use super::pushd::request;
+use super::pushd::{request, stream};
 use super::truth::{Id, Told, Truth};
-use crate::common::PATIENCE;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -112,21 +109,12 @@ impl Load {
         let (mut told, mut position, mut ends) = (Vec::new(), from.text(), 0);
         let query: String = channels.iter().map(|channel| format!("channel={channel}&")).collect();
         while ends < channels.len() && !self.given_up.load(Ordering::Relaxed) {
-            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            let Some(values) = stream(self.port, &format!("{query}since={position}")) else {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             };
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            // HTTP/1.0: no chunks.
-            let lines =
-                format!("GET /push?{query}since={position}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
-            if stream.write_all(lines.as_bytes()).is_err() {
-                continue;
-            }
-            for line in BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{')) {
-                // The end of a killed hub's stream may be half a line.
-                let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else { break };
-                let text = |name: &str| value[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
+            for value in values {
+                let text = |name: &str| value[name].as_str().unwrap_or_else(|| panic!("no {name}: {value}")).to_owned();
                 match value["type"].as_str() {
                     Some("message") => {
                         let mark = text("data").split('>').next().unwrap()[1..].to_owned();

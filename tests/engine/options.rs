@@ -48,7 +48,7 @@ fn a_log_is_printed_and_checked() {
     assert!(lines.contains(" 1 2") && lines.contains("\"news\" 5 bytes \"hello\""), "{lines}");
     assert!(lines.contains("\"b c\" 100 bytes \"xxx") && lines.contains("x\"…"), "{lines}");
     assert!(
-        lines.contains(": 1 segment of ") && lines.contains("2 messages, numbers 1 to 2; closed in order"),
+        lines.contains(": 1 segment of ") && lines.contains("2 messages, numbers 1 to 2; closed cleanly"),
         "{lines}"
     );
     let checked = pushd(&["log", "-q", &directory]);
@@ -98,7 +98,7 @@ fn the_fences_of_a_log_are_shown_and_counted_as_what_they_are() {
     for fence in [whole, lossy] {
         assert_eq!(lines.lines().filter(|line| line.ends_with(&fence)).count(), 1, "{fence:?}: {lines}");
     }
-    let about = "3 messages and 2 fences, numbers 1 to 5; closed in order";
+    let about = "3 messages and 2 fences, numbers 1 to 5; closed cleanly";
     let order = format!("epoch {}, before it {} up to 3, before it {} up to 1", epochs[2], epochs[1], epochs[0]);
     let last = lines.lines().last().unwrap();
     assert!(last.contains(": 3 segments of ") && last.contains(about) && last.ends_with(&order), "{last}");

@@ -57,7 +57,7 @@ impl Publisher {
         until("no log line says why", || {
             let stderr = std::fs::read_to_string(&pushd.stderr).unwrap();
             let lines = stderr.lines().filter(|line| line.contains(reason));
-            lines.filter(|line| line.contains("until this is mended nothing is published")).count() > before
+            lines.filter(|line| line.contains("nothing is published until this is fixed")).count() > before
         });
         for _ in 0..10 {
             assert!(self.publish(pushd).is_some(), "it was accepted although the log can't be written");

@@ -3,7 +3,7 @@
 use super::Place;
 use crate::common::{free_port, until, PATIENCE};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
@@ -137,6 +137,19 @@ pub fn request(port: u16, what: &str, body: &[u8]) -> Option<(u16, String)> {
     // A hub that is killed may have sent a part of its answer.
     (Some(body.len()) == length).then_some(())?;
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Subscribes with the transport `stream`. Returns what comes, up to the end of the connection. `None`: the hub is not
+/// there.
+pub fn stream(port: u16, query: &str) -> Option<impl Iterator<Item = serde_json::Value>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // HTTP/1.0 has no chunks.
+    let request = format!("GET /push?{query}&transport=stream HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let lines = BufReader::new(stream).lines().map_while(Result::ok).filter(|line| line.starts_with('{'));
+    // The end of a killed hub's stream may be half a line.
+    Some(lines.map_while(|line| serde_json::from_str(&line).ok()))
 }
 
 /// Runs `pushd` to its end.

@@ -83,8 +83,8 @@ impl Truth {
             let (epoch, last) = end.split_once(" up to ").unwrap();
             truth.ends.insert(epoch.into(), last.parse().unwrap());
         }
-        truth.closed = about.contains("; closed in order");
-        truth.torn = about.contains("; the end is torn");
+        truth.closed = about.contains("; closed cleanly");
+        truth.torn = about.contains("; the end is incomplete");
         truth
     }
 

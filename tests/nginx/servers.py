@@ -1,5 +1,6 @@
 """Starts Debian's nginx with the module, and pushd, in a directory of their own, and ends them."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -106,11 +107,42 @@ class Pushd:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(with_signal)
         try:
-            return self.process.wait(PATIENCE)
+            return wait_or_kill(self.process)
         finally:
-            self.process.kill()
-            self.process.wait()
             self._log.close()
+
+
+def wait_or_kill(process):
+    """The exit status of a process that has been told to end. One that does not end is killed, which is an error."""
+    try:
+        return process.wait(PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def connection(server):
+    """A connection to an address of a server."""
+    return socket.create_connection((server.host, server.port), PATIENCE)
+
+
+def read_until(client, end):
+    """Reads until `end` has come. Returns all that has come."""
+    got = b""
+    while end not in got:
+        more = client.recv(65536)
+        assert more, got
+        got += more
+    return got
+
+
+def read_all(client):
+    """Reads up to the end of the connection, in order or by a reset."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := client.recv(65536):
+            got += more
+    return got
 
 
 class Nginx(Address):
@@ -153,7 +185,7 @@ class Nginx(Address):
         def serves():
             assert self.process.poll() is None, self.error_log()
             try:
-                socket.create_connection((self.host, self.port), PATIENCE).close()
+                connection(self).close()
             except ConnectionRefusedError:
                 return False
             return len(self.workers()) == int(self._values["workers"])
@@ -175,11 +207,7 @@ class Nginx(Address):
             return None
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
-        try:
-            return self.process.wait(PATIENCE)
-        finally:
-            self.process.kill()
-            self.process.wait()
+        return wait_or_kill(self.process)
 
     def error_log(self):
         path = self.directory / "error.log"
@@ -217,7 +245,7 @@ class Nginx(Address):
 
     def talk(self, data, ends=None, closes=False):
         """Sends bytes on a new connection, and returns the answer, up to `ends` or the end."""
-        with socket.create_connection((self.host, self.port), PATIENCE) as client:
+        with connection(self) as client:
             client.sendall(data)
             if closes:
                 client.shutdown(socket.SHUT_WR)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from conftest import SITE
-from servers import PATIENCE, wait_until
+from servers import PATIENCE, connection, read_all, read_until, wait_until
 from test_subscribe import HANDSHAKE, masked
 
 # Empty bodies, as nginx reads them: with an extension of the chunk, with trailers.
@@ -26,28 +26,6 @@ def head(parameters, path="/push", headers=""):
     """A request's head that announces chunks."""
     headers += HANDSHAKE if parameters == WS else "Host: h\r\n"
     return f"GET {path}?channel=a{parameters} HTTP/1.1\r\n{headers}Transfer-Encoding: chunked\r\n\r\n".encode()
-
-
-def read_until(client, end):
-    got = b""
-    while end not in got:
-        more = client.recv(65536)
-        assert more, got
-        got += more
-    return got
-
-
-def read_all(client):
-    """Up to the end of the connection."""
-    got = b""
-    with contextlib.suppress(ConnectionResetError):
-        while more := client.recv(65536):
-            got += more
-    return got
-
-
-def connection(nginx):
-    return socket.create_connection((nginx.host, nginx.port), PATIENCE)
 
 
 def is_rid_of_all(nginx):
@@ -186,7 +164,7 @@ def test_tls_wherever_the_request_is_cut(nginx, pushd, trust):
         # From the head's last lines on.
         cuts = range(len(head(WS)) - 10, len(request))
         for _ in cuts:
-            plain = socket.create_connection((nginx.host, nginx.tls.port), PATIENCE)
+            plain = connection(nginx.tls)
             clients.append(stack.enter_context(trust.wrap_socket(plain, server_hostname="127.0.0.1")))
         for cut, client in zip(cuts, clients, strict=True):
             client.sendall(request[:cut])

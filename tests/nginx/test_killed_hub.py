@@ -15,7 +15,7 @@ PUBLISHERS, EACH = 4, 60
 
 
 def publish(nginx, data):
-    """The position of a message. 503 says that the hub is away, and that nothing was done."""
+    """The position of a message. 503 says that the hub can't be reached, and that nothing was done."""
     while (answer := nginx.get("/publish?channel=a", "POST", data))[0] == 503:
         time.sleep(0.05)
     assert answer[0] == 200, answer

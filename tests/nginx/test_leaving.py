@@ -10,7 +10,7 @@ import time
 
 import pytest
 from reloads import show
-from servers import PATIENCE, wait_until
+from servers import PATIENCE, connection, read_until, wait_until
 
 NAME = "www.example.org"
 SITE = """
@@ -34,7 +34,7 @@ def open_client(trust):
     clients = []
 
     def opened(nginx, lines, query="channel=a"):
-        plain = socket.create_connection((nginx.host, nginx.tls.port), PATIENCE)
+        plain = connection(nginx.tls)
         client = trust.wrap_socket(plain, server_hostname=NAME)
         clients.append(client)
         client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: {NAME}\r\n{lines}\r\n".encode())
@@ -48,15 +48,6 @@ def open_client(trust):
 def to_the_end(client):
     said = b""
     while part := client.recv(65536):
-        said += part
-    return said
-
-
-def read_until(client, text):
-    said = b""
-    while text not in said:
-        part = client.recv(65536)
-        assert part, said
         said += part
     return said
 
@@ -191,7 +182,7 @@ def test_with_a_hub_of_its_own_a_worker_tells_all_of_its_clients_at_once(start_n
     nginx = start_nginx(attached=False, server=SITE, workers=1, http="push_drain 2s;")
     sse = open_client(nginx, "Accept: text/event-stream\r\n")
     read_until(sse, b"push-open")
-    plain = socket.create_connection((nginx.host, nginx.port), PATIENCE)
+    plain = connection(nginx)
     plain.sendall(b"GET /push?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
     read_until(plain, b"push-open")
     old = nginx.workers()

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 import subscribers
-from servers import PATIENCE, free_port, wait_until
+from servers import PATIENCE, connection, free_port, read_until, wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -105,13 +105,11 @@ def test_compression_is_passed_on(start_pushd, start_nginx, trust, scheme):
 
 
 def test_tls_websocket_that_speaks_before_it_is_answered(nginx, trust):
-    with socket.create_connection((nginx.host, nginx.tls.port), PATIENCE) as plain:
+    with connection(nginx.tls) as plain:
         with trust.wrap_socket(plain, server_hostname="127.0.0.1") as client:
             head = f"GET /push?channel=a HTTP/1.1\r\n{HANDSHAKE}\r\n".encode()
             client.sendall(head + masked('{"type":"ping"}'))
-            got = b""
-            while b'"pong"' not in got:
-                got += client.recv(65536)
+            read_until(client, b'"pong"')
 
 
 @pytest.mark.parametrize("scheme", ["https", "h2c"])
@@ -162,14 +160,12 @@ def test_a_frame_in_one_packet_with_the_handshake(nginx):
 
 def test_a_large_head_in_several_packets(nginx):
     nginx.publish("a", "hello")
-    with socket.create_connection((nginx.host, nginx.port), PATIENCE) as client:
+    with connection(nginx) as client:
         head = f"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\nCookie: c={'x' * 6000}\r\n\r\n".encode()
         for begin in range(0, len(head), 500):
             client.sendall(head[begin : begin + 500])
             time.sleep(0.005)
-        got = b""
-        while b"hello" not in got:
-            got += client.recv(65536)
+        read_until(client, b"hello")
 
 
 AUTHORIZED = """
@@ -404,12 +400,10 @@ def test_polls_on_one_connection_where_that_is_allowed(pushd, start_nginx):
     nginx = start_nginx(server="location = /push { push_subscribe; push_grant a; push_keep_alive on; }" + _site())
     nginx.publish("a", "hello")
     poll = b"GET /push?channel=a&last=1 HTTP/1.1\r\nHost: h\r\n\r\n"
-    with socket.create_connection((nginx.host, nginx.port), PATIENCE) as client:
+    with connection(nginx) as client:
         for _ in range(2):
             client.sendall(poll)
-            got = b""
-            while b"hello" not in got:
-                got += client.recv(65536)
+            read_until(client, b"hello")
         # The grant stays as it was.
         client.sendall(poll.replace(b"channel=a", b"channel=b"))
         assert b"HTTP/1.1 403" in client.recv(65536)
@@ -424,13 +418,10 @@ def test_each_poll_on_a_connection_gets_the_channels_of_its_location(pushd, star
     nginx.publish(names[-1], "hers")
     nginx.publish("b", "not hers")
     poll = b"GET /push?channel=b&last=1 HTTP/1.1\r\nHost: h\r\n\r\n"
-    with socket.create_connection((nginx.host, nginx.port), PATIENCE) as client:
+    with connection(nginx) as client:
         for _ in range(2):
             client.sendall(poll)
-            got = b""
-            while b"]}" not in got:
-                got += client.recv(65536)
-            assert b'"data":"hers"}]}' in got
+            assert b'"data":"hers"}]}' in read_until(client, b"]}")
     assert pushd.stats()["adopted"] == 1
 
 

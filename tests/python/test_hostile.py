@@ -145,7 +145,7 @@ class Frames(Case):
             "a frame with something after its end": frame(BATCH, struct.pack("<QI", 1, 1) + 2 * publication()),
             "a text that is not UTF-8": publish(1, channel=b"\xff"),
             "a flag that is neither 0 nor 1": frame(PUBLISH, bytes(8) + b"\2" + publication()[1:]),
-            "it said hello twice": hello(),
+            "it sent a second hello frame": hello(),
             "it sent a frame without its descriptor": adopt(),
         }
         for line, wrong in cases.items():
@@ -329,7 +329,7 @@ class Crowds(Case):
                     peer.close()
                 peers = []
         self.assertLess(most, self.descriptors + 100, "they wait outside")
-        self.logged("too many connections have not said hello")
+        self.logged("too many connections have not sent a hello frame")
         self.still_serves()
 
     @unittest.skipIf(os.geteuid(), "only root can be two users")
@@ -359,7 +359,7 @@ class Crowds(Case):
                 os._exit(code)
         theirs.close()
         self.assertEqual(ours.recv(4), b"here")
-        self.logged("too many connections have not said hello")
+        self.logged("too many connections have not sent a hello frame")
         for peer in before, self.connect():
             peer.sendall(hello())
             self.assertEqual(peer.recv(5)[4:], bytes([WELCOME]))

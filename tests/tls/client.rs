@@ -1,7 +1,7 @@
 //! A client that speaks TLS, and one that says what it likes.
 
 use crate::certificates::Pair;
-use crate::common::{Host, PATIENCE};
+use crate::common::{take_until, Host, PATIENCE};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -65,10 +65,7 @@ impl Client {
     /// Reads until `end`, and returns the text before it.
     pub fn until(&mut self, end: &str) -> String {
         loop {
-            let found = self.read.windows(end.len()).position(|window| window == end.as_bytes());
-            if let Some(at) = found {
-                let text = String::from_utf8_lossy(&self.read[..at]).into_owned();
-                self.read.drain(..at + end.len());
+            if let Some(text) = take_until(&mut self.read, end) {
                 return text;
             }
             assert!(self.fill().unwrap(), "the server ended; {end:?} is not in {:?}", self.read);

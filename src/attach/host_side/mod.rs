@@ -1,7 +1,8 @@
 //! The host's side: a server whose hub is another process.
 //!
 //! A call puts a frame into a queue. If the socket takes it at once, the frame is sent from the caller's thread. One
-//! thread, `push-attached`, reads answers and events, sends what is left, and attaches again when the hub was away.
+//! thread, `push-attached`, reads answers and events, sends what is left, and attaches again when the connection was
+//! lost.
 
 mod calls;
 mod connect;
@@ -156,7 +157,7 @@ impl Attached {
             .map_err(failed)?;
         let mut session = [0; 16];
         getrandom::fill(&mut session)
-            .map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
+            .map_err(|error| Error::system("the system has no random numbers", &std::io::Error::other(error)))?;
         let absolute = std::path::absolute(&path).ok().filter(|path| SockAddr::unix(path).is_ok());
         let link = Arc::new(Link {
             path: absolute.unwrap_or(path),
@@ -185,7 +186,8 @@ impl Attached {
                 let path = link.path.display();
                 link.log
                     .line(Level::Warn, format_args!("no hub at unix:{path}: {text}; trying again until a hub answers"));
-                // The hub counts as away from now on. So the first calls wait for it as long as later calls do.
+                // The hub counts as one that can't be reached from now on. So the first calls wait for it as long as
+                // later calls do.
                 link.queue().detach();
                 None
             }
@@ -258,8 +260,8 @@ impl Attached {
         &self.link.events
     }
 
-    /// Tells the hub that events are wanted, before the first call that follows. A hub that is away is told when it
-    /// comes back.
+    /// Tells the hub that events are wanted, before the first call that follows. A hub that can't be reached is told
+    /// when it comes back.
     pub(crate) fn want_events(&self) {
         if !self.link.events.wanted() {
             self.link.events.want();

@@ -27,7 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// that is possible.
 const PASS_AGAIN_MS: u64 = 10;
 /// A hub passes no descriptors. If one did, they would stay open here.
-pub(super) const PASSES_DESCRIPTORS: &str = "it passes descriptors";
+pub(super) const PASSES_DESCRIPTORS: &str = "it sends descriptors, which a hub never does";
 /// Reads in a row before the queue has its turn.
 const READS: usize = 16;
 
@@ -54,11 +54,12 @@ fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
             link.queue().detach();
             match served {
                 Ok(Ok(())) => return,
-                Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub is away: {text}")),
+                Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub can't be reached: {text}")),
                 Err(_) => link.log.line(Level::Error, format_args!("attached: {}; it was caught", panics::said())),
             }
             // A hub may welcome us and close at once, for example because it has no descriptors left, or because it
-            // does not understand a frame that is sent again each time. That counts as being away.
+            // does not understand a frame that is sent again each time. Then the hub counts as one that can't be
+            // reached.
             match backoff.checked_sub(since.elapsed()) {
                 Some(rest) => {
                     pause(link, rest);

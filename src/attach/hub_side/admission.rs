@@ -1,4 +1,5 @@
-//! Takes new connections, decides which processes may attach, and bounds the connections that have not said hello yet ("half open").
+//! Takes new connections, decides which processes may attach, and bounds the number of those that have not sent their
+//! hello frame yet ("half open").
 
 use super::attachment::Attachment;
 use super::{refuse, End, HubSide, LISTENER};
@@ -19,7 +20,7 @@ const MAX_HALF_OPEN: usize = 64;
 const PAUSE_MS: u64 = 200;
 /// The number of connections that one turn accepts.
 const ACCEPTS: usize = 64;
-/// How long a connection may take to say hello.
+/// How long a connection may take to send its hello frame.
 const HELLO_MS: u64 = 5000;
 
 impl HubSide {
@@ -79,7 +80,7 @@ impl HubSide {
         if let Some(id) =
             connection_to_close(half_open.map(|attachment| (attachment.id, attachment.process.uid)), process.uid)
         {
-            self.end(id, &End::Fault("too many connections have not said hello".into()));
+            self.end(id, &End::Fault("too many connections have not sent a hello frame".into()));
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -89,12 +90,12 @@ impl HubSide {
         self.attached.insert(id, Attachment::new(id, fd, process, self.now));
     }
 
-    /// Ends the connections that have not said hello in time.
+    /// Ends the connections that have not sent their hello frame in time.
     pub(super) fn end_half_open(&mut self) {
         let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.since + HELLO_MS;
         let late: Vec<u64> = self.attached.values().filter(late).map(|attachment| attachment.id).collect();
         for id in late {
-            self.end(id, &End::Fault("it did not say hello".into()));
+            self.end(id, &End::Fault("it sent no hello frame in time".into()));
         }
     }
 }
@@ -111,8 +112,8 @@ fn allowed(config: &Config, process: Credentials) -> bool {
 /// oldest first.
 ///
 /// It is a connection of the user that has the most, the newcomer counted, so no user can crowd out another user's
-/// hosts. Of that user's connections it is the oldest one. A host says hello at once, so the oldest is the least likely
-/// to do so.
+/// hosts. Of that user's connections it is the oldest one. A host sends its hello frame at once, so the oldest is the
+/// least likely to do so.
 fn connection_to_close(half_open: impl Iterator<Item = (u64, u32)>, newcomer: u32) -> Option<u64> {
     let mut users: BTreeMap<u32, (usize, Option<u64>)> = BTreeMap::from([(newcomer, (1, None))]);
     let mut all = 0;

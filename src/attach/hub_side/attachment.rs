@@ -1,4 +1,4 @@
-//! One attached host, or a connection that has not said hello yet.
+//! One attached host, or a connection that has not sent its hello frame yet.
 
 use super::sessions::SessionId;
 use crate::attach::inbox::Inbox;

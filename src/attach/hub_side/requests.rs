@@ -123,7 +123,7 @@ impl HubSide {
         }
         match request {
             FromHost::Hello(hello) if half_open => self.hello(id, &hello)?,
-            FromHost::Hello(_) => return Err(End::Fault("it said hello twice".into())),
+            FromHost::Hello(_) => return Err(End::Fault("it sent a second hello frame".into())),
             _ if half_open => return Err(End::Fault("its first frame is not a hello".into())),
             FromHost::Publish { number, publication } => {
                 #[cfg(test)]

@@ -11,15 +11,15 @@ use std::sync::Arc;
 /// Names a session.
 pub(super) type SessionId = [u8; 16];
 
-/// How long a session is kept after its host has gone away.
+/// How long a session is kept after its host has ended or lost its connection.
 const KEPT_MS: u64 = 10 * 60 * 1000;
-/// The number of sessions that are kept for hosts that are away.
+/// The number of sessions that are kept for hosts that are not attached.
 const MAX_AWAY: usize = 4096;
 /// The bytes of answers that are kept for a host, without the fixed size of their entries. It is far more than can be
 /// on the way to the host: what the hub has not sent yet (`attachment::MAX_WAITING`), the socket's buffer, and one more
 /// answer.
 const MAX_KEPT: usize = 16 << 20;
-/// The same for all hosts that are away, together.
+/// The same for all hosts that are not attached, together.
 const MAX_KEPT_AWAY: usize = 64 << 20;
 
 /// A session of a host.
@@ -93,7 +93,7 @@ impl Session {
     }
 
     /// An accepted request is done. Writes the answers that can be given now if the host is there (`into`). A host that
-    /// is away gets them when it comes back.
+    /// is not attached gets them when it comes back.
     pub(super) fn settled(&mut self, number: u64, answer: impl Fn(Shape) -> Outcome, mut into: Option<&mut Vec<u8>>) {
         if let Ok(at) = self.unanswered.binary_search_by_key(&number, |(number, _)| *number) {
             if let Unanswered::Waits(shape) = self.unanswered[at].1 {

@@ -52,7 +52,7 @@ impl HubSide {
             }
             // The host knows another epoch by now, in which the numbers would be those of other messages.
             let unknown = done.unknown || done.epoch != self.epoch;
-            // The session of a host that was away for long is forgotten.
+            // The session of a host that was not attached for long is forgotten.
             let Some(session) = self.sessions.get(&session) else { continue };
             let attachment = session.attachment().and_then(|id| self.attached.get_mut(&id));
             let answer = |shape: Shape| match unknown {

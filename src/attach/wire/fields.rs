@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         let mut last = "";
         for _ in 0..listed {
             let name = self.text()?;
-            check_text("user", name, 255).map_err(|_| Malformed("a user that can't be"))?;
+            check_text("user", name, 255).map_err(|_| Malformed("a user with a wrong name"))?;
             // A caller that asks for one page after the other thus comes to an end.
             if name <= last {
                 return Err(Malformed("users that are not in order"));

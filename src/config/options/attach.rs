@@ -36,14 +36,15 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(attach_timeout_ms),
         help: "How long a call that needs the hub's answer waits for it. Then the call returns PUSH_ERR_BUSY if \
                nothing was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits as long for a hub \
-               that is away or takes nothing. Then its client gets 503, and is told to come back",
+               that can't be reached or takes nothing. Then its client gets 503, and is told to come back",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {
         name: "attach_buffer",
         default: "16MB",
         live: live!(attach_buffer),
-        help: "Bytes that may wait for the hub while it is slow or away. Beyond that, publishing returns PUSH_ERR_BUSY",
+        help: "Bytes that may wait for the hub while it is slow or can't be reached. Beyond that, publishing returns \
+               PUSH_ERR_BUSY",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
     },
     Spec {

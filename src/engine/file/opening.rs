@@ -91,8 +91,10 @@ impl Unwritten {
             log.line(Level::Warn, format_args!("engine: {place}/{name} is not a part of this log; it is ignored"));
         }
         if let (Some((at, bytes)), Some(segment)) = (found.torn, found.segments.last()) {
-            let text =
-                format_args!("engine: {place}/{}: byte {at}: the end is torn; {bytes} bytes are cut off", segment.name);
+            let text = format_args!(
+                "engine: {place}/{}: byte {at}: the end is incomplete; {bytes} bytes are cut off",
+                segment.name
+            );
             log.line(Level::Warn, text);
         }
         let segments = Counted(found.segments.len(), "segment");
@@ -100,13 +102,13 @@ impl Unwritten {
             Some(link) if link.lossy => log.line(
                 Level::Warn,
                 format_args!(
-                    "engine: {place} was not closed in order, and messages after number {} may be missing: clients \
+                    "engine: {place} was not closed cleanly, and messages after number {} may be missing: clients \
                      that come back are told of a gap there",
                     link.last
                 ),
             ),
             Some(_) => {
-                log.line(Level::Info, format_args!("engine: {place} was not closed in order; nothing is missing"))
+                log.line(Level::Info, format_args!("engine: {place} was not closed cleanly; nothing is missing"))
             }
             None => {}
         }
@@ -184,5 +186,5 @@ fn take(path: &Path, place: &str) -> Result<Locked, Error> {
 }
 
 fn no_random(error: getrandom::Error) -> Error {
-    Error::system("no random numbers", &io::Error::other(error))
+    Error::system("the system has no random numbers", &io::Error::other(error))
 }

@@ -16,7 +16,7 @@ use crate::hub::{Epoch, Link};
 pub(crate) enum Step<'a> {
     /// The number of the first message that the log can have. Earlier messages are gone.
     First(u64),
-    /// With this segment an epoch begins, since the log was not closed in order. That takes a number. `lossy`: messages
+    /// With this segment an epoch begins, since the log was not closed cleanly. That takes a number. `lossy`: messages
     /// before it may be missing.
     Fence { number: u64, epoch: &'a Epoch, lossy: bool, segment: &'a str },
     /// An entry, with its number and place.
@@ -31,7 +31,7 @@ pub(crate) struct Found {
     pub(crate) lineage: Option<(Epoch, Vec<Link>)>,
     /// The number of the last message.
     pub(crate) last: u64,
-    /// True if it was closed in order.
+    /// True if it was closed cleanly.
     pub(crate) closed: bool,
     /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
     pub(crate) torn: Option<(usize, usize)>,

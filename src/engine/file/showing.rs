@@ -13,7 +13,8 @@ use std::path::Path;
 const SHOWN: usize = 60;
 
 /// Reads the log in a directory. Writes a line for each entry and fence (if `entries` is true) and a summary. It
-/// changes nothing and takes no lock, so the end of a log in use may look torn. [`Kind::Closed`] if the output is closed.
+/// changes nothing and takes no lock, so the end of a log in use may look incomplete. [`Kind::Closed`] if the output is
+/// closed.
 pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), Error> {
     let place = path.display().to_string();
     let failed = |error: &io::Error| Error::system(&place, error);
@@ -36,8 +37,8 @@ pub fn show_log(path: &Path, entries: bool, out: &mut dyn Write) -> Result<(), E
         }
     })?;
     let end = match (found.torn, found.closed) {
-        (Some((at, bytes)), _) => format!("the end is torn at byte {at}: {bytes} bytes are ignored"),
-        (None, true) => "closed in order".into(),
+        (Some((at, bytes)), _) => format!("the end is incomplete from byte {at}: {bytes} bytes are ignored"),
+        (None, true) => "closed cleanly".into(),
         (None, false) => "not closed: a hub uses it, or was killed".into(),
     };
     let segments = Counted(found.segments.len(), "segment");

@@ -276,7 +276,7 @@ impl Writer {
         let why = format!("{}: {error}", self.place);
         if self.failing_since.is_none() {
             self.failing_since = Some(Instant::now());
-            let text = format_args!("engine: {why}; until this is mended nothing is published");
+            let text = format_args!("engine: {why}; nothing is published until this is fixed");
             self.log.line(Level::Error, text);
         }
         self.shared.behind.fail(&why);
@@ -302,7 +302,7 @@ impl Writer {
         match closed {
             Ok(()) => self.log.line(Level::Info, format_args!("engine: the log {} is closed", self.place)),
             Err(error) => {
-                let text = format_args!("engine: {}: the log could not be closed in order: {error}", self.place);
+                let text = format_args!("engine: {}: the log could not be closed cleanly: {error}", self.place);
                 self.log.line(Level::Error, text);
             }
         }
@@ -314,7 +314,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The records that were taken may not be written.
-            self.shared.behind.fail("the thread that writes the log has panicked; start the hub anew");
+            self.shared.behind.fail("the thread that writes the log has panicked; restart the hub");
         } else {
             self.close();
         }

@@ -149,7 +149,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Closes the log in order. Nothing may be written after that.
+    /// Closes the log cleanly. Nothing may be written after that.
     pub(crate) fn close(&mut self, now_ms: u64) -> io::Result<()> {
         self.sync(false)?;
         self.note(&Entry::Closed { time_ms: now_ms })?;
@@ -233,7 +233,7 @@ impl Appender {
 pub(super) fn write_again(disk: &dyn Disk, file: &mut dyn Place, segment: &Segment) -> io::Result<()> {
     let all = disk.read(&segment.name)?;
     let (from, to) = (segment.on_disk as usize, segment.bytes as usize);
-    let lost = || io::Error::other("what could not be synced can't be read again; the hub has to be started anew");
+    let lost = || io::Error::other("entries that could not be synced can't be read back; restart the hub");
     let doubtful = all.get(from..to).ok_or_else(lost)?;
     let mut at = from;
     while at < to {

@@ -65,7 +65,7 @@ impl Appender {
         let (id, _) = envelope::read(&stored.bytes).map_err(|_| {
             let subject = &session.names.own;
             Failure(format!(
-                "message {} of `{subject}` at the NATS server {} is none of ours",
+                "message {} of `{subject}` at the NATS server {} is not an entry of libpush",
                 stored.number, session.server
             ))
         })?;
@@ -266,7 +266,12 @@ async fn key(session: &Session, key: &str) -> Result<Option<u64>, Failure> {
             Err(Refusal::Said(code::NO_ROLLUP, _)) => return Ok(None),
             // It is being stored.
             Err(Refusal::Said(code::DUPLICATE_COMES, _)) if Instant::now() < deadline => sleep(PAUSE).await,
-            Ok(_) => return Err(Failure(format!("the stream `{}` has stored a question", session.names.stream))),
+            Ok(_) => {
+                return Err(Failure(format!(
+                    "the stream `{}` has stored a request as if it were an entry",
+                    session.names.stream
+                )))
+            }
             Err(refusal) => return Err(session.failure("look for a key", refusal)),
         }
     }

@@ -160,7 +160,9 @@ impl Session {
                 _ => format!("the connection to the NATS server {} is lost: {error}", self.server),
             }))
         })?;
-        let strange = || Refusal::Lost(Failure(format!("the NATS server {} answers strangely", self.server)));
+        let strange = || {
+            Refusal::Lost(Failure(format!("the NATS server {} sends an answer that is not understood", self.server)))
+        };
         let value: Value = serde_json::from_slice(&answer.payload).map_err(|_| strange())?;
         if let Some(wrong) = value.get("error") {
             let wrong = Wrong::deserialize(wrong).map_err(|_| strange())?;

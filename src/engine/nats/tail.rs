@@ -167,7 +167,7 @@ impl<'a> Tail<'a> {
         }
         let server = &self.session.server;
         self.unknown = None;
-        let strange = || Failure(format!("the NATS server {server} sends strange messages"));
+        let strange = || Failure(format!("the NATS server {server} sends messages that are not understood"));
         let place = message.reply.as_deref().and_then(place).ok_or_else(strange)?;
         // A consumer that was made anew counts anew. Messages may be missing before this one.
         if place.count != self.count + 1 || place.number <= self.last {
@@ -213,7 +213,7 @@ impl<'a> Tail<'a> {
             408 => Ok(self.ended(message)),
             409 if said.contains("MaxBytes") || said == "Batch Completed" => Ok(self.ended(message)),
             503 if self.unknown.is_some_and(|until| Instant::now() < until) => Ok(self.ended(message)),
-            503 => Err(self.gone("it is no more")),
+            503 => Err(self.gone("it no longer exists")),
             _ => Err(self.gone(said)),
         }
     }

@@ -64,7 +64,7 @@ where
             }
         }
     }
-    let strange = || Failure(format!("Redis {server} answers otherwise than a Redis does"));
+    let strange = || Failure(format!("Redis {server} does not answer as a Redis does"));
     let line = said[..len].strip_suffix(b"\r\n");
     match line.and_then(|line| std::str::from_utf8(line).ok()) {
         Some(line) if line.starts_with('+') => Ok(()),

@@ -146,7 +146,7 @@ impl Log {
     }
 
     pub(super) fn strange(&self) -> Wrong {
-        Wrong::Failed(Failure(format!("Redis {} answers otherwise than a Redis does", self.server)))
+        Wrong::Failed(Failure(format!("Redis {} does not answer as a Redis does", self.server)))
     }
 }
 
@@ -162,7 +162,12 @@ async fn load(line: &Line) -> Result<Vec<String>, Wrong> {
         match line.ask(command).await.map_err(Wrong::Refused)? {
             Value::BulkString(hash) => hashes.push(String::from_utf8_lossy(&hash).into_owned()),
             Value::SimpleString(hash) => hashes.push(hash),
-            _ => return Err(Wrong::Failed(Failure(format!("Redis {} keeps no scripts", line.server)))),
+            _ => {
+                return Err(Wrong::Failed(Failure(format!(
+                    "Redis {} does not keep the scripts that were loaded",
+                    line.server
+                ))))
+            }
         }
     }
     Ok(hashes)

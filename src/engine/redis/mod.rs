@@ -150,7 +150,7 @@ async fn at(settings: &Settings, hub: u64, mut address: Address, dialer: &Dialer
             Err(wrong) => return Err(wrong.why(&line)),
         }
     }
-    Err(Failure(format!("the nodes of the Redis cluster send on to each other, at last to {address}")))
+    Err(Failure(format!("the nodes of the Redis cluster redirect to each other, at last to {address}")))
 }
 
 /// The host and port of a node of a cluster. An IPv6 address has no brackets.

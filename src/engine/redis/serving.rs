@@ -167,7 +167,9 @@ impl Server {
             let read = log.read(answer.await);
             let refused = matches!(&read, Err(Wrong::Refused(Refused::Said(error))) if is_refusal(error));
             let mut parts = read.map_err(|wrong| failed(&line, wrong)).map_err(|Failure(why)| match refused {
-                true => Failure(format!("{why}; before the hub reads on, it has to put a fence there")),
+                true => {
+                    Failure(format!("{why}; the hub reads on once it has appended a fence, which begins a new epoch"))
+                }
                 false => Failure(why),
             })?;
             Ok(Done::Answer(Answer::Fenced(parts.next() == Some(Value::Int(1)))))

@@ -86,7 +86,7 @@ pub(crate) struct Replica {
     acted: HashMap<u64, u64>,
     /// How many acts were passed over because only a later version knows them, and the kind of the last one.
     unknown_acts: (u64, u8),
-    /// The hubs of which a new sign of life came.
+    /// The hubs of which a new heartbeat came.
     beats: Vec<u64>,
 }
 
@@ -161,7 +161,7 @@ impl Replica {
         self.own.has_room(bytes.len()).then(|| self.own.take(mem::take(key), mem::take(bytes)))
     }
 
-    /// Publishes a sign of life, however much waits. Returns its counter.
+    /// Publishes a heartbeat, however much waits. Returns its counter.
     pub(crate) fn beat(&mut self) -> u64 {
         let id = EntryId { hub: self.environment.hub, counter: 0, attempt: 0 };
         self.own.take("".into(), envelope::write(id, &Body::Heartbeat))
@@ -203,7 +203,7 @@ impl Replica {
         self.losses
     }
 
-    /// The hubs of which signs of life have come since the last call. Old ones, which the log had before this hub
+    /// The hubs of which heartbeats have come since the last call. Old ones, which the log had before this hub
     /// connected to it, do not count.
     pub(crate) fn beats(&mut self) -> Vec<u64> {
         mem::take(&mut self.beats)

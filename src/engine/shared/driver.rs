@@ -359,7 +359,7 @@ impl Driver {
         let Some(at) = self.inlet.ends_at() else { return false };
         self.take_offered();
         let all = self.partly.is_none() && self.inlet.is_empty() && self.replica.all_placed();
-        // A sign of life need not come.
+        // A heartbeat need not come.
         let nothing_waits = self.requests.is_empty() && self.partly.is_none() && self.inlet.is_empty();
         all || nothing_waits || Instant::from_std(at) <= Instant::now()
     }
@@ -368,7 +368,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let why = "the thread of the engine has panicked; start the hub anew";
+            let why = "the thread of the engine has panicked; restart the hub";
             self.inlet.close(why);
             self.status.set_failure(Some(why));
             self.log.line(Level::Error, format_args!("engine: {}: {why}", self.place));

@@ -1,7 +1,7 @@
 //! The messages of this hub, on their way from the callers' threads to the thread of the engine.
 //!
-//! A call leaves encoded entries here and returns. Their bytes count until their results are known. So a log that is
-//! away or slow fills the bound (`engine_buffer`), and then calls are refused before anything is done.
+//! A call leaves encoded entries here and returns. Their bytes count until their results are known. So a log that
+//! can't be reached or is slow fills the bound (`engine_buffer`), and then calls are refused before anything is done.
 
 use super::super::contract::EntryId;
 use super::super::entry::{Entry, Logged};
@@ -161,7 +161,7 @@ impl Inlet {
         }
         // A call that is larger than the bound goes alone.
         if queue.held > 0 && queue.held + weight > self.bound().saturating_add(beyond) {
-            let text = "too much waits to come into the log (option engine_buffer); nothing was published";
+            let text = "too much waits to be appended to the log (option engine_buffer); nothing was published";
             return Err(Error::new(Kind::Busy, text));
         }
         queue.held += weight;

@@ -55,7 +55,7 @@ impl Status {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reason why the hub is not healthy. `None`: a sign of life of its own has just come back from the log.
+    /// The reason why the hub is not healthy. `None`: a heartbeat of its own has just come back from the log.
     pub(crate) fn failure(&self) -> Option<Arc<str>> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

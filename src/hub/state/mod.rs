@@ -131,9 +131,9 @@ impl State {
         self.apply(self.seq + 1, outgoing, (known, hash), (now, now), mailboxes)
     }
 
-    /// Gives a message the place of a number, which is greater than all before; keeps it, and leaves it to the shards,
-    /// of which the mailboxes have room. `known`: its channel, if that exists; `hash`: of the channel's name; `since`:
-    /// when it was published. Inlined: most hubs take the number and apply it in one go.
+    /// Applies a message: gives it its number, which is greater than all before, adds it to the history, and puts it
+    /// into the mailboxes of the shards, which have room. `known`: its channel, if that exists; `hash`: of the
+    /// channel's name; `since`: when it was published. Inlined: most hubs take the number and apply it in one go.
     #[inline(always)]
     pub(super) fn apply(
         &mut self,
@@ -285,7 +285,7 @@ impl State {
 /// measurements, too, and a busy one does not pay for them.
 struct Sampler {
     clock_us: fn() -> u64,
-    /// The time, in the milliseconds that publishing is told, from which the next message is stamped in any case.
+    /// The time from which the next message is stamped in any case, in milliseconds of the clock that publishers pass.
     next: u64,
 }
 

@@ -37,7 +37,8 @@ pub(super) fn hub(
     log: &Log,
     sessions: &mut Sessions,
 ) -> Result<(Hub, Following), Error> {
-    let bits = getrandom::u64().map_err(|error| Error::system("no random numbers", &std::io::Error::other(error)))?;
+    let bits = getrandom::u64()
+        .map_err(|error| Error::system("the system has no random numbers", &std::io::Error::other(error)))?;
     let mailboxes = handles.iter().map(|handle| handle.mailbox.clone()).collect();
     if let Engine::Log(url) = &config.engine {
         return follower(config, url, mailboxes, log, bits);

@@ -48,7 +48,7 @@ impl Shard {
         check_channel(channel).map_err(|error| Refused::new("channel", error.to_string()))?;
         let conn = &self.conns[index as usize];
         if !conn.is(Flags::LIVE) {
-            return Err(Refused::new("catching_up", "the first channels of this connection are still being caught up"));
+            return Err(Refused::new("catching_up", "missed messages of this connection are still being sent"));
         }
         if conn.grant.as_ref().is_some_and(|grant| !grant.allows(channel)) {
             return Err(Refused::new("channel", "not allowed"));
@@ -186,7 +186,7 @@ impl Shard {
         }
         let grant = match self.context.authority().decide(Some(token)) {
             Ok(Decision::Granted(grant)) => grant,
-            Ok(_) => return Err(Refused::new("token", "nobody needs a token here")),
+            Ok(_) => return Err(Refused::new("token", "this server takes no tokens (option auth)")),
             Err(refusal) => return Err(Refused::new("token", refusal.message)),
         };
         if conn.grant.as_ref().and_then(|old| old.user()) != grant.user() {

@@ -1,12 +1,15 @@
-//! Whether a request on the library's own listener may subscribe, where a host or a token decides.
+//! Whether a request on the library's own listener may subscribe: the name by which it addresses the server is checked,
+//! and a host or a token decides.
 
 use crate::auth::Decision;
+use crate::config::{hosts, Auth};
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::http::request::{self, Known, Subscribe};
 use crate::shard::connection::conn::{Flags, Phase, RequestId};
 use crate::shard::Shard;
+use crate::sys::socket;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -20,6 +23,38 @@ pub(in crate::shard) enum Admission {
 }
 
 impl Shard {
+    /// Checks the name by which a client addresses the server. A request that a host hands over was routed by the
+    /// host's own rules. A request without a name passes, since no browser leaves it out.
+    pub(in crate::shard) fn check_host(&self, index: u32, host: &str) -> Result<(), Refusal> {
+        let config = self.config();
+        let open = config.auth == Auth::None;
+        if host.is_empty()
+            || (config.allowed_hosts.is_empty() && !open)
+            || self.conns[index as usize].is(Flags::ADOPTED)
+        {
+            return Ok(());
+        }
+        let passes = hosts::is_loopback(host)
+            || hosts::is_listed(host, &config.allowed_hosts)
+            || (config.allowed_hosts.is_empty() && !self.is_on_loopback(index));
+        if passes {
+            return Ok(());
+        }
+        let message = format!("the server may not be addressed as {host:.80}; the option allowed_hosts can allow it");
+        Err(Refusal::forbidden("host", message))
+    }
+
+    /// Whether a connection came through a listener on the loopback. Asked only for names that are not the loopback's.
+    /// One with TLS does not count: a page can't point its own name there, since there is no certificate for that.
+    fn is_on_loopback(&self, index: u32) -> bool {
+        let mut listeners = self.arrivals.listeners.iter().filter_map(|listener| listener.loopback).peekable();
+        if listeners.peek().is_none() {
+            return false;
+        }
+        let local = self.socket_of(index).and_then(socket::loopback_address);
+        local.is_some_and(|local| listeners.any(|listener| listener == local))
+    }
+
     /// Decides by the option `auth`, anew for every request: polls of several users may share a proxy's connection.
     pub(in crate::shard) fn authorize(&mut self, index: u32, subscribe: &Subscribe<'_>) -> Result<Admission, Refusal> {
         self.check_surplus(index)?;

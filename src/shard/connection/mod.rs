@@ -1,11 +1,10 @@
-//! A connection's life: accepted, asked for its request, opened, read, timed, closed, drained.
+//! A connection from its beginning to its end: accepted, asked for its request, opened, read, timed, closed, drained.
 
 pub(super) mod accept;
 pub(super) mod authorize;
 pub(super) mod client_address;
 pub(super) mod close;
 pub(crate) mod conn;
-pub(super) mod doorway;
 pub(crate) mod drain;
 pub(super) mod inbox;
 pub(super) mod open;

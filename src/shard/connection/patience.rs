@@ -1,11 +1,13 @@
 //! Requests that a hub can't serve yet: it has not read what its log had when it began, or the client comes from a hub
-//! that has read more. They wait for at most `engine_timeout`. Nobody is told of a gap that there is not.
+//! that has read more. They wait for at most `engine_timeout`, so that no client is told of a gap that does not exist.
+//! Also here: the answers to load balancers, which say whether this hub can serve new clients.
 
 use crate::http::refusal::Refusal;
 use crate::http::request::Subscribe;
 use crate::hub::{Position, Start};
 use crate::shard::connection::conn::{Flags, Phase, Token};
 use crate::shard::Shard;
+use bytes::Bytes;
 
 /// How often the hub is asked whether it can serve them, in milliseconds.
 const LOOK_MS: u64 = 10;
@@ -90,6 +92,30 @@ impl Shard {
             conn.flags.set(Flags::ALLOWED, waiting.allowed);
             self.read_early(index);
         }
+    }
+
+    /// Answers a load balancer; the connection ends with the answer.
+    pub(in crate::shard) fn answer_health(&mut self, index: u32, head: bool) {
+        let refusal = if self.drain.is_some() { Some(Refusal::draining()) } else { self.behind_its_log() };
+        if let Some(refusal) = refusal {
+            return self.refuse(index, &if head { refusal.without_body() } else { refusal }, "", false);
+        }
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n\
+                            Content-Length: 3\r\nConnection: close\r\n\r\n";
+        let body = if head { "" } else { "ok\n" };
+        self.last_bytes(index, Bytes::from([HEAD, body].concat()));
+    }
+
+    /// Why new clients should go to another hub, if this one does not follow the log that it shares with others. The
+    /// reason names servers behind this one, so strangers are not told it.
+    fn behind_its_log(&self) -> Option<Refusal> {
+        let status = &self.context.shared.as_ref()?.status;
+        if !status.is_ready() {
+            return Some(Refusal::unavailable("starting", "this hub has not read its log yet"));
+        }
+        status.failure()?;
+        let message = "this hub does not follow its log at present; its log lines and the control API say why";
+        Some(Refusal::unavailable("engine", message))
     }
 
     /// Milliseconds until they are looked at.

@@ -34,7 +34,7 @@ impl Shard {
             return self.count_peer(index, peer, &[]);
         }
         if !self.config().trusted_proxies.contains(peer) {
-            let text = format_args!("not from one of trusted_proxies, from which alone connections are taken");
+            let text = format_args!("it does not come from one of trusted_proxies, as proxy_protocol requires");
             self.note_refusal(self.client(index), Reason::ProxyHeader, text);
             return self.drop_conn(index);
         }

@@ -181,7 +181,7 @@ impl Shard {
         *jitter
     }
 
-    /// Something came from the client: it lives.
+    /// Something came from the client, so it is still there.
     pub(in crate::shard) fn heard(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         if conn.is(Flags::UNANSWERED) {

@@ -7,6 +7,7 @@ use super::outbox::Wire;
 use super::write::Bounds;
 use crate::dialect::{Compression, Dialect, Encoder, Format};
 use crate::framing::Transport;
+use crate::fuzzing::random::Random;
 use crate::hub::{
     ChannelId, Cut, Epoch, Hub, Join, Message, Outgoing, Publication, Replay, Request, Retention, Settings, SlowPolicy,
     Start,
@@ -15,7 +16,6 @@ use crate::limits::Limits;
 use crate::shard::connection::close::Counted;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
 use crate::shard::connection::sink::Sinks;
-use crate::shard::crowd_tests::Random;
 use crate::shard::sink_tests::Recorder;
 use crate::shard::turn::command::ShardHandle;
 use slab::Slab;

@@ -24,7 +24,7 @@ const MAX_ADOPTS: usize = 512;
 /// About what a waiting frame takes beside its bytes.
 const ENTRY: usize = 96;
 /// The error where a caller would have to wait for the hub.
-pub(super) const AWAY: &str = "the hub is away; nothing was done";
+pub(super) const AWAY: &str = "the hub can't be reached; nothing was done";
 
 /// The hub's reply to a request, as its caller gets it.
 #[derive(Debug)]
@@ -233,7 +233,7 @@ impl Queue {
         self.waiting.push_back(entry);
     }
 
-    /// True if the hub has been away for longer than a call waits. Then no call should begin to wait.
+    /// True if the hub has not been reachable for longer than a call waits. Then no call should begin to wait.
     pub(super) fn is_away(&self, timeout: Duration) -> bool {
         self.socket.is_none() && self.away_since.elapsed() >= timeout
     }
@@ -299,7 +299,7 @@ impl Queue {
             if let Some(entry) = self.waiting.remove(at) {
                 self.bytes -= entry.weight();
             }
-            return Err(Error::new(Kind::Busy, "the hub is away (option attach_timeout); nothing was done"));
+            return Err(Error::new(Kind::Busy, "the hub can't be reached (option attach_timeout); nothing was done"));
         }
         let text = "the hub has not answered in time (option attach_timeout); the request may be done already, or may still be done";
         Err(Error::new(Kind::Timeout, text))
@@ -316,7 +316,7 @@ impl Queue {
                 Content::Request { lasting: false, waiter, .. } => {
                     self.bytes -= entry.frame.len() + ENTRY;
                     if let Some(waiter) = waiter {
-                        waiter.tell(Err(Error::new(Kind::Busy, "the hub went away")));
+                        waiter.tell(Err(Error::new(Kind::Busy, "the connection to the hub was lost")));
                     }
                 }
                 _ => self.waiting.push_front(entry),

@@ -18,7 +18,7 @@ pub(in crate::attach::host_side) struct Overdue {
 
 /// The hub has not taken the connection in time.
 const NOT_TAKEN: (&str, &str) = (
-    "the hub is away, or does not take connections",
+    "the hub can't be reached, or does not take connections",
     "a client is refused with 503: the hub has not taken it (option attach_timeout)",
 );
 /// The connection waited for a hub, and the hub that came is too old for its grant.
@@ -56,8 +56,8 @@ impl Queue {
         }
     }
 
-    /// Removes and returns the connections that have waited for `timeout` because the hub is away or takes nothing.
-    /// Closes those that their clients have left. Without a timeout, it removes all connections.
+    /// Removes and returns the connections that have waited for `timeout` because the hub can't be reached or takes
+    /// nothing. Closes those that their clients have left. Without a timeout, it removes all connections.
     pub(in crate::attach::host_side) fn take_overdue(&mut self, timeout: Option<Duration>) -> Vec<Overdue> {
         let mut overdue = std::mem::take(&mut self.not_for_this_hub);
         if self.adopts == 0 {

@@ -52,7 +52,7 @@ fn what_could_not_be_synced_is_written_again_or_the_log_stays_closed_to_writers(
     assert!(log.appender.sync(true).is_err());
     disk.fail_syncs(false, false);
     for _ in 0..3 {
-        assert!(log.publish("five").unwrap_err().to_string().contains("started anew"));
+        assert!(log.publish("five").unwrap_err().to_string().contains("restart the hub"));
     }
     assert_eq!(read(&disk).unwrap().0.len(), 3);
 }

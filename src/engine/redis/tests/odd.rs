@@ -88,7 +88,7 @@ fn a_trim_that_is_refused_ends_no_connection() {
         let fence = crate::engine::contract::Fence { epoch, log: log_id, chain: Vec::new() };
         hub.ask(Ask::Fence { expected: 0, fence }).await;
         let why = end_of(hub).await;
-        assert!(why.contains("too few good replicas") && why.contains("put a fence there"), "{why}");
+        assert!(why.contains("too few good replicas") && why.contains("appended a fence"), "{why}");
         log.server.must(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
         let mut hub = Hub::connect(&log, 1).await;
         hub.ask(Ask::Trim { before: 400 }).await;

@@ -1,4 +1,4 @@
-//! The health of this hub: it puts signs of life into the log, and is healthy while they come back. Each change is
+//! The health of this hub: it appends heartbeats to the log, and is healthy while they come back. Each change is
 //! logged once.
 
 use super::super::connection::Failure;
@@ -6,7 +6,7 @@ use super::Driver;
 use crate::log::Level;
 use tokio::time::Instant;
 
-/// The signs of life that this hub puts into the log.
+/// The heartbeats that this hub appends to the log.
 #[derive(Debug)]
 pub(super) struct Beat {
     /// The one that is on its way, and since when.
@@ -26,8 +26,8 @@ pub(super) enum Said {
 }
 
 impl Driver {
-    /// Puts a sign of life into the log, if it is time. If the one before has not come back, asks only how far the log
-    /// is, but not for ever: it does not come back if the log has trimmed it before this hub has read it.
+    /// Appends a heartbeat to the log, if it is time. If the one before has not come back, asks only how far the log is,
+    /// but not for ever: it does not come back if the log has trimmed it before this hub has read it.
     pub(super) fn beat(&mut self) {
         let now = Instant::now();
         if !self.replica.is_open() || self.beat.next > now {
@@ -63,13 +63,14 @@ impl Driver {
         match &self.said {
             _ if lives => _ = self.status.set_failure(None),
             Said::Down(why) if !lasts => _ = self.status.set_failure(Some(why)),
-            // At first the sign of life stands behind all that the log had before.
+            // At first the heartbeat stands behind all that the log had before.
             _ if self.beat.back.is_none() && self.replica.is_open() => {
                 _ = self.status.set_failure(Some("the hub reads its log, and has not come to its own entries yet"));
             }
             Said::Nothing if !lasts => {}
             _ => {
-                let why = "what this hub puts into the log does not come back in time (option engine_timeout)";
+                let why =
+                    "the entries that this hub appends do not come back from the log in time (option engine_timeout)";
                 self.status.set_failure(Some(why));
             }
         }
