@@ -28,11 +28,6 @@ impl WordsModel {
         self.ears.entry(hub).or_default();
     }
 
-    /// A hub has gone.
-    pub(crate) fn leave(&mut self, hub: u64) {
-        self.ears.remove(&hub);
-    }
-
     pub(crate) fn say(&mut self, word: &Word, now: u64) {
         for (hub, coming) in &mut self.ears {
             if word.to.is_some_and(|to| to != *hub) {
