@@ -33,6 +33,12 @@ pub(super) async fn exchange(
     loop {
         let ended = tokio::select! {
             word = said.recv() => match word {
+                // The client would refuse it, and answers for large channels are not worth the log's connection.
+                Some(word) if word.bytes.len() > session.client.max_payload() => {
+                    let why = "is too small for the answers of this hub to others";
+                    let _ = heard.try_send(Err(Failure(format!("max_payload of the NATS server {} {why}", session.server))));
+                    None
+                }
                 Some(word) => say(session, word).await.err(),
                 None => Some(Failure("the hub has ended the connection".to_owned())),
             },
