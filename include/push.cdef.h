@@ -152,6 +152,10 @@ typedef struct {
     uint64_t connections;
     uint64_t anonymous;
     void *owner;
+    uint64_t hubs;
+    uint64_t hubs_answered;
+    const char *hubs_missing;
+    const char *partial;
 } push_users;
 
 const char *push_version(void);

@@ -391,8 +391,18 @@ typedef struct {
     uint64_t connections;
     /* The number of these connections that have no user. */
     uint64_t anonymous;
-    /* Belongs to the library: the memory behind the pointers above. */
+    /* Belongs to the library: the memory behind the pointers. */
     void *owner;
+    /* If the hub shares a log with others: the number of hubs that were asked, this one included.
+       0 if it does not. */
+    uint64_t hubs;
+    /* The number of these hubs that have answered in time.  The users above are of these. */
+    uint64_t hubs_answered;
+    /* The hubs that have not, as GET /v1/hubs names them, with spaces between; or NULL. */
+    const char *hubs_missing;
+    /* NULL if the page and the counts are of all hubs.  Otherwise one sentence that says why they
+       may not be. */
+    const char *partial;
 } push_users;
 
 /* Returns the library's version, as "0.1.0".  Any thread.  The string belongs to the library and
@@ -867,7 +877,14 @@ void push_event_clear(push_event *event);
 
    PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 
-   Attached, the call asks the hub.  The hub counts all its clients, whichever host handed them
+   If the hub shares a log with others (option engine), all hubs are asked.  A user of several hubs
+   is one, with all connections.  The call waits for the hubs, at most a quarter of the option
+   engine_timeout and two seconds.  If one has not answered by then, `partial` says so, and the page
+   and the counts are of the others.  If the log is away, this hub alone answers, at once.  A page
+   may have fewer than `limit` users although there are more: `next` says so.  PUSH_ERR_BUSY: too
+   many such questions are under way.
+
+   Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts all its clients, whichever host handed them
    over.  PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: the hub did not answer within the
    option `attach_timeout`.  PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 
@@ -897,7 +914,7 @@ void push_users_clear(push_users *users);
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 

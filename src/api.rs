@@ -2,10 +2,12 @@
 
 mod acts;
 mod checks;
+mod everyone;
 mod figures;
 mod lasting;
 mod of_hosts;
 mod publishing;
+mod questions;
 
 use crate::auth::Authority;
 use crate::config::{Auth, Config};
@@ -25,14 +27,15 @@ use crate::shard::connection::conn::{ConnectionId, RequestId};
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
 use crate::sys::clock;
-use crate::users::{self, Users};
 use crate::waiter::Waiter;
 pub(crate) use acts::not_in_time_for_others;
 use bytes::Bytes;
 pub(crate) use checks::{
     check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation,
 };
+pub(crate) use everyone::{hubs_late, Counting};
 pub(crate) use lasting::{not_in_time, places};
+use questions::Questions;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -56,6 +59,8 @@ pub struct Api {
     max_message: AtomicUsize,
     max_connections: AtomicUsize,
     anybody_may: AtomicBool,
+    /// Questions to all hubs, if this one shares a log with others.
+    questions: Option<Arc<Questions>>,
 }
 
 impl Api {
@@ -64,7 +69,9 @@ impl Api {
         let max_message = AtomicUsize::new(config.max_message);
         let max_connections = AtomicUsize::new(config.max_connections);
         let anybody_may = AtomicBool::new(config.auth == Auth::None);
+        let questions = context.shared.as_ref().map(|shared| Questions::new(shared.clone(), context.log.clone()));
         Api {
+            questions,
             context,
             shards,
             drivers,
@@ -214,12 +221,6 @@ impl Api {
     pub(crate) fn refuse_unserved(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal) {
         self.context.metrics.refused.fetch_add(1, Ordering::Relaxed);
         unserved::refuse(fd, head, &self.context.config.get(), refusal);
-    }
-
-    /// The users on a channel; see `push_users_get`. Waits until each shard has answered in its next turn.
-    pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
-        users::check(channel, after, limit)?;
-        Ok(self.present(channel).wait(Duration::MAX).unwrap_or_default().count(after, limit))
     }
 
     /// Asks each shard which users are on a channel. The answer comes to the waiter.

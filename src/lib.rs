@@ -27,6 +27,7 @@
 //! | [`auth`] | who may subscribe: tokens, or the host decides |
 //! | [`http`] | request heads, refusals, the Origin rule |
 //! | [`config`] | the options, and the table that defines them |
+//! | `cluster` | questions to all hubs of a log, and their answers added up |
 //! | [`metrics`] | counters and gauges |
 //! | [`dialect`] | the meaning of messages: the JSON of push.v1.json, and a message in each format |
 //! | [`framing`] | WebSocket, SSE, NDJSON and poll as bytes, and compression |
@@ -58,6 +59,7 @@ pub mod auth;
 mod callbacks;
 #[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 mod certificates;
+mod cluster;
 pub mod config;
 mod context;
 mod control;

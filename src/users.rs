@@ -1,5 +1,6 @@
 //! Presence: the users on a channel, page by page.
 
+use crate::engine::Hubs;
 use crate::error::Error;
 use crate::hub::{check_channel, check_text};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Users {
     pub connections: u64,
     /// The number of connections without a user.
     pub anonymous: u64,
+    /// The hubs that have answered, if hubs share a log. The counts are of these.
+    pub hubs: Option<Box<Hubs>>,
 }
 
 impl Users {

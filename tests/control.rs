@@ -121,7 +121,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
         ("GET", "/v1/channels/a?", "none"),
         ("DELETE", "/v1/channels/a?", "none"),
-        ("GET", "/v1/stats?", "none"),
+        ("GET", "/v1/stats?", "cluster"),
         ("GET", "/metrics?", "none"),
         ("GET", "/healthz?", "none"),
     ] {

@@ -89,7 +89,8 @@ fn many_users_come_in_pages() {
 
 /// The host's answer, in one line.
 fn told(users: &Users) -> String {
-    let Users { page, more, count, connections, anonymous } = users;
+    let Users { page, more, count, connections, anonymous, hubs } = users;
+    assert_eq!(*hubs, None, "no log is shared");
     let page: Vec<_> = page.iter().map(|user| format!("{}:{}", user.name, user.connections)).collect();
     let page = page.join(" ");
     format!("{page} of {count}, {connections} connections, {anonymous} anonymous, more: {more}")

@@ -69,6 +69,40 @@ func TestServersShareALogInRedis(t *testing.T) {
 	}
 }
 
+func TestUsersOfAllServersThatShareALog(t *testing.T) {
+	redis := harness.StartRedis(t)
+	config := sharing(redis)
+	config.Options["engine_timeout"] = "3s"
+	one, two := start(t, config), start(t, config)
+	visit(t, one, "ada", "ben")
+	visit(t, two, "ada", "")
+	var users push.Users
+	until := func(what string, is func(push.Users) bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			var err error
+			if users, err = one.Users("c", "", 10); err != nil || time.Now().After(end) {
+				t.Fatalf("%s: %+v, %+v, %v", what, users, users.Hubs, err)
+			}
+			if is(users) {
+				return
+			}
+		}
+	}
+	until("both answer", func(u push.Users) bool { return u.Hubs.Partial == "" && u.Hubs.Asked == 2 && u.Connections == 4 })
+	want := "[{ada 2} {ben 1}] 2 1"
+	if got := fmt.Sprint(users.Page, users.Count, users.Anonymous); got != want {
+		t.Errorf("%s is not %s", got, want)
+	}
+	stopWithin(t, two, 5*time.Second)
+	until("one is missing", func(u push.Users) bool { return len(u.Hubs.Missing) == 1 })
+	if users.Hubs.Answered != 1 || !strings.Contains(users.Hubs.Partial, users.Hubs.Missing[0]) || users.Count != 2 {
+		t.Errorf("%+v, %+v", users, users.Hubs)
+	}
+	redis.Kill()
+	until("only this one was asked", func(u push.Users) bool { return strings.Contains(u.Hubs.Partial, "only this hub was asked") })
+}
+
 func TestALogThatDoesNotAnswerIsATimeout(t *testing.T) {
 	redis := harness.StartRedis(t)
 	config := sharing(redis)

@@ -54,6 +54,7 @@ import "C"
 import (
 	"bytes"
 	"runtime"
+	"strings"
 	"unsafe"
 )
 
@@ -179,6 +180,12 @@ func (h handle) users(channel, after string, limit int) (Users, Status) {
 	}
 	for _, user := range unsafe.Slice(page.users, page.len) {
 		users.Page = append(users.Page, User{C.GoString(user.name), int(user.connections)})
+	}
+	if page.hubs > 0 {
+		users.Hubs = &AnsweringHubs{
+			Asked: int(page.hubs), Answered: int(page.hubs_answered),
+			Missing: strings.Fields(C.GoString(page.hubs_missing)), Partial: C.GoString(page.partial),
+		}
 	}
 	return users, statusOK
 }

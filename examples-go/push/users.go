@@ -24,6 +24,19 @@ type Users struct {
 	Connections int
 	// Anonymous is how many of these have no user.
 	Anonymous int
+	// Hubs says which hubs the page and the counts are of, if the server's hub shares a log with others (option
+	// engine). It is nil if it does not.
+	Hubs *AnsweringHubs
+}
+
+// AnsweringHubs says which hubs of a log have answered a question to all of them.
+type AnsweringHubs struct {
+	// Asked is how many hubs were to answer, and Answered how many have done so in time.
+	Asked, Answered int
+	// Missing are the names of those that have not, as GET /v1/hubs has them.
+	Missing []string
+	// Partial is empty if the answer is of all hubs that follow the log. Otherwise it says why it may not be.
+	Partial string
 }
 
 // Users tells who is on a channel: how many, and a page of its users by name. The page begins after the name after
@@ -35,9 +48,14 @@ type Users struct {
 // clients is no error: its counts are 0. If the server is attached to a hub, all clients of the hub are counted,
 // whichever host handed them over.
 //
+// If the hub shares a log with others, all hubs are asked, and a user of several hubs is one. If one has not answered
+// within a quarter of the option engine_timeout, at most two seconds, [Users.Hubs] says so, and the rest is of the others.
+// A page may then have fewer than limit users although there are more: Next says so.
+//
 // Each page counts the whole channel, so take large pages of a large channel.
 //
-// Errors: [ErrInvalid] if a name or the limit is not allowed; [ErrClosed]; attached, [ErrBusy] if the hub is away,
+// Errors: [ErrInvalid] if a name or the limit is not allowed; [ErrClosed]; with a log, [ErrBusy] if too many of these
+// questions are under way; attached, [ErrBusy] if the hub is away,
 // [ErrTimeout] if it does not answer, [ErrUnsupported] if it is older than this call.
 func (s *Server) Users(channel, after string, limit int) (Users, error) {
 	if err := checkName("users", "channel", channel); err != nil {
@@ -58,7 +76,7 @@ var usersAtOnce = maxUsers
 
 // AllUsers iterates over the users of a channel, by name, and asks for them in pages. A user who comes or goes
 // meanwhile may be missing. A user who stays is listed once. After an error, which is one of [Server.Users], the
-// iteration ends.
+// iteration ends. Users of hubs that do not answer in time are missing; [Server.Users] says whether there are such hubs.
 func (s *Server) AllUsers(channel string) iter.Seq2[User, error] {
 	return func(yield func(User, error) bool) {
 		for after, more := "", true; more; more = after != "" {

@@ -34,7 +34,10 @@ func asked(t *testing.T, srv *push.Server, channel, after string, limit int) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(users)
+	if users.Hubs != nil {
+		t.Errorf("no log is shared: %+v", users.Hubs)
+	}
+	return fmt.Sprintf("{%v %v %v %v %v}", users.Page, users.Next, users.Count, users.Connections, users.Anonymous)
 }
 
 // all returns the names from AllUsers.

@@ -54,6 +54,7 @@ impl Api {
                 up: shared.status.failure().is_none(),
                 waiting: shared.inlet.waiting(),
                 shared: Some(shared.status.numbers()),
+                words: self.questions.as_ref().map_or([("", 0); 4], |questions| questions.dropped().by_reason()),
                 ..Engine::default()
             };
         }
@@ -61,7 +62,7 @@ impl Api {
             up: engine.behind.failure().is_none(),
             waiting: engine.behind.waiting(),
             log: engine.bytes(),
-            shared: None,
+            ..Engine::default()
         })
     }
 }

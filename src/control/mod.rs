@@ -2,6 +2,7 @@
 //! HTTP client, so it uses hyper.
 
 mod body;
+mod everyone;
 mod io;
 mod parameters;
 pub(crate) mod publishing;

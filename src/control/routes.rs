@@ -1,19 +1,18 @@
 //! The routes of the control API.
 
 use super::body::collect;
-use super::parameters::Known::{self, Once, Several};
+use super::parameters::Known::{Once, Several};
 use super::parameters::Parameters;
-use super::publishing;
+use super::{everyone, publishing};
 use crate::api::{not_in_time_for_others, Api};
 use crate::context::client::Client;
 use crate::engine::shared::Member;
 use crate::error::Error;
 use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::hub::{check_channel, ChannelInfo, OnSettled, Placing};
+use crate::hub::{check_channel, OnSettled, Placing};
 use crate::log::Level;
 use crate::metrics::Reason;
-use crate::users::{User, Users};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,12 +20,8 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use tokio::sync::oneshot;
 
 pub(super) type Answer = Response<Full<Bytes>>;
-
-/// The number of channels or users in one listing, unless the request asks for fewer.
-const MAX_LISTED: usize = 1000;
 
 /// Answers one request. An error becomes an answer, too.
 pub(super) async fn answer(api: &Api, tcp: bool, client: Client<'_>, request: Request<Incoming>) -> Answer {
@@ -51,13 +46,11 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     match (&parts.method, path) {
         (&Method::POST, "/v1/disconnect") => disconnect(api, query).await,
         (&Method::POST, "/v1/revoke") => revoke(api, query).await,
-        (&Method::GET, "/v1/channels") => list(api, query),
-        (&Method::GET, "/v1/users") => users(api, query).await,
+        (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
+        (&Method::GET, "/v1/users") => everyone::users(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
             Parameters::none(query)?;
-            let info = api.channel(&channel_name(channel)?);
-            let info = info.ok_or_else(|| Refusal::not_found("no such channel"))?;
-            Ok(json(format!("{}\n", describe(api, &info))))
+            everyone::channel(api, &channel_name(channel)?).await
         }
         (&Method::DELETE, _) if channel.is_some() => {
             Parameters::none(query)?;
@@ -69,10 +62,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
             *answer.status_mut() = StatusCode::NO_CONTENT;
             Ok(answer)
         }
-        (&Method::GET, "/v1/stats") => {
-            Parameters::none(query)?;
-            Ok(json(api.collect_stats().json()))
-        }
+        (&Method::GET, "/v1/stats") => everyone::stats(api, query).await,
         (&Method::GET, "/v1/hubs") => {
             Parameters::none(query)?;
             hubs(api)
@@ -179,38 +169,6 @@ async fn done(api: &Api, act: impl FnOnce(Option<OnSettled>) -> Result<Placing, 
     }
 }
 
-fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Once("prefix"), LIMIT])?;
-    let limit = limit(&parameters)?;
-    let mut found = api.channels(parameters.one("prefix").unwrap_or_default(), limit + 1);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    let objects: Vec<_> = found.iter().map(|info| describe(api, info)).collect();
-    Ok(json(format!("{{\"channels\":[{}],\"more\":{more}}}\n", objects.join(","))))
-}
-
-/// The users on a channel. Each is listed once, in the order of names, with the number of connections.
-async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Once("channel"), Once("after"), LIMIT])?;
-    let channel = parameters.needed("channel")?[0];
-    check_channel(channel).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
-    let (after, limit) = (parameters.one("after").unwrap_or_default(), limit(&parameters)?);
-    let (sender, receiver) = oneshot::channel();
-    if !api.ask_present(channel, Box::new(move |present| drop(sender.send(present)))) {
-        return Err(Refusal::not_found("no such channel"));
-    }
-    let Users { page, more, count, anonymous, .. } = receiver.await.unwrap_or_default().count(after, limit);
-    let objects: Vec<_> = page
-        .iter()
-        .map(|User { name, connections }| {
-            format!("{{\"user\":{},\"connections\":{connections}}}", serde_json::Value::from(&**name))
-        })
-        .collect();
-    let objects = objects.join(",");
-    Ok(json(format!("{{\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}}}\n")))
-}
-
 /// The hubs that follow the log, each as its signs of life in the log show it.
 fn hubs(api: &Api) -> Result<Answer, Refusal> {
     let members = api.members().ok_or_else(|| Refusal::not_found("this hub shares no log with others"))?;
@@ -220,31 +178,6 @@ fn hubs(api: &Api) -> Result<Answer, Refusal> {
     };
     let objects: Vec<String> = members.into_iter().map(show).collect();
     Ok(json(format!("{{\"hubs\":[{}]}}\n", objects.join(","))))
-}
-
-const LIMIT: Known = Once("limit");
-
-/// The largest number of entries in the listing.
-fn limit(parameters: &Parameters<'_>) -> Result<usize, Refusal> {
-    let Some(text) = parameters.one("limit") else { return Ok(MAX_LISTED) };
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LISTED).contains(limit));
-    limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
-}
-
-fn describe(api: &Api, info: &ChannelInfo) -> String {
-    let loss = api.loss(&info.name);
-    let id = info.newest.map_or_else(|| "null".to_owned(), |seq| format!("\"{}\"", api.position_now(seq)));
-    format!(
-        "{{\"channel\":{},\"subscribers\":{},\"messages\":{},\"bytes\":{},\"id\":{id},\
-         \"slow_closed\":{},\"dropped\":{},\"replaced\":{}}}",
-        serde_json::Value::from(&*info.name),
-        info.subscribers,
-        info.messages,
-        info.bytes,
-        loss.slow_closed,
-        loss.dropped,
-        loss.replaced,
-    )
 }
 
 fn channel_name(encoded: Option<&str>) -> Result<String, Refusal> {

@@ -32,6 +32,10 @@
 //! append before it, over the same connection. If the log refused that entry, it refuses this append, too. Otherwise
 //! entries would overtake each other.
 //!
+//! **Words** ([`Word`]) are beside the log. A hub says one to all hubs that are connected to the log, or to one of them.
+//! Nothing is promised: a word may be lost, come late, come twice, or come to the hub that said it. Words hold up neither
+//! appends nor the tail, and they are not kept.
+//!
 //! **Order of answers.** A hub may ask again before it has an answer. The log handles and answers the questions in the
 //! order in which they were asked. Only the entries of a tail may come at any time.
 //!
@@ -86,6 +90,18 @@ pub(crate) struct Appending {
     /// The key, in the form in which the log compares keys. Empty if the entry has no key.
     pub(crate) key: Box<str>,
     /// The bytes that the log stores: see [`super::envelope`].
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The largest word, in bytes.
+pub(crate) const MAX_WORD: usize = 48 << 10;
+
+/// A word of a hub to other hubs, beside the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Word {
+    /// The life of the hub that is to hear it. `None`: all hubs are.
+    pub(crate) to: Option<u64>,
+    /// At most [`MAX_WORD`] bytes.
     pub(crate) bytes: Vec<u8>,
 }
 

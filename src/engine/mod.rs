@@ -4,7 +4,6 @@
 //! engines keep a log that many hubs share. Such a log keeps the `contract`, stores each entry in an `envelope`, and
 //! each hub is a `replica` of the log.
 
-// No engine of this kind is here yet: a model of one, and the simulation, use them.
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod contract;
 pub(crate) mod entry;
@@ -12,7 +11,7 @@ pub(crate) mod entry;
 pub(crate) mod envelope;
 pub(crate) mod file;
 #[cfg(test)]
-mod log_model;
+pub(crate) mod log_model;
 // The hub's side comes next.
 #[allow(dead_code)]
 #[cfg(feature = "redis")]
@@ -28,6 +27,8 @@ pub(crate) mod replica;
 pub(crate) mod shared;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+pub(crate) mod words_model;
 
 pub use file::{show_log, Sync};
-pub use shared::Url;
+pub use shared::{Hubs, Url};

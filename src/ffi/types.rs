@@ -255,8 +255,18 @@ pub struct push_users {
     pub connections: u64,
     /// The number of these connections that have no user.
     pub anonymous: u64,
-    /// Belongs to the library: the memory behind the pointers above.
+    /// Belongs to the library: the memory behind the pointers.
     pub owner: *mut c_void,
+    /// If the hub shares a log with others: the number of hubs that were asked, this one included.
+    /// 0 if it does not.
+    pub hubs: u64,
+    /// The number of these hubs that have answered in time.  The users above are of these.
+    pub hubs_answered: u64,
+    /// The hubs that have not, as GET /v1/hubs names them, with spaces between; or NULL.
+    pub hubs_missing: *const c_char,
+    /// NULL if the page and the counts are of all hubs.  Otherwise one sentence that says why they
+    /// may not be.
+    pub partial: *const c_char,
 }
 
 /// Counters since push_start, and gauges of the present.  Start from PUSH_STATS_INIT.

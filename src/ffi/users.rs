@@ -3,7 +3,7 @@
 use super::guard;
 use super::types::*;
 use crate::users::Users;
-use std::ffi::c_char;
+use std::ffi::{c_char, CString};
 use std::mem::offset_of;
 use std::ptr;
 
@@ -26,7 +26,14 @@ use std::ptr;
 ///
 /// PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 ///
-/// Attached, the call asks the hub.  The hub counts all its clients, whichever host handed them
+/// If the hub shares a log with others (option engine), all hubs are asked.  A user of several hubs
+/// is one, with all connections.  The call waits for the hubs, at most a quarter of the option
+/// engine_timeout and two seconds.  If one has not answered by then, `partial` says so, and the page
+/// and the counts are of the others.  If the log is away, this hub alone answers, at once.  A page
+/// may have fewer than `limit` users although there are more: `next` says so.  PUSH_ERR_BUSY: too
+/// many such questions are under way.
+///
+/// Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts all its clients, whichever host handed them
 /// over.  PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: the hub did not answer within the
 /// option `attach_timeout`.  PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 ///
@@ -55,7 +62,7 @@ pub unsafe extern "C" fn push_users_get(
         // may be what `after` points to, which is not used any more.
         unsafe {
             push_users_clear(out);
-            guard::write_sized(out, out_size, &page.into_view(&users))
+            guard::write_sized(out, out_size, &page.into_view(&users, out_size))
         }
     })
 }
@@ -80,6 +87,11 @@ pub unsafe extern "C" fn push_users_clear(users: *mut push_users) {
         (*users).users = ptr::null();
         (*users).len = 0;
         (*users).next = ptr::null();
+        // A host with an older header has a shorter struct.
+        if (*users).size > offset_of!(push_users, partial) {
+            (*users).hubs_missing = ptr::null();
+            (*users).partial = ptr::null();
+        }
     }
 }
 
@@ -88,6 +100,9 @@ struct Page {
     /// The memory behind the pointers: all names, each with a NUL at its end.
     _names: Vec<u8>,
     rows: Vec<push_user>,
+    /// The missing hubs, and the reason why the page is not whole.
+    missing: Option<CString>,
+    partial: Option<CString>,
 }
 
 impl Page {
@@ -108,14 +123,19 @@ impl Page {
                 push_user { name, connections: user.connections }
             })
             .collect();
-        Box::new(Page { _names: names, rows })
+        let hubs = users.hubs.as_deref();
+        // A text with a NUL inside, which there is not, would be left out.
+        let missing = hubs.filter(|hubs| !hubs.missing.is_empty());
+        let missing = missing.and_then(|hubs| CString::new(hubs.to_string()).ok());
+        let partial = hubs.and_then(|hubs| CString::new(hubs.partial()?).ok());
+        Box::new(Page { _names: names, rows, missing, partial })
     }
 
-    /// The C form, which owns `self` until `push_users_clear`.
-    fn into_view(self: Box<Self>, users: &Users) -> push_users {
+    /// The C form in a struct of `size` bytes, which owns `self` until `push_users_clear`.
+    fn into_view(self: Box<Self>, users: &Users, size: usize) -> push_users {
         let last = self.rows.last().filter(|_| users.more);
         push_users {
-            size: size_of::<push_users>(),
+            size,
             // An empty list gives NULL: Go's runtime takes a dangling pointer for an error.
             users: self.rows.first().map_or(ptr::null(), |_| self.rows.as_ptr()),
             len: self.rows.len(),
@@ -123,6 +143,10 @@ impl Page {
             count: users.count,
             connections: users.connections,
             anonymous: users.anonymous,
+            hubs: users.hubs.as_ref().map_or(0, |hubs| hubs.asked as u64),
+            hubs_answered: users.hubs.as_ref().map_or(0, |hubs| hubs.answered as u64),
+            hubs_missing: self.missing.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
+            partial: self.partial.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
             owner: Box::into_raw(self).cast(),
         }
     }

@@ -17,6 +17,7 @@ mod journal;
 mod keys;
 mod lasting;
 mod lineage;
+mod listing;
 mod lock;
 mod mailbox;
 mod message;
@@ -309,17 +310,6 @@ impl Hub {
             return None;
         }
         self.state.lock().id(channel)
-    }
-
-    /// Channels whose names begin with `prefix`, at most `limit` of them, in no particular order. Other threads get the
-    /// lock in between, so a channel that comes or goes meanwhile may be missing.
-    pub fn channels(&self, prefix: &str, limit: usize) -> Vec<ChannelInfo> {
-        let mut found = Vec::new();
-        let mut next = Some(0);
-        while let Some(from) = next {
-            next = self.state.lock_for_step().list(prefix, limit, from, &mut found);
-        }
-        found
     }
 
     /// The newest message's number.

@@ -283,6 +283,11 @@ fn channels_are_listed_wherever_they_are() {
     assert!(even.len() == 500 && even.iter().all(|name| name.starts_with("even.")));
     assert_eq!((names("odd.2997", 10).len(), names("even.", 499).len(), names("e", 0).len()), (1, 499, 0));
     assert!(names("none", 10).is_empty());
+    let first = |prefix: &str, limit| {
+        b.hub.first_channels(prefix, limit).into_iter().map(|info| info.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(first("", 5), ["even.0", "even.1002", "even.1008", "even.1014", "even.102"]);
+    assert_eq!((first("odd.", 5000).len(), first("odd.", 499).len(), first("none", 5).len()), (500, 499, 0));
 }
 
 #[test]

@@ -30,11 +30,13 @@ pub(crate) struct Engine {
     pub(crate) log: u64,
     /// Of a log that hubs share.
     pub(crate) shared: Option<Numbers>,
+    /// Words of other hubs that were dropped, by the reason.
+    pub(crate) words: [(&'static str, u64); 4],
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { up: true, waiting: 0, log: 0, shared: None }
+        Engine { up: true, waiting: 0, log: 0, shared: None, words: [("", 0); 4] }
     }
 }
 
@@ -99,6 +101,9 @@ impl Display for Exposition {
         }
         if let Some(numbers) = engine.shared {
             out.shared_log(numbers)?;
+            let name = "push_hub_words_dropped_total";
+            let help = "Questions and answers of other hubs that were passed over, by reason";
+            out.labelled(&Family { name, kind: COUNTER, help }, "reason", engine.words.into_iter())?;
         }
         out.labelled(
             &Family {

@@ -1,6 +1,7 @@
 //! Hubs that share a log, each a whole server with clients of every transport. The log is the model, or a real one.
 
 mod acts;
+mod questions;
 #[cfg(all(feature = "redis", feature = "nats"))]
 mod real;
 

@@ -48,6 +48,8 @@ pub(crate) struct Embedded {
     callback: Option<callbacks::Running>,
     /// The thread that writes the engine's log.
     log_thread: Option<LogThread>,
+    /// The thread that asks all hubs of the log.
+    hubs_thread: Option<JoinHandle<()>>,
     /// Held during a reload, so that reloads do not overlap.
     reloading: Mutex<()>,
     log: Log,
@@ -154,6 +156,7 @@ impl Embedded {
             log_latch = Some(latch);
             work.push(("push-log".to_owned(), run));
         }
+        let asks = engine.is_some();
         if let Some((driver, _, runtime)) = engine {
             let hub = Box::new(HubOf(context.clone()));
             let run = move || {
@@ -164,6 +167,11 @@ impl Embedded {
             let (latch, run) = callbacks::latched(Box::new(run));
             log_latch = Some(latch);
             work.push(("push-engine".to_owned(), run));
+        }
+
+        if asks {
+            let api = api.clone();
+            work.push(("push-hubs".to_owned(), Box::new(move || api.serve_questions())));
         }
 
         let (threads, started) = runtime::spawn(work);
@@ -177,6 +185,7 @@ impl Embedded {
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
         let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
         let log_thread = log_latch.and_then(|latch| Some(LogThread { latch, thread: threads.next()? }));
+        let hubs_thread = asks.then(|| threads.next()).flatten();
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
@@ -192,6 +201,7 @@ impl Embedded {
             handshakes,
             callback,
             log_thread,
+            hubs_thread,
             reloading: Mutex::default(),
             log,
         };
@@ -325,6 +335,8 @@ impl Embedded {
             let _ = thread.join();
         }
         self.others.iter_mut().for_each(Bound::close);
+        self.api.end_questions();
+        self.hubs_thread.into_iter().for_each(|thread| drop(thread.join()));
         #[cfg(feature = "tls")]
         if let Some(HandshakeThread { handshakes, thread }) = self.handshakes {
             handshakes.stop();

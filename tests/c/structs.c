@@ -228,7 +228,8 @@ static void users_sizes(void)
     struct peer client = adopted_ws(server, &grant, "channel=c");
     wait_for_subscriptions(server, 1);
     push_users page = PUSH_USERS_INIT;
-    const size_t bad[] = {0, 8, sizeof page - 8, sizeof page - 1, (size_t)1 << 20, SIZE_MAX};
+    const size_t owner = offsetof(push_users, owner);
+    const size_t bad[] = {0, 8, owner, owner + sizeof page.owner - 1, (size_t)1 << 20, SIZE_MAX};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         check_case("size %zu", bad[i]);
         CHECK_STATUS(push_users_get(server, "c", NULL, 1, &page, bad[i]), PUSH_ERR_INVALID);
@@ -244,6 +245,19 @@ static void users_sizes(void)
     for (size_t i = 0; i < sizeof newer.beyond; i++) CHECK_EQ(newer.beyond[i], 0xaa);
     push_users_clear(&newer.known);
     push_users_clear(&page);
+    /* A host with an older header: nothing behind its struct changes, also not when it is passed again or cleared. */
+    _Alignas(push_users) unsigned char shorter[sizeof page];
+    const size_t known = offsetof(push_users, hubs);
+    memset(shorter, 0xaa, sizeof shorter);
+    page = (push_users)PUSH_USERS_INIT;
+    page.size = known;
+    memcpy(shorter, &page, known);
+    for (int i = 0; i < 2; i++) {
+        CHECK_STATUS(push_users_get(server, "c", NULL, 1, (push_users *)(void *)shorter, known), PUSH_OK);
+        for (size_t at = known; at < sizeof shorter; at++) CHECK_EQ(shorter[at], 0xaa);
+    }
+    push_users_clear((push_users *)(void *)shorter);
+    for (size_t at = known; at < sizeof shorter; at++) CHECK_EQ(shorter[at], 0xaa);
     stop(server);
     peer_close(&client);
 }

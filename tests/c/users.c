@@ -34,6 +34,7 @@ static void check_pages(push_server *server, int count, size_t limit)
         CHECK_EQ(page.count, count);
         CHECK_EQ(page.connections, count + 1);
         CHECK_EQ(page.anonymous, 1);
+        CHECK(!page.hubs && !page.hubs_answered && !page.hubs_missing && !page.partial);
         for (size_t i = 0; i < page.len; i++) {
             CHECK_TEXT(page.users[i].name, user_name(seen++));
             CHECK_EQ(page.users[i].connections, 1);
@@ -137,6 +138,23 @@ static void limits_and_names(void)
     stop(server);
 }
 
+/* A hub that can't reach the log which it shares with others answers alone, and says so. */
+static void a_log_that_is_away(void)
+{
+    push_server *server = serve("threads", "1", "engine", "redis://127.0.0.1:1", "engine_timeout", "200ms", NULL);
+    push_users page = PUSH_USERS_INIT;
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(CHECK_STATUS(push_users_get(server, "c", NULL, 1, &page, sizeof page), PUSH_OK));
+        CHECK_EQ(page.hubs, 1);
+        CHECK_EQ(page.hubs_answered, 1);
+        CHECK(!page.hubs_missing && page.partial && strstr(page.partial, "only this hub was asked"));
+        CHECK_EQ(page.count, 0);
+    }
+    push_users_clear(&page);
+    CHECK(!page.partial && !page.owner);
+    stop(server);
+}
+
 static void hosts_that_are_attached(void)
 {
     enum { COUNT = 20 };
@@ -194,4 +212,4 @@ static void from_a_callback(void)
 }
 
 CHECK_MAIN(TEST(users_come_in_pages), TEST(a_user_is_listed_once), TEST(a_page_keeps_its_memory),
-           TEST(limits_and_names), TEST(hosts_that_are_attached), TEST(from_a_callback))
+           TEST(limits_and_names), TEST(a_log_that_is_away), TEST(hosts_that_are_attached), TEST(from_a_callback))

@@ -176,11 +176,9 @@ impl HubSide {
                 FromHub::Stats { number, json: api.collect_stats().json().as_bytes() }.write(attachment.out.tail());
             }
             FromHost::Users { number, channel, after, limit } => {
-                // Only this host waits for the shards.
-                let waiter = attachment.present.get_or_insert_with(|| api.present(channel));
-                let Some(present) = waiter.take() else { return Ok(Done::Later) };
-                attachment.present = None;
-                let users = present.count(after, limit as usize);
+                let Some(users) = attachment.count_users(&api, channel, after, limit as usize) else {
+                    return Ok(Done::Later);
+                };
                 FromHub::Users { number, users }.write(attachment.out.tail());
             }
             FromHost::Credit { events } => {

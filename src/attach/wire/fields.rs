@@ -1,10 +1,13 @@
 //! The fields that frames are made of. Integers are little-endian. The length of a text or of bytes stands before it.
 
 use super::Malformed;
+use crate::engine::Hubs;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
 use crate::hub::{check_text, Publication};
 use crate::users::{User, Users, MAX_USERS};
 
+/// The most missing hubs that are named.
+const MAX_MISSING: usize = 4096;
 const SHORT: Malformed = Malformed("a frame that ends too early");
 
 /// A flag of a grant: further polls may come over the same connection.
@@ -121,7 +124,18 @@ impl<'a> Fields<'a> {
             page.push(User { name: name.into(), connections: self.u64()? });
             last = name;
         }
-        Ok(Users { page, more, count, connections, anonymous })
+        let hubs = if self.has_more() { Some(Box::new(self.hubs()?)) } else { None };
+        Ok(Users { page, more, count, connections, anonymous, hubs })
+    }
+
+    fn hubs(&mut self) -> Result<Hubs, Malformed> {
+        let (asked, answered, missing) = (self.u32()? as usize, self.u32()? as usize, self.u16()?);
+        let missing = (0..missing).map(|_| self.u64()).collect::<Result<_, _>>()?;
+        let why = self.optional_text()?.map(str::to_owned);
+        if why.as_ref().is_some_and(|why| why.contains('\0')) {
+            return Err(Malformed("a reason that can't be"));
+        }
+        Ok(Hubs { asked, answered, missing, why })
     }
 
     /// Checks that nothing is left.
@@ -188,6 +202,15 @@ pub(super) fn users(into: &mut Vec<u8>, users: &Users) {
     for user in &users.page {
         text(into, &user.name);
         into.extend_from_slice(&user.connections.to_le_bytes());
+    }
+    if let Some(hubs) = &users.hubs {
+        let missing = &hubs.missing[..hubs.missing.len().min(MAX_MISSING)];
+        for number in [hubs.asked, hubs.answered] {
+            into.extend_from_slice(&(number as u32).to_le_bytes());
+        }
+        into.extend_from_slice(&(missing.len() as u16).to_le_bytes());
+        missing.iter().for_each(|hub| into.extend_from_slice(&hub.to_le_bytes()));
+        optional_text(into, hubs.why.as_deref());
     }
 }
 

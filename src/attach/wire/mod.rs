@@ -15,14 +15,16 @@ use std::fmt;
 /// The version of everything after the hello. A hub and a host agree on a version, or the hub refuses the host. Version
 /// 2 adds [`FromHost::Users`]. Version 3 adds the largest batch to [`FromHub::Welcome`]; and a client without a grant
 /// comes only from a host whose option `auth` is `none`. Version 4 adds grants that name the channels that a client gets
-/// at once.
-pub(crate) const VERSION: u16 = 4;
+/// at once. Version 5 adds to [`FromHub::Users`] which hubs of a log have answered.
+pub(crate) const VERSION: u16 = 5;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
 pub(crate) const MEANS_NO_GRANT: u16 = 3;
 /// The first version in which a grant may name the channels that a client gets at once.
 pub(crate) const SUBSCRIBES: u16 = 4;
+/// The first version in which the users on a channel come with the hubs that have answered.
+pub(crate) const NAMES_HUBS: u16 = 5;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Hubs;
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::fuzzing::random::Random;
@@ -22,7 +23,7 @@ fn grant_that_subscribes() -> Grant {
 
 fn users(names: &[&str]) -> Users {
     let page = names.iter().map(|name| User { name: (*name).into(), connections: 1 << 40 }).collect();
-    Users { page, more: true, count: 3, connections: u64::MAX, anonymous: 5 }
+    Users { page, more: true, count: 3, connections: u64::MAX, anonymous: 5, hubs: None }
 }
 
 fn from_hosts() -> Vec<FromHost<'static>> {
@@ -198,6 +199,23 @@ fn users_must_be_valid_and_in_order() {
     let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1 };
     let bytes = written(|into| question.write(into));
     assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a request for too many users"));
+}
+
+#[test]
+fn users_name_the_hubs_that_have_answered_to_newer_hosts() {
+    let older = FromHub::Users { number: 1, users: users(&["a"]) };
+    let older = written(|into| older.write(into));
+    for why in [None, Some("away".to_owned())] {
+        let mut hubs = Hubs { asked: 3, answered: 1, missing: vec![5, u64::MAX], ..Hubs::default() };
+        why.iter().for_each(|why| hubs.note(why));
+        let sent = Users { hubs: Some(Box::new(hubs)), ..users(&["a"]) };
+        let bytes = written(|into| FromHub::Users { number: 1, users: sent.clone() }.write(into));
+        let Ok(FromHub::Users { users: read, .. }) = FromHub::read(&bytes[4..]) else { panic!("no users") };
+        assert_eq!(read, sent);
+        assert_eq!(bytes[5..older.len()], older[5..], "the rest is as in all versions");
+        (older.len() + 1..bytes.len()).for_each(|end| assert!(FromHub::read(&bytes[4..end]).is_err(), "{end}"));
+        assert!(FromHub::read(&[&bytes[4..], b"x"].concat()).is_err());
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@
 //! **The tail** (`tail`) is pulled by a consumer in the server's memory, which ends with that server. It counts its
 //! messages, so nothing is missing or out of order unseen.
 //!
+//! **Words** (`words`) are plain messages on the subjects `push-words.NAMESPACE.>`, which are not of the stream.
+//!
 //! **Identity** (`life`). A log is another one if anything may be lost that somebody has read:
 //!
 //! - The stream was deleted and made anew: it has another time of creation.
@@ -48,6 +50,7 @@ mod stream;
 mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
+mod words;
 
 pub(crate) use settings::Settings;
 
@@ -123,7 +126,7 @@ async fn open(settings: &Settings, server: &(String, u16), hub: u64) -> Result<(
     let looked = tokio::select! {
         biased;
         looked = looking => looked,
-        why = complaint(&mut complaints) => Err(why),
+        why = complaint(&mut complaints.lost) => Err(why),
     };
     match looked {
         Ok((id, replicated, connection, appender)) => {
@@ -138,18 +141,21 @@ async fn open(settings: &Settings, server: &(String, u16), hub: u64) -> Result<(
     }
 }
 
-async fn complaint(complaints: &mut Complaints) -> Failure {
-    complaints.recv().await.unwrap_or_else(|| Failure("the connection to the NATS server has ended".to_owned()))
+async fn complaint(lost: &mut mpsc::Receiver<Failure>) -> Failure {
+    lost.recv().await.unwrap_or_else(|| Failure("the connection to the NATS server has ended".to_owned()))
 }
 
 /// Serves a connection until it ends.
 async fn serve(log: Log, appender: Appender, mut complaints: Complaints, mut serving: Serving) {
     let (start, started) = oneshot::channel();
+    let words = serving.words.take();
+    let Complaints { lost, of_words } = &mut complaints;
     let why = tokio::select! {
         why = log.answer_all(appender, &mut serving.asks, &serving.answers, start) => why,
         why = log.tail(started, &serving.tail) => why,
         why = log.stay() => why,
-        why = complaint(&mut complaints) => why,
+        why = words::exchange(&log.session, words, of_words) => why,
+        why = complaint(lost) => why,
     };
     serving.fail(why);
     tail::forget(&log.session, &log.consumer()).await;

@@ -4,6 +4,7 @@ use super::super::shared::connection::Failure;
 use super::super::shared::tls::Tls;
 use super::session::{Names, Session};
 use super::settings::{Settings, Who};
+use super::words::SUBJECTS;
 use async_nats::{rustls, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError, ServerInfo};
 use std::error::Error;
 use std::time::Duration;
@@ -13,8 +14,13 @@ use tokio::time::timeout;
 /// Batches that are atomic and know duplicates.
 const VERSION: (u32, u32, u32) = (2, 12, 1);
 
-/// What a client that was made says of itself later: why its connection is of no use any more.
-pub(super) type Complaints = mpsc::Receiver<Failure>;
+/// What a client that was made says of itself later.
+pub(super) struct Complaints {
+    /// Why its connection is of no use any more.
+    pub(super) lost: mpsc::Receiver<Failure>,
+    /// What the server refuses about the words between hubs. The log goes on without them.
+    pub(super) of_words: mpsc::Receiver<Failure>,
+}
 
 /// The servers to try, in their order, beginning at another one each time.
 pub(super) fn order(settings: &Settings, turn: usize) -> impl Iterator<Item = &(String, u16)> {
@@ -30,8 +36,9 @@ pub(super) async fn open(
 ) -> Result<(Session, Complaints), Failure> {
     let (host, port) = server;
     let shown = format!("{host}:{port}");
-    let (complain, complaints) = mpsc::channel(4);
-    let options = options(settings, &shown, complain)?;
+    let ((complain, lost), (complain_of_words, of_words)) = (mpsc::channel(4), mpsc::channel(4));
+    let complaints = Complaints { lost, of_words };
+    let options = options(settings, &shown, complain, complain_of_words)?;
     let scheme = if settings.tls.is_some() { "tls" } else { "nats" };
     let connecting = options.connect(format!("{scheme}://{shown}"));
     let client = connecting.await.map_err(|error| refused(&shown, settings, &error))?;
@@ -42,10 +49,20 @@ pub(super) async fn open(
     Ok((Session { client, server: shown, process, timeout: settings.options.timeout, names }, complaints))
 }
 
-fn options(settings: &Settings, shown: &str, complain: mpsc::Sender<Failure>) -> Result<ConnectOptions, Failure> {
+fn options(
+    settings: &Settings,
+    shown: &str,
+    complain: mpsc::Sender<Failure>,
+    complain_of_words: mpsc::Sender<Failure>,
+) -> Result<ConnectOptions, Failure> {
     let server = shown.to_owned();
     let heard = move |event: Event| {
         let why = match event {
+            Event::ServerError(ServerError::Other(why)) if why.contains(SUBJECTS) => {
+                let why = format!("the NATS server {server} refuses words between hubs: {why}");
+                let _ = complain_of_words.try_send(Failure(why));
+                None
+            }
             Event::Disconnected | Event::Closed => Some("is lost".to_owned()),
             Event::LameDuckMode => Some("ends: the server is about to stop".to_owned()),
             Event::ServerError(ServerError::Other(why)) => Some(format!("is refused something: {why}")),

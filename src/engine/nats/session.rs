@@ -6,6 +6,7 @@
 use super::super::contract::LogId;
 use super::super::shared::connection::Failure;
 use super::life::Life;
+use super::words::SUBJECTS;
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, HeaderMap, Request};
 use base64::Engine;
@@ -22,6 +23,10 @@ pub(super) struct Names {
     pub(super) fences: String,
     /// The subject of the entries of this life of the hub.
     pub(super) own: String,
+    /// The subject of words to all hubs, and the beginning of those of words to one.
+    pub(super) all: String,
+    pub(super) each: String,
+    pub(super) hub: u64,
 }
 
 impl Names {
@@ -30,6 +35,9 @@ impl Names {
             stream: format!("push_{namespace}"),
             fences: format!("push.{namespace}.fence"),
             own: format!("push.{namespace}.hub.{hub:016x}"),
+            all: format!("{SUBJECTS}{namespace}.all"),
+            each: format!("{SUBJECTS}{namespace}.hub."),
+            hub,
         }
     }
 }

@@ -36,6 +36,9 @@
 //! goes behind a read. The number of entries of a read depends on the size of the
 //! last ones. The queue to the hub is bounded, and nothing is read while it is full.
 //!
+//! **Words** between hubs (`words`) go through two more streams, which are short and expire, and are read over a third
+//! connection.
+//!
 //! **Redirections.** Only one slot is of interest, so a cluster needs no more than to follow MOVED when a connection is
 //! made. Sentinels are asked for the master each time. The server itself then says whether it is a master.
 //!
@@ -54,6 +57,7 @@ mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 mod url;
+mod words;
 
 use super::shared::connection::{pair, Connection, Failure};
 use super::shared::tls::Tls;
@@ -135,7 +139,17 @@ async fn at(settings: &Settings, hub: u64, mut address: Address, dialer: &Dialer
         match Log::open(&line, &settings.namespace).await {
             Ok(log) => {
                 let reading = dialer.dial(&address, credentials, settings.url.db).await?;
-                return Ok(begin(settings, hub, log, line, reading));
+                let words = words::Place {
+                    dialer: dialer.clone(),
+                    address,
+                    credentials: credentials.clone(),
+                    db: settings.url.db,
+                    namespace: settings.namespace.clone(),
+                    hub,
+                    line: line.clone().with_limit(settings.timeout),
+                    timeout: settings.timeout,
+                };
+                return Ok(begin(settings, hub, log, (line, reading), words));
             }
             Err(Wrong::Refused(Refused::Said(error))) => {
                 match error.redirect_node().and_then(|(node, _)| node_at(node)) {
@@ -168,12 +182,15 @@ async fn look_at(line: &Line) -> Result<(), Failure> {
     }
 }
 
-fn begin(settings: &Settings, hub: u64, log: Log, line: Line, reading: Line) -> Connection {
+fn begin(settings: &Settings, hub: u64, log: Log, (line, reading): (Line, Line), place: words::Place) -> Connection {
     /// Numbers the connections of this process, and so those of each hub.
     static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
     let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let (key_window, timeout) = (settings.key_window, settings.timeout);
-    let (connection, serving) = pair();
+    let (connection, mut serving) = pair();
+    if let Some(words) = serving.words.take() {
+        tokio::spawn(place.exchange(words));
+    }
     // Among several servers each had only its part of the time while the right one was looked for.
     let (line, reading) = (line.with_limit(timeout), reading.with_limit(timeout));
     tokio::spawn(serving::serve(

@@ -7,7 +7,7 @@
 //! A connection ends once, from either side. The hub's side ends it by being dropped: the engine then closes everything
 //! that it has open. The engine's side ends it with [`Serving::fail`], or by being dropped.
 
-use super::super::contract::{Answer, Ask, Tailed};
+use super::super::contract::{Answer, Ask, Tailed, Word};
 use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +18,9 @@ const ANSWERS: usize = 16;
 /// How many pieces of the tail may wait for the hub. It takes one only when it can apply it: then the engine waits, and
 /// reads no more from its server.
 const PIECES: usize = 4;
+
+/// How many words may wait, to be said and to be heard. Further ones that come are dropped.
+const WORDS: usize = 128;
 
 /// The reason why there is no connection, or no longer: one sentence for an operator, without secrets. It names the
 /// fault and the server.
@@ -31,7 +34,21 @@ pub(crate) struct Connection {
     /// Every answer but those of the tail. Nothing more comes: the connection is lost.
     pub(crate) answers: mpsc::Receiver<Answer>,
     pub(crate) tail: mpsc::Receiver<Vec<Tailed>>,
+    pub(crate) words: mpsc::Sender<Word>,
+    pub(crate) heard: mpsc::Receiver<Heard>,
     pub(super) end: oneshot::Receiver<Failure>,
+}
+
+/// The bytes of a word, or the reason why words do not come, or do not go, at present. The log is not concerned then.
+pub(crate) type Heard = Result<Vec<u8>, Failure>;
+
+/// The engine's side of the words.
+#[derive(Debug)]
+pub(crate) struct Words {
+    /// Nothing more comes: the hub has ended the connection.
+    pub(crate) said: mpsc::Receiver<Word>,
+    /// It takes at once, or the word is dropped.
+    pub(crate) heard: mpsc::Sender<Heard>,
 }
 
 /// The engine's side.
@@ -41,6 +58,8 @@ pub(crate) struct Serving {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) answers: mpsc::Sender<Answer>,
     pub(crate) tail: mpsc::Sender<Vec<Tailed>>,
+    /// `None`: a task of its own has them.
+    pub(crate) words: Option<Words>,
     end: oneshot::Sender<Failure>,
 }
 
@@ -49,8 +68,13 @@ pub(crate) fn pair() -> (Connection, Serving) {
     let (asks, asked) = mpsc::channel(ASKS);
     let (answer, answers) = mpsc::channel(ANSWERS);
     let (piece, tail) = mpsc::channel(PIECES);
+    let ((words, said), (hear, heard)) = (mpsc::channel(WORDS), mpsc::channel(WORDS));
     let (fail, end) = oneshot::channel();
-    (Connection { asks, answers, tail, end }, Serving { asks: asked, answers: answer, tail: piece, end: fail })
+    let words_served = Some(Words { said, heard: hear });
+    (
+        Connection { asks, answers, tail, words, heard, end },
+        Serving { asks: asked, answers: answer, tail: piece, words: words_served, end: fail },
+    )
 }
 
 impl Connection {

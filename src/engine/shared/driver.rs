@@ -6,10 +6,11 @@
 
 mod health;
 mod times;
+mod words;
 
 use super::super::contract::{Answer, Ask, Tailed};
 use super::super::replica::{Environment, Heard, Now, Outcome, Replica};
-use super::connection::{Connection, Failure};
+use super::connection::{Connection, Failure, Heard as Word};
 use super::inlet::{Inlet, Offered};
 use super::marks::Marks;
 use super::members::Members;
@@ -80,6 +81,7 @@ pub(crate) struct Driver {
 enum Came {
     Answer(Answer),
     Piece(Vec<Tailed>),
+    Word(Word),
     /// It is time to look again.
     Nothing,
 }
@@ -176,6 +178,7 @@ impl Driver {
         let mut something = pin!(something);
         loop {
             self.apply();
+            self.inlet.words.forget();
             self.look_at_health();
             let until = self.next_look(None);
             tokio::select! {
@@ -230,18 +233,22 @@ impl Driver {
                 return End::Lost(failure);
             }
             let until = self.next_look(asked.front().map(|(at, _)| *at));
+            let unsaid = self.converse(&mut connection);
             let came = tokio::select! {
                 biased;
                 answer = connection.answers.recv() => answer.map(Came::Answer),
                 piece = connection.tail.recv(), if self.replica.takes_more() => piece.map(Came::Piece),
                 // The question is sent in the next round.
                 permit = connection.asks.reserve(), if next.is_some() => permit.ok().map(|_| Came::Nothing),
+                permit = connection.words.reserve(), if unsaid => permit.ok().map(|_| Came::Nothing),
+                word = connection.heard.recv() => word.map(Came::Word),
                 () = self.inlet.came.notified() => Some(Came::Nothing),
                 () = sleep_until(until) => Some(Came::Nothing),
             };
             match came {
                 None => return End::Lost(connection.why().await),
                 Some(Came::Nothing) => {}
+                Some(Came::Word(word)) => self.hear(word),
                 Some(Came::Answer(answer)) => {
                     if let Some((at, true)) = asked.pop_front() {
                         self.status.note_append(at.elapsed());

@@ -6,6 +6,7 @@
 use super::super::contract::EntryId;
 use super::super::entry::{Entry, Logged};
 use super::super::envelope::{self, Body};
+use super::words::Words;
 use super::Settings;
 use crate::error::{Error, Kind};
 use crate::hub::{Act, Key, Noted, OnSettled, Outlet};
@@ -34,6 +35,7 @@ pub(crate) struct Inlet {
     bound: AtomicUsize,
     /// Settings that a reload has brought, and how long the log may take to answer.
     settings: Mutex<Option<(Settings, Duration)>>,
+    pub(super) words: Words,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,7 @@ impl Inlet {
             emptied: Condvar::new(),
             bound: AtomicUsize::new(bound),
             settings: Mutex::default(),
+            words: Words::default(),
         }
     }
 
@@ -238,6 +241,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Names this life of the hub.
+    pub(crate) fn this(&self) -> u64 {
+        self.inlet.hub
+    }
+
+    /// The hubs that are up, this one among them, and whether these are surely all.
+    pub(crate) fn up(&self) -> (std::collections::BTreeSet<u64>, bool) {
+        self.members.up(tokio::time::Instant::now())
+    }
+
     /// The hubs that follow the log.
     pub(crate) fn members(&self) -> Vec<super::Member> {
         self.members.all(tokio::time::Instant::now())

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 pub(crate) mod contract_tests;
 mod driver;
+mod hubs;
 mod inlet;
 mod marks;
 mod members;
@@ -21,9 +22,12 @@ mod status;
 mod tests;
 #[cfg(any(feature = "redis", feature = "nats"))]
 pub(crate) mod tls;
+mod words;
 
 pub(crate) use super::replica::Heard;
 pub(crate) use driver::{Driver, Parts};
+pub use hubs::Hubs;
+use inlet::Inlet;
 pub(crate) use inlet::Shared;
 pub(crate) use members::Member;
 pub use settings::Url;

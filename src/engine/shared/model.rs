@@ -2,7 +2,8 @@
 
 use super::super::contract::{Answer, Ask};
 use super::super::log_model::{Connection as ModelConnection, LogModel};
-use super::connection::{pair, Connection, Failure, Serving};
+use super::super::words_model::WordsModel;
+use super::connection::{pair, Connection, Failure, Serving, Words};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +16,7 @@ pub(crate) struct Model(Arc<Inner>);
 
 struct Inner {
     log: Mutex<LogModel>,
+    words: Mutex<WordsModel>,
     began: Instant,
     /// Nothing is answered any more.
     hangs: AtomicBool,
@@ -45,12 +47,18 @@ impl Model {
         let log = Mutex::new(LogModel::new(seed));
         let (hangs, lives, calm) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(true));
         let (full, connects) = (AtomicBool::new(false), AtomicU64::new(0));
-        Model(Arc::new(Inner { log, began: Instant::now(), hangs, full, connects, lives, calm }))
+        let words = Mutex::new(WordsModel::calm(seed));
+        Model(Arc::new(Inner { words, log, began: Instant::now(), hangs, full, connects, lives, calm }))
     }
 
     /// The log, and the time on its clock.
     pub(crate) fn log(&self) -> (MutexGuard<'_, LogModel>, u64) {
         (self.0.log.lock().unwrap(), self.now())
+    }
+
+    /// The words between hubs.
+    pub(crate) fn words(&self) -> MutexGuard<'_, WordsModel> {
+        self.0.words.lock().unwrap()
     }
 
     /// Whether it answers nothing, though connections stay.
@@ -89,13 +97,14 @@ impl Model {
         self.cut();
     }
 
-    pub(crate) fn connect(&self) -> Result<Connection, Failure> {
+    pub(crate) fn connect(&self, hub: u64) -> Result<Connection, Failure> {
         let (mut log, now) = self.log();
         let connection = log.connect(now).ok_or_else(|| Failure("the model is away".into()))?;
         self.0.connects.fetch_add(1, Ordering::SeqCst);
         let (hubs, serving) = pair();
         let life = self.0.lives.load(Ordering::SeqCst);
-        tokio::spawn(self.clone().serve(connection, serving, life));
+        self.words().listen(hub);
+        tokio::spawn(self.clone().serve(connection, serving, life, hub));
         Ok(hubs)
     }
 
@@ -103,8 +112,12 @@ impl Model {
         self.0.began.elapsed().as_millis() as u64
     }
 
-    async fn serve(self, mut connection: ModelConnection, mut serving: Serving, life: u64) {
+    async fn serve(self, mut connection: ModelConnection, mut serving: Serving, life: u64, hub: u64) {
+        let mut words = serving.words.take();
         loop {
+            if let Some(words) = words.as_mut().filter(|_| !self.0.hangs.load(Ordering::SeqCst)) {
+                self.pass_words(words, hub);
+            }
             if self.0.lives.load(Ordering::SeqCst) != life {
                 let (mut log, now) = self.log();
                 connection.lose(&mut log, now);
@@ -129,6 +142,16 @@ impl Model {
                 }
                 () = tokio::time::sleep(Duration::from_millis(1)) => {}
             }
+        }
+    }
+
+    fn pass_words(&self, words: &mut Words, hub: u64) {
+        let (mut model, now) = (self.words(), self.now());
+        while let Ok(word) = words.said.try_recv() {
+            model.say(&word, now);
+        }
+        while let Some(bytes) = model.hear(hub, now) {
+            let _ = words.heard.try_send(Ok(bytes));
         }
     }
 

@@ -174,7 +174,7 @@ impl Settings {
         let _ = hub;
         match self {
             #[cfg(test)]
-            Settings::Model(model) => model.connect(),
+            Settings::Model(model) => model.connect(hub),
             #[cfg(feature = "redis")]
             Settings::Redis(settings) => redis::connect(settings, hub).await,
             #[cfg(feature = "nats")]

@@ -165,14 +165,14 @@ fn the_control_api_says_what_the_others_do() {
 }
 
 /// A path for the control API, and the option.
-fn control(name: &str) -> (PathBuf, String) {
+pub(super) fn control(name: &str) -> (PathBuf, String) {
     let path = std::env::temp_dir().join(format!("push-{name}-{}.sock", std::process::id()));
     let option = format!("unix:{}", path.display());
     (path, option)
 }
 
 /// Asks the control API.
-fn asked(path: &Path, request: &str) -> String {
+pub(super) fn asked(path: &Path, request: &str) -> String {
     let mut socket = UnixStream::connect(path).unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     socket.write_all(head.as_bytes()).unwrap();

@@ -1,6 +1,7 @@
 //! The same over a real Redis and a real NATS, and what happens to whole hubs when these fail.
 
-use super::acts::each_hub_does_it;
+use super::acts::{control, each_hub_does_it};
+use super::questions::{each_hub_answers, SOON};
 use super::{each_client_is_served_by_each_hub, each_message_comes_once, position, start_with, until, Client};
 use crate::engine::nats::tests::servers::Server as Nats;
 use crate::engine::redis::tests::process::{Process, Program};
@@ -32,6 +33,33 @@ fn each_hub_does_what_one_is_told_over_redis() {
 #[test]
 fn each_hub_does_what_one_is_told_over_nats() {
     each_hub_does_it(two(&Nats::alone("").url()));
+}
+
+/// Three hubs of which the first has a control API, and its path.
+fn three(name: &str, url: &str) -> ([Server; 3], std::path::PathBuf) {
+    let (path, option) = control(name);
+    ([start_with(url, &[SOON, ("control", &option)]), start_with(url, &[SOON]), start_with(url, &[SOON])], path)
+}
+
+#[test]
+fn all_hubs_are_asked_over_redis() {
+    let redis = Process::start(Program::Redis, &[]);
+    let (hubs, path) = three("asked-redis", &redis.url());
+    each_hub_answers(hubs, &path);
+}
+
+#[test]
+fn all_hubs_are_asked_over_valkey() {
+    let valkey = Process::start(Program::Valkey, &[]);
+    let (hubs, path) = three("asked-valkey", &valkey.url());
+    each_hub_answers(hubs, &path);
+}
+
+#[test]
+fn all_hubs_are_asked_over_nats() {
+    let nats = Nats::alone("");
+    let (hubs, path) = three("asked-nats", &nats.url());
+    each_hub_answers(hubs, &path);
 }
 
 #[test]

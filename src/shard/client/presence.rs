@@ -17,6 +17,11 @@ pub(crate) struct Present {
 }
 
 impl Present {
+    /// The users, one for each connection, in no order, and the number of subscribers without a user.
+    pub(crate) fn into_parts(self) -> (Vec<Arc<str>>, usize) {
+        (self.users, self.anonymous)
+    }
+
     /// Counts them, and lists at most `limit` users after `after`.
     pub(crate) fn count(self, after: &str, limit: usize) -> Users {
         Users::count(self.users, self.anonymous, after, limit)

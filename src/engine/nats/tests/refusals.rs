@@ -1,13 +1,14 @@
 //! Servers that do not have the hub, or can't keep its log: each says why in one sentence.
 
 use super::servers::Server;
-use super::{connected, ended, options, refused, Place};
-use crate::engine::contract::Ask;
+use super::{connected, ended, options, refused, Place, PATIENCE};
+use crate::engine::contract::{Ask, Word};
 use crate::engine::nats::Settings;
-use crate::engine::shared::contract_tests::{run, Hub};
+use crate::engine::shared::contract_tests::{heartbeat, run, Hub};
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 const JETSTREAM: &str = "jetstream { store_dir: \"FOLDER/js\" }";
 
@@ -85,11 +86,21 @@ fn a_user_without_permission_is_told_which_one() {
         let users = "authorization { users: [\
                      {user: all, password: x}, \
                      {user: none, password: x, permissions: {publish: {deny: [\"$JS.API.>\"]}}}, \
-                     {user: read, password: x, permissions: {publish: {deny: [\"push.>\"]}}}] }";
+                     {user: read, password: x, permissions: {publish: {deny: [\"push.>\"]}}}, \
+                     {user: deaf, password: x, permissions: {publish: {deny: [\"push-words.>\"]}, \
+                      subscribe: {deny: [\"push-words.>\"]}}}] }";
         let server = Server::alone(users);
         connected(&settings(&with(&server, "all:x")), 1).await;
         let why = refused(&settings(&with(&server, "none:x"))).await;
         assert!(why.contains("Permissions Violation") && why.contains("$JS.API.STREAM.INFO"), "{why}");
+        // Without words between hubs, the log goes on.
+        let mut deaf = Hub::connect(&settings(&with(&server, "deaf:x")), 2).await;
+        let why = timeout(PATIENCE, deaf.connection.heard.recv()).await.unwrap().unwrap().unwrap_err();
+        assert!(why.0.contains("refuses words between hubs") && why.0.contains("push-words.refusals"), "{why}");
+        deaf.connection.words.send(Word { to: None, bytes: b"word".to_vec() }).await.unwrap();
+        let said = async { while !deaf.connection.heard.recv().await.unwrap().unwrap_err().0.contains("Publish") {} };
+        timeout(PATIENCE, said).await.expect("it is told");
+        deaf.append_one(1, &heartbeat()).await;
         // It could be read: what a hub publishes is refused.
         let mut hub = Hub::connect(&settings(&with(&server, "read:x")), 1).await;
         let start = Instant::now();

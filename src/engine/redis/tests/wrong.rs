@@ -1,7 +1,7 @@
 //! Servers that can't keep a log, or refuse to: each says so in a sentence, without secrets.
 
 use super::*;
-use crate::engine::contract::{Answer, Ask, Placed};
+use crate::engine::contract::{Answer, Ask, Placed, Word};
 use crate::engine::shared::contract_tests::{heartbeat, message, run};
 
 #[track_caller]
@@ -74,7 +74,7 @@ fn a_user_needs_few_rights_and_one_without_them_is_told() {
         says(&log.refusal().await, &["does not let this user do what the engine needs"]);
         // As docs/engines.md lists them.
         let rights = "+info +evalsha +script|load +xadd +xlen +xrange +xread +xtrim +xinfo|stream +hget +hset +hmget \
-                      +hdel +hgetall +hlen +rpush +lpop +lindex +llen +del +exists +time";
+                      +hdel +hgetall +hlen +rpush +lpop +lindex +llen +del +exists +time +pexpire";
         let words: Vec<&str> = ["ACL", "SETUSER", "hub"].into_iter().chain(rights.split_whitespace()).collect();
         log.server.must(&words);
         let mut hub = Hub::connect(&log, 1).await;
@@ -86,6 +86,17 @@ fn a_user_needs_few_rights_and_one_without_them_is_told() {
         hub.ask(Ask::Trim { before: 2 }).await;
         assert_eq!(hub.identify(1).await.end, 2);
         hub.tailed_to(2).await;
+        // Words need no other right.
+        hub.connection.words.send(Word { to: Some(1), bytes: b"word".to_vec() }).await.unwrap();
+        assert_eq!(hub.connection.heard.recv().await.unwrap().unwrap(), b"word");
+        let left = log.server.must(&["PTTL", "{push}:words:0000000000000001"]);
+        assert!(matches!(left, redis::Value::Int(1..)), "it expires: {left:?}");
+        let mut deaf = Hub::connect(&log, 2).await;
+        log.server.must(&["ACL", "SETUSER", "hub", "-pexpire"]);
+        deaf.connection.words.send(Word { to: Some(1), bytes: b"word".to_vec() }).await.unwrap();
+        let why = deaf.connection.heard.recv().await.unwrap().unwrap_err();
+        says(&why.0, &["does not let this user"]);
+        assert_eq!(deaf.identify(0).await.end, 2, "the log goes on");
     });
 }
 

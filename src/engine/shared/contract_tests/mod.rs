@@ -9,6 +9,7 @@ mod model;
 mod numbers;
 mod questions;
 mod tails;
+mod words;
 
 // For the tests that engines have of their own.
 #[allow(unused_imports)]
@@ -64,6 +65,7 @@ macro_rules! keeps_the_contract {
             hubs_that_race_read_the_same,
             a_tail_of_a_trimmed_log_begins_with_the_first_entry_left,
             a_tail_that_is_not_taken_holds_nothing_else_up,
+            words_come_to_all_hubs_or_to_one,
         }
     };
     ($fresh:expr; $($check:ident),* $(,)?) => {$(
@@ -82,4 +84,5 @@ pub(crate) mod checks {
     pub(crate) use super::numbers::*;
     pub(crate) use super::questions::*;
     pub(crate) use super::tails::*;
+    pub(crate) use super::words::*;
 }

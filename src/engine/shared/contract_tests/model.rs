@@ -3,7 +3,8 @@
 use super::{Fresh, Log};
 use crate::engine::contract::Answer;
 use crate::engine::log_model::{self, LogModel};
-use crate::engine::shared::connection::{pair, Connection, Failure, Serving};
+use crate::engine::shared::connection::{pair, Connection, Failure, Serving, Words};
+use crate::engine::words_model::WordsModel;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,16 +12,34 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
 
-struct Model(Rc<RefCell<LogModel>>, Instant);
+struct Model(Rc<RefCell<LogModel>>, Instant, Rc<RefCell<WordsModel>>);
 
 impl Log for Model {
-    fn connect(&self, _: u64) -> Pin<Box<dyn Future<Output = Connection> + '_>> {
-        Box::pin(async {
-            let (connection, serving) = pair();
+    fn connect(&self, hub: u64) -> Pin<Box<dyn Future<Output = Connection> + '_>> {
+        Box::pin(async move {
+            let (connection, mut serving) = pair();
+            self.2.borrow_mut().listen(hub);
+            tokio::task::spawn_local(talk(self.2.clone(), hub, serving.words.take().unwrap()));
             let ours = self.0.borrow_mut().connect(0).unwrap();
             tokio::task::spawn_local(serve(self.0.clone(), self.1, ours, serving));
             connection
         })
+    }
+}
+
+async fn talk(model: Rc<RefCell<WordsModel>>, hub: u64, mut words: Words) {
+    for now in 0.. {
+        loop {
+            match words.said.try_recv() {
+                Ok(word) => model.borrow_mut().say(&word, now),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        while let Some(bytes) = model.borrow_mut().hear(hub, now) {
+            let _ = words.heard.try_send(Ok(bytes));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -48,6 +67,9 @@ async fn serve(model: Rc<RefCell<LogModel>>, start: Instant, mut ours: log_model
     }
 }
 
-const FRESH: Fresh = || Box::new(Model(Rc::new(RefCell::new(LogModel::new(1))), Instant::now()));
+const FRESH: Fresh = || {
+    let (log, words) = (LogModel::new(1), WordsModel::new(1));
+    Box::new(Model(Rc::new(RefCell::new(log)), Instant::now(), Rc::new(RefCell::new(words))))
+};
 
 super::keeps_the_contract!(FRESH);

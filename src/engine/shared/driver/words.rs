@@ -1,0 +1,37 @@
+//! Words between hubs, on their way through the thread of the engine. They never wait for the log, nor it for them.
+
+use super::super::connection::{Connection, Failure, Heard};
+use super::Driver;
+use crate::log::Level;
+
+/// How many words are taken before the log has its turn.
+const AT_ONCE: usize = 64;
+
+impl Driver {
+    /// Says and hears what can be said and heard now. True: a word waits until the engine has room for it.
+    pub(super) fn converse(&mut self, connection: &mut Connection) -> bool {
+        for _ in 0..AT_ONCE {
+            let Ok(heard) = connection.heard.try_recv() else { break };
+            self.hear(heard);
+        }
+        while let Ok(place) = connection.words.try_reserve() {
+            let Some(word) = self.inlet.words.take() else { return false };
+            place.send(word);
+        }
+        self.inlet.words.waits()
+    }
+
+    pub(super) fn hear(&mut self, heard: Heard) {
+        match heard {
+            Ok(bytes) => self.inlet.words.hear(bytes),
+            Err(Failure(why)) => {
+                let place = &self.place;
+                let text = format_args!(
+                    "engine: {place}: {why}; the log is not concerned, but questions to all hubs get answers of a part \
+                     of them"
+                );
+                self.log.limited(Level::Warn, "words between hubs", text);
+            }
+        }
+    }
+}

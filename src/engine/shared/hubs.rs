@@ -1,0 +1,72 @@
+//! Which hubs have answered a question to all of them.
+
+use std::fmt;
+
+/// The hubs that were asked something, and those that have not answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hubs {
+    /// The number of hubs that were to answer, this one included.
+    pub asked: usize,
+    /// The number of hubs that have answered.
+    pub answered: usize,
+    /// The hubs that have not answered in time, each by the name of its life.
+    pub missing: Vec<u64>,
+    /// Why the answer may not be whole, though no hub is known to be missing.
+    pub(crate) why: Option<String>,
+}
+
+impl Hubs {
+    /// The reason why the answer may not be whole: one sentence. `None`: all hubs that follow the log have answered.
+    pub fn partial(&self) -> Option<String> {
+        match (&self.why, self.missing.is_empty()) {
+            (None, true) => None,
+            (Some(why), true) => Some(why.clone()),
+            (why, false) => {
+                let (answered, asked) = (self.answered, self.asked);
+                let more = why.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+                Some(format!("{answered} of {asked} hubs have answered in time; missing: {self}{more}"))
+            }
+        }
+    }
+
+    /// Notes a reason why the answer may not be whole.
+    pub(crate) fn note(&mut self, why: &str) {
+        match &mut self.why {
+            Some(before) => *before = format!("{before}; {why}"),
+            None => self.why = Some(why.to_owned()),
+        }
+    }
+
+    /// The answer of a hub can't be read.
+    pub(crate) fn not_readable(&mut self, hub: u64) {
+        self.answered = self.answered.saturating_sub(1);
+        self.missing.push(hub);
+        self.note("a part of the answers can't be read: the hubs have different versions");
+    }
+}
+
+/// The names of the missing hubs, with spaces between.
+impl fmt::Display for Hubs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, hub) in self.missing.iter().enumerate() {
+            write!(f, "{}{hub:016x}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_whole_says_why() {
+        let mut hubs = Hubs { asked: 3, answered: 3, ..Hubs::default() };
+        assert_eq!(hubs.partial(), None);
+        hubs.not_readable(255);
+        let why = hubs.partial().unwrap();
+        assert!(why.starts_with("2 of 3 hubs have answered in time; missing: 00000000000000ff; a part"), "{why}");
+        let away = Hubs { asked: 1, answered: 1, why: Some("away".into()), ..Hubs::default() };
+        assert_eq!(away.partial().as_deref(), Some("away"));
+    }
+}

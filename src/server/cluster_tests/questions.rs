@@ -1,0 +1,236 @@
+//! Questions to all hubs of a log: who is on a channel, which channels there are, the counters.
+
+use super::acts::{asked, control};
+use super::{start, until, Client};
+use crate::cluster::{parts, Question, Said};
+use crate::engine::contract::Word;
+use crate::engine::shared::model::Model;
+use crate::engine::Hubs;
+use crate::server::Server;
+use crate::users::Users;
+use crate::Builder;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// A hub knows all others after that time.
+pub(super) const SOON: (&str, &str) = ("engine_timeout", "4s");
+
+fn users(server: &Server) -> (Users, Hubs) {
+    let mut users = server.users("a", "", 10).unwrap();
+    let hubs = *users.hubs.take().unwrap();
+    (users, hubs)
+}
+
+/// The page as one line of text.
+fn shown(users: &Users) -> String {
+    let page: Vec<_> = users.page.iter().map(|user| format!("{}:{}", user.name, user.connections)).collect();
+    format!("{} of {}, {} anonymous of {}", page.join(" "), users.count, users.anonymous, users.connections)
+}
+
+fn until_all_answer(server: &Server, count: usize) {
+    until("all hubs have answered, and surely all", || {
+        let (_, hubs) = users(server);
+        (hubs.asked, hubs.answered, hubs.partial()) == (count, count, None)
+    });
+}
+
+/// The object that the control API answers with.
+fn object(path: &Path, request: &str) -> Value {
+    let answer = asked(path, request);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+}
+
+#[test]
+fn the_answers_of_all_hubs_are_added_up() {
+    let (path, option) = control("everyone");
+    let first = start("everyone", &[SOON, ("control", &option)]);
+    each_hub_answers([first, start("everyone", &[SOON]), start("everyone", &[SOON])], &path);
+}
+
+/// The first hub has its control API there.
+pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
+    let events = |user, at: usize, channel: &str| {
+        let mut client = Client::granted(&hubs[at], user, &format!("channel={channel}&transport=sse"), "");
+        client.has("push-open");
+        client
+    };
+    let _clients = [events("ada", 0, "a"), events("ada", 1, "a"), events("bob", 1, "a"), events("cid", 2, "a")];
+    let mut anonymous = Client::sse(&hubs[2], "channel=a");
+    let _other = events("ada", 2, "a.b");
+    anonymous.has("id: ");
+    super::position(&hubs[0], "message");
+    anonymous.has("message");
+    until_all_answer(&hubs[0], 3);
+    let expected = "ada:2 bob:1 cid:1 of 3, 1 anonymous of 5";
+    for hub in &hubs {
+        until("each hub says the same", || shown(&users(hub).0) == expected);
+    }
+    let page = hubs[0].users("a", "ada", 1).unwrap();
+    assert_eq!((page.page.len(), &*page.page[0].name, page.more, page.count), (1, "bob", true, 3));
+    assert!(hubs[0].users("nobody", "", 1).unwrap().page.is_empty());
+
+    let whole = |value: &Value| {
+        let hubs = &value["hubs"];
+        assert_eq!((&hubs["asked"], &hubs["answered"]), (&3.into(), &3.into()), "{value}");
+        assert_eq!((&hubs["missing"], &hubs["partial"]), (&Value::Array(vec![]), &Value::Null), "{value}");
+    };
+    let listed = object(path, "GET /v1/users?channel=a");
+    whole(&listed);
+    let first = serde_json::json!({ "user": "ada", "connections": 2 });
+    assert_eq!((&listed["users"][0], &listed["count"], &listed["anonymous"]), (&first, &3.into(), &1.into()));
+    let channels = object(path, "GET /v1/channels");
+    whole(&channels);
+    let row = |name: &str| channels["channels"].as_array().unwrap().iter().find(|row| row["channel"] == name).cloned();
+    assert_eq!(row("a").unwrap()["subscribers"], 5);
+    assert_eq!(row("a").unwrap()["messages"], 1, "the history is one");
+    assert_eq!(row("a.b").unwrap()["subscribers"], 1, "only another hub has it");
+    let one = object(path, "GET /v1/channels/a");
+    whole(&one);
+    assert_eq!((&one["subscribers"], &one["id"]), (&5.into(), &row("a").unwrap()["id"]));
+    assert_eq!(object(path, "GET /v1/channels?limit=1")["more"], true);
+    for missing in ["GET /v1/users?channel=nobody", "GET /v1/channels/nobody"] {
+        let answer = asked(path, missing);
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("no such channel"), "{answer}");
+    }
+    let stats = object(path, "GET /v1/stats?cluster=1");
+    whole(&stats);
+    assert_eq!((&stats["connections"], stats["each"].as_array().unwrap().len()), (&6.into(), 3));
+    assert_eq!(stats["each"].as_array().unwrap().iter().filter(|of| of["here"] == true).count(), 1);
+    assert_eq!(object(path, "GET /v1/stats")["connections"], 1);
+    let answer = asked(path, "GET /v1/stats?cluster=2");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("cluster must be 0 or 1"), "{answer}");
+
+    let [first, second, third] = hubs;
+    third.stop(Duration::ZERO);
+    let (_, missing) = users(&first);
+    assert_eq!((missing.asked, missing.answered, missing.missing.len()), (3, 2, 1), "{missing:?}");
+    assert!(missing.partial().unwrap().contains(&missing.to_string()));
+    until_all_answer(&first, 2);
+    assert_eq!(shown(&users(&first).0), "ada:2 bob:1 of 2, 0 anonymous of 3");
+    first.stop(Duration::ZERO);
+    second.stop(Duration::ZERO);
+}
+
+#[test]
+fn while_the_log_is_away_this_hub_answers_at_once_and_says_so() {
+    let model = Model::named("questions-away");
+    let (path, option) = control("questions-away");
+    let hubs = [start("questions-away", &[SOON, ("control", &option)]), start("questions-away", &[SOON])];
+    let mut ada = Client::granted(&hubs[0], "ada", "channel=a&transport=sse", "");
+    ada.has("push-open");
+    until("both answer", || users(&hubs[0]).1.answered == 2);
+    (model.log().0.away, _) = (u64::MAX, model.cut());
+    until("this hub is not healthy", || hubs[0].readiness().failure().is_some());
+    let (found, asked_hubs) = users(&hubs[0]);
+    assert_eq!((shown(&found), asked_hubs.asked), ("ada:1 of 1, 0 anonymous of 1".to_owned(), 1));
+    let why = asked_hubs.partial().unwrap();
+    assert!(why.starts_with("only this hub was asked: "), "{why}");
+    let answer = object(&path, "GET /v1/users?channel=a");
+    assert_eq!((&answer["hubs"]["asked"], &answer["count"]), (&1.into(), &1.into()));
+    assert!(answer["hubs"]["partial"].as_str().unwrap().starts_with("only this hub"));
+    model.log().0.away = 0;
+    until("both answer again", || users(&hubs[0]).1.answered == 2);
+    // A hub that was away does not know all others yet.
+    until("it knows that these are all", || users(&hubs[0]).1.partial().is_none());
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+fn whatever_words_are_lost_repeated_or_late_an_answer_counts_each_hub_that_it_names() {
+    let options = [("engine_timeout", "400ms")];
+    let model = Model::named("lossy-questions");
+    let hubs = [0, 1, 2].map(|_| start("lossy-questions", &options));
+    let names = ["ada", "bob", "cid"];
+    let _clients: Vec<Client> = hubs
+        .iter()
+        .zip(names)
+        .map(|(hub, user)| {
+            let mut client = Client::granted(hub, user, "channel=a&transport=sse", "");
+            client.has("push-open");
+            client
+        })
+        .collect();
+    until("all have been asked", || users(&hubs[0]).1.answered == 3);
+    model.words().calm = false;
+    let (mut whole, mut partial) = (0, 0);
+    until("answers of all and of a part have come", || {
+        for hub in &hubs {
+            let (found, asked) = users(hub);
+            assert_eq!(found.count, asked.answered as u64, "{found:?} {asked:?}");
+            assert!(found.page.iter().all(|user| user.connections == 1), "{found:?}");
+            assert!(asked.answered + asked.missing.len() == asked.asked && asked.asked <= 3, "{asked:?}");
+            *(if asked.answered == 3 { &mut whole } else { &mut partial }) += 1;
+        }
+        whole > 3 && partial > 3
+    });
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+fn words_that_are_none_or_of_a_later_version_are_counted_and_do_no_harm() {
+    let model = Model::named("strange-words");
+    let (path, option) = control("strange-words");
+    let hub = start("strange-words", &[SOON, ("control", &option)]);
+    until("it answers", || hub.readiness().failure().is_none());
+    let later = [&[2][..], &Said::Question { id: 1, asker: 2, question: Question::Stats }.write()[1..]].concat();
+    let late = parts(77, 88, b"nobody asked").remove(0);
+    let words = [vec![0, 1], Vec::new(), later, late];
+    for bytes in words {
+        model.words().say(&Word { to: None, bytes }, 0);
+    }
+    for (reason, count) in [("malformed", 2), ("newer", 1), ("late", 1)] {
+        let line = format!("push_hub_words_dropped_total{{reason=\"{reason}\"}} {count}\n");
+        until(&line, || asked(&path, "GET /metrics").contains(&line));
+    }
+    assert_eq!(users(&hub).1.answered, 1);
+    hub.stop(Duration::ZERO);
+}
+
+#[test]
+fn too_many_questions_at_once_are_refused() {
+    let hub = start("many-questions", &[("engine_timeout", "20s")]);
+    until("it follows the log", || hub.readiness().failure().is_none());
+    // The hub is new, so each of them waits for hubs that are not known yet.
+    std::thread::scope(|scope| {
+        let ask = || hub.users("a", "", 1).map(drop);
+        let asked: Vec<_> = (0..80).map(|_| scope.spawn(ask)).collect();
+        let results: Vec<_> = asked.into_iter().map(|asked| asked.join().unwrap()).collect();
+        let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+        assert!(!refused.is_empty() && refused.len() <= 16, "{}", refused.len());
+        assert!(refused.iter().all(|error| error.kind() == crate::error::Kind::Busy));
+    });
+    hub.stop(Duration::ZERO);
+}
+
+#[test]
+fn the_question_of_an_attached_host_goes_to_all_hubs() {
+    let path = std::env::temp_dir().join(format!("push-asks-{}.sock", std::process::id()));
+    let socket = format!("unix:{}", path.display());
+    let options = [SOON, ("attach_listen", &*socket)];
+    let hubs = [start("host-asks", &options), start("host-asks", &[SOON])];
+    let mut builder = Builder::default();
+    builder.set("attach", &socket).unwrap();
+    let host = Server::start(builder).unwrap();
+    let mut ada = Client::granted(&hubs[1], "ada", "channel=a&transport=sse", "");
+    ada.has("push-open");
+    until("both hubs answer", || {
+        let (found, asked) = users(&host);
+        asked.answered == 2 && shown(&found) == "ada:1 of 1, 0 anonymous of 1"
+    });
+    until("a hub is missing", || {
+        let model = Model::named("host-asks");
+        model.words().calm = false;
+        let (_, asked) = users(&host);
+        asked.missing.len() == 1 && asked.partial().is_some()
+    });
+    host.stop(Duration::ZERO);
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
+}
