@@ -10,6 +10,8 @@ mod parsers;
 mod peers;
 #[cfg(test)]
 pub(crate) mod random;
+#[cfg(feature = "tls")]
+mod tls;
 pub(crate) mod wire;
 
 /// A target: its name, which is also the name of its corpus, and its function.
@@ -35,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),
     ("hub", hub::run),
+    #[cfg(feature = "tls")]
+    ("tls", tls::run),
     ("backpressure", crate::shard::delivery::backpressure_model::run),
 ];
 
@@ -104,6 +108,13 @@ mod tests {
     #[test]
     fn an_outbox_keeps_its_promises_under_every_slow_policy() {
         run_random_inputs("backpressure", 2_000);
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn a_tls_session_keeps_its_promises_however_its_bytes_come_and_go() {
+        run_random_inputs("tls", 1_500);
     }
 
     /// Runs random inputs from a fixed seed.

@@ -54,7 +54,7 @@ impl Thread {
 
     /// Leaves the listeners alone for a moment: their readiness would make the thread spin while nothing can be
     /// accepted.
-    fn rest(&mut self, error: &io::Error) {
+    pub(super) fn rest(&mut self, error: &io::Error) {
         let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
         self.context.note_refusal(Level::Warn, Reason::Resources, text);
         self.listeners.iter().for_each(|listener| drop(self.epoll.remove(listener.as_raw_fd())));
@@ -81,7 +81,7 @@ impl Thread {
         }
     }
 
-    fn accepted(&mut self, fd: OwnedFd) {
+    pub(super) fn accepted(&mut self, fd: OwnedFd) {
         let (config, now) = (self.context.config.get(), clock::monotonic_ms());
         let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
         let (max, peer) = (config.max_connections, Peer::of(&fd));
@@ -116,11 +116,20 @@ impl Thread {
         let mut client = Connecting::new(token, fd, peer, config.proxy_protocol);
         client.surplus = (max > 0 && open >= max).then_some(Reason::MaxConnections);
         entry.insert(client);
+        self.forget_those_gone();
         self.order.push_back((now, token));
         if !config.proxy_protocol {
             if let Err(denied) = self.admit(index) {
                 self.deny(index, denied);
             }
+        }
+    }
+
+    /// Behind a slow client the places of those that have gone since would add up for all of its `head_timeout`.
+    fn forget_those_gone(&mut self) {
+        if self.order.len() >= 2 * self.clients.len() + UNDER_WAY {
+            let Thread { order, clients, .. } = self;
+            order.retain(|(_, token)| clients.get(*token as u32 as usize).is_some_and(|client| client.token == *token));
         }
     }
 

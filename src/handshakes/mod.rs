@@ -7,6 +7,8 @@
 mod accepting;
 mod crowd;
 mod ending;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use crate::config::Config;

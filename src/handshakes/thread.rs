@@ -157,14 +157,14 @@ impl Thread {
         self.forget_all();
     }
 
-    fn timeout(&self) -> Option<u64> {
+    pub(super) fn timeout(&self) -> Option<u64> {
         let now = clock::monotonic_ms();
         let limit = self.context.config.get().head_timeout_ms;
         let oldest = self.order.front().map(|(came, _)| came + limit);
         oldest.into_iter().chain(self.rests_until).min().map(|at| at.saturating_sub(now) + 1)
     }
 
-    fn turn(&mut self, events: &[Event]) {
+    pub(super) fn turn(&mut self, events: &[Event]) {
         for event in events {
             let token = event.u64;
             match token {

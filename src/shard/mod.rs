@@ -23,6 +23,8 @@ pub(crate) mod panic_tests;
 mod pipelining_tests;
 #[cfg(all(test, feature = "tls"))]
 mod secure_tests;
+#[cfg(all(test, feature = "tls"))]
+mod short_tests;
 #[cfg(test)]
 mod sink_tests;
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Each call passes MSG_DONTWAIT. So a descriptor that a host hands over may be blocking, and the library does not
 //! change that.
 
+#[cfg(all(feature = "tls", any(test, fuzzing)))]
+pub(crate) mod short;
+
 use super::{check, check_len, standard};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
@@ -18,6 +21,8 @@ pub(crate) fn recv(fd: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
 
 /// Writes as much as fits. Never raises SIGPIPE, which std's and tokio's vectored writes would do.
 pub(crate) fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(all(feature = "tls", any(test, fuzzing)))]
+    let bytes = short::cut(bytes)?;
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: `bytes` has `bytes.len()` bytes.
     check_len(unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })

@@ -125,3 +125,51 @@ fn wrong_file(option: &str, path: &str, what: std::fmt::Arguments<'_>) -> Error 
 }
 
 type Provider = Arc<CryptoProvider>;
+
+#[cfg(test)]
+impl Tls {
+    /// With a certificate made for the occasion.
+    pub(crate) fn of_test() -> Arc<Self> {
+        let (certificate, key) = (tests::file("certificate"), tests::file("key"));
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&certificate, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let paths = |path: &std::path::Path| vec![path.to_str().unwrap().to_owned()];
+        let config = Config { tls_certificate: paths(&certificate), tls_key: paths(&key), ..Config::default() };
+        let tickets = tickets().unwrap();
+        let current = RwLock::new(Arc::new(Certificates::read(&config, &tickets).unwrap()));
+        [certificate, key].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        Arc::new(Tls { tickets, current })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static FILES: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn file(what: &str) -> PathBuf {
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        std::env::temp_dir().join(format!("libpush-{what}-{}-{number}.pem", std::process::id()))
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn a_million_tickets_cost_no_memory_and_allow_no_early_data() {
+        let tls = Tls::of_test();
+        let current = tls.current();
+        for config in [&current.subscribers, &current.control] {
+            // The state of a session is in its ticket, which the client keeps. The server keeps nothing.
+            assert!(!config.session_storage.can_cache() && config.ticketer.enabled());
+            assert!(!config.session_storage.put(vec![1], vec![2]) && config.session_storage.get(&[1]).is_none());
+            assert_eq!(config.max_early_data_size, 0);
+            assert!(config.send_tls13_tickets <= 2);
+        }
+        let sealed = tls.tickets.encrypt(b"a session").unwrap();
+        assert_eq!(tls.tickets.decrypt(&sealed).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(tls.tickets.decrypt(&sealed[1..]), None);
+    }
+}

@@ -187,11 +187,11 @@ impl Session {
             return;
         }
         let kept = self.take_unread(scratch, 0);
-        // The content is never larger than its records. One more may be decrypted already.
         let mut early = vec![0; kept + RECORD];
         let worked = self.work(&mut scratch[..kept], &mut early);
         self.keep_unread(&scratch[..kept], &worked);
         early.truncate(worked.plain);
+        early.shrink_to_fit();
         self.early = early;
     }
 
@@ -332,6 +332,8 @@ impl Session {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.has_ended = true,
                 Ok(_) => goes_on = false,
+                // A goodbye in the handshake.
+                Err(Error::AlertReceived(AlertDescription::CloseNotify)) => (self.has_ended, goes_on) = (true, false),
                 Err(error) => {
                     self.failure.get_or_insert(Failure::Tls(error.to_string()));
                 }

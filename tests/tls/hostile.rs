@@ -183,6 +183,8 @@ fn a_client_that_only_goes_away_is_no_refusal() {
         let mut stream = TcpStream::connect(address(&host)).unwrap();
         stream.write_all(&bytes[..len]).unwrap();
     }
+    // One says goodbye in its handshake.
+    answer_to(&address(&host), &[&bytes[..], b"\x15\x03\x03\0\x02\x01\0"].concat());
     // Nor is one that ends without a goodbye.
     let config = Arc::new(config(&pair, None, &VERSIONS));
     let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);

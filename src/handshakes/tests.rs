@@ -1,0 +1,173 @@
+//! The thread without a thread: a test takes its turns.
+
+use super::thread::Thread;
+use crate::auth::Authority;
+use crate::config::Builder;
+use crate::context::Context;
+use crate::events::Events;
+use crate::hub::{Epoch, Hub};
+use crate::log::{Level, Log};
+use crate::shard::turn::command::ShardHandle;
+use crate::sys::clock;
+use crate::sys::epoll::Event;
+use crate::sys::eventfd::EventFd;
+use crate::sys::socket;
+use crate::tls::Tls;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct World {
+    thread: Thread,
+    context: Arc<Context>,
+    listener: Arc<OwnedFd>,
+    address: SocketAddr,
+}
+
+impl World {
+    fn new(options: &[(&str, &str)]) -> Self {
+        let mut builder = Builder::default();
+        options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
+        let config = builder.config().clone();
+        let handle = Arc::new(ShardHandle::new(64).unwrap());
+        let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
+        let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
+        let authority = Authority::new(&config).unwrap();
+        let context = Arc::new(Context::new(config, hub, events, authority, Log::new(None, Level::Error), 1));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener: Arc<OwnedFd> = Arc::new(listener.into());
+        let wake = EventFd::new().unwrap();
+        let thread = Thread::new(context.clone(), Tls::of_test(), vec![handle], vec![listener.clone()], &wake).unwrap();
+        World { thread, context, listener, address }
+    }
+
+    /// Takes a turn; says how many events there were.
+    fn turn(&mut self, wait_ms: u64) -> usize {
+        let mut events = [Event { events: 0, u64: 0 }; 64];
+        let count = self.thread.epoll.wait(&mut events, Some(wait_ms)).unwrap();
+        self.thread.turn(&events[..count]);
+        count
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn until(&mut self, what: &str, there: impl Fn(&World) -> bool) {
+        for _ in 0..1000 {
+            if there(self) {
+                return;
+            }
+            self.turn(20);
+        }
+        panic!("{what}");
+    }
+}
+
+fn is_over(mut client: &TcpStream) -> bool {
+    match client.read(&mut [0]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_refused_client_is_cut_off_in_both_directions_though_another_process_has_the_descriptor() {
+    // One is refused before it has a place, one at once afterwards, one behind its PROXY header, one too late.
+    let proxied = [("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1"), ("head_timeout", "20s")];
+    let cases: [(&[(&str, &str)], &[u8]); 4] = [
+        (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], b""),
+        (&[("connect_rate_per_address", "1")], b""),
+        (&proxied, b"GET / HTTP/1.1\r\n\r\n"),
+        (&[("head_timeout", "1s")], b""),
+    ];
+    for (options, sends) in cases {
+        let mut world = World::new(options);
+        // The copies stand for those that a forked child has.
+        let mut clients = Vec::new();
+        let mut copies = Vec::new();
+        // More than a second's worth of clients may come at once.
+        for _ in 0..3 {
+            let mut client = world.connect();
+            client.write_all(sends).unwrap();
+            clients.push(client);
+            let fd = loop {
+                match socket::accept(&world.listener) {
+                    Ok(fd) => break fd,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            };
+            copies.push(fd.try_clone().unwrap());
+            world.thread.accepted(fd);
+        }
+        let is_late = options[0].0 == "head_timeout";
+        if is_late {
+            assert_eq!(world.thread.clients.len(), 3);
+        }
+        world.until("all but one are refused", |world| world.context.connections.load(Ordering::Relaxed) <= 1);
+        // The last one is refused in each case. Its end comes though a copy of the descriptor is open.
+        assert!(is_over(clients.last().unwrap()), "{options:?}");
+        assert!(!copies.is_empty());
+        drop(clients);
+        world.thread.forget_all();
+        assert_eq!(world.context.connections.load(Ordering::Relaxed), 0, "{options:?}: a count is left");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_listener_that_was_shut_down_is_watched_no_more() {
+    let mut world = World::new(&[]);
+    socket::shutdown_both(&world.listener);
+    world.until("it is not ready any more", |world| {
+        let mut events = [Event { events: 0, u64: 0 }; 4];
+        world.thread.epoll.wait(&mut events, Some(0)).unwrap() == 0
+    });
+    for _ in 0..3 {
+        assert_eq!(world.turn(0), 0, "it spins");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn listeners_rest_while_nothing_can_be_accepted_and_lose_nobody() {
+    let mut world = World::new(&[]);
+    let _client = world.connect();
+    world.thread.rest(&std::io::Error::from_raw_os_error(libc::EMFILE));
+    let until = world.thread.rests_until.expect("a time");
+    let mut events = [Event { events: 0, u64: 0 }; 4];
+    assert_eq!(world.thread.epoll.wait(&mut events, Some(0)).unwrap(), 0, "it would spin");
+    assert!(world.thread.timeout().is_some(), "nothing would wake it");
+    world.until("they are awake", |world| world.thread.rests_until.is_none());
+    assert!(clock::monotonic_ms() >= until);
+    world.until("the client is accepted", |world| world.thread.clients.len() == 1);
+    world.thread.forget_all();
+    assert_eq!(world.context.connections.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
+    let mut world = World::new(&[("head_timeout", "60s"), ("max_per_address", "0")]);
+    let _slow = world.connect();
+    world.until("it is there", |world| world.thread.clients.len() == 1);
+    let slow = world.thread.order[0].1;
+    for _ in 0..10_000 {
+        let (ours, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        world.thread.accepted(ours.into());
+        let (index, _) = world.thread.clients.iter().last().unwrap();
+        world.thread.end(index);
+    }
+    assert!(world.thread.order.len() < 5000, "{}", world.thread.order.len());
+    assert_eq!(world.thread.order[0].1, slow, "it keeps its place, and its time");
+    assert_eq!(world.thread.clients.len(), 1);
+    assert_eq!(world.context.connections.load(Ordering::Relaxed), 1);
+}
