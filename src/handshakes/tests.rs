@@ -83,7 +83,8 @@ fn is_over(mut client: &TcpStream) -> bool {
 fn a_refused_client_is_cut_off_in_both_directions_though_another_process_has_the_descriptor() {
     // One is refused before it has a place, one at once afterwards, one behind its PROXY header, one too late.
     let proxied = [("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1"), ("head_timeout", "20s")];
-    let cases: [(&[(&str, &str)], &[u8]); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8]);
+    let cases: [Case<'_>; 4] = [
         (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], b""),
         (&[("connect_rate_per_address", "1")], b""),
         (&proxied, b"GET / HTTP/1.1\r\n\r\n"),
@@ -163,7 +164,7 @@ fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
     for _ in 0..10_000 {
         let (ours, _) = std::os::unix::net::UnixStream::pair().unwrap();
         world.thread.accepted(ours.into());
-        let (index, _) = world.thread.clients.iter().last().unwrap();
+        let (index, _) = world.thread.clients.iter().next_back().unwrap();
         world.thread.end(index);
     }
     assert!(world.thread.order.len() < 5000, "{}", world.thread.order.len());

@@ -140,7 +140,7 @@ fn a_tls_client_that_takes_one_byte_at_a_time_misses_nothing() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_tls_client_that_takes_nothing_now_and_then_misses_nothing() {
-    let now_and_then = |part: usize| move |number: usize| if number % 2 == 0 { 0 } else { part };
+    let now_and_then = |part: usize| move |number: usize| if number.is_multiple_of(2) { 0 } else { part };
     // A part of a record's header, all of it, a byte behind it.
     for part in [4, 5, 6, 21] {
         serve(&[10, 300, 1], now_and_then(part));
