@@ -7,6 +7,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod control;
+mod floods;
 mod hostile;
 mod records;
 mod reloads;
