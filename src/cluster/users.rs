@@ -104,14 +104,14 @@ pub(crate) fn merge_users(outcome: Outcome, limit: usize) -> (Option<Users>, Out
         return (None, outcome);
     }
     let mut merged = Users::default();
-    let (mut all, mut hashes, mut beyond) = (BTreeMap::<&str, u64>::new(), HashSet::<u64>::new(), 0);
+    let (mut all, mut hashes, mut beyond) = (BTreeMap::<&str, u64>::new(), HashSet::<u64>::new(), 0u64);
     // A hub that has more names than it lists says nothing of the names after its last one.
     let mut until: Option<&str> = None;
     for answer in &read {
         merged.connections = merged.connections.saturating_add(answer.connections);
         merged.anonymous = merged.anonymous.saturating_add(answer.anonymous);
         hashes.extend(&answer.hashes);
-        beyond += answer.count - answer.hashes.len() as u64;
+        beyond = beyond.saturating_add(answer.count.saturating_sub(answer.hashes.len() as u64));
         for (name, connections) in &answer.page {
             let sum = all.entry(name).or_default();
             *sum = sum.saturating_add(*connections);

@@ -13,6 +13,7 @@ use crate::http::refusal::Refusal;
 use crate::hub::{OnSettled, Origin, Placed, Placing, Publication};
 use crate::log::Level;
 use crate::sys::socket;
+use crate::users;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
@@ -176,6 +177,8 @@ impl HubSide {
                 FromHub::Stats { number, json: api.collect_stats().json().as_bytes() }.write(attachment.out.tail());
             }
             FromHost::Users { number, channel, after, limit } => {
+                // The library has checked it in the host. It goes on to other hubs, in which texts have a bound.
+                users::check(channel, after, limit as usize).map_err(|error| End::Fault(error.to_string()))?;
                 let Some(users) = attachment.count_users(&api, channel, after, limit as usize) else {
                     return Ok(Done::Later);
                 };
