@@ -1,7 +1,8 @@
 //! The channels of all hubs together. The history of a channel is the same at all of them; its subscribers are added up.
 
 use super::table::Outcome;
-use super::words::{short, Fields, MAX_ANSWER};
+use super::words::MAX_ANSWER;
+use crate::engine::entry::{short, Fields};
 use crate::hub::{check_channel, ChannelInfo};
 use crate::metrics::losses::Loss;
 use std::collections::BTreeMap;

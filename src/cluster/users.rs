@@ -2,7 +2,8 @@
 
 use super::hashes::hash;
 use super::table::Outcome;
-use super::words::{short, Fields, MAX_ANSWER};
+use super::words::MAX_ANSWER;
+use crate::engine::entry::{short, Fields};
 use crate::hub::check_text;
 use crate::users::{User, Users, MAX_USERS};
 use std::collections::{BTreeMap, HashSet};

@@ -1,6 +1,7 @@
 //! The words: questions, and parts of answers. What comes is not trusted.
 
 use crate::engine::contract::MAX_WORD;
+use crate::engine::entry::{short, Fields};
 use crate::hub::{check_channel, MAX_CHANNEL};
 use crate::users::MAX_USERS;
 use std::str;
@@ -159,46 +160,6 @@ impl<'a> Question<'a> {
 
 fn read_users<'a>(fields: &mut Fields<'a>) -> Option<Question<'a>> {
     Some(Question::Users { channel: fields.short()?, after: fields.short()?, limit: fields.u32()? })
-}
-
-/// A text of at most 255 bytes. All of them are checked before they get here.
-pub(super) fn short(into: &mut Vec<u8>, text: &str) {
-    debug_assert!(text.len() <= 255);
-    into.push(text.len() as u8);
-    into.extend_from_slice(text.as_bytes());
-}
-
-/// Reads bytes from the front.
-#[derive(Debug)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
-
-impl<'a> Fields<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    pub(super) fn u8(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    pub(super) fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    pub(super) fn short(&mut self) -> Option<&'a str> {
-        let len = self.u8()?;
-        str::from_utf8(self.take(usize::from(len))?).ok()
-    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
 }
 
 /// A text of at most 255 bytes. Names are checked before they get here, and none is longer.
-pub(super) fn short(into: &mut Vec<u8>, text: &str) {
+pub(crate) fn short(into: &mut Vec<u8>, text: &str) {
     debug_assert!(text.len() <= 255);
     into.push(text.len() as u8);
     into.extend_from_slice(text.as_bytes());
@@ -165,21 +165,33 @@ pub(super) fn short(into: &mut Vec<u8>, text: &str) {
 
 /// Reads bytes from the front.
 #[derive(Debug)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    pub(super) fn short(&mut self) -> Option<&'a str> {
-        let len = self.take(1)?[0];
+    pub(crate) fn short(&mut self) -> Option<&'a str> {
+        let len = self.u8()?;
         str::from_utf8(self.take(usize::from(len))?).ok()
     }
 }
