@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The number of hubs that are remembered.
 const MAX_MEMBERS: usize = 4096;
-/// After so many times `engine_timeout` without a sign of life a hub is forgotten.
+/// After so many times `engine_timeout` without a heartbeat a hub is forgotten.
 const FORGOTTEN: u32 = 10;
 
 /// A hub that follows the log.
@@ -17,7 +17,7 @@ pub(crate) struct Member {
     pub(crate) hub: u64,
     /// True if it is this one.
     pub(crate) here: bool,
-    /// True if it has given a sign of life within `engine_timeout`.
+    /// True if a heartbeat of it has come within `engine_timeout`.
     pub(crate) up: bool,
     /// The time since its last one.
     pub(crate) heard: Duration,
@@ -58,7 +58,7 @@ impl Members {
     }
 
     /// The hubs that are up, this one among them, and whether these are surely all: this hub has followed the log for
-    /// long enough to have a sign of life of each.
+    /// long enough to have a heartbeat of each.
     pub(super) fn up(&self, now: Instant) -> (BTreeSet<u64>, bool) {
         let up = self.all(now).into_iter().filter(|member| member.up).map(|member| member.hub);
         let up = up.chain([self.this]).collect();
