@@ -1,7 +1,9 @@
 """The processes of servers. Each is pinned to a CPU, has a log, and ends with the harness."""
 
+import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -39,9 +41,12 @@ def child_setup(cpu):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free at this moment, and not one of those that the system gives to clients."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _stat(pid):

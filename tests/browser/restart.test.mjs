@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../harness/free.mjs';
 import { test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
 import { launch, MS } from './demo.mjs';
@@ -25,19 +25,6 @@ let browser;
 
 before(async () => { browser = await launch(); });
 after(() => browser?.close());
-
-// Not one that the system gives to clients: one that looks for pushd while it is away could else meet itself.
-async function freePort() {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 22_000);
-    const server = createServer().listen(port, '127.0.0.1');
-    const free = await once(server, 'listening').then(() => true, () => false);
-    if (!free) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
 
 // pushd with its log in a directory. It is stopped and started again on the same ports.
 class Pushd {

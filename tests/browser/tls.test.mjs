@@ -21,16 +21,8 @@ let port;
 let ca;
 let browser;
 
-// Two ports in a row.
-async function freePorts() {
-  for (;;) {
-    const first = await freePort();
-    if (first < 65_535) return first;
-  }
-}
-
 before(async () => {
-  port = await freePorts();
+  port = await freePort();
   demo = spawn(path('examples-c/demo-tls'), [`${port}`], { stdio: ['ignore', 'pipe', 'inherit'] });
   ended = once(demo, 'exit');
   const lines = createInterface(demo.stdout);

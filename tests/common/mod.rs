@@ -5,14 +5,17 @@
 #[allow(clippy::duplicate_mod)]
 #[path = "../../src/framing/masked.rs"]
 pub mod masked;
+#[allow(clippy::duplicate_mod)]
+pub mod ports;
 pub mod redis;
 
+pub use ports::free_port;
 use push::hub::Publication;
 use push::{Builder, Server};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up. No test measures with it.
@@ -54,19 +57,6 @@ pub fn socket_path() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("push-test-{}-{}.sock", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     std::env::temp_dir().join(name).display().to_string()
-}
-
-/// A port for a server that may be away for a while. It is not one of the ports that the system gives to clients.
-/// Otherwise a client that connects while no server listens may get that very port for its own end, and reach itself.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let at = (std::process::id() as u16).wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 10_000 + at % 22_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// The metrics of the server with its control API at this path, as Prometheus gets them.

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -222,7 +223,12 @@ def number(position):
 
 
 def free_port():
-    """A port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free at this moment. It is not one of the ports that the system gives to clients. Otherwise some
+    client could have it before the server starts, or while it is away."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # As the servers do: a connection of an earlier server on this port is no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port

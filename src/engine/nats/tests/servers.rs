@@ -1,9 +1,9 @@
 //! Real servers, as children of the tests: each in a folder of its own, on free ports of loopback.
 
-use std::collections::BTreeSet;
+use crate::engine::shared::contract_tests::ports::free_port;
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -167,15 +167,4 @@ fn program() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-env/bin/nats-server");
     assert!(path.exists(), "there is no {}: tests/harness/install python installs it", path.display());
     path
-}
-
-/// No two servers of this process get the same.
-fn free_port() -> u16 {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if TAKEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(port) {
-            return port;
-        }
-    }
 }

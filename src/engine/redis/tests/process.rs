@@ -2,12 +2,13 @@
 
 use redis::{RedisResult, Value};
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::engine::shared::contract_tests::ports::free_port;
 use crate::engine::shared::contract_tests::PATIENCE;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +54,14 @@ impl Process {
         static FOLDERS: AtomicU64 = AtomicU64::new(0);
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("push-redis-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let at = arguments.iter().position(|argument| argument == "--requirepass");
         let password = at.map(|at| arguments[at + 1].clone());
+        let mut said = String::new();
         // Somebody else may take the port before the server does.
         for _ in 0..10 {
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
             let port = free_port();
             let child = spawn(program, &folder, port, &arguments);
             let (arguments, password) = (arguments.clone(), password.clone());
@@ -67,8 +69,9 @@ impl Process {
             if process.is_up() {
                 return process;
             }
+            said = fs::read_to_string(folder.join("log")).unwrap_or_default();
         }
-        panic!("{program:?} does not start: {}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+        panic!("{program:?} does not start: {said}");
     }
 
     fn is_up(&mut self) -> bool {
@@ -153,16 +156,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // A node of a cluster takes the port 10,000 above as well.
-        if port < 55_000 {
-            return port;
-        }
     }
 }
 

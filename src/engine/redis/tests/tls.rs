@@ -1,10 +1,10 @@
 //! Encrypted connections: to one server, to a cluster, through sentinels; and what is said if something about it is
 //! wrong.
 
-use super::process::free_port;
 use super::*;
 use crate::engine::contract::Ask;
 use crate::engine::shared::certificates::{Authority, Signed};
+use crate::engine::shared::contract_tests::ports::free_port;
 use crate::engine::shared::contract_tests::{heartbeat, run};
 use redis::Value;
 

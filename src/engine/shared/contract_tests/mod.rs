@@ -7,6 +7,10 @@
 mod hub;
 mod model;
 mod numbers;
+// The tests outside have it as well.
+#[allow(clippy::duplicate_mod)]
+#[path = "../../../../tests/common/ports.rs"]
+pub(crate) mod ports;
 mod questions;
 mod tails;
 mod words;
