@@ -1,13 +1,13 @@
 //! New clients: accepted, and checked against the limits before anything is done for them.
 
-use super::thread::{Connecting, Thread, LISTENERS};
+use super::thread::{Connecting, Thread};
 use crate::limits::{Peer, SURPLUS_PER_ADDRESS};
 use crate::log::Level;
 use crate::metrics::Reason;
 use crate::sys::clock;
 use crate::sys::epoll::Watch;
+use crate::sys::listener::{Round, REST_MS};
 use crate::sys::socket;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -18,8 +18,6 @@ const UNDER_WAY: usize = 4096;
 const OF_ONE_ADDRESS: usize = UNDER_WAY / 16;
 /// How many connections are accepted before existing ones have their turn.
 const ACCEPTS: usize = 64;
-/// How long the listeners rest when the process is out of descriptors, or may not accept.
-const REST_MS: u64 = 200;
 /// As in a shard: how many connections beyond `max_connections` are heard, to be refused in their own way.
 const SURPLUS: usize = 64;
 
@@ -28,55 +26,26 @@ pub(super) type Denied = (Reason, &'static str);
 
 impl Thread {
     pub(super) fn accept_from(&mut self, number: usize) {
-        let mut failures = 0;
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get(number) else { return };
-            match socket::accept(listener) {
-                Ok(fd) => self.accepted(fd),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    // It was shut down: the server is about to stop.
-                    let _ = self.epoll.remove(listener.as_raw_fd());
-                    return;
+        let (mut round, now) = (Round::new(ACCEPTS), clock::monotonic_ms());
+        loop {
+            let Some(listener) = self.listeners.get_mut(number) else { return };
+            match listener.next(&mut round, &self.epoll, now) {
+                Some(Ok(fd)) => self.accepted(fd),
+                Some(Err(error)) => {
+                    let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
+                    return self.context.note_refusal(Level::Warn, Reason::Resources, text);
                 }
-                Err(error) if socket::out_of_resources(&error) => return self.rest(&error),
-                // The client was gone before we came, or the network reported an error (accept(2)). If all calls fail,
-                // the system does not let us accept (seccomp).
-                Err(error) => {
-                    failures += 1;
-                    if failures == ACCEPTS {
-                        self.rest(&error);
-                    }
-                }
+                None => return,
             }
         }
     }
 
-    /// Leaves the listeners alone for a moment: their readiness would make the thread spin while nothing can be
-    /// accepted.
-    pub(super) fn rest(&mut self, error: &io::Error) {
-        let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
-        self.context.note_refusal(Level::Warn, Reason::Resources, text);
-        self.listeners.iter().for_each(|listener| drop(self.epoll.remove(listener.as_raw_fd())));
-        self.rests_until = Some(clock::monotonic_ms() + REST_MS);
-    }
-
     /// Wakes listeners that have rested.
     pub(super) fn resume_listeners(&mut self) {
-        let now = clock::monotonic_ms();
-        if self.rests_until.is_none_or(|until| now < until) {
-            return;
-        }
-        self.rests_until = None;
-        for (number, listener) in self.listeners.iter().enumerate() {
-            match self.epoll.add(listener.as_raw_fd(), LISTENERS + number as u64, Watch::SharedRead) {
-                // It is watched already if another listener could not be added the last time.
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
-                    self.context.note_refusal(Level::Warn, Reason::Resources, text);
-                    self.rests_until = Some(now + REST_MS);
-                }
-                _ => {}
+        for listener in &mut self.listeners {
+            if let Err(error) = listener.resume(&self.epoll, clock::monotonic_ms()) {
+                let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
+                self.context.note_refusal(Level::Warn, Reason::Resources, text);
             }
         }
     }

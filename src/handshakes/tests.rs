@@ -142,12 +142,13 @@ fn a_listener_that_was_shut_down_is_watched_no_more() {
 fn listeners_rest_while_nothing_can_be_accepted_and_lose_nobody() {
     let mut world = World::new(&[]);
     let _client = world.connect();
-    world.thread.rest(&std::io::Error::from_raw_os_error(libc::EMFILE));
-    let until = world.thread.rests_until.expect("a time");
+    let Thread { listeners, epoll, .. } = &mut world.thread;
+    listeners.iter_mut().for_each(|listener| listener.rest(epoll, clock::monotonic_ms()));
+    let until = world.thread.listeners[0].rests_until().expect("a time");
     let mut events = [Event { events: 0, u64: 0 }; 4];
     assert_eq!(world.thread.epoll.wait(&mut events, Some(0)).unwrap(), 0, "it would spin");
     assert!(world.thread.timeout().is_some(), "nothing would wake it");
-    world.until("they are awake", |world| world.thread.rests_until.is_none());
+    world.until("they are awake", |world| world.thread.listeners[0].rests_until().is_none());
     assert!(clock::monotonic_ms() >= until);
     world.until("the client is accepted", |world| world.thread.clients.len() == 1);
     world.thread.forget_all();

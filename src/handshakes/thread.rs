@@ -13,6 +13,7 @@ use crate::shard::turn::command::{Command, ShardHandle};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
 use crate::sys::eventfd::EventFd;
+use crate::sys::listener::Listener;
 use crate::sys::socket;
 use crate::tls::outcome::Handshake;
 use crate::tls::session::Session;
@@ -39,7 +40,7 @@ pub(super) struct Thread {
     pub(super) context: Arc<Context>,
     tls: Arc<Tls>,
     shards: Vec<Arc<ShardHandle>>,
-    pub(super) listeners: Vec<Arc<OwnedFd>>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) epoll: Epoll,
     pub(super) clients: Slab<Connecting>,
     pub(super) crowd: Crowd,
@@ -49,8 +50,6 @@ pub(super) struct Thread {
     pub(super) scratch: Vec<u8>,
     next_shard: usize,
     pub(super) generation: u32,
-    /// The listeners rest until then.
-    pub(super) rests_until: Option<u64>,
 }
 
 /// A client that connects.
@@ -124,9 +123,8 @@ impl Thread {
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(wake.as_raw_fd(), WAKE, Watch::EdgeRead)?;
-        for (number, listener) in listeners.iter().enumerate() {
-            epoll.add(listener.as_raw_fd(), LISTENERS + number as u64, Watch::SharedRead)?;
-        }
+        let watched = |(number, listener)| Listener::watch(listener, LISTENERS + number as u64, &epoll);
+        let listeners = listeners.into_iter().enumerate().map(watched).collect::<io::Result<_>>()?;
         Ok(Thread {
             context,
             tls,
@@ -139,7 +137,6 @@ impl Thread {
             scratch: Vec::new(),
             next_shard: 0,
             generation: 0,
-            rests_until: None,
         })
     }
 
@@ -161,7 +158,8 @@ impl Thread {
         let now = clock::monotonic_ms();
         let limit = self.context.config.get().head_timeout_ms;
         let oldest = self.order.front().map(|(came, _)| came + limit);
-        oldest.into_iter().chain(self.rests_until).min().map(|at| at.saturating_sub(now) + 1)
+        let rests = self.listeners.iter().filter_map(Listener::rests_until);
+        oldest.into_iter().chain(rests).min().map(|at| at.saturating_sub(now) + 1)
     }
 
     pub(super) fn turn(&mut self, events: &[Event]) {

@@ -12,6 +12,7 @@ pub(crate) mod eventfd;
 pub(crate) mod flock;
 pub(crate) mod fork;
 pub(crate) mod keys;
+pub(crate) mod listener;
 pub(crate) mod passing;
 pub(crate) mod rlimit;
 pub(crate) mod signals;

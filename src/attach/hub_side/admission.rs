@@ -2,22 +2,19 @@
 //! hello frame yet ("half open").
 
 use super::attachment::Attachment;
-use super::{refuse, End, HubSide, LISTENER};
+use super::{refuse, End, HubSide};
 use crate::attach::wire::RefusedBecause;
 use crate::config::Config;
 use crate::sys::epoll::Watch;
+use crate::sys::listener::{Round, REST_MS};
 use crate::sys::passing::{self, Credentials};
-use crate::sys::socket;
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The largest number of attached hosts.
 const MAX_ATTACHED: usize = 4096;
 /// The largest number of half-open connections. Beyond it, one is closed for each new one.
 const MAX_HALF_OPEN: usize = 64;
-/// How long the listener pauses when the process has no descriptors left.
-const PAUSE_MS: u64 = 200;
 /// The number of connections that one turn accepts.
 const ACCEPTS: usize = 64;
 /// How long a connection may take to send its hello frame.
@@ -26,40 +23,23 @@ const HELLO_MS: u64 = 5000;
 impl HubSide {
     /// Takes the new connections, as many as a turn may.
     pub(super) fn accept(&mut self) {
-        let mut failures = 0;
-        for _ in 0..ACCEPTS {
-            match socket::accept(&self.listener) {
+        let mut round = Round::new(ACCEPTS);
+        while let Some(next) = self.listener.next(&mut round, &self.epoll, self.now) {
+            match next {
                 Ok(fd) => self.accepted(fd),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if socket::out_of_resources(&error) => return self.pause(&error),
-                // The client was gone before it could be accepted. If that is so each time, the system does not let us
-                // accept (seccomp).
                 Err(error) => {
-                    failures += 1;
-                    if failures == ACCEPTS {
-                        self.pause(&error);
-                    }
+                    let text = format_args!("a host can't be accepted: {error}; trying again in {REST_MS} ms");
+                    return self.note_resources(text);
                 }
             }
         }
     }
 
-    fn pause(&mut self, error: &io::Error) {
-        self.note_resources(format_args!("a host can't be accepted: {error}; trying again in {PAUSE_MS} ms"));
-        let _ = self.epoll.remove(self.listener.as_raw_fd());
-        self.paused_until = Some(self.now + PAUSE_MS);
-    }
-
-    /// Watches the listener again when its pause is over.
-    pub(super) fn end_pause(&mut self) {
-        if self.paused_until.is_some_and(|until| self.now >= until) {
-            let added = self.epoll.add(self.listener.as_raw_fd(), LISTENER, Watch::SharedRead);
-            self.paused_until = added.is_err().then_some(self.now + PAUSE_MS);
-            if let Err(error) = added {
-                self.note_resources(format_args!(
-                    "the listener can't be watched: {error}; trying again in {PAUSE_MS} ms"
-                ));
-            }
+    /// Watches the listener again if it has rested.
+    pub(super) fn resume_listener(&mut self) {
+        if let Err(error) = self.listener.resume(&self.epoll, self.now) {
+            let text = format_args!("the listener can't be watched: {error}; trying again in {REST_MS} ms");
+            self.note_resources(text);
         }
     }
 

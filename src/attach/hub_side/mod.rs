@@ -31,6 +31,7 @@ use crate::panics;
 use crate::runtime::Work;
 use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
 use crate::sys::eventfd::EventFd;
+use crate::sys::listener::Listener;
 use crate::sys::{clock, socket};
 use attachment::Attachment;
 pub(crate) use recollection::Recollection;
@@ -99,9 +100,7 @@ struct HubSide {
     api: Arc<Api>,
     context: Arc<Context>,
     epoll: Epoll,
-    listener: Arc<OwnedFd>,
-    /// Set while the listener pauses: the end of the pause.
-    paused_until: Option<u64>,
+    listener: Listener,
     signals: Arc<Signals>,
     /// The number of events that may be held for one host: the option `event_queue`.
     event_bound: usize,
@@ -138,7 +137,7 @@ impl HubSide {
         sessions: Sessions,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        epoll.add(listener.as_raw_fd(), LISTENER, Watch::SharedRead)?;
+        let listener = Listener::watch(listener, LISTENER, &epoll)?;
         epoll.add(signals.wake.as_raw_fd(), SIGNALS, Watch::EdgeRead)?;
         epoll.add(context.events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
         let event_bound = context.config.get().event_queue;
@@ -149,7 +148,6 @@ impl HubSide {
             context,
             epoll,
             listener,
-            paused_until: None,
             signals,
             event_bound,
             attached: BTreeMap::new(),
@@ -230,8 +228,8 @@ impl HubSide {
         }
         let again = self.attached.values().any(|attachment| attachment.again_at.is_some()).then_some(1);
         let timers = self.attached.values().any(Attachment::half_open).then_some(500);
-        let pause = self.paused_until.map(|until| until.saturating_sub(self.now).max(1));
-        [again, timers, pause].into_iter().flatten().min()
+        let rest = self.listener.rests_until().map(|until| until.saturating_sub(self.now).max(1));
+        [again, timers, rest].into_iter().flatten().min()
     }
 
     fn serve_due(&mut self) {
@@ -283,7 +281,7 @@ impl HubSide {
 
     fn run_timers(&mut self) {
         self.end_half_open();
-        self.end_pause();
+        self.resume_listener();
     }
 
     /// Ends an attachment. Its clients' connections live on. The host that stands in gets the events that were held.

@@ -10,6 +10,7 @@ use crate::shard::turn::live_set::LiveSet;
 use crate::shard::turn::run;
 use crate::shard::Shard;
 use crate::sys::epoll::{Epoll, Watch};
+use crate::sys::listener::{Listener, Round, REST_MS};
 use crate::sys::socket;
 use std::io;
 use std::net::SocketAddr;
@@ -21,22 +22,17 @@ use std::sync::Arc;
 const ACCEPTS: usize = 256;
 /// How many connections beyond `max_connections` are heard, to be refused in their own way.
 const SURPLUS: usize = 64;
-/// How long a listener rests when the process is out of descriptors, or may not accept.
-const REST_MS: u64 = 200;
-
-/// A listening socket. A Unix socket's is shared by all shards.
+/// A listener of this shard.
 #[derive(Debug)]
-pub(in crate::shard) struct Listener {
-    fd: Arc<OwnedFd>,
+pub(in crate::shard) struct Entrance {
+    listener: Listener,
     /// Its address, if that is one of the loopback.
     pub(in crate::shard) loopback: Option<SocketAddr>,
-    /// Set while it rests: until when.
-    rests_until: Option<u64>,
 }
 
 /// The places where connections come in.
 pub(in crate::shard) struct Arrivals {
-    pub(in crate::shard) listeners: Vec<Listener>,
+    pub(in crate::shard) listeners: Vec<Entrance>,
     /// The last generation given to a connection.
     pub(in crate::shard) generation: u32,
 }
@@ -44,11 +40,12 @@ pub(in crate::shard) struct Arrivals {
 impl Arrivals {
     /// Watches the listeners. `generation`: connections get those after it.
     pub(in crate::shard) fn new(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll, generation: u32) -> io::Result<Self> {
-        for (number, fd) in fds.iter().enumerate() {
-            epoll.add(fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead)?;
-        }
-        let listener = |fd: Arc<OwnedFd>| Listener { loopback: socket::loopback_address(&fd), fd, rests_until: None };
-        Ok(Arrivals { listeners: fds.into_iter().map(listener).collect(), generation })
+        let entrance = |(number, fd): (usize, Arc<OwnedFd>)| {
+            let loopback = socket::loopback_address(&fd);
+            Ok(Entrance { listener: Listener::watch(fd, run::LISTENER + number as u64, epoll)?, loopback })
+        };
+        let listeners = fds.into_iter().enumerate().map(entrance).collect::<io::Result<_>>()?;
+        Ok(Arrivals { listeners, generation })
     }
 
     /// A generation for one more connection. It is never 0.
@@ -61,26 +58,16 @@ impl Arrivals {
 impl Shard {
     /// Accepts connections from a listener. It is watched by level, so the rest is told again.
     pub(in crate::shard) fn accept_from(&mut self, number: usize) {
-        let mut failures = 0;
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.arrivals.listeners.get(number) else { return };
-            match socket::accept(&listener.fd) {
-                Ok(fd) => self.accepted(fd),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    // It was shut down: the server is about to stop.
-                    let _ = self.epoll.remove(listener.fd.as_raw_fd());
-                    return;
+        let mut round = Round::new(ACCEPTS);
+        loop {
+            let Some(Entrance { listener, .. }) = self.arrivals.listeners.get_mut(number) else { return };
+            match listener.next(&mut round, &self.epoll, self.now) {
+                Some(Ok(fd)) => self.accepted(fd),
+                Some(Err(error)) => {
+                    let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
+                    return self.context.note_refusal(Level::Warn, Reason::Resources, text);
                 }
-                Err(error) if socket::out_of_resources(&error) => return self.rest(number, &error),
-                // The client was gone before we came, or the network reported an error (accept(2)). If all calls fail,
-                // the system does not let us accept (seccomp).
-                Err(error) => {
-                    failures += 1;
-                    if failures == ACCEPTS {
-                        self.rest(number, &error);
-                    }
-                }
+                None => return,
             }
         }
     }
@@ -162,49 +149,28 @@ impl Shard {
 
     /// Has the kernel probe the connections that are accepted from now on.
     pub(in crate::shard) fn probe_listeners(&self) {
-        for listener in &self.arrivals.listeners {
-            socket::set_probes(&listener.fd, self.config().probes());
+        for Entrance { listener, .. } in &self.arrivals.listeners {
+            socket::set_probes(listener.fd(), self.config().probes());
         }
-    }
-
-    /// Leaves a listener alone for a moment: its readiness would make the shard spin while nothing can be accepted.
-    fn rest(&mut self, number: usize, error: &io::Error) {
-        self.context.note_refusal(
-            Level::Warn,
-            Reason::Resources,
-            format_args!("accept: {error}; trying again in {REST_MS} ms"),
-        );
-        let listener = &mut self.arrivals.listeners[number];
-        let _ = self.epoll.remove(listener.fd.as_raw_fd());
-        listener.rests_until = Some(self.now + REST_MS);
     }
 
     /// Wakes listeners that have rested.
     pub(in crate::shard) fn resume_listeners(&mut self) {
-        for (number, listener) in self.arrivals.listeners.iter_mut().enumerate() {
-            if listener.rests_until.is_some_and(|until| self.now >= until) {
-                let added = self.epoll.add(listener.fd.as_raw_fd(), run::LISTENER + number as u64, Watch::SharedRead);
-                listener.rests_until = added.is_err().then_some(self.now + REST_MS);
-                if let Err(error) = added {
-                    self.context.note_refusal(
-                        Level::Warn,
-                        Reason::Resources,
-                        format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms"),
-                    );
-                }
+        for Entrance { listener, .. } in &mut self.arrivals.listeners {
+            if let Err(error) = listener.resume(&self.epoll, self.now) {
+                let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
+                self.context.note_refusal(Level::Warn, Reason::Resources, text);
             }
         }
     }
 
     pub(in crate::shard) fn listener_resumes_in(&self) -> Option<u64> {
-        let until = self.arrivals.listeners.iter().filter_map(|listener| listener.rests_until).min()?;
+        let until = self.arrivals.listeners.iter().filter_map(|entrance| entrance.listener.rests_until()).min()?;
         Some(until.saturating_sub(self.now).max(1))
     }
 
     /// Accepts nothing any more.
     pub(in crate::shard) fn close_listeners(&mut self) {
-        for listener in self.arrivals.listeners.drain(..) {
-            let _ = self.epoll.remove(listener.fd.as_raw_fd());
-        }
+        self.arrivals.listeners.drain(..).for_each(|entrance| entrance.listener.leave(&self.epoll));
     }
 }

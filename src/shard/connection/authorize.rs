@@ -47,7 +47,7 @@ impl Shard {
     /// Whether a connection came through a listener on the loopback. Asked only for names that are not the loopback's.
     /// One with TLS does not count: a page can't point its own name there, since there is no certificate for that.
     fn is_on_loopback(&self, index: u32) -> bool {
-        let mut listeners = self.arrivals.listeners.iter().filter_map(|listener| listener.loopback).peekable();
+        let mut listeners = self.arrivals.listeners.iter().filter_map(|entrance| entrance.loopback).peekable();
         if listeners.peek().is_none() {
             return false;
         }
