@@ -14,7 +14,7 @@ use crate::config::{Auth, Config};
 use crate::context::client::Client;
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::grant::{Grant, Latest};
+use crate::grant::{Grant, Handover, Latest};
 use crate::http::refusal::Refusal;
 use crate::http::unserved;
 use crate::hub::{ChannelInfo, Placed};
@@ -107,25 +107,13 @@ impl Api {
         }
     }
 
-    /// Takes over a connection, or returns it with the error.
-    ///
-    /// `delays` is true if the socket may delay small writes, as TCP does by default.
-    pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>, delays: bool) -> Result<(), (Error, OwnedFd)> {
+    /// Takes over a connection, or returns it with the error. Here it would gain nothing to wait for further connections.
+    pub(crate) fn adopt(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
+        let Handover { head, grant, delays, .. } = connection;
         self.adopt_shared(fd, head, grant.map(|grant| self.shared_grant(grant)), delays)
     }
 
-    /// The same as [`Self::adopt`]: here it would gain nothing to wait for further connections.
-    pub(crate) fn adopt_more(
-        &self,
-        fd: OwnedFd,
-        head: &[u8],
-        grant: Option<Grant>,
-        delays: bool,
-    ) -> Result<(), (Error, OwnedFd)> {
-        self.adopt(fd, head, grant, delays)
-    }
-
-    /// Does nothing: [`Self::adopt_more`] leaves no connection waiting.
+    /// Does nothing: [`Self::adopt`] leaves no connection waiting.
     pub(crate) fn flush(&self) {}
 
     /// Returns a grant that clients with the same rights share, if they come one after the other.

@@ -29,6 +29,18 @@ pub struct Grant {
     host: u64,
 }
 
+/// A connection that the host hands over, beside its descriptor.
+#[derive(Debug)]
+pub(crate) struct Handover<'a> {
+    /// The bytes that the host has read of the request.
+    pub(crate) head: &'a [u8],
+    pub(crate) grant: Option<Grant>,
+    /// True if the socket may delay small writes, as TCP does by default.
+    pub(crate) delays: bool,
+    /// True if others follow at once. Then this one may wait for them, until `flush`.
+    pub(crate) followed: bool,
+}
+
 /// The grant of the client that came last. The clients of one page have equal grants, which they can share.
 #[derive(Debug, Default)]
 pub(crate) struct Latest(Option<Arc<Grant>>);

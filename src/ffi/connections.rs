@@ -5,7 +5,7 @@ use super::granted::read_grant;
 use super::guard;
 use super::types::*;
 use crate::error::Error;
-use crate::grant::Grant;
+use crate::grant::Handover;
 use crate::server::Server;
 use crate::sys::socket;
 use std::ffi::{c_char, c_int, c_void};
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn push_adopt(
     grant: *const push_grant,
 ) -> push_status {
     // SAFETY: passed on from the caller.
-    unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_checked) }
+    unsafe { adopt(server, fd, head, head_len, grant, false, Server::hand_over) }
 }
 
 /// Like push_adopt, for a connection that others follow at once.  Attached, the connection may wait
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn push_adopt_more(
     grant: *const push_grant,
 ) -> push_status {
     // SAFETY: passed on from the caller.
-    unsafe { adopt(server, fd, head, head_len, grant, Server::adopt_more_checked) }
+    unsafe { adopt(server, fd, head, head_len, grant, true, Server::hand_over) }
 }
 
 /// Sends the connections that push_adopt_more has left waiting.  It never waits.  If there are
@@ -114,7 +114,8 @@ pub extern "C" fn push_flush(server: *mut push_server) -> push_status {
     })
 }
 
-/// Checks a connection that is handed over, and hands it over with `take`.
+/// Checks a connection that is handed over, and hands it over with `take`.  `followed`: others follow
+/// at once.
 ///
 /// # Safety
 /// As for [`push_adopt`].
@@ -124,7 +125,8 @@ unsafe fn adopt(
     head: *const c_void,
     head_len: usize,
     grant: *const push_grant,
-    take: impl FnOnce(&Server, OwnedFd, &[u8], Option<Grant>, bool) -> Result<(), (Error, OwnedFd)>,
+    followed: bool,
+    take: impl FnOnce(&Server, OwnedFd, Handover<'_>) -> Result<(), (Error, OwnedFd)>,
 ) -> push_status {
     guard::with_server(server, |server| {
         // SAFETY: the caller vouches for `head_len` bytes.
@@ -139,7 +141,7 @@ unsafe fn adopt(
         // SAFETY: it is open and a socket.  The caller gives it up, unless this fails; then it is
         // given back.
         let fd = unsafe { socket::take(fd) };
-        match guard::caught(server, || take(server, fd, head, grant, delays)) {
+        match guard::caught(server, || take(server, fd, Handover { head, grant, delays, followed })) {
             Ok(Err((error, fd))) => {
                 let _ = fd.into_raw_fd();
                 Err(Fault::from(error))
@@ -361,7 +363,7 @@ mod tests {
         let fd = handed_over.into_raw_fd();
         // SAFETY: no head and no grant, and the descriptor is given up.
         let status =
-            unsafe { adopt(server, fd, std::ptr::null(), 0, push_grant_all(), |_, _fd, _, _, _| panic!("planted")) };
+            unsafe { adopt(server, fd, std::ptr::null(), 0, push_grant_all(), false, |_, _fd, _| panic!("planted")) };
         assert_eq!(status, PUSH_OK);
         peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         assert_eq!(peer.read(&mut [0]).unwrap(), 0, "it is closed");

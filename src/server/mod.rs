@@ -14,7 +14,7 @@ use crate::context::client::Client;
 use crate::engine::shared::Shared;
 use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
-use crate::grant::Grant;
+use crate::grant::{Grant, Handover};
 use crate::hub::{Placed, Publication};
 use crate::log::{Level, Log};
 use crate::metrics::Stats;
@@ -140,40 +140,22 @@ impl Server {
     /// Takes over a connection, or returns it with the error. A grant of `None` is [`Kind::Invalid`], unless the option
     /// `auth` is set to `none`.
     pub fn adopt(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        self.adopt_checked(fd, head, grant, true)
-    }
-
-    /// Like [`Server::adopt`]. `delays` is true if the socket may delay small writes, as TCP does by default.
-    pub(crate) fn adopt_checked(
-        &self,
-        fd: OwnedFd,
-        head: &[u8],
-        grant: Option<Grant>,
-        delays: bool,
-    ) -> Result<(), (Error, OwnedFd)> {
-        let fd = self.check_granted(grant.is_some(), fd)?;
-        ask!(self, hub => hub.adopt(fd, head, grant, delays))
+        self.hand_over(fd, Handover { head, grant, delays: true, followed: false })
     }
 
     /// Takes over a connection that others follow at once; see `push_adopt_more`.
     pub fn adopt_more(&self, fd: OwnedFd, head: &[u8], grant: Option<Grant>) -> Result<(), (Error, OwnedFd)> {
-        self.adopt_more_checked(fd, head, grant, true)
+        self.hand_over(fd, Handover { head, grant, delays: true, followed: true })
     }
 
-    /// Like [`Server::adopt_more`]. `delays` is true if the socket may delay small writes, as TCP does by default.
-    pub(crate) fn adopt_more_checked(
-        &self,
-        fd: OwnedFd,
-        head: &[u8],
-        grant: Option<Grant>,
-        delays: bool,
-    ) -> Result<(), (Error, OwnedFd)> {
-        let fd = self.check_granted(grant.is_some(), fd)?;
-        ask!(self, hub => hub.adopt_more(fd, head, grant, delays))
+    /// [`Self::adopt`] and [`Self::adopt_more`].
+    pub(crate) fn hand_over(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
+        let fd = self.check_granted(connection.grant.is_some(), fd)?;
+        ask!(self, hub => hub.adopt(fd, connection))
     }
 
-    /// Returns the descriptor if there is a grant, or the options let anybody in. A host that forgets the grant must not open all
-    /// channels that way.
+    /// Returns the descriptor if there is a grant, or the options let anybody in. A host that forgets the grant must not
+    /// open all channels that way.
     fn check_granted(&self, granted: bool, fd: OwnedFd) -> Result<OwnedFd, (Error, OwnedFd)> {
         if granted || ask!(self, hub => hub.anybody_may()) {
             return Ok(fd);

@@ -6,7 +6,7 @@ use crate::api::{check_head, check_send, checked_close, checked_refusal, checked
 use crate::attach::wire::FromHost;
 use crate::config::Auth;
 use crate::error::{Error, Kind};
-use crate::grant::Grant;
+use crate::grant::{Grant, Handover};
 use crate::hub::Placed;
 use crate::hub::{check_text, Epoch, Publication};
 use crate::metrics::Stats;
@@ -69,28 +69,11 @@ impl Attached {
         self.link.config.get().auth == Auth::None
     }
 
-    /// `_delays` is not sent: the hub finds it out for itself.
-    pub(crate) fn adopt(
-        &self,
-        fd: OwnedFd,
-        head: &[u8],
-        grant: Option<Grant>,
-        _delays: bool,
-    ) -> Result<(), (Error, OwnedFd)> {
-        self.add_adopt(fd, head, grant)?;
-        self.flush();
-        Ok(())
-    }
-
-    /// Queues the connection, to be sent together with those that follow at once.
-    pub(crate) fn adopt_more(
-        &self,
-        fd: OwnedFd,
-        head: &[u8],
-        grant: Option<Grant>,
-        _delays: bool,
-    ) -> Result<(), (Error, OwnedFd)> {
-        if self.add_adopt(fd, head, grant)? >= MAX_PASSED {
+    /// Queues the connection. If others follow at once, they are sent together. `delays` is not sent: the hub finds it out
+    /// for itself.
+    pub(crate) fn adopt(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
+        let Handover { head, grant, followed, .. } = connection;
+        if self.add_adopt(fd, head, grant)? >= MAX_PASSED || !followed {
             self.flush();
         }
         Ok(())
