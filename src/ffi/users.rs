@@ -29,13 +29,14 @@ use std::ptr;
 /// If the hub shares a log with others (option engine), all hubs are asked.  A user of several hubs
 /// is one, with all connections.  The call waits for the hubs, at most a quarter of the option
 /// engine_timeout and two seconds.  If one has not answered by then, `partial` says so, and the page
-/// and the counts are of the others.  If the log is away, this hub alone answers, at once.  A page
-/// may have fewer than `limit` users although there are more: `next` says so.  PUSH_ERR_BUSY: too
-/// many such questions are under way.
+/// and the counts are of the others.  If the log can't be reached, this hub alone answers, at once.
+/// A page may have fewer than `limit` users although there are more: `next` says so.
+/// PUSH_ERR_BUSY: too many such questions are under way.
 ///
-/// Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts all its clients, whichever host handed them
-/// over.  PUSH_ERR_BUSY: the hub is away.  PUSH_ERR_TIMEOUT: the hub did not answer within the
-/// option `attach_timeout`.  PUSH_ERR_UNSUPPORTED: the hub is older than this call.
+/// Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts
+/// all its clients, whichever host handed them over.  PUSH_ERR_BUSY: the hub can't be reached.
+/// PUSH_ERR_TIMEOUT: the hub did not answer within the option `attach_timeout`.
+/// PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 ///
 /// # Safety
 /// `channel` ends in NUL, `after` too or is NULL; `out` has `out_size` bytes and was initialized, or
