@@ -60,13 +60,13 @@ impl Listener {
                     self.leave(epoll);
                     return None;
                 }
-                // The client was gone before we came, or the network reported an error (accept(2)). If all calls fail,
-                // the system does not let us accept (seccomp).
-                _ if !socket::out_of_resources(&error) && !(round.left == 0 && round.only_failures) => {}
-                _ => {
+                _ if socket::out_of_resources(&error) || round.left == 0 && round.only_failures => {
                     self.rest(epoll, now);
                     return Some(Err(error));
                 }
+                // The client was gone before we came, or the network reported an error (accept(2)). If all calls of a
+                // round fail, the system does not let us accept (seccomp).
+                _ => {}
             }
         }
         None
