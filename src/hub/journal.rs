@@ -35,7 +35,8 @@ pub(crate) struct Noted<'a> {
 
 /// The journal in which a hub notes what it does. No call but [`Journal::begin`] waits.
 pub(crate) trait Journal: Send + Sync {
-    /// Called before the hub's lock is taken to note something. It may wait for a short time until the journal is ready.
+    /// Called before the hub's lock is taken to note something. It may wait until the journal is ready, for two
+    /// seconds at most.
     /// The error says why nothing can be noted at present.
     fn begin(&self) -> Result<(), Error>;
     /// True if the journal takes notes. Called under the hub's lock. A journal that is ready stays ready until the lock

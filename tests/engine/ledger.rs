@@ -8,9 +8,11 @@ use super::chance::Chance;
 use super::content::{Change, Content, Done, Loss};
 use super::Place;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
 
 /// The kind of an entry without effect.
 const IDLE: u8 = b'-';
@@ -274,11 +276,39 @@ pub fn read_directory(directory: &Path) -> Files {
     std::fs::read_dir(directory).map(|entries| entries.map(read).collect()).unwrap_or_default()
 }
 
-/// Makes these the only files of a directory.
-pub fn write_directory(directory: &Path, files: &Files) {
+/// Makes these the only files of a directory. Returns what they are then.
+pub fn write_directory(directory: &Path, files: &Files) -> Files {
     let _ = std::fs::remove_dir_all(directory);
     std::fs::create_dir(directory).unwrap();
     files.iter().for_each(|(name, bytes)| std::fs::write(directory.join(name), bytes).unwrap());
+    name_itself(&directory.join("state"));
+    read_directory(directory)
+}
+
+/// The file `state` names itself by its inode and its birth, and a loss of power changes neither. Here the file is a new
+/// one, so its name for itself is put right, unless it is damaged.
+fn name_itself(state: &Path) {
+    let Ok(mut bytes) = std::fs::read(state) else { return };
+    let mut sealed = bytes.clone();
+    seal_state(&mut sealed);
+    if bytes.len() < 12 || sealed != bytes {
+        return;
+    }
+    let metadata = std::fs::metadata(state).unwrap();
+    let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let itself = metadata.ino().rotate_left(32) ^ born.as_nanos() as u64;
+    let at = bytes.len() - 12;
+    bytes[at..at + 8].copy_from_slice(&itself.to_le_bytes());
+    seal_state(&mut bytes);
+    // In place.
+    std::fs::write(state, bytes).unwrap();
+}
+
+/// Puts the right checksum behind the content of a file `state`.
+pub fn seal_state(bytes: &mut [u8]) {
+    if let Some((content, checksum)) = bytes.split_last_chunk_mut::<4>() {
+        *checksum = crc32fast::hash(content).to_le_bytes();
+    }
 }
 
 #[test]

@@ -36,6 +36,13 @@ fn take_out(segment: &Path, mark: &str) {
     }
     assert!(taken);
     std::fs::write(segment, bytes).unwrap();
+    // The file `state` says how many there are.
+    let state = segment.with_file_name("state");
+    let mut bytes = std::fs::read(&state).unwrap();
+    let number = u64::from_le_bytes(bytes[44..52].try_into().unwrap()) - 1;
+    bytes[44..52].copy_from_slice(&number.to_le_bytes());
+    ledger::seal_state(&mut bytes);
+    std::fs::write(state, bytes).unwrap();
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Run {
         self.sure.extend(new);
         let loss = Loss::ALL[self.chance.below(4)];
         let files = self.disk.fail(loss, &mut self.chance);
-        ledger::write_directory(&self.place.log(), &files);
+        let files = ledger::write_directory(&self.place.log(), &files);
         ledger::boot_anew(&self.place, &mut self.chance);
         self.there = marks_of(&files).into_iter().collect();
         let unsynced = self.there.len().saturating_sub(self.sure.len());

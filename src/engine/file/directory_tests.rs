@@ -1,5 +1,6 @@
 //! Logs in real directories, with the thread that writes them.
 
+use super::disk::Directory;
 use super::opening::Unwritten;
 use super::*;
 use crate::error::Kind;
@@ -110,6 +111,7 @@ fn killed(path: &Path, name: &str) -> Place {
         let entry = entry.unwrap();
         fs::copy(entry.path(), place.0.join(entry.file_name())).unwrap();
     }
+    state::take_over(&Directory::open(&place.0).unwrap());
     place
 }
 
@@ -172,6 +174,39 @@ fn a_hub_that_was_killed_while_it_was_quiet_has_lost_nothing() {
     hub.stop();
     next.stop();
     other.stop();
+}
+
+#[test]
+fn a_copy_of_an_earlier_day_does_not_go_on_with_numbers_that_were_given_since() {
+    let place = Place::new("today");
+    let hub = start(&place.0).unwrap();
+    let epoch = hub.epoch();
+    hub.publish("a", None, "one").unwrap();
+    hub.stop();
+    let copy = Place::new("yesterday");
+    let all = |from: &Path, to: &Path| {
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    all(&place.0, &copy.0);
+    let hub = start(&place.0).unwrap();
+    assert_eq!(hub.epoch(), epoch);
+    hub.publish("a", None, "two").unwrap();
+    hub.stop();
+    // An operator puts the copy back, over what is there.
+    for entry in fs::read_dir(&place.0).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some() {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    all(&copy.0, &place.0);
+    let hub = start(&place.0).unwrap();
+    assert_ne!(hub.epoch(), epoch);
+    hub.publish("a", None, "another two").unwrap();
+    let told = hub.since(&epoch, 2, "a");
+    assert!(told.first().is_some_and(|first| first.starts_with("gap")), "{told:?}");
+    hub.stop();
 }
 
 #[test]

@@ -26,6 +26,8 @@ struct Inner {
     writes_hang: bool,
     /// The number of syncs that have begun.
     syncs: usize,
+    /// The number of times that the files were copied to another directory.
+    copies: u64,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -118,10 +120,18 @@ impl Memory {
         *content = Content::new(std::mem::take(&mut content.cached));
     }
 
-    /// A copy of the disk with the same files.
+    /// A copy of the disk with the same files, as a killed process leaves them.
     pub(super) fn copy(&self) -> Memory {
         let inner = self.0.lock().unwrap();
-        Memory(Arc::new(Mutex::new(Inner { files: inner.files.clone(), ..Inner::default() })), Arc::default())
+        let copy = Inner { files: inner.files.clone(), copies: inner.copies, ..Inner::default() };
+        Memory(Arc::new(Mutex::new(copy)), Arc::default())
+    }
+
+    /// The copy that an operator makes of the files.
+    pub(super) fn backup(&self) -> Memory {
+        let copy = self.copy();
+        copy.0.lock().unwrap().copies += 1;
+        copy
     }
 
     pub(super) fn segments(&self) -> Vec<String> {
@@ -139,10 +149,11 @@ impl Disk for Memory {
         inner.files.get(name).map(|content| content.cached.clone()).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn create(&self, name: &str, bytes: &[u8]) -> io::Result<Box<dyn Place>> {
+    fn create(&self, name: &str, content: &dyn Fn(u64) -> Vec<u8>) -> io::Result<Box<dyn Place>> {
         let mut inner = self.0.lock().unwrap();
+        let bytes = content(1 + inner.copies);
         inner.take(bytes.len())?;
-        inner.files.insert(name.into(), Content::new(bytes.into()));
+        inner.files.insert(name.into(), Content::new(bytes));
         drop(inner);
         self.open(name)
     }
@@ -153,6 +164,11 @@ impl Disk for Memory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.0.lock().unwrap().files.remove(name).map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn identity(&self, name: &str) -> io::Result<u64> {
+        let inner = self.0.lock().unwrap();
+        inner.files.get(name).map(|_| 1 + inner.copies).ok_or(io::ErrorKind::NotFound.into())
     }
 }
 

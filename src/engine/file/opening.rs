@@ -4,7 +4,7 @@ use super::disk::{above, Directory, Disk};
 use super::reading::{self, Found, Step};
 use super::showing::Counted;
 use super::state::{self, State, Whole, BOOT};
-use super::writing::{write_again, Appender, Beginning, Ends, Kept};
+use super::writing::{drop_at_start, write_again, Appender, Beginning, Ends, Kept};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link, MAX_LINKS};
 use crate::log::{Level, Log};
@@ -61,10 +61,14 @@ impl Unwritten {
             None => (fresh()?, Vec::new(), 0),
             Some((epoch, mut chain)) => {
                 let whole = state::read(&*disk, &boot);
-                if found.closed || whole == Whole::UpTo(found.last) {
+                let closed = found.closed && whole == Whole::Closed(found.last);
+                if closed || whole == Whole::UpTo(found.last) {
                     (epoch, chain, found.last)
                 } else {
-                    chain.push(Link { epoch, last: found.last, lossy: whole != Whole::Always });
+                    // If the last segment is an older one, somebody has moved segments away.
+                    let last_begins = found.segments.last().map_or(0, |segment| segment.first);
+                    let lossy = !matches!(whole, Whole::Always(first) if first <= last_begins);
+                    chain.push(Link { epoch, last: found.last, lossy });
                     chain.drain(..chain.len().saturating_sub(MAX_LINKS));
                     // The fence takes one number.
                     (fresh()?, chain, found.last + 1)
@@ -123,8 +127,10 @@ impl Unwritten {
         ends: &dyn Fn() -> Ends,
         now_ms: u64,
     ) -> Result<Written, Error> {
-        let Unwritten { disk, lock, place, boot, found, epoch, chain, last } = self;
+        let Unwritten { disk, lock, place, boot, mut found, epoch, chain, last } = self;
         let written = || -> io::Result<(Appender, State)> {
+            // A full disk may have room then. The last segment stays until the next one has its epoch and numbers.
+            drop_at_start(&*disk, kept, &mut found.segments, now_ms)?;
             if let Some(segment) = found.segments.last() {
                 let mut file = disk.open(&segment.name)?;
                 if found.torn.is_some() {
@@ -134,13 +140,14 @@ impl Unwritten {
                 // them up. Only the last segment may lose its end, so they must be on the disk before the next one.
                 write_again(&*disk, &mut *file, segment)?;
             }
-            let beginning = Beginning { segments: found.segments, epoch, chain, last };
+            let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last };
             let append = || Appender::begin(disk.clone(), kept, beginning, ends, now_ms);
             // The file `state` is about the last epoch in the log. So if it is to promise more than before, it is
             // written after the new segment, and if less, before it.
             if always {
                 let appender = append()?;
-                Ok((appender, State::begin(&*disk, boot, Whole::Always)?))
+                let first = appender.first();
+                Ok((appender, State::begin(&*disk, boot, Whole::Always(first))?))
             } else {
                 let state = State::begin(&*disk, boot, Whole::Unknown)?;
                 Ok((append()?, state))
@@ -155,7 +162,7 @@ impl Unwritten {
 /// Makes the directory if it does not exist, and locks it.
 fn take(path: &Path, place: &str) -> Result<Locked, Error> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
+        Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{place}: the directory that it is to be in does not exist; only the last one is made");
@@ -183,6 +190,13 @@ fn take(path: &Path, place: &str) -> Result<Locked, Error> {
     let file = lock.file();
     let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(lock)
+}
+
+/// Makes a new directory outlast a loss of power. Mostly it would without this: file systems with a journal write its name
+/// along with the files in it. So a failure is no error.
+fn sync_parent(path: &Path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = fs::File::open(parent).and_then(|parent| above(parent).sync_all());
 }
 
 fn no_random(error: getrandom::Error) -> Error {

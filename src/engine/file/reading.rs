@@ -10,6 +10,7 @@ use super::segment::{self, Header, Unreadable, FORMAT};
 use crate::engine::entry::Entry;
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
+use std::io;
 
 /// The callbacks for what is read, in the order of the log.
 #[derive(Debug)]
@@ -31,8 +32,10 @@ pub(crate) struct Found {
     pub(crate) lineage: Option<(Epoch, Vec<Link>)>,
     /// The number of the last message.
     pub(crate) last: u64,
-    /// True if it was closed cleanly.
+    /// True if its last entry says that it was closed.
     pub(crate) closed: bool,
+    /// The channels that were cleared in the last segment before any message in it.
+    pub(crate) cleared: Vec<String>,
     /// A torn end: its offset, and its number of bytes. The segment's bytes do not include it.
     pub(crate) torn: Option<(usize, usize)>,
     /// Files that are not part of the log.
@@ -67,17 +70,21 @@ pub(crate) fn read(disk: &dyn Disk, place: &str, each: &mut dyn FnMut(Step<'_>))
         }
     }
     firsts.sort_unstable();
-    let mut reader = Reader { place, each, before: None, last: 0, closed: false, torn: None };
+    let mut reader = Reader { place, each, before: None, last: 0, closed: false, cleared: Vec::new(), torn: None };
     let mut segments: Vec<Segment> = Vec::new();
     for (index, first) in firsts.iter().enumerate() {
         let name = segment::name(*first);
-        let bytes = disk.read(&name).map_err(|error| Error::system(format_args!("{place}/{name}"), &error))?;
+        let bytes = match disk.read(&name) {
+            // A hub runs, which this reader watches, and has just removed its oldest segment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && segments.is_empty() => continue,
+            read => read.map_err(|error| Error::system(format_args!("{place}/{name}"), &error))?,
+        };
         let is_last = index + 1 == firsts.len();
         segments.push(reader.segment(&name, *first, &bytes, segments.last(), is_last)?);
     }
-    let Reader { before, last, closed, torn, .. } = reader;
+    let Reader { before, last, closed, cleared, torn, .. } = reader;
     let lineage = before.map(|header| (header.epoch, header.chain));
-    Ok(Found { segments, lineage, last, closed, torn, others })
+    Ok(Found { segments, lineage, last, closed, cleared, torn, others })
 }
 
 struct Reader<'a, 'e> {
@@ -87,6 +94,7 @@ struct Reader<'a, 'e> {
     before: Option<Header>,
     last: u64,
     closed: bool,
+    cleared: Vec<String>,
     torn: Option<(usize, usize)>,
 }
 
@@ -144,6 +152,7 @@ impl Reader<'_, '_> {
     ) -> Result<usize, Error> {
         let mut at = start;
         self.closed = false;
+        self.cleared.clear();
         // The messages of a batch that is not complete yet.
         let mut batch: Vec<(Record<'_>, Entry<'_>)> = Vec::new();
         while at < bytes.len() {
@@ -179,6 +188,12 @@ impl Reader<'_, '_> {
                 }
                 // The last numbers in later segments are known already from the messages.
                 Entry::Ends(_) if !is_first => {}
+                Entry::Cleared { channel } => {
+                    if self.last < segment.first {
+                        self.cleared.push((*channel).to_owned());
+                    }
+                    self.tell(record, entry, &segment.name);
+                }
                 _ => self.tell(record, entry, &segment.name),
             }
         }

@@ -8,11 +8,17 @@
 //! Neither of these writes is synced, on purpose. The kernel's memory survives the process. After a loss of power, the
 //! file has what was synced at the start: not quiet. The kernel may have written a page by itself, but then the boot is
 //! another one.
+//!
+//! At a clean end the file says so, with the last number. The segments could not say it alone: each clean end is in
+//! them, and an operator who moves a damaged segment away may leave an older one at the end. The file also names itself
+//! (its inode and its birth). A copy of the directory has another one. So a hub that starts from an older copy begins a
+//! new epoch, since clients may have seen more than the copy has.
 
 use super::disk::{Disk, Place};
+use std::cell::Cell;
 use std::io;
 
-const MAGIC: &[u8; 8] = b"pushst1\n";
+const MAGIC: &[u8; 8] = b"pushst2\n";
 const NAME: &str = "state";
 /// The length of a boot's name, which is a UUID as text.
 pub(super) const BOOT: usize = 36;
@@ -24,45 +30,69 @@ pub(super) enum Whole {
     Unknown,
     /// The log has everything up to this number, and nothing else was published.
     UpTo(u64),
-    /// The hub delivered no message before it was synced.
-    Always,
+    /// The hub delivered no message before it was synced, and its last segment begins with this number, or a later one.
+    Always(u64),
+    /// The hub has ended cleanly, and this was the last number.
+    Closed(u64),
 }
 
 /// The open file.
 #[derive(Debug)]
 pub(super) struct State {
     file: Box<dyn Place>,
+    about: About,
+    said: Whole,
+}
+
+/// What the file is about: the boot, and the file itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct About {
     boot: [u8; BOOT],
+    file: u64,
 }
 
 impl State {
     /// Says how the log is used from now on. This is synced.
     pub(super) fn begin(disk: &dyn Disk, boot: [u8; BOOT], whole: Whole) -> io::Result<Self> {
-        Ok(State { file: disk.create(NAME, &content(&boot, whole))?, boot })
+        let about = Cell::new(About { boot, file: 0 });
+        let file = disk.create(NAME, &|file| {
+            about.set(About { boot, file });
+            content(about.get(), whole)
+        })?;
+        Ok(State { file, about: about.get(), said: whole })
     }
 
     /// Says something else. This is not synced.
     pub(super) fn tell(&mut self, whole: Whole) -> io::Result<()> {
-        self.file.write_at(&content(&self.boot, whole), 0)
+        if self.said != whole {
+            self.file.write_at(&content(self.about, whole), 0)?;
+            self.said = whole;
+        }
+        Ok(())
+    }
+
+    /// Says that the log was closed cleanly behind this number. This is synced.
+    pub(super) fn close(&mut self, last: u64) -> io::Result<()> {
+        self.tell(Whole::Closed(last))?;
+        self.file.sync()
     }
 }
 
 /// What the last hub has said.
 pub(super) fn read(disk: &dyn Disk, boot: &[u8; BOOT]) -> Whole {
     let bytes = disk.read(NAME).unwrap_or_default();
+    let Ok(file) = disk.identity(NAME) else { return Whole::Unknown };
     let field = |from: usize, to| bytes.get(from..to);
     let Some(its_boot) = field(8, 8 + BOOT).and_then(|bytes| <[u8; BOOT]>::try_from(bytes).ok()) else {
         return Whole::Unknown;
     };
     let number = field(8 + BOOT, 16 + BOOT).and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
-    if bytes == content(&its_boot, Whole::Always) {
-        return Whole::Always;
-    }
-    let up_to = Whole::UpTo(number.unwrap_or(0));
-    if bytes == content(boot, up_to) {
-        return up_to;
-    }
-    Whole::Unknown
+    let number = number.unwrap_or(0);
+    let (same_boot, any_boot) = (About { boot: *boot, file }, About { boot: its_boot, file });
+    let known =
+        [(same_boot, Whole::UpTo(number)), (any_boot, Whole::Always(number)), (any_boot, Whole::Closed(number))];
+    let said = known.into_iter().find(|(about, whole)| bytes == content(*about, *whole));
+    said.map_or(Whole::Unknown, |(_, whole)| whole)
 }
 
 /// The name of this boot, or a random one if it can't be read.
@@ -76,18 +106,31 @@ pub(super) fn boot() -> [u8; BOOT] {
     })
 }
 
-fn content(boot: &[u8; BOOT], whole: Whole) -> Vec<u8> {
+fn content(about: About, whole: Whole) -> Vec<u8> {
     let (kind, number) = match whole {
         Whole::Unknown => (0, 0),
         Whole::UpTo(number) => (1, number),
-        Whole::Always => (2, 0),
+        Whole::Always(number) => (2, number),
+        Whole::Closed(number) => (3, number),
     };
-    let mut bytes = Vec::with_capacity(8 + BOOT + 8 + 1 + 4);
+    let mut bytes = Vec::with_capacity(8 + BOOT + 8 + 8 + 1 + 4);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(boot);
+    bytes.extend_from_slice(&about.boot);
     bytes.extend_from_slice(&u64::to_le_bytes(number));
     bytes.push(kind);
+    bytes.extend_from_slice(&u64::to_le_bytes(about.file));
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
     bytes
+}
+
+/// Makes the file of a copied directory name itself. So a copy can stand for a directory from which a hub was killed.
+#[cfg(test)]
+pub(super) fn take_over(disk: &dyn Disk) {
+    let mut bytes = disk.read(NAME).unwrap();
+    let at = bytes.len() - 12;
+    bytes[at..at + 8].copy_from_slice(&disk.identity(NAME).unwrap().to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..at + 8]);
+    bytes[at + 8..].copy_from_slice(&crc.to_le_bytes());
+    disk.open(NAME).unwrap().write_at(&bytes, 0).unwrap();
 }

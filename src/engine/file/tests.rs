@@ -1,5 +1,6 @@
 //! Writes logs, breaks them in every way, and reads them again.
 
+mod ends;
 mod faults;
 
 use super::disk::Disk;
@@ -60,7 +61,17 @@ fn begin(disk: &Memory, kept: Kept) -> Written {
 
 impl Written {
     fn append(&mut self, bytes: &mut [u8], last: u64) -> std::io::Result<()> {
-        self.appender.append(&mut [bytes], last, &Vec::new, 1000)
+        self.append_at(1000, bytes, last)
+    }
+
+    fn append_at(&mut self, now_ms: u64, bytes: &mut [u8], last: u64) -> std::io::Result<()> {
+        self.appender.append(&mut [bytes], last, &Vec::new, now_ms)
+    }
+
+    /// As the writer closes it.
+    fn close(&mut self) {
+        self.appender.close(1000).unwrap();
+        self.state.close(self.appender.last()).unwrap();
     }
 
     /// Appends a message.
@@ -70,11 +81,15 @@ impl Written {
 
     /// Appends the messages of one batch.
     fn publish_batch(&mut self, batch: &[&str]) -> std::io::Result<()> {
+        self.publish_at(1000, batch)
+    }
+
+    fn publish_at(&mut self, now_ms: u64, batch: &[&str]) -> std::io::Result<()> {
         let (mut bytes, first) = (Vec::new(), self.appender.last() + 1);
         for (index, data) in batch.iter().enumerate() {
             message(first + index as u64, data, index + 1 < batch.len(), &mut bytes);
         }
-        self.append(&mut bytes, first + batch.len() as u64 - 1)
+        self.append_at(now_ms, &mut bytes, first + batch.len() as u64 - 1)
     }
 
     fn clear(&mut self, channel: &str) {
@@ -95,7 +110,7 @@ fn five(closed: bool) -> (Memory, Shown) {
     log.appender.sync(true).unwrap();
     log.publish("five").unwrap();
     if closed {
-        log.appender.close(1000).unwrap();
+        log.close();
     }
     (disk, ["1 c one", "2 c two", "3 c three", "4 c four", "5 c five"].map(String::from).to_vec())
 }
@@ -109,14 +124,14 @@ fn a_log_is_read_as_it_was_written_and_goes_on_where_it_was_closed() {
     let mut log = first.begin(KEPT, false, &Vec::new, 1000).unwrap();
     log.publish("six").unwrap();
     log.clear("c");
-    log.appender.close(1000).unwrap();
+    log.close();
     all.extend(["6 c six", "6 cleared c"].map(String::from));
     let (shown, again) = unwritten(&disk, BOOT_TWO);
     assert_eq!((shown, again.last()), (all, 6));
     assert_eq!(disk.segments().len(), 2);
     // A segment without messages is replaced at the next start.
     for _ in 0..3 {
-        begin(&disk, KEPT).appender.close(1000).unwrap();
+        begin(&disk, KEPT).close();
         assert_eq!(disk.segments().len(), 3);
     }
 }
@@ -181,7 +196,7 @@ fn wherever_the_end_is_cut_what_is_whole_is_read_and_the_rest_is_cut_off() {
         // The log goes on, and is complete from then on.
         let mut log = begin(&disk, KEPT);
         log.publish("next").unwrap();
-        log.appender.close(1000).unwrap();
+        log.close();
         let (again, found) = read(&disk).unwrap();
         assert!(
             again.starts_with(&shown) && again.len() == shown.len() + 1 && found.torn.is_none(),
@@ -236,7 +251,7 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
     for n in 0..4 {
         let mut log = begin(&disk, KEPT);
         log.publish(&format!("m{n}")).unwrap();
-        log.appender.close(1000).unwrap();
+        log.close();
     }
     let names = disk.segments();
     assert_eq!(names.len(), 4);
@@ -260,7 +275,7 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
     let renamed = disk.copy();
     let bytes = renamed.read(&names[3]).unwrap();
     renamed.remove(&names[3]).unwrap();
-    renamed.create(&super::segment::name(9), &bytes).unwrap();
+    renamed.create(&super::segment::name(9), &|_| bytes.clone()).unwrap();
     assert!(read(&renamed).unwrap_err().contains("its name is not the number"));
 }
 

@@ -203,6 +203,11 @@ impl WriteBehind {
         (buffer.taken, buffer.written) = (0, last);
     }
 
+    /// Notes the last message that is in the log for sure, unless the power fails.
+    pub(super) fn note_sure(&self, last: u64) {
+        self.lock().written = last;
+    }
+
     /// Notes that requests of this size are settled.
     pub(super) fn note_settled(&self, weight: usize) {
         let mut buffer = self.lock();
@@ -233,6 +238,11 @@ impl WriteBehind {
         buffer.quiet = true;
         self.flags.fetch_or(QUIET, Ordering::SeqCst);
         true
+    }
+
+    /// True in a quiet time. Only the writer begins and ends it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lock().quiet
     }
 
     /// True if a publisher waits for the end of the quiet time. Then the file `state` must say first that the log may

@@ -85,6 +85,10 @@ pub(crate) struct Writer {
     /// The time of the next sync.
     sync_at: Option<Instant>,
     last_write: Instant,
+    /// A sync has interrupted the quiet time.
+    was_quiet: bool,
+    /// The start of this writer, also as a wall clock's time.
+    began: (Instant, u64),
     /// The time since which nothing can be written.
     failing_since: Option<Instant>,
     closed: bool,
@@ -114,6 +118,8 @@ impl Writer {
             marked_at: Instant::now(),
             sync_at: None,
             last_write: Instant::now(),
+            was_quiet: false,
+            began: (Instant::now(), clock::unix_ms()),
             failing_since: None,
             closed: false,
             _lock: lock,
@@ -139,6 +145,10 @@ impl Writer {
             Woken::Late => {
                 if self.last_write.elapsed() >= QUIET_AFTER {
                     self.become_quiet();
+                    if self.sync == Sync::Always {
+                        // What comes may be the last that this hub writes.
+                        self.appender.mark();
+                    }
                 }
                 false
             }
@@ -152,9 +162,13 @@ impl Writer {
             self.shared.behind.note_work(true);
             let worked = self.work();
             self.shared.behind.note_work(false);
+            self.shared.behind.note_sure(self.appender.last_sure());
             match worked {
                 Ok(()) => {
                     self.healed();
+                    if std::mem::take(&mut self.was_quiet) {
+                        self.become_quiet();
+                    }
                     // While this thread waited for room in a mailbox, more may have been accepted, and the stop may have
                     // come. Nothing is accepted after the stop.
                     return self.settle(stopping) && !self.shared.behind.has_waiting();
@@ -219,17 +233,37 @@ impl Writer {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let quiet = QUIET_AFTER.checked_sub(self.last_write.elapsed()).map(|left| left + Duration::from_millis(1));
         let sync = self.sync_at.map(until);
-        let old = self.appender.oldest_goes_in(clock::unix_ms()).map(|ms| Duration::from_millis(ms.max(1000)));
+        let old = self.appender.oldest_goes_in(self.now_ms()).map(|ms| Duration::from_millis(ms.max(1000)));
         [quiet, sync, old, Some(LOOK)].into_iter().flatten().min().unwrap_or(LOOK)
+    }
+
+    /// The time by which the log's ages count. The wall clock gives its start only: if that is set later, it must not
+    /// make the whole log too old at once.
+    fn now_ms(&self) -> u64 {
+        let (start, at_start) = self.began;
+        at_start.saturating_add(start.elapsed().as_millis() as u64)
+    }
+
+    /// Ends the quiet time. Publishers go on.
+    fn awaken(&mut self) -> io::Result<()> {
+        self.state.tell(Whole::Unknown)?;
+        self.shared.behind.awaken();
+        Ok(())
     }
 
     /// Writes the records that were taken. Syncs, and drops old segments, if it is time.
     fn work(&mut self) -> io::Result<()> {
         if self.shared.behind.is_wanted() {
-            self.state.tell(Whole::Unknown)?;
-            self.shared.behind.awaken();
+            self.awaken()?;
         }
-        let now_ms = clock::unix_ms();
+        let now_ms = self.now_ms();
+        if self.shared.kept_changed.swap(false, Ordering::Acquire) {
+            self.appender.set_kept(*self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if self.failing_since.is_some() {
+            // The disk may be full. Then this makes room.
+            self.drop_old(now_ms);
+        }
         // After a failed sync the pieces are written already. An append of nothing could begin a segment, and the hub does
         // not know this batch's numbers yet: they would be missing from the segment's ends.
         if !self.batch.pieces.is_empty() {
@@ -246,6 +280,9 @@ impl Writer {
                 self.sync_at = Some(self.last_write + INTERVAL);
             }
         }
+        if self.sync == Sync::Always {
+            self.state.tell(Whole::Always(self.appender.first()))?;
+        }
         if self.sync == Sync::Always && !self.appender.is_synced() {
             let (began, awaited) = (Instant::now(), self.batch.awaited);
             let mark = self.marked_at.elapsed() >= MARK;
@@ -257,19 +294,25 @@ impl Writer {
             }
         }
         if self.sync_at.is_some_and(|at| at <= Instant::now()) {
+            if self.shared.behind.is_quiet() {
+                // Publishers would wait for this thread, which may now wait for the disk.
+                self.awaken()?;
+                self.was_quiet = true;
+            }
             self.appender.sync(true)?;
             self.sync_at = None;
         }
-        if self.shared.kept_changed.swap(false, Ordering::Acquire) {
-            self.appender.set_kept(*self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        // Writing goes on even if an old segment can't be removed.
+        self.drop_old(now_ms);
+        self.shared.bytes.store(self.appender.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writing goes on even if an old segment can't be removed.
+    fn drop_old(&mut self, now_ms: u64) {
         if let Err(error) = self.appender.drop_old(now_ms) {
             let text = format_args!("engine: {}: an old segment can't be removed: {error}", self.place);
             self.log.limited(Level::Warn, "engine", text);
         }
-        self.shared.bytes.store(self.appender.bytes(), Ordering::Relaxed);
-        Ok(())
     }
 
     fn failed(&mut self, error: &io::Error) {
@@ -296,7 +339,7 @@ impl Writer {
             return;
         }
         let closed = match self.failing_since {
-            None => self.appender.close(clock::unix_ms()),
+            None => self.appender.close(clock::unix_ms()).and_then(|()| self.state.close(self.appender.last())),
             Some(_) => Err(io::Error::other(self.shared.behind.unwritten())),
         };
         match closed {

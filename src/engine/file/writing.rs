@@ -32,6 +32,11 @@ impl Kept {
     fn segment_age_ms(&self) -> u64 {
         (self.age_ms / 8).max(1000)
     }
+
+    /// True if the oldest segment of a log with this many bytes goes.
+    fn is_over(&self, oldest: &Segment, bytes: u64, now_ms: u64) -> bool {
+        bytes > self.bytes || now_ms.saturating_sub(oldest.newest_ms) >= self.age_ms
+    }
 }
 
 /// The last numbers of channels, for the beginning of a segment.
@@ -41,6 +46,8 @@ pub(crate) type Ends = Vec<(u64, Arc<str>)>;
 #[derive(Debug)]
 pub(super) struct Beginning {
     pub(super) segments: Vec<Segment>,
+    /// The channels that were cleared in the last segment before any message in it.
+    pub(super) cleared: Vec<String>,
     pub(super) epoch: Epoch,
     pub(super) chain: Vec<Link>,
     /// The last number that was used, by a message or a fence.
@@ -62,6 +69,13 @@ pub(crate) struct Appender {
     created_ms: u64,
     /// The offset up to which the present segment needs no sync.
     synced: u64,
+    /// The number of the last message that was synced.
+    last_synced: u64,
+    /// The end of the last mark, or of the segment's beginning.
+    marked: u64,
+    /// Bytes were written or cut for which nobody needs a sync: a mark, or a failed write. They are synced before the
+    /// next segment.
+    loose: bool,
     /// A sync has failed. It is not known which of the later bytes are on the disk.
     in_doubt: bool,
 }
@@ -75,14 +89,46 @@ impl Appender {
         ends: &dyn Fn() -> Ends,
         now_ms: u64,
     ) -> io::Result<Self> {
-        let Beginning { segments, epoch, chain, last } = beginning;
+        let Beginning { segments, cleared, epoch, chain, last } = beginning;
         let header = header(&epoch, &chain, last + 1, now_ms)?;
-        let (present, file) = create(&*disk, &header, kept, ends)?;
-        // An older file of this name had no messages. It is replaced.
-        let past: VecDeque<Segment> = segments.into_iter().filter(|segment| segment.name != present.name).collect();
+        // An older file of this name has no messages, and is replaced. It may have cleared channels.
+        let is_replaced = |segment: &Segment| segment.first == header.first;
+        let cleared = if segments.last().is_some_and(is_replaced) { &cleared[..] } else { &[] };
+        let (present, file) = create(&*disk, &header, kept, ends, cleared)?;
+        let past: VecDeque<Segment> = segments.into_iter().filter(|segment| !is_replaced(segment)).collect();
         let past_bytes = past.iter().map(|segment| segment.bytes).sum();
-        let (synced, created_ms) = (present.bytes, now_ms);
-        Ok(Appender { disk, kept, epoch, chain, past, past_bytes, present, file, created_ms, synced, in_doubt: false })
+        let (synced, marked, created_ms) = (present.bytes, present.bytes, now_ms);
+        Ok(Appender {
+            disk,
+            kept,
+            epoch,
+            chain,
+            past,
+            past_bytes,
+            present,
+            file,
+            created_ms,
+            synced,
+            last_synced: last,
+            marked,
+            loose: false,
+            in_doubt: false,
+        })
+    }
+
+    /// The number with which the present segment begins.
+    pub(crate) fn first(&self) -> u64 {
+        self.present.first
+    }
+
+    /// The number of the last message that is in the log for sure, unless the power fails. After a failed sync, the kernel
+    /// may have given up what was written since the sync before.
+    pub(crate) fn last_sure(&self) -> u64 {
+        if self.in_doubt {
+            self.last_synced
+        } else {
+            self.present.last
+        }
     }
 
     /// The number of the last message that was written.
@@ -136,16 +182,26 @@ impl Appender {
         if self.is_synced() {
             return Ok(());
         }
+        self.sync_file()?;
+        if mark {
+            self.mark();
+        }
+        Ok(())
+    }
+
+    /// Writes an entry that says how far the log is synced, if that is further than the last one says. It needs no sync
+    /// of its own: its statement is true without it.
+    pub(crate) fn mark(&mut self) {
+        let offset = self.synced;
+        if self.is_synced() && offset > self.marked && self.note(&Entry::Synced { offset }).is_ok() {
+            (self.synced, self.marked, self.loose) = (self.present.bytes, self.present.bytes, true);
+        }
+    }
+
+    fn sync_file(&mut self) -> io::Result<()> {
         self.in_doubt = true;
         self.file.sync()?;
         self.note_synced();
-        if mark {
-            // The mark needs no sync of its own: its statement is true without it.
-            let offset = self.synced;
-            if self.note(&Entry::Synced { offset }).is_ok() {
-                self.synced = self.present.bytes;
-            }
-        }
         Ok(())
     }
 
@@ -159,16 +215,8 @@ impl Appender {
     /// Removes segments that are too old or too many. Returns how many.
     pub(crate) fn drop_old(&mut self, now_ms: u64) -> io::Result<usize> {
         let mut dropped = 0;
-        while let Some(oldest) = self.past.front() {
-            let old = now_ms.saturating_sub(oldest.newest_ms) >= self.kept.age_ms;
-            if !old && self.bytes() <= self.kept.bytes {
-                break;
-            }
-            match self.disk.remove(&oldest.name) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        while let Some(oldest) = self.past.front().filter(|oldest| self.kept.is_over(oldest, self.bytes(), now_ms)) {
+            remove(&*self.disk, oldest)?;
             self.past_bytes -= oldest.bytes;
             self.past.pop_front();
             dropped += 1;
@@ -185,12 +233,15 @@ impl Appender {
     fn next_segment(&mut self, ends: &dyn Fn() -> Ends, now_ms: u64) -> io::Result<()> {
         // The segment is synced before the next one is created: only the end of the last segment may be torn.
         self.sync(false)?;
+        if self.loose {
+            self.sync_file()?;
+        }
         let header = header(&self.epoch, &self.chain, self.present.last + 1, now_ms)?;
-        let (present, file) = create(&*self.disk, &header, self.kept, ends)?;
+        let (present, file) = create(&*self.disk, &header, self.kept, ends, &[])?;
         self.past_bytes += self.present.bytes;
         self.past.push_back(std::mem::replace(&mut self.present, present));
         (self.file, self.created_ms) = (file, now_ms);
-        self.synced = self.present.bytes;
+        (self.synced, self.marked) = (self.present.bytes, self.present.bytes);
         Ok(())
     }
 
@@ -209,6 +260,7 @@ impl Appender {
         if written.is_err() {
             // If this fails as well, the bytes that are there are a torn end, or are overwritten.
             let _ = self.file.cut(self.present.bytes);
+            self.loose = true;
         }
         written
     }
@@ -223,8 +275,25 @@ impl Appender {
     }
 
     fn note_synced(&mut self) {
-        self.in_doubt = false;
+        (self.in_doubt, self.loose, self.last_synced) = (false, false, self.present.last);
         (self.synced, self.present.on_disk) = (self.present.bytes, self.present.bytes);
+    }
+}
+
+/// Removes segments that are too old or too many from a log that is not written yet. The last one stays.
+pub(super) fn drop_at_start(disk: &dyn Disk, kept: Kept, segments: &mut Vec<Segment>, now_ms: u64) -> io::Result<()> {
+    let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    while segments.len() > 1 && kept.is_over(&segments[0], bytes, now_ms) {
+        remove(disk, &segments[0])?;
+        bytes -= segments.remove(0).bytes;
+    }
+    Ok(())
+}
+
+fn remove(disk: &dyn Disk, segment: &Segment) -> io::Result<()> {
+    match disk.remove(&segment.name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -248,12 +317,14 @@ fn header(epoch: &Epoch, chain: &[Link], first: u64, now_ms: u64) -> io::Result<
     Ok(Header { first, created_ms: now_ms, salt, epoch: epoch.clone(), chain: chain.to_vec() })
 }
 
-/// Creates a segment. It begins with the last numbers of channels from before it.
+/// Creates a segment. It begins with the last numbers of channels from before it, and with the channels that were cleared
+/// in a segment that it replaces.
 fn create(
     disk: &dyn Disk,
     header: &Header,
     kept: Kept,
     ends: &dyn Fn() -> Ends,
+    cleared: &[String],
 ) -> io::Result<(Segment, Box<dyn Place>)> {
     let mut bytes = header.bytes();
     let room = kept.segment_bytes() as usize / ENDS_SHARE;
@@ -267,14 +338,19 @@ fn create(
             taken <= room
         })
         .collect();
+    let mut entries: Vec<Entry<'_>> = cleared.iter().map(|channel| Entry::Cleared { channel }).collect();
     if !ends.is_empty() {
-        let start = bytes.len();
-        record::append(&mut bytes, header.first - 1, |into| Entry::Ends(ends).write(into));
-        record::seal(&mut bytes[start..], header.salt);
+        entries.push(Entry::Ends(ends));
     }
+    let start = bytes.len();
+    for entry in entries {
+        record::append(&mut bytes, header.first - 1, |into| entry.write(into));
+    }
+    record::seal(&mut bytes[start..], header.salt);
     let name = segment::name(header.first);
-    let file = disk.create(&name, &bytes)?;
-    let (first, len) = (header.first, bytes.len() as u64);
+    let len = bytes.len() as u64;
+    let file = disk.create(&name, &|_| bytes.clone())?;
+    let first = header.first;
     let (newest_ms, salt) = (header.created_ms, header.salt);
     Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms, salt, on_disk: len }, file))
 }

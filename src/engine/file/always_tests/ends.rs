@@ -52,3 +52,21 @@ fn a_stop_also_writes_what_was_accepted_while_a_mailbox_was_full() {
     running.stop();
     assert_eq!(logged(&disk).len(), 20);
 }
+
+#[test]
+fn the_last_messages_before_an_end_in_disorder_are_known_to_have_been_synced() {
+    let disk = Memory::default();
+    let running = start(&disk);
+    seqs(&running.publish("one"));
+    // A mark says so a moment later, though no further message comes.
+    let damaged = || {
+        let copy = disk.copy();
+        copy.edit(&disk.segments()[0], |bytes| {
+            let at = bytes.windows(3).position(|text| text == b"one").unwrap();
+            bytes[at] ^= 1;
+        });
+        crate::engine::file::reading::read(&copy, "log", &mut |_| {}).is_err()
+    };
+    until("it is taken for a torn end", damaged);
+    running.stop();
+}

@@ -81,3 +81,35 @@ fn if_the_disk_fails_after_a_quiet_time_publishing_is_refused_with_the_reason_un
     running.stop();
     assert_eq!(logged(&disk), ["a one", "a two"]);
 }
+
+#[test]
+fn a_sync_that_takes_long_in_a_quiet_time_holds_up_no_publisher() {
+    let disk = Memory::default();
+    let running = quiet(&disk);
+    disk.hang(true);
+    let before = disk.syncs();
+    assert_eq!(publish(&running, "two").unwrap(), 2);
+    until("no sync begins", || disk.syncs() > before);
+    assert_eq!(publish(&running, "three").unwrap(), 3);
+    assert!(!says_complete(&disk));
+    disk.hang(false);
+    until("it never becomes quiet again", || says_complete(&disk));
+    running.stop();
+    assert_eq!(logged(&disk), ["a one", "a two", "a three"]);
+}
+
+#[test]
+fn messages_that_may_be_lost_with_a_failed_sync_are_named() {
+    let disk = Memory::default();
+    let running = quiet(&disk);
+    let behind = running.shared.behind.clone();
+    until("it is not synced", || disk.syncs() > 0);
+    disk.fail_syncs(true, false);
+    assert_eq!(publish(&running, "two").unwrap(), 2);
+    until("it does not fail", || behind.failure().is_some());
+    assert_eq!(behind.unwritten(), "the messages 2 to 2 may not be in the log");
+    disk.fail_syncs(false, false);
+    until("it does not heal", || behind.failure().is_none());
+    until("they are not sure", || behind.unwritten().starts_with("all messages"));
+    running.stop();
+}

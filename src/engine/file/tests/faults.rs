@@ -17,7 +17,7 @@ fn a_full_disk_takes_nothing_and_heals_when_there_is_room() {
         }
         disk.set_room(None);
         log.publish("three").unwrap();
-        log.appender.close(1000).unwrap();
+        log.close();
         assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two", "3 c three"], "{room}");
     }
 }
@@ -62,7 +62,7 @@ fn a_sync_that_fails_after_a_mark_leaves_no_hole() {
     let disk = Memory::default();
     let mut log = with_a_failed_sync(&disk);
     log.publish("three").unwrap();
-    log.appender.close(1000).unwrap();
+    log.close();
     disk.power_loss(&mut |_| 0);
     assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two", "3 c three"]);
 }
@@ -92,8 +92,9 @@ fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_
     for seed in 0..2000 {
         let mut chance = chances(seed);
         let disk = Memory::default();
-        let kept = Kept { bytes: 8 * 300_000, ..KEPT };
-        let (mut all, mut synced) = (Shown::new(), 0);
+        // Eight segments; after a second a new one begins.
+        let kept = Kept { age_ms: 8000, ..KEPT };
+        let (mut all, mut synced, mut now_ms) = (Shown::new(), 0, 1000);
         for _ in 0..1 + chance(3) {
             let (before, first) = unwritten(&disk, BOOT_ONE);
             assert!(before.len() >= synced && all.starts_with(&before), "seed {seed}: {before:?} of {all:?}, {synced}");
@@ -104,7 +105,8 @@ fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_
                 let text = "x".repeat(chance(300));
                 let batch: Vec<&str> = (0..1 + chance(3)).map(|_| &*text).collect();
                 let first = log.appender.last() + 1;
-                log.publish_batch(&batch).unwrap();
+                now_ms += if chance(3) == 0 { 1500 } else { 0 };
+                log.publish_at(now_ms, &batch).unwrap();
                 all.extend((first..).zip(&batch).map(|(number, data)| format!("{number} c {data}")));
                 if chance(3) == 0 {
                     let fails = chance(4) == 0;
@@ -115,7 +117,7 @@ fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_
                 }
             }
             if chance(4) == 0 {
-                log.appender.close(1000).unwrap();
+                log.close();
                 synced = all.len();
             }
             // Or only the hub is killed.

@@ -1,0 +1,149 @@
+//! Ends of logs, and the next hub: what is trusted, and what a new segment takes over.
+
+use super::*;
+use crate::engine::file::disk::Place;
+use crate::engine::file::state::Whole;
+
+fn chain(disk: &Memory) -> Vec<crate::hub::Link> {
+    unwritten(disk, BOOT_TWO).1.lineage().1
+}
+
+fn begin_always(disk: &Memory, kept: Kept) -> Written {
+    unwritten(disk, BOOT_ONE).1.begin(kept, true, &Vec::new, 1000).unwrap()
+}
+
+#[test]
+fn a_channel_that_was_cleared_in_a_segment_without_messages_stays_cleared() {
+    let (disk, mut all) = five(true);
+    let mut log = begin(&disk, KEPT);
+    log.clear("c");
+    log.clear("d");
+    log.close();
+    all.extend(["5 cleared c", "5 cleared d"].map(String::from));
+    // Each of these replaces the segment of the one before.
+    for _ in 0..3 {
+        assert_eq!(unwritten(&disk, BOOT_TWO).0, all);
+        begin(&disk, KEPT).close();
+        assert_eq!(disk.segments().len(), 2);
+    }
+    let mut log = begin(&disk, KEPT);
+    log.publish("six").unwrap();
+    log.clear("c");
+    log.close();
+    all.extend(["6 c six", "6 cleared c"].map(String::from));
+    // These were cleared behind a message. The segment stays, and they are not noted again.
+    begin(&disk, KEPT).close();
+    assert_eq!(unwritten(&disk, BOOT_TWO).0, all);
+}
+
+#[test]
+fn an_older_end_that_an_operator_leaves_is_not_trusted_though_it_was_clean() {
+    let (disk, _) = five(true);
+    assert!(chain(&disk).is_empty());
+    let older = disk.backup();
+    let mut log = begin(&disk, KEPT);
+    log.publish("six").unwrap();
+    log.close();
+    assert!(chain(&disk).is_empty());
+    // The last segment is moved away.
+    let moved = disk.copy();
+    moved.remove(&moved.segments()[1]).unwrap();
+    assert!(matches!(&chain(&moved)[..], [link] if link.last == 5 && link.lossy));
+    // The directory is replaced by a copy of an earlier day.
+    assert!(matches!(&chain(&older)[..], [link] if link.last == 5 && link.lossy));
+}
+
+#[test]
+fn a_hub_that_delivers_nothing_before_a_sync_tells_no_gap_unless_a_segment_is_gone() {
+    let kept = Kept { age_ms: 8000, ..KEPT };
+    let disk = Memory::default();
+    let mut log = begin_always(&disk, kept);
+    for (number, now_ms) in [(1, 1000), (2, 3000), (3, 5000)] {
+        log.publish_at(now_ms, &[&number.to_string()]).unwrap();
+        log.appender.sync(false).unwrap();
+        log.state.tell(Whole::Always(log.appender.first())).unwrap();
+    }
+    assert_eq!(disk.segments().len(), 3);
+    assert!(matches!(&chain(&disk)[..], [link] if link.last == 3 && !link.lossy));
+    let moved = disk.copy();
+    moved.remove(&moved.segments()[2]).unwrap();
+    assert!(matches!(&chain(&moved)[..], [link] if link.last == 2 && link.lossy));
+    assert!(matches!(&chain(&disk.backup())[..], [link] if link.last == 3 && link.lossy));
+    // A loss of power may leave what was said at the start.
+    disk.power_loss(&mut |_| 0);
+    assert!(matches!(&chain(&disk)[..], [link] if link.last == 3 && !link.lossy));
+}
+
+#[test]
+fn a_mark_is_on_the_disk_before_the_next_segment_begins() {
+    let kept = Kept { age_ms: 8000, ..KEPT };
+    let disk = Memory::default();
+    let mut log = begin(&disk, kept);
+    log.publish("one").unwrap();
+    log.appender.sync(true).unwrap();
+    log.publish_at(3000, &["two"]).unwrap();
+    log.appender.sync(false).unwrap();
+    // The size of each file outlasts the loss of power, and of the bytes what was synced.
+    disk.power_loss(&mut |below| if below > 2 { below - 1 } else { 0 });
+    assert_eq!(read(&disk).unwrap().0, ["1 c one", "2 c two"]);
+}
+
+#[test]
+fn what_is_too_old_goes_before_anything_is_written_and_the_last_segment_stays() {
+    let kept = Kept { age_ms: 8000, ..KEPT };
+    let disk = Memory::default();
+    let mut log = begin(&disk, kept);
+    for now_ms in [1000, 3000, 5000] {
+        log.publish_at(now_ms, &["x"]).unwrap();
+    }
+    log.close();
+    assert_eq!(disk.segments().len(), 3);
+    disk.set_room(Some(0));
+    let again = unwritten(&disk, BOOT_ONE).1.begin(kept, false, &Vec::new, 100_000);
+    assert!(again.unwrap_err().to_string().contains("No space left"), "the disk is full");
+    assert_eq!(disk.segments().len(), 1, "what retention allows is gone");
+    disk.set_room(None);
+    let (_, log) = unwritten(&disk, BOOT_ONE);
+    assert_eq!((log.last(), log.lineage().1.len()), (3, 0), "the numbers and the epoch go on");
+}
+
+#[test]
+fn a_reader_beside_a_running_hub_passes_over_segments_that_were_just_removed() {
+    /// A disk that lists a segment which is gone by then.
+    #[derive(Debug)]
+    struct Late(Memory, String);
+
+    impl Disk for Late {
+        fn list(&self) -> std::io::Result<Vec<String>> {
+            Ok(self.0.list()?.into_iter().chain([self.1.clone()]).collect())
+        }
+        fn read(&self, name: &str) -> std::io::Result<Vec<u8>> {
+            self.0.read(name)
+        }
+        fn create(&self, name: &str, content: &dyn Fn(u64) -> Vec<u8>) -> std::io::Result<Box<dyn Place>> {
+            self.0.create(name, content)
+        }
+        fn open(&self, name: &str) -> std::io::Result<Box<dyn Place>> {
+            self.0.open(name)
+        }
+        fn remove(&self, name: &str) -> std::io::Result<()> {
+            self.0.remove(name)
+        }
+        fn identity(&self, name: &str) -> std::io::Result<u64> {
+            self.0.identity(name)
+        }
+    }
+
+    let (disk, _) = five(true);
+    let mut log = begin(&disk, KEPT);
+    log.publish("six").unwrap();
+    log.close();
+    let [first, second] = &disk.segments()[..] else { panic!("two segments") };
+    disk.remove(first).unwrap();
+    let found = |gone: &String| reading::read(&Late(disk.clone(), gone.clone()), "log", &mut |_| {});
+    assert_eq!(found(first).unwrap().last, 6);
+    // Only the oldest segments are removed.
+    let later = format!("{:020}.log", 99);
+    assert_ne!(*second, later);
+    assert!(found(&later).is_err());
+}
