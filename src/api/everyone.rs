@@ -40,7 +40,7 @@ impl Api {
     /// of the log in time.
     pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
         users::check(channel, after, limit)?;
-        match self.begin_users(channel, after, limit)? {
+        match self.begin_users(channel, after, limit, Duration::MAX)? {
             Counting::Here(waiter) => Ok(waiter.wait(Duration::MAX).unwrap_or_default().count(after, limit)),
             Counting::Everywhere(waiter) => {
                 let outcome = waiter.wait(self.patience_with_hubs() + SLACK);
@@ -49,15 +49,22 @@ impl Api {
         }
     }
 
-    /// Begins to ask who is on a channel.
-    pub(crate) fn begin_users(&self, channel: &str, after: &str, limit: usize) -> Result<Counting, Error> {
+    /// Begins to ask who is on a channel. Other hubs may take as long to answer as [`Self::patience_with_hubs`] says, and
+    /// no longer than `time`.
+    pub(crate) fn begin_users(
+        &self,
+        channel: &str,
+        after: &str,
+        limit: usize,
+        time: Duration,
+    ) -> Result<Counting, Error> {
         if self.questions.is_none() {
             return Ok(Counting::Here(self.present(channel)));
         }
         let waiter = Arc::new(Waiter::default());
         let told = waiter.clone();
         let question = Question::Users { channel, after, limit: limit as u32 };
-        self.ask_all(question, Box::new(move |outcome| told.tell(outcome)))?;
+        self.ask_all_within(time, question, Box::new(move |outcome| told.tell(outcome)))?;
         Ok(Counting::Everywhere(waiter))
     }
 }

@@ -294,8 +294,13 @@ impl Api {
 
     /// Asks all hubs of the log. The outcome comes to `tell` within [`Self::patience_with_hubs`].
     pub(crate) fn ask_all(&self, question: Question<'_>, tell: Tell) -> Result<(), Error> {
+        self.ask_all_within(Duration::MAX, question, tell)
+    }
+
+    /// The same, within `time` if that is shorter.
+    pub(crate) fn ask_all_within(&self, time: Duration, question: Question<'_>, tell: Tell) -> Result<(), Error> {
         match &self.questions {
-            Some(questions) => questions.ask(question, self.patience_with_hubs(), tell),
+            Some(questions) => questions.ask(question, self.patience_with_hubs().min(time), tell),
             None => Err(Error::new(Kind::Unsupported, "this hub shares no log with others")),
         }
     }

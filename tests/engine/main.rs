@@ -4,6 +4,7 @@
 mod common;
 
 mod always;
+mod attached;
 mod chance;
 mod content;
 mod failing;

@@ -15,6 +15,7 @@ use crate::users::{self, Users};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Attached {
     /// Publishes, and waits for the position.
@@ -93,21 +94,21 @@ impl Attached {
 
     pub(crate) fn send(&self, connection: u64, data: &[u8], binary: bool) -> Result<(), Error> {
         check_send(data, binary, self.link.limits.max_send.load(Ordering::Relaxed))?;
-        self.tell(Content::OfThisEpoch, &FromHost::Send { connection, binary, data })
+        self.tell(Content::OfThisHub, &FromHost::Send { connection, binary, data })
     }
 
     pub(crate) fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
         checked_close(code, reason)?;
-        self.tell(Content::OfThisEpoch, &FromHost::Close { connection, code, reason })
+        self.tell(Content::OfThisHub, &FromHost::Close { connection, code, reason })
     }
 
     pub(crate) fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
-        self.tell(Content::OfThisEpoch, &FromHost::Allow { request, grant })
+        self.tell(Content::OfThisHub, &FromHost::Allow { request, grant })
     }
 
     pub(crate) fn deny(&self, request: u64, status: u16, reason: &str) -> Result<(), Error> {
         checked_refusal(status, reason)?;
-        self.tell(Content::OfThisEpoch, &FromHost::Deny { request, status, reason })
+        self.tell(Content::OfThisHub, &FromHost::Deny { request, status, reason })
     }
 
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
@@ -122,7 +123,7 @@ impl Attached {
     }
 
     pub(crate) fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
-        self.tell(Content::OfThisEpoch, &FromHost::Renew { connection, grant })
+        self.tell(Content::OfThisHub, &FromHost::Renew { connection, grant })
     }
 
     pub(crate) fn stats(&self) -> Result<Stats, Error> {
@@ -137,7 +138,7 @@ impl Attached {
 
     pub(crate) fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
         users::check(channel, after, limit)?;
-        match self.query(&|number| FromHost::Users { number, channel, after, limit: limit as u32 })? {
+        match self.query(&|number| FromHost::Users { number, channel, after, limit: limit as u32, time_ms: None })? {
             Reply::Users(users) if users.page.len() <= limit && users.page.iter().all(|user| *user.name > *after) => {
                 Ok(users)
             }
@@ -170,7 +171,7 @@ impl Attached {
     /// answered. So many small requests share a system call on both sides.
     fn leave<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<(), Error> {
         let mut queue = self.link.queue();
-        queue.add_request(request, None)?;
+        queue.add_request(request)?;
         if queue.nothing_in_flight() && queue.flush() {
             self.link.wake.signal();
         }
@@ -181,12 +182,13 @@ impl Attached {
     fn ask<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<Reply, Error> {
         let waiter = Arc::new(Waiter::default());
         let timeout = self.link.timeout();
+        let until = Instant::now() + timeout;
         let number = {
             let mut queue = self.link.queue();
             if queue.is_away(timeout) {
                 return Err(Error::new(Kind::Busy, AWAY));
             }
-            queue.add_request(request, Some(waiter.clone()))?
+            queue.add_awaited(request, waiter.clone(), until)?
         };
         self.flush();
         match waiter.wait(timeout) {

@@ -1,5 +1,6 @@
 //! Attaches to a hub: connects, sends a hello and waits for the welcome.
 
+use super::queue::HubThere;
 use super::refusing::CHECK_MS;
 use super::thread::PASSES_DESCRIPTORS;
 use super::Link;
@@ -93,7 +94,7 @@ fn welcome(
     loop {
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
             return match (FromHub::read(frame), said) {
-                (Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch }), Some(version)) => {
+                (Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life }), Some(version)) => {
                     let epoch =
                         Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is not valid".into()))?;
                     link.limits.set(max_message, max_send);
@@ -102,7 +103,7 @@ fn welcome(
                     // follows is lost.
                     link.take_credit_back();
                     link.give_credit();
-                    link.queue().attach(socket.clone(), version, epoch, done);
+                    link.queue().attach(socket.clone(), HubThere { version, epoch, life, done });
                     Ok(framed_len(frame))
                 }
                 (Ok(FromHub::Refused { because, text }), _) => Err(match because {

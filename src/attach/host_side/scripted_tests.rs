@@ -1,7 +1,8 @@
 //! A host that is attached to a hub that the test plays. This hub stops reading, goes away and comes back.
 
 use crate::attach::inbox::Inbox;
-use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause, MAX_FRAME, SUBSCRIBES, VERSION};
+use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
+use crate::attach::wire::{MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, VERSION};
 use crate::error::Kind;
 use crate::grant::{Grant, Terms};
 use crate::hub::Publication;
@@ -54,7 +55,9 @@ impl HubListener {
             }
             hub.say(&FromHub::Refused { because: RefusedBecause::Version, text: "another version" });
         };
-        hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20, max_batch: None });
+        let life = (newest >= NAMES_LIFE).then_some(1);
+        let max_batch = (newest >= NAMES_MAX_BATCH).then_some(8192);
+        hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20, max_batch, life });
         hub
     }
 }

@@ -6,7 +6,7 @@ use super::refusing::CHECK_MS;
 use super::Link;
 use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
-use crate::hub::Placed;
+use crate::hub::{Epoch, Placed};
 use crate::log::Level;
 use crate::metrics::Stats;
 use crate::panics;
@@ -181,7 +181,7 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             link.queue().answer(number, |epoch_index| Ok(Reply::Batched { seqs, epoch_index }))
         }
         FromHub::Failed { number, kind, text } => {
-            link.log.line(Level::Warn, format_args!("the hub has not published: {text}"));
+            link.log.line(Level::Warn, format_args!("the hub has not done a request: {text}"));
             link.queue().answer(number, |_| Err(Error::new(kind, text.to_owned())))
         }
         FromHub::Stats { number, json } => {
@@ -200,6 +200,10 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
         }
         FromHub::Limits { max_message, max_send } => {
             link.limits.set(max_message, max_send);
+            true
+        }
+        FromHub::Epoch { epoch } => {
+            link.queue().go_on_in(Epoch::from_text(epoch).ok_or("its epoch is not valid")?);
             true
         }
         FromHub::Welcome { .. } | FromHub::Refused { .. } => false,
@@ -238,7 +242,7 @@ mod tests {
                 host.read_exact(&mut hello).unwrap();
                 host.read_exact(&mut vec![0; u32::from_le_bytes(hello) as usize]).unwrap();
                 let (mut welcome, mut limits) = (Vec::new(), Vec::new());
-                FromHub::Welcome { epoch: "e", done: 0, max_message: 1, max_send: 1, max_batch: None }
+                FromHub::Welcome { epoch: "e", done: 0, max_message: 1, max_send: 1, max_batch: None, life: None }
                     .write(&mut welcome);
                 FromHub::Limits { max_message: 1, max_send: 1 }.write(&mut limits);
                 let (one, _other) = UnixStream::pair().unwrap();

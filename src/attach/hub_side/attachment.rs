@@ -1,14 +1,13 @@
 //! One attached host, or a connection that has not sent its hello frame yet.
 
+use super::questions::Question;
 use super::sessions::SessionId;
-use crate::api::{Api, Counting};
 use crate::attach::inbox::Inbox;
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{self, FromHub};
+use crate::attach::wire::FromHub;
 use crate::events::{Behind, Event, Events};
 use crate::grant::{Grant, Latest};
 use crate::sys::passing::Credentials;
-use crate::users::Users;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,10 +35,10 @@ pub(super) struct Attachment {
     pub(super) held: Held,
     /// True if there may be more to read.
     pub(super) unread: bool,
-    /// When to try the next request again: a mailbox was full, or the shards have not answered.
+    /// When to try the next request again that could not be done, and let no other pass.
     pub(super) again_at: Option<u64>,
-    /// The answer that the next request waits for: which users are on a channel.
-    pub(super) counting: Option<Counting>,
+    /// The questions that are not answered, oldest first.
+    pub(super) questions: VecDeque<Question>,
 }
 
 /// Grants that clients of the host share.
@@ -68,7 +67,7 @@ impl Attachment {
             held: Held::default(),
             unread: true,
             again_at: None,
-            counting: None,
+            questions: VecDeque::new(),
         }
     }
 
@@ -86,17 +85,9 @@ impl Attachment {
         !self.choked() && self.again_at.map_or(self.unread, |at| now >= at)
     }
 
-    /// Asks which users are on a channel. `None`: the shards, or the other hubs of the log, have not answered yet. Only
-    /// this host waits for them.
-    pub(super) fn count_users(&mut self, api: &Api, channel: &str, after: &str, limit: usize) -> Option<Users> {
-        let counting = match &self.counting {
-            Some(counting) => counting,
-            None => self.counting.insert(api.begin_users(channel, after, limit).ok()?),
-        };
-        let mut users = counting.take(after, limit)?;
-        self.counting = None;
-        users.hubs = users.hubs.filter(|_| self.version >= wire::NAMES_HUBS);
-        Some(users)
+    /// True if the host waits for answers to questions, and takes them.
+    pub(super) fn awaits_answers(&self) -> bool {
+        !self.questions.is_empty() && !self.choked()
     }
 
     /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients

@@ -5,11 +5,14 @@
 
 mod admission;
 mod attachment;
+mod hello;
 #[cfg(test)]
 mod older_tests;
 mod outcome;
 #[cfg(test)]
 mod panic_tests;
+mod publishing;
+mod questions;
 #[cfg(test)]
 mod recall_tests;
 mod recollection;
@@ -17,6 +20,9 @@ mod requests;
 mod router;
 mod sessions;
 mod settled;
+mod waiting;
+#[cfg(test)]
+pub(crate) mod waiting_tests;
 
 use super::wire::{FromHub, RefusedBecause, OLDEST, VERSION};
 use crate::api::Api;
@@ -45,6 +51,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use waiting::Again;
 
 /// The epoll tokens that are not attachments.
 const LISTENER: u64 = 0;
@@ -108,8 +115,11 @@ struct HubSide {
     next_id: u64,
     sessions: Sessions,
     settled: Arc<Settled>,
-    /// Until then, requests of hosts wait for a hub that has not read its log. Connections may wait behind them, so it
-    /// is not longer than connections themselves wait.
+    /// When requests that wait are tried again.
+    again: Again,
+    /// Random bits that name this life of the hub.
+    life: u64,
+    /// Until then, requests of hosts wait for a hub that has not read its log.
     patient_until: u64,
     /// The index of the epoch that the hosts know: how many breaks of a log came before.
     epoch: u32,
@@ -154,6 +164,8 @@ impl HubSide {
             next_id: FIRST_ID,
             sessions,
             settled,
+            again: Again::default(),
+            life: getrandom::u64().map_err(io::Error::other)?,
             patient_until: clock::monotonic_ms().saturating_add(patience),
             epoch: 0,
             names: Names::default(),
@@ -183,13 +195,17 @@ impl HubSide {
         self.now = clock::monotonic_ms();
         self.attached.values_mut().for_each(|attachment| attachment.unread = true);
         self.serve_due();
+        self.again.now();
+        self.do_waiting();
         self.await_answers();
         self.flush_all();
         self.let_all_go();
     }
 
-    /// Ends all attachments at once, so that no host stands in for another meanwhile.
+    /// Ends all attachments at once, so that no host stands in for another meanwhile. Requests that wait are sent again:
+    /// one of them may be to blame.
     fn let_all_go(&mut self) {
+        self.sessions.waiting().iter().for_each(|session| self.sessions.forget_waiting(session));
         for (id, attachment) in std::mem::take(&mut self.attached) {
             self.sessions.leave(&attachment.session, id, self.now);
             attachment.held.into_events().iter().for_each(|event| router::count_loss(self.events(), event));
@@ -217,6 +233,8 @@ impl HubSide {
         }
         self.serve_due();
         self.answer_settled();
+        self.do_waiting();
+        self.answer_questions();
         self.route();
         self.flush_all();
         self.run_timers();
@@ -226,10 +244,12 @@ impl HubSide {
         if self.attached.values().any(|attachment| attachment.again_at.is_none() && attachment.due(self.now)) {
             return Some(0);
         }
-        let again = self.attached.values().any(|attachment| attachment.again_at.is_some()).then_some(1);
+        let tries = |attachment: &Attachment| attachment.again_at.is_some() || attachment.awaits_answers();
+        let again = self.attached.values().any(tries).then_some(1);
+        let waiting = self.sessions.any_waits().then(|| self.again.in_ms(self.now));
         let timers = self.attached.values().any(Attachment::half_open).then_some(500);
         let rest = self.listener.rests_until().map(|until| until.saturating_sub(self.now).max(1));
-        [again, timers, rest].into_iter().flatten().min()
+        [again, waiting, timers, rest].into_iter().flatten().min()
     }
 
     fn serve_due(&mut self) {

@@ -109,7 +109,8 @@ fn requests_in_the_log_are_answered_and_not_published_again() {
     assert_eq!(answers(attach(&sockets.1, "another", &requests), 0), [""; 0]);
     assert_eq!(hub.server.stats().unwrap().published, 0);
     let more = [FromHost::Publish { number: 6, publication: one(b"five") }];
-    assert_eq!(answers(attach(&sockets.1, &epoch, &more), 6).last().unwrap(), "6: 5", "the numbers go on");
+    // The answer to the batch without messages is not kept.
+    assert_eq!(answers(attach(&sockets.1, &epoch, &more), 5).last().unwrap(), "6: 5", "the numbers go on");
     hub.stop();
 }
 

@@ -3,9 +3,10 @@
 
 use super::outcome::{Outcome, Shape};
 use super::recollection::{Recalled, Recollection, Request};
+use super::waiting::Waiting;
 use crate::attach::MAX_IN_FLIGHT;
 use crate::hub::Origin;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Names a session.
@@ -19,7 +20,7 @@ const MAX_AWAY: usize = 4096;
 /// on the way to the host: what the hub has not sent yet (`attachment::MAX_WAITING`), the socket's buffer, and one more
 /// answer.
 const MAX_KEPT: usize = 16 << 20;
-/// The same for all hosts that are not attached, together.
+/// The same for all hosts that are not attached, together, with their requests that wait.
 const MAX_KEPT_AWAY: usize = 64 << 20;
 
 /// A session of a host.
@@ -29,6 +30,8 @@ pub(super) struct Session {
     uid: u32,
     /// The last request that is done, or accepted and about to be done.
     pub(super) done: u64,
+    /// Requests that can't be done yet. They are of a later number.
+    pub(super) waiting: Waiting,
     /// Requests that are accepted and not answered yet, and the answers that wait for earlier ones.
     unanswered: VecDeque<(u64, Unanswered)>,
     /// The latest answers, as many as the host can lack.
@@ -56,6 +59,7 @@ impl Session {
         Session {
             uid,
             done: 0,
+            waiting: Waiting::default(),
             unanswered: VecDeque::new(),
             answers: VecDeque::new(),
             kept: 0,
@@ -63,6 +67,15 @@ impl Session {
             recalled: Recalled::default(),
             has_recollected: false,
         }
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The bytes of what is kept for it, without the fixed size of entries.
+    fn weight(&self) -> usize {
+        self.kept + self.waiting.bytes()
     }
 
     /// A request that an earlier hub has done, or has begun to do.
@@ -82,9 +95,9 @@ impl Session {
     }
 
     /// Takes the answer to a request. It is written after the answers before it.
-    pub(super) fn answer(&mut self, number: u64, answer: Outcome, into: &mut Vec<u8>) {
+    pub(super) fn answer(&mut self, number: u64, answer: Outcome, into: Option<&mut Vec<u8>>) {
         if self.unanswered.is_empty() {
-            answer.write(number, into);
+            into.into_iter().for_each(|into| answer.write(number, into));
             self.keep(number, answer);
         } else {
             self.done = number;
@@ -152,6 +165,8 @@ impl Session {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     all: HashMap<SessionId, Session>,
+    /// Those with requests that wait.
+    with_waiting: BTreeSet<SessionId>,
     /// What other hubs do for hosts, if this hub shares a log with them.
     recollection: Option<Arc<Recollection>>,
 }
@@ -166,6 +181,9 @@ impl Sessions {
             return None;
         }
         session.has_recollected = false;
+        // The host sends again all that are not done.
+        session.waiting = Waiting::default();
+        self.with_waiting.remove(&id);
         let before = std::mem::replace(&mut session.at, Ok(attachment)).ok();
         Some((session, before.filter(|before| *before != attachment)))
     }
@@ -224,6 +242,46 @@ impl Sessions {
         self.all.values().any(|session| session.unanswered() > 0)
     }
 
+    /// Lets a request wait. False if there is no room.
+    pub(super) fn wait(&mut self, id: &SessionId, frame: &[u8]) -> bool {
+        let waits = self.all.get_mut(id).is_some_and(|session| session.waiting.add(frame));
+        if waits {
+            self.with_waiting.insert(*id);
+        }
+        waits
+    }
+
+    /// The sessions with requests that wait.
+    pub(super) fn waiting(&self) -> Vec<SessionId> {
+        self.with_waiting.iter().copied().collect()
+    }
+
+    pub(super) fn any_waits(&self) -> bool {
+        !self.with_waiting.is_empty()
+    }
+
+    /// Takes the request of a session that waits longest.
+    pub(super) fn take_waiting(&mut self, id: &SessionId) -> Option<Box<[u8]>> {
+        let frame = self.all.get_mut(id).and_then(|session| session.waiting.take());
+        if frame.is_none() {
+            self.with_waiting.remove(id);
+        }
+        frame
+    }
+
+    /// The request that was taken could not be done.
+    pub(super) fn wait_again(&mut self, id: &SessionId, frame: Box<[u8]>) {
+        if let Some(session) = self.all.get_mut(id) {
+            session.waiting.put_back(frame);
+        }
+    }
+
+    /// Drops the requests of a session that wait.
+    pub(super) fn forget_waiting(&mut self, id: &SessionId) {
+        self.with_waiting.remove(id);
+        self.all.get_mut(id).into_iter().for_each(|session| session.waiting = Waiting::default());
+    }
+
     pub(super) fn get(&mut self, id: &SessionId) -> Option<&mut Session> {
         self.all.get_mut(id)
     }
@@ -239,9 +297,14 @@ impl Sessions {
     }
 
     fn forget_old(&mut self, now: u64) {
-        self.all.retain(|_, session| session.at.map_or_else(|since| now.saturating_sub(since) < KEPT_MS, |_| true));
+        // Messages that wait are published, however long the log is away.
+        let is_kept = |session: &Session| match session.at {
+            Err(since) => now.saturating_sub(since) < KEPT_MS || !session.waiting.is_empty(),
+            Ok(_) => true,
+        };
+        self.all.retain(|_, session| is_kept(session));
         let mut away: Vec<(u64, SessionId, usize)> =
-            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id, session.kept))).collect();
+            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id, session.weight()))).collect();
         let (mut count, mut kept) = (away.len(), away.iter().map(|(.., kept)| kept).sum::<usize>());
         if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
             return;

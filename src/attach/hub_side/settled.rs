@@ -5,6 +5,7 @@ use super::outcome::{Outcome, Shape};
 use super::sessions::SessionId;
 use super::{End, HubSide, Signals};
 use crate::api::not_in_time;
+use crate::attach::wire::{FromHub, TELLS_EPOCHS};
 use crate::hub;
 use crate::sys::clock;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,11 @@ impl Settled {
 impl HubSide {
     /// Answers the requests whose messages are synced.
     pub(super) fn answer_settled(&mut self) {
-        for (session, number, done) in self.settled.take() {
+        let settled = self.settled.take();
+        if !settled.is_empty() {
+            self.again.now();
+        }
+        for (session, number, done) in settled {
             if done.epoch.wrapping_sub(self.epoch) as i32 > 0 {
                 self.go_on_in(done.epoch);
             }
@@ -63,15 +68,23 @@ impl HubSide {
         }
     }
 
-    /// The log that the hub follows has another epoch. A host learns the epoch of its numbers when it attaches, so all
-    /// of them are to attach anew.
+    /// The log that the hub follows has another epoch. Hosts are told. One that speaks an older version learns the epoch of
+    /// its numbers only when it attaches, so it is to attach anew.
     pub(super) fn go_on_in(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.sessions.forget_recalled();
         self.flush_all();
         self.sessions.go_on_in_another_epoch(|| Outcome::failed(&not_in_time()));
-        let all: Vec<u64> = self.attached.values().filter(|host| !host.half_open()).map(|host| host.id).collect();
-        all.iter().for_each(|id| self.end(*id, &End::Gone));
+        let epoch = self.context.hub.epoch_at(epoch);
+        let mut older = Vec::new();
+        for host in self.attached.values_mut().filter(|host| !host.half_open()) {
+            if host.version >= TELLS_EPOCHS {
+                FromHub::Epoch { epoch: epoch.as_str() }.write(host.out.tail());
+            } else {
+                older.push(host.id);
+            }
+        }
+        older.iter().for_each(|id| self.end(*id, &End::Gone));
     }
 
     /// Waits a moment for a sync of the hosts' messages. Hosts send the requests that are not answered then to the next
@@ -82,7 +95,9 @@ impl HubSide {
         while self.sessions.any_unanswered() && clock::monotonic_ms() < until {
             // The epoll must not wake this thread: hosts that knock are not let in any more.
             std::thread::sleep(Duration::from_millis(5));
+            self.now = clock::monotonic_ms();
             self.answer_settled();
+            self.do_waiting();
         }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Hello<'a> {
     pub(crate) name: &'a str,
 }
 
-/// A frame from a host. The hub answers the numbered ones, in order.
+/// A frame from a host. The hub answers the numbered ones: those that publish in their order.
 #[derive(Debug, Clone)]
 pub(crate) enum FromHost<'a> {
     Hello(Hello<'a>),
@@ -105,6 +105,8 @@ pub(crate) enum FromHost<'a> {
         channel: &'a str,
         after: &'a str,
         limit: u32,
+        /// How long the host waits for the answer. Hosts that speak an older version do not say it.
+        time_ms: Option<u32>,
     },
     /// The host has room for this many more events. The first credit also says that the host wants events.
     Credit {
@@ -164,11 +166,13 @@ impl<'a> FromHost<'a> {
                 fields::grant(into, grant);
             }),
             FromHost::Stats { number } => framed(into, STATS, |into| into.extend_from_slice(&number.to_le_bytes())),
-            FromHost::Users { number, channel, after, limit } => framed(into, USERS, |into| {
+            FromHost::Users { number, channel, after, limit, time_ms } => framed(into, USERS, |into| {
                 into.extend_from_slice(&number.to_le_bytes());
                 fields::text(into, channel);
                 fields::text(into, after);
-                into.extend_from_slice(&limit.to_le_bytes());
+                for field in [limit].into_iter().chain(time_ms) {
+                    into.extend_from_slice(&field.to_le_bytes());
+                }
             }),
             FromHost::Credit { events } => framed(into, CREDIT, |into| into.extend_from_slice(&events.to_le_bytes())),
         }
@@ -192,6 +196,12 @@ impl<'a> FromHost<'a> {
     /// True if the frame only asks and changes nothing.
     pub(crate) fn only_asks(&self) -> bool {
         matches!(self, FromHost::Stats { .. } | FromHost::Users { .. })
+    }
+
+    /// True if the frame is a request that publishes nothing. So it needs no order with those that publish, and may be
+    /// done twice. A batch without messages is one: it follows a command, and its answer says that the command was done.
+    pub(crate) fn is_free(&self) -> bool {
+        self.only_asks() || matches!(self, FromHost::Batch { publications, .. } if publications.is_empty())
     }
 
     /// True if a frame, in the form that [`Self::read`] takes, has a descriptor.
@@ -237,7 +247,8 @@ impl<'a> FromHost<'a> {
                 if limit as usize > MAX_USERS {
                     return Err(Malformed("a request for too many users"));
                 }
-                FromHost::Users { number, channel, after, limit }
+                let time_ms = fields.has_more().then(|| fields.u32()).transpose()?;
+                FromHost::Users { number, channel, after, limit, time_ms }
             }
             CREDIT => FromHost::Credit { events: fields.u32()? },
             _ => return Err(Malformed("a frame of unknown type")),

@@ -18,6 +18,7 @@ const STATS: u8 = 70;
 const EVENT: u8 = 71;
 const LIMITS: u8 = 72;
 const USERS: u8 = 73;
+const EPOCH: u8 = 74;
 
 /// The reason why a hub refuses a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +47,15 @@ pub(crate) enum FromHub<'a> {
         /// The largest batch that the hub can publish however many subscribers there are: its option `mailbox`. Hosts
         /// that speak an older version are not told.
         max_batch: Option<u64>,
+        /// Names this life of the hub's process, which has the connections that frames may be about. Hosts that speak an
+        /// older version are not told.
+        life: Option<u64>,
     },
     Refused {
         because: RefusedBecause,
         text: &'a str,
     },
-    /// A message is published. Every request up to this number is done.
+    /// A message is published. Every request up to this number that publishes is done.
     Published {
         number: u64,
         seq: u64,
@@ -84,15 +88,20 @@ pub(crate) enum FromHub<'a> {
         max_message: u64,
         max_send: u64,
     },
+    /// The log has a new epoch. The numbers of messages that follow are of this epoch.
+    Epoch {
+        epoch: &'a str,
+    },
 }
 
 impl<'a> FromHub<'a> {
     /// Appends the frame.
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         match self {
-            FromHub::Welcome { epoch, done, max_message, max_send, max_batch } => framed(into, WELCOME, |into| {
+            FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life } => framed(into, WELCOME, |into| {
                 fields::text(into, epoch);
-                for number in [done, max_message, max_send].into_iter().chain(max_batch) {
+                // A host that knows the last one knows the one before it, too.
+                for number in [done, max_message, max_send].into_iter().chain(max_batch).chain(life) {
                     into.extend_from_slice(&number.to_le_bytes());
                 }
             }),
@@ -131,6 +140,7 @@ impl<'a> FromHub<'a> {
                 into.extend_from_slice(&max_message.to_le_bytes());
                 into.extend_from_slice(&max_send.to_le_bytes());
             }),
+            FromHub::Epoch { epoch } => framed(into, EPOCH, |into| fields::text(into, epoch)),
             FromHub::Event(event) => framed(into, EVENT, |into| {
                 into.push(event.kind as u8);
                 into.extend_from_slice(&event.connection.to_le_bytes());
@@ -154,6 +164,7 @@ impl<'a> FromHub<'a> {
                 max_message: fields.u64()?,
                 max_send: fields.u64()?,
                 max_batch: fields.has_more().then(|| fields.u64()).transpose()?,
+                life: fields.has_more().then(|| fields.u64()).transpose()?,
             },
             REFUSED => {
                 let because = match fields.u8()? {
@@ -180,6 +191,7 @@ impl<'a> FromHub<'a> {
             STATS => FromHub::Stats { number: fields.u64()?, json: fields.bytes()? },
             USERS => FromHub::Users { number: fields.u64()?, users: fields.users()? },
             LIMITS => FromHub::Limits { max_message: fields.u64()?, max_send: fields.u64()? },
+            EPOCH => FromHub::Epoch { epoch: fields.text()? },
             EVENT => FromHub::Event(read_event(&mut fields)?),
             _ => return Err(Malformed("a frame of unknown type")),
         };

@@ -15,8 +15,10 @@ use std::fmt;
 /// The version of everything after the hello. A hub and a host agree on a version, or the hub refuses the host. Version
 /// 2 adds [`FromHost::Users`]. Version 3 adds the largest batch to [`FromHub::Welcome`]; and a client without a grant
 /// comes only from a host whose option `auth` is `none`. Version 4 adds grants that name the channels that a client gets
-/// at once. Version 5 adds to [`FromHub::Users`] which hubs of a log have answered.
-pub(crate) const VERSION: u16 = 5;
+/// at once. Version 5 adds to [`FromHub::Users`] which hubs of a log have answered. In version 6 requests that publish nothing
+/// are answered as soon as possible, whatever waits before them; a question says how long its host waits; the welcome
+/// names the life of the hub; and a new epoch of the log is told with [`FromHub::Epoch`].
+pub(crate) const VERSION: u16 = 6;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
@@ -25,6 +27,15 @@ pub(crate) const MEANS_NO_GRANT: u16 = 3;
 pub(crate) const SUBSCRIBES: u16 = 4;
 /// The first version in which the users on a channel come with the hubs that have answered.
 pub(crate) const NAMES_HUBS: u16 = 5;
+/// The first version in which only the requests that publish are answered in their order. See
+/// [`FromHost::is_free`].
+pub(crate) const ANSWERS_AT_ONCE: u16 = 6;
+/// The first version in which a question says how long its host waits for the answer.
+pub(crate) const NAMES_TIME: u16 = 6;
+/// The first version in which a welcome names the life of the hub.
+pub(crate) const NAMES_LIFE: u16 = 6;
+/// The first version in which a host is told of a new epoch while it is attached.
+pub(crate) const TELLS_EPOCHS: u16 = 6;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;
@@ -66,11 +77,21 @@ pub(crate) fn framed_len(frame: &[u8]) -> usize {
     4 + frame.len()
 }
 
+/// Appends a field to a frame that has just been written: the last one, from `start`.
+pub(crate) fn append(into: &mut Vec<u8>, start: usize, field: u32) {
+    into.extend_from_slice(&field.to_le_bytes());
+    set_length(into, start);
+}
+
 /// Writes a frame. The length is filled in after `body` has written its part.
 fn framed(into: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     into.extend_from_slice(&[0, 0, 0, 0, kind]);
     body(into);
+    set_length(into, start);
+}
+
+fn set_length(into: &mut [u8], start: usize) {
     let length = (into.len() - start - 4) as u32;
     into[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }

@@ -45,7 +45,7 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Revoke { user: "ann", channel: "a.*", reason: "why" },
         FromHost::Renew { connection: 9, grant: grant() },
         FromHost::Stats { number: 7 },
-        FromHost::Users { number: 8, channel: "c", after: "ann", limit: MAX_USERS as u32 },
+        FromHost::Users { number: 8, channel: "c", after: "ann", limit: MAX_USERS as u32, time_ms: None },
         FromHost::Credit { events: 8 },
     ]
 }
@@ -63,7 +63,7 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         host: 0,
     };
     vec![
-        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch: None },
+        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch: None, life: None },
         FromHub::Refused { because: RefusedBecause::Full, text: "no" },
         FromHub::Published { number: 1, seq: 2, subscribers: 3 },
         FromHub::Batched { number: 1, seqs: vec![2, 3, 5] },
@@ -73,6 +73,7 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         FromHub::Users { number: 1, users: Users::default() },
         FromHub::Event(event),
         FromHub::Limits { max_message: 1, max_send: 2 },
+        FromHub::Epoch { epoch: "abc" },
     ]
 }
 
@@ -120,15 +121,30 @@ fn frames_round_trip() {
 }
 
 #[test]
-fn a_welcome_names_the_largest_batch_to_newer_hosts() {
-    let welcome = |max_batch| FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch };
-    let (older, newer) = (written(|into| welcome(None).write(into)), written(|into| welcome(Some(16)).write(into)));
-    for (bytes, expected) in [(&older, None), (&newer, Some(16))] {
-        let Ok(FromHub::Welcome { max_batch, .. }) = FromHub::read(&bytes[4..]) else { panic!("no welcome") };
-        assert_eq!(max_batch, expected);
+fn a_welcome_names_the_largest_batch_and_the_life_of_the_hub_to_newer_hosts() {
+    for (max_batch, life) in [(None, None), (Some(16), None), (Some(16), Some(u64::MAX))] {
+        let sent = FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch, life };
+        let bytes = written(|into| sent.write(into));
+        let Ok(FromHub::Welcome { max_batch: batch, life: read, .. }) = FromHub::read(&bytes[4..]) else {
+            panic!("no welcome")
+        };
+        assert_eq!((batch, read), (max_batch, life));
+        assert!(FromHub::read(&bytes[4..bytes.len() - 1]).is_err());
+        assert!(FromHub::read(&[&bytes[4..], b"x"].concat()).is_err());
     }
-    assert!(FromHub::read(&newer[4..newer.len() - 1]).is_err());
-    assert!(FromHub::read(&[&newer[4..], b"x"].concat()).is_err());
+}
+
+#[test]
+fn a_question_gets_the_time_of_its_host_when_it_is_sent_to_a_newer_hub() {
+    let older = FromHost::Users { number: 1, channel: "c", after: "a", limit: 5, time_ms: None };
+    let newer = FromHost::Users { number: 1, channel: "c", after: "a", limit: 5, time_ms: Some(1500) };
+    let mut bytes = b"before it".to_vec();
+    let start = bytes.len();
+    older.write(&mut bytes);
+    append(&mut bytes, start, 1500);
+    assert_eq!(bytes[start..], written(|into| newer.write(into)));
+    assert_eq!(format!("{:?}", FromHost::read(&bytes[start + 4..]).unwrap()), format!("{newer:?}"));
+    assert!(FromHost::read(&bytes[start + 4..bytes.len() - 1]).is_err());
 }
 
 #[test]
@@ -196,7 +212,7 @@ fn users_must_be_valid_and_in_order() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(read(&many[1..]), Ok(()));
     assert_eq!(read(&many), Err(Malformed("a page of too many users")));
-    let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1 };
+    let question = FromHost::Users { number: 1, channel: "c", after: "", limit: MAX_USERS as u32 + 1, time_ms: None };
     let bytes = written(|into| question.write(into));
     assert_eq!(FromHost::read(&bytes[4..]).unwrap_err(), Malformed("a request for too many users"));
 }

@@ -44,7 +44,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "16MB",
         live: live!(attach_buffer),
         help: "Bytes that may wait for the hub while it is slow or can't be reached. Beyond that, publishing returns \
-               PUSH_ERR_BUSY",
+               PUSH_ERR_BUSY. Other calls have 1 MB more",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.attach_buffer = n as usize },
     },
     Spec {

@@ -2,10 +2,13 @@
 
 use super::acts::{asked, control};
 use super::{start, until, Client};
+use crate::attach::hub_side::waiting_tests::Played;
+use crate::attach::wire::{FromHost, VERSION};
 use crate::cluster::{parts, Question, Said};
 use crate::engine::contract::Word;
 use crate::engine::shared::model::Model;
 use crate::engine::Hubs;
+use crate::hub::Publication;
 use crate::server::Server;
 use crate::users::Users;
 use crate::Builder;
@@ -233,4 +236,57 @@ fn the_question_of_an_attached_host_goes_to_all_hubs() {
     for hub in hubs {
         hub.stop(Duration::ZERO);
     }
+}
+
+/// A hub with a log of this name, which it shares with another hub. The other one hears no question. Both have a long
+/// `engine_timeout`, so that a question takes as long as one may.
+fn with_one_that_is_missing(name: &str, socket: &str) -> [Server; 2] {
+    let long = ("engine_timeout", "1m");
+    let hubs = [start(name, &[long, ("attach_listen", socket)]), start(name, &[long])];
+    until("both are known", || users(&hubs[0]).1.asked == 2);
+    Model::named(name).words().calm = false;
+    hubs
+}
+
+#[test]
+fn an_attached_host_publishes_while_its_question_waits_for_a_hub_that_is_missing() {
+    let path = std::env::temp_dir().join(format!("push-asks-on-{}.sock", std::process::id()));
+    let socket = format!("unix:{}", path.display());
+    let hubs = with_one_that_is_missing("host-asks-on", &socket);
+    let (mut host, _) = Played::attach(path.to_str().unwrap(), VERSION);
+    for round in 0.. {
+        assert!(round < 20, "a question is always answered first");
+        let (asked, published) = (2 * round + 1, 2 * round + 2);
+        let question = FromHost::Users { number: asked, channel: "a", after: "", limit: 1, time_ms: Some(60_000) };
+        let publication = Publication::new("a", b"x");
+        host.say([question, FromHost::Publish { number: published, publication }]);
+        let answers = [(); 2].map(|()| host.next().unwrap());
+        let (asked, published) = (format!("users {asked}"), format!("published {published}"));
+        if answers == [&*published, &*asked] {
+            break;
+        }
+        assert_eq!(answers, [asked, published], "the other hub has heard the question after all");
+    }
+    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
+}
+
+#[test]
+fn the_answer_to_an_attached_host_comes_within_the_time_that_it_waits() {
+    let path = std::env::temp_dir().join(format!("push-asks-soon-{}.sock", std::process::id()));
+    let socket = format!("unix:{}", path.display());
+    let hubs = with_one_that_is_missing("host-asks-soon", &socket);
+    let mut builder = Builder::default();
+    builder.set("attach", &socket).unwrap();
+    // It is shorter than the two seconds that the hub would wait for the other one.
+    builder.set("attach_timeout", "1900ms").unwrap();
+    let host = Server::start(builder).unwrap();
+    until("the hub that is missing is named in time", || match host.users("a", "", 1) {
+        Ok(users) => users.hubs.unwrap().missing.len() == 1,
+        Err(error) => {
+            assert_eq!(error.kind(), crate::error::Kind::Timeout);
+            false
+        }
+    });
+    host.stop(Duration::ZERO);
+    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
 }

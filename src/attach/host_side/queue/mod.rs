@@ -2,18 +2,22 @@
 //! answers. One lock protects all of it. A caller holds it across a send, which never blocks. So the caller that adds a
 //! frame can send it, too, without waking another thread.
 
+mod entry;
+mod lanes;
 mod sending;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub(super) use waiting::Overdue;
 
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{FromHost, MAX_FRAME, OLDEST, VERSION};
+use crate::attach::wire::{FromHost, ANSWERS_AT_ONCE, MAX_FRAME, OLDEST, VERSION};
 use crate::error::{Error, Kind};
 use crate::hub::Epoch;
-use crate::hub::Placed;
-use crate::metrics::Stats;
-use crate::users::Users;
+pub(super) use entry::{Content, Reply, RequestKind, Waiter};
+use entry::{Entry, ENTRY};
+use lanes::{Lane, Lanes};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -21,53 +25,10 @@ use std::time::{Duration, Instant};
 
 /// The number of connections that may wait for the hub. Each takes one of the process's descriptors.
 const MAX_ADOPTS: usize = 512;
-/// About what a waiting frame takes beside its bytes.
-const ENTRY: usize = 96;
+/// Bytes beyond the bound for frames that publish nothing. Messages that wait must not keep a user from being sent away.
+const ROOM_BESIDE_MESSAGES: usize = 1 << 20;
 /// The error where a caller would have to wait for the hub.
 pub(super) const AWAY: &str = "the hub can't be reached; nothing was done";
-
-/// The hub's reply to a request, as its caller gets it.
-#[derive(Debug)]
-pub(super) enum Reply {
-    Published(Placed),
-    /// The messages' numbers, and the index of the epoch that they belong to.
-    Batched {
-        seqs: Vec<u64>,
-        epoch_index: u32,
-    },
-    Stats(Box<Stats>),
-    Users(Users),
-}
-
-/// Where a caller waits for its reply.
-pub(super) type Waiter = crate::waiter::Waiter<Result<Reply, Error>>;
-
-/// The content of a frame, which says how long the frame is of use.
-#[derive(Debug)]
-pub(super) enum Content {
-    /// A request. The hub answers it. It is sent again if the hub did not do it.
-    Request { number: u64, waiter: Option<Arc<Waiter>>, sent: bool, lasting: bool },
-    /// About a connection: of no use to a hub of another epoch.
-    OfThisEpoch,
-    /// Credit for events: of no use to the next attachment, which begins without credit.
-    Credit,
-    /// A connection that was handed over, and the time of that.
-    Adopt { fd: OwnedFd, since: Instant },
-}
-
-#[derive(Debug)]
-struct Entry {
-    frame: Vec<u8>,
-    content: Content,
-    /// The first version of the protocol that knows it.
-    version: u16,
-}
-
-impl Entry {
-    fn weight(&self) -> usize {
-        self.frame.len() + ENTRY
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -79,16 +40,26 @@ pub(super) struct Queue {
     away_since: Instant,
     /// Frames that are on their way into the socket.
     out: Outbuf,
-    waiting: VecDeque<Entry>,
+    waiting: Lanes,
+    /// Requests that publish, and are sent and not answered. The answers come in their order.
     in_flight: VecDeque<Entry>,
-    /// The bytes of both queues.
+    /// The bytes of these frames.
+    in_flight_bytes: usize,
+    /// Other requests that are sent and not answered. The answers come in any order.
+    asked: VecDeque<Entry>,
+    /// The bytes of all frames that wait or are not answered.
     bytes: usize,
     bound: usize,
     adopts: usize,
     /// Connections that waited for a hub, and the hub that came is too old for them. They are refused next.
     not_for_this_hub: Vec<Overdue>,
     last_number: u64,
+    /// The last request that publishes and is answered.
     answered: u64,
+    /// The highest number of all answers.
+    newest_answer: u64,
+    /// The life of the hub that the host was attached to last. An older hub does not name it.
+    life: Option<u64>,
     /// The epochs of the hubs so far, in order.
     epochs: Vec<Epoch>,
     /// The socket is full: the thread waits for room.
@@ -104,14 +75,18 @@ impl Queue {
             version: VERSION,
             away_since: Instant::now(),
             out: Outbuf::default(),
-            waiting: VecDeque::new(),
+            waiting: Lanes::default(),
             in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            asked: VecDeque::new(),
             bytes: 0,
             bound,
             adopts: 0,
             not_for_this_hub: Vec::new(),
             last_number: 0,
             answered: 0,
+            newest_answer: 0,
+            life: None,
             epochs: Vec::new(),
             blocked: false,
             broken: false,
@@ -123,22 +98,39 @@ impl Queue {
         self.bound = bound;
     }
 
-    /// Adds a request, and returns its number.
-    pub(super) fn add_request<'a>(
-        &mut self,
-        request: impl FnOnce(u64) -> FromHost<'a>,
-        waiter: Option<Arc<Waiter>>,
-    ) -> Result<u64, Error> {
+    /// Adds a request that nobody waits for, and returns its number.
+    pub(super) fn add_request<'a>(&mut self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<u64, Error> {
         let number = self.last_number + 1;
-        self.add_numbered(number, &request(number), waiter)?;
-        self.last_number = number;
-        Ok(number)
+        self.add_numbered(number, &request(number), None, Instant::now())
     }
 
-    fn add_numbered(&mut self, number: u64, request: &FromHost<'_>, waiter: Option<Arc<Waiter>>) -> Result<(), Error> {
-        // A request that only asks is not sent again: a caller that still wants the answer asks anew.
-        let lasting = !request.only_asks();
-        self.add(request, Content::Request { number, waiter, sent: false, lasting })
+    /// Adds a request, and returns its number. Its caller waits until then.
+    pub(super) fn add_awaited<'a>(
+        &mut self,
+        request: impl FnOnce(u64) -> FromHost<'a>,
+        waiter: Arc<Waiter>,
+        until: Instant,
+    ) -> Result<u64, Error> {
+        let number = self.last_number + 1;
+        self.add_numbered(number, &request(number), Some(waiter), until)
+    }
+
+    fn add_numbered(
+        &mut self,
+        number: u64,
+        request: &FromHost<'_>,
+        waiter: Option<Arc<Waiter>>,
+        until: Instant,
+    ) -> Result<u64, Error> {
+        let kind = match request {
+            FromHost::Users { .. } => RequestKind::Asks(Some(until)),
+            _ if request.only_asks() => RequestKind::Asks(None),
+            _ if request.is_free() => RequestKind::Commands,
+            _ => RequestKind::Publishes,
+        };
+        self.add(request, Content::Request { number, waiter, sent: false, kind })?;
+        self.last_number = number;
+        Ok(number)
     }
 
     /// Adds a command that must reach the hub and may reach it twice. A command has no answer of its own. So an empty
@@ -148,7 +140,8 @@ impl Queue {
         let mut frame = Vec::new();
         command.write(&mut frame);
         FromHost::Batch { number, publications: Vec::new() }.write(&mut frame);
-        self.add_frame(frame, Content::Request { number, waiter: None, sent: false, lasting: true }, command.since())?;
+        let kind = RequestKind::Commands;
+        self.add_frame(frame, Content::Request { number, waiter: None, sent: false, kind }, command.since())?;
         self.last_number = number;
         Ok(())
     }
@@ -162,8 +155,8 @@ impl Queue {
 
     fn add_frame(&mut self, frame: Vec<u8>, content: Content, version: u16) -> Result<(), Error> {
         self.check_version(version)?;
-        self.check_room(&frame)?;
-        self.push(Entry { frame, content, version });
+        self.check_room(&frame, content.lane())?;
+        self.push(frame, content, version);
         Ok(())
     }
 
@@ -175,7 +168,7 @@ impl Queue {
         fd: OwnedFd,
         timeout: Duration,
     ) -> Result<usize, (Error, OwnedFd)> {
-        if let Err(error) = self.check_version(version).and_then(|()| self.check_room(&frame)) {
+        if let Err(error) = self.check_version(version).and_then(|()| self.check_room(&frame, Lane::Free)) {
             return Err((error, fd));
         }
         let away = self.is_away(timeout);
@@ -184,27 +177,24 @@ impl Queue {
             return Err((Error::new(Kind::Busy, text), fd));
         }
         self.adopts += 1;
-        self.push(Entry { frame, content: Content::Adopt { fd, since: Instant::now() }, version });
+        self.push(frame, Content::Adopt { fd, since: Instant::now() }, version);
         Ok(self.adopts)
     }
 
     /// Adds credit for events, in front of everything that waits and without a bound.
     pub(super) fn add_credit(&mut self, frame: Vec<u8>) {
-        let entry = Entry { frame, content: Content::Credit, version: OLDEST };
-        self.bytes += entry.weight();
-        self.waiting.push_front(entry);
+        self.bytes += frame.len() + ENTRY;
+        self.waiting.push_first(frame, Content::Credit, OLDEST);
     }
 
     /// Removes the credit that was not sent: the next attachment gets credit for all the room that there is.
     pub(super) fn drop_credit(&mut self) {
-        let bytes = &mut self.bytes;
-        self.waiting.retain(|entry| {
-            let is_credit = matches!(entry.content, Content::Credit);
-            if is_credit {
-                *bytes -= entry.weight();
-            }
-            !is_credit
-        });
+        self.drop_waiting(|content| matches!(content, Content::Credit));
+    }
+
+    fn drop_waiting(&mut self, is_stale: impl Fn(&Content) -> bool) {
+        let stale = self.waiting.take_out(|entry| is_stale(&entry.content));
+        self.bytes -= stale.iter().map(Entry::weight).sum::<usize>();
     }
 
     fn check_version(&self, version: u16) -> Result<(), Error> {
@@ -214,7 +204,7 @@ impl Queue {
         Ok(())
     }
 
-    fn check_room(&self, frame: &[u8]) -> Result<(), Error> {
+    fn check_room(&self, frame: &[u8], lane: Lane) -> Result<(), Error> {
         if frame.len() > MAX_FRAME {
             return Err(Error::new(
                 Kind::TooLarge,
@@ -222,15 +212,16 @@ impl Queue {
             ));
         }
         // A frame that is larger than the bound goes alone.
-        if self.bytes > 0 && self.bytes + frame.len() + ENTRY > self.bound {
+        let beside = if lane == Lane::Free { ROOM_BESIDE_MESSAGES } else { 0 };
+        if self.bytes > 0 && self.bytes + frame.len() + ENTRY > self.bound.saturating_add(beside) {
             return Err(Error::new(Kind::Busy, "too much waits for the hub (option attach_buffer); nothing was done"));
         }
         Ok(())
     }
 
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.weight();
-        self.waiting.push_back(entry);
+    fn push(&mut self, frame: Vec<u8>, content: Content, version: u16) {
+        self.bytes += frame.len() + ENTRY;
+        self.waiting.push(frame, content, version);
     }
 
     /// True if the hub has not been reachable for longer than a call waits. Then no call should begin to wait.
@@ -242,13 +233,14 @@ impl Queue {
         self.socket.is_some()
     }
 
+    /// True if no request that publishes is unanswered.
     pub(super) fn nothing_in_flight(&self) -> bool {
         self.in_flight.is_empty()
     }
 
     /// True if everything was sent, and every request answered.
     pub(super) fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty() && self.out.len() == 0
+        self.waiting.is_empty() && self.in_flight.is_empty() && self.asked.is_empty() && self.out.len() == 0
     }
 
     pub(super) fn wants_room(&self) -> bool {
@@ -267,19 +259,32 @@ impl Queue {
         self.epochs.last()
     }
 
-    /// Takes a reply. Returns false if it is not for the oldest request, so the other side is not a hub.
+    /// The log of the hub has a new epoch, of which the numbers are from now on.
+    pub(super) fn go_on_in(&mut self, epoch: Epoch) {
+        if self.present_epoch() != Some(&epoch) {
+            self.epochs.push(epoch);
+        }
+    }
+
+    /// Takes a reply. Returns false if it is for no request, or not for the oldest of those that publish. Then the other
+    /// side is not a hub.
     pub(super) fn answer(&mut self, number: u64, answer: impl FnOnce(u32) -> Result<Reply, Error>) -> bool {
-        if number <= self.answered {
-            // The reply was repeated, and is known.
-            return true;
-        }
-        let is_it = |entry: &Entry| matches!(entry.content, Content::Request { number: n, .. } if n == number);
-        if !self.in_flight.front().is_some_and(is_it) {
-            return false;
-        }
-        let Some(entry) = self.in_flight.pop_front() else { return false };
+        let entry = if self.in_flight.front().is_some_and(|entry| entry.content.is(number)) {
+            self.answered = number;
+            let entry = self.in_flight.pop_front();
+            self.in_flight_bytes -= entry.as_ref().map_or(0, |entry| entry.frame.len());
+            entry
+        } else {
+            let asked = self.asked.iter().position(|entry| entry.content.is(number));
+            asked.and_then(|at| self.asked.remove(at))
+        };
+        let Some(entry) = entry else {
+            // A reply that was repeated is known.
+            let waits = self.in_flight.iter().any(|entry| entry.content.is(number));
+            return number <= self.newest_answer && !waits;
+        };
         self.bytes -= entry.weight();
-        self.answered = number;
+        self.newest_answer = self.newest_answer.max(number);
         if let Content::Request { waiter: Some(waiter), .. } = entry.content {
             let epoch_index = self.epochs.len().saturating_sub(1) as u32;
             waiter.tell(answer(epoch_index));
@@ -293,13 +298,16 @@ impl Queue {
         if let Some(answer) = waiter.take() {
             return answer;
         }
-        let is_it =
-            |entry: &Entry| matches!(entry.content, Content::Request { number: n, sent: false, .. } if n == number);
-        if let Some(at) = self.waiting.iter().position(is_it) {
-            if let Some(entry) = self.waiting.remove(at) {
-                self.bytes -= entry.weight();
-            }
-            return Err(Error::new(Kind::Busy, "the hub can't be reached (option attach_timeout); nothing was done"));
+        let is_unsent =
+            |entry: &Entry| entry.content.is(number) && matches!(entry.content, Content::Request { sent: false, .. });
+        let unsent = self.waiting.take_out(is_unsent);
+        if let Some(entry) = unsent.first() {
+            self.bytes -= entry.weight();
+            let text = match self.is_attached() && !self.blocked {
+                true => "the hub has not answered the messages before this one in time (option attach_timeout); nothing was done",
+                false => "the hub can't be reached (option attach_timeout); nothing was done",
+            };
+            return Err(Error::new(Kind::Busy, text));
         }
         let text = "the hub has not answered in time (option attach_timeout); the request may be done already, or may still be done";
         Err(Error::new(Kind::Timeout, text))
@@ -312,38 +320,57 @@ impl Queue {
         self.out = Outbuf::default();
         (self.blocked, self.broken) = (false, false);
         while let Some(entry) = self.in_flight.pop_back() {
+            self.waiting.publishing.push_front(entry);
+        }
+        self.in_flight_bytes = 0;
+        while let Some(entry) = self.asked.pop_back() {
             match entry.content {
-                Content::Request { lasting: false, waiter, .. } => {
+                Content::Request { kind: RequestKind::Asks(_), waiter, .. } => {
                     self.bytes -= entry.frame.len() + ENTRY;
                     if let Some(waiter) = waiter {
                         waiter.tell(Err(Error::new(Kind::Busy, "the connection to the hub was lost")));
                     }
                 }
-                _ => self.waiting.push_front(entry),
+                _ => self.waiting.free.push_front(entry),
             }
         }
     }
 
-    /// Goes on with a hub that speaks this version. `done` is the last request that the hub has done: it repeats its
-    /// answers up to there. All later requests are sent again.
-    pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, version: u16, epoch: Epoch, done: u64) {
-        let same_epoch = self.present_epoch() == Some(&epoch);
-        (self.socket, self.version) = (Some(socket), version);
+    /// Goes on with a hub. All requests that it has not done are sent again.
+    pub(super) fn attach(&mut self, socket: Arc<OwnedFd>, hub: HubThere) {
+        let HubThere { version, epoch, life, done } = hub;
+        // Of hubs that do not name their lives, those of one epoch count as one.
+        let is_same = self.life == life && (life.is_some() || self.present_epoch() == Some(&epoch));
+        (self.socket, self.version, self.life) = (Some(socket), version, life);
         self.take_out_newer(version);
-        if !same_epoch {
-            self.epochs.push(epoch);
-            let before = std::mem::take(&mut self.waiting);
-            let (stale, kept) = before.into_iter().partition(|entry| matches!(entry.content, Content::OfThisEpoch));
-            self.waiting = kept;
-            let stale: VecDeque<Entry> = stale;
-            self.bytes -= stale.iter().map(Entry::weight).sum::<usize>();
+        self.go_on_in(epoch);
+        if !is_same {
+            self.drop_waiting(|content| matches!(content, Content::OfThisHub));
         }
-        let is_done =
-            |entry: &Entry| matches!(entry.content, Content::Request { number, sent: true, .. } if number <= done);
-        let (in_flight, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_done);
-        (self.in_flight, self.waiting) = (in_flight, waiting);
+        // The hub repeats its answers to these.
+        let is_done = |entry: &Entry| match entry.content {
+            Content::Request { number, sent: true, kind: RequestKind::Publishes, .. } => number <= done,
+            Content::Request { number, sent: true, .. } => number <= done && version < ANSWERS_AT_ONCE,
+            _ => false,
+        };
+        let done = self.waiting.take_out(is_done);
+        let is_publishing = |entry: &Entry| entry.content.lane() == Lane::Publishing;
+        let (in_flight, asked): (VecDeque<Entry>, _) = done.into_iter().partition(is_publishing);
+        self.in_flight_bytes = in_flight.iter().map(|entry| entry.frame.len()).sum();
+        (self.in_flight, self.asked) = (in_flight, asked);
         self.flush();
     }
+}
+
+/// A hub, as its welcome says.
+#[derive(Debug)]
+pub(super) struct HubThere {
+    /// The version of the protocol that both sides speak.
+    pub(super) version: u16,
+    pub(super) epoch: Epoch,
+    pub(super) life: Option<u64>,
+    /// The last request that publishes and that the hub has done. It repeats its answers up to there.
+    pub(super) done: u64,
 }
 
 #[cold]

@@ -1,11 +1,13 @@
 //! Moves frames from the queue into the socket, as far as the socket takes them: many frames in one call, and many
 //! descriptors.
 
-use super::{Content, Entry, Queue};
-use crate::attach::MAX_IN_FLIGHT;
+use super::{Content, Entry, Lane, Queue, RequestKind};
+use crate::attach::wire::{append, NAMES_TIME};
+use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, RESERVED};
 use crate::sys::{passing, socket};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// About how many bytes one send takes.
 const SEND: usize = 256 * 1024;
@@ -48,29 +50,67 @@ impl Queue {
     /// Moves waiting frames into the send buffer, up to the first one with a descriptor. False if there were none.
     fn fill(&mut self) -> bool {
         let mut any = false;
-        while self.out.len() < SEND && self.in_flight.len() < MAX_IN_FLIGHT {
-            match self.waiting.front() {
-                None | Some(Entry { content: Content::Adopt { .. }, .. }) => break,
-                Some(_) => {}
+        while self.out.len() < SEND {
+            let Some(lane) = self.next_lane() else { break };
+            if let Some(Entry { content: Content::Adopt { .. }, .. }) = self.waiting.of(lane).front() {
+                break;
             }
-            let Some(mut entry) = self.waiting.pop_front() else { break };
+            let Some(mut entry) = self.waiting.of(lane).pop_front() else { break };
             any = true;
+            let start = self.out.tail().len();
             self.out.tail().extend_from_slice(&entry.frame);
-            if let Content::Request { sent, .. } = &mut entry.content {
-                *sent = true;
-                self.in_flight.push_back(entry);
-            } else {
+            let Content::Request { sent, kind, .. } = &mut entry.content else {
                 self.bytes -= entry.weight();
+                continue;
+            };
+            *sent = true;
+            match *kind {
+                RequestKind::Publishes => {
+                    self.in_flight_bytes += entry.frame.len();
+                    self.in_flight.push_back(entry);
+                    continue;
+                }
+                RequestKind::Asks(Some(until)) if self.version >= NAMES_TIME => {
+                    let left = until.saturating_duration_since(Instant::now()).as_millis();
+                    append(self.out.tail(), start, left.min(u128::from(u32::MAX)) as u32);
+                }
+                RequestKind::Asks(_) | RequestKind::Commands => {}
             }
+            self.asked.push_back(entry);
         }
         any
+    }
+
+    /// The lane with the next frame that may be sent. Too many requests may be unanswered, or their bytes. Then frames
+    /// that are not requests that publish pass those that are.
+    fn next_lane(&self) -> Option<Lane> {
+        self.waiting.next(self.publishing_may_go(), self.free_may_go())
+    }
+
+    fn publishing_may_go(&self) -> bool {
+        let Some(next) = self.waiting.publishing.front() else { return false };
+        let has_room = self.in_flight.is_empty() || self.in_flight_bytes + next.frame.len() <= MAX_IN_FLIGHT_BYTES;
+        has_room && self.in_flight.len() < MAX_IN_FLIGHT - RESERVED && self.unanswered() < MAX_IN_FLIGHT
+    }
+
+    /// False if the next frame is a request, and too many are unanswered.
+    pub(super) fn free_may_go(&self) -> bool {
+        let is_request = |entry: &Entry| matches!(entry.content, Content::Request { .. });
+        self.unanswered() < MAX_IN_FLIGHT || !self.waiting.free.front().is_some_and(is_request)
+    }
+
+    fn unanswered(&self) -> usize {
+        self.in_flight.len() + self.asked.len()
     }
 
     /// Sends consecutive connections, with all their descriptors in one call. The send buffer must be empty. `None` if
     /// no connection waits.
     fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
-        for entry in self.waiting.iter().take(passing::MAX_PASSED) {
+        // A message that may be sent now keeps its place among them.
+        let message = self.waiting.publishing.front().filter(|_| self.publishing_may_go());
+        let end = message.map_or(u64::MAX, |entry| entry.place);
+        for entry in self.waiting.free.iter().take(passing::MAX_PASSED).take_while(|entry| entry.place < end) {
             let Content::Adopt { fd, .. } = &entry.content else { break };
             fds.push(fd.as_raw_fd());
             bytes.extend_from_slice(&entry.frame);
@@ -81,7 +121,7 @@ impl Queue {
         match passing::send_with(socket, &bytes, &fds) {
             Ok(sent) => {
                 // The descriptors have gone with the first byte. Our copies are closed here.
-                for entry in self.waiting.drain(..fds.len()) {
+                for entry in self.waiting.free.drain(..fds.len()) {
                     self.bytes -= entry.weight();
                 }
                 self.adopts -= fds.len();

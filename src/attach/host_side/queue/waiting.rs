@@ -1,9 +1,7 @@
 //! Connections that wait for a hub that does not take them. Each has a client at its other end.
 
 use super::{Content, Entry, Queue};
-use crate::attach::MAX_IN_FLIGHT;
 use crate::sys::passing;
-use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -40,10 +38,7 @@ impl Queue {
 
     /// Takes out the frames that a hub of this version does not know.
     pub(super) fn take_out_newer(&mut self, version: u16) {
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let (newer, kept): (VecDeque<Entry>, _) = waiting.partition(|entry| entry.version > version);
-        self.waiting = kept;
-        for entry in newer {
+        for entry in self.waiting.take_out(|entry| entry.version > version) {
             self.bytes -= entry.weight();
             match entry.content {
                 Content::Request { waiter: Some(waiter), .. } => waiter.tell(Err(super::older_hub())),
@@ -63,33 +58,35 @@ impl Queue {
         if self.adopts == 0 {
             return overdue;
         }
-        let fds = self.waiting.iter().filter_map(|entry| match &entry.content {
+        let fds = self.waiting.free.iter().filter_map(|entry| match &entry.content {
             Content::Adopt { fd, .. } => Some(fd.as_raw_fd()),
             _ => None,
         });
         let gone = passing::gone(fds);
         let now = Instant::now();
         // A hub that takes frames gets the connection with the next flush, whenever the host calls that.
-        let stuck = self.socket.is_none() || self.blocked || self.broken || self.in_flight.len() >= MAX_IN_FLIGHT;
+        let stuck = self.socket.is_none() || self.blocked || self.broken || !self.free_may_go();
         let is_overdue =
             |since: Instant| timeout.is_none_or(|timeout| stuck && now.saturating_duration_since(since) >= timeout);
         let any = gone.contains(&true)
             || self
                 .waiting
+                .free
                 .iter()
                 .any(|entry| matches!(entry.content, Content::Adopt { since, .. } if is_overdue(since)));
         if !any {
             return overdue;
         }
         let mut gone = gone.into_iter();
-        for entry in std::mem::take(&mut self.waiting) {
+        for entry in std::mem::take(&mut self.waiting.free) {
             let weight = entry.weight();
-            let Entry { frame, content, version } = entry;
+            let Entry { frame, content, version, place } = entry;
             match content {
                 Content::Adopt { fd, since } => {
                     let has_gone = gone.next().unwrap_or(false);
                     if !has_gone && !is_overdue(since) {
-                        self.waiting.push_back(Entry { frame, content: Content::Adopt { fd, since }, version });
+                        let content = Content::Adopt { fd, since };
+                        self.waiting.free.push_back(Entry { frame, content, version, place });
                         continue;
                     }
                     self.adopts -= 1;
@@ -98,7 +95,7 @@ impl Queue {
                         overdue.push(Overdue { frame, fd, why: NOT_TAKEN });
                     }
                 }
-                content => self.waiting.push_back(Entry { frame, content, version }),
+                content => self.waiting.free.push_back(Entry { frame, content, version, place }),
             }
         }
         overdue

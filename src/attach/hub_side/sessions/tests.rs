@@ -86,7 +86,7 @@ fn answers_of_another_epoch_are_repeated_without_their_numbers() {
     let (session, _) = sessions.enter([1; 16], 0, 10).unwrap();
     session.keep(1, Outcome::Published { seq: 10, subscribers: 0 });
     session.take(2, Shape::Message);
-    session.answer(3, Outcome::Published { seq: 12, subscribers: 0 }, &mut Vec::new());
+    session.answer(3, Outcome::Published { seq: 12, subscribers: 0 }, None);
     session.take(4, Shape::Message);
     let lost = || Outcome::Failed(Kind::Timeout, "lost".into());
     sessions.go_on_in_another_epoch(lost);
@@ -102,4 +102,26 @@ fn answers_of_another_epoch_are_repeated_without_their_numbers() {
     FromHub::Published { number: 4, seq: 20, subscribers: 0 }.write(&mut expected);
     assert_eq!(repeated, expected);
     assert_eq!(session.kept, 3 * "lost".len());
+}
+
+#[test]
+fn requests_that_wait_are_kept_within_bounds_and_dropped_when_their_host_sends_them_again() {
+    let mut sessions = Sessions::default();
+    let frame = vec![0; crate::attach::MAX_IN_FLIGHT_BYTES / 2];
+    for n in 0..40 {
+        sessions.enter([n; 16], 0, n.into()).unwrap();
+        assert!(sessions.wait(&[n; 16], &frame));
+        sessions.leave(&[n; 16], n.into(), n.into());
+    }
+    // Longer than answers are kept, and again a host leaves.
+    sessions.enter([100; 16], 0, 100).unwrap();
+    sessions.leave(&[100; 16], 100, 2 * KEPT_MS);
+    let kept: usize = sessions.all.values().map(Session::weight).sum();
+    assert!(kept <= MAX_KEPT_AWAY && kept > MAX_KEPT_AWAY / 2, "{kept}");
+    assert!(sessions.get(&[0; 16]).is_none() && sessions.take_waiting(&[0; 16]).is_none());
+    assert_eq!(sessions.take_waiting(&[39; 16]).as_deref(), Some(&*frame));
+    sessions.wait_again(&[39; 16], frame.clone().into());
+    assert!(sessions.waiting().contains(&[39; 16]));
+    sessions.enter([39; 16], 0, 200).unwrap();
+    assert!(sessions.take_waiting(&[39; 16]).is_none() && !sessions.waiting().contains(&[39; 16]));
 }

@@ -1,0 +1,109 @@
+//! Questions of attached hosts: the counters, and which users are on a channel. The second takes the shards, or all hubs
+//! of a log. It is waited for beside the other requests of the host, which pass it.
+
+use super::requests::Done;
+use super::{End, HubSide};
+use crate::api::{Api, Counting};
+use crate::attach::wire::{self, FromHost, FromHub};
+use crate::attach::MAX_IN_FLIGHT;
+use crate::error::{Error, Kind};
+use crate::users::Users;
+use std::time::Duration;
+
+/// The questions of one host that are under way at once. Further ones wait.
+const AT_ONCE: usize = 16;
+/// The time of a host that does not say how long it waits: the default of the option `attach_timeout`.
+const TIME_MS: u32 = 2000;
+
+/// A question that is not answered: which users are on a channel.
+#[derive(Debug)]
+pub(super) struct Question {
+    number: u64,
+    channel: Box<str>,
+    after: Box<str>,
+    limit: usize,
+    /// The answer is to leave until then.
+    until: u64,
+    /// Set while it is under way.
+    counting: Option<Counting>,
+}
+
+impl Question {
+    /// Begins it if it waits. Returns the answer if it is there.
+    fn answer(&mut self, api: &Api, now: u64) -> Option<Result<Users, Error>> {
+        let counting = match &self.counting {
+            Some(counting) => counting,
+            None => {
+                let left = self.until.saturating_sub(now);
+                if left == 0 {
+                    let text = "too many questions of this host are under way; call again";
+                    return Some(Err(Error::new(Kind::Busy, text)));
+                }
+                match api.begin_users(&self.channel, &self.after, self.limit, Duration::from_millis(left)) {
+                    Ok(counting) => self.counting.insert(counting),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        };
+        counting.take(&self.after, self.limit).map(Ok)
+    }
+}
+
+impl HubSide {
+    /// Answers a request that publishes nothing, or lets it wait for its answer. `Later`: too many wait. A host of this
+    /// library has no more.
+    pub(super) fn ask(&mut self, id: u64, request: &FromHost<'_>) -> Result<Done, End> {
+        let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
+        match request {
+            FromHost::Stats { number } => {
+                let json = self.api.collect_stats().json();
+                FromHub::Stats { number: *number, json: json.as_bytes() }.write(attachment.out.tail());
+            }
+            FromHost::Users { number, channel, after, limit, time_ms } => {
+                if attachment.questions.len() >= MAX_IN_FLIGHT {
+                    return Ok(Done::Later);
+                }
+                // The rest of the time is for the way of the answer, and for a machine that is busy.
+                let time = u64::from(time_ms.unwrap_or(TIME_MS)) * 3 / 4;
+                let (channel, after) = ((*channel).into(), (*after).into());
+                let until = self.now.saturating_add(time);
+                let limit = *limit as usize;
+                let question = Question { number: *number, channel, after, limit, until, counting: None };
+                attachment.questions.push_back(question);
+            }
+            // A batch without messages: what comes before it is done.
+            FromHost::Batch { number, .. } => {
+                FromHub::Batched { number: *number, seqs: Vec::new() }.write(attachment.out.tail());
+            }
+            _ => {}
+        }
+        Ok(Done::Yes)
+    }
+
+    /// Answers the questions for which the answer is there.
+    pub(super) fn answer_questions(&mut self) {
+        for attachment in self.attached.values_mut().filter(|attachment| attachment.awaits_answers()) {
+            let names_hubs = attachment.version >= wire::NAMES_HUBS;
+            let mut at = 0;
+            while at < attachment.questions.len().min(AT_ONCE) {
+                let question = &mut attachment.questions[at];
+                let number = question.number;
+                match question.answer(&self.api, self.now) {
+                    None => {
+                        at += 1;
+                        continue;
+                    }
+                    Some(Ok(mut users)) => {
+                        users.hubs = users.hubs.filter(|_| names_hubs);
+                        FromHub::Users { number, users }.write(attachment.out.tail());
+                    }
+                    Some(Err(error)) => {
+                        let text = error.to_string();
+                        FromHub::Failed { number, kind: error.kind(), text: &text }.write(attachment.out.tail());
+                    }
+                }
+                attachment.questions.remove(at);
+            }
+        }
+    }
+}
