@@ -1,6 +1,7 @@
 //! One side goes away, hangs, or comes back: what happens to messages, calls and clients that were under way.
 
 use super::{attached, hub, path, publish, websocket};
+use crate::common::proxy::Proxy;
 use crate::common::{field, until, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::EventKind;
@@ -9,23 +10,13 @@ use push::hub::Publication;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_late_answer_does_not_let_in_a_client_of_the_next_hub() {
-    let directory = std::env::temp_dir().join(format!("push-attach-late-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&directory);
-    // After a clean stop the next hub over a log goes on in the same epoch.
-    for engine in ["none".to_owned(), format!("file:{}", directory.display())] {
-        a_late_answer_is_not_for_the_next_hub(&engine);
-    }
-    std::fs::remove_dir_all(&directory).unwrap();
-}
-
-fn a_late_answer_is_not_for_the_next_hub(engine: &str) {
     let path = path();
-    let options = [("auth", "host"), ("threads", "1"), ("engine", engine)];
+    let options = [("auth", "host"), ("threads", "1")];
     let first = hub(&path, &options);
     let host = attached(&path, &[("attach_timeout", "10s")]);
     host.event_fd().unwrap();
@@ -290,66 +281,6 @@ fn a_user_is_logged_out_even_if_the_connection_breaks() {
     host.stop(Duration::from_secs(5));
     let _ = std::fs::remove_file(proxy_path.strip_prefix("unix:").unwrap());
     hub.stop();
-}
-
-/// Passes bytes (no descriptors) between a host and a hub until it is told to cut all connections.
-struct Proxy {
-    /// If it is set, bytes that come are dropped.
-    swallows: Arc<AtomicBool>,
-    swallowed: Arc<AtomicUsize>,
-    open: Arc<Mutex<(Vec<UnixStream>, usize)>>,
-}
-
-impl Proxy {
-    fn start(listen: &str, to: &str) -> Self {
-        let listener = UnixListener::bind(listen).unwrap();
-        let open: Arc<Mutex<(Vec<UnixStream>, usize)>> = Default::default();
-        let (shared, to) = (open.clone(), to.to_owned());
-        let (swallows, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let proxy = Proxy { swallows: swallows.clone(), swallowed: swallowed.clone(), open };
-        std::thread::spawn(move || {
-            for host in listener.incoming().map_while(Result::ok) {
-                let Ok(hub) = UnixStream::connect(&to) else { continue };
-                for (mut from, mut into) in [(&host, &hub), (&hub, &host)]
-                    .map(|(from, into)| (from.try_clone().unwrap(), into.try_clone().unwrap()))
-                {
-                    let (swallows, swallowed) = (swallows.clone(), swallowed.clone());
-                    std::thread::spawn(move || {
-                        let mut part = [0; 1000];
-                        while let Ok(len @ 1..) = from.read(&mut part) {
-                            if swallows.load(Ordering::Relaxed) {
-                                swallowed.fetch_add(len, Ordering::Relaxed);
-                                continue;
-                            }
-                            if into.write_all(&part[..len]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = into.shutdown(std::net::Shutdown::Both);
-                        let _ = from.shutdown(std::net::Shutdown::Both);
-                    });
-                }
-                shared.lock().unwrap().0.extend([host, hub]);
-            }
-        });
-        proxy
-    }
-
-    fn cut(&self) {
-        let mut open = self.open.lock().unwrap();
-        open.1 += usize::from(!open.0.is_empty());
-        for stream in open.0.drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        !self.open.lock().unwrap().0.is_empty()
-    }
-
-    fn cuts(&self) -> usize {
-        self.open.lock().unwrap().1
-    }
 }
 
 /// A hub that is stopped in a debugger, or swaps: its listener's queue is full, and nobody answers a hello.

@@ -7,6 +7,7 @@
 pub mod masked;
 #[allow(clippy::duplicate_mod)]
 pub mod ports;
+pub mod proxy;
 pub mod redis;
 
 pub use ports::free_port;

@@ -5,11 +5,13 @@ use crate::engine::shared::model::Model;
 use crate::events::EventKind;
 use crate::grant::Grant;
 use crate::hub::Publication;
+use crate::shard::panic_tests::common::proxy::Proxy;
 use crate::shard::panic_tests::common::{self, until, Client, Host, PATIENCE, UPGRADE};
 use crate::{Builder, Server};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The messages that a host publishes while the log is away. More than the hub has room for on their way to the log.
@@ -291,6 +293,34 @@ fn a_new_epoch_ends_no_attachment_unless_the_host_is_older() {
         }
         hub.stop();
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn what_a_host_says_about_a_connection_reaches_the_hub_that_has_it_although_the_log_has_a_new_epoch() {
+    let model = Model::named("same-life");
+    let (hub, path) = start("model://same-life");
+    let proxy_path = common::socket_path();
+    let proxy = Proxy::start(&proxy_path, &path);
+    let host = attached(&proxy_path);
+    host.event_fd().unwrap();
+    host.stats().unwrap();
+    let mut ann = hub.get("channel=a", UPGRADE);
+    host.allow(event(&host, EventKind::Request).request, grant("ann")).unwrap();
+    assert!(ann.head().starts_with("HTTP/1.1 101 "));
+    let connection = event(&host, EventKind::Open).connection;
+    proxy.is_closed.store(true, Ordering::Relaxed);
+    proxy.cut();
+    until("the hub has seen its end", || hub.server.stats().unwrap().hosts == 0);
+    host.close(connection, 4000, "").unwrap();
+    let position = hub.server.position(0);
+    model.fail_over(0);
+    until("a new epoch", || hub.server.position(0) != position);
+    proxy.is_closed.store(false, Ordering::Relaxed);
+    assert_eq!(ann.end().0, 4000);
+    host.stop(Duration::ZERO);
+    let _ = std::fs::remove_file(proxy_path);
+    hub.stop();
 }
 
 #[test]
