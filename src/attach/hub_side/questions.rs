@@ -103,6 +103,8 @@ impl HubSide {
                     }
                 }
                 attachment.questions.remove(at);
+                // Requests of an older host may wait for this answer.
+                self.again.now();
             }
         }
     }
