@@ -20,7 +20,8 @@
 //! **The tail** (`tail`) is pulled by a consumer in the server's memory, which ends with that server. It counts its
 //! messages, so nothing is missing or out of order unseen.
 //!
-//! **Words** (`words`) are plain messages on the subjects `push-words.NAMESPACE.>`, which are not of the stream.
+//! **Words** (`words`) are plain messages on the subjects `push-words.NAMESPACE.>`, which are not of the stream. They
+//! have a connection of their own.
 //!
 //! **Identity** (`life`). A log is another one if anything may be lost that somebody has read:
 //!
@@ -98,7 +99,9 @@ pub(crate) async fn connect(settings: &Settings, hub: u64) -> Result<Connection,
         match timeout(limit, open(settings, server, hub)).await.unwrap_or_else(late) {
             Ok((log, appender, complaints)) => {
                 let (connection, serving) = pair();
-                tokio::spawn(serve(log, appender, complaints, serving));
+                let (settings, names) = (settings.clone(), log.session.names.clone());
+                let words = words::Place { settings, server: server.clone(), names };
+                tokio::spawn(serve(log, appender, complaints, words, serving));
                 return Ok(connection);
             }
             Err(failure) => {
@@ -146,16 +149,21 @@ async fn complaint(lost: &mut mpsc::Receiver<Failure>) -> Failure {
 }
 
 /// Serves a connection until it ends.
-async fn serve(log: Log, appender: Appender, mut complaints: Complaints, mut serving: Serving) {
+async fn serve(
+    log: Log,
+    appender: Appender,
+    Complaints { mut lost, .. }: Complaints,
+    place: words::Place,
+    mut serving: Serving,
+) {
     let (start, started) = oneshot::channel();
     let words = serving.words.take();
-    let Complaints { lost, of_words } = &mut complaints;
     let why = tokio::select! {
         why = log.answer_all(appender, &mut serving.asks, &serving.answers, start) => why,
         why = log.tail(started, &serving.tail) => why,
         why = log.stay() => why,
-        why = words::exchange(&log.session, words, of_words) => why,
-        why = complaint(lost) => why,
+        why = place.exchange(words) => why,
+        why = complaint(&mut lost) => why,
     };
     serving.fail(why);
     tail::forget(&log.session, &log.consumer()).await;

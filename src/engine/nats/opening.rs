@@ -14,11 +14,11 @@ use tokio::time::timeout;
 /// Batches that are atomic and know duplicates.
 const VERSION: (u32, u32, u32) = (2, 12, 1);
 
-/// What a client that was made says of itself later.
+/// What a connection that was made says of itself later.
 pub(super) struct Complaints {
     /// Why its connection is of no use any more.
     pub(super) lost: mpsc::Receiver<Failure>,
-    /// What the server refuses about the words between hubs. The log goes on without them.
+    /// What the server refuses about the words between hubs, over their own connection.
     pub(super) of_words: mpsc::Receiver<Failure>,
 }
 
@@ -34,19 +34,32 @@ pub(super) async fn open(
     server: &(String, u16),
     hub: u64,
 ) -> Result<(Session, Complaints), Failure> {
-    let (host, port) = server;
-    let shown = format!("{host}:{port}");
+    let (client, complaints) = connect(settings, server, |options| options).await?;
+    let (info, server) = (client.server_info(), shown(server));
+    check(&info, &server)?;
+    let names = Names::new(&settings.options.namespace, hub);
+    let process = info.server_id;
+    Ok((Session { client, server, process, timeout: settings.options.timeout, names }, complaints))
+}
+
+/// Makes a connection to one server. `bounded`: what it has other options for.
+pub(super) async fn connect(
+    settings: &Settings,
+    server: &(String, u16),
+    bounded: impl FnOnce(ConnectOptions) -> ConnectOptions,
+) -> Result<(Client, Complaints), Failure> {
+    let shown = shown(server);
     let ((complain, lost), (complain_of_words, of_words)) = (mpsc::channel(4), mpsc::channel(4));
-    let complaints = Complaints { lost, of_words };
-    let options = options(settings, &shown, complain, complain_of_words)?;
+    let options = bounded(options(settings, &shown, complain, complain_of_words)?);
     let scheme = if settings.tls.is_some() { "tls" } else { "nats" };
     let connecting = options.connect(format!("{scheme}://{shown}"));
     let client = connecting.await.map_err(|error| refused(&shown, settings, &error))?;
-    let info = client.server_info();
-    check(&info, &shown)?;
-    let names = Names::new(&settings.options.namespace, hub);
-    let process = info.server_id;
-    Ok((Session { client, server: shown, process, timeout: settings.options.timeout, names }, complaints))
+    Ok((client, Complaints { lost, of_words }))
+}
+
+/// A server, as sentences name it.
+pub(super) fn shown((host, port): &(String, u16)) -> String {
+    format!("{host}:{port}")
 }
 
 fn options(
@@ -105,8 +118,8 @@ fn options(
     })
 }
 
-pub(super) fn late((host, port): &(String, u16), limit: Duration) -> Failure {
-    Failure(format!("the NATS server {host}:{port} did not answer within {limit:.1?}"))
+pub(super) fn late(server: &(String, u16), limit: Duration) -> Failure {
+    Failure(format!("the NATS server {} did not answer within {limit:.1?}", shown(server)))
 }
 
 fn refused(shown: &str, settings: &Settings, error: &ConnectError) -> Failure {

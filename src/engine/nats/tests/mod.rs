@@ -7,6 +7,7 @@ mod refusals;
 mod room;
 pub(crate) mod servers;
 mod tls;
+mod words;
 
 use super::super::shared::connection::{Connection, Failure};
 use super::super::shared::contract_tests::{Log, PATIENCE};
