@@ -27,8 +27,9 @@ pub(crate) enum Body<'a> {
     /// A message, or the clearing of a channel's history.
     Entry(Entry<'a>),
     Fence(Fence),
-    /// A sign that its hub can append, and can read the log.
-    Heartbeat,
+    /// A sign that its hub can append, and can read the log. It says for how many milliseconds it is good; 0: its hub
+    /// ends. `None`: it does not say that.
+    Heartbeat(Option<u32>),
     /// What all other hubs are to do.
     Act(Act<'a>),
 }
@@ -56,7 +57,7 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
     let kind = match body {
         Body::Entry(_) => ENTRY,
         Body::Fence(_) => FENCE,
-        Body::Heartbeat => HEARTBEAT,
+        Body::Heartbeat(_) => HEARTBEAT,
         Body::Act(_) => ACT,
     };
     let mut bytes = vec![VERSION, kind];
@@ -66,7 +67,7 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
     match body {
         Body::Entry(entry) => entry.write(&mut bytes),
         Body::Fence(fence) => write_fence(fence, &mut bytes),
-        Body::Heartbeat => {}
+        Body::Heartbeat(good_for) => bytes.extend(good_for.iter().flat_map(|ms| ms.to_le_bytes())),
         Body::Act(act) => act.write(&mut bytes),
     }
     bytes
@@ -118,7 +119,9 @@ fn read_fields(mut fields: Fields<'_>) -> Option<(EntryId, Body<'_>)> {
             _ => return None,
         },
         FENCE => Body::Fence(read_fence(&mut fields)?),
-        HEARTBEAT if fields.0.is_empty() => Body::Heartbeat,
+        HEARTBEAT if fields.0.is_empty() => Body::Heartbeat(None),
+        // Later versions may say more.
+        HEARTBEAT => Body::Heartbeat(Some(fields.u32()?)),
         ACT => Body::Act(Act::read(fields.0)?),
         _ => return None,
     };
@@ -162,7 +165,9 @@ mod tests {
             Body::Entry(Entry::Cleared { channel: "news" }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![] }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy] }),
-            Body::Heartbeat,
+            Body::Heartbeat(None),
+            Body::Heartbeat(Some(0)),
+            Body::Heartbeat(Some(u32::MAX)),
             Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" }),
             Body::Act(Act::Revoke { user: "ada", channels: "news.*", reason: "moved" }),
             Body::Act(Act::Later(200)),
@@ -189,7 +194,7 @@ mod tests {
                 assert_ne!(read(&bytes[..len]), Ok((id, body.clone())));
             }
         }
-        let mut bytes = write(id, &Body::Heartbeat);
+        let mut bytes = write(id, &Body::Heartbeat(None));
         bytes[0] = 2;
         assert_eq!(read(&bytes), Err(Unreadable::Newer(2)));
         bytes[0] = 0;

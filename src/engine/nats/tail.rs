@@ -191,7 +191,7 @@ impl<'a> Tail<'a> {
         if let Some(copy) = message.headers.as_ref().and_then(|headers| headers.get(COPY)) {
             // Its number counts, and says nothing.
             let id = name_of_copy(copy.as_str());
-            return Tailed::Entry { number, bytes: envelope::write(id, &Body::Heartbeat) };
+            return Tailed::Entry { number, bytes: envelope::write(id, &Body::Heartbeat(None)) };
         }
         match envelope::read(&message.payload) {
             Ok((id, Body::Fence(_))) => Tailed::Fence { number, id },

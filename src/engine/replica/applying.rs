@@ -6,6 +6,7 @@ use super::super::envelope::{self, Body};
 use super::{Replica, Step};
 use crate::hub::{Act, Change, Hub, Origin, Outgoing, Publication};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// The number of entries that are decoded before they are applied.
 const AT_ONCE: usize = 256;
@@ -20,6 +21,16 @@ pub(crate) enum Heard {
     Published(Origin, u64, bool),
     /// The log has lost some of them. Those that are left come again.
     Lost,
+}
+
+/// A heartbeat of a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HubBeat {
+    pub(crate) hub: u64,
+    /// How long it is good for. `None`: it does not say that. Zero: the hub ends.
+    pub(crate) good_for: Option<Duration>,
+    /// False if the log had it before this hub connected to it.
+    pub(crate) is_new: bool,
 }
 
 /// The present time, on both clocks.
@@ -87,8 +98,9 @@ impl Replica {
                 Body::Entry(Entry::Message(Logged { noted, more, .. })) if id.hub != self.environment.hub => {
                     noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number, more)));
                 }
+                Body::Heartbeat(Some(ms)) => self.note_beat(id.hub, Some(ms), number),
                 // An engine may give entries of its own this form. They are the first of a hub that there is not.
-                Body::Heartbeat if number > self.old && id.counter > 1 => self.note_beat(id.hub),
+                Body::Heartbeat(None) if id.counter > 1 => self.note_beat(id.hub, None, number),
                 Body::Act(Act::Later(kind)) => self.unknown_acts = (self.unknown_acts.0 + 1, kind),
                 Body::Act(_) => self.note_act(id),
                 _ => {}
@@ -112,9 +124,11 @@ impl Replica {
         self.acted.get(&id.hub).is_none_or(|counter| *counter < id.counter)
     }
 
-    fn note_beat(&mut self, hub: u64) {
-        if self.beats.last() != Some(&hub) && self.beats.len() < HUBS {
-            self.beats.push(hub);
+    fn note_beat(&mut self, hub: u64, good_ms: Option<u32>, number: u64) {
+        let good_for = good_ms.map(|ms| Duration::from_millis(ms.into()));
+        let beat = HubBeat { hub, good_for, is_new: number > self.old };
+        if self.beats.last() != Some(&beat) && self.beats.len() < HUBS {
+            self.beats.push(beat);
         }
     }
 

@@ -16,7 +16,7 @@ mod seen;
 mod tests;
 
 #[cfg_attr(not(test), allow(unused_imports))]
-pub(crate) use applying::{Heard, Now};
+pub(crate) use applying::{Heard, HubBeat, Now};
 pub(crate) use own::Outcome;
 
 use super::contract::{Answer, Ask, EntryId, Fence, Identity, LogId, Placed, Tailed};
@@ -30,6 +30,7 @@ use seen::Seen;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::mem;
+use std::time::Duration;
 
 /// The number of entries that may wait to be applied, and their bytes.
 const WAITING: usize = 8192;
@@ -86,8 +87,8 @@ pub(crate) struct Replica {
     acted: HashMap<u64, u64>,
     /// How many acts were passed over because only a later version knows them, and the kind of the last one.
     unknown_acts: (u64, u8),
-    /// The hubs of which a new heartbeat came.
-    beats: Vec<u64>,
+    /// The heartbeats that came.
+    beats: Vec<HubBeat>,
 }
 
 #[derive(Debug)]
@@ -161,10 +162,11 @@ impl Replica {
         self.own.has_room(bytes.len()).then(|| self.own.take(mem::take(key), mem::take(bytes)))
     }
 
-    /// Publishes a heartbeat, however much waits. Returns its counter.
-    pub(crate) fn beat(&mut self) -> u64 {
+    /// Publishes a heartbeat that is good for a time, however much waits. Returns its counter. Zero: the hub ends.
+    pub(crate) fn beat(&mut self, good_for: Duration) -> u64 {
         let id = EntryId { hub: self.environment.hub, counter: 0, attempt: 0 };
-        self.own.take("".into(), envelope::write(id, &Body::Heartbeat))
+        let good_ms = good_for.as_millis().try_into().unwrap_or(u32::MAX);
+        self.own.take("".into(), envelope::write(id, &Body::Heartbeat(Some(good_ms))))
     }
 
     /// True if the log has taken everything that was published.
@@ -203,9 +205,8 @@ impl Replica {
         self.losses
     }
 
-    /// The hubs of which heartbeats have come since the last call. Old ones, which the log had before this hub
-    /// connected to it, do not count.
-    pub(crate) fn beats(&mut self) -> Vec<u64> {
+    /// The heartbeats that have come since the last call.
+    pub(crate) fn beats(&mut self) -> Vec<HubBeat> {
         mem::take(&mut self.beats)
     }
 

@@ -44,7 +44,7 @@ fn with_a_known_key() -> (Replica, Fence) {
     replica.answer(identity(ONE, 1, None, Some((1, fence.clone()))));
     assert_eq!(replica.ask(), Some(Ask::Tail { after: 0 }));
     replica.answer(Answer::Tail(vec![Tailed::Fence { number: 1, id: fence.id() }]));
-    assert_eq!(replica.publish("key", &Body::Heartbeat), Some(1));
+    assert_eq!(replica.publish("key", &Body::Heartbeat(None)), Some(1));
     assert!(matches!(replica.ask(), Some(Ask::Append { .. })));
     replica.answer(Answer::Appended(vec![Placed::Known(5)]));
     replica.answer(Answer::Lost);

@@ -278,6 +278,9 @@ impl Driver {
         }
         settings.follow(&self.settings);
         (self.settings, self.timeout) = (settings, timeout);
+        self.members.set_timeout(timeout);
+        // Other hubs learn it from the next heartbeat.
+        self.beat.next = Instant::now();
         true
     }
 

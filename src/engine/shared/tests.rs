@@ -1,5 +1,7 @@
 //! The driver over the model of a log, in a time of its own.
 
+mod members;
+
 use super::model::Model;
 use super::{Driver, Parts, Settings, Shared};
 use crate::framing::message;
@@ -35,6 +37,10 @@ impl AsRef<Hub> for Of {
 }
 
 fn start(model: &Model, name: u64, room: usize, buffer: usize) -> Running {
+    start_with(model, name, room, buffer, TIMEOUT)
+}
+
+fn start_with(model: &Model, name: u64, room: usize, buffer: usize, limit: Duration) -> Running {
     let mailbox = Arc::new(Mailbox::new(room, Box::new(|| {})));
     let settings = HubSettings {
         retention: Retention { count: 10_000, age_ms: 1 << 40, bytes: 1 << 30 },
@@ -50,7 +56,7 @@ fn start(model: &Model, name: u64, room: usize, buffer: usize) -> Running {
     let parts = Parts {
         settings: Settings::Model(model.clone()),
         place: "model".into(),
-        timeout: TIMEOUT,
+        timeout: limit,
         kept: (Duration::from_secs(3600), 1 << 30),
         buffer,
         make: message,

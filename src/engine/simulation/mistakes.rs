@@ -94,7 +94,7 @@ impl Fooled {
             Tailed::Fence { number, id } => {
                 self.entries.insert(*number, *id);
                 if mistake == Some(Mistake::IgnoresFences) && self.fence.is_some() {
-                    let bytes = envelope::write(*id, &envelope::Body::Heartbeat);
+                    let bytes = envelope::write(*id, &envelope::Body::Heartbeat(None));
                     *item = Tailed::Entry { number: *number, bytes };
                 }
             }

@@ -238,7 +238,7 @@ impl World {
             self.now -= 980;
             if round % 20 == 19 {
                 // An entry that was appended and trimmed counts as gone when a later entry comes back.
-                self.hubs.iter_mut().for_each(|hub| _ = hub.replica.publish("", &Body::Heartbeat));
+                self.hubs.iter_mut().for_each(|hub| _ = hub.replica.publish("", &Body::Heartbeat(None)));
             }
             let mut quiet = true;
             for hub in 0..self.plan.hubs {

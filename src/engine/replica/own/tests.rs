@@ -4,7 +4,7 @@ use super::*;
 
 fn own(count: u64) -> Own {
     let mut own = Own::new(7, 1 << 20);
-    (1..=count).for_each(|counter| assert_eq!(own.offer("", &envelope::Body::Heartbeat), Some(counter)));
+    (1..=count).for_each(|counter| assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), Some(counter)));
     own
 }
 
@@ -69,11 +69,11 @@ fn an_entry_with_a_known_key_does_not_come_back() {
 fn what_is_lost_and_much_is_appended_again_in_order_and_soon() {
     const MANY: u64 = 100_000;
     let mut own = Own::new(7, 1 << 30);
-    (1..=MANY).for_each(|counter| assert_eq!(own.offer("", &envelope::Body::Heartbeat), Some(counter)));
+    (1..=MANY).for_each(|counter| assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), Some(counter)));
     (1..=MANY).for_each(|counter| own.returned(counter, counter));
     outcomes(&mut own);
     // More waits behind it, so each would have to be moved in.
-    (1..=MANY).for_each(|_| _ = own.offer("", &envelope::Body::Heartbeat));
+    (1..=MANY).for_each(|_| _ = own.offer("", &envelope::Body::Heartbeat(None)));
     own.restart();
     own.lost_after(1);
     assert!(own.pending.iter().map(|entry| entry.counter).eq(2..=2 * MANY));
@@ -109,11 +109,11 @@ fn an_append_is_bounded_in_bytes_and_a_large_entry_goes_alone() {
 #[test]
 fn too_much_is_refused_but_one_entry_goes_alone() {
     let mut own = Own::new(7, 30);
-    assert_eq!(own.offer("", &envelope::Body::Heartbeat), Some(1));
-    assert_eq!(own.offer("", &envelope::Body::Heartbeat), None);
+    assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), Some(1));
+    assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), None);
     own.batch(1);
     own.returned(1, 1);
-    assert_eq!(own.offer("", &envelope::Body::Heartbeat), Some(2));
+    assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), Some(2));
     let mut own = Own::new(7, 1);
-    assert_eq!(own.offer("", &envelope::Body::Heartbeat), Some(1));
+    assert_eq!(own.offer("", &envelope::Body::Heartbeat(None)), Some(1));
 }

@@ -171,7 +171,7 @@ pub(super) fn name_of(item: &Tailed) -> (u64, EntryId) {
 }
 
 pub(crate) fn heartbeat() -> Body<'static> {
-    Body::Heartbeat
+    Body::Heartbeat(None)
 }
 
 /// A message with this payload.

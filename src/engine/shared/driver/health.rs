@@ -35,7 +35,7 @@ impl Driver {
         }
         match self.beat.under_way {
             Some((_, at)) if now.duration_since(at) < self.timeout => self.replica.ask_end(),
-            _ => self.beat.under_way = Some((self.replica.beat(), now)),
+            _ => self.beat.under_way = Some((self.replica.beat(self.timeout), now)),
         }
         self.beat.next = now + self.timeout / 3;
     }
