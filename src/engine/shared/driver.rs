@@ -117,7 +117,7 @@ impl Driver {
             hear: Box::new(|_| {}),
             requests: Requests::default(),
             partly: None,
-            beat: Beat { under_way: None, next: Instant::now(), back: None, proven: false },
+            beat: Beat { under_way: None, next: Instant::now(), back: None, proven: false, last: None },
             marks: Marks::new(),
             losses: 0,
             connected: None,
@@ -371,7 +371,7 @@ impl Driver {
         let all = self.partly.is_none() && self.inlet.is_empty() && self.replica.all_placed();
         // A heartbeat need not come.
         let nothing_waits = self.requests.is_empty() && self.partly.is_none() && self.inlet.is_empty();
-        all || nothing_waits || Instant::from_std(at) <= Instant::now()
+        Instant::from_std(at) <= Instant::now() || (all || nothing_waits) && self.says_goodbye()
     }
 }
 

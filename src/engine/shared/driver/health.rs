@@ -4,7 +4,11 @@
 use super::super::connection::Failure;
 use super::Driver;
 use crate::log::Level;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long the hub's end may wait until the log has its last heartbeat.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The heartbeats that this hub appends to the log.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Beat {
     pub(super) back: Option<Instant>,
     /// One that was put there over the present connection has come back.
     pub(super) proven: bool,
+    /// The last one of all was appended, which says that the hub ends. Until then the log may answer.
+    pub(super) last: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +36,7 @@ impl Driver {
     /// but not for ever: it does not come back if the log has trimmed it before this hub has read it.
     pub(super) fn beat(&mut self) {
         let now = Instant::now();
-        if !self.replica.is_open() || self.beat.next > now {
+        if !self.replica.is_open() || self.beat.next > now || self.beat.last.is_some() {
             return;
         }
         match self.beat.under_way {
@@ -38,6 +44,20 @@ impl Driver {
             _ => self.beat.under_way = Some((self.replica.beat(self.timeout), now)),
         }
         self.beat.next = now + self.timeout / 3;
+    }
+
+    /// Appends a last heartbeat, so that other hubs do not wait for this one any more. True if the log has it, or can't
+    /// have it in time.
+    pub(super) fn says_goodbye(&mut self) -> bool {
+        if !self.replica.is_open() {
+            return true;
+        }
+        let now = Instant::now();
+        let until = *self.beat.last.get_or_insert_with(|| {
+            self.replica.beat(Duration::ZERO);
+            now + GOODBYE.min(self.timeout)
+        });
+        self.replica.all_placed() || until <= now
     }
 
     pub(super) fn look_at_health(&mut self) {

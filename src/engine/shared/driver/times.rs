@@ -36,7 +36,7 @@ impl Driver {
         let late = self.beat.under_way.map(|(_, at)| at + self.timeout);
         let sick = self.beat.back.map(|at| at + self.timeout);
         let end = self.inlet.ends_at().map(Instant::from_std);
-        let times = [room, beat, late, sick, end, asked.map(|at| at + self.timeout)];
+        let times = [room, beat, late, sick, end, self.beat.last, asked.map(|at| at + self.timeout)];
         let now = Instant::now();
         // A time that has passed a while ago has had its effect.
         let ahead = times.into_iter().flatten().filter(|at| now < *at + 10 * ROOM);

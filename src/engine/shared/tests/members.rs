@@ -4,7 +4,7 @@ use super::super::Settings;
 use super::{start, start_with, until, Model, Running};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(6);
@@ -42,4 +42,32 @@ async fn hubs_with_different_time_limits_know_each_other_also_after_a_reload() {
     for hub in hubs {
         hub.end().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_ends_says_so_and_one_that_is_killed_is_missing_until_its_time_is_over() {
+    let model = Model::new(1);
+    let limited = |name| start_with(&model, name, 1000, 1 << 20, LONG);
+    let [first, second, third] = [1, 2, 3].map(limited);
+    until("they know each other", || up(&first).0.len() == 3).await;
+    second.end().await;
+    let began = Instant::now();
+    until("it is forgotten", || up(&first).0 == [1, 3].into()).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    third.thread.abort();
+    sleep(LONG / 2).await;
+    assert_eq!(up(&first).0, [1, 3].into());
+    until("it is forgotten, too", || up(&first).0 == [1].into()).await;
+    first.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_ends_does_not_wait_long_for_a_log_that_does_not_answer() {
+    let model = Model::new(1);
+    let hub = start_with(&model, 1, 1000, 1 << 20, LONG);
+    until("it is healthy", || hub.shared.status.failure().is_none()).await;
+    model.hang(true);
+    let began = Instant::now();
+    hub.end().await;
+    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
 }
