@@ -36,6 +36,15 @@ pub(crate) enum Change<'a> {
     Nothing,
 }
 
+/// What applying has done.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The shards that have got something, each as a bit.
+    pub(super) reached: u64,
+    /// The numbers of the clears that have met their channel.
+    pub(super) cleared: Vec<u64>,
+}
+
 /// A point in the log at which entries may have been lost, and a new epoch begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Break {
@@ -74,9 +83,10 @@ impl Hub {
     }
 
     /// Applies entries of the log, some at a time under one lock, and takes them from the queue. Stops before a message
-    /// for which a mailbox has no room. Then call it again later.
-    pub(crate) fn apply(&self, changes: &mut VecDeque<(u64, Change<'_>)>, now: u64) {
-        let mut reached = 0;
+    /// for which a mailbox has no room. Then call it again later. Returns the numbers of the clears that have met their
+    /// channel.
+    pub(crate) fn apply(&self, changes: &mut VecDeque<(u64, Change<'_>)>, now: u64) -> Vec<u64> {
+        let mut done = Done::default();
         loop {
             let hash = |(_, change): &(u64, Change<'_>)| match change {
                 Change::Message { outgoing, .. } => self.hasher.hash_one(outgoing.channel),
@@ -88,7 +98,7 @@ impl Hub {
                 let mut apply = |hash| {
                     let (number, change) = changes.pop_front()?;
                     let mut change = Some(change);
-                    if state.follow(number, &mut change, hash, now, &self.mailboxes, &mut reached) {
+                    if state.follow(number, &mut change, hash, now, &self.mailboxes, &mut done) {
                         return Some(());
                     }
                     changes.extend(change.map(|change| (number, change)));
@@ -101,7 +111,8 @@ impl Hub {
                 break;
             }
         }
-        self.wake(reached);
+        self.wake(done.reached);
+        done.cleared
     }
 
     /// Applies a break. False if a mailbox is full; nothing was done then.

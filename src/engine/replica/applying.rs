@@ -83,7 +83,7 @@ impl Replica {
             changes.push_back((*number, self.change(bytes.as_deref(), now)));
         }
         let count = changes.len();
-        hub.apply(&mut changes, now.hub);
+        let cleared = hub.apply(&mut changes, now.hub);
         let left = changes.len();
         drop(changes);
         for _ in left..count {
@@ -95,6 +95,9 @@ impl Replica {
                 self.own.returned(id.counter, number);
             }
             match body {
+                Body::Entry(Entry::Cleared { .. }) if id.hub == self.environment.hub && cleared.contains(&number) => {
+                    self.cleared.insert(id.counter);
+                }
                 Body::Entry(Entry::Message(Logged { noted, more, .. })) if id.hub != self.environment.hub => {
                     noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number, more)));
                 }

@@ -27,7 +27,7 @@ use crate::hub::Break;
 use agreeing::Search;
 use own::Own;
 use seen::Seen;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem;
 use std::time::Duration;
@@ -89,6 +89,8 @@ pub(crate) struct Replica {
     unknown_acts: (u64, u8),
     /// The heartbeats that came.
     beats: Vec<HubBeat>,
+    /// The counters of own clears that have met their channel, until their outcomes are taken.
+    cleared: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -140,6 +142,7 @@ impl Replica {
             acted: HashMap::new(),
             unknown_acts: (0, 0),
             beats: Vec::new(),
+            cleared: HashSet::new(),
         }
     }
 
@@ -224,7 +227,17 @@ impl Replica {
 
     /// The next outcome of an entry that was published. Each entry has one outcome.
     pub(crate) fn outcome(&mut self) -> Option<(u64, Outcome)> {
-        self.own.outcome()
+        let outcome = self.own.outcome();
+        if outcome.is_none() {
+            // Clears that come again have their outcomes already.
+            self.cleared.clear();
+        }
+        outcome
+    }
+
+    /// True if an own entry whose outcome was just taken has cleared a channel that this hub had at that place.
+    pub(crate) fn has_cleared(&self, counter: u64) -> bool {
+        self.cleared.contains(&counter)
     }
 
     /// The bytes of own entries that have not come back yet.

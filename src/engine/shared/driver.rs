@@ -293,8 +293,7 @@ impl Driver {
     fn take_offered(&mut self) {
         self.replica.set_buffer(self.inlet.bound());
         while let Some(mut offered) = self.partly.take().or_else(|| self.inlet.take()) {
-            let hub = self.hub.as_deref().map(AsRef::as_ref);
-            self.requests.begin(&mut offered, |channel| hub.is_some_and(|hub| hub.channel_id(channel).is_some()));
+            self.requests.begin(&mut offered);
             while let Some(entry) = offered.entries.front_mut() {
                 let Some(counter) = self.replica.publish_encoded(&mut entry.key, &mut entry.bytes) else {
                     self.partly = Some(offered);
@@ -341,6 +340,9 @@ impl Driver {
             };
             let subscribers = |channel: &str| hub.channel(channel).map_or(0, |channel| channel.subscribers);
             let epoch = *epoch.get_or_insert_with(|| hub.breaks());
+            if self.replica.has_cleared(counter) {
+                self.requests.note_cleared(counter);
+            }
             weight += self.requests.done(counter, (number, epoch), subscribers);
         }
         weight

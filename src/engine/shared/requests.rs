@@ -30,15 +30,14 @@ struct Call {
 }
 
 impl Requests {
-    /// The entries of a call come next. `exists`: whether a channel does.
-    pub(super) fn begin(&mut self, offered: &mut Offered, exists: impl Fn(&str) -> bool) {
+    /// The entries of a call come next.
+    pub(super) fn begin(&mut self, offered: &mut Offered) {
         let Some(on_settled) = offered.on_settled.take() else { return };
         self.last += 1;
         let count = offered.entries.len();
         let clears = offered.clears;
-        let cleared = clears && offered.entries.iter().filter_map(|entry| entry.channel.as_deref()).all(exists);
         let places = if clears { Vec::new() } else { vec![Published::default(); count] };
-        let settled = Settled { places, cleared, ..Settled::default() };
+        let settled = Settled { places, ..Settled::default() };
         self.calls.insert(self.last, Call { on_settled, count, left: count, clears, settled });
         self.taking = Some((self.last, 0));
     }
@@ -56,6 +55,14 @@ impl Requests {
     /// All entries of the call are taken.
     pub(super) fn taken(&mut self) {
         self.taking = None;
+    }
+
+    /// An entry has cleared a channel that was there. Its result comes next.
+    pub(super) fn note_cleared(&mut self, counter: u64) {
+        let of = self.entries.get(&counter).and_then(|entry| entry.of.as_ref());
+        if let Some(call) = of.and_then(|(call, ..)| self.calls.get_mut(call)) {
+            call.settled.cleared = true;
+        }
     }
 
     /// An entry has a result. Returns the entry's weight. `number`: its own, or that of the message with its key;

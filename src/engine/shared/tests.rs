@@ -1,5 +1,6 @@
 //! The driver over the model of a log, in a time of its own.
 
+mod clearing;
 mod members;
 
 use super::model::Model;

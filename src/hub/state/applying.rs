@@ -2,7 +2,7 @@
 
 use super::{shards_in, State};
 use crate::hub::act;
-use crate::hub::applying::{Break, Change, Loss};
+use crate::hub::applying::{Break, Change, Done, Loss};
 use crate::hub::forgotten::Forgotten;
 use crate::hub::history::History;
 use crate::hub::lineage::Lineage;
@@ -58,7 +58,7 @@ impl State {
         hash: u64,
         now: u64,
         mailboxes: &[Arc<Mailbox>],
-        reached: &mut u64,
+        done: &mut Done,
     ) -> bool {
         let (announced, acts_after) =
             self.following.as_ref().map_or((0, 0), |following| (following.announced, following.acts_after));
@@ -74,16 +74,18 @@ impl State {
         match change.take() {
             Some(Change::Message { outgoing, since }) => {
                 let published = self.apply(number, outgoing, (known, hash), (since, now), mailboxes);
-                *reached |= published.shards;
+                done.reached |= published.shards;
                 return true;
             }
             Some(Change::Cleared(channel)) => {
-                self.clear(channel);
+                if self.clear(channel) {
+                    done.cleared.push(number);
+                }
             }
             Some(Change::Act(act)) => {
                 if number > acts_after {
                     act::leave(&act, number, mailboxes);
-                    *reached = u64::MAX;
+                    done.reached = u64::MAX;
                 }
             }
             Some(Change::Nothing) | None => {}
