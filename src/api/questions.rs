@@ -27,6 +27,9 @@ pub(crate) struct Questions {
     log: Log,
     state: Mutex<State>,
     came: Condvar,
+    /// This hub answers nothing, itself neither.
+    #[cfg(test)]
+    mute: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -77,7 +80,14 @@ enum Todo {
 
 impl Questions {
     pub(super) fn new(shared: Arc<Shared>, log: Log) -> Arc<Self> {
-        let questions = Arc::new(Questions { shared, log, state: Mutex::default(), came: Condvar::new() });
+        let questions = Arc::new(Questions {
+            shared,
+            log,
+            state: Mutex::default(),
+            came: Condvar::new(),
+            #[cfg(test)]
+            mute: Default::default(),
+        });
         let hears = Arc::downgrade(&questions);
         questions.shared.inlet.listen(Box::new(move |bytes| {
             if let Some(questions) = hears.upgrade() {
@@ -265,6 +275,10 @@ impl Api {
 
     /// Answers a question for this hub.
     fn answer(&self, questions: &Arc<Questions>, id: u64, asker: u64, question: Question<'_>) {
+        #[cfg(test)]
+        if questions.mute.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
         let position = |seq| self.position_now(seq);
         let bytes = match question {
             Question::Users { channel, after, limit } => {
@@ -313,6 +327,13 @@ impl Api {
     /// How long hubs may take to answer: a quarter of the option `engine_timeout`, at most two seconds.
     pub(crate) fn patience_with_hubs(&self) -> Duration {
         (self.context.config.get().shared_timeout() / 4).min(PATIENCE_MAX)
+    }
+
+    /// From now on this hub answers no question.
+    #[cfg(test)]
+    pub(crate) fn mute_questions(&self) {
+        let mute = self.questions.iter().map(|questions| &questions.mute);
+        mute.for_each(|mute| mute.store(true, std::sync::atomic::Ordering::SeqCst));
     }
 
     /// Ends the questions, when the hub ends.

@@ -23,12 +23,17 @@ fn limit(parameters: &Parameters<'_>) -> Result<usize, Refusal> {
     limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
 }
 
-/// Asks all hubs, and waits for the outcome. Other requests go on meanwhile.
+/// Asks all hubs, and waits for the outcome. Other requests go on meanwhile. [`answered`] checks what is made of it.
 async fn ask(api: &Api, question: Question<'_>) -> Result<Outcome, Refusal> {
     let (tell, told) = oneshot::channel();
     let asked = api.ask_all(question, Box::new(move |outcome| drop(tell.send(outcome))));
     asked.map_err(|error| refusal(&error))?;
     told.await.map_err(|_| refusal(&hubs_late()))
+}
+
+/// Refuses if no answer of any hub could be read.
+fn answered(outcome: &Outcome) -> Result<(), Refusal> {
+    outcome.hubs.check_answered().map_err(|error| refusal(&error))
 }
 
 /// The users on a channel. Each is listed once, in the order of names, with the number of connections.
@@ -47,10 +52,10 @@ pub(super) async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
     }
     users::check(channel, after, limit).map_err(|error| Refusal::malformed("after", error.to_string()))?;
     let outcome = ask(api, Question::Users { channel, after, limit: limit as u32 }).await?;
-    match merge_users(outcome, limit) {
-        (Some(users), outcome) => Ok(json(format!("{{{},{}}}\n", show_users(users), show_hubs(&outcome.hubs)))),
-        (None, outcome) => Err(no_channel(Some(&outcome.hubs))),
-    }
+    let (users, outcome) = merge_users(outcome, limit);
+    answered(&outcome)?;
+    let users = users.ok_or_else(|| no_channel(Some(&outcome.hubs)))?;
+    Ok(json(format!("{{{},{}}}\n", show_users(users), show_hubs(&outcome.hubs))))
 }
 
 /// The members of an object.
@@ -73,6 +78,7 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     if api.has_others() && prefix.len() <= MAX_CHANNEL {
         let outcome = ask(api, Question::Channels { prefix, limit: limit as u32 }).await?;
         let (channels, outcome) = merge_channels(outcome, api.this_hub(), limit);
+        answered(&outcome)?;
         let objects: Vec<_> = channels.listed.iter().map(|(name, channel)| show(name, channel)).collect();
         let (objects, more, hubs) = (objects.join(","), channels.more, show_hubs(&outcome.hubs));
         return Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more},{hubs}}}\n")));
@@ -93,6 +99,7 @@ pub(super) async fn channel(api: &Api, name: &str) -> Result<Answer, Refusal> {
     }
     let outcome = ask(api, Question::Channel { name }).await?;
     let (channels, outcome) = merge_channels(outcome, api.this_hub(), 1);
+    answered(&outcome)?;
     let Some(channel) = channels.listed.get(name) else { return Err(no_channel(Some(&outcome.hubs))) };
     let object = show(name, channel);
     let members = object.trim_end_matches('}');
@@ -141,6 +148,7 @@ pub(super) async fn stats(api: &Api, query: &str) -> Result<Answer, Refusal> {
         return Err(Refusal::not_found("this hub shares no log with others; ask without cluster=1"));
     }
     let (sums, each, outcome) = merge_stats(ask(api, Question::Stats).await?);
+    answered(&outcome)?;
     let sums: Vec<_> = sums.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let show = |of: &crate::cluster::HubStats| {
         let here = of.hub == api.this_hub();

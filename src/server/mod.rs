@@ -224,7 +224,9 @@ impl Server {
     /// The users on a channel: at most `limit` of them by name, beginning after the name `after` (empty: with the
     /// first), and the counts of all. See `push_users_get`.
     pub fn users(&self, channel: &str, after: &str, limit: usize) -> Result<Users, Error> {
-        ask!(self, hub => hub.users(channel, after, limit))
+        let users = ask!(self, hub => hub.users(channel, after, limit))?;
+        users.hubs.as_ref().map_or(Ok(()), |hubs| hubs.check_answered())?;
+        Ok(users)
     }
 
     /// Applies the builder's options that can change while the server runs, as

@@ -1,5 +1,6 @@
 //! Which hubs have answered a question to all of them.
 
+use crate::error::{Error, Kind};
 use std::fmt;
 
 /// The hubs that were asked something, and those that have not answered.
@@ -27,6 +28,15 @@ impl Hubs {
                 Some(format!("{answered} of {asked} hubs have answered in time; missing: {self}{more}"))
             }
         }
+    }
+
+    /// Fails if no hub at all has answered, this one neither. Then nothing is known, and counts of 0 would be wrong.
+    pub(crate) fn check_answered(&self) -> Result<(), Error> {
+        if self.answered > 0 || self.asked == 0 {
+            return Ok(());
+        }
+        let why = self.partial().unwrap_or_default();
+        Err(Error::new(Kind::Busy, format!("no hub has answered: {why}; call again")))
     }
 
     /// Notes a reason why the answer may not be whole.
@@ -66,6 +76,13 @@ mod tests {
         hubs.not_readable(255);
         let why = hubs.partial().unwrap();
         assert!(why.starts_with("2 of 3 hubs have answered in time; missing: 00000000000000ff; a part"), "{why}");
+        hubs.check_answered().unwrap();
+        let nobody = Hubs { asked: 1, answered: 0, missing: vec![255], why: None };
+        let error = nobody.check_answered().unwrap_err();
+        assert_eq!(error.kind(), Kind::Busy);
+        let text = "no hub has answered: 0 of 1 hubs have answered in time; missing: 00000000000000ff; call again";
+        assert_eq!(error.to_string(), text);
+        Hubs::default().check_answered().expect("a hub that is not one of several");
         let away = Hubs { asked: 1, answered: 1, why: Some("away".into()), ..Hubs::default() };
         assert_eq!(away.partial().as_deref(), Some("away"));
     }

@@ -9,7 +9,7 @@ use crate::engine::contract::Word;
 use crate::engine::shared::model::Model;
 use crate::engine::Hubs;
 use crate::hub::Publication;
-use crate::server::Server;
+use crate::server::{Backend, Server};
 use crate::users::Users;
 use crate::Builder;
 use serde_json::Value;
@@ -140,6 +140,31 @@ fn while_the_log_is_away_this_hub_answers_at_once_and_says_so() {
     for hub in hubs {
         hub.stop(Duration::ZERO);
     }
+}
+
+#[test]
+fn where_no_hub_answers_that_is_an_error_and_no_answer() {
+    let (path, option) = control("no-answer");
+    let socket = std::env::temp_dir().join(format!("push-nobody-answers-{}.sock", std::process::id()));
+    let socket = format!("unix:{}", socket.display());
+    let hub = start("no-answer", &[SOON, ("control", &option), ("attach_listen", &socket)]);
+    let mut builder = Builder::default();
+    builder.set("attach", &socket).unwrap();
+    let host = Server::start(builder).unwrap();
+    super::position(&hub, "there is such a channel");
+    let Backend::Embedded(embedded) = &hub.0 else { panic!("it has a hub") };
+    embedded.hub().mute_questions();
+    for request in ["GET /v1/channels/a", "GET /v1/channels", "GET /v1/users?channel=a", "GET /v1/stats?cluster=1"] {
+        let answer = asked(&path, request);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{request}: {answer}");
+        assert!(answer.contains("no hub has answered: 0 of 1 hubs have answered in time; missing: "), "{answer}");
+    }
+    for server in [&hub, &host] {
+        let error = server.users("a", "", 10).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Busy, "{error}");
+    }
+    host.stop(Duration::ZERO);
+    hub.stop(Duration::ZERO);
 }
 
 #[test]
