@@ -53,7 +53,7 @@ push_engine_lag_entries gauge
 push_engine_fences_total counter
 push_engine_reconnects_total counter
 push_engine_append_seconds summary
-push_hub_words_dropped_total counter reason: malformed newer late busy
+push_hub_words_dropped_total counter reason: malformed newer late busy old
 ";
 const LAST_OF_LOGS: &str = "push_engine_log_bytes gauge\n";
 

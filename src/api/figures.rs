@@ -54,7 +54,7 @@ impl Api {
                 up: shared.status.failure().is_none(),
                 waiting: shared.inlet.waiting(),
                 shared: Some(shared.status.numbers()),
-                words: self.questions.as_ref().map_or([("", 0); 4], |questions| questions.dropped().by_reason()),
+                words: self.questions.as_ref().map_or([("", 0); 5], |questions| questions.dropped().by_reason()),
                 ..Engine::default()
             };
         }

@@ -1,21 +1,20 @@
 //! Questions to all hubs that share a log. A thread of their own (`push-hubs`) asks them, answers those of other hubs,
 //! and collects the answers. The engine's thread and the shards only hand over.
 
+mod queue;
+
 use super::Api;
-use crate::cluster::{self, channels, parts, users, Asked, Done, Question, Said, Table, Tell, Wrong};
+use crate::cluster::{self, channels, parts, users, Ages, Asked, Done, Question, Said, Sent, Table, Tell, Wrong};
 use crate::engine::shared::Shared;
 use crate::error::{Error, Kind};
 use crate::log::{Level, Log};
 use crate::shard::client::presence::Present;
 use crate::sys::clock;
-use std::collections::VecDeque;
+use queue::{Count, Queue, Todo};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The words that may wait for the thread, and their bytes. Further ones are dropped.
-const WORDS: usize = 4096;
-const WORD_BYTES: usize = 16 << 20;
 /// Questions of other hubs that may wait for the shards of this one.
 const ANSWERING: usize = 256;
 /// The longest time that a question waits for answers.
@@ -34,9 +33,8 @@ pub(crate) struct Questions {
 
 #[derive(Default)]
 struct State {
-    todo: VecDeque<Todo>,
-    /// The bytes of the words among them.
-    bytes: usize,
+    todo: Queue,
+    ages: Ages,
     /// Questions of other hubs that wait for the shards.
     answering: usize,
     table: Table,
@@ -54,28 +52,24 @@ pub(crate) struct Dropped {
     pub(crate) late: u64,
     /// There was no room.
     pub(crate) busy: u64,
+    /// Questions that their hub has given up.
+    pub(crate) old: u64,
 }
 
 impl Dropped {
     /// Each with the word for it.
-    pub(crate) fn by_reason(self) -> [(&'static str, u64); 4] {
-        let Dropped { malformed, newer, late, busy } = self;
-        [("malformed", malformed), ("newer", newer), ("late", late), ("busy", busy)]
+    pub(crate) fn by_reason(self) -> [(&'static str, u64); 5] {
+        let Dropped { malformed, newer, late, busy, old } = self;
+        [("malformed", malformed), ("newer", newer), ("late", late), ("busy", busy), ("old", old)]
     }
 }
 
-enum Todo {
-    Word(Vec<u8>),
-    /// This hub's own question, which it answers, too.
-    Own(Vec<u8>),
-    /// The shards have said who is on a channel, if there is such a channel. It is counted here.
-    Count {
-        id: u64,
-        asker: u64,
-        present: Option<Present>,
-        after: Box<str>,
-        limit: usize,
-    },
+/// The question that an answer is of.
+#[derive(Debug, Clone, Copy)]
+struct Of {
+    id: u64,
+    asker: u64,
+    sent: Sent,
 }
 
 impl Questions {
@@ -99,13 +93,25 @@ impl Questions {
 
     /// A word has come. The thread takes it.
     fn hear(&self, bytes: Vec<u8>) {
+        let (this, now) = (self.shared.this(), clock::monotonic_ms());
         let mut state = self.lock();
-        if state.todo.len() >= WORDS || state.bytes + bytes.len() > WORD_BYTES || state.ends {
+        let is_own = match Said::read(&bytes) {
+            // This hub has its own questions and answers already.
+            Ok(Said::Part { hub: by, .. } | Said::Question { asker: by, .. }) if by == this => return,
+            Ok(Said::Part { .. }) => true,
+            Ok(Said::Question { asker, sent, .. }) => {
+                state.ages.note(asker, sent, now);
+                false
+            }
+            Err(wrong) => {
+                drop(state);
+                return self.note_wrong(wrong);
+            }
+        };
+        if state.ends || !state.todo.hear(bytes, is_own) {
             state.dropped.busy += 1;
             return;
         }
-        state.bytes += bytes.len();
-        state.todo.push_back(Todo::Word(bytes));
         drop(state);
         self.came.notify_one();
     }
@@ -124,8 +130,10 @@ impl Questions {
         let is_asked = why.is_none();
         let new = "this hub follows the log only since a moment ago, and may not know all hubs";
         let why = why.or_else(|| may_be_more.then(|| new.to_owned()));
-        let until = clock::monotonic_ms() + patience.as_millis().max(1) as u64;
-        let said = Said::Question { id, asker: this, question }.write();
+        let patience_ms = patience.as_millis().clamp(1, PATIENCE_MAX.as_millis()) as u32;
+        let sent = Sent { at: clock::monotonic_ms(), patience: patience_ms };
+        let until = sent.at + u64::from(patience_ms);
+        let said = Said::Question { id, asker: this, sent, question }.write();
         {
             let mut state = self.lock();
             if state.ends {
@@ -135,7 +143,7 @@ impl Questions {
                 let text = "too many questions to all hubs are under way; call again";
                 return Err(Error::new(Kind::Busy, text));
             }
-            state.todo.push_back(Todo::Own(said.clone()));
+            state.todo.leave(Todo::Own(said.clone()), true);
         }
         self.came.notify_one();
         if is_asked {
@@ -160,10 +168,7 @@ impl Questions {
                 state = self.lock();
                 continue;
             }
-            if let Some(todo) = state.todo.pop_front() {
-                if let Todo::Word(bytes) = &todo {
-                    state.bytes -= bytes.len();
-                }
+            if let Some(todo) = state.todo.take() {
                 return Some(todo);
             }
             let wait = state
@@ -185,13 +190,46 @@ impl Questions {
     }
 
     /// Gives the thread something to do. Shards call it, too.
-    fn leave(&self, todo: Todo) {
-        self.lock().todo.push_back(todo);
+    fn leave(&self, count: Count) {
+        let is_own = count.of.asker == self.shared.this();
+        self.lock().todo.leave(Todo::Count(count), is_own);
         self.came.notify_one();
     }
 
+    /// True if nobody waits for the answer to a question of another hub any more.
+    fn is_over(&self, Of { asker, sent, .. }: Of) -> bool {
+        let is_over = |state: &State| state.ages.is_over(asker, sent, clock::monotonic_ms());
+        asker != self.shared.this() && is_over(&self.lock())
+    }
+
+    /// Takes a question of another hub. False: it is dropped.
+    fn admit(&self, of: Of) -> bool {
+        let is_over = self.is_over(of);
+        let mut state = self.lock();
+        let State { dropped, answering, .. } = &mut *state;
+        match (is_over, *answering >= ANSWERING) {
+            (true, _) => dropped.old += 1,
+            (false, true) => dropped.busy += 1,
+            (false, false) => {
+                *answering += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The shards have said who is on a channel.
+    fn count(&self, Count { of, present, after, limit }: Count) {
+        if self.is_over(of) {
+            let mut state = self.lock();
+            (state.answering, state.dropped.old) = (state.answering.saturating_sub(1), state.dropped.old + 1);
+            return;
+        }
+        self.send(of, &users(of.id, present.map(Present::into_parts), &after, limit));
+    }
+
     /// Sends this hub's answer to the hub that asked.
-    fn send(&self, id: u64, asker: u64, bytes: &[u8]) {
+    fn send(&self, Of { id, asker, .. }: Of, bytes: &[u8]) {
         let this = self.shared.this();
         if asker == this {
             let done = self.lock().table.heard(id, this, (0, 1), bytes);
@@ -240,41 +278,32 @@ impl Api {
         let _ends = Ends(questions);
         while let Some(todo) = questions.next() {
             match todo {
-                Todo::Count { id, asker, present, after, limit } => {
-                    let present = present.map(Present::into_parts);
-                    questions.send(id, asker, &users(id, present, &after, limit));
-                }
+                Todo::Count(count) => questions.count(count),
                 Todo::Own(bytes) => {
-                    if let Ok(Said::Question { id, asker, question }) = Said::read(&bytes) {
-                        self.answer(questions, id, asker, question);
+                    if let Ok(Said::Question { id, asker, sent, question }) = Said::read(&bytes) {
+                        self.answer(questions, Of { id, asker, sent }, question);
                     }
                 }
                 Todo::Word(bytes) => match Said::read(&bytes) {
-                    Ok(Said::Part { id, hub, at, of, bytes }) if hub != questions.shared.this() => {
+                    Ok(Said::Part { id, hub, at, of, bytes }) => {
                         let done = questions.lock().table.heard(id, hub, (at, of), bytes);
                         done.into_iter().for_each(Done::tell);
                     }
-                    // This hub has its own answer already.
-                    Ok(Said::Part { .. }) => {}
-                    Ok(Said::Question { asker, .. }) if asker == questions.shared.this() => {}
-                    Ok(Said::Question { id, asker, question }) => {
-                        let mut state = questions.lock();
-                        if state.answering >= ANSWERING {
-                            state.dropped.busy += 1;
-                            continue;
+                    Ok(Said::Question { id, asker, sent, question }) => {
+                        let of = Of { id, asker, sent };
+                        if questions.admit(of) {
+                            self.answer(questions, of, question);
                         }
-                        state.answering += 1;
-                        drop(state);
-                        self.answer(questions, id, asker, question);
                     }
-                    Err(wrong) => questions.note_wrong(wrong),
+                    // It was read when it came.
+                    Err(_) => {}
                 },
             }
         }
     }
 
     /// Answers a question for this hub.
-    fn answer(&self, questions: &Arc<Questions>, id: u64, asker: u64, question: Question<'_>) {
+    fn answer(&self, questions: &Arc<Questions>, of: Of, question: Question<'_>) {
         #[cfg(test)]
         if questions.mute.load(std::sync::atomic::Ordering::SeqCst) {
             return;
@@ -285,7 +314,7 @@ impl Api {
                 let (questions, after, limit) = (questions.clone(), Box::from(after), limit as usize);
                 let exists = self.context.hub.channel_id(channel).is_some();
                 let tell = move |present| {
-                    questions.leave(Todo::Count { id, asker, present: exists.then_some(present), after, limit });
+                    questions.leave(Count { of, present: exists.then_some(present), after, limit });
                 };
                 self.ask_present(channel, Box::new(tell));
                 return;
@@ -303,7 +332,7 @@ impl Api {
             }
             Question::Stats => cluster::stats(&self.collect_stats()),
         };
-        questions.send(id, asker, &bytes);
+        questions.send(of, &bytes);
     }
 
     /// Asks all hubs of the log. The outcome comes to `tell` within [`Self::patience_with_hubs`].

@@ -4,6 +4,7 @@
 //! repeated or late. So a question has a deadline, and its outcome names the hubs that have not answered. This code has
 //! no threads, no sockets and no clock.
 
+mod ages;
 mod answers;
 mod channels;
 mod hashes;
@@ -13,6 +14,7 @@ mod table_tests;
 mod users;
 mod words;
 
+pub(crate) use ages::{Ages, Sent};
 pub(crate) use answers::{merge_stats, stats, HubStats};
 pub(crate) use channels::{channels, merge_channels, Channel};
 pub(crate) use table::{Asked, Done, Outcome, Table, Tell};

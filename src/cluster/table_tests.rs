@@ -1,5 +1,6 @@
 //! Hubs that ask each other over words that are lost, repeated and late. Planted mistakes are found.
 
+use super::ages::Sent;
 use super::table::{Asked, Outcome, Table};
 use super::words::{parts, Question, Said};
 use crate::engine::contract::Word;
@@ -99,7 +100,11 @@ fn run(seed: u64, calm: bool, mistakes: Mistakes) -> Result<Met, &'static str> {
                 let until = now + PATIENCE_MS;
                 assert!(table.begin(Asked { id, hubs, may_be_more: false, why: None, until, tell }));
                 words.say(
-                    &Word { to: None, bytes: Said::Question { id, asker: hub, question: Question::Stats }.write() },
+                    &Word {
+                        to: None,
+                        bytes: Said::Question { id, asker: hub, sent: Sent::default(), question: Question::Stats }
+                            .write(),
+                    },
                     now,
                 );
             }

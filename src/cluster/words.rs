@@ -1,5 +1,6 @@
 //! The words: questions, and parts of answers. What comes is not trusted.
 
+use super::ages::Sent;
 use crate::engine::contract::MAX_WORD;
 use crate::engine::entry::{short, Fields};
 use crate::hub::{check_channel, MAX_CHANNEL};
@@ -49,7 +50,7 @@ pub(crate) enum Question<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Said<'a> {
     /// `id`: random bits that name the question. `asker`: the hub that asks.
-    Question { id: u64, asker: u64, question: Question<'a> },
+    Question { id: u64, asker: u64, sent: Sent, question: Question<'a> },
     /// Part `at` of the `of` parts of a hub's answer.
     Part { id: u64, hub: u64, at: u16, of: u16, bytes: &'a [u8] },
 }
@@ -74,10 +75,12 @@ impl<'a> Said<'a> {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut into = vec![VERSION];
         match self {
-            Said::Question { id, asker, question } => {
+            Said::Question { id, asker, sent, question } => {
                 into.push(QUESTION);
                 into.extend_from_slice(&id.to_le_bytes());
                 into.extend_from_slice(&asker.to_le_bytes());
+                into.extend_from_slice(&sent.at.to_le_bytes());
+                into.extend_from_slice(&sent.patience.to_le_bytes());
                 question.write(&mut into);
             }
             Said::Part { id, hub, at, of, bytes } => {
@@ -102,8 +105,9 @@ impl<'a> Said<'a> {
         let kind = fields.u8().ok_or(Wrong::Malformed)?;
         match kind {
             QUESTION => {
-                let head = fields.u64().zip(fields.u64()).ok_or(Wrong::Malformed)?;
-                Ok(Said::Question { id: head.0, asker: head.1, question: Question::read(fields)? })
+                let (id, asker) = fields.u64().zip(fields.u64()).ok_or(Wrong::Malformed)?;
+                let (at, patience) = fields.u64().zip(fields.u32()).ok_or(Wrong::Malformed)?;
+                Ok(Said::Question { id, asker, sent: Sent { at, patience }, question: Question::read(fields)? })
             }
             PART => read_part(fields).ok_or(Wrong::Malformed),
             _ => Err(Wrong::Newer),
@@ -167,7 +171,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Said<'static>> {
-        let ask = |question| Said::Question { id: 1, asker: u64::MAX, question };
+        let sent = Sent { at: u64::MAX - 1, patience: 7 };
+        let ask = |question| Said::Question { id: 1, asker: u64::MAX, sent, question };
         vec![
             ask(Question::Users { channel: "a", after: "", limit: 0 }),
             ask(Question::Users { channel: "a", after: "\u{e4}", limit: MAX_USERS as u32 }),
@@ -187,7 +192,7 @@ mod tests {
             (0..bytes.len()).for_each(|len| assert_ne!(Said::read(&bytes[..len]), Ok(said)));
         }
         let stretched = |said: Said<'_>| [said.write(), vec![0]].concat();
-        let question = |question| Said::Question { id: 1, asker: 2, question };
+        let question = |question| Said::Question { id: 1, asker: 2, sent: Sent::default(), question };
         for bad in [
             vec![],
             vec![0, 1],
@@ -201,7 +206,7 @@ mod tests {
         ] {
             assert_eq!(Said::read(&bad), Err(Wrong::Malformed), "{bad:?}");
         }
-        for newer in [vec![VERSION + 1], vec![VERSION, 99], [&question(Question::Stats).write()[..18], &[99]].concat()]
+        for newer in [vec![VERSION + 1], vec![VERSION, 99], [&question(Question::Stats).write()[..30], &[99]].concat()]
         {
             assert_eq!(Said::read(&newer), Err(Wrong::Newer), "{newer:?}");
         }

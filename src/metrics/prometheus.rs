@@ -31,12 +31,12 @@ pub(crate) struct Engine {
     /// Of a log that hubs share.
     pub(crate) shared: Option<Numbers>,
     /// Words of other hubs that were dropped, by the reason.
-    pub(crate) words: [(&'static str, u64); 4],
+    pub(crate) words: [(&'static str, u64); 5],
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { up: true, waiting: 0, log: 0, shared: None, words: [("", 0); 4] }
+        Engine { up: true, waiting: 0, log: 0, shared: None, words: [("", 0); 5] }
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The bytes of words that may wait to be said.
+/// The bytes of words that may wait to be said, and those of words to all beyond that.
 const BYTES: usize = 4 << 20;
+const BYTES_TO_ALL: usize = 1 << 20;
 
 /// Gets the words of other hubs.
 type Listener = Box<dyn Fn(Vec<u8>) + Send + Sync>;
@@ -47,14 +48,19 @@ impl Words {
 }
 
 impl Inlet {
-    /// Says a word to a hub, or to all. False: it is too large, or too much waits, and it is dropped.
+    /// Says a word to a hub, or to all. One to all is a question of this hub, and does not wait behind its answers.
+    /// False: it is too large, or too much waits, and it is dropped.
     pub(crate) fn say(&self, to: Option<u64>, bytes: Vec<u8>) -> bool {
         let mut queue = self.words.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes.len() > MAX_WORD || queue.1 + bytes.len() > BYTES {
+        let most = if to.is_none() { BYTES + BYTES_TO_ALL } else { BYTES };
+        if bytes.len() > MAX_WORD || queue.1 + bytes.len() > most {
             return false;
         }
         queue.1 += bytes.len();
-        queue.0.push_back(Word { to, bytes });
+        match to {
+            None => queue.0.push_front(Word { to, bytes }),
+            Some(_) => queue.0.push_back(Word { to, bytes }),
+        }
         drop(queue);
         self.came.notify_one();
         true
@@ -70,5 +76,21 @@ impl Inlet {
 impl fmt::Debug for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Words").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_said_before_the_answers_that_wait_and_finds_room() {
+        let inlet = Inlet::new(1, 1 << 20);
+        let said = (0..200).filter(|_| inlet.say(Some(2), vec![0; MAX_WORD])).count();
+        assert_eq!(said, BYTES / MAX_WORD);
+        assert!(inlet.say(None, vec![1; MAX_WORD]) && !inlet.say(None, vec![1; MAX_WORD + 1]));
+        assert_eq!(inlet.words.take().unwrap().to, None);
+        assert_eq!(std::iter::from_fn(|| inlet.words.take()).count(), said);
+        assert!(inlet.say(Some(2), vec![0; MAX_WORD]), "there is room again");
     }
 }

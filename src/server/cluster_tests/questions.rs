@@ -4,7 +4,7 @@ use super::acts::{asked, control};
 use super::{start, until, Client};
 use crate::attach::hub_side::waiting_tests::Played;
 use crate::attach::wire::{FromHost, VERSION};
-use crate::cluster::{parts, Question, Said};
+use crate::cluster::{parts, Question, Said, Sent};
 use crate::engine::contract::Word;
 use crate::engine::shared::model::Model;
 use crate::engine::Hubs;
@@ -206,7 +206,9 @@ fn words_that_are_none_or_of_a_later_version_are_counted_and_do_no_harm() {
     let (path, option) = control("strange-words");
     let hub = start("strange-words", &[SOON, ("control", &option)]);
     until("it answers", || hub.readiness().failure().is_none());
-    let later = [&[2][..], &Said::Question { id: 1, asker: 2, question: Question::Stats }.write()[1..]].concat();
+    let later =
+        [&[2][..], &Said::Question { id: 1, asker: 2, sent: Sent::default(), question: Question::Stats }.write()[1..]]
+            .concat();
     let late = parts(77, 88, b"nobody asked").remove(0);
     let words = [vec![0, 1], Vec::new(), later, late];
     for bytes in words {
@@ -218,6 +220,27 @@ fn words_that_are_none_or_of_a_later_version_are_counted_and_do_no_harm() {
     }
     assert_eq!(users(&hub).1.answered, 1);
     hub.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_question_that_its_hub_has_given_up_is_not_answered() {
+    let model = Model::named("old-questions");
+    let (path, option) = control("old-questions");
+    let patient = ("engine_timeout", "1m");
+    let hubs = [start("old-questions", &[patient]), start("old-questions", &[patient, ("control", &option)])];
+    until("both answer", || users(&hubs[0]).1.answered == 2);
+    let old = "push_hub_words_dropped_total{reason=\"old\"} ";
+    assert!(asked(&path, "GET /metrics").contains(&format!("{old}0\n")));
+    model.hang(true);
+    assert_eq!(users(&hubs[0]).1.answered, 1);
+    // Longer than a question may be under way at best.
+    std::thread::sleep(Duration::from_millis(500));
+    model.hang(false);
+    until("it is dropped", || asked(&path, "GET /metrics").contains(&format!("{old}1\n")));
+    until("both answer again", || users(&hubs[0]).1.answered == 2);
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
 }
 
 #[test]
