@@ -1,7 +1,7 @@
 //! The channels of all hubs together. The history of a channel is the same at all of them; its subscribers are added up.
 
 use super::table::Outcome;
-use super::words::MAX_ANSWER;
+use super::words::{MAX_ANSWER, MAX_COUNT};
 use crate::engine::entry::{short, Fields};
 use crate::hub::{check_channel, ChannelInfo};
 use crate::metrics::losses::Loss;
@@ -62,8 +62,9 @@ fn read(bytes: &[u8]) -> Option<(bool, Vec<(&str, Channel)>)> {
         if check_channel(name).is_err() || name <= last {
             return None;
         }
-        let (subscribers, messages, bytes) = (fields.u64()?, fields.u64()?, fields.u64()?);
-        let loss = Loss { slow_closed: fields.u64()?, dropped: fields.u64()?, replaced: fields.u64()? };
+        let mut figure = || fields.u64().filter(|figure| *figure <= MAX_COUNT);
+        let (subscribers, messages, bytes) = (figure()?, figure()?, figure()?);
+        let loss = Loss { slow_closed: figure()?, dropped: figure()?, replaced: figure()? };
         let position = fields.short()?;
         // It goes into JSON as it is.
         if !position.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -177,6 +178,11 @@ mod tests {
         for bad in [vec![], good[..good.len() - 1].to_vec(), [&good[..], &good[1..]].concat()] {
             let (channels, outcome) = merged(vec![bad, good.clone()], 9);
             assert_eq!((channels.listed.len(), outcome.hubs.missing), (1, vec![0]));
+        }
+        for at in 0..6 {
+            let mut absurd = good.clone();
+            absurd[3 + 8 * at..][..8].fill(u8::MAX);
+            assert_eq!(merged(vec![absurd, good.clone()], 9).1.hubs.missing, [0], "{at}");
         }
         let strange = channels(
             &[ChannelInfo { name: "a".into(), subscribers: 1, messages: 1, bytes: 1, newest: Some(1) }],

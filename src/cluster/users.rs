@@ -2,7 +2,7 @@
 
 use super::hashes::hash;
 use super::table::Outcome;
-use super::words::MAX_ANSWER;
+use super::words::{MAX_ANSWER, MAX_COUNT};
 use crate::engine::entry::{short, Fields};
 use crate::hub::check_text;
 use crate::users::{User, Users, MAX_USERS};
@@ -71,15 +71,18 @@ impl<'a> Answer<'a> {
         let more = fields.u8()? != 0;
         let (connections, anonymous, count) = (fields.u64()?, fields.u64()?, fields.u64()?);
         let listed = fields.u32()? as usize;
-        if listed > MAX_USERS {
+        let named = connections.checked_sub(anonymous)?;
+        // Each user has a connection.
+        if listed > MAX_USERS || connections > MAX_COUNT || count > named || listed as u64 > count {
             return None;
         }
-        let (mut page, mut last) = (Vec::new(), "");
+        let (mut page, mut last, mut left) = (Vec::new(), "", named);
         for _ in 0..listed {
             let (name, connections) = (fields.short()?, fields.u64()?);
-            if check_text("user", name, 255).is_err() || name <= last {
+            if check_text("user", name, 255).is_err() || name <= last || connections == 0 {
                 return None;
             }
+            left = left.checked_sub(connections)?;
             page.push((name, connections));
             last = name;
         }
@@ -223,6 +226,41 @@ mod tests {
         let (users, outcome) = merge_users(outcome(answers), 0);
         assert_eq!(users.unwrap().count, MAX_HASHES as u64 + 20);
         assert!(outcome.hubs.partial().unwrap().contains("too many users"));
+    }
+
+    #[test]
+    fn an_answer_with_figures_that_can_not_be_is_refused() {
+        let good = users(1, named(&["ada", "bob", "bob"]), "", 9);
+        // The figures: connections, anonymous ones, users; how many are listed; the connections of each.
+        let [connections, anonymous, count, listed, ada, bob] = [2, 10, 18, 26, 34, 46];
+        assert_eq!(
+            (good[connections], good[anonymous], good[count], good[listed], good[ada], good[bob]),
+            (4, 1, 2, 2, 1, 2)
+        );
+        let with = |at: usize, value: u64| {
+            let mut bytes = good.clone();
+            let len = if at == listed { 4 } else { 8 };
+            bytes[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+            merge_users(outcome(vec![bytes]), 9).1.hubs.missing
+        };
+        for (at, value) in [(connections, 4), (connections, MAX_COUNT), (count, 3), (ada, 1)] {
+            assert_eq!(with(at, value), [0u64; 0], "{at} {value}");
+        }
+        for (at, value) in [
+            (connections, u64::MAX),
+            (connections, MAX_COUNT + 1),
+            (connections, 3),
+            (anonymous, 5),
+            (anonymous, u64::MAX),
+            (count, 4),
+            (count, 1),
+            (listed, 3),
+            (ada, 0),
+            (ada, 2),
+            (bob, u64::MAX),
+        ] {
+            assert_eq!(with(at, value), [0], "{at} {value}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ const CHANNELS: u8 = 2;
 const CHANNEL: u8 = 3;
 const STATS: u8 = 4;
 
+/// The largest figure in an answer. No hub counts as far, and the sum of a few does not overflow.
+pub(super) const MAX_COUNT: u64 = 1 << 60;
 /// The largest answer of a hub, in bytes.
 pub(crate) const MAX_ANSWER: usize = 512 << 10;
 /// The bytes of an answer in one word.

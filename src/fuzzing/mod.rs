@@ -4,6 +4,7 @@
 //! This room is compiled for fuzzers (`cfg(fuzzing)`) and for the tests, which replay `fuzz/corpus`. It is in no
 //! release.
 
+mod answers;
 mod compression;
 mod hub;
 mod parsers;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("attach_from_host", wire::from_host),
     ("attach_from_hub", wire::from_hub),
     ("hub", hub::run),
+    ("answers", answers::run),
     #[cfg(feature = "tls")]
     ("tls", tls::run),
     ("backpressure", crate::shard::delivery::backpressure_model::run),
@@ -103,6 +105,11 @@ mod tests {
     #[test]
     fn the_hub_keeps_its_promises_in_any_order_of_events() {
         run_random_inputs("hub", 6_000);
+    }
+
+    #[test]
+    fn answers_of_hubs_are_added_up_or_refused_as_a_whole() {
+        run_random_inputs("answers", 6_000);
     }
 
     #[test]
