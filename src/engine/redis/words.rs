@@ -2,7 +2,11 @@
 //!
 //! They are read over a connection of their own, so a large answer holds up neither the tail nor an append, and a hub
 //! that can't take more of the tail still hears. The streams are short and expire: nothing of them has to last, and
-//! Redis may evict them. Whatever fails here is said, and does not concern the log.
+//! Redis may evict them. A hub removes from its own stream what it has read, so that large answers take no memory there.
+//! Whatever fails here is said, and does not concern the log.
+//!
+//! PUBLISH would keep nothing at all. But in a cluster each message would go to every node, and the sharded form needs
+//! Redis 7. Users would need rights for channels, and a client of Redis that reads too slowly is cut off.
 
 use super::super::contract::Word;
 use super::super::shared::connection::{Failure, Heard, Words};
@@ -15,8 +19,8 @@ use tokio::time::sleep;
 
 /// How many words a stream keeps, about.
 const KEPT: usize = 256;
-/// How long a stream stays after its last word.
-const EXPIRES: Duration = Duration::from_secs(60);
+/// How long a stream stays after its last word. No question waits for so long.
+const EXPIRES: Duration = Duration::from_secs(10);
 /// How many words of a stream are read at once.
 const AT_ONCE: usize = 16;
 /// The longest time that the server waits for a word before it says that there is none.
@@ -84,11 +88,17 @@ impl Place {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(wait).arg("STREAMS").arg(&keys).arg(&after);
             let Value::Array(streams) = line.ask(read).await.map_err(|refused| line.why(refused))? else { continue };
+            let before = after[1].clone();
             for (key, id, bytes) in streams.into_iter().flat_map(words_of) {
                 if let Some(at) = keys.iter().position(|known| *known.as_bytes() == *key) {
                     after[at] = id;
                 }
                 let _ = heard.try_send(Ok(bytes));
+            }
+            if let Some(next) = next_id(&after[1]).filter(|_| after[1] != before) {
+                let mut trim = redis::cmd("XTRIM");
+                trim.arg(&keys[1]).arg("MINID").arg(next);
+                line.ask(trim).await.map_err(|refused| line.why(refused))?;
             }
         }
     }
@@ -119,6 +129,12 @@ async fn end_of(line: &Line, key: &str) -> Result<String, Failure> {
         }
     }
     Ok("0-0".to_owned())
+}
+
+/// The id after an id.
+fn next_id(id: &str) -> Option<String> {
+    let (time, number) = id.split_once('-')?;
+    Some(format!("{time}-{}", number.parse::<u64>().ok()?.checked_add(1)?))
 }
 
 /// The words in the part of an answer that is about one stream, each with the stream and its id. An entry of another

@@ -7,6 +7,7 @@ pub(super) mod planted;
 pub(crate) mod process;
 mod several;
 mod tls;
+mod words;
 mod wrong;
 
 use super::{connect, Settings};
