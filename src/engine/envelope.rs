@@ -20,6 +20,8 @@ const HEARTBEAT: u8 = 3;
 const ACT: u8 = 4;
 /// The bit that stands in a link's last number if the link is lossy. No log comes to such a number.
 const LOSSY: u64 = 1 << 63;
+/// The same for acts.
+const ACTS: u64 = 1 << 62;
 
 /// The content of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,8 +135,8 @@ fn write_fence(fence: &Fence, into: &mut Vec<u8>) {
     into.extend_from_slice(&fence.log.0);
     for link in &fence.chain {
         short(into, link.epoch.as_str());
-        let lossy = if link.lossy { LOSSY } else { 0 };
-        into.extend_from_slice(&(link.last | lossy).to_le_bytes());
+        let (lossy, acts) = (if link.lossy { LOSSY } else { 0 }, if link.acts { ACTS } else { 0 });
+        into.extend_from_slice(&(link.last | lossy | acts).to_le_bytes());
     }
 }
 
@@ -144,7 +146,8 @@ fn read_fence(fields: &mut Fields<'_>) -> Option<Fence> {
     let mut chain = Vec::new();
     while !fields.0.is_empty() {
         let (epoch, last) = (Epoch::from_text(fields.short()?)?, fields.u64()?);
-        chain.push(Link { epoch, last: last & !LOSSY, lossy: last & LOSSY != 0 });
+        let (lossy, acts) = (last & LOSSY != 0, last & ACTS != 0);
+        chain.push(Link { epoch, last: last & !(LOSSY | ACTS), lossy, acts });
     }
     (chain.len() <= MAX_LINKS).then_some(Fence { epoch, log, chain })
 }
@@ -158,13 +161,14 @@ mod tests {
     fn all() -> Vec<Body<'static>> {
         let epoch = |text| Epoch::from_text(text).unwrap();
         let noted = Noted { channel: "news", event: None, key: None, binary: true, origin: None, data: b"hello" };
-        let link = Link { epoch: epoch("b"), last: LOSSY - 1, lossy: false };
+        let link = Link { epoch: epoch("b"), last: ACTS - 1, lossy: false, acts: false };
         let lossy = Link { lossy: true, ..link.clone() };
+        let acts = Link { acts: true, ..link.clone() };
         vec![
             Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted })),
             Body::Entry(Entry::Cleared { channel: "news" }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![] }),
-            Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy] }),
+            Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy, acts] }),
             Body::Heartbeat(None),
             Body::Heartbeat(Some(0)),
             Body::Heartbeat(Some(u32::MAX)),

@@ -27,7 +27,8 @@ fn replica(room: usize, end: u64) -> (Hub, Arc<Mailbox>) {
 }
 
 fn at_break(present: &str, chain: &[(&str, u64)], end: u64, loss: Option<(u64, u64)>) -> Break {
-    let chain = chain.iter().map(|(text, last)| Link { epoch: epoch(text), last: *last, lossy: false }).collect();
+    let chain =
+        chain.iter().map(|(text, last)| Link { epoch: epoch(text), last: *last, lossy: false, acts: false }).collect();
     Break { epoch: epoch(present), chain, end, loss: loss.map(|(from, agreed)| Loss { from, agreed, unread: false }) }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) last: u64,
     /// True if messages may have been lost at its end. Their channels are not known.
     pub(crate) lossy: bool,
+    /// True if acts may have been lost at its end.
+    pub(crate) acts: bool,
 }
 
 impl Link {
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn positions_of_earlier_epochs_are_exact_up_to_their_end_and_no_further() {
         let epoch = |text| Epoch::from_text(text).unwrap();
-        let link = |text, last, lossy| Link { epoch: epoch(text), last, lossy };
+        let link = |text, last, lossy| Link { epoch: epoch(text), last, lossy, acts: false };
         let lineage = Lineage::new(vec![link("a", 10, true), link("b", 20, false)]);
         let place = |epoch, seq| lineage.place(Position { epoch, seq });
         assert_eq!((place("a", 10), place("a", 11), place("a", 0)), (Some(10), Some(10), Some(0)));

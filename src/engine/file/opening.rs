@@ -68,7 +68,7 @@ impl Unwritten {
                     // If the last segment is an older one, somebody has moved segments away.
                     let last_begins = found.segments.last().map_or(0, |segment| segment.first);
                     let lossy = !matches!(whole, Whole::Always(first) if first <= last_begins);
-                    chain.push(Link { epoch, last: found.last, lossy });
+                    chain.push(Link { epoch, last: found.last, lossy, acts: false });
                     chain.drain(..chain.len().saturating_sub(MAX_LINKS));
                     // The fence takes one number.
                     (fresh()?, chain, found.last + 1)

@@ -92,7 +92,7 @@ impl Header {
         let mut chain = Vec::new();
         for _ in 0..links {
             let (epoch, last) = (Epoch::from_text(fields.short()?)?, fields.u64()?);
-            chain.push(Link { epoch, last, lossy: fields.take(1)?[0] != 0 });
+            chain.push(Link { epoch, last, lossy: fields.take(1)?[0] != 0, acts: false });
         }
         fields.0.is_empty().then_some(Header { first, created_ms, salt, epoch, chain })
     }
@@ -116,8 +116,9 @@ mod tests {
     #[test]
     fn a_header_is_read_as_it_was_written_and_anything_else_is_named() {
         let epoch = |bits| Epoch::from_random(bits);
-        let chain =
-            vec![Link { epoch: epoch(1), last: 7, lossy: true }, Link { epoch: epoch(2), last: 9, lossy: false }];
+        let chain = [(1, 7, true), (2, 9, false)]
+            .map(|(at, last, lossy)| Link { epoch: epoch(at), last, lossy, acts: false })
+            .to_vec();
         let header = Header { first: 10, created_ms: 5, salt: 3, epoch: epoch(3), chain };
         let mut bytes = header.bytes();
         let len = bytes.len();

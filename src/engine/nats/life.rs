@@ -44,7 +44,7 @@ impl Confirmed {
         let Some(number) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return };
         fence.chain.iter_mut().for_each(|link| link.last = link.last.min(number));
         // Nothing that is up to 0 means anything.
-        fence.chain.retain(|link| link.last > 0 || link.lossy);
+        fence.chain.retain(|link| link.last > 0 || link.lossy || link.acts);
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_fence_vouches_only_for_what_is_certain() {
-        let link = |random, last| Link { epoch: Epoch::from_random(random), last, lossy: false };
+        let link = |random, last| Link { epoch: Epoch::from_random(random), last, lossy: false, acts: false };
         let fence = Fence { epoch: Epoch::from_random(9), log: LogId([0; 16]), chain: vec![link(1, 4), link(2, 10)] };
         let bounded = |confirmed: &Confirmed| {
             let mut fence = fence.clone();

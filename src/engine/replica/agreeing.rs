@@ -14,10 +14,11 @@
 //! the messages that they have missed do not come any more if their hub is dead. So a hub that has read messages of
 //! others, and finds them lost, writes that into the chain of the fence (`lossy`), in a fence of its own if need be.
 //! Each hub that meets such a fence tells its subscribers of a gap, and clients that come back with an earlier position
-//! are told of it there.
+//! are told of it there. The same goes for acts (`acts`): hubs that meet such a fence may lack them, and close all
+//! connections that have a user.
 
 use super::super::contract::{EntryId, Fence, Identity};
-use super::seen::Seen;
+use super::seen::{Kind, Seen};
 use super::{Phase, Replica, Step};
 use crate::hub::{Break, Epoch, Link, Loss, MAX_LINKS};
 
@@ -104,9 +105,10 @@ impl Replica {
         }
         // Other hubs have read messages that the log has lost, and this hub has not.
         let missed = !same_epoch && fence.chain.iter().any(|link| link.lossy && !self.knows_lossy(&link.epoch));
+        let missed_acts = !same_epoch && fence.chain.iter().any(|link| link.acts && !self.knows_acts(&link.epoch));
         let whole = !trimmed && (agreed == last || (same_epoch && !comparable));
         // If the hub is reading the log again, its subscribers have received more than it has read.
-        if self.fence.is_some() && whole && !missed && (same_epoch || last >= self.announced) {
+        if self.fence.is_some() && whole && !missed && !missed_acts && (same_epoch || last >= self.announced) {
             if !same_epoch {
                 // The hub has not read those entries, so it can't know whether they are lost.
                 self.own.doubt_after(last);
@@ -117,7 +119,7 @@ impl Replica {
             // they receive that again.
             let announced = if trimmed { first - 1 } else { agreed.min(self.applied).max(first - 1) };
             // At its start a hub has no clients that acts could have meant.
-            let unread = trimmed && self.fence.is_some();
+            let unread = (trimmed || missed_acts) && self.fence.is_some();
             self.own.lost_after(if trimmed && same_epoch { last } else { agreed });
             self.lose(identity, fence, Loss { from: first - 1, agreed: announced, unread });
         }
@@ -143,12 +145,12 @@ impl Replica {
         self.queue.push_back(Step::Break(Break { epoch, chain, end: identity.end, loss }));
     }
 
-    /// True if the hub has read messages after a number that nobody appends again, as far as it knows: those of other
-    /// hubs, which may be dead, and those of its own that it no longer keeps. `first` is the log's first number: if the
-    /// log has trimmed all that the hub has read, nothing can be compared, and nothing counts as lost.
-    fn has_lost(&self, agreed: u64, first: u64) -> bool {
+    /// True if the hub has read messages, or acts, after a number that nobody appends again, as far as it knows: those
+    /// of other hubs, which may be dead, and those of its own that it no longer keeps. `first` is the log's first number:
+    /// if the log has trimmed all that the hub has read, nothing can be compared, and nothing counts as lost.
+    fn has_lost(&self, kind: Kind, agreed: u64, first: u64) -> bool {
         let own = |id: EntryId| id.hub == self.environment.hub && self.own.holds(id.counter);
-        self.seen.last() >= first && self.seen.has_message_after(agreed, own)
+        self.seen.last() >= first && self.seen.has_after(agreed, kind, own)
     }
 
     fn knows_lossy(&self, epoch: &Epoch) -> bool {
@@ -156,22 +158,32 @@ impl Replica {
         links.any(|link| link.lossy && link.epoch == *epoch)
     }
 
+    fn knows_acts(&self, epoch: &Epoch) -> bool {
+        let mut links = self.fence.iter().flat_map(|(_, mine)| &mine.chain);
+        links.any(|link| link.acts && link.epoch == *epoch)
+    }
+
     /// True if the hub knows of a loss of which the log's fence says nothing. Hubs that have not read what is lost can
     /// learn of it only from the fence.
     fn knows_more(&self, fence: &Fence, first: u64, agreed: u64) -> bool {
         let Some((_, mine)) = &self.fence else { return false };
         let says = |epoch: &Epoch| fence.chain.iter().any(|link| link.lossy && link.epoch == *epoch);
-        let lost = self.has_lost(agreed, first) && !says(&mine.epoch);
-        lost || mine.chain.iter().any(|link| link.lossy && !says(&link.epoch))
+        let says_acts = |epoch: &Epoch| fence.chain.iter().any(|link| link.acts && link.epoch == *epoch);
+        let lost = self.has_lost(Kind::Message, agreed, first) && !says(&mine.epoch);
+        let lost_acts = self.has_lost(Kind::Act, agreed, first) && !says_acts(&mine.epoch);
+        let unsaid = |link: &Link| link.lossy && !says(&link.epoch) || link.acts && !says_acts(&link.epoch);
+        lost || lost_acts || mine.chain.iter().any(unsaid)
     }
 
     /// Makes the next fence, the entry with which an epoch begins, and asks the log to append it. Another hub's fence
     /// may be appended instead. In both cases the hub asks the log for its identity again.
     fn propose(&mut self, identity: &Identity, agreed: u64) -> Phase {
-        let lossy = self.has_lost(agreed, identity.first);
+        let lossy = self.has_lost(Kind::Message, agreed, identity.first);
+        let acts = self.has_lost(Kind::Act, agreed, identity.first);
         let vouch = |link: &Link| Link {
             last: link.last.min(agreed),
             lossy: link.lossy || self.knows_lossy(&link.epoch),
+            acts: link.acts || self.knows_acts(&link.epoch),
             ..link.clone()
         };
         let before = identity.fence.as_ref();
@@ -180,21 +192,23 @@ impl Replica {
         let epochs = before.into_iter().chain(&self.fence).map(|(_, fence)| fence.epoch.clone());
         for epoch in epochs {
             if chain.iter().all(|link| link.epoch != epoch) {
-                chain.push(Link { epoch, last: agreed, lossy: false });
+                chain.push(Link { epoch, last: agreed, lossy: false, acts: false });
             }
         }
-        for link in self.fence.iter().flat_map(|(_, mine)| &mine.chain).filter(|link| link.lossy) {
+        for link in self.fence.iter().flat_map(|(_, mine)| &mine.chain).filter(|link| link.lossy || link.acts) {
             if chain.iter().all(|other| other.epoch != link.epoch) {
                 chain.push(vouch(link));
             }
         }
         // What was lost under the hub's epoch is missing for everyone who has come as far since then.
         let own = self.fence.as_ref().and_then(|(_, mine)| chain.iter().position(|link| link.epoch == mine.epoch));
-        if let Some(own) = own.filter(|_| lossy) {
-            chain[own..].iter_mut().for_each(|link| link.lossy = true);
+        if let Some(own) = own {
+            for link in &mut chain[own..] {
+                (link.lossy, link.acts) = (link.lossy || lossy, link.acts || acts);
+            }
         }
         // An epoch of which no entry is left needs no link, unless clients have to be told of its loss.
-        chain.retain(|link| link.last > 0 || link.lossy);
+        chain.retain(|link| link.last > 0 || link.lossy || link.acts);
         chain.drain(..chain.len().saturating_sub(MAX_LINKS));
         let epoch = Epoch::from_random((self.environment.random)());
         let fence = Fence { epoch, log: identity.log, chain };

@@ -26,7 +26,7 @@ use super::file::MakeMessage;
 use crate::hub::Break;
 use agreeing::Search;
 use own::Own;
-use seen::Seen;
+use seen::{Kind, Seen};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem;
@@ -340,7 +340,7 @@ impl Replica {
         if !matches!(self.phase, Phase::Open { tail: true }) {
             return;
         }
-        let mut is_message = false;
+        let mut kind = Kind::Other;
         let (number, id, bytes) = match item {
             Tailed::Idle { end } => {
                 self.end = self.end.max(end);
@@ -349,7 +349,11 @@ impl Replica {
             Tailed::Fence { number, id } => (number, id, None),
             Tailed::Entry { number, bytes } => match envelope::read(&bytes) {
                 Ok((id, body)) => {
-                    is_message = matches!(body, Body::Entry(Entry::Message(_)));
+                    kind = match body {
+                        Body::Entry(Entry::Message(_)) => Kind::Message,
+                        Body::Act(_) => Kind::Act,
+                        _ => Kind::Other,
+                    };
                     (number, id, Some(bytes))
                 }
                 Err(why) => {
@@ -371,7 +375,7 @@ impl Replica {
             self.phase = Phase::Leaving { asked: false };
             return;
         }
-        let is_new = self.seen.note(id, is_message);
+        let is_new = self.seen.note(id, kind);
         let bytes = bytes.filter(|_| is_new);
         self.queue_bytes += bytes.as_ref().map_or(0, Vec::len);
         self.queue.push_back(Step::Entry(number, bytes));

@@ -8,11 +8,20 @@ const REMEMBERED: usize = if cfg!(test) { 40 } else { 1 << 16 };
 /// The number of hubs of which the counter is remembered.
 const HUBS: usize = 1 << 16;
 
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Message,
+    Act,
+    /// Nobody misses it.
+    Other,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The names of the latest entries, and whether each is a message.
-    entries: VecDeque<(EntryId, bool)>,
+    /// The names of the latest entries, and what each is.
+    entries: VecDeque<(EntryId, Kind)>,
     last: u64,
     counters: HashMap<u64, u64>,
 }
@@ -39,17 +48,17 @@ impl Seen {
         self.entries.get(place as usize).map(|(id, _)| *id)
     }
 
-    /// True if there may be a message after a number, other than those that are `known`.
-    pub(super) fn has_message_after(&self, number: u64, known: impl Fn(EntryId) -> bool) -> bool {
+    /// True if there may be an entry of a kind after a number, other than those that are `known`.
+    pub(super) fn has_after(&self, number: u64, kind: Kind, known: impl Fn(EntryId) -> bool) -> bool {
         let skipped = (number + 1).saturating_sub(self.first()) as usize;
         let forgotten = number + 1 < self.first() && self.last > number;
-        forgotten || self.entries.iter().skip(skipped).any(|(id, is_message)| *is_message && !known(*id))
+        forgotten || self.entries.iter().skip(skipped).any(|(id, is)| *is == kind && !known(*id))
     }
 
     /// Notes the next entry. False if the log has had it before.
-    pub(super) fn note(&mut self, id: EntryId, is_message: bool) -> bool {
+    pub(super) fn note(&mut self, id: EntryId, kind: Kind) -> bool {
         self.last += 1;
-        self.entries.push_back((id, is_message));
+        self.entries.push_back((id, kind));
         if self.entries.len() > REMEMBERED {
             self.entries.pop_front();
         }
@@ -73,12 +82,16 @@ mod tests {
         let id = |counter| EntryId { hub: 1, counter, attempt: 0 };
         let mut seen = Seen::after(10);
         assert_eq!((seen.first(), seen.last(), seen.entry(10), seen.entry(11)), (11, 10, None, None));
-        assert!(seen.note(id(1), true) && seen.note(id(2), false) && !seen.note(id(1), false));
-        assert!(seen.note(EntryId { hub: 2, ..id(1) }, false), "of another hub");
+        assert!(seen.note(id(1), Kind::Message) && seen.note(id(2), Kind::Act) && !seen.note(id(1), Kind::Other));
+        assert!(seen.note(EntryId { hub: 2, ..id(1) }, Kind::Other), "of another hub");
         assert_eq!((seen.first(), seen.last(), seen.entry(12)), (11, 14, Some(id(2))));
-        let has_message = |seen: &Seen, after| seen.has_message_after(after, |_| false);
-        assert!(has_message(&seen, 10) && !has_message(&seen, 11) && !seen.has_message_after(10, |id| id.hub == 1));
-        (3..100).for_each(|counter| assert!(seen.note(id(counter), false)));
+        let has_message = |seen: &Seen, after| seen.has_after(after, Kind::Message, |_| false);
+        let has_act = |after| seen.has_after(after, Kind::Act, |_| false);
+        assert!(has_act(11) && !has_act(12));
+        assert!(
+            has_message(&seen, 10) && !has_message(&seen, 11) && !seen.has_after(10, Kind::Message, |id| id.hub == 1)
+        );
+        (3..100).for_each(|counter| assert!(seen.note(id(counter), Kind::Other)));
         assert_eq!(seen.last() - seen.first() + 1, REMEMBERED as u64);
         assert!(has_message(&seen, 11) && !has_message(&seen, seen.first() - 1), "what is forgotten may be a message");
         assert_eq!((seen.entry(seen.last()), seen.entry(seen.first() - 1)), (Some(id(99)), None));

@@ -1,7 +1,8 @@
 //! A replica, asked and answered by hand.
 
 use super::*;
-use crate::hub::{Message, Publication};
+use crate::engine::entry::Logged;
+use crate::hub::{Act, Link, Message, Noted, Publication};
 use std::sync::Arc;
 
 const ONE: LogId = LogId([1; 16]);
@@ -74,4 +75,47 @@ fn a_known_key_of_the_same_log_stays_known() {
     replica.answer(identity(ONE, 5, Some(fence.id()), Some((1, fence))));
     assert_eq!(replica.ask(), Some(Ask::Tail { after: 1 }));
     assert_eq!(replica.ask(), None);
+}
+
+/// A replica that has read the fence of a log, and perhaps an entry of another hub behind it. Then its connection is
+/// lost, and it asks for the last entry that it has read.
+fn follower(entry: Option<&Body<'_>>) -> (Replica, Fence) {
+    let mut replica = replica();
+    replica.connected();
+    replica.ask();
+    replica.answer(identity(ONE, 0, None, None));
+    let fence = asked_fence(&mut replica);
+    replica.answer(Answer::Fenced(true));
+    replica.ask();
+    replica.answer(identity(ONE, 1, None, Some((1, fence.clone()))));
+    assert_eq!(replica.ask(), Some(Ask::Tail { after: 0 }));
+    replica.answer(Answer::Tail(vec![Tailed::Fence { number: 1, id: fence.id() }]));
+    if let Some(body) = entry {
+        let bytes = envelope::write(EntryId { hub: 9, counter: 1, attempt: 1 }, body);
+        replica.answer(Answer::Tail(vec![Tailed::Entry { number: 2, bytes }]));
+    }
+    replica.answer(Answer::Lost);
+    replica.connected();
+    assert_eq!(replica.ask(), Some(Ask::Identify { number: 1 + u64::from(entry.is_some()) }));
+    (replica, fence)
+}
+
+#[test]
+fn acts_that_the_log_has_lost_are_told_to_the_hubs_that_have_not_read_them() {
+    let noted = Noted { channel: "news", event: None, key: None, binary: false, origin: None, data: b"x" };
+    let message = Body::Entry(Entry::Message(Logged { time_ms: 1, more: false, noted }));
+    let act = Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" });
+    for (entry, lossy, acts) in [(&message, true, false), (&act, false, true), (&Body::Heartbeat(None), false, false)] {
+        let (mut one, fence) = follower(Some(entry));
+        // The hub that has appended the entry is dead, and the log has lost it.
+        one.answer(identity(OTHER, 1, None, Some((1, fence.clone()))));
+        let next = asked_fence(&mut one);
+        let link = Link { epoch: fence.epoch.clone(), last: 1, lossy, acts };
+        assert_eq!(next.chain, [link]);
+        // The other one has nothing that the log lacks.
+        let (mut other, _) = follower(None);
+        other.answer(identity(OTHER, 2, Some(fence.id()), Some((2, next))));
+        let Some(Step::Break(Break { loss, .. })) = other.queue.back() else { panic!("no break") };
+        assert_eq!(loss.map(|loss| loss.unread), (lossy || acts).then_some(acts));
+    }
 }
