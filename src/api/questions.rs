@@ -196,10 +196,13 @@ impl Questions {
         self.came.notify_one();
     }
 
-    /// True if nobody waits for the answer to a question of another hub any more.
-    fn is_over(&self, Of { asker, sent, .. }: Of) -> bool {
-        let is_over = |state: &State| state.ages.is_over(asker, sent, clock::monotonic_ms());
-        asker != self.shared.this() && is_over(&self.lock())
+    /// True if nobody waits for the answer to a question any more.
+    fn is_over(&self, Of { id, asker, sent }: Of) -> bool {
+        let state = self.lock();
+        if asker == self.shared.this() {
+            return !state.table.is_under_way(id);
+        }
+        state.ages.is_over(asker, sent, clock::monotonic_ms())
     }
 
     /// Takes a question of another hub. False: it is dropped.
@@ -221,8 +224,10 @@ impl Questions {
     /// The shards have said who is on a channel.
     fn count(&self, Count { of, present, after, limit }: Count) {
         if self.is_over(of) {
-            let mut state = self.lock();
-            (state.answering, state.dropped.old) = (state.answering.saturating_sub(1), state.dropped.old + 1);
+            if of.asker != self.shared.this() {
+                let mut state = self.lock();
+                (state.answering, state.dropped.old) = (state.answering.saturating_sub(1), state.dropped.old + 1);
+            }
             return;
         }
         self.send(of, &users(of.id, present.map(Present::into_parts), &after, limit));
@@ -281,7 +286,10 @@ impl Api {
                 Todo::Count(count) => questions.count(count),
                 Todo::Own(bytes) => {
                     if let Ok(Said::Question { id, asker, sent, question }) = Said::read(&bytes) {
-                        self.answer(questions, Of { id, asker, sent }, question);
+                        let of = Of { id, asker, sent };
+                        if !questions.is_over(of) {
+                            self.answer(questions, of, question);
+                        }
                     }
                 }
                 Todo::Word(bytes) => match Said::read(&bytes) {

@@ -79,6 +79,11 @@ impl Table {
         true
     }
 
+    /// True if somebody still waits for the outcome of a question.
+    pub(crate) fn is_under_way(&self, id: u64) -> bool {
+        self.under_way.contains_key(&id)
+    }
+
     /// A part of an answer has come. Returns the question's outcome, if it was the last that was missing.
     #[must_use]
     pub(crate) fn heard(&mut self, id: u64, hub: u64, (at, of): (u16, u16), bytes: &[u8]) -> Option<Done> {

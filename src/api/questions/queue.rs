@@ -46,7 +46,8 @@ impl Queue {
         true
     }
 
-    /// Adds something for which there is always room: its number is bounded elsewhere.
+    /// Adds something for which there is always room. Questions that nobody waits for any more may be among these, but
+    /// they are only taken out again: the table bounds those that are answered.
     pub(super) fn leave(&mut self, todo: Todo, is_own: bool) {
         let queue = if is_own { &mut self.own } else { &mut self.of_others };
         queue.push_back(todo);

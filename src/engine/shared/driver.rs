@@ -277,9 +277,12 @@ impl Driver {
             return false;
         }
         settings.follow(&self.settings);
+        if timeout != self.timeout {
+            // Other hubs learn it from the next heartbeat. The one that is on its way says another time.
+            self.beat.under_way = None;
+        }
         (self.settings, self.timeout) = (settings, timeout);
         self.members.set_timeout(timeout);
-        // Other hubs learn it from the next heartbeat.
         self.beat.next = Instant::now();
         true
     }
@@ -373,7 +376,8 @@ impl Driver {
         let all = self.partly.is_none() && self.inlet.is_empty() && self.replica.all_placed();
         // A heartbeat need not come.
         let nothing_waits = self.requests.is_empty() && self.partly.is_none() && self.inlet.is_empty();
-        Instant::from_std(at) <= Instant::now() || (all || nothing_waits) && self.says_goodbye()
+        let says = self.beat.last.is_some() || all || nothing_waits;
+        Instant::from_std(at) <= Instant::now() || says && self.says_goodbye()
     }
 }
 

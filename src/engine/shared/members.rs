@@ -99,7 +99,7 @@ impl Members {
             let State { heard, expected, .. } = &mut *state;
             if is_new {
                 expected.remove(&hub);
-            } else if heard.contains_key(&hub) {
+            } else if heard.get(&hub).is_some_and(|last| last.is_good(now)) {
                 continue;
             }
             let among = if is_new { heard } else { expected };
@@ -233,6 +233,30 @@ mod tests {
             tokio::time::advance(seconds(1)).await;
         }
         assert_eq!(up().0, [2, 4, 7].into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_that_was_heard_before_this_one_was_cut_off_is_waited_for_again() {
+        let members = Members::new(7, seconds(5));
+        let all = || members.up(Instant::now()).1;
+        let own = || members.hear(beats(&[7], Some(seconds(5))), Instant::now());
+        members.hear(beats(&[8], Some(seconds(60))), Instant::now());
+        for _ in 0..6 {
+            own();
+            tokio::time::advance(seconds(1)).await;
+        }
+        assert!(all());
+        // For a minute and more this hub reads nothing. Then come the heartbeats that the other one has sent meanwhile.
+        tokio::time::advance(seconds(65)).await;
+        members.hear(vec![HubBeat { hub: 8, good_for: Some(seconds(60)), is_new: false }], Instant::now());
+        for second in 0..30 {
+            own();
+            if second == 20 {
+                members.hear(beats(&[8], Some(seconds(60))), Instant::now());
+            }
+            assert_eq!(all(), second >= 20, "{second}");
+            tokio::time::advance(seconds(1)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

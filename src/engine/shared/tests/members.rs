@@ -69,5 +69,5 @@ async fn a_hub_that_ends_does_not_wait_long_for_a_log_that_does_not_answer() {
     model.hang(true);
     let began = Instant::now();
     hub.end().await;
-    assert!(began.elapsed() < 10 * SECOND, "{:?}", began.elapsed());
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
 }
