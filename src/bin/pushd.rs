@@ -1,6 +1,7 @@
 //! The hub as a process of its own, for hosts that consist of many processes, or that restart while their clients stay.
 //!
-//! Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start, 2 if its arguments or options were wrong.
+//! Exit codes: 0 after SIGTERM or SIGINT, 1 if it could not start, 2 if its arguments or options were wrong. With -t: 0 if
+//! the options are good, else 2.
 #![forbid(unsafe_code)]
 
 use push::engine;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS]
+pushd -t [-c FILE.toml] [-o NAME=VALUE]...
 pushd log [-q] DIRECTORY
 
 The hub of libpush as a process. Hosts use their option attach to attach to the
@@ -26,6 +28,8 @@ address in its option attach_listen.
     -c FILE        read options from a file
     -o NAME=VALUE  set one option; later ones win
     -d SECONDS     the time over which clients are sent away at the end (5)
+    -t             check the options and the files that they name, and end: 0 if all
+                   is good, else 2. It does not start a hub, and disturbs none
     -h             show this text
     -V             show the version
 
@@ -48,15 +52,13 @@ struct Called {
 enum Failure {
     Usage(String),
     Start(Error),
+    /// The options, or the files that they name, are wrong. Only -t asks.
+    Checked(Error),
     /// It can't wait for signals, so only SIGKILL could end it.
     Signals(io::Error),
 }
 
 fn main() -> ExitCode {
-    // This comes before any other thread exists that could get a signal. Reading a log may be interrupted.
-    if std::env::args_os().nth(1).is_none_or(|first| first != "log") {
-        process::block_signals();
-    }
     match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
         Err(Failure::Signals(error)) => {
             log(format_args!("can't wait for signals: {error}"));
             ExitCode::FAILURE
+        }
+        Err(Failure::Checked(error)) => {
+            log(format_args!("{error}"));
+            ExitCode::from(2)
         }
         Err(Failure::Start(error)) => {
             log(format_args!("{error}"));
@@ -88,6 +94,7 @@ fn answer(arguments: &[String]) -> Result<(), Failure> {
         ["log", directory] if directory != "-q" => return show(directory, true),
         ["log", "-q", directory] => return show(directory, false),
         ["log", ..] => return Err(Failure::Usage("pushd log: DIRECTORY is missing".into())),
+        _ if is_check(arguments) => return check(arguments),
         _ => return run(arguments),
     };
     let _ = io::stdout().write_all(text.as_bytes());
@@ -109,10 +116,56 @@ fn log(line: fmt::Arguments) {
     let _ = writeln!(io::stderr(), "pushd: {line}");
 }
 
+/// True if -t is one of the flags, and not the value of one.
+fn is_check(arguments: &[String]) -> bool {
+    let mut arguments = arguments.iter();
+    while let Some(flag) = arguments.next() {
+        match &**flag {
+            "-t" => return true,
+            "-c" | "-o" | "-d" => drop(arguments.next()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Checks the options as a start does. It takes no sockets of a service manager, which may give them only to the hub.
+fn check(arguments: &[String]) -> Result<(), Failure> {
+    let wrong = |failure| match failure {
+        Failure::Start(error) => Failure::Checked(error),
+        other => other,
+    };
+    let builder = read(arguments).map_err(wrong)?.builder;
+    check_role(&builder)?;
+    Server::check(&builder).map_err(Failure::Checked)?;
+    let sockets =
+        if listens(&builder) { "" } else { ", if a service manager passes the sockets: they name no address" };
+    log(format_args!("the options are good{sockets}"));
+    Ok(())
+}
+
+/// Checks that the options are those of a hub.
+fn check_role(builder: &Builder) -> Result<(), Failure> {
+    if builder.config().attach.is_some() {
+        return Err(Failure::Usage("option attach: pushd is a hub; hosts attach to its attach_listen".into()));
+    }
+    Ok(())
+}
+
+/// True if clients or hosts can connect.
+fn listens(builder: &Builder) -> bool {
+    let config = builder.config();
+    let for_clients = !config.listen.is_empty() || !builder.listen_sockets.is_empty();
+    for_clients || config.attach_listen.is_some() || builder.attach_socket.is_some()
+}
+
 fn read(arguments: &[String]) -> Result<Called, Failure> {
     let mut called = Called { builder: Builder::default(), drain: Duration::from_secs(5) };
     let mut arguments = arguments.iter();
     while let Some(flag) = arguments.next() {
+        if flag == "-t" {
+            continue;
+        }
         if !["-c", "-o", "-d"].contains(&&**flag) {
             return Err(Failure::Usage(format!("unknown argument {flag:?}")));
         }
@@ -135,10 +188,10 @@ fn read(arguments: &[String]) -> Result<Called, Failure> {
 }
 
 fn run(arguments: &[String]) -> Result<(), Failure> {
+    // This comes before any other thread exists that could get a signal.
+    process::block_signals();
     let Called { mut builder, drain } = read(arguments)?;
-    if builder.config().attach.is_some() {
-        return Err(Failure::Usage("option attach: pushd is a hub; hosts attach to its attach_listen".into()));
-    }
+    check_role(&builder)?;
     for (name, socket) in process::inherited_sockets().map_err(Failure::Start)? {
         match &*name {
             // With two of them, the first would be closed, and connections to it refused.
@@ -152,9 +205,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             _ => return Err(Failure::Usage(format!("a socket is named {name:?}; allowed are attach and listen"))),
         }
     }
-    let config = builder.config();
-    let for_clients = !config.listen.is_empty() || !builder.listen_sockets.is_empty();
-    if !for_clients && config.attach_listen.is_none() && builder.attach_socket.is_none() {
+    if !listens(&builder) {
         let text = "options listen and attach_listen are both none, so neither clients nor hosts could connect";
         return Err(Failure::Usage(text.into()));
     }
@@ -238,7 +289,7 @@ fn reload(server: &Server, readiness: &Readiness, arguments: &[String]) {
     let done = match read(arguments) {
         Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
         Err(Failure::Usage(text)) => Err(unread(text)),
-        Err(Failure::Start(error)) => Err(unread(error.to_string())),
+        Err(Failure::Start(error) | Failure::Checked(error)) => Err(unread(error.to_string())),
         Err(Failure::Signals(error)) => Err(unread(error.to_string())),
     };
     let begins = if was_ready { "READY=1\n" } else { "" };

@@ -7,6 +7,7 @@ mod listening;
 
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
+use crate::auth::Authority;
 use crate::callbacks;
 pub use crate::callbacks::Leftover;
 use crate::config::{Builder, Config, Reloaded};
@@ -19,6 +20,8 @@ use crate::hub::{Placed, Publication};
 use crate::log::{Level, Log};
 use crate::metrics::Stats;
 use crate::sys::{keys, standard};
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::users::Users;
 use embedded::Embedded;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -91,6 +94,19 @@ impl Server {
             None => Backend::Embedded(Box::new(Embedded::start(builder)?)),
             Some(path) => Backend::Attached(Box::new(Attached::start(&builder, path)?)),
         }))
+    }
+
+    /// Checks options as [`Self::start`] does, and reads the files that they name: secrets, keys and certificates. It
+    /// binds no address, connects to nothing, and does not look at the directory of the option `engine`.
+    pub fn check(builder: &Builder) -> Result<(), Error> {
+        let built = builder.build()?;
+        let config = built.config();
+        if config.attach.is_none() {
+            Authority::new(config)?;
+            #[cfg(feature = "tls")]
+            Tls::new(config)?;
+        }
+        Ok(())
     }
 
     /// The addresses of its listeners, in the order of `listen`, `control`, `attach_listen`. An attached server has

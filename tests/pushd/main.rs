@@ -1,8 +1,10 @@
 //! `pushd` as a process: it is started, hosts attach, it is killed, started again and ended.
 
+#[path = "../common/certificates.rs"]
+mod certificates;
+mod checking;
 #[path = "../common/mod.rs"]
 mod common;
-
 mod process;
 mod shared_log;
 
