@@ -5,6 +5,7 @@ mod checks;
 mod everyone;
 mod figures;
 mod lasting;
+mod listing;
 mod of_hosts;
 mod publishing;
 mod questions;

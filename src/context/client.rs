@@ -66,7 +66,8 @@ impl<'a> Client<'a> {
 }
 
 impl AddressSource<'_> {
-    fn peer(&self) -> Option<Peer> {
+    /// The address, as far as it is known.
+    pub(crate) fn peer(&self) -> Option<Peer> {
         match self {
             AddressSource::Unknown => None,
             AddressSource::Known(peer) => Some(*peer),

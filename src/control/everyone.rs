@@ -18,9 +18,7 @@ const LIMIT: Known = Once("limit");
 
 /// The largest number of entries in the listing.
 fn limit(parameters: &Parameters<'_>) -> Result<usize, Refusal> {
-    let Some(text) = parameters.one("limit") else { return Ok(MAX_LISTED) };
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LISTED).contains(limit));
-    limit.ok_or_else(|| Refusal::malformed("limit", format!("limit must be a number from 1 to {MAX_LISTED}")))
+    Ok(parameters.number("limit", 1..=MAX_LISTED as u64)?.map_or(MAX_LISTED, |limit| limit as usize))
 }
 
 /// Asks all hubs, and waits for the outcome. Other requests go on meanwhile. [`answered`] checks what is made of it.
@@ -139,10 +137,8 @@ fn show(name: &str, channel: &Channel) -> String {
 /// `GET /v1/stats`: of this hub, or of all with `cluster=1`.
 pub(super) async fn stats(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let parameters = Parameters::read(query, &[Once("cluster")])?;
-    match parameters.one("cluster") {
-        None | Some("0") => return Ok(json(api.collect_stats().json())),
-        Some("1") => {}
-        Some(_) => return Err(Refusal::malformed("cluster", "cluster must be 0 or 1")),
+    if !parameters.flag("cluster")? {
+        return Ok(json(api.collect_stats().json()));
     }
     if !api.has_others() {
         return Err(Refusal::not_found("this hub shares no log with others; ask without cluster=1"));

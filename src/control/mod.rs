@@ -2,6 +2,7 @@
 //! HTTP client, so it uses hyper.
 
 mod body;
+mod connections;
 mod everyone;
 mod io;
 mod parameters;

@@ -4,6 +4,7 @@
 use crate::http::query;
 use crate::http::refusal::Refusal;
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 /// How many users or channels one request may name, or pairs of both. For each, every thread searches its connections.
 const MAX_NAMED: usize = 100;
@@ -65,6 +66,27 @@ impl<'q> Parameters<'q> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
+    /// A parameter that is a number in decimal digits, within these bounds.
+    pub(super) fn number(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
+        let Some(text) = self.one(name) else { return Ok(None) };
+        // The standard library's numbers may begin with a plus.
+        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| bounds.contains(number));
+        number.map(Some).ok_or_else(|| {
+            let message = format!("{name} must be a number from {} to {}", bounds.start(), bounds.end());
+            Refusal::malformed(name, message)
+        })
+    }
+
+    /// A parameter that is 0, as without it, or 1.
+    pub(super) fn flag(&self, name: &'static str) -> Result<bool, Refusal> {
+        match self.one(name) {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(_) => Err(Refusal::malformed(name, format!("{name} must be 0 or 1"))),
+        }
+    }
+
     /// All values of a parameter that must be there at least once.
     pub(super) fn needed(&self, name: &'static str) -> Result<Vec<&str>, Refusal> {
         match self.all(name) {
@@ -115,6 +137,38 @@ mod tests {
         }
         assert_eq!(Parameters::none("a=1").unwrap_err().message, "unknown parameter a; allowed: none");
         assert!(Parameters::none("").is_ok());
+    }
+
+    #[test]
+    fn numbers_are_digits_within_their_bounds() {
+        let number = |query: &str| {
+            let parameters = Parameters::read(query, &[Once("limit")]).unwrap();
+            parameters.number("limit", 1..=1000).map_err(|refusal| refusal.message.into_owned())
+        };
+        assert_eq!((number(""), number("limit=1"), number("limit=1000")), (Ok(None), Ok(Some(1)), Ok(Some(1000))));
+        let long = format!("limit={}", "9".repeat(255));
+        for wrong in [
+            "limit=",
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=%2B7",
+            "limit=+7",
+            "limit=7x",
+            "limit=1e2",
+            "limit=0x10",
+            "limit=%D9%A7",
+            &long,
+        ] {
+            assert_eq!(number(wrong), Err("limit must be a number from 1 to 1000".into()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn flags_are_0_or_1() {
+        let flag = |query: &str| Parameters::read(query, &[Once("slow")]).unwrap().flag("slow").ok();
+        assert_eq!([flag(""), flag("slow=0"), flag("slow=1")], [Some(false), Some(false), Some(true)]);
+        assert_eq!([flag("slow="), flag("slow=2"), flag("slow=true"), flag("slow=01")], [None; 4]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::body::collect;
 use super::parameters::Known::{Once, Several};
 use super::parameters::Parameters;
-use super::{everyone, publishing};
+use super::{connections, everyone, publishing};
 use crate::api::{not_in_time_for_others, Api};
 use crate::context::client::Client;
 use crate::engine::shared::Member;
@@ -48,6 +48,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         (&Method::POST, "/v1/revoke") => revoke(api, query).await,
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
         (&Method::GET, "/v1/users") => everyone::users(api, query).await,
+        (&Method::GET, "/v1/connections") => connections::list(api, query).await,
         (&Method::GET, _) if channel.is_some() => {
             Parameters::none(query)?;
             everyone::channel(api, &channel_name(channel)?).await
@@ -75,8 +76,8 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     }
 }
 
-const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, /v1/stats, \
-                      /v1/hubs, /v1/disconnect, /v1/revoke, /metrics and /healthz";
+const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, \
+                      /v1/connections, /v1/stats, /v1/hubs, /v1/disconnect, /v1/revoke, /metrics and /healthz";
 
 /// Checks that the path exists, and that it has this method.
 fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
@@ -84,7 +85,7 @@ fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
         "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke" => {
             (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
         }
-        "/v1/channels" | "/v1/users" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
+        "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
             (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here")
         }
         _ if path.starts_with("/v1/channels/") => {

@@ -16,6 +16,8 @@ mod ending_tests;
 #[cfg(test)]
 mod inbox_tests;
 #[cfg(test)]
+mod listing_tests;
+#[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 pub(crate) mod panic_tests;
@@ -40,6 +42,7 @@ use crate::hub::{ChannelId, Replay};
 use crate::limits::{self, AddressKey};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
+use client::listing::Walks;
 use client::rate_limit::Senders;
 use connection::accept::Arrivals;
 use connection::client_address::ClientAddresses;
@@ -84,6 +87,8 @@ pub(crate) struct Shard {
     recovery: Recovery,
     delivery: Delivering,
     questions: Questions,
+    /// Listings of connections that are under way.
+    walks: Walks,
     /// Events of this turn that the host was not woken for yet.
     unannounced: Unannounced,
     /// Clients are being sent away, or have been.
@@ -206,6 +211,7 @@ impl Shard {
                 last: getrandom::u64().unwrap_or(0) >> 16,
                 patience: Patience::default(),
             },
+            walks: Walks::default(),
             unannounced: Unannounced::default(),
             drain: None,
             ending: false,

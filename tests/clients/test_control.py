@@ -146,6 +146,21 @@ def test_channels(served):
         assert control.delete(name).status_code == 404
 
 
+def test_connections_are_listed(served):
+    host, control = served
+    with over_sse(host, channel="a"), over_sse(host, channel=["a", "b"]):
+        host.wait_for(sse=2)
+        listed = control.get("/v1/connections", params={"channel": "a"}).json()
+        assert (listed["count"], listed["more"], len(listed["connections"])) == (2, False, 2)
+        assert [row["address"] for row in listed["connections"]] == ["127.0.0.1"] * 2
+        first = control.get("/v1/connections", params={"channel": "a", "limit": 1}).json()
+        after = {"channel": "a", "limit": 1, "after": first["after"]}
+        assert first["connections"] + control.get("/v1/connections", params=after).json()["connections"] == \
+            listed["connections"]
+        [row] = control.get("/v1/connections", params={"channel": "b"}).json()["connections"]
+        assert (row["names"], row["transport"], row["waiting"]) == (["a", "b"], "sse", 0)
+
+
 def test_a_channel_cleared_is_a_gap(served):
     host, control = served
     ids = [control.publish("a", f"{count}")["id"] for count in range(3)]

@@ -1,6 +1,7 @@
 //! Clients: their messages over WebSockets, the rate limit for these, and presence.
 
 pub(super) mod frames;
+pub(crate) mod listing;
 pub(crate) mod presence;
 pub(crate) mod push_v1;
 pub(super) mod rate_limit;

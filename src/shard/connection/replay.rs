@@ -40,7 +40,9 @@ impl Shard {
     /// is live.
     pub(in crate::shard) fn put_next_part(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let Some(mut catch_up) = conn.outbox.take().and_then(|mut outbox| outbox.catch_up.take()) else { return };
+        let Some(mut before) = conn.outbox.take() else { return };
+        let (Some(mut catch_up), since) = (before.catch_up.take(), before.since) else { return };
+        drop(before);
         if conn.transport().is_none() {
             return;
         }
@@ -63,10 +65,11 @@ impl Shard {
         if self.recovery.replay.complete {
             self.go_live(index);
             self.add_subscribed(index, &catch_up.names, &mut pieces);
-            self.put(index, pieces);
+            self.put(index, pieces).since = since;
         } else {
             catch_up.after = self.recovery.replay.position;
-            self.put(index, pieces).catch_up = Some(catch_up);
+            let outbox = self.put(index, pieces);
+            (outbox.catch_up, outbox.since) = (Some(catch_up), since);
         }
     }
 

@@ -191,11 +191,16 @@ impl Channels {
 
     /// The channels that a connection is on.
     pub(in crate::shard) fn names(&self, conn: &Conn) -> Vec<Arc<str>> {
+        self.first_names(conn, usize::MAX)
+    }
+
+    /// Some of the channels that a connection is on, at most `max`.
+    pub(in crate::shard) fn first_names(&self, conn: &Conn, max: usize) -> Vec<Arc<str>> {
         let name = |channel: ChannelId| self.locals.get(&channel).map(|local| local.name.clone());
         match &conn.subs {
             Subs::None => Vec::new(),
             Subs::One { channel, .. } => name(*channel).into_iter().collect(),
-            Subs::Many(subs) => subs.iter().filter_map(|sub| name(sub.channel)).collect(),
+            Subs::Many(subs) => subs.iter().take(max).filter_map(|sub| name(sub.channel)).collect(),
         }
     }
 

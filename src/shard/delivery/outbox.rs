@@ -4,6 +4,7 @@ use crate::dialect::{Encoder, Format};
 use crate::hub::{Message, SlowPolicy};
 use crate::shard::connection::sink::Gone;
 use crate::shard::turn::command::ShardHandle;
+use crate::sys::clock;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -86,6 +87,8 @@ pub(in crate::shard) struct Outbox {
     counted: usize,
     /// There may be messages of which only the newest is to wait.
     pub(in crate::shard) replaceable: bool,
+    /// Since when something has waited without a break, in monotonic milliseconds.
+    pub(in crate::shard) since: u64,
     /// Has the gauge of all outboxes of the shard.
     handle: Arc<ShardHandle>,
     /// The history to read when all is written, while the connection is catching up.
@@ -111,6 +114,7 @@ impl Outbox {
             bytes: 0,
             counted: 0,
             replaceable: false,
+            since: clock::monotonic_ms(),
             handle: handle.clone(),
             catch_up: None,
         })
@@ -152,6 +156,11 @@ impl Outbox {
             self.set_bytes(self.bytes + len - skip);
             skip = 0;
         }
+    }
+
+    /// The bytes that are still to write.
+    pub(in crate::shard) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Its weight for the bounds of one client. A small piece costs more than its bytes.

@@ -51,6 +51,7 @@ impl Shard {
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
+        more |= self.go_on_listing();
         self.serve_those_that_waited();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
@@ -113,6 +114,7 @@ impl Shard {
                     }
                 }
                 Command::Present(query) => self.present(&query),
+                Command::List(query) => self.begin_listing(query),
                 Command::Revoke { user, channels, reason } => self.revoke(&user, &channels, &reason),
                 Command::Renew { of, grant } => {
                     if let Some(index) = self.find(of) {
@@ -193,6 +195,7 @@ impl Shard {
         ));
         self.delivery.merge = Default::default();
         self.delivery.fates.clear();
+        self.walks.clear();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {

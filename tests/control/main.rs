@@ -1,6 +1,8 @@
 //! Edge cases of the control API: each refusal says what is wrong, and nothing in a request is ignored.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod connections;
 
 use common::{field, socket_path, Client, Host, CONTROL};
 use std::io::{Read, Write};
@@ -119,6 +121,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("POST", "/v1/revoke?user=a&channel=b", "user, channel, reason"),
         ("GET", "/v1/channels?prefix=a", "prefix, limit"),
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
+        ("GET", "/v1/connections?", "user, channel, address, slow, after, limit"),
         ("GET", "/v1/channels/a?", "none"),
         ("DELETE", "/v1/channels/a?", "none"),
         ("GET", "/v1/stats?", "cluster"),
@@ -137,6 +140,8 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("POST", "/v1/revoke?user=a&user=a&channel=b"),
         ("GET", "/v1/channels?limit=1&limit=2"),
         ("GET", "/v1/users?channel=a&channel=b"),
+        ("GET", "/v1/connections?user=a&user=b"),
+        ("GET", "/v1/connections?after=1&after=1"),
     ] {
         let (status, body) = ask(&host, method, path, "", b"");
         assert!(status == 400 && body.contains(r#""code":"twice""#), "{path}: {status} {body}");
@@ -275,7 +280,12 @@ fn headers_and_members_of_a_publish_count_once_or_are_refused() {
     }
     assert_eq!(ask(&host, "POST", "/v1/publish?channel=a", "Content-Encoding: identity\r\n", b"x").0, 200);
     // These requests have no body.
-    for (method, path) in [("POST", "/v1/disconnect?user=a"), ("GET", "/v1/stats"), ("DELETE", "/v1/channels/a")] {
+    for (method, path) in [
+        ("POST", "/v1/disconnect?user=a"),
+        ("GET", "/v1/connections"),
+        ("GET", "/v1/stats"),
+        ("DELETE", "/v1/channels/a"),
+    ] {
         assert_eq!(ask(&host, method, path, "", br#"{"user":"b"}"#).0, 413, "{path}");
     }
     assert_eq!(published(&host), 1);
@@ -285,9 +295,12 @@ fn headers_and_members_of_a_publish_count_once_or_are_refused() {
 #[test]
 fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let host = Host::start(&CONTROL);
-    for (method, path, allow) in
-        [("GET", "/v1/publish", "POST"), ("PUT", "/v1/stats", "GET"), ("POST", "/v1/channels/a", "GET, DELETE")]
-    {
+    for (method, path, allow) in [
+        ("GET", "/v1/publish", "POST"),
+        ("PUT", "/v1/stats", "GET"),
+        ("DELETE", "/v1/connections", "GET"),
+        ("POST", "/v1/channels/a", "GET, DELETE"),
+    ] {
         let mut client = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
         let key = format!("Authorization: Bearer {}\r\n", CONTROL[1].1);
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{key}\r\n").as_bytes());
@@ -321,6 +334,13 @@ fn bearer_may_be_in_any_case_with_any_number_of_spaces() {
         assert!(host.get("channel=a&wait=0", &line).head().starts_with("HTTP/1.1 200 "), "{scheme:?}");
     }
     host.stop();
+}
+
+/// The answer to a request that is good, as JSON.
+fn got(host: &Host, path: &str) -> serde_json::Value {
+    let (status, body) = ask(host, "GET", path, "", b"");
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

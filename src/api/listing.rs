@@ -1,0 +1,22 @@
+//! The connections of this hub, for operators.
+
+use super::Api;
+use crate::hub::ChannelId;
+use crate::shard::client::listing::{Query, Tell, Wanted};
+use crate::shard::turn::command::Command;
+use std::sync::Arc;
+
+impl Api {
+    /// Asks each shard for its connections. `tell` gets what all of them have found.
+    pub(crate) fn ask_connections(&self, wanted: Wanted, tell: Tell) {
+        let query = Arc::new(Query::new(wanted, tell));
+        for shard in &self.shards {
+            shard.tell(Command::List(query.clone()));
+        }
+    }
+
+    /// The number of a channel that exists.
+    pub(crate) fn channel_id(&self, channel: &str) -> Option<ChannelId> {
+        self.context.hub.channel_id(channel)
+    }
+}

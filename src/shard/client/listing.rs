@@ -1,0 +1,352 @@
+//! The listing of connections, for operators. Each shard looks through its own, some in each turn, and keeps the numbers
+//! of at most a page of them. Then it tells about these, again some in each turn.
+
+use crate::framing::Transport;
+use crate::hub::ChannelId;
+use crate::limits::Peer;
+use crate::shard::connection::conn::{Conn, ConnectionId, Flags};
+use crate::shard::Shard;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How many places of the slab one turn looks at. For the address of each, the system may have to be asked.
+const PLACES: usize = if cfg!(test) { 4 } else { 512 };
+/// About how many connections one turn tells.
+const TOLD: usize = if cfg!(test) { 2 } else { 128 };
+/// The most channels that are named of one connection.
+const MAX_NAMES: usize = 8;
+
+/// The connections that are asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) user: Option<Box<str>>,
+    /// The number of the channel, which the hub may have given to another one since, and its name.
+    pub(crate) channel: Option<(ChannelId, Box<str>)>,
+    pub(crate) address: Option<Peer>,
+    pub(crate) order: Order,
+    /// The largest number of connections in the answer.
+    pub(crate) limit: usize,
+}
+
+/// The order of the listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By number, from the first one that is greater than this.
+    After(u64),
+    /// Only those that are behind, and those for which most bytes wait first.
+    Slowest,
+}
+
+/// A connection, as an operator sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The number by which events and `push_close` name it.
+    pub(crate) id: u64,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) address: Option<Peer>,
+    /// `None`: it is beginning, ending, or between two polls.
+    pub(crate) transport: Option<Transport>,
+    /// A host has handed it over.
+    pub(crate) adopted: bool,
+    /// The number of its channels, and the first names.
+    pub(crate) channels: usize,
+    pub(crate) names: Vec<Arc<str>>,
+    /// The bytes that wait for it.
+    pub(crate) waiting: u64,
+    /// For how long something has waited without a break.
+    pub(crate) behind_ms: u64,
+    /// It is being sent what it missed, and has not all of it yet.
+    pub(crate) catching_up: bool,
+}
+
+/// What the shards have found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    rows: Vec<Listed>,
+    count: u64,
+    /// Up to this number nothing was left out.
+    until: u64,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Found { rows: Vec::new(), count: 0, until: u64::MAX }
+    }
+}
+
+/// A page of the listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Listed>,
+    /// The number of all connections that are asked for, on this page or not.
+    pub(crate) count: u64,
+    /// There are more.
+    pub(crate) more: bool,
+    /// The number after which the next page begins, if there is one.
+    pub(crate) next: Option<u64>,
+}
+
+impl Found {
+    /// Puts the answers of the shards together.
+    pub(crate) fn page(self, order: Order, limit: usize) -> Page {
+        let Found { mut rows, count, until } = self;
+        if order == Order::Slowest {
+            rows.sort_by_key(|row| (Reverse(row.waiting), row.id));
+            rows.truncate(limit);
+            let more = count > rows.len() as u64;
+            return Page { rows, count, more, next: None };
+        }
+        // What one shard tells beyond the last number of another one could have others before it.
+        rows.retain(|row| row.id <= until);
+        rows.sort_by_key(|row| row.id);
+        let is_cut = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if is_cut { rows.last().map(|row| row.id) } else { Some(until).filter(|until| *until < u64::MAX) };
+        Page { rows, count, more: next.is_some(), next }
+    }
+}
+
+/// Called with what the shards have found.
+pub(crate) type Tell = Box<dyn FnOnce(Found) + Send>;
+
+/// A question to all shards. The asker is told when the last shard drops it. A shard that has panicked or ended drops
+/// it, too, and has no connections any more.
+pub(crate) struct Query {
+    wanted: Wanted,
+    found: Mutex<Found>,
+    tell: Mutex<Option<Tell>>,
+}
+
+impl Query {
+    pub(crate) fn new(wanted: Wanted, tell: Tell) -> Self {
+        Query { wanted, found: Mutex::default(), tell: Mutex::new(Some(tell)) }
+    }
+
+    fn add(&self, mut part: Found) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.rows.append(&mut part.rows);
+        found.count += part.count;
+        found.until = found.until.min(part.until);
+    }
+}
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        let found = std::mem::take(self.found.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if let Some(tell) = self.tell.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            tell(found);
+        }
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+/// The listings that a shard is at.
+pub(in crate::shard) type Walks = VecDeque<Walk>;
+
+/// A listing under way on one shard.
+#[derive(Debug)]
+pub(in crate::shard) struct Walk {
+    query: Arc<Query>,
+    /// The place of the slab to look at next.
+    next: usize,
+    /// The best so far, by rank and number. The last of them is on top.
+    best: BinaryHeap<(u64, u64)>,
+    /// The numbers of those to tell about, once all are looked through. The first one is at the end.
+    chosen: Option<Vec<u64>>,
+    part: Found,
+}
+
+impl Walk {
+    fn new(query: Arc<Query>) -> Self {
+        Walk { query, next: 0, best: BinaryHeap::new(), chosen: None, part: Found::default() }
+    }
+
+    /// A connection that is wanted. The lower the rank, the earlier it is listed.
+    fn note(&mut self, rank: u64, id: u64) {
+        self.best.push((rank, id));
+        if self.best.len() > self.query.wanted.limit {
+            self.best.pop();
+            // The number of the last one that stays.
+            self.part.until = self.best.peek().map_or(0, |(_, id)| *id);
+        }
+    }
+
+    fn choose(&mut self) {
+        let best = std::mem::take(&mut self.best).into_sorted_vec();
+        self.chosen = Some(best.into_iter().rev().map(|(_, id)| id).collect());
+    }
+}
+
+impl Shard {
+    pub(in crate::shard) fn begin_listing(&mut self, query: Arc<Query>) {
+        self.walks.push_back(Walk::new(query));
+    }
+
+    /// Goes on with one listing. Returns true if there is more to do.
+    pub(in crate::shard) fn go_on_listing(&mut self) -> bool {
+        let Some(mut walk) = self.walks.pop_front() else { return false };
+        if walk.chosen.is_none() {
+            self.look_through(&mut walk);
+            self.walks.push_back(walk);
+        } else if self.tell_chosen(&mut walk) {
+            walk.query.add(walk.part);
+        } else {
+            self.walks.push_back(walk);
+        }
+        !self.walks.is_empty()
+    }
+
+    fn look_through(&self, walk: &mut Walk) {
+        let query = walk.query.clone();
+        let wanted = &query.wanted;
+        let end = walk.next + PLACES;
+        for index in walk.next..end {
+            let Some(conn) = self.conns.get(index).filter(|conn| self.is_wanted(index as u32, conn, wanted)) else {
+                continue;
+            };
+            let id = self.number_of(index as u32);
+            match wanted.order {
+                Order::After(after) => {
+                    walk.part.count += 1;
+                    if id > after {
+                        walk.note(0, id);
+                    }
+                }
+                Order::Slowest => {
+                    let waiting = self.waiting(index as u32, conn);
+                    // For a client that catches up, nothing may wait but in the history.
+                    if waiting > 0 || conn.outbox.is_some() {
+                        walk.part.count += 1;
+                        walk.note(u64::MAX - waiting, id);
+                    }
+                }
+            }
+        }
+        walk.next = end;
+        if end >= self.conns.capacity() {
+            walk.choose();
+        }
+    }
+
+    /// Tells about some of the chosen connections that are still there. True: about all.
+    fn tell_chosen(&self, walk: &mut Walk) -> bool {
+        let Some(chosen) = &mut walk.chosen else { return true };
+        let some = chosen.split_off(chosen.len().saturating_sub(TOLD));
+        let there = some.iter().rev().filter_map(|id| self.find(ConnectionId::from_number(*id).token));
+        walk.part.rows.extend(there.filter_map(|index| self.listed(index)));
+        chosen.is_empty()
+    }
+
+    fn is_wanted(&self, index: u32, conn: &Conn, wanted: &Wanted) -> bool {
+        let has_user = |user: &str| conn.grant.as_ref().and_then(|grant| grant.user()).is_some_and(|of| **of == *user);
+        wanted.user.as_deref().is_none_or(has_user)
+            && wanted.channel.as_ref().is_none_or(|(id, name)| self.has_channel(index, conn, *id, name))
+            && wanted.address.is_none_or(|address| self.client(index).address.peer() == Some(address))
+    }
+
+    /// Whether a connection is on a channel, or will be when it has caught up.
+    fn has_channel(&self, index: u32, conn: &Conn, id: ChannelId, name: &str) -> bool {
+        let is_same = self.channels.get(id).is_some_and(|local| *local.name == *name);
+        (is_same && self.channels.is_on(conn, index, id)) || awaited(conn).iter().any(|awaited| **awaited == *name)
+    }
+
+    /// The bytes that wait for a connection in this process.
+    fn waiting(&self, index: u32, conn: &Conn) -> u64 {
+        let in_outbox = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        (in_outbox + self.sinks.held(index, conn.socket.as_ref())) as u64
+    }
+
+    fn listed(&self, index: u32) -> Option<Listed> {
+        let conn = self.conns.get(index as usize)?;
+        let awaited = awaited(conn);
+        let mut names = self.channels.first_names(conn, MAX_NAMES);
+        names.extend(awaited.iter().take(MAX_NAMES - names.len()).map(|name| Arc::from(&**name)));
+        let since = conn.outbox.as_ref().map_or(self.now, |outbox| outbox.since);
+        Some(Listed {
+            id: self.number_of(index),
+            user: conn.grant.as_ref().and_then(|grant| grant.user()).cloned(),
+            address: self.client(index).address.peer(),
+            transport: conn.transport(),
+            adopted: conn.is(Flags::ADOPTED),
+            channels: conn.subs.len() + awaited.len(),
+            names,
+            waiting: self.waiting(index, conn),
+            behind_ms: self.now.saturating_sub(since),
+            catching_up: conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some()),
+        })
+    }
+}
+
+/// The channels that a connection will be on when it has caught up.
+fn awaited(conn: &Conn) -> &[Box<str>] {
+    conn.outbox.as_ref().and_then(|outbox| outbox.catch_up.as_ref()).map_or(&[], |to| &to.names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(ids: &[u64], until: u64) -> Found {
+        let rows = ids.iter().map(|id| Listed { id: *id, ..Listed::default() }).collect();
+        Found { rows, count: ids.len() as u64, until }
+    }
+
+    fn together(parts: Vec<Found>, limit: usize) -> (Vec<u64>, Option<u64>) {
+        let wanted = Wanted { user: None, channel: None, address: None, order: Order::After(0), limit };
+        let query = Query::new(wanted, Box::new(|_| {}));
+        parts.into_iter().for_each(|part| query.add(part));
+        let page = std::mem::take(&mut *query.found.lock().unwrap()).page(Order::After(0), limit);
+        assert_eq!(page.more, page.next.is_some());
+        (page.rows.iter().map(|row| row.id).collect(), page.next)
+    }
+
+    #[test]
+    fn a_page_has_nothing_behind_the_end_of_a_shard_that_has_more() {
+        const ALL: u64 = u64::MAX;
+        assert_eq!(together(vec![found(&[], ALL), found(&[2, 1], ALL)], 2), (vec![1, 2], None));
+        assert_eq!(together(vec![found(&[1, 3], 3), found(&[2, 4], ALL)], 2), (vec![1, 2], Some(2)));
+        // Of the first shard only the number 5 is still there, and more may follow it.
+        assert_eq!(together(vec![found(&[5], 5), found(&[10, 20], ALL)], 2), (vec![5], Some(5)));
+        // All that were chosen have gone meanwhile.
+        assert_eq!(together(vec![found(&[], 7), found(&[10], ALL)], 2), (vec![], Some(7)));
+        assert_eq!(together(vec![found(&[1, 2, 3], 3), found(&[4, 5, 6], 6)], 3), (vec![1, 2, 3], Some(3)));
+    }
+
+    #[test]
+    fn the_slowest_come_first_and_one_that_is_no_longer_slow_comes_last() {
+        let mut all = found(&[1, 2, 3, 4], 2);
+        for (row, waiting) in all.rows.iter_mut().zip([0, 7, 9, 7]) {
+            row.waiting = waiting;
+        }
+        let page = all.page(Order::Slowest, 3);
+        assert_eq!(page.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [3, 2, 4]);
+        assert_eq!((page.count, page.more, page.next), (4, true, None));
+    }
+
+    #[test]
+    fn a_walk_keeps_the_first_of_a_page_and_says_where_it_ends() {
+        let (told, hear) = std::sync::mpsc::channel();
+        let wanted = Wanted { user: None, channel: None, address: None, order: Order::After(0), limit: 3 };
+        let tell = Box::new(move |found: Found| told.send(found.until).unwrap());
+        let mut walk = Walk::new(Arc::new(Query::new(wanted, tell)));
+        for id in [3, 9, 5] {
+            walk.note(0, id);
+        }
+        assert_eq!(walk.part.until, u64::MAX, "nothing was left out");
+        for id in [4, 1, 8, 100] {
+            walk.note(0, id);
+        }
+        walk.choose();
+        assert_eq!((walk.chosen.take().unwrap(), walk.part.until), (vec![4, 3, 1], 4));
+        // The shard ends, or panics: the asker is told nevertheless.
+        drop(walk);
+        assert_eq!(hear.recv(), Ok(u64::MAX));
+    }
+}
