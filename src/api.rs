@@ -32,7 +32,7 @@ use crate::waiter::Waiter;
 pub(crate) use acts::not_in_time_for_others;
 use bytes::Bytes;
 pub(crate) use checks::{
-    check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation,
+    check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation, CLOSE_CODES,
 };
 pub(crate) use everyone::{hubs_late, Counting};
 pub(crate) use lasting::{not_in_time, places};

@@ -10,13 +10,14 @@ const MAX_ADOPTED: usize = 1 << 20;
 /// The longest reason of a close frame (RFC 6455, section 5.5).
 const MAX_REASON: usize = 123;
 
+/// The close codes that a host or an operator may give.
+pub(crate) const CLOSE_CODES: &str = "1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999";
+
 /// Checks the close code and the reason with which a host ends a connection.
 pub(crate) fn checked_close(code: u16, reason: &str) -> Result<Close, Error> {
     let ours = matches!(code, 1000 | 1001 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
     if !ours {
-        return Err(Error::invalid(format!(
-            "code: {code}; 1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed"
-        )));
+        return Err(Error::invalid(format!("code: {code}; {CLOSE_CODES} are allowed")));
     }
     if reason.len() > MAX_REASON {
         return Err(Error::invalid(format!("reason: {} bytes; at most {MAX_REASON} are allowed", reason.len())));

@@ -1,10 +1,10 @@
 //! The routes of the control API.
 
 use super::body::collect;
-use super::parameters::Known::{Once, Several};
+use super::parameters::Known::{self, Once, Several};
 use super::parameters::Parameters;
 use super::{connections, everyone, publishing};
-use crate::api::{not_in_time_for_others, Api};
+use crate::api::{not_in_time_for_others, Api, CLOSE_CODES};
 use crate::context::client::Client;
 use crate::engine::shared::Member;
 use crate::error::Error;
@@ -45,6 +45,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     let channel = path.strip_prefix("/v1/channels/");
     match (&parts.method, path) {
         (&Method::POST, "/v1/disconnect") => disconnect(api, query).await,
+        (&Method::POST, "/v1/close") => close(api, query),
         (&Method::POST, "/v1/revoke") => revoke(api, query).await,
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
         (&Method::GET, "/v1/users") => everyone::users(api, query).await,
@@ -77,12 +78,12 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
 }
 
 const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, \
-                      /v1/connections, /v1/stats, /v1/hubs, /v1/disconnect, /v1/revoke, /metrics and /healthz";
+                      /v1/connections, /v1/stats, /v1/hubs, /v1/close, /v1/disconnect, /v1/revoke, /metrics and /healthz";
 
 /// Checks that the path exists, and that it has this method.
 fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
     let (methods, allow, message): (&[Method], _, _) = match path {
-        "/v1/publish" | "/v1/broadcast" | "/v1/disconnect" | "/v1/revoke" => {
+        "/v1/publish" | "/v1/broadcast" | "/v1/close" | "/v1/disconnect" | "/v1/revoke" => {
             (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
         }
         "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
@@ -139,14 +140,33 @@ fn health(api: &Api) -> Result<Answer, Refusal> {
 
 /// Disconnects all of the users, or none if one of the parameters is wrong.
 async fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Several("user"), Once("code"), Once("reason")])?;
+    let parameters = Parameters::read(query, &[Several("user"), CODE, REASON])?;
     let users = parameters.needed("user")?;
-    let code = match parameters.one("code") {
-        None => 4403,
-        Some(code) => code.parse().map_err(|_| Refusal::malformed("code", "code must be a close code such as 4403"))?,
-    };
-    let reason = parameters.one("reason").unwrap_or("disconnected");
+    let (code, reason) = ending(&parameters)?;
     done(api, |told| api.disconnect_users(&users, code, reason, told)).await
+}
+
+/// Closes one connection of this hub.
+fn close(api: &Api, query: &str) -> Result<Answer, Refusal> {
+    let parameters = Parameters::read(query, &[Once("connection"), CODE, REASON])?;
+    parameters.needed("connection")?;
+    let connection = parameters.number("connection", 1..=u64::MAX)?.unwrap_or_default();
+    let (code, reason) = ending(&parameters)?;
+    api.close(connection, code, reason).map_err(|error| refusal(&error))?;
+    Ok(json("{}\n"))
+}
+
+const CODE: Known = Once("code");
+const REASON: Known = Once("reason");
+
+/// The close code and the reason with which connections are to end. They are checked by the call.
+fn ending<'p>(parameters: &'p Parameters<'_>) -> Result<(u16, &'p str), Refusal> {
+    let code = parameters.one("code").map_or(Some(4403), |code| {
+        let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
+        code.parse().ok().filter(|_| is_number)
+    });
+    let wrong = || Refusal::malformed("code", format!("code must be a close code: {CLOSE_CODES} are allowed"));
+    Ok((code.ok_or_else(wrong)?, parameters.one("reason").unwrap_or("disconnected")))
 }
 
 /// Revokes each of the channels from each of the users, or nothing if one of the parameters is wrong.

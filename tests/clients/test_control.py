@@ -146,9 +146,10 @@ def test_channels(served):
         assert control.delete(name).status_code == 404
 
 
-def test_connections_are_listed(served):
+def test_connections_are_listed_and_one_is_closed(served):
     host, control = served
-    with over_sse(host, channel="a"), over_sse(host, channel=["a", "b"]):
+    host.may_say = "^libpush: control API: refused with 404 \\(not_found\\)"
+    with over_sse(host, channel="a") as one, over_sse(host, channel=["a", "b"]) as other:
         host.wait_for(sse=2)
         listed = control.get("/v1/connections", params={"channel": "a"}).json()
         assert (listed["count"], listed["more"], len(listed["connections"])) == (2, False, 2)
@@ -159,6 +160,13 @@ def test_connections_are_listed(served):
             listed["connections"]
         [row] = control.get("/v1/connections", params={"channel": "b"}).json()["connections"]
         assert (row["names"], row["transport"], row["waiting"]) == (["a", "b"], "sse", 0)
+        response = control.post("/v1/close", params={"connection": row["id"], "reason": "over there"})
+        assert (response.status_code, response.json()) == (200, {})
+        end = next(other)
+        assert (end["code"], end["reason"]) == (4403, "over there")
+        control.publish("a", "x")
+        assert next(one)["data"] == "x"
+    assert control.post("/v1/close", params={"connection": 1}).status_code == 404
 
 
 def test_a_channel_cleared_is_a_gap(served):

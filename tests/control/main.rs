@@ -1,5 +1,6 @@
 //! Edge cases of the control API: each refusal says what is wrong, and nothing in a request is ignored.
 
+mod closing;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
@@ -122,6 +123,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/channels?prefix=a", "prefix, limit"),
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
         ("GET", "/v1/connections?", "user, channel, address, slow, after, limit"),
+        ("POST", "/v1/close?connection=1", "connection, code, reason"),
         ("GET", "/v1/channels/a?", "none"),
         ("DELETE", "/v1/channels/a?", "none"),
         ("GET", "/v1/stats?", "cluster"),
@@ -142,6 +144,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/users?channel=a&channel=b"),
         ("GET", "/v1/connections?user=a&user=b"),
         ("GET", "/v1/connections?after=1&after=1"),
+        ("POST", "/v1/close?connection=1&connection=2"),
     ] {
         let (status, body) = ask(&host, method, path, "", b"");
         assert!(status == 400 && body.contains(r#""code":"twice""#), "{path}: {status} {body}");
@@ -282,6 +285,7 @@ fn headers_and_members_of_a_publish_count_once_or_are_refused() {
     // These requests have no body.
     for (method, path) in [
         ("POST", "/v1/disconnect?user=a"),
+        ("POST", "/v1/close?connection=1"),
         ("GET", "/v1/connections"),
         ("GET", "/v1/stats"),
         ("DELETE", "/v1/channels/a"),
@@ -297,6 +301,7 @@ fn a_wrong_method_is_answered_with_the_allowed_ones() {
     let host = Host::start(&CONTROL);
     for (method, path, allow) in [
         ("GET", "/v1/publish", "POST"),
+        ("GET", "/v1/close", "POST"),
         ("PUT", "/v1/stats", "GET"),
         ("DELETE", "/v1/connections", "GET"),
         ("POST", "/v1/channels/a", "GET, DELETE"),
