@@ -4,6 +4,7 @@ mod acts;
 mod checks;
 mod everyone;
 mod figures;
+mod kept;
 mod lasting;
 mod listing;
 mod of_hosts;
@@ -35,6 +36,7 @@ pub(crate) use checks::{
     check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation, CLOSE_CODES,
 };
 pub(crate) use everyone::{hubs_late, Counting};
+pub(crate) use kept::Kept;
 pub(crate) use lasting::{not_in_time, places};
 use questions::Questions;
 use std::fmt;

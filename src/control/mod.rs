@@ -5,6 +5,7 @@ mod body;
 mod connections;
 mod everyone;
 mod io;
+mod messages;
 mod parameters;
 pub(crate) mod publishing;
 mod routes;

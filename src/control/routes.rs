@@ -3,7 +3,7 @@
 use super::body::collect;
 use super::parameters::Known::{self, Once, Several};
 use super::parameters::Parameters;
-use super::{connections, everyone, publishing};
+use super::{connections, everyone, messages, publishing};
 use crate::api::{not_in_time_for_others, Api, CLOSE_CODES};
 use crate::context::client::Client;
 use crate::engine::shared::Member;
@@ -43,6 +43,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         _ => no_body(api, body).await?,
     }
     let channel = path.strip_prefix("/v1/channels/");
+    let of_messages = messages_of(path);
     match (&parts.method, path) {
         (&Method::POST, "/v1/disconnect") => disconnect(api, query).await,
         (&Method::POST, "/v1/close") => close(api, query),
@@ -50,6 +51,7 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
         (&Method::GET, "/v1/users") => everyone::users(api, query).await,
         (&Method::GET, "/v1/connections") => connections::list(api, query).await,
+        (&Method::GET, _) if of_messages.is_some() => messages::messages(api, &channel_name(of_messages)?, query),
         (&Method::GET, _) if channel.is_some() => {
             Parameters::none(query)?;
             everyone::channel(api, &channel_name(channel)?).await
@@ -89,6 +91,7 @@ fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
         "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
             (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here")
         }
+        _ if messages_of(path).is_some() => (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here"),
         _ if path.starts_with("/v1/channels/") => {
             (&[Method::GET, Method::DELETE], "Allow: GET, DELETE\r\n", "only GET and DELETE are allowed here")
         }
@@ -98,6 +101,11 @@ fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::method_elsewhere(allow, message))
+}
+
+/// The channel in the path of its messages. A `/` that belongs to its name is written `%2F`.
+fn messages_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/channels/")?.strip_suffix("/messages")
 }
 
 /// Checks the key, where one is set. On TCP one always is (see `Builder::build`).

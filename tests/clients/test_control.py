@@ -169,6 +169,18 @@ def test_connections_are_listed_and_one_is_closed(served):
     assert control.post("/v1/close", params={"connection": 1}).status_code == 404
 
 
+def test_what_is_kept_of_a_channel_is_what_a_poll_gets(served):
+    host, control = served
+    places = [control.publish("a/b", data) for data in ("one", b"\xff", "three")]
+    polled = httpx.get(host.url(channel="a/b", last=3, transport="poll"), timeout=SECONDS, trust_env=False).json()
+    kept = control.get("/v1/channels/a%2Fb/messages").json()
+    assert (kept["messages"], kept["position"]) == (polled["messages"], places[-1]["id"])
+    assert (kept["gap"], kept["more"]) == (False, False)
+    later = control.get("/v1/channels/a%2Fb/messages", params={"since": places[0]["id"], "limit": 1}).json()
+    assert ([message["id"] for message in later["messages"]], later["more"]) == ([places[1]["id"]], True)
+    assert control.get("/v1/channels/a%2Fb/messages", params={"since": "0-0"}).json()["gap"] is True
+
+
 def test_a_channel_cleared_is_a_gap(served):
     host, control = served
     ids = [control.publish("a", f"{count}")["id"] for count in range(3)]

@@ -4,6 +4,7 @@ mod closing;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod messages;
 
 use common::{field, socket_path, Client, Host, CONTROL};
 use std::io::{Read, Write};
@@ -124,6 +125,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
         ("GET", "/v1/connections?", "user, channel, address, slow, after, limit"),
         ("POST", "/v1/close?connection=1", "connection, code, reason"),
+        ("GET", "/v1/channels/a/messages?", "since, last, limit"),
         ("GET", "/v1/channels/a?", "none"),
         ("DELETE", "/v1/channels/a?", "none"),
         ("GET", "/v1/stats?", "cluster"),
@@ -145,6 +147,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/connections?user=a&user=b"),
         ("GET", "/v1/connections?after=1&after=1"),
         ("POST", "/v1/close?connection=1&connection=2"),
+        ("GET", "/v1/channels/a/messages?last=1&last=2"),
     ] {
         let (status, body) = ask(&host, method, path, "", b"");
         assert!(status == 400 && body.contains(r#""code":"twice""#), "{path}: {status} {body}");
@@ -305,6 +308,7 @@ fn a_wrong_method_is_answered_with_the_allowed_ones() {
         ("PUT", "/v1/stats", "GET"),
         ("DELETE", "/v1/connections", "GET"),
         ("POST", "/v1/channels/a", "GET, DELETE"),
+        ("DELETE", "/v1/channels/a/messages", "GET"),
     ] {
         let mut client = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
         let key = format!("Authorization: Bearer {}\r\n", CONTROL[1].1);
