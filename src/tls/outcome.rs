@@ -1,5 +1,6 @@
 //! The results of reading from a TLS connection, and the reasons for its end.
 
+use rustls::AlertDescription;
 use std::fmt;
 
 /// The reason why a connection ended that did not keep to TLS.
@@ -47,4 +48,16 @@ pub(crate) enum Handshake {
     Waits,
     /// Done.
     Done,
+}
+
+/// If there is no certificate for a name, the library says that access is denied. There is an alert for that (RFC 6066,
+/// section 3). Returns whether the bytes to send were the first, and are the second now.
+pub(crate) fn names_the_name(sent: &mut [u8]) -> bool {
+    match sent {
+        [21, 3, _, 0, 2, 2, alert] if *alert == u8::from(AlertDescription::AccessDenied) => {
+            *alert = AlertDescription::UnrecognisedName.into();
+            true
+        }
+        _ => false,
+    }
 }

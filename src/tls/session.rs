@@ -3,11 +3,12 @@
 //! It has no buffer of its own. Records are read and written through a buffer that its caller lends. It keeps only the
 //! beginning of a record until the rest has come, and the rest of a record that the socket did not take.
 
+mod ending;
 mod handshake;
 #[cfg(test)]
 mod tests;
 
-use super::outcome::{Failure, Gone, Read};
+use super::outcome::{self, Failure, Gone, Read};
 use crate::sys::clock;
 use crate::sys::socket;
 use rustls::server::UnbufferedServerConnection;
@@ -22,8 +23,12 @@ use std::sync::Arc;
 const RECORD: usize = 16 * 1024;
 /// Room for a record, and for a message about keys before it.
 const ENCRYPTED: usize = RECORD + 4096;
-/// The most bytes that a client may send in a row without any content: empty records, and messages about keys.
+/// The most bytes of records without content that a client may send: empty records, and messages about keys. Each costs
+/// as much as one with content. [`CONTENT_PER_EMPTY`] bytes of content take one off.
 const EMPTY_BYTES: usize = 64 * 1024;
+const CONTENT_PER_EMPTY: usize = 16;
+/// What a record adds to its content at least (RFC 8446, section 5.2).
+const RECORD_ADDS: usize = 22;
 /// The most bytes that are kept of an incomplete message. A record is smaller.
 const UNREAD_BYTES: usize = 2 * RECORD;
 
@@ -41,7 +46,7 @@ pub(crate) struct Session {
     has_read: bool,
     /// Encrypted bytes that the socket did not take.
     held: Vec<u8>,
-    /// Bytes that came since the last content.
+    /// Bytes of records without content (see [`EMPTY_BYTES`]); in the handshake, all that came.
     empty: usize,
     /// Our side ends once nothing is held.
     ends: bool,
@@ -61,6 +66,8 @@ impl fmt::Debug for Session {
 struct Worked {
     used: usize,
     plain: usize,
+    /// Those of `used` that are of records without content.
+    empty: usize,
 }
 
 impl Session {
@@ -152,10 +159,10 @@ impl Session {
             let worked = self.work(&mut scratch[..there], &mut into[plain..]);
             self.keep_unread(&scratch[..there], &worked);
             plain += worked.plain;
-            self.empty = if worked.plain > 0 { 0 } else { self.empty + came.unwrap_or(0) };
+            self.empty = (self.empty + worked.empty).saturating_sub(worked.plain / CONTENT_PER_EMPTY);
             // After a failure all that came behind it is left.
             if self.failure.is_none() && self.empty > EMPTY_BYTES {
-                self.failure = Some(Failure::TooMuch("64KB came without any content"));
+                self.failure = Some(Failure::TooMuch("64KB came without content"));
             } else if self.failure.is_none() && self.unread.len() > UNREAD_BYTES {
                 self.failure = Some(Failure::TooMuch("a message about the connection is larger than 32KB"));
             }
@@ -166,18 +173,6 @@ impl Session {
             if is_all && self.failure.is_none() && !self.has_ended {
                 return Ok(if plain > 0 { Read::Bytes(plain) } else { Read::Nothing });
             }
-        }
-    }
-
-    /// Our side has ended, so nobody reads what comes. It is not decrypted either: the library must not answer it.
-    fn discard(&mut self, scratch: &mut Vec<u8>) -> Result<Read, Gone> {
-        scratch.resize(scratch.len().max(ENCRYPTED), 0);
-        match socket::recv(&self.fd, scratch) {
-            Ok(0) => Ok(Read::End),
-            Ok(_) => Ok(Read::Part(0)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Read::Nothing),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Read::Part(0)),
-            Err(_) => Err(Gone),
         }
     }
 
@@ -251,31 +246,6 @@ impl Session {
         Ok(self.held.is_empty())
     }
 
-    /// Tells the peer that no more comes (close_notify), behind what is held.
-    pub(crate) fn end_writing(&mut self, scratch: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.ends, true) {
-            return;
-        }
-        self.put_aside(scratch);
-        scratch.resize(scratch.len().max(ENCRYPTED), 0);
-        if self.failure.is_none() {
-            if let Ok(len) = self.encrypt(|state, out| state.queue_close_notify(out), scratch) {
-                self.held.extend_from_slice(&scratch[..len]);
-            }
-        }
-        // Nothing of it is read any more.
-        (self.unread, self.early, self.since) = (Vec::new(), Vec::new(), None);
-        let _ = self.send_held();
-    }
-
-    /// Ends both directions, and tells the peer if the socket takes that.
-    pub(crate) fn end(&mut self, scratch: &mut Vec<u8>) {
-        if self.held.is_empty() && !self.connection.is_handshaking() {
-            self.end_writing(scratch);
-        }
-        socket::shutdown_both(&self.fd);
-    }
-
     /// Moves the bytes that are kept to the front of the buffer, which gets at least this size. Returns their number.
     fn take_unread(&mut self, scratch: &mut Vec<u8>, size: usize) -> usize {
         let unread = std::mem::take(&mut self.unread);
@@ -296,10 +266,11 @@ impl Session {
 
     /// Processes the records that have come. During the handshake `into` is empty, and content stays in `bytes`.
     fn work(&mut self, bytes: &mut [u8], into: &mut [u8]) -> Worked {
-        let mut worked = Worked { used: 0, plain: 0 };
+        let mut worked = Worked { used: 0, plain: 0, empty: 0 };
         // After an error only the alert is left to be taken.
         while self.failure.is_none() || self.connection.wants_write() {
             let input = &mut bytes[worked.used..];
+            let (first, before) = (record_size(input), worked.plain);
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(input);
             let mut goes_on = true;
             match state {
@@ -339,23 +310,20 @@ impl Session {
                 }
             }
             worked.used += discard;
+            worked.empty += match worked.plain - before {
+                0 => discard,
+                // The record with the content alone, however much it was padded.
+                _ if discard == first => 0,
+                content => discard.saturating_sub(content + RECORD_ADDS),
+            };
             if !goes_on {
                 break;
             }
         }
-        self.name_the_failure();
-        worked
-    }
-
-    /// If there is no certificate for a name, the library says that access is denied. There is an alert for that
-    /// (RFC 6066, section 3).
-    fn name_the_failure(&mut self) {
-        if let (Some(Failure::Tls(_)), [21, 3, _, 0, 2, 2, alert]) = (&self.failure, &mut *self.held) {
-            if *alert == u8::from(AlertDescription::AccessDenied) {
-                *alert = AlertDescription::UnrecognisedName.into();
-                self.failure = Some(Failure::Name);
-            }
+        if matches!(self.failure, Some(Failure::Tls(_))) && outcome::names_the_name(&mut self.held) {
+            self.failure = Some(Failure::Name);
         }
+        worked
     }
 
     /// Has the connection encrypt something into a buffer. There is nothing that it would have to say before: that is
@@ -393,6 +361,14 @@ impl Session {
             self.held = bytes[sent..].to_vec();
         }
         Ok(sent == bytes.len())
+    }
+}
+
+/// The size of the record at the front, or 0 if its header is not complete.
+fn record_size(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, _, _, high, low, ..] => 5 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
     }
 }
 

@@ -75,7 +75,12 @@ impl Keys {
     }
 
     fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
-        let mut inner = [content, &[kind]].concat();
+        self.padded(kind, content, 0)
+    }
+
+    /// A record with so many bytes of padding (RFC 8446, section 5.4).
+    fn padded(&mut self, kind: u8, content: &[u8], padding: usize) -> Vec<u8> {
+        let mut inner = [content, &[kind], &vec![0; padding]].concat();
         let header = [&[23, 3, 3][..], &((inner.len() + 16) as u16).to_be_bytes()].concat();
         let mut nonce: [u8; 12] = self.iv[..].try_into().unwrap();
         nonce[4..].iter_mut().zip(self.seq.to_be_bytes()).for_each(|(byte, seq)| *byte ^= seq);
@@ -97,12 +102,16 @@ fn expand(secret: &[u8], label: &str, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A subscribed client, and the keys of its records.
+/// A client that is subscribed by WebSocket, and the keys of its records.
 fn subscribed(address: &str, pair: &crate::Pair) -> (TcpStream, Keys) {
+    subscribed_by(address, pair, UPGRADE)
+}
+
+fn subscribed_by(address: &str, pair: &crate::Pair, lines: &str) -> (TcpStream, Keys) {
     let secret = Arc::new(Secret::default());
     let mut config = config(pair, None, &[&TLS13]);
     config.key_log = secret.clone();
-    let mut ws = Client::connect(address, "localhost", &Arc::new(config)).get("channel=a", UPGRADE);
+    let mut ws = Client::connect(address, "localhost", &Arc::new(config)).get("channel=a", lines);
     ws.until("\r\n\r\n");
     let secret = secret.0.lock().unwrap().clone();
     // Its request was the first record.
@@ -142,6 +151,59 @@ fn a_flood_of_new_keys_one_byte_at_a_time_has_the_same_bound() {
     });
     assert!(is_ended);
     ended(&host, &path, &lines, "tls", 1, "TLS: ");
+    host.stop();
+}
+
+/// The beginning of a message of 60,000 bytes (RFC 6455, section 5.2).
+const BEGIN: [u8; 8] = [0x82, 0xfe, 0xea, 0x60, 0, 0, 0, 0];
+
+#[test]
+fn a_little_content_among_the_new_keys_does_not_help() {
+    for transport in [UPGRADE, "Accept: text/event-stream\r\n"] {
+        let (host, lines, pair, path) = counting(&[]);
+        let (mut stream, mut keys) = subscribed_by(&address(&host), &pair, transport);
+        // With SSE nobody reads it.
+        stream.write_all(&keys.record(23, &BEGIN)).unwrap();
+        // As many as may come in a row, and a byte.
+        for _ in 0..300 {
+            let mut records = Vec::new();
+            for _ in 0..32 {
+                records.extend(keys.record(22, &KEY_UPDATES[0]));
+                keys = keys.next();
+            }
+            records.extend(keys.record(23, b"x"));
+            if stream.write_all(&records).is_err() {
+                break;
+            }
+        }
+        ended(&host, &path, &lines, "tls", 1, "TLS: 64KB came without content");
+        host.stop();
+    }
+}
+
+#[test]
+fn small_records_padded_ones_and_a_few_new_keys_are_no_flood() {
+    let (host, _, pair, path) = counting(&[]);
+    let (mut stream, mut keys) = subscribed(&address(&host), &pair);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(&keys.record(23, &BEGIN)).unwrap();
+    // Each kind alone has more than 64 KB that are no content.
+    for _ in 0..4000 {
+        stream.write_all(&keys.record(23, b"x")).unwrap();
+    }
+    for _ in 0..8 {
+        stream.write_all(&keys.padded(23, b"x", 16_000)).unwrap();
+    }
+    for _ in 0..55 {
+        stream.write_all(&keys.record(22, &KEY_UPDATES[0])).unwrap();
+        keys = keys.next();
+        stream.write_all(&keys.record(23, &[b'x'; 1000])).unwrap();
+    }
+    stream.write_all(&keys.record(23, &[b'x'; 60_000 - 4000 - 8 - 55_000])).unwrap();
+    // It still understands a ping.
+    stream.write_all(&keys.record(23, &[0x89, 0x80, 0, 0, 0, 0])).unwrap();
+    assert!(stream.read(&mut [0; 100]).unwrap() > 0, "the server ended");
+    assert_eq!(counted(&metrics(&path), "push_refusals_total"), []);
     host.stop();
 }
 
