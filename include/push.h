@@ -490,8 +490,9 @@ push_status push_start(const push_config *config, push_server **out, char *err, 
 /* Gives a running server other options: those of `config` that can change while it runs (the
    column "live" in the table of options).  It applies all of them or none.  Options that need a
    new start stay as they are.  The log names these, and those that have changed.  Files with keys
-   are read again, so keys can be rotated.  The config's callbacks are ignored.  The config is
-   copied, so it can be changed or freed afterwards.
+   are read again, so keys can be rotated.  If a certificate for TLS can't be used any more, the
+   old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored.
+   The config is copied, so it can be changed or freed afterwards.
 
    An option that `config` does not set gets its default.  So load the same file again, and set
    again what was set.  A timeout that runs already and a connection that was let in are not

@@ -95,7 +95,7 @@ impl Embedded {
         let events = events(&builder, outputs.as_ref(), &handles)?;
         let authority = Authority::new(&config)?;
         #[cfg(feature = "tls")]
-        let tls = Tls::new(&config)?;
+        let tls = Tls::new(&config, &log)?;
         // The listeners are bound first, so clients that come while a log is read are not refused.
         let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
         let mut sessions = Sessions::default();
@@ -236,7 +236,7 @@ impl Embedded {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.context.tls {
             // The files may be new, though their names are not.
-            let certificates = tls.read(&config)?;
+            let certificates = tls.read(&config, &self.log)?;
             let others_may_connect = tls.set(certificates);
             if let Some(ControlThread { control, .. }) = self.control.as_ref().filter(|_| others_may_connect) {
                 control.end_secure();

@@ -3,8 +3,9 @@
 use super::{wrong_file, Provider};
 use crate::auth::certificate::{self, VALIDITY};
 use crate::certificates;
-use crate::config::secrets;
+use crate::config::{secrets, Config};
 use crate::error::Error;
+use crate::log::{Level, Log};
 use crate::sys::clock;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,31 +19,72 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Pairs(Vec<Pair>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pair {
     key: Arc<CertifiedKey>,
     /// The certificate has no list of names, so it says nothing about which clients it is for.
     for_any_name: bool,
+    validity: Validity,
+    /// The paths of both files.
+    files: [String; 2],
 }
 
 impl Pairs {
-    pub(super) fn read(certificates: &[String], keys: &[String], provider: &Provider) -> Result<Self, Error> {
-        let pairs = certificates.iter().zip(keys).map(|(certificate, key)| Pair::read(certificate, key, provider));
-        pairs.collect::<Result<_, _>>().map(Pairs)
+    /// Reads the files. A pair that can't be used must not keep the others from being renewed, nor the other options
+    /// from being applied: the one that was read `before` from the same files stays. If there is none, a certificate
+    /// that is out of date is used all the same, unless no other is good. The log says so.
+    pub(super) fn read(config: &Config, before: Option<&Self>, provider: &Provider, log: &Log) -> Result<Self, Error> {
+        let (mut pairs, mut lines) = (Vec::new(), Vec::new());
+        let (mut outdated, mut has_good) = (None, false);
+        for (certificate, key) in config.tls_certificate.iter().zip(&config.tls_key) {
+            let read = Pair::read(certificate, key, provider);
+            let wrong = match &read {
+                Ok(pair) => {
+                    pair.out_of_date().map(|why| wrong_file("tls_certificate", certificate, format_args!("{why}")))
+                }
+                Err(error) => Some(error.clone()),
+            };
+            let is_same = |pair: &&Pair| pair.files == [certificate.as_str(), key.as_str()];
+            let old = before.and_then(|before| before.0.iter().find(is_same));
+            pairs.push(match (read, wrong, old) {
+                (Ok(pair), None, _) => {
+                    has_good = true;
+                    pair
+                }
+                (_, Some(error), Some(old)) => {
+                    has_good = true;
+                    lines.push(format!("{error}; the pair that was read before stays in use"));
+                    old.clone()
+                }
+                (Ok(pair), Some(error), None) => {
+                    lines.push(format!("{error}; it is used all the same, since another certificate is good"));
+                    outdated.get_or_insert(error);
+                    pair
+                }
+                (Err(error), ..) => return Err(error),
+            });
+        }
+        if let Some(error) = outdated.filter(|_| !has_good) {
+            return Err(error);
+        }
+        lines.iter().for_each(|line| log.line(Level::Warn, format_args!("{line}")));
+        Ok(Pairs(pairs))
     }
 }
 
-/// Chooses the certificate by the name that the client asks for. A client that asks for none gets the first.
+/// Chooses the certificate by the name that the client asks for. A client that asks for none gets any: the first.
 impl ResolvesServerCert for Pairs {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = match hello.server_name() {
             Some(name) => Some(ServerName::try_from(name).ok()?),
             None => None,
         };
-        let named = || self.0.iter().filter(|pair| name.as_ref().is_none_or(|name| pair.is_for(name)));
-        // There may be two for a name, with keys of two kinds.
-        let usable = |pair: &&Pair| pair.key.key.choose_scheme(hello.signature_schemes()).is_some();
-        named().find(usable).or_else(|| named().next()).map(|pair| pair.key.clone())
+        let named = self.0.iter().filter(|pair| name.as_ref().is_none_or(|name| pair.is_for(name)));
+        // There may be two for a name, with keys of two kinds, or one that is out of date.
+        let unfit = |pair: &&Pair| {
+            (pair.key.key.choose_scheme(hello.signature_schemes()).is_none(), pair.out_of_date().is_some())
+        };
+        named.min_by_key(unfit).map(|pair| pair.key.clone())
     }
 }
 
@@ -51,13 +93,6 @@ impl Pair {
         let wrong = |what: &str| wrong_file("tls_certificate", certificate, format_args!("{what}"));
         let chain = read_chain("tls_certificate", certificate)?;
         let validity = chain.first().and_then(|leaf| validity(leaf).ok()).ok_or_else(|| wrong("it can't be parsed"))?;
-        let now = clock::unix_seconds();
-        if now > validity.until {
-            return Err(wrong("it has expired"));
-        }
-        if now < validity.from {
-            return Err(wrong("it is not valid yet"));
-        }
         let for_any_name = chain.first().is_some_and(|leaf| !has_names(leaf));
         let private = read_key(key)?;
         let pair = CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
@@ -67,7 +102,18 @@ impl Pair {
             rustls::Error::InvalidCertificate(_) => wrong(&error.to_string()),
             error => wrong_file("tls_key", key, format_args!("{error}")),
         })?;
-        Ok(Pair { key: Arc::new(pair), for_any_name })
+        let files = [certificate.to_owned(), key.to_owned()];
+        Ok(Pair { key: Arc::new(pair), for_any_name, validity, files })
+    }
+
+    /// Why the certificate can't be used at this time, if it can't.
+    fn out_of_date(&self) -> Option<&'static str> {
+        let now = clock::unix_seconds();
+        match &self.validity {
+            Validity { until, .. } if now > *until => Some("it has expired"),
+            Validity { from, .. } if now < *from => Some("it is not valid yet"),
+            _ => None,
+        }
     }
 
     fn is_for(&self, name: &ServerName<'_>) -> bool {
@@ -88,6 +134,7 @@ fn read_key(path: &str) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 /// The time in which a certificate may be used, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
 struct Validity {
     from: i64,
     until: i64,

@@ -9,6 +9,7 @@ pub(crate) mod session;
 
 use crate::config::{secrets, Config};
 use crate::error::{Error, Kind};
+use crate::log::Log;
 use certificates::Pairs;
 use rustls::crypto::aws_lc_rs::{self as provider, Ticketer};
 use rustls::crypto::CryptoProvider;
@@ -34,24 +35,25 @@ pub(crate) struct Tls {
 pub(crate) struct Certificates {
     pub(crate) subscribers: Arc<ServerConfig>,
     pub(crate) control: Arc<ServerConfig>,
+    pairs: Arc<Pairs>,
     /// The authorities of the clients of `control`. Empty: these need no certificates.
     authorities: Vec<TrustAnchor<'static>>,
 }
 
 impl Tls {
     /// Reads the certificates, if an address to listen on needs them.
-    pub(crate) fn new(config: &Config) -> Result<Option<Arc<Self>>, Error> {
+    pub(crate) fn new(config: &Config, log: &Log) -> Result<Option<Arc<Self>>, Error> {
         if !config.listens_with_tls() {
             return Ok(None);
         }
         let tickets = tickets()?;
-        let current = RwLock::new(Arc::new(Certificates::read(config, &tickets)?));
+        let current = RwLock::new(Arc::new(Certificates::read(config, &tickets, None, log)?));
         Ok(Some(Arc::new(Tls { tickets, current })))
     }
 
     /// Reads the certificates again. They are not used before [`Self::set`].
-    pub(crate) fn read(&self, config: &Config) -> Result<Certificates, Error> {
-        Certificates::read(config, &self.tickets)
+    pub(crate) fn read(&self, config: &Config, log: &Log) -> Result<Certificates, Error> {
+        Certificates::read(config, &self.tickets, Some(&self.current().pairs), log)
     }
 
     /// New connections get these certificates. Returns whether the authorities of the control API's clients have
@@ -69,9 +71,14 @@ impl Tls {
 }
 
 impl Certificates {
-    fn read(config: &Config, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, Error> {
+    fn read(
+        config: &Config,
+        tickets: &Arc<dyn ProducesTickets>,
+        before: Option<&Pairs>,
+        log: &Log,
+    ) -> Result<Self, Error> {
         let provider = Arc::new(provider::default_provider());
-        let pairs = Arc::new(Pairs::read(&config.tls_certificate, &config.tls_key, &provider)?);
+        let pairs = Arc::new(Pairs::read(config, before, &provider, log)?);
         let builder = || ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let mut subscribers = builder().map_err(unusable)?.with_no_client_auth().with_cert_resolver(pairs.clone());
         subscribers.ticketer = tickets.clone();
@@ -79,7 +86,7 @@ impl Certificates {
         let mut authorities = Vec::new();
         let mut control = match &*config.tls_client_ca {
             "" => {
-                let mut control = control.with_no_client_auth().with_cert_resolver(pairs);
+                let mut control = control.with_no_client_auth().with_cert_resolver(pairs.clone());
                 control.ticketer = self::tickets()?;
                 control
             }
@@ -89,7 +96,7 @@ impl Certificates {
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
                 let wrong = |error| wrong_file("tls_client_ca", path, format_args!("{error}"));
                 let control = control.with_client_cert_verifier(verifier.build().map_err(wrong)?);
-                let mut control = control.with_cert_resolver(pairs);
+                let mut control = control.with_cert_resolver(pairs.clone());
                 // A ticket would stand for a certificate that is not verified again, and may have expired since.
                 control.send_tls13_tickets = 0;
                 control
@@ -101,7 +108,7 @@ impl Certificates {
             config.ignore_client_order = true;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok(Certificates { subscribers: subscribers.into(), control: control.into(), authorities })
+        Ok(Certificates { subscribers: subscribers.into(), control: control.into(), pairs, authorities })
     }
 }
 
@@ -130,6 +137,7 @@ type Provider = Arc<CryptoProvider>;
 impl Tls {
     /// With a certificate made for the occasion.
     pub(crate) fn of_test() -> Arc<Self> {
+        use crate::log::Level;
         let (certificate, key) = (tests::file("certificate"), tests::file("key"));
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(&certificate, pair.cert.pem()).unwrap();
@@ -137,7 +145,8 @@ impl Tls {
         let paths = |path: &std::path::Path| vec![path.to_str().unwrap().to_owned()];
         let config = Config { tls_certificate: paths(&certificate), tls_key: paths(&key), ..Config::default() };
         let tickets = tickets().unwrap();
-        let current = RwLock::new(Arc::new(Certificates::read(&config, &tickets).unwrap()));
+        let current =
+            RwLock::new(Arc::new(Certificates::read(&config, &tickets, None, &Log::new(None, Level::Error)).unwrap()));
         [certificate, key].iter().for_each(|path| std::fs::remove_file(path).unwrap());
         Arc::new(Tls { tickets, current })
     }

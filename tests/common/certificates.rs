@@ -36,7 +36,12 @@ impl Pair {
 
     /// Replaces the content of the files by a new pair for these names.
     pub fn renew(&mut self, names: &[&str]) {
-        let (pem, key, der, key_der) = made(names, 2999);
+        self.renew_until(names, 2999);
+    }
+
+    /// The same with a pair that ends with the first day of a year.
+    pub fn renew_until(&mut self, names: &[&str], year: i32) {
+        let (pem, key, der, key_der) = made(names, year);
         std::fs::write(&self.certificate, pem).unwrap();
         std::fs::write(&self.key, key).unwrap();
         (self.der, self.key_der) = (der, key_der);

@@ -97,6 +97,68 @@ fn renewed_files_are_taken_a_hundred_times_and_no_client_is_lost() {
     host.stop();
 }
 
+/// The options for two pairs.
+fn both(a: &Pair, b: &Pair) -> [(&'static str, String); 2] {
+    [("tls_certificate", format!("{}, {}", a.certificate, b.certificate)), ("tls_key", format!("{}, {}", a.key, b.key))]
+}
+
+#[test]
+fn a_pair_that_can_no_longer_be_used_stays_and_everything_else_is_applied() {
+    type Breaks = fn(&mut Pair);
+    let breaks: [(&str, Breaks); 4] = [
+        ("it has expired", |pair| pair.renew_until(&["one.example"], 2001)),
+        ("No such file", |pair| std::fs::remove_file(&pair.key).unwrap()),
+        ("it has no certificate in PEM", |pair| std::fs::write(&pair.certificate, "").unwrap()),
+        ("is not the key of the certificate in", |pair| {
+            std::fs::copy(Pair::new(&["one.example"]).key.as_str(), &pair.key).unwrap();
+        }),
+    ];
+    for (told, break_it) in breaks {
+        let (mut one, mut other) = (Pair::new(&["one.example"]), Pair::new(&["other.example"]));
+        let options = both(&one, &other);
+        let options = [("log_level", "debug"), (options[0].0, &*options[0].1), (options[1].0, &*options[1].1)];
+        let (host, lines) = Host::logged(&[&[("listen", "tls:127.0.0.1:0")], &options[..]].concat());
+        let first = one.der.clone();
+        break_it(&mut one);
+        other.renew(&["other.example"]);
+        let mut wanted = options.to_vec();
+        wanted.push(("heartbeat", "20s"));
+        assert_eq!(reload(&host, &wanted), Ok(vec!["heartbeat"]), "{told}");
+        let before = one.der.clone();
+        one.der = first.clone();
+        assert_eq!(given(&host, &one, "one.example"), Some(first), "{told}: the old one stays");
+        assert_eq!(given(&host, &other, "other.example"), Some(other.der.clone()), "{told}: the other is renewed");
+        one.der = before;
+        let lines = lines.lock().unwrap();
+        let named: Vec<_> = lines.iter().filter(|line| line.contains("the pair that was read before stays")).collect();
+        let file = if told.contains("key") || told.contains("No such") { &one.key } else { &one.certificate };
+        assert!(named.len() == 1 && named[0].contains(told) && named[0].contains(file.as_str()), "{named:?}");
+        drop(lines);
+        // It is good again.
+        one.renew(&["one.example"]);
+        assert_eq!(reload(&host, &wanted), Ok(vec![]));
+        assert_eq!(given(&host, &one, "one.example"), Some(one.der.clone()), "{told}: the new one is taken");
+        host.stop();
+    }
+}
+
+#[test]
+fn a_server_starts_with_an_expired_certificate_if_another_is_good() {
+    // The second has the name of the first, and one of its own.
+    let (expired, good) = (Pair::until(&["one.example"], 2001), Pair::new(&["one.example", "other.example"]));
+    let options = both(&expired, &good);
+    let options = [("log_level", "debug"), (options[0].0, &*options[0].1), (options[1].0, &*options[1].1)];
+    let (host, lines) = Host::logged(&[&[("listen", "tls:127.0.0.1:0")], &options[..]].concat());
+    assert!(crate::logged(&lines, &format!("file {}: it has expired", expired.certificate)));
+    for name in ["one.example", "other.example"] {
+        assert_eq!(given(&host, &good, name), Some(good.der.clone()), "{name}");
+    }
+    assert_eq!(reload(&host, &options), Ok(vec![]));
+    host.stop();
+    let alone = [("listen", "tls:127.0.0.1:0"), expired.options()[0], expired.options()[1]];
+    assert!(Server::start(builder(&alone)).expect_err("alone").to_string().contains("it has expired"));
+}
+
 #[test]
 fn a_pair_that_can_not_be_used_leaves_the_old_one_and_is_named() {
     let (host, _, pair) = start(&[]);
