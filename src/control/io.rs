@@ -38,9 +38,9 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(fd: Arc<OwnedFd>) -> io::Result<Self> {
         socket::set_nodelay(&fd);
-        let fd = watch(Arc::new(fd), Interest::READABLE | Interest::WRITABLE)?;
+        let fd = watch(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Socket { fd, stuck: None })
     }
 
@@ -174,7 +174,7 @@ mod tests {
     async fn a_client_that_takes_nothing_times_out_and_one_that_takes_something_does_not() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut socket = Socket::new(ours.into()).unwrap();
+        let mut socket = Socket::new(Arc::new(ours.into())).unwrap();
         let mut written = 0;
         let mut fill = async |socket: &mut Socket| loop {
             let write = std::future::poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, &[0; 4096]));

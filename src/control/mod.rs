@@ -7,6 +7,7 @@ mod everyone;
 mod io;
 mod messages;
 mod parameters;
+mod places;
 pub(crate) mod publishing;
 mod routes;
 #[cfg(feature = "tls")]
@@ -29,6 +30,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use io::{Channel, Socket};
+use places::{Place, Places};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -37,14 +39,14 @@ use std::time::Duration;
 #[cfg(feature = "tls")]
 use tls::Secure;
 use tokio::io::Interest;
-use tokio::sync::{watch, Semaphore};
+use tokio::sync::watch;
 
-/// The largest number of connections.
-const MAX_CONNECTIONS: usize = 256;
 /// The largest request head. It is kept before the key is checked. The longest URL that hyper reads has 64 KB.
 const MAX_HEAD: usize = 128 << 10;
 /// The longest time that requests in progress get when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may be idle between two requests. The first one has `head_timeout`.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to send a request's body.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -144,36 +146,34 @@ impl Control {
 
 impl Run {
     async fn serve(self) {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Places::default());
         for (listener, door) in self.listeners {
-            tokio::spawn(accept(listener, door, self.api.clone(), room.clone(), self.ends.clone()));
+            tokio::spawn(accept(listener, door, self.api.clone(), places.clone(), self.ends.clone()));
         }
         let mut stop = self.ends.stop.clone();
         let drain = stop.wait_for(Option::is_some).await.map_or(STOP_TIMEOUT, |drain| drain.unwrap_or(STOP_TIMEOUT));
         // Each connection holds a place, and ends by itself after the stop.
-        let _ = tokio::time::timeout(drain, room.acquire_many(MAX_CONNECTIONS as u32)).await;
+        let _ = tokio::time::timeout(drain, places.all_free()).await;
     }
 }
 
-async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, room: Arc<Semaphore>, ends: Ends) {
+async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, places: Arc<Places>, ends: Ends) {
     let Ok(listener) = watch(listener, Interest::READABLE) else { return };
     loop {
         let next = async {
-            let place = room.clone().acquire_owned().await;
-            (place, listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd())).await)
+            let fd = listener.async_io(Interest::READABLE, |fd| socket::accept(fd.fd())).await?;
+            let address = Peer::of(&fd).and_then(Peer::address);
+            Ok::<_, std::io::Error>((fd, places.enter(address).await))
         };
         match io::first(next, ends.clone().stopped()).await {
             None => return,
-            Some((place, Ok(fd))) => {
+            Some(Ok((fd, place))) => {
                 let (api, ends) = (api.clone(), ends.clone());
-                tokio::spawn(async move {
-                    connection(fd, door, api, ends).await;
-                    drop(place);
-                });
+                tokio::spawn(async move { connection(fd, door, api, ends, &place).await });
             }
             // The process has no descriptors left, accept(2) is not allowed, or the client has gone again. The pause
             // prevents a busy loop.
-            Some((_, Err(error))) => {
+            Some(Err(error)) => {
                 if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
                     api.note_refusal(Client::default(), Level::Warn, Reason::Resources, text);
@@ -184,25 +184,48 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, room: Arc<Sem
     }
 }
 
-#[cfg_attr(not(feature = "tls"), allow(unused_mut))]
-async fn connection(fd: OwnedFd, door: Door, api: Arc<Api>, mut ends: Ends) {
+/// Serves a connection, unless it has to end before.
+async fn connection(fd: OwnedFd, door: Door, api: Arc<Api>, ends: Ends, place: &Place) {
     let client = Peer::last_of(&fd).map_or_else(Client::default, Client::at);
-    let Ok(socket) = Socket::new(fd) else { return };
+    let fd = Arc::new(fd);
+    let Ok(socket) = Socket::new(fd.clone()) else { return };
+    let head_timeout = Duration::from_millis(api.config().head_timeout_ms);
+    let mut why = None;
+    let end = async { why = Some(place.must_end(head_timeout).await) };
+    io::first(begin(socket, client, door, api.clone(), ends, place), end).await;
+    if let Some((reason, text)) = why {
+        api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
+        // A forked child may hold the descriptor too; closing ours alone would not end the connection.
+        socket::shutdown_both(&fd);
+    }
+}
+
+#[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+async fn begin(socket: Socket, client: Client<'_>, door: Door, api: Arc<Api>, mut ends: Ends, place: &Place) {
     // Later changes are looked for from before the certificates are read.
     #[cfg(feature = "tls")]
     ends.authorities.mark_unchanged();
     #[cfg(feature = "tls")]
     if let Some(config) = door.tls.then(|| api.control_certificates()).flatten() {
         if let Ok(socket) = Secure::new(socket, config) {
-            serve(socket, client, door, api, ends).await;
+            serve(socket, client, door, api, ends, place).await;
         }
         return;
     }
-    serve(socket, client, door, api, ends).await;
+    serve(socket, client, door, api, ends, place).await;
 }
 
-async fn serve(socket: impl Read + Write + Channel + Unpin, client: Client<'_>, door: Door, api: Arc<Api>, ends: Ends) {
+async fn serve(
+    socket: impl Read + Write + Channel + Unpin,
+    client: Client<'_>,
+    door: Door,
+    api: Arc<Api>,
+    ends: Ends,
+    place: &Place,
+) {
+    let head_timeout = Duration::from_millis(api.config().head_timeout_ms);
     let service = service_fn(|request| {
+        place.asked(routes::has_key(&api, door.tcp, &request));
         let api = api.clone();
         let is_outdated = ends.is_outdated(door);
         async move {
@@ -214,7 +237,7 @@ async fn serve(socket: impl Read + Write + Channel + Unpin, client: Client<'_>, 
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
+        .header_read_timeout(IDLE_TIMEOUT.max(head_timeout))
         .max_headers(64)
         .max_buf_size(MAX_HEAD)
         // A client may close its side after its request.

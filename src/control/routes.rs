@@ -108,6 +108,11 @@ fn messages_of(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/channels/")?.strip_suffix("/messages")
 }
 
+/// Whether a request is of a client that may ask.
+pub(super) fn has_key(api: &Api, tcp: bool, request: &Request<Incoming>) -> bool {
+    check_key(api, tcp, request.headers()).is_ok()
+}
+
 /// Checks the key, where one is set. On TCP one always is (see `Builder::build`).
 fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     let config = api.config();

@@ -4,6 +4,7 @@ use crate::client::{answer_to, config, Client, VERSIONS};
 use crate::common::{until, Host, Lines};
 use crate::{logged, Pair};
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 const KEY: &str = "0123456789abcdef";
@@ -186,4 +187,99 @@ fn plain_http_is_told_so_and_garbage_is_not() {
     assert_eq!(answer_to(&address, &[0; 100]), b"");
     until("both are logged", || logged(&lines, "speaks plain HTTP") && logged(&lines, "speaks something else"));
     host.stop();
+}
+
+/// A client that has sent a part of a request, or of its handshake.
+fn silent(address: &str, sends: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(sends).unwrap();
+    stream
+}
+
+#[test]
+fn clients_without_a_key_keep_nobody_out() {
+    let pair = Pair::new(&["localhost"]);
+    let hello = crate::hostile::hello(&pair);
+    let get = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    // Nothing; a part of the handshake; and behind it a request that needs no key.
+    for sends in [&b""[..], &hello[..50], get] {
+        let path = crate::common::socket_path();
+        let control = format!("tls:127.0.0.1:0, unix:{path}");
+        let (host, lines, address) = start(&pair, &[("control", &control), ("head_timeout", "10m")]);
+        let config = Arc::new(config(&pair, None, &VERSIONS));
+        let mut publisher = Client::connect(&address, "localhost", &config);
+        let publishes = |client: &mut Client| {
+            publish(client, "x").unwrap();
+            assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+            client.until("\n");
+        };
+        publishes(&mut publisher);
+        let crowd: Vec<_> = (0..300)
+            .map(|_| match sends == get {
+                false => silent(&address, sends),
+                true => {
+                    let mut client = Client::connect(&address, "localhost", &config);
+                    client.send(sends);
+                    client.until("\r\n\r\n");
+                    client.tls.sock
+                }
+            })
+            .collect();
+        // A new one has a place at once, and the one that has shown the key keeps its own.
+        publishes(&mut Client::connect(&address, "localhost", &config));
+        publishes(&mut publisher);
+        let refusals = crate::common::counted(&crate::common::metrics_with_key(&path, KEY), "push_refusals_total");
+        assert!(refusals.len() == 1 && refusals[0].0 == "busy" && refusals[0].1 >= 44, "{refusals:?}");
+        until("it is logged", || logged(&lines, "control API: 256 connections were open"));
+        drop(crowd);
+        host.stop();
+    }
+}
+
+#[test]
+fn a_crowd_at_one_address_ends_no_client_of_another() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[("head_timeout", "10m")]);
+    let from = |source: &str| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let source: std::net::SocketAddr = format!("{source}:0").parse().unwrap();
+        socket.bind(&source.into()).unwrap();
+        socket.connect(&address.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let config = Arc::new(config(&pair, None, &VERSIONS));
+    let slow = from("127.0.0.2");
+    let crowd: Vec<_> = (0..600).map(|_| from("127.0.0.3")).collect();
+    // The crowd has only the last places.
+    let mut client = Client::connect(&address, "localhost", &config);
+    publish(&mut client, "x").unwrap();
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let mut slow = Client::over(slow, "localhost", &config);
+    publish(&mut slow, "x").unwrap();
+    assert!(slow.until("\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    drop(crowd);
+    host.stop();
+}
+
+#[test]
+fn a_request_has_the_time_of_head_timeout_from_the_handshake_on() {
+    let pair = Pair::new(&["localhost"]);
+    let hello = crate::hostile::hello(&pair);
+    for whole in [false, true] {
+        let path = crate::common::socket_path();
+        let control = format!("tls:127.0.0.1:0, unix:{path}");
+        let (host, lines, address) = start(&pair, &[("control", &control), ("head_timeout", "1s")]);
+        let stream = if whole {
+            let mut client = Client::connect(&address, "localhost", &Arc::new(config(&pair, None, &VERSIONS)));
+            client.send(b"POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\n");
+            client.tls.sock
+        } else {
+            silent(&address, &hello[..50])
+        };
+        until("it is ended", || logged(&lines, "control API: no request came within head_timeout"));
+        let refusals = crate::common::counted(&crate::common::metrics_with_key(&path, KEY), "push_refusals_total");
+        assert_eq!(refusals, [("timeout".to_owned(), 1)]);
+        drop(stream);
+        host.stop();
+    }
 }
