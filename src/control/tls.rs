@@ -3,6 +3,7 @@
 use super::io::{Channel, Socket};
 use crate::http::refusal::Refusal;
 use crate::metrics::Reason;
+use crate::tls::outcome::{self, Failure};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use rustls::{ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -50,8 +51,13 @@ impl Secure {
             match self.connection.process_new_packets() {
                 Ok(state) => self.has_ended |= state.peer_has_closed() || taken == 0,
                 Err(error) => {
-                    self.failure = Some((Reason::Tls, format!("TLS: {error}")));
-                    let _ = self.connection.write_tls(&mut self.socket);
+                    let mut alert = Vec::new();
+                    let _ = self.connection.write_tls(&mut alert);
+                    self.failure = Some(match outcome::names_the_name(&mut alert) {
+                        true => (Reason::TlsName, format!("TLS: {}", Failure::Name)),
+                        false => (Reason::Tls, format!("TLS: {error}")),
+                    });
+                    let _ = self.socket.write(&alert);
                     return Err(io::Error::other(error));
                 }
             }

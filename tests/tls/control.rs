@@ -189,6 +189,24 @@ fn plain_http_is_told_so_and_garbage_is_not() {
     host.stop();
 }
 
+#[test]
+fn a_name_that_nobody_has_gets_its_own_alert() {
+    let pair = Pair::new(&["localhost"]);
+    let path = crate::common::socket_path();
+    let control = format!("tls:127.0.0.1:0, unix:{path}");
+    let (host, lines, address) = start(&pair, &[("control", &control)]);
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, None, &[version]));
+        let mut client = Client::connect(&address, "nobody.example", &config);
+        let error = client.tls.conn.complete_io(&mut client.tls.sock).unwrap_err().to_string();
+        assert!(error.contains("UnrecognisedName"), "{error}");
+    }
+    until("it is logged", || logged(&lines, "control API: TLS: there is no certificate for the name"));
+    let refusals = || crate::common::counted(&crate::common::metrics_with_key(&path, KEY), "push_refusals_total");
+    until("both are counted", || refusals() == [("tls_name".to_owned(), 2)]);
+    host.stop();
+}
+
 /// A client that has sent a part of a request, or of its handshake.
 fn silent(address: &str, sends: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
