@@ -6,6 +6,7 @@
 mod certificates;
 pub(crate) mod outcome;
 pub(crate) mod session;
+mod tickets;
 
 use crate::config::{secrets, Config};
 use crate::error::{Error, Kind};
@@ -24,8 +25,7 @@ const PROTOCOL: &[u8] = b"http/1.1";
 /// The TLS of a server. A reload replaces its certificates; existing connections keep theirs.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    /// Makes the tickets with which clients come back without a full handshake. Its keys are replaced every six
-    /// hours. A reload keeps it, so that clients can still resume.
+    /// Makes the tickets of subscribers. A reload keeps it, so that clients can still resume.
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Arc<Certificates>>,
 }
@@ -46,7 +46,7 @@ impl Tls {
         if !config.listens_with_tls() {
             return Ok(None);
         }
-        let tickets = tickets()?;
+        let tickets = tickets::new().map_err(unusable)?;
         let current = RwLock::new(Arc::new(Certificates::read(config, &tickets, None, log)?));
         Ok(Some(Arc::new(Tls { tickets, current })))
     }
@@ -87,7 +87,8 @@ impl Certificates {
         let mut control = match &*config.tls_client_ca {
             "" => {
                 let mut control = control.with_no_client_auth().with_cert_resolver(pairs.clone());
-                control.ticketer = self::tickets()?;
+                // Its keys live for hours only. In TLS 1.2 they protect the key of the control API.
+                control.ticketer = Ticketer::new().map_err(unusable)?;
                 control
             }
             path => {
@@ -118,10 +119,6 @@ fn authorities(path: &str) -> Result<RootCertStore, Error> {
     crate::certificates::authorities(&text).map_err(|what| wrong_file("tls_client_ca", path, format_args!("{what}")))
 }
 
-fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
-    Ticketer::new().map_err(unusable)
-}
-
 fn unusable(error: rustls::Error) -> Error {
     Error::new(Kind::System, format!("TLS can't be used: {error}"))
 }
@@ -144,7 +141,7 @@ impl Tls {
         std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
         let paths = |path: &std::path::Path| vec![path.to_str().unwrap().to_owned()];
         let config = Config { tls_certificate: paths(&certificate), tls_key: paths(&key), ..Config::default() };
-        let tickets = tickets().unwrap();
+        let tickets = tickets::new().unwrap();
         let current =
             RwLock::new(Arc::new(Certificates::read(&config, &tickets, None, &Log::new(None, Level::Error)).unwrap()));
         [certificate, key].iter().for_each(|path| std::fs::remove_file(path).unwrap());
@@ -177,6 +174,9 @@ mod tests {
             assert_eq!(config.max_early_data_size, 0);
             assert!(config.send_tls13_tickets <= 2);
         }
+        // The clients stay for days, and get their tickets when they come.
+        let days = |count: u32| count * 24 * 60 * 60;
+        assert!((days(2)..=days(7)).contains(&tls.tickets.lifetime()), "{}", tls.tickets.lifetime());
         let sealed = tls.tickets.encrypt(b"a session").unwrap();
         assert_eq!(tls.tickets.decrypt(&sealed).as_deref(), Some(&b"a session"[..]));
         assert_eq!(tls.tickets.decrypt(&sealed[1..]), None);
