@@ -1,6 +1,7 @@
 //! TLS on the library's own listeners: clients of both versions over all transports, certificates and their reloads,
 //! and clients that do not keep to the rules.
 
+mod certbot;
 #[path = "../common/certificates.rs"]
 mod certificates;
 mod client;
