@@ -1,7 +1,7 @@
 //! The sockets that a server listens on.
 
-use crate::config::{Address, Builder};
-use crate::error::Error;
+use crate::config::{Address, Builder, Config};
+use crate::error::{Error, Kind};
 use crate::listeners::{self, Bound};
 #[cfg(feature = "tls")]
 use std::os::fd::OwnedFd;
@@ -26,7 +26,10 @@ impl Listeners {
         };
         let own = match &*builder.listen_sockets {
             [] => bind(&config.listen, shards)?,
-            given => given.iter().map(listeners::given).collect::<Result<_, _>>()?,
+            given => {
+                no_tls(config)?;
+                given.iter().map(listeners::given).collect::<Result<_, _>>()?
+            }
         };
         let control = bind(&config.control, 1)?;
         let attach = match (&builder.attach_socket, &config.attach_listen) {
@@ -35,6 +38,17 @@ impl Listeners {
             (None, None) => None,
         };
         Ok(Listeners { own, control, attach })
+    }
+}
+
+/// Sockets that are given speak plain HTTP, so they must not take the place of an address for TLS.
+fn no_tls(config: &Config) -> Result<(), Error> {
+    match config.listen.iter().find(|address| matches!(address, Address::Tls(_))) {
+        None => Ok(()),
+        Some(address) => {
+            let text = "sockets that are given take its place, and they speak plain HTTP only";
+            Err(Error::new(Kind::Config, format!("option listen: {address}: {text}")))
+        }
     }
 }
 

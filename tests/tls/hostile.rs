@@ -69,6 +69,18 @@ fn tls_at_a_plain_address_is_closed_and_logged() {
 }
 
 #[test]
+fn sockets_of_a_service_manager_are_not_served_in_plain_in_place_of_tls() {
+    let pair = Pair::new(&["localhost"]);
+    let mut options = vec![("listen", "127.0.0.1:0, tls:127.0.0.1:0")];
+    options.extend(pair.options());
+    let mut builder = crate::common::builder(&options);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    builder.listen_sockets.push(Arc::new(socket.into()));
+    let error = push::Server::start(builder).expect_err("it would speak plain HTTP").to_string();
+    assert!(error.contains("option listen: tls:127.0.0.1:0"), "{error}");
+}
+
+#[test]
 fn a_hello_in_pieces_is_served_and_one_that_never_ends_has_its_time() {
     let (host, lines, pair, path) = counting(&[("head_timeout", "1s")]);
     let mut connection = {
