@@ -339,11 +339,16 @@ impl Session {
         // The connection has noted how far it has read an incomplete message within the bytes that are kept.
         let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.unread);
         let encrypted = match state {
-            Ok(ConnectionState::WriteTraffic(mut state)) => encrypt(&mut state, out).map_err(|_| Gone),
-            _ => Err(Gone),
+            Ok(ConnectionState::WriteTraffic(mut state)) => encrypt(&mut state, out),
+            _ => return Err(Gone),
         };
         drop(self.unread.drain(..discard));
-        encrypted
+        encrypted.map_err(|error| {
+            if matches!(error, EncryptError::EncryptExhausted) {
+                self.say_goodbye();
+            }
+            Gone
+        })
     }
 
     /// Sends encrypted bytes, and holds the rest. Returns whether all of them were sent.

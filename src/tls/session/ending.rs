@@ -31,6 +31,14 @@ impl Session {
         socket::shutdown_both(&self.fd);
     }
 
+    /// The keys have encrypted as much as they may (TLS 1.2), and the connection has made its goodbye already.
+    pub(super) fn say_goodbye(&mut self) {
+        self.ends = true;
+        let mut unread = std::mem::take(&mut self.unread);
+        let _ = self.work(&mut unread, &mut []);
+        let _ = self.send_held();
+    }
+
     /// Our side has ended, so nobody reads what comes. It is not decrypted either: the library must not answer it.
     pub(super) fn discard(&mut self, scratch: &mut Vec<u8>) -> Result<Read, Gone> {
         scratch.resize(scratch.len().max(ENCRYPTED), 0);

@@ -3,9 +3,13 @@
 use super::*;
 use crate::tls::outcome::Handshake;
 use rcgen::generate_simple_self_signed;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion, Tls12CipherSuite,
+};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
@@ -30,10 +34,15 @@ impl Peer {
 
 /// A connection whose peer has sent some content together with the end of its handshake.
 fn shaken(version: &'static SupportedProtocolVersion, content: &[u8]) -> (Session, Peer) {
+    shaken_with(rustls::crypto::aws_lc_rs::default_provider(), version, content)
+}
+
+/// The same with other cryptography on our side.
+fn shaken_with(ours: CryptoProvider, version: &'static SupportedProtocolVersion, content: &[u8]) -> (Session, Peer) {
     let pair = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(&[version]).unwrap();
+    let server = ServerConfig::builder_with_provider(ours.into()).with_protocol_versions(&[version]).unwrap();
     let server = server.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(pair.cert.der().clone()).unwrap();
@@ -133,4 +142,31 @@ fn the_time_of_a_record_begins_with_it_and_not_with_the_last_byte() {
     assert!(read == Read::Bytes(1000) && began.is_some_and(|began| began > 7), "this is the next one");
     assert_eq!(came(&mut session, &records[half + 100..]), (Read::Bytes(1000), None));
     assert_eq!(session.kept(), 0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn keys_that_are_used_up_end_a_connection_with_a_goodbye() {
+    // The limit of AES-GCM is 2^24 records. TLS 1.3 has new keys then, and TLS 1.2 has none.
+    let SupportedCipherSuite::Tls12(suite) = TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 else { panic!() };
+    let common = CipherSuiteCommon { confidentiality_limit: 10, ..suite.common };
+    let suite: &'static Tls12CipherSuite = Box::leak(Box::new(Tls12CipherSuite { common, ..*suite }));
+    let mut ours = rustls::crypto::aws_lc_rs::default_provider();
+    ours.cipher_suites = vec![SupportedCipherSuite::Tls12(suite)];
+    let (mut session, mut peer) = shaken_with(ours, &TLS12, b"");
+    let mut scratch = Vec::new();
+    let written = (0..20).take_while(|_| session.write(&[IoSlice::new(b"x")], &mut scratch) == Ok(1)).count();
+    assert!((5..10).contains(&written), "{written}");
+    session.end(&mut scratch);
+    let mut content = Vec::new();
+    loop {
+        let mut byte = [0];
+        match peer.connection.reader().read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => content.push(byte[0]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => peer.receive(),
+            Err(error) => panic!("an end without a goodbye: {error}"),
+        }
+    }
+    assert_eq!(content, vec![b'x'; written]);
 }
