@@ -127,7 +127,11 @@ impl Thread {
         // As for outboxes: at most as much for one as is left for all (see `Bounds::of_one`).
         let most = UNDER_WAY.saturating_sub(self.clients.len()).max(OF_ONE_ADDRESS);
         if let Some(oldest) = self.crowd.oldest_of(address, most) {
-            self.end_early(oldest, "too many handshakes of its address were under way, and it was the oldest");
+            self.end_early(
+                oldest,
+                Reason::Busy,
+                "too many handshakes of its address were under way, and it was the oldest",
+            );
         }
         self.crowd.enter(address, token);
         self.clients[index].address = Some(address);

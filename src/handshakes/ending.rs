@@ -26,7 +26,7 @@ impl Thread {
             if self.clients.get(*token as u32 as usize).filter(there).is_none() {
                 self.order.pop_front();
             } else if came + limit <= now {
-                self.end_oldest("it was not done within head_timeout");
+                self.end_oldest(Reason::Timeout, "it was not done within head_timeout");
             } else {
                 return;
             }
@@ -34,9 +34,9 @@ impl Thread {
     }
 
     /// Ends the client whose handshake takes longest.
-    fn end_oldest(&mut self, why: &str) {
+    fn end_oldest(&mut self, reason: Reason, why: &str) {
         while let Some((_, token)) = self.order.pop_front() {
-            if self.end_early(token, why) {
+            if self.end_early(token, reason, why) {
                 return;
             }
         }
@@ -46,17 +46,17 @@ impl Thread {
     pub(super) fn make_room(&mut self) {
         const WHY: &str = "too many handshakes were under way, and it was the oldest";
         match self.crowd.oldest_of_most() {
-            Some(token) => drop(self.end_early(token, WHY)),
-            None => self.end_oldest(WHY),
+            Some(token) => drop(self.end_early(token, Reason::Busy, WHY)),
+            None => self.end_oldest(Reason::Busy, WHY),
         }
     }
 
     /// Ends a client whose handshake is not done. False: it is no longer there.
-    pub(super) fn end_early(&mut self, token: u64, why: &str) -> bool {
+    pub(super) fn end_early(&mut self, token: u64, reason: Reason, why: &str) -> bool {
         let index = token as u32 as usize;
         let there = self.clients.get(index).is_some_and(|client| client.token == token);
         if there {
-            self.note(index, Reason::Timeout, format_args!("its TLS handshake was ended: {why}"));
+            self.note(index, reason, format_args!("its TLS handshake was ended: {why}"));
             self.end(index);
         }
         there

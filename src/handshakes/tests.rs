@@ -6,13 +6,16 @@ use crate::config::Builder;
 use crate::context::Context;
 use crate::events::Events;
 use crate::hub::{Epoch, Hub};
-use crate::log::{Level, Log};
+use crate::limits::Peer;
+use crate::log::{Level, Line, Log};
+use crate::metrics::Reason;
 use crate::shard::turn::command::ShardHandle;
 use crate::sys::clock;
 use crate::sys::epoll::Event;
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket;
 use crate::tls::Tls;
+use crossbeam::channel::{unbounded, Receiver};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -24,6 +27,7 @@ struct World {
     thread: Thread,
     context: Arc<Context>,
     listener: Arc<OwnedFd>,
+    lines: Receiver<Line>,
     address: SocketAddr,
 }
 
@@ -36,14 +40,16 @@ impl World {
         let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
         let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
         let authority = Authority::new(&config).unwrap();
-        let context = Arc::new(Context::new(config, hub, events, authority, Log::new(None, Level::Error), 1));
+        let (sender, lines) = unbounded();
+        let log = Log::new(Some(sender), Level::Info);
+        let context = Arc::new(Context::new(config, hub, events, authority, log, 1));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let listener: Arc<OwnedFd> = Arc::new(listener.into());
         let wake = EventFd::new().unwrap();
         let thread = Thread::new(context.clone(), Tls::of_test(), vec![handle], vec![listener.clone()], &wake).unwrap();
-        World { thread, context, listener, address }
+        World { thread, context, listener, lines, address }
     }
 
     /// Takes a turn; says how many events there were.
@@ -69,6 +75,10 @@ impl World {
         }
         panic!("{what}");
     }
+}
+
+fn refusals(world: &World, reason: Reason) -> u64 {
+    world.context.metrics.refusals[reason].load(Ordering::Relaxed)
 }
 
 fn is_over(mut client: &TcpStream) -> bool {
@@ -172,4 +182,15 @@ fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
     assert_eq!(world.thread.order[0].1, slow, "it keeps its place, and its time");
     assert_eq!(world.thread.clients.len(), 1);
     assert_eq!(world.context.connections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_handshake_that_gives_way_to_others_is_not_counted_as_a_late_one() {
+    let mut world = World::new(&[("head_timeout", "60s")]);
+    let client = world.connect();
+    world.until("it is there", |world| world.thread.clients.len() == 1);
+    world.thread.make_room();
+    assert!(is_over(&client));
+    assert_eq!((refusals(&world, Reason::Busy), refusals(&world, Reason::Timeout)), (1, 0));
 }

@@ -67,7 +67,7 @@ shard_metrics! {
 /// Counters that any thread writes, for events outside of shards.
 #[derive(Debug, Default)]
 pub struct CommonMetrics {
-    refusals: ByReason<AtomicU64>,
+    pub(crate) refusals: ByReason<AtomicU64>,
     /// The refusals that were sent as an HTTP error to clients that no shard knows.
     pub(crate) refused: AtomicU64,
     /// Panics that were caught.
