@@ -194,3 +194,16 @@ fn a_handshake_that_gives_way_to_others_is_not_counted_as_a_late_one() {
     assert!(is_over(&client));
     assert_eq!((refusals(&world, Reason::Busy), refusals(&world, Reason::Timeout)), (1, 0));
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_panic_is_logged_and_ends_the_handshakes_under_way() {
+    let mut world = World::new(&[("head_timeout", "60s")]);
+    let client = world.connect();
+    world.until("it is there", |world| world.thread.clients.len() == 1);
+    world.thread.catching(|_| panic!("planted"));
+    assert!(is_over(&client));
+    assert_eq!(world.context.metrics.panics.load(Ordering::Relaxed), 1);
+    let is_of_panic = |line: &Line| line.level == Level::Error && line.text.contains("it was caught");
+    assert!(world.lines.try_iter().any(|line| is_of_panic(&line)));
+}

@@ -8,6 +8,7 @@ use crate::http::{proxy_header, unserved};
 use crate::limits::{AddressKey, Peer};
 use crate::log::Level;
 use crate::metrics::Reason;
+use crate::panics;
 use crate::shard::connection::tls::Secured;
 use crate::shard::turn::command::{Command, ShardHandle};
 use crate::sys::clock;
@@ -145,13 +146,19 @@ impl Thread {
         let mut events = [Event { events: 0, u64: 0 }; EVENTS];
         while !ends.load(Ordering::SeqCst) {
             let count = self.epoll.wait(&mut events, self.timeout()).unwrap_or(0);
-            // A panic ends the handshakes that are under way, and nothing else.
-            if catch_unwind(AssertUnwindSafe(|| self.turn(&events[..count]))).is_err() {
-                self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
-                self.forget_all();
-            }
+            self.catching(|thread| thread.turn(&events[..count]));
         }
         self.forget_all();
+    }
+
+    /// A panic ends the handshakes that are under way, and nothing else.
+    pub(super) fn catching(&mut self, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
+            let text = format_args!("TLS: {}; it was caught, and the handshakes under way are ended", panics::said());
+            self.context.log.line(Level::Error, text);
+            self.forget_all();
+        }
     }
 
     pub(super) fn timeout(&self) -> Option<u64> {
