@@ -53,23 +53,26 @@ impl Thread {
     pub(super) fn accepted(&mut self, fd: OwnedFd) {
         let (config, now) = (self.context.config.get(), clock::monotonic_ms());
         let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
-        let (max, peer) = (config.max_connections, Peer::of(&fd));
+        // `None`: the client has gone again already.
+        let Some(peer) = Peer::of(&fd) else {
+            socket::shutdown_both(&fd);
+            return self.uncount();
+        };
+        let max = config.max_connections;
         let refused = if max > 0 && open >= max + SURPLUS {
             Some((Reason::MaxConnections, "there are too many connections (option max_connections)"))
         } else if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, now) {
             Some((Reason::ConnectRate, "too many new connections (option connect_rate)"))
-        } else if config.proxy_protocol && !peer.is_some_and(|peer| config.trusted_proxies.contains(peer)) {
+        } else if config.proxy_protocol && !config.trusted_proxies.contains(peer) {
             Some((Reason::ProxyHeader, "it does not come from one of trusted_proxies, as proxy_protocol requires"))
         } else {
             None
         };
-        let Some(peer) = peer.filter(|_| refused.is_none()) else {
-            if let Some((reason, text)) = refused {
-                self.note_at(&fd, reason, format_args!("closed before its TLS handshake: {text}"));
-            }
+        if let Some((reason, text)) = refused {
+            self.note_at(&fd, reason, format_args!("closed before its TLS handshake: {text}"));
             socket::shutdown_both(&fd);
             return self.uncount();
-        };
+        }
         if self.clients.len() >= UNDER_WAY {
             self.make_room();
         }

@@ -197,6 +197,26 @@ fn a_handshake_that_gives_way_to_others_is_not_counted_as_a_late_one() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn a_client_that_has_gone_before_it_is_accepted_is_not_taken_for_an_untrusted_proxy() {
+    let mut world = World::new(&[("proxy_protocol", "true"), ("trusted_proxies", "127.0.0.1")]);
+    let client = world.connect();
+    let fd = loop {
+        match socket::accept(&world.listener) {
+            Ok(fd) => break fd,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+    };
+    // It resets the connection.
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    world.until("it has gone", |_| Peer::of(&fd).is_none());
+    world.thread.accepted(fd);
+    assert_eq!(refusals(&world, Reason::ProxyHeader), 0);
+    assert_eq!(world.context.connections.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn a_panic_is_logged_and_ends_the_handshakes_under_way() {
     let mut world = World::new(&[("head_timeout", "60s")]);
     let client = world.connect();
