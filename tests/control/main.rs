@@ -363,3 +363,15 @@ fn token_for(user: &str, channels: &[&str]) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
 }
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let host = Host::start(&[("control", "127.0.0.1:0"), CONTROL[1], ("head_timeout", "10m")]);
+    let silent: Vec<_> = (0..300).map(|_| TcpStream::connect(&host.server.addresses()[1]).unwrap()).collect();
+    assert_eq!(post(&host, "/v1/publish?channel=a", "x").0, 200);
+    let metrics = ask(&host, "GET", "/metrics", "", b"").1;
+    let gave_way = common::counted(&metrics, "push_refusals_total");
+    assert!(gave_way.len() == 1 && gave_way[0].0 == "busy" && gave_way[0].1 >= 45, "{gave_way:?}");
+    drop(silent);
+    host.stop();
+}
