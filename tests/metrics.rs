@@ -40,7 +40,8 @@ push_panics_total counter
 push_engine_up gauge
 push_engine_waiting_bytes gauge
 push_engine_log_bytes gauge
-push_refusals_total counter reason: malformed unauthorized channel origin host expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate inbox_total message_timeout max_channels client_request proxy_header tls tls_name not_tls not_plain draining busy resources control_key control attach
+push_refusals_total counter reason: malformed unauthorized channel origin host expired denied not_found method timeout too_large websocket_version max_connections max_per_address max_per_user connect_rate connect_rate_per_address client_rate inbox_total message_timeout max_channels client_request proxy_header tls tls_name tls_keys not_tls not_plain draining busy resources control_key control attach
+push_tls_connections_total counter place: kernel off unavailable cipher unfinished refused
 push_closed_total counter code: 1000 1001 1002 1005 1006 1007 1008 1009 1011 4403 4408 4429 other
 push_dropped_messages_total counter policy: drop-oldest latest
 push_publish_latency_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf

@@ -58,6 +58,7 @@ fields! {
         pub tls_certificate: Vec<String>,
         pub tls_key: Vec<String>,
         pub tls_client_ca: String,
+        pub tls_kernel: bool,
         pub path: String,
         pub health_path: String,
         pub allowed_hosts: Vec<String>,

@@ -138,6 +138,7 @@ mod tests {
             "forwarded",
             "10.0.0.0/8",
             "false",
+            "auto",
         ];
         let mut default = Config::default();
         // The option tls_client_ca needs them.

@@ -7,7 +7,7 @@ use crate::http::refusal::Refusal;
 use crate::http::{proxy_header, unserved};
 use crate::limits::{AddressKey, Peer};
 use crate::log::Level;
-use crate::metrics::Reason;
+use crate::metrics::{Reason, TlsPlace};
 use crate::panics;
 use crate::shard::connection::tls::Secured;
 use crate::shard::turn::command::{Command, ShardHandle};
@@ -16,8 +16,9 @@ use crate::sys::epoll::{Epoll, Event, Readiness, Watch};
 use crate::sys::eventfd::EventFd;
 use crate::sys::listener::Listener;
 use crate::sys::socket;
+use crate::tls::kernel::Link;
 use crate::tls::outcome::Handshake;
-use crate::tls::session::Session;
+use crate::tls::session::{Session, Stays};
 use crate::tls::Tls;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -288,15 +289,46 @@ impl Thread {
         self.crowd_leaves(address, token);
         let Stage::ShakesHands(session) = stage else { return self.uncount() };
         let _ = self.epoll.remove(session.socket().as_raw_fd());
+        let Some(link) = self.settle(session, peer) else {
+            counted.iter().for_each(|address| self.context.limits.addresses.leave(address));
+            return self.uncount();
+        };
         let shard = &self.shards[self.next_shard % self.shards.len()];
         self.next_shard = self.next_shard.wrapping_add(1);
         let is_named = header == Header::Read;
-        let secured = Secured { session, peer, is_named, counted, surplus };
+        let secured = Secured { link, peer, is_named, counted, surplus };
         if let Err(Command::Secured(mut secured)) = shard.ask(Command::Secured(secured)) {
             let text = format_args!("the queue of the thread that would serve it is full");
             self.context.note_refusal_of(Client::at(peer), Level::Info, Reason::Busy, text);
-            secured.session.end(&mut self.scratch);
+            secured.link.end(&mut self.scratch);
             secured.take_back(&self.context);
         }
+    }
+
+    /// Moves a connection into the kernel, if that is wanted and possible. `None`: it was lost on the way.
+    fn settle(&mut self, session: Box<Session>, peer: Peer) -> Option<Link> {
+        let (link, place) = if self.context.config.get().tls_kernel {
+            let kernel = self.tls.kernel(|kernel| {
+                self.context.log.line(Level::Info, format_args!("option tls_kernel: {kernel}"));
+            });
+            match session.into_kernel(kernel, &mut self.scratch) {
+                Ok(connection) => (Link::Kernel(connection), TlsPlace::Kernel),
+                Err(Stays::Here(session, place)) => (Link::Library(session), place),
+                Err(Stays::Lost(fd, text)) => {
+                    self.context.note_refusal_of(
+                        Client::at(peer),
+                        Level::Warn,
+                        Reason::TlsKeys,
+                        format_args!("{text}"),
+                    );
+                    socket::shutdown_both(&fd);
+                    return None;
+                }
+            }
+        } else {
+            (Link::Library(session), TlsPlace::Off)
+        };
+        self.context.metrics.tls_places.add(place);
+        Some(link)
     }
 }

@@ -5,11 +5,13 @@ pub mod histogram;
 pub mod losses;
 pub mod prometheus;
 mod reason;
+mod tls_place;
 
 use crate::framing::close::{self, CODES};
 use histogram::Histogram;
 pub use reason::{ByReason, Reason};
 use std::sync::atomic::{AtomicU64, Ordering};
+pub use tls_place::{TlsPlace, TlsPlaces};
 
 /// A number that one thread writes and any thread reads.
 #[derive(Debug, Default)]
@@ -74,6 +76,8 @@ pub struct CommonMetrics {
     pub(crate) panics: AtomicU64,
     /// Requests of attached hosts that could not be carried out.
     pub(crate) undone: AtomicU64,
+    /// Connections to `listen` whose TLS handshake was done.
+    pub(crate) tls_places: TlsPlaces,
 }
 
 impl CommonMetrics {

@@ -1,7 +1,7 @@
 //! Prometheus' text format, version 0.0.4. The names and labels are part of the public interface and do not change.
 
 use super::histogram::{Distribution, BOUNDS_US};
-use super::{ByReason, Closed, CommonMetrics, ShardMetrics, Stats, TABLE};
+use super::{ByReason, Closed, CommonMetrics, ShardMetrics, Stats, TlsPlace, TABLE};
 use crate::engine::shared::Numbers;
 use crate::metrics::Reason;
 use std::fmt::Display;
@@ -13,6 +13,7 @@ pub struct Exposition {
     stats: Stats,
     panics: u64,
     refusals: ByReason<u64>,
+    tls_places: [(&'static str, u64); TlsPlace::COUNT],
     closed: [u64; Closed::COUNT],
     latency: Distribution,
     turns: Distribution,
@@ -48,7 +49,8 @@ impl Exposition {
         engine: Engine,
     ) -> Self {
         let panics = common.panics.load(Ordering::Relaxed);
-        let mut all = Exposition { stats, panics, engine, ..Exposition::default() };
+        let tls_places = common.tls_places.counts();
+        let mut all = Exposition { stats, panics, engine, tls_places, ..Exposition::default() };
         for reason in Reason::ALL {
             all.refusals[reason] = common.refusals[reason].load(Ordering::Relaxed);
         }
@@ -113,6 +115,15 @@ impl Display for Exposition {
             },
             "reason",
             Reason::ALL.iter().map(|reason| (reason.word(), self.refusals[*reason])),
+        )?;
+        out.labelled(
+            &Family {
+                name: "push_tls_connections_total",
+                kind: COUNTER,
+                help: "Connections to listen whose TLS handshake was done, by the place where they are encrypted",
+            },
+            "place",
+            self.tls_places.into_iter(),
         )?;
         out.labelled(
             &Family {

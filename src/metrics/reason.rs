@@ -32,6 +32,7 @@ pub enum Reason {
     ProxyHeader,
     Tls,
     TlsName,
+    TlsKeys,
     NotTls,
     NotPlain,
     Draining,
@@ -68,7 +69,7 @@ impl<C> IndexMut<Reason> for ByReason<C> {
 
 impl Reason {
     /// The number of reasons.
-    pub const COUNT: usize = 33;
+    pub const COUNT: usize = 34;
     /// All reasons. The index of a reason is its number.
     pub const ALL: [Reason; Reason::COUNT] = [
         Reason::Malformed,
@@ -96,6 +97,7 @@ impl Reason {
         Reason::ProxyHeader,
         Reason::Tls,
         Reason::TlsName,
+        Reason::TlsKeys,
         Reason::NotTls,
         Reason::NotPlain,
         Reason::Draining,
@@ -134,6 +136,7 @@ impl Reason {
             Reason::ProxyHeader => "proxy_header",
             Reason::Tls => "tls",
             Reason::TlsName => "tls_name",
+            Reason::TlsKeys => "tls_keys",
             Reason::NotTls => "not_tls",
             Reason::NotPlain => "not_plain",
             Reason::Draining => "draining",

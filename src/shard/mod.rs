@@ -18,6 +18,8 @@ mod inbox_tests;
 #[cfg(test)]
 mod listing_tests;
 #[cfg(test)]
+mod new_keys_tests;
+#[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 pub(crate) mod panic_tests;

@@ -1,9 +1,9 @@
 //! System calls made safe. This room and `ffi` are the only ones of this crate that hold `unsafe`.
 //!
 //! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, signal masks, the limit
-//! of descriptors, locks on files, detecting a fork, holding off cancellation, and staying off the numbers of standard
-//! input, output and error.
+//! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, TLS in the kernel,
+//! signal masks, the limit of descriptors, locks on files, detecting a fork, holding off cancellation, and staying off
+//! the numbers of standard input, output and error.
 
 pub(crate) mod cancel;
 pub(crate) mod clock;
@@ -12,6 +12,8 @@ pub(crate) mod eventfd;
 pub(crate) mod flock;
 pub(crate) mod fork;
 pub(crate) mod keys;
+#[cfg(feature = "tls")]
+pub(crate) mod ktls;
 pub(crate) mod listener;
 pub(crate) mod passing;
 pub(crate) mod rlimit;

@@ -4,6 +4,7 @@
 //! the whole process: a host may use rustls itself, in another way.
 
 mod certificates;
+pub(crate) mod kernel;
 pub(crate) mod outcome;
 pub(crate) mod session;
 mod tickets;
@@ -12,12 +13,13 @@ use crate::config::{secrets, Config};
 use crate::error::{Error, Kind};
 use crate::log::Log;
 use certificates::Pairs;
+use kernel::Kernel;
 use rustls::crypto::aws_lc_rs::{self as provider, Ticketer};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::TrustAnchor;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// The protocol that clients may ask for (RFC 7301).
 const PROTOCOL: &[u8] = b"http/1.1";
@@ -28,6 +30,8 @@ pub(crate) struct Tls {
     /// Makes the tickets of subscribers. A reload keeps it, so that clients can still resume.
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Arc<Certificates>>,
+    /// What the kernel has of TLS. It is asked when that is wanted for the first time.
+    kernel: OnceLock<Kernel>,
 }
 
 /// The certificates in use, in the form in which a handshake wants them.
@@ -48,7 +52,7 @@ impl Tls {
         }
         let tickets = tickets::new().map_err(unusable)?;
         let current = RwLock::new(Arc::new(Certificates::read(config, &tickets, None, log)?));
-        Ok(Some(Arc::new(Tls { tickets, current })))
+        Ok(Some(Arc::new(Tls { tickets, current, kernel: OnceLock::new() })))
     }
 
     /// Reads the certificates again. They are not used before [`Self::set`].
@@ -62,6 +66,15 @@ impl Tls {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, Arc::new(certificates));
         before.authorities != current.authorities
+    }
+
+    /// What the kernel has of TLS. `told` gets it once.
+    pub(crate) fn kernel(&self, told: impl FnOnce(&Kernel)) -> &Kernel {
+        self.kernel.get_or_init(|| {
+            let kernel = Kernel::probe();
+            told(&kernel);
+            kernel
+        })
     }
 
     /// The certificates for a new connection.
@@ -82,6 +95,8 @@ impl Certificates {
         let builder = || ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
         let mut subscribers = builder().map_err(unusable)?.with_no_client_auth().with_cert_resolver(pairs.clone());
         subscribers.ticketer = tickets.clone();
+        // The kernel may get the keys of a connection after its handshake.
+        subscribers.enable_secret_extraction = true;
         let control = builder().map_err(unusable)?;
         let mut authorities = Vec::new();
         let mut control = match &*config.tls_client_ca {
@@ -145,7 +160,7 @@ impl Tls {
         let current =
             RwLock::new(Arc::new(Certificates::read(&config, &tickets, None, &Log::new(None, Level::Error)).unwrap()));
         [certificate, key].iter().for_each(|path| std::fs::remove_file(path).unwrap());
-        Arc::new(Tls { tickets, current })
+        Arc::new(Tls { tickets, current, kernel: OnceLock::new() })
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Read {
     Nothing,
     /// The peer has ended its side.
     End,
+    /// The peer has other keys from now on, and the kernel can't decrypt what it sends. It can still be sent something.
+    NewKeys,
 }
 
 /// The state of a handshake.

@@ -5,6 +5,7 @@
 
 mod ending;
 mod handshake;
+mod leaving;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,8 @@ use std::fmt;
 use std::io::{ErrorKind, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+pub(crate) use leaving::Stays;
 
 /// The most plaintext in a record (RFC 8446, section 5.1).
 const RECORD: usize = 16 * 1024;
@@ -181,13 +184,7 @@ impl Session {
         if std::mem::replace(&mut self.has_read, true) {
             return;
         }
-        let kept = self.take_unread(scratch, 0);
-        let mut early = vec![0; kept + RECORD];
-        let worked = self.work(&mut scratch[..kept], &mut early);
-        self.keep_unread(&scratch[..kept], &worked);
-        early.truncate(worked.plain);
-        early.shrink_to_fit();
-        self.early = early;
+        self.decrypt_early(scratch);
     }
 
     /// Encrypts bytes and sends them; says how many. A record that was begun is held until the socket takes the rest,

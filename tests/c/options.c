@@ -15,6 +15,7 @@ static const struct {
     {"tls_certificate", {"", "/a.pem", "/a.pem,/b.pem"}, {NULL, NULL, NULL, NULL}},
     {"tls_key", {"", "/a.pem", "/a.pem,/b.pem"}, {NULL, NULL, NULL, NULL}},
     {"tls_client_ca", {"", "/a.pem", NULL}, {NULL, NULL, NULL, NULL}},
+    {"tls_kernel", {"off", "auto", NULL}, {"", "on", "true", "Auto"}},
     {"path", {"/", "/push", "/a/b.c"}, {"", "push", "/a b", "/a?b"}},
     {"control", {"none", "unix:/x", "[::1]:9"}, {"x", "unix:", "127.0.0.1", "none,none"}},
     {"control_key", {"", "0123456789abcdef", NULL}, {"short", "0123456789 abcdef", "0123456789\nabcdef", NULL}},

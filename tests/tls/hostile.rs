@@ -2,6 +2,7 @@
 
 use crate::client::{address, answer_to, config, Client, VERSIONS};
 use crate::common::{counted, metrics, socket_path, until, Host, Lines, PATIENCE, UPGRADE};
+use crate::kernel::IN_LIBRARY;
 use crate::{logged, start, start_with, Pair};
 use rustls::pki_types::ServerName;
 use rustls::ClientConnection;
@@ -152,7 +153,7 @@ fn a_name_that_nobody_has_gets_the_alert_for_it() {
 
 #[test]
 fn records_without_content_end_a_client_when_there_are_too_many() {
-    let (host, lines, pair, path) = counting(&[]);
+    let (host, lines, pair, path) = counting(&[IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &[&rustls::version::TLS13]));
     let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
     ws.until("\r\n\r\n");
@@ -352,7 +353,7 @@ fn the_kernel_probes_clients_that_are_silent() {
 
 #[test]
 fn a_record_that_does_not_end_has_the_time_of_a_message() {
-    let (host, lines, pair, path) = counting(&[("message_timeout", "1s")]);
+    let (host, lines, pair, path) = counting(&[("message_timeout", "1s"), IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &VERSIONS));
     let connect = || Client::connect(&address(&host), "localhost", &config);
     let mut sse = connect().get("channel=a", "Accept: text/event-stream\r\n");
@@ -369,7 +370,7 @@ fn a_record_that_does_not_end_has_the_time_of_a_message() {
 
 #[test]
 fn records_that_do_not_end_count_among_unfinished_messages() {
-    let (host, lines, pair, path) = counting(&[("inbox_total", "1MB")]);
+    let (host, lines, pair, path) = counting(&[("inbox_total", "1MB"), IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &VERSIONS));
     let record = [&b"\x17\x03\x03\x40\0"[..], &[b'a'; 16_000]].concat();
     let mut clients = Vec::new();

@@ -10,6 +10,7 @@ mod common;
 mod control;
 mod floods;
 mod hostile;
+mod kernel;
 mod records;
 mod reloads;
 mod transports;
@@ -27,6 +28,10 @@ fn start(options: &[(&str, &str)]) -> (Host, Lines, Pair) {
 fn start_with(pair: &Pair, options: &[(&str, &str)]) -> (Host, Lines) {
     let mut all = vec![("listen", "tls:127.0.0.1:0"), ("log_level", "debug")];
     all.extend(pair.options());
+    // `make test-ktls` runs the tests with TLS in the kernel.
+    if kernel::is_wanted() {
+        all.push(("tls_kernel", "auto"));
+    }
     all.extend(options);
     Host::logged(&all)
 }

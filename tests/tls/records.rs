@@ -4,6 +4,7 @@
 use crate::client::{address, answer_to, config, Client};
 use crate::common::{counted, metrics, until, UPGRADE};
 use crate::hostile::{counting, hello, refused};
+use crate::kernel::IN_LIBRARY;
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305};
 use rustls::version::TLS13;
 use rustls::ConnectionTrafficSecrets;
@@ -112,10 +113,29 @@ fn first_of(answer: &[u8]) -> u8 {
 
 #[test]
 fn records_without_content_have_a_bound() {
-    let (host, lines, pair, path) = counting(&[]);
+    let (host, lines, pair, path) = counting(&[IN_LIBRARY]);
     Maker::subscribed(&address(&host), &pair).flood(CONTENT, b"");
     until("it is ended", || host.server.stats().unwrap().websockets == 0);
     refused(&path, &lines, "tls", "TLS: peer misbehaved: TooManyEmptyFragments");
+    host.stop();
+}
+
+#[test]
+fn records_without_content_between_others_do_no_harm() {
+    let (host, _, pair, path) = counting(&[]);
+    let mut maker = Maker::subscribed(&address(&host), &pair);
+    // The library for TLS allows 32 of them in a row.
+    for count in [1, 2, 10, 30] {
+        let mut records: Vec<u8> = (0..count).flat_map(|_| maker.record(CONTENT, b"")).collect();
+        // A ping, with a mask of zeros, in two records with more of the empty ones between them.
+        records.extend(maker.record(CONTENT, &[0x89, 0x80, 0]));
+        records.extend((0..count).flat_map(|_| maker.record(CONTENT, b"")).collect::<Vec<_>>());
+        records.extend(maker.record(CONTENT, &[0, 0, 0]));
+        maker.stream.write_all(&records).unwrap();
+        assert!(maker.reads_record(), "a pong");
+    }
+    assert_eq!(host.server.stats().unwrap().websockets, 1);
+    assert_eq!(counted(&metrics(&path), "push_refusals_total"), []);
     host.stop();
 }
 
@@ -134,7 +154,7 @@ fn a_message_about_the_connection_that_never_ends_has_a_bound() {
 
 #[test]
 fn a_message_about_keys_in_pieces_is_understood() {
-    let (host, _, pair, path) = counting(&[]);
+    let (host, _, pair, path) = counting(&[IN_LIBRARY]);
     let mut maker = Maker::subscribed(&address(&host), &pair);
     for byte in KEY_UPDATE {
         let piece = maker.record(HANDSHAKE, &[byte]);

@@ -2,6 +2,7 @@
 
 use crate::client::{address, config, Client, VERSIONS};
 use crate::common::{until, UPGRADE};
+use crate::kernel::IN_LIBRARY;
 use crate::start;
 use rustls::HandshakeKind;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ fn a_client_that_reads_slowly_gets_everything_in_order() {
 
 #[test]
 fn a_client_renews_its_keys_and_the_server_answers() {
-    let (host, _, pair) = start(&[]);
+    let (host, _, pair) = start(&[IN_LIBRARY]);
     let config = Arc::new(config(&pair, None, &[&rustls::version::TLS13]));
     let mut ws = Client::connect(&address(&host), "localhost", &config).get("channel=a", UPGRADE);
     ws.until("\r\n\r\n");

@@ -51,6 +51,25 @@ pub(super) static OPTIONS: &[Spec] = &[
         },
     },
     Spec {
+        name: "tls_kernel",
+        default: "off",
+        live: live!(tls_kernel),
+        help: "`auto`: after the handshake the kernel encrypts and decrypts the connections to `listen`, where it has \
+               TLS (module `tls`) and their cipher. The library does it for all others. `off`: the library does it \
+               for all",
+        value: Value::Text {
+            allowed: "off or auto",
+            set: |c, text| {
+                c.tls_kernel = match text {
+                    "off" => false,
+                    "auto" => true,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
         name: "path",
         default: "/push",
         live: live!(path),

@@ -55,6 +55,7 @@ impl Shard {
                         break;
                     }
                 }
+                Ok(Read::NewKeys) => self.needs_new_keys(index, "the client has changed its keys"),
                 Ok(Read::Part(len)) => {
                     self.received(index, &mut scratch[..len]);
                     self.recount(index);
@@ -86,6 +87,14 @@ impl Shard {
             self.close(index, close);
         }
         true
+    }
+
+    /// Sends a client away whose connection would need new keys in the kernel. It comes back with some.
+    pub(in crate::shard) fn needs_new_keys(&mut self, index: u32, why: &str) {
+        let text = format_args!("sent away: {why}, and the kernel can't (option tls_kernel)");
+        self.note_refusal(self.client(index), Reason::TlsKeys, text);
+        let close = Close::going_away(self.advised_delay());
+        self.close(index, close);
     }
 
     /// Reads from a connection in the next turn.

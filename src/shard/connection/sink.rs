@@ -30,6 +30,9 @@ pub(in crate::shard) enum Read {
     Interrupted,
     /// The peer has ended its side.
     End,
+    /// The peer has new keys, and nothing can be read any more. Only TLS in the kernel has it.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code))]
+    NewKeys,
 }
 
 /// What a sink keeps of bytes that have come and can't be read yet, such as a part of a record.
@@ -68,6 +71,10 @@ pub(in crate::shard) trait Sink: fmt::Debug + Send {
     fn end_writing(&mut self, scratch: &mut Vec<u8>);
     /// Ends both directions.
     fn end(&mut self, scratch: &mut Vec<u8>);
+    /// Whether its keys have been used so often that the connection should end.
+    fn is_worn(&self) -> bool {
+        false
+    }
     /// Why the peer must go, if it has not kept to the rules.
     fn failure(&self) -> Option<String> {
         None
@@ -195,6 +202,11 @@ impl Sinks {
     /// Why a connection must end: its peer broke the rules of its protocol, for example of TLS. `None` if it did not.
     pub(in crate::shard) fn failure(&self, index: u32) -> Option<String> {
         self.others.get(&index)?.failure()
+    }
+
+    /// Whether a connection should end because its keys have been used too often.
+    pub(in crate::shard) fn is_worn(&self, index: u32, own: Option<&OwnedFd>) -> bool {
+        own.is_none() && self.others.get(&index).is_some_and(|sink| sink.is_worn())
     }
 
     /// The descriptor that is watched for a connection.

@@ -113,6 +113,9 @@ impl Shard {
     }
 
     fn heartbeat(&mut self, index: u32, transport: Transport) {
+        if self.sinks.is_worn(index, self.conns[index as usize].socket.as_ref()) {
+            return self.needs_new_keys(index, "it is time for new keys");
+        }
         let waits = self.waits_for_room(index);
         let conn = &mut self.conns[index as usize];
         if waits {

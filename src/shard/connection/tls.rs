@@ -10,6 +10,7 @@ use crate::shard::connection::sink::{Gone, Read, Sink, Unfinished};
 use crate::shard::turn::command::ShardHandle;
 use crate::shard::Shard;
 use crate::sys::epoll::Watch;
+use crate::tls::kernel::{InKernel, Link};
 use crate::tls::outcome;
 use crate::tls::session::Session;
 use std::io::IoSlice;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 /// A connection after its handshake.
 #[derive(Debug)]
 pub(crate) struct Secured {
-    pub(crate) session: Box<Session>,
+    pub(crate) link: Link,
     /// The client, or a proxy with requests that name the client.
     pub(crate) peer: Peer,
     /// A PROXY header has named the peer.
@@ -34,7 +35,7 @@ pub(crate) struct Secured {
 impl Secured {
     /// What is kept of its records.
     pub(in crate::shard) fn bytes(&self) -> usize {
-        self.session.kept() + self.session.held()
+        self.link.bytes()
     }
 
     /// Takes back its counts: it is not served.
@@ -108,12 +109,7 @@ impl Sink for Secure {
     }
 
     fn read(&mut self, into: &mut [u8], scratch: &mut Vec<u8>) -> Result<Read, Gone> {
-        match self.with(|session| session.read(into, scratch)).map_err(gone)? {
-            outcome::Read::Bytes(len) => Ok(Read::Bytes(len)),
-            outcome::Read::Part(len) => Ok(Read::Part(len)),
-            outcome::Read::Nothing => Ok(Read::Nothing),
-            outcome::Read::End => Ok(Read::End),
-        }
+        self.with(|session| session.read(into, scratch)).map(came).map_err(gone)
     }
 
     fn end_writing(&mut self, scratch: &mut Vec<u8>) {
@@ -133,6 +129,59 @@ impl Sink for Secure {
     }
 }
 
+/// A connection in the kernel as a sink. What the kernel holds of it does not count, as with a plain socket.
+impl Sink for InKernel {
+    fn write(&mut self, slices: &[IoSlice<'_>], _: &mut Vec<u8>) -> Result<usize, Gone> {
+        InKernel::write(self, slices).map_err(gone)
+    }
+
+    fn flush(&mut self, _: &mut Vec<u8>) -> Result<bool, Gone> {
+        InKernel::flush(self).map_err(gone)
+    }
+
+    fn held(&self) -> usize {
+        InKernel::held(self)
+    }
+
+    fn kept(&self) -> Unfinished {
+        Unfinished { bytes: InKernel::kept(self), since: None }
+    }
+
+    fn read(&mut self, into: &mut [u8], _: &mut Vec<u8>) -> Result<Read, Gone> {
+        InKernel::read(self, into).map(came).map_err(gone)
+    }
+
+    fn end_writing(&mut self, _: &mut Vec<u8>) {
+        InKernel::end_writing(self);
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) {
+        InKernel::end(self);
+    }
+
+    fn is_worn(&self) -> bool {
+        InKernel::is_worn(self)
+    }
+
+    fn failure(&self) -> Option<String> {
+        InKernel::failure(self).map(ToString::to_string)
+    }
+
+    fn socket(&self) -> Option<&OwnedFd> {
+        Some(InKernel::socket(self))
+    }
+}
+
+fn came(read: outcome::Read) -> Read {
+    match read {
+        outcome::Read::Bytes(len) => Read::Bytes(len),
+        outcome::Read::Part(len) => Read::Part(len),
+        outcome::Read::Nothing => Read::Nothing,
+        outcome::Read::End => Read::End,
+        outcome::Read::NewKeys => Read::NewKeys,
+    }
+}
+
 fn gone(outcome::Gone: outcome::Gone) -> Gone {
     Gone
 }
@@ -142,16 +191,20 @@ impl Shard {
     pub(in crate::shard) fn secured(&mut self, secured: Secured) {
         self.handle.metrics.accepted.add(1);
         // It may hold the rest of a record while no outbox waits, so it is told of room from the start.
-        let token = match self.place(secured.session.socket(), Watch::EdgeBoth) {
+        let token = match self.place(secured.link.socket(), Watch::EdgeBoth) {
             Ok(token) => token,
             Err(refusal) => return self.leave_out_secured(secured, &refusal),
         };
-        let Secured { session, peer, is_named, counted, surplus } = secured;
+        let Secured { link, peer, is_named, counted, surplus } = secured;
         let index = token.index;
         let conn = &mut self.conns[index as usize];
         conn.flags.insert(Flags::WRITES_WATCHED);
         conn.surplus = surplus;
-        self.sinks.insert(index, sink(session, &self.handle));
+        let sink = match link {
+            Link::Library(session) => sink(session, &self.handle),
+            Link::Kernel(connection) => Box::new(connection),
+        };
+        self.sinks.insert(index, sink);
         self.schedule(index, self.config().head_timeout_ms);
         self.note_checked_peer(index, peer, counted);
         if is_named {
@@ -169,7 +222,7 @@ impl Shard {
     fn leave_out_secured(&mut self, mut secured: Secured, refusal: &Refusal) {
         let text = format_args!("refused with {} {}: {}", refusal.status, refusal.code, refusal.message);
         self.note_refusal(Client::at(secured.peer), refusal.reason(), text);
-        secured.session.end(&mut Vec::new());
+        secured.link.end(&mut Vec::new());
         secured.take_back(&self.context);
     }
 }

@@ -1,6 +1,8 @@
 //! One connection, with the other end in the test.
 
 use super::*;
+use crate::metrics::TlsPlace;
+use crate::tls::kernel::Kernel;
 use crate::tls::outcome::Handshake;
 use rcgen::generate_simple_self_signed;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
@@ -43,7 +45,8 @@ fn shaken_with(ours: CryptoProvider, version: &'static SupportedProtocolVersion,
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let server = ServerConfig::builder_with_provider(ours.into()).with_protocol_versions(&[version]).unwrap();
-    let server = server.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+    let mut server = server.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+    server.enable_secret_extraction = true;
     let mut roots = RootCertStore::empty();
     roots.add(pair.cert.der().clone()).unwrap();
     let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
@@ -169,4 +172,117 @@ fn keys_that_are_used_up_end_a_connection_with_a_goodbye() {
         }
     }
     assert_eq!(content, vec![b'x'; written]);
+}
+
+/// Tries to move a connection to a kernel, of which its socket knows nothing. Returns the reason why it stays.
+fn stays(session: Session, kernel: &Kernel) -> (Session, TlsPlace) {
+    match Box::new(session).into_kernel(kernel, &mut Vec::new()) {
+        Err(Stays::Here(session, place)) => (*session, place),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The content that a connection reads until nothing is there.
+fn content(session: &mut Session) -> Vec<u8> {
+    let (mut all, mut into) = (Vec::new(), vec![0; 65_536]);
+    loop {
+        match session.read(&mut into, &mut Vec::new()).unwrap() {
+            Read::Part(len) | Read::Bytes(len) => all.extend_from_slice(&into[..len]),
+            _ => return all,
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_connection_that_the_kernel_does_not_take_goes_on_as_it_was() {
+    for version in [&TLS12, &TLS13] {
+        for (kernel, expected) in [(Kernel::NONE, TlsPlace::Unavailable), (Kernel::ALL, TlsPlace::Refused)] {
+            let (session, mut peer) = shaken(version, b"content");
+            let (mut session, place) = stays(session, &kernel);
+            assert_eq!(place, expected);
+            // With TLS 1.2 the client is done only now, and sends its content.
+            if peer.connection.is_handshaking() {
+                peer.receive();
+            }
+            peer.send();
+            assert_eq!(content(&mut session), b"content");
+            assert_eq!(session.write(&[IoSlice::new(b"answer")], &mut Vec::new()), Ok(6));
+            let mut answer = [0; 6];
+            while peer.connection.reader().read(&mut answer).is_err() {
+                peer.receive();
+            }
+            assert_eq!(&answer, b"answer");
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_connection_moves_only_between_two_records() {
+    // More than is read at once in a handshake, so that the read ends within a record. The rest is in the socket.
+    let sent: Vec<u8> = (0..40_000_u32).map(|number| number as u8).collect();
+    let (session, _peer) = shaken(&TLS13, &sent);
+    assert!(!session.unread.is_empty());
+    let (mut session, place) = stays(session, &Kernel::ALL);
+    assert_eq!(place, TlsPlace::Refused, "it was ready to move");
+    assert!(session.unread.is_empty() && !session.early.is_empty() && session.early.len() < sent.len());
+    assert_eq!(content(&mut session), sent);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_connection_does_not_move_while_a_part_of_a_record_is_missing() {
+    for cut in [1, 4, 5, 6, 500] {
+        let (session, mut peer) = shaken(&TLS13, b"first");
+        peer.connection.writer().write_all(&[b'x'; 1000]).unwrap();
+        let mut record = Vec::new();
+        peer.connection.write_tls(&mut record).unwrap();
+        let mut session = session;
+        session.unread.extend_from_slice(&record[..cut]);
+        let (mut session, place) = stays(session, &Kernel::ALL);
+        assert_eq!((place, session.unread.len()), (TlsPlace::Unfinished, cut));
+        assert!(session.since().is_some(), "the rest of it has its time");
+        assert_eq!(content(&mut session), b"first");
+        peer.socket.write_all(&record[cut..]).unwrap();
+        assert_eq!(content(&mut session), [b'x'; 1000]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_connection_does_not_move_after_a_goodbye_or_an_error_or_before_all_was_sent() {
+    let (session, mut peer) = shaken(&TLS13, b"content");
+    let mut session = session;
+    peer.connection.send_close_notify();
+    peer.connection.write_tls(&mut session.unread).unwrap();
+    let (mut session, place) = stays(session, &Kernel::ALL);
+    assert_eq!((place, content(&mut session)), (TlsPlace::Unfinished, b"content".to_vec()));
+
+    let (mut session, _peer) = shaken(&TLS13, b"");
+    session.unread = b"\x17\x03\x03\0\x20".iter().copied().chain([7; 32]).collect();
+    let (session, place) = stays(session, &Kernel::ALL);
+    assert!(place == TlsPlace::Unfinished && session.failure().is_some());
+
+    let (mut session, _peer) = shaken(&TLS13, b"");
+    session.held = vec![0; 4 << 20];
+    let (session, place) = stays(session, &Kernel::ALL);
+    assert!(place == TlsPlace::Unfinished && session.held() > 0);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn new_keys_before_the_move_are_known_to_it() {
+    let (mut session, mut peer) = shaken(&TLS13, b"");
+    peer.connection.refresh_traffic_keys().unwrap();
+    peer.connection.writer().write_all(b"with new keys").unwrap();
+    while peer.connection.wants_write() {
+        peer.connection.write_tls(&mut session.unread).unwrap();
+    }
+    let (mut session, place) = stays(session, &Kernel::ALL);
+    assert_eq!((place, content(&mut session)), (TlsPlace::Refused, b"with new keys".to_vec()));
+    peer.receive();
+    // The numbers of the records begin again with new keys: one has come with these, and none was sent.
+    let (secrets, _) = session.connection.dangerous_into_kernel_connection().unwrap();
+    assert_eq!((secrets.rx.0, secrets.tx.0), (1, 0));
 }

@@ -1,0 +1,107 @@
+//! Clients that need new keys where none can be had are sent away, and come back.
+
+use super::order_tests::{client, shard_with};
+use super::pipelining_tests::turn;
+use super::sink_tests::take_socket;
+use super::Shard;
+use crate::metrics::Reason;
+use crate::shard::connection::sink::{Gone, Read, Sink};
+use crate::sys::socket;
+use std::io::{IoSlice, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+const STREAM: &str = "GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+const SSE: &str = "GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: h\r\n\r\n";
+const POLL: &str = "GET /push?channel=a HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A plain socket with keys, as it says.
+#[derive(Debug)]
+struct Keyed {
+    fd: OwnedFd,
+    is_worn: bool,
+    is_deaf: bool,
+}
+
+impl Sink for Keyed {
+    fn write(&mut self, slices: &[IoSlice<'_>], _: &mut Vec<u8>) -> Result<usize, Gone> {
+        socket::send_vectored(&self.fd, slices).map_err(|_| Gone)
+    }
+
+    fn flush(&mut self, _: &mut Vec<u8>) -> Result<bool, Gone> {
+        Ok(true)
+    }
+
+    /// Whatever comes is about new keys.
+    fn read(&mut self, into: &mut [u8], _: &mut Vec<u8>) -> Result<Read, Gone> {
+        match socket::recv(&self.fd, into) {
+            Ok(0) => Ok(Read::End),
+            Ok(_) if !std::mem::replace(&mut self.is_deaf, true) => Ok(Read::NewKeys),
+            _ => Ok(Read::Nothing),
+        }
+    }
+
+    fn end_writing(&mut self, _: &mut Vec<u8>) {
+        socket::shutdown_write(&self.fd);
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) {
+        socket::shutdown_both(&self.fd);
+    }
+
+    fn is_worn(&self) -> bool {
+        self.is_worn
+    }
+
+    fn socket(&self) -> Option<&OwnedFd> {
+        Some(&self.fd)
+    }
+}
+
+/// A subscriber with such a sink.
+fn subscriber(request: &str, is_worn: bool) -> (Shard, UnixStream) {
+    let mut shard = shard_with(&[]);
+    let (adopted, client) = client(None, request.as_bytes());
+    shard.adopt(adopted);
+    let (token, fd) = take_socket(&mut shard);
+    shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false }));
+    (shard, client)
+}
+
+/// Reads to the end what a client is told.
+fn told(client: &mut UnixStream) -> String {
+    let mut text = String::new();
+    client.set_nonblocking(false).unwrap();
+    client.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_client_with_new_keys_is_told_to_come_back() {
+    for (request, goodbye) in [(STREAM, "\"code\":1001"), (SSE, "event: push-close"), (POLL, "\"retry\":")] {
+        let (mut shard, mut client) = subscriber(request, false);
+        client.write_all(b"new keys").unwrap();
+        turn(&mut shard);
+        let told = told(&mut client);
+        assert!(told.contains(goodbye), "{told}");
+        assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), 1);
+        drop(client);
+        turn(&mut shard);
+        assert_eq!(shard.conns.len(), 0);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_client_with_worn_keys_is_told_to_come_back_at_the_next_heartbeat() {
+    for is_worn in [false, true] {
+        let (mut shard, mut client) = subscriber(SSE, is_worn);
+        shard.now += shard.config().heartbeat_ms + 2000;
+        shard.run_timers();
+        assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), u64::from(is_worn));
+        // Without an end nobody could read to it.
+        shard.sinks.end_writing(0, None);
+        assert_eq!(told(&mut client).contains("event: push-close"), is_worn);
+    }
+}
