@@ -14,6 +14,7 @@
 #                    test-nginx, deny. CONTRIBUTING.md says how to run the tests of one part in seconds
 # make test-stress   runs most of that on a machine that is slow in three ways; before a release
 # make loom tsan     the mailbox under loom (a part of test-rust), and the C hosts under the thread sanitizer
+# make test-ktls     TLS in the kernel, in a virtual machine with Debian's kernel
 # make test-cluster  hubs over real Redis and NATS servers that fail, with the counts of docs/engines.md
 # make fuzz          runs the fuzzers; make soak, a long life; SECONDS= sets the time of both; make abuse, thousands of
 #                    hostile clients
