@@ -187,6 +187,46 @@ fn without_the_option_the_kernel_is_left_alone_and_a_reload_changes_that() {
     host.stop();
 }
 
+/// The bytes that this process has allocated and not freed.
+fn allocated() -> u64 {
+    // SAFETY: the call only counts.
+    let now = unsafe { libc::mallinfo2() };
+    (now.uordblks + now.hblkhd) as u64
+}
+
+#[test]
+fn an_idle_client_costs_little_in_the_kernel() {
+    const ALONE: &str = "PUSH_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        // In this process other tests allocate at the same time.
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let output = alone.args([&name, "--exact", "--test-threads=1"]).env(ALONE, "1").output().unwrap();
+        return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let (host, _, pair) = crate::start(&[AUTO, ("threads", "1")]);
+    let config = Arc::new(config(&pair, None, &[&TLS13]));
+    // Of these sockets only the server's side has a session any more.
+    let mut sockets = Vec::with_capacity(1000);
+    let mut up_to = |count: usize| {
+        while sockets.len() < count {
+            let mut client = Client::connect(&address(&host), "localhost", &config);
+            client = client.get("channel=a", "Accept: text/event-stream\r\n");
+            client.until("event: push-open");
+            sockets.push(client.tls.sock);
+        }
+        until("the server has all", || host.server.stats().unwrap().sse == count as u64);
+        allocated()
+    };
+    // At both the tables that grow by doubling are almost full.
+    let (few, many) = (110, 440);
+    let before = up_to(few);
+    let each = up_to(many).saturating_sub(before) / (many - few) as u64;
+    // In the library it has a session.
+    assert_eq!(each <= 300, in_kernel().is_some(), "{each} bytes");
+    host.stop();
+}
+
 /// OpenSSL as a client. It ends when it is dropped.
 struct OpenSsl {
     child: Child,
