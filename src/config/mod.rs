@@ -211,10 +211,11 @@ impl Config {
     fn check_tls(&self) -> Result<(), Error> {
         let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
         let certificates = [&self.tls_certificate, &self.tls_key].iter().any(|files| !files.is_empty());
-        if cfg!(not(feature = "tls")) && (self.listens_with_tls() || certificates || !self.tls_client_ca.is_empty()) {
+        let others = !self.tls_client_ca.is_empty() || self.tls_kernel;
+        if cfg!(not(feature = "tls")) && (self.listens_with_tls() || certificates || others) {
             return wrong(
                 "this build of libpush has no TLS (the cargo feature tls is off), so the options tls_certificate, \
-                 tls_key and tls_client_ca, and addresses that begin with tls:, are not allowed",
+                 tls_key, tls_client_ca and tls_kernel, and addresses that begin with tls:, are not allowed",
             );
         }
         // Its clients would need no certificate, against what the operator wants.
@@ -314,6 +315,7 @@ mod tests {
             ("tls_certificate", "/etc/cert.pem"),
             ("tls_key", "/etc/key.pem"),
             ("tls_client_ca", "/etc/ca.pem"),
+            ("tls_kernel", "auto"),
         ] {
             let error = refused(name, value);
             assert!(error.contains("no TLS (the cargo feature tls is off)"), "{name}: {error}");
