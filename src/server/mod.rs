@@ -104,7 +104,7 @@ impl Server {
         if config.attach.is_none() {
             Authority::new(config)?;
             #[cfg(feature = "tls")]
-            Tls::new(config)?;
+            Tls::new(config, &Log::new(None, Level::Error))?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Logs in real directories, with the thread that writes them.
 
-use super::disk::Directory;
 use super::opening::Unwritten;
 use super::*;
 use crate::error::Kind;
@@ -111,7 +110,7 @@ fn killed(path: &Path, name: &str) -> Place {
         let entry = entry.unwrap();
         fs::copy(entry.path(), place.0.join(entry.file_name())).unwrap();
     }
-    state::take_over(&Directory::open(&place.0).unwrap());
+    take_over(&place.0);
     place
 }
 
