@@ -95,7 +95,7 @@ impl Found {
         if order == Order::Slowest {
             rows.sort_by_key(|row| (Reverse(row.waiting), row.id));
             rows.truncate(limit);
-            let more = count > rows.len() as u64;
+            let more = count > limit as u64;
             return Page { rows, count, more, next: None };
         }
         // What one shard tells beyond the last number of another one could have others before it.
@@ -240,7 +240,9 @@ impl Shard {
         let Some(chosen) = &mut walk.chosen else { return true };
         let some = chosen.split_off(chosen.len().saturating_sub(TOLD));
         let there = some.iter().rev().filter_map(|id| self.find(ConnectionId::from_number(*id).token));
-        walk.part.rows.extend(there.filter_map(|index| self.listed(index)));
+        // A proxy's connection may carry the request of another client by now.
+        let wanted = there.filter(|index| self.is_wanted(*index, &self.conns[*index as usize], &walk.query.wanted));
+        walk.part.rows.extend(wanted.filter_map(|index| self.listed(index)));
         chosen.is_empty()
     }
 

@@ -51,7 +51,8 @@ impl Shard {
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
-        more |= self.go_on_listing();
+        // A drain does not wait for those who look on.
+        let lists = self.go_on_listing();
         self.serve_those_that_waited();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
@@ -63,7 +64,7 @@ impl Shard {
             return Next::End;
         }
         let expires = self.number == 0 && self.timers.expires_at <= self.now;
-        if more || reads || expires || self.has_unfinished() {
+        if more || lists || reads || expires || self.has_unfinished() {
             Next::Again
         } else {
             Next::Sleep
@@ -189,7 +190,7 @@ impl Shard {
     pub(in crate::shard) fn recover(&mut self) {
         self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
         self.log_error(format_args!(
-            "shard {}: {}; it was caught, and its connections are closed",
+            "shard {}: a bug in the library was caught: {}; its connections are closed",
             self.number,
             panics::said()
         ));
