@@ -17,10 +17,11 @@
  * No call may be made from a signal handler.
  *
  * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the
- * library named push-callback.  They may block (only other callbacks wait) and may call back in,
- * except for push_stop and push_next_event of any server, which answer PUSH_ERR_CALLBACK.  A
- * push_free_fn is called once, on whichever thread lets go last.  All of them must return: a C++
- * exception that leaves one, longjmp or pthread_exit ends the process, or worse.
+ * library named push-callback.  A callback may block: only other callbacks wait for it.  A callback
+ * may call the library, except push_stop and push_next_event of any server: these return
+ * PUSH_ERR_CALLBACK.  A push_free_fn is called once, on the thread that releases the data last; this
+ * may be a thread of the host.  Callbacks and free functions must return.  A C++ exception that
+ * leaves one of them, longjmp or pthread_exit ends the process, or corrupts it.
  *
  * Stack: push_start needs 64 KB of the calling thread's stack, every other call at most 32 KB.
  *
@@ -29,8 +30,8 @@
  * background, must do so before push_start.
  *
  * Memory: an allocation that the system refuses prints a line on stderr and ends the process.
- * Everything that clients and calls can make grow is bounded by options; choose them so that it
- * does not come to that.
+ * Options bound all memory that clients and calls can use.  Choose them so that the system has
+ * enough.
  *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
  * of 0 means that its pointer is ignored.  Outputs are written on success only.
@@ -79,7 +80,8 @@ extern "C" {
 #define PUSH_ERR_CLOSED -6
 
 /* No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
-   (option engine_timeout).  From push_stop: a callback has not returned. */
+   (option engine_timeout).  From push_stop: a callback has not returned, or the disk of the log
+   (option engine) does not answer. */
 #define PUSH_ERR_TIMEOUT -7
 
 /* The descriptor is not a connected stream socket.  It is still the caller's. */
@@ -131,7 +133,8 @@ extern "C" {
    in `flags`. */
 #define PUSH_EVENT_MESSAGE 2
 
-/* push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason. */
+/* push_event.kind: a connection ended.  `code` is the close code; SSE and streams have the same
+   codes as WebSockets. */
 #define PUSH_EVENT_CLOSE 3
 
 /* push_event.kind: a client wants to subscribe (option auth=host), and the host decides with
@@ -150,8 +153,8 @@ extern "C" {
 /* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
 
-/* Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that ended
-   something that should have gone on. */
+/* Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that stopped
+   something which should have continued. */
 #define PUSH_LOG_ERROR 1
 
 /* Something outside of the library is wrong, or soon will be. */
@@ -202,7 +205,8 @@ typedef struct {
     push_request request;
     /* The user in the connection's grant, or NULL. */
     const char *user;
-    /* For PUSH_EVENT_OPEN and _REQUEST: the first channel of the request, or NULL. */
+    /* For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
+       _REQUEST: the first channel that the request names, or NULL. */
     const char *channel;
     /* The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST. */
     const void *data;
@@ -336,8 +340,8 @@ typedef struct {
     size_t size;
     /* Who the client is, or NULL.  At most 255 bytes. */
     const char *user;
-    /* The channels that the client may have, by their names.  Names only: what a client says may
-       become a part of one.  One that ends in "*" is PUSH_ERR_INVALID. */
+    /* The names of the channels that the client may have.  A "*" does not stand for many here, so
+       you may make a name from a client's text.  A name that ends in "*" is PUSH_ERR_INVALID. */
     const char *const *channels;
     /* How many `channels` there are: with `patterns` and `subscribe` at most 1000.  With none of
        the three the client may have none. */
@@ -355,12 +359,14 @@ typedef struct {
     /* How many `patterns` there are. */
     size_t pattern_count;
     /* The names of the channels that the client gets at once.  The channels that its request names
-       are then ignored.  With no names here the request names the channels.  Each name counts once,
-       and is granted by standing here.  More than the option `max_channels` allows: the client gets
-       400.  Position, `last`, transport and form are those of the request.  Each further poll of
-       the connection (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may
-       unsubscribe, and subscribe to the other channels of the grant.  push_renew begins no
-       subscription.  PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it. */
+       are then ignored.  If this is empty, the request names the channels.  A name that stands
+       here twice counts once.  The names need not stand in `channels` as well.  If there are more
+       than the option `max_channels` allows, the client gets 400.  The request still chooses the
+       position, `last`, the transport and the form.  Each further poll of the connection
+       (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may unsubscribe,
+       and subscribe to the other channels of the grant.  push_renew does not subscribe the client
+       to these names; it only grants them. PUSH_ERR_UNSUPPORTED: the hub (option attach) is too
+       old for it. */
     const char *const *subscribe;
     /* The number of names in `subscribe`. */
     size_t subscribe_count;
@@ -488,8 +494,8 @@ void push_config_free(push_config *config);
 push_status push_start(const push_config *config, push_server **out, char *err, size_t err_len);
 
 /* Gives a running server other options: those of `config` that can change while it runs (the
-   column "live" in the table of options).  It applies all of them or none.  Options that need a
-   new start stay as they are.  The log names these, and those that have changed.  Files with keys
+   column "live" in the table of options).  Either all of them apply or none.  Options that need a
+   restart stay as they are.  The log names these, and those that have changed.  Files with keys
    are read again, so keys can be rotated.  If a certificate for TLS can't be used any more, the
    old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored.
    The config is copied, so it can be changed or freed afterwards.
@@ -508,9 +514,9 @@ push_status push_reload(push_server *server, const push_config *config, char *er
 /* Begins to send the clients away, and returns.  New connections are refused.  Published messages
    are delivered.  Subscribers are told to come back later: WebSockets by close code 1001, SSE and
    streams by an event, polls by an answer.  Their turns are spread evenly over `drain_ms`, so that
-   they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  A few
-   clients follow each other after at most 50 ms.  Connections that are left after `drain_ms` are
-   cut off.
+   they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  If
+   there are few clients, the pause between two of them is at most 50 ms.  Connections that are
+   left after `drain_ms` are cut off.
 
    PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Everything else goes
    on until push_stop: messages reach the clients that are left, and are kept in the history.
@@ -599,12 +605,13 @@ push_status push_publish_message(push_server *server,
                                  const push_message *message,
                                  push_position *out);
 
-/* Publishes `count` messages at once: all of them, or none on any error.  A `count` of 0 does
-   nothing.  Subscribers see them one
-   after the other, with no other message between.  All have the same `size`.  `out` (may be NULL)
-   gets `count` positions.  At most 8192 messages are allowed.  PUSH_ERR_TOO_LARGE: more messages
-   than the option `mailbox` could ever hold.  Attached and without `out`, the hub's `mailbox` is
-   the limit of a batch.
+/* Publishes `count` messages at once: all of them, or none if there is an error.  If `count` is 0,
+   the call does nothing.  Subscribers get the messages one after the other, with no other message
+   between them.  If the hub shares a log with others, messages of other hubs may stand between
+   them.  All messages have the same value in the field `size`.  `out` (may be NULL) gets `count`
+   positions.  At most 8192 messages are allowed, else PUSH_ERR_INVALID.  PUSH_ERR_TOO_LARGE: more
+   messages than the option `mailbox` could ever hold.  Attached and without `out`, the hub's
+   `mailbox` is the limit of a batch.
 
    # Safety
    `messages` has `count` messages; `out` is NULL or has room for `count` positions. */
@@ -639,13 +646,14 @@ const push_grant *push_grant_all(void);
    connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
    PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
 
-   The library sets TCP_NODELAY on a TCP socket.  For a poll that waits longer than `heartbeat` and
-   `ping_timeout` it also sets SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
-   TCP_KEEPCNT).  It does so whatever the host has set.
+   The library sets TCP_NODELAY on a TCP socket.  If `poll_timeout` is longer than `heartbeat` plus
+   `ping_timeout`, it also sets SO_KEEPALIVE and its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
+   TCP_KEEPCNT) on the connection of a poll that waits.  It does so whatever the host has set.
 
-   A host that has to relay a client, since it encrypts for it, hands over one end of a Unix socket
-   pair.  If the host goes before the client does, it calls shutdown(SHUT_WR) on its own end, and
-   passes on what still comes until the end: the client is told to come back, and when, as in a
+   A host whose own TLS protects the client's connection must relay it: it makes a Unix socket
+   pair, hands over one end, and copies bytes between the other end and the client.  If such a host
+   ends before the client does, it calls shutdown(SHUT_WR) on its end, and copies to the client
+   what still comes until the end of the stream.  So the client is told when to come back, as in a
    drain.
 
    If the request itself is bad, the library answers the client over HTTP.  The call may serve the
@@ -765,14 +773,16 @@ push_status push_disconnect_user(push_server *server,
    bytes).  Any other client that has no channel left is closed with 4403; a waiting poll is
    answered with 403.  The grants of new connections are not affected.
 
-   Names and prefixes share one parameter here.  A name that ends in a client's text may thus be a
-   prefix.  It then takes away more than intended, never less.
+   `channel` may be a name or a prefix.  If you make a name from a client's text and the text ends
+   in "*", the call takes the name as a prefix.  It then takes away more channels than intended,
+   never fewer.
 
    A user without connections is no error.  PUSH_ERR_INVALID: `user` or `channel` is not allowed,
    or the reason is too long.
 
-   If the hub shares a log with others, it is as with push_disconnect_user.  At the other hubs the user
-   gets all messages of the channel that stand before this in the log, and none behind it.
+   If the hub shares a log with others, it is as with push_disconnect_user.  The revocation is an
+   entry in the log.  At the other hubs the user gets the channel's messages up to that entry, and
+   none after it.
 
    # Safety
    `user` and `channel` end in NUL; `reason` is NULL or ends in NUL. */
@@ -802,11 +812,11 @@ push_status push_renew(push_server *server, push_connection connection, const pu
    own words.
 
    `head` is what the host has read of the request, from its first byte.  It may be incomplete or
-   empty.  It tells two things.  An EventSource never comes back after an error status.  So if the
-   same request may succeed later (408, 425, 429, and all from 500), an EventSource gets an event
-   stream that tells it when to come back.  A page of another origin can read the response if
-   the option `allowed_origins` of `server` allows its origin, or if the words are the library's
-   own, for a call that failed.
+   empty.  It decides two things.  The first is the form.  An EventSource never comes back after an
+   error status.  So if the same request may succeed later (408, 425, 429, and 500 and above), an
+   EventSource gets an event stream that tells it when to come back.  The second is whether a page
+   of another origin can read the response.  It can if the option `allowed_origins` of `server`
+   allows the origin, or if `why` is a failed call and `code` and `message` are NULL.
 
    `server` may be NULL or have been stopped: its options then have their defaults.  The option
    `retry` is the time for an EventSource.
@@ -828,9 +838,10 @@ push_status push_refusal(push_server *server,
                          size_t out_size,
                          size_t *out_len);
 
-/* Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only
-   watch it: do not read or close it.  The library closes it in push_stop, so take it out of your
-   loop before.  -1: the handle is not a server, or events go to a callback.
+/* Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only watch
+   it: do not read or close it.  The library closes it in push_stop, so take it out of your loop
+   before.  -1: the handle is not a server, or events go to a callback or to attached hosts (option
+   attach_listen).
 
    The first call of this function or of push_next_event turns events on.  Messages that clients
    send before that are dropped.  The option `events` says which kinds of events come.  If it
@@ -839,6 +850,7 @@ int push_event_fd(push_server *server);
 
 /* Takes the next event.  It waits for at most `timeout_ms` milliseconds: 0 does not wait, and -1
    waits for ever.  PUSH_ERR_TIMEOUT: no event came.  PUSH_ERR_CALLBACK: a callback made the call.
+   PUSH_ERR_UNSUPPORTED: events go to a callback or to attached hosts (option attach_listen).
 
    Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again.  Its
    pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally
@@ -879,12 +891,12 @@ void push_event_clear(push_event *event);
    PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 
    If the hub shares a log with others (option engine), all hubs are asked.  A user of several hubs
-   is one, with all connections.  The call waits for the hubs, at most a quarter of the option
-   engine_timeout and two seconds.  If one has not answered by then, `partial` says so, and the page
-   and the counts are of the others.  If the log can't be reached, this hub alone answers, at once.
-   A page may have fewer than `limit` users although there are more: `next` says so.
-   PUSH_ERR_BUSY: too many such questions are under way, or no hub at all has answered in time, this
-   one neither.
+   is one, with all connections.  The call waits for the hubs for at most a quarter of the option
+   engine_timeout, and never for more than two seconds.  If one has not answered by then, `partial`
+   says so, and the page and the counts are of the others.  If the log can't be reached, this hub
+   alone answers, at once. A page may have fewer than `limit` users although there are more: `next`
+   says so. PUSH_ERR_BUSY: too many such questions are under way, or no hub at all has answered in
+   time, this one neither.
 
    Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts
    all its clients, whichever host handed them over.  PUSH_ERR_BUSY: the hub can't be reached.

@@ -11,7 +11,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 const TOTAL: u64 = 1 << 20;
-const TOO_MUCH: &str = "too much of unfinished messages and requests is kept (option inbox_total)";
+const TOO_MUCH: &str =
+    "all clients together have sent too many bytes of unfinished messages and requests (option inbox_total)";
 
 /// The first fragment of a text, one more, and the last.
 const BEGIN: u8 = 0x01;

@@ -55,7 +55,7 @@ fn way(reason: Reason) -> Way {
         Reason::ConnectRate => (&[("connect_rate", "1")], one_too_many, "Info refused with 429 connect_rate: too many connections a second (option connect_rate)"),
         Reason::ConnectRatePerAddress => (&[("connect_rate_per_address", "1")], one_too_many, "Info refused with 429 connect_rate: too many connections a second from one address "),
         Reason::ClientRate => (&[("client_rate", "1")], flood, "Info a WebSocket ended with 4429: too many messages a second (option client_rate)"),
-        Reason::InboxTotal => (&[("inbox_total", "1MB"), ("max_client_message", "2MB"), ("message_timeout", "10m")], two_parts, "Info a WebSocket ended with 4429: too much of unfinished messages and requests is kept (option inbox_total)"),
+        Reason::InboxTotal => (&[("inbox_total", "1MB"), ("max_client_message", "2MB"), ("message_timeout", "10m")], two_parts, "Info a WebSocket ended with 4429: all clients together have sent too many bytes of unfinished messages and requests (option inbox_total)"),
         Reason::MessageTimeout => (&[("message_timeout", "100ms")], |host| part(host, b"x"), "Info a WebSocket ended with 4408: a message did not come in time (option message_timeout)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
         Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),

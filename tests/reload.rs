@@ -51,10 +51,7 @@ fn new_options_apply_to_new_connections_and_old_ones_stay() {
     until("the log tells", || lines.lock().unwrap().len() >= 3);
     let lines = lines.lock().unwrap().clone();
     assert!(lines.contains(&"Info options reloaded: path, allowed_origins, max_message changed".into()), "{lines:?}");
-    assert!(
-        lines.contains(&"Warn options that only a new start can change stay as they are: threads".into()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&"Warn these options need a restart and stay as they are: threads".into()), "{lines:?}");
     host.stop();
 }
 

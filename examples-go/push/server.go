@@ -101,7 +101,7 @@ func forgotten(f forgottenServer) {
 }
 
 // Reload gives a running server the options of config that can change while it runs: those with "live" in the library's
-// table of options. It changes all of them or none. Options that only a new start can change stay as they are. The log
+// table of options. It changes all of them or none. Options that need a restart stay as they are. The log
 // names these, and those that have changed. The file, and files with keys, are read again, so that keys can be rotated.
 // Logger is ignored. Timeouts that run and connections that were let in go on as before.
 //

@@ -128,7 +128,7 @@ impl Questions {
         };
         let may_be_more = !is_all;
         let is_asked = why.is_none();
-        let new = "this hub follows the log only since a moment ago, and may not know all hubs";
+        let new = "this hub has followed the log only for a moment, and may not know all hubs yet";
         let why = why.or_else(|| may_be_more.then(|| new.to_owned()));
         let patience_ms = patience.as_millis().clamp(1, PATIENCE_MAX.as_millis()) as u32;
         let sent = Sent { at: clock::monotonic_ms(), patience: patience_ms };
@@ -260,14 +260,17 @@ impl Questions {
         let (kind, text) = match wrong {
             Wrong::Newer => {
                 self.lock().dropped.newer += 1;
-                ("a word of a later version", "a later version of libpush asks or answers something; update this hub")
+                (
+                    "a word of a later version",
+                    "a message between hubs comes from a later version of libpush; update this hub",
+                )
             }
             Wrong::Malformed => {
                 self.lock().dropped.malformed += 1;
-                ("a word that is none", "something that is no word of a hub comes among the words of the hubs")
+                ("a word that is none", "a message between hubs is malformed")
             }
         };
-        self.log.limited(Level::Warn, kind, format_args!("engine: {text}; it is passed over"));
+        self.log.limited(Level::Warn, kind, format_args!("engine: {text}; the message is ignored"));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -21,7 +21,7 @@ impl Reloaded {
         log.line(Level::Info, format_args!("options reloaded: {changed} changed"));
         if !self.left.is_empty() {
             let left = self.left.join(", ");
-            log.line(Level::Warn, format_args!("options that only a new start can change stay as they are: {left}"));
+            log.line(Level::Warn, format_args!("these options need a restart and stay as they are: {left}"));
         }
     }
 }

@@ -58,7 +58,9 @@ impl Config {
                     Err(Error::new(Kind::Config, text))
                 };
                 if has_placeholder(content) {
-                    return wrong("its content (not shown) has ${NAME}, which nothing replaces");
+                    return wrong(
+                        "its content (not shown) has a placeholder ${NAME}; the library does not replace placeholders",
+                    );
                 }
                 if content.is_empty() || !fits(content) {
                     return wrong(&format!("its content (not shown) is not allowed; allowed is {}", option.allowed()));

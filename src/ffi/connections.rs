@@ -49,13 +49,14 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
 /// connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
 /// PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
 ///
-/// The library sets TCP_NODELAY on a TCP socket.  For a poll that waits longer than `heartbeat` and
-/// `ping_timeout` it also sets SO_KEEPALIVE with its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
-/// TCP_KEEPCNT).  It does so whatever the host has set.
+/// The library sets TCP_NODELAY on a TCP socket.  If `poll_timeout` is longer than `heartbeat` plus
+/// `ping_timeout`, it also sets SO_KEEPALIVE and its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
+/// TCP_KEEPCNT) on the connection of a poll that waits.  It does so whatever the host has set.
 ///
-/// A host that has to relay a client, since it encrypts for it, hands over one end of a Unix socket
-/// pair.  If the host goes before the client does, it calls shutdown(SHUT_WR) on its own end, and
-/// passes on what still comes until the end: the client is told to come back, and when, as in a
+/// A host whose own TLS protects the client's connection must relay it: it makes a Unix socket
+/// pair, hands over one end, and copies bytes between the other end and the client.  If such a host
+/// ends before the client does, it calls shutdown(SHUT_WR) on its end, and copies to the client
+/// what still comes until the end of the stream.  So the client is told when to come back, as in a
 /// drain.
 ///
 /// If the request itself is bad, the library answers the client over HTTP.  The call may serve the
@@ -288,14 +289,16 @@ pub unsafe extern "C" fn push_disconnect_user(
 /// bytes).  Any other client that has no channel left is closed with 4403; a waiting poll is
 /// answered with 403.  The grants of new connections are not affected.
 ///
-/// Names and prefixes share one parameter here.  A name that ends in a client's text may thus be a
-/// prefix.  It then takes away more than intended, never less.
+/// `channel` may be a name or a prefix.  If you make a name from a client's text and the text ends
+/// in "*", the call takes the name as a prefix.  It then takes away more channels than intended,
+/// never fewer.
 ///
 /// A user without connections is no error.  PUSH_ERR_INVALID: `user` or `channel` is not allowed,
 /// or the reason is too long.
 ///
-/// If the hub shares a log with others, it is as with push_disconnect_user.  At the other hubs the user
-/// gets all messages of the channel that stand before this in the log, and none behind it.
+/// If the hub shares a log with others, it is as with push_disconnect_user.  The revocation is an
+/// entry in the log.  At the other hubs the user gets the channel's messages up to that entry, and
+/// none after it.
 ///
 /// # Safety
 /// `user` and `channel` end in NUL; `reason` is NULL or ends in NUL.

@@ -8,9 +8,10 @@ use std::ffi::{c_int, CString};
 use std::mem::{offset_of, MaybeUninit};
 use std::time::Duration;
 
-/// Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only
-/// watch it: do not read or close it.  The library closes it in push_stop, so take it out of your
-/// loop before.  -1: the handle is not a server, or events go to a callback.
+/// Returns a descriptor that is readable while events wait, for poll, select or epoll.  Only watch
+/// it: do not read or close it.  The library closes it in push_stop, so take it out of your loop
+/// before.  -1: the handle is not a server, or events go to a callback or to attached hosts (option
+/// attach_listen).
 ///
 /// The first call of this function or of push_next_event turns events on.  Messages that clients
 /// send before that are dropped.  The option `events` says which kinds of events come.  If it
@@ -27,6 +28,7 @@ pub extern "C" fn push_event_fd(server: *mut push_server) -> c_int {
 
 /// Takes the next event.  It waits for at most `timeout_ms` milliseconds: 0 does not wait, and -1
 /// waits for ever.  PUSH_ERR_TIMEOUT: no event came.  PUSH_ERR_CALLBACK: a callback made the call.
+/// PUSH_ERR_UNSUPPORTED: events go to a callback or to attached hosts (option attach_listen).
 ///
 /// Start from `push_event event = PUSH_EVENT_INIT;` and pass the same struct again and again.  Its
 /// pointers stay valid until it is passed again or cleared, whatever other threads do.  Finally

@@ -61,12 +61,13 @@ pub unsafe extern "C" fn push_publish_message(
     unsafe { publish_one(server, message, out, true, Server::post, Server::publish) }
 }
 
-/// Publishes `count` messages at once: all of them, or none on any error.  A `count` of 0 does
-/// nothing.  Subscribers see them one
-/// after the other, with no other message between.  All have the same `size`.  `out` (may be NULL)
-/// gets `count` positions.  At most 8192 messages are allowed.  PUSH_ERR_TOO_LARGE: more messages
-/// than the option `mailbox` could ever hold.  Attached and without `out`, the hub's `mailbox` is
-/// the limit of a batch.
+/// Publishes `count` messages at once: all of them, or none if there is an error.  If `count` is 0,
+/// the call does nothing.  Subscribers get the messages one after the other, with no other message
+/// between them.  If the hub shares a log with others, messages of other hubs may stand between
+/// them.  All messages have the same value in the field `size`.  `out` (may be NULL) gets `count`
+/// positions.  At most 8192 messages are allowed, else PUSH_ERR_INVALID.  PUSH_ERR_TOO_LARGE: more
+/// messages than the option `mailbox` could ever hold.  Attached and without `out`, the hub's
+/// `mailbox` is the limit of a batch.
 ///
 /// # Safety
 /// `messages` has `count` messages; `out` is NULL or has room for `count` positions.

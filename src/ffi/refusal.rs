@@ -19,11 +19,11 @@ const _: () = assert!(PUSH_REFUSAL_MAX == MAX_RESPONSE);
 /// own words.
 ///
 /// `head` is what the host has read of the request, from its first byte.  It may be incomplete or
-/// empty.  It tells two things.  An EventSource never comes back after an error status.  So if the
-/// same request may succeed later (408, 425, 429, and all from 500), an EventSource gets an event
-/// stream that tells it when to come back.  A page of another origin can read the response if
-/// the option `allowed_origins` of `server` allows its origin, or if the words are the library's
-/// own, for a call that failed.
+/// empty.  It decides two things.  The first is the form.  An EventSource never comes back after an
+/// error status.  So if the same request may succeed later (408, 425, 429, and 500 and above), an
+/// EventSource gets an event stream that tells it when to come back.  The second is whether a page
+/// of another origin can read the response.  It can if the option `allowed_origins` of `server`
+/// allows the origin, or if `why` is a failed call and `code` and `message` are NULL.
 ///
 /// `server` may be NULL or have been stopped: its options then have their defaults.  The option
 /// `retry` is the time for an EventSource.

@@ -48,8 +48,8 @@ pub unsafe extern "C" fn push_start(
 }
 
 /// Gives a running server other options: those of `config` that can change while it runs (the
-/// column "live" in the table of options).  It applies all of them or none.  Options that need a
-/// new start stay as they are.  The log names these, and those that have changed.  Files with keys
+/// column "live" in the table of options).  Either all of them apply or none.  Options that need a
+/// restart stay as they are.  The log names these, and those that have changed.  Files with keys
 /// are read again, so keys can be rotated.  If a certificate for TLS can't be used any more, the
 /// old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored.
 /// The config is copied, so it can be changed or freed afterwards.
@@ -83,9 +83,9 @@ pub unsafe extern "C" fn push_reload(
 /// Begins to send the clients away, and returns.  New connections are refused.  Published messages
 /// are delivered.  Subscribers are told to come back later: WebSockets by close code 1001, SSE and
 /// streams by an event, polls by an answer.  Their turns are spread evenly over `drain_ms`, so that
-/// they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  A few
-/// clients follow each other after at most 50 ms.  Connections that are left after `drain_ms` are
-/// cut off.
+/// they do not come back all at once.  If `drain_ms` is 100 or less, all are told at once.  If
+/// there are few clients, the pause between two of them is at most 50 ms.  Connections that are
+/// left after `drain_ms` are cut off.
 ///
 /// PUSH_EVENT_DRAIN comes at once, PUSH_EVENT_DRAINED when no client is left.  Everything else goes
 /// on until push_stop: messages reach the clients that are left, and are kept in the history.

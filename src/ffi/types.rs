@@ -31,7 +31,8 @@ pub const PUSH_ERR_NOT_FOUND: i32 = -5;
 /// The server was stopped, or the handle never was one.
 pub const PUSH_ERR_CLOSED: i32 = -6;
 /// No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
-/// (option engine_timeout).  From push_stop: a callback has not returned.
+/// (option engine_timeout).  From push_stop: a callback has not returned, or the disk of the log
+/// (option engine) does not answer.
 pub const PUSH_ERR_TIMEOUT: i32 = -7;
 /// The descriptor is not a connected stream socket.  It is still the caller's.
 pub const PUSH_ERR_DESCRIPTOR: i32 = -8;
@@ -71,7 +72,8 @@ pub const PUSH_EVENT_OPEN: u32 = 1;
 /// push_event.kind: a client sent a message over WebSocket: `data` and `len`, and PUSH_EVENT_BINARY
 /// in `flags`.
 pub const PUSH_EVENT_MESSAGE: u32 = 2;
-/// push_event.kind: a connection ended; `code` is the WebSocket close code or the library's reason.
+/// push_event.kind: a connection ended.  `code` is the close code; SSE and streams have the same
+/// codes as WebSockets.
 pub const PUSH_EVENT_CLOSE: u32 = 3;
 /// push_event.kind: a client wants to subscribe (option auth=host), and the host decides with
 /// push_allow or push_deny.  `request` is the number for that call, `channel` the first channel of
@@ -87,8 +89,8 @@ pub const PUSH_EVENT_DRAINED: u32 = 6;
 /// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
 
-/// Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that ended
-/// something that should have gone on.
+/// Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that stopped
+/// something which should have continued.
 pub const PUSH_LOG_ERROR: i32 = 1;
 /// Something outside of the library is wrong, or soon will be.
 pub const PUSH_LOG_WARN: i32 = 2;
@@ -165,8 +167,8 @@ pub struct push_grant {
     pub size: usize,
     /// Who the client is, or NULL.  At most 255 bytes.
     pub user: *const c_char,
-    /// The channels that the client may have, by their names.  Names only: what a client says may
-    /// become a part of one.  One that ends in "*" is PUSH_ERR_INVALID.
+    /// The names of the channels that the client may have.  A "*" does not stand for many here, so
+    /// you may make a name from a client's text.  A name that ends in "*" is PUSH_ERR_INVALID.
     pub channels: *const *const c_char,
     /// How many `channels` there are: with `patterns` and `subscribe` at most 1000.  With none of
     /// the three the client may have none.
@@ -184,12 +186,14 @@ pub struct push_grant {
     /// How many `patterns` there are.
     pub pattern_count: usize,
     /// The names of the channels that the client gets at once.  The channels that its request names
-    /// are then ignored.  With no names here the request names the channels.  Each name counts once,
-    /// and is granted by standing here.  More than the option `max_channels` allows: the client gets
-    /// 400.  Position, `last`, transport and form are those of the request.  Each further poll of
-    /// the connection (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may
-    /// unsubscribe, and subscribe to the other channels of the grant.  push_renew begins no
-    /// subscription.  PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+    /// are then ignored.  If this is empty, the request names the channels.  A name that stands
+    /// here twice counts once.  The names need not stand in `channels` as well.  If there are more
+    /// than the option `max_channels` allows, the client gets 400.  The request still chooses the
+    /// position, `last`, the transport and the form.  Each further poll of the connection
+    /// (PUSH_GRANT_KEEP_ALIVE) gets the same channels.  A client of push.v1.json may unsubscribe,
+    /// and subscribe to the other channels of the grant.  push_renew does not subscribe the client
+    /// to these names; it only grants them. PUSH_ERR_UNSUPPORTED: the hub (option attach) is too
+    /// old for it.
     pub subscribe: *const *const c_char,
     /// The number of names in `subscribe`.
     pub subscribe_count: usize,
@@ -212,7 +216,8 @@ pub struct push_event {
     pub request: push_request,
     /// The user in the connection's grant, or NULL.
     pub user: *const c_char,
-    /// For PUSH_EVENT_OPEN and _REQUEST: the first channel of the request, or NULL.
+    /// For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
+    /// _REQUEST: the first channel that the request names, or NULL.
     pub channel: *const c_char,
     /// The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST.
     pub data: *const c_void,

@@ -27,12 +27,12 @@ use std::ptr;
 /// PUSH_ERR_INVALID: the channel's name, `after` or `limit` is not allowed.
 ///
 /// If the hub shares a log with others (option engine), all hubs are asked.  A user of several hubs
-/// is one, with all connections.  The call waits for the hubs, at most a quarter of the option
-/// engine_timeout and two seconds.  If one has not answered by then, `partial` says so, and the page
-/// and the counts are of the others.  If the log can't be reached, this hub alone answers, at once.
-/// A page may have fewer than `limit` users although there are more: `next` says so.
-/// PUSH_ERR_BUSY: too many such questions are under way, or no hub at all has answered in time, this
-/// one neither.
+/// is one, with all connections.  The call waits for the hubs for at most a quarter of the option
+/// engine_timeout, and never for more than two seconds.  If one has not answered by then, `partial`
+/// says so, and the page and the counts are of the others.  If the log can't be reached, this hub
+/// alone answers, at once. A page may have fewer than `limit` users although there are more: `next`
+/// says so. PUSH_ERR_BUSY: too many such questions are under way, or no hub at all has answered in
+/// time, this one neither.
 ///
 /// Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts
 /// all its clients, whichever host handed them over.  PUSH_ERR_BUSY: the hub can't be reached.

@@ -64,7 +64,10 @@ impl Thread {
         } else if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, now) {
             Some((Reason::ConnectRate, "too many new connections (option connect_rate)"))
         } else if config.proxy_protocol && !config.trusted_proxies.contains(peer) {
-            Some((Reason::ProxyHeader, "it does not come from one of trusted_proxies, as proxy_protocol requires"))
+            Some((
+                Reason::ProxyHeader,
+                "the connection does not come from one of trusted_proxies; the option proxy_protocol requires that",
+            ))
         } else {
             None
         };

@@ -224,6 +224,6 @@ fn a_panic_is_logged_and_ends_the_handshakes_under_way() {
     world.thread.catching(|_| panic!("planted"));
     assert!(is_over(&client));
     assert_eq!(world.context.metrics.panics.load(Ordering::Relaxed), 1);
-    let is_of_panic = |line: &Line| line.level == Level::Error && line.text.contains("it was caught");
+    let is_of_panic = |line: &Line| line.level == Level::Error && line.text.contains("was caught");
     assert!(world.lines.try_iter().any(|line| is_of_panic(&line)));
 }

@@ -156,7 +156,10 @@ impl Thread {
     pub(super) fn catching(&mut self, work: impl FnOnce(&mut Self)) {
         if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
             self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
-            let text = format_args!("TLS: {}; it was caught, and the handshakes under way are ended", panics::said());
+            let text = format_args!(
+                "TLS: a bug in the library was caught: {}; the handshakes under way are ended",
+                panics::said()
+            );
             self.context.log.line(Level::Error, text);
             self.forget_all();
         }

@@ -70,7 +70,8 @@ impl Mailbox {
 
     /// Wakes the owner if it sleeps or is about to.
     pub fn wake(&self) {
-        // Pairs with the fence in `park`: either we see the mark, or the owner sees what was left.
+        // Pairs with the fence in `park`: either this thread sees the flag, or the owner sees the message that was
+        // left.
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) {
             // Only the thread that clears the flag writes to it.

@@ -55,7 +55,7 @@ pub struct Message {
     seq: u64,
     channel: Option<Arc<str>>,
     event: Option<Box<str>>,
-    /// The payload behind a prefix. With the prefix, the most common transport sends it as it is.
+    /// A WebSocket frame header, and behind it the payload. A raw WebSocket sends both as they are.
     bytes: Box<[u8]>,
     prefix: u8,
     binary: bool,

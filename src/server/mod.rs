@@ -42,7 +42,8 @@ pub struct Server(Backend);
 pub struct Readiness(Option<Arc<Shared>>);
 
 impl Readiness {
-    /// Waits until the hub has read what the log had when the hub began, at most for `time`. True: it has.
+    /// Waits for at most `time` until the hub has read all entries that the log had at the hub's start. Returns whether
+    /// it has.
     pub fn wait(&self, time: Duration) -> bool {
         self.0.as_ref().is_none_or(|shared| shared.status.await_ready(time))
     }

@@ -81,7 +81,12 @@ fn the_largest_goes_first_and_the_others_stay() {
     turn(&mut shard);
     assert_eq!(phases(&shard), [OPEN, Phase::Closing, OPEN, OPEN, OPEN]);
     let told = read(&mut clients[1]);
-    assert!(told.contains("too much of unfinished messages and requests is kept (option inbox_total)"), "{told}");
+    assert!(
+        told.contains(
+            "all clients together have sent too many bytes of unfinished messages and requests (option inbox_total)"
+        ),
+        "{told}"
+    );
     assert_eq!(shard.handle.metrics.refusals[Reason::InboxTotal].get(), 1);
     // The end of a message is taken as ever.
     let [first, _, third, fourth] = &mut clients;

@@ -218,7 +218,7 @@ fn sighup_reads_the_options_again() {
     for line in [
         "pushd: info: SIGHUP: reading options again",
         "pushd: info: options reloaded: max_message changed",
-        "pushd: warning: options that only a new start can change stay as they are: threads",
+        "pushd: warning: these options need a restart and stay as they are: threads",
         "pushd: error: the options are not reloaded and stay as they were: option auth: jwt needs a key",
     ] {
         assert!(log.iter().any(|known| known.starts_with(line)), "{line}: {log:#?}");

@@ -161,7 +161,7 @@ const BEGIN: [u8; 8] = [0x82, 0xfe, 0xea, 0x60, 0, 0, 0, 0];
 #[test]
 fn a_little_content_among_the_new_keys_does_not_help() {
     for transport in [UPGRADE, "Accept: text/event-stream\r\n"] {
-        let (host, lines, pair, path) = counting(&[]);
+        let (host, lines, pair, path) = counting(&[IN_LIBRARY]);
         let (mut stream, mut keys) = subscribed_by(&address(&host), &pair, transport);
         // With SSE nobody reads it.
         stream.write_all(&keys.record(23, &BEGIN)).unwrap();
@@ -184,7 +184,7 @@ fn a_little_content_among_the_new_keys_does_not_help() {
 
 #[test]
 fn small_records_padded_ones_and_a_few_new_keys_are_no_flood() {
-    let (host, _, pair, path) = counting(&[]);
+    let (host, _, pair, path) = counting(&[IN_LIBRARY]);
     let (mut stream, mut keys) = subscribed(&address(&host), &pair);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&keys.record(23, &BEGIN)).unwrap();

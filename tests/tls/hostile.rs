@@ -382,6 +382,11 @@ fn records_that_do_not_end_count_among_unfinished_messages() {
         !counted(&metrics(&path), "push_refusals_total").is_empty()
     });
     assert!(clients.len() > 50, "{}", clients.len());
-    refused(&path, &lines, "inbox_total", "too much of unfinished messages and requests is kept");
+    refused(
+        &path,
+        &lines,
+        "inbox_total",
+        "all clients together have sent too many bytes of unfinished messages and requests",
+    );
     host.stop();
 }

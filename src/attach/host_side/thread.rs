@@ -54,8 +54,13 @@ fn attach_again_and_again(link: &Link, first: Option<Welcomed>) {
             link.queue().detach();
             match served {
                 Ok(Ok(())) => return,
-                Ok(Err(text)) => link.log.line(Level::Warn, format_args!("the hub can't be reached: {text}")),
-                Err(_) => link.log.line(Level::Error, format_args!("attached: {}; it was caught", panics::said())),
+                Ok(Err(text)) => link
+                    .log
+                    .line(Level::Warn, format_args!("the connection to the hub was lost: {text}; attaching again")),
+                Err(_) => link.log.line(
+                    Level::Error,
+                    format_args!("a bug in the library was caught: {}; attaching again", panics::said()),
+                ),
             }
             // A hub may welcome us and close at once, for example because it has no descriptors left, or because it
             // does not understand a frame that is sent again each time. Then the hub counts as one that can't be
@@ -134,7 +139,7 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
         wait(link, socket.as_raw_fd());
         for _ in 0..READS {
             match inbox.read(&socket) {
-                Ok(0) => return Err("it has ended".into()),
+                Ok(0) => return Err("the hub closed it".into()),
                 Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

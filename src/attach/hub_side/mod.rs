@@ -182,7 +182,7 @@ impl HubSide {
                 self.log(
                     Level::Error,
                     format_args!(
-                        "attach: {}; it was caught; all hosts are disconnected, and may attach again",
+                        "attach: a bug in the library was caught: {}; all hosts are disconnected, and attach again",
                         panics::said()
                     ),
                 );

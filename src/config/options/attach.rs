@@ -8,9 +8,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "attach",
         default: "none",
         live: fixed!(attach),
-        help: "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Then \
-               only these other options apply: `auth=none`, `events`, `event_queue`, `log_level`, `log_addresses` \
-               and those that begin with `attach_`",
+        help:
+            "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Then only \
+               these other options apply: `auth=none`, `events`, `event_queue`, `log_level`, `log_addresses`, \
+               `attach_name`, `attach_timeout` and `attach_buffer`, and for `push_refusal` also `allowed_origins` and \
+               `retry`. `attach_listen`, `control` and `engine` are errors",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),
@@ -35,8 +37,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "2s",
         live: live!(attach_timeout_ms),
         help: "How long a call that needs the hub's answer waits for it. Then the call returns PUSH_ERR_BUSY if \
-               nothing was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits as long for a hub \
-               that can't be reached or takes nothing. Then its client gets 503, and is told to come back",
+               nothing was done, else PUSH_ERR_TIMEOUT. A connection that is handed over waits for the same time if \
+               the hub can't be reached or takes nothing. After that the client gets 503, and is told to come back",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.attach_timeout_ms = n },
     },
     Spec {

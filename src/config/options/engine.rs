@@ -64,9 +64,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "engine_timeout",
         default: "5s",
         live: live!(engine_timeout_ms),
-        help: "With `engine_sync=always` or a log that hubs share, how long a call that returns a position waits for \
-               it. Then it returns PUSH_ERR_TIMEOUT: the message may have been published, or will be. Also how long \
-               the servers of the log may take to answer, at least 100 ms",
+        help:
+            "With `engine_sync=always`, or with a log that hubs share: how long a call that returns a position waits \
+               for that position. After this time it returns PUSH_ERR_TIMEOUT: the message may have been published, or \
+               may be published later. With a log that hubs share this is also how long its servers may take to \
+               answer; less than 100 ms counts as 100 ms",
         value: Value::Time { min: 0, max: MINUTE, set: |c, n| c.engine_timeout_ms = n },
     },
     Spec {
@@ -102,8 +104,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "engine_buffer",
         default: "16MB",
         live: live!(engine_buffer),
-        help: "Bytes that may wait to be written to the log, or synced before they are delivered, or come back from a \
-               log that hubs share. Beyond that, publishing returns PUSH_ERR_BUSY",
+        help: "Bytes that may wait for the log: to be written, to be synced before they are delivered (`always`), or \
+               to come back from a log that hubs share. Beyond that, publishing returns PUSH_ERR_BUSY",
         value: Value::Size { min: 64 * KB, max: 16 * GB, set: |c, n| c.engine_buffer = n as usize },
     },
 ];

@@ -7,8 +7,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "key_window",
         default: "2m",
         live: live!(key_window_ms),
-        help: "How long an idempotency key is remembered. Of hosts' keys the latest 100,000 are remembered, and as \
-               many of clients' keys",
+        help: "How long an idempotency key is remembered. The hub remembers the latest 100,000 keys of hosts, and as \
+               many keys of clients",
         value: Value::Time { min: 0, max: DAY, set: |c, n| c.key_window_ms = n },
     },
     Spec {
@@ -36,9 +36,10 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "history_total",
         default: "64MB",
         live: live!(history_total),
-        help: "Bytes kept for all channels together. Beyond that, the oldest messages go. Only payloads count. \
-               Beside a payload the hub keeps each form in which the message was sent; a form is about as large as \
-               the payload, or up to six times as large if JSON has to escape all of it",
+        help: "Bytes kept for all channels together. Beyond that, the oldest messages go. A message counts with its \
+               payload, its event type and 160 bytes more, here and in `history_bytes`. The hub also keeps each \
+               encoded form in which the message was sent. These forms do not count; each is about as large as the \
+               payload, or up to six times as large if JSON has to escape all of it",
         value: Value::Size { min: 0, max: 1024 * GB, set: |c, n| c.history_total = n as usize },
     },
 ];

@@ -81,8 +81,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "proxy_protocol",
         default: "false",
         live: fixed!(proxy_protocol),
-        help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. All of them must then, \
-               and must come from `trusted_proxies`",
+        help: "Whether connections to `listen` begin with a PROXY header, version 1 or 2. If it is true, every \
+               connection must begin with one, and must come from `trusted_proxies`",
         value: Value::Flag { set: |c, flag| c.proxy_protocol = flag },
     },
     Spec {

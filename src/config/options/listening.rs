@@ -44,7 +44,7 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "",
         live: live!(tls_client_ca),
         help: "A file with the certificates of authorities in PEM. At `tls:` addresses of `control` each client then \
-               needs a certificate of one of them. No TCP address of `control` may then be without `tls:`",
+               needs a certificate of one of them. Then every TCP address of `control` must begin with `tls:`",
         value: Value::Text {
             allowed: "a path, or nothing",
             set: |c, text| (!text.contains('\0')).then(|| c.tls_client_ca = text.into()),

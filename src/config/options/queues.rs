@@ -37,8 +37,9 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "outbox_total",
         default: "1GB",
         live: live!(outbox_total),
-        help: "Bytes that may wait for all slow clients together, a share for each thread. The less of it is left, \
-               the less may wait for one client: the clients with the most waiting give way first",
+        help:
+            "Bytes that may wait for all slow clients together, a share for each thread. The less of it is left, the \
+               smaller is the bound for each client. So the clients with the most waiting bytes reach the bound first",
         value: Value::Size { min: MB, max: 1024 * GB, set: |c, n| c.outbox_total = n as usize },
     },
     Spec {

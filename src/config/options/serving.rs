@@ -9,8 +9,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "log_level",
         default: "info",
         live: live!(log_level),
-        help: "The least severe level that is logged. Of refusals and ends of connections, at most 10 of a kind are \
-               logged in 10 seconds",
+        help: "The least severe level that is logged. At most 10 log lines of one kind about refusals and ends of \
+               connections are written in 10 seconds",
         value: Value::Text {
             allowed: "error, warn, info or debug",
             set: |c, text| {
@@ -61,11 +61,11 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "compression",
         default: "false",
         live: live!(compression),
-        help: "Whether messages to and from WebSocket clients that offer it are compressed (permessage-deflate). \
-               Each published message is compressed once for all of them. It is off by default for two reasons. \
-               Sizes tell: if a message has a secret beside text that somebody else can choose, the secret can be \
-               guessed from the sizes on the wire (CRIME, BREACH), even through TLS. And an uncompressed message \
-               needs no copy. Compression costs about 350 KB for each of `threads`, and nothing per client",
+        help: "Whether messages to and from WebSocket clients that offer it are compressed (permessage-deflate). Each \
+               published message is compressed once for all of them. It is off by default for two reasons. First, \
+               sizes leak: if a message contains a secret and also text that an attacker can choose, the attacker can \
+               guess the secret from the sizes on the wire (CRIME, BREACH), even through TLS. Second, an uncompressed \
+               message needs no copy. Compression costs about 350 KB for each of `threads`, and nothing per client",
         value: Value::Flag { set: |c, flag| c.compression = flag },
     },
 ];

@@ -14,15 +14,16 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "message_timeout",
         default: "60s",
         live: live!(message_timeout_ms),
-        help: "How long a WebSocket client may take to send one message, and any client a TLS record. Then it is \
-               closed with 4408. Pings in between do not extend it",
+        help: "How long a WebSocket client may take to send one message, and how long any client may take to send one \
+               TLS record. Then it is closed with 4408. Pings in between do not extend it",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.message_timeout_ms = n },
     },
     Spec {
         name: "heartbeat",
         default: "25s",
         live: live!(heartbeat_ms),
-        help: "How often a quiet connection gets a WebSocket ping, an SSE comment or an empty line",
+        help: "How often a connection gets a WebSocket ping, an SSE comment or an empty line, whether it is quiet or \
+               not. Each interval is shorter by up to an eighth, by chance",
         value: Value::Time { min: 100, max: DAY, set: |c, n| c.heartbeat_ms = n },
     },
     Spec {
@@ -58,7 +59,9 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "retry",
         default: "2s",
         live: live!(retry_ms),
-        help: "How long an EventSource is advised to wait before it comes back",
+        help:
+            "How long a client is advised to wait before it comes back. A client that is sent away is told this time \
+               plus a random time of up to as much again",
         value: Value::Time { min: 100, max: HOUR, set: |c, n| c.retry_ms = n },
     },
 ];

@@ -220,7 +220,7 @@ fn a_directory_is_for_one_hub_and_is_made_but_not_its_parent() {
     hub.stop();
     start(&path).unwrap().stop();
     let error = start(&place.0.join("not/there")).map(Running::stop).unwrap_err();
-    assert!(error.kind() == Kind::System && error.to_string().contains("only the last one is made"), "{error}");
+    assert!(error.kind() == Kind::System && error.to_string().contains("makes only the last directory"), "{error}");
     fs::write(place.0.join("file"), "x").unwrap();
     let error = start(&place.0.join("file")).map(Running::stop).unwrap_err();
     assert!(error.to_string().ends_with("not a directory"), "{error}");

@@ -165,7 +165,9 @@ fn take(path: &Path, place: &str) -> Result<Locked, Error> {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = format!("{place}: the directory that it is to be in does not exist; only the last one is made");
+            let text = format!(
+                "{place}: the parent directory does not exist; the hub makes only the last directory of the path"
+            );
             return Err(Error::new(Kind::System, text));
         }
         Err(error) => return Err(Error::system(format_args!("{place}: the directory can't be made"), &error)),

@@ -261,8 +261,8 @@ impl Reader<'_, '_> {
     fn damaged(&self, name: &str, offset: usize, what: &str) -> Error {
         let text = format!(
             "{}/{name}: byte {offset}: {what}. Nothing was changed. Restore the file from a copy; or move it and the \
-             segments after it to another place and start again: what they hold is missing then, and clients are told \
-             by a gap",
+             segments after it to another place and start again: their messages are then missing, and clients are told \
+             of a gap",
             self.place
         );
         Error::new(Kind::System, text)

@@ -56,7 +56,7 @@ impl Appender {
         let other = || {
             let (stream, server) = (&session.names.stream, &session.server);
             Failure(format!(
-                "the stream `{stream}` at the NATS server {server} is another one now: it has lost entries of this hub"
+                "the stream `{stream}` at the NATS server {server} was replaced by another one: it has lost entries of this hub"
             ))
         };
         let Some(stored) = session.last(&session.names.own).await? else {

@@ -39,7 +39,7 @@ impl Confirmed {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
     }
 
-    /// Lets a fence vouch only for numbers that are certain.
+    /// Limits the numbers in a fence to those that are confirmed.
     pub(super) fn bound(&self, fence: &mut Fence) {
         let Some(number) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) else { return };
         fence.chain.iter_mut().for_each(|link| link.last = link.last.min(number));

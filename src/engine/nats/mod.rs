@@ -245,7 +245,7 @@ impl Log {
             false => {
                 let (server, stream) = (&self.session.server, &self.session.names.stream);
                 Err(Failure(format!(
-                    "the stream `{stream}` at the NATS server {server} is another one now: it was made anew, or another \
+                    "the stream `{stream}` at the NATS server {server} was replaced by another one: it was made anew, or another \
                      server leads it"
                 )))
             }

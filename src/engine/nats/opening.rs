@@ -72,13 +72,13 @@ fn options(
     let heard = move |event: Event| {
         let why = match event {
             Event::ServerError(ServerError::Other(why)) if why.contains(SUBJECTS) => {
-                let why = format!("the NATS server {server} refuses words between hubs: {why}");
+                let why = format!("the NATS server {server} refuses messages between hubs: {why}");
                 let _ = complain_of_words.try_send(Failure(why));
                 None
             }
             Event::Disconnected | Event::Closed => Some("is lost".to_owned()),
             Event::LameDuckMode => Some("ends: the server is about to stop".to_owned()),
-            Event::ServerError(ServerError::Other(why)) => Some(format!("is refused something: {why}")),
+            Event::ServerError(ServerError::Other(why)) => Some(format!("got an error: {why}")),
             Event::ServerError(ServerError::AuthorizationViolation) => Some("is no longer allowed".to_owned()),
             _ => None,
         };

@@ -102,7 +102,7 @@ fn unfit(config: &Value, settings: &Settings) -> Option<String> {
     for (name, wanted, why) in [
         ("allow_atomic", true, "hubs publish in batches"),
         ("no_ack", false, "a hub has to know what became of its entries"),
-        ("sealed", false, "it takes no messages"),
+        ("sealed", false, "a sealed stream takes no messages"),
         ("deny_purge", false, "hubs remove what is old"),
         ("deny_delete", false, "hubs remove what is old"),
         ("allow_rollup_hdrs", false, "a message could remove others"),

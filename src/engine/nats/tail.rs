@@ -169,7 +169,7 @@ impl<'a> Tail<'a> {
         self.unknown = None;
         let strange = || Failure(format!("the NATS server {server} sends messages that are not understood"));
         let place = message.reply.as_deref().and_then(place).ok_or_else(strange)?;
-        // A consumer that was made anew counts anew. Messages may be missing before this one.
+        // A new consumer begins to count from 1. If a number is skipped, messages before this one may be missing.
         if place.count != self.count + 1 || place.number <= self.last {
             return Err(Failure(format!("messages from the NATS server {server} are missing, or come again")));
         }

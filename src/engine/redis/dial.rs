@@ -79,8 +79,8 @@ impl Dialer {
                 match &self.tls {
                     None => timeout_at(deadline, begin(&info, stream, &server, false)).await,
                     Some(tls) => {
-                        // A Redis that speaks no TLS may take what comes for the beginning of a line, and wait. That
-                        // has to be said before all of the time is over.
+                        // A Redis without TLS may read the handshake as the beginning of a line, and wait for the rest.
+                        // So the handshake gets only a part of the time, and the error can still tell about TLS.
                         let limit = limit * 3 / 4;
                         let late = |_| Failure(format!("{}; {IF_PLAIN}", silent(&server, limit)));
                         let made = timeout(limit, encrypted(tls, stream, host, &server)).await;

@@ -45,7 +45,7 @@ pub(super) struct Log {
 /// An answer of a script that is not the one expected.
 #[derive(Debug)]
 pub(super) enum Wrong {
-    /// The append is refused because of an earlier one.
+    /// The append is refused, because an entry before it was not accepted over this connection.
     Busy,
     Refused(Refused),
     Failed(Failure),
@@ -122,8 +122,8 @@ impl Log {
     /// The failure for another life of the log.
     pub(super) fn another(&self) -> Failure {
         Failure(format!(
-            "the log on Redis {} is another one now: the server was restarted, another one has taken over, or the log \
-             was deleted",
+            "the log on Redis {} was replaced by another log: the server was restarted, another server took over, or \
+             somebody deleted the log",
             self.server
         ))
     }

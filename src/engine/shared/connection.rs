@@ -31,7 +31,7 @@ pub(crate) struct Failure(pub(crate) String);
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) asks: mpsc::Sender<Ask>,
-    /// Every answer but those of the tail. Nothing more comes: the connection is lost.
+    /// All answers except those of the tail. The channel closes when the connection is lost.
     pub(crate) answers: mpsc::Receiver<Answer>,
     pub(crate) tail: mpsc::Receiver<Vec<Tailed>>,
     pub(crate) words: mpsc::Sender<Word>,

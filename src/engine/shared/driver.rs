@@ -173,7 +173,8 @@ impl Driver {
         self.say_end();
     }
 
-    /// Waits for something without a connection, and does all that can be done meanwhile. `None`: the hub ends.
+    /// Waits for `something` while there is no connection. Meanwhile does the work that needs no connection. `None`:
+    /// the hub ends.
     async fn meanwhile<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
         let mut something = pin!(something);
         loop {

@@ -12,7 +12,7 @@ pub struct Hubs {
     pub answered: usize,
     /// The hubs that have not answered in time, each by the name of its life.
     pub missing: Vec<u64>,
-    /// Why the answer may not be whole, though no hub is known to be missing.
+    /// A reason why the answer may be incomplete, beside the missing hubs.
     pub(crate) why: Option<String>,
 }
 

@@ -45,7 +45,7 @@ struct Queue {
     held: usize,
     /// The reason why nothing is taken any more.
     closed: Option<&'static str>,
-    /// The engine is to end, at the latest at that time.
+    /// The time at which the engine ends at the latest. `None`: it goes on.
     ends_at: Option<Instant>,
 }
 

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// A hub that follows the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Names this life of the hub.
+    /// The random id that the hub chose at its start.
     pub(crate) hub: u64,
     /// True if it is this one.
     pub(crate) here: bool,

@@ -24,7 +24,7 @@ struct Inner {
     full: AtomicBool,
     /// How many connections were made.
     connects: AtomicU64,
-    /// All connections that were made before are lost.
+    /// The number of cuts. A cut loses all connections that were made before it.
     lives: AtomicU64,
     calm: AtomicBool,
 }

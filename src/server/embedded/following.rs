@@ -97,7 +97,7 @@ fn follower(
         make: framing::message,
         log: log.clone(),
     };
-    // Without random bits two epochs might look the same, so what stands in for them differs at least from call to call.
+    // If the system has no random bits, a counter takes their place, so that two epochs still differ.
     let mut count = life;
     let random = move || {
         count = count.wrapping_add(1);

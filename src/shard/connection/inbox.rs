@@ -146,7 +146,8 @@ impl Shard {
 
     /// Closes a client because too much is kept of all together. It may come back.
     fn give_way(&mut self, index: u32) {
-        const TOO_MUCH: &str = "too much of unfinished messages and requests is kept (option inbox_total)";
+        const TOO_MUCH: &str =
+            "all clients together have sent too many bytes of unfinished messages and requests (option inbox_total)";
         let conn = &self.conns[index as usize];
         let refusal = Refusal::unavailable("inbox_total", TOO_MUCH);
         match conn.phase {

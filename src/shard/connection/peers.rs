@@ -34,7 +34,9 @@ impl Shard {
             return self.count_peer(index, peer, &[]);
         }
         if !self.config().trusted_proxies.contains(peer) {
-            let text = format_args!("it does not come from one of trusted_proxies, as proxy_protocol requires");
+            let text = format_args!(
+                "the connection does not come from one of trusted_proxies; the option proxy_protocol requires that"
+            );
             self.note_refusal(self.client(index), Reason::ProxyHeader, text);
             return self.drop_conn(index);
         }

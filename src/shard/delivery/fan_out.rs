@@ -58,7 +58,7 @@ pub(in crate::shard) enum Fate {
     Gone,
     /// Its outbox is full.
     Slow,
-    /// Something waits in its outbox, and nobody watches yet whether there is room.
+    /// Bytes wait in its outbox, and epoll does not watch for room yet.
     Blocked,
     /// Its poll is answered.
     Answered,

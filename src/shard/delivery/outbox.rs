@@ -85,7 +85,7 @@ pub(in crate::shard) struct Outbox {
     bytes: usize,
     /// The bytes of it that the shard's gauge counts.
     counted: usize,
-    /// There may be messages of which only the newest is to wait.
+    /// True if messages with `slow_policy=latest` may wait here.
     pub(in crate::shard) replaceable: bool,
     /// Since when something has waited without a break, in monotonic milliseconds.
     pub(in crate::shard) since: u64,

@@ -212,7 +212,7 @@ fn a_stream_that_is_made_anew_at_once_ends_the_connections_to_the_one_before() {
         api(&client, format!("STREAM.DELETE.{}", log.stream()), "").await;
         let _other = Hub::connect(&log, 2).await;
         let why = ended(quiet.connection).await;
-        assert!(why.contains("another one now"), "{why}");
+        assert!(why.contains("replaced by another one"), "{why}");
     });
 }
 

@@ -96,7 +96,7 @@ fn a_user_without_permission_is_told_which_one() {
         // Without words between hubs, the log goes on.
         let mut deaf = Hub::connect(&settings(&with(&server, "deaf:x")), 2).await;
         let why = timeout(PATIENCE, deaf.connection.heard.recv()).await.unwrap().unwrap().unwrap_err();
-        assert!(why.0.contains("refuses words between hubs") && why.0.contains("push-words.refusals"), "{why}");
+        assert!(why.0.contains("refuses messages between hubs") && why.0.contains("push-words.refusals"), "{why}");
         deaf.connection.words.send(Word { to: None, bytes: b"word".to_vec() }).await.unwrap();
         let said = async { while !deaf.connection.heard.recv().await.unwrap().unwrap_err().0.contains("Publish") {} };
         timeout(PATIENCE, said).await.expect("it is told");

@@ -53,7 +53,7 @@ fn an_append_never_goes_into_another_life_of_the_stream() {
         // Its answer is none: the connection ends.
         let _ = hub.connection.asks.send(Ask::Append { after: 5, entries: hub.heartbeats([6]) }).await;
         let why = ended(hub.connection).await;
-        assert!(why.contains("another one now"), "{why}");
+        assert!(why.contains("replaced by another one"), "{why}");
         assert_eq!(other.identify(0).await.end, 0, "nothing has come into the new one");
     });
 }

@@ -66,7 +66,7 @@ fn a_log_that_is_deleted_as_a_whole_is_made_anew() {
             let (log, hub, before) = filled(Program::Redis, &[]).await;
             log.server.must(words);
             let why = end_of(hub).await;
-            assert!(why.contains("is another one now"), "{why}");
+            assert!(why.contains("was replaced by another log"), "{why}");
             is_empty(&log, before.log).await;
         }
     });
@@ -161,7 +161,7 @@ fn a_tail_takes_no_entry_of_another_life() {
             }
         }
         let why = end_of(hub).await;
-        assert!(why.contains("is another one now"), "{why}");
+        assert!(why.contains("was replaced by another log"), "{why}");
     });
 }
 

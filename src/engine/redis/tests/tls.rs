@@ -98,7 +98,7 @@ fn tls_on_one_side_only_is_said() {
         let why = refusal(&format!("{plain}?ca={}", ca.pem), Duration::from_secs(4)).await;
         assert!(why.contains("the URL has to begin with redis, and not with rediss"), "{why}");
         assert!(!why.contains("s3cret"), "{why}");
-        // A server that takes a handshake for the beginning of a line waits for its end.
+        // A server may read the handshake as the beginning of a line. It then waits for the end of the line.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("rediss://:s3cret@{}?ca={}", silent.local_addr().unwrap(), ca.pem);
         let why = refusal(&url, Duration::from_millis(400)).await;

@@ -32,8 +32,9 @@ pub(super) enum Said {
 }
 
 impl Driver {
-    /// Appends a heartbeat to the log, if it is time. If the one before has not come back, asks only how far the log is,
-    /// but not for ever: it does not come back if the log has trimmed it before this hub has read it.
+    /// Appends a heartbeat to the log, if it is time. If the heartbeat before has not come back, asks only for the last
+    /// number of the log. After `timeout` appends a new one all the same: the log may have trimmed the old one before
+    /// this hub read it.
     pub(super) fn beat(&mut self) {
         let now = Instant::now();
         if !self.replica.is_open() || self.beat.next > now || self.beat.last.is_some() {
@@ -66,8 +67,8 @@ impl Driver {
         if count != std::mem::replace(&mut self.unknown_acts, count) {
             let place = &self.place;
             let text = format_args!(
-                "engine: {place}: a later version of libpush has put an act of kind {kind} into the log; this hub \
-                 passes it over; update the hub"
+                "engine: {place}: a later version of libpush has put a command (kind {kind}) for all hubs into the log; \
+                 this hub ignores it; update this hub"
             );
             self.log.limited(Level::Warn, "an act of a later version", text);
         }
@@ -85,7 +86,7 @@ impl Driver {
             Said::Down(why) if !lasts => _ = self.status.set_failure(Some(why)),
             // At first the heartbeat stands behind all that the log had before.
             _ if self.beat.back.is_none() && self.replica.is_open() => {
-                _ = self.status.set_failure(Some("the hub reads its log, and has not come to its own entries yet"));
+                _ = self.status.set_failure(Some("the hub is still reading the log"));
             }
             Said::Nothing if !lasts => {}
             _ => {

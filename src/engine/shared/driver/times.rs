@@ -29,7 +29,8 @@ impl Driver {
         None
     }
 
-    /// When to look again, though nothing comes. `asked`: since when the log owes an answer.
+    /// The time to look again if nothing comes until then. `asked`: the time of the oldest question that the log has
+    /// not answered.
     pub(super) fn next_look(&self, asked: Option<Instant>) -> Instant {
         let room = self.replica.has_unapplied().then(|| Instant::now() + ROOM);
         let beat = self.replica.is_open().then_some(self.beat.next);
@@ -44,11 +45,11 @@ impl Driver {
     }
 }
 
-/// The pause before the next try: it grows, and is never the same for two hubs.
+/// The pause before the next try: it grows, and is random, so that hubs do not retry at the same moment.
 pub(super) fn pause_after(failures: u32) -> Duration {
     let whole = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
     let part = getrandom::u32().unwrap_or(u32::MAX) % 512;
-    // The first try comes soon: mostly the log is there.
+    // The first retry comes soon: mostly the log can be reached again.
     let least = if failures <= 1 { 0 } else { 512 };
     whole * (least + part) / 1024
 }

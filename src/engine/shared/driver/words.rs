@@ -8,7 +8,8 @@ use crate::log::Level;
 const AT_ONCE: usize = 64;
 
 impl Driver {
-    /// Says and hears what can be said and heard now. True: a word waits until the engine has room for it.
+    /// Receives messages of other hubs, and sends those that wait for them. True: one still waits for room in the
+    /// engine.
     pub(super) fn converse(&mut self, connection: &mut Connection) -> bool {
         for _ in 0..AT_ONCE {
             let Ok(heard) = connection.heard.try_recv() else { break };
@@ -27,8 +28,7 @@ impl Driver {
             Err(Failure(why)) => {
                 let place = &self.place;
                 let text = format_args!(
-                    "engine: {place}: {why}; the log is not concerned, but questions to all hubs get answers of a part \
-                     of them"
+                    "engine: {place}: {why}; the log still works, but only a part of the hubs answers questions to all hubs"
                 );
                 self.log.limited(Level::Warn, "words between hubs", text);
             }
