@@ -105,7 +105,9 @@ impl Replica {
         }
         // Other hubs have read messages that the log has lost, and this hub has not.
         let missed = !same_epoch && fence.chain.iter().any(|link| link.lossy && !self.knows_lossy(&link.epoch));
-        let missed_acts = !same_epoch && fence.chain.iter().any(|link| link.acts && !self.knows_acts(&link.epoch));
+        let missed_acts = !same_epoch
+            && self.proposed.as_ref() != Some(&fence.epoch)
+            && fence.chain.iter().any(|link| link.acts && !self.knows_acts(&link.epoch));
         let whole = !trimmed && (agreed == last || (same_epoch && !comparable));
         // If the hub is reading the log again, its subscribers have received more than it has read.
         if self.fence.is_some() && whole && !missed && !missed_acts && (same_epoch || last >= self.announced) {
@@ -211,6 +213,10 @@ impl Replica {
         chain.retain(|link| link.last > 0 || link.lossy || link.acts);
         chain.drain(..chain.len().saturating_sub(MAX_LINKS));
         let epoch = Epoch::from_random((self.environment.random)());
+        // What this hub says about lost acts it says because it has read them, unless another one has said it before.
+        let is_all_own =
+            before.is_none_or(|(_, fence)| fence.chain.iter().all(|link| !link.acts || self.knows_acts(&link.epoch)));
+        self.proposed = is_all_own.then(|| epoch.clone());
         let fence = Fence { epoch, log: identity.log, chain };
         Phase::Fencing { expected: before.map_or(0, |(number, _)| *number), fence, asked: false }
     }

@@ -23,7 +23,7 @@ use super::contract::{Answer, Ask, EntryId, Fence, Identity, LogId, Placed, Tail
 use super::entry::Entry;
 use super::envelope::{self, Body, Unreadable};
 use super::file::MakeMessage;
-use crate::hub::Break;
+use crate::hub::{Break, Epoch};
 use agreeing::Search;
 use own::Own;
 use seen::{Kind, Seen};
@@ -67,6 +67,8 @@ pub(crate) struct Replica {
     /// The number up to which the subscribers have received everything, or were told of a gap. After a loss it is ahead
     /// of the entries that are read.
     announced: u64,
+    /// The epoch of the fence that this hub has asked for, if only this hub says of acts that the log has lost them.
+    proposed: Option<Epoch>,
     /// Entries before this number of this log can't be read, although the log says that it has them.
     hole: Option<(LogId, u64)>,
     /// The log should remove the entries before this number. 0 if there is nothing to ask for.
@@ -131,6 +133,7 @@ impl Replica {
             queue_bytes: 0,
             applied: 0,
             announced: 0,
+            proposed: None,
             hole: None,
             trim: 0,
             end: 0,

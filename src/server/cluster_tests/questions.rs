@@ -107,9 +107,7 @@ pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
 
     let [first, second, third] = hubs;
     third.stop(Duration::ZERO);
-    let (_, missing) = users(&first);
-    assert_eq!((missing.asked, missing.answered, missing.missing.len()), (3, 2, 1), "{missing:?}");
-    assert!(missing.partial().unwrap().contains(&missing.to_string()));
+    // It has said that it ends, so nobody waits for it.
     until_all_answer(&first, 2);
     assert_eq!(shown(&users(&first).0), "ada:2 bob:1 of 2, 0 anonymous of 3");
     first.stop(Duration::ZERO);

@@ -2,7 +2,7 @@
 //! descriptors.
 
 use super::{Content, Entry, Lane, Queue, RequestKind};
-use crate::attach::wire::{append, NAMES_TIME};
+use crate::attach::wire::{append, ANSWERS_AT_ONCE, NAMES_TIME};
 use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, RESERVED};
 use crate::sys::{passing, socket};
 use std::io::ErrorKind;
@@ -93,10 +93,21 @@ impl Queue {
         has_room && self.in_flight.len() < MAX_IN_FLIGHT - RESERVED && self.unanswered() < MAX_IN_FLIGHT
     }
 
-    /// False if the next frame is a request, and too many are unanswered.
+    /// True if nothing may pass the messages. An older hub numbers all requests in one row: it takes a message for done
+    /// once it has done a later request.
+    fn is_in_one_row(&self) -> bool {
+        self.version < ANSWERS_AT_ONCE
+    }
+
+    /// False if the next frame is a request, and too many are unanswered, or if it must wait for a message.
     pub(super) fn free_may_go(&self) -> bool {
+        let Some(next) = self.waiting.free.front() else { return true };
+        let is_behind = |message: &Entry| message.place < next.place;
+        if self.is_in_one_row() && self.waiting.publishing.front().is_some_and(is_behind) {
+            return false;
+        }
         let is_request = |entry: &Entry| matches!(entry.content, Content::Request { .. });
-        self.unanswered() < MAX_IN_FLIGHT || !self.waiting.free.front().is_some_and(is_request)
+        self.unanswered() < MAX_IN_FLIGHT || !is_request(next)
     }
 
     fn unanswered(&self) -> usize {
@@ -108,7 +119,7 @@ impl Queue {
     fn send_adopts(&mut self, socket: &OwnedFd) -> Option<bool> {
         let (mut bytes, mut fds) = (Vec::new(), Vec::<RawFd>::new());
         // A message that may be sent now keeps its place among them.
-        let message = self.waiting.publishing.front().filter(|_| self.publishing_may_go());
+        let message = self.waiting.publishing.front().filter(|_| self.is_in_one_row() || self.publishing_may_go());
         let end = message.map_or(u64::MAX, |entry| entry.place);
         for entry in self.waiting.free.iter().take(passing::MAX_PASSED).take_while(|entry| entry.place < end) {
             let Content::Adopt { fd, .. } = &entry.content else { break };

@@ -102,6 +102,22 @@ fn messages_that_the_hub_does_not_answer_hold_up_nothing_else() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn nothing_passes_the_messages_for_an_older_hub() {
+    let mut queue = Queue::new(1 << 20);
+    let mut hub = Hub::attach(&mut queue, VERSION - 1, "e", None, 0);
+    (0..MAX_IN_FLIGHT - RESERVED + 1).for_each(|_| assert!(publish(&mut queue, b"").is_ok()));
+    disconnect(&mut queue);
+    close(&mut queue, 7);
+    let last = MAX_IN_FLIGHT - RESERVED + 1;
+    let frames = hub.frames(&mut queue);
+    assert_eq!(frames.last(), Some(&format!("publish {}", last - 1)), "the window is full");
+    assert!(answer(&mut queue, 1));
+    let batch = format!("batch {}", last + 1);
+    assert_eq!(hub.frames(&mut queue), [&*format!("publish {last}"), "disconnect", &batch, "close 7"]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn the_bytes_of_messages_that_the_hub_may_have_to_keep_are_bounded() {
     let mut queue = Queue::new(64 << 20);
     let mut hub = Hub::attach(&mut queue, VERSION, "e", Some(1), 0);
