@@ -71,6 +71,8 @@ struct Worked {
     plain: usize,
     /// Those of `used` that are of records without content.
     empty: usize,
+    /// The last record of `used` has content, which waits in the connection.
+    waits: bool,
 }
 
 impl Session {
@@ -263,7 +265,7 @@ impl Session {
 
     /// Processes the records that have come. During the handshake `into` is empty, and content stays in `bytes`.
     fn work(&mut self, bytes: &mut [u8], into: &mut [u8]) -> Worked {
-        let mut worked = Worked { used: 0, plain: 0, empty: 0 };
+        let mut worked = Worked { used: 0, plain: 0, empty: 0, waits: false };
         // After an error only the alert is left to be taken.
         while self.failure.is_none() || self.connection.wants_write() {
             let input = &mut bytes[worked.used..];
@@ -271,7 +273,7 @@ impl Session {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(input);
             let mut goes_on = true;
             match state {
-                Ok(ConnectionState::ReadTraffic(_)) if into.is_empty() => goes_on = false,
+                Ok(ConnectionState::ReadTraffic(_)) if into.is_empty() => (goes_on, worked.waits) = (false, true),
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
                         discard += record.discard;

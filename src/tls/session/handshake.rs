@@ -9,6 +9,8 @@ use std::io::ErrorKind;
 const HANDSHAKE_BYTES: usize = 64 * 1024;
 /// How much is read at once in a handshake.
 const HELLO: usize = 4096;
+/// The type of all encrypted records of TLS 1.3 (RFC 8446, 5.2).
+const APPLICATION_DATA: u8 = 23;
 
 impl Session {
     /// Goes on with the handshake as far as possible. Content that comes behind it is left for [`Self::read`].
@@ -19,6 +21,7 @@ impl Session {
         loop {
             let kept = self.take_unread(scratch, 0);
             let worked = self.work(&mut scratch[..kept], &mut []);
+            let behind = behind_finished(&scratch[..worked.used], worked.waits);
             self.keep_unread(&scratch[..kept], &worked);
             if !self.send_held()? {
                 return self.failure.as_ref().map_or(Ok(Handshake::Waits), |_| Err(Gone));
@@ -27,7 +30,7 @@ impl Session {
                 return Err(Gone);
             }
             if !self.connection.is_handshaking() {
-                self.empty = 0;
+                self.empty = behind;
                 return Ok(Handshake::Done);
             }
             scratch.resize(scratch.len().max(HELLO), 0);
@@ -47,4 +50,19 @@ impl Session {
             }
         }
     }
+}
+
+/// The bytes of the encrypted records behind the first one. In TLS 1.3 the first one ends the handshake, and others may
+/// have brought new keys; but the last one has content if that `waits`. In TLS 1.2 there is content alone.
+fn behind_finished(mut records: &[u8], waits: bool) -> usize {
+    let (mut all, mut first, mut last) = (0, 0, 0);
+    while let [kind, _, _, high, low, rest @ ..] = records {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+        if *kind == APPLICATION_DATA {
+            (all, last) = (all + len, len);
+            first = if first == 0 { len } else { first };
+        }
+        records = &rest[len..];
+    }
+    all.saturating_sub(first + if waits { last } else { 0 })
 }

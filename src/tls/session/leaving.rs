@@ -75,9 +75,13 @@ impl Session {
         if !self.unread.is_empty() {
             self.decrypt_early(scratch);
         }
-        let is_done = self.unread.is_empty() && self.failure.is_none() && !self.has_ended;
+        // Records without content may have brought new keys. rustls answers them with the next content that it sends, and
+        // the kernel would not.
+        let is_done = self.unread.is_empty() && self.failure.is_none() && !self.has_ended && self.empty == 0;
+        // An alert goes in any case.
+        let is_sent = matches!(self.send_held(), Ok(true));
         is_done
-            && matches!(self.send_held(), Ok(true))
+            && is_sent
             && matches!(self.connection.process_tls_records(&mut []).state, Ok(ConnectionState::WriteTraffic(_)))
     }
 
@@ -89,6 +93,7 @@ impl Session {
         early.resize(before + kept + RECORD, 0);
         let worked = self.work(&mut scratch[..kept], &mut early[before..]);
         self.keep_unread(&scratch[..kept], &worked);
+        self.empty += worked.empty;
         early.truncate(before + worked.plain);
         early.shrink_to_fit();
         self.early = early;
