@@ -59,7 +59,7 @@ fn way(reason: Reason) -> Way {
         Reason::MessageTimeout => (&[("message_timeout", "100ms")], |host| part(host, b"x"), "Info a WebSocket ended with 4408: a message did not come in time (option message_timeout)"),
         Reason::MaxChannels => (&[("max_channels", "1")], |host| get(host, "channel=a&channel=b", ""), "Info refused with 400 channels: more than 1 channels (option max_channels)"),
         Reason::ClientRequest => (&[], ask_for_nothing_known, r"Info a request of push.v1.json is refused: malformed: not a request of push.v1.json: there is no type no\nsuch"),
-        Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info it does not come from one of trusted_proxies"),
+        Reason::ProxyHeader => (&[("proxy_protocol", "true"), ("trusted_proxies", "192.0.2.1")], |host| get(host, "channel=a", ""), "Info the connection does not come from one of trusted_proxies"),
         Reason::Tls => return secure(|host| tls(host, b"\x16\x03\x01\0\x04\x14\0\0\0"), "Info the TLS handshake failed: "),
         Reason::TlsName => return secure(ask_for_another_name, "Info the TLS handshake failed: there is no certificate for the name"),
         // Only a kernel with TLS leads to it: see tests/tls/kernel.rs and `make test-ktls`.

@@ -112,11 +112,17 @@ fn calls_return_a_status_while_the_hub_hangs_and_it_then_gets_everything_once() 
     assert!((50..5000).contains(&posted), "{posted}");
     let one_more = host.publish(&Publication::new("a", payload(posted).as_bytes())).unwrap_err();
     assert_eq!(one_more.kind(), Kind::Busy, "the buffer is full: nothing was done");
-    let (fd, _other) = UnixStream::pair().unwrap();
-    // This is larger than a publish. If that did not fit, this does not.
-    let head = payload(0).repeat(2);
-    assert_eq!(host.adopt(fd.into(), head.as_bytes(), None).unwrap_err().0.kind(), Kind::Busy);
+    // What is not published has room of its own.
+    let (fd, mut other) = UnixStream::pair().unwrap();
+    host.adopt(fd.into(), b"GET /push?channel=a&wait=0 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", None)
+        .map_err(|(error, _)| error)
+        .unwrap();
     pushd.signal("CONT");
+    // If the socket took nothing more of it for `attach_timeout`, the client is told to come back.
+    other.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = String::new();
+    let _ = other.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 503 "), "{answer}");
     for n in 0..posted {
         assert_eq!(client.text(), payload(n));
     }
