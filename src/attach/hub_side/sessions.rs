@@ -303,14 +303,17 @@ impl Sessions {
             Ok(_) => true,
         };
         self.all.retain(|_, session| is_kept(session));
-        let mut away: Vec<(u64, SessionId, usize)> =
-            self.all.iter().filter_map(|(id, session)| Some((session.at.err()?, *id, session.weight()))).collect();
+        // Answers that nobody may come back for go before messages that nobody has yet.
+        let entry = |(id, session): (&SessionId, &Session)| {
+            Some((!session.waiting.is_empty(), session.at.err()?, *id, session.weight()))
+        };
+        let mut away: Vec<(bool, u64, SessionId, usize)> = self.all.iter().filter_map(entry).collect();
         let (mut count, mut kept) = (away.len(), away.iter().map(|(.., kept)| kept).sum::<usize>());
         if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
             return;
         }
         away.sort_unstable();
-        for (_, id, weight) in away {
+        for (.., id, weight) in away {
             if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
                 break;
             }

@@ -63,6 +63,22 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn messages_that_wait_outlast_a_crowd_of_hosts_that_have_gone() {
+    let mut sessions = Sessions::default();
+    sessions.enter([1; 16], 0, 1).unwrap();
+    assert!(sessions.wait(&[1; 16], &[7]));
+    sessions.leave(&[1; 16], 1, 1);
+    for n in 0..MAX_AWAY as u64 + 9 {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        sessions.enter(id, 0, n + 2).unwrap();
+        sessions.leave(&id, n + 2, 2);
+    }
+    assert!(sessions.all.len() <= MAX_AWAY + 2);
+    assert_eq!(sessions.take_waiting(&[1; 16]).as_deref(), Some(&[7][..]));
+}
+
+#[test]
 fn large_answers_are_bounded_too() {
     let batch = || Outcome::batched((0..8192).map(|n| n * 2).collect());
     let mut sessions = Sessions::default();
