@@ -92,7 +92,7 @@ fn every_cipher_moves_into_the_kernel_and_carries_content_both_ways() {
     assert!(used.is_none_or(|used| used >= SUITES.len() as u64), "{used:?}");
     let line =
         if used.is_some() { "option tls_kernel: the kernel has TLS; 1.2: Aes128Gcm" } else { "the kernel has no TLS" };
-    assert!(logged(&lines, line), "{lines:?}");
+    until("it is logged", || logged(&lines, line));
     assert_eq!(counted(&metrics(&path), "push_refusals_total"), []);
     host.stop();
 }

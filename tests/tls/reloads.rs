@@ -129,6 +129,7 @@ fn a_pair_that_can_no_longer_be_used_stays_and_everything_else_is_applied() {
         assert_eq!(given(&host, &one, "one.example"), Some(first), "{told}: the old one stays");
         assert_eq!(given(&host, &other, "other.example"), Some(other.der.clone()), "{told}: the other is renewed");
         one.der = before;
+        crate::common::until("it is logged", || crate::logged(&lines, "the pair that was read before stays"));
         let lines = lines.lock().unwrap();
         let named: Vec<_> = lines.iter().filter(|line| line.contains("the pair that was read before stays")).collect();
         let file = if told.contains("key") || told.contains("No such") { &one.key } else { &one.certificate };
@@ -149,7 +150,8 @@ fn a_server_starts_with_an_expired_certificate_if_another_is_good() {
     let options = both(&expired, &good);
     let options = [("log_level", "debug"), (options[0].0, &*options[0].1), (options[1].0, &*options[1].1)];
     let (host, lines) = Host::logged(&[&[("listen", "tls:127.0.0.1:0")], &options[..]].concat());
-    assert!(crate::logged(&lines, &format!("file {}: it has expired", expired.certificate)));
+    let line = format!("file {}: it has expired", expired.certificate);
+    crate::common::until("it is logged", || crate::logged(&lines, &line));
     for name in ["one.example", "other.example"] {
         assert_eq!(given(&host, &good, name), Some(good.der.clone()), "{name}");
     }
