@@ -1,11 +1,11 @@
 //! TLS in the kernel (Documentation/networking/tls.rst): a socket that encrypts what is written, and decrypts what is
 //! read.
 
-use super::{check, check_len, standard};
+use super::ancillary::{self, Kind};
+use super::{check, standard};
 use socket2::{Domain, Socket, Type};
 use std::ffi::CStr;
 use std::io;
-use std::mem::{size_of, MaybeUninit};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -158,52 +158,23 @@ pub(crate) fn set(fd: &OwnedFd, direction: Direction, keys: &Keys) -> io::Result
     .map(drop)
 }
 
-/// Room for a control message with one byte, aligned as a `cmsghdr` must be.
-#[repr(C, align(8))]
-struct Control([MaybeUninit<u8>; 32]);
-
 /// Reads content, or one record of another type. Returns the type, and the number of bytes. Without a type it is the end
 /// of the stream.
 pub(crate) fn recv(fd: &OwnedFd, into: &mut [u8]) -> io::Result<(Option<u8>, usize)> {
-    let mut control = Control([MaybeUninit::uninit(); 32]);
-    let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    // SAFETY: `into` and the control buffer have the lengths given. CMSG_FIRSTHDR is null, or within what the kernel has
-    // written, which is whole. The type of a record is one byte.
-    unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &mut piece;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len() as _;
-        let len = check_len(libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_DONTWAIT))?;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        let told = !header.is_null()
-            && (*header).cmsg_level == libc::SOL_TLS
-            && (*header).cmsg_type == TLS_GET_RECORD_TYPE
-            && (*header).cmsg_len as usize > libc::CMSG_LEN(0) as usize;
-        Ok((told.then(|| *libc::CMSG_DATA(header)), len))
-    }
+    const TOLD: Kind = Kind { level: libc::SOL_TLS, kind: TLS_GET_RECORD_TYPE };
+    let mut of = None;
+    let (len, _) = ancillary::receive(fd, into, |kind, data| {
+        if kind == TOLD {
+            of = data.first().copied();
+        }
+    })?;
+    Ok((of, len))
 }
 
 /// Sends one record of another type than content.
 pub(crate) fn send_record(fd: &OwnedFd, kind: u8, bytes: &[u8]) -> io::Result<usize> {
-    let mut control = Control([MaybeUninit::uninit(); 32]);
-    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: a msghdr of zeros is empty. The control buffer is aligned and has room for one byte (a test checks this),
-    // so CMSG_FIRSTHDR is within it, and CMSG_DATA too. The kernel only reads.
-    check_len(unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &mut piece;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<u8>() as _) as _;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_TLS;
-        (*header).cmsg_type = TLS_SET_RECORD_TYPE;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u8>() as _) as _;
-        *libc::CMSG_DATA(header) = kind;
-        libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-    })
+    const SET: Kind = Kind { level: libc::SOL_TLS, kind: TLS_SET_RECORD_TYPE };
+    ancillary::send(fd, bytes, Some((SET, &[kind])))
 }
 
 /// Takes the error that a connection has, if it has one. While it has one, nothing can be sent.
@@ -238,12 +209,6 @@ mod tests {
         assert_eq!((keys.as_bytes(), keys.as_bytes().len()), (&expected[..], 56));
 
         assert!(Keys::new(Version::Tls13, Cipher::Aes128Gcm, &key, &iv, 0).is_none(), "a key of another length");
-    }
-
-    #[test]
-    fn a_control_message_has_room_for_a_type() {
-        // SAFETY: the call only computes.
-        assert!(unsafe { libc::CMSG_SPACE(1) } as usize <= size_of::<Control>());
     }
 
     #[test]

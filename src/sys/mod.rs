@@ -5,6 +5,7 @@
 //! signal masks, the limit of descriptors, locks on files, detecting a fork, holding off cancellation, and staying off
 //! the numbers of standard input, output and error.
 
+mod ancillary;
 pub(crate) mod cancel;
 pub(crate) mod clock;
 pub(crate) mod epoll;

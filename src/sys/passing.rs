@@ -1,16 +1,15 @@
 //! Unix sockets between processes: passing descriptors (unix(7), SCM_RIGHTS), and the credentials of the peer.
 
-use super::{check, check_len, standard};
+use super::ancillary::{self, Kind};
+use super::{check, standard};
 use std::io;
-use std::mem::{size_of, MaybeUninit};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The most descriptors that one call passes. The kernel's bound is 253 (SCM_MAX_FD).
 pub(crate) const MAX_PASSED: usize = 32;
 
-/// Room for the control message of `MAX_PASSED` descriptors, aligned as a `cmsghdr` must be.
-#[repr(C, align(8))]
-struct Control([MaybeUninit<u8>; 256]);
+/// Descriptors as ancillary data.
+const RIGHTS: Kind = Kind { level: libc::SOL_SOCKET, kind: libc::SCM_RIGHTS };
 
 /// The process at the other end of a Unix socket, as it was when it called `connect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,26 +24,12 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
     if fds.len() > MAX_PASSED {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let mut control = Control([MaybeUninit::uninit(); 256]);
-    let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let size = size_of_val(fds) as libc::c_uint;
-    // SAFETY: a msghdr of zeros is empty. The control buffer is aligned and has room for MAX_PASSED descriptors (a test
-    // checks this), so CMSG_FIRSTHDR is within it and CMSG_DATA has room for `size` bytes. The kernel only reads.
-    check_len(unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &mut piece;
-        message.msg_iovlen = 1;
-        if !fds.is_empty() {
-            message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = libc::CMSG_SPACE(size) as _;
-            let header = libc::CMSG_FIRSTHDR(&message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(size) as _;
-            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(header), size as usize);
-        }
-        libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-    })
+    let mut data = [0; MAX_PASSED * size_of::<RawFd>()];
+    for (place, fd) in data.chunks_exact_mut(size_of::<RawFd>()).zip(fds) {
+        place.copy_from_slice(&fd.to_ne_bytes());
+    }
+    let rights = (!fds.is_empty()).then(|| (RIGHTS, &data[..size_of_val(fds)]));
+    ancillary::send(socket, bytes, rights)
 }
 
 /// Reads the bytes that are there and the descriptors that came with them. 0 is the end of the stream.
@@ -53,39 +38,20 @@ pub(crate) fn send_with(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Re
 /// descriptors. Errors: InvalidData, there were more descriptors than fit; EMFILE, this process had no room for some or
 /// all of them, and those are lost.
 pub(crate) fn recv_with(socket: &OwnedFd, into: &mut [u8], fds: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
-    let mut control = Control([MaybeUninit::uninit(); 256]);
-    let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    // SAFETY: `into` and the control buffer have the lengths given. The kernel writes whole headers and descriptors.
-    // The descriptors are new, closed on exec, and nobody else owns them. CMSG_NXTHDR stays within what the kernel has
-    // written. Descriptors need no alignment: they are read unaligned.
-    unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &mut piece;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control.0.len() as _;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-        let len = check_len(libc::recvmsg(socket.as_raw_fd(), &mut message, flags))?;
-        let mut header = libc::CMSG_FIRSTHDR(&message);
-        let mut got = 0;
-        while !header.is_null() {
-            if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
-                let bytes = (*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
-                let data: *const RawFd = libc::CMSG_DATA(header).cast();
-                let count = bytes / size_of::<RawFd>();
-                fds.extend((0..count).map(|at| standard::above(OwnedFd::from_raw_fd(data.add(at).read_unaligned()))));
-                got += count;
-            }
-            header = libc::CMSG_NXTHDR(&message, header);
+    let mut got = 0;
+    let (len, is_cut) = ancillary::receive(socket, into, |kind, data| {
+        let (numbers, _) = data.as_chunks();
+        if kind == RIGHTS {
+            // SAFETY: the kernel has just made these descriptors for this call, and nobody else owns them.
+            let owned = |number: &[u8; 4]| unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*number)) };
+            fds.extend(numbers.iter().map(|number| standard::above(owned(number))));
+            got += numbers.len();
         }
-        if message.msg_flags & libc::MSG_CTRUNC != 0 {
-            return Err(if got > MAX_PASSED {
-                io::Error::from(io::ErrorKind::InvalidData)
-            } else {
-                io::Error::from_raw_os_error(libc::EMFILE)
-            });
-        }
-        Ok(len)
+    })?;
+    match is_cut {
+        false => Ok(len),
+        true if got > MAX_PASSED => Err(io::ErrorKind::InvalidData.into()),
+        true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
     }
 }
 
@@ -178,13 +144,6 @@ mod tests {
         let mut byte = [0];
         other.read_exact(&mut byte).unwrap();
         assert_eq!(credentials(&there).unwrap().uid, own_uid());
-    }
-
-    #[test]
-    fn the_control_buffer_has_room() {
-        // SAFETY: the macro only calculates.
-        let needed = unsafe { libc::CMSG_SPACE((MAX_PASSED * size_of::<RawFd>()) as u32) } as usize;
-        assert!(needed <= size_of::<Control>());
     }
 
     #[test]
