@@ -36,7 +36,7 @@ impl HubSide {
             }
         }
         let Some(session) = self.sessions.get(id) else {
-            return Err(End::Fault("its session is gone".into()));
+            return Err(session_is_gone());
         };
         if number <= session.done {
             // The host sent it again before it had the answer. That answer went out with the welcome.
@@ -85,6 +85,11 @@ impl HubSide {
         self.note_failed(attachment, "publishing", failed);
         Ok(Done::Yes)
     }
+}
+
+/// A session with a host stays, so this would be a bug.
+pub(super) fn session_is_gone() -> End {
+    End::Fault("its session is gone".into())
 }
 
 fn publish_now(api: &Api, origin: Origin, shape: Shape, publications: &[Publication<'_>]) -> Result<Outcome, Error> {

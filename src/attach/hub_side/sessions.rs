@@ -6,6 +6,7 @@ use super::recollection::{Recalled, Recollection, Request};
 use super::waiting::Waiting;
 use crate::attach::MAX_IN_FLIGHT;
 use crate::hub::Origin;
+use foldhash::quality::RandomState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -164,7 +165,8 @@ impl Session {
 /// All sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    all: HashMap<SessionId, Session>,
+    /// Each message of a host asks for its session. A host could choose the name of its session, so the hash is keyed.
+    all: HashMap<SessionId, Session, RandomState>,
     /// Those with requests that wait.
     with_waiting: BTreeSet<SessionId>,
     /// What other hubs do for hosts, if this hub shares a log with them.

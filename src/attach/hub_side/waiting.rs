@@ -3,6 +3,7 @@
 //! the host sends passes them.
 
 use super::outcome::Shape;
+use super::publishing::session_is_gone;
 use super::requests::Done;
 use super::sessions::SessionId;
 use super::{End, HubSide};
@@ -90,11 +91,17 @@ impl Again {
     }
 }
 
+/// When a request came. Requests that came before and wait are the next ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Before,
+    Now,
+}
+
 impl HubSide {
     /// Does a request in its order among those of its session, now or later. `Later`: there is no room for it to wait.
     pub(super) fn in_order(&mut self, id: &SessionId, request: &FromHost<'_>, frame: &[u8]) -> Result<Done, End> {
-        let is_next = self.sessions.get(id).is_some_and(|session| session.waiting.is_empty());
-        if is_next && matches!(self.try_next(id, request)?, Done::Yes) {
+        if matches!(self.try_next(id, request, Came::Now)?, Done::Yes) {
             return Ok(Done::Yes);
         }
         Ok(if self.sessions.wait(id, frame) { Done::Yes } else { Done::Later })
@@ -109,7 +116,7 @@ impl HubSide {
         for id in self.sessions.waiting() {
             while !self.is_choked(&id) {
                 let Some(frame) = self.sessions.take_waiting(&id) else { break };
-                let done = FromHost::read(&frame).map_err(End::from).and_then(|request| self.try_next(&id, &request));
+                let done = FromHost::read(&frame).map_err(End::from).and_then(|request| self.try_next(&id, &request, Came::Before));
                 match done {
                     Ok(Done::Yes) => any_done = true,
                     Ok(Done::Later) => {
@@ -135,8 +142,11 @@ impl HubSide {
     }
 
     /// Does the next request of a session, if that can be done now.
-    fn try_next(&mut self, id: &SessionId, request: &FromHost<'_>) -> Result<Done, End> {
-        let Some(session) = self.sessions.get(id) else { return Ok(Done::Yes) };
+    fn try_next(&mut self, id: &SessionId, request: &FromHost<'_>, came: Came) -> Result<Done, End> {
+        let Some(session) = self.sessions.get(id) else { return Err(session_is_gone()) };
+        if came == Came::Now && !session.waiting.is_empty() {
+            return Ok(Done::Later);
+        }
         let unanswered = session.unanswered() > 0;
         let host = session.attachment().and_then(|attachment| self.attached.get(&attachment));
         // A host that speaks an older version takes all answers in the order of its requests.

@@ -101,7 +101,7 @@ impl Queue {
     /// Adds a request that nobody waits for, and returns its number.
     pub(super) fn add_request<'a>(&mut self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<u64, Error> {
         let number = self.last_number + 1;
-        self.add_numbered(number, &request(number), None, Instant::now())
+        self.add_numbered(number, &request(number), None, None)
     }
 
     /// Adds a request, and returns its number. Its caller waits until then.
@@ -112,7 +112,7 @@ impl Queue {
         until: Instant,
     ) -> Result<u64, Error> {
         let number = self.last_number + 1;
-        self.add_numbered(number, &request(number), Some(waiter), until)
+        self.add_numbered(number, &request(number), Some(waiter), Some(until))
     }
 
     fn add_numbered(
@@ -120,10 +120,10 @@ impl Queue {
         number: u64,
         request: &FromHost<'_>,
         waiter: Option<Arc<Waiter>>,
-        until: Instant,
+        until: Option<Instant>,
     ) -> Result<u64, Error> {
         let kind = match request {
-            FromHost::Users { .. } => RequestKind::Asks(Some(until)),
+            FromHost::Users { .. } => RequestKind::Asks(until),
             _ if request.only_asks() => RequestKind::Asks(None),
             _ if request.is_free() => RequestKind::Commands,
             _ => RequestKind::Publishes,
