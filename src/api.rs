@@ -24,7 +24,8 @@ use crate::limits::Inboxes;
 use crate::log::Level;
 use crate::metrics::losses::Loss;
 use crate::metrics::Reason;
-use crate::shard::client::presence::{PresenceQuery, Present, Tell};
+use crate::shard::client::presence::{PresenceQuery, Present, Wanted};
+use crate::shard::client::query::Tell;
 use crate::shard::connection::conn::{ConnectionId, RequestId};
 use crate::shard::turn::command::{Adopted, Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
@@ -224,12 +225,12 @@ impl Api {
 
     /// Asks each shard which users are on a channel. `tell` gets the combined answer. Returns false if the channel does
     /// not exist, so nobody is on it.
-    pub(crate) fn ask_present(&self, channel: &str, tell: Tell) -> bool {
+    pub(crate) fn ask_present(&self, channel: &str, tell: Tell<Present>) -> bool {
         let Some(id) = self.context.hub.channel_id(channel) else {
             tell(Present::default());
             return false;
         };
-        let query = Arc::new(PresenceQuery::new(id, channel, tell));
+        let query = Arc::new(PresenceQuery::new(Wanted { channel: id, name: channel.into() }, tell));
         for shard in &self.shards {
             shard.tell(Command::Present(query.clone()));
         }

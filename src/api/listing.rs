@@ -2,14 +2,15 @@
 
 use super::Api;
 use crate::hub::ChannelId;
-use crate::shard::client::listing::{Query, Tell, Wanted};
+use crate::shard::client::listing::{Found, ListingQuery, Wanted};
+use crate::shard::client::query::Tell;
 use crate::shard::turn::command::Command;
 use std::sync::Arc;
 
 impl Api {
     /// Asks each shard for its connections. `tell` gets what all of them have found.
-    pub(crate) fn ask_connections(&self, wanted: Wanted, tell: Tell) {
-        let query = Arc::new(Query::new(wanted, tell));
+    pub(crate) fn ask_connections(&self, wanted: Wanted, tell: Tell<Found>) {
+        let query = Arc::new(ListingQuery::new(wanted, tell));
         for shard in &self.shards {
             shard.tell(Command::List(query.clone()));
         }

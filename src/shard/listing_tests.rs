@@ -2,7 +2,7 @@
 
 use super::order_tests::{client, shard};
 use super::Shard;
-use crate::shard::client::listing::{Found, Order, Page, Query, Wanted};
+use crate::shard::client::listing::{Found, ListingQuery, Order, Page, Wanted};
 use crate::shard::connection::conn::Conn;
 use crate::shard::turn::command::Command;
 use std::os::unix::net::UnixStream;
@@ -21,7 +21,7 @@ fn ask(shard: &Shard, after: u64, limit: usize) -> Receiver<Found> {
     let (told, hear) = channel();
     let wanted = Wanted { user: None, channel: None, address: None, order: Order::After(after), limit };
     let tell = Box::new(move |found| drop(told.send(found)));
-    shard.handle.tell(Command::List(Arc::new(Query::new(wanted, tell))));
+    shard.handle.tell(Command::List(Arc::new(ListingQuery::new(wanted, tell))));
     hear
 }
 

@@ -1,6 +1,7 @@
 //! The listing of connections, for operators. Each shard looks through its own, some in each turn, and keeps the numbers
 //! of at most a page of them. Then it tells about these, again some in each turn.
 
+use super::query::{Gather, Query};
 use crate::framing::Transport;
 use crate::hub::ChannelId;
 use crate::limits::Peer;
@@ -8,8 +9,7 @@ use crate::shard::connection::conn::{Conn, ConnectionId, Flags};
 use crate::shard::Shard;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How many places of the slab one turn looks at. For the address of each, the system may have to be asked.
 const PLACES: usize = if cfg!(test) { 4 } else { 512 };
@@ -108,44 +108,16 @@ impl Found {
     }
 }
 
-/// Called with what the shards have found.
-pub(crate) type Tell = Box<dyn FnOnce(Found) + Send>;
-
-/// A question to all shards. The asker is told when the last shard drops it. A shard that has panicked or ended drops
-/// it, too, and has no connections any more.
-pub(crate) struct Query {
-    wanted: Wanted,
-    found: Mutex<Found>,
-    tell: Mutex<Option<Tell>>,
-}
-
-impl Query {
-    pub(crate) fn new(wanted: Wanted, tell: Tell) -> Self {
-        Query { wanted, found: Mutex::default(), tell: Mutex::new(Some(tell)) }
-    }
-
-    fn add(&self, mut part: Found) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.rows.append(&mut part.rows);
-        found.count += part.count;
-        found.until = found.until.min(part.until);
+impl Gather for Found {
+    fn add(&mut self, mut part: Self) {
+        self.rows.append(&mut part.rows);
+        self.count += part.count;
+        self.until = self.until.min(part.until);
     }
 }
 
-impl Drop for Query {
-    fn drop(&mut self) {
-        let found = std::mem::take(self.found.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if let Some(tell) = self.tell.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            tell(found);
-        }
-    }
-}
-
-impl fmt::Debug for Query {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query").field("wanted", &self.wanted).finish_non_exhaustive()
-    }
-}
+/// A question to all shards for their connections.
+pub(crate) type ListingQuery = Query<Wanted, Found>;
 
 /// The listings that a shard is at.
 pub(in crate::shard) type Walks = VecDeque<Walk>;
@@ -153,7 +125,7 @@ pub(in crate::shard) type Walks = VecDeque<Walk>;
 /// A listing under way on one shard.
 #[derive(Debug)]
 pub(in crate::shard) struct Walk {
-    query: Arc<Query>,
+    query: Arc<ListingQuery>,
     /// The place of the slab to look at next.
     next: usize,
     /// The best so far, by rank and number. The last of them is on top.
@@ -164,14 +136,14 @@ pub(in crate::shard) struct Walk {
 }
 
 impl Walk {
-    fn new(query: Arc<Query>) -> Self {
+    fn new(query: Arc<ListingQuery>) -> Self {
         Walk { query, next: 0, best: BinaryHeap::new(), chosen: None, part: Found::default() }
     }
 
     /// A connection that is wanted. The lower the rank, the earlier it is listed.
     fn note(&mut self, rank: u64, id: u64) {
         self.best.push((rank, id));
-        if self.best.len() > self.query.wanted.limit {
+        if self.best.len() > self.query.wanted().limit {
             self.best.pop();
             // The number of the last one that stays.
             self.part.until = self.best.peek().map_or(0, |(_, id)| *id);
@@ -185,7 +157,7 @@ impl Walk {
 }
 
 impl Shard {
-    pub(in crate::shard) fn begin_listing(&mut self, query: Arc<Query>) {
+    pub(in crate::shard) fn begin_listing(&mut self, query: Arc<ListingQuery>) {
         self.walks.push_back(Walk::new(query));
     }
 
@@ -205,7 +177,7 @@ impl Shard {
 
     fn look_through(&self, walk: &mut Walk) {
         let query = walk.query.clone();
-        let wanted = &query.wanted;
+        let wanted = query.wanted();
         let end = walk.next + PLACES;
         for index in walk.next..end {
             let Some(conn) = self.conns.get(index).filter(|conn| self.is_wanted(index as u32, conn, wanted)) else {
@@ -241,7 +213,7 @@ impl Shard {
         let some = chosen.split_off(chosen.len().saturating_sub(TOLD));
         let there = some.iter().rev().filter_map(|id| self.find(ConnectionId::from_number(*id).token));
         // A proxy's connection may carry the request of another client by now.
-        let wanted = there.filter(|index| self.is_wanted(*index, &self.conns[*index as usize], &walk.query.wanted));
+        let wanted = there.filter(|index| self.is_wanted(*index, &self.conns[*index as usize], walk.query.wanted()));
         walk.part.rows.extend(wanted.filter_map(|index| self.listed(index)));
         chosen.is_empty()
     }
@@ -302,9 +274,11 @@ mod tests {
 
     fn together(parts: Vec<Found>, limit: usize) -> (Vec<u64>, Option<u64>) {
         let wanted = Wanted { user: None, channel: None, address: None, order: Order::After(0), limit };
-        let query = Query::new(wanted, Box::new(|_| {}));
+        let (told, hear) = std::sync::mpsc::channel();
+        let query = Query::new(wanted, Box::new(move |found: Found| told.send(found).unwrap()));
         parts.into_iter().for_each(|part| query.add(part));
-        let page = std::mem::take(&mut *query.found.lock().unwrap()).page(Order::After(0), limit);
+        drop(query);
+        let page = hear.recv().unwrap().page(Order::After(0), limit);
         assert_eq!(page.more, page.next.is_some());
         (page.rows.iter().map(|row| row.id).collect(), page.next)
     }

@@ -1,7 +1,8 @@
-//! Clients: their messages over WebSockets, the rate limit for these, and presence.
+//! Clients: their messages over WebSockets, the rate limit for these, and questions about them.
 
 pub(super) mod frames;
 pub(crate) mod listing;
 pub(crate) mod presence;
 pub(crate) mod push_v1;
+pub(crate) mod query;
 pub(super) mod rate_limit;

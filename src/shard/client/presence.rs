@@ -1,10 +1,10 @@
 //! Presence: the users of a channel's subscribers.
 
+use super::query::{Gather, Query};
 use crate::hub::ChannelId;
 use crate::shard::Shard;
 use crate::users::Users;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Subscribers of a channel.
 #[derive(Debug, Default)]
@@ -28,50 +28,29 @@ impl Present {
     }
 }
 
-/// Called with the answers of all shards.
-pub(crate) type Tell = Box<dyn FnOnce(Present) + Send>;
+impl Gather for Present {
+    fn add(&mut self, mut part: Self) {
+        self.users.append(&mut part.users);
+        self.anonymous += part.anonymous;
+    }
+}
 
-/// A presence query to all shards. The asker is told when the last shard drops it. A shard that has panicked or ended
-/// drops it too, and has no subscribers any more.
-pub(crate) struct PresenceQuery {
+/// The channel that is asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
     /// The hub may have given this number to another channel since it was looked up.
-    channel: ChannelId,
-    name: Box<str>,
-    found: Mutex<Present>,
-    tell: Mutex<Option<Tell>>,
+    pub(crate) channel: ChannelId,
+    pub(crate) name: Box<str>,
 }
 
-impl PresenceQuery {
-    pub(crate) fn new(channel: ChannelId, name: &str, tell: Tell) -> Self {
-        PresenceQuery { channel, name: name.into(), found: Mutex::default(), tell: Mutex::new(Some(tell)) }
-    }
-
-    fn add(&self, mut present: Present) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.users.append(&mut present.users);
-        found.anonymous += present.anonymous;
-    }
-}
-
-impl Drop for PresenceQuery {
-    fn drop(&mut self) {
-        let found = std::mem::take(self.found.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if let Some(tell) = self.tell.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
-            tell(found);
-        }
-    }
-}
-
-impl fmt::Debug for PresenceQuery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PresenceQuery").field("name", &self.name).finish_non_exhaustive()
-    }
-}
+/// A question to all shards for the subscribers of a channel.
+pub(crate) type PresenceQuery = Query<Wanted, Present>;
 
 impl Shard {
     /// Adds this shard's subscribers of a channel to the answer.
     pub(in crate::shard) fn present(&self, query: &PresenceQuery) {
-        let local = self.channels.get(query.channel).filter(|local| *local.name == *query.name);
+        let Wanted { channel, name } = query.wanted();
+        let local = self.channels.get(*channel).filter(|local| *local.name == **name);
         let Some(local) = local else { return };
         let mut present = Present::default();
         for index in local.solo.iter().chain(local.multi.iter().map(|(index, _)| index)) {

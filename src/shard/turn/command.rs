@@ -6,7 +6,7 @@ use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
-use crate::shard::client::listing;
+use crate::shard::client::listing::ListingQuery;
 use crate::shard::client::presence::PresenceQuery;
 use crate::shard::connection::conn::Token;
 use crate::shard::turn::live_set::LiveSet;
@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// List the users on a channel.
     Present(Arc<PresenceQuery>),
     /// List connections.
-    List(Arc<listing::Query>),
+    List(Arc<ListingQuery>),
     /// Clients' messages may be read again.
     Resume,
     /// All shards together keep too much of unfinished messages, and the largest client is here.
