@@ -1,5 +1,6 @@
 //! Collects options, from names and texts or from a file.
 
+use super::options::Spec;
 use super::{file, options, wrong, Config, Engine, EngineSync};
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
@@ -14,6 +15,9 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Default)]
 pub struct Builder {
     config: Config,
+    /// The history options that were set for patterns, each with its text. What a pattern does not set follows the
+    /// general option, also if that is set later.
+    histories: Vec<(ChannelPattern, Vec<(&'static Spec, String)>)>,
     /// The callback for log lines. Without one there is no log.
     pub on_log: Option<Arc<LogSink>>,
     /// The callback for events. Without one they can be pulled.
@@ -34,7 +38,11 @@ impl Builder {
             return self.set_for_channels(name, pattern, option, value);
         }
         let option = options::find(name).ok_or_else(|| wrong::unknown(name))?;
-        option.apply(&mut self.config, value).map_err(|allowed| wrong::refused(option, name, value, &allowed))
+        option.apply(&mut self.config, value).map_err(|allowed| wrong::refused(option, name, value, &allowed))?;
+        if OPTIONS_OF_CHANNELS.contains(&name) {
+            self.resolve_histories();
+        }
+        Ok(())
     }
 
     /// Sets the options in a TOML file. If anything in it is wrong, none of them is set.
@@ -105,28 +113,48 @@ impl Builder {
             .ok_or_else(|| wrong::unknown_of_channels(name))?;
         let pattern = ChannelPattern::parse(pattern)
             .map_err(|allowed| wrong::error(format!("option {}: {allowed}", wrong::named(name))))?;
-        // The table's setter changes the general value. Here it gets this pattern's value in that place.
+        // The table's setter changes the general value. Here it gets a copy in that place.
         let mut scratch = self.config.clone();
-        if let Some(retention) = find(&self.config.channel_history, &pattern) {
-            scratch.history = retention;
-        }
         spec.apply(&mut scratch, value).map_err(|allowed| wrong::refused(spec, name, value, &allowed))?;
         let set = match option {
             "slow_policy" => put(&mut self.config.channel_slow, pattern, scratch.slow_policy),
-            _ => put(&mut self.config.channel_history, pattern, scratch.history),
+            _ => self.set_history(pattern, spec, value),
         };
         set.ok_or_else(|| {
             let max = options::MAX_PATTERNS;
             wrong::error(format!("option {}: at most {max} channel patterns are allowed", wrong::named(name)))
         })
     }
+
+    /// Sets a history option of a pattern. `None` if there are too many patterns.
+    fn set_history(&mut self, pattern: ChannelPattern, spec: &'static Spec, value: &str) -> Option<()> {
+        let mut own = find(&self.histories, &pattern).unwrap_or_default();
+        own.retain(|(known, _)| known.name != spec.name);
+        own.push((spec, value.to_owned()));
+        put(&mut self.histories, pattern, own)?;
+        self.resolve_histories();
+        Some(())
+    }
+
+    fn resolve_histories(&mut self) {
+        let mut scratch = self.config.clone();
+        let resolved = self.histories.iter().map(|(pattern, own)| {
+            scratch.history = self.config.history;
+            for (spec, value) in own {
+                // Each text was taken when it was set.
+                let _ = spec.apply(&mut scratch, value);
+            }
+            (pattern.clone(), scratch.history)
+        });
+        self.config.channel_history = resolved.collect();
+    }
 }
 
 /// The options that can be set for the channels that match a pattern.
 pub(super) const OPTIONS_OF_CHANNELS: [&str; 4] = ["history_count", "history_age", "history_bytes", "slow_policy"];
 
-fn find<T: Copy>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
-    patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| *value)
+fn find<T: Clone>(patterns: &[(ChannelPattern, T)], pattern: &ChannelPattern) -> Option<T> {
+    patterns.iter().find(|(known, _)| known == pattern).map(|(_, value)| value.clone())
 }
 
 /// Sets the value of a pattern. `None` if there are too many patterns.
@@ -160,6 +188,19 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_a_file_does_not_matter_for_patterns() {
+        for text in [
+            "history_age = \"1h\"\n[channel.\"news.*\"]\nhistory_count = 1000",
+            "channel.\"news.*\".history_count = 1000\nhistory_age = \"1h\"",
+        ] {
+            let mut builder = Builder::default();
+            builder.load_text(text).unwrap();
+            let (_, retention) = &builder.config().channel_history[0];
+            assert_eq!((retention.count, retention.age_ms), (1000, 3_600_000), "{text}");
+        }
+    }
+
+    #[test]
     fn patterns_have_their_own_history() {
         let mut builder = Builder::default();
         builder.set("history_count", "7").unwrap();
@@ -173,6 +214,15 @@ mod tests {
         assert!(error.ends_with("of channels are history_count, history_age, history_bytes, slow_policy"), "{error}");
         builder.set("channel.news.*.slow_policy", "latest").unwrap();
         assert_eq!(builder.config().channel_slow[0].1, SlowPolicy::Latest);
+        // What the pattern does not set follows the general option, and what it sets stays.
+        builder.set("history_bytes", "1MB").unwrap();
+        builder.set("history_age", "2h").unwrap();
+        let (_, retention) = &builder.config().channel_history[0];
+        assert_eq!((retention.count, retention.age_ms, retention.bytes), (1000, 3_600_000, 1 << 20));
+        builder.set("channel.news.*.history_age", "3h").unwrap();
+        let (_, retention) = &builder.config().channel_history[0];
+        assert_eq!((retention.count, retention.age_ms, retention.bytes), (1000, 3 * 3_600_000, 1 << 20));
+        assert_eq!(builder.config().channel_history.len(), 1);
         assert_eq!(builder.config().slow_policy, SlowPolicy::Disconnect);
         let error = builder.set("channel.news.*.slow_policy", "never").unwrap_err().to_string();
         assert!(error.ends_with("allowed is disconnect, drop-oldest or latest"), "{error}");

@@ -5,7 +5,7 @@ use super::wrong::{edits, error, named, shown};
 use crate::error::Error;
 use toml::{Table, Value};
 
-/// The settings of a file, in order. Lists become texts with commas.
+/// The settings of a file, in the order of their names, which does not matter. Lists become texts with commas.
 pub(super) fn settings(text: &str) -> Result<Vec<(String, String)>, Error> {
     let table: Table = text.parse().map_err(|error| not_toml(text, &error))?;
     let mut settings = Vec::new();

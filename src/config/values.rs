@@ -2,7 +2,7 @@
 
 use crate::engine::Url;
 use crate::limits::Peer;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ impl TrustedProxies {
                 "unix" => trusted.unix = true,
                 part => {
                     let one = || part.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
-                    trusted.nets.push(part.parse().ok().or_else(one)?);
+                    trusted.nets.push(part.parse().ok().map(canonical).or_else(one)?);
                 }
             }
         }
@@ -80,6 +80,15 @@ impl TrustedProxies {
             Peer::Ip(ip) => self.contains_ip(ip),
             Peer::Unix => self.unix,
         }
+    }
+}
+
+/// A network of IPv4 addresses as IPv6 writes them is one of IPv4, as the addresses are.
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = |net: Ipv6Net| Ipv4Net::new(net.addr().to_ipv4_mapped()?, net.prefix_len().checked_sub(96)?).ok();
+    match net {
+        IpNet::V6(net) => mapped(net).map_or(IpNet::V6(net), IpNet::V4),
+        IpNet::V4(_) => net,
     }
 }
 
@@ -235,7 +244,7 @@ mod tests {
 
     #[test]
     fn proxies_are_addresses_networks_or_unix() {
-        let trusted = TrustedProxies::read("10.0.0.0/8, ::1, ::ffff:192.0.2.1").unwrap();
+        let trusted = TrustedProxies::read("10.0.0.0/8, ::1, ::ffff:192.0.2.1, ::ffff:198.51.100.0/120").unwrap();
         for (text, expected) in [
             ("10.255.0.1", true),
             ("::ffff:10.0.0.1", true),
@@ -243,6 +252,8 @@ mod tests {
             ("::1", true),
             ("::2", false),
             ("192.0.2.1", true),
+            ("198.51.100.7", true),
+            ("198.51.101.7", false),
         ] {
             assert_eq!(trusted.contains(Peer::Ip(text.parse().unwrap())), expected, "{text}");
         }
