@@ -3,6 +3,7 @@
 mod common;
 
 use common::{builder, eventually, metrics, socket_path, Client, Host, UPGRADE};
+use push::{Builder, Server};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -27,6 +28,17 @@ fn status(address: &str, host: &str, lines: &str) -> String {
 #[test]
 fn an_open_server_gives_nothing_to_a_page_that_names_the_loopback_otherwise() {
     let host = Host::start(&[]);
+    names_are_checked(&host);
+    host.stop();
+    // The same without the option `auth`, as a host that sets no options has it.
+    let mut builder = Builder::default();
+    builder.set("listen", "127.0.0.1:0").unwrap();
+    let host = Host { server: Server::start(builder).unwrap() };
+    names_are_checked(&host);
+    host.stop();
+}
+
+fn names_are_checked(host: &Host) {
     let address = host.address();
     let port = address.rsplit_once(':').unwrap().1;
     for rebound in ["rebound.attacker.example", "localhost.attacker.example", "192.0.2.1", "[2001:db8::1]"] {
@@ -50,7 +62,6 @@ fn an_open_server_gives_nothing_to_a_page_that_names_the_loopback_otherwise() {
     }
     // This is no browser, since there is no `Host`.
     assert!(ask(address, "GET /push?channel=a&wait=0 HTTP/1.0\r\n\r\n").0.starts_with("HTTP/1.1 200 "));
-    host.stop();
 }
 
 #[test]

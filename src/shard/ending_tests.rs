@@ -1,10 +1,13 @@
 //! Whatever ends a connection or a poll, nothing of it stays counted.
 
-use super::order_tests::{client, shard_with};
+use super::order_tests::{adopt, client, shard, shard_with};
 use super::pipelining_tests::{publish, turn};
 use super::Shard;
 use crate::framing::close::Close;
+use crate::http::refusal::Refusal;
+use crate::shard::connection::conn::Phase;
 use crate::shard::delivery::fan_out::Subscribers;
+use crate::shard::turn::command::Adopted;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -126,4 +129,39 @@ fn an_answered_poll_is_not_counted_though_its_connection_stays() {
     }
     case.shard.drop_all();
     case.counts_nothing("after three polls");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_request_that_waits_at_a_path_of_its_host_is_refused_in_the_form_of_its_client() {
+    let mut shard = shard();
+    // The host has routed it here. What it waits for does not matter.
+    let head = b"GET /live?channel=a HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n";
+    let mut theirs = adopt(&mut shard, head);
+    let conn = &mut shard.conns[0];
+    conn.phase = Phase::Asked;
+    conn.received.unread = Some(Box::new([&head[..], b"\r\n"].concat()));
+    shard.refuse_asked(0, &Refusal::unavailable("behind", "it waits"));
+    shard.turn(&[]);
+    let mut answer = vec![0; 4096];
+    let len = theirs.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..len]);
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("event: push-close"), "{answer}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_close_of_a_connection_never_waits_for_its_client() {
+    let mut shard = shard();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let _theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    let kept = ours.try_clone().unwrap();
+    // Old servers have it on their listeners.
+    let linger = || socket2::SockRef::from(&kept).linger().unwrap();
+    socket2::SockRef::from(&kept).set_linger(Some(std::time::Duration::from_secs(30))).unwrap();
+    assert!(linger().is_some());
+    let (adopted, _) = client(None, b"GET /push?channel=a HTTP/1.1\r\n");
+    shard.adopt(Adopted { fd: ours.into(), ..adopted });
+    assert_eq!(linger(), None);
 }

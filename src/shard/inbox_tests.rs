@@ -355,6 +355,29 @@ fn a_client_that_the_library_does_not_read_from_is_not_late() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn a_client_that_the_library_does_not_read_from_gets_heartbeats_and_need_not_answer() {
+    for reason in [Flags::PAUSED, Flags::HELD, Flags::THROTTLED] {
+        let mut shard = shard(1 << 20);
+        let mut client = websocket(&mut shard);
+        shard.heartbeat(0, Transport::WebSocket);
+        assert!(shard.conns[0].is(Flags::UNANSWERED));
+        shard.conns[0].flags.insert(reason);
+        read(&mut client);
+        for _ in 0..3 {
+            shard.heartbeat(0, Transport::WebSocket);
+            turn(&mut shard);
+            assert_eq!((phases(&shard), read(&mut client).len()), (vec![OPEN], 2), "{reason:?}");
+        }
+        // One that has gone is found.
+        drop(client);
+        shard.heartbeat(0, Transport::WebSocket);
+        turn(&mut shard);
+        assert_eq!(phases(&shard), [], "{reason:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn nothing_is_said_of_a_publish_to_a_client_that_is_closed_meanwhile() {
     let mut shard = shard(1 << 20);
     let mut client = websocket(&mut shard);

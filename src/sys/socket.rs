@@ -60,6 +60,13 @@ pub(crate) fn loopback_address(fd: &OwnedFd) -> Option<SocketAddr> {
     local.ip().to_canonical().is_loopback().then_some(local)
 }
 
+/// Makes the end of a connection take no time, and lose nothing that was sent (SO_LINGER off). With the option, `close`
+/// waits until the other side has everything, also for a socket that never blocks; or it throws away what waits.
+pub(crate) fn end_in_background(fd: &OwnedFd) {
+    // A socket that has just broken has no use for the option.
+    let _ = SockRef::from(fd).set_linger(None);
+}
+
 /// Makes the kernel send small writes at once (TCP_NODELAY). A Unix socket has no such option; that is no error.
 pub(crate) fn set_nodelay(fd: &OwnedFd) {
     let on: libc::c_int = 1;

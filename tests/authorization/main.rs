@@ -156,6 +156,21 @@ fn a_client_that_the_host_closes_during_a_question_is_answered() {
 }
 
 #[test]
+fn a_client_that_may_come_back_is_told_so_when_it_is_closed_during_a_question() {
+    for (code, final_one) in [(1008, true), (4403, true), (1001, false), (1012, false), (1013, false), (4000, false)] {
+        let host = Host::start(&[("auth", "host"), ("auth_timeout", "60s"), ("poll_timeout", "100ms")]);
+        let grant = || Grant::new(Some("ann"), &["a".into()], &[], 0, false, false).unwrap();
+        let (mut client, question) = asked_again(&host, grant());
+        host.server.close(question.connection, code, "").unwrap();
+        let (head, body) = client.response();
+        let status = if final_one { " 403 " } else { " 503 " };
+        assert!(head.contains(status) && body.contains(r#""code":"ended""#), "{code}: {head}{body}");
+        assert_eq!(head.contains("Retry-After: "), !final_one, "{code}: {head}");
+        host.stop();
+    }
+}
+
+#[test]
 fn the_host_is_asked_and_its_answer_counts() {
     let host = Host::start(&[("auth", "host"), ("poll_timeout", "100ms")]);
     assert!(host.get("channel=a", "").head().contains(" 503 "), "nobody listens for questions yet");

@@ -116,7 +116,9 @@ impl HubSide {
         for id in self.sessions.waiting() {
             while !self.is_choked(&id) {
                 let Some(frame) = self.sessions.take_waiting(&id) else { break };
-                let done = FromHost::read(&frame).map_err(End::from).and_then(|request| self.try_next(&id, &request, Came::Before));
+                let done = FromHost::read(&frame)
+                    .map_err(End::from)
+                    .and_then(|request| self.try_next(&id, &request, Came::Before));
                 match done {
                     Ok(Done::Yes) => any_done = true,
                     Ok(Done::Later) => {

@@ -93,6 +93,8 @@ impl Shard {
         if delays {
             socket::set_nodelay(&fd);
         }
+        // The host may have set it, on the connection or on its listener. It would hold up all clients of this shard.
+        socket::end_in_background(&fd);
         let Some(index) = self.enter(fd, &head, grant.as_deref()) else { return };
         let conn = &mut self.conns[index as usize];
         conn.flags.insert(Flags::ADOPTED);

@@ -6,7 +6,7 @@ use crate::config::{hosts, Auth};
 use crate::events::{Event, EventKind};
 use crate::grant::Grant;
 use crate::http::refusal::Refusal;
-use crate::http::request::{self, Known, Subscribe};
+use crate::http::request::{self, Subscribe};
 use crate::shard::connection::conn::{Flags, Phase, RequestId};
 use crate::shard::Shard;
 use crate::sys::socket;
@@ -27,7 +27,7 @@ impl Shard {
     /// host's own rules. A request without a name passes, since no browser leaves it out.
     pub(in crate::shard) fn check_host(&self, index: u32, host: &str) -> Result<(), Refusal> {
         let config = self.config();
-        let open = config.auth == Auth::None;
+        let open = matches!(config.auth, Auth::Unset | Auth::None);
         if host.is_empty()
             || (config.allowed_hosts.is_empty() && !open)
             || self.conns[index as usize].is(Flags::ADOPTED)
@@ -143,7 +143,9 @@ impl Shard {
     pub(in crate::shard) fn refuse_asked(&mut self, index: u32, refusal: &Refusal) {
         let unread = self.conns[index as usize].received.unread.take().unwrap_or_default();
         let config = self.config.clone();
-        match request::read(&unread, &config, &Known::default()) {
+        let conn = &self.conns[index as usize];
+        let grant = conn.grant_that_subscribes();
+        match request::read(&unread, &config, &self.known(conn, grant.as_deref())) {
             Ok(Some(head)) => {
                 self.note_request(index, &head);
                 self.refuse(index, refusal, &head.cors, head.sse);

@@ -303,10 +303,15 @@ pub(in crate::shard) fn host(conn: &Conn) -> u64 {
     conn.grant.as_ref().map_or(0, |grant| grant.host())
 }
 
-/// The end of a connection, as the answer to a request that is not served for it.
+/// The end of a connection, as the answer to a request that is not served for it. Only a client that may not come back
+/// gets a final answer.
 fn unserved(close: &Close) -> Refusal {
     if close.retry_ms.is_some() {
         return Refusal::draining();
+    }
+    if !close.says_not_allowed() {
+        let reason = if close.reason.is_empty() { "the connection was closed".into() } else { close.reason.clone() };
+        return Refusal::unavailable("ended", reason);
     }
     let reason = if close.reason.is_empty() { Close::NOT_ALLOWED.reason } else { close.reason.clone() };
     Refusal::forbidden("ended", reason)

@@ -4,6 +4,7 @@ use crate::config::Auth;
 use crate::events::EventKind;
 use crate::framing::close::Close;
 use crate::framing::Transport;
+use crate::grant::Grant;
 use crate::http::origin;
 use crate::http::refusal::Refusal;
 use crate::http::request::{self, Known, NamedBy, Wish};
@@ -186,21 +187,25 @@ impl Shard {
         }
     }
 
+    /// The facts about the next request of a connection that are known before it is read. `grant` names its channels.
+    pub(in crate::shard) fn known<'g>(&self, conn: &Conn, grant: Option<&'g Grant>) -> Known<'g> {
+        let channels = match grant {
+            Some(grant) => NamedBy::Grant(grant),
+            None if self.config.auth == Auth::Host && !conn.is_granted() => NamedBy::RequestOrGrant,
+            None => NamedBy::Request,
+        };
+        // The host routed its first request here by its own rules. It has not seen later ones on the same connection.
+        Known { any_path: conn.is(Flags::ADOPTED) && !conn.is(Flags::KEEP_ALIVE), channels }
+    }
+
     /// Reads one head, does what it asks for, and returns its length. `None`: it is not complete, or it was the last.
     fn take_head(&mut self, index: u32, bytes: &[u8]) -> Option<usize> {
         let conn = &self.conns[index as usize];
         if conn.is(Flags::PROXY_HEADER) {
             return self.take_proxy_header(index, bytes);
         }
-        // The host routed its first request here by its own rules. It has not seen later ones on the same connection.
-        let any_path = conn.is(Flags::ADOPTED) && !conn.is(Flags::KEEP_ALIVE);
         let grant = conn.grant_that_subscribes();
-        let channels = match &grant {
-            Some(grant) => NamedBy::Grant(grant),
-            None if self.config.auth == Auth::Host && !conn.is_granted() => NamedBy::RequestOrGrant,
-            None => NamedBy::Request,
-        };
-        let head = match request::read(bytes, &self.config, &Known { any_path, channels }) {
+        let head = match request::read(bytes, &self.config, &self.known(conn, grant.as_deref())) {
             Ok(Some(head)) => head,
             Ok(None) => {
                 self.conns[index as usize].received.unread = Some(Box::new(bytes.to_vec()));

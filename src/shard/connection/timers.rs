@@ -112,12 +112,15 @@ impl Shard {
         self.drop_conn(index);
     }
 
-    fn heartbeat(&mut self, index: u32, transport: Transport) {
+    pub(in crate::shard) fn heartbeat(&mut self, index: u32, transport: Transport) {
         if self.sinks.is_worn(index, self.conns[index as usize].socket.as_ref()) {
             return self.needs_new_keys(index, "it is time for new keys");
         }
         let waits = self.waits_for_room(index);
         let conn = &mut self.conns[index as usize];
+        // While we do not read from it, its answers may be there. It gets heartbeats nevertheless: proxies on the way
+        // must not take it for idle, and one that has gone is found only by writing.
+        let is_read = !(conn.is(Flags::PAUSED) || conn.is(Flags::HELD) || conn.is(Flags::THROTTLED));
         if waits {
             // It has not taken anything for a whole interval: it will not come back to life.
             if conn.is(Flags::STUCK) {
@@ -127,10 +130,7 @@ impl Shard {
                 return self.drop_conn(index);
             }
             conn.flags.insert(Flags::STUCK);
-        } else if conn.is(Flags::PAUSED) || conn.is(Flags::HELD) || conn.is(Flags::THROTTLED) {
-            // We do not read from it: its answers may be there.
-            conn.flags.remove(Flags::UNANSWERED);
-        } else if conn.is(Flags::UNANSWERED) {
+        } else if is_read && conn.is(Flags::UNANSWERED) {
             return self.close(index, Close::NO_PONG);
         } else if transport != Transport::WebSocket && self.has_vanished(index) {
             let conn = &mut self.conns[index as usize];
@@ -141,7 +141,7 @@ impl Shard {
             let conn = &mut self.conns[index as usize];
             let framed = conn.is(Flags::CHUNKS);
             let beat = transport.heartbeat(framed);
-            conn.flags.set(Flags::UNANSWERED, transport == Transport::WebSocket);
+            conn.flags.set(Flags::UNANSWERED, is_read && transport == Transport::WebSocket);
             self.transmit_bytes(index, Bytes::from_static(beat));
         }
         let Some(conn) = self.conns.get(index as usize) else { return };
