@@ -10,7 +10,10 @@ const MESSAGE: u8 = 1;
 const CLEARED: u8 = 2;
 const SYNCED: u8 = 3;
 const CLOSED: u8 = 4;
-const ENDS: u8 = 5;
+const ENDS: u8 = 6;
+
+/// The length of an entry that says that the log is synced or closed.
+pub(crate) const MARK: usize = 9;
 
 const BINARY: u8 = 1;
 const MORE: u8 = 2;
@@ -40,8 +43,8 @@ pub(crate) enum Entry<'a> {
     Synced { offset: u64 },
     /// The log was closed cleanly. It was synced before that.
     Closed { time_ms: u64 },
-    /// The last numbers of channels at the beginning of the segment.
-    Ends(Vec<(u64, &'a str)>),
+    /// The last numbers of channels at the beginning of the segment. No other channel had a message after the floor.
+    Ends { floor: u64, channels: Vec<(u64, &'a str)> },
 }
 
 impl<'a> Entry<'a> {
@@ -61,9 +64,10 @@ impl<'a> Entry<'a> {
                 into.push(CLOSED);
                 into.extend_from_slice(&time_ms.to_le_bytes());
             }
-            Entry::Ends(ends) => {
+            Entry::Ends { floor, channels } => {
                 into.push(ENDS);
-                for (number, channel) in ends {
+                into.extend_from_slice(&floor.to_le_bytes());
+                for (number, channel) in channels {
                     into.extend_from_slice(&number.to_le_bytes());
                     short(into, channel);
                 }
@@ -81,11 +85,11 @@ impl<'a> Entry<'a> {
             SYNCED => Entry::Synced { offset: fields.u64()? },
             CLOSED => Entry::Closed { time_ms: fields.u64()? },
             ENDS => {
-                let mut ends = Vec::new();
+                let (floor, mut channels) = (fields.u64()?, Vec::new());
                 while !fields.0.is_empty() {
-                    ends.push((fields.u64()?, fields.short()?));
+                    channels.push((fields.u64()?, fields.short()?));
                 }
-                return Some(Entry::Ends(ends));
+                return Some(Entry::Ends { floor, channels });
             }
             _ => return None,
         };
@@ -213,8 +217,8 @@ mod tests {
             Entry::Cleared { channel: "news" },
             Entry::Synced { offset: 70_000 },
             Entry::Closed { time_ms: 5 },
-            Entry::Ends(vec![]),
-            Entry::Ends(vec![(5, "a"), (u64::MAX, "ä")]),
+            Entry::Ends { floor: 0, channels: vec![] },
+            Entry::Ends { floor: 4, channels: vec![(5, "a"), (u64::MAX, "ä")] },
         ]
     }
 
@@ -224,6 +228,9 @@ mod tests {
             let mut bytes = Vec::new();
             entry.write(&mut bytes);
             assert_eq!(Entry::read(&bytes), Some(entry.clone()), "{entry:?}");
+            if matches!(entry, Entry::Synced { .. } | Entry::Closed { .. }) {
+                assert_eq!(bytes.len(), MARK);
+            }
             if let Entry::Message(message) = &entry {
                 set_more(&mut bytes);
                 let with_more = Entry::Message(Logged { more: true, ..*message });

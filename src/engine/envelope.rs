@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(read(&bytes), Err(Unreadable::Newer(2)));
         bytes[0] = 0;
         assert_eq!(read(&bytes), Err(Unreadable::Malformed));
-        let ends = write(id, &Body::Entry(Entry::Ends(vec![])));
+        let ends = write(id, &Body::Entry(Entry::Ends { floor: 0, channels: vec![] }));
         assert_eq!(read(&ends), Err(Unreadable::Malformed), "only a log on disk has these");
         let nobody = write(id, &Body::Act(Act::Disconnect { user: "", code: 4403, reason: "" }));
         assert_eq!(read(&nobody), Err(Unreadable::Malformed), "no call makes it");

@@ -52,6 +52,12 @@ impl History {
         self.messages.back().map(|message| message.seq())
     }
 
+    /// The newest message before a number.
+    pub(super) fn newest_before(&self, seq: u64) -> Option<u64> {
+        let before = self.messages.partition_point(|message| message.seq() < seq);
+        Some(self.messages.get(before.checked_sub(1)?)?.seq())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }

@@ -50,6 +50,7 @@ pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern
 pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
+pub(crate) use restoring::Ends;
 pub use retention::Retention;
 pub use slow::SlowPolicy;
 

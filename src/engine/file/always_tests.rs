@@ -1,6 +1,7 @@
 //! `engine_sync=always`: no message is delivered and no number told before the message is synced.
 
 mod ends;
+mod groups;
 mod quiet;
 
 use super::memory::Memory;
@@ -33,6 +34,14 @@ fn start(disk: &Memory) -> Running {
 }
 
 fn start_with(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> Running {
+    let (hub, mailbox, writer) = prepare(disk, sync, mailbox, buffer);
+    let (shared, of_writer) = (writer.shared().clone(), hub.clone());
+    let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));
+    Running { hub, shared, mailbox, thread }
+}
+
+/// A hub, and the writer of its log, which does not run yet.
+fn prepare(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> (Arc<Hub>, Arc<Mailbox>, Writer) {
     let retention = Retention { count: 100_000, age_ms: 300_000, bytes: 64 << 20 };
     let hub_settings = crate::hub::Settings {
         retention,
@@ -51,10 +60,7 @@ fn start_with(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> Runni
         Unwritten::read(Arc::new(disk.clone()), None, "log".into(), [b'1'; BOOT], each)
     };
     let writer = go_on(settings, &mut hub, make, &mut |_, _, _| {}, &log, read).unwrap();
-    let (shared, hub) = (writer.shared().clone(), Arc::new(hub));
-    let of_writer = hub.clone();
-    let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));
-    Running { hub, shared, mailbox, thread }
+    (Arc::new(hub), mailbox, writer)
 }
 
 impl Running {

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 /// How long the writer gathers records, if messages are delivered before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// With `engine_sync=always`: the longest time to gather, and the divisor that gives the share of a sync's duration.
+const GATHER_AT_MOST: Duration = Duration::from_millis(2);
+const GATHER_SHARE: u32 = 2;
+
 /// The bytes of a piece of small records. A larger one would leave the CPU's cache before it is written.
 const PIECE: usize = 256 << 10;
 /// How many written pieces keep their memory.
@@ -79,6 +83,20 @@ pub(super) struct Gather {
 impl Gather {
     /// For messages that are delivered before they are written.
     pub(super) const BEHIND: Gather = Gather { time: GATHER, awaited: usize::MAX };
+    /// For messages that wait for a sync, before the first sync.
+    pub(super) const NONE: Gather = Gather { time: Duration::ZERO, awaited: 0 };
+
+    /// After a sync that took so long, for so many awaited requests, while so many others came.
+    ///
+    /// Callers that are answered often publish again at once. All of them together are those that are answered now and
+    /// those that came during the sync. If the writer did not wait for the first, the two groups would take turns: each
+    /// request would then wait for the rest of one sync and for another sync. If the callers do not publish again, only
+    /// this one wait is lost.
+    pub(super) fn after(took: Duration, served: usize, came: usize) -> Self {
+        let awaited = served + came;
+        let time = if awaited > 1 { (took / GATHER_SHARE).min(GATHER_AT_MOST) } else { Duration::ZERO };
+        Gather { time, awaited }
+    }
 }
 
 impl Batch {

@@ -16,6 +16,8 @@ mod batch;
 mod directory_tests;
 mod disk;
 #[cfg(test)]
+mod ends_tests;
+#[cfg(test)]
 mod memory;
 mod opening;
 mod reading;
@@ -85,6 +87,7 @@ fn go_on(
     read: impl FnOnce(&mut dyn FnMut(Step<'_>)) -> Result<Unwritten, Error>,
 ) -> Result<Writer, Error> {
     let (now, now_ms) = (clock::monotonic_ms(), clock::unix_ms());
+    hub.keep_names();
     let log_to_be = read(&mut |step| match step {
         Step::First(first) => hub.begin_before(first),
         Step::Entry { number, entry: Entry::Message(logged), .. } => {
@@ -92,15 +95,15 @@ fn go_on(
             restore(hub, number, &logged, make, (now, now_ms));
         }
         Step::Entry { entry: Entry::Cleared { channel }, .. } => hub.restore_cleared(channel),
-        Step::Entry { entry: Entry::Ends(ends), .. } => {
-            ends.iter().for_each(|(number, channel)| hub.restore_end(channel, *number));
+        Step::Entry { entry: Entry::Ends { floor, channels }, .. } => {
+            hub.restore_ends(floor, channels.iter().copied());
         }
         // The hub learns the fences from the chain of the last epoch.
         Step::Fence { .. } | Step::Entry { .. } => {}
     })?;
     log_to_be.tell(log);
     let ((epoch, chain), last) = (log_to_be.lineage(), log_to_be.last());
-    let written = log_to_be.begin(settings.kept, settings.sync == Sync::Always, &|| hub.ends(), now_ms)?;
+    let written = log_to_be.begin(settings.kept, settings.sync == Sync::Always, &|first| hub.ends(first), now_ms)?;
     let writer = Writer::new(written, (settings.sync, settings.kept, settings.buffer), log.clone());
     hub.go_on(epoch, chain, last, writer.shared().behind.clone(), now);
     Ok(writer)

@@ -4,7 +4,7 @@ use super::disk::{above, Directory, Disk};
 use super::reading::{self, Found, Step};
 use super::showing::Counted;
 use super::state::{self, State, Whole, BOOT};
-use super::writing::{drop_at_start, write_again, Appender, Beginning, Ends, Kept};
+use super::writing::{drop_at_start, write_again, Appender, Beginning, EndsBefore, Kept};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link, MAX_LINKS};
 use crate::log::{Level, Log};
@@ -120,13 +120,7 @@ impl Unwritten {
     }
 
     /// Begins to write. If `always` is true, messages are delivered only when they are synced.
-    pub(super) fn begin(
-        self,
-        kept: Kept,
-        always: bool,
-        ends: &dyn Fn() -> Ends,
-        now_ms: u64,
-    ) -> Result<Written, Error> {
+    pub(super) fn begin(self, kept: Kept, always: bool, ends: &EndsBefore<'_>, now_ms: u64) -> Result<Written, Error> {
         let Unwritten { disk, lock, place, boot, mut found, epoch, chain, last } = self;
         let written = || -> io::Result<(Appender, State)> {
             // A full disk may have room then. The last segment stays until the next one has its epoch and numbers.

@@ -7,7 +7,7 @@
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
 use super::segment::{self, Header, Unreadable, FORMAT};
-use crate::engine::entry::Entry;
+use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
 use std::io;
@@ -187,7 +187,7 @@ impl Reader<'_, '_> {
                     }
                 }
                 // The last numbers in later segments are known already from the messages.
-                Entry::Ends(_) if !is_first => {}
+                Entry::Ends { .. } if !is_first => {}
                 Entry::Cleared { channel } => {
                     if self.last < segment.first {
                         self.cleared.push((*channel).to_owned());
@@ -218,15 +218,11 @@ impl Reader<'_, '_> {
 
     /// True if a later record says that the log was synced beyond `at`, where something is wrong now.
     fn was_synced(&self, bytes: &[u8], at: usize, salt: u32) -> bool {
-        let mut from = at + 1;
-        while let Some(record) = record::next_after(bytes, from, salt, self.last) {
-            match Entry::read(record.entry) {
-                Some(Entry::Closed { .. }) => return true,
-                Some(Entry::Synced { offset }) if offset > at as u64 => return true,
-                _ => from = record.end,
-            }
-        }
-        false
+        record::all_after(bytes, at + 1, MARK, salt, self.last).any(|record| match Entry::read(record.entry) {
+            Some(Entry::Closed { .. }) => true,
+            Some(Entry::Synced { offset }) => offset > at as u64,
+            _ => false,
+        })
     }
 
     /// Checks that a segment continues where the one before it ended. There may be a fence between them.

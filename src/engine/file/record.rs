@@ -65,13 +65,21 @@ pub(super) fn at(segment: &[u8], offset: usize, salt: u32) -> Option<Record<'_>>
     })
 }
 
-/// The first complete record with the right checksum at or after an offset, if its number may follow `last` there. It
-/// is used to look behind a damaged place.
-pub(super) fn next_after(segment: &[u8], offset: usize, salt: u32, last: u64) -> Option<Record<'_>> {
-    (offset..segment.len().saturating_sub(HEAD)).find_map(|at_offset| {
-        let number = number(&segment[at_offset..]);
-        // Only the checksum counts. This test saves most of the work.
-        let possible = number >= last && number - last <= segment.len() as u64;
+/// The complete records after an offset that have the right checksum, an entry of this many bytes, and a number that may
+/// follow `last` there. They are used to look behind a damaged place, so they may begin anywhere.
+///
+/// A publisher may have put there what looks like the beginnings of records. Since the length is given, each costs the
+/// checksum of a few bytes, and not of all that follows.
+pub(super) fn all_after(
+    segment: &[u8],
+    offset: usize,
+    len: usize,
+    salt: u32,
+    last: u64,
+) -> impl Iterator<Item = Record<'_>> {
+    (offset..segment.len().saturating_sub(HEAD)).filter_map(move |at_offset| {
+        let bytes = &segment[at_offset..];
+        let possible = length(bytes) == Some(len) && number(bytes).wrapping_sub(last) <= segment.len() as u64;
         possible.then(|| at(segment, at_offset, salt)).flatten()
     })
 }
@@ -85,6 +93,8 @@ fn number(record: &[u8]) -> u64 {
 }
 
 fn checksum(record: &[u8], salt: u32) -> u32 {
+    #[cfg(test)]
+    tests::SUMMED.set(tests::SUMMED.get() + record.len());
     let mut hasher = Hasher::new_with_initial(salt);
     hasher.update(&record[..4]);
     hasher.update(&record[8..]);
@@ -92,8 +102,14 @@ fn checksum(record: &[u8], salt: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The number of bytes of which this thread has made checksums.
+        pub(in crate::engine::file) static SUMMED: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn records_are_found_as_they_were_appended_and_nothing_else_is() {
@@ -107,8 +123,9 @@ mod tests {
         assert_eq!((second.number, second.entry, second.end), (8, &b"second"[..], bytes.len()));
         assert!(at(&bytes, second.end, 99).is_none());
         assert!(at(&bytes, 0, 98).is_none(), "another segment's");
-        assert_eq!(next_after(&bytes, 1, 99, 7).unwrap().number, 8);
-        assert!(next_after(&bytes, 1, 99, 9).is_none());
+        let numbers = |from, len, last| all_after(&bytes, from, len, 99, last).map(|record| record.number).collect();
+        let found: [Vec<u64>; 4] = [numbers(1, 6, 7), numbers(0, 5, 7), numbers(0, 7, 7), numbers(1, 6, 9)];
+        assert_eq!(found, [vec![8], vec![7], vec![], vec![]]);
         for at_byte in 0..bytes.len() {
             for bit in 0..8 {
                 bytes[at_byte] ^= 1 << bit;

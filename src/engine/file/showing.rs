@@ -82,7 +82,10 @@ impl Display for Shown<'_, '_> {
             Entry::Cleared { channel } => write!(f, "cleared {channel:?}"),
             Entry::Synced { offset } => write!(f, "synced up to byte {offset}"),
             Entry::Closed { time_ms } => write!(f, "closed {}", Time(*time_ms)),
-            Entry::Ends(ends) => write!(f, "last numbers of {} before", Counted(ends.len(), "channel")),
+            Entry::Ends { floor, channels } => {
+                let channels = Counted(channels.len(), "channel");
+                write!(f, "last numbers of {channels} before, and of others at most {floor}")
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::record;
 use super::state::BOOT;
 use super::writing::Kept;
 use crate::engine::entry::{write_message, Entry};
-use crate::hub::Noted;
+use crate::hub::{Ends, Noted};
 use std::sync::Arc;
 
 const BOOT_ONE: [u8; BOOT] = [b'1'; BOOT];
@@ -56,7 +56,7 @@ fn unwritten(disk: &Memory, boot: [u8; BOOT]) -> (Shown, Unwritten) {
 }
 
 fn begin(disk: &Memory, kept: Kept) -> Written {
-    unwritten(disk, BOOT_ONE).1.begin(kept, false, &Vec::new, 1000).unwrap()
+    unwritten(disk, BOOT_ONE).1.begin(kept, false, &Ends::unknown, 1000).unwrap()
 }
 
 impl Written {
@@ -65,7 +65,7 @@ impl Written {
     }
 
     fn append_at(&mut self, now_ms: u64, bytes: &mut [u8], last: u64) -> std::io::Result<()> {
-        self.appender.append(&mut [bytes], last, &Vec::new, now_ms)
+        self.appender.append(&mut [bytes], last, &Ends::unknown, now_ms)
     }
 
     /// As the writer closes it.
@@ -121,7 +121,7 @@ fn a_log_is_read_as_it_was_written_and_goes_on_where_it_was_closed() {
     let (shown, first) = unwritten(&disk, BOOT_TWO);
     assert_eq!(shown, all);
     assert_eq!((first.last(), first.lineage().1.len()), (5, 0), "the same epoch, after the same number");
-    let mut log = first.begin(KEPT, false, &Vec::new, 1000).unwrap();
+    let mut log = first.begin(KEPT, false, &Ends::unknown, 1000).unwrap();
     log.publish("six").unwrap();
     log.clear("c");
     log.close();
@@ -143,7 +143,7 @@ fn an_end_in_disorder_begins_a_new_epoch_at_a_number_of_its_own() {
     let (epoch, chain) = first.lineage();
     assert_eq!((shown, first.last(), chain.len()), (all, 6, 1));
     assert!(chain[0].last == 5 && chain[0].lossy && chain[0].epoch != epoch && chain[0].fence() == 6);
-    let mut log = first.begin(KEPT, false, &Vec::new, 1000).unwrap();
+    let mut log = first.begin(KEPT, false, &Ends::unknown, 1000).unwrap();
     log.publish("seven").unwrap();
     let (shown, second) = unwritten(&disk, BOOT_ONE);
     assert_eq!(shown.last().unwrap(), "7 c seven");
@@ -288,7 +288,7 @@ fn old_segments_go_as_a_whole_and_the_ends_of_channels_stay() {
     for n in 1..=2000u64 {
         let mut bytes = Vec::new();
         message(n, &text, false, &mut bytes);
-        let ends = || vec![(3, "quiet".into()), (n, "c".into())];
+        let ends = |first| Ends { channels: vec![(3, "quiet".into()), (first - 1, "c".into())], floor: 2 };
         log.appender.append(&mut [&mut bytes], n, &ends, 1000).unwrap();
         log.appender.drop_old(1000).unwrap();
         assert!(log.appender.bytes() <= 400_000 + 1200, "{}", log.appender.bytes());
@@ -296,13 +296,15 @@ fn old_segments_go_as_a_whole_and_the_ends_of_channels_stay() {
     let (mut ends, mut first) = (Vec::new(), 0);
     let found = reading::read(&disk, "log", &mut |step| match step {
         Step::First(number) => first = number,
-        Step::Entry { entry: Entry::Ends(found), .. } => {
-            ends.extend(found.iter().map(|(number, name)| (*number, name.to_string())));
+        Step::Entry { entry: Entry::Ends { floor, channels }, .. } => {
+            assert_eq!(floor, 2);
+            ends.extend(channels.iter().map(|(number, name)| (*number, name.to_string())));
         }
         _ => {}
     });
     assert!(found.unwrap().segments.len() > 3 && first > 1500, "{first}");
-    assert_eq!(ends, [(3, "quiet".to_string())], "of channels that were quiet before the log begins, and once");
+    let expected = [(first - 1, "c".to_string()), (3, "quiet".to_string())];
+    assert_eq!(ends, expected, "of the channels that had messages before the log begins, and once");
     log.appender.drop_old(5000).unwrap();
     assert_eq!(disk.segments().len(), 1, "all but the one that is written are too old");
 }

@@ -4,8 +4,8 @@ use super::batch::{Batch, Gather};
 use super::opening::Written;
 use super::state::{State, Whole};
 use super::write_behind::{Woken, WriteBehind};
-use super::writing::{Appender, Ends, Kept};
-use crate::hub::{Hub, Pending};
+use super::writing::{Appender, Kept};
+use crate::hub::{Ends, Hub, Pending};
 use crate::log::{Level, Log};
 use crate::sys::clock;
 use crate::sys::flock::Locked;
@@ -23,9 +23,6 @@ const QUIET_AFTER: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_millis(250);
 /// How often the log gets a mark that says how far it is synced, if each message is synced.
 const MARK: Duration = Duration::from_secs(1);
-/// With `engine_sync=always`: the longest time to gather, and the divisor that gives the share of a sync's duration.
-const GATHER_AT_MOST: Duration = Duration::from_millis(2);
-const GATHER_SHARE: u32 = 2;
 /// The time after which a full mailbox is checked again.
 const ROOM: Duration = Duration::from_millis(1);
 /// How long a stop waits for a disk that can't be written.
@@ -79,8 +76,8 @@ pub(crate) struct Writer {
     /// The hub whose log it is. `None` before the thread runs.
     hub: Option<Box<dyn AsRef<Hub> + Send>>,
     batch: Batch,
-    /// The duration of the last sync, and the number of callers that waited for it.
-    last_sync: (Duration, usize),
+    /// How long to wait for more before something is written.
+    gather: Gather,
     marked_at: Instant,
     /// The time of the next sync.
     sync_at: Option<Instant>,
@@ -114,7 +111,7 @@ impl Writer {
             place,
             hub: None,
             batch: Batch::default(),
-            last_sync: (Duration::ZERO, 0),
+            gather: if sync == Sync::Always { Gather::NONE } else { Gather::BEHIND },
             marked_at: Instant::now(),
             sync_at: None,
             last_write: Instant::now(),
@@ -132,15 +129,25 @@ impl Writer {
 
     /// Writes until it is told to stop and everything is written.
     pub(crate) fn run(mut self, hub: Box<dyn AsRef<Hub> + Send>) {
-        self.hub = Some(hub);
+        self.serve(hub);
         while !self.turn() {}
         self.close();
     }
 
+    /// The hub whose log it is.
+    pub(super) fn serve(&mut self, hub: Box<dyn AsRef<Hub> + Send>) {
+        self.hub = Some(hub);
+    }
+
+    #[cfg(test)]
+    pub(super) fn gather(&self) -> Gather {
+        self.gather
+    }
+
     /// Waits for something to do, and does it. True if the thread should end.
-    fn turn(&mut self) -> bool {
+    pub(super) fn turn(&mut self) -> bool {
         let behind = &self.shared.behind;
-        let stopping = match behind.wait(self.patience(), self.gather()) {
+        let stopping = match behind.wait(self.patience(), self.gather) {
             Woken::Filled => false,
             Woken::Late => {
                 if self.last_write.elapsed() >= QUIET_AFTER {
@@ -217,17 +224,6 @@ impl Writer {
         stopping
     }
 
-    /// How long to gather. If a few threads publish all the time, those that were just answered publish again at once.
-    /// Then waiting a moment lets one sync serve all of them. If they do not publish again, only this one wait is lost.
-    fn gather(&self) -> Gather {
-        if self.sync != Sync::Always {
-            return Gather::BEHIND;
-        }
-        let (took, awaited) = self.last_sync;
-        let time = if awaited > 1 { (took / GATHER_SHARE).min(GATHER_AT_MOST) } else { Duration::ZERO };
-        Gather { time, awaited }
-    }
-
     /// How long the thread may sleep if no records come.
     fn patience(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
@@ -269,7 +265,7 @@ impl Writer {
         if !self.batch.pieces.is_empty() {
             let mut pieces: Vec<&mut [u8]> = self.batch.pieces.iter_mut().map(|piece| &mut piece[..]).collect();
             let hub = &self.hub;
-            let ends = || hub.as_ref().map_or_else(Ends::new, |hub| (**hub).as_ref().ends());
+            let ends = |first| hub.as_ref().map_or_else(|| Ends::unknown(first), |hub| (**hub).as_ref().ends(first));
             self.appender.append(&mut pieces, self.batch.last, &ends, now_ms)?;
             self.shared.behind.give_back(std::mem::take(&mut self.batch.pieces));
             if self.sync != Sync::Always {
@@ -287,7 +283,7 @@ impl Writer {
             let (began, awaited) = (Instant::now(), self.batch.awaited);
             let mark = self.marked_at.elapsed() >= MARK;
             self.appender.sync(mark)?;
-            self.last_sync = (began.elapsed(), awaited);
+            self.gather = Gather::after(began.elapsed(), awaited, self.shared.behind.awaited());
             self.shared.behind.note_written(self.appender.last());
             if mark {
                 self.marked_at = began;

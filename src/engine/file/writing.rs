@@ -7,7 +7,8 @@ use super::reading::Segment;
 use super::record;
 use super::segment::{self, Header};
 use crate::engine::entry::Entry;
-use crate::hub::{Epoch, Link};
+use crate::hub::{Ends, Epoch, Link};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ impl Kept {
     }
 }
 
-/// The last numbers of channels, for the beginning of a segment.
-pub(crate) type Ends = Vec<(u64, Arc<str>)>;
+/// Lists the last numbers of channels before a number, for the beginning of a segment.
+pub(super) type EndsBefore<'a> = dyn Fn(u64) -> Ends + 'a;
 
 /// The point from which a log goes on.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Appender {
         disk: Arc<dyn Disk>,
         kept: Kept,
         beginning: Beginning,
-        ends: &dyn Fn() -> Ends,
+        ends: &EndsBefore<'_>,
         now_ms: u64,
     ) -> io::Result<Self> {
         let Beginning { segments, cleared, epoch, chain, last } = beginning;
@@ -156,7 +157,7 @@ impl Appender {
         &mut self,
         pieces: &mut [&mut [u8]],
         last: u64,
-        ends: &dyn Fn() -> Ends,
+        ends: &EndsBefore<'_>,
         now_ms: u64,
     ) -> io::Result<()> {
         self.make_sure()?;
@@ -230,7 +231,7 @@ impl Appender {
         Some(oldest.newest_ms.saturating_add(self.kept.age_ms).saturating_sub(now_ms))
     }
 
-    fn next_segment(&mut self, ends: &dyn Fn() -> Ends, now_ms: u64) -> io::Result<()> {
+    fn next_segment(&mut self, ends: &EndsBefore<'_>, now_ms: u64) -> io::Result<()> {
         // The segment is synced before the next one is created: only the end of the last segment may be torn.
         self.sync(false)?;
         if self.loose {
@@ -323,25 +324,15 @@ fn create(
     disk: &dyn Disk,
     header: &Header,
     kept: Kept,
-    ends: &dyn Fn() -> Ends,
+    ends: &EndsBefore<'_>,
     cleared: &[String],
 ) -> io::Result<(Segment, Box<dyn Place>)> {
     let mut bytes = header.bytes();
     let room = kept.segment_bytes() as usize / ENDS_SHARE;
-    let mut taken = 0;
-    let ends = ends();
-    let ends = ends.iter().filter(|(number, _)| *number < header.first);
-    let ends: Vec<(u64, &str)> = ends
-        .map(|(number, channel)| (*number, &**channel))
-        .take_while(|(_, channel)| {
-            taken += channel.len() + 9;
-            taken <= room
-        })
-        .collect();
+    let ends = fitting(ends(header.first), room);
     let mut entries: Vec<Entry<'_>> = cleared.iter().map(|channel| Entry::Cleared { channel }).collect();
-    if !ends.is_empty() {
-        entries.push(Entry::Ends(ends));
-    }
+    let channels = ends.channels.iter().map(|(number, channel)| (*number, &**channel)).collect();
+    entries.push(Entry::Ends { floor: ends.floor, channels });
     let start = bytes.len();
     for entry in entries {
         record::append(&mut bytes, header.first - 1, |into| entry.write(into));
@@ -353,4 +344,24 @@ fn create(
     let first = header.first;
     let (newest_ms, salt) = (header.created_ms, header.salt);
     Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms, salt, on_disk: len }, file))
+}
+
+/// The ends that fit into so many bytes, each channel once. The lowest ends are left out. They raise the floor.
+fn fitting(mut ends: Ends, room: usize) -> Ends {
+    // The floor says as much of these.
+    let floor = ends.floor;
+    ends.channels.retain(|(number, channel)| *number != floor || channel.is_empty());
+    ends.channels.sort_unstable_by(|(a, of), (b, of_other)| (of, b).cmp(&(of_other, a)));
+    ends.channels.dedup_by(|(_, later), (_, first)| later == first);
+    // The broadcasts have no floor, so they come first.
+    ends.channels.sort_unstable_by_key(|(number, channel)| Reverse((channel.is_empty(), *number)));
+    let mut taken = 0;
+    let fits = |(_, channel): &&(u64, Arc<str>)| {
+        taken += channel.len() + 9;
+        taken <= room
+    };
+    let fitting = ends.channels.iter().take_while(fits).count();
+    let left_out = ends.channels.drain(fitting..).map(|(number, _)| number).max();
+    ends.floor = ends.floor.max(left_out.unwrap_or(0));
+    ends
 }

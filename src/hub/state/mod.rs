@@ -12,6 +12,7 @@ mod steps;
 pub(super) use applying::Following;
 use keeping::Kept;
 use names::Names;
+pub(super) use restoring::Listing;
 pub(super) use steps::AT_ONCE;
 
 use super::forgotten::Forgotten;
@@ -154,7 +155,7 @@ impl State {
                 let rule = self.rules.number_for(channel);
                 if !self.rules.get(rule).bounds.keeps() {
                     // Without subscribers and history, only the end of the channel is remembered.
-                    self.forgotten.remember(hash, seq);
+                    self.forgotten.remember(hash, seq, || channel.into());
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 self.create(channel)
@@ -254,8 +255,8 @@ impl State {
         }
         let channel = self.channels.remove(id as usize);
         let hash = self.hash(&channel.name);
-        self.forgotten.remember(hash, channel.history.trimmed());
         self.names.remove(hash, id, &self.channels);
+        self.forgotten.remember(hash, channel.history.trimmed(), || channel.name);
     }
 
     fn create(&mut self, name: &str) -> ChannelId {

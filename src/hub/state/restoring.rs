@@ -1,12 +1,26 @@
 //! Restores history from a log, from before this hub.
 
 use super::State;
+use crate::hub::forgotten::Place as Remembered;
 use crate::hub::lineage::Lineage;
 use crate::hub::message::{Message, Place};
-use crate::hub::{Outgoing, BROADCAST};
-use std::sync::Arc;
+use crate::hub::{Ends, Outgoing, BROADCAST};
+
+/// Where the listing of the ends goes on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::hub) enum Listing {
+    /// With the channels that exist, from this number of a channel on.
+    Channels(usize),
+    /// With the channels that are gone, after this one.
+    Forgotten(Option<Remembered>),
+}
 
 impl State {
+    /// Keeps the names of channels that are gone. Call this on an empty hub.
+    pub(in crate::hub) fn keep_names(&mut self) {
+        self.forgotten.keep_names();
+    }
+
     /// Messages before a number are not in the log. Call this on an empty hub.
     pub(in crate::hub) fn begin_before(&mut self, first: u64) {
         let gone = first.saturating_sub(1);
@@ -15,13 +29,15 @@ impl State {
         self.channels[BROADCAST as usize].history.skip(gone);
     }
 
-    /// The last number of a channel before the log begins.
-    pub(in crate::hub) fn restore_end(&mut self, channel: &str, seq: u64) {
-        let hash = self.hash(channel);
-        if channel.is_empty() {
-            self.channels[BROADCAST as usize].history.skip(seq);
-        } else if self.lookup(channel, hash).is_none() {
-            self.forgotten.restore(hash, seq);
+    /// The last numbers of channels before the log begins. No other channel had a message after `floor` there.
+    pub(in crate::hub) fn restore_ends<'c>(&mut self, floor: u64, ends: impl Iterator<Item = (u64, &'c str)>) {
+        self.forgotten.lower_floor(floor);
+        for (seq, channel) in ends {
+            if channel.is_empty() {
+                self.channels[BROADCAST as usize].history.skip(seq);
+            } else {
+                self.forgotten.restore(self.names.hash(channel), seq, || channel.into());
+            }
         }
     }
 
@@ -37,7 +53,7 @@ impl State {
             Some(id) => id,
             None if self.keeps(channel) => self.create(channel),
             None => {
-                self.forgotten.remember(hash, seq);
+                self.forgotten.remember(hash, seq, || channel.into());
                 return;
             }
         };
@@ -61,15 +77,36 @@ impl State {
         while self.expire(now) {}
     }
 
-    /// The last number of each channel, for some hundred channels from `from` on. Returns where to go on.
-    pub(in crate::hub) fn ends(&self, from: usize, found: &mut Vec<(u64, Arc<str>)>) -> Option<usize> {
+    /// Lists the last numbers of channels before `first`, for some hundred channels. Returns where to go on.
+    ///
+    /// A channel may go, or come back, between two of these steps. The channels that are gone come last, and one that
+    /// comes back stays among them. So each channel that had a message before `first` is listed at least once, unless
+    /// the floor covers it. The floor is read in the last step.
+    pub(in crate::hub) fn list_ends(&self, first: u64, from: Listing, found: &mut Ends) -> Option<Listing> {
         const AT_ONCE: usize = 512;
-        let end = self.channels.capacity().min(from + AT_ONCE);
-        let channels = (from..end).filter_map(|id| self.channels.get(id));
-        found.extend(channels.map(|channel| {
-            let history = &channel.history;
-            (history.newest().unwrap_or(history.trimmed()), channel.name.clone())
-        }));
-        (end < self.channels.capacity()).then_some(end)
+        // Of a channel with later messages only, the last one before may not be known any more. Clients that have not
+        // seen the later ones are told of a gap in any case. Clients that have are not asked about.
+        let before = |seq: u64| seq.min(first.saturating_sub(1));
+        match from {
+            Listing::Channels(from) => {
+                let end = self.channels.capacity().min(from + AT_ONCE);
+                let channels = (from..end).filter_map(|id| self.channels.get(id));
+                found.channels.extend(channels.map(|channel| {
+                    let history = &channel.history;
+                    (history.newest_before(first).unwrap_or(before(history.trimmed())), channel.name.clone())
+                }));
+                let more = end < self.channels.capacity();
+                Some(if more { Listing::Channels(end) } else { Listing::Forgotten(None) })
+            }
+            Listing::Forgotten(after) => {
+                let mut last = None;
+                for (place, name) in self.forgotten.list(after).take(AT_ONCE) {
+                    last = Some(place);
+                    found.channels.extend(name.map(|name| (before(place.0), name.clone())));
+                }
+                found.floor = before(self.forgotten.floor());
+                last.map(|last| Listing::Forgotten(Some(last)))
+            }
+        }
     }
 }

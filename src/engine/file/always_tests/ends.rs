@@ -25,8 +25,8 @@ fn a_failed_sync_does_not_leave_its_messages_out_of_the_next_segments_ends() {
     disk.remove(&segments[0]).unwrap();
     let mut ends: Vec<(u64, String)> = Vec::new();
     reading::read(&disk, "log", &mut |step| {
-        if let Step::Entry { entry: Entry::Ends(of), .. } = step {
-            ends.extend(of.iter().map(|(number, channel)| (*number, (*channel).to_owned())));
+        if let Step::Entry { entry: Entry::Ends { channels, .. }, .. } = step {
+            ends.extend(channels.iter().map(|(number, channel)| (*number, (*channel).to_owned())));
         }
     })
     .unwrap();

@@ -9,7 +9,7 @@ fn chain(disk: &Memory) -> Vec<crate::hub::Link> {
 }
 
 fn begin_always(disk: &Memory, kept: Kept) -> Written {
-    unwritten(disk, BOOT_ONE).1.begin(kept, true, &Vec::new, 1000).unwrap()
+    unwritten(disk, BOOT_ONE).1.begin(kept, true, &Ends::unknown, 1000).unwrap()
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_is_too_old_goes_before_anything_is_written_and_the_last_segment_stays() 
     log.close();
     assert_eq!(disk.segments().len(), 3);
     disk.set_room(Some(0));
-    let again = unwritten(&disk, BOOT_ONE).1.begin(kept, false, &Vec::new, 100_000);
+    let again = unwritten(&disk, BOOT_ONE).1.begin(kept, false, &Ends::unknown, 100_000);
     assert!(again.unwrap_err().to_string().contains("No space left"), "the disk is full");
     assert_eq!(disk.segments().len(), 1, "what retention allows is gone");
     disk.set_room(None);
@@ -146,4 +146,27 @@ fn a_reader_beside_a_running_hub_passes_over_segments_that_were_just_removed() {
     let later = format!("{:020}.log", 99);
     assert_ne!(*second, later);
     assert!(found(&later).is_err());
+}
+
+#[test]
+fn a_payload_that_looks_like_many_records_does_not_make_a_start_take_long() {
+    let disk = Memory::default();
+    let mut log = begin(&disk, KEPT);
+    log.publish("one").unwrap();
+    log.appender.sync(true).unwrap();
+    log.publish("two").unwrap();
+    let begins = log.appender.bytes() as usize;
+    // Each of these could be the beginning of a record that covers most of the payload.
+    let head = [&900_000u32.to_le_bytes()[..], &[0; 4], &3u64.to_le_bytes()].concat();
+    let mut bytes = Vec::new();
+    record::append(&mut bytes, 3, |into| write_message(1000, false, &noted("c", &head.repeat(1 << 16)), into));
+    log.append(&mut bytes, 3).unwrap();
+    // A bit of the second message is flipped. It was not synced, so the end is torn.
+    let name = disk.segments().remove(0);
+    disk.edit(&name, |bytes| bytes[begins - 1] ^= 1);
+    let before = record::tests::SUMMED.get();
+    let (shown, found) = read(&disk).unwrap();
+    assert_eq!((shown, found.torn.is_some()), (vec!["1 c one".to_string()], true));
+    let summed = record::tests::SUMMED.get() - before;
+    assert!(summed < 4 * disk.read(&name).unwrap().len(), "{summed}");
 }

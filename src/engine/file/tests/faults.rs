@@ -99,7 +99,7 @@ fn a_loss_of_power_takes_nothing_that_was_synced_and_leaves_nothing_in_disorder_
             let (before, first) = unwritten(&disk, BOOT_ONE);
             assert!(before.len() >= synced && all.starts_with(&before), "seed {seed}: {before:?} of {all:?}, {synced}");
             all = before;
-            let mut log = first.begin(kept, false, &Vec::new, 1000).unwrap();
+            let mut log = first.begin(kept, false, &Ends::unknown, 1000).unwrap();
             synced = all.len();
             for _ in 0..chance(12) {
                 let text = "x".repeat(chance(300));

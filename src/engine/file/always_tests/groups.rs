@@ -1,0 +1,54 @@
+//! Callers that publish again as soon as they are answered, and the syncs that serve them.
+
+use super::super::batch::{Batch, Gather};
+use super::super::write_behind::Woken;
+use super::*;
+
+#[test]
+fn the_next_group_is_everybody_who_is_answered_now_or_has_come_meanwhile() {
+    let ms = Duration::from_millis;
+    let gather = |took, served, came| {
+        let Gather { time, awaited } = Gather::after(ms(took), served, came);
+        (time, awaited)
+    };
+    // One half of the callers came while the other half was synced.
+    assert_eq!(gather(1, 32, 32), (Duration::from_micros(500), 64));
+    assert_eq!(gather(1, 64, 0), (Duration::from_micros(500), 64));
+    assert_eq!(gather(1000, 2, 0), (ms(2), 2), "it waits for no longer, however slow the disk is");
+    assert_eq!(gather(1, 1, 0), (Duration::ZERO, 1), "one caller alone is not waited for");
+}
+
+#[test]
+fn two_halves_that_take_turns_become_one_group() {
+    let disk = Memory::default();
+    let (hub, mailbox, mut writer) = prepare(&disk, Sync::Always, 64, 1 << 20);
+    writer.serve(Box::new(hub.clone()));
+    let shared = writer.shared().clone();
+    let idle = std::thread::spawn(|| {});
+    let running = Running { hub, shared, mailbox, thread: idle };
+    let publish = |count: usize| -> Vec<_> { (0..count).map(|_| running.publish("x")).collect() };
+    let first = publish(4);
+    disk.hang(true);
+    let before = disk.syncs();
+    let turn = std::thread::spawn(move || {
+        assert!(!writer.turn());
+        writer
+    });
+    until("no sync begins", || disk.syncs() > before);
+    let second = publish(4);
+    disk.hang(false);
+    let writer = turn.join().unwrap();
+    assert_eq!(first.iter().flat_map(seqs).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(writer.gather().awaited, 8);
+    // It waits until the first half has published again.
+    let behind = running.shared.behind.clone();
+    let next = std::thread::spawn(move || {
+        let woken = behind.wait(PATIENCE, Gather { time: PATIENCE, awaited: 8 });
+        let mut batch = Batch::default();
+        behind.take(&mut batch);
+        (woken, batch.awaited)
+    });
+    let third = publish(4);
+    assert_eq!(next.join().unwrap(), (Woken::Filled, 8));
+    drop((second, third, writer));
+}
