@@ -3,7 +3,7 @@
 use super::pushd::{request, stream};
 use super::truth::{Id, Told, Truth};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -25,7 +25,12 @@ pub struct Load {
     pub answered: AtomicU64,
     /// The messages that were acknowledged: their positions and marks.
     pub acknowledged: Mutex<Vec<(Id, String)>>,
+    /// The bytes that payloads may have beyond the usual ones, so that a log needs more segments.
+    more: AtomicUsize,
 }
+
+/// The bytes that a payload has more, while that is allowed.
+const MORE: usize = 6000;
 
 impl Load {
     pub fn new(port: u16, control: u16) -> Self {
@@ -33,7 +38,29 @@ impl Load {
         let first = ids(&answer.1).remove(0);
         let acknowledged = Mutex::new(vec![(first.clone(), "pFirst".into())]);
         let [stopped, given_up] = [false, false].map(AtomicBool::new);
-        Load { port, control, first, stopped, given_up, answered: AtomicU64::new(0), acknowledged }
+        Load {
+            port,
+            control,
+            first,
+            stopped,
+            given_up,
+            answered: AtomicU64::new(0),
+            acknowledged,
+            more: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes the next payloads longer, by so many bytes in all.
+    pub fn publish_more(&self, bytes: usize) {
+        self.more.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A mark, and more bytes. Some payloads are so long that a write of them covers several sectors.
+    fn payload(&self, mark: &str, n: u64) -> String {
+        let more = if n % 50 == 1 { 5000 } else { n * 37 % 300 };
+        let less = |left: usize| left.checked_sub(MORE);
+        let much = self.more.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, |_| MORE);
+        format!("<{mark}>{}", ".".repeat(more as usize + much))
     }
 
     /// Ends the publishers.
@@ -60,7 +87,7 @@ impl Load {
                 if self.stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                answered = self.publish(&what, payload(&mark, n).as_bytes(), &[&mark]);
+                answered = self.publish(&what, self.payload(&mark, n).as_bytes(), &[&mark]);
             }
         }
     }
@@ -72,7 +99,7 @@ impl Load {
                 return;
             }
             let marks: Vec<String> = (0..1 + n % 4).map(|at| format!("p2.{n}.{at}.{}", 1 + n % 4)).collect();
-            let message = |(at, mark): (usize, &String)| serde_json::json!({"channel": CHANNELS[at % 2], "data": payload(mark, n + at as u64)});
+            let message = |(at, mark): (usize, &String)| serde_json::json!({"channel": CHANNELS[at % 2], "data": self.payload(mark, n + at as u64)});
             let batch: Vec<serde_json::Value> = marks.iter().enumerate().map(message).collect();
             let marks: Vec<&str> = marks.iter().map(|mark| &**mark).collect();
             self.publish("POST /v1/publish", serde_json::to_string(&batch).unwrap().as_bytes(), &marks);
@@ -81,7 +108,7 @@ impl Load {
 
     /// Publishes one message to the first channel.
     pub fn publish_one(&self, mark: &str) {
-        assert!(self.publish("POST /v1/publish?channel=a", payload(mark, 1).as_bytes(), &[mark]));
+        assert!(self.publish("POST /v1/publish?channel=a", self.payload(mark, 1).as_bytes(), &[mark]));
     }
 
     /// Publishes messages. True if the hub has answered with their positions.
@@ -174,12 +201,6 @@ impl Drop for Guard<'_> {
         self.0.stop();
         self.0.given_up.store(std::thread::panicking(), Ordering::Relaxed);
     }
-}
-
-/// A mark, and more bytes. Some payloads are so long that a write of them covers several sectors.
-fn payload(mark: &str, n: u64) -> String {
-    let more = if n % 50 == 1 { 5000 } else { n * 37 % 300 };
-    format!("<{mark}>{}", ".".repeat(more as usize))
 }
 
 /// The positions in an answer to publishing.

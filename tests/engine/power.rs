@@ -7,13 +7,18 @@ use super::ledger::{self, Disk};
 use super::load::{Guard, Load, CHANNELS};
 use super::pushd::Pushd;
 use super::truth::{marks_of, Truth};
-use super::Place;
+use super::{segments, Place};
 use crate::common::until;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const ALWAYS: (&str, &str) = ("engine_sync", "always");
+/// Segments of 512 KB. Nothing is deleted: a hub that ends [`FEW`] times gets less.
+const SMALL: (&str, &str) = ("engine_retention_bytes", "4MB");
+const FEW: usize = 3;
+/// The bytes that a hub with small segments gets in each life, beside the usual ones.
+const MUCH: usize = 800_000;
 /// How many hubs run at once. They mostly wait.
 const HUBS: usize = 4;
 
@@ -44,6 +49,8 @@ struct Seen {
     synced: AtomicUsize,
     failed: AtomicUsize,
     healed: AtomicUsize,
+    /// Segments that a hub has begun since its start.
+    rolled: AtomicUsize,
 }
 
 impl Way {
@@ -68,6 +75,10 @@ struct Run {
     /// The marks that were in its files after the power failed, also those behind a torn place, which count for
     /// nothing.
     there: BTreeSet<String>,
+    /// True if a hub needs several segments in one life.
+    rolls: bool,
+    /// The number of segments before the present life.
+    segments: usize,
 }
 
 impl Run {
@@ -83,8 +94,8 @@ impl Run {
         ledger::boot_anew(&place, &mut chance);
         let pushd = Pushd::start_with(&place, options, &environment);
         let [sure, there] = [BTreeSet::new(), BTreeSet::new()];
-        let always = options.contains(&ALWAYS);
-        Run { place, seed, chance, way, always, pushd, disk: Disk::default(), sure, there }
+        let (always, rolls) = (options.contains(&ALWAYS), options.contains(&SMALL));
+        Run { place, seed, chance, way, always, pushd, disk: Disk::default(), sure, there, rolls, segments: 0 }
     }
 
     /// Ends it so many times under load. Then everything is judged that clients and publishers were told.
@@ -100,6 +111,7 @@ impl Run {
             let guard = Guard(load);
             let publishers = [scope.spawn(|| load.publish_with_keys()), scope.spawn(|| load.publish_batches())];
             for end in 0..ends {
+                load.publish_more(if self.rolls { MUCH } else { 0 });
                 self.live(load, end, seen);
                 self.end(load, end, seen);
                 self.pushd.begin_again();
@@ -113,6 +125,8 @@ impl Run {
             told
         });
         self.pushd.restart("TERM");
+        let oldest = segments(&self.place.log()).remove(0);
+        assert!(oldest.ends_with(format!("{:020}.log", 1)), "{self}: nothing is deleted: {}", oldest.display());
         let truth = Truth::read(&self.place.log(), !self.always);
         load.judge(&truth, &told).unwrap_or_else(|error| panic!("{self}: {error}"));
         // Other clients come with any position that was ever told.
@@ -190,12 +204,16 @@ impl Run {
         }
         self.pushd.end(if in_order { "TERM" } else { "KILL" });
         ledger::clear_faults(&self.place);
+        // The first of them may be that of the start.
+        let begun = segments(&self.place.log()).len().saturating_sub(self.segments + 1);
+        seen.rolled.fetch_add(begun, Ordering::Relaxed);
         if self.way.loses_power() {
             self.disk.follow_ledger(&self.place);
         }
         if power {
             self.fail_power(seen);
         }
+        self.segments = segments(&self.place.log()).len();
         let truth = Truth::read(&self.place.log(), !self.always);
         let there = truth.marks();
         let missing: Vec<&String> = self.sure.iter().filter(|mark| !there.contains(&***mark)).collect();
@@ -236,14 +254,21 @@ impl std::fmt::Display for Run {
     }
 }
 
-/// Runs several hubs at once, each with its own seed. Together they end so many times, or `PUSH_ENDS` times.
+/// Runs several hubs at once, each with its own seed. Together they end so many times, or `PUSH_ENDS` times. With small
+/// segments each ends a few times only, and then another begins with a new log.
 fn run(way: Way, options: &[(&str, &str)], ends: usize) -> Seen {
     let (seen, first) = (Seen::default(), number("PUSH_SEED").unwrap_or(1));
     let ends = number("PUSH_ENDS").unwrap_or(ends).div_ceil(HUBS);
+    let few = if options.contains(&SMALL) { FEW } else { ends };
     std::thread::scope(|scope| {
         for hub in 0..HUBS {
             let seen = &seen;
-            scope.spawn(move || Run::new((first + hub) as u64, way, options).under_load(ends, seen));
+            scope.spawn(move || {
+                for log in 0..ends.div_ceil(few) {
+                    let seed = (first + hub + log * HUBS) as u64;
+                    Run::new(seed, way, options).under_load(few.min(ends - log * few), seen);
+                }
+            });
         }
     });
     println!("{way:?} {options:?}: {seen:?}");
@@ -299,4 +324,18 @@ fn with_sync_always_a_loss_of_power_after_failed_writes_and_syncs_takes_nothing_
 fn with_sync_always_killed_at_any_moment_it_has_lost_nothing_and_tells_of_no_gap() {
     let seen = run(Way::Killed, &[ALWAYS], 40);
     assert_eq!((count(&seen.fences), count(&seen.lost)), (0, 0), "{seen:?}");
+}
+
+#[test]
+fn a_loss_of_power_takes_nothing_that_was_synced_also_if_the_log_has_gone_on_in_another_segment() {
+    let seen = run(Way::Power, &[SMALL], 36);
+    let all = [&seen.rolled, &seen.lost, &seen.fences, &seen.survived_unsynced, &seen.synced];
+    assert!(all.into_iter().all(|counted| count(counted) > 0), "it did not come to all that it is about: {seen:?}");
+}
+
+#[test]
+fn with_sync_always_a_loss_of_power_takes_nothing_also_if_the_log_has_gone_on_in_another_segment() {
+    let seen = run(Way::Power, &[SMALL, ALWAYS], 36);
+    assert_eq!((count(&seen.fences), count(&seen.lost)), (0, 0), "{seen:?}");
+    assert!(count(&seen.rolled) > 0 && count(&seen.synced) > 0, "{seen:?}");
 }
