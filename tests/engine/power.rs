@@ -138,7 +138,9 @@ impl Run {
             judged.unwrap_or_else(|error| panic!("{self}: from {}: {error}", from.text()));
         }
         let lost = known.iter().filter(|(id, mark)| truth.knows(id, mark) == Ok(false)).count();
-        assert!(lost * 10 < known.len() * 9, "{self}: {lost} of {} acknowledged messages were lost", known.len());
+        // Lives before a sync may lose everything. Among many lives some are longer.
+        let most = lost * 10 >= known.len() * 9;
+        assert!(!most || self.rolls, "{self}: {lost} of {} acknowledged messages were lost", known.len());
         seen.lost.fetch_add(lost, Ordering::Relaxed);
         seen.fences.fetch_add(truth.fences().len(), Ordering::Relaxed);
     }

@@ -11,6 +11,8 @@ const GATHER: Duration = Duration::from_millis(5);
 /// With `engine_sync=always`: the longest time to gather, and the divisor that gives the share of a sync's duration.
 const GATHER_AT_MOST: Duration = Duration::from_millis(2);
 const GATHER_SHARE: u32 = 2;
+/// If not all callers came in time: the number of syncs until the writer waits for all of them again.
+const PAUSE: u32 = 16;
 
 /// The bytes of a piece of small records. A larger one would leave the CPU's cache before it is written.
 const PIECE: usize = 256 << 10;
@@ -74,28 +76,45 @@ pub(super) struct Enough {
 }
 
 /// How long the writer gathers, and the number of awaited requests at which it stops earlier.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gather {
     pub(super) time: Duration,
     pub(super) awaited: usize,
+    /// The number of syncs until it waits for all callers again. It is more than 0 after they have not come in time.
+    pause: u32,
 }
 
 impl Gather {
     /// For messages that are delivered before they are written.
-    pub(super) const BEHIND: Gather = Gather { time: GATHER, awaited: usize::MAX };
+    pub(super) const BEHIND: Gather = Gather { time: GATHER, awaited: usize::MAX, pause: 0 };
     /// For messages that wait for a sync, before the first sync.
-    pub(super) const NONE: Gather = Gather { time: Duration::ZERO, awaited: 0 };
+    pub(super) const NONE: Gather = Gather { time: Duration::ZERO, awaited: 0, pause: 0 };
 
     /// After a sync that took so long, for so many awaited requests, while so many others came.
     ///
     /// Callers that are answered often publish again at once. All of them together are those that are answered now and
     /// those that came during the sync. If the writer did not wait for the first, the two groups would take turns: each
-    /// request would then wait for the rest of one sync and for another sync. If the callers do not publish again, only
-    /// this one wait is lost.
-    pub(super) fn after(took: Duration, served: usize, came: usize) -> Self {
-        let awaited = served + came;
+    /// request would then wait for the rest of one sync and for another sync.
+    ///
+    /// But waiting helps only if they come soon. Where the disk is faster than the threads can be woken, or where
+    /// callers do not publish again, they don't. Then the writer waits for as many as were served, which mostly are
+    /// there, and tries again later.
+    pub(super) fn after(self, took: Duration, served: usize, came: usize) -> Self {
+        let all_came = served >= self.awaited;
+        let pause = match self.pause {
+            0 if all_came => 0,
+            0 => PAUSE,
+            syncs => syncs - 1,
+        };
+        let awaited = if pause == 0 { served + came } else { served };
         let time = if awaited > 1 { (took / GATHER_SHARE).min(GATHER_AT_MOST) } else { Duration::ZERO };
-        Gather { time, awaited }
+        Gather { time, awaited, pause }
+    }
+
+    /// Gathers so many requests, however long that takes.
+    #[cfg(test)]
+    pub(super) fn until(awaited: usize) -> Self {
+        Gather { time: Duration::from_secs(60), awaited, pause: 0 }
     }
 }
 

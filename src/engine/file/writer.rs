@@ -283,7 +283,7 @@ impl Writer {
             let (began, awaited) = (Instant::now(), self.batch.awaited);
             let mark = self.marked_at.elapsed() >= MARK;
             self.appender.sync(mark)?;
-            self.gather = Gather::after(began.elapsed(), awaited, self.shared.behind.awaited());
+            self.gather = self.gather.after(began.elapsed(), awaited, self.shared.behind.awaited());
             self.shared.behind.note_written(self.appender.last());
             if mark {
                 self.marked_at = began;

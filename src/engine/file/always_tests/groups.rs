@@ -8,7 +8,7 @@ use super::*;
 fn the_next_group_is_everybody_who_is_answered_now_or_has_come_meanwhile() {
     let ms = Duration::from_millis;
     let gather = |took, served, came| {
-        let Gather { time, awaited } = Gather::after(ms(took), served, came);
+        let Gather { time, awaited, .. } = Gather::NONE.after(ms(took), served, came);
         (time, awaited)
     };
     // One half of the callers came while the other half was synced.
@@ -16,6 +16,27 @@ fn the_next_group_is_everybody_who_is_answered_now_or_has_come_meanwhile() {
     assert_eq!(gather(1, 64, 0), (Duration::from_micros(500), 64));
     assert_eq!(gather(1000, 2, 0), (ms(2), 2), "it waits for no longer, however slow the disk is");
     assert_eq!(gather(1, 1, 0), (Duration::ZERO, 1), "one caller alone is not waited for");
+}
+
+#[test]
+fn callers_that_do_not_come_in_time_are_waited_for_again_only_later() {
+    let after = |gather: Gather, served, came| gather.after(Duration::from_millis(1), served, came);
+    let mut gather = after(Gather::NONE, 32, 32);
+    assert_eq!(gather.awaited, 64);
+    let mut waits = 0;
+    for _ in 0..170 {
+        // The writer never sees more than half of them.
+        gather = after(gather, 32, 32);
+        waits += usize::from(gather.awaited > 32);
+    }
+    assert_eq!(waits, 10, "of 17 syncs one waits for all");
+    while gather.awaited < 64 {
+        gather = after(gather, 32, 32);
+    }
+    for _ in 0..100 {
+        gather = after(gather, 64, 0);
+        assert_eq!(gather.awaited, 64, "as long as they come");
+    }
 }
 
 #[test]
@@ -43,7 +64,7 @@ fn two_halves_that_take_turns_become_one_group() {
     // It waits until the first half has published again.
     let behind = running.shared.behind.clone();
     let next = std::thread::spawn(move || {
-        let woken = behind.wait(PATIENCE, Gather { time: PATIENCE, awaited: 8 });
+        let woken = behind.wait(PATIENCE, Gather::until(8));
         let mut batch = Batch::default();
         behind.take(&mut batch);
         (woken, batch.awaited)
