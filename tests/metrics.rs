@@ -37,6 +37,7 @@ push_draining gauge
 push_undone_total counter
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
+push_lost_messages_total counter
 push_engine_up gauge
 push_engine_waiting_bytes gauge
 push_engine_log_bytes gauge

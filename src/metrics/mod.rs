@@ -76,6 +76,8 @@ pub struct CommonMetrics {
     pub(crate) panics: AtomicU64,
     /// Requests of attached hosts that could not be carried out.
     pub(crate) undone: AtomicU64,
+    /// Messages of hosts that have gone, which were dropped before the log took them.
+    pub(crate) lost: AtomicU64,
     /// Connections to `listen` whose TLS handshake was done.
     pub(crate) tls_places: TlsPlaces,
 }

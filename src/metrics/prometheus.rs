@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 pub struct Exposition {
     stats: Stats,
     panics: u64,
+    lost: u64,
     refusals: ByReason<u64>,
     tls_places: [(&'static str, u64); TlsPlace::COUNT],
     closed: [u64; Closed::COUNT],
@@ -49,8 +50,9 @@ impl Exposition {
         engine: Engine,
     ) -> Self {
         let panics = common.panics.load(Ordering::Relaxed);
+        let lost = common.lost.load(Ordering::Relaxed);
         let tls_places = common.tls_places.counts();
-        let mut all = Exposition { stats, panics, engine, tls_places, ..Exposition::default() };
+        let mut all = Exposition { stats, panics, lost, engine, tls_places, ..Exposition::default() };
         for reason in Reason::ALL {
             all.refusals[reason] = common.refusals[reason].load(Ordering::Relaxed);
         }
@@ -93,6 +95,12 @@ impl Display for Exposition {
             help: "Panics that were caught in a thread, which ended its connections, or at the attach socket",
         };
         out.plain(&panics, self.panics)?;
+        let lost = Family {
+            name: "push_lost_messages_total",
+            kind: COUNTER,
+            help: "Messages of attached hosts that have gone, which were dropped before the log took them",
+        };
+        out.plain(&lost, self.lost)?;
         let engine = &self.engine;
         for (name, help, value) in [
             ("push_engine_up", "Whether messages can be published: 0 while the log can't be written", engine.up.into()),

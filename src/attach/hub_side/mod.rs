@@ -7,6 +7,8 @@ mod admission;
 mod attachment;
 mod hello;
 #[cfg(test)]
+mod lost_tests;
+#[cfg(test)]
 mod older_tests;
 mod outcome;
 #[cfg(test)]
@@ -43,6 +45,7 @@ use attachment::Attachment;
 pub(crate) use recollection::Recollection;
 use router::Names;
 pub(crate) use sessions::Sessions;
+use sessions::{Lost, KEPT_AWAY};
 use settled::Settled;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -186,7 +189,7 @@ impl HubSide {
                         panics::said()
                     ),
                 );
-                self.let_all_go();
+                self.let_all_go("a bug in the library was caught");
             }
         }
         // Hosts still get the last events, and the hub does what they had published before the stop.
@@ -199,15 +202,18 @@ impl HubSide {
         self.do_waiting();
         self.await_answers();
         self.flush_all();
-        self.let_all_go();
+        self.let_all_go("the hub ends, and its log has not taken them");
     }
 
     /// Ends all attachments at once, so that no host stands in for another meanwhile. Requests that wait are sent again:
-    /// one of them may be to blame.
-    fn let_all_go(&mut self) {
-        self.sessions.waiting().iter().for_each(|session| self.sessions.forget_waiting(session));
+    /// one of them may be to blame. Those of hosts that have gone are lost: `why`.
+    fn let_all_go(&mut self, why: &str) {
+        let mut lost = Lost::default();
+        self.sessions.waiting().iter().for_each(|session| lost.add(self.sessions.forget_waiting(session)));
+        self.note_lost(lost, why);
         for (id, attachment) in std::mem::take(&mut self.attached) {
-            self.sessions.leave(&attachment.session, id, self.now);
+            let none = self.sessions.leave(&attachment.session, id, self.now);
+            debug_assert_eq!(none, Lost::default());
             attachment.held.into_events().iter().for_each(|event| router::count_loss(self.events(), event));
             self.events().set_behind(attachment.host, None);
         }
@@ -319,7 +325,8 @@ impl HubSide {
         if attachment.half_open() {
             return;
         }
-        self.sessions.leave(&attachment.session, id, self.now);
+        let lost = self.sessions.leave(&attachment.session, id, self.now);
+        self.note_lost(lost, KEPT_AWAY);
         self.note_wants_events();
         self.pass_on(attachment.held.into_events());
         self.events().set_behind(attachment.host, None);

@@ -23,6 +23,9 @@ const MAX_AWAY: usize = 4096;
 const MAX_KEPT: usize = 16 << 20;
 /// The same for all hosts that are not attached, together, with their requests that wait.
 const MAX_KEPT_AWAY: usize = 64 << 20;
+/// Why messages of hosts that have gone are dropped, for the log.
+pub(super) const KEPT_AWAY: &str =
+    "the log does not take them, and at most 64 MB are kept, for at most 4096 hosts that have gone";
 
 /// A session of a host.
 #[derive(Debug)]
@@ -162,6 +165,30 @@ impl Session {
     }
 }
 
+/// Messages that waited for hosts that have gone, and were dropped. Nobody sends them again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[must_use]
+pub(super) struct Lost {
+    pub(super) messages: u64,
+    /// The number of these hosts.
+    pub(super) hosts: usize,
+}
+
+impl Lost {
+    /// Those of one session.
+    fn of(session: &Session) -> Self {
+        match session.waiting.is_empty() {
+            true => Lost::default(),
+            false => Lost { messages: session.waiting.messages(), hosts: 1 },
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.hosts += other.hosts;
+    }
+}
+
 /// All sessions.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -278,27 +305,31 @@ impl Sessions {
         }
     }
 
-    /// Drops the requests of a session that wait.
-    pub(super) fn forget_waiting(&mut self, id: &SessionId) {
+    /// Drops the requests of a session that wait. A host that is attached sends them again.
+    pub(super) fn forget_waiting(&mut self, id: &SessionId) -> Lost {
         self.with_waiting.remove(id);
-        self.all.get_mut(id).into_iter().for_each(|session| session.waiting = Waiting::default());
+        let Some(session) = self.all.get_mut(id) else { return Lost::default() };
+        let lost = if session.at.is_ok() { Lost::default() } else { Lost::of(session) };
+        session.waiting = Waiting::default();
+        lost
     }
 
     pub(super) fn get(&mut self, id: &SessionId) -> Option<&mut Session> {
         self.all.get_mut(id)
     }
 
-    /// An attachment has ended. The session may have moved to another one already.
-    pub(super) fn leave(&mut self, id: &SessionId, attachment: u64, now: u64) {
+    /// An attachment has ended. The session may have moved to another one already. Returns what is dropped of those that
+    /// went before.
+    pub(super) fn leave(&mut self, id: &SessionId, attachment: u64, now: u64) -> Lost {
         if let Some(session) = self.all.get_mut(id) {
             if session.at == Ok(attachment) {
                 session.at = Err(now);
             }
         }
-        self.forget_old(now);
+        self.forget_old(now)
     }
 
-    fn forget_old(&mut self, now: u64) {
+    fn forget_old(&mut self, now: u64) -> Lost {
         // Messages that wait are published, however long the log is away.
         let is_kept = |session: &Session| match session.at {
             Err(since) => now.saturating_sub(since) < KEPT_MS || !session.waiting.is_empty(),
@@ -311,17 +342,20 @@ impl Sessions {
         };
         let mut away: Vec<(bool, u64, SessionId, usize)> = self.all.iter().filter_map(entry).collect();
         let (mut count, mut kept) = (away.len(), away.iter().map(|(.., kept)| kept).sum::<usize>());
+        let mut lost = Lost::default();
         if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
-            return;
+            return lost;
         }
         away.sort_unstable();
         for (.., id, weight) in away {
             if count <= MAX_AWAY && kept <= MAX_KEPT_AWAY {
                 break;
             }
-            self.all.remove(&id);
+            self.with_waiting.remove(&id);
+            self.all.remove(&id).iter().for_each(|session| lost.add(Lost::of(session)));
             (count, kept) = (count - 1, kept - weight);
         }
+        lost
     }
 }
 

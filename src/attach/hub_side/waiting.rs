@@ -5,11 +5,13 @@
 use super::outcome::Shape;
 use super::publishing::session_is_gone;
 use super::requests::Done;
-use super::sessions::SessionId;
+use super::sessions::{Lost, SessionId};
 use super::{End, HubSide};
 use crate::attach::wire::{framed_len, FromHost, ANSWERS_AT_ONCE};
 use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES};
+use crate::log::Level;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 /// The time after which requests that could not be done are tried again. It doubles while nothing can be done.
 const AGAIN_MS: u64 = 1;
@@ -54,6 +56,11 @@ impl Waiting {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The number of messages in these requests.
+    pub(super) fn messages(&self) -> u64 {
+        self.frames.iter().map(|frame| FromHost::read(frame).map_or(0, |request| request.messages() as u64)).sum()
     }
 }
 
@@ -127,7 +134,9 @@ impl HubSide {
                     }
                     Err(end) => {
                         let attachment = self.sessions.get(&id).and_then(|session| session.attachment());
-                        self.sessions.forget_waiting(&id);
+                        self.sessions.wait_again(&id, frame);
+                        let lost = self.sessions.forget_waiting(&id);
+                        self.note_lost(lost, "one of them can't be done");
                         attachment.iter().for_each(|attachment| self.end(*attachment, &end));
                         break;
                     }
@@ -135,6 +144,17 @@ impl HubSide {
             }
         }
         self.again.tried(any_done, self.now);
+    }
+
+    /// Counts and logs messages that nobody publishes any more.
+    pub(super) fn note_lost(&self, lost: Lost, why: &str) {
+        let Lost { messages, hosts } = lost;
+        if messages == 0 {
+            return;
+        }
+        self.context.metrics.lost.fetch_add(messages, Ordering::Relaxed);
+        let text = format_args!("attach: {messages} messages of {hosts} hosts that have gone are lost: {why}");
+        self.context.log.limited(Level::Error, "lost messages of hosts that have gone", text);
     }
 
     /// True if the host of a session is there and does not take its answers.

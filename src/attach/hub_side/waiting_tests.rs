@@ -130,10 +130,15 @@ pub(crate) struct Played {
 impl Played {
     /// Attaches with the test's session. Returns the number of the last request that the hub has done for it.
     pub(crate) fn attach(path: &str, version: u16) -> (Self, u64) {
+        Self::attach_as([9; 16], path, version)
+    }
+
+    /// The same with a session.
+    pub(super) fn attach_as(session: [u8; 16], path: &str, version: u16) -> (Self, u64) {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut host = Played { stream, read: Vec::new() };
-        let hello = Hello { version, session: [9; 16], answered: 0, epoch: "", name: "host" };
+        let hello = Hello { version, session, answered: 0, epoch: "", name: "host" };
         host.say([FromHost::Hello(hello)]);
         let welcome = host.next().unwrap();
         (host, welcome.strip_prefix("welcome ").expect(&welcome).parse().unwrap())

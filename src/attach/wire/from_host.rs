@@ -204,6 +204,15 @@ impl<'a> FromHost<'a> {
         self.only_asks() || matches!(self, FromHost::Batch { publications, .. } if publications.is_empty())
     }
 
+    /// The number of messages that it publishes.
+    pub(crate) fn messages(&self) -> usize {
+        match self {
+            FromHost::Publish { .. } | FromHost::Broadcast { .. } => 1,
+            FromHost::Batch { publications, .. } => publications.len(),
+            _ => 0,
+        }
+    }
+
     /// True if a frame, in the form that [`Self::read`] takes, has a descriptor.
     pub(crate) fn is_adopt(frame: &[u8]) -> bool {
         frame.first() == Some(&ADOPT)

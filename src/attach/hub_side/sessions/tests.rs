@@ -1,6 +1,22 @@
 use super::*;
 use crate::attach::wire::FromHub;
+use crate::attach::wire::FromHost;
 use crate::error::Kind;
+use crate::hub::Publication;
+
+/// An attachment ends, and no message is lost.
+fn leave(sessions: &mut Sessions, id: SessionId, attachment: u64, now: u64) {
+    assert_eq!(sessions.leave(&id, attachment, now), Lost::default());
+}
+
+/// A request that publishes messages of that many bytes together, as it waits.
+fn batch(messages: usize, bytes: usize) -> Vec<u8> {
+    let data = vec![0; bytes / messages];
+    let publications = vec![Publication::new("a", &data); messages];
+    let mut frame = Vec::new();
+    FromHost::Batch { number: 1, publications }.write(&mut frame);
+    frame.split_off(4)
+}
 
 #[test]
 fn a_resumed_session_gets_the_answers_that_it_lacks() {
@@ -17,10 +33,10 @@ fn a_resumed_session_gets_the_answers_that_it_lacks() {
     session.repeat(2, &mut repeated);
     FromHub::Published { number: 3, seq: 30, subscribers: 0 }.write(&mut expected);
     assert_eq!(repeated, expected);
-    sessions.leave(&[1; 16], 10, 0);
+    leave(&mut sessions, [1; 16], 10, 0);
     assert!(sessions.get(&[1; 16]).unwrap().at.is_ok(), "the new one is there");
-    sessions.leave(&[1; 16], 11, 0);
-    sessions.leave(&[9; 16], 9, KEPT_MS);
+    leave(&mut sessions, [1; 16], 11, 0);
+    leave(&mut sessions, [9; 16], 9, KEPT_MS);
     assert!(sessions.get(&[1; 16]).is_none());
 }
 
@@ -57,7 +73,7 @@ fn memory_is_bounded() {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_le_bytes());
         sessions.enter(id, 0, n).unwrap();
-        sessions.leave(&id, n, 1);
+        leave(&mut sessions, id, n, 1);
     }
     assert!(sessions.all.len() <= MAX_AWAY + 2);
 }
@@ -67,12 +83,12 @@ fn messages_that_wait_outlast_a_crowd_of_hosts_that_have_gone() {
     let mut sessions = Sessions::default();
     sessions.enter([1; 16], 0, 1).unwrap();
     assert!(sessions.wait(&[1; 16], &[7]));
-    sessions.leave(&[1; 16], 1, 1);
+    leave(&mut sessions, [1; 16], 1, 1);
     for n in 0..MAX_AWAY as u64 + 9 {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_le_bytes());
         sessions.enter(id, 0, n + 2).unwrap();
-        sessions.leave(&id, n + 2, 2);
+        leave(&mut sessions, id, n + 2, 2);
     }
     assert!(sessions.all.len() <= MAX_AWAY + 2);
     assert_eq!(sessions.take_waiting(&[1; 16]).as_deref(), Some(&[7][..]));
@@ -90,7 +106,7 @@ fn large_answers_are_bounded_too() {
         assert!(session.kept <= MAX_KEPT);
         assert_eq!(session.kept, session.answers.iter().map(|(_, answer)| answer.weight()).sum::<usize>());
         assert_eq!(session.answers.back().unwrap().0, MAX_IN_FLIGHT as u64 / 4, "the newest is there");
-        sessions.leave(&[n; 16], n.into(), n.into());
+        leave(&mut sessions, [n; 16], n.into(), n.into());
     }
     let kept: usize = sessions.all.values().map(|session| session.kept).sum();
     assert!(kept <= MAX_KEPT_AWAY && sessions.get(&[15; 16]).is_some() && sessions.get(&[0; 16]).is_none());
@@ -123,21 +139,28 @@ fn answers_of_another_epoch_are_repeated_without_their_numbers() {
 #[test]
 fn requests_that_wait_are_kept_within_bounds_and_dropped_when_their_host_sends_them_again() {
     let mut sessions = Sessions::default();
-    let frame = vec![0; crate::attach::MAX_IN_FLIGHT_BYTES / 2];
+    let frame = batch(3, crate::attach::MAX_IN_FLIGHT_BYTES / 2);
+    let mut lost = Lost::default();
     for n in 0..40 {
         sessions.enter([n; 16], 0, n.into()).unwrap();
         assert!(sessions.wait(&[n; 16], &frame));
-        sessions.leave(&[n; 16], n.into(), n.into());
+        lost.add(sessions.leave(&[n; 16], n.into(), n.into()));
     }
+    let gone = 40 - sessions.all.len();
+    assert!(gone > 0);
+    assert_eq!(lost, Lost { messages: 3 * gone as u64, hosts: gone }, "each is counted once");
     // Longer than answers are kept, and again a host leaves.
     sessions.enter([100; 16], 0, 100).unwrap();
-    sessions.leave(&[100; 16], 100, 2 * KEPT_MS);
+    leave(&mut sessions, [100; 16], 100, 2 * KEPT_MS);
     let kept: usize = sessions.all.values().map(Session::weight).sum();
     assert!(kept <= MAX_KEPT_AWAY && kept > MAX_KEPT_AWAY / 2, "{kept}");
     assert!(sessions.get(&[0; 16]).is_none() && sessions.take_waiting(&[0; 16]).is_none());
     assert_eq!(sessions.take_waiting(&[39; 16]).as_deref(), Some(&*frame));
     sessions.wait_again(&[39; 16], frame.clone().into());
     assert!(sessions.waiting().contains(&[39; 16]));
+    assert_eq!(sessions.forget_waiting(&[38; 16]), Lost { messages: 3, hosts: 1 });
     sessions.enter([39; 16], 0, 200).unwrap();
     assert!(sessions.take_waiting(&[39; 16]).is_none() && !sessions.waiting().contains(&[39; 16]));
+    assert!(sessions.wait(&[39; 16], &frame));
+    assert_eq!(sessions.forget_waiting(&[39; 16]), Lost::default(), "its host sends them again");
 }
