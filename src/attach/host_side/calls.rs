@@ -168,11 +168,12 @@ impl Attached {
     }
 
     /// Queues a request without waiting for its answer. While other requests are in flight, it is sent when they are
-    /// answered. So many small requests share a system call on both sides.
+    /// answered, or a moment later by the thread. So many small requests share a system call on both sides.
     fn leave<'a>(&self, request: impl FnOnce(u64) -> FromHost<'a>) -> Result<(), Error> {
         let mut queue = self.link.queue();
         queue.add_request(request)?;
-        if queue.nothing_in_flight() && queue.flush() {
+        let taken_over = if queue.nothing_in_flight() { queue.flush() } else { queue.is_forgotten() };
+        if taken_over {
             self.link.wake.signal();
         }
         Ok(())

@@ -182,3 +182,21 @@ fn credit_for_events_is_given_once_however_often_the_hub_comes_back() {
     assert_eq!(given, [16], "credit is given once, before the messages that wait");
     host.stop(Duration::ZERO);
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_message_behind_one_that_the_hub_does_not_answer_is_sent_without_another_call() {
+    let listener = HubListener::new();
+    let (mut hub, host) = std::thread::scope(|scope| {
+        let hub = scope.spawn(|| listener.welcome("one"));
+        let host = listener.host(&[]);
+        (hub.join().unwrap(), host)
+    });
+    for expected in 1..=40 {
+        host.post(&Publication::new("a", b"x")).unwrap();
+        hub.until(|frame| matches!(frame, FromHost::Publish { number, .. } if number == expected));
+        // The thread of the host may look for such messages just then, or sleep.
+        std::thread::sleep(Duration::from_millis(expected % 12));
+    }
+    host.stop(Duration::ZERO);
+}

@@ -26,6 +26,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The time after which descriptors that could not be passed are tried again. The socket's readiness does not tell when
 /// that is possible.
 const PASS_AGAIN_MS: u64 = 10;
+/// How long messages wait at most for the answer to the one before them. Then they are sent without it: the hub may have
+/// to wait for its log.
+const LINGER_MS: u64 = 5;
 /// A hub passes no descriptors. If one did, they would stay open here.
 pub(super) const PASSES_DESCRIPTORS: &str = "it sends descriptors, which a hub never does";
 /// Reads in a row before the queue has its turn.
@@ -125,6 +128,7 @@ fn pause(link: &Link, time: Duration) {
 /// Serves one attachment. Returns `Ok` if the server was stopped, else the reason why the hub is gone.
 fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
     let Welcomed { socket, mut inbox } = welcomed;
+    let mut anything_new = true;
     loop {
         while let Some(frame) = inbox.frame(MAX_FRAME).map_err(malformed)? {
             let len = framed_len(frame);
@@ -136,7 +140,7 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
         if link.stop.load(Ordering::Acquire) && (link.queue().is_done() || time_left(link).is_zero()) {
             return Ok(());
         }
-        wait(link, socket.as_raw_fd());
+        anything_new = wait(link, socket.as_raw_fd(), anything_new);
         for _ in 0..READS {
             match inbox.read(&socket) {
                 Ok(0) => return Err("the hub closed it".into()),
@@ -152,14 +156,23 @@ fn serve(link: &Link, welcomed: Welcomed) -> Result<(), String> {
     }
 }
 
-fn wait(link: &Link, socket: i32) {
+/// Waits until there is something to do. False: nothing has happened. While messages without an answer are in flight, it
+/// looks soon whether others have come behind them, unless nothing was new the last time.
+fn wait(link: &Link, socket: i32, anything_new: bool) -> bool {
     let clients = link.check_waiting_clients();
-    let blocked = link.queue().wants_room();
+    let (blocked, lingers) = {
+        let mut queue = link.queue();
+        let lingers = anything_new && !queue.nothing_in_flight();
+        queue.watch(lingers);
+        // A caller that has left a message just now relied on this thread.
+        queue.flush();
+        (queue.wants_room(), lingers)
+    };
     let stopping = link.stop.load(Ordering::Acquire);
     let timeout = match (stopping, blocked) {
         (true, _) => Some((time_left(link).as_millis() as u64).clamp(1, 20)),
         (false, true) => Some(PASS_AGAIN_MS),
-        (false, false) => clients,
+        (false, false) => clients.into_iter().chain(lingers.then_some(LINGER_MS)).min(),
     };
     let mut wanted = [
         (socket, Ready { readable: true, writable: blocked }),
@@ -175,6 +188,7 @@ fn wait(link: &Link, socket: i32) {
     if blocked {
         link.queue().unblock();
     }
+    wanted.iter().any(|(_, ready)| ready.readable)
 }
 
 fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {

@@ -66,6 +66,8 @@ pub(super) struct Queue {
     blocked: bool,
     /// The socket takes nothing any more. What can still be read from it is read.
     broken: bool,
+    /// The thread looks soon, by itself, whether something waits.
+    watched: bool,
 }
 
 impl Queue {
@@ -90,6 +92,7 @@ impl Queue {
             epochs: Vec::new(),
             blocked: false,
             broken: false,
+            watched: false,
         }
     }
 
@@ -231,6 +234,17 @@ impl Queue {
 
     pub(super) fn is_attached(&self) -> bool {
         self.socket.is_some()
+    /// True if a message stays in the queue that could be sent, and nobody would send it before the hub answers. That may
+    /// take long.
+    pub(super) fn is_forgotten(&self) -> bool {
+        !self.watched && !self.blocked && !self.broken && self.is_attached() && self.publishing_may_go()
+    }
+
+    /// The thread says whether it looks again soon. It does so as long as messages come behind one without an answer.
+    pub(super) fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
     }
 
     /// True if no request that publishes is unanswered.

@@ -87,7 +87,7 @@ impl Queue {
         self.waiting.next(self.publishing_may_go(), self.free_may_go())
     }
 
-    fn publishing_may_go(&self) -> bool {
+    pub(super) fn publishing_may_go(&self) -> bool {
         let Some(next) = self.waiting.publishing.front() else { return false };
         let has_room = self.in_flight.is_empty() || self.in_flight_bytes + next.frame.len() <= MAX_IN_FLIGHT_BYTES;
         has_room && self.in_flight.len() < MAX_IN_FLIGHT - RESERVED && self.unanswered() < MAX_IN_FLIGHT
