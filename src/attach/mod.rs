@@ -13,8 +13,11 @@
 //!
 //! **Messages hold up messages only.** A request that publishes may have to wait for the hub's log. It waits in its
 //! session, and those that publish after it wait behind it. Everything else that the host sends passes them: connections,
-//! what is done to them or to users, answers to events, credit, and questions. None of these has a number that the hub
-//! remembers, so the order in which requests that publish are done stays that of their numbers.
+//! what is done to them or to users, answers to events, credit, and questions. None of these counts for the number of the
+//! last request that is done, so the order in which requests that publish are done stays that of their numbers.
+//!
+//! **A command is done once** in each life of the hub: disconnecting a user, revoking a channel. A host sends it until the
+//! hub has answered the empty batch behind it. The session has the number of the last command that is done.
 //!
 //! **Events.** A connection's events go to the attachment that handed the connection over, else to an attachment of the
 //! same name. A host gives credit for as many events as it has room for. While a host gives no credit, the hub stops

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 pub struct Proxy {
     /// If it is set, bytes that come are dropped.
     pub swallows: Arc<AtomicBool>,
+    /// If it is set, bytes that come from the hub are dropped.
+    pub swallows_answers: Arc<AtomicBool>,
     pub swallowed: Arc<AtomicUsize>,
     /// If it is set, no host gets through.
     pub is_closed: Arc<AtomicBool>,
@@ -21,23 +23,28 @@ impl Proxy {
         let open: Arc<Mutex<(Vec<UnixStream>, usize)>> = Default::default();
         let (shared, to) = (open.clone(), to.to_owned());
         let (swallows, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let is_closed = Arc::new(AtomicBool::new(false));
-        let proxy =
-            Proxy { swallows: swallows.clone(), swallowed: swallowed.clone(), is_closed: is_closed.clone(), open };
+        let [is_closed, swallows_answers] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let proxy = Proxy {
+            swallows: swallows.clone(),
+            swallows_answers: swallows_answers.clone(),
+            swallowed: swallowed.clone(),
+            is_closed: is_closed.clone(),
+            open,
+        };
         std::thread::spawn(move || {
             for host in listener.incoming().map_while(Result::ok) {
                 if is_closed.load(Ordering::Relaxed) {
                     continue;
                 }
                 let Ok(hub) = UnixStream::connect(&to) else { continue };
-                for (mut from, mut into) in [(&host, &hub), (&hub, &host)]
-                    .map(|(from, into)| (from.try_clone().unwrap(), into.try_clone().unwrap()))
+                for (mut from, mut into, also) in [(&host, &hub, &swallows), (&hub, &host, &swallows_answers)]
+                    .map(|(from, into, also)| (from.try_clone().unwrap(), into.try_clone().unwrap(), also.clone()))
                 {
                     let (swallows, swallowed) = (swallows.clone(), swallowed.clone());
                     std::thread::spawn(move || {
                         let mut part = [0; 1000];
                         while let Ok(len @ 1..) = from.read(&mut part) {
-                            if swallows.load(Ordering::Relaxed) {
+                            if swallows.load(Ordering::Relaxed) || also.load(Ordering::Relaxed) {
                                 swallowed.fetch_add(len, Ordering::Relaxed);
                                 continue;
                             }

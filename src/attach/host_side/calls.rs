@@ -114,12 +114,12 @@ impl Attached {
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
         check_text("user", user, 255)?;
         checked_close(code, reason)?;
-        self.command(&FromHost::Disconnect { user, code, reason })
+        self.command(&FromHost::Disconnect { user, code, reason, number: None })
     }
 
     pub(crate) fn revoke_channel(&self, user: &str, channel: &str, reason: &str) -> Result<(), Error> {
         checked_revocation(user, channel, reason)?;
-        self.command(&FromHost::Revoke { user, channel, reason })
+        self.command(&FromHost::Revoke { user, channel, reason, number: None })
     }
 
     pub(crate) fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 
 mod admission;
 mod attachment;
+#[cfg(test)]
+mod command_tests;
 mod hello;
 #[cfg(test)]
 mod lost_tests;

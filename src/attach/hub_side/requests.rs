@@ -110,7 +110,8 @@ impl HubSide {
         let request = FromHost::read(frame)?;
         let Some(attachment) = self.attached.get_mut(&id) else { return Ok(Done::Yes) };
         let half_open = attachment.half_open();
-        let (host, api) = (attachment.host, self.api.clone());
+        let (host, session, api) = (attachment.host, attachment.session, self.api.clone());
+        let command = request.command();
         match request {
             FromHost::Hello(hello) if half_open => self.hello(id, &hello)?,
             FromHost::Hello(_) => return Err(End::Fault("it sent a second hello frame".into())),
@@ -136,7 +137,9 @@ impl HubSide {
             FromHost::Deny { request, status, reason } => {
                 self.note_failed(id, "refusing a client", api.deny(request, status, reason));
             }
-            FromHost::Disconnect { user, code, reason } => {
+            // The host sends it again if it lost its connection before it had the answer.
+            _ if command.is_some_and(|number| self.sessions.has_done_command(&session, number)) => {}
+            FromHost::Disconnect { user, code, reason, .. } => {
                 self.note_failed_for(
                     Client::default().with_user(Some(user)),
                     id,
@@ -144,7 +147,7 @@ impl HubSide {
                     api.disconnect_user(user, code, reason),
                 );
             }
-            FromHost::Revoke { user, channel, reason } => {
+            FromHost::Revoke { user, channel, reason, .. } => {
                 self.note_failed_for(
                     Client::default().with_user(Some(user)),
                     id,
@@ -161,6 +164,7 @@ impl HubSide {
                 self.note_wants_events();
             }
         }
+        command.iter().for_each(|number| self.sessions.note_command(&session, *number));
         Ok(Done::Yes)
     }
 

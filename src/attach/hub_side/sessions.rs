@@ -1,5 +1,5 @@
 //! The sessions of hosts. A session is one run of a host. The hub remembers what it has done for each, so that a
-//! repeated request is not done again.
+//! repeated request or command is not done again.
 
 use super::outcome::{Outcome, Shape};
 use super::recollection::{Recalled, Recollection, Request};
@@ -34,6 +34,8 @@ pub(super) struct Session {
     uid: u32,
     /// The last request that is done, or accepted and about to be done.
     pub(super) done: u64,
+    /// The last command that is done. A host sends them in the order of their numbers.
+    commanded: u64,
     /// Requests that can't be done yet. They are of a later number.
     pub(super) waiting: Waiting,
     /// Requests that are accepted and not answered yet, and the answers that wait for earlier ones.
@@ -63,6 +65,7 @@ impl Session {
         Session {
             uid,
             done: 0,
+            commanded: 0,
             waiting: Waiting::default(),
             unanswered: VecDeque::new(),
             answers: VecDeque::new(),
@@ -312,6 +315,16 @@ impl Sessions {
         let lost = if session.at.is_ok() { Lost::default() } else { Lost::of(session) };
         session.waiting = Waiting::default();
         lost
+    }
+
+    /// True if a command of a session was done before.
+    pub(super) fn has_done_command(&self, id: &SessionId, number: u64) -> bool {
+        self.all.get(id).is_some_and(|session| number <= session.commanded)
+    }
+
+    /// A command of a session is done.
+    pub(super) fn note_command(&mut self, id: &SessionId, number: u64) {
+        self.all.get_mut(id).into_iter().for_each(|session| session.commanded = session.commanded.max(number));
     }
 
     pub(super) fn get(&mut self, id: &SessionId) -> Option<&mut Session> {

@@ -30,7 +30,7 @@ fn start(engine: &str) -> (Host, String) {
     (hub, path)
 }
 
-fn attached(path: &str) -> Server {
+pub(super) fn attached(path: &str) -> Server {
     let mut builder = Builder::default();
     for (name, value) in [("attach", &*format!("unix:{path}")), ("attach_timeout", "20s")] {
         builder.set(name, value).unwrap();
@@ -43,7 +43,7 @@ fn grant(user: &str) -> Grant {
 }
 
 /// A client of a user, whom the host hands over.
-fn websocket(host: &Server, user: &str) -> Client {
+pub(super) fn websocket(host: &Server, user: &str) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     let head = format!("GET /push?channel=a HTTP/1.1\r\nHost: h\r\n{UPGRADE}\r\n");
@@ -248,7 +248,7 @@ fn what_a_host_asks_is_answered_before_its_messages_and_for_an_older_one_in_its_
         host.say([
             FromHost::Stats { number: at },
             FromHost::Users { number: at + 1, channel: "a", after: "", limit: 1, time_ms: None },
-            FromHost::Disconnect { user: "ann", code: 4403, reason: "" },
+            FromHost::Disconnect { user: "ann", code: 4403, reason: "", number: None },
             FromHost::Batch { number: at + 2, publications: Vec::new() },
         ]);
         host.publish(at + 3..=at + 3);

@@ -82,15 +82,20 @@ pub(crate) enum FromHost<'a> {
         status: u16,
         reason: &'a str,
     },
+    /// A command: it has no answer of its own. `number` grows from one command of the host to the next. Hosts that speak
+    /// an older version do not say it.
     Disconnect {
         user: &'a str,
         code: u16,
         reason: &'a str,
+        number: Option<u64>,
     },
+    /// A command.
     Revoke {
         user: &'a str,
         channel: &'a str,
         reason: &'a str,
+        number: Option<u64>,
     },
     Renew {
         connection: u64,
@@ -151,15 +156,17 @@ impl<'a> FromHost<'a> {
                 fields::grant(into, grant);
             }),
             FromHost::Deny { request, status, reason } => reasoned(into, DENY, *request, *status, reason),
-            FromHost::Disconnect { user, code, reason } => framed(into, DISCONNECT, |into| {
+            FromHost::Disconnect { user, code, reason, number } => framed(into, DISCONNECT, |into| {
                 fields::text(into, user);
                 into.extend_from_slice(&code.to_le_bytes());
                 fields::text(into, reason);
+                number.iter().for_each(|number| into.extend_from_slice(&number.to_le_bytes()));
             }),
-            FromHost::Revoke { user, channel, reason } => framed(into, REVOKE, |into| {
+            FromHost::Revoke { user, channel, reason, number } => framed(into, REVOKE, |into| {
                 fields::text(into, user);
                 fields::text(into, channel);
                 fields::text(into, reason);
+                number.iter().for_each(|number| into.extend_from_slice(&number.to_le_bytes()));
             }),
             FromHost::Renew { connection, grant } => framed(into, RENEW, |into| {
                 into.extend_from_slice(&connection.to_le_bytes());
@@ -199,7 +206,8 @@ impl<'a> FromHost<'a> {
     }
 
     /// True if the frame is a request that publishes nothing. So it needs no order with those that publish, and may be
-    /// done twice. A batch without messages is one: it follows a command, and its answer says that the command was done.
+    /// answered twice. A batch without messages is one: it follows a command, and its answer says that the command was
+    /// done.
     pub(crate) fn is_free(&self) -> bool {
         self.only_asks() || matches!(self, FromHost::Batch { publications, .. } if publications.is_empty())
     }
@@ -220,6 +228,14 @@ impl<'a> FromHost<'a> {
 
     /// Reads a frame: type and body, without the length.
     pub(crate) fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
+    /// The number of a command.
+    pub(crate) fn command(&self) -> Option<u64> {
+        match self {
+            FromHost::Disconnect { number, .. } | FromHost::Revoke { number, .. } => *number,
+            _ => None,
+        }
+    }
+
         let mut fields = Fields(frame);
         let read = match fields.u8()? {
             HELLO => {
@@ -247,8 +263,18 @@ impl<'a> FromHost<'a> {
             CLOSE => FromHost::Close { connection: fields.u64()?, code: fields.u16()?, reason: fields.text()? },
             ALLOW => FromHost::Allow { request: fields.u64()?, grant: fields.grant()? },
             DENY => FromHost::Deny { request: fields.u64()?, status: fields.u16()?, reason: fields.text()? },
-            DISCONNECT => FromHost::Disconnect { user: fields.text()?, code: fields.u16()?, reason: fields.text()? },
-            REVOKE => FromHost::Revoke { user: fields.text()?, channel: fields.text()?, reason: fields.text()? },
+            DISCONNECT => FromHost::Disconnect {
+                user: fields.text()?,
+                code: fields.u16()?,
+                reason: fields.text()?,
+                number: fields.has_more().then(|| fields.u64()).transpose()?,
+            },
+            REVOKE => FromHost::Revoke {
+                user: fields.text()?,
+                channel: fields.text()?,
+                reason: fields.text()?,
+                number: fields.has_more().then(|| fields.u64()).transpose()?,
+            },
             RENEW => FromHost::Renew { connection: fields.u64()?, grant: fields.grant()? },
             STATS => FromHost::Stats { number: fields.u64()? },
             USERS => {

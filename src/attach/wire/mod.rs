@@ -17,8 +17,9 @@ use std::fmt;
 /// comes only from a host whose option `auth` is `none`. Version 4 adds grants that name the channels that a client gets
 /// at once. Version 5 adds to [`FromHub::Users`] which hubs of a log have answered. In version 6 requests that publish nothing
 /// are answered as soon as possible, whatever waits before them; a question says how long its host waits; the welcome
-/// names the life of the hub; and a new epoch of the log is told with [`FromHub::Epoch`].
-pub(crate) const VERSION: u16 = 6;
+/// names the life of the hub; and a new epoch of the log is told with [`FromHub::Epoch`]. In version 7 commands have numbers,
+/// so that a command that is sent again is not done again.
+pub(crate) const VERSION: u16 = 7;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
@@ -36,6 +37,8 @@ pub(crate) const NAMES_TIME: u16 = 6;
 pub(crate) const NAMES_LIFE: u16 = 6;
 /// The first version in which a host is told of a new epoch while it is attached.
 pub(crate) const TELLS_EPOCHS: u16 = 6;
+/// The first version in which commands have numbers.
+pub(crate) const NUMBERS_COMMANDS: u16 = 7;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;
@@ -77,9 +80,9 @@ pub(crate) fn framed_len(frame: &[u8]) -> usize {
     4 + frame.len()
 }
 
-/// Appends a field to a frame that has just been written: the last one, from `start`.
-pub(crate) fn append(into: &mut Vec<u8>, start: usize, field: u32) {
-    into.extend_from_slice(&field.to_le_bytes());
+/// Appends a number, little-endian, to a frame that has just been written: the last one, from `start`.
+pub(crate) fn append(into: &mut Vec<u8>, start: usize, field: &[u8]) {
+    into.extend_from_slice(field);
     set_length(into, start);
 }
 

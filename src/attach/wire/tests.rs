@@ -41,8 +41,8 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Close { connection: 4, code: 4000, reason: "why" },
         FromHost::Allow { request: 5, grant: grant() },
         FromHost::Deny { request: 6, status: 403, reason: "" },
-        FromHost::Disconnect { user: "ann", code: 4403, reason: "out" },
-        FromHost::Revoke { user: "ann", channel: "a.*", reason: "why" },
+        FromHost::Disconnect { user: "ann", code: 4403, reason: "out", number: None },
+        FromHost::Revoke { user: "ann", channel: "a.*", reason: "why", number: None },
         FromHost::Renew { connection: 9, grant: grant() },
         FromHost::Stats { number: 7 },
         FromHost::Users { number: 8, channel: "c", after: "ann", limit: MAX_USERS as u32, time_ms: None },
@@ -141,7 +141,7 @@ fn a_question_gets_the_time_of_its_host_when_it_is_sent_to_a_newer_hub() {
     let mut bytes = b"before it".to_vec();
     let start = bytes.len();
     older.write(&mut bytes);
-    append(&mut bytes, start, 1500);
+    append(&mut bytes, start, &1500u32.to_le_bytes());
     assert_eq!(bytes[start..], written(|into| newer.write(into)));
     assert_eq!(format!("{:?}", FromHost::read(&bytes[start + 4..]).unwrap()), format!("{newer:?}"));
     assert!(FromHost::read(&bytes[start + 4..bytes.len() - 1]).is_err());
@@ -162,6 +162,26 @@ fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
 fn cut_and_stretched_frames_are_refused() {
     for sent in from_hosts() {
         let bytes = written(|into| sent.write(into));
+#[test]
+fn a_command_gets_its_number_when_it_is_sent_to_a_newer_hub() {
+    let commands = |number| {
+        [
+            FromHost::Disconnect { user: "ann", code: 4403, reason: "out", number },
+            FromHost::Revoke { user: "ann", channel: "a.*", reason: "why", number },
+        ]
+    };
+    for (older, newer) in commands(None).iter().zip(commands(Some(u64::MAX - 1))) {
+        let mut bytes = b"before it".to_vec();
+        let start = bytes.len();
+        older.write(&mut bytes);
+        append(&mut bytes, start, &(u64::MAX - 1).to_le_bytes());
+        assert_eq!(bytes[start..], written(|into| newer.write(into)));
+        assert_eq!(format!("{:?}", FromHost::read(&bytes[start + 4..]).unwrap()), format!("{newer:?}"));
+        (1..8).for_each(|cut| assert!(FromHost::read(&bytes[start + 4..bytes.len() - cut]).is_err(), "{cut}"));
+        assert!(FromHost::read(&[&bytes[start + 4..], b"x"].concat()).is_err());
+    }
+}
+
         for end in 0..bytes.len() {
             assert_eq!(first_frame(&bytes[..end], MAX_FRAME), Ok(None));
         }

@@ -45,8 +45,10 @@ pub(in crate::attach::host_side) enum Content {
 pub(in crate::attach::host_side) enum RequestKind {
     /// It publishes. The hub does these in their order. They are sent again if the hub did not do them.
     Publishes,
-    /// A command, which may reach the hub twice. It is sent again until it is answered.
+    /// A command. It is sent again until it is answered. A newer hub gets its number, and does it once.
     Commands,
+    /// A batch without messages. It does nothing, and is sent again until it is answered.
+    Nothing,
     /// It only asks. It is not sent again: a caller that still wants the answer asks anew. With a time, its frame says
     /// how long the caller waits: until then.
     Asks(Option<Instant>),

@@ -128,7 +128,7 @@ impl Queue {
         let kind = match request {
             FromHost::Users { .. } => RequestKind::Asks(until),
             _ if request.only_asks() => RequestKind::Asks(None),
-            _ if request.is_free() => RequestKind::Commands,
+            _ if request.is_free() => RequestKind::Nothing,
             _ => RequestKind::Publishes,
         };
         self.add(request, Content::Request { number, waiter, sent: false, kind })?;
@@ -136,15 +136,12 @@ impl Queue {
         Ok(number)
     }
 
-    /// Adds a command that must reach the hub and may reach it twice. A command has no answer of its own. So an empty
-    /// batch follows it, which is answered, and both are sent again until that answer comes.
+    /// Adds a command that must reach the hub. A command has no answer of its own. So an empty batch follows it, which is
+    /// answered, and both are sent again until that answer comes.
     pub(super) fn add_command(&mut self, command: &FromHost<'_>) -> Result<(), Error> {
         let number = self.last_number + 1;
-        let mut frame = Vec::new();
-        command.write(&mut frame);
-        FromHost::Batch { number, publications: Vec::new() }.write(&mut frame);
         let kind = RequestKind::Commands;
-        self.add_frame(frame, Content::Request { number, waiter: None, sent: false, kind }, command.since())?;
+        self.add(command, Content::Request { number, waiter: None, sent: false, kind })?;
         self.last_number = number;
         Ok(())
     }

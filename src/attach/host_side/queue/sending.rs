@@ -2,7 +2,7 @@
 //! descriptors.
 
 use super::{Content, Entry, Lane, Queue, RequestKind};
-use crate::attach::wire::{append, ANSWERS_AT_ONCE, NAMES_TIME};
+use crate::attach::wire::{append, FromHost, ANSWERS_AT_ONCE, NAMES_TIME, NUMBERS_COMMANDS};
 use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, RESERVED};
 use crate::sys::{passing, socket};
 use std::io::ErrorKind;
@@ -59,7 +59,7 @@ impl Queue {
             any = true;
             let start = self.out.tail().len();
             self.out.tail().extend_from_slice(&entry.frame);
-            let Content::Request { sent, kind, .. } = &mut entry.content else {
+            let Content::Request { sent, kind, number, .. } = &mut entry.content else {
                 self.bytes -= entry.weight();
                 continue;
             };
@@ -72,9 +72,15 @@ impl Queue {
                 }
                 RequestKind::Asks(Some(until)) if self.version >= NAMES_TIME => {
                     let left = until.saturating_duration_since(Instant::now()).as_millis();
-                    append(self.out.tail(), start, left.min(u128::from(u32::MAX)) as u32);
+                    append(self.out.tail(), start, &(left.min(u128::from(u32::MAX)) as u32).to_le_bytes());
                 }
-                RequestKind::Asks(_) | RequestKind::Commands => {}
+                RequestKind::Commands => {
+                    if self.version >= NUMBERS_COMMANDS {
+                        append(self.out.tail(), start, &number.to_le_bytes());
+                    }
+                    FromHost::Batch { number: *number, publications: Vec::new() }.write(self.out.tail());
+                }
+                RequestKind::Asks(_) | RequestKind::Nothing => {}
             }
             self.asked.push_back(entry);
         }

@@ -6,6 +6,9 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 /// The hub's end of the socket.
+/// The last version in which all requests are one row.
+const IN_ORDER: u16 = ANSWERS_AT_ONCE - 1;
+
 struct Hub {
     stream: UnixStream,
     read: Vec<u8>,
@@ -37,7 +40,8 @@ impl Hub {
                     FromHost::Publish { number, .. } => format!("publish {number}"),
                     FromHost::Close { connection, .. } => format!("close {connection}"),
                     FromHost::Users { number, time_ms, .. } => format!("users {number} {}", time_ms.is_some()),
-                    FromHost::Disconnect { .. } => "disconnect".into(),
+                    FromHost::Disconnect { number: Some(number), .. } => format!("disconnect {number}"),
+                    FromHost::Disconnect { number: None, .. } => "disconnect".into(),
                     FromHost::Batch { number, .. } => format!("batch {number}"),
                     other => format!("{other:?}"),
                 });
@@ -64,7 +68,7 @@ fn ask(queue: &mut Queue) -> (u64, Arc<Waiter>) {
 }
 
 fn disconnect(queue: &mut Queue) {
-    queue.add_command(&FromHost::Disconnect { user: "ann", code: 4403, reason: "" }).unwrap();
+    queue.add_command(&FromHost::Disconnect { user: "ann", code: 4403, reason: "", number: None }).unwrap();
 }
 
 fn answer(queue: &mut Queue, number: u64) -> bool {
@@ -84,8 +88,9 @@ fn messages_that_the_hub_does_not_answer_hold_up_nothing_else() {
     close(&mut queue, 7);
     let (question, waiter) = ask(&mut queue);
     disconnect(&mut queue);
-    let expected =
-        ["close 7".into(), format!("users {question} true"), "disconnect".into(), format!("batch {}", question + 1)];
+    let command = question + 1;
+    let asked = ["close 7".into(), format!("users {question} true")];
+    let expected = [asked, [format!("disconnect {command}"), format!("batch {command}")]].concat();
     assert_eq!(hub.frames(&mut queue), expected);
     // These are answered in any order, and messages in their own.
     assert!(answer(&mut queue, question + 1) && answer(&mut queue, question) && waiter.take().is_some());
@@ -104,7 +109,7 @@ fn messages_that_the_hub_does_not_answer_hold_up_nothing_else() {
 #[cfg_attr(miri, ignore = "sockets")]
 fn nothing_passes_the_messages_for_an_older_hub() {
     let mut queue = Queue::new(1 << 20);
-    let mut hub = Hub::attach(&mut queue, VERSION - 1, "e", None, 0);
+    let mut hub = Hub::attach(&mut queue, IN_ORDER, "e", None, 0);
     (0..MAX_IN_FLIGHT - RESERVED + 1).for_each(|_| assert!(publish(&mut queue, b"").is_ok()));
     disconnect(&mut queue);
     close(&mut queue, 7);
@@ -140,10 +145,11 @@ fn the_bytes_of_messages_that_the_hub_may_have_to_keep_are_bounded() {
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn a_hub_that_comes_back_gets_the_messages_that_it_has_not_done_and_the_commands_without_an_answer() {
-    for (version, expected) in [
-        (VERSION, &["disconnect", "batch 2", "publish 3"][..]),
+    for (version, command, expected) in [
+        (VERSION, "disconnect 2", &["disconnect 2", "batch 2", "publish 3"][..]),
+        (NUMBERS_COMMANDS - 1, "disconnect", &["disconnect", "batch 2", "publish 3"]),
         // In its `done` all requests count.
-        (VERSION - 1, &["publish 3"]),
+        (IN_ORDER, "disconnect", &["publish 3"]),
     ] {
         let mut queue = Queue::new(1 << 20);
         let mut hub = Hub::attach(&mut queue, version, "e", Some(1), 0);
@@ -151,8 +157,8 @@ fn a_hub_that_comes_back_gets_the_messages_that_it_has_not_done_and_the_commands
         disconnect(&mut queue);
         publish(&mut queue, b"x").unwrap();
         let (question, waiter) = ask(&mut queue);
-        let sent = ["publish 1".into(), "disconnect".into(), "batch 2".into(), "publish 3".into()];
-        let asked = format!("users {question} {}", version == VERSION);
+        let sent = ["publish 1".into(), command.into(), "batch 2".into(), "publish 3".into()];
+        let asked = format!("users {question} {}", version >= ANSWERS_AT_ONCE);
         assert_eq!(hub.frames(&mut queue), [&sent[..], &[asked]].concat());
         queue.detach();
         assert_eq!(waiter.take().unwrap().unwrap_err().kind(), Kind::Busy);
@@ -170,7 +176,7 @@ fn what_is_about_a_connection_is_for_the_life_of_the_hub_that_has_it() {
     let mut go_on = |epoch: &str, life: Option<u64>| {
         close(&mut queue, 1);
         queue.detach();
-        let version = if life.is_some() { VERSION } else { VERSION - 1 };
+        let version = if life.is_some() { VERSION } else { IN_ORDER };
         let mut hub = Hub::attach(&mut queue, version, epoch, life, 0);
         let sent = hub.frames(&mut queue).len();
         assert_eq!((queue.bytes, queue.present_epoch().unwrap().as_str()), (0, epoch));

@@ -1,6 +1,6 @@
 use super::*;
-use crate::attach::wire::FromHub;
 use crate::attach::wire::FromHost;
+use crate::attach::wire::FromHub;
 use crate::error::Kind;
 use crate::hub::Publication;
 
