@@ -179,6 +179,13 @@ pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
     bytes(into, publication.data);
 }
 
+/// The bytes that [`publication`] writes.
+pub(super) fn publication_len(publication: &Publication<'_>) -> usize {
+    let optional = |text: Option<&str>| 1 + text.map_or(0, |text| 2 + text.len());
+    let texts = 2 + publication.channel.len() + optional(publication.event) + optional(publication.key);
+    1 + texts + 4 + publication.data.len()
+}
+
 pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {
     let parts = grant.parts();
     optional_text(into, parts.user);

@@ -185,6 +185,22 @@ impl<'a> FromHost<'a> {
         }
     }
 
+    /// The bytes that [`Self::write`] appends, if the frame has a payload, which may be large. 0 for other frames.
+    pub(crate) fn len_with_payload(&self) -> usize {
+        /// The length, the type, and a number.
+        const HEAD: usize = 4 + 1 + 8;
+        match self {
+            FromHost::Publish { publication, .. } | FromHost::Broadcast { publication, .. } => {
+                HEAD + fields::publication_len(publication)
+            }
+            FromHost::Batch { publications, .. } => {
+                HEAD + 4 + publications.iter().map(fields::publication_len).sum::<usize>()
+            }
+            FromHost::Send { data, .. } => HEAD + 1 + 4 + data.len(),
+            _ => 0,
+        }
+    }
+
     /// The first version of the protocol in which a hub understands this frame.
     pub(crate) fn since(&self) -> u16 {
         match self {
@@ -212,6 +228,14 @@ impl<'a> FromHost<'a> {
         self.only_asks() || matches!(self, FromHost::Batch { publications, .. } if publications.is_empty())
     }
 
+    /// The number of a command.
+    pub(crate) fn command(&self) -> Option<u64> {
+        match self {
+            FromHost::Disconnect { number, .. } | FromHost::Revoke { number, .. } => *number,
+            _ => None,
+        }
+    }
+
     /// The number of messages that it publishes.
     pub(crate) fn messages(&self) -> usize {
         match self {
@@ -228,14 +252,6 @@ impl<'a> FromHost<'a> {
 
     /// Reads a frame: type and body, without the length.
     pub(crate) fn read(frame: &'a [u8]) -> Result<Self, Malformed> {
-    /// The number of a command.
-    pub(crate) fn command(&self) -> Option<u64> {
-        match self {
-            FromHost::Disconnect { number, .. } | FromHost::Revoke { number, .. } => *number,
-            _ => None,
-        }
-    }
-
         let mut fields = Fields(frame);
         let read = match fields.u8()? {
             HELLO => {

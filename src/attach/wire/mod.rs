@@ -5,7 +5,7 @@ mod fields;
 mod from_host;
 mod from_hub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use from_host::{FromHost, Hello};
 pub(crate) use from_hub::{FromHub, RefusedBecause};
@@ -92,6 +92,8 @@ fn framed(into: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     into.extend_from_slice(&[0, 0, 0, 0, kind]);
     body(into);
     set_length(into, start);
+    #[cfg(test)]
+    tests::WRITTEN.set(tests::WRITTEN.get() + into.len() - start);
 }
 
 fn set_length(into: &mut [u8], start: usize) {

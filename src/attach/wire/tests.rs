@@ -7,6 +7,12 @@ use crate::grant::{Grant, Terms};
 use crate::hub::Publication;
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
+use std::cell::Cell;
+
+thread_local! {
+    /// The bytes of the frames that this thread has written.
+    pub(crate) static WRITTEN: Cell<usize> = const { Cell::new(0) };
+}
 
 fn hello() -> Hello<'static> {
     Hello { version: VERSION, session: [7; 16], answered: 9, epoch: "abc", name: "nginx" }
@@ -121,6 +127,15 @@ fn frames_round_trip() {
 }
 
 #[test]
+fn the_length_of_a_frame_with_a_payload_is_known_before_it_is_written() {
+    for sent in from_hosts() {
+        let has_payload = sent.messages() > 0 || matches!(sent, FromHost::Send { .. });
+        let expected = if has_payload { written(|into| sent.write(into)).len() } else { 0 };
+        assert_eq!(sent.len_with_payload(), expected, "{sent:?}");
+    }
+}
+
+#[test]
 fn a_welcome_names_the_largest_batch_and_the_life_of_the_hub_to_newer_hosts() {
     for (max_batch, life) in [(None, None), (Some(16), None), (Some(16), Some(u64::MAX))] {
         let sent = FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch, life };
@@ -148,21 +163,6 @@ fn a_question_gets_the_time_of_its_host_when_it_is_sent_to_a_newer_hub() {
 }
 
 #[test]
-fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
-    for (grant, since, end) in [(grant(), OLDEST, &[1][..]), (grant_that_subscribes(), SUBSCRIBES, &[3, 2, 0])] {
-        for frame in [FromHost::Allow { request: 5, grant: grant.clone() }, FromHost::Renew { connection: 5, grant }] {
-            assert_eq!(frame.since(), since);
-            assert!(written(|into| frame.write(into)).ends_with(end), "{frame:?}");
-        }
-    }
-    assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
-}
-
-#[test]
-fn cut_and_stretched_frames_are_refused() {
-    for sent in from_hosts() {
-        let bytes = written(|into| sent.write(into));
-#[test]
 fn a_command_gets_its_number_when_it_is_sent_to_a_newer_hub() {
     let commands = |number| {
         [
@@ -182,6 +182,21 @@ fn a_command_gets_its_number_when_it_is_sent_to_a_newer_hub() {
     }
 }
 
+#[test]
+fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
+    for (grant, since, end) in [(grant(), OLDEST, &[1][..]), (grant_that_subscribes(), SUBSCRIBES, &[3, 2, 0])] {
+        for frame in [FromHost::Allow { request: 5, grant: grant.clone() }, FromHost::Renew { connection: 5, grant }] {
+            assert_eq!(frame.since(), since);
+            assert!(written(|into| frame.write(into)).ends_with(end), "{frame:?}");
+        }
+    }
+    assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
+}
+
+#[test]
+fn cut_and_stretched_frames_are_refused() {
+    for sent in from_hosts() {
+        let bytes = written(|into| sent.write(into));
         for end in 0..bytes.len() {
             assert_eq!(first_frame(&bytes[..end], MAX_FRAME), Ok(None));
         }

@@ -146,16 +146,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Adds a frame.
+    /// Adds a frame. A caller without room tries again and again, so a payload is copied only if there is room.
     pub(super) fn add(&mut self, request: &FromHost<'_>, content: Content) -> Result<(), Error> {
-        let mut frame = Vec::new();
-        request.write(&mut frame);
-        self.add_frame(frame, content, request.since())
-    }
-
-    fn add_frame(&mut self, frame: Vec<u8>, content: Content, version: u16) -> Result<(), Error> {
+        let (version, len) = (request.since(), request.len_with_payload());
         self.check_version(version)?;
-        self.check_room(&frame, content.lane())?;
+        self.check_room(len, content.lane())?;
+        let mut frame = Vec::with_capacity(len);
+        request.write(&mut frame);
+        self.check_room(frame.len(), content.lane())?;
         self.push(frame, content, version);
         Ok(())
     }
@@ -168,7 +166,7 @@ impl Queue {
         fd: OwnedFd,
         timeout: Duration,
     ) -> Result<usize, (Error, OwnedFd)> {
-        if let Err(error) = self.check_version(version).and_then(|()| self.check_room(&frame, Lane::Free)) {
+        if let Err(error) = self.check_version(version).and_then(|()| self.check_room(frame.len(), Lane::Free)) {
             return Err((error, fd));
         }
         let away = self.is_away(timeout);
@@ -204,16 +202,14 @@ impl Queue {
         Ok(())
     }
 
-    fn check_room(&self, frame: &[u8], lane: Lane) -> Result<(), Error> {
-        if frame.len() > MAX_FRAME {
-            return Err(Error::new(
-                Kind::TooLarge,
-                format!("{} bytes at once; at most {MAX_FRAME} are allowed", frame.len()),
-            ));
+    fn check_room(&self, len: usize, lane: Lane) -> Result<(), Error> {
+        if len > MAX_FRAME {
+            let text = format!("{len} bytes at once; at most {MAX_FRAME} are allowed");
+            return Err(Error::new(Kind::TooLarge, text));
         }
         // A frame that is larger than the bound goes alone.
         let beside = if lane == Lane::Free { ROOM_BESIDE_MESSAGES } else { 0 };
-        if self.bytes > 0 && self.bytes + frame.len() + ENTRY > self.bound.saturating_add(beside) {
+        if self.bytes > 0 && self.bytes + len + ENTRY > self.bound.saturating_add(beside) {
             return Err(Error::new(Kind::Busy, "too much waits for the hub (option attach_buffer); nothing was done"));
         }
         Ok(())
@@ -231,6 +227,13 @@ impl Queue {
 
     pub(super) fn is_attached(&self) -> bool {
         self.socket.is_some()
+    }
+
+    /// True if no request that publishes is unanswered.
+    pub(super) fn nothing_in_flight(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
     /// True if a message stays in the queue that could be sent, and nobody would send it before the hub answers. That may
     /// take long.
     pub(super) fn is_forgotten(&self) -> bool {
@@ -240,13 +243,6 @@ impl Queue {
     /// The thread says whether it looks again soon. It does so as long as messages come behind one without an answer.
     pub(super) fn watch(&mut self, watched: bool) {
         self.watched = watched;
-    }
-
-    }
-
-    /// True if no request that publishes is unanswered.
-    pub(super) fn nothing_in_flight(&self) -> bool {
-        self.in_flight.is_empty()
     }
 
     /// True if everything was sent, and every request answered.

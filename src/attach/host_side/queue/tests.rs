@@ -1,14 +1,15 @@
 use super::*;
-use crate::attach::wire::{first_frame, framed_len, FromHost, VERSION};
+use crate::attach::wire::tests::WRITTEN;
+use crate::attach::wire::{first_frame, framed_len, FromHost, NUMBERS_COMMANDS, VERSION};
 use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, RESERVED};
 use crate::hub::Publication;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
-/// The hub's end of the socket.
 /// The last version in which all requests are one row.
 const IN_ORDER: u16 = ANSWERS_AT_ONCE - 1;
 
+/// The hub's end of the socket.
 struct Hub {
     stream: UnixStream,
     read: Vec<u8>,
@@ -200,4 +201,23 @@ fn messages_that_wait_leave_room_for_what_is_done_to_users() {
         |queue: &mut Queue| queue.add(&FromHost::Close { connection: 1, code: 1000, reason: "" }, Content::OfThisHub);
     let further = (0..100_000).take_while(|_| close(&mut queue).is_ok()).count();
     assert!((5_000..20_000).contains(&further), "{further}");
+}
+
+#[test]
+fn a_message_without_room_is_not_even_written() {
+    let mut queue = Queue::new(64 << 10);
+    let publish = |queue: &mut Queue, len: usize| {
+        let before = WRITTEN.get();
+        let added = publish(queue, &vec![b'x'; len]).map_err(|error| error.kind());
+        (added.map(drop), WRITTEN.get() - before)
+    };
+    // One that is larger than the bound goes alone.
+    let (added, first) = publish(&mut queue, 100 << 10);
+    assert!(added.is_ok() && first > 100 << 10);
+    assert_eq!(publish(&mut queue, 0), (Err(Kind::Busy), 0));
+    assert_eq!(publish(&mut queue, 1 << 20), (Err(Kind::Busy), 0));
+    assert_eq!(publish(&mut queue, MAX_FRAME), (Err(Kind::TooLarge), 0));
+    queue.set_bound(200 << 10);
+    let (added, second) = publish(&mut queue, 10 << 10);
+    assert_eq!((added, queue.bytes), (Ok(()), first + second + 2 * ENTRY));
 }
