@@ -898,8 +898,9 @@ void push_event_clear(push_event *event);
    says so. PUSH_ERR_BUSY: too many such questions are under way, or no hub at all has answered in
    time, this one neither.
 
-   Attached, the call asks the hub, and the host's other requests wait meanwhile.  The hub counts
-   all its clients, whichever host handed them over.  PUSH_ERR_BUSY: the hub can't be reached.
+   Attached, the call asks the hub, and no other request of the host waits for it.  The hub counts
+   all its clients, whichever host handed them over.  PUSH_ERR_BUSY: the hub can't be reached, or 16
+   such calls of this host are under way there, and the turn of this one did not come in time.
    PUSH_ERR_TIMEOUT: the hub did not answer within the option `attach_timeout`.
    PUSH_ERR_UNSUPPORTED: the hub is older than this call.
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::users::Users;
 use std::time::Duration;
 
-/// The questions of one host that are under way at once. Further ones wait.
+/// The questions of one host that are under way at once. Further ones wait. docs/attach.md names the number.
 const AT_ONCE: usize = 16;
 /// The time of a host that does not say how long it waits: the default of the option `attach_timeout`.
 const TIME_MS: u32 = 2000;
@@ -36,7 +36,10 @@ impl Question {
             None => {
                 let left = self.until.saturating_sub(now);
                 if left == 0 {
-                    let text = "too many questions of this host are under way; call again";
+                    let text = format!(
+                        "{AT_ONCE} questions of this host (push_users_get) are under way, and this one's turn did not \
+                         come in time; nothing was asked, call again"
+                    );
                     return Some(Err(Error::new(Kind::Busy, text)));
                 }
                 match api.begin_users(&self.channel, &self.after, self.limit, Duration::from_millis(left)) {

@@ -336,3 +336,28 @@ fn the_answer_to_an_attached_host_comes_within_the_time_that_it_waits() {
     host.stop(Duration::ZERO);
     hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
 }
+
+#[test]
+fn questions_of_a_host_beyond_the_bound_wait_their_turn_and_are_refused_if_it_does_not_come() {
+    let path = std::env::temp_dir().join(format!("push-asks-much-{}.sock", std::process::id()));
+    let hubs = with_one_that_is_missing("host-asks-much", &format!("unix:{}", path.display()));
+    let Backend::Embedded(missing) = &hubs[1].0 else { panic!("it is attached") };
+    missing.hub().mute_questions();
+    let (mut host, _) = Played::attach(path.to_str().unwrap(), VERSION);
+    let ask = |number, time_ms| FromHost::Users { number, channel: "a", after: "", limit: 1, time_ms: Some(time_ms) };
+    // All of these wait for the hub that is missing, as long as a question may.
+    host.say((1..=16).map(|number| ask(number, 60_000)).chain([ask(17, 60_000), ask(18, 100)]));
+    let mut answers: Vec<String> = (0..18).map(|_| host.next().unwrap()).collect();
+    let why = "16 questions of this host (push_users_get) are under way, and this one's turn did not come in time; \
+               nothing was asked, call again";
+    let refused = format!("Failed {{ number: 18, kind: Busy, text: {why:?} }}");
+    let place = |wanted: &str| answers.iter().position(|answer| answer == wanted);
+    let (last, refused) = (place("users 17").expect("its turn came"), place(&refused).expect(&refused));
+    answers.remove(last.max(refused));
+    answers.remove(last.min(refused));
+    answers.sort_unstable();
+    let mut expected: Vec<String> = (1..=16).map(|number| format!("users {number}")).collect();
+    expected.sort_unstable();
+    assert_eq!(answers, expected);
+    hubs.into_iter().for_each(|hub| drop(hub.stop(Duration::ZERO)));
+}
