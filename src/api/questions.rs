@@ -93,7 +93,7 @@ impl Questions {
 
     /// A word has come. The thread takes it.
     fn hear(&self, bytes: Vec<u8>) {
-        let (this, now) = (self.shared.this(), clock::monotonic_ms());
+        let (this, now) = (self.shared.this(), clock::boottime_ms());
         let mut state = self.lock();
         let is_own = match Said::read(&bytes) {
             // This hub has its own questions and answers already.
@@ -131,8 +131,8 @@ impl Questions {
         let new = "this hub has followed the log only for a moment, and may not know all hubs yet";
         let why = why.or_else(|| may_be_more.then(|| new.to_owned()));
         let patience_ms = patience.as_millis().clamp(1, PATIENCE_MAX.as_millis()) as u32;
-        let sent = Sent { at: clock::monotonic_ms(), patience: patience_ms };
-        let until = sent.at + u64::from(patience_ms);
+        let sent = Sent { at: clock::boottime_ms(), patience: patience_ms };
+        let until = clock::monotonic_ms() + u64::from(patience_ms);
         let said = Said::Question { id, asker: this, sent, question }.write();
         {
             let mut state = self.lock();
@@ -202,7 +202,7 @@ impl Questions {
         if asker == self.shared.this() {
             return !state.table.is_under_way(id);
         }
-        state.ages.is_over(asker, sent, clock::monotonic_ms())
+        state.ages.is_over(asker, sent, clock::boottime_ms())
     }
 
     /// Takes a question of another hub. False: it is dropped.

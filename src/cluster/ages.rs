@@ -4,14 +4,20 @@
 //! on, or in the buffers of a hub that was stopped for a while. So a question says when it was sent on the clock of its
 //! hub, which never goes back. For each hub the smallest difference between the clocks at an arrival is kept. A question
 //! of that hub with a larger difference has been under way for so much longer.
+//!
+//! Or the clock of its hub has stood still: a virtual machine was paused. Then all later questions have the larger
+//! difference, and that stays. Questions that have waited somewhere come faster than they were asked, so their
+//! differences become smaller. So if all questions of a hub are late for a while, and equally late, its difference is
+//! learned anew.
 
 use std::collections::BTreeMap;
 
 /// The number of hubs that are remembered.
 const MAX_HUBS: usize = 4096;
-/// Differences are kept for one to two times as long, in milliseconds. So a clock that stood still, of a machine that was
-/// suspended, or one that drifts, counts anew.
+/// Differences are kept for one to two times as long, in milliseconds. So a clock that drifts counts anew.
 const KEPT_MS: u64 = 30_000;
+/// If all questions of a hub are equally late for so long, its clock has stood still. No hub waits longer than half of it.
+const LATE_MS: u64 = 4000;
 
 /// When a question was sent, on the clock of its hub, and how long its hub waits, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +28,11 @@ pub(crate) struct Sent {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Ages(BTreeMap<u64, Differences>);
+pub(crate) struct Ages {
+    hubs: BTreeMap<u64, Differences>,
+    #[cfg(test)]
+    pub(super) mistakes: super::ages_tests::Mistakes,
+}
 
 /// The smallest difference of the time before, and of the present one.
 #[derive(Debug, Clone, Copy)]
@@ -30,32 +40,84 @@ struct Differences {
     before: i64,
     present: i64,
     since: u64,
+    late: Option<Late>,
+}
+
+/// Questions of a hub that are late, by more than half of the time that it waits, and about equally so, with no other
+/// between them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Late {
+    /// When the first one has come, and when it was sent on the clock of its hub.
+    pub(super) since: u64,
+    pub(super) at: u64,
+    /// The smallest difference.
+    least: i64,
+}
+
+impl Late {
+    /// These with one more.
+    fn with(self, difference: i64, sent: Sent, now: u64) -> Self {
+        let is_equal = i128::from(difference) + i128::from(sent.patience) >= i128::from(self.least);
+        match is_equal {
+            true => Late { least: self.least.min(difference), ..self },
+            false => Late { since: now, at: sent.at, least: difference },
+        }
+    }
+
+    /// True if they have come, and were sent, over such a time.
+    fn is_for_long(&self, sent: Sent, now: u64) -> bool {
+        now.saturating_sub(self.since) >= LATE_MS && sent.at.wrapping_sub(self.at) as i64 >= LATE_MS as i64
+    }
+}
+
+impl Differences {
+    fn fresh(difference: i64, now: u64) -> Self {
+        Differences { before: i64::MAX, present: difference, since: now, late: None }
+    }
+
+    /// How long a question has been under way that has this difference.
+    fn age(&self, difference: i64) -> i128 {
+        i128::from(difference) - i128::from(self.before.min(self.present))
+    }
+
+    /// The same with one more question.
+    fn with(self, difference: i64, sent: Sent, now: u64) -> Self {
+        let first = Late { since: now, at: sent.at, least: difference };
+        let is_late = self.age(difference) > i128::from(sent.patience / 2);
+        let late = is_late.then(|| self.late.map_or(first, |late| late.with(difference, sent, now)));
+        if let Some(Late { least, .. }) = late.filter(|late| late.is_for_long(sent, now)) {
+            return Differences::fresh(least, now);
+        }
+        match now.saturating_sub(self.since) {
+            0..KEPT_MS => Differences { present: self.present.min(difference), late, ..self },
+            time if time < 2 * KEPT_MS => {
+                Differences { before: self.present, late, ..Differences::fresh(difference, now) }
+            }
+            _ => Differences::fresh(difference, now),
+        }
+    }
 }
 
 impl Ages {
     /// A question of a hub has come at `now`.
     pub(crate) fn note(&mut self, hub: u64, sent: Sent, now: u64) {
         let difference = now.wrapping_sub(sent.at) as i64;
-        if self.0.len() >= MAX_HUBS && !self.0.contains_key(&hub) {
-            self.0.retain(|_, known| now.saturating_sub(known.since) < 2 * KEPT_MS);
-            if self.0.len() >= MAX_HUBS {
+        if self.hubs.len() >= MAX_HUBS && !self.hubs.contains_key(&hub) {
+            self.hubs.retain(|_, known| now.saturating_sub(known.since) < 2 * KEPT_MS);
+            if self.hubs.len() >= MAX_HUBS {
                 return;
             }
         }
-        let fresh = Differences { before: i64::MAX, present: difference, since: now };
-        let known = self.0.entry(hub).or_insert(fresh);
-        *known = match now.saturating_sub(known.since) {
-            0..KEPT_MS => Differences { present: known.present.min(difference), ..*known },
-            time if time < 2 * KEPT_MS => Differences { before: known.present, ..fresh },
-            _ => fresh,
-        };
+        let known = self.hubs.entry(hub).or_insert_with(|| Differences::fresh(difference, now));
+        *known = known.with(difference, sent, now);
+        #[cfg(test)]
+        self.mistakes.after(&mut known.late);
     }
 
     /// True if the hub that has asked does not wait any more: its answer would be for nobody.
     pub(crate) fn is_over(&self, hub: u64, sent: Sent, now: u64) -> bool {
-        let Some(known) = self.0.get(&hub) else { return false };
-        let age = i128::from(now.wrapping_sub(sent.at) as i64) - i128::from(known.before.min(known.present));
-        age > i128::from(sent.patience)
+        let difference = now.wrapping_sub(sent.at) as i64;
+        self.hubs.get(&hub).is_some_and(|known| known.age(difference) > i128::from(sent.patience))
     }
 }
 
@@ -99,30 +161,42 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_has_stood_still_counts_anew_after_a_while() {
+    fn a_clock_that_has_stood_still_counts_anew_after_a_moment() {
+        // Its machine was suspended for so many seconds.
+        for suspended in [2, 10, 59, 61, 3600] {
+            let mut ages = Ages::default();
+            let mut ask = |at: u64, now: u64| {
+                ages.note(1, sent(at * 1000), now * 1000);
+                !ages.is_over(1, sent(at * 1000), now * 1000)
+            };
+            (0..100).for_each(|second| assert!(ask(second, second)));
+            let refused = (100..300).filter(|second| !ask(*second, *second + suspended)).count();
+            assert!(refused as u64 <= LATE_MS / 1000, "suspended for {suspended} s: {refused}");
+            // And one that is far ahead after that.
+            assert!(ask(1_000_000, 300 + suspended));
+        }
+    }
+
+    #[test]
+    fn a_backlog_that_comes_slowly_is_over_for_as_long_as_it_is_old() {
         let mut ages = Ages::default();
-        let mut now = 0;
-        let mut ask = |at: u64, ages: &mut Ages| {
-            now += 1000;
-            ages.note(1, sent(at), now);
-            !ages.is_over(1, sent(at), now)
-        };
-        (0..100).for_each(|second| assert!(ask(second * 1000, &mut ages)));
-        // Its machine was suspended for ten seconds.
-        (0..10).for_each(|_| assert!(!ask(0, &mut ages)));
-        let refused = (100..300).filter(|second| !ask(second * 1000, &mut ages)).count();
-        assert!((1..=60).contains(&refused), "{refused}");
-        assert!(ask(300_000, &mut ages));
-        // And one that is far ahead after that.
-        assert!(ask(1_000_000, &mut ages));
+        (0..10).for_each(|second| ages.note(1, sent(second * 1000), second * 1000));
+        // This hub was stopped for half a minute. What has waited comes within three seconds, with the clock.
+        for second in 10..40 {
+            let now = 40_000 + (second - 10) * 100;
+            ages.note(1, sent(second * 1000), now);
+            assert!(ages.is_over(1, sent(second * 1000), now), "nobody waits for the answer: {second}");
+        }
+        ages.note(1, sent(43_500), 43_500);
+        assert!(!ages.is_over(1, sent(43_500), 43_500));
     }
 
     #[test]
     fn the_hubs_that_are_remembered_are_bounded() {
         let mut ages = Ages::default();
         (0..2 * MAX_HUBS as u64).for_each(|hub| ages.note(hub, sent(0), 0));
-        assert_eq!(ages.0.len(), MAX_HUBS);
+        assert_eq!(ages.hubs.len(), MAX_HUBS);
         ages.note(1 << 40, sent(0), 3 * KEPT_MS);
-        assert_eq!(ages.0.len(), 1);
+        assert_eq!(ages.hubs.len(), 1);
     }
 }

@@ -5,6 +5,8 @@
 //! no threads, no sockets and no clock.
 
 mod ages;
+#[cfg(test)]
+mod ages_tests;
 mod answers;
 mod channels;
 mod hashes;

@@ -21,9 +21,16 @@ pub(crate) fn monotonic_us() -> u64 {
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
 }
 
+/// Milliseconds of a clock that never goes back, and goes on while the machine is suspended. For times that other machines
+/// compare with theirs.
+pub(crate) fn boottime_ms() -> u64 {
+    let time = read(libc::CLOCK_BOOTTIME);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
 fn read(clock: libc::clockid_t) -> libc::timespec {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a timespec that we own. Both clocks exist since Linux 2.6.32.
+    // SAFETY: `time` is a timespec that we own. The clocks exist since Linux 2.6.39.
     unsafe { libc::clock_gettime(clock, &mut time) };
     time
 }
