@@ -8,6 +8,7 @@
 use super::super::contract::{Appending, Placed};
 use super::super::envelope;
 use super::super::shared::connection::Failure;
+use super::super::shared::pause;
 use super::session::{code, Acknowledged, Refusal, Session};
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -145,7 +146,7 @@ impl Appender {
             if Instant::now() > deadline {
                 return Err(session.failure("take an entry", refusal));
             }
-            sleep(PAUSE).await;
+            sleep(pause::about(PAUSE)).await;
         }
         self.counter = self.counter.max(entries.last().map_or(0, |last| last.id.counter));
         Ok(())

@@ -6,6 +6,7 @@
 
 use super::super::contract::Word;
 use super::super::shared::connection::{Failure, Heard, Words};
+use super::super::shared::pause;
 use super::opening::{self, Complaints};
 use super::session::Names;
 use super::settings::Settings;
@@ -24,9 +25,10 @@ pub(super) const NAME: &str = "libpush words";
 /// How many words may wait for the server, and how many for the hub on each subject. They are up to 48 KB each.
 const TO_SAY: usize = 16;
 const TO_HEAR: usize = 128;
-/// The shortest time after which the server has to answer a ping.
-const PING: Duration = Duration::from_secs(1);
-/// The pause before the connection is made again.
+/// How many pings the server gets in the time in which it has to answer. The connection is given up when the third one
+/// would be sent and none is answered: `MAX_PENDING_PINGS` of the client.
+const PINGS: u32 = 4;
+/// The pause before the connection is made again, about.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A hub's part in the words.
@@ -49,7 +51,7 @@ impl Place {
             };
             let Some(Failure(why)) = lost else { break };
             let _ = heard.try_send(Err(Failure(format!("words between hubs: {why}"))));
-            if meanwhile(&mut said, sleep(PAUSE)).await.is_none() {
+            if meanwhile(&mut said, sleep(pause::about(PAUSE))).await.is_none() {
                 break;
             }
         }

@@ -3,6 +3,7 @@
 use super::super::contract::{Answer, Appending, Ask, Fence, Identity, Placed};
 use super::super::envelope::{self, Body, Unreadable};
 use super::super::shared::connection::{Failure, Serving};
+use super::super::shared::pause;
 use super::dial::{Line, Refused};
 use super::failure::{code, is_refusal};
 use super::log::{load_again, Log, Script, Wrong};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// How many questions may be on their way to the server.
 const MOST: usize = 8;
-/// The pause after the server itself has refused an append. The hub asks again at once.
+/// The pause after the server itself has refused an append, about. The hub asks again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The side that serves one connection.
@@ -133,7 +134,7 @@ impl Server {
                 }
                 Err(Wrong::Busy) => Ok(Done::Answer(Answer::Busy)),
                 Err(Wrong::Refused(Refused::Said(error))) if is_refusal(&error) => {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause::about(PAUSE)).await;
                     Ok(Done::Refused(line.why(Refused::Said(error))))
                 }
                 Err(Wrong::Refused(Refused::Said(error))) if code(&error) == Some("NOSCRIPT") => {

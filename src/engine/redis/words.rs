@@ -15,6 +15,7 @@ use super::url::Credentials;
 use redis::{Cmd, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use super::super::shared::pause;
 use tokio::time::sleep;
 
 /// How many words a stream keeps, about.
@@ -25,7 +26,7 @@ const EXPIRES: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 16;
 /// The longest time that the server waits for a word before it says that there is none.
 const WAIT: Duration = Duration::from_secs(1);
-/// The pause after something has failed.
+/// The pause after something has failed, about.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A hub's part in the words.
@@ -74,7 +75,7 @@ impl Place {
         while !heard.is_closed() {
             let Err(why) = self.hear(heard).await;
             let _ = heard.try_send(Err(why));
-            sleep(PAUSE).await;
+            sleep(pause::about(PAUSE)).await;
         }
     }
 

@@ -13,6 +13,7 @@ mod marks;
 mod members;
 #[cfg(test)]
 pub(crate) mod model;
+pub(crate) mod pause;
 mod requests;
 #[cfg(any(feature = "redis", feature = "nats"))]
 pub(crate) mod secret;

@@ -1,6 +1,7 @@
 //! When the driver looks again, when it gives a connection up, and how long it waits before the next one.
 
 use super::super::connection::Failure;
+use super::super::pause;
 use super::Driver;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,8 +49,9 @@ impl Driver {
 /// The pause before the next try: it grows, and is random, so that hubs do not retry at the same moment.
 pub(super) fn pause_after(failures: u32) -> Duration {
     let whole = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
-    let part = getrandom::u32().unwrap_or(u32::MAX) % 512;
-    // The first retry comes soon: mostly the log can be reached again.
-    let least = if failures <= 1 { 0 } else { 512 };
-    whole * (least + part) / 1024
+    match failures {
+        // The first retry comes soon: mostly the log can be reached again.
+        0 | 1 => pause::about(whole) - whole / 2,
+        _ => pause::about(whole),
+    }
 }
