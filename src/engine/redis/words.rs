@@ -5,18 +5,25 @@
 //! Redis may evict them. A hub removes from its own stream what it has read, so that large answers take no memory there.
 //! Whatever fails here is said, and does not concern the log.
 //!
+//! The ids of a stream grow, also if the clock of the server steps back. But a stream that has expired is made anew, and
+//! its ids then begin at the present time. So a hub reads its own stream from the beginning each time: it has removed what
+//! it has read. And it looks once in a while whether the stream of all is another one, with ids before the last one that
+//! it has read there. Otherwise it would hear nothing until the clock has caught up.
+//!
 //! PUBLISH would keep nothing at all. But in a cluster each message would go to every node, and the sharded form needs
 //! Redis 7. Users would need rights for channels, and a client of Redis that reads too slowly is cut off.
 
 use super::super::contract::Word;
 use super::super::shared::connection::{Failure, Heard, Words};
+use super::super::shared::pause;
 use super::dial::{Address, Dialer, Line, Refused};
 use super::url::Credentials;
 use redis::{Cmd, Value};
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use super::super::shared::pause;
-use tokio::time::sleep;
+use tokio::time::{sleep, Instant};
 
 /// How many words a stream keeps, about.
 const KEPT: usize = 256;
@@ -81,25 +88,38 @@ impl Place {
 
     async fn hear(&self, heard: &mpsc::Sender<Heard>) -> Result<std::convert::Infallible, Failure> {
         let line = self.dialer.dial(&self.address, &self.credentials, self.db).await?.with_limit(self.timeout);
-        let keys = [self.key(None), self.key(Some(self.hub))];
-        // This life of the hub has not read its own stream, unless it connects anew: then it gets some words again.
-        let mut after = [end_of(&line, &keys[0]).await?, "0-0".to_owned()];
-        let wait = WAIT.min(self.timeout / 4).as_millis().max(1) as u64;
+        let [all, own] = [self.key(None), self.key(Some(self.hub))];
+        let mut after = end_of(&line, &all).await?;
+        let wait = WAIT.min(self.timeout / 4);
+        // The last time at which the stream of all was surely the one of which `after` is an id.
+        let mut known = Instant::now();
         loop {
             let mut read = redis::cmd("XREAD");
-            read.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(wait).arg("STREAMS").arg(&keys).arg(&after);
-            let Value::Array(streams) = line.ask(read).await.map_err(|refused| line.why(refused))? else { continue };
-            let before = after[1].clone();
-            for (key, id, bytes) in streams.into_iter().flat_map(words_of) {
-                if let Some(at) = keys.iter().position(|known| *known.as_bytes() == *key) {
-                    after[at] = id;
+            read.arg("COUNT").arg(AT_ONCE).arg("BLOCK").arg(wait.as_millis().max(1) as u64);
+            // This life of the hub has not read its own stream, unless it connects anew: then it may get words again.
+            read.arg("STREAMS").arg(&all).arg(&own).arg(after.to_string()).arg("0-0");
+            let read = line.ask(read).await.map_err(|refused| line.why(refused))?;
+            let mut last = None;
+            for (key, id, bytes) in words_in(read) {
+                let id = id.parse().ok();
+                if key == own.as_bytes() {
+                    last = id.or(last);
+                } else if let Some(id) = id {
+                    (after, known) = (id, Instant::now());
                 }
                 let _ = heard.try_send(Ok(bytes));
             }
-            if let Some(next) = next_id(&after[1]).filter(|_| after[1] != before) {
+            if let Some(next) = last.and_then(Id::next) {
                 let mut trim = redis::cmd("XTRIM");
-                trim.arg(&keys[1]).arg("MINID").arg(next);
+                trim.arg(&own).arg("MINID").arg(next.to_string());
                 line.ask(trim).await.map_err(|refused| line.why(refused))?;
+            }
+            if known.elapsed() >= wait {
+                if end_of(&line, &all).await? < after {
+                    // Nothing of this stream was read.
+                    after = Id::default();
+                }
+                known = Instant::now();
             }
         }
     }
@@ -110,8 +130,36 @@ impl Place {
     }
 }
 
-/// The id after which new words come.
-async fn end_of(line: &Line, key: &str) -> Result<String, Failure> {
+/// The id of a word in a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    time: u64,
+    number: u64,
+}
+
+impl Id {
+    fn next(self) -> Option<Self> {
+        Some(Id { number: self.number.checked_add(1)?, ..self })
+    }
+}
+
+impl FromStr for Id {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (time, number) = text.split_once('-').ok_or(())?;
+        Ok(Id { time: time.parse().map_err(drop)?, number: number.parse().map_err(drop)? })
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.time, self.number)
+    }
+}
+
+/// The id after which new words come. The smallest one if there is no stream.
+async fn end_of(line: &Line, key: &str) -> Result<Id, Failure> {
     let mut info: Cmd = redis::cmd("XINFO");
     info.arg("STREAM").arg(key);
     let parts = match line.ask(info).await {
@@ -124,18 +172,18 @@ async fn end_of(line: &Line, key: &str) -> Result<String, Failure> {
     while let Some(name) = parts.next() {
         match (name, parts.next()) {
             (Value::BulkString(name), Some(Value::BulkString(id))) if name == b"last-generated-id" => {
-                return Ok(String::from_utf8_lossy(&id).into_owned());
+                return Ok(String::from_utf8_lossy(&id).parse().unwrap_or_default());
             }
             _ => {}
         }
     }
-    Ok("0-0".to_owned())
+    Ok(Id::default())
 }
 
-/// The id after an id.
-fn next_id(id: &str) -> Option<String> {
-    let (time, number) = id.split_once('-')?;
-    Some(format!("{time}-{}", number.parse::<u64>().ok()?.checked_add(1)?))
+/// The words in an answer to XREAD.
+fn words_in(read: Value) -> impl Iterator<Item = (Vec<u8>, String, Vec<u8>)> {
+    let streams = if let Value::Array(streams) = read { streams } else { Vec::new() };
+    streams.into_iter().flat_map(words_of)
 }
 
 /// The words in the part of an answer that is about one stream, each with the stream and its id. An entry of another

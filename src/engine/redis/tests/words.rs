@@ -65,3 +65,46 @@ fn words_that_were_read_leave_nothing_in_redis_and_others_expire() {
 fn words_that_were_read_leave_nothing_in_valkey_and_others_expire() {
     words_leave_nothing(Program::Valkey);
 }
+
+/// Waits until a word comes. The word before it may come again.
+async fn hears(reader: &mut Hub, word: &str, patience: Duration) -> bool {
+    let heard = async {
+        loop {
+            let heard = reader.connection.heard.recv().await.unwrap().unwrap();
+            if heard == word.as_bytes() {
+                return;
+            }
+            assert_eq!(heard, b"before");
+        }
+    };
+    timeout(patience, heard).await.is_ok()
+}
+
+#[test]
+fn words_are_heard_although_the_clock_of_the_server_has_stepped_back() {
+    run(async {
+        let log = Redis::start(Program::Redis, &[]);
+        let (hub, mut reader) = (Hub::connect(&log, 1).await, Hub::connect(&log, 2).await);
+        for (key, to) in [(OF_ALL.to_owned(), None), (of(2), Some(2))] {
+            let say = async |word: &str| {
+                let bytes = word.as_bytes().to_vec();
+                hub.connection.words.send(Word { to, bytes }).await.unwrap();
+            };
+            let began = Instant::now();
+            // The reader may not listen yet.
+            say("before").await;
+            while !hears(&mut reader, "before", Duration::from_millis(100)).await {
+                assert!(began.elapsed() < PATIENCE, "it hears nothing");
+                say("before").await;
+            }
+            // What a server does when the stream has expired and its clock is behind. Each word is said once.
+            log.server.must(&["DEL", &key]);
+            for (id, word) in [("1-0", "one"), ("1-1", "two"), ("3-0", "three")] {
+                log.server.must(&["XADD", &key, id, "w", word]);
+                assert!(hears(&mut reader, word, PATIENCE).await, "{key}: {word} is not heard");
+            }
+            say("after").await;
+            assert!(hears(&mut reader, "after", PATIENCE).await, "{key}");
+        }
+    });
+}
