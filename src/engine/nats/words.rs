@@ -62,7 +62,7 @@ impl Place {
         let limit = self.settings.options.timeout;
         let bounded = |options: async_nats::ConnectOptions| {
             let options = options.name(NAME).client_capacity(TO_SAY).subscription_capacity(TO_HEAR);
-            options.ping_interval(limit.max(PING))
+            options.ping_interval(limit / PINGS)
         };
         let connecting = opening::connect(&self.settings, &self.server, bounded);
         timeout(limit, connecting).await.unwrap_or_else(|_| Err(opening::late(&self.server, limit)))

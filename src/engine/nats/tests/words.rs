@@ -7,7 +7,59 @@ use crate::engine::nats::{words, Settings};
 use crate::engine::shared::contract_tests::{heartbeat, run, Hub};
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+
+/// Passes bytes between hubs and a server. The connection for words can be made to hang: nothing passes, and nothing ends.
+struct Between {
+    port: u16,
+    hangs: watch::Sender<bool>,
+}
+
+impl Between {
+    async fn start(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (hangs, hanging) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((hub, _)) = listener.accept().await {
+                let there = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(pass(hub, there, hanging.clone()));
+            }
+        });
+        Between { port, hangs }
+    }
+}
+
+/// Passes bytes over one connection. What it is for is in the first bytes of the hub.
+async fn pass(mut hub: TcpStream, mut server: TcpStream, mut hangs: watch::Receiver<bool>) {
+    let (mut from_hub, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut is_for_words = false;
+    loop {
+        if is_for_words {
+            let _ = hangs.wait_for(|hangs| !hangs).await;
+        }
+        let passed = tokio::select! {
+            len = hub.read(&mut from_hub) => match len {
+                Ok(len @ 1..) => {
+                    is_for_words |= String::from_utf8_lossy(&from_hub[..len]).contains(words::NAME);
+                    server.write_all(&from_hub[..len]).await
+                }
+                _ => return,
+            },
+            len = server.read(&mut from_server) => match len {
+                Ok(len @ 1..) => hub.write_all(&from_server[..len]).await,
+                _ => return,
+            },
+            _ = hangs.changed(), if is_for_words => Ok(()),
+        };
+        if passed.is_err() {
+            return;
+        }
+    }
+}
 
 /// A server, a log on it, and a client that may ask the server about its connections and end them.
 async fn watched() -> (Place<Server>, async_nats::Client) {
@@ -93,5 +145,36 @@ fn a_connection_for_words_that_is_lost_is_made_again_and_the_log_goes_on() {
         // The log's connection is the same.
         hub.append_one(1, &heartbeat()).await;
         assert_eq!(connections(&root, "libpush").await[0].0, of_log[0].0);
+    });
+}
+
+#[test]
+fn a_connection_for_words_that_hangs_alone_is_noticed_while_the_log_goes_on() {
+    run(async {
+        let server = Server::alone("");
+        let between = Between::start(server.url().trim_start_matches("nats://").to_owned()).await;
+        let limit = Duration::from_secs(4);
+        let url = format!("nats://127.0.0.1:{}", between.port);
+        let mut options = options("words");
+        options.timeout = limit;
+        let log = Place { settings: Settings::parse(&url, &options).unwrap(), servers: server };
+        let mut hub = Hub::connect(&log, 1).await;
+        until_heard(&mut hub, b"before").await;
+        between.hangs.send(true).unwrap();
+        let noticed = async {
+            loop {
+                // Words that were said before may still come.
+                if let Err(why) = hub.connection.heard.recv().await.unwrap() {
+                    return why;
+                }
+            }
+        };
+        // It takes the time that the option gives: a machine that is busy has as much again.
+        let why = timeout(2 * limit, noticed).await.expect("it is noticed");
+        assert!(why.0.starts_with("words between hubs: the connection"), "{why}");
+        hub.append_one(1, &heartbeat()).await;
+        between.hangs.send(false).unwrap();
+        until_heard(&mut hub, b"after").await;
+        hub.append_one(2, &heartbeat()).await;
     });
 }
