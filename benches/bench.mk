@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 BENCH_LOAD := benches/load
 BENCH_HEADERS := $(wildcard $(BENCH_LOAD)/*.h)
 BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procstat.c tally.c swarm.c http.c \
-	long_poll.c publisher.c)
+	long_poll.c publisher.c secure.c storm.c handshakes.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
 	shared-log bare-redis stamps)
@@ -37,7 +37,8 @@ bench-programs: bench-tools $(BENCH_PROGRAMS)
 
 # A peer may need more tools (go, apt-get). If they are missing, that peer is absent, and nothing else fails.
 bench-tools:
-	@tests/need cc:build-essential python3:python3 strip:binutils
+	@tests/need cc:build-essential python3:python3 strip:binutils openssl:openssl \
+		/usr/include/openssl/ssl.h:libssl-dev
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "error: the benchmarks need Python 3.10 or newer" >&2; exit 1; }
 
@@ -55,7 +56,7 @@ $(BENCH_BIN) $(BENCH_LIB):
 	mkdir -p $@
 
 $(BENCH_BIN)/pushload: $(BENCH_PUSHLOAD) $(BENCH_HEADERS) | $(BENCH_BIN)
-	$(CC) $(BENCH_CFLAGS) -o $@ $(BENCH_PUSHLOAD)
+	$(CC) $(BENCH_CFLAGS) -o $@ $(BENCH_PUSHLOAD) -lssl -lcrypto
 
 $(BENCH_BIN)/floor: $(BENCH_LOAD)/floor.c $(BENCH_HEADERS) | $(BENCH_BIN)
 	$(CC) $(BENCH_CFLAGS) -o $@ $<

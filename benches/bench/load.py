@@ -23,6 +23,9 @@ class Load:
     window: int = 64
     settle_ms: int = 500
     deadline_s: int = 90
+    tls: str = "off"
+    handshakes: int = 0
+    storm: int = 0
 
     def shorter(self, messages):
         return replace(self, messages=min(self.messages, messages), settle_ms=200)
@@ -40,6 +43,8 @@ def command(server, ports, pids, load):
         "--publish-port", str(ports[publish.port_index]), "--publish", publish.path, "--publish-type", publish.type,
         "--publish-prefix", publish.prefix, "--publish-suffix", publish.suffix, "--pid", ",".join(map(str, pids)),
     ]
+    if load.storm:
+        words += ["--storm-path", server.other]
     for header in publish.headers:
         words += ["--publish-header", header]
     return words + list(load.arguments())
@@ -73,6 +78,12 @@ def fault_of(measured, load, said):
         return f"{measured['failed']} of {load.subscribers} could not subscribe. {said.strip()[:150]}"
     if measured["ended_early"]:
         return f"{measured['ended_early']} subscribers were cut off"
+    if load.storm and measured["storm_open"] != load.storm:
+        return f"{load.storm - measured['storm_open']} of {load.storm} never came back from the storm"
+    if load.storm and load.tls != "off" and measured["storm_resumed"] < load.storm:
+        return f"only {measured['storm_resumed']} of {load.storm} clients of the storm resumed"
+    if load.handshakes and (measured["not_full"] or measured["not_resumed"]):
+        return f"{measured['not_full']} resumed without a ticket, {measured['not_resumed']} did not resume with one"
     if load.messages and measured["repeats"]:
         return f"{measured['repeats']} doubled or out of order"
     if load.messages and measured["lost"]:

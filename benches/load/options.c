@@ -10,6 +10,7 @@
 static const char USAGE[] =
     "pushload --port PORT --path /sub --publish /pub [--pid PID,...]\n"
     "  --transport ws|sse|stream|poll   how subscribers connect (ws)\n"
+    "  --tls off|1.2|1.3                TLS of subscribers (off); publishing is always without\n"
     "  --publish-port PORT              where to publish, if elsewhere\n"
     "  --header LINE                    a header of subscribers' requests; repeatable\n"
     "  --publish-header LINE            a header of publishes; repeatable\n"
@@ -17,7 +18,9 @@ static const char USAGE[] =
     "  --publish-prefix, --publish-suffix TEXT   around each payload\n"
     "  --subscribers N (1000)  --first-step N (0)  --slow N (0)  --segment BYTES (0: the kernel's)\n"
     "  --messages N (100)  --size BYTES (128)  --rate PER_SECOND (10; 0: back to back)  --window N (64)\n"
-    "  --ramp N (256)  --settle MS (500)  --drain MS (5000)  --deadline S (120)\n";
+    "  --ramp N (256)  --settle MS (500)  --drain MS (5000)  --deadline S (120)\n"
+    "  --handshakes 0|1 (0)             subscribers only shake hands, and come again with their tickets; needs --tls\n"
+    "  --storm N (0) --storm-path /sub  so many clients come back at once, while the last series is delivered\n";
 
 static void fail(const char *what, const char *value)
 {
@@ -43,6 +46,15 @@ static enum transport transport_named(const char *name)
     return TRANSPORT_WS;
 }
 
+static enum tls tls_named(const char *name)
+{
+    if (!strcmp(name, "off")) return TLS_OFF;
+    if (!strcmp(name, "1.2")) return TLS_12;
+    if (!strcmp(name, "1.3")) return TLS_13;
+    fail("unknown version of TLS", name);
+    return TLS_OFF;
+}
+
 static void add_header(char *headers, size_t size, const char *line)
 {
     size_t used = strlen(headers);
@@ -61,6 +73,7 @@ static void add_pids(struct options *o, char *list)
 static void set(struct options *o, const char *name, char *value)
 {
     if (!strcmp(name, "--transport")) o->transport = transport_named(value);
+    else if (!strcmp(name, "--tls")) o->tls = tls_named(value);
     else if (!strcmp(name, "--port")) o->port = (int)number(name, value, 1, 65535);
     else if (!strcmp(name, "--publish-port")) o->publish_port = (int)number(name, value, 1, 65535);
     else if (!strcmp(name, "--path")) o->path = value;
@@ -82,6 +95,9 @@ static void set(struct options *o, const char *name, char *value)
     else if (!strcmp(name, "--settle")) o->settle_ms = (int)number(name, value, 0, 60000);
     else if (!strcmp(name, "--drain")) o->drain_ms = (int)number(name, value, 1, 60000);
     else if (!strcmp(name, "--deadline")) o->deadline_s = (int)number(name, value, 1, 3600);
+    else if (!strcmp(name, "--handshakes")) o->handshakes = (int)number(name, value, 0, 1);
+    else if (!strcmp(name, "--storm")) o->storm = (int)number(name, value, 0, 1000000);
+    else if (!strcmp(name, "--storm-path")) o->storm_path = value;
     else if (!strcmp(name, "--pid")) add_pids(o, value);
     else fail("unknown option", name);
 }
@@ -91,7 +107,7 @@ void options_parse(struct options *o, int argc, char **argv)
     *o = (struct options){
         .transport = TRANSPORT_WS, .path = "/sub", .publish_path = "/pub", .publish_type = "text/plain",
         .publish_prefix = "", .publish_suffix = "", .subscribers = 1000, .messages = 100, .size = 128, .rate = 10,
-        .window = 64, .ramp = 256, .settle_ms = 500, .drain_ms = 5000, .deadline_s = 120,
+        .window = 64, .ramp = 256, .settle_ms = 500, .drain_ms = 5000, .deadline_s = 120, .storm_path = "/sub",
     };
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc) fail("needs a value", argv[i]);
@@ -101,4 +117,10 @@ void options_parse(struct options *o, int argc, char **argv)
     if (!o->publish_port) o->publish_port = o->port;
     if (o->first_step >= o->subscribers) o->first_step = 0;
     if (o->slow >= o->subscribers) fail("--slow must leave a reader", "");
+    if (o->handshakes && !o->tls) fail("--handshakes needs --tls", "");
+    if (o->handshakes && (o->storm || o->slow || o->first_step)) fail("--handshakes goes with no other measurement", "");
+    if (o->storm && o->slow) fail("--storm and --slow exclude each other", "");
+    if (o->storm && !o->messages) fail("--storm needs --messages", "");
+    if (o->storm && o->rate == 0) fail("--storm needs a --rate", "");
+    if (o->storm && o->transport == TRANSPORT_POLL) fail("--storm does not poll", "");
 }

@@ -7,10 +7,13 @@
 
 enum transport { TRANSPORT_WS, TRANSPORT_SSE, TRANSPORT_STREAM, TRANSPORT_POLL };
 
+enum tls { TLS_OFF, TLS_12, TLS_13 };
+
 enum { MAX_PIDS = 64 };
 
 struct options {
     enum transport transport;
+    enum tls tls;              /* of the subscribers; the publisher has none */
     int port;
     int publish_port;          /* the port for publishing, if it is not the subscribers' */
     const char *path;          /* the subscribers' URL */
@@ -33,6 +36,10 @@ struct options {
     int settle_ms;    /* quiet time between the phases */
     int drain_ms;     /* if no delivery comes for so long, the rest counts as lost */
     int deadline_s;   /* the whole run, whatever happens */
+
+    int handshakes;           /* 1: subscribers only shake hands, and come again with their tickets; see handshakes.h */
+    int storm;                /* so many more clients come back at once in the last series; see storm.h */
+    const char *storm_path;   /* their URL */
 
     int pids[MAX_PIDS];  /* the server's processes */
     int pid_count;

@@ -12,6 +12,9 @@
  * One thread does all of this, on a CPU that the caller chooses (taskset). Latency runs from the moment when a publish
  * is given to the kernel until the subscriber's bytes are read here. So it includes the time in which this program
  * reads for earlier subscribers; that is the same for every server. No loop runs past the deadline.
+ *
+ * With --tls subscribers speak TLS (secure.h), and everything is measured and checked as without. --handshakes measures
+ * the handshakes alone (handshakes.h), and --storm what a crowd that comes back does to the others (storm.h).
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -20,9 +23,12 @@
 
 #include "clock.h"
 #include "descriptors.h"
+#include "handshakes.h"
 #include "options.h"
 #include "procstat.h"
 #include "publisher.h"
+#include "secure.h"
+#include "storm.h"
 #include "swarm.h"
 #include "tally.h"
 
@@ -30,15 +36,19 @@ enum { QUIET_MS = 50 };
 
 /* The messages are published once. With --slow they are published three times: to warm up, with all subscribers
  * reading, and with the slow ones not reading. One process does all three, because p99 differs between two processes by
- * more than a slow reader may change it. */
+ * more than a slow reader may change it. So it is with --storm: the last time as many are published as the storm
+ * lasts. */
 enum series { WARM_UP, ALL_READ, MEASURED, SERIES };
 
 struct run {
     struct options options;
     struct tally tallies[SERIES];
+    uint64_t wanted[SERIES]; /* deliveries */
     struct swarm swarm;
     struct publisher publisher;
-    struct procstat at_start, at_first_step, after_accept, at_idle, at_end;
+    struct storm storm;
+    struct storm_result storm_result;
+    struct procstat at_start, at_first_step, after_accept, at_idle, before_all_read, before_storm, at_end;
     double connect_s;
     long rss_before_kb, peak_kb;
     int first_step_open;
@@ -100,10 +110,32 @@ static void drain(struct run *run, const struct tally *tally, uint64_t wanted)
 static void deliver(struct run *run, enum series series, int readers)
 {
     struct tally *tally = &run->tallies[series];
-    tally_start(tally, expected(run, readers));
+    run->wanted[series] = expected(run, readers);
+    tally_start(tally, run->wanted[series]);
     run->swarm.tally = tally;
     run->in_time = publisher_run(&run->publisher, &run->swarm, run->options.messages) && run->in_time;
-    drain(run, tally, expected(run, readers));
+    drain(run, tally, run->wanted[series]);
+    tally_finish(tally);
+}
+
+/* Publishes as long as the storm lasts, at least once, and waits until all subscribers have the messages. */
+static void deliver_in_storm(struct run *run)
+{
+    struct options *o = &run->options;
+    struct tally *tally = &run->tallies[MEASURED];
+    uint64_t period_ns = (uint64_t)(1e9 / o->rate), due = now_ns();
+    tally_start(tally, (uint64_t)run->swarm.open * (uint64_t)(o->rate * o->deadline_s));
+    run->swarm.tally = tally;
+    storm_break(&run->storm);
+    do {
+        run->in_time = publisher_run(&run->publisher, &run->swarm, 1);
+        run->wanted[MEASURED] += (uint64_t)run->swarm.open;
+        for (due += period_ns; run->in_time && now_ns() < due; run->in_time = now_ns() < run->swarm.deadline_ns) {
+            swarm_pump(&run->swarm, 1);
+            publisher_reap(&run->publisher);
+        }
+    } while (run->in_time && !storm_over(&run->storm, &run->storm_result));
+    drain(run, tally, run->wanted[MEASURED]);
     tally_finish(tally);
 }
 
@@ -113,12 +145,20 @@ static void deliver_all(struct run *run)
     publisher_start(&run->publisher, o);
     procstat_reset_peak(o->pids, o->pid_count);
     run->rss_before_kb = procstat_rss_kb(o->pids, o->pid_count);
-    if (o->slow) {
+    if (o->slow || o->storm) {
         deliver(run, WARM_UP, run->swarm.open);
+        swarm_pump_for(&run->swarm, o->storm ? QUIET_MS : 0);
+        run->before_all_read = procstat_read(o->pids, o->pid_count);
         deliver(run, ALL_READ, run->swarm.open);
-        swarm_slow_down(&run->swarm);
     }
-    deliver(run, MEASURED, readers_at_last(run));
+    if (o->slow) swarm_slow_down(&run->swarm);
+    if (o->storm) {
+        swarm_pump_for(&run->swarm, QUIET_MS);
+        run->before_storm = procstat_read(o->pids, o->pid_count);
+        deliver_in_storm(run);
+    } else {
+        deliver(run, MEASURED, readers_at_last(run));
+    }
     swarm_pump_for(&run->swarm, QUIET_MS); /* this includes the polls that follow the last answers */
     run->at_end = procstat_read(o->pids, o->pid_count);
     run->peak_kb = procstat_peak_kb(o->pids, o->pid_count);
@@ -145,19 +185,20 @@ static void print_latencies(const struct run *run)
     const struct tally *t = &run->tallies[MEASURED];
     printf("\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,", tally_quantile_ms(t, 0.5),
            tally_quantile_ms(t, 0.9), tally_quantile_ms(t, 0.99), tally_quantile_ms(t, 1));
-    if (run->options.slow) printf("\"p99_all_read_ms\":%.3f,", tally_quantile_ms(&run->tallies[ALL_READ], 0.99));
+    if (run->options.slow || run->options.storm) printf("\"p99_all_read_ms\":%.3f,", tally_quantile_ms(&run->tallies[ALL_READ], 0.99));
 }
 
 static void print_deliveries(const struct run *run)
 {
-    uint64_t cpu_ns = run->at_end.cpu_ns - run->at_idle.cpu_ns, deliveries = 0, repeats = 0, skipped = 0;
+    uint64_t cpu_ns = run->at_end.cpu_ns - run->at_idle.cpu_ns;
+    uint64_t wanted = 0, deliveries = 0, repeats = 0, skipped = 0;
     for (int i = 0; i < SERIES; i++) {
+        wanted += run->wanted[i];
         deliveries += run->tallies[i].deliveries;
         repeats += run->tallies[i].repeats;
         skipped += run->tallies[i].skipped;
     }
     uint64_t once = deliveries - repeats, last_ns = run->tallies[MEASURED].last_ns;
-    uint64_t wanted = expected(run, readers_at_last(run)) + (run->options.slow ? 2 * expected(run, run->swarm.open) : 0);
     double span = last_ns ? (double)(last_ns - run->publisher.first_ns) / 1e9 : 0;
     printf("\"expected\":%llu,\"deliveries\":%llu,\"lost\":%lld,\"repeats\":%llu,\"skipped\":%llu,",
            (unsigned long long)wanted, (unsigned long long)deliveries, (long long)(wanted - once),
@@ -169,6 +210,20 @@ static void print_deliveries(const struct run *run)
     printf("\"pss_kb_end\":%ld,\"extra_peak_kb\":%ld,", run->at_end.pss_kb, run->peak_kb - run->rss_before_kb);
 }
 
+/* The CPU time of the storm is that of its series, without what the deliveries take otherwise. */
+static void print_storm(const struct run *run)
+{
+    const struct storm_result *storm = &run->storm_result;
+    double cpu_ns = (double)(run->at_end.cpu_ns - run->before_storm.cpu_ns);
+    double each_ns = per((double)(run->before_storm.cpu_ns - run->before_all_read.cpu_ns),
+                         (double)run->tallies[ALL_READ].deliveries);
+    double of_clients = cpu_ns - each_ns * (double)run->tallies[MEASURED].deliveries;
+    printf("\"storm_open\":%d,\"storm_failed\":%d,\"storm_again\":%d,\"storm_resumed\":%d,\"storm_s\":%.3f,",
+           storm->open, storm->failed, storm->again, storm->resumed, storm->seconds);
+    printf("\"storm_cpu_us\":%.3f,\"storm_deliveries\":%llu,", per(of_clients / 1e3, storm->open),
+           (unsigned long long)run->tallies[MEASURED].deliveries);
+}
+
 int main(int argc, char **argv)
 {
     static struct run run;
@@ -177,7 +232,14 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     /* The last resort if a system call hangs. The loops check the deadline themselves. */
     alarm((unsigned)o->deadline_s + 10);
-    swarm_start(&run.swarm, o, now_ns() + (uint64_t)o->deadline_s * NS_PER_S);
+    if (o->tls) secure_set_up(o->tls);
+    uint64_t deadline_ns = now_ns() + (uint64_t)o->deadline_s * NS_PER_S;
+    if (o->storm) storm_start(&run.storm, o, deadline_ns);
+    swarm_start(&run.swarm, o, deadline_ns);
+    if (o->handshakes) {
+        handshakes_measure(&run.swarm, o);
+        return 0;
+    }
 
     connect_all(&run);
     run.in_time = true;
@@ -185,7 +247,9 @@ int main(int argc, char **argv)
 
     print_connections(&run);
     if (o->messages) print_deliveries(&run);
+    if (o->storm) print_storm(&run);
     printf("\"in_time\":%s}\n", run.in_time && now_ns() < run.swarm.deadline_ns ? "true" : "false");
+    if (o->storm) storm_stop(&run.storm);
     swarm_stop(&run.swarm);
     return 0;
 }

@@ -25,7 +25,7 @@ static void die(const char *what)
 
 void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns)
 {
-    *swarm = (struct swarm){.options = options, .deadline_ns = deadline_ns};
+    *swarm = (struct swarm){.options = options, .deadline_ns = deadline_ns, .per_address = PER_ADDRESS};
     swarm->subscribers = calloc((size_t)options->subscribers, sizeof *swarm->subscribers);
     swarm->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!swarm->subscribers || swarm->epoll < 0) die("swarm");
@@ -46,23 +46,31 @@ static void make_slow(int fd)
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
 }
 
-static void bind_source(int fd, int number)
+static void bind_source(int fd, uint32_t address)
 {
     int late = 1;
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
     struct sockaddr_in source = {.sin_family = AF_INET};
-    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(number / PER_ADDRESS));
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + address);
     if (bind(fd, (struct sockaddr *)&source, sizeof source)) die("bind");
+}
+
+static void prepare(const struct swarm *swarm, struct subscriber *subscriber)
+{
+    if (!swarm->options->tls) return;
+    if (!subscriber->secure) subscriber->secure = secure_new();
+    secure_prepare(subscriber->secure);
 }
 
 static void subscriber_connect(struct swarm *swarm, struct subscriber *subscriber)
 {
+    prepare(swarm, subscriber);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
     if (fd < 0) die("socket");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (swarm->options->segment) limit_segment(fd, swarm->options->segment);
     if (subscriber->slow) make_slow(fd);
-    bind_source(fd, (int)(subscriber - swarm->subscribers));
+    bind_source(fd, (uint32_t)((subscriber - swarm->subscribers) / swarm->per_address));
     struct sockaddr_in address = {
         .sin_family = AF_INET,
         .sin_port = htons((uint16_t)swarm->options->port),
@@ -95,13 +103,55 @@ void swarm_connect(struct swarm *swarm, int count)
     while (!settled(swarm, 0)) swarm_pump(swarm, 10);
 }
 
+int swarm_retry(struct swarm *swarm)
+{
+    int failed = swarm->failed;
+    swarm->failed = 0;
+    for (int i = 0; i < swarm->started; i++)
+        if (swarm->subscribers[i].state == SUBSCRIBER_ENDED) subscriber_connect(swarm, &swarm->subscribers[i]);
+    while (!settled(swarm, 0)) swarm_pump(swarm, 10);
+    return failed;
+}
+
+void swarm_prepare(struct swarm *swarm)
+{
+    for (int i = 0; i < swarm->options->subscribers; i++) prepare(swarm, &swarm->subscribers[i]);
+}
+
+static void forget_connection(struct subscriber *subscriber)
+{
+    if (subscriber->secure) secure_end(subscriber->secure);
+    close(subscriber->fd);
+    subscriber->fd = -1;
+    subscriber->state = SUBSCRIBER_ENDED;
+}
+
 void subscriber_end(struct swarm *swarm, struct subscriber *subscriber)
 {
     if (subscriber->state == SUBSCRIBER_OPEN) swarm->ended_early++;
     else swarm->failed++;
-    close(subscriber->fd);
-    subscriber->fd = -1;
-    subscriber->state = SUBSCRIBER_ENDED;
+    forget_connection(subscriber);
+}
+
+/* Closes with a reset, so that no TIME_WAIT stays behind and disturbs the next run. */
+static void hang_up(struct subscriber *subscriber)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (subscriber->fd < 0) return;
+    setsockopt(subscriber->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    forget_connection(subscriber);
+}
+
+static ssize_t give(struct subscriber *subscriber, const char *data, size_t len)
+{
+    if (subscriber->secure) return secure_send(subscriber->secure, data, len);
+    return send(subscriber->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t take(struct subscriber *subscriber, char *data, size_t size)
+{
+    if (subscriber->secure) return secure_recv(subscriber->secure, data, size);
+    return recv(subscriber->fd, data, size, MSG_DONTWAIT);
 }
 
 static int stream_request(const struct options *options, char *out, size_t size)
@@ -123,7 +173,7 @@ void subscriber_send_request(struct swarm *swarm, struct subscriber *subscriber)
     int len = swarm->options->transport == TRANSPORT_POLL
                   ? long_poll_request(swarm->options, subscriber->cursor, request, sizeof request)
                   : stream_request(swarm->options, request, sizeof request);
-    if (len >= (int)sizeof request || send(subscriber->fd, request, (size_t)len, MSG_NOSIGNAL) != len)
+    if (len >= (int)sizeof request || give(subscriber, request, (size_t)len) != len)
         subscriber_end(swarm, subscriber);
 }
 
@@ -131,6 +181,34 @@ static void opened(struct swarm *swarm, struct subscriber *subscriber)
 {
     subscriber->state = SUBSCRIBER_OPEN;
     swarm->open++;
+}
+
+static void readable(struct swarm *swarm, struct subscriber *subscriber);
+
+static void subscribe(struct swarm *swarm, struct subscriber *subscriber)
+{
+    subscriber->state = SUBSCRIBER_HANDSHAKE;
+    subscriber_send_request(swarm, subscriber);
+    /* A poll that waits gets no answer, so its request is the whole handshake. */
+    if (subscriber->state == SUBSCRIBER_HANDSHAKE && swarm->options->transport == TRANSPORT_POLL)
+        opened(swarm, subscriber);
+}
+
+/* The handshake of TLS is done. */
+static void secured(struct swarm *swarm, struct subscriber *subscriber)
+{
+    if (secure_resumed(subscriber->secure)) swarm->resumed++;
+    if (swarm->options->handshakes) subscriber->state = SUBSCRIBER_SETTLING;
+    else subscribe(swarm, subscriber);
+    /* Tickets may have come with its end. */
+    if (subscriber->state != SUBSCRIBER_ENDED) readable(swarm, subscriber);
+}
+
+static void shake_hands(struct swarm *swarm, struct subscriber *subscriber)
+{
+    enum secure_progress progress = secure_handshake(subscriber->secure);
+    if (progress == SECURE_DONE) secured(swarm, subscriber);
+    else if (progress == SECURE_FAILED) subscriber_end(swarm, subscriber);
 }
 
 static void connected(struct swarm *swarm, struct subscriber *subscriber)
@@ -144,11 +222,12 @@ static void connected(struct swarm *swarm, struct subscriber *subscriber)
     }
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = subscriber};
     epoll_ctl(swarm->epoll, EPOLL_CTL_MOD, subscriber->fd, &event);
-    subscriber->state = SUBSCRIBER_HANDSHAKE;
-    subscriber_send_request(swarm, subscriber);
-    /* A poll that waits gets no answer, so its request is the whole handshake. */
-    if (subscriber->state == SUBSCRIBER_HANDSHAKE && swarm->options->transport == TRANSPORT_POLL)
-        opened(swarm, subscriber);
+    if (!subscriber->secure) {
+        subscribe(swarm, subscriber);
+        return;
+    }
+    subscriber->state = SUBSCRIBER_SECURING;
+    if (!secure_begin(subscriber->secure, subscriber->fd)) subscriber_end(swarm, subscriber);
 }
 
 /* The answer's head comes in one piece, since it is the server's first write on the connection. Returns the bytes after
@@ -173,7 +252,7 @@ static void answer_ping(struct subscriber *subscriber, const char *data, size_t 
     if (len < 2 || (unsigned char)data[0] != 0x89 || (size_t)data[1] != len - 2 || len - 2 > 125) return;
     pong[1] = (char)(0x80 | data[1]);
     memcpy(pong + 6, data + 2, len - 2);
-    if (send(subscriber->fd, pong, len + 4, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return; /* the next read sees the error */
+    if (give(subscriber, pong, len + 4) < 0) return; /* the next read sees the error */
 }
 
 struct arrival {
@@ -207,20 +286,33 @@ static void received(struct swarm *swarm, struct subscriber *subscriber, char *d
     subscriber_feed(swarm, subscriber, rest, len);
 }
 
+/* All that this subscriber is for is done. */
+static void settle(struct swarm *swarm, struct subscriber *subscriber)
+{
+    if (!secure_settled(subscriber->secure)) return;
+    swarm->open++;
+    hang_up(subscriber);
+}
+
 static void readable(struct swarm *swarm, struct subscriber *subscriber)
 {
     static char data[READ_SIZE + 1];
     ssize_t len;
     do {
-        len = recv(subscriber->fd, data, READ_SIZE, MSG_DONTWAIT);
-        if (len < 0 && errno == EAGAIN) return;
-        if (len <= 0) {
+        len = take(subscriber, data, READ_SIZE);
+        if (len < 0 && errno == EAGAIN) {
+            if (subscriber->state == SUBSCRIBER_SETTLING) settle(swarm, subscriber);
+            return;
+        }
+        /* Nothing was asked for yet in SETTLING. */
+        if (len <= 0 || subscriber->state == SUBSCRIBER_SETTLING) {
             subscriber_end(swarm, subscriber);
             return;
         }
         data[len] = 0;
         received(swarm, subscriber, data, (size_t)len);
-    } while (len == READ_SIZE && subscriber->state == SUBSCRIBER_OPEN);
+    } while (subscriber->state == SUBSCRIBER_OPEN &&
+             (subscriber->secure ? secure_has_more(subscriber->secure) : len == READ_SIZE));
 }
 
 void swarm_pump(struct swarm *swarm, int wait_ms)
@@ -230,6 +322,7 @@ void swarm_pump(struct swarm *swarm, int wait_ms)
     for (int i = 0; i < count; i++) {
         struct subscriber *subscriber = events[i].data.ptr;
         if (subscriber->state == SUBSCRIBER_CONNECTING) connected(swarm, subscriber);
+        else if (subscriber->state == SUBSCRIBER_SECURING) shake_hands(swarm, subscriber);
         else if (subscriber->state != SUBSCRIBER_ENDED) readable(swarm, subscriber);
     }
 }
@@ -247,13 +340,20 @@ void swarm_slow_down(struct swarm *swarm)
             epoll_ctl(swarm->epoll, EPOLL_CTL_DEL, swarm->subscribers[i].fd, NULL);
 }
 
-void swarm_stop(struct swarm *swarm)
+void swarm_cut(struct swarm *swarm)
 {
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
     for (int i = 0; i < swarm->started; i++) {
         struct subscriber *subscriber = &swarm->subscribers[i];
-        if (subscriber->fd < 0) continue;
-        setsockopt(subscriber->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        close(subscriber->fd);
+        if (subscriber->state == SUBSCRIBER_NONE) continue;
+        hang_up(subscriber);
+        subscriber->state = SUBSCRIBER_NONE;
+        subscriber->next = 0;
+        subscriber->scan.held_len = 0;
     }
+    swarm->started = swarm->open = swarm->failed = swarm->resumed = 0;
+}
+
+void swarm_stop(struct swarm *swarm)
+{
+    swarm_cut(swarm);
 }

@@ -8,9 +8,18 @@
 
 #include "marker.h"
 #include "options.h"
+#include "secure.h"
 #include "tally.h"
 
-enum subscriber_state { SUBSCRIBER_NONE, SUBSCRIBER_CONNECTING, SUBSCRIBER_HANDSHAKE, SUBSCRIBER_OPEN, SUBSCRIBER_ENDED };
+enum subscriber_state {
+    SUBSCRIBER_NONE,
+    SUBSCRIBER_CONNECTING,
+    SUBSCRIBER_SECURING,   /* the handshake of TLS */
+    SUBSCRIBER_SETTLING,   /* after it, if that is all: tickets come */
+    SUBSCRIBER_HANDSHAKE,
+    SUBSCRIBER_OPEN,
+    SUBSCRIBER_ENDED,
+};
 
 /* The cursor of a long-poll: the position from the last answer, in the form of the server. */
 struct poll_cursor {
@@ -29,6 +38,7 @@ struct subscriber {
     uint32_t next;  /* the number it expects */
     struct marker_scan scan;
     struct poll_cursor *cursor;
+    struct secure *secure;  /* NULL: without TLS */
 };
 
 struct swarm {
@@ -37,13 +47,24 @@ struct swarm {
     struct tally *tally;  /* where deliveries are counted; set before the first message */
     uint64_t deadline_ns;
     int epoll;
+    int per_address;  /* so many come from one address */
     int started, open, failed, ended_early;
+    int resumed;      /* handshakes of TLS that were resumed ones */
 };
 
 void swarm_start(struct swarm *swarm, const struct options *options, uint64_t deadline_ns);
 
 /* Connects subscribers until `count` exist, and waits until each is open or has failed. */
 void swarm_connect(struct swarm *swarm, int count);
+
+/* Connects once more those that have failed. Returns their number. */
+int swarm_retry(struct swarm *swarm);
+
+/* Ends all connections. The subscribers can connect again; those of TLS keep their tickets. */
+void swarm_cut(struct swarm *swarm);
+
+/* Makes what subscribers of TLS say first, so that nothing but sending it is left. */
+void swarm_prepare(struct swarm *swarm);
 
 /* Serves what is ready, waiting at most so long for it. */
 void swarm_pump(struct swarm *swarm, int wait_ms);
@@ -52,7 +73,6 @@ void swarm_pump_for(struct swarm *swarm, int ms);
 /* Stops reading for the slow subscribers. */
 void swarm_slow_down(struct swarm *swarm);
 
-/* Closes all connections with a reset, so that no TIME_WAIT stays behind and disturbs the next run. */
 void swarm_stop(struct swarm *swarm);
 
 /* For the transports' code. */
