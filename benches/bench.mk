@@ -16,7 +16,7 @@ BENCH_PUSHLOAD := $(addprefix $(BENCH_LOAD)/,pushload.c options.c marker.c procs
 	long_poll.c publisher.c secure.c storm.c handshakes.c)
 BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_channels.c publish_start.c publish_attached.c procstat.c)
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
-	shared-log bare-redis stamps)
+	shared-log bare-redis stamps tls-floor)
 
 .PHONY: bench bench-nginx bench-quick bench-programs bench-peers bench-tools bench-test
 
@@ -79,8 +79,8 @@ $(BENCH_BIN)/own-listener $(BENCH_BIN)/adopting $(BENCH_BIN)/shared-log: $(BENCH
 	$(CC) $(BENCH_CFLAGS) -Iinclude -o $@ $(filter %.c,$^) $(BENCH_LINK)
 
 # Cargo alone knows whether it is up to date, so it is asked each time. It names pushd as well, in no order.
-$(BENCH_BIN)/engine: library | $(BENCH_BIN)
-	cp "$$(cargo bench --quiet --no-run --bench engine --message-format=json \
+$(BENCH_BIN)/engine $(BENCH_BIN)/tls-floor: library | $(BENCH_BIN)
+	cp "$$(cargo bench --quiet --no-run --bench $(@F) --message-format=json \
 		| sed -n '/"kind":\["bench"\]/s/.*"executable":"\([^"]*\)".*/\1/p')" $@
 
 $(BENCH_BIN)/publish: $(BENCH_PUBLISH) $(BENCH_LINKED) | library $(BENCH_BIN)

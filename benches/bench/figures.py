@@ -65,6 +65,21 @@ def _memory(text, scenario, target):
     )
 
 
+def _tls_memory(text, scenario, server, target):
+    return Figure(
+        f"memory of an idle TLS client, {text}", scenario, server, "memory_per_subscriber", target, unit="B", digits=0
+    )
+
+
+def _tls_memory_over(text, scenario, peer):
+    return Figure(f"memory of an idle TLS client, {text}", scenario, "libpush-tls", "memory_per_subscriber", 0.2, peer)
+
+
+def _handshake(kind, version, scenario, metric):
+    text = f"CPU per {kind} handshake, TLS {version}, ECDSA P-256, over Debian's nginx"
+    return Figure(text, scenario, "libpush-tls", metric, 1.1, "nchan-tls")
+
+
 FIGURES = [
     _cpu("WebSocket, low rate", "ws", "libpush", 1.10),
     _cpu("WebSocket, low rate, own listener", "ws", "libpush-own", 1.10),
@@ -175,6 +190,23 @@ FIGURES = [
     ),
     Figure(
         "requests to Redis for the clients that moved", "cluster-killed", "libpush", "cluster_requests", 0, digits=0,
+    ),
+    _cpu("WebSocket over TLS 1.3", "tls-ws", "libpush-tls", 1.15, "floor-tls"),
+    _cpu("SSE over TLS 1.3", "tls-sse", "libpush-tls", 1.15, "floor-tls"),
+    _tls_memory("WebSocket", "tls-idle-ws", "libpush-tls", 3072),
+    _tls_memory("SSE", "tls-idle-sse", "libpush-tls", 3072),
+    _tls_memory("WebSocket, in the kernel", "tls-idle-ws", "libpush-tls-kernel", 300),
+    _tls_memory("SSE, in the kernel", "tls-idle-sse", "libpush-tls-kernel", 300),
+    _tls_memory_over("WebSocket, over nginx + Nchan", "tls-idle-ws", "nchan-tls"),
+    _tls_memory_over("SSE, over nginx + Nchan", "tls-idle-sse", "nchan-tls"),
+    _tls_memory_over("SSE, over Go's net/http", "tls-idle-sse", "go-sse-tls"),
+    _handshake("full", "1.3", "tls-handshakes", "full_cpu_us"),
+    _handshake("resumed", "1.3", "tls-handshakes", "resumed_cpu_us"),
+    _handshake("full", "1.2", "tls-handshakes-1.2", "full_cpu_us"),
+    _handshake("resumed", "1.2", "tls-handshakes-1.2", "resumed_cpu_us"),
+    Figure(
+        "5,000 TLS clients come back at once with tickets: the others' p99 over without", "tls-storm", "libpush-tls",
+        "others_p99", 1.5,
     ),
     Figure("libpush.so stripped", "size", "libpush", "library_mb", 8, unit="MB"),
 ]

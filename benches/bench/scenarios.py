@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Callable
 
-from . import cluster, killed, load, nginx, paths
+from . import cluster, killed, load, nginx, paths, tls
 from .load import Load
 
 SHORT_MESSAGES = 10
@@ -130,18 +130,24 @@ SSE = ("floor", "libpush", "libpush-own", "nchan", "go-sse", "mercure", "centrif
 POLL = ("floor", "libpush", "libpush-own", "nchan")
 OURS = ("libpush",)
 NGINX = ("libpush-nginx", "nchan")
+TLS = ("floor-tls", "libpush-tls", "nchan-tls")
+QUICK_TLS = ("floor-tls", "libpush-tls")
 
 
 def _without_floor(names):
     return tuple(name for name in names if name != "floor")
 
 
-def _low_rate(transport):
-    return _loaded(Load(transport, 2000, 50))
+def _low_rate(transport, **more):
+    return _loaded(Load(transport, 2000, 50, **more))
 
 
 def _idle(transport):
     return _loaded(Load(transport, ALL_SUBSCRIBERS, first_step=1000, settle_ms=1000))
+
+
+def _idle_tls(transport):
+    return _loaded(Load(transport, 9000, first_step=1000, settle_ms=1000, tls="1.3"))
 
 
 _LATENCY = (
@@ -151,6 +157,10 @@ _LATENCY = (
     Metric("cluster_bare_p99_ms", "the same, p99", "ms", 3, False),
     Metric("cluster_p50_over_bare", "p50 over the bare", "", 2, False),
     Metric("cluster_p99_over_bare", "p99 over the bare", "", 2, False),
+)
+
+_HANDSHAKES = (
+    Metric("full_cpu_us", "CPU per full handshake", "µs", 1), Metric("resumed_cpu_us", "per resumed one", "µs", 1),
 )
 
 SCENARIOS = [
@@ -345,6 +355,43 @@ SCENARIOS = [
             Metric("cluster_requests", "requests to Redis for that", "", 0, False),
             Metric("cluster_back_s", "until the last was served", "s", 2, False),
         ), charted=3,
+    ),
+    Scenario(
+        "tls-ws", "WebSocket over TLS 1.3: 2,000 subscribers, 128 B, 10 messages a second", TLS,
+        _low_rate("ws", tls="1.3"), (CPU, P50, P99), quick_servers=QUICK_TLS, base="floor-tls",
+    ),
+    Scenario(
+        "tls-sse", "SSE over TLS 1.3: 2,000 subscribers, 128 B, 10 messages a second", (*TLS, "go-sse-tls"),
+        _low_rate("sse", tls="1.3"), (CPU, P50, P99), quick_servers=QUICK_TLS, base="floor-tls",
+    ),
+    Scenario(
+        "tls-idle-ws", "Idle WebSockets over TLS 1.3, from 1,000 to 9,000",
+        ("libpush-tls", "libpush-tls-kernel", "nchan-tls"), _idle_tls("ws"), (MEMORY,), quick_servers=QUICK_TLS,
+    ),
+    Scenario(
+        "tls-idle-sse", "Idle SSE subscribers over TLS 1.3, from 1,000 to 9,000",
+        ("libpush-tls", "libpush-tls-kernel", "nchan-tls", "go-sse-tls"), _idle_tls("sse"), (MEMORY,),
+        quick_servers=QUICK_TLS,
+    ),
+    Scenario(
+        "tls-handshakes", "TLS 1.3: 4,000 full handshakes, and as many resumed", TLS, tls.handshakes("1.3"),
+        _HANDSHAKES, quick_servers=QUICK_TLS, base="nchan-tls",
+    ),
+    Scenario(
+        "tls-handshakes-1.2", "TLS 1.2: 4,000 full handshakes, and as many resumed", TLS, tls.handshakes("1.2"),
+        _HANDSHAKES, quick_servers=QUICK_TLS, base="nchan-tls",
+    ),
+    Scenario(
+        "tls-storm", "1,000 WebSockets over TLS 1.3, 128 B, 20 messages a second; 5,000 others come back with tickets",
+        ("libpush-tls", "nchan-tls"), tls.storm,
+        (
+            Metric("storm_cpu_us", "CPU per client that comes back", "µs", 1),
+            Metric("storm_s", "until all are back", "s", 2, False),
+            Metric("storm_again", "were cut off and came again", "", 0, False),
+            Metric("p99_all_read_ms", "p99 of the 1,000 before", "ms", 2, False),
+            Metric("p99_ms", "p99 of the 1,000 meanwhile", "ms", 2, False),
+            Metric("others_p99", "with over without", "", 3, False),
+        ), quick_servers=QUICK_TLS, base="nchan-tls", charted=5,
     ),
     Scenario(
         "size", "libpush.so, stripped", OURS, _library_size, (Metric("library_mb", "on disk", "MB", 2, False),), True,

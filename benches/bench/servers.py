@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Callable
 from urllib.parse import quote
 
-from . import cluster, nginx, paths, peers
+from . import cluster, nginx, paths, peers, tls
 from .process import Process, free_port
 
 FLOOR, LIBPUSH, PEER = "floor", "libpush", "peer"
@@ -40,17 +40,24 @@ class Server:
     command: Callable  # from its ports to argv
     port_count: int = 1
     versions: Callable = field(default=lambda: "")
+    other: str = ""  # the subscribers' path of another channel
 
     def absent(self):
         """The reason why it can't be measured, or None."""
         if self.kind == PEER:
-            return peers.absent(self.name.removesuffix("-nodes")) or (self.name.endswith("-nodes") and cluster.absent())
+            program = self.name.removesuffix("-nodes").removesuffix("-tls")
+            return peers.absent(program) or (self.name.endswith("-nodes") and cluster.absent())
         if self.name == "libpush-nodes" and cluster.absent():
             return cluster.absent()
+        if self.name == "libpush-tls-kernel" and tls.kernel_absent():
+            return tls.kernel_absent()
         needed = {
             "floor": [paths.BIN / "floor"],
+            "floor-tls": [paths.BIN / "tls-floor"],
             "libpush": [paths.LIBPUSH, paths.LEGACY_SERVER],
             "libpush-own": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-tls": [paths.LIBPUSH, paths.BIN / "own-listener"],
+            "libpush-tls-kernel": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-log": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-nodes": [paths.LIBPUSH, paths.BIN / "own-listener"],
             "libpush-epoll": [paths.LIBPUSH, paths.BIN / "adopting"],
@@ -97,10 +104,14 @@ def _control(ports):
 
 
 def _nchan(ports):
+    return _nchan_at(f"listen 127.0.0.1:{ports[0]} backlog=4096;")
+
+
+def _nchan_at(listen):
     config = (paths.BENCHES / "peers" / "nchan.conf.in").read_text()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for name, value in {
-        "@ROOT@": peers.nchan_root(), "@RUN@": paths.RUN, "@PORT@": ports[0], "@DESCRIPTORS@": min(limit, 1 << 20),
+        "@ROOT@": peers.nchan_root(), "@RUN@": paths.RUN, "@LISTEN@": listen, "@DESCRIPTORS@": min(limit, 1 << 20),
     }.items():
         config = config.replace(name, str(value))
     path = paths.RUN / "nchan.conf"
@@ -148,12 +159,13 @@ _TRANSPORTS = ("ws", "sse", "stream", "poll")
 _SUBSCRIBE = dict.fromkeys(_TRANSPORTS, "/push?channel=bench")
 _CONTROL_PUBLISH = Publish("/v1/publish?channel=bench", (f"Authorization: Bearer {CONTROL_KEY}",), port_index=1)
 _ADDRESS = "127.0.0.1:{}".format
+_OTHER = "/push?channel=other"
 _CENTRIFUGO_CONNECT = "?cf_connect=" + quote(json.dumps({"subs": {"bench": {}}}))
 
 
 def _with_control(name, label, command):
     """A server of the library, which is published to through the control API."""
-    return Server(name, label, LIBPUSH, _SUBSCRIBE, _CONTROL_PUBLISH, command, port_count=2)
+    return Server(name, label, LIBPUSH, _SUBSCRIBE, _CONTROL_PUBLISH, command, port_count=2, other=_OTHER)
 
 
 SERVERS = [
@@ -163,10 +175,19 @@ SERVERS = [
         Publish("/pub"), lambda ports: [paths.BIN / "floor", ports[0]],
     ),
     Server(
+        "floor-tls", "floor (encrypt, bare send)", FLOOR, {"ws": "/sub", "sse": "/sub"}, Publish("/pub", port_index=1),
+        tls.floor, port_count=2,
+    ),
+    Server(
         "libpush", "libpush in a C server", LIBPUSH, _SUBSCRIBE,
         Publish("/publish?channel=bench"), _legacy,
     ),
     _with_control("libpush-own", "libpush, own listener", _own_listener),
+    _with_control("libpush-tls", "libpush, own listener, TLS", lambda ports: tls.libpush(ports, _control(ports))),
+    _with_control(
+        "libpush-tls-kernel", "libpush, own listener, TLS in the kernel",
+        lambda ports: tls.libpush(ports, _control(ports), "auto"),
+    ),
     _with_control("libpush-log", "libpush, own listener, with a log on disk", _with_log),
     _with_control("libpush-nodes", "libpush, two hubs and a Redis", _nodes),
     _with_control("libpush-epoll", "libpush in an epoll host", _epoll_host),
@@ -183,12 +204,20 @@ SERVERS = [
         Publish("/pub"), _nchan,
     ),
     Server(
+        "nchan-tls", "nginx + Nchan, TLS", PEER, dict.fromkeys(("ws", "sse"), "/sub"), Publish("/pub", port_index=1),
+        lambda ports: _nchan_at(tls.nginx_listens(ports)), port_count=2, other="/other",
+    ),
+    Server(
         "melody", "melody (Go)", PEER, {"ws": "/sub"},
         Publish("/pub"), lambda ports: [paths.BIN / "melody", _ADDRESS(ports[0])],
     ),
     Server(
         "go-sse", "net/http SSE (Go)", PEER, {"sse": "/sub"},
         Publish("/pub"), lambda ports: [paths.BIN / "sse", _ADDRESS(ports[0])],
+    ),
+    Server(
+        "go-sse-tls", "net/http SSE (Go), TLS", PEER, {"sse": "/sub"}, Publish("/pub", port_index=1), tls.go_sse,
+        port_count=2,
     ),
     Server(
         "centrifugo", "Centrifugo", PEER,

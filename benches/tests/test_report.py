@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import report, svg  # noqa: E402
+from bench import report, servers, svg  # noqa: E402
 from bench.figures import FAULTY, FIGURES, MISSED, REACHED, UNMEASURED, sound  # noqa: E402
+from bench.scenarios import BY_NAME, SCENARIOS  # noqa: E402
 from bench.stats import ratios, sample  # noqa: E402
 
 MACHINE = {
@@ -51,6 +52,19 @@ class Verdicts(unittest.TestCase):
 
     def test_one_lost_message_is_no_figure(self):
         self.assertEqual(self.verdict(rounds(1.0) + rounds(1.0, fault="1 lost")), FAULTY)
+
+
+class Names(unittest.TestCase):
+    def test_scenarios_name_servers(self):
+        for scenario in SCENARIOS:
+            for name in {*scenario.servers, *scenario.quick_servers, scenario.base}:
+                self.assertIn(name, servers.BY_NAME, scenario.name)
+
+    def test_figures_name_what_is_measured(self):
+        for figure in FIGURES:
+            measured = BY_NAME[figure.scenario]
+            self.assertIn(figure.server, measured.servers, figure.text)
+            self.assertIn(figure.over or figure.server, measured.servers, figure.text)
 
 
 class Report(unittest.TestCase):

@@ -2,6 +2,9 @@
 // each subscriber.
 //
 //	sse ADDRESS
+//	sse ADDRESS PUBLISH_ADDRESS CERTIFICATE KEY
+//
+// With a certificate the first address speaks TLS, and the second one does not.
 package main
 
 import (
@@ -70,8 +73,8 @@ func (h *hub) subscribe(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		log.Fatal("sse ADDRESS")
+	if len(os.Args) != 2 && len(os.Args) != 5 {
+		log.Fatal("sse ADDRESS [PUBLISH_ADDRESS CERTIFICATE KEY]")
 	}
 	h := &hub{subscribers: map[chan []byte]struct{}{}}
 	http.HandleFunc("GET /sub", h.subscribe)
@@ -84,5 +87,9 @@ func main() {
 		event := append([]byte("data: "), payload...)
 		h.publish(append(event, "\n\n"...))
 	})
-	log.Fatal(http.ListenAndServe(os.Args[1], nil))
+	if len(os.Args) == 2 {
+		log.Fatal(http.ListenAndServe(os.Args[1], nil))
+	}
+	go func() { log.Fatal(http.ListenAndServe(os.Args[2], nil)) }()
+	log.Fatal(http.ListenAndServeTLS(os.Args[1], os.Args[3], os.Args[4], nil))
 }
