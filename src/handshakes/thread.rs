@@ -314,7 +314,7 @@ impl Thread {
             let kernel = self.tls.kernel(|kernel| {
                 self.context.log.line(Level::Info, format_args!("option tls_kernel: {kernel}"));
             });
-            match session.into_kernel(kernel, &mut self.scratch) {
+            match session.into_kernel(&kernel, &mut self.scratch) {
                 Ok(connection) => (Link::Kernel(connection), TlsPlace::Kernel),
                 Err(Stays::Here(session, place)) => (Link::Library(session), place),
                 Err(Stays::Lost(fd, text)) => {

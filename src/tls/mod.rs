@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::TrustAnchor;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The protocol that clients may ask for (RFC 7301).
 const PROTOCOL: &[u8] = b"http/1.1";
@@ -30,8 +30,15 @@ pub(crate) struct Tls {
     /// Makes the tickets of subscribers. A reload keeps it, so that clients can still resume.
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Arc<Certificates>>,
-    /// What the kernel has of TLS. It is asked when that is wanted for the first time.
-    kernel: OnceLock<Kernel>,
+    kernel: Mutex<Asked>,
+}
+
+/// What the kernel has of TLS. It is asked when that is wanted for the first time, and for the first time after a reload:
+/// somebody may have loaded its module meanwhile.
+#[derive(Debug, Default)]
+struct Asked {
+    kernel: Option<Kernel>,
+    is_old: bool,
 }
 
 /// The certificates in use, in the form in which a handshake wants them.
@@ -52,7 +59,7 @@ impl Tls {
         }
         let tickets = tickets::new().map_err(unusable)?;
         let current = RwLock::new(Arc::new(Certificates::read(config, &tickets, None, log)?));
-        Ok(Some(Arc::new(Tls { tickets, current, kernel: OnceLock::new() })))
+        Ok(Some(Arc::new(Tls { tickets, current, kernel: Mutex::default() })))
     }
 
     /// Reads the certificates again. They are not used before [`Self::set`].
@@ -60,21 +67,35 @@ impl Tls {
         Certificates::read(config, &self.tickets, Some(&self.current().pairs), log)
     }
 
-    /// New connections get these certificates. Returns whether the authorities of the control API's clients have
+    /// New connections get these certificates, and the kernel is asked anew. Returns whether the authorities of the control API's clients have
     /// changed.
     pub(crate) fn set(&self, certificates: Certificates) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, Arc::new(certificates));
+        self.asked().is_old = true;
         before.authorities != current.authorities
     }
 
-    /// What the kernel has of TLS. `told` gets it once.
-    pub(crate) fn kernel(&self, told: impl FnOnce(&Kernel)) -> &Kernel {
-        self.kernel.get_or_init(|| {
-            let kernel = Kernel::probe();
+    /// What the kernel has of TLS. `told` gets it when it is known, and when it has changed.
+    pub(crate) fn kernel(&self, told: impl FnOnce(&Kernel)) -> Kernel {
+        self.kernel_of(Kernel::probe, told)
+    }
+
+    fn kernel_of(&self, probe: impl FnOnce() -> Kernel, told: impl FnOnce(&Kernel)) -> Kernel {
+        let mut asked = self.asked();
+        if let Asked { kernel: Some(kernel), is_old: false } = *asked {
+            return kernel;
+        }
+        let kernel = probe();
+        if asked.kernel != Some(kernel) {
             told(&kernel);
-            kernel
-        })
+        }
+        *asked = Asked { kernel: Some(kernel), is_old: false };
+        kernel
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The certificates for a new connection.
@@ -160,7 +181,7 @@ impl Tls {
         let current =
             RwLock::new(Arc::new(Certificates::read(&config, &tickets, None, &Log::new(None, Level::Error)).unwrap()));
         [certificate, key].iter().for_each(|path| std::fs::remove_file(path).unwrap());
-        Arc::new(Tls { tickets, current, kernel: OnceLock::new() })
+        Arc::new(Tls { tickets, current, kernel: Mutex::default() })
     }
 }
 
@@ -175,6 +196,32 @@ mod tests {
     pub(super) fn file(what: &str) -> PathBuf {
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         std::env::temp_dir().join(format!("libpush-{what}-{}-{number}.pem", std::process::id()))
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn the_kernel_is_asked_again_after_a_reload_and_a_change_is_told() {
+        let tls = Tls::of_test();
+        let ask = |probe: &dyn Fn() -> Kernel| {
+            let mut told = None;
+            let kernel = tls.kernel_of(probe, |kernel| told = Some(*kernel));
+            (kernel, told)
+        };
+        let never = || -> Kernel { panic!("it is asked again") };
+        assert_eq!(ask(&|| Kernel::NONE), (Kernel::NONE, Some(Kernel::NONE)));
+        assert_eq!(ask(&never), (Kernel::NONE, None));
+        // Somebody loads the module.
+        let reload = || {
+            let current = tls.current();
+            let (subscribers, control) = (current.subscribers.clone(), current.control.clone());
+            let pairs = current.pairs.clone();
+            tls.set(Certificates { subscribers, control, pairs, authorities: Vec::new() });
+        };
+        reload();
+        assert_eq!(ask(&|| Kernel::ALL), (Kernel::ALL, Some(Kernel::ALL)));
+        assert_eq!(ask(&never), (Kernel::ALL, None));
+        reload();
+        assert_eq!(ask(&|| Kernel::ALL), (Kernel::ALL, None), "it is the same");
     }
 
     #[test]
