@@ -1,7 +1,7 @@
 //! Clients that need new keys where none can be had are sent away, and come back.
 
 use super::order_tests::{client, shard_with};
-use super::pipelining_tests::turn;
+use super::pipelining_tests::{publish, turn};
 use super::sink_tests::take_socket;
 use super::Shard;
 use crate::metrics::Reason;
@@ -103,5 +103,62 @@ fn a_client_with_worn_keys_is_told_to_come_back_at_the_next_heartbeat() {
         // Without an end nobody could read to it.
         shard.sinks.end_writing(0, None);
         assert_eq!(told(&mut client).contains("event: push-close"), is_worn);
+    }
+}
+
+/// A socket that can be written no more, for a reason that is the client's.
+#[derive(Debug)]
+struct Broken(OwnedFd);
+
+impl Sink for Broken {
+    fn write(&mut self, _: &[IoSlice<'_>], _: &mut Vec<u8>) -> Result<usize, Gone> {
+        Err(Gone)
+    }
+
+    fn flush(&mut self, _: &mut Vec<u8>) -> Result<bool, Gone> {
+        Err(Gone)
+    }
+
+    fn read(&mut self, _: &mut [u8], _: &mut Vec<u8>) -> Result<Read, Gone> {
+        Ok(Read::Nothing)
+    }
+
+    fn end_writing(&mut self, _: &mut Vec<u8>) {}
+
+    fn end(&mut self, _: &mut Vec<u8>) {
+        socket::shutdown_both(&self.0);
+    }
+
+    fn failure(&self) -> Option<String> {
+        Some("cannot decrypt peer's message".to_owned())
+    }
+
+    fn socket(&self) -> Option<&OwnedFd> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_reason_that_a_write_finds_is_counted() {
+    let by_message = |shard: &mut Shard| {
+        publish(&shard.context.hub, "a", 3);
+        turn(shard);
+    };
+    let by_heartbeat = |shard: &mut Shard| {
+        shard.now += shard.config().heartbeat_ms + 2000;
+        shard.run_timers();
+    };
+    let by_room = |shard: &mut Shard| shard.writable(0);
+    let ways: [&dyn Fn(&mut Shard); 3] = [&by_message, &by_heartbeat, &by_room];
+    for (number, write) in ways.iter().enumerate() {
+        let mut shard = shard_with(&[]);
+        let (adopted, _client) = client(None, SSE.as_bytes());
+        shard.adopt(adopted);
+        let (token, fd) = take_socket(&mut shard);
+        shard.sinks.insert(token.index, Box::new(Broken(fd)));
+        write(&mut shard);
+        assert_eq!(shard.handle.metrics.refusals[Reason::Tls].get(), 1, "{number}");
+        assert_eq!(shard.conns.len(), 0, "{number}");
     }
 }

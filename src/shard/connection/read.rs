@@ -42,12 +42,7 @@ impl Shard {
                 Ok(Read::End) if self.goes_with_its_relay(index) => break,
                 // A client that ends its side is as good as gone: nobody keeps half a connection.
                 Ok(Read::End) => self.drop_conn(index),
-                Err(Gone) => {
-                    if let Some(text) = self.sinks.failure(index) {
-                        self.note_refusal(self.client(index), Reason::Tls, format_args!("TLS: {text}"));
-                    }
-                    self.drop_conn(index);
-                }
+                Err(Gone) => self.lost(index),
                 Ok(Read::Bytes(len)) => {
                     self.received(index, &mut scratch[..len]);
                     self.recount(index);
@@ -88,6 +83,14 @@ impl Shard {
             self.close(index, close);
         }
         true
+    }
+
+    /// A connection's sink can't be read or written any more.
+    pub(in crate::shard) fn lost(&mut self, index: u32) {
+        if let Some(text) = self.sinks.failure(index) {
+            self.note_refusal(self.client(index), Reason::Tls, format_args!("TLS: {text}"));
+        }
+        self.drop_conn(index);
     }
 
     /// Sends a client away whose connection would need new keys in the kernel. It comes back with some.

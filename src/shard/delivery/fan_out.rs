@@ -159,7 +159,7 @@ impl Subscribers for Shard {
         while let Some((token, fate)) = self.delivery.fates.pop() {
             let Some(index) = self.find(token) else { continue };
             match fate {
-                Fate::Gone => self.drop_conn(index),
+                Fate::Gone => self.lost(index),
                 Fate::Slow => self.apply_slow_policies(index),
                 Fate::Blocked => self.await_room(index),
                 Fate::Answered => {

@@ -172,7 +172,7 @@ impl Shard {
     fn transmitted(&mut self, index: u32, outcome: Result<usize, Gone>) {
         match outcome {
             Ok(written) => self.handle.metrics.bytes_sent.add(written as u64),
-            Err(Gone) => return self.drop_conn(index),
+            Err(Gone) => return self.lost(index),
         }
         self.await_room(index);
     }
@@ -215,7 +215,7 @@ impl Shard {
         match flushed {
             Ok(true) => {}
             Ok(false) => return,
-            Err(Gone) => return self.drop_conn(index),
+            Err(Gone) => return self.lost(index),
         }
         let wire = conn.wire(&self.encoder);
         let Some(outbox) = &mut conn.outbox else { return };
@@ -241,7 +241,7 @@ impl Shard {
                 Left::History if part == PARTS => return self.ask_for_room(index),
                 Left::History => self.put_next_part(index),
                 Left::NoOutbox => return,
-                Left::NoPeer => return self.drop_conn(index),
+                Left::NoPeer => return self.lost(index),
             }
         }
     }

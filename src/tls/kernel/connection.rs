@@ -178,9 +178,14 @@ impl InKernel {
                 self.sent = self.sent.saturating_add(1 + (len / RECORD) as u32);
                 Ok(len)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-            Err(_) => Err(Gone),
+            Err(error) => self.not_sent(&error).map(|()| 0),
         }
+    }
+
+    /// The kernel could send nothing now, or never again. It tells of a record that it could not decrypt in whichever call
+    /// comes first, and then never again.
+    fn not_sent(&mut self, error: &io::Error) -> Result<(), Gone> {
+        self.failed(error, false).map(drop)
     }
 
     /// Sends the goodbye, if it waits; returns whether nothing waits now.
@@ -283,6 +288,16 @@ mod tests {
         }
         ours.end();
         assert_eq!(told(&peer), b"", "no goodbye follows");
+        // A write may come before the next read, and gets the error.
+        let (mut ours, peer) = connection(b"");
+        assert_eq!(ours.not_sent(&io::Error::from_raw_os_error(libc::EBADMSG)), Err(Gone));
+        assert_eq!(told(&peer), [2, 20]);
+        assert_eq!(ours.failure().unwrap().to_string(), "cannot decrypt peer's message");
+        let (mut ours, peer) = connection(b"");
+        for error in [libc::EAGAIN, libc::EINTR] {
+            assert_eq!(ours.not_sent(&io::Error::from_raw_os_error(error)), Ok(()));
+        }
+        assert_eq!((ours.failure(), told(&peer)), (None, Vec::new()));
         let (mut ours, _peer) = connection(b"");
         assert_eq!(ours.failed(&io::Error::from_raw_os_error(libc::ECONNRESET), false), Err(Gone));
         assert_eq!(ours.failure(), None, "a client that is gone has done nothing wrong");
