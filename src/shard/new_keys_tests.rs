@@ -21,6 +21,8 @@ struct Keyed {
     fd: OwnedFd,
     is_worn: bool,
     is_deaf: bool,
+    /// What comes is content.
+    hears: bool,
 }
 
 impl Sink for Keyed {
@@ -32,10 +34,11 @@ impl Sink for Keyed {
         Ok(true)
     }
 
-    /// Whatever comes is about new keys.
+    /// What comes that is no content is about new keys.
     fn read(&mut self, into: &mut [u8], _: &mut Vec<u8>) -> Result<Read, Gone> {
         match socket::recv(&self.fd, into) {
             Ok(0) => Ok(Read::End),
+            Ok(len) if self.hears => Ok(Read::Bytes(len)),
             Ok(_) if !std::mem::replace(&mut self.is_deaf, true) => Ok(Read::NewKeys),
             _ => Ok(Read::Nothing),
         }
@@ -64,7 +67,7 @@ fn subscriber(request: &str, is_worn: bool) -> (Shard, UnixStream) {
     let (adopted, client) = client(None, request.as_bytes());
     shard.adopt(adopted);
     let (token, fd) = take_socket(&mut shard);
-    shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false }));
+    shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: false }));
     (shard, client)
 }
 
@@ -103,6 +106,35 @@ fn a_client_with_worn_keys_is_told_to_come_back_at_the_next_heartbeat() {
         // Without an end nobody could read to it.
         shard.sinks.end_writing(0, None);
         assert_eq!(told(&mut client).contains("event: push-close"), is_worn);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_answer_to_a_client_with_worn_keys_is_the_last_on_its_connection() {
+    let at_once = "GET /push?channel=a&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let preflight =
+        "OPTIONS /push HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\nAccess-Control-Request-Method: GET\r\n\r\n";
+    for request in [at_once, POLL, preflight] {
+        for is_worn in [false, true] {
+            let mut shard = shard_with(&[("allowed_origins", "*")]);
+            let (adopted, mut client) = client(None, b"");
+            shard.adopt(adopted);
+            let (token, fd) = take_socket(&mut shard);
+            shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: true }));
+            client.write_all(request.as_bytes()).unwrap();
+            turn(&mut shard);
+            publish(&shard.context.hub, "a", 3);
+            turn(&mut shard);
+            assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), u64::from(is_worn), "{request}");
+            if !is_worn {
+                // Otherwise nobody would end it.
+                shard.sinks.end_writing(token.index, None);
+            }
+            let told = told(&mut client);
+            assert_eq!(told.matches("HTTP/1.1 20").count(), 1, "{told}");
+            assert_eq!(told.to_ascii_lowercase().contains("connection: close"), is_worn, "{told}");
+        }
     }
 }
 

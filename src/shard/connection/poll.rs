@@ -16,8 +16,9 @@ use std::sync::Arc;
 impl Shard {
     /// Opens a poll. It is answered at once if there are messages, otherwise when one comes.
     pub(in crate::shard) fn open_poll(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String) {
+        let goes_on = self.goes_on(index, subscribe.keep_alive);
         let conn = &mut self.conns[index as usize];
-        conn.flags.set(Flags::KEEP_ALIVE, subscribe.keep_alive && conn.may_go_on());
+        conn.flags.set(Flags::KEEP_ALIVE, goes_on);
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
         if self.recovery.replay.items.is_empty() && !subscribe.at_once {
             self.go_live(index);

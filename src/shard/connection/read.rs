@@ -93,6 +93,21 @@ impl Shard {
         self.drop_conn(index);
     }
 
+    /// Whether more requests may come over a connection whose client has asked for that. If its keys have been used too
+    /// often, it ends with this answer: the client comes back with others.
+    pub(in crate::shard) fn goes_on(&self, index: u32, is_asked: bool) -> bool {
+        let conn = &self.conns[index as usize];
+        let may = is_asked && conn.may_go_on();
+        let is_worn = may && self.sinks.is_worn(index, conn.socket.as_ref());
+        if is_worn {
+            let text = format_args!(
+                "its connection ends with this answer: it is time for new keys, and the kernel can't (option tls_kernel)"
+            );
+            self.note_refusal(self.client(index), Reason::TlsKeys, text);
+        }
+        may && !is_worn
+    }
+
     /// Sends a client away whose connection would need new keys in the kernel. It comes back with some.
     pub(in crate::shard) fn needs_new_keys(&mut self, index: u32, why: &str) {
         let text = format_args!("sent away: {why}, and the kernel can't (option tls_kernel)");
@@ -253,11 +268,10 @@ impl Shard {
             },
             Ok(Wish::Preflight { asked }) => {
                 // It carries no credentials: it must not open the connection for a request that the host never saw.
-                let conn = &mut self.conns[index as usize];
-                let keep_alive = head.keep_alive && conn.may_go_on();
+                let keep_alive = self.goes_on(index, head.keep_alive);
                 let answer = origin::preflight(&head.cors, &asked, keep_alive);
                 if keep_alive {
-                    conn.flags.insert(Flags::KEEP_ALIVE);
+                    self.conns[index as usize].flags.insert(Flags::KEEP_ALIVE);
                     self.schedule(index, self.config().keep_alive_ms);
                     self.transmit_bytes(index, answer);
                 } else {
