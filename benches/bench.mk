@@ -1,6 +1,6 @@
 # Benchmarks that compare libpush with its peers. The Makefile includes this. benches/README.md explains the method.
 #
-#   make bench          everything, five rounds: about 45 minutes; writes target/bench/report.md
+#   make bench          everything, five rounds: about an hour; writes target/bench/report.md
 #   make bench-quick    libpush and the floor, short loads, under two minutes
 #   BENCH_ARGS='--only ws,sse --rounds 7' make bench
 
