@@ -219,3 +219,29 @@ fn a_poll_that_does_not_wait_is_never_subscribed() {
         assert_eq!((stats.subscriptions, stats.channels), (0, 0), "{query}");
     }
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_client_that_sends_many_requests_at_once_has_its_share_of_a_turn() {
+    const COUNT: usize = 3000;
+    let mut shard = shard_with(&[]);
+    let (adopted, mut socket) = client(None, b"");
+    shard.adopt(adopted);
+    socket.set_nonblocking(true).unwrap();
+    let requests = "GET /push?channel=a&wait=0 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(COUNT).into_bytes();
+    let (mut sent, mut answers, mut turns) = (0, String::new(), 0);
+    let mut bytes = vec![0; 1 << 20];
+    while answers.matches("HTTP/1.1 200 ").count() < COUNT {
+        sent += socket.write(&requests[sent..]).unwrap_or(0);
+        turn(&mut shard);
+        turns += 1;
+        let len = socket.read(&mut bytes).unwrap_or(0);
+        let some = String::from_utf8_lossy(&bytes[..len]);
+        // In a turn it may read early, and be read.
+        assert!(some.matches("HTTP/1.1 ").count() <= 4 * 16, "{some}");
+        answers += &some;
+        let kept = shard.conns[0].received.unread.as_ref().map_or(0, |unread| unread.len());
+        assert!(kept < 256 * 1024 && turns < 10_000, "{kept} bytes are kept; {turns} turns");
+    }
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), COUNT);
+}

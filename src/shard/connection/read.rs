@@ -19,6 +19,9 @@ use crate::sys::socket;
 
 /// How many scratch buffers full one connection may have in a row, before others get their turn.
 const READS: usize = 4;
+/// How many requests in a row one connection has answered in a turn. One that does not wait takes no room in the outbox,
+/// so a fast client could send them without end.
+const HEADS: usize = 16;
 /// The first byte of a TLS client (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -147,6 +150,10 @@ impl Shard {
     /// does not take the answers to what it asked.
     fn must_wait(&mut self, index: u32) -> bool {
         let conn = &self.conns[index as usize];
+        // Its requests have their turn next, before more of them are read.
+        if conn.phase == Phase::Head && conn.is(Flags::UNFINISHED) && conn.received.unread.is_some() {
+            return true;
+        }
         if conn.phase != Phase::Open(Transport::WebSocket) {
             return false;
         }
@@ -192,15 +199,20 @@ impl Shard {
     /// Reads heads, one after the other: a client may send many polls at once, and they must not cost stack.
     fn read_head(&mut self, index: u32, bytes: &mut [u8]) {
         let token = self.token(index);
-        let mut rest = bytes;
+        let (mut rest, mut heads) = (bytes, 0);
         while let Some(size) = self.take_head(index, rest) {
             rest = &mut rest[size..];
+            heads += 1;
             let Some(conn) = self.find(token).map(|index| &self.conns[index as usize]) else { return };
             if rest.is_empty() {
                 return;
             }
             if conn.phase != Phase::Head || conn.outbox.is_some() {
                 return self.received(index, rest);
+            }
+            if heads == HEADS {
+                self.conns[index as usize].received.unread = Some(Box::new(rest.to_vec()));
+                return self.read_again(index);
             }
         }
     }
