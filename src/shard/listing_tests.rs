@@ -68,6 +68,20 @@ fn a_turn_looks_at_few_connections_and_the_shard_has_turns_until_the_end() {
 
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
+fn a_slab_that_was_once_large_costs_few_turns() {
+    let mut shard = shard();
+    let mut clients: Vec<_> = (0..400).map(|n| come(&mut shard, &format!("{n:03}"))).collect();
+    // The last one stays.
+    let all: Vec<u32> = shard.conns.iter().map(|(index, _)| index as u32).collect();
+    all[..399].iter().for_each(|index| shard.drop_conn(*index));
+    clients.drain(..399);
+    let (page, turns) = answer(&mut shard, 0, 1000, |_, _| {});
+    assert_eq!(users(&page), ["399"]);
+    assert!(turns < 400 / 4, "{turns}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
 fn those_that_stay_are_listed_once_whatever_comes_and_goes_in_between() {
     let mut shard = shard();
     let _clients: Vec<_> = (0..30).map(|n| come(&mut shard, &format!("{n:02}"))).collect();

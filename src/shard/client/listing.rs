@@ -11,8 +11,10 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-/// How many places of the slab one turn looks at. For the address of each, the system may have to be asked.
+/// How many connections one turn looks at. For the address of each, the system may have to be asked.
 const PLACES: usize = if cfg!(test) { 4 } else { 512 };
+/// So many free places of the slab count as one connection. A slab that was once large has many.
+const FREE: usize = 32;
 /// About how many connections one turn tells.
 const TOLD: usize = if cfg!(test) { 2 } else { 128 };
 /// The most channels that are named of one connection.
@@ -178,11 +180,11 @@ impl Shard {
     fn look_through(&self, walk: &mut Walk) {
         let query = walk.query.clone();
         let wanted = query.wanted();
-        let end = walk.next + PLACES;
-        for index in walk.next..end {
-            let Some(conn) = self.conns.get(index).filter(|conn| self.is_wanted(index as u32, conn, wanted)) else {
-                continue;
-            };
+        let (mut cost, mut next) = (0, walk.next);
+        while cost < PLACES * FREE && next < self.conns.capacity() {
+            let (index, conn) = (next, self.conns.get(next));
+            (cost, next) = (cost + if conn.is_some() { FREE } else { 1 }, next + 1);
+            let Some(conn) = conn.filter(|conn| self.is_wanted(index as u32, conn, wanted)) else { continue };
             let id = self.number_of(index as u32);
             match wanted.order {
                 Order::After(after) => {
@@ -201,8 +203,8 @@ impl Shard {
                 }
             }
         }
-        walk.next = end;
-        if end >= self.conns.capacity() {
+        walk.next = next;
+        if next >= self.conns.capacity() {
             walk.choose();
         }
     }
