@@ -38,6 +38,7 @@ push_undone_total counter
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_lost_messages_total counter
+push_reload_success gauge
 push_engine_up gauge
 push_engine_waiting_bytes gauge
 push_engine_log_bytes gauge
@@ -47,6 +48,12 @@ push_closed_total counter code: 1000 1001 1002 1005 1006 1007 1008 1009 1011 440
 push_dropped_messages_total counter policy: drop-oldest latest
 push_publish_latency_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
 push_turn_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
+process_cpu_seconds_total counter
+process_open_fds gauge
+process_max_fds gauge
+process_resident_memory_bytes gauge
+process_virtual_memory_bytes gauge
+process_start_time_seconds gauge
 ";
 
 /// What a hub that shares a log with others has beside these, behind [`LAST_OF_LOGS`].
@@ -102,7 +109,7 @@ fn names_and_labels_of_metrics_stay_and_are_documented() {
     };
     let described: BTreeMap<&str, BTreeSet<&str>> = docs
         .lines()
-        .filter(|line| line.starts_with("| `push_"))
+        .filter(|line| line.starts_with("| `push_") || line.starts_with("| `process_"))
         .map(cells)
         .flat_map(|(names, labels)| names.into_iter().map(move |name| (name, labels.clone())))
         .collect();

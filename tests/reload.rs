@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{builder, field, until, Client, Host, UPGRADE};
+use common::{builder, field, metrics, socket_path, until, Client, Host, UPGRADE};
 use push::error::Kind;
 use push::grant::Grant;
 use push::hub::Publication;
@@ -312,5 +312,26 @@ fn a_user_and_a_proxys_next_request_count_for_limits_that_are_turned_on() {
     proxy.send(poll("").as_bytes());
     until("it waits", || host.server.stats().unwrap().polls == 1);
     assert!(from_proxy("eve", "").rest().contains("max_per_address"), "the poll counts for its client");
+    host.stop();
+}
+
+#[test]
+fn the_metrics_say_whether_the_last_reload_has_succeeded() {
+    let path = socket_path();
+    let control = format!("unix:{path}");
+    let (host, _) = Host::logged(&[("control", &control)]);
+    let succeeded = || {
+        let text = metrics(&path);
+        let line = text.lines().find_map(|line| line.strip_prefix("push_reload_success ").map(str::to_owned));
+        line.unwrap_or_else(|| panic!("{text}"))
+    };
+    assert_eq!(succeeded(), "1");
+    assert!(reload(&host, &[("control", &control), ("auth", "jwt")]).is_err());
+    assert_eq!(succeeded(), "0");
+    reload(&host, &[("control", &control)]).unwrap();
+    assert_eq!(succeeded(), "1");
+    // A host that could not even read its file says so.
+    host.server.note_unread_options();
+    assert_eq!(succeeded(), "0");
     host.stop();
 }

@@ -8,9 +8,11 @@ mod reason;
 mod tls_place;
 
 use crate::framing::close::{self, CODES};
+use crate::sys::own;
 use histogram::Histogram;
 pub use reason::{ByReason, Reason};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
 pub use tls_place::{TlsPlace, TlsPlaces};
 
 /// A number that one thread writes and any thread reads.
@@ -78,11 +80,21 @@ pub struct CommonMetrics {
     pub(crate) undone: AtomicU64,
     /// Messages of hosts that have gone, which were dropped before the log took them.
     pub(crate) lost: AtomicU64,
+    /// The last reload has failed.
+    pub(crate) reload_failed: AtomicBool,
+    /// When the process was started, in milliseconds since 1970, once somebody has asked.
+    started_ms: OnceLock<u64>,
     /// Connections to `listen` whose TLS handshake was done.
     pub(crate) tls_places: TlsPlaces,
 }
 
 impl CommonMetrics {
+    /// The figures of the process. When it was started stays the same.
+    fn process(&self) -> Option<own::Figures> {
+        let figures = own::figures()?;
+        Some(own::Figures { started_ms: *self.started_ms.get_or_init(|| figures.started_ms), ..figures })
+    }
+
     /// Counts a refusal.
     pub(crate) fn refusal(&self, reason: Reason) {
         self.refusals[reason].fetch_add(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use super::histogram::{Distribution, BOUNDS_US};
 use super::{ByReason, Closed, CommonMetrics, ShardMetrics, Stats, TlsPlace, TABLE};
 use crate::engine::shared::Numbers;
 use crate::metrics::Reason;
+use crate::sys::own;
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,8 @@ pub struct Exposition {
     stats: Stats,
     panics: u64,
     lost: u64,
+    reload_failed: bool,
+    process: Option<own::Figures>,
     refusals: ByReason<u64>,
     tls_places: [(&'static str, u64); TlsPlace::COUNT],
     closed: [u64; Closed::COUNT],
@@ -52,7 +55,10 @@ impl Exposition {
         let panics = common.panics.load(Ordering::Relaxed);
         let lost = common.lost.load(Ordering::Relaxed);
         let tls_places = common.tls_places.counts();
-        let mut all = Exposition { stats, panics, lost, engine, tls_places, ..Exposition::default() };
+        let reload_failed = common.reload_failed.load(Ordering::Relaxed);
+        let process = common.process();
+        let figures = Exposition { stats, panics, lost, engine, tls_places, ..Exposition::default() };
+        let mut all = Exposition { reload_failed, process, ..figures };
         for reason in Reason::ALL {
             all.refusals[reason] = common.refusals[reason].load(Ordering::Relaxed);
         }
@@ -101,6 +107,8 @@ impl Display for Exposition {
             help: "Messages of attached hosts that have gone, which were dropped before the log took them",
         };
         out.plain(&lost, self.lost)?;
+        let reloads = "1 if the last reload of options has succeeded, or none was tried; 0 if it has failed";
+        out.plain(&Family { name: "push_reload_success", kind: GAUGE, help: reloads }, (!self.reload_failed).into())?;
         let engine = &self.engine;
         for (name, help, value) in [
             ("push_engine_up", "Whether messages can be published: 0 while the log can't be written", engine.up.into()),
@@ -166,7 +174,8 @@ impl Display for Exposition {
                 help: "Duration of a turn of a thread's loop, for every 16th turn",
             },
             &self.turns,
-        )
+        )?;
+        self.process.map_or(Ok(()), |figures| out.process(figures))
     }
 }
 
@@ -211,6 +220,25 @@ impl Writer<'_, '_> {
             self.sample(family.name, label, value, count)?;
         }
         Ok(())
+    }
+
+    /// The metrics that all of Prometheus' client libraries have, under their names.
+    fn process(&mut self, figures: own::Figures) -> std::fmt::Result {
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let cpu = "User and system CPU time of the process in seconds";
+        self.head(&Family { name: "process_cpu_seconds_total", kind: COUNTER, help: cpu })?;
+        writeln!(self.0, "process_cpu_seconds_total {}", seconds(figures.cpu_ms))?;
+        for (name, help, value) in [
+            ("process_open_fds", "Open descriptors of the process", figures.open_descriptors),
+            ("process_max_fds", "The limit of open descriptors", figures.max_descriptors),
+            ("process_resident_memory_bytes", "Resident memory of the process", figures.resident_bytes),
+            ("process_virtual_memory_bytes", "Virtual memory of the process", figures.virtual_bytes),
+        ] {
+            self.plain(&Family { name, kind: GAUGE, help }, value)?;
+        }
+        let started = "When the process was started, in seconds since 1970";
+        self.head(&Family { name: "process_start_time_seconds", kind: GAUGE, help: started })?;
+        writeln!(self.0, "process_start_time_seconds {}", seconds(figures.started_ms))
     }
 
     fn shared_log(&mut self, numbers: Numbers) -> std::fmt::Result {

@@ -25,6 +25,7 @@ use crate::sys::clock;
 use crate::tls::Tls;
 use following::{hub, recollecting, Following, HubOf};
 use parts::{events, inboxes, shards};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -228,6 +229,17 @@ impl Embedded {
     /// Applies the options that can change now.
     pub(crate) fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reloaded = self.apply(builder);
+        self.note_reload(reloaded.is_ok());
+        reloaded
+    }
+
+    /// Notes for the metrics how a reload went.
+    pub(crate) fn note_reload(&self, succeeded: bool) {
+        self.context.metrics.reload_failed.store(!succeeded, Ordering::Relaxed);
+    }
+
+    fn apply(&self, builder: &Builder) -> Result<Reloaded, Error> {
         let wanted = builder.with_secrets()?;
         let (config, reloaded) = self.context.config.get().reloaded(wanted.config())?;
         let authority = Authority::new(&config)?;

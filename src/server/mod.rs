@@ -261,6 +261,14 @@ impl Server {
         reloaded
     }
 
+    /// Notes that options could not be read, so that there is nothing to reload: `push_reload_success` is 0 then. An
+    /// attached server has no metrics.
+    pub fn note_unread_options(&self) {
+        if let Backend::Embedded(server) = &self.0 {
+            server.note_reload(false);
+        }
+    }
+
     /// A descriptor that is readable while events wait. [`Kind::Unsupported`] if they go to a callback or to attached
     /// hosts.
     pub fn event_fd(&self) -> Result<RawFd, Error> {

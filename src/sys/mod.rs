@@ -2,7 +2,7 @@
 //!
 //! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
 //! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, TLS in the kernel,
-//! signal masks, the limit of descriptors, locks on files, detecting a fork, holding off cancellation, and staying off
+//! signal masks, the limit of descriptors, figures of the process, locks on files, detecting a fork, holding off cancellation, and staying off
 //! the numbers of standard input, output and error.
 
 mod ancillary;
@@ -16,6 +16,7 @@ pub(crate) mod keys;
 #[cfg(feature = "tls")]
 pub(crate) mod ktls;
 pub(crate) mod listener;
+pub(crate) mod own;
 pub(crate) mod passing;
 pub(crate) mod rlimit;
 pub(crate) mod signals;
