@@ -10,6 +10,7 @@ mod listing;
 mod of_hosts;
 mod publishing;
 mod questions;
+mod tailing;
 
 use crate::auth::Authority;
 use crate::config::{Auth, Config};
@@ -45,6 +46,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+pub(crate) use tailing::{unix_ms, Tail};
 
 /// The largest number of messages in a batch.
 pub const MAX_BATCH: usize = 8192;

@@ -1,5 +1,6 @@
 //! The context that all parts of a server share if its hub is in this process: options, hub, metrics, log and events.
 
+pub(crate) mod attached;
 pub(crate) mod client;
 
 use crate::auth::Authority;
@@ -45,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) drained: Drained,
     /// The number of attached hosts of other processes.
     pub(crate) hosts: AtomicUsize,
+    /// Questions about these.
+    pub(crate) attached: attached::Asked,
     /// The number of connections of all shards, for `max_connections`.
     pub(crate) connections: AtomicUsize,
     pub(crate) limits: Limits,
@@ -71,6 +74,7 @@ impl Context {
             losses: Losses::default(),
             drained: Drained::new(shards),
             hosts: AtomicUsize::new(0),
+            attached: attached::Asked::default(),
             connections: AtomicUsize::new(0),
             limits: Limits::default(),
             inboxes: Inboxes::new(shards, Box::new(|_| {})),

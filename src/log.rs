@@ -25,6 +25,18 @@ pub enum Level {
     Debug = 4,
 }
 
+impl Level {
+    /// The word for it in options.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        }
+    }
+}
+
 /// A line on its way to the callback thread.
 #[derive(Debug)]
 pub(crate) struct Line {

@@ -1,16 +1,17 @@
 //! What is done to all connections of a user: at this hub at once, and at the other hubs of its log, if it has one, when
 //! they read that there.
 
-use super::{check_disconnection, checked_revocation, Api};
+use super::{check_disconnection, checked_close, checked_revocation, Api};
 use crate::error::{Error, Kind};
 use crate::hub::{Act, OnSettled, Placing};
+use crate::shard::client::sweep::{self, Tally};
 use crate::shard::turn::command::Command;
 use std::sync::Arc;
 
 impl Api {
     /// Closes all connections of a user. Each shard does so in its next turn.
     pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
-        self.disconnect_users(&[user], code, reason, None).map(drop)
+        self.disconnect_users(&[user], code, reason, None, None).map(drop)
     }
 
     /// Takes a channel, or all channels that match a pattern, from a user's connections. Each shard does so in its next
@@ -20,23 +21,36 @@ impl Api {
     }
 
     /// Like [`Self::disconnect_user`] for several users, or none if an argument is wrong. `on_settled` is called when
-    /// the log has it, and is dropped if there is no log.
+    /// the log has it, and is dropped if there is no log. `count` gets the number of connections that this hub closes.
     pub(crate) fn disconnect_users(
         &self,
         users: &[&str],
         code: u16,
         reason: &str,
         on_settled: Option<OnSettled>,
+        count: Option<sweep::Tell>,
     ) -> Result<Placing, Error> {
         let closes = users.iter().map(|user| check_disconnection(user, code, reason)).collect::<Result<Vec<_>, _>>()?;
+        let tally = count.map(Tally::new);
         for (user, close) in users.iter().zip(closes) {
             let user: Arc<str> = (*user).into();
             for shard in &self.shards {
-                shard.tell(Command::CloseUser { user: user.clone(), close: close.clone() });
+                let (user, close, tally) = (user.clone(), close.clone(), tally.clone());
+                shard.tell(Command::CloseUser { user, close, tally });
             }
         }
         let acts: Vec<Act<'_>> = users.iter().map(|user| Act::Disconnect { user, code, reason }).collect();
         self.tell_others(&acts, on_settled)
+    }
+
+    /// Closes all connections of this hub, some in each turn of a shard. `count` gets their number when all are told.
+    pub(crate) fn disconnect_all(&self, code: u16, reason: &str, count: sweep::Tell) -> Result<(), Error> {
+        let close = checked_close(code, reason)?;
+        let tally = Tally::new(count);
+        for shard in &self.shards {
+            shard.tell(Command::CloseAll { close: close.clone(), tally: tally.clone() });
+        }
+        Ok(())
     }
 
     /// Like [`Self::revoke_channel`] for several pairs of a user and a channel, or none if an argument is wrong. `on_settled`

@@ -1,6 +1,7 @@
-//! The connections of this hub, for operators.
+//! The connections of this hub and its attached hosts, for operators.
 
 use super::Api;
+use crate::context::attached;
 use crate::hub::ChannelId;
 use crate::shard::client::listing::{Found, ListingQuery, Wanted};
 use crate::shard::client::query::Tell;
@@ -14,6 +15,11 @@ impl Api {
         for shard in &self.shards {
             shard.tell(Command::List(query.clone()));
         }
+    }
+
+    /// Asks which hosts are attached.
+    pub(crate) fn ask_hosts(&self, tell: attached::Tell) {
+        self.context.attached.ask(tell);
     }
 
     /// The number of a channel that exists.

@@ -8,6 +8,7 @@ pub mod options;
 mod origins;
 mod reload;
 pub(crate) mod secrets;
+pub(crate) mod showing;
 mod values;
 mod wrong;
 

@@ -37,9 +37,9 @@ impl Config {
         next.sets_max_message = wanted.sets_max_message;
         for option in options::all() {
             match option.live {
-                Live::Yes(take) if take(&mut next, &wanted) => reloaded.changed.push(option.name),
-                Live::No(take) if take(&mut scratch, &wanted) => reloaded.left.push(option.name),
-                Live::Yes(_) | Live::No(_) => {}
+                Live::Yes(take, _) if take(&mut next, &wanted) => reloaded.changed.push(option.name),
+                Live::No(take, _) if take(&mut scratch, &wanted) => reloaded.left.push(option.name),
+                Live::Yes(..) | Live::No(..) => {}
             }
         }
         let patterns = take(&mut next.channel_history, &wanted.channel_history)

@@ -92,6 +92,15 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
+impl fmt::Display for TrustedProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_one = |net: &IpNet| net.prefix_len() == net.max_prefix_len();
+        let net = |net: &IpNet| if is_one(net) { net.addr().to_string() } else { net.to_string() };
+        let unix = self.unix.then(|| "unix".to_owned());
+        f.write_str(&self.nets.iter().map(net).chain(unix).collect::<Vec<_>>().join(","))
+    }
+}
+
 /// The header in which proxies tell the client's address. It is only one: a client may send the other, and not every
 /// proxy removes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,13 +3,17 @@
 
 mod body;
 mod connections;
+mod ending;
 mod everyone;
+mod hosts;
 mod io;
 mod messages;
+mod options;
 mod parameters;
 mod places;
 pub(crate) mod publishing;
 mod routes;
+mod tail;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -228,10 +232,11 @@ async fn serve(
         place.asked(routes::has_key(&api, door.tcp, &request));
         let api = api.clone();
         let is_outdated = ends.is_outdated(door);
+        let end = Box::pin(ends.clone().come(door));
         async move {
             Ok::<_, Infallible>(match is_outdated {
                 true => routes::refused(&api, client, &Refusal::unavailable("busy", OUTDATED)),
-                false => routes::answer(&api, door.tcp, client, request).await,
+                false => routes::answer(&api, door.tcp, client, request, end).await,
             })
         }
     });

@@ -1,34 +1,41 @@
 //! The routes of the control API.
 
 use super::body::collect;
-use super::parameters::Known::{self, Once, Several};
 use super::parameters::Parameters;
-use super::{connections, everyone, messages, publishing};
-use crate::api::{not_in_time_for_others, Api, CLOSE_CODES};
+use super::tail::{self, End, Stream};
+use super::{connections, ending, everyone, hosts, messages, options, publishing};
+use crate::api::Api;
 use crate::context::client::Client;
 use crate::engine::shared::Member;
 use crate::error::Error;
 use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::hub::{check_channel, OnSettled, Placing};
+use crate::hub::check_channel;
 use crate::log::Level;
 use crate::metrics::Reason;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
+use std::sync::Arc;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
 
-/// Answers one request. An error becomes an answer, too.
-pub(super) async fn answer(api: &Api, tcp: bool, client: Client<'_>, request: Request<Incoming>) -> Answer {
-    route(api, tcp, request).await.unwrap_or_else(|refusal| refused(api, client, &refusal))
+/// Answers one request. An error becomes an answer, too. An answer without an end ends with `end`.
+pub(super) async fn answer(
+    api: &Arc<Api>,
+    tcp: bool,
+    client: Client<'_>,
+    request: Request<Incoming>,
+    end: End,
+) -> Answer {
+    route(api, tcp, request, end).await.unwrap_or_else(|refusal| refused(api, client, &refusal))
 }
 
-async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn route(api: &Arc<Api>, tcp: bool, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
     if path == "/healthz" {
@@ -45,9 +52,12 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
     let channel = path.strip_prefix("/v1/channels/");
     let of_messages = messages_of(path);
     match (&parts.method, path) {
-        (&Method::POST, "/v1/disconnect") => disconnect(api, query).await,
-        (&Method::POST, "/v1/close") => close(api, query),
-        (&Method::POST, "/v1/revoke") => revoke(api, query).await,
+        (&Method::POST, "/v1/disconnect") => ending::disconnect(api, query).await,
+        (&Method::POST, "/v1/close") => ending::close(api, query),
+        (&Method::POST, "/v1/revoke") => ending::revoke(api, query).await,
+        (&Method::GET, "/v1/tail") => tail::tail(api, query, end),
+        (&Method::GET, "/v1/hosts") => hosts::list(api, query).await,
+        (&Method::GET, "/v1/config") => options::config(api, query),
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
         (&Method::GET, "/v1/users") => everyone::users(api, query).await,
         (&Method::GET, "/v1/connections") => connections::list(api, query).await,
@@ -80,7 +90,8 @@ async fn route(api: &Api, tcp: bool, request: Request<Incoming>) -> Result<Answe
 }
 
 const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, \
-                      /v1/connections, /v1/stats, /v1/hubs, /v1/close, /v1/disconnect, /v1/revoke, /metrics and /healthz";
+                      /v1/connections, /v1/tail, /v1/hosts, /v1/hubs, /v1/config, /v1/stats, /v1/close, \
+                      /v1/disconnect, /v1/revoke, /metrics and /healthz";
 
 /// Checks that the path exists, and that it has this method.
 fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
@@ -88,9 +99,8 @@ fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
         "/v1/publish" | "/v1/broadcast" | "/v1/close" | "/v1/disconnect" | "/v1/revoke" => {
             (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
         }
-        "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/stats" | "/v1/hubs" | "/metrics" => {
-            (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here")
-        }
+        "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/tail" | "/v1/hosts" | "/v1/hubs" | "/v1/config"
+        | "/v1/stats" | "/metrics" => (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here"),
         _ if messages_of(path).is_some() => (&[Method::GET], "Allow: GET\r\n", "only GET is allowed here"),
         _ if path.starts_with("/v1/channels/") => {
             (&[Method::GET, Method::DELETE], "Allow: GET, DELETE\r\n", "only GET and DELETE are allowed here")
@@ -151,58 +161,6 @@ fn health(api: &Api) -> Result<Answer, Refusal> {
     Ok(text("text/plain", "ok\n"))
 }
 
-/// Disconnects all of the users, or none if one of the parameters is wrong.
-async fn disconnect(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Several("user"), CODE, REASON])?;
-    let users = parameters.needed("user")?;
-    let (code, reason) = ending(&parameters)?;
-    done(api, |told| api.disconnect_users(&users, code, reason, told)).await
-}
-
-/// Closes one connection of this hub.
-fn close(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Once("connection"), CODE, REASON])?;
-    parameters.needed("connection")?;
-    let connection = parameters.number("connection", 1..=u64::MAX)?.unwrap_or_default();
-    let (code, reason) = ending(&parameters)?;
-    api.close(connection, code, reason).map_err(|error| refusal(&error))?;
-    Ok(json("{}\n"))
-}
-
-const CODE: Known = Once("code");
-const REASON: Known = Once("reason");
-
-/// The close code and the reason with which connections are to end. They are checked by the call.
-fn ending<'p>(parameters: &'p Parameters<'_>) -> Result<(u16, &'p str), Refusal> {
-    let code = parameters.one("code").map_or(Some(4403), |code| {
-        let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
-        code.parse().ok().filter(|_| is_number)
-    });
-    let wrong = || Refusal::malformed("code", format!("code must be a close code: {CLOSE_CODES} are allowed"));
-    Ok((code.ok_or_else(wrong)?, parameters.one("reason").unwrap_or("disconnected")))
-}
-
-/// Revokes each of the channels from each of the users, or nothing if one of the parameters is wrong.
-async fn revoke(api: &Api, query: &str) -> Result<Answer, Refusal> {
-    let parameters = Parameters::read(query, &[Several("user"), Several("channel"), Once("reason")])?;
-    let pairs = parameters.pairs("user", "channel")?;
-    let reason = parameters.one("reason").unwrap_or_default();
-    done(api, |told| api.revoke_channels(&pairs, reason, told)).await
-}
-
-/// Does something to users. If there are other hubs, the answer comes when the log has it: then they will do it.
-async fn done(api: &Api, act: impl FnOnce(Option<OnSettled>) -> Result<Placing, Error>) -> Result<Answer, Refusal> {
-    if !api.has_others() {
-        act(None).map_err(|error| refusal(&error))?;
-        return Ok(json("{}\n"));
-    }
-    let settled = publishing::settled_or(api, not_in_time_for_others, |told| act(Some(told))).await?;
-    match settled.unknown {
-        false => Ok(json("{\"others\":\"will\"}\n")),
-        true => Err(refusal(&not_in_time_for_others())),
-    }
-}
-
 /// The hubs that follow the log, each as its signs of life in the log show it.
 fn hubs(api: &Api) -> Result<Answer, Refusal> {
     let members = api.members().ok_or_else(|| Refusal::not_found("this hub shares no log with others"))?;
@@ -249,7 +207,7 @@ pub(super) fn json(body: impl Into<Bytes>) -> Answer {
 }
 
 fn text(kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Either::Left(Full::new(body.into())));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer

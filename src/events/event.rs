@@ -112,6 +112,14 @@ impl EventKinds {
     }
 }
 
+impl std::fmt::Display for EventKinds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = EventKinds::NAMED.iter().filter(|(_, kind)| self.has(*kind)).map(|(name, _)| *name);
+        let names = names.collect::<Vec<_>>().join(",");
+        f.write_str(if names.is_empty() { "none" } else { &names })
+    }
+}
+
 const fn bit(kind: EventKind) -> u8 {
     1 << kind as u8
 }

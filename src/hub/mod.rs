@@ -35,6 +35,7 @@ mod state;
 mod steps_tests;
 mod subscribing;
 mod sync;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,7 @@ pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub(crate) use restoring::Ends;
 pub use retention::Retention;
 pub use slow::SlowPolicy;
+pub(crate) use tap::{Seen, Tap};
 
 use crate::error::{Error, Kind};
 use foldhash::fast::RandomState;

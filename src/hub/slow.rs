@@ -14,6 +14,17 @@ pub enum SlowPolicy {
     Latest,
 }
 
+impl SlowPolicy {
+    /// The word for it in options.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            SlowPolicy::Disconnect => "disconnect",
+            SlowPolicy::DropOldest => "drop-oldest",
+            SlowPolicy::Latest => "latest",
+        }
+    }
+}
+
 /// The policies of channels, the closest pattern first.
 #[derive(Debug)]
 pub(super) struct SlowPolicies {

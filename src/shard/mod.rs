@@ -32,6 +32,8 @@ mod short_tests;
 #[cfg(test)]
 mod sink_tests;
 #[cfg(test)]
+mod sweep_tests;
+#[cfg(test)]
 mod time_tests;
 pub(crate) mod turn;
 
@@ -46,6 +48,7 @@ use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Watch};
 use client::listing::Walks;
 use client::rate_limit::Senders;
+use client::sweep::Sweeps;
 use connection::accept::Arrivals;
 use connection::client_address::ClientAddresses;
 use connection::close::Counted;
@@ -91,6 +94,8 @@ pub(crate) struct Shard {
     questions: Questions,
     /// Listings of connections that are under way.
     walks: Walks,
+    /// All connections that were there are being closed.
+    sweeps: Sweeps,
     /// Events of this turn that the host was not woken for yet.
     unannounced: Unannounced,
     /// Clients are being sent away, or have been.
@@ -214,6 +219,7 @@ impl Shard {
                 patience: Patience::default(),
             },
             walks: Walks::default(),
+            sweeps: Sweeps::default(),
             unannounced: Unannounced::default(),
             drain: None,
             ending: false,

@@ -101,7 +101,7 @@ fn users_who_are_disconnected_together_end_each_as_was_said_first() {
     const STREAM: &[u8] = b"GET /push?channel=a&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut shard = shard();
     let disconnect = |shard: &Shard, user: &str, code| {
-        shard.handle.tell(Command::CloseUser { user: user.into(), close: Close::new(code, "") });
+        shard.handle.tell(Command::CloseUser { user: user.into(), close: Close::new(code, ""), tally: None });
     };
     let mut clients = Vec::new();
     for user in [Some("ann"), Some("bob"), Some("ann"), Some("eve"), None] {

@@ -24,14 +24,14 @@ pub(crate) fn figures() -> Option<Figures> {
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let (ticks, page) = (setting(libc::_SC_CLK_TCK)?, setting(libc::_SC_PAGESIZE)?);
-    let boottime_ms = field(22)? * 1000 / ticks;
+    let started_after_boot_ms = field(22)? * 1000 / ticks;
     Some(Figures {
         resident_bytes: field(24)? * page,
         virtual_bytes: field(23)?,
         open_descriptors: open_descriptors()?,
         max_descriptors: max_descriptors()?,
         cpu_ms: (field(14)? + field(15)?) * 1000 / ticks,
-        started_ms: clock::unix_ms().saturating_sub(clock::boottime_ms().saturating_sub(boottime_ms)),
+        started_ms: clock::unix_ms().saturating_sub(clock::boottime_ms().saturating_sub(started_after_boot_ms)),
     })
 }
 

@@ -80,3 +80,54 @@ fn a_wrong_request_closes_nothing() {
     assert_eq!(client.text(), "still there");
     host.stop();
 }
+
+#[test]
+fn everybody_is_disconnected_with_or_without_a_user() {
+    const CLIENTS: usize = 300;
+    let options = [("auth", "jwt"), ("jwt_secret", super::SECRET), ("threads", "3")];
+    let host = Host::start(&[&CONTROL[..], &options].concat());
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|n| host.websocket(&format!("channel=a&token={}", super::token(&format!("user {n}"))), false))
+        .collect();
+    let token = super::token("eve");
+    let mut stream = host.get(&format!("channel=a&transport=sse&token={token}"), "");
+    stream.head();
+    let mut poll = host.get(&format!("channel=a&transport=poll&wait=600&token={token}"), "");
+    until("all are there", || got(&host, "/v1/connections?limit=1")["count"] == CLIENTS as u64 + 2);
+    let codes = "1000, 1001, 1008, 1009, 1011 to 1013 and 3000 to 4999 are allowed";
+    for (query, told) in [
+        ("all=1&user=ada", "not together with user"),
+        ("all=0", "?user= is needed, or ?all=1"),
+        ("", "?user= is needed, or ?all=1"),
+        ("all=2", "all must be 0 or 1"),
+        ("all=true", "all must be 0 or 1"),
+        ("all=1&all=1", "takes it only once"),
+        ("all=1&code=1006", codes),
+        ("all=1&code=x", codes),
+        ("all=1&channel=a", "unknown parameter channel"),
+    ] {
+        let (status, body) = post(&host, &format!("/v1/disconnect?{query}"), "");
+        assert!(status == 400 && body.contains(told), "{query}: {status} {body}");
+    }
+    let long = format!("/v1/disconnect?all=1&reason={}", "x".repeat(124));
+    assert_eq!(post(&host, &long, "").0, 400);
+    host.publish("a", "still there");
+    assert_eq!(clients[0].text(), "still there");
+    let (status, body) = post(&host, "/v1/disconnect?all=1&code=4001&reason=out", "");
+    let closed: u64 = super::field(&body, "closed").parse().unwrap();
+    // The poll may have got the message, and be gone or not.
+    assert!(status == 200 && (CLIENTS as u64 + 1..=CLIENTS as u64 + 2).contains(&closed), "{status} {body}");
+    for client in &mut clients {
+        assert_eq!(client.end(), (4001, "out".into()));
+    }
+    assert!(stream.rest().contains("4001"));
+    poll.head();
+    drop((clients, stream, poll));
+    until("nobody is left", || got(&host, "/v1/connections?limit=1")["count"] == 0);
+    assert_eq!(post(&host, "/v1/disconnect?all=1", "").1, "{\"closed\":0}\n");
+    // Who comes after that may stay.
+    let mut later = host.websocket(&format!("channel=a&token={token}"), false);
+    host.publish("a", "later");
+    assert_eq!(later.text(), "later");
+    host.stop();
+}

@@ -4,7 +4,10 @@ mod closing;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod hosts;
 mod messages;
+mod options;
+mod tail;
 
 use common::{field, socket_path, Client, Host, CONTROL};
 use std::io::{Read, Write};
@@ -119,7 +122,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("POST", "/v1/publish?channel=a", "channel, event, key"),
         ("POST", "/v1/publish?", "channel, event, key"),
         ("POST", "/v1/broadcast?", "channel, event, key"),
-        ("POST", "/v1/disconnect?user=a", "user, code, reason"),
+        ("POST", "/v1/disconnect?user=a", "user, all, code, reason"),
         ("POST", "/v1/revoke?user=a&channel=b", "user, channel, reason"),
         ("GET", "/v1/channels?prefix=a", "prefix, limit"),
         ("GET", "/v1/users?channel=a", "channel, after, limit"),
@@ -129,6 +132,9 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
         ("GET", "/v1/channels/a?", "none"),
         ("DELETE", "/v1/channels/a?", "none"),
         ("GET", "/v1/stats?", "cluster"),
+        ("GET", "/v1/config?", "none"),
+        ("GET", "/v1/hosts?", "none"),
+        ("GET", "/v1/tail?channel=a", "channel, pattern"),
         ("GET", "/metrics?", "none"),
         ("GET", "/healthz?", "none"),
     ] {
@@ -201,7 +207,13 @@ fn several_users_are_disconnected_with_a_code_and_a_reason() {
     }
     let long = format!("/v1/disconnect?user=ada&reason={}", "x".repeat(124));
     assert_eq!(post(&host, &long, "").0, 400);
-    assert_eq!(post(&host, "/v1/disconnect?user=ada&user=bob&code=4000&reason=bye", "").0, 200);
+    // The answer has the number of connections, of all these users.
+    let mut second = host.websocket(&format!("channel=b&token={}", token("bob")), false);
+    let gone = post(&host, "/v1/disconnect?user=nobody", "");
+    assert_eq!((gone.0, &*gone.1), (200, "{\"closed\":0}\n"));
+    let (status, body) = post(&host, "/v1/disconnect?user=ada&user=bob&user=nobody&code=4000&reason=bye", "");
+    assert_eq!((status, &*body), (200, "{\"closed\":3}\n"));
+    assert_eq!(second.end(), (4000, "bye".into()));
     for client in &mut clients[..2] {
         assert_eq!(client.end(), (4000, "bye".into()));
     }

@@ -24,6 +24,12 @@ pub(super) struct Attachment {
     pub(super) since: u64,
     pub(super) inbox: Inbox,
     pub(super) out: Outbuf,
+    /// Its name. Empty before its hello.
+    pub(super) name: Box<str>,
+    /// The number of connections that it has handed over.
+    pub(super) adopted: u64,
+    /// Since when something waits for it or of it without a break, as it was at the ends of turns.
+    pub(super) behind_since: Option<u64>,
     /// The host's number in events, or 0 before its hello.
     pub(super) host: u64,
     pub(super) session: SessionId,
@@ -59,6 +65,9 @@ impl Attachment {
             since: now,
             inbox: Inbox::default(),
             out: Outbuf::default(),
+            name: Box::default(),
+            adopted: 0,
+            behind_since: None,
             host: 0,
             session: [0; 16],
             version: 0,
@@ -147,7 +156,7 @@ impl Held {
         Some(event)
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.events.len()
     }
 

@@ -33,7 +33,7 @@ impl HubSide {
         let Some((session, before)) = self.sessions.enter(hello.session, attachment.process.uid, id) else {
             return refused(attachment, RefusedBecause::NotAllowed, "this session belongs to another user".into());
         };
-        attachment.host = host;
+        (attachment.host, attachment.name) = (host, hello.name.into());
         (attachment.session, attachment.version) = (hello.session, hello.version);
         attachment.grants.open = Arc::new(Grant::open(context.config.get().client_publish).of_host(host));
         let out = attachment.out.tail();

@@ -8,6 +8,7 @@ mod attachment;
 #[cfg(test)]
 mod command_tests;
 mod hello;
+mod listing;
 #[cfg(test)]
 mod lost_tests;
 #[cfg(test)]
@@ -90,8 +91,10 @@ impl AttachListener {
         let failed = |error: &io::Error| Error::system("the attach socket can't be watched", error);
         let wake = EventFd::new().map_err(|error| failed(&error))?;
         let signals = Arc::new(Signals { stop: AtomicBool::new(false), reconfigure: AtomicBool::new(false), wake });
-        let hub_side = HubSide::new(api, context, listener, signals.clone(), sessions);
+        let hub_side = HubSide::new(api, context.clone(), listener, signals.clone(), sessions);
         let mut hub_side = hub_side.map_err(|error| failed(&error))?;
+        let wakes = signals.clone();
+        context.attached.answered_by(Box::new(move || wakes.wake.signal()));
         Ok((AttachListener { signals }, Box::new(move || hub_side.run())))
     }
 
@@ -245,6 +248,8 @@ impl HubSide {
         self.answer_questions();
         self.route();
         self.flush_all();
+        self.note_behind();
+        self.list_hosts();
         self.run_timers();
     }
 

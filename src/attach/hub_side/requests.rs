@@ -235,6 +235,7 @@ impl HubSide {
             None => attachment.grants.open.clone(),
             Some(grant) => attachment.grants.latest.share(grant),
         };
+        attachment.adopted += 1;
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }

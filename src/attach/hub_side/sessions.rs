@@ -288,6 +288,11 @@ impl Sessions {
         self.with_waiting.iter().copied().collect()
     }
 
+    /// True if requests of a session wait.
+    pub(super) fn has_waiting(&self, id: &SessionId) -> bool {
+        self.with_waiting.contains(id)
+    }
+
     pub(super) fn any_waits(&self) -> bool {
         !self.with_waiting.is_empty()
     }

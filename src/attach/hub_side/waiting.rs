@@ -54,6 +54,10 @@ impl Waiting {
         self.frames.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,6 +1,7 @@
 //! Options: hubs in another process, from both sides.
 
 use super::{numbers, Spec, Value, GB, KB, MINUTE};
+use crate::config::showing::Raw;
 use crate::config::values;
 
 pub(super) static OPTIONS: &[Spec] = &[
@@ -62,7 +63,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     Spec {
         name: "attach_mode",
         default: "0600",
-        live: fixed!(attach_mode),
+        live: fixed!(attach_mode, |config| Raw::Text(format!("{:04o}", config.attach_mode))),
         help: "The mode of that socket's file",
         value: Value::Text {
             allowed: "an octal number from 0600 to 0777",

@@ -1,6 +1,7 @@
 //! Options: whether what was published outlives the process.
 
 use super::{Spec, Value, DAY, GB, KB, MB, MINUTE};
+use crate::config::showing::or_auto;
 use crate::config::values::{self, Engine};
 use crate::engine::{Sync, Url};
 
@@ -74,7 +75,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     Spec {
         name: "engine_retention_age",
         default: "auto",
-        live: live!(engine_retention_age_ms),
+        live: live!(engine_retention_age_ms, |c| or_auto(c.engine_retention_age_ms, values::show_time)),
         help: "How long the log keeps messages. `auto`: as long as the longest `history_age`, or `key_window`",
         value: Value::Text {
             allowed: "auto, or a time from 1m to 365d",
@@ -88,7 +89,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     Spec {
         name: "engine_retention_bytes",
         default: "auto",
-        live: live!(engine_retention_bytes),
+        live: live!(engine_retention_bytes, |c| or_auto(c.engine_retention_bytes, values::show_size)),
         help: "Bytes of the log. Beyond that, its oldest segments go. `auto`: four times `history_total`, and at \
                least 256MB",
         value: Value::Text {

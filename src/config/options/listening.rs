@@ -1,6 +1,7 @@
 //! Options: where is listened, and where subscribers find it.
 
 use super::{list, Spec, Value};
+use crate::config::showing::Raw;
 use crate::config::{hosts, values};
 use std::slice;
 
@@ -53,7 +54,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     Spec {
         name: "tls_kernel",
         default: "off",
-        live: live!(tls_kernel),
+        live: live!(tls_kernel, |config| Raw::Text(if config.tls_kernel { "auto" } else { "off" }.into())),
         help: "`auto`: after the handshake the kernel encrypts and decrypts the connections to `listen`, where it has \
                TLS (module `tls`) and their cipher. The library does it for all others. `off`: the library does it \
                for all",

@@ -1,19 +1,27 @@
 //! The table of options: the only place with their names, defaults, bounds and help. This file says what an option is.
 //! The options themselves are in one file for each topic.
 
+use super::showing::{Raw, Show};
 use super::{secrets, values, Config, Secret};
 
-/// An option that a running server can change; for the tables below.
+/// An option that a running server can change; for the tables below. Where its field alone does not say how its value is
+/// written, the second part does.
 macro_rules! live {
     ($($place:ident).+) => {
-        super::Live::Yes(|config, other| super::take(&mut config.$($place).+, &other.$($place).+))
+        live!($($place).+, |config| super::Show::raw(&config.$($place).+))
+    };
+    ($($place:ident).+, $show:expr) => {
+        super::Live::Yes(|config, other| super::take(&mut config.$($place).+, &other.$($place).+), $show)
     };
 }
 
 /// An option that only a new start can change.
 macro_rules! fixed {
     ($($place:ident).+) => {
-        super::Live::No(|config, other| super::take(&mut config.$($place).+, &other.$($place).+))
+        fixed!($($place).+, |config| super::Show::raw(&config.$($place).+))
+    };
+    ($($place:ident).+, $show:expr) => {
+        super::Live::No(|config, other| super::take(&mut config.$($place).+, &other.$($place).+), $show)
     };
 }
 
@@ -57,14 +65,14 @@ pub struct Spec {
     value: Value,
 }
 
-/// Whether a reload changes an option. The function takes the value over from another config, and returns true if it
-/// was different.
+/// Whether a reload changes an option. The first function takes the value over from another config, and returns true if it
+/// was different. The second one reads it.
 #[derive(Debug)]
 pub(super) enum Live {
     /// A reload changes it.
-    Yes(fn(&mut Config, &Config) -> bool),
+    Yes(fn(&mut Config, &Config) -> bool, fn(&Config) -> Raw),
     /// It keeps its value until the next start.
-    No(fn(&mut Config, &Config) -> bool),
+    No(fn(&mut Config, &Config) -> bool, fn(&Config) -> Raw),
 }
 
 /// The type of an option's value, with its bounds and its place in [`Config`].
@@ -138,6 +146,24 @@ impl Spec {
         matches!(self.value, Value::Secret { .. })
     }
 
+    /// Its value in a config.
+    pub(super) fn raw(&self, config: &Config) -> Raw {
+        match self.live {
+            Live::Yes(_, raw) | Live::No(_, raw) => raw(config),
+        }
+    }
+
+    /// A value as a person would set it. It is empty for a secret.
+    pub(super) fn written(&self, raw: Raw) -> String {
+        match (raw, &self.value) {
+            (Raw::Number(bytes), Value::Size { .. }) => values::show_size(bytes),
+            (Raw::Number(ms), Value::Time { .. }) => values::show_time(ms),
+            (Raw::Number(number), _) => number.to_string(),
+            (Raw::Text(text), _) => text,
+            (Raw::Secret(_), _) => String::new(),
+        }
+    }
+
     /// A hint at the form of a value, for a text that can't be read at all.
     fn form(&self, text: &str) -> &'static str {
         match self.value {
@@ -149,7 +175,7 @@ impl Spec {
 
     /// True if a running server can change it.
     pub fn is_live(&self) -> bool {
-        matches!(self.live, Live::Yes(_))
+        matches!(self.live, Live::Yes(..))
     }
 
     /// A description of the allowed values.

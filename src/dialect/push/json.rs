@@ -8,23 +8,52 @@ use base64::Engine as _;
 /// channel.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
+    begin(message, epoch, &mut out);
+    data(message.data(), message.binary(), &mut out);
+    out.push(b'}');
+    out
+}
+
+/// The same with the time of its publication in milliseconds since 1970, and the size of its data. Of the data there are
+/// at most `max` bytes; if they are not all, `"cut":true` says so.
+pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut Vec<u8>) {
+    begin(message, epoch, out);
+    let payload = message.data();
+    for (name, number) in [(br#","time":"#, time), (br#","size":"#, payload.len() as u64)] {
+        out.extend_from_slice(name);
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+    if payload.len() <= max {
+        data(payload, message.binary(), out);
+    } else {
+        let part = &payload[..max];
+        // A character that is cut through is left out.
+        let text = match std::str::from_utf8(part) {
+            Err(error) if error.error_len().is_none() => &part[..error.valid_up_to()],
+            _ => part,
+        };
+        data(text, message.binary(), out);
+        out.extend_from_slice(br#","cut":true"#);
+    }
+    out.push(b'}');
+}
+
+/// All members but the data.
+fn begin(message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
     match message.channel() {
         Some(channel) => {
             out.extend_from_slice(br#"{"type":"message","channel":"#);
-            string(channel, &mut out);
+            string(channel, out);
         }
         None => out.extend_from_slice(br#"{"type":"broadcast""#),
     }
     out.extend_from_slice(br#","id":""#);
-    epoch.write_position(message.seq(), &mut out);
+    epoch.write_position(message.seq(), out);
     out.push(b'"');
     if let Some(event) = message.event() {
         out.extend_from_slice(br#","event":"#);
-        string(event, &mut out);
+        string(event, out);
     }
-    data(message.data(), message.binary(), &mut out);
-    out.push(b'}');
-    out
 }
 
 /// `{"type":"gap","channel":…,"id":…}`. A gap in the broadcasts has no channel.

@@ -8,6 +8,7 @@ mod names;
 mod reading;
 mod restoring;
 mod steps;
+mod tapping;
 
 pub(super) use applying::Following;
 use keeping::Kept;
@@ -23,6 +24,7 @@ use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place};
 use super::retention::Rules;
 use super::slow::{SlowPolicies, SlowPolicy};
+use super::tap::Tap;
 use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
 use foldhash::fast::RandomState;
 use slab::Slab;
@@ -49,6 +51,8 @@ pub(super) struct State {
     /// The history of all channels together.
     pub(super) kept: Kept,
     pub(super) subscriptions: u64,
+    /// Those who look on at what is published.
+    taps: Vec<Arc<Tap>>,
     /// The number of publications with a key that was published before.
     pub(super) duplicates: u64,
 }
@@ -80,6 +84,7 @@ impl State {
             sampler: Sampler { clock_us: settings.clock_us, next: 0 },
             kept: Kept::new(settings.total_bytes),
             subscriptions: 0,
+            taps: Vec::new(),
             duplicates: 0,
         };
         // Every connection on every shard is subscribed to the broadcasts. No other channel has the empty name.
@@ -156,6 +161,9 @@ impl State {
                 if !self.rules.get(rule).bounds.keeps() {
                     // Without subscribers and history, only the end of the channel is remembered.
                     self.forgotten.remember(hash, seq, || channel.into());
+                    if !self.taps.is_empty() && !mailboxes.is_empty() {
+                        self.show_unkept(channel, message, seq, since);
+                    }
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 self.create(channel)
@@ -169,6 +177,10 @@ impl State {
         for (_, mailbox) in shards_in(shards, mailboxes) {
             let left = mailbox.push(Delivery { channel: id, message: message.clone() });
             debug_assert!(left, "`find_room` or `check_room` came first");
+        }
+        // Without mailboxes it is read again, and was shown before.
+        if !self.taps.is_empty() && !mailboxes.is_empty() {
+            self.show(&message, since);
         }
         self.keep(id, message, since);
         Published { seq, shards, subscribers }

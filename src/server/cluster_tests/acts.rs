@@ -150,10 +150,20 @@ fn the_control_api_says_what_the_others_do() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"others\":\"will\"}\n"), "{answer}");
     bob.has(r#""code":4403,"reason":"told""#);
     let answer = ask("POST /v1/disconnect?user=bob&user=ada&reason=bye");
-    assert!(answer.ends_with("{\"others\":\"will\"}\n"), "{answer}");
+    assert!(answer.ends_with("{\"closed\":0,\"others\":\"will\"}\n"), "{answer}");
     assert!(ada.ends().contains("bye") && bob.ends().contains("bye"));
     let answer = ask("POST /v1/disconnect?user=ada&code=1");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    // Everybody at one hub. Those of the others stay, and the answer says so.
+    let mut own = Client::granted_websocket(&hubs[0], "joe", "channel=a", JSON);
+    let mut other = Client::granted_websocket(&hubs[1], "joe", "channel=a", JSON);
+    own.has("subscribed");
+    other.has("subscribed");
+    let answer = ask("POST /v1/disconnect?all=1&reason=out");
+    assert!(answer.ends_with("{\"closed\":1,\"others\":\"stay\"}\n"), "{answer}");
+    assert!(own.ends().contains("out"));
+    position(&hubs[0], "still there");
+    other.has("still there");
     let model = Model::named("acts-control");
     model.hang(true);
     let answer = ask("POST /v1/disconnect?user=ada");

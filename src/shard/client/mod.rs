@@ -6,3 +6,4 @@ pub(crate) mod presence;
 pub(crate) mod push_v1;
 pub(crate) mod query;
 pub(super) mod rate_limit;
+pub(crate) mod sweep;

@@ -7,29 +7,47 @@ use crate::framing::ws_frames;
 use crate::framing::Transport;
 use crate::grant::Grant;
 use crate::hub::ChannelPattern;
+use crate::shard::client::sweep::Tally;
 use crate::shard::connection::conn::{Conn, Flags, Phase};
 use crate::shard::Shard;
 use crate::sys::clock;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// A user who is to be disconnected.
+#[derive(Debug)]
+pub(in crate::shard) struct ToClose {
+    pub(in crate::shard) user: Arc<str>,
+    pub(in crate::shard) close: Close,
+    /// Counts the connections, if somebody wants to know.
+    pub(in crate::shard) tally: Option<Arc<Tally>>,
+}
+
 impl Shard {
     /// Closes all connections of some users, each as was said first.
-    pub(in crate::shard) fn close_users(&mut self, users: Vec<(Arc<str>, Close)>) {
-        if let [(user, close)] = &users[..] {
-            return self.of_user(user).into_iter().for_each(|index| self.close(index, close.clone()));
+    pub(in crate::shard) fn close_users(&mut self, users: Vec<ToClose>) {
+        if let [one] = &users[..] {
+            let theirs = self.of_user(&one.user);
+            return theirs.into_iter().for_each(|index| self.close_for(index, one));
         }
         if users.is_empty() {
             return;
         }
-        let mut closes = HashMap::with_capacity(users.len());
-        for (user, close) in users {
-            closes.entry(user).or_insert(close);
+        let mut closes: HashMap<&str, &ToClose> = HashMap::with_capacity(users.len());
+        for one in &users {
+            closes.entry(&one.user).or_insert(one);
         }
-        let close = |conn: &Conn| closes.get(&**conn.grant.as_ref()?.user()?).cloned();
-        let theirs = self.conns.iter().filter_map(|(index, conn)| Some((index as u32, close(conn)?)));
-        let theirs: Vec<(u32, Close)> = theirs.collect();
-        theirs.into_iter().for_each(|(index, close)| self.close(index, close));
+        let of = |conn: &Conn| closes.get(&**conn.grant.as_ref()?.user()?).copied();
+        let theirs = self.conns.iter().filter_map(|(index, conn)| Some((index as u32, of(conn)?)));
+        let theirs: Vec<(u32, &ToClose)> = theirs.collect();
+        theirs.into_iter().for_each(|(index, one)| self.close_for(index, one));
+    }
+
+    fn close_for(&mut self, index: u32, one: &ToClose) {
+        if let Some(tally) = one.tally.as_ref().filter(|_| self.is_there(index)) {
+            tally.add(1);
+        }
+        self.close(index, one.close.clone());
     }
 
     /// Takes channels from all connections of a user, for as long as those last.

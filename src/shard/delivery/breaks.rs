@@ -8,6 +8,7 @@ use crate::framing::poll::Note;
 use crate::framing::Transport;
 use crate::hub::{Act, ChannelPattern, Delivery, Epoch, Item, ELSEWHERE};
 use crate::shard::connection::conn::{Flags, Phase, Subs};
+use crate::shard::connection::rights::ToClose;
 use crate::shard::delivery::fan_out::{deliver_taken, Delivering, BATCH, BATCHES};
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::Shard;
@@ -105,7 +106,7 @@ impl Shard {
 
     /// Does the acts that were taken, and what breaks mean for users, in their order.
     fn do_put_off(&mut self) {
-        let mut users: Vec<(Arc<str>, Close)> = Vec::new();
+        let mut users = Vec::new();
         for act in std::mem::take(&mut self.delivery.put_off) {
             if act.may_lack_acts() {
                 self.close_users(std::mem::take(&mut users));
@@ -113,7 +114,8 @@ impl Shard {
             }
             match act.as_act() {
                 Some(Act::Disconnect { user, code, reason }) => {
-                    users.push((user.into(), Close::new(code, reason.to_owned())));
+                    let close = Close::new(code, reason.to_owned());
+                    users.push(ToClose { user: user.into(), close, tally: None });
                 }
                 Some(Act::Revoke { user, channels, reason }) => {
                     self.close_users(std::mem::take(&mut users));

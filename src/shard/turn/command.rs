@@ -8,6 +8,7 @@ use crate::hub::{ChannelPattern, Delivery, Mailbox, Wake};
 use crate::metrics::ShardMetrics;
 use crate::shard::client::listing::ListingQuery;
 use crate::shard::client::presence::PresenceQuery;
+use crate::shard::client::sweep::Tally;
 use crate::shard::connection::conn::Token;
 use crate::shard::turn::live_set::LiveSet;
 use crate::sys::eventfd::EventFd;
@@ -36,7 +37,9 @@ pub(crate) enum Command {
     /// Close one connection.
     Close { to: Token, close: Close },
     /// Close all connections of a user.
-    CloseUser { user: Arc<str>, close: Close },
+    CloseUser { user: Arc<str>, close: Close, tally: Option<Arc<Tally>> },
+    /// Close all connections.
+    CloseAll { close: Close, tally: Arc<Tally> },
     /// Take channels from all connections of a user.
     Revoke { user: Arc<str>, channels: Arc<ChannelPattern>, reason: Arc<str> },
     /// Give one connection another grant.

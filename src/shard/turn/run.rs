@@ -5,6 +5,7 @@ use crate::framing::Transport;
 use crate::log::Level;
 use crate::panics;
 use crate::shard::connection::conn::{ConnectionId, Phase, Token};
+use crate::shard::connection::rights::ToClose;
 use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::Command;
 use crate::shard::Shard;
@@ -52,7 +53,7 @@ impl Shard {
         self.settle_fates();
         self.run_timers();
         // A drain does not wait for those who look on.
-        let lists = self.go_on_listing();
+        let lists = self.go_on_listing() | self.go_on_sweeping();
         self.serve_those_that_waited();
         // A poll that a timer ends may have a request behind it that takes messages from the mailbox up to its own
         // place, and finds one that is newer.
@@ -105,7 +106,8 @@ impl Shard {
                         self.close(index, close);
                     }
                 }
-                Command::CloseUser { user, close } => users.push((user, close)),
+                Command::CloseUser { user, close, tally } => users.push(ToClose { user, close, tally }),
+                Command::CloseAll { close, tally } => self.begin_sweep(close, tally),
                 Command::Published { to, channel, place } => {
                     // Nothing may follow the last bytes of a client that is closed meanwhile.
                     let open = |index: &u32| self.conns[*index as usize].phase == Phase::Open(Transport::WebSocket);
@@ -197,6 +199,7 @@ impl Shard {
         self.delivery.merge = Default::default();
         self.delivery.fates.clear();
         self.walks.clear();
+        self.sweeps.clear();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {

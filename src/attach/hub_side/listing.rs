@@ -1,0 +1,53 @@
+//! The list of attached hosts, for operators.
+
+use super::attachment::Attachment;
+use super::HubSide;
+use crate::context::attached::AttachedHost;
+
+impl HubSide {
+    /// Answers those who ask which hosts are attached.
+    pub(super) fn list_hosts(&mut self) {
+        for tell in self.context.attached.take() {
+            let mut found = Vec::new();
+            for attachment in self.attached.values().filter(|attachment| !attachment.half_open()) {
+                let mut host = listed(attachment, self.now);
+                if let Some(session) = self.sessions.get(&attachment.session) {
+                    host.requests = session.waiting.len() as u64;
+                    host.request_bytes = session.waiting.bytes() as u64;
+                    host.unanswered = session.unanswered() as u64;
+                }
+                found.push(host);
+            }
+            tell(found);
+        }
+    }
+
+    /// Notes at the end of a turn for which hosts something waits.
+    pub(super) fn note_behind(&mut self) {
+        let any_waits = self.sessions.any_waits();
+        for attachment in self.attached.values_mut() {
+            let waits = !attachment.held.is_empty()
+                || attachment.out.len() > 0
+                || (any_waits && self.sessions.has_waiting(&attachment.session));
+            attachment.behind_since = waits.then(|| attachment.behind_since.unwrap_or(self.now));
+        }
+    }
+}
+
+fn listed(attachment: &Attachment, now: u64) -> AttachedHost {
+    AttachedHost {
+        name: attachment.name.clone(),
+        number: attachment.host,
+        process: attachment.process.pid,
+        user: attachment.process.uid,
+        version: attachment.version,
+        attached_ms: now.saturating_sub(attachment.since),
+        adopted: attachment.adopted,
+        takes_events: attachment.credit.is_some(),
+        events: attachment.held.len() as u64,
+        questions: attachment.questions.len() as u64,
+        unsent: attachment.out.len() as u64,
+        behind_ms: now.saturating_sub(attachment.behind_since.unwrap_or(now)),
+        ..AttachedHost::default()
+    }
+}
