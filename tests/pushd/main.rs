@@ -5,6 +5,7 @@ mod certificates;
 mod checking;
 #[path = "../common/mod.rs"]
 mod common;
+mod lines;
 mod process;
 mod shared_log;
 
@@ -289,6 +290,8 @@ fn wrong_arguments_end_with_a_code_and_a_text() {
     for (arguments, code, text) in [
         (&["-x"][..], 2, "unknown argument"),
         (&["-o"], 2, "needs a value"),
+        (&["--log-format"], 2, "plain, text or json is expected"),
+        (&["--log-format=xml"], 2, "plain, text or json is expected"),
         (&["-o", "nonsense"], 2, "NAME=VALUE"),
         (&["-o", "nonsense=1"], 2, "unknown option"),
         (&["-o", "attach=unix:/x"], 2, "pushd is a hub"),

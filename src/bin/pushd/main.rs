@@ -4,13 +4,15 @@
 //! the options are good, else 2.
 #![forbid(unsafe_code)]
 
+mod lines;
+
+use lines::{log, say, Form};
 use push::engine;
 use push::error::Kind;
 use push::log::Level;
 use push::process::{self, Signal};
 use push::server::Readiness;
 use push::{Builder, Error, Server};
-use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const USAGE: &str = "\
-pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS]
+pushd [-c FILE.toml] [-o NAME=VALUE]... [-d SECONDS] [--log-format=FORM]
 pushd -t [-c FILE.toml] [-o NAME=VALUE]...
 pushd log [-q] DIRECTORY
 
@@ -30,6 +32,8 @@ address in its option attach_listen.
     -d SECONDS     the time over which clients are sent away at the end (5)
     -t             check the options and the files that they name, and end: 0 if all
                    is good, else 2. It does not start a hub, and disturbs none
+    --log-format=FORM  the form of the lines that it logs: \"plain\" without time,
+                   \"text\" or \"json\" with time (plain)
     -h             show this text
     -V             show the version
 
@@ -41,6 +45,8 @@ hosts, and those named \"listen\" for subscribers.
 \"log\" prints the entries of the log in a directory (option engine) and checks
 them all; with -q it prints only what it found.
 ";
+
+const LOG_FORMAT: &str = "--log-format";
 
 /// The arguments, parsed.
 struct Called {
@@ -62,19 +68,19 @@ fn main() -> ExitCode {
     match arguments().and_then(|arguments| answer(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => {
-            log(format_args!("{text}\npushd: -h shows the usage"));
+            say(Level::Error, format_args!("{text}\npushd: -h shows the usage"));
             ExitCode::from(2)
         }
         Err(Failure::Signals(error)) => {
-            log(format_args!("can't wait for signals: {error}"));
+            say(Level::Error, format_args!("can't wait for signals: {error}"));
             ExitCode::FAILURE
         }
         Err(Failure::Checked(error)) => {
-            log(format_args!("{error}"));
+            say(Level::Error, format_args!("{error}"));
             ExitCode::from(2)
         }
         Err(Failure::Start(error)) => {
-            log(format_args!("{error}"));
+            say(Level::Error, format_args!("{error}"));
             ExitCode::from(if error.kind() == Kind::Config { 2 } else { 1 })
         }
     }
@@ -94,8 +100,10 @@ fn answer(arguments: &[String]) -> Result<(), Failure> {
         ["log", directory] if directory != "-q" => return show(directory, true),
         ["log", "-q", directory] => return show(directory, false),
         ["log", ..] => return Err(Failure::Usage("pushd log: DIRECTORY is missing".into())),
-        _ if is_check(arguments) => return check(arguments),
-        _ => return run(arguments),
+        _ => {
+            set_form(arguments)?;
+            return if flags(arguments).contains(&"-t") { check(arguments) } else { run(arguments) };
+        }
     };
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(())
@@ -110,23 +118,26 @@ fn show(directory: &str, entries: bool) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to stderr. `eprintln!` would panic if nobody reads the log any more or its disk is full. That is no
-/// reason to end.
-fn log(line: fmt::Arguments) {
-    let _ = writeln!(io::stderr(), "pushd: {line}");
-}
-
-/// True if -t is one of the flags, and not the value of one.
-fn is_check(arguments: &[String]) -> bool {
-    let mut arguments = arguments.iter();
+/// The flags, without the values of those that have one.
+fn flags(arguments: &[String]) -> Vec<&str> {
+    let (mut found, mut arguments) = (Vec::new(), arguments.iter());
     while let Some(flag) = arguments.next() {
-        match &**flag {
-            "-t" => return true,
-            "-c" | "-o" | "-d" => drop(arguments.next()),
-            _ => {}
+        found.push(&**flag);
+        if matches!(&**flag, "-c" | "-o" | "-d") {
+            arguments.next();
         }
     }
-    false
+    found
+}
+
+/// Sets the form of the lines, before any is written.
+fn set_form(arguments: &[String]) -> Result<(), Failure> {
+    for flag in flags(arguments) {
+        let Some(form) = flag.strip_prefix(LOG_FORMAT) else { continue };
+        let form = form.strip_prefix('=').and_then(Form::read);
+        form.ok_or_else(|| Failure::Usage(format!("{LOG_FORMAT}=FORM: {} is expected", lines::FORMS)))?.set();
+    }
+    Ok(())
 }
 
 /// Checks the options as a start does. It takes no sockets of a service manager, which may give them only to the hub.
@@ -140,7 +151,7 @@ fn check(arguments: &[String]) -> Result<(), Failure> {
     Server::check(&builder).map_err(Failure::Checked)?;
     let sockets =
         if listens(&builder) { "" } else { ", if a service manager passes the sockets: they name no address" };
-    log(format_args!("the options are good{sockets}"));
+    say(Level::Info, format_args!("the options are good{sockets}"));
     Ok(())
 }
 
@@ -164,6 +175,9 @@ fn read(arguments: &[String]) -> Result<Called, Failure> {
     let mut arguments = arguments.iter();
     while let Some(flag) = arguments.next() {
         if flag == "-t" {
+            continue;
+        }
+        if flag.starts_with(LOG_FORMAT) {
             continue;
         }
         if !["-c", "-o", "-d"].contains(&&**flag) {
@@ -209,17 +223,9 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         let text = "options listen and attach_listen are both none, so neither clients nor hosts could connect";
         return Err(Failure::Usage(text.into()));
     }
-    builder.on_log = Some(Arc::new(|level, line| {
-        let level = match level {
-            Level::Error => "error",
-            Level::Warn => "warning",
-            Level::Info => "info",
-            Level::Debug => "debug",
-        };
-        log(format_args!("{level}: {line}"));
-    }));
+    builder.on_log = Some(Arc::new(|level, line| log(level, format_args!("{line}"))));
     if let Err(error) = process::raise_descriptors() {
-        log(format_args!("warning: can't raise the limit of descriptors: {error}"));
+        log(Level::Warn, format_args!("can't raise the limit of descriptors: {error}"));
     }
     let server = Server::start(builder).map_err(Failure::Start)?;
     let readiness = server.readiness();
@@ -237,7 +243,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             Err(error) => return Err(Failure::Signals(error)),
         }
     };
-    log(format_args!("info: {signal}: ending within {} s", drain.as_secs()));
+    log(Level::Info, format_args!("{signal}: ending within {} s", drain.as_secs()));
     tell_manager(process::notify("STOPPING=1"));
     // A second signal means that the drain should not go on. The thread ends with the process.
     std::thread::spawn(|| {
@@ -279,7 +285,7 @@ fn state(readiness: &Readiness) -> String {
 
 /// Reads the options again, in the order of the arguments. If any is wrong, none changes.
 fn reload(server: &Server, readiness: &Readiness, arguments: &[String]) {
-    log(format_args!("info: SIGHUP: reading options again"));
+    log(Level::Info, format_args!("SIGHUP: reading options again"));
     // A hub that has not read its log is not ready, and does not become so by this.
     let was_ready = readiness.wait(Duration::ZERO);
     if was_ready {
@@ -288,9 +294,14 @@ fn reload(server: &Server, readiness: &Readiness, arguments: &[String]) {
     // The server logs its own errors.
     let done = match read(arguments) {
         Ok(called) => server.reload(&called.builder).map(drop).map_err(|error| error.to_string()),
-        Err(Failure::Usage(text)) => Err(unread(text)),
-        Err(Failure::Start(error) | Failure::Checked(error)) => Err(unread(error.to_string())),
-        Err(Failure::Signals(error)) => Err(unread(error.to_string())),
+        Err(failure) => {
+            server.note_unread_options();
+            Err(unread(match failure {
+                Failure::Usage(text) => text,
+                Failure::Start(error) | Failure::Checked(error) => error.to_string(),
+                Failure::Signals(error) => error.to_string(),
+            }))
+        }
     };
     let begins = if was_ready { "READY=1\n" } else { "" };
     let ends = if readiness.changes() { format!("; {}", state(readiness)) } else { String::new() };
@@ -302,12 +313,12 @@ fn reload(server: &Server, readiness: &Readiness, arguments: &[String]) {
 }
 
 fn unread(text: String) -> String {
-    log(format_args!("error: the options are not reloaded and stay as they were: {text}"));
+    log(Level::Error, format_args!("the options are not reloaded and stay as they were: {text}"));
     text
 }
 
 fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
-        log(format_args!("warning: NOTIFY_SOCKET: {error}"));
+        log(Level::Warn, format_args!("NOTIFY_SOCKET: {error}"));
     }
 }
