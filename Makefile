@@ -1,4 +1,4 @@
-# make               builds the library, target/release/libpush.so, and the program pushd
+# make               builds the library, target/release/libpush.so, and the programs pushd and pushctl
 # make MINIMAL=1     the same without TLS on the library's listeners, and without the engines redis and nats: a smaller
 #                    library, with fewer dependencies (docs/building.md)
 # make install       installs them: PREFIX=/usr/local DESTDIR=; make uninstall removes them

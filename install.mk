@@ -14,6 +14,7 @@ INSTALL ?= install
 INSTALL_ROOT := $(dir $(lastword $(MAKEFILE_LIST)))
 INSTALL_LIBRARY ?= $(INSTALL_ROOT)target/release/libpush.so
 INSTALL_PUSHD ?= $(INSTALL_ROOT)target/release/pushd
+INSTALL_PUSHCTL ?= $(INSTALL_ROOT)target/release/pushctl
 
 # Cargo.toml is the only place that has the version. The soname is the first number, also for 0.x, as in cargo-c.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(INSTALL_ROOT)Cargo.toml | head -n 1)
@@ -31,7 +32,7 @@ INSTALL_SUBSTITUTE = sed \
 
 # This builds nothing: `sudo make install` should not leave files of root in the tree.
 install:
-	@for built in '$(INSTALL_LIBRARY)' '$(INSTALL_PUSHD)'; do \
+	@for built in '$(INSTALL_LIBRARY)' '$(INSTALL_PUSHD)' '$(INSTALL_PUSHCTL)'; do \
 		test -f "$$built" || { echo "$$built is missing: run make first" >&2; exit 1; }; \
 	done
 	$(INSTALL) -d '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(LIBDIR)/cmake/libpush' '$(DESTDIR)$(INCLUDEDIR)'
@@ -40,6 +41,7 @@ install:
 	ln -sf libpush.so.$(SOVERSION) '$(DESTDIR)$(LIBDIR)/libpush.so'
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(UNITDIR)'
 	$(INSTALL) -m 755 '$(INSTALL_PUSHD)' '$(DESTDIR)$(BINDIR)/pushd'
+	$(INSTALL) -m 755 '$(INSTALL_PUSHCTL)' '$(DESTDIR)$(BINDIR)/pushctl'
 	$(INSTALL_SUBSTITUTE) "$(INSTALL_ROOT)packaging/pushd.service" > '$(DESTDIR)$(UNITDIR)/pushd.service'
 	$(INSTALL) -m 644 '$(INSTALL_ROOT)packaging/pushd.socket' '$(DESTDIR)$(UNITDIR)/pushd.socket'
 	$(INSTALL) -m 644 '$(INSTALL_ROOT)include/push.h' '$(INSTALL_ROOT)include/push.cdef.h' '$(DESTDIR)$(INCLUDEDIR)/'
@@ -55,7 +57,7 @@ uninstall:
 	rm -f '$(DESTDIR)$(LIBDIR)/libpush.so' '$(DESTDIR)$(LIBDIR)/libpush.so.$(SOVERSION)' \
 		'$(DESTDIR)$(LIBDIR)/libpush.so.$(VERSION)' '$(DESTDIR)$(INCLUDEDIR)/push.h' '$(DESTDIR)$(INCLUDEDIR)/push.cdef.h' \
 		'$(DESTDIR)$(LIBDIR)/pkgconfig/libpush.pc' '$(DESTDIR)$(LIBDIR)'/cmake/libpush/libpush-config*.cmake \
-		'$(DESTDIR)$(BINDIR)/pushd' '$(DESTDIR)$(UNITDIR)/pushd.service' '$(DESTDIR)$(UNITDIR)/pushd.socket'
+		'$(DESTDIR)$(BINDIR)/pushd' '$(DESTDIR)$(BINDIR)/pushctl' '$(DESTDIR)$(UNITDIR)/pushd.service' '$(DESTDIR)$(UNITDIR)/pushd.socket'
 	-rmdir '$(DESTDIR)$(LIBDIR)/cmake/libpush' 2>/dev/null
 
 .PHONY: install uninstall

@@ -39,7 +39,7 @@ def files(directory):
 def expected_files(libdir, version):
     names = ["libpush.so", "libpush.so.0", f"libpush.so.{version}", "pkgconfig/libpush.pc",
              "cmake/libpush/libpush-config.cmake", "cmake/libpush/libpush-config-version.cmake"]
-    others = ["bin/pushd", "include/push.h", "include/push.cdef.h", "lib/systemd/system/pushd.service", "lib/systemd/system/pushd.socket"]
+    others = ["bin/pushctl", "bin/pushd", "include/push.h", "include/push.cdef.h", "lib/systemd/system/pushd.service", "lib/systemd/system/pushd.socket"]
     prefix = libdir.partition("/lib")[0]
     return sorted([f"{libdir}/{name}" for name in names] + [f"{prefix}/{name}" for name in others])
 
@@ -121,7 +121,7 @@ def moved(report, prefix, elsewhere):
 
 
 def not_built(report, directory):
-    for what in ("LIBRARY", "PUSHD"):
+    for what in ("LIBRARY", "PUSHD", "PUSHCTL"):
         code, output = execute(["make", "-s", "-f", "install.mk", "install", f"PREFIX={directory}/x",
                                 f"INSTALL_{what}={directory}/none"], cwd=ROOT)
         said = code == 2 and f"{directory}/none is missing: run make first" in output

@@ -1,0 +1,324 @@
+//! The commands, and what a call asks for.
+
+use super::Failure;
+use lexopt::{Arg, Parser, ValueExt};
+use std::ffi::OsString;
+
+/// A flag: its name, the name of its value (empty: it has none), and what it is for.
+pub(super) type Flag = (&'static str, &'static str, &'static str);
+
+/// A command. The usage and the completions are made from this.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) name: &'static str,
+    /// What may follow it, for people.
+    pub(super) values: &'static str,
+    /// How many values it needs at least and at most.
+    pub(super) count: (usize, usize),
+    pub(super) flags: &'static [Flag],
+    pub(super) help: &'static str,
+}
+
+/// The flags of all commands.
+pub(super) const COMMON: &[Flag] = &[
+    ("address", "ADDRESS", "where the control API is: unix:PATH, a path, or HOST:PORT"),
+    ("key-file", "FILE", "a file with the key (option control_key)"),
+    ("json", "", "write what the hub answers, as JSON"),
+    ("help", "", "show this text"),
+    ("version", "", "show the version"),
+];
+
+const MANY: usize = 100;
+const CODE: Flag = ("code", "CODE", "the close code (4403)");
+const REASON: Flag = ("reason", "TEXT", "the reason that clients are told");
+const LIMIT: Flag = ("limit", "N", "show at most N");
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "publish",
+        values: "CHANNEL [DATA]",
+        count: (1, 2),
+        flags: &[
+            ("event", "NAME", "the event type"),
+            ("idempotency-key", "KEY", "publish it once, however often it is called"),
+            ("binary", "", "the data is bytes"),
+        ],
+        help: "publish DATA, or what comes from the standard input",
+    },
+    Command {
+        name: "tail",
+        values: "CHANNEL|PREFIX*",
+        count: (1, 1),
+        flags: &[("count", "N", "end after N messages")],
+        help: "show what is published, as it is published",
+    },
+    Command {
+        name: "channels",
+        values: "[PREFIX]",
+        count: (0, 1),
+        flags: &[LIMIT],
+        help: "list the channels, with subscribers and what was lost for slow ones",
+    },
+    Command {
+        name: "connections",
+        values: "",
+        count: (0, 0),
+        flags: &[
+            ("user", "USER", "only this user's"),
+            ("channel", "CHANNEL", "only those on this channel"),
+            ("address-of", "IP|unix", "only those from this address"),
+            ("slow", "", "only those that are behind, the slowest first"),
+            LIMIT,
+            ("all", "", "all pages"),
+        ],
+        help: "list the connections of this hub",
+    },
+    Command {
+        name: "users",
+        values: "CHANNEL",
+        count: (1, 1),
+        flags: &[("after", "USER", "begin after this name"), LIMIT],
+        help: "list the users on a channel",
+    },
+    Command {
+        name: "kick",
+        values: "[ID...]",
+        count: (0, MANY),
+        flags: &[
+            ("user", "USER", "all connections of a user; may come several times"),
+            ("all", "", "everybody at this hub"),
+            CODE,
+            REASON,
+        ],
+        help: "close connections, by the numbers that `connections` lists, by user, or all",
+    },
+    Command {
+        name: "messages",
+        values: "CHANNEL",
+        count: (1, 1),
+        flags: &[("last", "N", "the newest N (100)"), ("since", "POSITION", "those after a position"), LIMIT],
+        help: "show what is kept of a channel",
+    },
+    Command {
+        name: "stats",
+        values: "",
+        count: (0, 0),
+        flags: &[("cluster", "", "of all hubs that share the log, added up")],
+        help: "show the counters",
+    },
+    Command {
+        name: "config",
+        values: "[OPTION...]",
+        count: (0, MANY),
+        flags: &[("changed", "", "only those that are not at their defaults")],
+        help: "show the options in use; secrets are hidden",
+    },
+    Command { name: "hosts", values: "", count: (0, 0), flags: &[], help: "list the attached hosts" },
+    Command {
+        name: "top",
+        values: "",
+        count: (0, 0),
+        flags: &[("interval", "SECONDS", "the time between two looks (2)"), ("count", "N", "end after N looks")],
+        help: "show rates and the slowest clients, live",
+    },
+    Command {
+        name: "completion",
+        values: "bash|zsh|fish",
+        count: (1, 1),
+        flags: &[],
+        help: "write the completions of a shell",
+    },
+];
+
+/// What a call asks for.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) command: &'static Command,
+    pub(super) values: Vec<String>,
+    /// The flags that were given, in their order.
+    flags: Vec<(&'static str, String)>,
+}
+
+impl Called {
+    pub(super) fn has(&self, flag: &str) -> bool {
+        self.one(flag).is_some()
+    }
+
+    pub(super) fn one(&self, flag: &str) -> Option<&str> {
+        self.flags.iter().find(|(name, _)| *name == flag).map(|(_, value)| &**value)
+    }
+
+    pub(super) fn all<'c>(&'c self, flag: &'c str) -> impl Iterator<Item = &'c str> {
+        self.flags.iter().filter(move |(name, _)| *name == flag).map(|(_, value)| &**value)
+    }
+
+    /// A flag that is a number.
+    pub(super) fn number(&self, flag: &str) -> Result<Option<u64>, Failure> {
+        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        let wrong = |text: &str| Failure::Usage(format!("--{flag} {text:?}: a number from 1 on is expected"));
+        self.one(flag).map(|text| number(text).ok_or_else(|| wrong(text))).transpose()
+    }
+}
+
+/// A call that asks for the usage or the version, or for a command.
+#[derive(Debug)]
+pub(super) enum Call {
+    Help,
+    Version,
+    Command(Called),
+}
+
+/// Reads the arguments of the program, without its name.
+pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Call, Failure> {
+    let mut parser = Parser::from_args(arguments);
+    let wrong = |error: lexopt::Error| Failure::Usage(error.to_string());
+    let (mut command, mut values): (Option<&'static Command>, Vec<String>) = (None, Vec::new());
+    let mut given: Vec<(String, Option<String>)> = Vec::new();
+    while let Some(argument) = parser.next().map_err(wrong)? {
+        let name = match argument {
+            Arg::Value(value) if command.is_none() => {
+                let name = value.string().map_err(wrong)?;
+                let known = COMMANDS.iter().find(|command| command.name == name);
+                command = Some(known.ok_or_else(|| unknown_command(&name))?);
+                continue;
+            }
+            Arg::Value(value) => {
+                values.push(value.string().map_err(wrong)?);
+                continue;
+            }
+            Arg::Short('a') => "address".to_owned(),
+            Arg::Short('k') => "key-file".to_owned(),
+            Arg::Short('n') => "count".to_owned(),
+            Arg::Short('h') => return Ok(Call::Help),
+            Arg::Short('V') => return Ok(Call::Version),
+            Arg::Short(other) => return Err(Failure::Usage(format!("unknown flag -{other}"))),
+            Arg::Long("help") => return Ok(Call::Help),
+            Arg::Long("version") => return Ok(Call::Version),
+            Arg::Long("key") => return Err(Failure::Usage(NO_KEY.to_owned())),
+            Arg::Long(name) => name.to_owned(),
+        };
+        // A flag may stand before its command. Whether a value follows depends on its name alone.
+        let all = COMMANDS.iter().flat_map(|command| command.flags).chain(COMMON);
+        let Some((_, value, _)) = all.clone().find(|(known, ..)| *known == name) else {
+            return Err(Failure::Usage(format!("unknown flag --{name}")));
+        };
+        let value = match value.is_empty() {
+            true => None,
+            false => Some(parser.value().and_then(|value| value.string()).map_err(wrong)?),
+        };
+        given.push((name, value));
+    }
+    let command = command.ok_or_else(|| Failure::Usage("a command is missing".to_owned()))?;
+    let mut flags = Vec::new();
+    for (name, value) in given {
+        let Some((name, ..)) = command.flags.iter().chain(COMMON).find(|(known, ..)| *known == name) else {
+            let allowed: Vec<_> = command.flags.iter().map(|(name, ..)| format!("--{name}")).collect();
+            let allowed = if allowed.is_empty() { "none of its own".to_owned() } else { allowed.join(", ") };
+            return Err(Failure::Usage(format!("{} has no flag --{name}; it has {allowed}", command.name)));
+        };
+        if flags.iter().any(|(known, _)| known == name) && *name != "user" {
+            return Err(Failure::Usage(format!("--{name} comes twice")));
+        }
+        flags.push((*name, value.unwrap_or_default()));
+    }
+    let (least, most) = command.count;
+    if values.len() < least || values.len() > most {
+        let expected = if command.values.is_empty() { "nothing" } else { command.values };
+        return Err(Failure::Usage(format!("{}: {expected} is expected behind it", command.name)));
+    }
+    Ok(Call::Command(Called { command, values, flags }))
+}
+
+const NO_KEY: &str =
+    "there is no --key: everybody on this machine could read it (ps); use -k FILE, PUSHCTL_KEY_FILE or \
+                      PUSHCTL_KEY";
+
+fn unknown_command(name: &str) -> Failure {
+    let names: Vec<_> = COMMANDS.iter().map(|command| command.name).collect();
+    Failure::Usage(format!("unknown command {name:?}; there are {}", names.join(", ")))
+}
+
+/// The text of `-h`.
+pub(super) fn usage() -> String {
+    let mut text =
+        "pushctl [-a ADDRESS] [-k FILE] [--json] COMMAND ...\n\nAsks a hub of libpush through its control API \
+                    (option control).\n\n"
+            .to_owned();
+    for Command { name, values, flags, help, .. } in COMMANDS {
+        text += &format!("  {name} {values}\n      {help}\n");
+        for flag in *flags {
+            text += &shown(flag, 6);
+        }
+    }
+    text += "\nWith each command:\n";
+    for flag in COMMON {
+        text += &shown(flag, 2);
+    }
+    text + "\nThe environment may have PUSHCTL_ADDRESS, and the key in PUSHCTL_KEY or the name of its\nfile in \
+            PUSHCTL_KEY_FILE. Without an address it is unix:/run/pushd/control.sock. A flag\nthat is wrong ends it with \
+            2, a hub that refuses or can't be reached with 1.\n"
+}
+
+fn shown((name, value, help): &Flag, indent: usize) -> String {
+    let short = match *name {
+        "address" => "-a, ",
+        "key-file" => "-k, ",
+        "count" => "-n, ",
+        "help" => "-h, ",
+        "version" => "-V, ",
+        _ => "",
+    };
+    let flag = format!("{short}--{name} {value}");
+    format!("{:indent$}{:32} {help}\n", "", flag.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(text: &str) -> Result<Called, String> {
+        match read(text.split_whitespace().map(OsString::from)) {
+            Ok(Call::Command(called)) => Ok(called),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(Failure::Usage(text) | Failure::Hub(text)) => Err(text),
+        }
+    }
+
+    #[test]
+    fn flags_may_stand_anywhere_and_belong_to_their_command() {
+        let call = called("--json kick --user ada 7 --user=bob -a unix:/x 8 --code 4000").unwrap();
+        assert_eq!((call.command.name, &*call.values.join(",")), ("kick", "7,8"));
+        assert_eq!((call.all("user").collect::<Vec<_>>(), call.has("json")), (vec!["ada", "bob"], true));
+        assert_eq!((call.one("address"), call.number("code").unwrap()), (Some("unix:/x"), Some(4000)));
+        for (text, told) in [
+            ("", "a command is missing"),
+            ("kik", "unknown command \"kik\"; there are publish, tail"),
+            ("tail", "CHANNEL|PREFIX* is expected"),
+            ("tail a b", "CHANNEL|PREFIX* is expected"),
+            ("hosts x", "nothing is expected"),
+            ("hosts --slow", "hosts has no flag --slow; it has none of its own"),
+            ("tail a --slow", "tail has no flag --slow; it has --count"),
+            ("tail a --cuont 3", "unknown flag --cuont"),
+            ("tail a -x", "unknown flag -x"),
+            ("tail a --count", "missing argument"),
+            ("tail a -n 1 --count 2", "--count comes twice"),
+            ("stats --key secret", "everybody on this machine could read it"),
+            ("stats --json=1", "unexpected argument"),
+        ] {
+            let error = called(text).unwrap_err();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+        let error = called("top --interval 0").unwrap().number("interval");
+        assert!(matches!(error, Err(Failure::Usage(text)) if text.contains("a number from 1 on")));
+    }
+
+    #[test]
+    fn a_flag_has_the_same_form_at_each_command() {
+        let all: Vec<_> = COMMANDS.iter().flat_map(|command| command.flags).chain(COMMON).collect();
+        for (name, value, _) in &all {
+            assert!(all.iter().all(|(other, its, _)| other != name || its.is_empty() == value.is_empty()), "{name}");
+            assert!(usage().contains(&format!("--{name}")), "{name}");
+        }
+        assert!(usage().lines().all(|line| line.len() <= 100), "{}", usage());
+    }
+}

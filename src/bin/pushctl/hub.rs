@@ -1,0 +1,212 @@
+//! The control API of a hub, over a Unix socket or TCP.
+
+use super::text::clean;
+use super::Failure;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long the hub may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest answer.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// The place of a control API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+impl Address {
+    /// Reads `unix:PATH`, a path, `HOST:PORT` or `http://HOST:PORT`. The error says what is wrong.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").or(Some(text).filter(|text| text.starts_with('/'))) {
+            return match path {
+                "" => Err("unix: is followed by a path".to_owned()),
+                path => Ok(Address::Unix(path.into())),
+            };
+        }
+        if text.starts_with("https://") || text.starts_with("tls:") {
+            return Err("pushctl does not speak TLS; use the hub's Unix socket, or a tunnel to it (ssh -L)".to_owned());
+        }
+        let place = text.strip_prefix("http://").unwrap_or(text);
+        let place = place.strip_suffix('/').unwrap_or(place);
+        let port = place.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(_)) => Ok(Address::Tcp(place.to_owned())),
+            _ => Err("unix:PATH, a path that begins with /, or HOST:PORT is expected".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(place) => f.write_str(place),
+        }
+    }
+}
+
+/// A hub, and the key for it.
+pub(super) struct Hub {
+    pub(super) address: Address,
+    pub(super) key: Option<String>,
+}
+
+/// A request.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) path: String,
+    /// Names and values of parameters.
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Bytes,
+    pub(super) binary: bool,
+}
+
+impl Asked {
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Asked { path: path.into(), ..Asked::default() }
+    }
+
+    pub(super) fn post(path: impl Into<String>) -> Self {
+        Asked { method: Method::POST, path: path.into(), ..Asked::default() }
+    }
+
+    /// The same with one more parameter.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    fn target(&self) -> String {
+        let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.query).finish();
+        format!("{}{}{pairs}", self.path, if pairs.is_empty() { "" } else { "?" })
+    }
+}
+
+impl Hub {
+    /// Asks, and reads the whole answer.
+    pub(super) async fn ask(&self, asked: Asked) -> Result<String, Failure> {
+        self.in_time(async {
+            let body = Limited::new(self.begin(asked).await?.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| self.broken(error))?.to_bytes();
+            String::from_utf8(body.into()).map_err(|_| self.broken("it is not UTF-8"))
+        })
+        .await
+    }
+
+    /// The same, as JSON.
+    pub(super) async fn json(&self, asked: Asked) -> Result<serde_json::Value, Failure> {
+        let text = self.ask(asked).await?;
+        serde_json::from_str(&text).map_err(|error| self.broken(error))
+    }
+
+    /// Asks for an answer that has no end.
+    pub(super) async fn stream(&self, asked: Asked) -> Result<Incoming, Failure> {
+        self.in_time(async { Ok(self.begin(asked).await?.into_body()) }).await
+    }
+
+    /// The error for an answer that can't be read.
+    pub(super) fn broken(&self, why: impl fmt::Display) -> Failure {
+        Failure::Hub(format!("the answer of {} can't be read: {why}", self.address))
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        match tokio::time::timeout(PATIENCE, work).await {
+            Ok(done) => done,
+            Err(_) => Err(Failure::Hub(format!("{} has not answered in {} s", self.address, PATIENCE.as_secs()))),
+        }
+    }
+
+    /// Connects, and sends the request. An answer that is an error becomes one.
+    async fn begin(&self, asked: Asked) -> Result<Response<Incoming>, Failure> {
+        let away = |error: std::io::Error| Failure::Hub(format!("{} can't be reached: {error}", self.address));
+        let answer = match &self.address {
+            Address::Unix(path) => self.over(UnixStream::connect(path).await.map_err(away)?, asked).await?,
+            Address::Tcp(place) => self.over(TcpStream::connect(place).await.map_err(away)?, asked).await?,
+        };
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), 1 << 20).collect().await.map_err(|error| self.broken(error))?;
+        let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        let message = body["error"]["message"].as_str().unwrap_or("no reason is given");
+        let hint = match (status, &self.key) {
+            (401, None) => " (no key is given: use -k FILE, PUSHCTL_KEY_FILE or PUSHCTL_KEY)",
+            (401, Some(_)) => " (the key that is given is not that of this hub)",
+            _ => "",
+        };
+        Err(Failure::Hub(format!("the hub answers {status}: {}{hint}", clean(message))))
+    }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        asked: Asked,
+    ) -> Result<Response<Incoming>, Failure> {
+        let broken = |error: hyper::Error| Failure::Hub(format!("{} does not answer: {error}", self.address));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(&asked.method).uri(asked.target()).header(header::HOST, "pushd");
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        if asked.binary {
+            request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        }
+        let wrong = |error| Failure::Usage(format!("this can't be asked: {error}"));
+        let request = request.body(Full::new(asked.body)).map_err(wrong)?;
+        sender.send_request(request).await.map_err(broken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_paths_or_tcp() {
+        for (text, read) in [
+            ("unix:/run/a", Ok("unix:/run/a")),
+            ("/run/a", Ok("unix:/run/a")),
+            ("127.0.0.1:9", Ok("127.0.0.1:9")),
+            ("[::1]:9", Ok("[::1]:9")),
+            ("http://host:9/", Ok("host:9")),
+            ("https://host:9", Err("does not speak TLS")),
+            ("tls:127.0.0.1:9", Err("does not speak TLS")),
+            ("unix:", Err("a path")),
+            ("", Err("is expected")),
+            ("host", Err("is expected")),
+            (":9", Err("is expected")),
+            ("host:99999", Err("is expected")),
+            ("host/x:9", Err("is expected")),
+        ] {
+            match (Address::read(text), read) {
+                (Ok(address), Ok(shown)) => assert_eq!(address.to_string(), shown),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_encoded() {
+        let asked = Asked::get("/v1/users").with("channel", "a&b=\u{e4} #").with("after", "");
+        assert_eq!(asked.target(), "/v1/users?channel=a%26b%3D%C3%A4+%23&after=");
+        assert_eq!(Asked::post("/v1/x").target(), "/v1/x");
+    }
+}
