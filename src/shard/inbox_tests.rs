@@ -18,7 +18,7 @@ use std::sync::Arc;
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 
 /// A shard that keeps so many bytes in all.
-fn shard(inbox_total: usize) -> Shard {
+pub(super) fn shard(inbox_total: usize) -> Shard {
     let mut shard = shard_with(&[("client_rate", "0"), ("poll_timeout", "1h"), ("heartbeat", "1h")]);
     let mut config = (*shard.config).clone();
     config.inbox_total = inbox_total;
@@ -39,18 +39,18 @@ const BEGIN: u8 = 0x02;
 const MORE: u8 = 0x00;
 const END: u8 = 0x80;
 
-fn websocket(shard: &mut Shard) -> UnixStream {
+pub(super) fn websocket(shard: &mut Shard) -> UnixStream {
     adopt(shard, UPGRADE.replace("/push ", "/push?channel=a ").replace("push.v1.json", "raw").as_bytes())
 }
 
-fn phases(shard: &Shard) -> Vec<Phase> {
+pub(super) fn phases(shard: &Shard) -> Vec<Phase> {
     shard.conns.iter().map(|(_, conn)| conn.phase).collect()
 }
 
-const OPEN: Phase = Phase::Open(Transport::WebSocket);
+pub(super) const OPEN: Phase = Phase::Open(Transport::WebSocket);
 
 /// Reads everything that has come so far.
-fn read(client: &mut UnixStream) -> String {
+pub(super) fn read(client: &mut UnixStream) -> String {
     client.set_nonblocking(true).unwrap();
     let mut bytes = vec![0; 65536];
     let len = client.read(&mut bytes).unwrap_or(0);
@@ -350,29 +350,6 @@ fn a_client_that_the_library_does_not_read_from_is_not_late() {
         shard.now += 60_000;
         shard.end_late_messages();
         assert_eq!(phases(&shard), [Phase::Closing]);
-    }
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "sockets")]
-fn a_client_that_the_library_does_not_read_from_gets_heartbeats_and_need_not_answer() {
-    for reason in [Flags::PAUSED, Flags::HELD, Flags::THROTTLED] {
-        let mut shard = shard(1 << 20);
-        let mut client = websocket(&mut shard);
-        shard.heartbeat(0, Transport::WebSocket);
-        assert!(shard.conns[0].is(Flags::UNANSWERED));
-        shard.conns[0].flags.insert(reason);
-        read(&mut client);
-        for _ in 0..3 {
-            shard.heartbeat(0, Transport::WebSocket);
-            turn(&mut shard);
-            assert_eq!((phases(&shard), read(&mut client).chars().count()), (vec![OPEN], 2), "a ping: {reason:?}");
-        }
-        // One that has gone is found.
-        drop(client);
-        shard.heartbeat(0, Transport::WebSocket);
-        turn(&mut shard);
-        assert_eq!(phases(&shard), [], "{reason:?}");
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) mod delivery;
 #[cfg(test)]
 mod ending_tests;
 #[cfg(test)]
+mod heartbeat_tests;
+#[cfg(test)]
 mod inbox_tests;
 #[cfg(test)]
 mod listing_tests;
