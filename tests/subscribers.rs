@@ -168,6 +168,27 @@ fn push_v1_json_speaks_both_ways() {
 }
 
 #[test]
+fn an_answer_of_push_v1_json_has_the_number_of_its_request() {
+    let host = Host::start(&[("client_publish", "true")]);
+    let mut client = host.websocket("", true);
+    for (number, ask, answer) in [
+        (7, r#"{"type":"ping""#, "pong"),
+        (u64::MAX, r#"{"type":"subscribe","channel":"a""#, "subscribed"),
+        (0, r#"{"type":"publish","channel":"b","data":"x""#, "published"),
+        (8, r#"{"type":"unsubscribe","channel":"a""#, "unsubscribed"),
+        (9, r#"{"type":"unsubscribe","channel":"a""#, "error"),
+        (10, r#"{"type":"subscribe""#, "error"),
+        (11, r#"{"type":"token","token":"x""#, "error"),
+    ] {
+        client.say(&format!(r#"{ask},"ref":{number}}}"#));
+        let told = client.text();
+        assert_eq!(field(&told, "type"), answer, "{ask}");
+        assert!(told.ends_with(&format!(r#","ref":{number}}}"#)), "{told}");
+    }
+    host.stop();
+}
+
+#[test]
 fn clients_may_publish_only_if_it_is_allowed() {
     let host = Host::start(&[]);
     let mut client = host.websocket("", true);

@@ -20,6 +20,7 @@ pub(crate) enum Member {
     Token,
     Last,
     Base64,
+    Ref,
 }
 
 impl Member {
@@ -34,12 +35,13 @@ impl Member {
             Member::Token => "token",
             Member::Last => "last",
             Member::Base64 => "base64",
+            Member::Ref => "ref",
         }
     }
 
     fn value_type(self) -> ValueType {
         match self {
-            Member::Last => ValueType::Number,
+            Member::Last | Member::Ref => ValueType::Number,
             Member::Base64 => ValueType::Flag,
             _ => ValueType::Text,
         }
@@ -73,7 +75,7 @@ enum Value<'a> {
 
 /// The members that were asked for and are there. A member that is null counts as missing.
 #[derive(Debug, Default)]
-pub(crate) struct Members<'a>([Option<Value<'a>>; 9]);
+pub(crate) struct Members<'a>([Option<Value<'a>>; 10]);
 
 impl<'a> Members<'a> {
     /// Takes a text. `None` if the member is missing.

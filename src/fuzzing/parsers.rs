@@ -135,7 +135,7 @@ pub(super) fn position(data: &[u8]) {
 
 /// A client's message on a WebSocket with the subprotocol `push.v1.json`.
 pub(super) fn push_v1(data: &[u8]) {
-    let Ok(request) = ClientRequest::read(data) else { return };
+    let (_, Ok(request)) = ClientRequest::read(data) else { return };
     // A text frame is UTF-8. In a binary frame a field that is not read may have any bytes.
     if std::str::from_utf8(data).is_ok() {
         assert!(serde_json::from_slice::<serde_json::Value>(data).is_ok_and(|value| value["type"].is_string()));

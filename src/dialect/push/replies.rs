@@ -5,7 +5,21 @@ use crate::framing::close::Close;
 use crate::hub::Epoch;
 
 /// The answer to `ping`.
-pub(crate) const PONG: &[u8] = br#"{"type":"pong"}"#;
+pub(crate) fn pong() -> Vec<u8> {
+    br#"{"type":"pong"}"#.to_vec()
+}
+
+/// An answer with the number that the client gave its request.
+pub(crate) fn with_ref(mut answer: Vec<u8>, reference: Option<u64>) -> Vec<u8> {
+    if let Some(reference) = reference {
+        debug_assert_eq!(answer.last(), Some(&b'}'));
+        answer.pop();
+        answer.extend_from_slice(br#","ref":"#);
+        answer.extend_from_slice(itoa::Buffer::new().format(reference).as_bytes());
+        answer.push(b'}');
+    }
+    answer
+}
 
 /// A channel is subscribed to, and everything up to the position has been sent.
 pub(crate) fn subscribed(channel: &str, position: &str) -> Vec<u8> {

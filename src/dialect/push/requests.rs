@@ -5,7 +5,7 @@ use crate::hub::{Position, Start};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use std::borrow::Cow;
-use Member::{Base64, Channel, Data, Event, Key, Last, Since, Type};
+use Member::{Base64, Channel, Data, Event, Key, Last, Ref, Since, Type};
 
 /// A client's request.
 #[derive(Debug)]
@@ -42,15 +42,22 @@ impl Refused {
 }
 
 impl<'a> ClientRequest<'a> {
-    /// Reads a client's text: first its type, then the members that requests of this type have.
-    pub(crate) fn read(text: &'a [u8]) -> Result<Self, Refused> {
-        Self::parse(text).map_err(|why| Refused::new("malformed", format!("not a request of push.v1.json: {why}")))
+    /// Reads a client's text: first its type and its number, then the members that requests of this type have. The
+    /// number is for the answer, also if the rest is refused.
+    pub(crate) fn read(text: &'a [u8]) -> (Option<u64>, Result<Self, Refused>) {
+        let refused = |why| Refused::new("malformed", format!("not a request of push.v1.json: {why}"));
+        match members::read(text, &[Type, Ref]) {
+            Ok(mut given) => {
+                let request = given.needed(Type).and_then(|tag| Self::parse(&tag, text));
+                (given.number(Ref), request.map_err(refused))
+            }
+            Err(why) => (None, Err(refused(why))),
+        }
     }
 
-    fn parse(text: &'a [u8]) -> Result<Self, String> {
+    fn parse(tag: &str, text: &'a [u8]) -> Result<Self, String> {
         let read = |wanted: &[Member]| members::read(text, wanted);
-        let tag = read(&[Type])?.needed(Type)?;
-        Ok(match &*tag {
+        Ok(match tag {
             "subscribe" => {
                 let mut given = read(&[Channel, Since, Last])?;
                 let (since, last) = (given.text(Since), given.number(Last));
@@ -113,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_request_is_an_object_with_a_type_that_is_known() {
-        let ask = ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
+        let (_, ask) = ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
         assert!(matches!(ask, Ok(ClientRequest::Subscribe { channel, since: None, last: Some(3) }) if channel == "a"));
         assert!(
-            matches!(ClientRequest::read(br#"{"type":"ping","channel":7}"#), Ok(ClientRequest::Ping)),
+            matches!(ClientRequest::read(br#"{"type":"ping","channel":7}"#), (None, Ok(ClientRequest::Ping))),
             "it knows no channel"
         );
         for (wrong, why) in [
@@ -127,6 +134,9 @@ mod tests {
             (br#"{"type":"ping","type":"ping"}"#, "type is given twice"),
             (br#"{"channel":"a"}"#, "type is missing"),
             (br#"{"type":"subscribe"}"#, "channel is missing"),
+            (br#"{"type":"ping","ref":"7"}"#, "ref must be a whole number"),
+            (br#"{"type":"ping","ref":-7}"#, "ref must be a whole number"),
+            (br#"{"type":"ping","ref":18446744073709551616}"#, "ref must be a whole number"),
             (
                 br#"{"type":"pings"}"#,
                 "there is no type pings; the types are subscribe, unsubscribe, publish, message, token and ping",
@@ -134,10 +144,24 @@ mod tests {
             (br#"{"type":"ping"} {}"#, "not valid JSON, or nested too deep, at line 1, column 17"),
             (br#"{"type":"ping","x":[}"#, "not valid JSON, or nested too deep, at line 1, column 21"),
         ] {
-            let Refused { code, message: said } = ClientRequest::read(wrong).unwrap_err();
+            let Refused { code, message: said } = ClientRequest::read(wrong).1.unwrap_err();
             assert_eq!(code, "malformed");
             let text = String::from_utf8_lossy(wrong);
             assert_eq!(said.strip_prefix("not a request of push.v1.json: "), Some(why), "{text}");
+        }
+    }
+    #[test]
+    fn a_request_may_have_a_number_also_if_it_is_refused() {
+        for (text, number) in [
+            (&br#"{"ref":7,"type":"ping"}"#[..], Some(7)),
+            (br#"{"type":"ping","ref":18446744073709551615}"#, Some(u64::MAX)),
+            (br#"{"type":"ping","ref":null}"#, None),
+            (br#"{"type":"publish","ref":8}"#, Some(8)),
+            (br#"{"type":"pings","ref":9}"#, Some(9)),
+            (br#"{"ref":10}"#, Some(10)),
+            (br#"{"type":7,"ref":11}"#, None),
+        ] {
+            assert_eq!(ClientRequest::read(text).0, number, "{}", String::from_utf8_lossy(text));
         }
     }
 }

@@ -12,29 +12,36 @@ use crate::shard::turn::command::Command;
 use crate::shard::Shard;
 use bytes::Bytes;
 
+/// The answer to a client's request. `None`: there is none, or it comes later.
+type Answer = Result<Option<Vec<u8>>, Refused>;
+
+/// The error about a message that may have been published.
+const IN_DOUBT: &str = "the log has not answered in time; the message may have been published, or may be published \
+                        later; with a key it is safe to send it again";
+
 impl Shard {
     /// Carries out a client's request and answers it. An error is answered too, and the connection goes on.
     pub(in crate::shard) fn push_v1(&mut self, index: u32, text: &[u8]) {
-        let request = match ClientRequest::read(text) {
+        let (reference, request) = ClientRequest::read(text);
+        let request = match request {
             Ok(request) => request,
-            Err(refused) => return self.reply_error(index, None, refused),
+            Err(refused) => return self.reply_error(index, reference, None, refused),
         };
-        let result = match &request {
+        let answer = match &request {
             ClientRequest::Subscribe { channel, since, last } => {
                 self.subscribe_live(index, channel, since.as_deref(), *last)
             }
             ClientRequest::Unsubscribe { channel } => self.unsubscribe_live(index, channel),
-            ClientRequest::Publish(publication) => self.publish_live(index, publication),
+            ClientRequest::Publish(publication) => self.publish_live(index, reference, publication),
             ClientRequest::Message { data, base64 } => self.message_live(index, data, *base64),
             ClientRequest::Token { .. } if !self.count_token(index) => return,
             ClientRequest::Token { token } => self.renew_by_token(index, token),
-            ClientRequest::Ping => {
-                self.reply(index, replies::PONG);
-                Ok(())
-            }
+            ClientRequest::Ping => Ok(Some(replies::pong())),
         };
-        if let Err(refused) = result {
-            self.reply_error(index, request.channel(), refused);
+        match answer {
+            Ok(Some(answer)) => self.reply(index, reference, answer),
+            Ok(None) => {}
+            Err(refused) => self.reply_error(index, reference, request.channel(), refused),
         }
     }
 
@@ -44,7 +51,7 @@ impl Shard {
         channel: &str,
         since: Option<&str>,
         last: Option<u64>,
-    ) -> Result<(), Refused> {
+    ) -> Answer {
         check_channel(channel).map_err(|error| Refused::new("channel", error.to_string()))?;
         let conn = &self.conns[index as usize];
         if !conn.is(Flags::LIVE) {
@@ -86,7 +93,7 @@ impl Shard {
         if !is_there || self.recovery.replay.wait {
             self.channels.abandon(&self.recovery.channels);
             if !is_there {
-                return Ok(());
+                return Ok(None);
             }
             return Err(Refused::new("behind", "the server has not reached that position yet; try again"));
         }
@@ -98,7 +105,7 @@ impl Shard {
         self.deliver_until(joined);
         (self.recovery.replay, self.recovery.channels) = (replay, ids);
         if self.find(token).is_none_or(|index| !self.conns[index as usize].is(Flags::LIVE)) {
-            return Ok(());
+            return Ok(None);
         }
         self.channels.reclaim(&self.recovery.channels);
         self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
@@ -106,20 +113,18 @@ impl Shard {
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
         // This comes after the replay: a client that stores the position has everything before it.
-        self.reply(index, &replies::subscribed(channel, &self.encoder.epoch().position(joined)));
-        Ok(())
+        Ok(Some(replies::subscribed(channel, &self.encoder.epoch().position(joined))))
     }
 
-    fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Result<(), Refused> {
+    fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Answer {
         let known = self.context.hub.channel_id(channel);
         if !known.is_some_and(|id| self.channels.leave_one(&mut self.conns, index, id)) {
             return Err(Refused::new("not_subscribed", "not subscribed"));
         }
-        self.reply(index, &replies::unsubscribed(channel));
-        Ok(())
+        Ok(Some(replies::unsubscribed(channel)))
     }
 
-    fn publish_live(&mut self, index: u32, asked: &ClientPublication<'_>) -> Result<(), Refused> {
+    fn publish_live(&mut self, index: u32, reference: Option<u64>, asked: &ClientPublication<'_>) -> Answer {
         let (channel, base64) = (&*asked.channel, asked.base64);
         let (event, key) = (asked.event.as_deref(), asked.key.as_deref());
         let allowed = match &self.conns[index as usize].grant {
@@ -147,39 +152,51 @@ impl Shard {
         let outgoing = Outgoing { channel, key, message: message(&publication) };
         if !self.context.hub.lasts_first() {
             let published = self.context.hub.publish(outgoing, self.now).map_err(refused)?;
-            self.reply_published(index, channel, (0, published.seq));
-            return Ok(());
+            return Ok(Some(self.published(channel, (0, published.seq))));
         }
         let (handle, to, name) = (self.handle.clone(), self.token(index), Box::from(channel));
         let on_settled: OnSettled = Box::new(move |settled| {
-            // If nobody knows what became of it, the client is told nothing, and sends it again with its key.
+            // `None`: nobody knows what became of it. The client may send it again with its key.
             let seq = settled.places.first().map(|published| published.seq).filter(|_| !settled.unknown);
-            if let Some(seq) = seq {
-                handle.tell(Command::Published { to, channel: name, place: (settled.epoch, seq) });
-            }
+            let place = seq.map(|seq| (settled.epoch, seq));
+            handle.tell(Command::Published { to, reference, channel: name, place });
         });
         if let Placing::Now(settled) =
             self.context.hub.submit(vec![outgoing], None, self.now, Some(on_settled)).map_err(refused)?
         {
             let seq = settled.places.first().map_or(0, |published| published.seq);
-            self.reply_published(index, channel, (settled.epoch, seq));
+            return Ok(Some(self.published(channel, (settled.epoch, seq))));
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Tells a client where its message is: the index of the epoch, and the number.
-    pub(in crate::shard) fn reply_published(&mut self, index: u32, channel: &str, (epoch, seq): (u32, u64)) {
-        self.reply(index, &replies::published(channel, &self.context.hub.epoch_at(epoch), seq));
+    /// Tells a client where its message is: the index of the epoch, and the number. `None`: nobody knows.
+    pub(in crate::shard) fn settle_publish(
+        &mut self,
+        index: u32,
+        reference: Option<u64>,
+        channel: &str,
+        place: Option<(u32, u64)>,
+    ) {
+        let answer = match place {
+            Some(place) => self.published(channel, place),
+            None => replies::error("timeout", IN_DOUBT, Some(channel)),
+        };
+        self.reply(index, reference, answer);
     }
 
-    fn message_live(&mut self, index: u32, data: &str, base64: bool) -> Result<(), Refused> {
+    fn published(&self, channel: &str, (epoch, seq): (u32, u64)) -> Vec<u8> {
+        replies::published(channel, &self.context.hub.epoch_at(epoch), seq)
+    }
+
+    fn message_live(&mut self, index: u32, data: &str, base64: bool) -> Answer {
         let data = requests::payload(data, base64)?;
         self.tell_message(index, Bytes::copy_from_slice(&data), base64);
-        Ok(())
+        Ok(None)
     }
 
     /// A new token in time: the connection goes on with its rights.
-    fn renew_by_token(&mut self, index: u32, token: &str) -> Result<(), Refused> {
+    fn renew_by_token(&mut self, index: u32, token: &str) -> Answer {
         let conn = &self.conns[index as usize];
         if conn.is(Flags::ADOPTED) {
             return Err(Refused::new("token", "the host decides what this connection may do"));
@@ -199,20 +216,18 @@ impl Shard {
         let expires_at = grant.expires_at().unwrap_or(0);
         let token = self.token(index);
         self.renew(index, grant);
-        if self.find(token).is_some() {
-            self.reply(index, &replies::token(expires_at));
-        }
-        Ok(())
+        Ok(self.find(token).map(|_| replies::token(expires_at)))
     }
 
-    fn reply(&mut self, index: u32, object: &[u8]) {
-        self.transmit_bytes(index, ws_frames::text(object));
+    fn reply(&mut self, index: u32, reference: Option<u64>, answer: Vec<u8>) {
+        self.transmit_bytes(index, ws_frames::text(&replies::with_ref(answer, reference)));
     }
 
-    fn reply_error(&mut self, index: u32, channel: Option<&str>, Refused { code, message }: Refused) {
+    fn reply_error(&mut self, index: u32, reference: Option<u64>, channel: Option<&str>, refused: Refused) {
+        let Refused { code, message } = refused;
         let reason = if code == "channels" { Reason::MaxChannels } else { Reason::ClientRequest };
         let text = format_args!("a request of push.v1.json is refused: {code}: {message}");
         self.note_refusal(self.client(index), reason, text);
-        self.reply(index, &replies::error(code, &message, channel));
+        self.reply(index, reference, replies::error(code, &message, channel));
     }
 }

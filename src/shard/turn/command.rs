@@ -49,7 +49,8 @@ pub(crate) enum Command {
     /// The host says no to a request.
     Deny { request: u64, refusal: Refusal },
     /// Tell one connection that what it has published lasts now, and where it is: the index of the epoch, and the number.
-    Published { to: Token, channel: Box<str>, place: (u32, u64) },
+    /// Without a place nobody knows what became of it. `reference`: the client's number of its request.
+    Published { to: Token, reference: Option<u64>, channel: Box<str>, place: Option<(u32, u64)> },
     /// List the users on a channel.
     Present(Arc<PresenceQuery>),
     /// List connections.

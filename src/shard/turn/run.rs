@@ -108,11 +108,11 @@ impl Shard {
                 }
                 Command::CloseUser { user, close, tally } => users.push(ToClose { user, close, tally }),
                 Command::CloseAll { close, tally } => self.begin_sweep(close, tally),
-                Command::Published { to, channel, place } => {
+                Command::Published { to, reference, channel, place } => {
                     // Nothing may follow the last bytes of a client that is closed meanwhile.
                     let open = |index: &u32| self.conns[*index as usize].phase == Phase::Open(Transport::WebSocket);
                     if let Some(index) = self.find(to).filter(open) {
-                        self.reply_published(index, &channel, place);
+                        self.settle_publish(index, reference, &channel, place);
                         self.hold_to_bound(to);
                     }
                 }
