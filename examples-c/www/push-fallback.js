@@ -58,7 +58,13 @@ export function openFallback(kind, target, session) {
 
   // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
-    if (begun.size > 0) await catchUp([...begun]);
+    try {
+      if (begun.size > 0) await catchUp([...begun]);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await sift(error);
+      await catchUp([...begun]);
+    }
     await begin([...wanted].filter((channel) => !begun.has(channel)));
   }
 
@@ -66,18 +72,43 @@ export function openFallback(kind, target, session) {
     while (await poll(channels, { wait: 0 }, ANSWER));
   }
 
+  const isRefusal = (error) => !stopped && error.code !== 401 && session.isFinal(error.code);
+
+  const refuse = (channel, { word, reason }) => {
+    session.refused(channel, { type: 'error', code: word, message: reason, channel });
+  };
+
+  // The server has refused the channels together. Those that it refuses alone, too, do no harm to the others.
+  async function sift(error) {
+    const isOfOne = [400, 403].includes(error.code) && error.word !== 'channels';
+    if (begun.size === 1 || !isOfOne) throw error;
+    const refusals = new Map();
+    for (const channel of begun) {
+      try {
+        within(ANSWER);
+        const { body } = await ask([channel], { transport: 'poll', wait: 0 }, 'application/json');
+        await body?.cancel(); // its messages come with those of the others
+      } catch (refusal) {
+        if (!isRefusal(refusal)) throw refusal;
+        refusals.set(channel, refusal);
+      }
+    }
+    if (refusals.size === 0 || refusals.size === begun.size) throw error;
+    for (const [channel, refusal] of refusals) refuse(channel, refusal);
+  }
+
   // Asks for all channels together. If the server refuses, it asks for each one, so that a channel that is not allowed
-// does no harm to the others.
+  // does no harm to the others.
   async function begin(fresh) {
     if (fresh.length === 0) return;
     try {
       await catchUp([...begun, ...fresh]);
     } catch (error) {
-      if (stopped || error.code === 401 || !session.isFinal(error.code)) throw error;
+      if (!isRefusal(error)) throw error;
       if (fresh.length > 1) {
         for (const channel of fresh) await begin([channel]);
       } else {
-        session.refused(fresh[0], { type: 'error', code: error.word, message: error.reason, channel: fresh[0] });
+        refuse(fresh[0], error);
       }
       return;
     }
@@ -109,9 +140,17 @@ export function openFallback(kind, target, session) {
   // Returns whether there is more at once.
   async function poll(channels, parameters, ms) {
     within(ms);
-    const response = await ask(channels, { transport: 'poll', ...parameters }, 'application/json');
-    const { position, messages, retry, more } = await response.json();
-    clearTimeout(timer);
+    let text = '';
+    try {
+      const response = await ask(channels, { transport: 'poll', ...parameters }, 'application/json');
+      for await (const part of partsOf(response)) {
+        within(ANSWER); // for the next part: a slow link may need long for all of them
+        text += part;
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+    const { position, messages, retry, more } = JSON.parse(text);
     for (const message of messages) take(message);
     check(['changed']);
     session.position = position;
@@ -122,18 +161,13 @@ export function openFallback(kind, target, session) {
   async function stream() {
     within(FIRST_BYTE);
     const response = await ask([...begun], { transport: 'stream' }, 'application/x-ndjson');
-    const reader = response.body?.getReader?.();
-    if (!reader) throw { code: 1006, reason: 'streams are not known here', heldBack: true };
-    const decoder = new TextDecoder();
+    if (!response.body?.getReader) throw { code: 1006, reason: 'streams are not known here', heldBack: true };
     let rest = '';
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) throw { code: 1006, reason: 'connection lost' };
+    for await (const text of partsOf(response)) {
       within(SILENCE);
       if (phase === 'live') silences = 0;
       else session.opened();
       phase = 'live';
-      const text = decoder.decode(value, { stream: true });
       if (!text.includes('\n')) {
         rest += text;
         continue;
@@ -142,6 +176,7 @@ export function openFallback(kind, target, session) {
       rest = lines.pop();
       for (const line of lines) if (line !== '') take(JSON.parse(line)); // an empty line is a heartbeat
     }
+    throw { code: 1006, reason: 'connection lost' };
   }
 
   // Delivers a message, unless the page has closed meanwhile. After any other change, all messages that have come are
@@ -184,6 +219,18 @@ export function openFallback(kind, target, session) {
       clearTimeout(timer);
     },
   };
+}
+
+// The text of a response, in the parts in which it comes. Where there are no streams it comes at once.
+async function* partsOf(response) {
+  const reader = response.body?.getReader?.();
+  if (!reader) return yield response.text();
+  const decoder = new TextDecoder();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    yield decoder.decode(value, { stream: true });
+  }
 }
 
 function reasonOf(error) {

@@ -19,6 +19,8 @@ const LONGEST_WAIT = 30_000;
 const LONGEST_ADVICE = 3_600_000;
 const QUIET = 30_000; // then a connection is asked whether it lives: a page can't see the server's pings
 const ANSWER = 10_000;
+const REPLAY = 60_000; // for a message of a megabyte over a slow link: a page sees nothing of it before its end
+const LATE = 30_000; // then a token, or the file of the other transports, is not waited for any longer
 const TRIES = 2; // of a transport that was never open; then another one is tried
 const MORE_TRIES = 5; // of a transport that was open: then more likely the server is away
 const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
@@ -38,6 +40,7 @@ export function connect(url, options = {}) {
   }
   const wanted = new Set(channels);
   const begun = new Set(channels); // the channels that `position` covers; others begin when the server confirms them
+  const left = new Set(); // the channels that the page has unsubscribed from
   let position = since;
   let link = null; // to the server, open or opening; null: there is none until the next attempt
   let using = null; // the transport by which it is open
@@ -48,6 +51,9 @@ export function connect(url, options = {}) {
   let timer; // of the next attempt
   let looking; // the timer of the next look for a WebSocket
   let trial = null; // that WebSocket
+  let looks = 0; // numbers these looks, as `attempt` does the attempts
+  let soon = false; // then the next look comes at once
+  let misses = 0; // how often push-fallback.js could not be loaded
   let failures = {}; // of each transport, since it was last open
   let shut = {}; // until when a transport is not tried
   let again = AGAIN;
@@ -55,13 +61,13 @@ export function connect(url, options = {}) {
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
-    wanted, begun, last, isFinal, opened, lost, refused,
+    wanted, begun, last, isFinal, opened, lost, refused, welcome,
     get position() { return position; },
     set position(reached) { position = reached; },
     received(message) {
       const { type, id, channel } = message;
       if (id) position = id;
-      if (channel && !wanted.has(channel)) return; // it was under way when the page unsubscribed
+      if (channel && !welcome(channel)) return; // it was under way when the page unsubscribed
       if (type === 'gap') tell('ongap', message);
       else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
     },
@@ -77,7 +83,13 @@ export function connect(url, options = {}) {
     let start = openSocket;
     let target;
     try {
-      if (kind !== 'ws') start = (await import('./push-fallback.js')).openFallback;
+      if (kind !== 'ws') start = await inTime(loadFallback());
+    } catch (error) {
+      misses++;
+      if (mine === attempt) lost({ code: 1006, reason: String(error) }); // then WebSockets have another chance
+      return;
+    }
+    try {
       target = await address();
     } catch (error) {
       if (mine === attempt) retry({ code: 1006, reason: String(error) });
@@ -92,11 +104,19 @@ export function connect(url, options = {}) {
     }
   }
 
+  // Some browsers never load a file again that they could not load once, unless its name is another one. A bundler knows
+  // only the first name. So the names take turns.
+  async function loadFallback() {
+    const other = `./push-fallback.js?${misses}`;
+    const loading = misses % 2 ? import(/* webpackIgnore: true */ /* @vite-ignore */ other) : import('./push-fallback.js');
+    return (await loading).openFallback;
+  }
+
   // Returns the URL with a fresh token, or null if there is none.
   async function address() {
     const target = new URL(url, globalThis.location?.href);
     if (!token) return target;
-    const fresh = await token();
+    const fresh = await inTime(token());
     if (fresh) target.searchParams.set('token', fresh);
     return fresh ? target : null;
   }
@@ -113,7 +133,10 @@ export function connect(url, options = {}) {
     failures[kind] = 0;
     proven.add(kind);
     openedAt = performance.now();
-    if (transports.slice(0, transports.indexOf(kind)).includes('ws')) looking ??= setTimeout(look, again);
+    if (transports.slice(0, transports.indexOf(kind)).includes('ws')) {
+      looking ??= setTimeout(look, soon ? FIRST_WAIT : again);
+    }
+    soon = false;
     if (using === kind) return; // the transport is the same, for instance after the channels changed
     using = kind;
     tell('onstate', 'open');
@@ -124,7 +147,7 @@ export function connect(url, options = {}) {
     const wasOpen = using !== null;
     const { code, heldBack } = why;
     // A new token may be let in: if the old one was let in before, or if it was only too old.
-    const renewable = token && (code === 401 || (wasOpen && [403, 4403].includes(code)));
+    const renewable = token && ([401, 4403].includes(code) || (wasOpen && code === 403));
     if (isFinal(code) && !renewable) return end(why);
     if (wasOpen && performance.now() - openedAt > wait) wait = FIRST_WAIT;
     let other = false;
@@ -175,10 +198,11 @@ export function connect(url, options = {}) {
 
   // Tries whether a WebSocket works by now. Until it is known to work, the other transport goes on.
   async function look() {
-    const mine = attempt;
+    const mine = ++looks;
     trial?.close();
+    trial = null;
     const result = (works) => {
-      if (mine !== attempt) return;
+      if (mine !== looks) return;
       trial?.close();
       trial = null;
       if (works) {
@@ -192,9 +216,10 @@ export function connect(url, options = {}) {
     };
     try {
       const target = await address();
-      if (mine !== attempt) return;
+      if (mine !== looks) return;
       trial = openSocket('ws', target, {
-        wanted: begun, begun: new Set(begun), position: null, received() {}, refused() {}, complain() {},
+        wanted: begun, begun: new Set(begun), position: null,
+        received() {}, refused() {}, complain() {}, welcome: () => true,
         opened: () => result(true), lost: () => result(false),
       });
     } catch {
@@ -205,8 +230,17 @@ export function connect(url, options = {}) {
   // The server does not give a channel, or has taken it away.
   function refused(channel, error) {
     wanted.delete(channel);
-    begun.delete(channel);
+    if (begun.delete(channel) && !using) soon = true; // perhaps WebSockets failed because of this channel
     tell('onerror', error);
+  }
+
+  // Whether the page gets messages of the channel. The host may subscribe it to channels that it did not ask for.
+  function welcome(channel) {
+    if (wanted.has(channel)) return true;
+    if (left.has(channel)) return false;
+    wanted.add(channel);
+    begun.add(channel);
+    return true;
   }
 
   // If a function of the page throws, the error is reported, and does not stop the messages.
@@ -220,6 +254,7 @@ export function connect(url, options = {}) {
 
   function drop() {
     attempt++;
+    looks++;
     clearTimeout(timer);
     clearTimeout(looking);
     trial?.close();
@@ -277,11 +312,13 @@ export function connect(url, options = {}) {
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
     subscribe(channel) { // to new messages of the channel
       wanted.add(channel);
+      left.delete(channel);
       link?.change();
     },
     unsubscribe(channel) {
       wanted.delete(channel);
       begun.delete(channel);
+      left.add(channel);
       link?.change();
     },
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
@@ -297,6 +334,15 @@ export function connect(url, options = {}) {
     },
     close, // no function of the page is called any more
   };
+}
+
+// Rejects if the promise does not settle.
+function inTime(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error('it takes too long')), LATE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 function failure({ code, message }) {
@@ -316,7 +362,8 @@ function payload(data) {
 function openSocket(kind, target, session) {
   const joined = new Set(session.begun); // the channels that the server knows, or was asked for
   const awaited = new Set(joined); // the channels of the URL, until they are confirmed
-  const asked = []; // requests, in the order in which their answers come
+  const asked = new Map(); // requests without an answer, by number
+  let number = 0;
   let isOpen = false;
   let asking = false; // whether it lives
   let timer;
@@ -328,6 +375,7 @@ function openSocket(kind, target, session) {
   const socket = new WebSocket(target, 'push.v1.json');
   within(ANSWER);
   socket.onopen = () => {
+    if (session.position || session.last) within(REPLAY);
     if (joined.size === 0) opened(); // otherwise `subscribed` comes, after the missed messages
   };
   socket.onmessage = ({ data }) => {
@@ -340,6 +388,7 @@ function openSocket(kind, target, session) {
   };
 
   function opened() {
+    if (isOpen) return;
     isOpen = true;
     listen();
     session.opened();
@@ -349,28 +398,37 @@ function openSocket(kind, target, session) {
   function received(message) {
     const { type, channel, code } = message;
     switch (type) {
-      case 'message': case 'broadcast': case 'gap': return session.received(message);
+      case 'message': case 'broadcast': case 'gap':
+        if (channel && session.welcome(channel)) joined.add(channel);
+        return session.received(message);
       case 'subscribed':
         session.position = message.id; // it covers all channels, including those of before
+        if (message.ref === undefined && !awaited.delete(channel)) { // the host's
+          session.welcome(channel);
+          joined.add(channel);
+          change();
+        }
         if (session.wanted.has(channel)) session.begun.add(channel);
-        if (!awaited.delete(channel)) return answered(message);
-        if (!isOpen) opened();
-        return;
+        return message.ref === undefined ? opened() : answered(message);
       case 'unsubscribed':
         if (!code) return answered(message);
         awaited.delete(channel);
         joined.delete(channel);
-        return session.refused(channel, message);
+        session.refused(channel, message);
+        if (joined.size === 0) opened(); // nothing is confirmed any more
+        return;
       default: return answered(message);
     }
   }
 
-  // Answers come in the order of the requests.
+  // An answer has the number of its request. Answers to publish may come later than others.
   function answered(message) {
-    const { what, resolve, reject } = asked.shift() ?? {};
+    const { what, resolve, reject } = asked.get(message.ref) ?? {};
+    asked.delete(message.ref);
     if (message.type !== 'error') return resolve?.(message.id);
     if (what?.type === 'publish') reject(failure(message));
     else if (what?.type === 'subscribe') {
+      if (message.code === 'subscribed') return; // the host was first
       joined.delete(what.channel);
       session.refused(what.channel, message);
     } else if (what?.type !== 'unsubscribe') session.complain(message);
@@ -378,8 +436,9 @@ function openSocket(kind, target, session) {
 
   function request(what, resolve, reject) {
     if (socket.readyState !== WebSocket.OPEN) return false;
-    socket.send(JSON.stringify(what));
-    if (what.type !== 'message') asked.push({ what, resolve, reject }); // a message has no answer
+    const ref = what.type === 'message' ? undefined : ++number; // a message has no answer
+    socket.send(JSON.stringify({ ...what, ref }));
+    if (ref) asked.set(ref, { what, resolve, reject });
     return true;
   }
 
@@ -401,7 +460,7 @@ function openSocket(kind, target, session) {
   // Notices a connection that is dead without a sign, as after a laptop's sleep.
   function listen() {
     asking = false;
-    if (!isOpen) return within(QUIET);
+    if (!isOpen) return within(REPLAY);
     clearTimeout(timer);
     timer = setTimeout(check, QUIET);
   }
@@ -418,7 +477,8 @@ function openSocket(kind, target, session) {
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
     const error = { code: 'lost', message: 'the connection was lost before the answer; perhaps it was published' };
-    for (const { reject } of asked.splice(0)) reject?.(failure(error));
+    for (const { reject } of asked.values()) reject?.(failure(error));
+    asked.clear();
   }
 
   return { kind, request, change, check, close };

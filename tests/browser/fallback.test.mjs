@@ -52,6 +52,23 @@ for (const upgrade of [502, 'close', 'hang', 'mute']) {
   });
 }
 
+// Chromium never loads a file again under the name under which it could not load it once.
+test('push-fallback.js is loaded once it is there; until then WebSockets go on being tried', async () => {
+  const host = await start();
+  let missing = true;
+  host.proxy.upgrade = 502;
+  host.proxy.instead = ({ url }, response) => {
+    if (!missing || !url.startsWith('/push-fallback.js')) return false;
+    response.writeHead(404).end();
+    return true;
+  };
+  const client = await connect(host, { channels: ['news'] });
+  await waitFor(() => host.proxy.count('upgrade') === 3);
+  missing = false;
+  await client.until('open');
+  assert.equal(await client.transport(), 'stream');
+});
+
 test('a stream that is held back: polls; and WebSocket, stream and polls have one position', async () => {
   const host = await start('history_count=1000');
   host.proxy.upgrade = 502;

@@ -3,60 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import WebSocket, { WebSocketServer } from 'ws';
+import { WebSocketServer } from 'ws';
 import { connect } from '../../examples-c/www/push.js';
 import { Host, test } from '../harness/host.mjs';
 import { Middlebox } from '../harness/middlebox.mjs';
-import { open, start as startHost } from '../harness/opened.mjs';
-import { listenerWithTokens, token } from '../harness/tokens.mjs';
-
-globalThis.WebSocket = WebSocket; // Node has one of its own since version 22
-
-// A page has events of the network, and Node has not.
-const page = new EventTarget();
-globalThis.addEventListener = page.addEventListener.bind(page);
-
-async function start(...options) {
-  const host = await startHost('retry=100ms', ...options);
-  host.box = await Middlebox.start(host.port);
-  open.push(() => host.box.stop());
-  return host;
-}
-
-// A client's calls, one after the other, as a page gets them.
-class Client {
-  told = [];
-  #waiting = () => {};
-
-  constructor(host, options) {
-    const tell = (...what) => {
-      this.told.push(what.filter((part) => part !== undefined));
-      this.#waiting();
-    };
-    this.push = connect(`http://127.0.0.1:${host.box.port}/push`, {
-      onmessage: ({ channel, data, id }) => tell(channel ?? (id ? 'all' : 'me'), data),
-      ongap: ({ channel }) => tell('gap', channel),
-      onerror: ({ type, code, channel }) => tell(type, code, channel),
-      onstate: (state, why) => tell(state, why?.code),
-      ...options,
-    });
-    open.push(() => this.push.close());
-  }
-
-  // Waits for this call, and returns all calls until it.
-  async until(...last) {
-    const wanted = JSON.stringify(last);
-    for (;;) {
-      const at = this.told.findIndex((what) => JSON.stringify(what) === wanted);
-      if (at >= 0) return this.told.splice(0, at + 1);
-      await new Promise((resolve) => { this.#waiting = resolve; });
-    }
-  }
-}
-
-async function waitFor(condition) {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
-}
+import { open } from '../harness/opened.mjs';
+import { Client, isMessage, isState, page, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
+import { token } from '../harness/tokens.mjs';
 
 // Waits until the client is subscribed to this many channels, over this transport. A fallback has a request under way
 // then. So it notices when its connections are cut; between two requests it would not.
@@ -66,9 +19,6 @@ async function stands(host, transport, channels) {
     return subscriptions === channels && host.box.waiting === (transport === 'ws' ? 0 : 1);
   });
 }
-
-const isState = ([what]) => ['connecting', 'open', 'closed'].includes(what);
-const isMessage = (told) => !isState(told);
 
 for (const refusal of [400, 502, 'close']) {
   test(`WebSockets that are refused with ${refusal}: it goes on over the stream`, async () => {
@@ -344,12 +294,12 @@ test('an answer to publish is no position, and after unsubscribe nothing is told
     const say = (object) => socket.send(JSON.stringify(object));
     for (const channel of ['news', 'sport']) say({ type: 'subscribed', channel, id: 'e-1' });
     socket.on('message', (text) => {
-      const { type, channel } = JSON.parse(text);
-      if (type === 'publish') say({ type: 'published', channel, id: 'e-9' });
+      const { type, channel, ref } = JSON.parse(text);
+      if (type === 'publish') say({ type: 'published', channel, id: 'e-9', ref });
       if (type !== 'unsubscribe') return;
       say({ type: 'message', channel, id: 'e-2', data: 'under way' });
       say({ type: 'gap', channel, id: 'e-3' });
-      say({ type: 'unsubscribed', channel });
+      say({ type: 'unsubscribed', channel, ref });
       say({ type: 'message', channel: 'news', id: 'e-4', data: 'wanted' });
     });
   });
@@ -390,13 +340,6 @@ test('a transport that does not exist', () => {
 });
 
 // ---- refusals ----
-
-async function startWithTokens() {
-  const { port, options } = await listenerWithTokens();
-  const host = await start(...options);
-  host.box.upstream = port;
-  return host;
-}
 
 for (const transport of ['ws', 'stream', 'poll']) {
   test(`${transport}: a channel that is not allowed is no harm to the others`, async () => {
@@ -494,5 +437,32 @@ for (const transport of ['stream', 'poll']) {
     host.box.instead = (_, response) => left-- > 0 && response.writeHead(200, html).end('<p>Log in!');
     const client = new Client(host, { channels: ['news'], transports: [transport] });
     assert.deepEqual(await client.until('open'), [['connecting'], ...Array(3).fill(['connecting', 1006]), ['open']]);
+  });
+}
+
+for (const transports of [undefined, ['stream'], ['poll']]) {
+  test(`${transports ?? 'all'}: channels that are not allowed from the start are no harm to the others`, async () => {
+    const host = await startWithTokens();
+    const first = await host.publish('news', '0');
+    for (const [channel, text] of [['sport', '1'], ['news', '2'], ['sport', '3']]) await host.publish(channel, text);
+    const client = new Client(host, {
+      channels: ['news', 'secret', 'sport', 'other'], since: first, transports,
+      token: () => token(['news', 'sport'], 600),
+    });
+    const told = await client.until('open');
+    assert.deepEqual(told.filter(isMessage), [
+      ['error', 'channel', 'secret'], ['error', 'channel', 'other'], ['sport', '1'], ['news', '2'], ['sport', '3'],
+    ]);
+    // WebSockets failed because of these channels, and not because of a proxy.
+    if (!transports) await waitFor(() => client.push.transport === 'ws');
+    await host.publish('sport', '4');
+    assert.deepEqual((await client.until('sport', '4')).filter(isMessage), [['sport', '4']]);
+  });
+
+  test(`${transports ?? 'all'}: if no channel is allowed, it is over`, async () => {
+    const host = await startWithTokens();
+    const client = new Client(host, { channels: ['x', 'y'], transports, token: () => token(['news'], 600) });
+    const told = await client.until('closed', 403);
+    assert.ok(told.every(([what]) => what !== 'error'), JSON.stringify(told));
   });
 }

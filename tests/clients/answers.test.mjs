@@ -1,0 +1,176 @@
+// push.js and what a server says: answers that overtake each other, channels that the host gives and takes.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { WebSocketServer } from 'ws';
+import { test } from '../harness/host.mjs';
+import { open } from '../harness/opened.mjs';
+import { Client, isState, page, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
+import { token } from '../harness/tokens.mjs';
+
+// A server that says what the test wants. `serve` gets each connection: a function that says something, the URL's
+// parameters, and the socket. `asked` has the requests.
+async function scripted(serve) {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  const asked = [];
+  server.on('connection', (socket, { url }) => {
+    const say = (object) => socket.send(JSON.stringify(object));
+    socket.on('message', (text) => asked.push({ ...JSON.parse(text), say }));
+    serve(say, new URL(url, 'http://host').searchParams, socket);
+  });
+  const cut = () => {
+    for (const socket of server.clients) socket.terminate();
+  };
+  open.push(async () => {
+    cut();
+    server.close();
+    await once(server, 'close');
+  });
+  return { box: server.address(), asked, cut };
+}
+
+test('an answer that waits for the disk is overtaken, and each request gets its own', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'push-'));
+  open.push(() => rm(directory, { recursive: true }));
+  const host = await start('client_publish=true', `engine=file:${join(directory, 'log')}`, 'engine_sync=always');
+  const client = new Client(host, { channels: ['news'] });
+  await client.until('open');
+  for (let round = 0; round < 5; round++) {
+    const first = client.push.publish('news', `${round}`);
+    client.push.subscribe('');
+    client.push.subscribe(`sport ${round}`);
+    const second = client.push.publish('news', `${round}!`);
+    const ids = await Promise.all([first, second]);
+    const [before, after] = ids.map((id) => Number(/-(\d+)$/.exec(id)[1]));
+    assert.equal(after, before + 1);
+    await client.until('error', 'channel', '');
+    await client.until('news', `${round}!`);
+  }
+});
+
+test('answers in any order', async () => {
+  const host = await scripted((say) => say({ type: 'subscribed', channel: 'news', id: 'e-1' }));
+  const client = new Client(host, { channels: ['news'] });
+  await client.until('open');
+  const [first, second, third] = ['1', '2', '3'].map((text) => client.push.publish('news', text));
+  client.push.subscribe('sport');
+  client.push.subscribe('secret');
+  client.push.unsubscribe('sport');
+  await waitFor(() => host.asked.length === 6);
+  const refs = host.asked.map(({ ref }) => ref);
+  assert.equal(new Set(refs).size, 6);
+  const [{ say }] = host.asked;
+  say({ type: 'error', code: 'channel', message: 'no', channel: 'secret', ref: refs[4] });
+  say({ type: 'error', code: 'timeout', message: 'who knows', channel: 'news', ref: refs[1] });
+  say({ type: 'unsubscribed', channel: 'sport', ref: refs[5] });
+  say({ type: 'published', channel: 'news', id: 'e-7', ref: refs[2] });
+  say({ type: 'subscribed', channel: 'sport', id: 'e-2', ref: refs[3] });
+  say({ type: 'published', channel: 'news', id: 'e-6', ref: refs[0] });
+  await assert.rejects(second, { code: 'timeout' });
+  assert.deepEqual(await Promise.all([first, third]), ['e-6', 'e-7']);
+  assert.deepEqual(client.told, [['error', 'channel', 'secret']]);
+  // An error without a number is about something that has no answer.
+  say({ type: 'error', code: 'base64', message: 'no' });
+  await client.until('error', 'base64');
+});
+
+test('ws: a channel that the host gives unasked is the page\'s, until the page leaves it', async () => {
+  const urls = [];
+  const host = await scripted((say, parameters) => {
+    urls.push(parameters.getAll('channel'));
+    say({ type: 'message', channel: 'given', id: 'e-1', data: 'missed' });
+    for (const channel of ['given', 'news']) say({ type: 'subscribed', channel, id: 'e-2' });
+  });
+  const client = new Client(host, { channels: ['news'] });
+  assert.deepEqual(await client.until('open'), [['connecting'], ['given', 'missed'], ['open']]);
+  client.push.subscribe('sport');
+  await waitFor(() => host.asked.length === 1);
+  const [{ say, ref, ...first }] = host.asked;
+  assert.deepEqual(first, { type: 'subscribe', channel: 'sport' });
+  say({ type: 'subscribed', channel: 'sport', id: 'e-2', ref });
+  say({ type: 'message', channel: 'given', id: 'e-3', data: 'live' });
+  await client.until('given', 'live');
+  host.cut();
+  await client.until('open');
+  assert.deepEqual(urls[1].sort(), ['given', 'news', 'sport']);
+  // The host gives it again, and the page does not want it any more.
+  client.push.unsubscribe('given');
+  await waitFor(() => host.asked.length === 2);
+  host.cut();
+  const told = await client.until('open');
+  await waitFor(() => host.asked.length === 3);
+  for (const { type, channel } of host.asked.slice(1)) assert.deepEqual([type, channel], ['unsubscribe', 'given']);
+  assert.deepEqual(urls[2].sort(), ['news', 'sport']);
+  assert.ok(told.every(isState), JSON.stringify(told));
+});
+
+for (const transport of ['stream', 'poll']) {
+  test(`${transport}: a channel that the host gives unasked is the page's`, async () => {
+    const host = await start();
+    const position = await host.publish('news', '1');
+    const urls = [];
+    host.box.instead = ({ url }, response) => {
+      urls.push(new URL(url, 'http://host').searchParams.getAll('channel'));
+      if (urls.length > 1) return false;
+      const messages = [{ type: 'message', channel: 'given', id: position, data: 'missed' }];
+      response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ position, messages }));
+      return true;
+    };
+    const client = new Client(host, { channels: ['news'], transports: [transport] });
+    assert.deepEqual(await client.until('open'), [['connecting'], ['given', 'missed'], ['open']]);
+    await waitFor(() => host.box.waiting === 1);
+    assert.deepEqual(urls.at(-1), ['news', 'given']);
+    await host.publish('given', 'live');
+    await client.until('given', 'live');
+  });
+}
+
+test('all channels are taken away before they are confirmed: it is open all the same', async () => {
+  const host = await scripted((say) => {
+    for (const channel of ['a', 'b']) say({ type: 'unsubscribed', channel, code: 4403, reason: 'no' });
+  });
+  const client = new Client(host, { channels: ['a', 'b'] });
+  const told = await client.until('open');
+  assert.deepEqual(told, [['connecting'], ['unsubscribed', 4403, 'a'], ['unsubscribed', 4403, 'b'], ['open']]);
+  client.push.subscribe('c');
+  await waitFor(() => host.asked.length === 1);
+});
+
+test('closed with 4403 before it was open: token() is asked again', async () => {
+  let count = 0;
+  const host = await scripted((say, parameters, socket) => {
+    if (count++ === 0) return socket.close(4403, 'grant expired');
+    say({ type: 'subscribed', channel: 'news', id: parameters.get('token') });
+  });
+  const tokens = ['old', 'new'];
+  const client = new Client(host, { channels: ['news'], token: () => tokens.shift() ?? null });
+  assert.deepEqual(await client.until('open'), [['connecting'], ['connecting', 4403], ['open']]);
+  assert.equal(client.push.position, 'new');
+});
+
+test('of two looks for a WebSocket at once, one goes on', async () => {
+  const host = await startWithTokens();
+  host.box.upgrade = 502;
+  const waiting = [];
+  let slow = false;
+  const client = new Client(host, {
+    channels: ['news'],
+    token: () => (slow ? new Promise((resolve) => waiting.push(resolve)) : token(['news'], 600)),
+  });
+  await client.until('open');
+  slow = true;
+  host.box.upgrade = 'hang';
+  for (const looks of [1, 2]) {
+    page.dispatchEvent(new Event('online'));
+    await waitFor(() => waiting.length === looks);
+  }
+  for (const resolve of waiting) resolve(token(['news'], 600));
+  await waitFor(() => host.box.trials > 0);
+  client.push.close();
+  await waitFor(() => host.box.trials === 0);
+  assert.equal(host.box.count('upgrade'), 3);
+});

@@ -1,0 +1,141 @@
+// push.js has patience with slow links, and not too much of it with what never comes. Time passes when the test says so.
+
+import { clock } from '../harness/clock.mjs';
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { WebSocketServer } from 'ws';
+import { test } from '../harness/host.mjs';
+import { open } from '../harness/opened.mjs';
+import { Client, isMessage, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
+import { token } from '../harness/tokens.mjs';
+
+const www = fileURLToPath(new URL('../../examples-c/www/', import.meta.url));
+
+// A directory that has push.js, and not push-fallback.js.
+async function alone() {
+  const directory = await mkdtemp(join(tmpdir(), 'push-'));
+  open.push(() => rm(directory, { recursive: true }));
+  await writeFile(join(directory, 'package.json'), '{"type":"module"}');
+  await copyFile(join(www, 'push.js'), join(directory, 'push.js'));
+  const { connect } = await import(pathToFileURL(join(directory, 'push.js')));
+  return { connect, fallback: join(directory, 'push-fallback.js') };
+}
+
+test('while push-fallback.js is not there, WebSockets go on being tried', async () => {
+  const host = await start();
+  const { connect } = await alone();
+  host.box.upgrade = 502;
+  const client = new Client(host, { channels: ['news'] }, connect);
+  await waitFor(() => host.box.count('upgrade') === 4);
+  host.box.upgrade = 'pass';
+  await client.until('open');
+  assert.equal(client.push.transport, 'ws');
+});
+
+test('push-fallback.js is loaded as soon as it is there', async () => {
+  const host = await start();
+  const { connect, fallback } = await alone();
+  host.box.upgrade = 502;
+  const client = new Client(host, { channels: ['news'] }, connect);
+  await waitFor(() => host.box.count('upgrade') === 3);
+  await copyFile(join(www, 'push-fallback.js'), fallback);
+  await client.until('open');
+  assert.equal(client.push.transport, 'stream');
+});
+
+test('push-fallback.js that never comes is given up, and WebSockets go on being tried', async () => {
+  const host = await start();
+  const { connect, fallback } = await alone();
+  await writeFile(fallback, 'await new Promise(() => {});');
+  host.box.upgrade = 502;
+  const client = new Client(host, { channels: ['news'] }, connect);
+  await waitFor(() => host.box.count('upgrade') === 2 && clock.has(30_000));
+  host.box.upgrade = 'pass';
+  clock.pass(30_000);
+  await client.until('open');
+  assert.equal(client.push.transport, 'ws');
+});
+
+test('a token that never comes is asked for again', async () => {
+  const host = await startWithTokens();
+  const tokens = [new Promise(() => {}), token(['news'], 600)];
+  const client = new Client(host, { channels: ['news'], token: () => tokens.shift() });
+  await waitFor(() => clock.has(30_000));
+  clock.pass(30_000);
+  assert.deepEqual(await client.until('open'), [['connecting'], ['connecting', 1006], ['open']]);
+  assert.ok(!clock.has(30_000), 'nobody waits for a token that has come');
+});
+
+test('poll: an answer may take long as long as something of it comes', async () => {
+  const host = await start();
+  const position = await host.publish('news', '1');
+  const held = [];
+  host.box.instead = (_, response) => {
+    if (held.length > 1) return false;
+    held.push(response.writeHead(200, { 'Content-Type': 'application/json' }));
+    response.flushHeaders();
+    return true;
+  };
+  const client = new Client(host, { channels: ['news'], transports: ['poll'] });
+  const send = async (response, part) => {
+    clock.pass(8000);
+    const { set } = clock;
+    response.write(part);
+    await waitFor(() => clock.set > set);
+  };
+  // This one stops, and is given up ten seconds later.
+  await waitFor(() => held.length === 1);
+  for (const part of ['{"position"', ':"']) await send(held[0], part);
+  clock.pass(10_000);
+  await client.until('connecting', 1006);
+  await waitFor(() => held.length === 2);
+  for (const part of ['{"position"', `:"${position}"`, ',"messages"', ':[]']) await send(held[1], part);
+  held[1].end('}');
+  assert.deepEqual(await client.until('open'), [['open']]);
+});
+
+// A page sees nothing of a WebSocket's message before its end.
+test('ws: the first message of a replay may take a minute', async () => {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  await once(server, 'listening');
+  open.push(async () => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+    await once(server, 'close');
+  });
+  const sockets = [];
+  server.on('connection', (socket) => sockets.push(socket));
+  const client = new Client({ box: server.address() }, { channels: ['news'], since: 'e-1', transports: ['ws'] });
+  const passes = async (ms) => {
+    await waitFor(() => clock.has(60_000));
+    clock.pass(ms);
+  };
+  await passes(60_000);
+  assert.deepEqual(await client.until('connecting', 1006), [['connecting'], ['connecting', 1006]]);
+  await waitFor(() => sockets.length === 2);
+  await passes(55_000);
+  const { set } = clock;
+  sockets[1].send('{"type":"message","channel":"news","id":"e-2","data":"large"}');
+  await waitFor(() => clock.set > set);
+  await passes(55_000);
+  sockets[1].send('{"type":"subscribed","channel":"news","id":"e-2"}');
+  assert.deepEqual(await client.until('open'), [['news', 'large'], ['open']]);
+});
+
+test('stream: a channel that is refused leaves no timer behind', async () => {
+  const host = await startWithTokens();
+  const client = new Client(host, { transports: ['stream'], token: () => token(['news'], 600) });
+  await client.until('open');
+  client.push.subscribe('secret');
+  await client.until('error', 'channel', 'secret');
+  clock.pass(10_000);
+  client.push.subscribe('news');
+  await waitFor(async () => (await host.stats()).subscriptions === 1);
+  await host.publish('news', '1');
+  const told = await client.until('news', '1');
+  assert.deepEqual(told.filter(([what]) => what !== 'open'), [['news', '1']]);
+});
