@@ -58,6 +58,12 @@ export function openFallback(kind, target, session) {
 
   // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
+    // A WebSocket was lost before these had caught up, and a request has one position for all channels.
+    for (const [channel, from] of session.behind) {
+      session.behind.delete(channel);
+      if (from) session.received({ type: 'gap', channel, id: session.position });
+    }
+    fit();
     try {
       if (begun.size > 0) await catchUp([...begun]);
     } catch (error) {
@@ -68,15 +74,27 @@ export function openFallback(kind, target, session) {
     await begin([...wanted].filter((channel) => !begun.has(channel)));
   }
 
+  // A request names all channels. Those for which its URL has no room are refused.
+  function fit() {
+    let room = session.room - target.href.length;
+    const reason = 'the URL has no room for more channels; only over a WebSocket there may be more';
+    for (const channel of wanted) {
+      room -= session.roomOf(channel);
+      if (room < 0) refuse(channel, { word: 'uri_too_long', reason });
+    }
+  }
+
   async function catchUp(channels) {
     while (await poll(channels, { wait: 0 }, ANSWER));
   }
 
-  const isRefusal = (error) => !stopped && error.code !== 401 && session.isFinal(error.code);
+  function isRefusal(error) {
+    return !stopped && error.code !== 401 && session.isFinal(error.code);
+  }
 
-  const refuse = (channel, { word, reason }) => {
+  function refuse(channel, { word, reason }) {
     session.refused(channel, { type: 'error', code: word, message: reason, channel });
-  };
+  }
 
   // The server has refused the channels together. Those that it refuses alone, too, do no harm to the others.
   async function sift(error) {

@@ -21,6 +21,7 @@ const QUIET = 30_000; // then a connection is asked whether it lives: a page can
 const ANSWER = 10_000;
 const REPLAY = 60_000; // for a message of a megabyte over a slow link: a page sees nothing of it before its end
 const LATE = 30_000; // then a token, or the file of the other transports, is not waited for any longer
+const LONGEST_URL = 7000; // many proxies take 8 KB
 const TRIES = 2; // of a transport that was never open; then another one is tried
 const MORE_TRIES = 5; // of a transport that was open: then more likely the server is away
 const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
@@ -40,8 +41,10 @@ export function connect(url, options = {}) {
   }
   const wanted = new Set(channels);
   const begun = new Set(channels); // the channels that `position` covers; others begin when the server confirms them
+  const behind = new Map(); // those of them that go on from positions of their own; null: that have not begun
   const left = new Set(); // the channels that the page has unsubscribed from
   let position = since;
+  let whole = since; // the position that counts for all channels, while some are behind
   let link = null; // to the server, open or opening; null: there is none until the next attempt
   let using = null; // the transport by which it is open
   let openedAt = 0;
@@ -61,12 +64,14 @@ export function connect(url, options = {}) {
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
-    wanted, begun, last, isFinal, opened, lost, refused, welcome,
+    wanted, begun, behind, last, isFinal, roomOf, room: LONGEST_URL, opened, lost, refused, welcome,
     get position() { return position; },
     set position(reached) { position = reached; },
-    received(message) {
+    received(message, isLate = false) {
       const { type, id, channel } = message;
-      if (id) position = id;
+      if (isLate) {
+        if (behind.has(channel)) behind.set(channel, id);
+      } else if (id) position = id;
       if (channel && !welcome(channel)) return; // it was under way when the page unsubscribed
       if (type === 'gap') tell('ongap', message);
       else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
@@ -78,6 +83,7 @@ export function connect(url, options = {}) {
     drop();
     const mine = attempt;
     const kind = choose();
+    if (behind.size === 0) whole = position;
     link = { kind, close() {}, check() {}, change() {} }; // until there is one
     if (!position) for (const channel of wanted) begun.add(channel);
     let start = openSocket;
@@ -219,7 +225,7 @@ export function connect(url, options = {}) {
       if (mine !== looks) return;
       trial = openSocket('ws', target, {
         wanted: begun, begun: new Set(begun), position: null,
-        received() {}, refused() {}, complain() {}, welcome: () => true,
+        received() {}, refused() {}, complain() {}, welcome: () => true, behind: new Map(),
         opened: () => result(true), lost: () => result(false),
       });
     } catch {
@@ -230,6 +236,7 @@ export function connect(url, options = {}) {
   // The server does not give a channel, or has taken it away.
   function refused(channel, error) {
     wanted.delete(channel);
+    behind.delete(channel);
     if (begun.delete(channel) && !using) soon = true; // perhaps WebSockets failed because of this channel
     tell('onerror', error);
   }
@@ -308,7 +315,7 @@ export function connect(url, options = {}) {
   }
 
   return {
-    get position() { return position; },
+    get position() { return behind.size > 0 ? whole : position; },
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
     subscribe(channel) { // to new messages of the channel
       wanted.add(channel);
@@ -318,6 +325,7 @@ export function connect(url, options = {}) {
     unsubscribe(channel) {
       wanted.delete(channel);
       begun.delete(channel);
+      behind.delete(channel);
       left.add(channel);
       link?.change();
     },
@@ -345,6 +353,11 @@ function inTime(promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
+// What a channel takes of a URL.
+function roomOf(channel) {
+  return '&channel='.length + encodeURIComponent(channel).length;
+}
+
 function failure({ code, message }) {
   return Object.assign(new Error(message), { code });
 }
@@ -360,16 +373,30 @@ function payload(data) {
 // ---- WebSocket, subprotocol push.v1.json ----
 
 function openSocket(kind, target, session) {
-  const joined = new Set(session.begun); // the channels that the server knows, or was asked for
-  const awaited = new Set(joined); // the channels of the URL, until they are confirmed
+  const { position: start, behind } = session;
+  const joined = new Set(); // the channels that the server knows, or was asked for
+  const late = new Set(); // those of them that were asked for with a position of their own, until they are confirmed
   const asked = new Map(); // requests without an answer, by number
   let number = 0;
-  let isOpen = false;
+  let isOpen = false; // requests may be sent
+  let isGiven = false; // the host gives channels that were not asked for
+  let isTold = false; // nothing is missing any more
   let asking = false; // whether it lives
   let timer;
 
   target.protocol = target.protocol.replace('http', 'ws');
-  for (const channel of joined) target.searchParams.append('channel', channel);
+  // The channels for which the URL has no room follow as requests.
+  let room = LONGEST_URL - target.href.length;
+  for (const channel of session.begun) {
+    if (behind.has(channel)) continue;
+    room -= roomOf(channel);
+    if (room < 0) behind.set(channel, start);
+    else {
+      target.searchParams.append('channel', channel);
+      joined.add(channel);
+    }
+  }
+  const awaited = new Set(joined); // until they are confirmed
   if (session.position) target.searchParams.set('since', session.position);
   else if (session.last) target.searchParams.set('last', session.last);
   const socket = new WebSocket(target, 'push.v1.json');
@@ -388,11 +415,27 @@ function openSocket(kind, target, session) {
   };
 
   function opened() {
-    if (isOpen) return;
-    isOpen = true;
-    listen();
+    if (!isOpen) {
+      isOpen = true;
+      listen();
+      change(); // channels that the page has changed meanwhile, and those that are late
+    }
+    if (isTold || late.size > 0) return;
+    isTold = true;
     session.opened();
-    change(); // channels that the page has changed meanwhile
+  }
+
+  // A host that gives channels at once may have the server ignore those of the URL.
+  function askAgain() {
+    for (const channel of awaited) if (joined.delete(channel) && session.wanted.has(channel)) behind.set(channel, start);
+    awaited.clear();
+    change();
+  }
+
+  function settled(channel) {
+    late.delete(channel);
+    behind.delete(channel);
+    opened();
   }
 
   function received(message) {
@@ -400,23 +443,25 @@ function openSocket(kind, target, session) {
     switch (type) {
       case 'message': case 'broadcast': case 'gap':
         if (channel && session.welcome(channel)) joined.add(channel);
-        return session.received(message);
+        return session.received(message, late.has(channel));
       case 'subscribed':
         session.position = message.id; // it covers all channels, including those of before
         if (message.ref === undefined && !awaited.delete(channel)) { // the host's
           session.welcome(channel);
           joined.add(channel);
           change();
+          if (!isGiven) request({ type: 'ping' }, askAgain);
+          isGiven = true;
         }
         if (session.wanted.has(channel)) session.begun.add(channel);
-        return message.ref === undefined ? opened() : answered(message);
+        if (message.ref !== undefined) answered(message);
+        return settled(channel);
       case 'unsubscribed':
         if (!code) return answered(message);
         awaited.delete(channel);
         joined.delete(channel);
         session.refused(channel, message);
-        if (joined.size === 0) opened(); // nothing is confirmed any more
-        return;
+        return isOpen || joined.size === 0 ? settled(channel) : undefined; // else others are still confirmed
       default: return answered(message);
     }
   }
@@ -431,6 +476,7 @@ function openSocket(kind, target, session) {
       if (message.code === 'subscribed') return; // the host was first
       joined.delete(what.channel);
       session.refused(what.channel, message);
+      settled(what.channel);
     } else if (what?.type !== 'unsubscribe') session.complain(message);
   }
 
@@ -448,7 +494,11 @@ function openSocket(kind, target, session) {
       if (!session.wanted.has(channel) && joined.delete(channel)) request({ type: 'unsubscribe', channel });
     }
     for (const channel of session.wanted) {
-      if (!joined.has(channel) && joined.add(channel)) request({ type: 'subscribe', channel });
+      if (joined.has(channel)) continue;
+      joined.add(channel);
+      const since = behind.get(channel);
+      if (since !== undefined) late.add(channel);
+      request({ type: 'subscribe', channel, since: since ?? undefined, last: since === null ? session.last : undefined });
     }
   }
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
 import { test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
-import { Client, isState, page, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
+import { Client, isMessage, isState, page, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
 import { token } from '../harness/tokens.mjs';
 
 // A server that says what the test wants. `serve` gets each connection: a function that says something, the URL's
@@ -88,9 +88,9 @@ test('ws: a channel that the host gives unasked is the page\'s, until the page l
   const client = new Client(host, { channels: ['news'] });
   assert.deepEqual(await client.until('open'), [['connecting'], ['given', 'missed'], ['open']]);
   client.push.subscribe('sport');
-  await waitFor(() => host.asked.length === 1);
-  const [{ say, ref, ...first }] = host.asked;
-  assert.deepEqual(first, { type: 'subscribe', channel: 'sport' });
+  await waitFor(() => host.asked.length === 2);
+  const [ping, { say, ref, ...first }] = host.asked;
+  assert.deepEqual([ping.type, first], ['ping', { type: 'subscribe', channel: 'sport' }]);
   say({ type: 'subscribed', channel: 'sport', id: 'e-2', ref });
   say({ type: 'message', channel: 'given', id: 'e-3', data: 'live' });
   await client.until('given', 'live');
@@ -99,13 +99,30 @@ test('ws: a channel that the host gives unasked is the page\'s, until the page l
   assert.deepEqual(urls[1].sort(), ['given', 'news', 'sport']);
   // The host gives it again, and the page does not want it any more.
   client.push.unsubscribe('given');
-  await waitFor(() => host.asked.length === 2);
+  const isLeft = ({ type, channel }) => type === 'unsubscribe' && channel === 'given';
+  await waitFor(() => host.asked.filter(isLeft).length === 1);
   host.cut();
   const told = await client.until('open');
-  await waitFor(() => host.asked.length === 3);
-  for (const { type, channel } of host.asked.slice(1)) assert.deepEqual([type, channel], ['unsubscribe', 'given']);
+  await waitFor(() => host.asked.filter(isLeft).length === 2);
   assert.deepEqual(urls[2].sort(), ['news', 'sport']);
   assert.ok(told.every(isState), JSON.stringify(told));
+});
+
+test('ws: a host that gives channels has the server ignore those of the URL: they are asked for again', async () => {
+  const host = await scripted((say) => say({ type: 'subscribed', channel: 'given', id: 'e-2' }));
+  const client = new Client(host, { channels: ['news', 'secret'], since: 'e-1' });
+  await client.until('open');
+  await waitFor(() => host.asked.length === 1);
+  const [{ type, say, ref }] = host.asked;
+  assert.equal(type, 'ping');
+  say({ type: 'pong', ref });
+  await waitFor(() => host.asked.length === 3);
+  const [news, secret] = host.asked.slice(1);
+  for (const { type, since } of [news, secret]) assert.deepEqual([type, since], ['subscribe', 'e-1']);
+  say({ type: 'message', channel: 'news', id: 'e-2', data: 'missed' });
+  say({ type: 'subscribed', channel: 'news', id: 'e-2', ref: news.ref });
+  say({ type: 'error', code: 'channel', message: 'no', channel: 'secret', ref: secret.ref });
+  assert.deepEqual(await client.until('error', 'channel', 'secret'), [['news', 'missed'], ['error', 'channel', 'secret']]);
 });
 
 for (const transport of ['stream', 'poll']) {
@@ -174,3 +191,80 @@ test('of two looks for a WebSocket at once, one goes on', async () => {
   await waitFor(() => host.box.trials === 0);
   assert.equal(host.box.count('upgrade'), 3);
 });
+
+// ---- more channels than a URL has room for ----
+
+const many = Array.from({ length: 300 }, (_, n) => `channel-${n}-${'x'.repeat(60)}`);
+
+test('ws: more channels than a URL has room for; each gets what it missed, once and in order', async () => {
+  const host = await start('max_channels=1000');
+  const before = await host.publish(many[299], 'before');
+  for (const channel of [many[299], many[0]]) await host.publish(channel, 'at first');
+  const client = new Client(host, { channels: many, since: before, transports: ['ws'] });
+  for (let round = 0; round < 3; round++) {
+    const told = (await client.until('open')).filter(isMessage);
+    const text = round === 0 ? 'at first' : 'missed';
+    const wanted = [[many[0], text], [many[299], text], ...(round === 0 ? [] : [[many[299], 'too']])];
+    assert.deepEqual(told.sort(), wanted.sort());
+    await waitFor(async () => (await host.stats()).subscriptions === 300);
+    await host.publish(many[298], 'live');
+    await client.until(many[298], 'live');
+    await host.box.cutWhile(async () => {
+      await client.until('connecting', 1006);
+      for (const channel of [many[299], many[0]]) await host.publish(channel, 'missed');
+      await host.publish(many[299], 'too');
+    });
+  }
+});
+
+test('ws: the newest of each channel come first, also of those for which the URL has no room', async () => {
+  const host = await start('max_channels=1000');
+  for (const channel of [many[0], many[299]]) {
+    for (const text of ['1', '2', '3']) await host.publish(channel, text);
+  }
+  const client = new Client(host, { channels: many, last: 2, transports: ['ws'] });
+  assert.deepEqual((await client.until('open')).filter(isMessage), [
+    [many[0], '2'], [many[0], '3'], [many[299], '2'], [many[299], '3'],
+  ]);
+});
+
+test('ws: lost while channels still catch up, each goes on where it was', async () => {
+  const sinces = [];
+  const host = await scripted((say, parameters) => {
+    sinces.push(parameters.get('since'));
+    for (const channel of parameters.getAll('channel')) say({ type: 'subscribed', channel, id: 'e-9' });
+  });
+  const client = new Client(host, { channels: many, since: 'e-5' });
+  const isOf = (channel) => (request) => request.channel === channel;
+  await waitFor(() => host.asked.some(isOf(many[299])));
+  const [first, second] = host.asked;
+  assert.deepEqual([first.since, second.since], ['e-5', 'e-5']);
+  first.say({ type: 'message', channel: first.channel, id: 'e-6', data: 'the sixth' });
+  await client.until(first.channel, 'the sixth');
+  assert.equal(client.push.position, 'e-5', 'it is good for all channels');
+  host.asked.length = 0;
+  host.cut();
+  await waitFor(() => host.asked.some(isOf(many[299])));
+  assert.deepEqual(sinces, ['e-5', 'e-9']);
+  assert.equal(host.asked.find(isOf(first.channel)).since, 'e-6');
+  assert.equal(host.asked.find(isOf(second.channel)).since, 'e-5');
+  assert.ok(client.told.every(([what]) => what !== 'open'), 'something is still missing');
+  for (const { say, channel, ref } of host.asked) say({ type: 'subscribed', channel, id: 'e-9', ref });
+  await client.until('open');
+  assert.equal(client.push.position, 'e-9');
+});
+
+for (const transport of ['stream', 'poll']) {
+  test(`${transport}: channels for which the URL has no room are refused, and the others go on`, async () => {
+    const host = await start('max_channels=1000');
+    const client = new Client(host, { channels: many, transports: [transport] });
+    const told = await client.until('open');
+    const refused = told.filter(([, code]) => code === 'uri_too_long').map(([, , channel]) => channel);
+    assert.ok(refused.length > 100 && refused.includes(many[299]) && !refused.includes(many[0]), `${refused.length}`);
+    await waitFor(() => host.box.waiting === 1);
+    client.push.subscribe(`late-${'x'.repeat(60)}`);
+    await client.until('error', 'uri_too_long', `late-${'x'.repeat(60)}`);
+    await host.publish(many[0], 'hello');
+    await client.until(many[0], 'hello');
+  });
+}

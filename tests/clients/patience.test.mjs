@@ -10,7 +10,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { WebSocketServer } from 'ws';
 import { test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
-import { Client, isMessage, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
+import { Client, start, startWithTokens, waitFor } from '../harness/pushing.mjs';
 import { token } from '../harness/tokens.mjs';
 
 const www = fileURLToPath(new URL('../../examples-c/www/', import.meta.url));
@@ -67,7 +67,6 @@ test('a token that never comes is asked for again', async () => {
   await waitFor(() => clock.has(30_000));
   clock.pass(30_000);
   assert.deepEqual(await client.until('open'), [['connecting'], ['connecting', 1006], ['open']]);
-  assert.ok(!clock.has(30_000), 'nobody waits for a token that has come');
 });
 
 test('poll: an answer may take long as long as something of it comes', async () => {
