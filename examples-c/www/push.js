@@ -110,12 +110,13 @@ export function connect(url, options = {}) {
     }
   }
 
-  // Some browsers never load a file again that they could not load once, unless its name is another one. A bundler knows
-  // only the first name. So the names take turns.
+  // Some browsers never load a file again that they could not load once, unless its name is another one. A bundler
+  // knows only the first name. So the names take turns.
   async function loadFallback() {
     const other = `./push-fallback.js?${misses}`;
-    const loading = misses % 2 ? import(/* webpackIgnore: true */ /* @vite-ignore */ other) : import('./push-fallback.js');
-    return (await loading).openFallback;
+    const load = () => import('./push-fallback.js');
+    const loadOther = () => import(/* webpackIgnore: true */ /* @vite-ignore */ other);
+    return (await (misses % 2 ? loadOther() : load())).openFallback;
   }
 
   // Returns the URL with a fresh token, or null if there is none.
@@ -427,7 +428,9 @@ function openSocket(kind, target, session) {
 
   // A host that gives channels at once may have the server ignore those of the URL.
   function askAgain() {
-    for (const channel of awaited) if (joined.delete(channel) && session.wanted.has(channel)) behind.set(channel, start);
+    for (const channel of awaited) {
+      if (joined.delete(channel) && session.wanted.has(channel)) behind.set(channel, start);
+    }
     awaited.clear();
     change();
   }
@@ -473,9 +476,10 @@ function openSocket(kind, target, session) {
     if (message.type !== 'error') return resolve?.(message.id);
     if (what?.type === 'publish') reject(failure(message));
     else if (what?.type === 'subscribe') {
-      if (message.code === 'subscribed') return; // the host was first
-      joined.delete(what.channel);
-      session.refused(what.channel, message);
+      if (message.code !== 'subscribed') { // else the host was first
+        joined.delete(what.channel);
+        session.refused(what.channel, message);
+      }
       settled(what.channel);
     } else if (what?.type !== 'unsubscribe') session.complain(message);
   }
@@ -498,7 +502,8 @@ function openSocket(kind, target, session) {
       joined.add(channel);
       const since = behind.get(channel);
       if (since !== undefined) late.add(channel);
-      request({ type: 'subscribe', channel, since: since ?? undefined, last: since === null ? session.last : undefined });
+      const last = since === null ? session.last : undefined;
+      request({ type: 'subscribe', channel, since: since ?? undefined, last });
     }
   }
 

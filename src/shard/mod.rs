@@ -27,6 +27,8 @@ mod order_tests;
 pub(crate) mod panic_tests;
 #[cfg(test)]
 mod pipelining_tests;
+#[cfg(test)]
+mod published_tests;
 #[cfg(all(test, feature = "tls"))]
 mod secure_tests;
 #[cfg(all(test, feature = "tls"))]

@@ -1,4 +1,4 @@
-// push.js has patience with slow links, and not too much of it with what never comes. Time passes when the test says so.
+// push.js has patience with slow links, and not too much of it with what never comes. The test lets the time pass.
 
 import { clock } from '../harness/clock.mjs';
 import assert from 'node:assert/strict';

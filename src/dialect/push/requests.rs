@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_request_is_an_object_with_a_type_that_is_known() {
-        let (_, ask) = ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
+        let (_, ask) =
+            ClientRequest::read(br#" {"last":3,"other":[{"type":"ping"}],"channel":"a","type":"subscribe"}"#);
         assert!(matches!(ask, Ok(ClientRequest::Subscribe { channel, since: None, last: Some(3) }) if channel == "a"));
         assert!(
             matches!(ClientRequest::read(br#"{"type":"ping","channel":7}"#), (None, Ok(ClientRequest::Ping))),

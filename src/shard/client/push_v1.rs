@@ -45,13 +45,7 @@ impl Shard {
         }
     }
 
-    fn subscribe_live(
-        &mut self,
-        index: u32,
-        channel: &str,
-        since: Option<&str>,
-        last: Option<u64>,
-    ) -> Answer {
+    fn subscribe_live(&mut self, index: u32, channel: &str, since: Option<&str>, last: Option<u64>) -> Answer {
         check_channel(channel).map_err(|error| Refused::new("channel", error.to_string()))?;
         let conn = &self.conns[index as usize];
         if !conn.is(Flags::LIVE) {
