@@ -58,12 +58,12 @@ export function openFallback(kind, target, session) {
 
   // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
+    fit();
     // A WebSocket was lost before these had caught up, and a request has one position for all channels.
     for (const [channel, from] of session.behind) {
       session.behind.delete(channel);
       if (from) session.received({ type: 'gap', channel, id: session.position });
     }
-    fit();
     try {
       if (begun.size > 0) await catchUp([...begun]);
     } catch (error) {

@@ -255,6 +255,23 @@ test('ws: lost while channels still catch up, each goes on where it was', async 
   assert.equal(client.push.position, 'e-9');
 });
 
+test('a WebSocket is lost while a channel catches up, and the stream follows: a gap', async () => {
+  const host = await start();
+  const [before, after] = [await host.publish('news', 'before'), await host.publish('news', 'missed')];
+  const first = await scripted((say) => say({ type: 'subscribed', channel: 'given', id: after }));
+  host.box.upstream = first.box.port;
+  const client = new Client(host, { channels: ['news'], since: before });
+  await waitFor(() => first.asked.length === 1);
+  first.asked[0].say({ type: 'pong', ref: first.asked[0].ref });
+  await waitFor(() => first.asked.length === 2);
+  host.box.upgrade = 502;
+  host.box.upstream = host.port;
+  first.cut();
+  assert.deepEqual((await client.until('gap', 'news')).filter(isMessage), [['gap', 'news']]);
+  await waitFor(() => client.push.transport === 'stream');
+  assert.equal(client.push.position, after);
+});
+
 for (const transport of ['stream', 'poll']) {
   test(`${transport}: channels for which the URL has no room are refused, and the others go on`, async () => {
     const host = await start('max_channels=1000');
