@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #ifndef WWW_DIR
@@ -208,6 +209,7 @@ struct options {
     int port;
     const char *directory;
     uint32_t grant_flags;
+    bool about_auth; /* some option may have set auth */
     push_config *config;
 };
 
@@ -227,9 +229,13 @@ static bool parse_options(int argc, char **argv, struct options *options)
         case 'o':
             value = strchr(optarg, '=');
             if (value) *value++ = 0;
+            if (strcmp(optarg, "auth") == 0) options->about_auth = true;
             status = push_config_set(options->config, optarg, value ? value : "", err, sizeof err);
             break;
-        case 'c': status = push_config_load(options->config, optarg, err, sizeof err); break;
+        case 'c':
+            options->about_auth = true;
+            status = push_config_load(options->config, optarg, err, sizeof err);
+            break;
         /* Use this only if one connection is one subscriber. A browser sends its other requests over the same
          * connection, and those are not the library's. */
         case 'k': options->grant_flags |= PUSH_GRANT_KEEP_ALIVE; break;
@@ -238,6 +244,19 @@ static bool parse_options(int argc, char **argv, struct options *options)
     }
     if (status != PUSH_OK) fprintf(stderr, "%s\n", err);
     return status == PUSH_OK && optind == argc;
+}
+
+/* Whether the option auth is none, as the grant of -k needs it: with any other auth this grant would let everybody in. A
+ * file may have set the option, and it can't be read back. So this hands over a client that has gone already: without a
+ * grant it is PUSH_ERR_INVALID, unless auth is none. */
+static bool anybody_may(push_server *push)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return false;
+    push_status status = push_adopt(push, pair[0], "", 0, NULL);
+    if (status != PUSH_OK) close(pair[0]);
+    close(pair[1]);
+    return status != PUSH_ERR_INVALID;
 }
 
 /* Serves until a signal comes. Returns the exit code. */
@@ -267,7 +286,7 @@ static int serve(struct host *h, const struct options *options, const sigset_t *
 int main(int argc, char **argv)
 {
     struct host host = {.event = PUSH_EVENT_INIT};
-    struct options options = {8080, WWW_DIR, 0, push_config_new()};
+    struct options options = {8080, WWW_DIR, 0, false, push_config_new()};
     char err[256] = "";
 
     struct rlimit files;
@@ -300,6 +319,11 @@ int main(int argc, char **argv)
     if (status != PUSH_OK) {
         fprintf(stderr, "%s: %s\n", push_strerror(status), err);
         return 1;
+    }
+    if (options.about_auth && options.grant_flags && !anybody_may(host.push)) {
+        fprintf(stderr, "option auth: beside -k only none is allowed, since -k grants every channel to everybody\n");
+        push_stop(host.push, 0);
+        return 2;
     }
     host.grant_flags = options.grant_flags;
     int code = serve(&host, &options, &before);

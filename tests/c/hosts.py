@@ -25,6 +25,33 @@ def run(report, only):
                                                  "history_count=20"], drive_legacy_server)
     if only in ("", "plugin-host"):
         plugin_host(report)
+    if only in ("", "auth"):
+        no_login(report)
+
+
+def no_login(report):
+    """The grant of -k takes the place of the option auth, so that it must not ask for a login. Without -k it may: the
+    library may have a listener of its own."""
+    file = OUT / "auth.toml"
+    for auth, secret in (("jwt", "s" * 32), ("none", None)):
+        options = {"auth": auth, **({"jwt_secret": secret} if secret else {})}
+        file.write_text("".join(f'{name} = "{value}"\n' for name, value in options.items()))
+        of_options = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        for arguments in (of_options, ["-c", file], [*of_options, "-k"], ["-c", file, "-k"]):
+            allowed = auth == "none" or "-k" not in arguments
+            process = subprocess.Popen([EXAMPLES / "legacy-server", "-p", "0", *arguments], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+            serves = b"listening" in process.stdout.readline()
+            if serves:
+                process.send_signal(signal.SIGTERM)
+            try:
+                _, errors = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                kill_group(process)
+                errors = b"it does not end"
+            names = b"option auth: beside -k only none is allowed" in errors
+            report.check(f"legacy-server: auth={auth} {'in a file' if file in arguments else ''} {arguments[-1]}",
+                         serves == allowed and names != allowed, f"serves: {serves}, {errors!r}")
 
 
 def valgrind_works(report):
