@@ -23,8 +23,8 @@ const (
 	ErrConfig Status = C.PUSH_ERR_CONFIG
 	// ErrTooLarge: the payload is larger than the option max_message.
 	ErrTooLarge Status = C.PUSH_ERR_TOO_LARGE
-	// ErrBusy: a queue of the library is full, or the hub can't be reached (option attach). Nothing was done; the same call may
-	// succeed in a moment.
+	// ErrBusy: a queue of the library is full, the hub can't be reached (option attach), or 1,000 calls of this process
+	// wait for a hub or a log already. Nothing was done; the same call may succeed in a moment.
 	// [Server.PublishContext] waits for that.
 	ErrBusy Status = C.PUSH_ERR_BUSY
 	// ErrNotFound: there is no such connection or user (any more).

@@ -28,3 +28,10 @@ func SetWriteLimit(limit time.Duration) (restore func()) {
 	writeLimit = limit
 	return func() { writeLimit = before }
 }
+
+// SetWaitingAtOnce lets fewer calls wait at once, until the returned function is called.
+func SetWaitingAtOnce(count int64) (restore func()) {
+	before := waitingAtOnce
+	waitingAtOnce = count
+	return func() { waitingAtOnce = before }
+}

@@ -54,7 +54,6 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodOptions && r.Header.Get("Origin") != "":
-		// KeepAlive is not passed on: the following requests on the connection have not been authorized.
 		h.relay(w, r, &nobody)
 	case r.Method != http.MethodGet:
 		h.server.turnAway(w, r, errNotGET)

@@ -78,7 +78,8 @@ func (s *Server) Publish(channel string, data []byte) error {
 //
 // Errors: those of [Server.Publish]. With the option attach the hub answers with the position. This call, and the
 // others that return positions, wait for that answer, at most for the option attach_timeout. Then the error is
-// [ErrTimeout], or ErrBusy while the hub can't be reached. With engine_sync=always, or with a log that servers share, they wait
+// [ErrTimeout], or ErrBusy while the hub can't be reached. At most 1,000 such calls of a process wait at once; beyond that
+// they are ErrBusy at once, since each holds a thread. With engine_sync=always, or with a log that servers share, they wait
 // until the message is in the log, at most for the option engine_timeout. Publish and [Server.PublishBatch] never wait.
 func (s *Server) PublishMessage(m Message) (Position, error) {
 	if err := m.check("publish"); err != nil {
@@ -100,7 +101,12 @@ func (s *Server) Broadcast(m Message) (Position, error) {
 
 func (s *Server) publishOne(op, channel string, m *Message) (Position, error) {
 	var at position
-	if status := s.handle.publishMessage(channel, m.Data, m.Event, m.Key, m.flags(), &at); status != statusOK {
+	if !beginWait() {
+		return "", result(op, ErrBusy)
+	}
+	status := s.handle.publishMessage(channel, m.Data, m.Event, m.Key, m.flags(), &at)
+	endWait()
+	if status != statusOK {
 		return "", result(op, status)
 	}
 	return Position(positionText(&at)), nil
@@ -169,6 +175,12 @@ func (s *Server) publishBatch(messages []Message, positions []Position) error {
 		return err
 	}
 	raw := b.room(len(positions))
+	if raw != nil { // otherwise the call does not wait
+		if !beginWait() {
+			return result("publish batch", ErrBusy)
+		}
+		defer endWait()
+	}
 	if status := s.handle.publishBatch(b.bytes, b.entries, raw); status != statusOK {
 		return result("publish batch", status)
 	}

@@ -149,12 +149,16 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 		return
 	}
 	defer leave()
-	pair, err := h.server.relay(requestHead(nil, r, "1.0", false), grant)
+	once := *grant
+	once.KeepAlive = false // a pair serves one request; the client's connection stays open without the library
+	pair, err := h.server.relay(requestHead(nil, r, "1.0", false), &once)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
 	}
 	defer h.server.relayed(pair)
+	// A hub of another process may hang, and never end the pair.
+	defer context.AfterFunc(h.server.over, pair.Close)()
 	defer context.AfterFunc(r.Context(), func() { pair.Close() })()
 	out := &flushed{w: w, control: http.NewResponseController(w)}
 	out.limit(time.Time{}) // the service's WriteTimeout must not end a client that waits
@@ -162,9 +166,8 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, grant *Grant) {
 	answer := bufio.NewReader(pair.conn)
 	response, err := http.ReadResponse(answer, r)
 	if err != nil {
-		if r.Context().Err() == nil {
-			h.refuse(w, r, result("hand over", ErrBusy))
-		}
+		// A middleware may have ended the context, and then the client is still there.
+		h.refuse(w, r, result("hand over", ErrBusy))
 		return
 	}
 	if response.ContentLength < 0 && response.StatusCode == http.StatusOK {

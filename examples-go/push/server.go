@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type Server struct {
 	// helpers are the goroutines that end with the server. They are added under mu, before stopping. It is no part of
 	// Server: the log's goroutine refers to it, and must not keep a forgotten server.
 	helpers *sync.WaitGroup
+	// drained is set by a Drain: subscriptions end, and do not try to go on.
+	drained atomic.Bool
 	// over is done when the library has ended, and its clients have had the time to read its last bytes.
 	over context.Context
 	cut  context.CancelFunc
@@ -133,7 +136,11 @@ func (s *Server) Reload(config Config) error {
 //
 // Errors: [ErrUnsupported] if the server is attached, since its clients are the hub's; [ErrClosed].
 func (s *Server) Drain(over time.Duration) error {
-	return result("drain", s.handle.drain(milliseconds(over)))
+	status := s.handle.drain(milliseconds(over))
+	if status == statusOK {
+		s.drained.Store(true)
+	}
+	return result("drain", status)
 }
 
 // milliseconds is a time for C, at most a day.
@@ -349,8 +356,13 @@ type Stats struct {
 	InboxBytes     uint64 // gauge: bytes kept of unfinished messages and requests of clients
 }
 
-// Stats reads the counters. Error: [ErrClosed].
+// Stats reads the counters. Errors: [ErrClosed]; attached, [ErrBusy] if the hub can't be reached or 1,000 calls of this
+// process wait already, [ErrTimeout] if it does not answer.
 func (s *Server) Stats() (Stats, error) {
+	if !beginWait() {
+		return Stats{}, result("stats", ErrBusy)
+	}
+	defer endWait()
 	stats, status := s.handle.stats()
 	return stats, result("stats", status)
 }

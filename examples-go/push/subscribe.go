@@ -70,6 +70,9 @@ type Subscription struct {
 // Each subscription costs two descriptors and a buffer of 4 KB, and no goroutine. It counts as a stream, and for the
 // option max_connections. [Server.Events] does not tell of it. The garbage collector closes one that is forgotten.
 //
+// If the server is attached, the subscription outlives its hub: it goes on from its position with the next hub, however
+// long that takes.
+//
 // Errors: [ErrInvalid] if a channel is not allowed, if there are none, if there are more than the option max_channels,
 // or if their names are longer than the option max_head has room for; [ErrLimit], [ErrBusy], [ErrClosed]; the error of
 // ctx.
@@ -78,10 +81,13 @@ func (s *Server) Subscribe(ctx context.Context, channels []string, options Subsc
 		return nil, invalid("subscribe", "Since and Last together")
 	}
 	channels = slices.Clone(channels)
+	ctx, cancel := context.WithCancel(ctx)
 	l, err := s.openLink(ctx, channels, options)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
+	l.cancel = cancel
 	sub := &Subscription{server: s, ctx: ctx, channels: channels, link: l, position: l.start}
 	// The context refers to the link's connection only. So the subscription itself can be forgotten.
 	sub.cleanup = runtime.AddCleanup(sub, (*link).close, l)
@@ -100,7 +106,7 @@ func (sub *Subscription) Next() (Delivery, bool) {
 		if sub.link.isClosed() {
 			break
 		}
-		if err = sub.resume(err); err != nil {
+		if err = sub.resume(err); err != nil && !sub.link.isClosed() {
 			sub.fail(err)
 		}
 	}
@@ -116,8 +122,8 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop, or another error after which
-// it can't go on. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop or Drain, or another error after
+// which it can't go on. Nil: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -154,27 +160,37 @@ func (sub *Subscription) Close() error {
 	return nil
 }
 
-// resume goes on from the history after the library has ended the connection, unless the server has ended.
+// resume goes on from the history after the library has ended the connection, unless the server has ended. A hub that is
+// away, full or behind is waited for.
 func (sub *Subscription) resume(cause error) error {
-	if err := sub.ctx.Err(); err != nil {
-		return err
-	}
 	if known := (*Error)(nil); errors.As(cause, &known) {
 		return cause
 	}
-	for wait := pauseFirst; ; wait = min(2*wait, pauseLongest) {
+	for wait := pauseFirst; ; wait = min(2*wait, resumeLongest) {
 		next, err := sub.server.openLink(sub.ctx, sub.channels, SubscribeOptions{Since: sub.Position()})
 		if err == nil {
 			sub.link.replace(next)
 			return nil
 		}
-		if !errors.Is(err, ErrBusy) {
+		if !passes(err) {
 			return err
 		}
-		if err := pause(sub.ctx, wait); err != nil {
-			return err
+		select {
+		case <-time.After(wait):
+		case <-sub.ctx.Done():
+			return sub.ctx.Err()
+		case <-sub.server.ending:
+			return result("subscription", ErrClosed)
 		}
 	}
+}
+
+// resumeLongest is the longest time between two attempts to go on.
+const resumeLongest = time.Second
+
+// passes says whether the same subscription may succeed later.
+func passes(err error) bool {
+	return errors.Is(err, ErrBusy) || errors.Is(err, ErrLimit) || errors.Is(err, ErrSystem)
 }
 
 // link is one connection to the library, as an NDJSON stream over a socket pair.
@@ -184,7 +200,8 @@ type link struct {
 
 	mu     sync.Mutex // guards what follows: close may come from anywhere
 	conn   *net.UnixConn
-	unbind func() bool // from the context
+	unbind func()             // from the context and from the server's end
+	cancel context.CancelFunc // ends an attempt to go on; nil before the subscription exists
 	closed bool
 }
 
@@ -193,6 +210,9 @@ func (l *link) close() {
 	defer l.mu.Unlock()
 	if !l.closed {
 		l.closed = true
+		if l.cancel != nil {
+			l.cancel()
+		}
 		l.unbind()
 		l.conn.Close()
 	}
@@ -221,6 +241,9 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if s.endsSubscriptions() {
+		return nil, result("subscribe", ErrClosed)
+	}
 	query := url.Values{"channel": channels, "transport": {"stream"}}
 	if options.Since != "" {
 		query.Set("since", string(options.Since))
@@ -234,32 +257,63 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 		return nil, err
 	}
 	l := &link{conn: conn, lines: bufio.NewReader(conn)}
-	l.unbind = context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	fromContext := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	// If the server is attached, its hub does not end the connection. The bytes that have come can still be read.
+	fromServer := context.AfterFunc(s.over, func() {
+		_ = conn.CloseRead()
+		_ = conn.CloseWrite()
+	})
+	l.unbind = func() {
+		fromContext()
+		fromServer()
+	}
 	if l.start, err = l.readHead(); err != nil {
 		l.close()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = ctx.Err()
+		case s.endsSubscriptions() && passes(err):
+			err = result("subscribe", ErrClosed)
 		}
 		return nil, err
 	}
 	return l, nil
 }
 
+// endsSubscriptions says whether the server has stopped, is stopping, or sends its clients away for good. The end of the
+// hub that it is attached to is none of these.
+func (s *Server) endsSubscriptions() bool {
+	select {
+	case <-s.ending:
+		return true
+	default:
+		return s.drained.Load()
+	}
+}
+
 func (l *link) readHead() (Position, error) {
 	response, err := http.ReadResponse(l.lines, nil)
 	if err != nil {
-		// The library has ended the connection before it had read the request: it is stopping.
-		return "", result("subscribe", ErrClosed)
+		// The connection has ended before the request was read: this server or its hub is ending.
+		return "", result("subscribe", ErrBusy)
 	}
-	switch response.StatusCode {
-	case http.StatusOK:
+	if response.StatusCode == http.StatusOK {
 		return Position(response.Header.Get("Push-Position")), nil
-	case http.StatusServiceUnavailable:
-		return "", result("subscribe", ErrClosed)
 	}
-	var answer struct{ Error struct{ Message string } }
+	var answer struct {
+		Error struct{ Code, Message string }
+	}
 	_ = json.NewDecoder(io.LimitReader(response.Body, 4096)).Decode(&answer) // without a message the status has to do
-	return "", &Error{Op: "subscribe", Status: ErrInvalid, Text: answer.Error.Message}
+	refused := &Error{Op: "subscribe", Status: ErrInvalid, Text: answer.Error.Message}
+	switch {
+	case response.StatusCode == http.StatusTooManyRequests, answer.Error.Code == "full":
+		refused.Status = ErrLimit
+	case response.StatusCode == http.StatusServiceUnavailable:
+		refused.Status = ErrBusy
+	case response.StatusCode >= 500:
+		refused.Status = ErrInternal
+	}
+	return "", refused
 }
 
 // object is a line of the stream.
@@ -270,7 +324,6 @@ type object struct {
 	Event   string   `json:"event"`
 	Data    string   `json:"data"`
 	Base64  bool     `json:"base64"`
-	Code    int      `json:"code"`
 }
 
 // next reads up to the next message. Any error means that this link is over.
@@ -291,9 +344,6 @@ func (l *link) next() (Delivery, error) {
 		case "message", "broadcast", "gap":
 			return o.delivery()
 		case "close":
-			if o.Code == 1001 {
-				return Delivery{}, result("subscription", ErrClosed)
-			}
 			return Delivery{}, io.EOF
 		}
 	}

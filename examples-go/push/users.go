@@ -55,9 +55,9 @@ type AnsweringHubs struct {
 // Each page counts the whole channel, so take large pages of a large channel.
 //
 // Errors: [ErrInvalid] if a name or the limit is not allowed; [ErrClosed]; with a log, [ErrBusy] if too many of these
-// questions are under way, or if no hub at all has answered in time; attached, [ErrBusy] if the hub can't be reached, or
-// if 16 calls of this process are under way there and the turn of this one did not come, [ErrTimeout] if it does not
-// answer, [ErrUnsupported] if it is older than this call.
+// questions are under way, or if no hub at all has answered in time; attached, [ErrBusy] if the hub can't be reached, if
+// 16 calls of this process are under way there and the turn of this one did not come, or if 1,000 calls of this process
+// wait already, [ErrTimeout] if it does not answer, [ErrUnsupported] if it is older than this call.
 func (s *Server) Users(channel, after string, limit int) (Users, error) {
 	if err := checkName("users", "channel", channel); err != nil {
 		return Users{}, err
@@ -68,6 +68,10 @@ func (s *Server) Users(channel, after string, limit int) (Users, error) {
 	if limit < 0 {
 		return Users{}, invalid("users", "limit: 0 to 10000 are allowed")
 	}
+	if !beginWait() {
+		return Users{}, result("users", ErrBusy)
+	}
+	defer endWait()
 	users, status := s.handle.users(channel, after, limit)
 	return users, result("users", status)
 }
