@@ -17,13 +17,14 @@ import (
 	"libpush.example/go/push"
 )
 
-// The hub is away for longer than clients wait for it. A subscription goes on where it was with the next hub. One that is
-// closed meanwhile ends.
+// The hub is away for longer than clients wait for it. A subscription goes on where it was with the next hub. One that
+// is closed meanwhile ends.
 func TestSubscriptionsOutliveTheHub(t *testing.T) {
 	harness.CheckLeaks(t)
 	directory := t.TempDir()
 	address := "unix:" + filepath.Join(directory, "attach.sock")
-	config := push.Config{Options: map[string]string{"attach_listen": address, "engine": "file:" + filepath.Join(directory, "log")}}
+	engine := "file:" + filepath.Join(directory, "log")
+	config := push.Config{Options: map[string]string{"attach_listen": address, "engine": engine}}
 	hub := start(t, config)
 	srv := start(t, push.Config{Options: map[string]string{"attach": address, "attach_timeout": "100ms"}})
 	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
@@ -116,8 +117,8 @@ func TestTheLastMessagesOutliveStop(t *testing.T) {
 	}
 }
 
-// hangingHub is a socket in front of a hub, for one host. From the first client on nothing passes, and all clients are kept
-// to the end of the test, as by a hub that hangs. It counts them.
+// hangingHub is a socket in front of a hub, for one host. From the first client on nothing passes, and all clients are
+// kept to the end of the test, as by a hub that hangs. It counts them.
 func hangingHub(t *testing.T, path, behind string) *atomic.Int64 {
 	listener, err := net.Listen("unix", path)
 	if err != nil {

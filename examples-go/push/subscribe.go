@@ -122,8 +122,8 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop or Drain, or another error after
-// which it can't go on. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop or Drain, or another error
+// after which it can't go on. Nil: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -160,8 +160,8 @@ func (sub *Subscription) Close() error {
 	return nil
 }
 
-// resume goes on from the history after the library has ended the connection, unless the server has ended. A hub that is
-// away, full or behind is waited for.
+// resume goes on from the history after the library has ended the connection, unless the server has ended. A hub that
+// is away, full or behind is waited for.
 func (sub *Subscription) resume(cause error) error {
 	if known := (*Error)(nil); errors.As(cause, &known) {
 		return cause
@@ -280,8 +280,8 @@ func (s *Server) openLink(ctx context.Context, channels []string, options Subscr
 	return l, nil
 }
 
-// endsSubscriptions says whether the server has stopped, is stopping, or sends its clients away for good. The end of the
-// hub that it is attached to is none of these.
+// endsSubscriptions says whether the server has stopped, is stopping, or sends its clients away for good. The end of
+// the hub that it is attached to is none of these.
 func (s *Server) endsSubscriptions() bool {
 	select {
 	case <-s.ending:

@@ -4,8 +4,8 @@ package push
 
 import "sync/atomic"
 
-// waitingAtOnce is how many calls of the process may be in C at once if they may wait for a hub or for a log. Each holds a
-// thread of the operating system, and Go ends a process that has 10,000. Only tests change it.
+// waitingAtOnce is how many calls of the process may be in C at once if they may wait for a hub or for a log. Each holds
+// a thread of the operating system, and Go ends a process that has 10,000. Only tests change it.
 var waitingAtOnce = int64(1000)
 
 // waiting counts the calls that are under way.
