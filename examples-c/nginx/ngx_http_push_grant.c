@@ -82,12 +82,17 @@ static ngx_int_t ngx_http_push_add(ngx_http_request_t *r, const char *directive,
 static ngx_int_t ngx_http_push_expiry(ngx_http_request_t *r, ngx_http_complex_value_t *value, int64_t *expires_at)
 {
     ngx_str_t text;
-    ngx_int_t rc = ngx_http_push_text(r, value, &text);
+    ngx_int_t rc;
 
-    if (rc != NGX_OK) {
-        return rc == NGX_DECLINED ? NGX_OK : rc;
+    if (value == NULL) {
+        return NGX_OK;
     }
-    if (ngx_http_push_read_expiry(&text, expires_at) != NGX_OK) {
+    rc = ngx_http_push_text(r, value, &text);
+    if (rc != NGX_OK && rc != NGX_DECLINED) {
+        return rc;
+    }
+    /* An empty variable does not mean "never": it is mostly one that was not set. */
+    if (rc == NGX_DECLINED || ngx_http_push_read_expiry(&text, expires_at) != NGX_OK) {
         /* A connection without the end that was meant would be worse than no connection. */
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "push: push_expires \"%V\" is no time", &text);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

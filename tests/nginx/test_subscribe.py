@@ -330,6 +330,7 @@ def test_expiry_and_permission_to_publish(pushd, start_nginx):
     site = """
         location /soon { push_subscribe a; push_expires 3s; }
         location /at { push_subscribe a; push_expires @$arg_at; }
+        location /variable { push_subscribe a; push_expires $arg_at; }
         location /may { push_subscribe a; push_client_publish $arg_may; }
     """
     nginx = start_nginx(server=site + _site())
@@ -338,8 +339,12 @@ def test_expiry_and_permission_to_publish(pushd, start_nginx):
             client.recv()
         assert closed.value.rcvd.code == 4403
     assert nginx.get("/at?at=1000000000&last=1")[0] == 403
-    # An empty time does not mean for ever.
+    # A value that is no time does not mean for ever, and neither does an empty one.
     assert nginx.get("/at?at=soon")[0] == 500
+    assert nginx.get("/variable?at=never-1&last=1")[0] == 500
+    assert nginx.get("/variable?last=1")[0] == 500
+    assert 'push_expires "" is no time' in nginx.error_log()
+    assert nginx.get("/variable?at=off&last=1")[0] == 200
     for may, answer in (("on", "published"), ("no", "error")):
         with connect(nginx.url("/may", scheme="ws", may=may), subprotocols=["push.v1.json"], proxy=None) as client:
             assert json.loads(client.recv())["type"] == "subscribed"
