@@ -89,9 +89,9 @@ typedef struct {
     ngx_http_push_via_e via;
     /* Allocated before, so that nothing can fail once the connection has been handed over. */
     ngx_http_posted_request_t posted;
-    /* For the relay: our end of a socket whose other end the hub has, or -1; the head to send; the answer's status
-     * line. */
-    int relay_fd;
+    /* For the relay: our end of a socket whose other end the hub has, until the upstream takes it; the head to send;
+     * the answer's status line. */
+    ngx_connection_t *relay;
     ngx_str_t head;
     ngx_http_status_t status;
     /* The connection at that end, and its place in the queue of _leave.c. NULL before, and once the client is told. */

@@ -14,14 +14,12 @@ static ngx_int_t ngx_http_push_get_peer(ngx_peer_connection_t *pc, void *data)
     ngx_http_push_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_push_module);
     ngx_connection_t *c;
 
-    if (ctx == NULL || ctx->relay_fd == -1) {
+    if (ctx == NULL || ctx->relay == NULL) {
         return NGX_ERROR;
     }
-    c = ngx_get_connection(ctx->relay_fd, pc->log);
-    if (c == NULL) {
-        return NGX_ERROR;
-    }
-    ctx->relay_fd = -1;
+    c = ctx->relay;
+    ctx->relay = NULL;
+    c->log = pc->log;
     c->type = SOCK_STREAM;
     c->recv = ngx_recv;
     c->send = ngx_send;
@@ -219,9 +217,9 @@ static void ngx_http_push_relay_cleanup(void *data)
     ngx_http_push_ctx_t *ctx = data;
 
     ngx_http_push_relay_ended(ctx);
-    if (ctx->relay_fd != -1) {
-        (void) close(ctx->relay_fd);
-        ctx->relay_fd = -1;
+    if (ctx->relay != NULL) {
+        ngx_close_connection(ctx->relay);
+        ctx->relay = NULL;
     }
 }
 
@@ -247,7 +245,13 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
         ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_socket_errno, "push: socketpair() failed");
         return ngx_http_push_unavailable(r, subscription);
     }
-    ctx->relay_fd = pair[0];
+    /* Later, at the limit of worker_connections, nginx's upstream could only answer 500. */
+    ctx->relay = ngx_get_connection(pair[0], r->connection->log);
+    if (ctx->relay == NULL) {
+        (void) close(pair[0]);
+        (void) close(pair[1]);
+        return ngx_http_push_unavailable(r, subscription);
+    }
     cleanup->handler = ngx_http_push_relay_cleanup;
     cleanup->data = ctx;
     status = ngx_http_push_adopt(pair[1], &nothing, &subscription->grant);

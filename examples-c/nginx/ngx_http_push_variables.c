@@ -8,7 +8,6 @@ ngx_http_push_ctx_t *ngx_http_push_ctx(ngx_http_request_t *r)
     if (ctx == NULL) {
         ctx = ngx_pcalloc(r->pool, sizeof *ctx);
         if (ctx != NULL) {
-            ctx->relay_fd = -1;
             ngx_http_set_ctx(r, ctx, ngx_http_push_module);
         }
     }

@@ -27,7 +27,7 @@ daemon off;
 worker_processes {workers};
 pid {directory}/nginx.pid;
 error_log {directory}/error.log info;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 {main}
 http {{
     client_body_temp_path {directory}/body;
@@ -149,7 +149,7 @@ class Nginx(Address):
     """nginx under `directory`: `http` and `server` are directives of these blocks."""
 
     def __init__(self, directory, certificate, key, http="", server="", main="", workers=2, load=(MODULE,),
-                 program=NGINX, via="$push_via", tls_listen="ssl http2"):  # fmt: skip
+                 program=NGINX, via="$push_via", tls_listen="ssl http2", connections=4096):  # fmt: skip
         super().__init__("127.0.0.1", free_port())
         self.tls = Address("127.0.0.1", free_port())
         self.directory = directory
@@ -160,7 +160,7 @@ class Nginx(Address):
             "directory": directory, "port": self.port, "tls_port": self.tls.port, "certificate": certificate,
             "key": key,
             "http": http, "server": server, "main": main, "workers": workers, "via": via,
-            "tls_listen": tls_listen,
+            "tls_listen": tls_listen, "connections": connections,
         }  # fmt: skip
         self._program = program
         self.configure()

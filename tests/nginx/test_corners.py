@@ -1,7 +1,9 @@
 """Edge cases of the directives, and of nginx's requests to a module."""
 
+import contextlib
 import json
 import socket
+import ssl
 
 import pytest
 from servers import PATIENCE, free_port, read_until, wait_until
@@ -79,3 +81,32 @@ def test_publishing_and_counters_in_subrequests(pushd, start_nginx, tmp_path):
     text = nginx.get("/page")[2].decode()
     assert text.count('"published":6') == 2 and text.endswith("."), text
     assert b"messages" in nginx.get("/guarded?last=1")[2]
+
+
+def test_an_event_source_at_the_limit_of_connections_comes_back(pushd, configured, trust):
+    """A relayed client needs two connections. If only one is left, the client is told to come back, and not refused.
+    With one of the two limits there is only one left."""
+    nginx = configured(expected=2, workers=1, connections=20, server="location /live { push_subscribe a; }")
+    told = 0
+    for connections in (20, 21):
+        nginx.configure(connections=connections)
+        nginx.start()
+        with contextlib.ExitStack() as clients:
+            opened = True
+            while opened:
+                try:
+                    plain = socket.create_connection((nginx.tls.host, nginx.tls.port), PATIENCE)
+                    client = clients.enter_context(trust.wrap_socket(plain, server_hostname=nginx.tls.host))
+                    client.sendall(b"GET /live?transport=sse HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
+                    got = client.recv(65536)
+                    while b"push-" not in got and b" 500 " not in got:
+                        more = client.recv(65536)
+                        assert more, got
+                        got += more
+                except (ConnectionError, ssl.SSLError):
+                    break
+                assert got.startswith(b"HTTP/1.1 200 "), got
+                opened = b"push-close" not in got
+                told += not opened
+        nginx.quit()
+    assert told == 1
