@@ -36,7 +36,7 @@ def no_login(report):
     for auth, secret in (("jwt", "s" * 32), ("none", None)):
         options = {"auth": auth, **({"jwt_secret": secret} if secret else {})}
         file.write_text("".join(f'{name} = "{value}"\n' for name, value in options.items()))
-        of_options = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        of_options = [part for option, value in options.items() for part in ("-o", f"{option}={value}")]
         for arguments in (of_options, ["-c", file], [*of_options, "-k"], ["-c", file, "-k"]):
             allowed = auth == "none" or "-k" not in arguments
             process = subprocess.Popen([EXAMPLES / "legacy-server", "-p", "0", *arguments], stdin=subprocess.DEVNULL,
@@ -50,7 +50,8 @@ def no_login(report):
                 kill_group(process)
                 errors = b"it does not end"
             names = b"option auth: beside -k only none is allowed" in errors
-            report.check(f"legacy-server: auth={auth} {'in a file' if file in arguments else ''} {arguments[-1]}",
+            name = f"legacy-server: auth={auth}{' in a file' if file in arguments else ''}"
+            report.check(name + (" with -k" if "-k" in arguments else ""),
                          serves == allowed and names != allowed, f"serves: {serves}, {errors!r}")
 
 
