@@ -16,6 +16,7 @@ export function openFallback(kind, target, session) {
   let stopped = null; // why it was aborted: 'changed', 'silent', 'closed'
   let phase; // 'settling', 'asked' for new messages, 'live'
   let silences = 0; // streams in a row that fell silent
+  let misfits = new Set(); // channels for which the URL has no room
   let timer;
 
   run();
@@ -59,28 +60,39 @@ export function openFallback(kind, target, session) {
   // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
     fit();
+    try {
+      if (begun.size > 0) await catchUp(fitting(begun));
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await sift(error);
+      await catchUp(fitting(begun));
+    }
+    await begin(fitting(wanted).filter((channel) => !begun.has(channel)));
+  }
+
+  // A request names all channels for which its URL has room.
+  function fit() {
+    let room = session.room - target.href.length;
+    misfits = new Set();
+    for (const channel of wanted) {
+      if (session.roomOf(channel) > room) misfits.add(channel);
+      else room -= session.roomOf(channel);
+    }
+  }
+
+  function fitting(channels) {
+    return [...channels].filter((channel) => !misfits.has(channel));
+  }
+
+  // The server can be reached by this transport. Before that nothing is given up: perhaps a WebSocket is next again.
+  function reached() {
+    const reason = 'the URL has no room for more channels; only over a WebSocket there may be more';
+    for (const channel of misfits) refuse(channel, { word: 'uri_too_long', reason });
+    misfits.clear();
     // A WebSocket was lost before these had caught up, and a request has one position for all channels.
     for (const [channel, from] of session.behind) {
       session.behind.delete(channel);
       if (from) session.received({ type: 'gap', channel, id: session.position });
-    }
-    try {
-      if (begun.size > 0) await catchUp([...begun]);
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      await sift(error);
-      await catchUp([...begun]);
-    }
-    await begin([...wanted].filter((channel) => !begun.has(channel)));
-  }
-
-  // A request names all channels. Those for which its URL has no room are refused.
-  function fit() {
-    let room = session.room - target.href.length;
-    const reason = 'the URL has no room for more channels; only over a WebSocket there may be more';
-    for (const channel of wanted) {
-      room -= session.roomOf(channel);
-      if (room < 0) refuse(channel, { word: 'uri_too_long', reason });
     }
   }
 
@@ -99,9 +111,10 @@ export function openFallback(kind, target, session) {
   // The server has refused the channels together. Those that it refuses alone, too, do no harm to the others.
   async function sift(error) {
     const isOfOne = [400, 403].includes(error.code) && error.word !== 'channels';
-    if (begun.size === 1 || !isOfOne) throw error;
+    const channels = fitting(begun);
+    if (channels.length === 1 || !isOfOne) throw error;
     const refusals = new Map();
-    for (const channel of begun) {
+    for (const channel of channels) {
       try {
         within(ANSWER);
         const { body } = await ask([channel], { transport: 'poll', wait: 0 }, 'application/json');
@@ -111,7 +124,7 @@ export function openFallback(kind, target, session) {
         refusals.set(channel, refusal);
       }
     }
-    if (refusals.size === 0 || refusals.size === begun.size) throw error;
+    if (refusals.size === 0 || refusals.size === channels.length) throw error;
     for (const [channel, refusal] of refusals) refuse(channel, refusal);
   }
 
@@ -169,6 +182,7 @@ export function openFallback(kind, target, session) {
       clearTimeout(timer);
     }
     const { position, messages, retry, more } = JSON.parse(text);
+    reached();
     for (const message of messages) take(message);
     check(['changed']);
     session.position = position;

@@ -22,6 +22,7 @@ const ANSWER = 10_000;
 const REPLAY = 60_000; // for a message of a megabyte over a slow link: a page sees nothing of it before its end
 const LATE = 30_000; // then a token, or the file of the other transports, is not waited for any longer
 const LONGEST_URL = 7000; // many proxies take 8 KB
+const AT_ONCE = 8; // channels that catch up at the same time: the server has a bound for what waits for a client
 const TRIES = 2; // of a transport that was never open; then another one is tried
 const MORE_TRIES = 5; // of a transport that was open: then more likely the server is away
 const AGAIN = 300_000; // then a transport that did not work is tried again; the time doubles each time, up to
@@ -43,6 +44,7 @@ export function connect(url, options = {}) {
   const begun = new Set(channels); // the channels that `position` covers; others begin when the server confirms them
   const behind = new Map(); // those of them that go on from positions of their own; null: that have not begun
   const left = new Set(); // the channels that the page has unsubscribed from
+  const given = new Set(); // those that the host gives; beside them the server may ignore the channels of the URL
   let position = since;
   let whole = since; // the position that counts for all channels, while some are behind
   let link = null; // to the server, open or opening; null: there is none until the next attempt
@@ -64,7 +66,7 @@ export function connect(url, options = {}) {
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
-    wanted, begun, behind, last, isFinal, roomOf, room: LONGEST_URL, opened, lost, refused, welcome,
+    wanted, begun, behind, given, last, isFinal, roomOf, room: LONGEST_URL, opened, lost, refused, welcome,
     get position() { return position; },
     set position(reached) { position = reached; },
     received(message, isLate = false) {
@@ -226,7 +228,7 @@ export function connect(url, options = {}) {
       if (mine !== looks) return;
       trial = openSocket('ws', target, {
         wanted: begun, begun: new Set(begun), position: null,
-        received() {}, refused() {}, complain() {}, welcome: () => true, behind: new Map(),
+        received() {}, refused() {}, complain() {}, welcome: () => true, behind: new Map(), given: new Set(),
         opened: () => result(true), lost: () => result(false),
       });
     } catch {
@@ -374,13 +376,13 @@ function payload(data) {
 // ---- WebSocket, subprotocol push.v1.json ----
 
 function openSocket(kind, target, session) {
-  const { position: start, behind } = session;
+  const { position: start, behind, given } = session;
   const joined = new Set(); // the channels that the server knows, or was asked for
   const late = new Set(); // those of them that were asked for with a position of their own, until they are confirmed
   const asked = new Map(); // requests without an answer, by number
   let number = 0;
   let isOpen = false; // requests may be sent
-  let isGiven = false; // the host gives channels that were not asked for
+  let isAsking = false; // whether the server has confirmed all channels of the URL that it will
   let isTold = false; // nothing is missing any more
   let asking = false; // whether it lives
   let timer;
@@ -390,9 +392,9 @@ function openSocket(kind, target, session) {
   let room = LONGEST_URL - target.href.length;
   for (const channel of session.begun) {
     if (behind.has(channel)) continue;
-    room -= roomOf(channel);
-    if (room < 0) behind.set(channel, start);
+    if (roomOf(channel) > room || (given.size > 0 && !given.has(channel))) behind.set(channel, start);
     else {
+      room -= roomOf(channel);
       target.searchParams.append('channel', channel);
       joined.add(channel);
     }
@@ -421,41 +423,53 @@ function openSocket(kind, target, session) {
       listen();
       change(); // channels that the page has changed meanwhile, and those that are late
     }
-    if (isTold || late.size > 0) return;
+    if (isTold || late.size > 0 || awaited.size > 0) return;
     isTold = true;
+    listen();
     session.opened();
   }
 
-  // A host that gives channels at once may have the server ignore those of the URL.
+  // Once the server has begun to confirm, it confirms all that it will. It ignores the channels of the URL if the host
+  // gives others. Then these are asked for, from where they are.
   function askAgain() {
+    isAsking = false;
+    if (awaited.size > 0) for (const channel of joined) if (!awaited.has(channel)) given.add(channel);
     for (const channel of awaited) {
-      if (joined.delete(channel) && session.wanted.has(channel)) behind.set(channel, start);
+      if (joined.delete(channel) && session.wanted.has(channel) && !behind.has(channel)) behind.set(channel, start);
     }
     awaited.clear();
     change();
+    opened();
   }
 
   function settled(channel) {
     late.delete(channel);
     behind.delete(channel);
+    change(); // the next one that is late
     opened();
+  }
+
+  // What comes of a channel that the host gives says nothing about those of the URL.
+  function gives(channel) {
+    given.add(channel);
+    for (const other of awaited) if (!behind.has(other)) behind.set(other, start);
+    joined.add(channel);
   }
 
   function received(message) {
     const { type, channel, code } = message;
     switch (type) {
       case 'message': case 'broadcast': case 'gap':
-        if (channel && session.welcome(channel)) joined.add(channel);
-        return session.received(message, late.has(channel));
+        if (channel && !joined.has(channel) && session.welcome(channel)) gives(channel);
+        return session.received(message, behind.has(channel));
       case 'subscribed':
-        session.position = message.id; // it covers all channels, including those of before
-        if (message.ref === undefined && !awaited.delete(channel)) { // the host's
+        if (message.ref === undefined && !awaited.delete(channel)) {
           session.welcome(channel);
-          joined.add(channel);
+          gives(channel);
           change();
-          if (!isGiven) request({ type: 'ping' }, askAgain);
-          isGiven = true;
         }
+        session.position = message.id; // it covers all channels, including those of before
+        if (awaited.size > 0 && !isAsking) isAsking = request({ type: 'ping' }, askAgain);
         if (session.wanted.has(channel)) session.begun.add(channel);
         if (message.ref !== undefined) answered(message);
         return settled(channel);
@@ -498,9 +512,9 @@ function openSocket(kind, target, session) {
       if (!session.wanted.has(channel) && joined.delete(channel)) request({ type: 'unsubscribe', channel });
     }
     for (const channel of session.wanted) {
-      if (joined.has(channel)) continue;
-      joined.add(channel);
       const since = behind.get(channel);
+      if (joined.has(channel) || (since !== undefined && late.size >= AT_ONCE)) continue;
+      joined.add(channel);
       if (since !== undefined) late.add(channel);
       const last = since === null ? session.last : undefined;
       request({ type: 'subscribe', channel, since: since ?? undefined, last });
@@ -515,13 +529,13 @@ function openSocket(kind, target, session) {
   // Notices a connection that is dead without a sign, as after a laptop's sleep.
   function listen() {
     asking = false;
-    if (!isOpen) return within(REPLAY);
+    if (!isTold) return within(REPLAY);
     clearTimeout(timer);
     timer = setTimeout(check, QUIET);
   }
 
   function check() {
-    if (!isOpen || asking) return;
+    if (!isTold || asking) return;
     asking = true;
     request({ type: 'ping' });
     within(ANSWER);

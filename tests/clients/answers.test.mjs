@@ -78,40 +78,53 @@ test('answers in any order', async () => {
   await client.until('error', 'base64');
 });
 
+// Answers requests as the server does.
+function answers(say, socket) {
+  socket.on('message', (text) => {
+    const { type, channel, ref } = JSON.parse(text);
+    const kind = { ping: 'pong', subscribe: 'subscribed', unsubscribe: 'unsubscribed' }[type];
+    say({ type: kind, channel, id: type === 'subscribe' ? 'e-9' : undefined, ref });
+  });
+}
+
 test('ws: a channel that the host gives unasked is the page\'s, until the page leaves it', async () => {
   const urls = [];
-  const host = await scripted((say, parameters) => {
+  const host = await scripted((say, parameters, socket) => {
     urls.push(parameters.getAll('channel'));
+    answers(say, socket);
     say({ type: 'message', channel: 'given', id: 'e-1', data: 'missed' });
-    for (const channel of ['given', 'news']) say({ type: 'subscribed', channel, id: 'e-2' });
+    // It ignores the channels of the URL.
+    say({ type: 'subscribed', channel: 'given', id: 'e-2' });
   });
   const client = new Client(host, { channels: ['news'] });
   assert.deepEqual(await client.until('open'), [['connecting'], ['given', 'missed'], ['open']]);
+  const asked = (type) => host.asked.filter((request) => request.type === type).map(({ channel }) => channel);
+  assert.deepEqual(asked('subscribe'), ['news']);
   client.push.subscribe('sport');
-  await waitFor(() => host.asked.length === 2);
-  const [ping, { say, ref, ...first }] = host.asked;
-  assert.deepEqual([ping.type, first], ['ping', { type: 'subscribe', channel: 'sport' }]);
-  say({ type: 'subscribed', channel: 'sport', id: 'e-2', ref });
-  say({ type: 'message', channel: 'given', id: 'e-3', data: 'live' });
+  await waitFor(() => asked('subscribe').length === 2);
+  await waitFor(() => client.push.position === 'e-9');
+  host.asked[0].say({ type: 'message', channel: 'given', id: 'e-10', data: 'live' });
   await client.until('given', 'live');
+  // Beside those that the host gives, each channel is asked for, from where it is.
+  host.asked.length = 0;
   host.cut();
   await client.until('open');
-  assert.deepEqual(urls[1].sort(), ['given', 'news', 'sport']);
+  assert.deepEqual(urls[1], ['given']);
+  assert.deepEqual(asked('subscribe').sort(), ['news', 'sport']);
+  assert.ok(host.asked.every(({ type, since }) => type !== 'subscribe' || since === 'e-10'));
   // The host gives it again, and the page does not want it any more.
   client.push.unsubscribe('given');
-  const isLeft = ({ type, channel }) => type === 'unsubscribe' && channel === 'given';
-  await waitFor(() => host.asked.filter(isLeft).length === 1);
+  await waitFor(() => asked('unsubscribe').length === 1);
   host.cut();
   const told = await client.until('open');
-  await waitFor(() => host.asked.filter(isLeft).length === 2);
-  assert.deepEqual(urls[2].sort(), ['news', 'sport']);
+  await waitFor(() => asked('unsubscribe').length === 2);
+  assert.deepEqual([asked('unsubscribe'), urls[2]], [['given', 'given'], []]);
   assert.ok(told.every(isState), JSON.stringify(told));
 });
 
 test('ws: a host that gives channels has the server ignore those of the URL: they are asked for again', async () => {
   const host = await scripted((say) => say({ type: 'subscribed', channel: 'given', id: 'e-2' }));
   const client = new Client(host, { channels: ['news', 'secret'], since: 'e-1' });
-  await client.until('open');
   await waitFor(() => host.asked.length === 1);
   const [{ type, say, ref }] = host.asked;
   assert.equal(type, 'ping');
@@ -119,11 +132,39 @@ test('ws: a host that gives channels has the server ignore those of the URL: the
   await waitFor(() => host.asked.length === 3);
   const [news, secret] = host.asked.slice(1);
   for (const { type, since } of [news, secret]) assert.deepEqual([type, since], ['subscribe', 'e-1']);
+  assert.equal(client.push.position, 'e-1', 'it is good for all channels');
   say({ type: 'message', channel: 'news', id: 'e-2', data: 'missed' });
   say({ type: 'subscribed', channel: 'news', id: 'e-2', ref: news.ref });
   say({ type: 'error', code: 'channel', message: 'no', channel: 'secret', ref: secret.ref });
-  const told = await client.until('error', 'channel', 'secret');
-  assert.deepEqual(told, [['news', 'missed'], ['error', 'channel', 'secret']]);
+  const told = await client.until('open');
+  assert.deepEqual(told, [['connecting'], ['news', 'missed'], ['error', 'channel', 'secret'], ['open']]);
+});
+
+test('ws: a page that names a channel of the host itself gets the others, too', async () => {
+  const host = await scripted((say, parameters, socket) => {
+    answers(say, socket);
+    say({ type: 'subscribed', channel: 'given', id: 'e-2' });
+  });
+  const client = new Client(host, { channels: ['given', 'news'], since: 'e-1' });
+  await client.until('open');
+  const news = ({ type, channel, since }) => type === 'subscribe' && channel === 'news' && since === 'e-1';
+  assert.ok(host.asked.some(news), JSON.stringify(host.asked));
+});
+
+test('ws: the messages of a channel that the host gives do not move the position of the others', async () => {
+  let count = 0;
+  const host = await scripted((say, parameters, socket) => {
+    answers(say, socket);
+    say({ type: 'message', channel: 'given', id: 'e-50', data: 'x' });
+    if (count++ === 0) socket.close(1011, 'before it has confirmed anything');
+    else say({ type: 'subscribed', channel: 'given', id: 'e-60' });
+  });
+  const client = new Client(host, { channels: ['news'], since: 'e-1' });
+  await client.until('connecting', 1011);
+  assert.equal(client.push.position, 'e-1');
+  await client.until('open');
+  const { since } = host.asked.find(({ type, channel }) => type === 'subscribe' && channel === 'news');
+  assert.equal(since, 'e-1');
 });
 
 for (const transport of ['stream', 'poll']) {
@@ -236,22 +277,31 @@ test('ws: lost while channels still catch up, each goes on where it was', async 
     for (const channel of parameters.getAll('channel')) say({ type: 'subscribed', channel, id: 'e-9' });
   });
   const client = new Client(host, { channels: many, since: 'e-5' });
+  // A few at a time, so that what waits for the client stays within the server's bound.
+  const late = () => host.asked.filter(({ type }) => type === 'subscribe');
   const isOf = (channel) => (request) => request.channel === channel;
-  await waitFor(() => host.asked.some(isOf(many[299])));
-  const [first, second] = host.asked;
+  await waitFor(() => late().length === 8);
+  const [first, second] = late();
   assert.deepEqual([first.since, second.since], ['e-5', 'e-5']);
   first.say({ type: 'message', channel: first.channel, id: 'e-6', data: 'the sixth' });
   await client.until(first.channel, 'the sixth');
   assert.equal(client.push.position, 'e-5', 'it is good for all channels');
   host.asked.length = 0;
   host.cut();
-  await waitFor(() => host.asked.some(isOf(many[299])));
+  await waitFor(() => late().length === 8);
   assert.deepEqual(sinces, ['e-5', 'e-9']);
   assert.equal(host.asked.find(isOf(first.channel)).since, 'e-6');
   assert.equal(host.asked.find(isOf(second.channel)).since, 'e-5');
   assert.ok(client.told.every(([what]) => what !== 'open'), 'something is still missing');
-  for (const { say, channel, ref } of host.asked) say({ type: 'subscribed', channel, id: 'e-9', ref });
-  await client.until('open');
+  let count = 0;
+  await waitFor(() => {
+    for (const { say, channel, ref } of late().slice(count)) {
+      count++;
+      say({ type: 'subscribed', channel, id: 'e-9', ref });
+    }
+    return client.told.some(([what]) => what === 'open');
+  });
+  assert.ok(late().some(isOf(many[299])));
   assert.equal(client.push.position, 'e-9');
 });
 
@@ -270,6 +320,24 @@ test('a WebSocket is lost while a channel catches up, and the stream follows: a 
   assert.deepEqual((await client.until('gap', 'news')).filter(isMessage), [['gap', 'news']]);
   await waitFor(() => client.push.transport === 'stream');
   assert.equal(client.push.position, after);
+});
+
+test('an outage gives up no channel of a page with more than a URL has room for', async () => {
+  const host = await start('max_channels=1000');
+  host.box.upgrade = 502;
+  let polls = 0;
+  host.box.instead = (request, response) => {
+    polls++;
+    response.writeHead(502).end();
+    return true;
+  };
+  const client = new Client(host, { channels: many });
+  await waitFor(() => polls > 0);
+  host.box.upgrade = 'pass';
+  const told = await client.until('open');
+  assert.ok(told.every(isState), JSON.stringify(told.filter(isMessage).slice(0, 2)));
+  assert.equal(client.push.transport, 'ws');
+  await waitFor(async () => (await host.stats()).subscriptions === 300);
 });
 
 for (const transport of ['stream', 'poll']) {
