@@ -120,11 +120,12 @@ async fn kick(hub: &Hub, called: &Called) -> Result<(), Failure> {
         };
         return shown(hub, called, asked, lists::closed).await;
     }
-    let mut failed = 0;
+    // All is asked for before anything is written: nobody may read the output to its end.
+    let (mut failed, mut said) = (0, String::new());
     for id in ids {
         match hub.ask(ended("/v1/close")?.with("connection", id)).await {
-            Ok(text) if called.has("json") => Out.write(&clean_json(&text)),
-            Ok(_) => Out.write(&format!("{} is closed\n", super::text::clean(id))),
+            Ok(text) if called.has("json") => said += &clean_json(&text),
+            Ok(_) => said += &format!("{} is closed\n", super::text::clean(id)),
             // The others are closed nevertheless.
             Err(Failure::Hub(text)) => {
                 failed += 1;
@@ -133,6 +134,7 @@ async fn kick(hub: &Hub, called: &Called) -> Result<(), Failure> {
             Err(other) => return Err(other),
         }
     }
+    Out.write(&said);
     match failed {
         0 => Ok(()),
         _ => Err(Failure::Hub(format!("{failed} of {} are not closed", ids.len()))),

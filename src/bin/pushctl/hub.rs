@@ -16,8 +16,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How long the hub may take to answer.
+/// How long the hub may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to do something. It waits for its log as long as its option engine_timeout says, a minute at most,
+/// and then says whether it was done.
+const PATIENCE_TO_ACT: Duration = Duration::from_secs(75);
 /// The largest answer.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -100,7 +103,8 @@ impl Asked {
 impl Hub {
     /// Asks, and reads the whole answer.
     pub(super) async fn ask(&self, asked: Asked) -> Result<String, Failure> {
-        self.in_time(async {
+        let acts = asked.method != Method::GET;
+        self.in_time(acts, async {
             let body = Limited::new(self.begin(asked).await?.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(|error| self.broken(error))?.to_bytes();
             String::from_utf8(body.into()).map_err(|_| self.broken("it is not UTF-8"))
@@ -116,7 +120,7 @@ impl Hub {
 
     /// Asks for an answer that has no end.
     pub(super) async fn stream(&self, asked: Asked) -> Result<Incoming, Failure> {
-        self.in_time(async { Ok(self.begin(asked).await?.into_body()) }).await
+        self.in_time(false, async { Ok(self.begin(asked).await?.into_body()) }).await
     }
 
     /// The error for an answer that can't be read.
@@ -124,11 +128,15 @@ impl Hub {
         Failure::Hub(format!("the answer of {} can't be read: {why}", self.address))
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(done) => done,
-            Err(_) => Err(Failure::Hub(format!("{} has not answered in {} s", self.address, PATIENCE.as_secs()))),
-        }
+    async fn in_time<T>(&self, acts: bool, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let (time, doubt) =
+            if acts { (PATIENCE_TO_ACT, "; it may have been done, or may still be done") } else { (PATIENCE, "") };
+        let late = |_| Failure::Hub(format!("{} has not answered in {} s{doubt}", self.address, time.as_secs()));
+        tokio::time::timeout(time, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Connects, and sends the request. An answer that is an error becomes one.

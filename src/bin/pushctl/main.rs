@@ -14,6 +14,7 @@ mod top;
 
 use arguments::{Call, Called};
 use hub::{Address, Hub};
+use std::env::VarError;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -27,15 +28,21 @@ enum Failure {
     Hub(String),
 }
 
-/// The standard output. If nobody reads it any more, the program ends without a word.
+/// The standard output. If nobody reads it any more, the program ends without a word. If it can't be written, that is a
+/// failure: what was asked is done, and only a part of it is shown.
 #[derive(Debug)]
 struct Out;
 
 impl Out {
     fn write(&self, text: &str) {
         let mut out = io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            std::process::exit(0);
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => {
+                self.note(&format!("the output can't be written: {error}"));
+                std::process::exit(1);
+            }
         }
     }
 
@@ -86,16 +93,21 @@ fn run(call: Call) -> Result<(), Failure> {
 
 /// The hub that the flags or the environment name, with its key.
 fn hub_of(called: &Called) -> Result<Hub, Failure> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (of_flag, of_environment) = (called.one("address").map(str::to_owned), variable("PUSHCTL_ADDRESS"));
+    let variable = |name: &str| match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        // Another hub than the one that was meant must not be asked.
+        Err(VarError::NotUnicode(_)) => Err(Failure::Usage(format!("{name} is not UTF-8"))),
+    };
+    let (of_flag, of_environment) = (called.one("address").map(str::to_owned), variable("PUSHCTL_ADDRESS")?);
     let address = of_flag.or(of_environment).unwrap_or_else(|| USUAL_ADDRESS.to_owned());
     let wrong = |why| Failure::Usage(format!("address {address:?}: {why}"));
     let address = Address::read(&address).map_err(wrong)?;
     let file = called.one("key-file").map(str::to_owned);
-    let key = match (file, variable("PUSHCTL_KEY")) {
+    let key = match (file, variable("PUSHCTL_KEY")?) {
         (Some(file), _) => Some(key_in(&file)?),
         (None, Some(key)) => Some(key),
-        (None, None) => variable("PUSHCTL_KEY_FILE").map(|file| key_in(&file)).transpose()?,
+        (None, None) => variable("PUSHCTL_KEY_FILE")?.map(|file| key_in(&file)).transpose()?,
     };
     // Its bytes go into a header. The key itself is not shown.
     if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {

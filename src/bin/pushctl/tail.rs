@@ -10,6 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// The longest event of the hub. It cuts the data of a message far earlier.
 const MAX_EVENT: usize = 4 << 20;
+/// The hub sends a sign of life each 15 seconds. Without one for this time it is gone.
+const SILENCE: Duration = Duration::from_secs(45);
 
 pub(super) async fn run(hub: &Hub, called: &Called) -> Result<(), Failure> {
     let mut left = called.number("count")?.unwrap_or(u64::MAX);
@@ -17,7 +19,9 @@ pub(super) async fn run(hub: &Hub, called: &Called) -> Result<(), Failure> {
     let asked = Asked::get("/v1/tail").with(if name.ends_with('*') { "pattern" } else { "channel" }, name);
     let mut body = hub.stream(asked).await?;
     let mut events = Events::default();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let silent = |_| Failure::Hub(format!("{} has sent nothing for {} s", hub.address(), SILENCE.as_secs()));
+        let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(silent)? else { break };
         let Ok(part) = frame.map_err(|error| hub.broken(error))?.into_data() else { continue };
         events.add(&part);
         while let Some(event) = events.next() {
