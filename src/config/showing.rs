@@ -37,10 +37,10 @@ show! {
     u64: value => Raw::Number(*value),
     usize: value => Raw::Number(*value as u64),
     bool: value => Raw::Text(value.to_string()),
-    String: value => Raw::Text(value.clone()),
+    String: value => Raw::Text(short(value)),
     Secret: value => Raw::Secret(!value.is_empty()),
     Vec<Secret>: value => Raw::Secret(!value.is_empty()),
-    Vec<String>: value => Raw::Text(value.join(",")),
+    Vec<String>: value => Raw::Text(joined(value.iter().map(|item| short(item)))),
     Vec<u32>: value => Raw::Text(joined(value.iter())),
     Vec<Address>: value => Raw::Text(if value.is_empty() { "none".into() } else { joined(value.iter()) }),
     Option<PathBuf>: value => Raw::Text(value.as_ref().map_or("none".into(), |path| format!("unix:{}", path.display()))),
@@ -83,10 +83,14 @@ fn joined(parts: impl Iterator<Item = impl ToString>) -> String {
     parts.map(|part| part.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// The public keys that a list names. A text in it is left out, as it could be that of a private key.
-pub(super) fn keys(list: &[String]) -> Raw {
-    let shown = |key: &String| if key.contains("-----BEGIN") { "(a text)".to_owned() } else { key.clone() };
-    Raw::Text(list.iter().map(shown).collect::<Vec<_>>().join(","))
+/// A text of one line. A longer one is left out: it is the content of a file where the name of one is usual, and may be a
+/// private key. A list cuts such a text at its commas, so each part is looked at.
+fn short(text: &str) -> String {
+    if text.contains('\n') || text.contains("-----") {
+        "(a text)".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// `auto`, or what was set instead.
@@ -277,6 +281,10 @@ mod tests {
             ("jwt_secret", format!("{long},other{long}")),
             ("jwt_jwks", format!("{{\"keys\":[{{\"k\":\"{long}\"}}]}}")),
             ("jwt_keys", format!("-----BEGIN PRIVATE KEY-----\n{long}\n-----END PRIVATE KEY-----\n")),
+            ("jwt_keys", format!("-----BEGIN X-----\nDEK-Info: A,00\n\n{long}\n-----END X-----\n")),
+            ("tls_key", format!("-----BEGIN PRIVATE KEY-----\n{long}\n-----END PRIVATE KEY-----\n")),
+            ("tls_certificate", format!("-----BEGIN PRIVATE KEY-----\n{long}\n-----END PRIVATE KEY-----\n")),
+            ("tls_client_ca", format!("-----BEGIN PRIVATE KEY-----\n{long}\n-----END PRIVATE KEY-----\n")),
             ("engine", format!("redis://user:{long}@host:1/2?sentinel_password={long}")),
             ("engine", format!("redis://:{long}@host")),
             ("engine", format!("redis://host?password={long}")),

@@ -5,6 +5,7 @@ use super::parameters::Parameters;
 use super::tail::{self, End, Stream};
 use super::{connections, ending, everyone, hosts, messages, options, publishing};
 use crate::api::Api;
+use crate::config::Secret;
 use crate::context::client::Client;
 use crate::engine::shared::Member;
 use crate::error::Error;
@@ -42,7 +43,7 @@ async fn route(api: &Arc<Api>, tcp: bool, request: Request<Incoming>, end: End) 
         Parameters::none(query)?;
         return health(api);
     }
-    check_key(api, tcp, &parts.headers)?;
+    let key = check_key(api, tcp, &parts.headers)?;
     check_route(&parts.method, path)?;
     match path {
         "/v1/publish" => return publishing::publish(api, query, &parts.headers, body).await,
@@ -55,7 +56,7 @@ async fn route(api: &Arc<Api>, tcp: bool, request: Request<Incoming>, end: End) 
         (&Method::POST, "/v1/disconnect") => ending::disconnect(api, query).await,
         (&Method::POST, "/v1/close") => ending::close(api, query),
         (&Method::POST, "/v1/revoke") => ending::revoke(api, query).await,
-        (&Method::GET, "/v1/tail") => tail::tail(api, query, end),
+        (&Method::GET, "/v1/tail") => tail::tail(api, query, key, end),
         (&Method::GET, "/v1/hosts") => hosts::list(api, query).await,
         (&Method::GET, "/v1/config") => options::config(api, query),
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
@@ -123,12 +124,12 @@ pub(super) fn has_key(api: &Api, tcp: bool, request: &Request<Incoming>) -> bool
     check_key(api, tcp, request.headers()).is_ok()
 }
 
-/// Checks the key, where one is set. On TCP one always is (see `Builder::build`).
-fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks the key, where one is set, and returns it. On TCP one always is (see `Builder::build`).
+fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<Secret, Refusal> {
     let config = api.config();
     let key = config.control_key.as_bytes();
     if key.is_empty() && !tcp {
-        return Ok(());
+        return Ok(config.control_key.clone());
     }
     let mut given = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let first = given.next().and_then(fields::bearer).unwrap_or_default();
@@ -139,7 +140,7 @@ fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     if key.is_empty() || verify_slices_are_equal(first, key).is_err() {
         return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
     }
-    Ok(())
+    Ok(config.control_key.clone())
 }
 
 /// Refuses a body for a request that is all in its URL. Otherwise the body would be ignored without a word.

@@ -48,8 +48,8 @@ pub(super) struct Stream {
     begun: bool,
 }
 
-/// Begins a tail. `end` completes when the connection has to end.
-pub(super) fn tail(api: &Arc<Api>, query: &str, end: End) -> Result<Answer, Refusal> {
+/// Begins a tail, for a client that has shown this key. `end` completes when the connection has to end.
+pub(super) fn tail(api: &Arc<Api>, query: &str, key: Secret, end: End) -> Result<Answer, Refusal> {
     let parameters = Parameters::read(query, &[Once("channel"), Once("pattern")])?;
     let pattern = match (parameters.one("channel"), parameters.one("pattern")) {
         (Some(channel), None) => {
@@ -66,8 +66,7 @@ pub(super) fn tail(api: &Arc<Api>, query: &str, end: End) -> Result<Answer, Refu
     };
     let tail = Tail::begin(api, pattern).map_err(|error| refusal(&error))?;
     let (look, now) = (Box::pin(tokio::time::sleep(Duration::ZERO)), Instant::now());
-    let key = Some(api.config().control_key.clone());
-    let stream = Stream { tail, key, end, look, beat_at: now + BEAT, begun: false };
+    let stream = Stream { tail, key: Some(key), end, look, beat_at: now + BEAT, begun: false };
     let mut answer = Response::new(Either::Right(stream));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -98,10 +97,15 @@ impl Stream {
         out
     }
 
-    /// Tells the end. There is nothing after it.
-    fn last(&mut self, reason: &str) -> Vec<u8> {
+    /// Tells the end, after some of the events that wait if the client may still have them, and the number of the others.
+    fn last(&mut self, reason: &str, may_have_more: bool) -> Vec<u8> {
         self.key = None;
-        let mut out = self.events();
+        let mut out = if may_have_more { self.events() } else { Vec::new() };
+        let left = std::iter::from_fn(|| self.tail.take());
+        let lost: u64 = left.map(|seen| if let Seen::Lost(count) = seen { count } else { 1 }).sum();
+        if lost > 0 {
+            event(format!("{{\"type\":\"lost\",\"count\":{lost}}}").as_bytes(), &mut out);
+        }
         event(format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}").as_bytes(), &mut out);
         out
     }
@@ -122,10 +126,10 @@ impl Body for Stream {
         let out = loop {
             let Some(key) = &this.key else { return Poll::Ready(None) };
             if this.end.as_mut().poll(cx).is_ready() {
-                break this.last("the hub ends, or clients have to connect again");
+                break this.last("the hub ends, or clients have to connect again", true);
             }
             if this.tail.api().config().control_key != *key {
-                break this.last("the option control_key has changed");
+                break this.last("the option control_key has changed", false);
             }
             ready!(this.look.as_mut().poll(cx));
             let now = Instant::now();

@@ -1,7 +1,6 @@
 //! Options: who may subscribe.
 
 use super::{list, Spec, Value, MINUTE};
-use crate::config::showing::keys;
 use crate::config::{Auth, MIN_SECRET};
 
 pub(super) static OPTIONS: &[Spec] = &[
@@ -51,7 +50,7 @@ pub(super) static OPTIONS: &[Spec] = &[
     Spec {
         name: "jwt_keys",
         default: "",
-        live: live!(jwt_keys, |config| keys(&config.jwt_keys)),
+        live: live!(jwt_keys),
         help: "Public keys or certificates in PEM, as paths or inline: RSA of 2048 to 4096 bits for RS256, P-256 \
                for ES256, Ed25519 for EdDSA. All keys of a file are used, but only the first certificate of a chain",
         value: Value::Text {
