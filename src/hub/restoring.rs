@@ -61,7 +61,7 @@ impl Hub {
         let mut found = Ends::default();
         let mut next = Some(Listing::Channels(0));
         while let Some(from) = next {
-            next = self.state.lock().list_ends(first, from, &mut found);
+            next = self.state.lock_for_step().list_ends(first, from, &mut found);
         }
         found
     }

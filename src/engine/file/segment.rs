@@ -12,7 +12,7 @@ use crate::engine::entry::{short, Fields};
 use crate::hub::{Epoch, Link};
 
 /// The format that this version writes and reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.
@@ -132,8 +132,8 @@ mod tests {
             assert!(Header::read(&bytes).is_err(), "{at}");
             bytes[at] ^= 4;
         }
-        bytes[8] = 2;
-        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(2)));
+        bytes[8] = 3;
+        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(3)));
         bytes[8] = 0;
         assert_eq!(Header::read(&bytes), Err(Unreadable::Format(0)));
     }

@@ -266,11 +266,11 @@ fn a_segment_that_is_missing_or_strange_is_an_error_that_names_it() {
     let cut = disk.copy();
     cut.edit(&names[1], |bytes| bytes.truncate(bytes.len() - 40));
     assert!(read(&cut).unwrap_err().contains(&names[1]));
-    for format in [0, 2] {
+    for format in [1, 3] {
         let other = disk.copy();
         other.edit(&names[3], |bytes| bytes[8] = format);
         let error = read(&other).unwrap_err();
-        assert!(error.contains(&format!("has format {format}")) && error.contains("reads format 1"), "{error}");
+        assert!(error.contains(&format!("has format {format}")) && error.contains("reads format 2"), "{error}");
     }
     let renamed = disk.copy();
     let bytes = renamed.read(&names[3]).unwrap();

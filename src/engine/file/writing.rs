@@ -346,13 +346,13 @@ fn create(
     Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms, salt, on_disk: len }, file))
 }
 
-/// The ends that fit into so many bytes, each channel once. The lowest ends are left out. They raise the floor.
+/// The ends that fit into so many bytes. The lowest ends are left out. They raise the floor. A channel may come twice, as
+/// one that is gone and one that exists: the higher number counts. There may be a million of them, so none is looked up,
+/// and no name is read.
 fn fitting(mut ends: Ends, room: usize) -> Ends {
     // The floor says as much of these.
     let floor = ends.floor;
     ends.channels.retain(|(number, channel)| *number != floor || channel.is_empty());
-    ends.channels.sort_unstable_by(|(a, of), (b, of_other)| (of, b).cmp(&(of_other, a)));
-    ends.channels.dedup_by(|(_, later), (_, first)| later == first);
     // The broadcasts have no floor, so they come first.
     ends.channels.sort_unstable_by_key(|(number, channel)| Reverse((channel.is_empty(), *number)));
     let mut taken = 0;
