@@ -646,7 +646,7 @@ const push_grant *push_grant_all(void);
    connected), PUSH_ERR_INVALID, PUSH_ERR_TOO_LARGE (more than 1 MB was read), PUSH_ERR_LIMIT,
    PUSH_ERR_BUSY.  push_refusal writes what the client is told then.
 
-   The library sets TCP_NODELAY on a TCP socket.  If `poll_timeout` is longer than `heartbeat` plus
+   The library sets TCP_NODELAY on a TCP socket, and turns SO_LINGER off.  If `poll_timeout` is longer than `heartbeat` plus
    `ping_timeout`, it also sets SO_KEEPALIVE and its times (TCP_KEEPIDLE, TCP_KEEPINTVL,
    TCP_KEEPCNT) on the connection of a poll that waits.  It does so whatever the host has set.
 

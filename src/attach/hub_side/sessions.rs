@@ -180,10 +180,8 @@ pub(super) struct Lost {
 impl Lost {
     /// Those of one session.
     fn of(session: &Session) -> Self {
-        match session.waiting.is_empty() {
-            true => Lost::default(),
-            false => Lost { messages: session.waiting.messages(), hosts: 1 },
-        }
+        let messages = session.waiting.messages();
+        Lost { messages, hosts: usize::from(messages > 0) }
     }
 
     pub(super) fn add(&mut self, other: Self) {

@@ -27,6 +27,16 @@ impl Kernel {
         Kernel(VERSIONS.map(|version| CIPHERS.map(|cipher| is_there && ktls::takes(version, cipher))))
     }
 
+    /// What it was found to have, now or before. It loses nothing while it runs; a probe may fail for another reason, such
+    /// as a lack of descriptors.
+    pub(crate) fn or(self, before: Self) -> Self {
+        let mut both = self;
+        for (one, other) in both.0.iter_mut().flatten().zip(before.0.iter().flatten()) {
+            *one |= *other;
+        }
+        both
+    }
+
     pub(crate) fn has_any(&self) -> bool {
         self.0.iter().flatten().any(|has| *has)
     }
