@@ -31,7 +31,6 @@ func SetWriteLimit(limit time.Duration) (restore func()) {
 
 // SetWaitingAtOnce lets fewer calls wait at once, until the returned function is called.
 func SetWaitingAtOnce(count int64) (restore func()) {
-	before := waitingAtOnce
-	waitingAtOnce = count
-	return func() { waitingAtOnce = before }
+	before := waitingAtOnce.Swap(count)
+	return func() { waitingAtOnce.Store(before) }
 }

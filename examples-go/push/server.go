@@ -356,8 +356,8 @@ type Stats struct {
 	InboxBytes     uint64 // gauge: bytes kept of unfinished messages and requests of clients
 }
 
-// Stats reads the counters. Errors: [ErrClosed]; attached, [ErrBusy] if the hub can't be reached or 1,000 calls of this
-// process wait already, [ErrTimeout] if it does not answer.
+// Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;
+// attached, [ErrBusy] if the hub can't be reached, [ErrTimeout] if it does not answer.
 func (s *Server) Stats() (Stats, error) {
 	if !beginWait() {
 		return Stats{}, result("stats", ErrBusy)

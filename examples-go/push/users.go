@@ -54,10 +54,11 @@ type AnsweringHubs struct {
 //
 // Each page counts the whole channel, so take large pages of a large channel.
 //
-// Errors: [ErrInvalid] if a name or the limit is not allowed; [ErrClosed]; with a log, [ErrBusy] if too many of these
-// questions are under way, or if no hub at all has answered in time; attached, [ErrBusy] if the hub can't be reached, if
-// 16 calls of this process are under way there and the turn of this one did not come, or if 1,000 calls of this process
-// wait already, [ErrTimeout] if it does not answer, [ErrUnsupported] if it is older than this call.
+// Errors: [ErrInvalid] if a name or the limit is not allowed; [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait
+// already for a hub or a log; with a log, [ErrBusy] if too many of these questions are under way, or if no hub at all has
+// answered in time; attached, [ErrBusy] if the hub can't be reached, or if 16 calls of this process are under way there
+// and the turn of this one did not come, [ErrTimeout] if it does not answer, [ErrUnsupported] if it is older than this
+// call.
 func (s *Server) Users(channel, after string, limit int) (Users, error) {
 	if err := checkName("users", "channel", channel); err != nil {
 		return Users{}, err
