@@ -116,7 +116,7 @@ def start_proxy(start_pushd, start_nginx):
 
     def start(buffering="on"):
         hub = Address("127.0.0.1", free_port())
-        pushd = start_pushd(f"listen={hub.host}:{hub.port}", "threads=1")
+        pushd = start_pushd(f"listen={hub.host}:{hub.port}", "threads=1", "allowed_hosts=hub")
         publish_words(pushd)
         upstream = f"upstream hub {{ server {hub.host}:{hub.port}; keepalive 1; }}"
         return pushd, start_nginx(
