@@ -82,11 +82,13 @@ static void a_client_that_went_before(void)
 {
     push_server *server = serve("threads", "1", NULL);
     struct peer client;
-    int fd;
+    int fd, before = descriptor_count();
     /* The client has closed. A host can't know that, so the library takes the descriptor and closes it. */
     tcp_pair(&client, &fd);
     peer_close(&client);
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), PUSH_OK);
+    WAIT_WHILE(descriptor_count() != before);
+    CHECK_EQ(descriptor_count(), before);
     /* A reset connection is not connected any more. */
     tcp_pair(&client, &fd);
     peer_reset(&client);
