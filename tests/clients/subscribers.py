@@ -9,6 +9,7 @@ import json
 
 import httpx
 import httpx_sse
+import secure_websocket
 from host import PATIENCE
 from websockets.sync.client import connect
 
@@ -24,9 +25,10 @@ def websocket(host, subprotocol=SUBPROTOCOL, queue=None, compression=None, **par
     It reads without a bound, so that it can be closed before all is taken. With `queue` it stops at that many.
     `compression="deflate"` is offered.
     """
-    return connect(
+    trust = trusted(host)
+    return (secure_websocket.connect if trust else connect)(
         host.url(scheme="ws", **parameters),
-        ssl=trusted(host),
+        ssl=trust,
         subprotocols=[subprotocol] if subprotocol else None,
         compression=compression,
         max_size=None,

@@ -122,8 +122,11 @@ def test_an_older_version_is_refused(host, certificates):
     test_curl_polls_over_one_connection(host, "1.3", certificates)
 
 
-def talk(command, ends, until=b'"messages":'):
-    """Sends the request to a program that passes it on, and returns all that it has printed until it ends."""
+def talk(command, ends, until=b"}]}"):
+    """Sends the request to a program that passes it on, and returns all that it has printed until it ends.
+
+    With `ends`, the program is ended after the whole answer, which it may print in parts.
+    """
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         process.stdin.write(REQUEST)
         process.stdin.flush()

@@ -8,6 +8,7 @@ import time
 
 import httpx
 import pytest
+import secure_websocket
 import subscribers
 from servers import PATIENCE, connection, free_port, read_until, wait_until
 from websockets.exceptions import ConnectionClosed
@@ -83,7 +84,8 @@ def test_tls_http_1(nginx, trust, transport):
 
 def test_tls_websocket_with_a_dialogue(nginx, pushd, trust):
     url = nginx.tls.url(scheme="wss", channel="news")
-    with connect(url, ssl=trust, subprotocols=["push.v1.json"], proxy=None, compression=None) as client:
+    options = {"subprotocols": ["push.v1.json"], "proxy": None, "compression": None}
+    with secure_websocket.connect(url, ssl=trust, **options) as client:
         assert json.loads(client.recv())["type"] == "subscribed"
         nginx.publish("news", "hello")
         assert json.loads(client.recv())["data"] == "hello"
@@ -97,8 +99,10 @@ def test_tls_websocket_with_a_dialogue(nginx, pushd, trust):
 def test_compression_is_passed_on(start_pushd, start_nginx, trust, scheme):
     start_pushd("compression=true")
     nginx = start_nginx()
-    url = (nginx.tls if scheme == "wss" else nginx).url(scheme=scheme, channel="news")
-    with connect(url, ssl=trust if scheme == "wss" else None, proxy=None, compression="deflate") as client:
+    at, begin, options = nginx, connect, {}
+    if scheme == "wss":
+        at, begin, options = nginx.tls, secure_websocket.connect, {"ssl": trust}
+    with begin(at.url(scheme=scheme, channel="news"), proxy=None, compression="deflate", **options) as client:
         assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
         nginx.publish("news", "hello " * 1000)
         assert client.recv() == "hello " * 1000
