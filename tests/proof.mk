@@ -47,7 +47,7 @@ test-stress: examples nginx-module go-set-up
 
 test-power:
 	@tests/need $(RUST) cc:build-essential
-	PUSH_ENDS=200 cargo test --test engine -- --include-ignored power:: planted:: truth::
+	PUSH_ENDS=200 cargo test --test engine -- power:: planted:: truth::
 
 test-tls: nginx-module
 	tests/tls/run

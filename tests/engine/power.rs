@@ -335,11 +335,7 @@ fn a_loss_of_power_takes_nothing_that_was_synced_also_if_the_log_has_gone_on_in_
     assert!(all.into_iter().all(|counted| count(counted) > 0), "it did not come to all that it is about: {seen:?}");
 }
 
-// In 2 of 200 losses of power a client was told of a gap where nothing is missing. No message was lost. Probably a
-// torn write is the cause: with `always` the file `state` is written in place, and not synced, at each new segment.
-// `make test-power` runs this test.
 #[test]
-#[ignore = "a known defect: now and then a client is told of a gap where nothing is missing"]
 fn with_sync_always_a_loss_of_power_takes_nothing_also_if_the_log_has_gone_on_in_another_segment() {
     let seen = run(Way::Power, &[SMALL, ALWAYS], 36);
     assert_eq!((count(&seen.fences), count(&seen.lost)), (0, 0), "{seen:?}");

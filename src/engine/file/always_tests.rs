@@ -3,6 +3,7 @@
 mod ends;
 mod groups;
 mod quiet;
+mod rolled;
 
 use super::memory::Memory;
 use super::state::BOOT;

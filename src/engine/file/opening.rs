@@ -61,8 +61,8 @@ impl Unwritten {
             None => (fresh()?, Vec::new(), 0),
             Some((epoch, mut chain)) => {
                 let whole = state::read(&*disk, &boot);
-                let closed = found.closed && whole == Whole::Closed(found.last);
-                if closed || whole == Whole::UpTo(found.last) {
+                // Behind a clean end there may be a segment without messages: its hub was killed as it started.
+                if whole == Whole::Closed(found.last) || whole == Whole::UpTo(found.last) {
                     (epoch, chain, found.last)
                 } else {
                     // If the last segment is an older one, somebody has moved segments away.
@@ -141,9 +141,9 @@ impl Unwritten {
             if always {
                 let appender = append()?;
                 let first = appender.first();
-                Ok((appender, State::begin(&*disk, boot, Whole::Always(first))?))
+                Ok((appender, State::begin(disk.clone(), boot, Whole::Always(first))?))
             } else {
-                let state = State::begin(&*disk, boot, Whole::Unknown)?;
+                let state = State::begin(disk.clone(), boot, Whole::Unknown)?;
                 Ok((append()?, state))
             }
         };

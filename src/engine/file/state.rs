@@ -9,6 +9,9 @@
 //! file has what was synced at the start: not quiet. The kernel may have written a page by itself, but then the boot is
 //! another one.
 //!
+//! With `engine_sync=always` the file says so, which stays true after a loss of power. Such a file is never written in
+//! place, since a torn write would leave a file that says nothing: a new one replaces it.
+//!
 //! At a clean end the file says so, with the last number. The segments could not say it alone: each clean end is in
 //! them, and an operator who moves a damaged segment away may leave an older one at the end. The file also names itself
 //! (its inode and its birth). A copy of the directory has another one. So a hub that starts from an older copy begins a
@@ -17,6 +20,7 @@
 use super::disk::{Disk, Place};
 use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"pushst2\n";
 const NAME: &str = "state";
@@ -39,6 +43,7 @@ pub(super) enum Whole {
 /// The open file.
 #[derive(Debug)]
 pub(super) struct State {
+    disk: Arc<dyn Disk>,
     file: Box<dyn Place>,
     about: About,
     said: Whole,
@@ -53,16 +58,25 @@ struct About {
 
 impl State {
     /// Says how the log is used from now on. This is synced.
-    pub(super) fn begin(disk: &dyn Disk, boot: [u8; BOOT], whole: Whole) -> io::Result<Self> {
+    pub(super) fn begin(disk: Arc<dyn Disk>, boot: [u8; BOOT], whole: Whole) -> io::Result<Self> {
         let about = Cell::new(About { boot, file: 0 });
         let file = disk.create(NAME, &|file| {
             about.set(About { boot, file });
             content(about.get(), whole)
         })?;
-        Ok(State { file, about: about.get(), said: whole })
+        Ok(State { disk, file, about: about.get(), said: whole })
     }
 
-    /// Says something else. This is not synced.
+    /// Says something else, in a new file. After a loss of power there is this file or the one before it, and it is
+    /// complete. This is synced.
+    pub(super) fn replace(&mut self, whole: Whole) -> io::Result<()> {
+        if self.said != whole {
+            *self = State::begin(self.disk.clone(), self.about.boot, whole)?;
+        }
+        Ok(())
+    }
+
+    /// Says something else. This is not synced, and a loss of power may leave a file that says nothing.
     pub(super) fn tell(&mut self, whole: Whole) -> io::Result<()> {
         if self.said != whole {
             self.file.write_at(&content(self.about, whole), 0)?;
@@ -73,8 +87,11 @@ impl State {
 
     /// Says that the log was closed cleanly behind this number. This is synced.
     pub(super) fn close(&mut self, last: u64) -> io::Result<()> {
-        self.tell(Whole::Closed(last))?;
-        self.file.sync()
+        // A full disk may have no room for a new file.
+        self.replace(Whole::Closed(last)).or_else(|_| {
+            self.tell(Whole::Closed(last))?;
+            self.file.sync()
+        })
     }
 }
 

@@ -134,9 +134,11 @@ impl Writer {
         self.close();
     }
 
-    /// The hub whose log it is.
+    /// The hub whose log it is. Nobody has published yet, so the time is quiet: a hub that is killed before somebody does
+    /// leaves no gap.
     pub(super) fn serve(&mut self, hub: Box<dyn AsRef<Hub> + Send>) {
         self.hub = Some(hub);
+        self.become_quiet();
     }
 
     #[cfg(test)]
@@ -277,7 +279,9 @@ impl Writer {
             }
         }
         if self.sync == Sync::Always {
-            self.state.tell(Whole::Always(self.appender.first()))?;
+            // Before the first message of a segment is delivered, the file says that there is this segment. If it is
+            // missing later, clients are told of a gap.
+            self.state.replace(Whole::Always(self.appender.first()))?;
         }
         if self.sync == Sync::Always && !self.appender.is_synced() {
             let (began, awaited) = (Instant::now(), self.batch.awaited);

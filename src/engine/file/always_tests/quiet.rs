@@ -25,6 +25,15 @@ fn quiet(disk: &Memory) -> Running {
 }
 
 #[test]
+fn a_hub_that_is_killed_before_anybody_publishes_leaves_no_gap() {
+    let disk = Memory::default();
+    let (hub, _, mut writer) = prepare(&disk, Sync::Interval, 64, 1 << 20);
+    assert!(!says_complete(&disk), "a loss of power is told as a gap");
+    writer.serve(Box::new(hub));
+    assert!(says_complete(&disk));
+}
+
+#[test]
 fn the_first_message_after_a_quiet_time_is_delivered_when_the_file_no_longer_says_that_the_log_is_complete() {
     let disk = Memory::default();
     let running = quiet(&disk);

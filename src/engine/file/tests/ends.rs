@@ -54,6 +54,18 @@ fn an_older_end_that_an_operator_leaves_is_not_trusted_though_it_was_clean() {
 }
 
 #[test]
+fn a_hub_that_is_killed_as_it_starts_behind_a_clean_end_leaves_no_gap() {
+    let (disk, _) = five(true);
+    let before = disk.read("state").unwrap();
+    // With `always` the file `state` is written last.
+    begin_always(&disk, KEPT);
+    assert_eq!(disk.segments().len(), 2);
+    disk.edit("state", |bytes| *bytes = before);
+    super::super::state::take_over(&disk);
+    assert_eq!(chain(&disk), []);
+}
+
+#[test]
 fn a_hub_that_delivers_nothing_before_a_sync_tells_no_gap_unless_a_segment_is_gone() {
     let kept = Kept { age_ms: 8000, ..KEPT };
     let disk = Memory::default();
