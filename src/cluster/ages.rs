@@ -44,7 +44,7 @@ struct Differences {
 }
 
 /// Questions of a hub that are late, by more than half of the time that it waits, and about equally so, with no other
-/// between them.
+/// between them. One for which the hub waits longer is among them if it is as late.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Late {
     /// When the first one has come, and when it was sent on the clock of its hub.
@@ -52,15 +52,18 @@ pub(super) struct Late {
     pub(super) at: u64,
     /// The smallest difference.
     least: i64,
+    /// The shortest time that the hub waits for one of them.
+    patience: u32,
 }
 
 impl Late {
     /// These with one more.
     fn with(self, difference: i64, sent: Sent, now: u64) -> Self {
-        let is_equal = i128::from(difference) + i128::from(sent.patience) >= i128::from(self.least);
+        let patience = self.patience.min(sent.patience);
+        let is_equal = i128::from(difference) + i128::from(patience) >= i128::from(self.least);
         match is_equal {
-            true => Late { least: self.least.min(difference), ..self },
-            false => Late { since: now, at: sent.at, least: difference },
+            true => Late { least: self.least.min(difference), patience, ..self },
+            false => Late { since: now, at: sent.at, least: difference, patience },
         }
     }
 
@@ -82,8 +85,9 @@ impl Differences {
 
     /// The same with one more question.
     fn with(self, difference: i64, sent: Sent, now: u64) -> Self {
-        let first = Late { since: now, at: sent.at, least: difference };
-        let is_late = self.age(difference) > i128::from(sent.patience / 2);
+        let first = Late { since: now, at: sent.at, least: difference, patience: sent.patience };
+        let patience = self.late.map_or(sent.patience, |late| late.patience.min(sent.patience));
+        let is_late = self.age(difference) > i128::from(patience / 2);
         let late = is_late.then(|| self.late.map_or(first, |late| late.with(difference, sent, now)));
         if let Some(Late { least, .. }) = late.filter(|late| late.is_for_long(sent, now)) {
             return Differences::fresh(least, now);
@@ -174,6 +178,22 @@ mod tests {
             assert!(refused as u64 <= LATE_MS / 1000, "suspended for {suspended} s: {refused}");
             // And one that is far ahead after that.
             assert!(ask(1_000_000, 300 + suspended));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_has_stood_still_counts_anew_also_if_its_hub_waits_longer_for_some_answers() {
+        for suspended in [1, 3, 7, 30] {
+            let mut ages = Ages::default();
+            // Every second question is for somebody who waits for ten seconds.
+            let mut ask = |at: u64, now: u64| {
+                let sent = Sent { at: at * 1000, patience: if at.is_multiple_of(2) { 1000 } else { 10_000 } };
+                ages.note(1, sent, now * 1000);
+                !ages.is_over(1, sent, now * 1000)
+            };
+            (0..10).for_each(|second| assert!(ask(second, second)));
+            let refused = (10..60).filter(|second| !ask(*second, *second + suspended)).count();
+            assert!(refused as u64 <= LATE_MS / 1000, "suspended for {suspended} s: {refused}");
         }
     }
 
