@@ -317,6 +317,9 @@ fn wrong_arguments_are_named_and_help_is_there() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pushctl"));
         command.env_clear().args(arguments).output().unwrap()
     };
+    let file = std::env::temp_dir().join(format!("pushctl-key-{}", std::process::id()));
+    std::fs::write(&file, "a-key\n").unwrap();
+    let key = file.to_str().unwrap();
     for (arguments, part) in [
         (&[][..], "a command is missing"),
         (&["kik"], "unknown command \"kik\"; there are publish, tail"),
@@ -327,12 +330,15 @@ fn wrong_arguments_are_named_and_help_is_there() {
         (&["-a", "h", "stats"], "HOST:PORT is expected"),
         (&["tail", "a", "-n", "0"], "a number from 1 on is expected"),
         (&["connections", "--slow", "--all"], "has no further pages"),
+        (&["-k", "/dev/null", "stats"], "the key is empty"),
+        (&["-a", "example.org:9099", "-k", key, "stats"], "goes to example.org:9099 in clear"),
         (&["completion", "csh"], "bash, zsh or fish"),
     ] {
         let (code, error) = refused(&output(arguments));
         assert!(code == 2 && error.contains(part) && error.contains("-h shows the usage"), "{arguments:?}: {error}");
         assert!(!error.contains('\u{1b}'), "{error:?}");
     }
+    std::fs::remove_file(&file).unwrap();
     let usage = text(&output(&["--help"]).stdout);
     assert!(usage.contains("connections") && usage.contains("--slow"), "{usage}");
     assert_eq!(text(&output(&["-V"]).stdout), format!("pushctl {}\n", env!("CARGO_PKG_VERSION")));
@@ -362,4 +368,8 @@ fn bash_completes_commands_and_their_flags() {
     assert_eq!(completed("pushctl kick --cod"), "--code");
     assert_eq!(completed("pushctl stats --slow"), "");
     assert_eq!(completed("pushctl -a ''"), "", "an address is not completed");
+    // As bash takes `-a unix:/x`, `--address=unix:/x` and `tail user:1` apart.
+    assert_eq!(completed("pushctl -a unix : /x mess"), "messages");
+    assert_eq!(completed("pushctl --address = unix : /x mess"), "messages");
+    assert_eq!(completed("pushctl tail user : 1 --cou"), "--count");
 }

@@ -23,6 +23,7 @@ pub(super) struct Command {
 pub(super) const COMMON: &[Flag] = &[
     ("address", "ADDRESS", "where the control API is: unix:PATH, a path, or HOST:PORT"),
     ("key-file", "FILE", "a file with the key (option control_key)"),
+    ("insecure", "", "send the key in clear over the network"),
     ("json", "", "write what the hub answers, as JSON"),
     ("help", "", "show this text"),
     ("version", "", "show the version"),

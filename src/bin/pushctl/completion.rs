@@ -42,6 +42,8 @@ fn bash() -> String {
          _pushctl() {{\n    \
              local current=${{COMP_WORDS[COMP_CWORD]}} command= words word skip=\n    \
              for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do\n        \
+                 # bash takes : and = for words of their own.\n        \
+                 if [[ $word == : || $word == = ]]; then skip=1; continue; fi\n        \
                  if [[ -n $skip ]]; then skip=; continue; fi\n        \
                  case $word in\n            \
                      {with_values}) skip=1 ;;\n            \

@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,6 +51,14 @@ impl Address {
             Some(Ok(_)) => Ok(Address::Tcp(place.to_owned())),
             _ => Err("unix:PATH, a path that begins with /, or HOST:PORT is expected".to_owned()),
         }
+    }
+
+    /// True if what is sent there leaves the machine.
+    pub(super) fn is_remote(&self) -> bool {
+        let Address::Tcp(place) = self else { return false };
+        let host = place.rsplit_once(':').map_or(&**place, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -194,6 +203,8 @@ mod tests {
             ("127.0.0.1:9", Ok("127.0.0.1:9")),
             ("[::1]:9", Ok("[::1]:9")),
             ("http://host:9/", Ok("host:9")),
+            ("localhost:9", Ok("localhost:9")),
+            ("127.0.0.1.example.org:9", Ok("127.0.0.1.example.org:9")),
             ("https://host:9", Err("does not speak TLS")),
             ("tls:127.0.0.1:9", Err("does not speak TLS")),
             ("unix:", Err("a path")),
@@ -204,7 +215,10 @@ mod tests {
             ("host/x:9", Err("is expected")),
         ] {
             match (Address::read(text), read) {
-                (Ok(address), Ok(shown)) => assert_eq!(address.to_string(), shown),
+                (Ok(address), Ok(shown)) => {
+                    assert_eq!(address.to_string(), shown);
+                    assert_eq!(address.is_remote(), shown.starts_with("host") || shown.starts_with("127.0.0.1."));
+                }
                 (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
                 (got, _) => panic!("{text}: {got:?}"),
             }

@@ -113,6 +113,12 @@ fn hub_of(called: &Called) -> Result<Hub, Failure> {
     if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(Failure::Usage("the key is empty, or has spaces or other characters that no key has".to_owned()));
     }
+    if key.is_some() && address.is_remote() && !called.has("insecure") {
+        return Err(Failure::Usage(format!(
+            "the key goes to {address} in clear, and everybody on the way can read it; use the hub's Unix socket or a \
+             tunnel to it (ssh -L), or say --insecure"
+        )));
+    }
     Ok(Hub { address, key })
 }
 
