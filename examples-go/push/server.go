@@ -281,10 +281,11 @@ func (s *Server) Disconnect(user string, code int, reason string) error {
 }
 
 // RevokeChannel takes a channel, or with a prefix ending in "*" several, from every connection that was granted to a
-// user, within a moment: they get no more messages of it and can't subscribe to it again. A client of subprotocol
-// push.v1.json is told, with the reason (at most 123 bytes). Any other client that has no channel left is closed with
-// 4403. New connections get what their own grant says. If the text ends in a client's text, it may be a prefix. Then it
-// takes more than was meant, never less. With a shared log it is as with [Server.Disconnect].
+// user: they get nothing of it that is published after the call, and can't subscribe to it again. Messages that wait
+// already for a slow client are still sent. A client of subprotocol push.v1.json is told, with the reason (at most 123
+// bytes). Any other client that has no channel left is closed with 4403. New connections get what their own grant says.
+// If the text ends in a client's text, it may be a prefix. Then it takes more than was meant, never less. With a shared
+// log it is as with [Server.Disconnect].
 //
 // Errors: [ErrInvalid], [ErrBusy], [ErrClosed].
 func (s *Server) RevokeChannel(user, channel, reason string) error {

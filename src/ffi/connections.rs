@@ -284,10 +284,11 @@ pub unsafe extern "C" fn push_disconnect_user(
 }
 
 /// Takes `channel` (a name, or a prefix ending in "*") from every connection that was granted to
-/// `user`, at once.  These connections get no more messages of it and can't subscribe to it again.
-/// A client with subprotocol push.v1.json gets `unsubscribed` with `reason` (NULL, or at most 123
-/// bytes).  Any other client that has no channel left is closed with 4403; a waiting poll is
-/// answered with 403.  The grants of new connections are not affected.
+/// `user`.  These connections get nothing of it that is published after the call, and can't
+/// subscribe to it again.  Messages that wait already for a slow client are still sent.  A client
+/// with subprotocol push.v1.json gets `unsubscribed` with `reason` (NULL, or at most 123 bytes).
+/// Any other client that has no channel left is closed with 4403; a waiting poll is answered with
+/// 403.  The grants of new connections are not affected.
 ///
 /// `channel` may be a name or a prefix.  If you make a name from a client's text and the text ends
 /// in "*", the call takes the name as a prefix.  It then takes away more channels than intended,
