@@ -24,6 +24,8 @@ struct Inner {
     hangs: bool,
     /// Writes do not return.
     writes_hang: bool,
+    /// Writes fail, and write nothing.
+    writes_fail: bool,
     /// The number of syncs that have begun.
     syncs: usize,
     /// The number of times that the files were copied to another directory.
@@ -37,11 +39,12 @@ struct Content {
     synced: Vec<u8>,
     /// For each byte: true if the kernel has given it up.
     given_up: Vec<bool>,
+    writes: usize,
 }
 
 impl Content {
     fn new(bytes: Vec<u8>) -> Self {
-        Content { cached: bytes.clone(), synced: bytes, given_up: Vec::new() }
+        Content { cached: bytes.clone(), synced: bytes, given_up: Vec::new(), writes: 0 }
     }
 
     fn is_given_up(&self, at: usize) -> bool {
@@ -75,6 +78,10 @@ impl Memory {
         (inner.sync_fails, inner.drops) = (fail, drops);
     }
 
+    pub(super) fn fail_writes(&self, fail: bool) {
+        self.0.lock().unwrap().writes_fail = fail;
+    }
+
     /// Makes syncs hang, or lets them go on.
     pub(super) fn hang(&self, hangs: bool) {
         self.0.lock().unwrap().hangs = hangs;
@@ -90,6 +97,11 @@ impl Memory {
     /// The number of syncs that have begun.
     pub(super) fn syncs(&self) -> usize {
         self.0.lock().unwrap().syncs
+    }
+
+    /// The number of writes to a file since it was created.
+    pub(super) fn writes(&self, name: &str) -> usize {
+        self.0.lock().unwrap().files[name].writes
     }
 
     /// Simulates a loss of power. Any pages that were not synced may have been written or not: `chance` decides for
@@ -188,11 +200,16 @@ impl Place for Open {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let inner = self.0 .0.lock().unwrap();
         let mut inner = self.0 .1.wait_while(inner, |inner| inner.writes_hang).unwrap();
+        if inner.writes_fail {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        // What is there is written over. The rest needs room, and the part that fits is written.
+        let there = inner.files[&self.1].cached.len().saturating_sub(offset as usize).min(bytes.len());
         let before = inner.room.unwrap_or(bytes.len());
-        let result = inner.take(bytes.len());
-        // The part that fits is written.
-        let fits = &bytes[..bytes.len().min(before)];
+        let result = inner.take(bytes.len() - there);
+        let fits = &bytes[..bytes.len().min(there.saturating_add(before))];
         let content = inner.files.get_mut(&self.1).unwrap();
+        content.writes += 1;
         let end = offset as usize + fits.len();
         if content.cached.len() < end {
             content.cached.resize(end, 0);

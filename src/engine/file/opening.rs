@@ -135,17 +135,11 @@ impl Unwritten {
                 write_again(&*disk, &mut *file, segment)?;
             }
             let beginning = Beginning { segments: found.segments, cleared: found.cleared, epoch, chain, last };
-            let append = || Appender::begin(disk.clone(), kept, beginning, ends, now_ms);
-            // The file `state` is about the last epoch in the log. So if it is to promise more than before, it is
-            // written after the new segment, and if less, before it.
-            if always {
-                let appender = append()?;
-                let first = appender.first();
-                Ok((appender, State::begin(disk.clone(), boot, Whole::Always(first))?))
-            } else {
-                let state = State::begin(disk.clone(), boot, Whole::Unknown)?;
-                Ok((append()?, state))
-            }
+            let appender = Appender::begin(disk.clone(), kept, beginning, ends, now_ms)?;
+            // The file `state` is about the last epoch in the log, so it is written after the new segment. If the start
+            // ends in between, the older file is right about the end that is before that segment.
+            let whole = if always { Whole::Always(appender.first()) } else { Whole::UpTo(appender.last()) };
+            Ok((appender, State::begin(disk.clone(), boot, whole)?))
         };
         let (appender, state) =
             written().map_err(|error| Error::system(format_args!("{place}: the log can't be written"), &error))?;

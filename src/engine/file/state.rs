@@ -5,9 +5,9 @@
 //! hub is quiet. The hub takes that back before it publishes again: the first publisher waits for it. The thread that
 //! writes the log writes both, so that no publisher waits for a disk that hangs, or holds the hub's lock meanwhile.
 //!
-//! Neither of these writes is synced, on purpose. The kernel's memory survives the process. After a loss of power, the
-//! file has what was synced at the start: not quiet. The kernel may have written a page by itself, but then the boot is
-//! another one.
+//! A hub is quiet from its start, and that file is synced. Neither of the later writes is synced, on purpose: the kernel's
+//! memory survives the process. After a loss of power the file may say that the hub was quiet, though it was not. But it
+//! says so for another boot, and counts for nothing.
 //!
 //! With `engine_sync=always` the file says so, which stays true after a loss of power. Such a file is never written in
 //! place, since a torn write would leave a file that says nothing: a new one replaces it.
@@ -46,7 +46,8 @@ pub(super) struct State {
     disk: Arc<dyn Disk>,
     file: Box<dyn Place>,
     about: About,
-    said: Whole,
+    /// Unknown after a write that failed.
+    said: Option<Whole>,
 }
 
 /// What the file is about: the boot, and the file itself.
@@ -64,13 +65,13 @@ impl State {
             about.set(About { boot, file });
             content(about.get(), whole)
         })?;
-        Ok(State { disk, file, about: about.get(), said: whole })
+        Ok(State { disk, file, about: about.get(), said: Some(whole) })
     }
 
     /// Says something else, in a new file. After a loss of power there is this file or the one before it, and it is
     /// complete. This is synced.
     pub(super) fn replace(&mut self, whole: Whole) -> io::Result<()> {
-        if self.said != whole {
+        if self.said != Some(whole) {
             *self = State::begin(self.disk.clone(), self.about.boot, whole)?;
         }
         Ok(())
@@ -78,9 +79,10 @@ impl State {
 
     /// Says something else. This is not synced, and a loss of power may leave a file that says nothing.
     pub(super) fn tell(&mut self, whole: Whole) -> io::Result<()> {
-        if self.said != whole {
+        if self.said != Some(whole) {
+            self.said = None;
             self.file.write_at(&content(self.about, whole), 0)?;
-            self.said = whole;
+            self.said = Some(whole);
         }
         Ok(())
     }

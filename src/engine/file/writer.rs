@@ -102,6 +102,8 @@ impl Writer {
             kept_changed: AtomicBool::new(false),
             bytes: AtomicU64::new(appender.bytes()),
         });
+        // Nobody has published yet. A hub that is killed before somebody does leaves no gap.
+        shared.behind.become_quiet();
         Writer {
             appender,
             state,
@@ -134,11 +136,9 @@ impl Writer {
         self.close();
     }
 
-    /// The hub whose log it is. Nobody has published yet, so the time is quiet: a hub that is killed before somebody does
-    /// leaves no gap.
+    /// The hub whose log it is.
     pub(super) fn serve(&mut self, hub: Box<dyn AsRef<Hub> + Send>) {
         self.hub = Some(hub);
-        self.become_quiet();
     }
 
     #[cfg(test)]
@@ -246,6 +246,8 @@ impl Writer {
     fn awaken(&mut self) -> io::Result<()> {
         self.state.tell(Whole::Unknown)?;
         self.shared.behind.awaken();
+        // A publisher that wanted this may publish nothing. The next quiet time begins all the same.
+        self.last_write = Instant::now();
         Ok(())
     }
 

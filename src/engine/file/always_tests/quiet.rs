@@ -27,10 +27,22 @@ fn quiet(disk: &Memory) -> Running {
 #[test]
 fn a_hub_that_is_killed_before_anybody_publishes_leaves_no_gap() {
     let disk = Memory::default();
-    let (hub, _, mut writer) = prepare(&disk, Sync::Interval, 64, 1 << 20);
-    assert!(!says_complete(&disk), "a loss of power is told as a gap");
-    writer.serve(Box::new(hub));
+    let prepared = prepare(&disk, Sync::Interval, 64, 1 << 20);
     assert!(says_complete(&disk));
+    drop(prepared);
+}
+
+#[test]
+fn a_publisher_that_wakes_the_writer_for_nothing_does_not_end_the_quiet_time_for_good() {
+    let disk = Memory::default();
+    let running = start_with(&disk, Sync::Interval, 64, 1 << 20);
+    running.submit(&[("a", Some("key"), "one")]).unwrap();
+    until("it is never synced", || disk.syncs() > 0 && says_complete(&disk));
+    let writes = disk.writes("state");
+    // This one was published already.
+    running.submit(&[("a", Some("key"), "one")]).unwrap();
+    until("it is not quiet again", || disk.writes("state") >= writes + 2 && says_complete(&disk));
+    running.stop();
 }
 
 #[test]
@@ -80,11 +92,11 @@ fn if_the_disk_hangs_after_a_quiet_time_publishers_are_refused_in_time_and_hold_
 fn if_the_disk_fails_after_a_quiet_time_publishing_is_refused_with_the_reason_until_it_heals() {
     let disk = Memory::default();
     let running = quiet(&disk);
-    disk.set_room(Some(0));
+    disk.fail_writes(true);
     let error = publish(&running, "two").unwrap_err();
-    assert!(error.kind() == Kind::System && error.to_string().contains("No space left"), "{error}");
+    assert!(error.kind() == Kind::System && error.to_string().contains("Input/output error"), "{error}");
     assert!(running.shared.behind.failure().is_some(), "health says so, too");
-    disk.set_room(None);
+    disk.fail_writes(false);
     until("it does not heal", || publish(&running, "two").is_ok());
     assert!(running.shared.behind.failure().is_none());
     running.stop();

@@ -54,14 +54,34 @@ fn an_older_end_that_an_operator_leaves_is_not_trusted_though_it_was_clean() {
 }
 
 #[test]
-fn a_hub_that_is_killed_as_it_starts_behind_a_clean_end_leaves_no_gap() {
+fn a_start_that_fails_or_is_killed_at_any_step_leaves_no_gap_behind_a_clean_end() {
+    for always in [false, true] {
+        let (mut failed, mut begun) = (0, 0);
+        for room in 0..2000 {
+            let (disk, _) = five(true);
+            // The disk is full at some step.
+            disk.set_room(Some(room));
+            match unwritten(&disk, BOOT_ONE).1.begin(KEPT, always, &Ends::unknown, 1000) {
+                Ok(_) => begun += 1,
+                Err(_) => failed += 1,
+            }
+            assert!(unwritten(&disk, BOOT_ONE).1.lineage().1.iter().all(|link| !link.lossy), "{always} {room}");
+            disk.set_room(None);
+            begin(&disk, KEPT);
+            assert_eq!(unwritten(&disk, BOOT_ONE).1.lineage().1.iter().filter(|link| link.lossy).count(), 0, "{room}");
+        }
+        assert!(failed > 0 && begun > 0);
+    }
+}
+
+#[test]
+fn a_clean_end_on_a_full_disk_leaves_no_gap() {
     let (disk, _) = five(true);
-    let before = disk.read("state").unwrap();
-    // With `always` the file `state` is written last.
-    begin_always(&disk, KEPT);
-    assert_eq!(disk.segments().len(), 2);
-    disk.edit("state", |bytes| *bytes = before);
-    super::super::state::take_over(&disk);
+    let mut log = begin(&disk, KEPT);
+    log.publish("six").unwrap();
+    disk.set_room(Some(0));
+    log.close();
+    disk.set_room(None);
     assert_eq!(chain(&disk), []);
 }
 
