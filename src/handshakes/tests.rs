@@ -36,7 +36,7 @@ impl World {
         let mut builder = Builder::default();
         options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
         let config = builder.config().clone();
-        let handle = Arc::new(ShardHandle::new(64).unwrap());
+        let handle = Arc::new(ShardHandle::new(0, 64).unwrap());
         let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
         let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
         let authority = Authority::new(&config).unwrap();

@@ -87,7 +87,7 @@ impl Embedded {
         let config = builder.config().clone();
         let count = config.shard_count();
         let handles = (0..count)
-            .map(|_| ShardHandle::new(config.mailbox).map(Arc::new))
+            .map(|number| ShardHandle::new(number, config.mailbox).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
         let (inputs, outputs) = callbacks::channels(&builder).unzip();

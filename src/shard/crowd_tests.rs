@@ -77,7 +77,7 @@ impl World {
         let data = "ab".repeat(self.random.below(400));
         let message = message(&Publication::new("", data.as_bytes()));
         let published =
-            self.shard.context.hub.publish(Outgoing { channel, key: None, message }, self.shard.now).unwrap();
+            self.shard.context.hub.publish(Outgoing { channel, key: None, message }, self.shard.turn.now).unwrap();
         self.published.insert(published.seq, channel);
     }
 
@@ -174,7 +174,7 @@ impl World {
 
     fn turn(&mut self) {
         let mut events = [Event { events: 0, u64: 0 }; 64];
-        let count = self.shard.epoll.wait(&mut events, Some(0)).unwrap();
+        let count = self.shard.registry.epoll.wait(&mut events, Some(0)).unwrap();
         self.shard.turn(&events[..count]);
         self.shard.check_inbox();
     }

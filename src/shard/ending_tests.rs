@@ -88,7 +88,7 @@ fn whatever_ends_a_connection_nothing_of_it_stays_counted() {
         ("its time is over", |case| {
             case.shard.close(0, Close::NOT_ALLOWED);
             for _ in 0..100 {
-                case.shard.now += 1000;
+                case.shard.turn.now += 1000;
                 case.shard.run_timers();
             }
         }),

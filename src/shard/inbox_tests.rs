@@ -153,7 +153,7 @@ fn requests_about_which_the_host_is_asked_count_too() {
 /// Lets time pass, with a ping of the client each second.
 fn wait(shard: &mut Shard, client: &mut UnixStream, seconds: u64) {
     for _ in 0..seconds {
-        shard.now += 1000;
+        shard.turn.now += 1000;
         shard.run_timers();
         if phases(shard) == [OPEN] {
             send(shard, 0, client, &PING);
@@ -172,11 +172,11 @@ fn a_message_has_its_time_and_pings_do_not_extend_it() {
         let whole_frames = part.len() == 108;
         for second in 0..60 {
             assert_eq!(phases(&shard), [OPEN], "after {second} s");
-            assert_eq!(shard.limits.inbox.next_in(shard.now, 60_000), Some(60_000 - 1000 * second));
+            assert_eq!(shard.side.limits.inbox.next_in(shard.turn.now, 60_000), Some(60_000 - 1000 * second));
             if whole_frames {
                 wait(&mut shard, &mut client, 1);
             } else {
-                shard.now += 1000;
+                shard.turn.now += 1000;
                 shard.run_timers();
             }
         }
@@ -212,16 +212,16 @@ fn a_client_that_is_not_read_because_of_the_host_has_its_time_anew() {
     send(&mut shard, 0, &mut client, &frame(BEGIN, 100));
     shard.pause(0);
     for _ in 0..10 {
-        shard.now += 61_000;
+        shard.turn.now += 61_000;
         shard.end_late_messages();
     }
     assert_eq!(phases(&shard), [OPEN]);
-    shard.now += 59_000;
+    shard.turn.now += 59_000;
     shard.resume_paused();
-    shard.now += 59_000;
+    shard.turn.now += 59_000;
     shard.end_late_messages();
     assert_eq!(phases(&shard), [OPEN]);
-    shard.now += 1_000;
+    shard.turn.now += 1_000;
     shard.end_late_messages();
     assert_eq!(phases(&shard), [Phase::Closing]);
 }
@@ -340,13 +340,13 @@ fn a_client_that_the_library_does_not_read_from_is_not_late() {
         let mut client = websocket(&mut shard);
         send(&mut shard, 0, &mut client, &frame(BEGIN, 100));
         shard.conns[0].flags.insert(reason);
-        shard.now += 120_000;
+        shard.turn.now += 120_000;
         shard.end_late_messages();
         assert_eq!(phases(&shard), [OPEN], "{reason:?}");
         shard.conns[0].flags.remove(reason);
         shard.end_late_messages();
         assert_eq!(phases(&shard), [OPEN], "its time begins anew");
-        shard.now += 60_000;
+        shard.turn.now += 60_000;
         shard.end_late_messages();
         assert_eq!(phases(&shard), [Phase::Closing]);
     }

@@ -63,7 +63,7 @@ fn a_turn_looks_at_few_connections_and_the_shard_has_turns_until_the_end() {
     for hear in both {
         assert!(hear.try_recv().is_ok());
     }
-    assert!(shard.walks.is_empty());
+    assert!(shard.scans.listings.is_empty());
 }
 
 #[test]

@@ -44,31 +44,22 @@ pub(crate) mod turn;
 use crate::config::Config;
 use crate::context::Context;
 use crate::dialect::Encoder;
-use crate::events::Unannounced;
 use crate::framing::inflate::Inflater;
-use crate::hub::{ChannelId, Replay};
-use crate::limits::{self, AddressKey};
-use crate::sys::clock;
-use crate::sys::epoll::{Epoll, Watch};
-use client::listing::Walks;
-use client::rate_limit::Senders;
-use client::sweep::Sweeps;
-use connection::accept::Arrivals;
-use connection::client_address::ClientAddresses;
-use connection::close::Counted;
+use client::scans::Scans;
 use connection::conn::{Conn, Token};
-use connection::drain::Drain;
-use connection::inbox::Inbox;
+use connection::drain::Shutdown;
 use connection::patience::Patience;
-use connection::sink::Sinks;
-use delivery::channels::Channels;
+use connection::registry::Registry;
+use connection::side_tables::SideTables;
 use delivery::fan_out::Delivering;
+use delivery::subscriptions::Subscriptions;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use turn::command::ShardHandle;
+use turn::run::Turn;
 use turn::wheel::Wheel;
 
 /// One read takes at most this much.
@@ -76,67 +67,31 @@ const SCRATCH: usize = 64 * 1024;
 
 /// See the module. Nothing in it is shared; other threads have its [`ShardHandle`].
 pub(crate) struct Shard {
-    number: usize,
     context: Arc<Context>,
     config: Arc<Config>,
     /// With the epoch of the positions that are written here.
     encoder: Arc<Encoder>,
     handle: Arc<ShardHandle>,
-    epoll: Arc<Epoll>,
-    arrivals: Arrivals,
+    registry: Registry,
     conns: Slab<Conn>,
-    channels: Channels,
-    sinks: Sinks,
-    limits: Limits,
-    client_addresses: ClientAddresses,
+    subscriptions: Subscriptions,
+    side: SideTables,
     timers: Timers,
-    /// Monotonic milliseconds, read once a turn.
-    now: u64,
+    turn: Turn,
     reading: Reading,
-    recovery: Recovery,
     delivery: Delivering,
     questions: Questions,
-    /// Listings of connections that are under way.
-    walks: Walks,
-    /// All connections that were there are being closed.
-    sweeps: Sweeps,
-    /// Events of this turn that the host was not woken for yet.
-    unannounced: Unannounced,
-    /// Clients are being sent away, or have been.
-    drain: Option<Drain>,
-    /// The thread is to end.
-    ending: bool,
+    scans: Scans,
+    shutdown: Shutdown,
 }
 
-/// The limits of this shard's clients, beside those that all shards share.
-#[derive(Default)]
-struct Limits {
-    /// The address that each connection counts for under `max_per_address`, by slot; empty while none counts.
-    addresses: Vec<Option<AddressKey>>,
-    /// Clients that sent something a moment ago.
-    senders: Senders,
-    /// The sizes of unfinished messages and requests.
-    inbox: Inbox,
-}
-
-impl Limits {
-    /// The counts that connections have in these limits and in those that all shards share.
-    fn counted<'s>(&'s mut self, shared: &'s limits::Limits) -> Counted<'s> {
-        Counted { addresses: &mut self.addresses, limits: shared }
-    }
-}
-
-/// The timers, and the measure of turns. Times are monotonic milliseconds.
+/// The timers. Times are monotonic milliseconds.
 struct Timers {
     wheel: Wheel,
-    /// When the thread wakes up by itself.
-    wakes_at: u64,
     /// When history is looked through next.
     expires_at: u64,
     /// Spreads heartbeats, and the return of clients that are sent away.
     jitter: u32,
-    /// Counts turns.
-    turns: u8,
 }
 
 /// Buffers and lists for reading.
@@ -149,18 +104,6 @@ struct Reading {
     unfinished: Vec<Token>,
     /// Connections that are not read from because the event queue is full.
     paused: Vec<Token>,
-}
-
-/// The hub's answer to a subscription. Both lists are used again and again.
-#[derive(Default)]
-struct Recovery {
-    /// The messages that the subscriber missed.
-    replay: Replay,
-    /// The channels that it is subscribed to now.
-    channels: Vec<(ChannelId, Arc<str>)>,
-    /// Work of other threads, in a test, while this shard subscribes a live connection to one more channel.
-    #[cfg(test)]
-    meanwhile: Option<fn(&crate::hub::Hub)>,
 }
 
 /// Questions to the host whether a client may subscribe.
@@ -176,44 +119,35 @@ struct Questions {
 impl Shard {
     /// A shard with its listeners; called on the thread that starts the server, so that errors are its.
     pub(crate) fn new(
-        number: usize,
         context: Arc<Context>,
         handle: Arc<ShardHandle>,
         listeners: Vec<Arc<OwnedFd>>,
     ) -> io::Result<Self> {
-        let epoll = Arc::new(Epoll::new()?);
-        epoll.add(handle.wake.as_raw_fd(), turn::run::WAKE, Watch::EdgeRead)?;
         // An attached host may keep a number longer than the hub runs. Then it should be the number of no connection.
-        let arrivals = Arrivals::new(listeners, &epoll, getrandom::u32().unwrap_or(0))?;
-        let now = clock::monotonic_ms();
+        let registry = Registry::new(&*handle.wake, listeners, getrandom::u32().unwrap_or(0))?;
+        let mut turn = Turn::default();
+        turn.begin();
         let shard = Shard {
-            number,
             config: context.config.get(),
             encoder: context.encoder.clone(),
             context,
-            handle,
-            epoll,
-            arrivals,
+            registry,
             conns: Slab::new(),
-            channels: Channels::default(),
-            sinks: Sinks::default(),
-            limits: Limits::default(),
-            client_addresses: ClientAddresses::default(),
+            subscriptions: Subscriptions::default(),
+            side: SideTables::default(),
             timers: Timers {
-                wheel: Wheel::new(now),
-                wakes_at: 0,
-                expires_at: now,
-                jitter: 0x9e37_79b9 ^ number as u32,
-                turns: 0,
+                wheel: Wheel::new(turn.now),
+                expires_at: turn.now,
+                jitter: 0x9e37_79b9 ^ handle.number as u32,
             },
-            now,
+            handle,
+            turn,
             reading: Reading {
                 scratch: vec![0; SCRATCH].into(),
                 inflater: None,
                 unfinished: Vec::new(),
                 paused: Vec::new(),
             },
-            recovery: Recovery::default(),
             delivery: Delivering::default(),
             // As above: a late answer to a question of the hub before must not let in somebody else. 48 bits, since the
             // number for the host has eight more, and room to count.
@@ -222,11 +156,8 @@ impl Shard {
                 last: getrandom::u64().unwrap_or(0) >> 16,
                 patience: Patience::default(),
             },
-            walks: Walks::default(),
-            sweeps: Sweeps::default(),
-            unannounced: Unannounced::default(),
-            drain: None,
-            ending: false,
+            scans: Scans::default(),
+            shutdown: Shutdown::default(),
         };
         shard.probe_listeners();
         Ok(shard)

@@ -67,7 +67,7 @@ fn subscriber(request: &str, is_worn: bool) -> (Shard, UnixStream) {
     let (adopted, client) = client(None, request.as_bytes());
     shard.adopt(adopted);
     let (token, fd) = take_socket(&mut shard);
-    shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: false }));
+    shard.side.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: false }));
     (shard, client)
 }
 
@@ -100,11 +100,11 @@ fn a_client_with_new_keys_is_told_to_come_back() {
 fn a_client_with_worn_keys_is_told_to_come_back_at_the_next_heartbeat() {
     for is_worn in [false, true] {
         let (mut shard, mut client) = subscriber(SSE, is_worn);
-        shard.now += shard.config().heartbeat_ms + 2000;
+        shard.turn.now += shard.config().heartbeat_ms + 2000;
         shard.run_timers();
         assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), u64::from(is_worn));
         // Without an end nobody could read to it.
-        shard.sinks.end_writing(0, None);
+        shard.side.sinks.end_writing(0, None);
         assert_eq!(told(&mut client).contains("event: push-close"), is_worn);
     }
 }
@@ -121,7 +121,7 @@ fn the_answer_to_a_client_with_worn_keys_is_the_last_on_its_connection() {
             let (adopted, mut client) = client(None, b"");
             shard.adopt(adopted);
             let (token, fd) = take_socket(&mut shard);
-            shard.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: true }));
+            shard.side.sinks.insert(token.index, Box::new(Keyed { fd, is_worn, is_deaf: false, hears: true }));
             client.write_all(request.as_bytes()).unwrap();
             turn(&mut shard);
             publish(&shard.context.hub, "a", 3);
@@ -129,7 +129,7 @@ fn the_answer_to_a_client_with_worn_keys_is_the_last_on_its_connection() {
             assert_eq!(shard.handle.metrics.refusals[Reason::TlsKeys].get(), u64::from(is_worn), "{request}");
             if !is_worn {
                 // Otherwise nobody would end it.
-                shard.sinks.end_writing(token.index, None);
+                shard.side.sinks.end_writing(token.index, None);
             }
             let told = told(&mut client);
             assert_eq!(told.matches("HTTP/1.1 20").count(), 1, "{told}");
@@ -178,7 +178,7 @@ fn a_reason_that_a_write_finds_is_counted() {
         turn(shard);
     };
     let by_heartbeat = |shard: &mut Shard| {
-        shard.now += shard.config().heartbeat_ms + 2000;
+        shard.turn.now += shard.config().heartbeat_ms + 2000;
         shard.run_timers();
     };
     let by_room = |shard: &mut Shard| shard.writable(0);
@@ -188,7 +188,7 @@ fn a_reason_that_a_write_finds_is_counted() {
         let (adopted, _client) = client(None, SSE.as_bytes());
         shard.adopt(adopted);
         let (token, fd) = take_socket(&mut shard);
-        shard.sinks.insert(token.index, Box::new(Broken(fd)));
+        shard.side.sinks.insert(token.index, Box::new(Broken(fd)));
         write(&mut shard);
         assert_eq!(shard.handle.metrics.refusals[Reason::Tls].get(), 1, "{number}");
         assert_eq!(shard.conns.len(), 0, "{number}");

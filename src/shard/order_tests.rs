@@ -26,12 +26,12 @@ pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
     let mut builder = Builder::default();
     options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
     let config = builder.config().clone();
-    let handle = Arc::new(ShardHandle::new(8192).unwrap());
+    let handle = Arc::new(ShardHandle::new(0, 8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
     let authority = Authority::new(&config).unwrap();
     let shared = Arc::new(Context::new(config, hub, events, authority, Log::new(None, Level::Error), 1));
-    Shard::new(0, shared, handle, Vec::new()).unwrap()
+    Shard::new(shared, handle, Vec::new()).unwrap()
 }
 
 pub(super) fn adopt(shard: &mut Shard, head: &[u8]) -> UnixStream {

@@ -41,7 +41,7 @@ pub(super) fn publish(hub: &Hub, channel: &str, size: usize) {
 
 pub(super) fn turn(shard: &mut Shard) -> Next {
     let mut events = [Event { events: 0, u64: 0 }; 64];
-    let count = shard.epoll.wait(&mut events, Some(0)).unwrap();
+    let count = shard.registry.epoll.wait(&mut events, Some(0)).unwrap();
     let next = shard.turn(&events[..count]);
     shard.check_inbox();
     assert!(next != Next::Sleep || shard.delivery.held.is_none(), "it sleeps with a message in its hand");

@@ -45,6 +45,6 @@ pub(super) fn put_secure(shard: &mut Shard, client: &UnixStream) -> Box<ClientCo
         }
     }
     let sink = sink(Box::new(session), &shard.handle);
-    shard.sinks.insert(token.index, sink);
+    shard.side.sinks.insert(token.index, sink);
     Box::new(tls)
 }

@@ -52,7 +52,7 @@ impl World {
     fn publish(&self, data: &str) {
         let message = message(&Publication::new("", data.as_bytes()));
         let outgoing = Outgoing { channel: "a", key: None, message };
-        self.shard.context.hub.publish(outgoing, self.shard.now).unwrap();
+        self.shard.context.hub.publish(outgoing, self.shard.turn.now).unwrap();
     }
 
     /// Its socket takes so many bytes. The epoll tells of room, as the kernel would.
@@ -60,11 +60,11 @@ impl World {
         for (index, conn) in &self.shard.conns {
             let token = Token { index: index as u32, generation: conn.generation };
             let fd = self.shard.socket_of(token.index).unwrap().as_raw_fd();
-            self.shard.epoll.change(fd, token.to_bits(), Watch::EdgeBoth).unwrap();
+            self.shard.registry.epoll.change(fd, token.to_bits(), Watch::EdgeBoth).unwrap();
         }
         short::set_room(room);
         let mut events = [Event { events: 0, u64: 0 }; 64];
-        let count = self.shard.epoll.wait(&mut events, Some(0)).unwrap();
+        let count = self.shard.registry.epoll.wait(&mut events, Some(0)).unwrap();
         self.shard.turn(&events[..count]);
         short::set_room(usize::MAX);
     }

@@ -151,18 +151,18 @@ pub(super) fn mask(bytes: &mut [u8], masked: bool) {
 
 /// Takes the newest connection's socket out of its entry, for a sink of another kind.
 pub(super) fn take_socket(shard: &mut Shard) -> (Token, OwnedFd) {
-    let newest = shard.conns.iter_mut().find(|(_, conn)| conn.generation == shard.arrivals.generation);
+    let newest = shard.conns.iter_mut().find(|(_, conn)| conn.generation == shard.registry.generation);
     let (index, conn) = newest.unwrap();
     let fd = conn.socket.take().unwrap();
     // It may hold something while no outbox waits, so it is told of room from the start.
     conn.flags.insert(Flags::WRITES_WATCHED);
     let token = Token { index: index as u32, generation: conn.generation };
-    shard.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).unwrap();
+    shard.registry.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).unwrap();
     (token, fd)
 }
 
 /// Puts a [`Masked`] sink in the place of the newest connection's socket.
 pub(super) fn put_masked(shard: &mut Shard) {
     let (token, fd) = take_socket(shard);
-    shard.sinks.insert(token.index, Box::new(Masked { fd, held: Vec::new(), ends: false }));
+    shard.side.sinks.insert(token.index, Box::new(Masked { fd, held: Vec::new(), ends: false }));
 }

@@ -51,7 +51,7 @@ fn a_turn_closes_few_and_each_is_closed_once_as_was_said_first() {
         assert!(got(client).contains("4001"));
     }
     assert!(!got(&mut later).contains("\"code\""));
-    assert!(shard.sweeps.is_empty());
+    assert!(shard.scans.sweeps.is_empty());
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(super) fn shards(
     let made = handles.iter().enumerate().map(|(number, handle)| {
         let plain = own.iter().filter(|bound| !bound.is_tls());
         let sockets = plain.map(|bound| bound.socket(number)).collect();
-        let shard = Shard::new(number, context.clone(), handle.clone(), sockets)
+        let shard = Shard::new(context.clone(), handle.clone(), sockets)
             .map_err(|error| Error::system("a shard can't be made", &error))?;
         let driver = Arc::new(Driver::new(shard));
         let running = driver.clone();

@@ -29,7 +29,7 @@ impl Shard {
         }
         let Some(index) = self.find(token) else { return };
         if let Some(partial) = &mut partial {
-            partial.since.get_or_insert(self.now);
+            partial.since.get_or_insert(self.turn.now);
         }
         let conn = &mut self.conns[index as usize];
         // It may have been closed meanwhile.

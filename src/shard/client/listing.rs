@@ -8,7 +8,7 @@ use crate::limits::Peer;
 use crate::shard::connection::conn::{Conn, ConnectionId, Flags};
 use crate::shard::Shard;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// How many connections one turn looks at. For the address of each, the system may have to be asked.
@@ -121,9 +121,6 @@ impl Gather for Found {
 /// A question to all shards for their connections.
 pub(crate) type ListingQuery = Query<Wanted, Found>;
 
-/// The listings that a shard is at.
-pub(in crate::shard) type Walks = VecDeque<Walk>;
-
 /// A listing under way on one shard.
 #[derive(Debug)]
 pub(in crate::shard) struct Walk {
@@ -160,21 +157,21 @@ impl Walk {
 
 impl Shard {
     pub(in crate::shard) fn begin_listing(&mut self, query: Arc<ListingQuery>) {
-        self.walks.push_back(Walk::new(query));
+        self.scans.listings.push_back(Walk::new(query));
     }
 
     /// Goes on with one listing. Returns true if there is more to do.
     pub(in crate::shard) fn go_on_listing(&mut self) -> bool {
-        let Some(mut walk) = self.walks.pop_front() else { return false };
+        let Some(mut walk) = self.scans.listings.pop_front() else { return false };
         if walk.chosen.is_none() {
             self.look_through(&mut walk);
-            self.walks.push_back(walk);
+            self.scans.listings.push_back(walk);
         } else if self.tell_chosen(&mut walk) {
             walk.query.add(walk.part);
         } else {
-            self.walks.push_back(walk);
+            self.scans.listings.push_back(walk);
         }
-        !self.walks.is_empty()
+        !self.scans.listings.is_empty()
     }
 
     fn look_through(&self, walk: &mut Walk) {
@@ -229,22 +226,23 @@ impl Shard {
 
     /// Whether a connection is on a channel, or will be when it has caught up.
     fn has_channel(&self, index: u32, conn: &Conn, id: ChannelId, name: &str) -> bool {
-        let is_same = self.channels.get(id).is_some_and(|local| *local.name == *name);
-        (is_same && self.channels.is_on(conn, index, id)) || awaited(conn).iter().any(|awaited| **awaited == *name)
+        let is_same = self.subscriptions.channels.get(id).is_some_and(|local| *local.name == *name);
+        (is_same && self.subscriptions.channels.is_on(conn, index, id))
+            || awaited(conn).iter().any(|awaited| **awaited == *name)
     }
 
     /// The bytes that wait for a connection in this process.
     fn waiting(&self, index: u32, conn: &Conn) -> u64 {
         let in_outbox = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-        (in_outbox + self.sinks.held(index, conn.socket.as_ref())) as u64
+        (in_outbox + self.side.sinks.held(index, conn.socket.as_ref())) as u64
     }
 
     fn listed(&self, index: u32) -> Option<Listed> {
         let conn = self.conns.get(index as usize)?;
         let awaited = awaited(conn);
-        let mut names = self.channels.first_names(conn, MAX_NAMES);
+        let mut names = self.subscriptions.channels.first_names(conn, MAX_NAMES);
         names.extend(awaited.iter().take(MAX_NAMES - names.len()).map(|name| Arc::from(&**name)));
-        let since = conn.outbox.as_ref().map_or(self.now, |outbox| outbox.since);
+        let since = conn.outbox.as_ref().map_or(self.turn.now, |outbox| outbox.since);
         Some(Listed {
             id: self.number_of(index),
             user: conn.grant.as_ref().and_then(|grant| grant.user()).cloned(),
@@ -254,7 +252,7 @@ impl Shard {
             channels: conn.subs.len() + awaited.len(),
             names,
             waiting: self.waiting(index, conn),
-            behind_ms: self.now.saturating_sub(since),
+            behind_ms: self.turn.now.saturating_sub(since),
             catching_up: conn.outbox.as_ref().is_some_and(|outbox| outbox.catch_up.is_some()),
         })
     }

@@ -6,4 +6,5 @@ pub(crate) mod presence;
 pub(crate) mod push_v1;
 pub(crate) mod query;
 pub(super) mod rate_limit;
+pub(super) mod scans;
 pub(crate) mod sweep;

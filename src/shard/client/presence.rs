@@ -50,7 +50,7 @@ impl Shard {
     /// Adds this shard's subscribers of a channel to the answer.
     pub(in crate::shard) fn present(&self, query: &PresenceQuery) {
         let Wanted { channel, name } = query.wanted();
-        let local = self.channels.get(*channel).filter(|local| *local.name == **name);
+        let local = self.subscriptions.channels.get(*channel).filter(|local| *local.name == **name);
         let Some(local) = local else { return };
         let mut present = Present::default();
         for index in local.solo.iter().chain(local.multi.iter().map(|(index, _)| index)) {

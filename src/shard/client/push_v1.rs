@@ -56,7 +56,7 @@ impl Shard {
         }
         let start = requests::start(since, last)?;
         let known = self.context.hub.channel_id(channel);
-        if known.is_some_and(|id| self.channels.is_on(conn, index, id)) {
+        if known.is_some_and(|id| self.subscriptions.channels.is_on(conn, index, id)) {
             return Err(Refused::new("subscribed", "subscribed already; unsubscribe first to begin elsewhere"));
         }
         let count = conn.subs.len();
@@ -66,7 +66,7 @@ impl Shard {
         }
         let shared = self.context.clone();
         let request = Request {
-            shard: self.number,
+            shard: self.handle.number,
             names: &[channel],
             start,
             limit: self.config.outbox,
@@ -75,34 +75,32 @@ impl Shard {
             cut: Cut::Head,
             join: Join::Always,
         };
-        shared.hub.subscribe(&request, &mut self.recovery.replay, &mut self.recovery.channels);
+        self.subscriptions.subscribe(&shared.hub, &request);
         #[cfg(test)]
-        if let Some(meanwhile) = self.recovery.meanwhile.take() {
+        if let Some(meanwhile) = self.subscriptions.meanwhile.take() {
             meanwhile(&shared.hub);
         }
         self.count_gaps();
         let token = self.token(index);
         self.reach_replay();
         let is_there = self.find(token).is_some_and(|index| self.conns[index as usize].is(Flags::LIVE));
-        if !is_there || self.recovery.replay.wait {
-            self.channels.abandon(&self.recovery.channels);
+        if !is_there || self.subscriptions.replay.wait {
+            self.subscriptions.abandon();
             if !is_there {
                 return Ok(None);
             }
             return Err(Refused::new("behind", "the server has not reached that position yet; try again"));
         }
-        let joined = self.recovery.replay.position;
+        let joined = self.subscriptions.replay.position;
         // First come messages of the other channels up to there: the position below counts for all channels.
-        let (replay, ids) = (std::mem::take(&mut self.recovery.replay), std::mem::take(&mut self.recovery.channels));
-        // Given up until that is done, so that the hub hears of it if a panic comes in between.
-        self.channels.abandon(&ids);
+        let aside = self.subscriptions.set_aside();
         self.deliver_until(joined);
-        (self.recovery.replay, self.recovery.channels) = (replay, ids);
+        self.subscriptions.put_back(aside);
         if self.find(token).is_none_or(|index| !self.conns[index as usize].is(Flags::LIVE)) {
             return Ok(None);
         }
-        self.channels.reclaim(&self.recovery.channels);
-        self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
+        self.subscriptions.reclaim();
+        self.subscriptions.join(&mut self.conns, index);
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
@@ -112,7 +110,7 @@ impl Shard {
 
     fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Answer {
         let known = self.context.hub.channel_id(channel);
-        if !known.is_some_and(|id| self.channels.leave_one(&mut self.conns, index, id)) {
+        if !known.is_some_and(|id| self.subscriptions.channels.leave_one(&mut self.conns, index, id)) {
             return Err(Refused::new("not_subscribed", "not subscribed"));
         }
         Ok(Some(replies::unsubscribed(channel)))
@@ -145,7 +143,7 @@ impl Shard {
         let key = key.map(|key| hub::Key::Client(user.as_deref().unwrap_or(""), key));
         let outgoing = Outgoing { channel, key, message: message(&publication) };
         if !self.context.hub.lasts_first() {
-            let published = self.context.hub.publish(outgoing, self.now).map_err(refused)?;
+            let published = self.context.hub.publish(outgoing, self.turn.now).map_err(refused)?;
             return Ok(Some(self.published(channel, (0, published.seq))));
         }
         let (handle, to, name) = (self.handle.clone(), self.token(index), Box::from(channel));
@@ -156,7 +154,7 @@ impl Shard {
             handle.tell(Command::Published { to, reference, channel: name, place });
         });
         if let Placing::Now(settled) =
-            self.context.hub.submit(vec![outgoing], None, self.now, Some(on_settled)).map_err(refused)?
+            self.context.hub.submit(vec![outgoing], None, self.turn.now, Some(on_settled)).map_err(refused)?
         {
             let seq = settled.places.first().map_or(0, |published| published.seq);
             return Ok(Some(self.published(channel, (settled.epoch, seq))));

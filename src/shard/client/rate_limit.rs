@@ -50,24 +50,24 @@ impl Senders {
 impl Shard {
     /// Counts a message or ping of a client; false: it was one too many, and the connection is closed.
     pub(in crate::shard) fn count_sent(&mut self, index: u32) -> bool {
-        let (rate, now) = (self.config().client_rate, self.now);
+        let (rate, now) = (self.config().client_rate, self.turn.now);
         self.charge(index, |bucket| bucket.count(rate, now))
     }
 
     /// Counts the cost of a token, beside the message that carries it.
     pub(in crate::shard) fn count_token(&mut self, index: u32) -> bool {
-        let now = self.now;
+        let now = self.turn.now;
         self.charge(index, |bucket| bucket.spend(TOKEN_US, now))
     }
 
     fn charge(&mut self, index: u32, count: impl FnOnce(&mut Bucket) -> u64) -> bool {
-        let (rate, now) = (self.config().client_rate, self.now);
+        let (rate, now) = (self.config().client_rate, self.turn.now);
         if rate == 0 {
             return true;
         }
-        self.limits.senders.sweep(now);
+        self.side.limits.senders.sweep(now);
         let token = self.token(index);
-        let (generation, bucket) = self.limits.senders.buckets.entry(index).or_default();
+        let (generation, bucket) = self.side.limits.senders.buckets.entry(index).or_default();
         if *generation != token.generation {
             (*generation, *bucket) = (token.generation, Bucket::default());
         }
@@ -81,23 +81,24 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         if ahead_ms > 0 && !conn.is(Flags::THROTTLED) {
             conn.flags.insert(Flags::THROTTLED);
-            self.limits.senders.waiting.push(Reverse((now + ahead_ms, index, token.generation)));
+            self.side.limits.senders.waiting.push(Reverse((now + ahead_ms, index, token.generation)));
         }
         true
     }
 
     /// Reads again from clients when their time has come.
     pub(in crate::shard) fn resume_senders(&mut self) {
-        while let Some(Reverse((until, index, generation))) = self.limits.senders.waiting.peek().copied() {
-            if until > self.now {
+        while let Some(Reverse((until, index, generation))) = self.side.limits.senders.waiting.peek().copied() {
+            if until > self.turn.now {
                 return;
             }
-            self.limits.senders.waiting.pop();
+            self.side.limits.senders.waiting.pop();
             let Some(index) = self.find(Token { index, generation }) else { continue };
             // It may have sent more since it was noted.
-            let ahead_ms = self.limits.senders.buckets.get(&index).map_or(0, |(_, bucket)| bucket.ahead_ms(self.now));
+            let ahead_ms =
+                self.side.limits.senders.buckets.get(&index).map_or(0, |(_, bucket)| bucket.ahead_ms(self.turn.now));
             if ahead_ms > 0 {
-                self.limits.senders.waiting.push(Reverse((self.now + ahead_ms, index, generation)));
+                self.side.limits.senders.waiting.push(Reverse((self.turn.now + ahead_ms, index, generation)));
                 continue;
             }
             self.conns[index as usize].flags.remove(Flags::THROTTLED);

@@ -4,7 +4,6 @@
 use crate::framing::close::Close;
 use crate::shard::connection::conn::{Conn, Phase, Token};
 use crate::shard::Shard;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,10 +45,7 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// Those that a shard is at.
-pub(in crate::shard) type Sweeps = VecDeque<Sweep>;
-
-/// One of these.
+/// A closing of all connections under way on one shard.
 #[derive(Debug)]
 pub(in crate::shard) struct Sweep {
     left: Vec<Token>,
@@ -62,21 +58,21 @@ impl Shard {
     pub(in crate::shard) fn begin_sweep(&mut self, close: Close, tally: Arc<Tally>) {
         let token = |(index, conn): (usize, &Conn)| Token { index: index as u32, generation: conn.generation };
         let left = self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Closing).map(token).collect();
-        self.sweeps.push_back(Sweep { left, close, tally });
+        self.scans.sweeps.push_back(Sweep { left, close, tally });
     }
 
     /// Closes some connections. Returns true if there are more.
     pub(in crate::shard) fn go_on_sweeping(&mut self) -> bool {
-        let Some(mut sweep) = self.sweeps.pop_front() else { return false };
+        let Some(mut sweep) = self.scans.sweeps.pop_front() else { return false };
         for token in sweep.left.split_off(sweep.left.len().saturating_sub(AT_ONCE)) {
             let Some(index) = self.find(token).filter(|index| self.is_there(*index)) else { continue };
             sweep.tally.add(1);
             self.close(index, sweep.close.clone());
         }
         if !sweep.left.is_empty() {
-            self.sweeps.push_front(sweep);
+            self.scans.sweeps.push_front(sweep);
         }
-        !self.sweeps.is_empty()
+        !self.scans.sweeps.is_empty()
     }
 
     /// True if a connection is not ending already.

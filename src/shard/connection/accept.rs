@@ -7,61 +7,24 @@ use crate::metrics::Reason;
 use crate::shard::connection::conn::{Conn, Flags, Token};
 use crate::shard::turn::command::Adopted;
 use crate::shard::turn::live_set::LiveSet;
-use crate::shard::turn::run;
 use crate::shard::Shard;
-use crate::sys::epoll::{Epoll, Watch};
-use crate::sys::listener::{Listener, Round, REST_MS};
+use crate::sys::epoll::Watch;
+use crate::sys::listener::{Round, REST_MS};
 use crate::sys::socket;
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 
 /// How many connections one turn takes from a listener, before others get theirs.
 const ACCEPTS: usize = 256;
 /// How many connections beyond `max_connections` are heard, to be refused in their own way.
 const SURPLUS: usize = 64;
-/// A listener of this shard.
-#[derive(Debug)]
-pub(in crate::shard) struct Entrance {
-    listener: Listener,
-    /// Its address, if that is one of the loopback.
-    pub(in crate::shard) loopback: Option<SocketAddr>,
-}
-
-/// The places where connections come in.
-pub(in crate::shard) struct Arrivals {
-    pub(in crate::shard) listeners: Vec<Entrance>,
-    /// The last generation given to a connection.
-    pub(in crate::shard) generation: u32,
-}
-
-impl Arrivals {
-    /// Watches the listeners. `generation`: connections get those after it.
-    pub(in crate::shard) fn new(fds: Vec<Arc<OwnedFd>>, epoll: &Epoll, generation: u32) -> io::Result<Self> {
-        let entrance = |(number, fd): (usize, Arc<OwnedFd>)| {
-            let loopback = socket::loopback_address(&fd);
-            Ok(Entrance { listener: Listener::watch(fd, run::LISTENER + number as u64, epoll)?, loopback })
-        };
-        let listeners = fds.into_iter().enumerate().map(entrance).collect::<io::Result<_>>()?;
-        Ok(Arrivals { listeners, generation })
-    }
-
-    /// A generation for one more connection. It is never 0.
-    fn next_generation(&mut self) -> u32 {
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        self.generation
-    }
-}
 
 impl Shard {
     /// Accepts connections from a listener. It is watched by level, so the rest is told again.
     pub(in crate::shard) fn accept_from(&mut self, number: usize) {
         let mut round = Round::new(ACCEPTS);
         loop {
-            let Some(Entrance { listener, .. }) = self.arrivals.listeners.get_mut(number) else { return };
-            match listener.next(&mut round, &self.epoll, self.now) {
+            match self.registry.accept(number, &mut round, self.turn.now) {
                 Some(Ok(fd)) => self.accepted(fd),
                 Some(Err(error)) => {
                     let text = format_args!("accept: {error}; trying again in {REST_MS} ms");
@@ -136,14 +99,12 @@ impl Shard {
         if self.conns.len() >= LiveSet::CAPACITY {
             return Err(Refusal::unavailable("full", "a thread has as many connections as it can have"));
         }
-        let generation = self.arrivals.next_generation();
         let entry = self.conns.vacant_entry();
-        let token = Token { index: entry.key() as u32, generation };
-        if let Err(error) = self.epoll.add(fd.as_raw_fd(), token.to_bits(), watch) {
+        let token = self.registry.add(entry.key() as u32, fd, watch).map_err(|error| {
             // fs.epoll.max_user_watches is reached, or memory is out.
-            return Err(Refusal::unavailable("resources", format!("a connection can't be watched: {error}")));
-        }
-        entry.insert(Conn::new(None, generation));
+            Refusal::unavailable("resources", format!("a connection can't be watched: {error}"))
+        })?;
+        entry.insert(Conn::new(None, token.generation));
         self.handle.live.enter(token);
         self.handle.metrics.connections.add(1);
         Ok(token)
@@ -151,28 +112,18 @@ impl Shard {
 
     /// Has the kernel probe the connections that are accepted from now on.
     pub(in crate::shard) fn probe_listeners(&self) {
-        for Entrance { listener, .. } in &self.arrivals.listeners {
-            socket::set_probes(listener.fd(), self.config().probes());
-        }
+        self.registry.probe(self.config().probes());
     }
 
     /// Wakes listeners that have rested.
     pub(in crate::shard) fn resume_listeners(&mut self) {
-        for Entrance { listener, .. } in &mut self.arrivals.listeners {
-            if let Err(error) = listener.resume(&self.epoll, self.now) {
-                let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
-                self.context.note_refusal(Level::Warn, Reason::Resources, text);
-            }
+        for error in self.registry.resume(self.turn.now) {
+            let text = format_args!("a listener can't be watched: {error}; trying again in {REST_MS} ms");
+            self.context.note_refusal(Level::Warn, Reason::Resources, text);
         }
     }
 
     pub(in crate::shard) fn listener_resumes_in(&self) -> Option<u64> {
-        let until = self.arrivals.listeners.iter().filter_map(|entrance| entrance.listener.rests_until()).min()?;
-        Some(until.saturating_sub(self.now).max(1))
-    }
-
-    /// Accepts nothing any more.
-    pub(in crate::shard) fn close_listeners(&mut self) {
-        self.arrivals.listeners.drain(..).for_each(|entrance| entrance.listener.leave(&self.epoll));
+        Some(self.registry.rests_until()?.saturating_sub(self.turn.now).max(1))
     }
 }

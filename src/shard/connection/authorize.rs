@@ -47,7 +47,7 @@ impl Shard {
     /// Whether a connection came through a listener on the loopback. Asked only for names that are not the loopback's.
     /// One with TLS does not count: a page can't point its own name there, since there is no certificate for that.
     fn is_on_loopback(&self, index: u32) -> bool {
-        let mut listeners = self.arrivals.listeners.iter().filter_map(|entrance| entrance.loopback).peekable();
+        let mut listeners = self.registry.on_loopback().peekable();
         if listeners.peek().is_none() {
             return false;
         }
@@ -91,7 +91,7 @@ impl Shard {
         self.schedule(index, self.config().auth_timeout_ms);
         self.tell(Event {
             connection: self.number_of(index),
-            request: RequestId { shard: self.number, count: request }.to_number(),
+            request: RequestId { shard: self.handle.number, count: request }.to_number(),
             channel: channel.map(Arc::from),
             data: Bytes::copy_from_slice(&bytes[..size]),
             ..Event::new(EventKind::Request)

@@ -53,11 +53,11 @@ impl Shard {
     /// The client of a connection, as the log names it.
     pub(in crate::shard) fn client(&self, index: u32) -> Client<'_> {
         let Some(conn) = self.conns.get(index as usize) else { return Client::default() };
-        let named = self.client_addresses.addresses.get(&index).map(|ip| AddressSource::Known(Peer::Ip(*ip)));
+        let named = self.side.client_addresses.addresses.get(&index).map(|ip| AddressSource::Known(Peer::Ip(*ip)));
         let client = Client {
             connection: self.number_of(index),
             address: named.or(self.socket_of(index).map(AddressSource::Of)).unwrap_or_default(),
-            transport: conn.transport().or(self.client_addresses.asked),
+            transport: conn.transport().or(self.side.client_addresses.asked),
             ..Client::default()
         };
         client.granted(conn.grant.as_deref())
@@ -65,7 +65,7 @@ impl Shard {
 
     /// A request was read: which client it is of, where a proxy speaks for it, and how it wants to be served.
     pub(in crate::shard) fn note_request(&mut self, index: u32, head: &Head<'_>) {
-        self.client_addresses.asked = match &head.wish {
+        self.side.client_addresses.asked = match &head.wish {
             Ok(Wish::Subscribe(subscribe)) => Some(subscribe.transport),
             _ => head.sse.then_some(Transport::Sse),
         };
@@ -73,7 +73,7 @@ impl Shard {
             return;
         }
         // The next request of a proxy's connection may be another client's.
-        self.client_addresses.forget(index);
+        self.side.client_addresses.forget(index);
         if head.forwarded.is_empty() || !self.context.log.names_addresses() {
             return;
         }
@@ -82,13 +82,13 @@ impl Shard {
             || self.socket_of(index).and_then(Peer::of).is_some_and(|peer| config.trusted_proxies.contains(peer));
         if conn.is(Flags::PROXIED) || from_proxy() {
             let client = forwarded::client(&head.forwarded, config.forwarded_header, &config.trusted_proxies);
-            self.client_addresses.addresses.extend(client.map(|ip| (index, ip.to_canonical())));
+            self.side.client_addresses.addresses.extend(client.map(|ip| (index, ip.to_canonical())));
         }
     }
 
     /// The request under way is answered, or waits.
     pub(in crate::shard) fn forget_wish(&mut self) {
-        self.client_addresses.asked = None;
+        self.side.client_addresses.asked = None;
     }
 
     /// A PROXY header was read. It names a client, or one more proxy with requests that name the client.
@@ -100,7 +100,7 @@ impl Shard {
         if self.config.trusted_proxies.contains(peer) {
             self.conns[index as usize].flags.insert(Flags::PROXIED);
         } else if let Peer::Ip(ip) = peer {
-            self.client_addresses.addresses.insert(index, ip);
+            self.side.client_addresses.addresses.insert(index, ip);
         }
     }
 

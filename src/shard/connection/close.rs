@@ -136,7 +136,7 @@ impl Shard {
     /// Ends our side of a connection, behind all that was written.
     pub(in crate::shard) fn end_writing(&mut self, index: u32) {
         let Some(conn) = self.conns.get(index as usize) else { return };
-        self.sinks.end_writing(index, conn.socket.as_ref());
+        self.side.sinks.end_writing(index, conn.socket.as_ref());
         if conn.socket.is_none() {
             // Its sink keeps nothing any more of what has come.
             self.recount(index);
@@ -160,7 +160,7 @@ impl Shard {
     /// Queues an event for the host, if the host wants such events. [`Self::announce_events`] wakes the host.
     pub(in crate::shard) fn tell(&mut self, event: Event) {
         if self.context.events.wants(event.kind) {
-            self.unannounced = self.unannounced.and(self.context.events.add(event));
+            self.turn.tell(&self.context.events, event);
         } else if event.kind == EventKind::Message && !self.context.events.wanted() {
             self.handle.metrics.events_dropped.add(1);
         }
@@ -168,7 +168,7 @@ impl Shard {
 
     /// Wakes the host for new events.
     pub(in crate::shard) fn announce_events(&mut self) {
-        self.context.events.announce(std::mem::take(&mut self.unannounced));
+        self.turn.announce(&self.context.events);
     }
 
     /// The event queue has room again.
@@ -217,7 +217,7 @@ impl Shard {
             }
         }
         let conn = &mut self.conns[index as usize];
-        self.limits.counted(&self.context.limits).take_back_subscription(index, conn);
+        self.side.limits.counted(&self.context.limits).take_back_subscription(index, conn);
         self.handle.metrics.gauge(transport).sub(1);
         conn.phase = Phase::Closing;
         if conn.unmark(Flags::ANNOUNCED) {
@@ -229,19 +229,18 @@ impl Shard {
     /// Takes a connection out of the slab. A panic may have left it in any state.
     pub(in crate::shard) fn remove(&mut self, index: u32) {
         let Some(mut conn) = self.conns.try_remove(index as usize) else { return };
-        let mut counted = self.limits.counted(&self.context.limits);
+        let mut counted = self.side.limits.counted(&self.context.limits);
         counted.take_back_address(index);
         counted.take_back_subscription(index, &mut conn);
         if let Phase::Open(transport) = conn.phase {
             self.handle.metrics.gauge(transport).sub(1);
         }
         self.uncount(index);
-        self.sinks.end(index, conn.socket.as_ref());
+        self.side.end(index, conn.socket.as_ref());
     }
 
     /// A connection is no longer in the slab.
     fn uncount(&mut self, index: u32) {
-        self.client_addresses.forget(index);
         self.recount(index);
         self.handle.live.leave(index);
         self.handle.metrics.connections.sub(1);
@@ -252,7 +251,7 @@ impl Shard {
     fn leave_channels(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         conn.flags.remove(Flags::LIVE);
-        self.channels.leave_all(&mut self.conns, index);
+        self.subscriptions.channels.leave_all(&mut self.conns, index);
     }
 }
 

@@ -19,6 +19,51 @@ const LINGER_MS: u64 = 500;
 /// How often to look for the next client.
 const STEP_MS: u64 = 25;
 
+/// The end of a shard's service.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Shutdown {
+    /// Clients are being sent away, or have been.
+    drain: Option<Drain>,
+    /// The thread is to end.
+    pub(in crate::shard) ends: bool,
+}
+
+impl Shutdown {
+    /// Whether clients are being sent away, or have been.
+    pub(in crate::shard) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// The drain, if it is not over.
+    fn under_way(&self) -> Option<&Drain> {
+        self.drain.as_ref().filter(|drain| !drain.done)
+    }
+
+    /// Begins a drain, or changes the end of a drain that has begun.
+    fn begin(&mut self, until: u64) {
+        if !self.drain.as_ref().is_some_and(|drain| drain.done) {
+            let leaving = Vec::new();
+            let drain = Drain { until, began: None, spread_ms: 0, total: 0, leaving, told_at: None, done: false };
+            self.drain = Some(drain);
+        }
+    }
+
+    /// Milliseconds until the drain must be looked at.
+    pub(in crate::shard) fn due_in(&self, now: u64) -> Option<u64> {
+        Some(self.under_way()?.until.saturating_sub(now).clamp(1, STEP_MS))
+    }
+
+    /// The next client to send away, if its time has come.
+    fn next_to_leave(&mut self, now: u64) -> Option<Token> {
+        let drain = self.drain.as_mut()?;
+        let told = drain.total - drain.leaving.len();
+        if told >= drain.due(now) {
+            return None;
+        }
+        drain.leaving.pop()
+    }
+}
+
 /// Where a shard's drain stands.
 #[derive(Debug)]
 pub(in crate::shard) struct Drain {
@@ -66,40 +111,30 @@ fn has_all(conn: &Conn) -> bool {
 impl Shard {
     /// Begins a drain, or changes the end of a drain that has begun.
     pub(in crate::shard) fn begin_drain(&mut self, until: u64) {
-        self.close_listeners();
-        if self.drain.as_ref().is_some_and(|drain| drain.done) {
-            return;
-        }
-        let leaving = Vec::new();
-        self.drain = Some(Drain { until, began: None, spread_ms: 0, total: 0, leaving, told_at: None, done: false });
+        self.registry.close_listeners();
+        self.shutdown.begin(until);
     }
 
     /// Whether clients are being sent away, or have been.
     pub(in crate::shard) fn draining(&self) -> bool {
-        self.drain.is_some()
-    }
-
-    /// Milliseconds until the drain must be looked at.
-    pub(in crate::shard) fn drain_in(&self) -> Option<u64> {
-        let drain = self.drain.as_ref().filter(|drain| !drain.done)?;
-        Some(drain.until.saturating_sub(self.now).clamp(1, STEP_MS))
+        self.shutdown.is_draining()
     }
 
     /// Part of a turn: sends clients away when their time has come. `more`: published messages are not delivered yet,
     /// and come first. Messages of clients do not come first, or they could hold up the drain.
     pub(in crate::shard) fn go_on_draining(&mut self, more: bool) {
-        let now = self.now;
-        match &self.drain {
-            Some(drain) if !drain.done && (drain.began.is_some() || !more || now >= drain.until) => {}
+        let now = self.turn.now;
+        match self.shutdown.under_way() {
+            Some(drain) if drain.began.is_some() || !more || now >= drain.until => {}
             _ => return,
         }
         self.plan();
-        while let Some(token) = self.next_to_leave() {
+        while let Some(token) = self.shutdown.next_to_leave(now) {
             if let Some(index) = self.find(token) {
                 self.send_away(index);
             }
         }
-        if self.drain.as_ref().is_some_and(|drain| drain.leaving.is_empty()) {
+        if self.shutdown.drain.as_ref().is_some_and(|drain| drain.leaving.is_empty()) {
             // Clients that were catching up may be done. Clients that the host handed over since go at once.
             let late: Vec<u32> = self.conns.iter().map(|(index, _)| index as u32).collect();
             late.into_iter().for_each(|index| self.send_away(index));
@@ -109,23 +144,13 @@ impl Shard {
 
     /// Makes the plan: the clients, and the time over which they are sent away. It is made once.
     fn plan(&mut self) {
-        let now = self.now;
-        let Some(drain) = self.drain.as_mut().filter(|drain| drain.began.is_none()) else { return };
+        let now = self.turn.now;
+        let Some(drain) = self.shutdown.drain.as_mut().filter(|drain| drain.began.is_none()) else { return };
         drain.began = Some(now);
         let token = |(index, conn): (usize, &Conn)| Token { index: index as u32, generation: conn.generation };
         drain.leaving = self.conns.iter().filter(|(_, conn)| conn.phase != Phase::Closing).map(token).collect();
         drain.total = drain.leaving.len();
         drain.spread_ms = spread_ms(drain.until.saturating_sub(now), drain.total);
-    }
-
-    fn next_to_leave(&mut self) -> Option<Token> {
-        let now = self.now;
-        let drain = self.drain.as_mut()?;
-        let told = drain.total - drain.leaving.len();
-        if told >= drain.due(now) {
-            return None;
-        }
-        drain.leaving.pop()
     }
 
     /// Tells a client to come back later. A client that is catching up is told when it is done.
@@ -147,8 +172,8 @@ impl Shard {
 
     /// Ends the drain when everybody is gone or the time is over.
     fn end_drain(&mut self) {
-        let now = self.now;
-        let Some(drain) = &mut self.drain else { return };
+        let now = self.turn.now;
+        let Some(drain) = &mut self.shutdown.drain else { return };
         let (until, told_at) = (drain.until, *drain.told_at.get_or_insert(now));
         // A client that has everything has a moment to end the connection itself. Others have until the time is over.
         let all_sent = || self.conns.iter().all(|(index, _)| !self.waits_for_room(index as u32));
@@ -158,7 +183,7 @@ impl Shard {
         if !self.conns.is_empty() && !over {
             return;
         }
-        self.drain.iter_mut().for_each(|drain| drain.done = true);
+        self.shutdown.drain.iter_mut().for_each(|drain| drain.done = true);
         self.drop_all();
         let shared = self.context.clone();
         shared.drained.one_more(|| self.tell(Event::of_server(EventKind::Drained)));

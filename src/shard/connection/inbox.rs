@@ -107,14 +107,14 @@ impl Shard {
     /// Counts the bytes that are kept of a client, which may have changed. Closes the largest client if all bytes
     /// together are too many.
     pub(in crate::shard) fn recount(&mut self, index: u32) {
-        let kept = |conn: &Conn| conn.received.kept(self.sinks.kept(index, conn.socket.as_ref()));
+        let kept = |conn: &Conn| conn.received.kept(self.side.sinks.kept(index, conn.socket.as_ref()));
         let kept = self.conns.get(index as usize).map_or_else(Kept::default, kept);
-        let change = self.limits.inbox.note(index, kept);
+        let change = self.side.limits.inbox.note(index, kept);
         if change == Change::Same {
             return;
         }
-        let largest = self.limits.inbox.largest().map_or(0, |(bytes, _)| bytes);
-        self.context.inboxes.set(self.number, self.limits.inbox.bytes, largest);
+        let largest = self.side.limits.inbox.largest().map_or(0, |(bytes, _)| bytes);
+        self.context.inboxes.set(self.handle.number, self.side.limits.inbox.bytes, largest);
         if change == Change::More {
             self.hold_to_total(true);
         }
@@ -125,14 +125,14 @@ impl Shard {
     fn hold_to_total(&mut self, grows: bool) {
         let max = self.config.inbox_total;
         while let Some(shard) = self.context.inboxes.gives_way(max) {
-            if shard != self.number {
+            if shard != self.handle.number {
                 self.context.inboxes.ask(shard);
                 // The other shard may be busy for a moment. Meanwhile there may be a little more.
                 if !grows || self.context.inboxes.bytes() <= max + max / 8 {
                     return;
                 }
             }
-            let Some((_, index)) = self.limits.inbox.largest() else { return };
+            let Some((_, index)) = self.side.limits.inbox.largest() else { return };
             self.give_way(index);
             self.let_go(index);
         }
@@ -140,7 +140,7 @@ impl Shard {
 
     /// Another shard has found that there is too much, and that the largest client is here; or there is a new bound.
     pub(in crate::shard) fn make_room(&mut self) {
-        self.context.inboxes.looks(self.number);
+        self.context.inboxes.looks(self.handle.number);
         self.hold_to_total(false);
     }
 
@@ -171,15 +171,15 @@ impl Shard {
 
     /// Drops a client that was closed and of which something is still kept.
     fn let_go(&mut self, index: u32) {
-        if self.limits.inbox.kept.contains_key(&index) {
+        if self.side.limits.inbox.kept.contains_key(&index) {
             self.drop_conn(index);
         }
     }
 
     /// Closes clients with a message or a record that did not come in time.
     pub(in crate::shard) fn end_late_messages(&mut self) {
-        while let Some((since, index)) = self.limits.inbox.by_age.first().copied() {
-            if since.saturating_add(self.config.message_timeout_ms) > self.now {
+        while let Some((since, index)) = self.side.limits.inbox.by_age.first().copied() {
+            if since.saturating_add(self.config.message_timeout_ms) > self.turn.now {
                 return;
             }
             if self.conns[index as usize].flags.intersects(Flags::PAUSED | Flags::HELD | Flags::THROTTLED) {
@@ -200,14 +200,14 @@ impl Shard {
 
     /// Restarts the time of a client's unfinished message, because the client was not read from.
     pub(in crate::shard) fn give_time(&mut self, index: u32) {
-        let now = self.now;
+        let now = self.turn.now;
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         match &mut conn.received.partial {
             Some(partial) => partial.since = Some(now),
             None if conn.socket.is_some() => return,
             None => {}
         }
-        self.sinks.give_time(index, now);
+        self.side.sinks.give_time(index, now);
         self.recount(index);
     }
 
@@ -216,14 +216,14 @@ impl Shard {
     pub(in crate::shard) fn check_inbox(&self) {
         let kept = self.conns.iter().map(|(index, conn)| {
             let index = index as u32;
-            (index, conn.received.kept(self.sinks.kept(index, conn.socket.as_ref())))
+            (index, conn.received.kept(self.side.sinks.kept(index, conn.socket.as_ref())))
         });
         let kept: FxHashMap<u32, Kept> = kept.filter(|(_, kept)| kept.bytes > 0).collect();
-        assert_eq!(self.limits.inbox.kept, kept);
-        assert_eq!(self.limits.inbox.bytes, kept.values().map(|kept| kept.bytes).sum::<usize>());
-        assert_eq!(self.limits.inbox.by_size, kept.iter().map(|(index, kept)| (kept.bytes, *index)).collect());
+        assert_eq!(self.side.limits.inbox.kept, kept);
+        assert_eq!(self.side.limits.inbox.bytes, kept.values().map(|kept| kept.bytes).sum::<usize>());
+        assert_eq!(self.side.limits.inbox.by_size, kept.iter().map(|(index, kept)| (kept.bytes, *index)).collect());
         let ages = kept.iter().filter_map(|(index, kept)| Some((kept.since?, *index)));
-        assert_eq!(self.limits.inbox.by_age, ages.collect());
-        assert_eq!(self.context.inboxes.bytes(), self.limits.inbox.bytes, "there is one shard in such a test");
+        assert_eq!(self.side.limits.inbox.by_age, ages.collect());
+        assert_eq!(self.context.inboxes.bytes(), self.side.limits.inbox.bytes, "there is one shard in such a test");
     }
 }

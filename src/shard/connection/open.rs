@@ -33,9 +33,9 @@ impl Shard {
             _ => Join::Always,
         };
         self.read_and_join(&subscribe.channels, subscribe.start(), join);
-        if self.recovery.replay.wait {
+        if self.subscriptions.replay.wait {
             // The log has broken a moment ago.
-            self.channels.abandon(&self.recovery.channels);
+            self.subscriptions.abandon();
             return self.refuse(index, &behind(), &cors, sse);
         }
         let conn = &mut self.conns[index as usize];
@@ -54,7 +54,7 @@ impl Shard {
         let wait = self.heartbeat_ms();
         self.schedule(index, wait);
         self.announce(index, subscribe.channels.first().map(|name| &**name));
-        let complete = self.recovery.replay.complete;
+        let complete = self.subscriptions.replay.complete;
         if complete {
             self.go_live(index);
             self.add_subscribed(index, &subscribe.channels, &mut pieces);
@@ -107,12 +107,12 @@ impl Shard {
         let epoch = self.encoder.epoch();
         // A client that is cut off before the first message comes back to the same replay, with all gaps.
         let position = match &subscribe.since {
-            Some(since) if !self.recovery.replay.items.is_empty() => Cow::Borrowed(&**since),
+            Some(since) if !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(&**since),
             _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };
         let chunks = self.conns[index as usize].is(Flags::CHUNKS);
-        let gap = self.recovery.replay.items.iter().any(|item| matches!(item, Item::Gap(..)))
-            || !self.recovery.replay.later_gaps.is_empty();
+        let gap = self.subscriptions.replay.items.iter().any(|item| matches!(item, Item::Gap(..)))
+            || !self.subscriptions.replay.later_gaps.is_empty();
         match subscribe.transport {
             Transport::WebSocket => response::switching(subscribe, &position, gap).into(),
             Transport::Sse => {

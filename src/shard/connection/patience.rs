@@ -73,10 +73,10 @@ impl Shard {
 
     /// Goes on with the requests that the hub can serve now.
     pub(in crate::shard) fn serve_those_that_waited(&mut self) {
-        if self.questions.patience.waiting.is_empty() || self.now < self.questions.patience.look_at {
+        if self.questions.patience.waiting.is_empty() || self.turn.now < self.questions.patience.look_at {
             return;
         }
-        self.questions.patience.look_at = self.now + LOOK_MS;
+        self.questions.patience.look_at = self.turn.now + LOOK_MS;
         for waiting in std::mem::take(&mut self.questions.patience.waiting) {
             let waits = |index: &u32| {
                 let conn = &self.conns[*index as usize];
@@ -96,7 +96,7 @@ impl Shard {
 
     /// Answers a load balancer; the connection ends with the answer.
     pub(in crate::shard) fn answer_health(&mut self, index: u32, head: bool) {
-        let refusal = if self.drain.is_some() { Some(Refusal::draining()) } else { self.behind_its_log() };
+        let refusal = if self.draining() { Some(Refusal::draining()) } else { self.behind_its_log() };
         if let Some(refusal) = refusal {
             return self.refuse(index, &if head { refusal.without_body() } else { refusal }, "", false);
         }
@@ -121,7 +121,7 @@ impl Shard {
     /// Milliseconds until they are looked at.
     pub(in crate::shard) fn patience_in(&self) -> Option<u64> {
         let Patience { waiting, look_at } = &self.questions.patience;
-        (!waiting.is_empty()).then(|| look_at.saturating_sub(self.now).max(1))
+        (!waiting.is_empty()).then(|| look_at.saturating_sub(self.turn.now).max(1))
     }
 }
 

@@ -23,7 +23,7 @@ impl Shard {
         if !config.checks_new_connections() {
             return;
         }
-        if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, self.now) {
+        if config.connect_rate > 0 && !self.context.limits.connects.take(config.connect_rate, self.turn.now) {
             self.conns[index as usize].surplus.get_or_insert(Reason::ConnectRate);
         }
         if !reads_header && !limited {
@@ -80,7 +80,7 @@ impl Shard {
         }
         let Some(address) = peer.address() else { return };
         let (max, rate) = (self.config().max_per_address, self.config().connect_rate_per_address);
-        if rate > 0 && !self.context.limits.address_rates.take(address, rate, self.now) {
+        if rate > 0 && !self.context.limits.address_rates.take(address, rate, self.turn.now) {
             self.conns[index as usize].surplus.get_or_insert(Reason::ConnectRatePerAddress);
         }
         if max == 0 {
@@ -137,7 +137,7 @@ impl Shard {
             None
         };
         if let Some(address) = address {
-            if rate > 0 && !limits.address_rates.take(address, rate, self.now) {
+            if rate > 0 && !limits.address_rates.take(address, rate, self.turn.now) {
                 return Err(surplus(Reason::ConnectRatePerAddress));
             }
             if max > 0 && limits.addresses.enter(&address, max).is_none() {
@@ -206,12 +206,12 @@ impl Shard {
     fn count_address(&mut self, index: u32) {
         let config = self.config.clone();
         let conn = &mut self.conns[index as usize];
-        let is_counted = self.limits.addresses.get(index as usize).is_some_and(Option::is_some);
+        let is_counted = self.side.limits.addresses.get(index as usize).is_some_and(Option::is_some);
         let names_itself = config.proxy_protocol && !conn.is(Flags::ADOPTED);
         if is_counted || names_itself {
             return;
         }
-        let Some(peer) = self.sinks.socket(index, conn.socket.as_ref()).and_then(Peer::of) else { return };
+        let Some(peer) = self.side.sinks.socket(index, conn.socket.as_ref()).and_then(Peer::of) else { return };
         if config.trusted_proxies.contains(peer) {
             conn.flags.insert(Flags::PROXIED);
         } else if let Some(address) = peer.address().filter(|_| config.max_per_address > 0) {
@@ -226,10 +226,10 @@ impl Shard {
 
     fn note_address(&mut self, index: u32, address: AddressKey) {
         let place = index as usize;
-        if place >= self.limits.addresses.len() {
-            self.limits.addresses.resize(place + 1, None);
+        if place >= self.side.limits.addresses.len() {
+            self.side.limits.addresses.resize(place + 1, None);
         }
-        self.limits.addresses[place] = Some(address);
+        self.side.limits.addresses[place] = Some(address);
     }
 }
 

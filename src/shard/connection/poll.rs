@@ -20,18 +20,18 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         conn.flags.set(Flags::KEEP_ALIVE, goes_on);
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
-        if self.recovery.replay.items.is_empty() && !subscribe.at_once {
+        if self.subscriptions.replay.items.is_empty() && !subscribe.at_once {
             self.go_live(index);
             self.probe_adopted(index);
             return self.schedule(index, self.config().poll_timeout_ms);
         }
         // If a message came in the last step of the replay, the hub has joined the poll to its channels.
-        self.channels.abandon(&self.recovery.channels);
-        let items = std::mem::take(&mut self.recovery.replay.items);
-        let note = if self.recovery.replay.complete { Note::None } else { Note::More };
-        self.answer(index, &items, self.recovery.replay.position, note);
-        self.recovery.replay.items = items;
-        self.recovery.replay.items.clear();
+        self.subscriptions.abandon();
+        let items = std::mem::take(&mut self.subscriptions.replay.items);
+        let note = if self.subscriptions.replay.complete { Note::None } else { Note::More };
+        self.answer(index, &items, self.subscriptions.replay.position, note);
+        self.subscriptions.replay.items = items;
+        self.subscriptions.replay.items.clear();
     }
 
     /// Answers a poll with a replay, which may be empty.
@@ -65,7 +65,7 @@ impl Shard {
             encoded::answer(conn, messages, position, usize::MAX, encoder)
         };
         let conn = &mut self.conns[index as usize];
-        self.limits.counted(&self.context.limits).take_back_poll(index, conn);
+        self.side.limits.counted(&self.context.limits).take_back_poll(index, conn);
         self.transmit_bytes(index, answer);
         if self.fan_out().gives_up_copy(index) {
             self.drop_given_up(index);
@@ -79,7 +79,7 @@ impl Shard {
     /// early is not read yet.
     pub(in crate::shard) fn poll_answered(&mut self, index: u32) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let keep_alive = conn.is(Flags::KEEP_ALIVE) && self.drain.is_none();
+        let keep_alive = conn.is(Flags::KEEP_ALIVE) && !self.shutdown.is_draining();
         conn.code = 1000;
         self.end_subscription(index);
         if !keep_alive {

@@ -41,7 +41,7 @@ impl Shard {
                 break;
             }
             reads += 1;
-            match self.sinks.read(index, self.conns[index as usize].socket.as_ref(), &mut scratch) {
+            match self.side.sinks.read(index, self.conns[index as usize].socket.as_ref(), &mut scratch) {
                 Ok(Read::End) if self.goes_with_its_relay(index) => break,
                 // A client that ends its side is as good as gone: nobody keeps half a connection.
                 Ok(Read::End) => self.drop_conn(index),
@@ -90,7 +90,7 @@ impl Shard {
 
     /// A connection's sink can't be read or written any more.
     pub(in crate::shard) fn lost(&mut self, index: u32) {
-        if let Some(text) = self.sinks.failure(index) {
+        if let Some(text) = self.side.sinks.failure(index) {
             self.note_refusal(self.client(index), Reason::Tls, format_args!("TLS: {text}"));
         }
         self.drop_conn(index);
@@ -101,7 +101,7 @@ impl Shard {
     pub(in crate::shard) fn goes_on(&self, index: u32, is_asked: bool) -> bool {
         let conn = &self.conns[index as usize];
         let may = is_asked && conn.may_go_on();
-        let is_worn = may && self.sinks.is_worn(index, conn.socket.as_ref());
+        let is_worn = may && self.side.sinks.is_worn(index, conn.socket.as_ref());
         if is_worn {
             let text = format_args!(
                 "its connection ends with this answer: it is time for new keys, and the kernel can't (option tls_kernel)"

@@ -15,7 +15,7 @@ impl Shard {
     /// says. Returns true if the shard has met breaks of the log to get there.
     pub(in crate::shard) fn read_and_join<S: AsRef<str>>(&mut self, names: &[S], start: Start<'_>, join: Join) -> bool {
         let request = Request {
-            shard: self.number,
+            shard: self.handle.number,
             names,
             start,
             limit: self.replay_limit(),
@@ -23,15 +23,15 @@ impl Shard {
             cut: Cut::Tail,
             join,
         };
-        self.context.hub.subscribe(&request, &mut self.recovery.replay, &mut self.recovery.channels);
+        self.subscriptions.subscribe(&self.context.hub, &request);
         self.count_gaps();
         self.reach_replay()
     }
 
     /// Writes the first part of a replay that is larger than an outbox. The rest follows as the client reads.
     pub(in crate::shard) fn begin_catching_up(&mut self, index: u32, pieces: Vec<Piece>, names: Vec<Box<str>>) {
-        let announced = std::mem::take(&mut self.recovery.replay.later_gaps);
-        let catch_up = CatchUp { names, after: self.recovery.replay.position, announced };
+        let announced = std::mem::take(&mut self.subscriptions.replay.later_gaps);
+        let catch_up = CatchUp { names, after: self.subscriptions.replay.position, announced };
         self.put(index, pieces).catch_up = Some(catch_up);
         self.write_waiting(index);
     }
@@ -47,27 +47,27 @@ impl Shard {
             return;
         }
         let broken = self.read_and_join(&catch_up.names, Start::After(catch_up.after), Join::Always);
-        if broken || self.recovery.replay.wait {
+        if broken || self.subscriptions.replay.wait {
             // Its number may be another message's by now. The client comes back with the epoch as well.
-            self.channels.abandon(&self.recovery.channels);
+            self.subscriptions.abandon();
             self.put(index, Vec::new()).catch_up = Some(catch_up);
             return self.close_slow(index, Close::LOST);
         }
         if !self.conns[index as usize].format.tells_gaps() && self.has_unannounced_gap(&mut catch_up.announced) {
             // Raw frames have no place for a gap, but the next handshake has: the client comes back and is told there.
-            self.channels.abandon(&self.recovery.channels);
+            self.subscriptions.abandon();
             // The channels that it waited for are counted as slow.
             self.put(index, Vec::new()).catch_up = Some(catch_up);
             return self.close_slow(index, Close::OVERTAKEN);
         }
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
-        if self.recovery.replay.complete {
+        if self.subscriptions.replay.complete {
             self.go_live(index);
             self.add_subscribed(index, &catch_up.names, &mut pieces);
             self.put(index, pieces).since = since;
         } else {
-            catch_up.after = self.recovery.replay.position;
+            catch_up.after = self.subscriptions.replay.position;
             let outbox = self.put(index, pieces);
             (outbox.catch_up, outbox.since) = (Some(catch_up), since);
         }
@@ -84,7 +84,7 @@ impl Shard {
 
     /// Whether the replay has a gap that the handshake has not announced.
     fn has_unannounced_gap(&self, announced: &mut Vec<Option<Arc<str>>>) -> bool {
-        self.recovery.replay.items.iter().any(|item| match item {
+        self.subscriptions.replay.items.iter().any(|item| match item {
             Item::Gap(channel, _) => match announced.iter().position(|known| known == channel) {
                 // A second gap in the same channel is not announced yet.
                 Some(place) => {
@@ -99,7 +99,11 @@ impl Shard {
 
     /// The position just before the first item of the replay.
     pub(in crate::shard) fn start_of_replay(&self) -> u64 {
-        self.recovery.replay.items.first().map_or(self.recovery.replay.position, |item| item.seq().saturating_sub(1))
+        self.subscriptions
+            .replay
+            .items
+            .first()
+            .map_or(self.subscriptions.replay.position, |item| item.seq().saturating_sub(1))
     }
 
     /// Adds the replay to the pieces for a subscriber.
@@ -107,7 +111,7 @@ impl Shard {
         let conn = &self.conns[index as usize];
         let wire = conn.wire(&self.encoder);
         let mut messages = 0;
-        let mut items = self.recovery.replay.items.drain(..).peekable();
+        let mut items = self.subscriptions.replay.items.drain(..).peekable();
         while let Some(item) = items.next() {
             match item {
                 Item::Message(message) => {
@@ -135,7 +139,7 @@ impl Shard {
     /// Adds `subscribed` for each channel of the URL, with the position reached, for clients that understand it.
     pub(in crate::shard) fn add_subscribed<S: AsRef<str>>(&self, index: u32, names: &[S], pieces: &mut Vec<Piece>) {
         if self.conns[index as usize].format.takes_requests() {
-            let position = self.encoder.epoch().position(self.recovery.replay.position);
+            let position = self.encoder.epoch().position(self.subscriptions.replay.position);
             let frame = |name: &S| ws_frames::text(&replies::subscribed(name.as_ref(), &position));
             let frames: Vec<u8> = names.iter().flat_map(frame).collect();
             if !frames.is_empty() {
@@ -146,17 +150,17 @@ impl Shard {
 
     /// Has messages reach a subscriber from now on.
     pub(in crate::shard) fn go_live(&mut self, index: u32) {
-        let joined = self.recovery.replay.position;
+        let joined = self.subscriptions.replay.position;
         let conn = &mut self.conns[index as usize];
         conn.flags.insert(Flags::LIVE);
         conn.joined = joined;
         self.delivery.settled = self.delivery.settled.max(joined);
-        self.channels.join(&mut self.conns, index, &self.recovery.channels, joined);
+        self.subscriptions.join(&mut self.conns, index);
     }
 
     /// Counts the gaps of the replay.
     pub(in crate::shard) fn count_gaps(&self) {
-        let gaps = self.recovery.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        let gaps = self.subscriptions.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
         self.handle.metrics.gaps.add(gaps as u64);
     }
 }

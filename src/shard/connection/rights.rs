@@ -89,7 +89,7 @@ impl Shard {
             awaited = lost;
         }
         let tells = conn.format.takes_requests();
-        let mut lost = self.channels.leave_lost(&mut self.conns, index, is_lost);
+        let mut lost = self.subscriptions.channels.leave_lost(&mut self.conns, index, is_lost);
         lost.extend(awaited.into_iter().map(Arc::from));
         if lost.is_empty() {
             return;
@@ -111,7 +111,7 @@ impl Shard {
             // It waits for something else first, and its grant is looked at then.
             return;
         }
-        let (wait, beat) = (self.timers.wheel.ms_until(conn.timer.deadline, self.now), self.heartbeat_ms());
+        let (wait, beat) = (self.timers.wheel.ms_until(conn.timer.deadline, self.turn.now), self.heartbeat_ms());
         let conn = &self.conns[index as usize];
         let within = |at: i64, ms: u64| at - clock::unix_seconds() <= (ms / 1000) as i64 + 1;
         // Then its timer was set for the end of the old grant.

@@ -218,7 +218,7 @@ impl Sinks {
 impl Shard {
     /// The socket below a connection, if there is one.
     pub(in crate::shard) fn socket_of(&self, index: u32) -> Option<&OwnedFd> {
-        self.sinks.socket(index, self.conns.get(index as usize)?.socket.as_ref())
+        self.side.sinks.socket(index, self.conns.get(index as usize)?.socket.as_ref())
     }
 }
 

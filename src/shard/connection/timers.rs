@@ -29,10 +29,10 @@ impl Shard {
     /// Sets a connection's timer anew.
     pub(in crate::shard) fn schedule(&mut self, index: u32, after_ms: u64) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let mut at_ms = self.now + after_ms;
+        let mut at_ms = self.turn.now + after_ms;
         if let Some(ends_at) = conn.ends_at() {
             let left = u64::try_from(ends_at - clock::unix_seconds()).unwrap_or(0);
-            at_ms = at_ms.min(self.now.saturating_add(left.saturating_mul(1000)));
+            at_ms = at_ms.min(self.turn.now.saturating_add(left.saturating_mul(1000)));
         }
         conn.timer.deadline = self.timers.wheel.tick_at(at_ms);
         let look_at = self.look_at(index);
@@ -48,13 +48,13 @@ impl Shard {
     fn look_at(&self, index: u32) -> Tick {
         let conn = &self.conns[index as usize];
         match conn.ends_at() {
-            Some(_) => conn.timer.deadline.min(self.timers.wheel.tick_at(self.now + LOOK_MS)),
+            Some(_) => conn.timer.deadline.min(self.timers.wheel.tick_at(self.turn.now + LOOK_MS)),
             None => conn.timer.deadline,
         }
     }
 
     pub(in crate::shard) fn run_timers(&mut self) {
-        while let Some((tick, tokens)) = self.timers.wheel.due(self.now) {
+        while let Some((tick, tokens)) = self.timers.wheel.due(self.turn.now) {
             for &token in &tokens {
                 let Some(index) = self.find(token) else { continue };
                 let conn = &mut self.conns[index as usize];
@@ -75,10 +75,10 @@ impl Shard {
             self.timers.wheel.recycle(tick, tokens);
         }
         self.end_late_messages();
-        if self.number == 0 && self.now >= self.timers.expires_at {
-            let more = self.context.hub.expire(self.now);
+        if self.handle.number == 0 && self.turn.now >= self.timers.expires_at {
+            let more = self.context.hub.expire(self.turn.now);
             // The rest in the next turn.
-            self.timers.expires_at = if more { self.now } else { self.now + EXPIRE_MS };
+            self.timers.expires_at = if more { self.turn.now } else { self.turn.now + EXPIRE_MS };
         }
         self.resume_listeners();
     }
@@ -113,7 +113,7 @@ impl Shard {
     }
 
     pub(in crate::shard) fn heartbeat(&mut self, index: u32, transport: Transport) {
-        if self.sinks.is_worn(index, self.conns[index as usize].socket.as_ref()) {
+        if self.side.sinks.is_worn(index, self.conns[index as usize].socket.as_ref()) {
             return self.needs_new_keys(index, "it is time for new keys");
         }
         let waits = self.waits_for_room(index);

@@ -204,7 +204,7 @@ impl Shard {
             Link::Library(session) => sink(session, &self.handle),
             Link::Kernel(connection) => Box::new(connection),
         };
-        self.sinks.insert(index, sink);
+        self.side.sinks.insert(index, sink);
         self.schedule(index, self.config().head_timeout_ms);
         self.note_checked_peer(index, peer, counted);
         if is_named {

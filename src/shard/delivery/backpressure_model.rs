@@ -79,7 +79,7 @@ pub(in crate::shard) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub,
 impl World {
     fn new(general: SlowPolicy) -> Self {
         let (hub, mailbox) = subscribed(&CHANNELS[..CHANNELS.len() - 1], general);
-        let handle = Arc::new(ShardHandle::new(16).expect("an event descriptor"));
+        let handle = Arc::new(ShardHandle::new(0, 16).expect("an event descriptor"));
         World {
             general,
             hub,

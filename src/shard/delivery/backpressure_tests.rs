@@ -24,7 +24,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Bench { encoder: Encoder::new(Epoch::from_random(1)), handle: Arc::new(ShardHandle::new(16).unwrap()) }
+        Bench { encoder: Encoder::new(Epoch::from_random(1)), handle: Arc::new(ShardHandle::new(0, 16).unwrap()) }
     }
 
     fn wire(&self) -> Wire<'_> {

@@ -131,16 +131,14 @@ impl Shard {
     /// Delivers the mailbox up to the break behind which the hub has read a replay: its positions are of the epoch
     /// there. Returns true if that was ahead.
     pub(in crate::shard) fn reach_replay(&mut self) -> bool {
-        let Some((_, breaks)) = self.recovery.replay.life else { return false };
+        let Some((_, breaks)) = self.subscriptions.replay.life else { return false };
         if breaks == self.delivery.breaks {
             return false;
         }
-        let (replay, ids) = (std::mem::take(&mut self.recovery.replay), std::mem::take(&mut self.recovery.channels));
-        // Given up until that is done, so that the hub hears of it if a panic comes in between.
-        self.channels.abandon(&ids);
+        let aside = self.subscriptions.set_aside();
         while self.delivery.breaks != breaks && self.deliver_some(u64::MAX, Markers::Breaks) {}
-        (self.recovery.replay, self.recovery.channels) = (replay, ids);
-        self.channels.reclaim(&self.recovery.channels);
+        self.subscriptions.put_back(aside);
+        self.subscriptions.reclaim();
         true
     }
 
@@ -155,7 +153,7 @@ impl Shard {
         let Some(gap) = gap else { return };
         self.delivery.delivered = gap;
         self.delivery.settled = self.delivery.settled.min(gap);
-        self.channels.go_back_to(gap);
+        self.subscriptions.channels.go_back_to(gap);
         let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE)).map(|(index, _)| index as u32);
         for index in live.collect::<Vec<_>>() {
             self.tell_loss(index, gap);
@@ -191,7 +189,7 @@ impl Shard {
             subs.iter_mut().for_each(|sub| sub.joined = sub.joined.min(gap));
         }
         let (conn, epoch) = (&self.conns[index as usize], self.encoder.epoch());
-        let names = self.channels.names(conn);
+        let names = self.subscriptions.channels.names(conn);
         if conn.phase == Phase::Open(Transport::Poll) {
             let items: Vec<Item> = names.into_iter().map(|name| Item::Gap(Some(name), gap)).collect();
             self.handle.metrics.gaps.add(items.len() as u64);

@@ -146,10 +146,10 @@ impl Subscribers for Shard {
         FanOut {
             bounds: Bounds::new(&self.config, self.context.shards),
             conns: &mut self.conns,
-            channels: &mut self.channels,
-            sinks: &mut self.sinks,
+            channels: &mut self.subscriptions.channels,
+            sinks: &mut self.side.sinks,
             state: &mut self.delivery,
-            counted: self.limits.counted(&self.context.limits),
+            counted: self.side.limits.counted(&self.context.limits),
             encoder: &self.encoder,
             handle: &self.handle,
         }

@@ -83,8 +83,8 @@ impl Subscribers for World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let handle = Arc::new(ShardHandle::new(4096).unwrap());
-        let witness = ShardHandle::new(4096).unwrap();
+        let handle = Arc::new(ShardHandle::new(0, 4096).unwrap());
+        let witness = ShardHandle::new(1, 4096).unwrap();
         let settings = Settings {
             retention: Retention { count: 0, age_ms: 1000, bytes: 0 },
             patterns: &[],

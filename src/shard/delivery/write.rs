@@ -8,10 +8,8 @@ use crate::shard::delivery::fan_out::Fate;
 use crate::shard::delivery::outbox::{Outbox, Piece, Wire, MAX_PIECES};
 use crate::shard::turn::command::ShardHandle;
 use crate::shard::Shard;
-use crate::sys::epoll::Watch;
 use bytes::Bytes;
 use std::io::IoSlice;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 /// How many parts of a replay one connection gets in a turn.
@@ -158,14 +156,14 @@ impl Shard {
     /// Writes bytes to a connection, behind its outbox.
     pub(in crate::shard) fn transmit_bytes(&mut self, index: u32, bytes: impl AsRef<[u8]> + Into<Bytes>) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit_bytes(bytes, index, &mut self.sinks, &self.encoder, &self.handle);
+        let outcome = conn.transmit_bytes(bytes, index, &mut self.side.sinks, &self.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
     /// Writes pieces to a connection, behind its outbox.
     pub(in crate::shard) fn transmit(&mut self, index: u32, pieces: &[Piece]) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
-        let outcome = conn.transmit(pieces, index, &mut self.sinks, &self.encoder, &self.handle);
+        let outcome = conn.transmit(pieces, index, &mut self.side.sinks, &self.encoder, &self.handle);
         self.transmitted(index, outcome);
     }
 
@@ -191,8 +189,8 @@ impl Shard {
         conn.flags.insert(Flags::WRITES_WATCHED);
         let token = Token { index, generation: conn.generation };
         // A sink without a descriptor has other means to tell.
-        let Some(fd) = self.sinks.socket(index, conn.socket.as_ref()) else { return };
-        if self.epoll.change(fd.as_raw_fd(), token.to_bits(), Watch::EdgeBoth).is_err() {
+        let Some(fd) = self.side.sinks.socket(index, conn.socket.as_ref()) else { return };
+        if self.registry.ask_for_room(token, fd).is_err() {
             // Memory is out. The outbox would wait for ever.
             self.delivery.fates.push((token, Fate::Gone));
         }
@@ -201,15 +199,15 @@ impl Shard {
     /// Whether bytes for a client wait for room, in its outbox or in its sink.
     pub(in crate::shard) fn waits_for_room(&self, index: u32) -> bool {
         let conn = &self.conns[index as usize];
-        conn.outbox.is_some() || self.sinks.held(index, conn.socket.as_ref()) > 0
+        conn.outbox.is_some() || self.side.sinks.held(index, conn.socket.as_ref()) > 0
     }
 
     /// The socket has room again.
     pub(in crate::shard) fn writable(&mut self, index: u32) {
         let conn = &mut self.conns[index as usize];
-        let held = self.sinks.held(index, conn.socket.as_ref());
-        let flushed = self.sinks.flush(index, conn.socket.as_ref());
-        if self.sinks.held(index, conn.socket.as_ref()) < held {
+        let held = self.side.sinks.held(index, conn.socket.as_ref());
+        let flushed = self.side.sinks.flush(index, conn.socket.as_ref());
+        if self.side.sinks.held(index, conn.socket.as_ref()) < held {
             conn.flags.remove(Flags::STUCK);
         }
         match flushed {
@@ -251,7 +249,7 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(index as usize) else { return Left::NoOutbox };
         let wire = conn.wire(&self.encoder);
         let Some(outbox) = &mut conn.outbox else { return Left::NoOutbox };
-        let (sinks, socket) = (&mut self.sinks, conn.socket.as_ref());
+        let (sinks, socket) = (&mut self.side.sinks, conn.socket.as_ref());
         let flushed = outbox.flush(&wire, |slices| sinks.write_several(index, socket, slices));
         let Ok(written) = flushed else { return Left::NoPeer };
         self.handle.metrics.bytes_sent.add(written as u64);

@@ -81,6 +81,7 @@ pub(crate) struct Adopted<'h> {
 /// A shard as other threads see it.
 #[derive(Debug)]
 pub(crate) struct ShardHandle {
+    pub(in crate::shard) number: usize,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) metrics: ShardMetrics,
     pub(crate) live: LiveSet,
@@ -100,7 +101,7 @@ impl Wake for Waker {
 }
 
 impl ShardHandle {
-    pub(crate) fn new(mailbox_capacity: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(number: usize, mailbox_capacity: usize) -> std::io::Result<Self> {
         let wake = Arc::new(EventFd::new()?);
         // The queue has no way to say that memory is out, and ends the process. It is the one large piece that a start
         // needs.
@@ -108,6 +109,7 @@ impl ShardHandle {
             .try_reserve_exact(mailbox_capacity)
             .map_err(|_| std::io::ErrorKind::OutOfMemory)?;
         Ok(ShardHandle {
+            number,
             mailbox: Arc::new(Mailbox::new(mailbox_capacity, Box::new(Waker(wake.clone())))),
             metrics: ShardMetrics::default(),
             live: LiveSet::new(),

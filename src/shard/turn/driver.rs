@@ -31,7 +31,7 @@ pub(crate) type NotTaken = (OwnedFd, Option<Arc<Grant>>);
 
 impl Driver {
     pub(crate) fn new(shard: Shard) -> Self {
-        Driver { handle: shard.handle.clone(), epoll: shard.epoll.clone(), shard: Mutex::new(Some(shard)) }
+        Driver { handle: shard.handle.clone(), epoll: shard.registry.epoll.clone(), shard: Mutex::new(Some(shard)) }
     }
 
     /// Runs the shard until its server stops. A panic ends the connections that it served, not the process: they come
@@ -60,7 +60,7 @@ impl Driver {
     fn turn(&self, events: &[Event]) -> Option<Option<u64>> {
         let mut place = self.lock();
         let shard = place.as_mut()?;
-        let began = shard.measures_turn().then(clock::monotonic_us);
+        let began = shard.turn.is_measured().then(clock::monotonic_us);
         let next = shard.guarded(|shard| shard.turn(events)).unwrap_or(Next::Again);
         shard.announce_events();
         if let Some(began) = began {
@@ -72,7 +72,7 @@ impl Driver {
         }
         let sleeps = next == Next::Sleep && self.handle.mailbox.park(|| self.handle.has_commands());
         let timeout = if sleeps { shard.wake_in() } else { Some(0) };
-        shard.timers.wakes_at = timeout.map_or(u64::MAX, |timeout| shard.now + timeout);
+        shard.turn.sleep(timeout);
         Some(timeout)
     }
 
@@ -87,7 +87,7 @@ impl Driver {
         match &mut *place {
             // Asleep, and nothing was left for it that would have to come first.
             Some(shard) if self.handle.mailbox.is_parked() && !shard.draining() => {
-                shard.now = clock::monotonic_ms();
+                shard.turn.begin();
                 let done = shard.guarded(|shard| {
                     shard.adopt(adopted);
                     shard.settle_fates();
@@ -95,7 +95,7 @@ impl Driver {
                 });
                 shard.announce_events();
                 // The thread has to look if work is left, above all after a panic, or if a timer is due earlier.
-                let due = shard.wake_in().is_some_and(|ms| shard.now + ms < shard.timers.wakes_at);
+                let due = shard.wake_in().is_some_and(|ms| shard.turn.sleeps_beyond(ms));
                 if done.is_none() || due || shard.has_unfinished() {
                     self.handle.mailbox.wake();
                 }

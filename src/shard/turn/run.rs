@@ -1,5 +1,6 @@
 //! A turn of a shard: one round of everything.
 
+use crate::events::{Event, Events, Unannounced};
 use crate::framing::inflate::Inflater;
 use crate::framing::Transport;
 use crate::log::Level;
@@ -10,7 +11,7 @@ use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::Command;
 use crate::shard::Shard;
 use crate::sys::clock;
-use crate::sys::epoll::{Event, Readiness};
+use crate::sys::epoll::{self, Readiness};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 
@@ -37,11 +38,57 @@ pub(in crate::shard) enum Next {
     End,
 }
 
+/// The turn under way.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Turn {
+    /// Monotonic milliseconds, read once a turn.
+    pub(in crate::shard) now: u64,
+    /// Until when the thread sleeps after it.
+    wakes_at: u64,
+    /// Counts turns.
+    count: u8,
+    /// Its events that the host was not woken for yet.
+    unannounced: Unannounced,
+}
+
+impl Turn {
+    /// The clock of a turn that begins.
+    pub(in crate::shard) fn begin(&mut self) {
+        self.now = clock::monotonic_ms();
+    }
+
+    /// Whether the next turn is measured: every 16th, since reading a clock exactly is not free.
+    pub(in crate::shard) fn is_measured(&mut self) -> bool {
+        self.count = self.count.wrapping_add(1);
+        self.count.is_multiple_of(16)
+    }
+
+    /// Notes for how many milliseconds the thread sleeps. `None`: until it is woken.
+    pub(in crate::shard) fn sleep(&mut self, timeout: Option<u64>) {
+        self.wakes_at = timeout.map_or(u64::MAX, |timeout| self.now + timeout);
+    }
+
+    /// Whether the thread sleeps for longer than so many milliseconds.
+    pub(in crate::shard) fn sleeps_beyond(&self, ms: u64) -> bool {
+        self.now + ms < self.wakes_at
+    }
+
+    /// Queues an event. [`Self::announce`] wakes the host.
+    pub(in crate::shard) fn tell(&mut self, events: &Events, event: Event) {
+        self.unannounced = self.unannounced.and(events.add(event));
+    }
+
+    /// Wakes the host for new events.
+    pub(in crate::shard) fn announce(&mut self, events: &Events) {
+        events.announce(std::mem::take(&mut self.unannounced));
+    }
+}
+
 impl Shard {
     /// One round of everything. Reads come before the mailbox, so that a client that subscribes and publishes in one go
     /// gets its own message.
-    pub(in crate::shard) fn turn(&mut self, events: &[Event]) -> Next {
-        self.now = clock::monotonic_ms();
+    pub(in crate::shard) fn turn(&mut self, events: &[epoll::Event]) -> Next {
+        self.turn.begin();
         self.do_acts_first();
         let mut more = self.take_commands();
         let mut reads = self.take_events(events);
@@ -60,11 +107,11 @@ impl Shard {
         more |= self.delivery.held.is_some();
         self.tell_leaves();
         self.go_on_draining(more);
-        if self.ending {
+        if self.shutdown.ends {
             self.drop_all();
             return Next::End;
         }
-        let expires = self.number == 0 && self.timers.expires_at <= self.now;
+        let expires = self.handle.number == 0 && self.timers.expires_at <= self.turn.now;
         if more || lists || reads || expires || self.has_unfinished() {
             Next::Again
         } else {
@@ -79,12 +126,6 @@ impl Shard {
             self.reading.inflater = Some(Inflater::default());
             self.encoder.deflater().prepare();
         }
-    }
-
-    /// Whether this turn is measured: every 16th, since reading a clock exactly is not free.
-    pub(in crate::shard) fn measures_turn(&mut self) -> bool {
-        self.timers.turns = self.timers.turns.wrapping_add(1);
-        self.timers.turns.is_multiple_of(16)
     }
 
     fn take_commands(&mut self) -> bool {
@@ -136,7 +177,7 @@ impl Shard {
                 Command::Resume => self.resume_paused(),
                 Command::MakeRoom => self.make_room(),
                 Command::Drain { until_ms } => self.begin_drain(until_ms),
-                Command::End => self.ending = true,
+                Command::End => self.shutdown.ends = true,
             }
         }
         self.close_users(users);
@@ -144,7 +185,7 @@ impl Shard {
     }
 
     /// Returns true if there may be more events: as many came as fit at once.
-    fn take_events(&mut self, events: &[Event]) -> bool {
+    fn take_events(&mut self, events: &[epoll::Event]) -> bool {
         for event in events {
             let token = Token::from_bits(event.u64);
             if event.u64 == WAKE {
@@ -171,20 +212,22 @@ impl Shard {
     /// Milliseconds until a timer is due.
     pub(in crate::shard) fn wake_in(&mut self) -> Option<u64> {
         // One shard keeps the hub's clock.
-        let expire = (self.number == 0).then(|| self.timers.expires_at.saturating_sub(self.now).max(1));
+        let expire = (self.handle.number == 0).then(|| self.timers.expires_at.saturating_sub(self.turn.now).max(1));
         let paused_listener = self.listener_resumes_in();
-        let (timer, sender) = (self.timers.wheel.next_in(self.now), self.limits.senders.next_in(self.now));
+        let (timer, sender) =
+            (self.timers.wheel.next_in(self.turn.now), self.side.limits.senders.next_in(self.turn.now));
         // `u64::MAX` means never. With an array of options the compiled code reads the number of an absent one before
         // it checks that it is absent, and memcheck reports that.
-        let message = self.limits.inbox.next_in(self.now, self.config.message_timeout_ms);
-        let waits = [timer, expire, paused_listener, sender, message, self.drain_in(), self.patience_in()]
-            .map(|wait| wait.unwrap_or(u64::MAX));
+        let message = self.side.limits.inbox.next_in(self.turn.now, self.config.message_timeout_ms);
+        let waits =
+            [timer, expire, paused_listener, sender, message, self.shutdown.due_in(self.turn.now), self.patience_in()]
+                .map(|wait| wait.unwrap_or(u64::MAX));
         waits.into_iter().min().filter(|wait| *wait != u64::MAX)
     }
 
     pub(in crate::shard) fn tell_leaves(&mut self) {
-        let number = self.number;
-        let leaves = self.channels.take_leaves();
+        let number = self.handle.number;
+        let leaves = self.subscriptions.channels.take_leaves();
         self.context.hub.leave(number, leaves);
     }
 
@@ -193,13 +236,12 @@ impl Shard {
         self.context.metrics.panics.fetch_add(1, Ordering::Relaxed);
         self.log_error(format_args!(
             "shard {}: a bug in the library was caught: {}; its connections are closed",
-            self.number,
+            self.handle.number,
             panics::said()
         ));
         self.delivery.merge = Default::default();
         self.delivery.fates.clear();
-        self.walks.clear();
-        self.sweeps.clear();
+        self.scans.clear();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {
@@ -212,7 +254,7 @@ impl Shard {
             }
         }
         // A fan-out that did not end may have borrowed lists of them. Nobody is on any now.
-        self.channels.forget_all();
+        self.subscriptions.channels.forget_all();
     }
 
     pub(in crate::shard) fn log_error(&self, text: std::fmt::Arguments<'_>) {
@@ -221,6 +263,6 @@ impl Shard {
 
     /// The number by which the host knows a connection.
     pub(in crate::shard) fn number_of(&self, index: u32) -> u64 {
-        ConnectionId { shard: self.number, token: self.token(index) }.to_number()
+        ConnectionId { shard: self.handle.number, token: self.token(index) }.to_number()
     }
 }
