@@ -45,7 +45,6 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 pub(crate) use tailing::{unix_ms, Tail};
 
 /// The largest number of messages in a batch.
@@ -75,7 +74,7 @@ impl Api {
         let max_message = AtomicUsize::new(config.max_message);
         let max_connections = AtomicUsize::new(config.max_connections);
         let anybody_may = AtomicBool::new(config.auth == Auth::None);
-        let questions = context.shared.as_ref().map(|shared| Questions::new(shared.clone(), context.log.clone()));
+        let questions = context.engine.shared().map(|shared| Questions::new(shared.clone(), context.log.clone()));
         Api {
             questions,
             context,
@@ -98,16 +97,7 @@ impl Api {
         self.max_connections.store(config.max_connections, Ordering::Relaxed);
         self.anybody_may.store(config.auth == Auth::None, Ordering::Relaxed);
         self.context.hub.reconfigure(&config.hub_settings(), clock::monotonic_ms());
-        if let Some(engine) = &self.context.engine {
-            let settings = config.log_settings();
-            engine.set_kept(settings.kept);
-            engine.behind.set_bound(settings.buffer);
-        }
-        if let Some(shared) = &self.context.shared {
-            let settings = config.log_settings();
-            shared.inlet.set_bound(settings.buffer);
-            shared.status.set_kept((Duration::from_millis(settings.kept.age_ms), settings.kept.bytes));
-        }
+        self.context.engine.reconfigure(&config.log_settings());
         for shard in &self.shards {
             shard.tell(Command::Reconfigure(config.clone()));
         }
@@ -143,15 +133,15 @@ impl Api {
         }
         // The connection is counted here, before a shard takes it: a host may hand over many until then.
         let max = self.max_connections.load(Ordering::Relaxed);
-        if self.context.connections.fetch_add(1, Ordering::Relaxed) >= max && max > 0 {
-            self.context.connections.fetch_sub(1, Ordering::Relaxed);
+        if self.context.limits.connections.enter() >= max && max > 0 {
+            self.context.limits.connections.leave();
             let text = format!("max_connections is reached: {max}");
             let client = Client::of(&fd).granted(grant.as_deref());
             return Err((self.not_taken(client, Reason::MaxConnections, Error::new(Kind::Limit, text)), fd));
         }
         let number = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.drivers.len();
         self.drivers[number].adopt(Adopted { fd, head: head.into(), grant, delays }).map_err(|(fd, grant)| {
-            self.context.connections.fetch_sub(1, Ordering::Relaxed);
+            self.context.limits.connections.leave();
             (self.not_taken(Client::of(&fd).granted(grant.as_deref()), Reason::Busy, busy()), fd)
         })
     }

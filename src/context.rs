@@ -2,11 +2,11 @@
 
 pub(crate) mod attached;
 pub(crate) mod client;
+pub(crate) mod engine;
 
 use crate::auth::Authority;
 use crate::config::{Config, Reloadable};
 use crate::dialect::Encoder;
-use crate::engine;
 use crate::events::Events;
 use crate::hub::Hub;
 use crate::limits::{Inboxes, Limits};
@@ -15,9 +15,11 @@ use crate::metrics::losses::Losses;
 use crate::metrics::{CommonMetrics, Reason};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
+use attached::Hosts;
 use client::Client;
+use engine::Engine;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,10 +29,7 @@ pub(crate) struct Context {
     /// Each shard has a copy of its own, which `Command::Reconfigure` renews. So the path of a message takes no lock.
     pub(crate) config: Reloadable,
     pub(crate) hub: Hub,
-    /// The log that the hub notes its messages in, if there is one.
-    pub(crate) engine: Option<Arc<engine::file::Shared>>,
-    /// The log that the hub follows, if it shares one with other hubs.
-    pub(crate) shared: Option<Arc<engine::shared::Shared>>,
+    pub(crate) engine: Engine,
     /// With the epoch in which the hub began. A shard of a hub that follows a log goes on with one of its own.
     pub(crate) encoder: Arc<Encoder>,
     pub(crate) events: Events,
@@ -44,12 +43,8 @@ pub(crate) struct Context {
     pub(crate) losses: Losses,
     /// The progress of a drain.
     pub(crate) drained: Drained,
-    /// The number of attached hosts of other processes.
-    pub(crate) hosts: AtomicUsize,
-    /// Questions about these.
-    pub(crate) attached: attached::Asked,
-    /// The number of connections of all shards, for `max_connections`.
-    pub(crate) connections: AtomicUsize,
+    /// The attached hosts of other processes.
+    pub(crate) hosts: Hosts,
     pub(crate) limits: Limits,
     /// The bytes of unfinished messages and requests that all shards keep.
     pub(crate) inboxes: Inboxes,
@@ -64,8 +59,7 @@ impl Context {
             config: Reloadable::new(config),
             encoder: Arc::new(Encoder::new(hub.epoch().clone())),
             hub,
-            engine: None,
-            shared: None,
+            engine: Engine::default(),
             events,
             authority: RwLock::new(Arc::new(authority)),
             #[cfg(feature = "tls")]
@@ -73,9 +67,7 @@ impl Context {
             log,
             losses: Losses::default(),
             drained: Drained::new(shards),
-            hosts: AtomicUsize::new(0),
-            attached: attached::Asked::default(),
-            connections: AtomicUsize::new(0),
+            hosts: Hosts::default(),
             limits: Limits::default(),
             inboxes: Inboxes::new(shards, Box::new(|_| {})),
             metrics: CommonMetrics::default(),

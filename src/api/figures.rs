@@ -10,14 +10,12 @@ use std::sync::atomic::Ordering;
 impl Api {
     /// The reason why no message can be published at present. `None` if there is no such problem.
     pub fn failure(&self) -> Option<String> {
-        let of_disk = self.context.engine.as_ref().and_then(|engine| engine.behind.failure());
-        let of_log = self.context.shared.as_ref().and_then(|shared| shared.status.failure());
-        Some(format!("engine: {}", of_disk.or(of_log)?))
+        Some(format!("engine: {}", self.context.engine.failure()?))
     }
 
     /// The hubs that follow the log of this one, as far as their heartbeats show. `None` if it shares none.
     pub(crate) fn members(&self) -> Option<Vec<Member>> {
-        self.context.shared.as_ref().map(|shared| shared.members())
+        self.context.engine.shared().map(|shared| shared.members())
     }
 
     /// Counters and gauges.
@@ -35,7 +33,7 @@ impl Api {
         stats.events_waiting = context.events.waiting() as u64;
         stats.mailbox = self.shards.iter().map(|shard| shard.mailbox.waiting() as u64).sum();
         stats.inbox_bytes = context.inboxes.all_bytes() as u64;
-        stats.hosts = context.hosts.load(Ordering::Relaxed) as u64;
+        stats.hosts = context.hosts.count() as u64;
         stats.undone = context.metrics.undone.load(Ordering::Relaxed);
         stats.logs_suppressed = context.log.suppressed();
         stats.draining = context.drained.has_begun().into();
@@ -49,7 +47,7 @@ impl Api {
     }
 
     fn engine(&self) -> Engine {
-        if let Some(shared) = &self.context.shared {
+        if let Some(shared) = self.context.engine.shared() {
             return Engine {
                 up: shared.status.failure().is_none(),
                 waiting: shared.inlet.waiting(),
@@ -58,7 +56,7 @@ impl Api {
                 ..Engine::default()
             };
         }
-        self.context.engine.as_ref().map_or(Engine::default(), |engine| Engine {
+        self.context.engine.disk().map_or(Engine::default(), |engine| Engine {
             up: engine.behind.failure().is_none(),
             waiting: engine.behind.waiting(),
             log: engine.bytes(),

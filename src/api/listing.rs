@@ -19,7 +19,7 @@ impl Api {
 
     /// Asks which hosts are attached.
     pub(crate) fn ask_hosts(&self, tell: attached::Tell) {
-        self.context.attached.ask(tell);
+        self.context.hosts.ask(tell);
     }
 
     /// The number of a channel that exists.

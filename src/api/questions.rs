@@ -361,7 +361,7 @@ impl Api {
 
     /// Names this life of the hub among those that share its log.
     pub(crate) fn this_hub(&self) -> u64 {
-        self.context.shared.as_ref().map_or(0, |shared| shared.this())
+        self.context.engine.shared().map_or(0, |shared| shared.this())
     }
 
     /// How long hubs may take to answer: a quarter of the option `engine_timeout`, at most two seconds.

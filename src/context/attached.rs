@@ -1,6 +1,8 @@
-//! The question which hosts are attached. The thread of the attach socket answers it, since it alone knows.
+//! The attached hosts. Only the thread of the attach socket knows them: it notes their number, and answers the question
+//! which ones are attached.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// An attached host, as an operator sees it.
@@ -37,14 +39,24 @@ pub(crate) struct AttachedHost {
 /// Called with the hosts.
 pub(crate) type Tell = Box<dyn FnOnce(Vec<AttachedHost>) + Send>;
 
-/// The questions that wait for the thread.
+/// What the other threads know of the attached hosts.
 #[derive(Default)]
-pub(crate) struct Asked {
+pub(crate) struct Hosts {
+    count: AtomicUsize,
+    /// The questions that wait for the thread.
     waiting: Mutex<Vec<Tell>>,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-impl Asked {
+impl Hosts {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_count(&self, count: usize) {
+        self.count.store(count, Ordering::Relaxed);
+    }
+
     /// Asks. If no host can attach, the answer comes at once.
     pub(crate) fn ask(&self, tell: Tell) {
         match self.wake.get() {
@@ -71,8 +83,8 @@ impl Asked {
     }
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asked").finish_non_exhaustive()
+        f.debug_struct("Hosts").field("count", &self.count).finish_non_exhaustive()
     }
 }

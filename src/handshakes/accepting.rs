@@ -9,7 +9,6 @@ use crate::sys::epoll::Watch;
 use crate::sys::listener::{Round, REST_MS};
 use crate::sys::socket;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 /// How many handshakes may be under way. When one more comes, one is ended: the oldest of the address with the most.
 const UNDER_WAY: usize = 4096;
@@ -52,7 +51,7 @@ impl Thread {
 
     pub(super) fn accepted(&mut self, fd: OwnedFd) {
         let (config, now) = (self.context.config.get(), clock::monotonic_ms());
-        let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
+        let open = self.context.limits.connections.enter();
         // `None`: the client has gone again already.
         let Some(peer) = Peer::of(&fd) else {
             socket::shutdown_both(&fd);

@@ -11,7 +11,6 @@ use crate::sys::socket;
 use crate::tls::outcome::Failure;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 /// The most bytes that are read and dropped of a client that is refused.
 const LEFT: usize = 64 * 1024;
@@ -112,7 +111,7 @@ impl Thread {
 
     /// A connection that was counted is gone.
     pub(super) fn uncount(&self) {
-        self.context.connections.fetch_sub(1, Ordering::Relaxed);
+        self.context.limits.connections.leave();
     }
 
     pub(super) fn forget_all(&mut self) {

@@ -123,13 +123,13 @@ fn a_refused_client_is_cut_off_in_both_directions_though_another_process_has_the
         if is_late {
             assert_eq!(world.thread.clients.len(), 3);
         }
-        world.until("all but one are refused", |world| world.context.connections.load(Ordering::Relaxed) <= 1);
+        world.until("all but one are refused", |world| world.context.limits.connections.count() <= 1);
         // The last one is refused in each case. Its end comes though a copy of the descriptor is open.
         assert!(is_over(clients.last().unwrap()), "{options:?}");
         assert!(!copies.is_empty());
         drop(clients);
         world.thread.forget_all();
-        assert_eq!(world.context.connections.load(Ordering::Relaxed), 0, "{options:?}: a count is left");
+        assert_eq!(world.context.limits.connections.count(), 0, "{options:?}: a count is left");
     }
 }
 
@@ -162,7 +162,7 @@ fn listeners_rest_while_nothing_can_be_accepted_and_lose_nobody() {
     assert!(clock::monotonic_ms() >= until);
     world.until("the client is accepted", |world| world.thread.clients.len() == 1);
     world.thread.forget_all();
-    assert_eq!(world.context.connections.load(Ordering::Relaxed), 0);
+    assert_eq!(world.context.limits.connections.count(), 0);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn clients_that_come_and_go_behind_a_slow_one_do_not_add_up() {
     assert!(world.thread.order.len() < 5000, "{}", world.thread.order.len());
     assert_eq!(world.thread.order[0].1, slow, "it keeps its place, and its time");
     assert_eq!(world.thread.clients.len(), 1);
-    assert_eq!(world.context.connections.load(Ordering::Relaxed), 1);
+    assert_eq!(world.context.limits.connections.count(), 1);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_client_that_has_gone_before_it_is_accepted_is_not_taken_for_an_untrusted_pr
     world.until("it has gone", |_| Peer::of(&fd).is_none());
     world.thread.accepted(fd);
     assert_eq!(refusals(&world, Reason::ProxyHeader), 0);
-    assert_eq!(world.context.connections.load(Ordering::Relaxed), 0);
+    assert_eq!(world.context.limits.connections.count(), 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::attach::hub_side::{AttachListener, Sessions};
 use crate::auth::Authority;
 use crate::callbacks::{self, Latch, Leftover};
 use crate::config::{Builder, Reloaded};
+use crate::context::engine::Engine;
 use crate::context::Context;
 use crate::control::Control;
 use crate::engine::shared;
@@ -107,8 +108,11 @@ impl Embedded {
             Following::Log(driver, shared) => (None, Some((driver, shared, runtime::single()?))),
         };
         let mut context = Context::new(config, hub, events, authority, log.clone(), count);
-        context.engine = writer.as_ref().map(|writer| writer.shared().clone());
-        context.shared = engine.as_ref().map(|(_, shared, _)| shared.clone());
+        context.engine = match (&writer, &engine) {
+            (Some(writer), _) => Engine::Disk(writer.shared().clone()),
+            (None, Some((_, shared, _))) => Engine::Shared(shared.clone()),
+            (None, None) => Engine::Memory,
+        };
         context.inboxes = inboxes(&handles);
         #[cfg(feature = "tls")]
         {
@@ -223,7 +227,7 @@ impl Embedded {
 
     /// The log that the hub shares with others, if it does.
     pub(crate) fn shared_log(&self) -> Option<Arc<shared::Shared>> {
-        self.context.shared.clone()
+        self.context.engine.shared().cloned()
     }
 
     /// Applies the options that can change now.
@@ -257,7 +261,7 @@ impl Embedded {
         self.log.set_level(config.log_level);
         self.log.set_names_addresses(config.log_addresses);
         self.events().set_kinds(config.events);
-        if let Some((shared, log)) = self.context.shared.as_ref().zip(log) {
+        if let Some((shared, log)) = self.context.engine.shared().zip(log) {
             shared.inlet.reconnect(log, config.shared_timeout());
         }
         self.api.reconfigure(config, authority);
@@ -320,13 +324,8 @@ impl Embedded {
     /// server runs, except a callback thread that is in a function of the host, or the log's if its disk does not answer.
     pub(crate) fn stop(self, time: Duration) -> Option<Leftover> {
         let began = Instant::now();
-        if let Some(shared) = &self.context.shared {
-            shared.inlet.await_empty((time / 4).min(SLACK));
-        }
-        if let Some(engine) = &self.context.engine {
-            // Clients get the accepted messages before they are sent away.
-            engine.behind.await_settled((time / 4).min(SLACK));
-        }
+        // Clients get the accepted messages before they are sent away.
+        self.context.engine.await_settled((time / 4).min(SLACK));
         self.begin_drain(time.saturating_sub(began.elapsed()));
         // The shards finish in time, whatever clients do.
         self.context.drained.wait(time.saturating_add(SLACK));
@@ -363,12 +362,12 @@ impl Embedded {
         // No thread publishes any more.
         let log_left = self.log_thread.and_then(|log_thread| {
             let patience = callbacks::patience(until);
-            if let Some(shared) = &self.context.shared {
+            if let Some(shared) = self.context.engine.shared() {
                 // It ends by itself.
                 shared.inlet.end(Instant::now() + patience);
                 return Leftover::of_log(log_thread.latch, log_thread.thread, patience.saturating_add(SLACK));
             }
-            let engine = self.context.engine.as_ref()?;
+            let engine = self.context.engine.disk()?;
             engine.behind.stop(Instant::now().checked_add(patience));
             let left = Leftover::of_log(log_thread.latch, log_thread.thread, patience.saturating_add(SLACK / 2))?;
             let text = engine.behind.unwritten();

@@ -10,7 +10,6 @@ use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::turn::command::Adopted;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 const USER: &str = "ann";
@@ -28,7 +27,7 @@ impl Case {
     fn new(request: &str) -> Self {
         let mut shard = shard_with(&[("max_per_user", "9"), ("outbox", "16KB")]);
         let (adopted, client) = client(Some(USER), request.as_bytes());
-        shard.context.connections.fetch_add(1, Ordering::Relaxed);
+        shard.context.limits.connections.enter();
         shard.adopt(adopted);
         assert_eq!(shard.handle.metrics.connections.get(), 1);
         Case { shard, client }
@@ -52,7 +51,7 @@ impl Case {
         let metrics = &self.shard.handle.metrics;
         let gauges = [&metrics.connections, &metrics.outboxes, &metrics.outbox_bytes].map(|gauge| gauge.get());
         assert_eq!((gauges, self.subscriptions()), ([0; 3], 0), "{end}");
-        assert_eq!(self.shard.context.connections.load(Ordering::Relaxed), 0, "{end}");
+        assert_eq!(self.shard.context.limits.connections.count(), 0, "{end}");
         assert_eq!(self.shard.conns.len(), 0, "{end}");
         assert!(self.counts_no_user(), "{end}");
         assert!(self.shard.questions.open.is_empty(), "{end}");

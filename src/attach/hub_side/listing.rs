@@ -7,7 +7,7 @@ use crate::context::attached::AttachedHost;
 impl HubSide {
     /// Answers those who ask which hosts are attached.
     pub(super) fn list_hosts(&mut self) {
-        for tell in self.context.attached.take() {
+        for tell in self.context.hosts.take() {
             let mut found = Vec::new();
             for attachment in self.attached.values().filter(|attachment| !attachment.half_open()) {
                 let mut host = listed(attachment, self.now);

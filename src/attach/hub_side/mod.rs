@@ -94,7 +94,7 @@ impl AttachListener {
         let hub_side = HubSide::new(api, context.clone(), listener, signals.clone(), sessions);
         let mut hub_side = hub_side.map_err(|error| failed(&error))?;
         let wakes = signals.clone();
-        context.attached.answered_by(Box::new(move || wakes.wake.signal()));
+        context.hosts.answered_by(Box::new(move || wakes.wake.signal()));
         Ok((AttachListener { signals }, Box::new(move || hub_side.run())))
     }
 

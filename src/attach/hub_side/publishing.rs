@@ -19,7 +19,7 @@ impl HubSide {
         publications: &[Publication<'_>],
     ) -> Result<Done, End> {
         let api = self.api.clone();
-        let is_ready = self.context.shared.as_ref().is_none_or(|shared| shared.status.is_ready());
+        let is_ready = self.context.engine.shared().is_none_or(|shared| shared.status.is_ready());
         if !is_ready && self.now < self.patient_until {
             // What other hubs did for it may stand in what this hub has still to read.
             return Ok(Done::Later);

@@ -4,7 +4,6 @@ use super::attachment::Attachment;
 use super::HubSide;
 use crate::events::{Event, EventKind, Events, EVERY_HOST};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 /// The upper bits of a host's number are the number of its name. So the name is known after the attachment has ended,
 /// without a table of all attachments that ever were.
@@ -65,7 +64,7 @@ impl HubSide {
     /// Tells the shards whether any host wants events.
     pub(super) fn note_wants_events(&self) {
         let hosts = self.attached.values().filter(|attachment| !attachment.half_open()).count();
-        self.context.hosts.store(hosts, Ordering::Relaxed);
+        self.context.hosts.set_count(hosts);
         let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
         self.events().set_wanted(wanted);
     }

@@ -12,7 +12,6 @@ use crate::sys::epoll::Watch;
 use crate::sys::listener::{Round, REST_MS};
 use crate::sys::socket;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 /// How many connections one turn takes from a listener, before others get theirs.
 const ACCEPTS: usize = 256;
@@ -38,7 +37,7 @@ impl Shard {
     pub(in crate::shard) fn accepted(&mut self, fd: OwnedFd) {
         self.handle.metrics.accepted.add(1);
         let max = self.config().max_connections;
-        let open = self.context.connections.fetch_add(1, Ordering::Relaxed);
+        let open = self.context.limits.connections.enter();
         if max > 0 && open >= max + SURPLUS {
             return self.leave_out(&fd, &[], &Refusal::full(), None);
         }

@@ -19,7 +19,6 @@ use crate::shard::{Shard, Token};
 use bytes::Bytes;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 impl Shard {
     /// Closes a connection as its transport does, behind its outbox. The peer has `close_timeout` to take all of it.
@@ -77,7 +76,7 @@ impl Shard {
     /// host has read.
     pub(in crate::shard) fn leave_out(&self, fd: &OwnedFd, head: &[u8], refusal: &Refusal, grant: Option<&Grant>) {
         self.turn_away(fd, head, refusal, Client::of(fd).granted(grant));
-        self.context.connections.fetch_sub(1, Ordering::Relaxed);
+        self.context.limits.connections.leave();
     }
 
     /// Refuses a request of which only a part has come.
@@ -244,7 +243,7 @@ impl Shard {
         self.recount(index);
         self.handle.live.leave(index);
         self.handle.metrics.connections.sub(1);
-        self.context.connections.fetch_sub(1, Ordering::Relaxed);
+        self.context.limits.connections.leave();
     }
 
     /// Takes a connection off its channels, so that nothing more is delivered to it.

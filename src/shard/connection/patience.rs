@@ -42,7 +42,7 @@ const NO_QUESTION: u64 = 0;
 impl Shard {
     /// Whether a request has to wait.
     pub(in crate::shard) fn is_too_early(&self, subscribe: &Subscribe<'_>) -> bool {
-        self.context.shared.is_some() && !self.context.hub.can_serve(subscribe.start())
+        self.context.engine.is_shared() && !self.context.hub.can_serve(subscribe.start())
     }
 
     /// Keeps a request until the hub can serve it.
@@ -109,7 +109,7 @@ impl Shard {
     /// Why new clients should go to another hub, if this one does not follow the log that it shares with others. The
     /// reason names servers behind this one, so strangers are not told it.
     fn behind_its_log(&self) -> Option<Refusal> {
-        let status = &self.context.shared.as_ref()?.status;
+        let status = &self.context.engine.shared()?.status;
         if !status.is_ready() {
             return Some(Refusal::unavailable("starting", "this hub has not read its log yet"));
         }

@@ -15,7 +15,6 @@ use crate::tls::outcome;
 use crate::tls::session::Session;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 /// A connection after its handshake.
@@ -43,7 +42,7 @@ impl Secured {
         if let Some(address) = &self.counted {
             context.limits.addresses.leave(address);
         }
-        context.connections.fetch_sub(1, Ordering::Relaxed);
+        context.limits.connections.leave();
     }
 }
 

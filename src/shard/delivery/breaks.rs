@@ -85,7 +85,7 @@ impl Shard {
     /// Delivers what the mailbox has, before a connection begins: acts that stand there are older, and do not mean it. A
     /// user who is sent away by one shard may come back before another one has done the same act.
     pub(in crate::shard) fn do_acts_first(&mut self) {
-        if self.context.shared.is_some() && self.deliver_with_breaks() {
+        if self.context.engine.is_shared() && self.deliver_with_breaks() {
             // The rest comes with the next turn.
             self.handle.mailbox.wake();
         }

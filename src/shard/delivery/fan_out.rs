@@ -120,7 +120,7 @@ impl Delivering {
 impl Shard {
     /// Delivers the mailbox. Returns true if there may be more.
     pub(in crate::shard) fn deliver(&mut self) -> bool {
-        if self.context.shared.is_some() {
+        if self.context.engine.is_shared() {
             return self.deliver_with_breaks();
         }
         for _ in 0..BATCHES {
@@ -133,7 +133,7 @@ impl Shard {
 
     /// Delivers the mailbox up to a message, and not beyond.
     pub(in crate::shard) fn deliver_until(&mut self, position: u64) {
-        if self.context.shared.is_some() {
+        if self.context.engine.is_shared() {
             while self.deliver_some(position, Markers::Acts) {}
             return;
         }
