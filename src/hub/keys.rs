@@ -26,6 +26,8 @@ pub(super) struct Keys {
     hosts: Seen,
     clients: Seen,
     window_ms: u64,
+    /// The number of publications with a key that was published before.
+    duplicates: u64,
 }
 
 /// Keys with the message that each stands for.
@@ -38,7 +40,7 @@ struct Seen {
 
 impl Keys {
     pub(super) fn new(window_ms: u64) -> Self {
-        Keys { hosts: Seen::default(), clients: Seen::default(), window_ms }
+        Keys { hosts: Seen::default(), clients: Seen::default(), window_ms, duplicates: 0 }
     }
 
     /// Changes how long keys are remembered.
@@ -53,6 +55,18 @@ impl Keys {
         seen.expire(window_ms, now, FEW);
         let (seq, since) = *seen.seqs.get(joined(channel, key).as_str())?;
         counts(since, window_ms, now).then_some(seq)
+    }
+
+    /// The same. This publication is then counted as a duplicate.
+    pub(super) fn find_duplicate(&mut self, channel: &str, key: Key<'_>, now: u64) -> Option<u64> {
+        let seq = self.find(channel, key, now)?;
+        self.duplicates += 1;
+        Some(seq)
+    }
+
+    /// How many duplicates were counted.
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     pub(super) fn remember(&mut self, channel: &str, key: Key<'_>, seq: u64, now: u64) {
@@ -71,7 +85,7 @@ impl Keys {
         self.clients.expire(self.window_ms, now, most) || hosts
     }
 
-    /// Forgets all keys.
+    /// Forgets all keys. The count of duplicates stays.
     pub(super) fn forget(&mut self) {
         (self.hosts, self.clients) = Default::default();
     }

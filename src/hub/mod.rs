@@ -332,7 +332,7 @@ impl Hub {
             history_bytes: state.kept.bytes as u64,
             // Each message of this hub has one number. What else has numbers is not counted.
             published: state.seq.wrapping_sub(state.began_at),
-            duplicates: state.duplicates,
+            duplicates: state.keys.duplicates(),
             busy: self.busy.load(Ordering::Relaxed),
         }
     }

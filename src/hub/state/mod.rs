@@ -41,7 +41,7 @@ pub(super) struct State {
     names: Names,
     rules: Rules,
     slow: SlowPolicies,
-    keys: Keys,
+    pub(super) keys: Keys,
     forgotten: Forgotten,
     /// The epochs before this one.
     lineage: Lineage,
@@ -53,8 +53,6 @@ pub(super) struct State {
     pub(super) subscriptions: u64,
     /// Those who look on at what is published.
     taps: Vec<Arc<Tap>>,
-    /// The number of publications with a key that was published before.
-    pub(super) duplicates: u64,
 }
 
 pub(super) struct Channel {
@@ -85,7 +83,6 @@ impl State {
             kept: Kept::new(settings.total_bytes),
             subscriptions: 0,
             taps: Vec::new(),
-            duplicates: 0,
         };
         // Every connection on every shard is subscribed to the broadcasts. No other channel has the empty name.
         let broadcast = state.create("");
@@ -96,9 +93,7 @@ impl State {
 
     /// The first message that was published with this key. This publication is then counted as its duplicate.
     pub(super) fn find_key(&mut self, channel: &str, key: Option<Key<'_>>, now: u64) -> Option<u64> {
-        let seq = self.keys.find(channel, key?, now)?;
-        self.duplicates += 1;
-        Some(seq)
+        self.keys.find_duplicate(channel, key?, now)
     }
 
     /// Publishes one message, unless a mailbox has no room for it.
