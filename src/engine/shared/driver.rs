@@ -21,7 +21,7 @@ use crate::engine::file::MakeMessage;
 use crate::hub::Hub;
 use crate::log::{Level, Log};
 use crate::sys::clock;
-use health::{Beat, Said};
+use health::{Beat, Told};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -56,9 +56,8 @@ pub(crate) struct Driver {
     timeout: Duration,
     log: Log,
     replica: Replica,
-    inlet: Arc<Inlet>,
-    status: Arc<Status>,
-    members: Arc<Members>,
+    /// What other threads see, too.
+    shared: Shared,
     /// The hub that follows the log. `None` before the thread runs.
     hub: Option<Box<dyn AsRef<Hub> + Send>>,
     hear: Box<dyn FnMut(Heard) + Send>,
@@ -67,14 +66,9 @@ pub(crate) struct Driver {
     partly: Option<Offered>,
     beat: Beat,
     marks: Marks,
-    /// The losses that the marks know of.
-    losses: u64,
     /// Since when there is a connection.
     connected: Option<Instant>,
-    /// What the log was told last of the connection.
-    said: Said,
-    /// How many acts of later versions were told of.
-    unknown_acts: u64,
+    told: Told,
 }
 
 /// The next thing that a connection gave.
@@ -99,32 +93,30 @@ impl Driver {
     /// A driver, and the part that other threads see.
     pub(crate) fn new(parts: Parts, hub: u64, random: impl FnMut() -> u64 + Send + 'static) -> (Self, Arc<Shared>) {
         let Parts { settings, place, timeout, kept, buffer, make, log } = parts;
-        let status = Arc::new(Status::new(kept));
-        let inlet = Arc::new(Inlet::new(hub, buffer));
         let environment = Environment { hub, random: Box::new(random), make, buffer };
-        let members = Arc::new(Members::new(hub, timeout));
-        let shared = Arc::new(Shared { inlet: inlet.clone(), status: status.clone(), members: members.clone() });
+        let shared = Shared {
+            inlet: Arc::new(Inlet::new(hub, buffer)),
+            status: Arc::new(Status::new(kept)),
+            members: Arc::new(Members::new(hub, timeout)),
+        };
+        let seen = Arc::new(shared.clone());
         let driver = Driver {
             settings,
             place,
             timeout,
             log,
             replica: Replica::new(environment),
-            inlet,
-            status,
-            members,
+            shared,
             hub: None,
             hear: Box::new(|_| {}),
             requests: Requests::default(),
             partly: None,
             beat: Beat { under_way: None, next: Instant::now(), back: None, proven: false, last: None },
             marks: Marks::new(),
-            losses: 0,
             connected: None,
-            said: Said::Nothing,
-            unknown_acts: 0,
+            told: Told::default(),
         };
-        (driver, shared)
+        (driver, seen)
     }
 
     /// Follows the log until it is told to end. `hear` gets what other hubs have published for attached hosts.
@@ -139,7 +131,7 @@ impl Driver {
             self.take_settings();
             let settings = self.settings.clone();
             let within = self.timeout.saturating_mul(2);
-            let (hub, timeout) = (self.inlet.hub, self.timeout);
+            let (hub, timeout) = (self.shared.inlet.hub, self.timeout);
             let connecting = async move {
                 let late = |_| Failure(format!("no connection within {} ms", timeout.as_millis()));
                 tokio::time::timeout(within, settings.connect(hub)).await.map_err(late)?
@@ -179,13 +171,13 @@ impl Driver {
         let mut something = pin!(something);
         loop {
             self.apply();
-            self.inlet.words.forget();
+            self.shared.inlet.words.forget();
             self.look_at_health();
             let until = self.next_look(None);
             tokio::select! {
                 biased;
                 done = &mut something => return Some(done),
-                () = self.inlet.came.notified() => {}
+                () = self.shared.inlet.came.notified() => {}
                 () = sleep_until(until) => {}
             }
             if self.may_end() {
@@ -196,7 +188,7 @@ impl Driver {
 
     /// Uses a connection for as long as it lasts.
     async fn serve(&mut self, mut connection: Connection) -> End {
-        self.status.note_connect();
+        self.shared.status.note_connect();
         self.replica.connected();
         // The questions without an answer: the time of each, and whether it is an append.
         let mut asked: VecDeque<(Instant, bool)> = VecDeque::new();
@@ -243,7 +235,7 @@ impl Driver {
                 permit = connection.asks.reserve(), if next.is_some() => permit.ok().map(|_| Came::Nothing),
                 permit = connection.words.reserve(), if unsaid => permit.ok().map(|_| Came::Nothing),
                 word = connection.heard.recv() => word.map(Came::Word),
-                () = self.inlet.came.notified() => Some(Came::Nothing),
+                () = self.shared.inlet.came.notified() => Some(Came::Nothing),
                 () = sleep_until(until) => Some(Came::Nothing),
             };
             match came {
@@ -252,7 +244,7 @@ impl Driver {
                 Some(Came::Word(word)) => self.hear(word),
                 Some(Came::Answer(answer)) => {
                     if let Some((at, true)) = asked.pop_front() {
-                        self.status.note_append(at.elapsed());
+                        self.shared.status.note_append(at.elapsed());
                     }
                     self.replica.answer(answer);
                 }
@@ -273,7 +265,7 @@ impl Driver {
 
     /// Takes the settings that a reload has brought. True if they are others than before.
     fn take_settings(&mut self) -> bool {
-        let Some((mut settings, timeout)) = self.inlet.take_settings() else { return false };
+        let Some((mut settings, timeout)) = self.shared.inlet.take_settings() else { return false };
         if timeout == self.timeout && settings.is_same(&self.settings) {
             return false;
         }
@@ -283,7 +275,7 @@ impl Driver {
             self.beat.under_way = None;
         }
         (self.settings, self.timeout) = (settings, timeout);
-        self.members.set_timeout(timeout);
+        self.shared.members.set_timeout(timeout);
         self.beat.next = Instant::now();
         true
     }
@@ -295,8 +287,8 @@ impl Driver {
 
     /// Hands what callers have left to the replica, as far as that has room.
     fn take_offered(&mut self) {
-        self.replica.set_buffer(self.inlet.bound());
-        while let Some(mut offered) = self.partly.take().or_else(|| self.inlet.take()) {
+        self.replica.set_buffer(self.shared.inlet.bound());
+        while let Some(mut offered) = self.partly.take().or_else(|| self.shared.inlet.take()) {
             self.requests.begin(&mut offered);
             while let Some(entry) = offered.entries.front_mut() {
                 let Some(counter) = self.replica.publish_encoded(&mut entry.key, &mut entry.bytes) else {
@@ -325,7 +317,7 @@ impl Driver {
         }
         weight += self.tell_outcomes(hub);
         if weight > 0 {
-            self.inlet.release(weight);
+            self.shared.inlet.release(weight);
         }
     }
 
@@ -354,29 +346,27 @@ impl Driver {
 
     fn note_progress(&mut self) {
         self.look_at_health();
-        self.members.hear(self.replica.beats(), Instant::now());
+        self.shared.members.hear(self.replica.beats(), Instant::now());
         if self.beat.proven && self.replica.is_open() {
             self.say_up();
         }
         let Some(hub) = self.hub.as_deref().map(AsRef::as_ref) else { return };
-        if !self.status.is_ready() && hub.has_caught_up() {
-            self.status.set_ready();
+        if !self.shared.status.is_ready() && hub.has_caught_up() {
+            self.shared.status.set_ready();
         }
-        if std::mem::replace(&mut self.losses, self.replica.losses()) != self.replica.losses() {
-            self.marks = Marks::new();
-        }
-        if let Some(before) = self.marks.look(|| hub.seq(), self.status.kept()) {
+        self.marks.note_losses(self.replica.losses());
+        if let Some(before) = self.marks.look(|| hub.seq(), self.shared.status.kept()) {
             self.replica.trim(before);
         }
     }
 
     /// True if the hub ends, and the log has everything, or there is no more time.
     fn may_end(&mut self) -> bool {
-        let Some(at) = self.inlet.ends_at() else { return false };
+        let Some(at) = self.shared.inlet.ends_at() else { return false };
         self.take_offered();
-        let all = self.partly.is_none() && self.inlet.is_empty() && self.replica.all_placed();
+        let all = self.partly.is_none() && self.shared.inlet.is_empty() && self.replica.all_placed();
         // A heartbeat need not come.
-        let nothing_waits = self.requests.is_empty() && self.partly.is_none() && self.inlet.is_empty();
+        let nothing_waits = self.requests.is_empty() && self.partly.is_none() && self.shared.inlet.is_empty();
         let says = self.beat.last.is_some() || all || nothing_waits;
         Instant::from_std(at) <= Instant::now() || says && self.says_goodbye()
     }
@@ -386,8 +376,8 @@ impl Drop for Driver {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let why = "the thread of the engine has panicked; restart the hub";
-            self.inlet.close(why);
-            self.status.set_failure(Some(why));
+            self.shared.inlet.close(why);
+            self.shared.status.set_failure(Some(why));
             self.log.line(Level::Error, format_args!("engine: {}: {why}", self.place));
         }
     }

@@ -233,7 +233,7 @@ impl fmt::Debug for Offered {
 }
 
 /// The part of the engine that other threads see and use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) inlet: Arc<Inlet>,
     pub(crate) status: Arc<super::status::Status>,

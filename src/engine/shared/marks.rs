@@ -17,6 +17,8 @@ pub(super) struct Marks {
     marks: VecDeque<Mark>,
     /// Bytes that were read, in all.
     bytes: u64,
+    /// How often the log has lost entries, as far as the marks know.
+    losses: u64,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,14 @@ struct Mark {
 
 impl Marks {
     pub(super) fn new() -> Self {
-        Marks { marks: VecDeque::new(), bytes: 0 }
+        Marks { marks: VecDeque::new(), bytes: 0, losses: 0 }
+    }
+
+    /// The log has lost entries that often. After another loss, what it has now counts as new.
+    pub(super) fn note_losses(&mut self, losses: u64) {
+        if losses != self.losses {
+            *self = Marks { losses, ..Marks::new() };
+        }
     }
 
     pub(super) fn count(&mut self, piece: &[Tailed]) {

@@ -24,8 +24,17 @@ pub(super) struct Beat {
     pub(super) last: Option<Instant>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+/// What the lines of the log have told last.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    of_connection: Said,
+    /// The number of acts of later versions.
+    unknown_acts: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Said {
+    #[default]
     Nothing,
     Up,
     Down(String),
@@ -62,9 +71,9 @@ impl Driver {
     }
 
     pub(super) fn look_at_health(&mut self) {
-        self.status.set_behind(self.replica.behind(), self.replica.breaks());
+        self.shared.status.set_behind(self.replica.behind(), self.replica.breaks());
         let (count, kind) = self.replica.unknown_acts();
-        if count != std::mem::replace(&mut self.unknown_acts, count) {
+        if count != std::mem::replace(&mut self.told.unknown_acts, count) {
             let place = &self.place;
             let text = format_args!(
                 "engine: {place}: a later version of libpush has put a command (kind {kind}) for all hubs into the log; \
@@ -74,31 +83,31 @@ impl Driver {
         }
         if let Some((number, why)) = self.replica.unreadable() {
             let why = format!("entry {number} of the log can't be read: {why}");
-            if self.status.set_failure(Some(&why)) {
+            if self.shared.status.set_failure(Some(&why)) {
                 self.log.line(Level::Error, format_args!("engine: {}: {why}; nothing more is delivered", self.place));
             }
             return;
         }
         let lives = self.beat.back.is_some_and(|at| at.elapsed() < self.timeout);
         let lasts = self.connected.is_some_and(|at| at.elapsed() >= self.timeout);
-        match &self.said {
-            _ if lives => _ = self.status.set_failure(None),
-            Said::Down(why) if !lasts => _ = self.status.set_failure(Some(why)),
+        match &self.told.of_connection {
+            _ if lives => _ = self.shared.status.set_failure(None),
+            Said::Down(why) if !lasts => _ = self.shared.status.set_failure(Some(why)),
             // At first the heartbeat stands behind all that the log had before.
             _ if self.beat.back.is_none() && self.replica.is_open() => {
-                _ = self.status.set_failure(Some("the hub is still reading the log"));
+                _ = self.shared.status.set_failure(Some("the hub is still reading the log"));
             }
             Said::Nothing if !lasts => {}
             _ => {
                 let why =
                     "the entries that this hub appends do not come back from the log in time (option engine_timeout)";
-                self.status.set_failure(Some(why));
+                self.shared.status.set_failure(Some(why));
             }
         }
     }
 
     pub(super) fn say_up(&mut self) {
-        let again = match std::mem::replace(&mut self.said, Said::Up) {
+        let again = match std::mem::replace(&mut self.told.of_connection, Said::Up) {
             Said::Up => return,
             Said::Down(_) => " again",
             Said::Nothing => "",
@@ -108,15 +117,15 @@ impl Driver {
 
     pub(super) fn say_down(&mut self, failure: &Failure) {
         let Failure(why) = failure;
-        if matches!(&self.said, Said::Down(said) if said == why) {
+        if matches!(&self.told.of_connection, Said::Down(said) if said == why) {
             return;
         }
         self.log.line(Level::Warn, format_args!("engine: {}: {why}; the hub tries again", self.place));
-        self.said = Said::Down(why.clone());
+        self.told.of_connection = Said::Down(why.clone());
     }
 
     pub(super) fn say_end(&mut self) {
-        self.inlet.close("the hub ends");
+        self.shared.inlet.close("the hub ends");
         let left = self.requests.len() + self.partly.iter().map(|offered| offered.entries.len()).sum::<usize>();
         if left > 0 && !self.replica.all_placed() {
             let text =

@@ -37,7 +37,7 @@ impl Driver {
         let beat = self.replica.is_open().then_some(self.beat.next);
         let late = self.beat.under_way.map(|(_, at)| at + self.timeout);
         let sick = self.beat.back.map(|at| at + self.timeout);
-        let end = self.inlet.ends_at().map(Instant::from_std);
+        let end = self.shared.inlet.ends_at().map(Instant::from_std);
         let times = [room, beat, late, sick, end, self.beat.last, asked.map(|at| at + self.timeout)];
         let now = Instant::now();
         // A time that has passed a while ago has had its effect.

@@ -16,15 +16,15 @@ impl Driver {
             self.hear(heard);
         }
         while let Ok(place) = connection.words.try_reserve() {
-            let Some(word) = self.inlet.words.take() else { return false };
+            let Some(word) = self.shared.inlet.words.take() else { return false };
             place.send(word);
         }
-        self.inlet.words.waits()
+        self.shared.inlet.words.waits()
     }
 
     pub(super) fn hear(&mut self, heard: Heard) {
         match heard {
-            Ok(bytes) => self.inlet.words.hear(bytes),
+            Ok(bytes) => self.shared.inlet.words.hear(bytes),
             Err(Failure(why)) => {
                 let place = &self.place;
                 let text = format_args!(
