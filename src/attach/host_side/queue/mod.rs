@@ -2,7 +2,9 @@
 //! answers. One lock protects all of it. A caller holds it across a send, which never blocks. So the caller that adds a
 //! frame can send it, too, without waking another thread.
 
+mod connection;
 mod entry;
+mod in_flight;
 mod lanes;
 mod sending;
 #[cfg(test)]
@@ -11,14 +13,14 @@ mod waiting;
 
 pub(super) use waiting::Overdue;
 
-use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::{FromHost, ANSWERS_AT_ONCE, MAX_FRAME, OLDEST, VERSION};
+use crate::attach::wire::{FromHost, ANSWERS_AT_ONCE, MAX_FRAME, OLDEST};
 use crate::error::{Error, Kind};
 use crate::hub::Epoch;
+use connection::Connection;
 pub(super) use entry::{Content, Reply, RequestKind, Waiter};
 use entry::{Entry, ENTRY};
+use in_flight::InFlight;
 use lanes::{Lane, Lanes};
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,20 +35,9 @@ pub(super) const AWAY: &str = "the hub can't be reached; nothing was done";
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// The socket to the hub, while attached.
-    socket: Option<Arc<OwnedFd>>,
-    /// The version of the protocol that the hub speaks.
-    version: u16,
-    away_since: Instant,
-    /// Frames that are on their way into the socket.
-    out: Outbuf,
+    connection: Connection,
     waiting: Lanes,
-    /// Requests that publish, and are sent and not answered. The answers come in their order.
-    in_flight: VecDeque<Entry>,
-    /// The bytes of these frames.
-    in_flight_bytes: usize,
-    /// Other requests that are sent and not answered. The answers come in any order.
-    asked: VecDeque<Entry>,
+    in_flight: InFlight,
     /// The bytes of all frames that wait or are not answered.
     bytes: usize,
     bound: usize,
@@ -62,10 +53,6 @@ pub(super) struct Queue {
     life: Option<u64>,
     /// The epochs of the hubs so far, in order.
     epochs: Vec<Epoch>,
-    /// The socket is full: the thread waits for room.
-    blocked: bool,
-    /// The socket takes nothing any more. What can still be read from it is read.
-    broken: bool,
     /// The thread looks soon, by itself, whether something waits.
     watched: bool,
 }
@@ -73,14 +60,9 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(bound: usize) -> Self {
         Queue {
-            socket: None,
-            version: VERSION,
-            away_since: Instant::now(),
-            out: Outbuf::default(),
+            connection: Connection::new(),
             waiting: Lanes::default(),
-            in_flight: VecDeque::new(),
-            in_flight_bytes: 0,
-            asked: VecDeque::new(),
+            in_flight: InFlight::default(),
             bytes: 0,
             bound,
             adopts: 0,
@@ -90,8 +72,6 @@ impl Queue {
             newest_answer: 0,
             life: None,
             epochs: Vec::new(),
-            blocked: false,
-            broken: false,
             watched: false,
         }
     }
@@ -196,7 +176,7 @@ impl Queue {
     }
 
     fn check_version(&self, version: u16) -> Result<(), Error> {
-        if self.is_attached() && version > self.version {
+        if self.is_attached() && version > self.connection.version {
             return Err(older_hub());
         }
         Ok(())
@@ -222,22 +202,22 @@ impl Queue {
 
     /// True if the hub has not been reachable for longer than a call waits. Then no call should begin to wait.
     pub(super) fn is_away(&self, timeout: Duration) -> bool {
-        self.socket.is_none() && self.away_since.elapsed() >= timeout
+        self.connection.is_away(timeout)
     }
 
     pub(super) fn is_attached(&self) -> bool {
-        self.socket.is_some()
+        self.connection.is_open()
     }
 
     /// True if no request that publishes is unanswered.
     pub(super) fn nothing_in_flight(&self) -> bool {
-        self.in_flight.is_empty()
+        !self.in_flight.publishes_any()
     }
 
     /// True if a message stays in the queue that could be sent, and nobody would send it before the hub answers. That may
     /// take long.
     pub(super) fn is_forgotten(&self) -> bool {
-        !self.watched && !self.blocked && !self.broken && self.is_attached() && self.publishing_may_go()
+        !self.watched && self.connection.ready().is_some() && self.publishing_may_go()
     }
 
     /// The thread says whether it looks again soon. It does so as long as messages come behind one without an answer.
@@ -247,11 +227,11 @@ impl Queue {
 
     /// True if everything was sent, and every request answered.
     pub(super) fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty() && self.asked.is_empty() && self.out.len() == 0
+        self.waiting.is_empty() && self.in_flight.is_empty() && self.connection.out.len() == 0
     }
 
     pub(super) fn wants_room(&self) -> bool {
-        self.blocked && !self.broken
+        self.connection.wants_room()
     }
 
     pub(super) fn answered(&self) -> u64 {
@@ -276,20 +256,13 @@ impl Queue {
     /// Takes a reply. Returns false if it is for no request, or not for the oldest of those that publish. Then the other
     /// side is not a hub.
     pub(super) fn answer(&mut self, number: u64, answer: impl FnOnce(u32) -> Result<Reply, Error>) -> bool {
-        let entry = if self.in_flight.front().is_some_and(|entry| entry.content.is(number)) {
-            self.answered = number;
-            let entry = self.in_flight.pop_front();
-            self.in_flight_bytes -= entry.as_ref().map_or(0, |entry| entry.frame.len());
-            entry
-        } else {
-            let asked = self.asked.iter().position(|entry| entry.content.is(number));
-            asked.and_then(|at| self.asked.remove(at))
-        };
-        let Some(entry) = entry else {
+        let Some(entry) = self.in_flight.take(number) else {
             // A reply that was repeated is known.
-            let waits = self.in_flight.iter().any(|entry| entry.content.is(number));
-            return number <= self.newest_answer && !waits;
+            return number <= self.newest_answer && !self.in_flight.publishes(number);
         };
+        if entry.content.lane() == Lane::Publishing {
+            self.answered = number;
+        }
         self.bytes -= entry.weight();
         self.newest_answer = self.newest_answer.max(number);
         if let Content::Request { waiter: Some(waiter), .. } = entry.content {
@@ -310,7 +283,7 @@ impl Queue {
         let unsent = self.waiting.take_out(is_unsent);
         if let Some(entry) = unsent.first() {
             self.bytes -= entry.weight();
-            let text = match self.is_attached() && !self.blocked {
+            let text = match self.is_attached() && !self.connection.blocked {
                 true => "the hub has not answered the messages before this one in time (option attach_timeout); nothing was done",
                 false => "the hub can't be reached (option attach_timeout); nothing was done",
             };
@@ -322,15 +295,10 @@ impl Queue {
 
     /// The hub is gone. The requests that it has not answered wait for the next hub.
     pub(super) fn detach(&mut self) {
-        self.socket = None;
-        self.away_since = Instant::now();
-        self.out = Outbuf::default();
-        (self.blocked, self.broken) = (false, false);
-        while let Some(entry) = self.in_flight.pop_back() {
-            self.waiting.publishing.push_front(entry);
-        }
-        self.in_flight_bytes = 0;
-        while let Some(entry) = self.asked.pop_back() {
+        self.connection.close();
+        let (publishing, asked) = self.in_flight.take_all();
+        publishing.into_iter().rev().for_each(|entry| self.waiting.publishing.push_front(entry));
+        for entry in asked.into_iter().rev() {
             match entry.content {
                 Content::Request { kind: RequestKind::Asks(_), waiter, .. } => {
                     self.bytes -= entry.frame.len() + ENTRY;
@@ -348,7 +316,8 @@ impl Queue {
         let HubThere { version, epoch, life, done } = hub;
         // Of hubs that do not name their lives, those of one epoch count as one.
         let is_same = self.life == life && (life.is_some() || self.present_epoch() == Some(&epoch));
-        (self.socket, self.version, self.life) = (Some(socket), version, life);
+        self.connection.open(socket, version);
+        self.life = life;
         self.take_out_newer(version);
         self.go_on_in(epoch);
         if !is_same {
@@ -360,11 +329,7 @@ impl Queue {
             Content::Request { number, sent: true, .. } => number <= done && version < ANSWERS_AT_ONCE,
             _ => false,
         };
-        let done = self.waiting.take_out(is_done);
-        let is_publishing = |entry: &Entry| entry.content.lane() == Lane::Publishing;
-        let (in_flight, asked): (VecDeque<Entry>, _) = done.into_iter().partition(is_publishing);
-        self.in_flight_bytes = in_flight.iter().map(|entry| entry.frame.len()).sum();
-        (self.in_flight, self.asked) = (in_flight, asked);
+        self.in_flight = InFlight::of(self.waiting.take_out(is_done));
         self.flush();
     }
 }

@@ -3,8 +3,7 @@
 
 use super::{Content, Entry, Lane, Queue, RequestKind};
 use crate::attach::wire::{append, FromHost, ANSWERS_AT_ONCE, NAMES_TIME, NUMBERS_COMMANDS};
-use crate::attach::{MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, RESERVED};
-use crate::sys::{passing, socket};
+use crate::sys::passing;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
@@ -15,19 +14,16 @@ const SEND: usize = 256 * 1024;
 impl Queue {
     /// Sends what fits. True if the thread must go on with it.
     pub(in crate::attach::host_side) fn flush(&mut self) -> bool {
-        if self.blocked || self.broken {
-            return false;
-        }
-        let Some(socket) = self.socket.clone() else { return false };
+        let Some(socket) = self.connection.ready().cloned() else { return false };
         loop {
-            match self.out.flush(&socket) {
+            match self.connection.out.flush(&socket) {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.blocked = true;
+                    self.connection.blocked = true;
                     return true;
                 }
                 Err(_) => {
-                    self.break_off(&socket);
+                    self.connection.break_off(&socket);
                     return true;
                 }
             }
@@ -43,46 +39,41 @@ impl Queue {
 
     /// There is room in the socket again.
     pub(in crate::attach::host_side) fn unblock(&mut self) {
-        self.blocked = false;
+        self.connection.blocked = false;
         self.flush();
     }
 
     /// Moves waiting frames into the send buffer, up to the first one with a descriptor. False if there were none.
     fn fill(&mut self) -> bool {
         let mut any = false;
-        while self.out.len() < SEND {
+        while self.connection.out.len() < SEND {
             let Some(lane) = self.next_lane() else { break };
             if let Some(Entry { content: Content::Adopt { .. }, .. }) = self.waiting.of(lane).front() {
                 break;
             }
             let Some(mut entry) = self.waiting.of(lane).pop_front() else { break };
             any = true;
-            let start = self.out.tail().len();
-            self.out.tail().extend_from_slice(&entry.frame);
+            let start = self.connection.out.tail().len();
+            self.connection.out.tail().extend_from_slice(&entry.frame);
             let Content::Request { sent, kind, number, .. } = &mut entry.content else {
                 self.bytes -= entry.weight();
                 continue;
             };
             *sent = true;
             match *kind {
-                RequestKind::Publishes => {
-                    self.in_flight_bytes += entry.frame.len();
-                    self.in_flight.push_back(entry);
-                    continue;
-                }
-                RequestKind::Asks(Some(until)) if self.version >= NAMES_TIME => {
+                RequestKind::Asks(Some(until)) if self.connection.version >= NAMES_TIME => {
                     let left = until.saturating_duration_since(Instant::now()).as_millis();
-                    append(self.out.tail(), start, &(left.min(u128::from(u32::MAX)) as u32).to_le_bytes());
+                    append(self.connection.out.tail(), start, &(left.min(u128::from(u32::MAX)) as u32).to_le_bytes());
                 }
                 RequestKind::Commands => {
-                    if self.version >= NUMBERS_COMMANDS {
-                        append(self.out.tail(), start, &number.to_le_bytes());
+                    if self.connection.version >= NUMBERS_COMMANDS {
+                        append(self.connection.out.tail(), start, &number.to_le_bytes());
                     }
-                    FromHost::Batch { number: *number, publications: Vec::new() }.write(self.out.tail());
+                    FromHost::Batch { number: *number, publications: Vec::new() }.write(self.connection.out.tail());
                 }
-                RequestKind::Asks(_) | RequestKind::Nothing => {}
+                RequestKind::Publishes | RequestKind::Asks(_) | RequestKind::Nothing => {}
             }
-            self.asked.push_back(entry);
+            self.in_flight.push(entry);
         }
         any
     }
@@ -94,15 +85,13 @@ impl Queue {
     }
 
     pub(super) fn publishing_may_go(&self) -> bool {
-        let Some(next) = self.waiting.publishing.front() else { return false };
-        let has_room = self.in_flight.is_empty() || self.in_flight_bytes + next.frame.len() <= MAX_IN_FLIGHT_BYTES;
-        has_room && self.in_flight.len() < MAX_IN_FLIGHT - RESERVED && self.unanswered() < MAX_IN_FLIGHT
+        self.waiting.publishing.front().is_some_and(|next| self.in_flight.may_publish(next))
     }
 
     /// True if nothing may pass the messages. An older hub numbers all requests in one row: it takes a message for done
     /// once it has done a later request.
     fn is_in_one_row(&self) -> bool {
-        self.version < ANSWERS_AT_ONCE
+        self.connection.version < ANSWERS_AT_ONCE
     }
 
     /// False if the next frame is a request, and too many are unanswered, or if it must wait for a message.
@@ -113,11 +102,7 @@ impl Queue {
             return false;
         }
         let is_request = |entry: &Entry| matches!(entry.content, Content::Request { .. });
-        self.unanswered() < MAX_IN_FLIGHT || !is_request(next)
-    }
-
-    fn unanswered(&self) -> usize {
-        self.in_flight.len() + self.asked.len()
+        self.in_flight.may_ask() || !is_request(next)
     }
 
     /// Sends consecutive connections, with all their descriptors in one call. The send buffer must be empty. `None` if
@@ -142,26 +127,19 @@ impl Queue {
                     self.bytes -= entry.weight();
                 }
                 self.adopts -= fds.len();
-                self.out.tail().extend_from_slice(&bytes[sent..]);
+                self.connection.out.tail().extend_from_slice(&bytes[sent..]);
                 Some(true)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Some(true),
             // ETOOMANYREFS (unix(7)): the hub is slow to receive the descriptors that we pass.
             Err(error) if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ETOOMANYREFS) => {
-                self.blocked = true;
+                self.connection.blocked = true;
                 Some(false)
             }
             Err(_) => {
-                self.break_off(socket);
+                self.connection.break_off(socket);
                 Some(false)
             }
         }
-    }
-
-    /// Gives this attachment up. The hub may still be there, for example if only memory was short. It must see the end,
-    /// too. Then we read what it has answered, see the end, and attach again.
-    fn break_off(&mut self, socket: &OwnedFd) {
-        self.broken = true;
-        socket::shutdown_write(socket);
     }
 }

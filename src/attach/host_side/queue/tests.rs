@@ -140,7 +140,7 @@ fn the_bytes_of_messages_that_the_hub_may_have_to_keep_are_bounded() {
     assert!(answer(&mut queue, 4));
     assert_eq!(hub.frames(&mut queue), ["publish 5"], "a large one goes alone");
     assert!(answer(&mut queue, 5) && queue.is_done());
-    assert_eq!((queue.bytes, queue.in_flight_bytes), (0, 0));
+    assert_eq!((queue.bytes, queue.in_flight.bytes), (0, 0));
 }
 
 #[test]

@@ -28,7 +28,7 @@ const TOO_OLD: (&str, &str) = (
 impl Queue {
     /// True if a hub is there, but has not taken some connections: its socket is full, or the hub does not answer.
     pub(in crate::attach::host_side) fn has_stuck_connections(&self) -> bool {
-        self.adopts > 0 && self.socket.is_some() || !self.not_for_this_hub.is_empty()
+        self.adopts > 0 && self.is_attached() || !self.not_for_this_hub.is_empty()
     }
 
     /// Whether any connection waits.
@@ -65,7 +65,7 @@ impl Queue {
         let gone = passing::gone(fds);
         let now = Instant::now();
         // A hub that takes frames gets the connection with the next flush, whenever the host calls that.
-        let stuck = self.socket.is_none() || self.blocked || self.broken || !self.free_may_go();
+        let stuck = self.connection.ready().is_none() || !self.free_may_go();
         let is_overdue =
             |since: Instant| timeout.is_none_or(|timeout| stuck && now.saturating_duration_since(since) >= timeout);
         let any = gone.contains(&true)
