@@ -72,7 +72,7 @@ impl HubSide {
 
     /// Ends the connections that have not sent their hello frame in time.
     pub(super) fn end_half_open(&mut self) {
-        let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.since + HELLO_MS;
+        let late = |attachment: &&Attachment| attachment.half_open() && self.now >= attachment.figures.since + HELLO_MS;
         let late: Vec<u64> = self.attached.values().filter(late).map(|attachment| attachment.id).collect();
         for id in late {
             self.end(id, &End::Fault("it sent no hello frame in time".into()));

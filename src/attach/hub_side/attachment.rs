@@ -21,30 +21,47 @@ pub(super) struct Attachment {
     pub(super) id: u64,
     pub(super) socket: OwnedFd,
     pub(super) process: Credentials,
-    pub(super) since: u64,
     pub(super) inbox: Inbox,
     pub(super) out: Outbuf,
     /// Its name. Empty before its hello.
     pub(super) name: Box<str>,
-    /// The number of connections that it has handed over.
-    pub(super) adopted: u64,
-    /// Since when something waits for it or of it without a break, as it was at the ends of turns.
-    pub(super) behind_since: Option<u64>,
     /// The host's number in events, or 0 before its hello.
     pub(super) host: u64,
     pub(super) session: SessionId,
     /// The version of the protocol that the host speaks.
     pub(super) version: u16,
     pub(super) grants: Grants,
-    /// How many more events the host has room for. `None` if it has never asked for events.
-    pub(super) credit: Option<u32>,
-    pub(super) held: Held,
+    pub(super) events: EventQueue,
     /// True if there may be more to read.
     pub(super) unread: bool,
     /// When to try the next request again that could not be done, and let no other pass.
     pub(super) again_at: Option<u64>,
     /// The questions that are not answered, oldest first.
     pub(super) questions: VecDeque<Question>,
+    pub(super) figures: Figures,
+}
+
+/// What operators are told of an attachment.
+#[derive(Debug)]
+pub(super) struct Figures {
+    /// When the connection came.
+    pub(super) since: u64,
+    /// The number of connections that the host has handed over.
+    pub(super) adopted: u64,
+    /// Since when something waits for it or of it without a break, as it was at the ends of turns.
+    behind_since: Option<u64>,
+}
+
+impl Figures {
+    /// Notes at the end of a turn whether something waits.
+    pub(super) fn note_waits(&mut self, waits: bool, now: u64) {
+        self.behind_since = waits.then(|| self.behind_since.unwrap_or(now));
+    }
+
+    /// For how long something has waited.
+    pub(super) fn behind_ms(&self, now: u64) -> u64 {
+        now.saturating_sub(self.behind_since.unwrap_or(now))
+    }
 }
 
 /// Grants that clients of the host share.
@@ -62,21 +79,18 @@ impl Attachment {
             id,
             socket,
             process,
-            since: now,
             inbox: Inbox::default(),
             out: Outbuf::default(),
             name: Box::default(),
-            adopted: 0,
-            behind_since: None,
             host: 0,
             session: [0; 16],
             version: 0,
             grants: Grants { open: Arc::new(Grant::open(false)), latest: Latest::default() },
-            credit: None,
-            held: Held::default(),
+            events: EventQueue::default(),
             unread: true,
             again_at: None,
             questions: VecDeque::new(),
+            figures: Figures { since: now, adopted: 0, behind_since: None },
         }
     }
 
@@ -103,73 +117,90 @@ impl Attachment {
     /// wait then.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
         let reads = !self.choked();
-        match &mut self.credit {
-            Some(credit) if *credit > 0 && self.held.is_empty() && reads => {
-                *credit -= 1;
-                FromHub::Event(event).write(self.out.tail());
-            }
-            _ => {
-                self.held.push(event, self.host);
-                if let Some(behind) = Behind::by(self.held.len(), bound) {
-                    events.set_behind(self.host, Some(behind));
-                }
-            }
+        if reads && self.events.is_empty() && self.events.spend_credit() {
+            FromHub::Event(event).write(self.out.tail());
+            return;
+        }
+        self.events.push(event, self.host);
+        if let Some(behind) = Behind::by(self.events.len(), bound) {
+            events.set_behind(self.host, Some(behind));
         }
     }
 
     /// The host has room for more events.
     pub(super) fn give_credit(&mut self, more: u32, events: &Events, bound: usize) {
-        self.credit = Some(self.credit.unwrap_or(0).saturating_add(more));
+        self.events.add_credit(more);
         self.release(events, bound);
     }
 
     /// Sends the host as many of the held events as it has room for and reads.
     pub(super) fn release(&mut self, events: &Events, bound: usize) {
-        while self.credit.is_some_and(|credit| credit > 0) && !self.choked() {
-            let Some(event) = self.held.pop(self.host) else { break };
-            self.credit = self.credit.map(|credit| credit - 1);
+        while !self.choked() {
+            let Some(event) = self.events.release(self.host) else { break };
             FromHub::Event(event).write(self.out.tail());
         }
-        if self.held.len() <= bound / 2 {
+        if self.events.len() <= bound / 2 {
             events.set_behind(self.host, None);
         }
     }
 }
 
-/// Events that wait for a host, since it has no room for them.
+/// The events for a host: how many more it has room for, and those that wait, since it has none.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    events: VecDeque<Event>,
+pub(super) struct EventQueue {
+    /// `None` if it has never asked for events.
+    credit: Option<u32>,
+    held: VecDeque<Event>,
     /// The number of these that are about other hosts' clients, for which the host stands in.
     for_others: usize,
 }
 
-impl Held {
-    fn push(&mut self, event: Event, host: u64) {
-        self.for_others += usize::from(event.host != host);
-        self.events.push_back(event);
+impl EventQueue {
+    /// Whether the host has asked for events.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.credit.is_some()
     }
 
-    fn pop(&mut self, host: u64) -> Option<Event> {
-        let event = self.events.pop_front()?;
+    fn add_credit(&mut self, more: u32) {
+        self.credit = Some(self.credit.unwrap_or(0).saturating_add(more));
+    }
+
+    /// Takes room for one event. False if there is none.
+    fn spend_credit(&mut self) -> bool {
+        let left = self.credit.and_then(|credit| credit.checked_sub(1));
+        self.credit = left.or(self.credit);
+        left.is_some()
+    }
+
+    fn push(&mut self, event: Event, host: u64) {
+        self.for_others += usize::from(event.host != host);
+        self.held.push_back(event);
+    }
+
+    /// The next event that waits and for which the host has room.
+    fn release(&mut self, host: u64) -> Option<Event> {
+        if self.held.is_empty() || !self.spend_credit() {
+            return None;
+        }
+        let event = self.held.pop_front()?;
         self.for_others -= usize::from(event.host != host);
         Some(event)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.events.len()
+        self.held.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.held.is_empty()
     }
 
     pub(super) fn for_others(&self) -> usize {
         self.for_others
     }
 
-    /// All of them, when the host has gone.
-    pub(super) fn into_events(self) -> VecDeque<Event> {
-        self.events
+    /// Those that wait, when the host has gone.
+    pub(super) fn into_held(self) -> VecDeque<Event> {
+        self.held
     }
 }

@@ -27,7 +27,7 @@ impl HubSide {
         if hello.name.is_empty() || hello.name.len() > 64 {
             return refused(attachment, RefusedBecause::NotAllowed, "a host's name has 1 to 64 bytes".into());
         }
-        let Some(host) = self.names.host(hello.name, id) else {
+        let Some(host) = self.router.names.host(hello.name, id) else {
             return refused(attachment, RefusedBecause::Full, "the hub has seen too many different host names".into());
         };
         let Some((session, before)) = self.sessions.enter(hello.session, attachment.process.uid, id) else {

@@ -26,10 +26,10 @@ impl HubSide {
     pub(super) fn note_behind(&mut self) {
         let any_waits = self.sessions.any_waits();
         for attachment in self.attached.values_mut() {
-            let waits = !attachment.held.is_empty()
+            let waits = !attachment.events.is_empty()
                 || attachment.out.len() > 0
                 || (any_waits && self.sessions.has_waiting(&attachment.session));
-            attachment.behind_since = waits.then(|| attachment.behind_since.unwrap_or(self.now));
+            attachment.figures.note_waits(waits, self.now);
         }
     }
 }
@@ -41,13 +41,13 @@ fn listed(attachment: &Attachment, now: u64) -> AttachedHost {
         process: attachment.process.pid,
         user: attachment.process.uid,
         version: attachment.version,
-        attached_ms: now.saturating_sub(attachment.since),
-        adopted: attachment.adopted,
-        takes_events: attachment.credit.is_some(),
-        events: attachment.held.len() as u64,
+        attached_ms: now.saturating_sub(attachment.figures.since),
+        adopted: attachment.figures.adopted,
+        takes_events: attachment.events.is_wanted(),
+        events: attachment.events.len() as u64,
         questions: attachment.questions.len() as u64,
         unsent: attachment.out.len() as u64,
-        behind_ms: now.saturating_sub(attachment.behind_since.unwrap_or(now)),
+        behind_ms: attachment.figures.behind_ms(now),
         ..AttachedHost::default()
     }
 }

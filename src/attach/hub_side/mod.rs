@@ -46,7 +46,7 @@ use crate::sys::listener::Listener;
 use crate::sys::{clock, socket};
 use attachment::Attachment;
 pub(crate) use recollection::Recollection;
-use router::Names;
+use router::Router;
 pub(crate) use sessions::Sessions;
 use sessions::{Lost, KEPT_AWAY};
 use settled::Settled;
@@ -117,8 +117,6 @@ struct HubSide {
     epoll: Epoll,
     listener: Listener,
     signals: Arc<Signals>,
-    /// The number of events that may be held for one host: the option `event_queue`.
-    event_bound: usize,
     attached: BTreeMap<u64, Attachment>,
     next_id: u64,
     sessions: Sessions,
@@ -131,9 +129,7 @@ struct HubSide {
     patient_until: u64,
     /// The index of the epoch that the hosts know: how many breaks of a log came before.
     epoch: u32,
-    names: Names,
-    /// True while too much is held for a host that stands in for others. Events then wait in the hub's queue.
-    routing_paused: bool,
+    router: Router,
     now: u64,
 }
 
@@ -158,7 +154,7 @@ impl HubSide {
         let listener = Listener::watch(listener, LISTENER, &epoll)?;
         epoll.add(signals.wake.as_raw_fd(), SIGNALS, Watch::EdgeRead)?;
         epoll.add(context.events.as_raw_fd(), EVENTS, Watch::EdgeRead)?;
-        let event_bound = context.config.get().event_queue;
+        let router = Router::new(context.config.get().event_queue);
         let settled = Arc::new(Settled::new(signals.clone()));
         let patience = api.engine_timeout().as_millis() as u64;
         Ok(HubSide {
@@ -167,7 +163,6 @@ impl HubSide {
             epoll,
             listener,
             signals,
-            event_bound,
             attached: BTreeMap::new(),
             next_id: FIRST_ID,
             sessions,
@@ -176,8 +171,7 @@ impl HubSide {
             life: getrandom::u64().map_err(io::Error::other)?,
             patient_until: clock::monotonic_ms().saturating_add(patience),
             epoch: 0,
-            names: Names::default(),
-            routing_paused: false,
+            router,
             now: clock::monotonic_ms(),
         })
     }
@@ -198,7 +192,7 @@ impl HubSide {
             }
         }
         // Hosts still get the last events, and the hub does what they had published before the stop.
-        self.routing_paused = false;
+        self.router.resume();
         self.route();
         self.now = clock::monotonic_ms();
         self.attached.values_mut().for_each(|attachment| attachment.unread = true);
@@ -219,7 +213,7 @@ impl HubSide {
         for (id, attachment) in std::mem::take(&mut self.attached) {
             let none = self.sessions.leave(&attachment.session, id, self.now);
             debug_assert_eq!(none, Lost::default());
-            attachment.held.into_events().iter().for_each(|event| router::count_loss(self.events(), event));
+            attachment.events.into_held().iter().for_each(|event| router::count_loss(self.events(), event));
             self.events().set_behind(attachment.host, None);
         }
         self.note_wants_events();
@@ -282,7 +276,7 @@ impl HubSide {
     fn flush_all(&mut self) {
         let mut gone = Vec::new();
         let context = self.context.clone();
-        let (events, bound) = (&context.events, self.event_bound);
+        let (events, bound) = (&context.events, self.router.bound);
         for attachment in self.attached.values_mut().filter(|attachment| attachment.out.len() > 0) {
             // Events that were held because the host did not read go out when it reads again.
             loop {
@@ -290,7 +284,7 @@ impl HubSide {
                 if flushed.is_err() {
                     gone.push(attachment.id);
                 }
-                if !flushed.is_ok_and(|all| all) || attachment.held.is_empty() {
+                if !flushed.is_ok_and(|all| all) || attachment.events.is_empty() {
                     break;
                 }
                 attachment.release(events, bound);
@@ -335,7 +329,7 @@ impl HubSide {
         let lost = self.sessions.leave(&attachment.session, id, self.now);
         self.note_lost(lost, KEPT_AWAY);
         self.note_wants_events();
-        self.pass_on(attachment.held.into_events());
+        self.pass_on(attachment.events.into_held());
         self.events().set_behind(attachment.host, None);
     }
 

@@ -160,7 +160,7 @@ impl HubSide {
                 self.note_failed_for(Client::numbered(connection), id, "renewing a grant", renewed);
             }
             FromHost::Credit { events } => {
-                attachment.give_credit(events, &self.context.events, self.event_bound);
+                attachment.give_credit(events, &self.context.events, self.router.bound);
                 self.note_wants_events();
             }
         }
@@ -235,7 +235,7 @@ impl HubSide {
             None => attachment.grants.open.clone(),
             Some(grant) => attachment.grants.latest.share(grant),
         };
-        attachment.adopted += 1;
+        attachment.figures.adopted += 1;
         self.api.adopt_or_refuse(fd, head, grant, delays);
         Ok(())
     }

@@ -25,16 +25,37 @@ impl Names {
     }
 }
 
+/// How events find their hosts.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) names: Names,
+    /// The number of events that may be held for one host: the option `event_queue`.
+    pub(super) bound: usize,
+    /// True while too much is held for a host that stands in for others. Events then wait in the hub's queue.
+    paused: bool,
+}
+
+impl Router {
+    pub(super) fn new(bound: usize) -> Self {
+        Router { names: Names::default(), bound, paused: false }
+    }
+
+    /// Routes events again, however much is held.
+    pub(super) fn resume(&mut self) {
+        self.paused = false;
+    }
+}
+
 impl HubSide {
     /// Takes the hub's events, and gives each to the host that it is for.
     pub(super) fn route(&mut self) {
         let context = self.context.clone();
-        let (events, bound) = (&context.events, self.event_bound);
-        self.routing_paused &= self.attached.values().any(|attachment| attachment.held.for_others() > bound / 2);
-        while !self.routing_paused {
+        let (events, bound) = (&context.events, self.router.bound);
+        self.router.paused &= self.attached.values().any(|attachment| attachment.events.for_others() > bound / 2);
+        while !self.router.paused {
             let Some(event) = events.take() else { return };
             if event.host == EVERY_HOST {
-                let wanting = self.attached.values_mut().filter(|attachment| attachment.credit.is_some());
+                let wanting = self.attached.values_mut().filter(|attachment| attachment.events.is_wanted());
                 wanting.for_each(|attachment| attachment.tell(event.clone(), events, bound));
                 continue;
             }
@@ -42,7 +63,7 @@ impl HubSide {
                 Some(attachment) => {
                     attachment.tell(event, events, bound);
                     // The clients of other hosts can't be made to wait one by one. So all of them wait.
-                    self.routing_paused = attachment.held.for_others() > bound;
+                    self.router.paused = attachment.events.for_others() > bound;
                 }
                 None => count_loss(events, &event),
             }
@@ -52,7 +73,7 @@ impl HubSide {
     /// Gives events that were held for a host that has gone to the hosts that stand in for it.
     pub(super) fn pass_on(&mut self, held: impl IntoIterator<Item = Event>) {
         let context = self.context.clone();
-        let (events, bound) = (&context.events, self.event_bound);
+        let (events, bound) = (&context.events, self.router.bound);
         for event in held {
             match receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
                 Some(stand_in) => stand_in.tell(event, events, bound),
@@ -65,7 +86,7 @@ impl HubSide {
     pub(super) fn note_wants_events(&self) {
         let hosts = self.attached.values().filter(|attachment| !attachment.half_open()).count();
         self.context.hosts.set_count(hosts);
-        let wanted = self.attached.values().any(|attachment| attachment.credit.is_some());
+        let wanted = self.attached.values().any(|attachment| attachment.events.is_wanted());
         self.events().set_wanted(wanted);
     }
 }
@@ -74,7 +95,7 @@ impl HubSide {
 /// one of the same name. An event that is for no host in particular, because its connection came to the hub's own
 /// listener, may go to any host. All events of a connection go to the same host as long as that stays attached.
 fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> Option<u64> {
-    let wants = |attachment: &Attachment| attachment.credit.is_some();
+    let wants = |attachment: &Attachment| attachment.events.is_wanted();
     if let Some(own) = attached.values().find(|attachment| attachment.host == event.host && wants(attachment)) {
         return Some(own.id);
     }
