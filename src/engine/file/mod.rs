@@ -27,6 +27,7 @@ mod showing;
 mod state;
 #[cfg(test)]
 mod tests;
+mod times;
 mod write_behind;
 mod writer;
 mod writing;

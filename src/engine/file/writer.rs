@@ -3,6 +3,7 @@
 use super::batch::{Batch, Gather};
 use super::opening::Written;
 use super::state::{State, Whole};
+use super::times::{Due, Quiet};
 use super::write_behind::{Woken, WriteBehind};
 use super::writing::{Appender, Kept};
 use crate::hub::{Ends, Hub, Pending};
@@ -17,12 +18,8 @@ use std::time::{Duration, Instant};
 
 /// With `engine_sync=interval`, the time after which written records are synced.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The time without new records after which the file `state` says that the log is complete.
-const QUIET_AFTER: Duration = Duration::from_millis(250);
 /// The time after which a failed write is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often the log gets a mark that says how far it is synced, if each message is synced.
-const MARK: Duration = Duration::from_secs(1);
 /// The time after which a full mailbox is checked again.
 const ROOM: Duration = Duration::from_millis(1);
 /// How long a stop waits for a disk that can't be written.
@@ -78,12 +75,8 @@ pub(crate) struct Writer {
     batch: Batch,
     /// How long to wait for more before something is written.
     gather: Gather,
-    marked_at: Instant,
-    /// The time of the next sync.
-    sync_at: Option<Instant>,
-    last_write: Instant,
-    /// A sync has interrupted the quiet time.
-    was_quiet: bool,
+    due: Due,
+    quiet: Quiet,
     /// The start of this writer, also as a wall clock's time.
     began: (Instant, u64),
     /// The time since which nothing can be written.
@@ -114,10 +107,8 @@ impl Writer {
             hub: None,
             batch: Batch::default(),
             gather: if sync == Sync::Always { Gather::NONE } else { Gather::BEHIND },
-            marked_at: Instant::now(),
-            sync_at: None,
-            last_write: Instant::now(),
-            was_quiet: false,
+            due: Due { marked_at: Instant::now(), sync_at: None },
+            quiet: Quiet { last_write: Instant::now(), was_interrupted: false },
             began: (Instant::now(), clock::unix_ms()),
             failing_since: None,
             closed: false,
@@ -152,7 +143,7 @@ impl Writer {
         let stopping = match behind.wait(self.patience(), self.gather) {
             Woken::Filled => false,
             Woken::Late => {
-                if self.last_write.elapsed() >= QUIET_AFTER {
+                if self.quiet.is_long() {
                     self.become_quiet();
                     if self.sync == Sync::Always {
                         // What comes may be the last that this hub writes.
@@ -175,7 +166,7 @@ impl Writer {
             match worked {
                 Ok(()) => {
                     self.healed();
-                    if std::mem::take(&mut self.was_quiet) {
+                    if std::mem::take(&mut self.quiet.was_interrupted) {
                         self.become_quiet();
                     }
                     // While this thread waited for room in a mailbox, more may have been accepted, and the stop may have
@@ -228,9 +219,7 @@ impl Writer {
 
     /// How long the thread may sleep if no records come.
     fn patience(&self) -> Duration {
-        let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let quiet = QUIET_AFTER.checked_sub(self.last_write.elapsed()).map(|left| left + Duration::from_millis(1));
-        let sync = self.sync_at.map(until);
+        let (quiet, sync) = (self.quiet.is_long_in(), self.due.sync_in());
         let old = self.appender.oldest_goes_in(self.now_ms()).map(|ms| Duration::from_millis(ms.max(1000)));
         [quiet, sync, old, Some(LOOK)].into_iter().flatten().min().unwrap_or(LOOK)
     }
@@ -247,7 +236,7 @@ impl Writer {
         self.state.tell(Whole::Unknown)?;
         self.shared.behind.awaken();
         // A publisher that wanted this may publish nothing. The next quiet time begins all the same.
-        self.last_write = Instant::now();
+        self.quiet.last_write = Instant::now();
         Ok(())
     }
 
@@ -275,9 +264,9 @@ impl Writer {
             if self.sync != Sync::Always {
                 self.shared.behind.note_written(self.appender.last());
             }
-            self.last_write = Instant::now();
-            if self.sync == Sync::Interval && self.sync_at.is_none() {
-                self.sync_at = Some(self.last_write + INTERVAL);
+            self.quiet.last_write = Instant::now();
+            if self.sync == Sync::Interval && self.due.sync_at.is_none() {
+                self.due.sync_at = Some(self.quiet.last_write + INTERVAL);
             }
         }
         if self.sync == Sync::Always {
@@ -287,22 +276,22 @@ impl Writer {
         }
         if self.sync == Sync::Always && !self.appender.is_synced() {
             let (began, awaited) = (Instant::now(), self.batch.awaited);
-            let mark = self.marked_at.elapsed() >= MARK;
+            let mark = self.due.is_mark();
             self.appender.sync(mark)?;
             self.gather = self.gather.after(began.elapsed(), awaited, self.shared.behind.awaited());
             self.shared.behind.note_written(self.appender.last());
             if mark {
-                self.marked_at = began;
+                self.due.marked_at = began;
             }
         }
-        if self.sync_at.is_some_and(|at| at <= Instant::now()) {
+        if self.due.is_sync() {
             if self.shared.behind.is_quiet() {
                 // Publishers would wait for this thread, which may now wait for the disk.
                 self.awaken()?;
-                self.was_quiet = true;
+                self.quiet.was_interrupted = true;
             }
             self.appender.sync(true)?;
-            self.sync_at = None;
+            self.due.sync_at = None;
         }
         self.drop_old(now_ms);
         self.shared.bytes.store(self.appender.bytes(), Ordering::Relaxed);
