@@ -19,7 +19,7 @@
 
 use super::super::contract::{EntryId, Fence, Identity};
 use super::seen::{Kind, Seen};
-use super::{Phase, Replica, Step};
+use super::{Phase, Replica};
 use crate::hub::{Break, Epoch, Link, Loss, MAX_LINKS};
 
 /// So many fences are written over one connection to tell other hubs of losses: one is enough, unless the hub learns
@@ -100,7 +100,7 @@ impl Replica {
             // The log has lost entries, although it has the same identity.
             return self.propose(identity, agreed);
         }
-        if !same_epoch && self.fenced < FENCES && self.knows_more(fence, identity.first, agreed) {
+        if !same_epoch && self.connection.fenced < FENCES && self.knows_more(fence, identity.first, agreed) {
             return self.propose(identity, agreed);
         }
         // Other hubs have read messages that the log has lost, and this hub has not.
@@ -133,7 +133,6 @@ impl Replica {
     /// lost are appended again.
     fn lose(&mut self, identity: &Identity, fence: &Fence, loss: Loss) {
         self.queue.clear();
-        self.queue_bytes = 0;
         self.seen = Seen::after(loss.from);
         (self.applied, self.announced, self.hole) = (loss.from, loss.agreed, None);
         // It was a number of what is lost.
@@ -143,8 +142,7 @@ impl Replica {
 
     fn meet(&mut self, identity: &Identity, fence: &Fence, loss: Option<Loss>) {
         let (epoch, chain) = (fence.epoch.clone(), fence.chain.clone());
-        self.breaks += 1;
-        self.queue.push_back(Step::Break(Break { epoch, chain, end: identity.end, loss }));
+        self.queue.push_break(Break { epoch, chain, end: identity.end, loss });
     }
 
     /// True if the hub has read messages, or acts, after a number that nobody appends again, as far as it knows: those

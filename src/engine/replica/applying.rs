@@ -1,17 +1,17 @@
 //! Applies entries of the log to the hub.
 
-use super::super::contract::EntryId;
 use super::super::entry::{Entry, Logged};
 use super::super::envelope::{self, Body};
-use super::{Replica, Step};
+use super::queue::Step;
+use super::Replica;
 use crate::hub::{Act, Change, Hub, Origin, Outgoing, Publication};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The number of entries that are decoded before they are applied.
 const AT_ONCE: usize = 256;
-/// The number of hubs of which the last act is remembered.
-const HUBS: usize = 1 << 16;
+/// How many heartbeats wait at most to be taken.
+const BEATS: usize = 1 << 16;
 
 /// What a replica tells of the messages of attached hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +58,10 @@ impl Replica {
                     if !hub.break_off(at) {
                         break;
                     }
-                    self.losses += u64::from(at.loss.is_some());
                     if at.loss.is_some() {
                         hear(Heard::Lost);
                     }
-                    self.queue.pop_front();
+                    self.queue.pop();
                 }
                 Some(Step::Entry(..)) => {
                     if !self.apply_entries(hub, now, hear) {
@@ -87,16 +86,15 @@ impl Replica {
         let left = changes.len();
         drop(changes);
         for _ in left..count {
-            let Some(Step::Entry(number, bytes)) = self.queue.pop_front() else { break };
+            let Some(Step::Entry(number, bytes)) = self.queue.pop() else { break };
             self.applied = number;
-            self.queue_bytes -= bytes.as_ref().map_or(0, Vec::len);
             let Some((id, body)) = bytes.as_deref().and_then(|bytes| envelope::read(bytes).ok()) else { continue };
             if id.hub == self.environment.hub {
                 self.own.returned(id.counter, number);
             }
             match body {
                 Body::Entry(Entry::Cleared { .. }) if id.hub == self.environment.hub && cleared.contains(&number) => {
-                    self.cleared.insert(id.counter);
+                    self.own.note_cleared(id.counter);
                 }
                 Body::Entry(Entry::Message(Logged { noted, more, .. })) if id.hub != self.environment.hub => {
                     noted.origin.into_iter().for_each(|origin| hear(Heard::Published(origin, number, more)));
@@ -104,8 +102,8 @@ impl Replica {
                 Body::Heartbeat(Some(ms)) => self.note_beat(id.hub, Some(ms), number),
                 // An engine may give entries of its own this form. They are the first of a hub that there is not.
                 Body::Heartbeat(None) if id.counter > 1 => self.note_beat(id.hub, None, number),
-                Body::Act(Act::Later(kind)) => self.unknown_acts = (self.unknown_acts.0 + 1, kind),
-                Body::Act(_) => self.note_act(id),
+                Body::Act(Act::Later(kind)) => self.acts.note_unknown(kind),
+                Body::Act(_) => self.acts.note(id),
                 _ => {}
             }
         }
@@ -117,30 +115,17 @@ impl Replica {
             Some((_, Body::Entry(Entry::Message(logged)))) => self.message(&logged, now),
             Some((_, Body::Entry(Entry::Cleared { channel }))) => Change::Cleared(channel),
             // This hub has done its own acts already.
-            Some((id, Body::Act(act))) if id.hub != self.environment.hub && self.is_new_act(id) => Change::Act(act),
+            Some((id, Body::Act(act))) if id.hub != self.environment.hub && self.acts.is_new(id) => Change::Act(act),
             _ => Change::Nothing,
         }
     }
 
-    /// False if the act came before, and the log has lost it meanwhile.
-    fn is_new_act(&self, id: EntryId) -> bool {
-        self.acted.get(&id.hub).is_none_or(|counter| *counter < id.counter)
-    }
-
     fn note_beat(&mut self, hub: u64, good_ms: Option<u32>, number: u64) {
         let good_for = good_ms.map(|ms| Duration::from_millis(ms.into()));
-        let beat = HubBeat { hub, good_for, is_new: number > self.old };
-        if self.beats.last() != Some(&beat) && self.beats.len() < HUBS {
+        let beat = HubBeat { hub, good_for, is_new: number > self.connection.old };
+        if self.beats.last() != Some(&beat) && self.beats.len() < BEATS {
             self.beats.push(beat);
         }
-    }
-
-    fn note_act(&mut self, id: EntryId) {
-        if self.acted.len() >= HUBS && !self.acted.contains_key(&id.hub) {
-            self.acted.clear();
-        }
-        let counter = self.acted.entry(id.hub).or_insert(0);
-        *counter = id.counter.max(*counter);
     }
 
     /// A message's age counts from its own time. A message whose time is in the future counts as new.

@@ -8,9 +8,11 @@
 //! hub reads on and appends only if the log's fence is in force. A message that the hub publishes (`own`) counts as
 //! published when it has come back through the tail.
 
+mod acts;
 mod agreeing;
 mod applying;
 mod own;
+mod queue;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -23,18 +25,15 @@ use super::contract::{Answer, Ask, EntryId, Fence, Identity, LogId, Placed, Tail
 use super::entry::Entry;
 use super::envelope::{self, Body, Unreadable};
 use super::file::MakeMessage;
-use crate::hub::{Break, Epoch};
+use crate::hub::Epoch;
+use acts::Acts;
 use agreeing::Search;
 use own::Own;
+use queue::Queue;
 use seen::{Kind, Seen};
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem;
 use std::time::Duration;
-
-/// The number of entries that may wait to be applied, and their bytes.
-const WAITING: usize = 8192;
-const WAITING_BYTES: usize = if cfg!(test) { 1 << 12 } else { 16 << 20 };
 
 /// The things that a replica needs from its engine.
 pub(crate) struct Environment {
@@ -53,15 +52,12 @@ pub(crate) struct Environment {
 pub(crate) struct Replica {
     environment: Environment,
     phase: Phase,
-    /// The number of connections so far.
-    attempt: u32,
+    connection: Connection,
     /// The number of the fence under which the hub reads, and the fence.
     fence: Option<(u64, Fence)>,
     seen: Seen,
     own: Own,
-    /// Entries and breaks that arrived and are not applied yet.
-    queue: VecDeque<Step>,
-    queue_bytes: usize,
+    queue: Queue,
     /// The number up to which all entries are applied.
     applied: u64,
     /// The number up to which the subscribers have received everything, or were told of a gap. After a loss it is ahead
@@ -75,24 +71,30 @@ pub(crate) struct Replica {
     trim: u64,
     /// The last number of the log, as far as is known.
     end: u64,
+    acts: Acts,
+    /// The heartbeats that came.
+    beats: Vec<HubBeat>,
+}
+
+/// The present connection to the log, or the last one.
+#[derive(Debug, Default)]
+struct Connection {
+    /// The number of connections so far.
+    attempt: u32,
     /// The last number that the log had when this hub connected to it.
     old: u64,
-    /// How many fences of this hub the log has taken over this connection.
+    /// How many fences of this hub the log has taken.
     fenced: u32,
     /// The hub asks for the last number.
     asks_end: bool,
-    breaks: u64,
-    /// The losses that were applied.
-    losses: u64,
-    /// The last act of each hub that came, by its counter. If the log loses acts and gets them again, they are not done
-    /// again.
-    acted: HashMap<u64, u64>,
-    /// How many acts were passed over because only a later version knows them, and the kind of the last one.
-    unknown_acts: (u64, u8),
-    /// The heartbeats that came.
-    beats: Vec<HubBeat>,
-    /// The counters of own clears that have met their channel, until their outcomes are taken.
-    cleared: HashSet<u64>,
+}
+
+impl Connection {
+    /// A new one exists.
+    fn begin(&mut self) {
+        self.attempt = self.attempt.wrapping_add(1);
+        (self.asks_end, self.fenced) = (false, 0);
+    }
 }
 
 #[derive(Debug)]
@@ -111,48 +113,31 @@ enum Phase {
     Stopped(Unreadable, u64),
 }
 
-/// One step of what is applied, in order.
-#[derive(Debug)]
-enum Step {
-    /// An entry. `None` if it changes nothing and only takes its number.
-    Entry(u64, Option<Vec<u8>>),
-    Break(Break),
-}
-
 impl Replica {
     pub(crate) fn new(environment: Environment) -> Self {
         let own = Own::new(environment.hub, environment.buffer);
         Replica {
             environment,
             phase: Phase::Away,
-            attempt: 0,
+            connection: Connection::default(),
             fence: None,
             seen: Seen::default(),
             own,
-            queue: VecDeque::new(),
-            queue_bytes: 0,
+            queue: Queue::default(),
             applied: 0,
             announced: 0,
             proposed: None,
             hole: None,
             trim: 0,
             end: 0,
-            old: 0,
-            fenced: 0,
-            asks_end: false,
-            breaks: 0,
-            losses: 0,
-            acted: HashMap::new(),
-            unknown_acts: (0, 0),
+            acts: Acts::default(),
             beats: Vec::new(),
-            cleared: HashSet::new(),
         }
     }
 
     /// A new connection to the log exists.
     pub(crate) fn connected(&mut self) {
-        self.attempt = self.attempt.wrapping_add(1);
-        (self.asks_end, self.fenced) = (false, 0);
+        self.connection.begin();
         self.identify();
     }
 
@@ -192,23 +177,23 @@ impl Replica {
 
     /// Asks the log where it ends. A hub that can't apply more reads no more either, and would not learn it.
     pub(crate) fn ask_end(&mut self) {
-        self.asks_end = true;
+        self.connection.asks_end = true;
     }
 
     /// True if entries or breaks wait to be applied.
     pub(crate) fn has_unapplied(&self) -> bool {
-        !self.queue.is_empty()
+        self.queue.front().is_some()
     }
 
     /// How many breaks the hub has met.
     pub(crate) fn breaks(&self) -> u64 {
-        self.breaks
+        self.queue.breaks()
     }
 
     /// After how many breaks the hub began to read the log anew, because of a loss. Numbers before such a break mean
     /// nothing after it.
     pub(crate) fn losses(&self) -> u64 {
-        self.losses
+        self.queue.losses()
     }
 
     /// The heartbeats that have come since the last call.
@@ -218,7 +203,7 @@ impl Replica {
 
     /// How many acts this version does not know, and the kind of the last one.
     pub(crate) fn unknown_acts(&self) -> (u64, u8) {
-        self.unknown_acts
+        self.acts.unknown()
     }
 
     /// Makes the log remove the entries before a number, as far as this hub has applied them.
@@ -230,17 +215,12 @@ impl Replica {
 
     /// The next outcome of an entry that was published. Each entry has one outcome.
     pub(crate) fn outcome(&mut self) -> Option<(u64, Outcome)> {
-        let outcome = self.own.outcome();
-        if outcome.is_none() {
-            // Clears that come again have their outcomes already.
-            self.cleared.clear();
-        }
-        outcome
+        self.own.outcome()
     }
 
     /// True if an own entry whose outcome was just taken has cleared a channel that this hub had at that place.
     pub(crate) fn has_cleared(&self, counter: u64) -> bool {
-        self.cleared.contains(&counter)
+        self.own.has_cleared(counter)
     }
 
     /// The bytes of own entries that have not come back yet.
@@ -250,7 +230,7 @@ impl Replica {
 
     /// True if the replica takes more of the tail. Otherwise the tail must wait until more is applied.
     pub(crate) fn takes_more(&self) -> bool {
-        self.queue.len() < WAITING && self.queue_bytes < WAITING_BYTES
+        self.queue.has_room()
     }
 
     /// True if the hub reads the log and appends to it.
@@ -281,9 +261,11 @@ impl Replica {
                 *tail = true;
                 Some(Ask::Tail { after: self.seen.last() })
             }
-            Phase::Open { .. } if mem::take(&mut self.asks_end) => Some(Ask::Identify { number: 0 }),
+            Phase::Open { .. } if mem::take(&mut self.connection.asks_end) => Some(Ask::Identify { number: 0 }),
             Phase::Open { .. } if self.trim > 0 => Some(Ask::Trim { before: mem::take(&mut self.trim) }),
-            Phase::Open { .. } => self.own.batch(self.attempt).map(|(after, entries)| Ask::Append { after, entries }),
+            Phase::Open { .. } => {
+                self.own.batch(self.connection.attempt).map(|(after, entries)| Ask::Append { after, entries })
+            }
             Phase::Leaving { asked: asked @ false } => {
                 *asked = true;
                 Some(Ask::HangUp)
@@ -297,7 +279,7 @@ impl Replica {
         match answer {
             Answer::Identity(identity) => self.identified(identity),
             Answer::Fenced(done) => {
-                self.fenced += u32::from(done);
+                self.connection.fenced += u32::from(done);
                 self.identify();
             }
             Answer::Appended(places) => {
@@ -330,7 +312,7 @@ impl Replica {
             self.end = self.end.max(identity.end);
         }
         let Phase::Identifying { search, asked: true } = &mut self.phase else { return };
-        (self.end, self.old) = (identity.end, identity.end);
+        (self.end, self.connection.old) = (identity.end, identity.end);
         let mut search = mem::take(search);
         self.phase = match search.note(&identity, &self.seen, self.fence.as_ref()) {
             None => Phase::Identifying { search, asked: false },
@@ -380,8 +362,7 @@ impl Replica {
         }
         let is_new = self.seen.note(id, kind);
         let bytes = bytes.filter(|_| is_new);
-        self.queue_bytes += bytes.as_ref().map_or(0, Vec::len);
-        self.queue.push_back(Step::Entry(number, bytes));
+        self.queue.push_entry(number, bytes);
     }
 }
 

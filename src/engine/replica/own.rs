@@ -4,7 +4,7 @@
 
 use super::super::contract::{Appending, EntryId, Placed};
 use super::super::envelope;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 /// The number of entries in one append.
 const BATCH: usize = if cfg!(test) { 4 } else { 512 };
@@ -45,6 +45,8 @@ pub(super) struct Own {
     /// The bound of the pending bytes, and of the kept bytes.
     bound: usize,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// The counters of clears that have met their channel, until their outcomes are taken.
+    cleared: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Own {
             kept_bytes: 0,
             bound,
             outcomes: VecDeque::new(),
+            cleared: HashSet::new(),
         }
     }
 
@@ -251,7 +254,22 @@ impl Own {
 
     /// The next outcome: the entry's counter, and its result.
     pub(super) fn outcome(&mut self) -> Option<(u64, Outcome)> {
-        self.outcomes.pop_front()
+        let outcome = self.outcomes.pop_front();
+        if outcome.is_none() {
+            // Clears that come again have their outcomes already.
+            self.cleared.clear();
+        }
+        outcome
+    }
+
+    /// A clear has met its channel. Its outcome comes next.
+    pub(super) fn note_cleared(&mut self, counter: u64) {
+        self.cleared.insert(counter);
+    }
+
+    /// True if a clear whose outcome was just taken has met its channel.
+    pub(super) fn has_cleared(&self, counter: u64) -> bool {
+        self.cleared.contains(&counter)
     }
 
     fn set(&mut self, at: usize, place: Place) {

@@ -1,8 +1,9 @@
 //! A replica, asked and answered by hand.
 
+use super::queue::Step;
 use super::*;
 use crate::engine::entry::Logged;
-use crate::hub::{Act, Link, Message, Noted, Publication};
+use crate::hub::{Act, Break, Link, Message, Noted, Publication};
 use std::sync::Arc;
 
 const ONE: LogId = LogId([1; 16]);
@@ -115,7 +116,7 @@ fn acts_that_the_log_has_lost_are_told_to_the_hubs_that_have_not_read_them() {
         // The other one has nothing that the log lacks.
         let (mut other, _) = follower(None);
         other.answer(identity(OTHER, 2, Some(fence.id()), Some((2, next))));
-        let Some(Step::Break(Break { loss, .. })) = other.queue.back() else { panic!("no break") };
+        let Some(Step::Break(Break { loss, .. })) = other.queue.iter().last() else { panic!("no break") };
         assert_eq!(loss.map(|loss| loss.unread), (lossy || acts).then_some(acts));
     }
 }
