@@ -73,27 +73,48 @@ struct World {
     session: Session,
     client: ClientConnection,
     socket: UnixStream,
-    /// What the client has said, and the network has not passed on yet.
-    on_its_way: Vec<u8>,
-    /// How many bytes the client has said, and how many of them have come.
-    said: usize,
-    passed: usize,
+    network: Network,
     /// The content that was sent when so many bytes were said.
     marks: Vec<(usize, usize)>,
-    /// How much content each side has sent and got. Content is the same for all: each byte says its place.
-    sent: usize,
-    came: usize,
-    written: usize,
-    received: usize,
+    content: Content,
     refreshes: usize,
     is_done: bool,
-    is_spoilt: bool,
     client_ends: bool,
     server_ends: bool,
     /// The session has told the end of the client's side.
     told_end: bool,
     is_over: bool,
     scratch: Vec<u8>,
+}
+
+/// The way from the client to the server.
+struct Network {
+    /// What the client has said, and the network has not passed on yet.
+    on_its_way: Vec<u8>,
+    /// How many bytes the client has said, and how many of them have come.
+    said: usize,
+    passed: usize,
+    /// It has changed something.
+    is_spoilt: bool,
+}
+
+impl Network {
+    /// Passes on at most so many bytes, if there is room.
+    fn pass(&mut self, socket: &mut UnixStream, most: usize) {
+        let most = most.min(self.on_its_way.len());
+        let passed = socket.write(&self.on_its_way[..most]).unwrap_or(0);
+        self.on_its_way.drain(..passed);
+        self.passed += passed;
+    }
+}
+
+/// How much content each side has sent and got. Content is the same for all: each byte says its place.
+#[derive(Default)]
+struct Content {
+    sent: usize,
+    came: usize,
+    written: usize,
+    received: usize,
 }
 
 /// The byte of content at a place.
@@ -120,17 +141,11 @@ impl World {
             session,
             client,
             socket,
-            on_its_way: rest,
-            said,
-            passed,
+            network: Network { on_its_way: rest, said, passed, is_spoilt: false },
             marks: Vec::new(),
-            sent: 0,
-            came: 0,
-            written: 0,
-            received: 0,
+            content: Content::default(),
             refreshes: 0,
             is_done: false,
-            is_spoilt: false,
             client_ends: false,
             server_ends: false,
             told_end: false,
@@ -174,12 +189,12 @@ impl World {
 
     /// The client sends content.
     fn send(&mut self, len: usize) {
-        let bytes: Vec<u8> = (self.sent..self.sent + len).map(content).collect();
+        let bytes: Vec<u8> = (self.content.sent..self.content.sent + len).map(content).collect();
         if self.client.writer().write_all(&bytes).is_err() {
             // It has found that the handshake was spoilt.
-            return assert!(self.is_spoilt);
+            return assert!(self.network.is_spoilt);
         }
-        self.sent += len;
+        self.content.sent += len;
         self.say();
     }
 
@@ -193,19 +208,16 @@ impl World {
     /// What the client has to say is on its way.
     fn say(&mut self) {
         while self.client.wants_write() {
-            self.said += self.client.write_tls(&mut self.on_its_way).expect("a vector takes it");
+            self.network.said += self.client.write_tls(&mut self.network.on_its_way).expect("a vector takes it");
         }
         if !self.client.is_handshaking() {
-            self.marks.push((self.said, self.sent));
+            self.marks.push((self.network.said, self.content.sent));
         }
     }
 
     /// The network passes on so many bytes, if there is room.
     fn pass(&mut self, most: usize) {
-        let most = most.min(self.on_its_way.len());
-        let passed = self.socket.write(&self.on_its_way[..most]).unwrap_or(0);
-        self.on_its_way.drain(..passed);
-        self.passed += passed;
+        self.network.pass(&mut self.socket, most);
     }
 
     /// The network changes a bit of what is on its way, or puts something in.
@@ -213,16 +225,16 @@ impl World {
         if source.below(4) > 0 {
             return;
         }
-        self.is_spoilt = true;
+        self.network.is_spoilt = true;
         match source.below(2) {
             0 => {
                 let bytes = source.take(source.0.len().min(40)).to_vec();
-                self.on_its_way.extend_from_slice(&bytes);
+                self.network.on_its_way.extend_from_slice(&bytes);
             }
-            _ if self.on_its_way.is_empty() => {}
+            _ if self.network.on_its_way.is_empty() => {}
             _ => {
-                let at = source.below(256) % self.on_its_way.len();
-                self.on_its_way[at] ^= 1 << source.below(8);
+                let at = source.below(256) % self.network.on_its_way.len();
+                self.network.on_its_way[at] ^= 1 << source.below(8);
             }
         }
     }
@@ -243,15 +255,15 @@ impl World {
                 Err(Gone) => return self.gone(),
             };
             if let Read::Bytes(len) | Read::Part(len) = read {
-                check_content(&into[..len], self.came);
-                self.came += len;
+                check_content(&into[..len], self.content.came);
+                self.content.came += len;
             }
-            assert!(self.came <= self.sent, "more content than was sent");
+            assert!(self.content.came <= self.content.sent, "more content than was sent");
             match read {
                 Read::Part(_) => {}
                 Read::End => {
                     self.told_end = true;
-                    assert!(self.client_ends || self.is_spoilt, "an end that nobody told");
+                    assert!(self.client_ends || self.network.is_spoilt, "an end that nobody told");
                     return;
                 }
                 Read::Bytes(_) | Read::Nothing => return self.check_all_came(),
@@ -263,16 +275,16 @@ impl World {
 
     /// The content of all records that have come whole was read. Nothing would tell of it again.
     fn check_all_came(&self) {
-        let whole = self.marks.iter().rev().find(|(said, _)| *said <= self.passed).map_or(0, |(_, sent)| *sent);
-        let all_came = self.is_spoilt || self.server_ends || self.came >= whole;
-        assert!(all_came, "{} of {whole} came", self.came);
+        let whole = self.marks.iter().rev().find(|(said, _)| *said <= self.network.passed).map_or(0, |(_, sent)| *sent);
+        let all_came = self.network.is_spoilt || self.server_ends || self.content.came >= whole;
+        assert!(all_came, "{} of {whole} came", self.content.came);
         assert_eq!(self.session.since().is_none(), self.session.kept() == 0, "a part without a time");
     }
 
     fn gone(&mut self) {
         // The client's goodbye may be all that is behind its handshake.
-        let has_left = self.client_ends && !self.is_done && self.sent == 0 && self.session.failure().is_none();
-        assert!(self.is_spoilt || has_left, "{:?}", self.session.failure());
+        let has_left = self.client_ends && !self.is_done && self.content.sent == 0 && self.session.failure().is_none();
+        assert!(self.network.is_spoilt || has_left, "{:?}", self.session.failure());
         self.is_over = true;
     }
 
@@ -281,10 +293,10 @@ impl World {
         if !self.is_done || self.server_ends {
             return;
         }
-        let bytes: Vec<u8> = (self.written..self.written + len).map(content).collect();
+        let bytes: Vec<u8> = (self.content.written..self.content.written + len).map(content).collect();
         let slices: Vec<_> = bytes.chunks((len / slices).max(1)).map(IoSlice::new).collect();
         match self.session.write(&slices, &mut self.scratch) {
-            Ok(taken) => self.written += taken,
+            Ok(taken) => self.content.written += taken,
             Err(Gone) => self.gone(),
         }
     }
@@ -304,13 +316,13 @@ impl World {
         while !rest.is_empty() {
             // After its goodbye it reads no more. The server's alert is all that may be wrong.
             if !matches!(self.client.read_tls(&mut rest), Ok(1..)) || self.client.process_new_packets().is_err() {
-                assert!(self.is_spoilt || self.server_ends, "what the server sends is wrong");
+                assert!(self.network.is_spoilt || self.server_ends, "what the server sends is wrong");
                 break;
             }
             let mut content = Vec::new();
             let _ = self.client.reader().read_to_end(&mut content);
-            check_content(&content, self.received);
-            self.received += content.len();
+            check_content(&content, self.content.received);
+            self.content.received += content.len();
         }
         self.say();
         len
@@ -324,7 +336,7 @@ impl World {
             if self.is_over || quiet > 3 {
                 break;
             }
-            let before = self.on_its_way.len();
+            let before = self.network.on_its_way.len();
             self.pass(usize::MAX);
             if !self.told_end {
                 self.serve();
@@ -332,15 +344,20 @@ impl World {
             if !self.is_over {
                 self.flush();
             }
-            let moved = self.receive(INTO) + before - self.on_its_way.len().min(before);
+            let moved = self.receive(INTO) + before - self.network.on_its_way.len().min(before);
             quiet = if moved == 0 { quiet + 1 } else { 0 };
         }
-        if self.is_spoilt || self.is_over {
+        if self.network.is_spoilt || self.is_over {
             return;
         }
         assert!(quiet > 3 && self.is_done && self.session.held() == 0, "it does not come to rest");
-        assert_eq!(self.received, self.written, "content of the server's is missing");
-        assert!(self.server_ends || self.came == self.sent, "{} of {} came", self.came, self.sent);
+        assert_eq!(self.content.received, self.content.written, "content of the server's is missing");
+        assert!(
+            self.server_ends || self.content.came == self.content.sent,
+            "{} of {} came",
+            self.content.came,
+            self.content.sent
+        );
         assert!(self.server_ends || self.told_end == self.client_ends, "the client's goodbye");
         if self.server_ends {
             let end = self.client.reader().read(&mut [0]);

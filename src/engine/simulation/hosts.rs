@@ -67,7 +67,7 @@ impl World {
             let logged = Logged { time_ms: wall, more: false, noted };
             let key = key_of(&logged).unwrap_or_default();
             *sent = hub.replica.publish(&key, &Body::Entry(Entry::Message(logged)));
-            if self.talks {
+            if self.notes.talks {
                 println!("{:>7} host {at} publishes {content} at hub {}, as {sent:?}", self.now, host.hub);
             }
             if sent.is_none() {

@@ -75,6 +75,12 @@ struct World {
     calm: bool,
     /// The first promise that was found to be broken.
     broken: Option<String>,
+    notes: Notes,
+}
+
+/// What a run tells.
+struct Notes {
+    /// It prints each step.
     talks: bool,
     /// Counts rare events.
     marks: BTreeMap<&'static str, u64>,
@@ -83,7 +89,7 @@ struct World {
 /// Runs a seed. The error says which promise was broken.
 fn run(seed: u64, mistake: Option<Mistake>, talks: bool) -> Result<BTreeMap<&'static str, u64>, String> {
     let world = World::new(seed, mistake, talks).run();
-    world.broken.map_or(Ok(world.marks), Err)
+    world.broken.map_or(Ok(world.notes.marks), Err)
 }
 
 impl World {
@@ -119,8 +125,7 @@ impl World {
             lives: 0,
             calm: false,
             broken: None,
-            talks,
-            marks: BTreeMap::new(),
+            notes: Notes { talks, marks: BTreeMap::new() },
         };
         mistakes::plant(&mut world);
         for _ in 0..plan.hubs {
@@ -260,14 +265,14 @@ impl World {
     }
 
     fn fail(&mut self, why: String) {
-        if self.talks {
+        if self.notes.talks {
             println!("{:>7} BROKEN: {why}", self.now);
         }
         self.broken.get_or_insert(why);
     }
 
     fn mark(&mut self, what: &'static str) {
-        *self.marks.entry(what).or_insert(0) += 1;
+        *self.notes.marks.entry(what).or_insert(0) += 1;
     }
 
     fn note(&mut self, what: &'static str) {
@@ -276,7 +281,7 @@ impl World {
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {
-        if self.talks {
+        if self.notes.talks {
             println!("{:>7} {}", self.now, what());
         }
     }
@@ -314,7 +319,7 @@ mod tests {
         let end = |seed| {
             let mut world = World::new(seed, None, false).run();
             let entries = world.log.entries().len();
-            (world.marks, world.now, entries, world.sent.len(), world.lives, world.random.next())
+            (world.notes.marks, world.now, entries, world.sent.len(), world.lives, world.random.next())
         };
         (0..300).for_each(|seed| assert_eq!(end(seed), end(seed), "PUSH_SIM_SEED={seed}"));
     }
