@@ -1,4 +1,5 @@
-//! A connection's entry in the slab. It is all that an idle subscriber costs, so every field is weighed.
+//! A connection's entry in the slab. It is all that an idle subscriber costs, so every field is weighed. What only some
+//! connections have stands in tables beside the slab.
 #![allow(clippy::box_collection)] // 8 bytes instead of 24 for what most connections do not have
 
 use crate::dialect::Format;
@@ -6,7 +7,13 @@ use crate::framing::ws::Partial;
 use crate::framing::Transport;
 use crate::grant::Grant;
 use crate::hub::ChannelId;
+use crate::limits::{self, AddressKey};
 use crate::metrics::Reason;
+use crate::shard::client::rate_limit::Senders;
+use crate::shard::connection::client_address::ClientAddresses;
+use crate::shard::connection::close::Counted;
+use crate::shard::connection::inbox::Inbox;
+use crate::shard::connection::sink::Sinks;
 use crate::shard::delivery::merging::List;
 use crate::shard::delivery::outbox::Outbox;
 use crate::shard::turn::wheel::Tick;
@@ -268,6 +275,41 @@ impl Conn {
             Phase::Open(transport) => Some(transport),
             Phase::Head | Phase::Asked | Phase::Closing => None,
         }
+    }
+}
+
+/// What only some connections have. It stands in tables beside the slab, by slot, so the other connections pay nothing
+/// for it.
+#[derive(Default)]
+pub(in crate::shard) struct SideTables {
+    pub(in crate::shard) sinks: Sinks,
+    pub(in crate::shard) limits: Limits,
+    pub(in crate::shard) client_addresses: ClientAddresses,
+}
+
+impl SideTables {
+    /// A connection has left the slab. `own`: the socket in its entry.
+    pub(in crate::shard) fn end(&mut self, index: u32, own: Option<&OwnedFd>) {
+        self.client_addresses.forget(index);
+        self.sinks.end(index, own);
+    }
+}
+
+/// The limits of this shard's clients, beside those that all shards share.
+#[derive(Default)]
+pub(in crate::shard) struct Limits {
+    /// The address that each connection counts for under `max_per_address`; empty while none counts.
+    pub(in crate::shard) addresses: Vec<Option<AddressKey>>,
+    /// Clients that sent something a moment ago.
+    pub(in crate::shard) senders: Senders,
+    /// The sizes of unfinished messages and requests.
+    pub(in crate::shard) inbox: Inbox,
+}
+
+impl Limits {
+    /// The counts that connections have in these limits and in those that all shards share.
+    pub(in crate::shard) fn counted<'s>(&'s mut self, shared: &'s limits::Limits) -> Counted<'s> {
+        Counted { addresses: &mut self.addresses, limits: shared }
     }
 }
 

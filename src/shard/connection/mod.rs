@@ -12,10 +12,8 @@ pub(super) mod patience;
 pub(super) mod peers;
 pub(super) mod poll;
 pub(super) mod read;
-pub(super) mod registry;
 pub(super) mod replay;
 pub(super) mod rights;
-pub(super) mod side_tables;
 pub(super) mod sink;
 pub(super) mod timers;
 #[cfg(feature = "tls")]

@@ -11,5 +11,4 @@ pub(super) mod fan_out;
 mod fan_out_tests;
 pub(super) mod merging;
 pub(super) mod outbox;
-pub(super) mod subscriptions;
 pub(super) mod write;
