@@ -1,4 +1,5 @@
-//! The rooms of `src/` import one way: from the top of the map in `src/lib.rs` down. Their files are short.
+//! The rooms of `src/` import one way: from the top of the map in `src/lib.rs` down. Their files are short, and their
+//! structs have few fields.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -105,6 +106,97 @@ fn no_file_is_longer_than_can_be_read() {
     assert!(all.len() > 100, "only {} files were read", all.len());
     let long: Vec<_> = all.iter().filter(|(lines, _)| *lines > MAX_LINES).collect();
     assert!(long.is_empty(), "split these by responsibility, they have more than {MAX_LINES} lines: {long:?}");
+}
+
+/// The most fields of a struct. One that has more is several things.
+const MAX_FIELDS: usize = 15;
+
+/// The structs that may have more fields, with the reason of each.
+const TABLES: [(&str, &str); 2] =
+    [("Config", "the table of the options"), ("push_stats", "the table of the counters, as C has it")];
+
+/// A line of code without its indentation and its visibility, and the length of the indentation.
+fn item(line: &str) -> (usize, &str) {
+    let code = line.trim_start();
+    let visible = code.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map(|(_, rest)| rest);
+    (line.len() - code.len(), visible.or_else(|| code.strip_prefix("pub ")).unwrap_or(code))
+}
+
+/// The structs of a file that have named fields, each with the number of these. The file is formatted: each field begins
+/// a line, and the brace at the end stands below the first line of the struct.
+fn structs(text: &str) -> Vec<(String, usize)> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let (indent, code) = item(line);
+        let Some(rest) = code.strip_prefix("struct ") else { continue };
+        // Bounds may stand between the name and the fields.
+        let ends = |line: &&str| line.ends_with(['{', '}', ';']);
+        if !Some(line).filter(ends).or_else(|| lines.find(ends)).is_some_and(|line| line.ends_with('{')) {
+            continue;
+        }
+        let is_field = |line: &&str| {
+            let (inner, code) = item(line);
+            let code = code.trim_start_matches("r#");
+            inner == indent + 4 && !word(code).is_empty() && code[word(code).len()..].starts_with(':')
+        };
+        let inside = lines.by_ref().take_while(|line| item(line) != (indent, "}"));
+        found.push((word(rest), inside.filter(is_field).count()));
+    }
+    found
+}
+
+#[test]
+fn no_struct_has_more_fields_than_belong_together() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all: Vec<(usize, String, PathBuf)> = Vec::new();
+    for (_, path) in files(&src) {
+        let text = fs::read_to_string(&path).unwrap();
+        all.extend(structs(&text).into_iter().map(|(name, fields)| (fields, name, path.clone())));
+    }
+    assert!(all.len() > 300, "only {} structs were read", all.len());
+    all.retain(|(fields, ..)| *fields > MAX_FIELDS);
+    all.sort();
+    let (tables, large): (Vec<_>, Vec<_>) =
+        all.iter().partition(|(_, name, _)| TABLES.iter().any(|(table, _)| table == name));
+    let lines: Vec<_> =
+        large.iter().map(|(fields, name, path)| format!("{fields} {name} {}", path.display())).collect();
+    let text = lines.join("\n");
+    assert!(large.is_empty(), "split these along what they mean, they have more than {MAX_FIELDS} fields:\n{text}");
+    assert_eq!(tables.len(), TABLES.len(), "the exceptions are those that are needed: {tables:?}");
+}
+
+#[test]
+fn the_fields_of_a_struct_are_counted() {
+    let text = "
+pub(crate) struct Two<'a> {
+    /// not: this
+    pub(in crate::hub) one: Box<dyn Fn(u64) -> u64>,
+    #[cfg(test)]
+    pub two: Option<Vec<(&'a str, u64)>>,
+}
+
+struct Unit;
+
+struct Pair(u64, pub u64);
+
+struct Empty {}
+
+    struct Inner<T>
+    where
+        T: Copy,
+    {
+        r#type: T,
+    }
+}
+
+fn build() -> Two {
+    Two { one: 1, two: 2 }
+}
+";
+    let counts: Vec<_> = structs(text).into_iter().map(|(name, count)| format!("{name} {count}")).collect();
+    assert_eq!(counts, ["Two 2", "Inner 1"]);
 }
 
 #[test]
