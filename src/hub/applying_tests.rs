@@ -11,15 +11,8 @@ fn epoch(text: &str) -> Epoch {
 /// A hub that has met a break, and the mailbox of its only shard, which is empty.
 fn replica(room: usize, end: u64) -> (Hub, Arc<Mailbox>) {
     let mailbox = Arc::new(Mailbox::new(room, Box::new(|| {})));
-    let settings = Settings {
-        retention: Retention { count: 100, age_ms: 10_000, bytes: 1 << 20 },
-        patterns: &[],
-        slow_policy: SlowPolicy::Disconnect,
-        slow_patterns: &[],
-        total_bytes: 1 << 20,
-        key_window_ms: 1000,
-        clock_us: || 0,
-    };
+    let settings =
+        Settings { key_window_ms: 1000, ..Settings::keeping(Retention { count: 100, age_ms: 10_000, bytes: 1 << 20 }) };
     let hub = Hub::replica(&settings, vec![mailbox.clone()]);
     assert!(hub.break_off(&at_break("a", &[], end, Some((0, 0)))));
     mailbox.pop().unwrap();

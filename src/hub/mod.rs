@@ -93,6 +93,22 @@ pub struct Settings<'a> {
     pub clock_us: fn() -> u64,
 }
 
+#[cfg(any(test, fuzzing))]
+impl Settings<'_> {
+    /// The same for all channels, and nothing else: no keys, no time stamps.
+    pub(crate) fn keeping(retention: Retention) -> Self {
+        Settings {
+            retention,
+            patterns: &[],
+            slow_policy: SlowPolicy::Disconnect,
+            slow_patterns: &[],
+            total_bytes: retention.bytes,
+            key_window_ms: 0,
+            clock_us: || 0,
+        }
+    }
+}
+
 /// The position of a published message, and its reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Published {

@@ -104,7 +104,7 @@ impl fmt::Debug for Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Epoch, Mailbox, Outgoing, Publication, Retention, Settings, SlowPolicy, Wake};
+    use crate::hub::{Epoch, Mailbox, Outgoing, Publication, Retention, Settings, Wake};
 
     struct Nobody;
 
@@ -113,15 +113,7 @@ mod tests {
     }
 
     fn hub(retention: Retention) -> Hub {
-        let settings = Settings {
-            retention,
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &[],
-            total_bytes: 1 << 20,
-            key_window_ms: 1000,
-            clock_us: || 0,
-        };
+        let settings = Settings { total_bytes: 1 << 20, key_window_ms: 1000, ..Settings::keeping(retention) };
         Hub::new(Epoch::from_random(7), &settings, vec![Arc::new(Mailbox::new(1024, Box::new(Nobody)))])
     }
 

@@ -24,8 +24,7 @@ pub(super) fn settings(
     patterns: &[(ChannelPattern, Retention)],
     total_bytes: usize,
 ) -> Settings<'_> {
-    let slow_policy = SlowPolicy::Disconnect;
-    Settings { retention, patterns, slow_policy, slow_patterns: &[], total_bytes, key_window_ms: 1000, clock_us: || 0 }
+    Settings { patterns, total_bytes, key_window_ms: 1000, ..Settings::keeping(retention) }
 }
 
 pub(super) fn bench_with(retention: Retention, patterns: &[(ChannelPattern, Retention)], total_bytes: usize) -> Bench {

@@ -45,13 +45,9 @@ fn start_with(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> Runni
 fn prepare(disk: &Memory, sync: Sync, mailbox: usize, buffer: usize) -> (Arc<Hub>, Arc<Mailbox>, Writer) {
     let retention = Retention { count: 100_000, age_ms: 300_000, bytes: 64 << 20 };
     let hub_settings = crate::hub::Settings {
-        retention,
-        patterns: &[],
-        slow_policy: Default::default(),
-        slow_patterns: &[],
         total_bytes: 64 << 20,
         key_window_ms: 60_000,
-        clock_us: || 0,
+        ..crate::hub::Settings::keeping(retention)
     };
     let settings = Settings { sync, kept: Kept { age_ms: 600_000, bytes: 64 << 20 }, buffer };
     let mailbox = Arc::new(Mailbox::new(mailbox, Box::new(|| {})));

@@ -48,13 +48,8 @@ fn start(path: &Path) -> Result<Running, Error> {
 
 fn start_with(path: &Path, settings: Settings) -> Result<Running, Error> {
     let hub_settings = crate::hub::Settings {
-        retention: Retention { count: 1000, age_ms: 300_000, bytes: 1 << 20 },
-        patterns: &[],
-        slow_policy: Default::default(),
-        slow_patterns: &[],
-        total_bytes: 1 << 20,
         key_window_ms: 60_000,
-        clock_us: || 0,
+        ..crate::hub::Settings::keeping(Retention { count: 1000, age_ms: 300_000, bytes: 1 << 20 })
     };
     let mailbox = Arc::new(Mailbox::new(64, Box::new(|| {})));
     let mut hub = Hub::new(Epoch::from_random(1), &hub_settings, vec![mailbox]);

@@ -34,13 +34,10 @@ impl Life {
         let few = Retention { count: 3, age_ms: 300_000, bytes: 64 << 20 };
         let none = (ChannelPattern::parse("none-*").unwrap(), Retention { count: 0, ..few });
         let hub_settings = crate::hub::Settings {
-            retention: few,
             patterns: &[none],
-            slow_policy: Default::default(),
-            slow_patterns: &[],
             total_bytes: 64 << 20,
             key_window_ms: 60_000,
-            clock_us: || 0,
+            ..crate::hub::Settings::keeping(few)
         };
         let settings = Settings { sync: Sync::Interval, kept: KEPT, buffer: 1 << 20 };
         let mailbox = Arc::new(Mailbox::new(64, Box::new(|| {})));
@@ -54,6 +51,15 @@ impl Life {
         let of_writer = hub.clone();
         let thread = std::thread::spawn(move || writer.run(Box::new(of_writer)));
         Life { hub, shared, thread }
+    }
+
+    /// Publishes until the log has none of the messages that it has now.
+    fn push_out_all(&self, disk: &Memory, truth: &mut Truth) {
+        let gone = self.hub.seq();
+        while first(disk) <= gone {
+            self.publish("busy", 4000, truth);
+            self.write();
+        }
     }
 
     fn publish(&self, channel: &str, bytes: usize, truth: &mut Truth) {
@@ -131,12 +137,7 @@ fn channels_that_have_come_and_gone_are_told_of_no_gap_where_nothing_is_missing(
     }
     life.publish("", 10, &mut truth);
     life.let_all_expire();
-    // The log no longer has any of these messages.
-    let gone = life.hub.seq();
-    while first(&disk) <= gone {
-        life.publish("busy", 4000, &mut truth);
-        life.write();
-    }
+    life.push_out_all(&disk, &mut truth);
     life.end();
     // Also after another restart: the first one has begun a segment.
     for _ in 0..2 {
@@ -204,11 +205,7 @@ fn where_not_all_ends_fit_the_lowest_are_told_of_too_many_gaps_and_nobody_of_too
     for _ in 0..2 {
         let life = Life::begin(&disk);
         life.let_all_expire();
-        let gone = life.hub.seq();
-        while first(&disk) <= gone {
-            life.publish("busy", 4000, &mut truth);
-            life.write();
-        }
+        life.push_out_all(&disk, &mut truth);
         life.end();
         let life = Life::begin(&disk);
         let mut unnecessary = Vec::new();

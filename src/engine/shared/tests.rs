@@ -8,7 +8,6 @@ use super::{Driver, Parts, Settings, Shared};
 use crate::framing::message;
 use crate::hub::{
     Hub, Mailbox, Message, OnSettled, Outgoing, Placing, Publication, Retention, Settings as HubSettings, Settled,
-    SlowPolicy,
 };
 use crate::log::{Level, Log};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,13 +43,8 @@ fn start(model: &Model, name: u64, room: usize, buffer: usize) -> Running {
 fn start_with(model: &Model, name: u64, room: usize, buffer: usize, limit: Duration) -> Running {
     let mailbox = Arc::new(Mailbox::new(room, Box::new(|| {})));
     let settings = HubSettings {
-        retention: Retention { count: 10_000, age_ms: 1 << 40, bytes: 1 << 30 },
-        patterns: &[],
-        slow_policy: SlowPolicy::Disconnect,
-        slow_patterns: &[],
-        total_bytes: 1 << 30,
         key_window_ms: 1 << 40,
-        clock_us: || 0,
+        ..HubSettings::keeping(Retention { count: 10_000, age_ms: 1 << 40, bytes: 1 << 30 })
     };
     let mut hub = Hub::replica(&settings, vec![mailbox.clone()]);
     let mut random = name << 32;

@@ -6,7 +6,7 @@ use crate::engine::entry::Entry;
 use crate::engine::envelope::Body;
 use crate::engine::log_model::{Connection, Place};
 use crate::engine::replica::{Environment, Now, Replica};
-use crate::hub::{ChannelId, Hub, Mailbox, Message, Publication, Retention, Settings, SlowPolicy};
+use crate::hub::{ChannelId, Hub, Mailbox, Message, Publication, Retention, Settings};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -65,13 +65,9 @@ impl World {
         let mailbox = Arc::new(Mailbox::new(ROOM, Box::new(|| {})));
         let count = if self.plan.gentle { 1000 } else { KEPT };
         let settings = Settings {
-            retention: Retention { count, age_ms: AGE_MS, bytes: 1 << 20 },
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &[],
             total_bytes: 1 << 24,
             key_window_ms: 1 << 40,
-            clock_us: || 0,
+            ..Settings::keeping(Retention { count, age_ms: AGE_MS, bytes: 1 << 20 })
         };
         let mut random = self.random.clone();
         random.0 ^= self.lives << 32;
@@ -146,7 +142,7 @@ impl World {
         let mut quiet = hub.replica.is_open();
         while let Some(ask) = hub.replica.ask() {
             quiet = false;
-            if self.talks {
+            if self.notes.talks {
                 println!("{now:>7} hub {at}, life {}, asks server {}: {ask}", hub.life, connection.server);
             }
             let ask = mistakes::asked(&mut hub.fooled, ask);
@@ -158,7 +154,7 @@ impl World {
             lost = answer == Answer::Lost;
             quiet &= matches!(&answer, Answer::Tail(items) if matches!(items[..], [Tailed::Idle { .. }]));
             let answer = mistakes::answered(self.mistake, answer, &mut hub.fooled);
-            if self.talks && !matches!(answer, Answer::Tail(_)) {
+            if self.notes.talks && !matches!(answer, Answer::Tail(_)) {
                 println!("{now:>7} hub {at}, life {}, is told {answer:?}", hub.life);
             }
             note_tail(&mut hub.came, &answer, &self.log, connection.server);

@@ -14,7 +14,7 @@ use super::Source;
 use crate::error::Kind;
 use crate::hub::{
     ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Message, Outgoing, Position,
-    Publication, Replay, Request, Retention, Settings, SlowPolicy, Start, BROADCAST,
+    Publication, Replay, Request, Retention, Settings, Start, BROADCAST,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -244,15 +244,7 @@ fn settings(
     total_bytes: usize,
     key_window_ms: u64,
 ) -> Settings<'_> {
-    Settings {
-        retention: general,
-        patterns,
-        slow_policy: SlowPolicy::Disconnect,
-        slow_patterns: &[],
-        total_bytes,
-        key_window_ms,
-        clock_us: || 0,
-    }
+    Settings { patterns, total_bytes, key_window_ms, ..Settings::keeping(general) }
 }
 
 fn message(size: usize) -> Arc<Message> {

@@ -61,13 +61,9 @@ pub(in crate::shard) fn subscribed(names: &[&str], general: SlowPolicy) -> (Hub,
     let patterns = [("d*", SlowPolicy::DropOldest), ("l*", SlowPolicy::Latest)]
         .map(|(text, policy)| (ChannelPattern::parse(text).expect("a pattern"), policy));
     let settings = Settings {
-        retention: Retention { count: 10, age_ms: 1000, bytes: 1 << 20 },
-        patterns: &[],
         slow_policy: general,
         slow_patterns: &patterns,
-        total_bytes: 1 << 20,
-        key_window_ms: 0,
-        clock_us: || 0,
+        ..Settings::keeping(Retention { count: 10, age_ms: 1000, bytes: 1 << 20 })
     };
     let hub = Hub::new(Epoch::from_random(1), &settings, vec![mailbox.clone()]);
     let request =

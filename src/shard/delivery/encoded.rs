@@ -123,15 +123,7 @@ mod tests {
     use crate::hub::{Cut, Epoch, Hub, Join, Mailbox, Outgoing, Publication, Request, Retention, Settings, Start};
 
     fn settings(slow_policy: SlowPolicy) -> Settings<'static> {
-        Settings {
-            retention: Retention { count: 0, age_ms: 1000, bytes: 0 },
-            patterns: &[],
-            slow_policy,
-            slow_patterns: &[],
-            total_bytes: 0,
-            key_window_ms: 0,
-            clock_us: || 0,
-        }
+        Settings { slow_policy, ..Settings::keeping(Retention { count: 0, age_ms: 1000, bytes: 0 }) }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use crate::dialect::{Compression, Dialect, Encoder, Format};
 use crate::framing::Transport;
 use crate::fuzzing::random::Random;
 use crate::hub::{
-    ChannelId, Cut, Epoch, Hub, Join, Message, Outgoing, Publication, Replay, Request, Retention, Settings, SlowPolicy,
-    Start,
+    ChannelId, Cut, Epoch, Hub, Join, Message, Outgoing, Publication, Replay, Request, Retention, Settings, Start,
 };
 use crate::limits::Limits;
 use crate::shard::connection::close::Counted;
@@ -85,15 +84,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let handle = Arc::new(ShardHandle::new(0, 4096).unwrap());
         let witness = ShardHandle::new(1, 4096).unwrap();
-        let settings = Settings {
-            retention: Retention { count: 0, age_ms: 1000, bytes: 0 },
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &[],
-            total_bytes: 0,
-            key_window_ms: 0,
-            clock_us: || 0,
-        };
+        let settings = Settings::keeping(Retention { count: 0, age_ms: 1000, bytes: 0 });
         let hub = Hub::new(Epoch::from_random(1), &settings, vec![handle.mailbox.clone(), witness.mailbox.clone()]);
         let encoder = Encoder::new(hub.epoch().clone());
         let mut world = World {
