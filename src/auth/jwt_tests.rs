@@ -9,11 +9,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "another-secret-of-thirty-two-bytes!";
 
 fn verifier(options: &[(&str, &str)]) -> Result<Verifier, Error> {
-    let mut builder = Builder::default();
-    for (name, value) in options {
-        builder.set(name, value).unwrap();
-    }
-    Verifier::new(builder.with_secrets()?.config())
+    Verifier::new(Builder::with(options).with_secrets()?.config())
 }
 
 fn now() -> i64 {

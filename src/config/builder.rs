@@ -31,6 +31,14 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// One with these options, which are right.
+    #[cfg(test)]
+    pub(crate) fn with(options: &[(&str, &str)]) -> Self {
+        let mut builder = Builder::default();
+        options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
+        builder
+    }
+
     /// Sets one option. `channel.PATTERN.history_count` (or `_age`, `_bytes`) sets the history of the channels whose
     /// names match the pattern. `channel.PATTERN.slow_policy` sets their policy for clients that read slowly.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
@@ -232,11 +240,7 @@ mod tests {
     #[cfg(all(feature = "redis", feature = "nats"))]
     #[test]
     fn the_largest_message_fits_a_fresh_nats_unless_it_is_set() {
-        let built = |options: &[(&str, &str)]| {
-            let mut builder = Builder::default();
-            options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
-            builder.build().unwrap().config().max_message
-        };
+        let built = |options: &[(&str, &str)]| Builder::with(options).build().unwrap().config().max_message;
         assert_eq!(built(&[]), 1 << 20);
         assert_eq!(built(&[("engine", "redis://h")]), 1 << 20);
         assert_eq!(built(&[("engine", "nats://h")]), (1 << 20) - 4096);

@@ -78,9 +78,7 @@ mod tests {
     use crate::config::{Builder, Secret};
 
     fn config(options: &[(&str, &str)]) -> Config {
-        let mut builder = Builder::default();
-        options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
-        builder.config().clone()
+        Builder::with(options).config().clone()
     }
 
     #[test]

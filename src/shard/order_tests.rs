@@ -23,9 +23,7 @@ pub(super) fn shard() -> Shard {
 
 /// The same with other options.
 pub(super) fn shard_with(options: &[(&str, &str)]) -> Shard {
-    let mut builder = Builder::default();
-    options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
-    let config = builder.config().clone();
+    let config = Builder::with(options).config().clone();
     let handle = Arc::new(ShardHandle::new(0, 8192).unwrap());
     let hub = Hub::new(Epoch::from_random(1), &config.hub_settings(), vec![handle.mailbox.clone()]);
     let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();

@@ -28,9 +28,8 @@ impl HubListener {
 
     /// Starts a host that attaches here.
     fn host(&self, options: &[(&str, &str)]) -> Server {
-        let mut builder = Builder::default();
+        let mut builder = Builder::with(options);
         builder.set("attach", &format!("unix:{}", self.path)).unwrap();
-        options.iter().for_each(|(name, value)| builder.set(name, value).unwrap());
         Server::start(builder).unwrap()
     }
 

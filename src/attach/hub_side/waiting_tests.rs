@@ -31,11 +31,8 @@ fn start(engine: &str) -> (Host, String) {
 }
 
 pub(super) fn attached(path: &str) -> Server {
-    let mut builder = Builder::default();
-    for (name, value) in [("attach", &*format!("unix:{path}")), ("attach_timeout", "20s")] {
-        builder.set(name, value).unwrap();
-    }
-    Server::start(builder).unwrap()
+    let attach = format!("unix:{path}");
+    Server::start(Builder::with(&[("attach", &attach), ("attach_timeout", "20s")])).unwrap()
 }
 
 fn grant(user: &str) -> Grant {
