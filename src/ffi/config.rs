@@ -85,13 +85,9 @@ pub unsafe extern "C" fn push_config_on_log(
     user_data: *mut c_void,
     free_user_data: push_free_fn,
 ) {
-    guard::value((), || {
-        let data = UserData::new(user_data, free_user_data);
-        // SAFETY: the caller vouches for `config`.
-        if let Ok(builder) = unsafe { guard::config_mut(config) } {
-            builder.on_log = callback.map(|function| callbacks::log(function, data));
-        }
-    });
+    let set = |builder: &mut Builder, data| builder.on_log = callback.map(|function| callbacks::log(function, data));
+    // SAFETY: the caller vouches for `config`.
+    unsafe { set_callback(config, user_data, free_user_data, set) }
 }
 
 /// Sends events to `callback` instead of the queue that push_next_event reads.  NULL removes it.
@@ -105,11 +101,28 @@ pub unsafe extern "C" fn push_config_on_event(
     user_data: *mut c_void,
     free_user_data: push_free_fn,
 ) {
+    let set = |builder: &mut Builder, data| {
+        builder.on_event = callback.map(|function| callbacks::event(function, data));
+    };
+    // SAFETY: the caller vouches for `config`.
+    unsafe { set_callback(config, user_data, free_user_data, set) }
+}
+
+/// Gives a config a callback.  Without a config the user's data is freed.
+///
+/// # Safety
+/// `config` comes from push_config_new.
+unsafe fn set_callback(
+    config: *mut push_config,
+    user_data: *mut c_void,
+    free_user_data: push_free_fn,
+    set: impl FnOnce(&mut Builder, UserData),
+) {
     guard::value((), || {
         let data = UserData::new(user_data, free_user_data);
         // SAFETY: the caller vouches for `config`.
         if let Ok(builder) = unsafe { guard::config_mut(config) } {
-            builder.on_event = callback.map(|function| callbacks::event(function, data));
+            set(builder, data);
         }
     });
 }
