@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{field, until, Client, Host, PATIENCE, UPGRADE};
+use common::{attached, field, until, Client, Host, PATIENCE, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
 use push::hub::Publication;
-use push::{Builder, Server};
+use push::Server;
 use std::collections::HashSet;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -200,10 +200,7 @@ fn a_second_drain_sets_a_new_end() {
 fn attached_hosts_are_told() {
     let path = format!("unix:{}/push-drain-{}", std::env::temp_dir().display(), std::process::id());
     let hub = Host::start(&[("attach_listen", &path), ("threads", "1")]);
-    let mut builder = Builder::default();
-    builder.set("attach", &path).unwrap();
-    builder.set("auth", "none").unwrap();
-    let hosts: Vec<Server> = (0..2).map(|_| Server::start(builder.clone()).unwrap()).collect();
+    let hosts = [(); 2].map(|()| attached(&path, &[]));
     let mut client = hub.websocket("channel=a", false);
     for host in &hosts {
         assert!(host.next_event(Some(Duration::ZERO)).is_err());

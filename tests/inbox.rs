@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::{counted, eventually, field, metrics, socket_path, until, Client, Host, CONTROL, UPGRADE};
+use common::{attached, counted, eventually, field, metrics, socket_path, until, Client, Host, CONTROL, UPGRADE};
 use push::grant::Grant;
 use push::metrics::Stats;
-use push::{Builder, Server};
+use push::Server;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -137,9 +137,7 @@ fn unfinished_messages_of_connections_that_the_host_hands_over_are_bounded() {
 fn unfinished_messages_of_an_attached_hosts_clients_are_bounded_at_the_hub() {
     let (path, door) = (socket_path(), format!("unix:{}", socket_path()));
     let hub = start(&path, &[("attach_listen", &door)]);
-    let mut builder = Builder::default();
-    builder.set("attach", &door).unwrap();
-    let attached = Server::start(builder).unwrap();
+    let attached = attached(&door, &[]);
     the_bound_holds(&hub, &path, || websocket_over(&attached));
     assert_eq!(attached.stats().unwrap().inbox_bytes, 0, "a host sees its hub's");
     attached.stop(Duration::ZERO);
@@ -193,9 +191,7 @@ fn a_bound_that_is_lowered_counts_at_once() {
 fn a_message_has_its_time_at_each_door() {
     let door = format!("unix:{}", socket_path());
     let hub = Host::start(&[("message_timeout", "300ms"), ("close_timeout", "100ms"), ("attach_listen", &door)]);
-    let mut builder = Builder::default();
-    builder.set("attach", &door).unwrap();
-    let attached = Server::start(builder).unwrap();
+    let attached = attached(&door, &[]);
     for mut client in [hub.websocket("channel=a", true), websocket_over(&hub.server), websocket_over(&attached)] {
         client.frame(BEGIN, b"never");
         // The client is not silent meanwhile.

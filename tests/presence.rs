@@ -7,7 +7,7 @@ use push::error::Kind;
 use push::grant::Grant;
 use push::hub::Publication;
 use push::users::{Users, MAX_USERS};
-use push::{Builder, Server};
+use push::Server;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -166,17 +166,14 @@ fn questions_are_answered_while_clients_come_and_go() {
 
 /// A host at the hub of that socket.
 fn attached(path: &str, timeout: &str) -> Server {
-    let mut builder = Builder::default();
-    builder.set("attach", &format!("unix:{path}")).unwrap();
-    builder.set("attach_timeout", timeout).unwrap();
-    Server::start(builder).unwrap()
+    common::attached(&format!("unix:{path}"), &[("attach_timeout", timeout)])
 }
 
 #[test]
 fn attached_hosts_are_told_of_all_clients() {
     let path = socket_path();
     let hub = Host::start(&[("attach_listen", &format!("unix:{path}")), ("threads", "2")]);
-    let (one, two) = (attached(&path, "20s"), attached(&path, "20s"));
+    let (one, two) = (attached(&path, "1m"), attached(&path, "1m"));
     let names: Vec<String> = (0..25).map(|number| format!("user-{number:02}")).collect();
     let mut clients: Vec<_> =
         names.iter().map(|name| client(&one, Some(name), "channel=a&transport=stream", false)).collect();
@@ -259,7 +256,7 @@ fn an_older_hub_is_not_asked_and_does_all_else() {
     let (path, older) = (socket_path(), socket_path());
     let hub = Host::start(&[("attach_listen", &format!("unix:{path}"))]);
     // The answer comes when the question waits for it already.
-    let host = attached(&older, "20s");
+    let host = attached(&older, "1m");
     let answer = std::thread::scope(|scope| {
         let asked = scope.spawn(|| host.users("a", "", 1));
         older_hub(&older, &path);
@@ -323,7 +320,7 @@ fn impossible_answers_of_a_hub_are_refused() {
             |number| page(number, &["n", "o"]),
         ],
     );
-    let host = attached(&path, "20s");
+    let host = attached(&path, "1m");
     let ask = || host.users("a", "m", 2);
     assert_eq!(told(&ask().unwrap()), "n:1 o:1 of 0, 0 connections, 0 anonymous, more: false");
     for _ in 0..3 {

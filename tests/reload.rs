@@ -208,7 +208,8 @@ fn attached_hosts_get_the_hubs_new_bounds_and_change_their_own() {
     let path = std::env::temp_dir().join(format!("push-{}-limits", std::process::id()));
     let path = format!("unix:{}", path.display());
     let (hub, _) = Host::logged(&[("attach_listen", &path), ("max_message", "10")]);
-    let attach = |options: &[(&str, &str)]| builder(&[&[("attach", &*path)], options].concat());
+    let attach =
+        |options: &[(&str, &str)]| builder(&[&[("attach", &*path), ("attach_timeout", "1m")], options].concat());
     let host = Server::start(attach(&[])).unwrap();
     let long = Publication::new("a", b"longer than ten bytes");
     assert_eq!(host.publish(&long).unwrap_err().kind(), Kind::TooLarge);
@@ -229,7 +230,7 @@ fn who_may_attach_can_change() {
     let path = std::env::temp_dir().join(format!("push-{}-uids", std::process::id()));
     let path = format!("unix:{}", path.display());
     let (hub, _) = Host::logged(&[("attach_listen", &path)]);
-    let attach = || Server::start(builder(&[("attach", &path)]));
+    let attach = || Server::start(builder(&[("attach", &path), ("attach_timeout", "1m")]));
     let first = attach().unwrap();
     reload(&hub, &[("attach_listen", &path), ("attach_uids", "4294967294")]).unwrap();
     assert!(attach().unwrap_err().to_string().contains("may not attach"));

@@ -9,10 +9,10 @@ mod events;
 mod handing_over;
 mod strangers;
 
-use common::{socket_path, Client, Host, UPGRADE};
+use common::{attached, socket_path, Client, Host, UPGRADE};
 use push::grant::Grant;
 use push::hub::Publication;
-use push::{Builder, Server};
+use push::Server;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -23,16 +23,6 @@ fn path() -> String {
 
 fn hub(path: &str, options: &[(&str, &str)]) -> Host {
     Host::start(&[&[("attach_listen", path)], options].concat())
-}
-
-fn attached(path: &str, options: &[(&str, &str)]) -> Server {
-    let mut builder = Builder::default();
-    builder.set("attach", path).unwrap();
-    builder.set("auth", "none").unwrap();
-    for (name, value) in options {
-        builder.set(name, value).unwrap();
-    }
-    Server::start(builder).unwrap()
 }
 
 /// A client. A host has accepted its connection, read `head` from it, and handed it over.

@@ -53,6 +53,12 @@ pub fn builder(options: &[(&str, &str)]) -> Builder {
     builder
 }
 
+/// A host that attaches to the hub at this address. Its calls wait for the hub as long as a test is patient, unless the
+/// options say otherwise.
+pub fn attached(path: &str, options: &[(&str, &str)]) -> Server {
+    Server::start(builder(&[&[("attach", path), ("attach_timeout", "1m")], options].concat())).unwrap()
+}
+
 /// The path of a Unix socket that no other test uses.
 pub fn socket_path() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

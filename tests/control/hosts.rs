@@ -1,20 +1,12 @@
 //! `GET /v1/hosts`: which hosts are attached, and what waits for them.
 
-use super::common::{socket_path, until, Client, Host, CONTROL, UPGRADE};
+use super::common::{attached, socket_path, until, Client, Host, CONTROL, UPGRADE};
 use super::got;
 use push::hub::Publication;
-use push::{Builder, Server};
+use push::Server;
 use serde_json::{json, Value};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-
-fn attached(path: &str, options: &[(&str, &str)]) -> Server {
-    let mut builder = Builder::default();
-    for (name, value) in [&[("attach", path), ("auth", "none")], options].concat() {
-        builder.set(name, value).unwrap();
-    }
-    Server::start(builder).unwrap()
-}
 
 /// A client of which a host has accepted the connection.
 fn handed_over(server: &Server, query: &str) -> Client {

@@ -4,9 +4,9 @@
 use super::killed::{follow, kills, Told};
 use super::pushd::Pushd;
 use super::{segments, Place};
-use crate::common::{builder, field, socket_path, until, Host, PATIENCE};
+use crate::common::{attached, builder, field, socket_path, until, Host, PATIENCE};
 use push::hub::Publication;
-use push::{Kind, Server};
+use push::Kind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,7 +87,7 @@ fn through_every_door_a_message_has_its_place_and_comes_in_order() {
     let attach = format!("unix:{}", socket_path());
     let control = [("control", "127.0.0.1:0"), ("control_key", "a-key-of-some-length"), ("client_publish", "true")];
     let host = start(&place, &[&control[..], &[("attach_listen", &*attach)]].concat());
-    let attached = Server::start(builder(&[("attach", &attach)])).unwrap();
+    let attached = attached(&attach, &[]);
     let mut client = host.get("channel=a&transport=stream", "");
     client.head();
     let message = |data: &'static str| Publication::new("a", data.as_bytes());
@@ -198,7 +198,7 @@ fn what_a_host_sends_again_after_its_hub_was_killed_is_published_once() {
     let machine = Machine::new();
     let attach = format!("unix:{}", socket_path());
     let mut pushd = machine.start(&[("attach_listen", &*attach)]);
-    let host = Server::start(builder(&[("attach", &attach), ("attach_timeout", "1m")])).unwrap();
+    let host = attached(&attach, &[]);
     let position = host.position_of(&host.publish(&Publication::new("a", b"0")).unwrap());
     let mut count = 0;
     // A log remembers the epochs of 64 lives.

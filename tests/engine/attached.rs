@@ -3,24 +3,16 @@
 use super::ledger::{clear_faults, environment, set_faults};
 use super::pushd::Pushd;
 use super::Place;
-use crate::common::{socket_path, until, Client, PATIENCE, UPGRADE};
+use crate::common::{attached, socket_path, until, Client, PATIENCE, UPGRADE};
 use push::events::EventKind;
 use push::grant::Grant;
 use push::hub::Publication;
-use push::{Builder, Server};
+use push::Server;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// The messages that are published while the disk fails.
 const COUNT: usize = 100;
-
-fn attached(path: &str) -> Server {
-    let mut builder = Builder::default();
-    for (name, value) in [("attach", path), ("attach_timeout", "20s")] {
-        builder.set(name, value).unwrap();
-    }
-    Server::start(builder).unwrap()
-}
 
 /// A client of a user, whom the host hands over.
 fn websocket(host: &Server, user: &str) -> Client {
@@ -43,7 +35,7 @@ fn only_messages_wait(sync: &str) {
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
     let path = format!("unix:{}", socket_path());
     let pushd = Pushd::start_with(&place, &[("engine_sync", sync), ("attach_listen", &path)], &environment);
-    let host = attached(&path);
+    let host = attached(&path, &[]);
     host.event_fd().unwrap();
     let [mut ann, mut bob] = ["ann", "bob"].map(|user| websocket(&host, user));
     let connection = loop {

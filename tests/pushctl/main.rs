@@ -174,11 +174,7 @@ fn options_and_hosts_are_shown() {
     assert!(code == 2 && error.contains("there is no option \"outbx\""), "{error}");
 
     assert_eq!(told(&at, &["hosts"]).lines().count(), 1);
-    let mut builder = push::Builder::default();
-    for (name, value) in [("attach", &*attach), ("attach_name", "w\u{202e}eb"), ("auth", "none")] {
-        builder.set(name, value).unwrap();
-    }
-    let web = push::Server::start(builder).unwrap();
+    let web = common::attached(&attach, &[("attach_name", "w\u{202e}eb")]);
     until("it is attached", || told(&at, &["hosts"]).lines().count() == 2);
     let hosts = told(&at, &["hosts"]);
     let process = std::process::id().to_string();

@@ -13,7 +13,7 @@ use common::{Client, PATIENCE, UPGRADE};
 use process::{Manager, Pushd};
 use push::error::Kind;
 use push::hub::Publication;
-use push::{Builder, Server};
+use push::Server;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -28,11 +28,7 @@ fn path(test: &str) -> String {
 }
 
 fn attached(path: &str) -> Server {
-    let mut builder = Builder::default();
-    builder.set("attach", path).unwrap();
-    builder.set("auth", "none").unwrap();
-    builder.set("attach_timeout", "10s").unwrap();
-    Server::start(builder).unwrap()
+    common::attached(path, &[])
 }
 
 fn handed_over(server: &Server, query: &str) -> Client {
@@ -98,12 +94,7 @@ fn messages_with_one_key_that_wait_for_a_hub_are_published_once() {
 fn calls_return_a_status_while_the_hub_hangs_and_it_then_gets_everything_once() {
     let path = path("hangs");
     let pushd = Pushd::start(Pushd::command(&path));
-    let mut builder = Builder::default();
-    let options = [("attach", &*path), ("auth", "none"), ("attach_timeout", "100ms"), ("attach_buffer", "64KB")];
-    for (name, value) in options {
-        builder.set(name, value).unwrap();
-    }
-    let host = Server::start(builder).unwrap();
+    let host = common::attached(&path, &[("attach_timeout", "100ms"), ("attach_buffer", "64KB")]);
     let mut client = handed_over(&host, "channel=a");
     pushd.signal("STOP");
     pushd.stopped();
