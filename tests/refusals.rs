@@ -46,7 +46,7 @@ fn way(reason: Reason) -> Way {
         Reason::Denied => (&[("auth", "host")], denied, "Info refused with 403 denied: not today"),
         Reason::NotFound => (&[], |host| request(host, "GET /elsewhere HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info refused with 404 not_found: "),
         Reason::Method => (&[], |host| request(host, "DELETE /push HTTP/1.1\r\nHost: localhost\r\n\r\n"), "Info refused with 405 method_not_allowed: "),
-        Reason::Timeout => (&[("head_timeout", "100ms")], |host| request(host, "GET /push"), "Info refused with 408 timeout: "),
+        Reason::Timeout => (&[("head_timeout", "100ms")], |host| hand_over_head(host, "GET /push", granted(0)), "Info refused with 408 timeout: "),
         Reason::TooLarge => (&[], |host| request(host, &format!("GET /push?{}", "x".repeat(100_000))), "Info refused with 414 uri_too_long: "),
         Reason::WebSocketVersion => (&[], |host| get(host, "channel=a", &UPGRADE.replace("13", "12")), "Info refused with 426 websocket_version: "),
         Reason::MaxConnections => (&[("max_connections", "1")], one_too_many, "Info refused with 503 full: max_connections is reached"),
@@ -121,10 +121,14 @@ fn request(host: &Host, bytes: &str) -> Kept {
 }
 
 fn hand_over(host: &Host, query: &str, grant: Grant) -> Kept {
+    hand_over_head(host, &format!("GET /push?{query}&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n"), grant)
+}
+
+/// Hands over a connection together with what has been read from it.
+fn hand_over_head(host: &Host, head: &str, grant: Grant) -> Kept {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let fd = OwnedFd::from(listener.accept().unwrap().0);
-    let head = format!("GET /push?{query}&transport=stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
     host.server.adopt(fd, head.as_bytes(), Some(grant)).unwrap();
     Box::new(client)
 }

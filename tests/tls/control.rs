@@ -43,6 +43,46 @@ fn requests_of_any_size_are_answered_over_both_versions() {
 }
 
 #[test]
+fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[("max_message", "1KB")]);
+    let good = format!("Authorization: Bearer {KEY}\r\n");
+    for version in VERSIONS {
+        let config = Arc::new(config(&pair, None, &[version]));
+        for (path, lines, status) in [
+            ("/v1/publish?channel=a", "", "401"),
+            ("/v1/nothing", &*good, "404"),
+            ("/v1/stats", &good, "405"),
+            ("/v1/publish?channel=a", &good, "413"),
+        ] {
+            for framing in ["Content-Length: 2000000", "Transfer-Encoding: chunked"] {
+                let request = format!("POST {path} HTTP/1.1\r\nHost: h\r\n{lines}{framing}\r\n\r\n");
+                let mut client = Client::connect(&address, "localhost", &config);
+                client.send(request.as_bytes());
+                refused_in_parts(client, framing.starts_with('T'), status, &request);
+            }
+        }
+    }
+    host.stop();
+}
+
+/// The answer comes after the head or the first part. The client goes on sending before it reads the answer's rest.
+fn refused_in_parts(mut client: Client, chunked: bool, status: &str, request: &str) {
+    let part = [b'x'; 20_000];
+    let part = if chunked { [b"4e20\r\n", &part[..], b"\r\n"].concat() } else { part.to_vec() };
+    client.send(&part);
+    assert_eq!(client.bytes(13), format!("HTTP/1.1 {status} ").into_bytes(), "{request}");
+    for count in 1..100 {
+        client.tls.write_all(&part).unwrap_or_else(|error| panic!("part {count}: {error}: {request}"));
+    }
+    if chunked {
+        client.send(b"0\r\n\r\n");
+    }
+    let rest = client.rest().unwrap_or_else(|error| panic!("{error}: {request}"));
+    assert!(rest.contains("\r\n\r\n") && rest.ends_with("}}\n"), "{rest}");
+}
+
+#[test]
 fn a_goodbye_with_bytes_behind_it_ends_one_client_and_nothing_else() {
     let pair = Pair::new(&["localhost"]);
     let (host, _, address) = start(&pair, &[]);
@@ -286,7 +326,7 @@ fn a_request_has_the_time_of_head_timeout_from_the_handshake_on() {
     for whole in [false, true] {
         let path = crate::common::socket_path();
         let control = format!("tls:127.0.0.1:0, unix:{path}");
-        let (host, lines, address) = start(&pair, &[("control", &control), ("head_timeout", "1s")]);
+        let (host, lines, address) = start(&pair, &[("control", &control), ("head_timeout", "5s")]);
         let stream = if whole {
             let mut client = Client::connect(&address, "localhost", &Arc::new(config(&pair, None, &VERSIONS)));
             client.send(b"POST /v1/publish?channel=a HTTP/1.1\r\nHost: h\r\n");
