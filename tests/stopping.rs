@@ -67,7 +67,7 @@ fn messages_before_the_stop_arrive_on_every_transport() {
     for n in 0..100 {
         host.publish("a", &format!("message {n}."));
     }
-    host.stop();
+    host.server.stop(PATIENCE);
     for (number, client) in clients.iter_mut().enumerate() {
         let rest = client.rest();
         let last = if number == 4 { 0 } else { 99 };

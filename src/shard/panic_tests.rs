@@ -80,9 +80,13 @@ fn its_clients_come_back_and_others_feel_nothing() {
         // Where the same shard breaks again and again all may come to be the other's, and end with it the next time:
         // some percent of all runs. In the first round they are spread by chance alone.
         assert!(gone < CLIENTS || round > 0, "the other shard's clients stay");
-        let stats = host.server.stats().unwrap();
-        assert_eq!((stats.connections, stats.websockets), (CLIENTS as u64, CLIENTS as u64), "round {round}");
-        assert_eq!(stats.subscriptions, (CLIENTS + CLIENTS / 2) as u64, "round {round}");
+        // The end of a connection may be counted later than its client learns of it.
+        common::until(&format!("round {round}: not as many as before"), || {
+            let stats = host.server.stats().unwrap();
+            let subscriptions = (CLIENTS + CLIENTS / 2) as u64;
+            (stats.connections, stats.websockets, stats.subscriptions)
+                == (CLIENTS as u64, CLIENTS as u64, subscriptions)
+        });
     }
     assert!(common::metrics(&path).contains("\npush_panics_total 5\n"), "each is counted");
     drop(clients);
