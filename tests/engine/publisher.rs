@@ -18,6 +18,16 @@ pub struct Publisher {
     unknown: Vec<String>,
 }
 
+/// What a hub says to a message.
+#[derive(PartialEq)]
+enum Outcome {
+    Accepted,
+    /// With this answer.
+    Refused(String),
+    /// The hub did not learn in time whether the message is in the log.
+    Unknown,
+}
+
 impl Publisher {
     pub fn new(pushd: &Pushd) -> Self {
         let (status, body) = pushd.request(&format!("POST /v1/publish?channel={CHANNEL}"), b"first").unwrap();
@@ -25,30 +35,45 @@ impl Publisher {
         Publisher { first: field(&body, "id"), count: 0, accepted: Vec::new(), unknown: Vec::new() }
     }
 
-    /// Publishes one message. Returns the answer if the message is refused.
-    pub fn publish(&mut self, pushd: &Pushd) -> Option<String> {
+    /// Publishes one message.
+    fn try_to_publish(&mut self, pushd: &Pushd) -> Outcome {
         self.count += 1;
         let name = format!("m{}", self.count);
         let text = format!("{name} {}", "x".repeat(1000));
         let (status, body) = pushd.request(&format!("POST /v1/publish?channel={CHANNEL}"), text.as_bytes()).unwrap();
         match status {
-            200 => self.accepted.push(name),
-            503 => return Some(body),
-            504 => self.unknown.push(name),
+            200 => {
+                self.accepted.push(name);
+                Outcome::Accepted
+            }
+            503 => Outcome::Refused(body),
+            504 => {
+                self.unknown.push(name);
+                Outcome::Unknown
+            }
             _ => panic!("{status}: {body}"),
         }
-        None
+    }
+
+    /// Publishes until a message is accepted. Each time it may take longer than the hub waits for a slow disk.
+    pub fn publish(&mut self, pushd: &Pushd) {
+        until("nothing is accepted", || match self.try_to_publish(pushd) {
+            Outcome::Refused(body) => panic!("it is refused: {body}"),
+            outcome => outcome == Outcome::Accepted,
+        });
     }
 
     /// Checks what a publisher, an operator and a subscriber are told while the log can't be written for a reason,
     /// after this has happened so many times before.
     pub fn is_refused(&mut self, pushd: &Pushd, reason: &str, before: usize) {
-        let mut refused = None;
-        until("nothing was refused", || {
-            refused = self.publish(pushd);
-            refused.is_some()
+        let mut refused = String::new();
+        until("nothing was refused", || match self.try_to_publish(pushd) {
+            Outcome::Refused(body) => {
+                refused = body;
+                true
+            }
+            _ => false,
         });
-        let refused = refused.unwrap();
         assert!(refused.contains("\"system\"") && refused.contains(reason), "{refused}");
         let (status, health) = pushd.request("GET /healthz", b"").unwrap();
         assert!(status == 503 && health.contains(reason), "{status}: {health}");
@@ -60,7 +85,8 @@ impl Publisher {
             lines.filter(|line| line.contains("nothing is published until this is fixed")).count() > before
         });
         for _ in 0..10 {
-            assert!(self.publish(pushd).is_some(), "it was accepted although the log can't be written");
+            let outcome = self.try_to_publish(pushd);
+            assert!(outcome != Outcome::Accepted, "it was accepted although the log can't be written");
         }
         // Subscribers are served as before.
         self.check(&mut subscribe(pushd, &self.first));
@@ -69,7 +95,7 @@ impl Publisher {
     /// Waits until messages are accepted again, and checks what an operator is told then.
     pub fn is_accepted_again(&mut self, pushd: &Pushd) {
         until("it does not heal", || pushd.request("GET /healthz", b"").unwrap().0 == 200);
-        until("nothing is accepted", || self.publish(pushd).is_none());
+        until("nothing is accepted", || self.try_to_publish(pushd) == Outcome::Accepted);
         let (_, metrics) = pushd.request("GET /metrics", b"").unwrap();
         assert!(metrics.contains("push_engine_up 1"), "{metrics}");
     }

@@ -7,7 +7,7 @@ use crate::engine::nats::Settings;
 use crate::engine::shared::contract_tests::{heartbeat, run, Hub};
 use std::io::Write;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 
 const JETSTREAM: &str = "jetstream { store_dir: \"FOLDER/js\" }";
@@ -102,12 +102,13 @@ fn a_user_without_permission_is_told_which_one() {
         timeout(PATIENCE, said).await.expect("it is told");
         deaf.append_one(1, &heartbeat()).await;
         // It could be read: what a hub publishes is refused.
-        let mut hub = Hub::connect(&settings(&with(&server, "read:x")), 1).await;
-        let start = Instant::now();
+        let mut without_limit = settings(&with(&server, "read:x"));
+        without_limit.options.timeout = 100 * PATIENCE;
+        let mut hub = Hub::connect(&without_limit, 1).await;
         hub.ask_append(hub.heartbeats([1])).await;
+        // It does not wait for an answer.
         let why = ended(hub.connection).await;
         assert!(why.contains("Permissions Violation") && why.contains("push.refusals.hub"), "{why}");
-        assert!(start.elapsed() < Duration::from_secs(9), "it does not wait for an answer");
     });
 }
 
@@ -202,7 +203,9 @@ fn whatever_answers_at_the_port_the_error_says_what_it_is() {
             ("INFO {\r\n", "can't be reached"),
         ] {
             let mut settings = settings(&says(text));
-            settings.options.timeout = Duration::from_secs(1);
+            if text.is_empty() {
+                settings.options.timeout = Duration::from_secs(1);
+            }
             let why = refused(&settings).await;
             assert!(why.contains(expected), "{text}: {why}");
         }

@@ -169,8 +169,7 @@ fn a_connection_for_words_that_hangs_alone_is_noticed_while_the_log_goes_on() {
                 }
             }
         };
-        // It takes the time that the option gives: a machine that is busy has as much again.
-        let why = timeout(2 * limit, noticed).await.expect("it is noticed");
+        let why = timeout(PATIENCE, noticed).await.expect("it is noticed");
         assert!(why.0.starts_with("words between hubs: the connection"), "{why}");
         hub.append_one(1, &heartbeat()).await;
         between.hangs.send(false).unwrap();

@@ -104,7 +104,7 @@ fn a_user_needs_few_rights_and_one_without_them_is_told() {
 fn a_full_server_refuses_appends_and_goes_on_when_there_is_room() {
     run(async {
         let mut log = Redis::start(Program::Redis, &[]);
-        log.settings = settings(&log.server.url(), Duration::from_secs(2));
+        log.settings = settings(&log.server.url(), Duration::from_secs(6));
         let mut hub = Hub::connect(&log, 1).await;
         hub.ask(Ask::Tail { after: 0 }).await;
         let large = vec![7; 100_000];
