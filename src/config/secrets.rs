@@ -3,6 +3,7 @@
 
 use super::options;
 use super::{Config, Secret};
+use crate::engine::shared::has_placeholder;
 use crate::error::{Error, Kind};
 use std::fs::File;
 use std::io::{self, Read};
@@ -32,16 +33,6 @@ pub(crate) fn read(option: &str, path: &str) -> Result<Vec<u8>, Error> {
 /// Opens a file without waiting. A FIFO without a writer would block the start, and a signal would not end that.
 fn open(path: &str) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
-/// True if a shell or a template should have replaced something here. `${NAME}` is as long as many a key, and everybody
-/// knows it.
-pub(super) fn has_placeholder(secret: &[u8]) -> bool {
-    let begins = memchr::memmem::find_iter(secret, b"${");
-    begins.map(|at| &secret[at + 2..]).any(|rest| {
-        let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        name > 0 && matches!(rest.get(name), Some(b'}' | b':' | b'-'))
-    })
 }
 
 impl Config {

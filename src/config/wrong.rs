@@ -70,7 +70,7 @@ pub(super) fn unknown_of_channels(name: &str) -> Error {
 /// The error for a value that is not allowed.
 pub(super) fn refused(option: &Spec, name: &str, value: &str, allowed: &str) -> Error {
     // A secret must not get into a log.
-    let is_secret = option.is_secret() || (option.name == "engine" && value.contains('@'));
+    let is_secret = option.is_secret() || (option.name == "engine" && value.contains(['@', '?']));
     let shown = if is_secret { "the value (not shown)".into() } else { shown(value) };
     let hint = hint(option.name, value).map_or_else(String::new, |hint| format!("; {hint}"));
     error(format!("option {}: {shown} is not allowed; allowed is {allowed}{hint}", named(name)))
@@ -87,7 +87,7 @@ fn hint(name: &str, value: &str) -> Option<Cow<'static, str>> {
     if name.starts_with("jwt_") && (value.starts_with("http://") || value.starts_with("https://")) {
         return Some("nothing is fetched from there".into());
     }
-    super::secrets::has_placeholder(value.as_bytes()).then(|| "nothing replaces ${NAME}".into())
+    crate::engine::shared::has_placeholder(value.as_bytes()).then(|| "nothing replaces ${NAME}".into())
 }
 
 /// The number of letters to insert, delete or change to make one text into the other (Levenshtein).
@@ -172,6 +172,8 @@ mod tests {
             ("allowed_origins", "https://b.example/app", "; browsers send no path: write https://b.example"),
             ("jwt_secret", "${JWT_SECRET:-0123456789abcdef0123456789abcdef}", "; nothing replaces ${NAME}"),
             ("control_key", "${CONTROL_KEY_OF_PUSHD}", "; nothing replaces ${NAME}"),
+            ("engine", "redis://:${REDIS_PASSWORD}@redis:6379/0", "; nothing replaces ${NAME}"),
+            ("engine", "nats://nats:4222?token=${NATS_TOKEN:-none}", "; nothing replaces ${NAME}"),
         ] {
             let error = set(name, value);
             assert!(error.ends_with(advice), "{error}");

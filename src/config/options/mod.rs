@@ -203,7 +203,7 @@ fn secrets_in(text: &str, several: bool, fits: Fits) -> Option<Vec<Secret>> {
     let parts = if several { list(text) } else { vec![text.to_owned()] };
     let fits = |part: &String| match secrets::path_of(part) {
         Some(path) => !path.is_empty(),
-        None => fits(part.as_bytes()) && !secrets::has_placeholder(part.as_bytes()),
+        None => fits(part.as_bytes()) && !crate::engine::shared::has_placeholder(part.as_bytes()),
     };
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.iter().all(fits).then(|| parts.into_iter().map(Secret::new).collect())

@@ -5,7 +5,7 @@
 //! `file:PATH`.
 
 use super::super::shared::tls::Tls;
-use super::super::shared::Options;
+use super::super::shared::{has_placeholder, Options};
 use super::life::Confirmed;
 use percent_encoding::percent_decode_str;
 use std::fmt;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 const PARAMETERS: &str = "replicas, max_bytes, password, token, nkey, credentials, ca, cert and key";
 /// What mostly is wrong.
 const ENCODED: &str = "in a name, password or parameter, `,` is written %2C, `/` %2F, `?` %3F and `@` %40";
+const PLACEHOLDER: &str = "a placeholder ${NAME}; the library does not replace placeholders";
 const PORT: u16 = 4222;
 /// The largest number of servers in one URL.
 const SERVERS: usize = 64;
@@ -209,6 +210,9 @@ impl<'a> Parameters<'a> {
         let Some(path) = value.strip_prefix("file:") else { return Ok(Some(value)) };
         let text = fs::read_to_string(path).map_err(|error| format!("`{name}` of the NATS URL: {path}: {error}"))?;
         match text.trim() {
+            text if has_placeholder(text.as_bytes()) => {
+                Err(format!("`{name}` of the NATS URL: {path}: its content (not shown) has {PLACEHOLDER}"))
+            }
             "" => Err(format!("`{name}` of the NATS URL: {path} is empty")),
             text => Ok(Some(text.to_owned())),
         }
@@ -223,6 +227,9 @@ impl<'a> Parameters<'a> {
 
 fn decoded(text: &str) -> Result<String, String> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| "a part of the NATS URL is not UTF-8")?;
+    if has_placeholder(text.as_bytes()) {
+        return Err(format!("a part of the NATS URL (not shown) has {PLACEHOLDER}"));
+    }
     match text.chars().any(char::is_control) {
         true => Err("a part of the NATS URL has a control character".to_owned()),
         false => Ok(text.into_owned()),
@@ -303,6 +310,10 @@ mod tests {
         let settings = parsed(&format!("nats://u@h?password=file:{}", path.display()));
         assert_eq!(settings.who, Who::User("u".to_owned(), "hunter2".to_owned()));
         assert!(!format!("{settings:?} {:?}", settings.who).contains("hunter2"));
+        fs::write(&path, "hunter2-${NATS_PASSWORD}").unwrap();
+        let url = format!("nats://u@h?password=file:{}", path.display());
+        let placeholder = Settings::parse(&url, &options()).unwrap_err();
+        assert!(placeholder.contains("a placeholder ${NAME}") && !placeholder.contains("hunter2"), "{placeholder}");
         fs::write(&path, "\n").unwrap();
         let empty = Settings::parse(&format!("nats://h?token=file:{}", path.display()), &options()).unwrap_err();
         assert!(empty.contains("is empty"), "{empty}");
@@ -341,6 +352,9 @@ mod tests {
             ("tls://h?ca=/nowhere/at/all", "TLS of the NATS URL: file /nowhere/at/all: No such file"),
             ("nats://%00@h", "control character"),
             ("nats://u:hunter2,hunter3@h", "is written %2C"),
+            ("nats://u:hunter2$%7BPASSWORD%7D@h", "a placeholder ${NAME}"),
+            ("nats://hunter2$%7BTOKEN%7D@h", "a placeholder ${NAME}"),
+            ("nats://h?token=hunter2$%7BTOKEN:-x%7D", "a placeholder ${NAME}"),
         ] {
             let error = Settings::parse(url, &options()).unwrap_err();
             assert!(error.contains(says) && !error.contains("hunter"), "{url}: {error}");

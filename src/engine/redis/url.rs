@@ -255,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn a_placeholder_is_no_password() {
+        let path = std::env::temp_dir().join(format!("push-redis-placeholder-{}", std::process::id()));
+        std::fs::write(&path, "secret1${REDIS_PASSWORD}\n").unwrap();
+        let name = path.display().to_string();
+        for url in [
+            "redis://:secret1$%7BREDIS_PASSWORD%7D@h".to_owned(),
+            "redis://h?password=secret1%24%7BREDIS_PASSWORD:-%7D".to_owned(),
+            "redis+sentinel://h/s?sentinel_password=secret1$%7BREDIS_PASSWORD%7D".to_owned(),
+            format!("redis://h?password=file:{name}"),
+        ] {
+            let error = Url::parse(&url).unwrap_err();
+            assert!(error.contains("a placeholder ${NAME}") && !error.contains("secret1"), "{url}: {error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let url = Url::parse("redis://:cost$%7B%7D@h").unwrap();
+        assert_eq!(url.server.password.unwrap().text(), "cost${}");
+    }
+
+    #[test]
     fn errors_say_what_is_wrong_and_not_the_password() {
         for (url, part) in [
             ("http://:secret1@h", "redis://, rediss://"),

@@ -14,6 +14,7 @@ mod members;
 #[cfg(test)]
 pub(crate) mod model;
 pub(crate) mod pause;
+mod placeholder;
 mod requests;
 #[cfg(any(feature = "redis", feature = "nats"))]
 pub(crate) mod secret;
@@ -31,6 +32,7 @@ pub use hubs::Hubs;
 use inlet::Inlet;
 pub(crate) use inlet::Shared;
 pub(crate) use members::Member;
+pub(crate) use placeholder::has_placeholder;
 pub use settings::Url;
 #[cfg(feature = "nats")]
 pub(crate) use settings::ROOM_IN_NATS;

@@ -1,5 +1,6 @@
 //! Secrets of engines: passwords and keys. The value is the text itself, or `file:` and the path of a file with it.
 
+use super::has_placeholder;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -13,10 +14,20 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Takes a value, and reads the file that it names, if it names one.
+    /// Takes a value, and reads the file that it names, if it names one. A placeholder that nothing has replaced is an
+    /// error.
     pub(crate) fn read(value: &str) -> Result<Self, String> {
-        let Some(path) = value.strip_prefix("file:") else { return Ok(Secret(value.to_owned())) };
+        let placeholder = "a placeholder ${NAME}; the library does not replace placeholders";
+        let Some(path) = value.strip_prefix("file:") else {
+            return match has_placeholder(value.as_bytes()) {
+                true => Err(format!("a secret (not shown) has {placeholder}")),
+                false => Ok(Secret(value.to_owned())),
+            };
+        };
         let text = read_file(path)?;
+        if has_placeholder(text.as_bytes()) {
+            return Err(format!("file {path}: its content (not shown) has {placeholder}"));
+        }
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {

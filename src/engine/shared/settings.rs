@@ -1,6 +1,7 @@
 //! The options about the log that hubs share: its name, and the way to it.
 
 use super::connection::{Connection, Failure};
+use super::has_placeholder;
 #[cfg(feature = "nats")]
 use crate::engine::nats;
 #[cfg(feature = "redis")]
@@ -62,7 +63,7 @@ pub(crate) enum Settings {
 }
 
 impl Url {
-    /// Reads a URL. `None`: no engine has its scheme, or nothing follows the scheme.
+    /// Reads a URL. `None`: no engine has its scheme, nothing follows the scheme, or a placeholder was not replaced.
     pub fn parse(text: &str) -> Option<Self> {
         #[cfg(test)]
         if text.starts_with("model://") {
@@ -70,7 +71,7 @@ impl Url {
         }
         let (scheme, _) = SCHEMES.iter().find(|(scheme, _)| text.starts_with(scheme))?;
         let fits = text.len() > scheme.len() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        fits.then(|| Url(text.to_owned()))
+        (fits && !has_placeholder(text.as_bytes())).then(|| Url(text.to_owned()))
     }
 
     /// The URL, with its password. It must not get into a log.
