@@ -209,7 +209,7 @@ static void every_call_wakes_its_thread(void)
         push_status status = round % 4 < 2 ? push_publish(server, i ? "one" : "zero", "x", 1)
                                            : push_send(server, numbers[i], "x", 1, 0);
         CHECK_STATUS(status, PUSH_OK);
-        REQUIRE(ws_next(&clients[i], &frame, 2000) && frame.len == 1);
+        REQUIRE(ws_next(&clients[i], &frame, PATIENCE_MS) && frame.len == 1);
         for (volatile int pause = round * 7 % 4000; pause > 0; pause--) {} /* another moment each time */
     }
     check_case(NULL);
@@ -243,7 +243,7 @@ static void the_event_descriptor_misses_nothing(void)
     for (int i = 0; i < CLIENTS; i++) pthread_create(&threads[i], NULL, sends_now_and_then, &clients[i]);
     for (int taken = 0; taken < CLIENTS * MESSAGES;) {
         check_case("%d taken", taken);
-        REQUIRE(poll(&ready, 1, 2000) == 1);
+        REQUIRE(poll(&ready, 1, PATIENCE_MS) == 1);
         while (push_next_event(server, &event, sizeof event, 0) == PUSH_OK) taken++;
     }
     check_case(NULL);

@@ -66,7 +66,7 @@ static bool child_is_told(push_server *server, push_config *config, push_event *
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        alarm(10);
+        alarm(PATIENCE_MS / 1000);
         _exit(call_everything(server, config, event) ? 1 : 0);
     }
     waitpid(child, &status, 0);
@@ -101,7 +101,7 @@ static void a_grandchild(void)
     push_server *server = serve("threads", "1", NULL);
     pid_t child = fork();
     if (child == 0) {
-        alarm(10);
+        alarm(PATIENCE_MS / 1000);
         push_event event = PUSH_EVENT_INIT;
         _exit(child_is_told(server, push_config_new(), &event) ? 0 : 1);
     }
@@ -147,7 +147,7 @@ static void forked_before_any_start(void)
     push_config *config = configure("threads", "1", NULL);
     pid_t child = fork();
     push_server *server = NULL; /* each child has its own */
-    if (child == 0) alarm(10);
+    if (child == 0) alarm(PATIENCE_MS / 1000);
     CHECK_STATUS(push_start(config, &server, NULL, 0), PUSH_OK);
     struct peer client = adopted_ws(server, NULL, "channel=c");
     CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
@@ -176,7 +176,7 @@ static void a_child_does_not_keep_connections_open(void)
     CHECK(ws_open(&stopped, "channel=c", ""));
     pid_t child = fork(); /* for instance a CGI program of the host, with copies of all descriptors */
     if (child == 0) {
-        alarm(30);
+        alarm(2 * PATIENCE_MS / 1000);
         pause();
         _exit(0);
     }
@@ -206,7 +206,7 @@ static void a_child_does_not_keep_the_port(void)
         }
         pid_t child = fork(); /* it has copies of the listeners, and outlives them */
         if (child == 0) {
-            alarm(30);
+            alarm(2 * PATIENCE_MS / 1000);
             pause();
             _exit(0);
         }

@@ -30,7 +30,7 @@ static void published_right_before(void)
         message.data = "last.";
         message.len = 5;
         CHECK_STATUS(push_publish_message(server, &message, &last), PUSH_OK);
-        CHECK_STATUS(push_stop(server, 2000), PUSH_OK);
+        CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
         for (int i = 0; i < MESSAGES; i++) {
             snprintf(text, sizeof text, "message %d.", i);
             ws_expect(&ws, text);
