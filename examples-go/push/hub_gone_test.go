@@ -26,7 +26,7 @@ func TestSubscriptionsOutliveTheHub(t *testing.T) {
 	engine := "file:" + filepath.Join(directory, "log")
 	config := push.Config{Options: map[string]string{"attach_listen": address, "engine": engine}}
 	hub := start(t, config)
-	srv := start(t, push.Config{Options: map[string]string{"attach": address, "attach_timeout": "100ms"}})
+	srv := attachedFor(t, address, "100ms")
 	sub := subscribe(t, srv, push.SubscribeOptions{}, "c")
 	closed := subscribe(t, srv, push.SubscribeOptions{}, "other")
 	publish(t, hub, "c", "before")
@@ -219,7 +219,7 @@ func TestCallsThatWaitAreLimited(t *testing.T) {
 	front, behind := filepath.Join(directory, "front.sock"), filepath.Join(directory, "hub.sock")
 	hub := hubAt(t, "unix:"+behind)
 	answers := answersOf(t, front, behind)
-	srv := start(t, push.Config{Options: map[string]string{"attach": "unix:" + front, "attach_timeout": "10s"}})
+	srv := start(t, push.Config{Options: map[string]string{"attach": "unix:" + front, "attach_timeout": "1m"}})
 	if _, err := srv.PublishContext(deadline(t), push.Message{Channel: "c", Data: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,11 +20,12 @@ import (
 // service's own deadline must not apply to a client that waits.
 func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	harness.CheckLeaks(t)
-	t.Cleanup(push.SetWriteLimit(2 * time.Second))
+	const limit = 10 * time.Second
+	t.Cleanup(push.SetWriteLimit(limit))
 	srv := start(t, push.Config{Options: map[string]string{"heartbeat": "10m"}})
 	service := httptest.NewUnstartedServer(srv.Handler(push.Anyone))
 	service.EnableHTTP2 = true
-	service.Config.WriteTimeout = 2 * time.Second
+	service.Config.WriteTimeout = limit
 	service.StartTLS()
 	t.Cleanup(service.Close)
 
@@ -34,7 +35,7 @@ func TestQuietClientsOverHTTP2OutliveEveryDeadline(t *testing.T) {
 	publish(t, srv, "c", "first")
 	poll := polled(service.Client(), service.URL+"/push?channel=d&transport=poll")
 	harness.Wait(t, "all are here", func() bool { return stats(t, srv).Subscriptions == 3 })
-	time.Sleep(3 * time.Second)
+	time.Sleep(limit + time.Second)
 	publish(t, srv, "c", "second")
 	publish(t, srv, "d", "for the poll")
 	wantLine(t, sse, "data: first")

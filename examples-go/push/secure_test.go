@@ -321,7 +321,7 @@ func TestCurl(t *testing.T) {
 		major        int
 	}{{"--http1.1", plain.URL, 1}, {"--http1.1", service.URL, 1}, {"--http2", service.URL, 2}} {
 		publish(t, srv, "c", "for curl")
-		curl := exec.Command("curl", "-sNk", "--max-time", "10", test.version, "-w", "", "-H", "Accept: text/event-stream",
+		curl := exec.Command("curl", "-sNk", "--max-time", fmt.Sprint(harness.Patience.Seconds()), test.version, "-w", "", "-H", "Accept: text/event-stream",
 			test.url+"/push?channel=c&last=1")
 		out, err := curl.StdoutPipe()
 		if err != nil {
