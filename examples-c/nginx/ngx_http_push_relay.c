@@ -3,6 +3,7 @@
  * of nginx. There is no listener that somebody else could connect to, and no token that could be forged, stolen or
  * replayed. */
 #include "ngx_http_push.h"
+#include <netinet/tcp.h>
 
 static ngx_str_t peer_name = ngx_string("push hub");
 
@@ -211,6 +212,19 @@ static void ngx_http_push_finalize_request(ngx_http_request_t *r, ngx_int_t rc)
 
 /* ---- the start of it ---- */
 
+/* If a client's network is gone without a word, nginx learns of it from the kernel, which gives up after some 15 minutes.
+ * The hub can't look: it has only the pair, and counts the client meanwhile. So the kernel is to give up when the client's
+ * machine has acknowledged nothing for send_timeout, the time after which nginx itself gives up a client that takes
+ * nothing. Connections that nginx has accepted over a Unix socket or QUIC don't have the option, and it is no error. */
+static void ngx_http_push_limit_silence(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t *clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    unsigned limit_ms = (unsigned) ngx_min(clcf->send_timeout, (ngx_msec_t) NGX_MAX_INT32_VALUE);
+
+    /* Over HTTP/2, too, this is the descriptor of the client's connection. */
+    (void) setsockopt(r->connection->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
+}
+
 /* The request ended before nginx's upstream took the socket. */
 static void ngx_http_push_relay_cleanup(void *data)
 {
@@ -259,6 +273,7 @@ ngx_int_t ngx_http_push_relay(ngx_http_request_t *r, ngx_http_push_subscription_
         (void) close(pair[1]);
         return ngx_http_push_not_taken(r, subscription, status);
     }
+    ngx_http_push_limit_silence(r);
     if (ngx_http_upstream_create(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -16,12 +16,15 @@ import (
 	"time"
 )
 
-// writeLimit is how long a client may read nothing at all before its connection is given up. Only tests change it.
+// writeLimit is how long a client may read nothing at all, or be silent on the network, before its connection is given
+// up. Only tests change it.
 var writeLimit = time.Minute
 
 const (
 	// closeLimit is how long a client may take to end its side, after the library has ended its own.
 	closeLimit = 5 * time.Second
+	// tcpUserTimeout is TCP_USER_TIMEOUT of tcp(7), which the package syscall does not have.
+	tcpUserTimeout = 18
 	// copied is the size of the buffers from the pair to a client. A buffer is borrowed while there is something to copy.
 	copied = 16 << 10
 	// asked is how much is read from a client at once. Clients send little.
@@ -43,6 +46,7 @@ func (s *Server) pipe(client net.Conn, head []byte, grant *Grant) error {
 		leave()
 		return err
 	}
+	limitSilence(client)
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
@@ -58,6 +62,31 @@ func (s *Server) pipe(client net.Conn, head []byte, grant *Grant) error {
 		answer(client, pair, said)
 	}()
 	return nil
+}
+
+// limitSilence has the kernel end a client's connection if the client's machine acknowledges nothing for writeLimit, as
+// when its network is gone. The library looks for this on its own sockets, but here it sees only the pair. Without the
+// limit the kernel goes on sending for about 15 minutes, and the client counts meanwhile.
+func limitSilence(client net.Conn) {
+	for {
+		outer, ok := client.(interface{ NetConn() net.Conn }) // as *tls.Conn
+		if !ok {
+			break
+		}
+		client = outer.NetConn()
+	}
+	socket, ok := client.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	// A Unix socket has no such option, and no network that could be gone.
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(writeLimit.Milliseconds()))
+	})
 }
 
 // answer copies the library's bytes to the client, and then gives the client time to end its side.
