@@ -1,7 +1,7 @@
 /* A single-threaded poll() HTTP server, of the kind that has been running somewhere for fifteen years, with live push.
  * The old server is server.c and http.c. This file is the part that libpush asks of it.
  *
- *     ./legacy-server [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]
+ *     ./legacy-server [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k] [-w MILLISECONDS]
  *
  *     GET  /push?channel=c       handed over to libpush, with the bytes that were read of it
  *     POST /publish?channel=c    publishes the body; event= and key= are optional
@@ -28,7 +28,7 @@
 #define WWW_DIR "examples-c/www"
 #endif
 
-enum { TURN_EVENTS = 1024, DRAIN_MS = 2000 };
+enum { TURN_EVENTS = 1024 };
 
 struct host {
     push_server *push;
@@ -209,6 +209,7 @@ struct options {
     int port;
     const char *directory;
     uint32_t grant_flags;
+    int drain_ms;    /* how long clients may take at the end to read what was published */
     bool about_auth; /* some option may have set auth */
     push_config *config;
 };
@@ -218,7 +219,7 @@ static bool parse_options(int argc, char **argv, struct options *options)
 {
     char err[256] = "", *end, *value;
     push_status status = PUSH_OK;
-    for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:o:c:k")) != -1;) {
+    for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:o:c:kw:")) != -1;) {
         switch (option) {
         case 'p':
             options->port = (int)strtol(optarg, &end, 10);
@@ -239,6 +240,11 @@ static bool parse_options(int argc, char **argv, struct options *options)
         /* Use this only if one connection is one subscriber. A browser sends its other requests over the same
          * connection, and those are not the library's. */
         case 'k': options->grant_flags |= PUSH_GRANT_KEEP_ALIVE; break;
+        case 'w':
+            options->drain_ms = (int)strtol(optarg, &end, 10);
+            if (end != optarg && !*end && options->drain_ms >= 0) break;
+            fprintf(stderr, "-w %s: a time is a number of milliseconds\n", optarg);
+            return false;
         default: return false;
         }
     }
@@ -286,7 +292,7 @@ static int serve(struct host *h, const struct options *options, const sigset_t *
 int main(int argc, char **argv)
 {
     struct host host = {.event = PUSH_EVENT_INIT};
-    struct options options = {8080, WWW_DIR, 0, false, push_config_new()};
+    struct options options = {8080, WWW_DIR, 0, 2000, false, push_config_new()};
     char err[256] = "";
 
     struct rlimit files;
@@ -310,7 +316,8 @@ int main(int argc, char **argv)
     push_config_set(options.config, "auth", "none", NULL, 0); /* nobody logs in here: anybody may */
     push_config_set(options.config, "events", "message", NULL, 0); /* the only kind that echo() needs */
     if (!parse_options(argc, argv, &options)) {
-        fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k]\n", argv[0]);
+        fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-o OPTION=VALUE]... [-c FILE.toml] [-k] [-w MILLISECONDS]\n",
+                argv[0]);
         push_config_free(options.config);
         return 2;
     }
@@ -327,7 +334,7 @@ int main(int argc, char **argv)
     }
     host.grant_flags = options.grant_flags;
     int code = serve(&host, &options, &before);
-    status = push_stop(host.push, DRAIN_MS);
+    status = push_stop(host.push, options.drain_ms);
     push_event_clear(&host.event);
     return status == PUSH_OK ? code : 1;
 }

@@ -4,6 +4,7 @@ import signal
 import threading
 
 import pytest
+from host import PATIENCE
 from subscribers import over_poll, over_sse, over_stream, take, websocket
 from websockets.exceptions import ConnectionClosed
 
@@ -13,7 +14,8 @@ COUNT = 1500
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_everything_published_is_delivered_before_the_goodbye(start, by):
-    host = start("outbox=64MB")
+    # The clients are read one after the other. A slow machine needs longer for that than the host gives by itself.
+    host = start("outbox=64MB", flags=["-w", str(PATIENCE * 1000)])
     with (
         websocket(host, subprotocol=None, channel="a", queue=1) as raw,
         over_sse(host, channel="a") as sse,

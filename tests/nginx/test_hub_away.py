@@ -208,7 +208,7 @@ def test_a_hub_that_refuses_is_tried_again(start_pushd, start_nginx):
 def test_who_was_handed_over_while_the_hub_is_away_is_told_to_come_back(start_nginx, start_pushd):
     pushd = start_pushd()
     nginx = start_nginx()
-    nginx.publish("a", "there")
+    published(nginx, "there")
     pushd.stop(signal.SIGKILL)
     # They wait for the hub, which may be back in a moment; it is not.
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
