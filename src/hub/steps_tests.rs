@@ -2,6 +2,7 @@
 //! every message once and in order, and a gap for each one that was dropped.
 
 use super::lock::others;
+use super::replay::looks;
 use super::tests::{bench, message, Bench};
 use super::*;
 use crate::fuzzing::random;
@@ -216,4 +217,41 @@ fn a_cut_with_many_channels_tells_of_each_once() {
     let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).map(Item::seq);
     assert_eq!(gaps.collect::<Vec<_>>(), (38..=77).collect::<Vec<_>>());
     assert_eq!(replay.items.len(), 43);
+}
+
+/// The lock turns of a request for the newest messages of so many channels, and how often it looks at an item. All but a
+/// few messages are cut.
+fn work_of_a_cut(channels: usize, start: Start<'_>) -> (usize, usize) {
+    let bench = bench(10);
+    let names: Vec<String> = (0..channels).map(|n| format!("c{n}")).collect();
+    for name in names.iter().chain(&names) {
+        bench.hub.publish(Outgoing { channel: name, key: None, message: message("x") }, 0).unwrap();
+    }
+    let turns = Rc::new(Cell::new(0));
+    let counted = turns.clone();
+    others::do_this(move || counted.set(counted.get() + 1));
+    looks::take();
+    let (mut replay, mut ids) = Default::default();
+    let limit = 3 * message("x").weight();
+    let request =
+        Request { shard: 0, names: &names[..], start, limit, broadcasts: true, cut: Cut::Head, join: Join::Always };
+    bench.hub.subscribe(&request, &mut replay, &mut ids);
+    let work = (turns.get(), looks::take());
+    others::are_done();
+    assert_eq!((replay.items.len(), ids.len()), (channels + 3, channels), "a gap for each channel, and what fits");
+    work
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "it takes long")]
+fn a_cut_with_many_channels_takes_little_more_for_each_of_them() {
+    const FEW: usize = 200;
+    for start in [Start::Last(10), Start::After(0)] {
+        let (few_turns, few_looks) = work_of_a_cut(FEW, start);
+        let (many_turns, many_looks) = work_of_a_cut(4 * FEW, start);
+        // There are as many channels and messages as before at once under the lock.
+        assert!(few_turns >= FEW / state::AT_ONCE && many_turns > 3 * few_turns, "{few_turns}, {many_turns}");
+        // With n log n it is 5 times as much. With the square of n it would be 16 times as much.
+        assert!(many_looks < 7 * few_looks, "{start:?}: {few_looks}, {many_looks}");
+    }
 }
