@@ -60,6 +60,19 @@ test('push-fallback.js that never comes is given up, and WebSockets go on being 
   assert.equal(client.push.transport, 'ws');
 });
 
+// The refusal brings the other transport, and not the ten seconds after which push.js gives up a handshake. Here these
+// would never pass.
+test('a proxy that drops Upgrade costs less than two seconds', async () => {
+  const host = await start();
+  host.box.upgrade = 'drop';
+  const before = clock.waited;
+  const client = new Client(host, { channels: ['news'] });
+  await client.until('open');
+  assert.equal(client.push.transport, 'stream');
+  assert.deepEqual(host.box.answered, [400, 400]);
+  assert.ok(clock.waited - before < 2000, `${clock.waited - before} ms`);
+});
+
 test('a token that never comes is asked for again', async () => {
   const host = await startWithTokens();
   const tokens = [new Promise(() => {}), token(['news'], 600)];

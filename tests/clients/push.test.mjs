@@ -46,7 +46,6 @@ for (const refusal of [400, 502, 'close']) {
   });
 }
 
-// The refusal brings the other transport, and not the ten seconds after which push.js gives up a handshake.
 test('what is told first is told when connect has returned', async () => {
   const host = await start();
   const told = [];
