@@ -61,7 +61,8 @@ class Denied(unittest.TestCase):
                 address = line.rsplit(" ", 1)[1].strip().split(":")
                 with socket.create_connection((address[0], int(address[1])), PATIENCE) as client:
                     client.sendall(b"GET /push?channel=a&transport=sse HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                    self.assertIn(b" 200 OK\r\n", client.recv(65536))
+                    with client.makefile("rb") as answer:
+                        self.assertIn(b" 200 OK\r\n", answer.readline())
                 pushd.send_signal(signal.SIGTERM)
                 self.assertEqual(pushd.wait(PATIENCE), 0)
 
