@@ -91,13 +91,13 @@ fn a_grant_that_expires_ends_every_transport() {
         Some(client)
     });
     // A poll is answered when its grant ends. If it was not let in, its answer gives another reason.
-    let head = soon(|seconds| {
+    let (head, rest) = soon(|seconds| {
         let mut poll = get("", seconds, "");
         let (head, body) = poll.response();
         body.contains(reason).then(|| (head, poll.rest()))
     });
-    assert!(head.0.starts_with("HTTP/1.1 403 "), "{}", head.0);
-    assert_eq!(head.1, "", "its connection ends with the answer");
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(rest, "", "its connection ends with the answer");
     assert_streams_ended([sse, stream, raw, json], reason);
     host.stop();
 }
