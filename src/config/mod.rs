@@ -65,6 +65,8 @@ fields! {
         pub allowed_hosts: Vec<String>,
         pub control: Vec<Address>,
         pub control_key: Secret,
+        pub console: bool,
+        pub console_session_ms: u64,
         pub auth: Auth,
         pub auth_timeout_ms: u64,
         pub jwt_secret: Vec<Secret>,
@@ -191,6 +193,7 @@ impl Config {
                 "option control: a TCP address needs the option control_key, or whoever reaches the port may publish",
             ));
         }
+        self.check_console()?;
         self.check_tls()?;
         if self.path == self.health_path {
             return Err(Error::new(Kind::Config, "options path and health_path: they must differ"));
@@ -202,6 +205,24 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    fn check_console(&self) -> Result<(), Error> {
+        let why = match () {
+            () if !self.console => return Ok(()),
+            () if cfg!(not(feature = "console")) => {
+                "this build of libpush has no console (the cargo feature console is off), so the option console is \
+                 not allowed"
+            }
+            () if self.control.is_empty() => {
+                "option console: it is served at the addresses of the option control, and there is none"
+            }
+            () if self.control_key.is_empty() => {
+                "option console: it needs the option control_key, with which people log in"
+            }
+            () => return Ok(()),
+        };
+        Err(Error::new(Kind::Config, why))
     }
 
     /// Whether an address is one for TLS.

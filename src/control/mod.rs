@@ -3,8 +3,11 @@
 
 mod body;
 mod connections;
+#[cfg(feature = "console")]
+mod console;
 mod ending;
 mod everyone;
+mod guesses;
 mod hosts;
 mod io;
 mod messages;
@@ -35,6 +38,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use io::{Channel, Socket};
 use places::{Place, Places};
+use routes::{Desk, From};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -71,7 +75,7 @@ pub(crate) struct Control {
 
 /// The work of its thread.
 struct Run {
-    api: Arc<Api>,
+    desk: Arc<Desk>,
     listeners: Vec<(Arc<OwnedFd>, Door)>,
     ends: Ends,
 }
@@ -110,11 +114,17 @@ impl Ends {
 struct Door {
     tcp: bool,
     tls: bool,
+    /// 0 for a Unix socket.
+    port: u16,
 }
 
 impl Door {
     fn of(bound: &Bound) -> Self {
-        Door { tcp: !matches!(bound.address, Address::Unix(_)), tls: bound.is_tls() }
+        let port = match &bound.address {
+            Address::Tcp(address) | Address::Tls(address) => address.port(),
+            Address::Unix(_) => 0,
+        };
+        Door { tcp: !matches!(bound.address, Address::Unix(_)), tls: bound.is_tls(), port }
     }
 }
 
@@ -125,7 +135,7 @@ impl Control {
         let (authorities, changed) = watch::channel(0);
         let ends = Ends { stop: stopped, authorities: changed };
         let listeners = bound.iter().map(|bound| (bound.socket(0), Door::of(bound))).collect();
-        let run = Run { api, listeners, ends };
+        let run = Run { desk: Arc::new(Desk::new(api)), listeners, ends };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
             runtime.block_on(run.serve());
@@ -152,7 +162,7 @@ impl Run {
     async fn serve(self) {
         let places = Arc::new(Places::default());
         for (listener, door) in self.listeners {
-            tokio::spawn(accept(listener, door, self.api.clone(), places.clone(), self.ends.clone()));
+            tokio::spawn(accept(listener, door, self.desk.clone(), places.clone(), self.ends.clone()));
         }
         let mut stop = self.ends.stop.clone();
         let drain = stop.wait_for(Option::is_some).await.map_or(STOP_TIMEOUT, |drain| drain.unwrap_or(STOP_TIMEOUT));
@@ -161,7 +171,7 @@ impl Run {
     }
 }
 
-async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, places: Arc<Places>, ends: Ends) {
+async fn accept(listener: Arc<OwnedFd>, door: Door, desk: Arc<Desk>, places: Arc<Places>, ends: Ends) {
     let Ok(listener) = watch(listener, Interest::READABLE) else { return };
     loop {
         let next = async {
@@ -172,15 +182,15 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, places: Arc<P
         match io::first(next, ends.clone().stopped()).await {
             None => return,
             Some(Ok((fd, place))) => {
-                let (api, ends) = (api.clone(), ends.clone());
-                tokio::spawn(async move { connection(fd, door, api, ends, &place).await });
+                let (desk, ends) = (desk.clone(), ends.clone());
+                tokio::spawn(async move { connection(fd, door, desk, ends, &place).await });
             }
             // The process has no descriptors left, accept(2) is not allowed, or the client has gone again. The pause
             // prevents a busy loop.
             Some(Err(error)) => {
                 if error.kind() != std::io::ErrorKind::ConnectionAborted {
                     let text = format_args!("control API: accept: {error}");
-                    api.note_refusal(Client::default(), Level::Warn, Reason::Resources, text);
+                    desk.api.note_refusal(Client::default(), Level::Warn, Reason::Resources, text);
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -189,54 +199,55 @@ async fn accept(listener: Arc<OwnedFd>, door: Door, api: Arc<Api>, places: Arc<P
 }
 
 /// Serves a connection, unless it has to end before.
-async fn connection(fd: OwnedFd, door: Door, api: Arc<Api>, ends: Ends, place: &Place) {
+async fn connection(fd: OwnedFd, door: Door, desk: Arc<Desk>, ends: Ends, place: &Place) {
     let client = Peer::last_of(&fd).map_or_else(Client::default, Client::at);
     let fd = Arc::new(fd);
     let Ok(socket) = Socket::new(fd.clone()) else { return };
-    let head_timeout = Duration::from_millis(api.config().head_timeout_ms);
+    let head_timeout = Duration::from_millis(desk.api.config().head_timeout_ms);
     let mut why = None;
     let end = async { why = Some(place.must_end(head_timeout).await) };
-    io::first(begin(socket, client, door, api.clone(), ends, place), end).await;
+    io::first(begin(socket, client, door, &desk, ends, place), end).await;
     if let Some((reason, text)) = why {
-        api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
+        desk.api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
         // A forked child may hold the descriptor too; closing ours alone would not end the connection.
         socket::shutdown_both(&fd);
     }
 }
 
 #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
-async fn begin(socket: Socket, client: Client<'_>, door: Door, api: Arc<Api>, mut ends: Ends, place: &Place) {
+async fn begin(socket: Socket, client: Client<'_>, door: Door, desk: &Arc<Desk>, mut ends: Ends, place: &Place) {
     // Later changes are looked for from before the certificates are read.
     #[cfg(feature = "tls")]
     ends.authorities.mark_unchanged();
     #[cfg(feature = "tls")]
-    if let Some(config) = door.tls.then(|| api.control_certificates()).flatten() {
+    if let Some(config) = door.tls.then(|| desk.api.control_certificates()).flatten() {
         if let Ok(socket) = Secure::new(socket, config) {
-            serve(socket, client, door, api, ends, place).await;
+            serve(socket, client, door, desk, ends, place).await;
         }
         return;
     }
-    serve(socket, client, door, api, ends, place).await;
+    serve(socket, client, door, desk, ends, place).await;
 }
 
 async fn serve(
     socket: impl Read + Write + Channel + Unpin,
     client: Client<'_>,
     door: Door,
-    api: Arc<Api>,
+    desk: &Arc<Desk>,
     ends: Ends,
     place: &Place,
 ) {
-    let head_timeout = Duration::from_millis(api.config().head_timeout_ms);
+    let head_timeout = Duration::from_millis(desk.api.config().head_timeout_ms);
+    let from = From { client, tcp: door.tcp, tls: door.tls, port: door.port };
     let service = service_fn(|request| {
-        place.asked(routes::has_key(&api, door.tcp, &request));
-        let api = api.clone();
+        place.asked(desk.knows(from, &request));
+        let desk = desk.clone();
         let is_outdated = ends.is_outdated(door);
         let end = Box::pin(ends.clone().come(door));
         async move {
             Ok::<_, Infallible>(match is_outdated {
-                true => routes::refused(&api, client, &Refusal::unavailable("busy", OUTDATED)),
-                false => routes::answer(&api, door.tcp, client, request, end).await,
+                true => routes::refused(&desk.api, client, &Refusal::unavailable("busy", OUTDATED)),
+                false => desk.answer(from, request, end).await,
             })
         }
     });
@@ -261,11 +272,11 @@ async fn serve(
     if let Some(error) = ended.err().filter(hyper::Error::is_parse) {
         let large = if error.is_parse_too_large() { ": its head is too large" } else { "" };
         let text = format_args!("control API: the request is not valid HTTP{large}");
-        api.note_refusal(client, Level::Info, Reason::Control, text);
+        desk.api.note_refusal(client, Level::Info, Reason::Control, text);
     }
     let (socket, failure) = connection.into_parts().io.end();
     if let Some((reason, text)) = failure {
-        api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
+        desk.api.note_refusal(client, Level::Info, reason, format_args!("control API: {text}"));
     }
     io::first(socket.linger(), ends.stopped()).await;
 }

@@ -1,19 +1,24 @@
 //! The routes of the control API.
 
 use super::body::collect;
+#[cfg(feature = "console")]
+use super::console;
+use super::guesses::Guesses;
 use super::parameters::Parameters;
 use super::tail::{self, End, Stream};
 use super::{connections, ending, everyone, hosts, messages, options, publishing};
 use crate::api::Api;
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::context::client::Client;
 use crate::engine::shared::Member;
 use crate::error::Error;
 use crate::http::fields;
 use crate::http::refusal::Refusal;
 use crate::hub::check_channel;
+use crate::limits::{AddressKey, Peer};
 use crate::log::Level;
 use crate::metrics::Reason;
+use crate::sys::clock;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -25,25 +30,101 @@ use std::sync::Arc;
 
 pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
 
-/// Answers one request. An error becomes an answer, too. An answer without an end ends with `end`.
-pub(super) async fn answer(
-    api: &Arc<Api>,
-    tcp: bool,
-    client: Client<'_>,
-    request: Request<Incoming>,
-    end: End,
-) -> Answer {
-    route(api, tcp, request, end).await.unwrap_or_else(|refusal| refused(api, client, &refusal))
+/// What all connections of the control API share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) api: Arc<Api>,
+    pub(super) guesses: Guesses,
+    #[cfg(feature = "console")]
+    pub(super) sessions: console::Sessions,
 }
 
-async fn route(api: &Arc<Api>, tcp: bool, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From<'c> {
+    pub(super) client: Client<'c>,
+    pub(super) tcp: bool,
+    #[cfg_attr(not(feature = "console"), allow(dead_code))]
+    pub(super) tls: bool,
+    /// The port of the listener. 0: it has none.
+    #[cfg_attr(not(feature = "console"), allow(dead_code))]
+    pub(super) port: u16,
+}
+
+impl From<'_> {
+    pub(super) fn address(&self) -> Option<AddressKey> {
+        self.client.address.peer().and_then(Peer::address)
+    }
+}
+
+/// What a client has shown. It counts as long as the option `control_key` stays.
+#[derive(Debug)]
+pub(super) enum Shown {
+    Key(Secret),
+    #[cfg(feature = "console")]
+    Session(Arc<console::Session>),
+}
+
+impl Shown {
+    /// The reason why it does not count any more. `None`: it does.
+    pub(super) fn over(&self, config: &Config) -> Option<&'static str> {
+        match self {
+            Shown::Key(key) => (config.control_key != *key).then_some("the option control_key has changed"),
+            #[cfg(feature = "console")]
+            Shown::Session(session) => session.over(config),
+        }
+    }
+}
+
+impl Desk {
+    pub(super) fn new(api: Arc<Api>) -> Self {
+        let guesses = Guesses::default();
+        #[cfg(feature = "console")]
+        let sessions = console::Sessions::default();
+        Desk {
+            api,
+            guesses,
+            #[cfg(feature = "console")]
+            sessions,
+        }
+    }
+
+    /// Answers one request. An error becomes an answer, too. An answer without an end ends with `end`.
+    pub(super) async fn answer(&self, from: From<'_>, request: Request<Incoming>, end: End) -> Answer {
+        let tries = request.headers().contains_key(header::AUTHORIZATION) || request.uri().path() == "/console/login";
+        let answered = route(self, from, request, end).await;
+        #[cfg_attr(not(feature = "console"), allow(unused_mut))]
+        let mut answer = answered.unwrap_or_else(|refusal| refused(&self.api, from.client, &refusal));
+        // It is logged by now, even if the client does not wait for the answer.
+        if tries && answer.status() == StatusCode::UNAUTHORIZED {
+            tokio::time::sleep(self.guesses.wrong(from.address(), clock::monotonic_ms())).await;
+        }
+        #[cfg(feature = "console")]
+        if self.api.config().console {
+            console::secure(&mut answer);
+        }
+        answer
+    }
+
+    /// Whether a request is of a client that may ask.
+    pub(super) fn knows(&self, from: From<'_>, request: &Request<Incoming>) -> bool {
+        check_key(self, from, request.headers()).is_ok()
+    }
+}
+
+async fn route(desk: &Desk, from: From<'_>, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
+    let api = &desk.api;
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
     if path == "/healthz" {
         Parameters::none(query)?;
         return health(api);
     }
-    let key = check_key(api, tcp, &parts.headers)?;
+    #[cfg(feature = "console")]
+    if path.starts_with("/console") && api.config().console {
+        return console::answer(desk, from, (&parts.method, path, query), &parts.headers, body).await;
+    }
+    let shown = check_key(desk, from, &parts.headers)?;
     check_route(&parts.method, path)?;
     match path {
         "/v1/publish" => return publishing::publish(api, query, &parts.headers, body).await,
@@ -56,7 +137,7 @@ async fn route(api: &Arc<Api>, tcp: bool, request: Request<Incoming>, end: End) 
         (&Method::POST, "/v1/disconnect") => ending::disconnect(api, query).await,
         (&Method::POST, "/v1/close") => ending::close(api, query),
         (&Method::POST, "/v1/revoke") => ending::revoke(api, query).await,
-        (&Method::GET, "/v1/tail") => tail::tail(api, query, key, end),
+        (&Method::GET, "/v1/tail") => tail::tail(api, query, shown, end),
         (&Method::GET, "/v1/hosts") => hosts::list(api, query).await,
         (&Method::GET, "/v1/config") => options::config(api, query),
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
@@ -119,28 +200,33 @@ fn messages_of(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/channels/")?.strip_suffix("/messages")
 }
 
-/// Whether a request is of a client that may ask.
-pub(super) fn has_key(api: &Api, tcp: bool, request: &Request<Incoming>) -> bool {
-    check_key(api, tcp, request.headers()).is_ok()
-}
-
-/// Checks the key, where one is set, and returns it. On TCP one always is (see `Builder::build`).
-fn check_key(api: &Api, tcp: bool, headers: &HeaderMap) -> Result<Secret, Refusal> {
-    let config = api.config();
-    let key = config.control_key.as_bytes();
-    if key.is_empty() && !tcp {
-        return Ok(config.control_key.clone());
+/// Checks the key, where one is set, or the cookie of the console. On TCP there always is a key (see `Builder::build`).
+fn check_key(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Result<Shown, Refusal> {
+    let config = desk.api.config();
+    if config.control_key.is_empty() && !from.tcp {
+        return Ok(Shown::Key(config.control_key.clone()));
     }
     let mut given = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
-    let first = given.next().and_then(fields::bearer).unwrap_or_default();
+    let first = given.next();
     if given.next().is_some() {
         return Err(Refusal::malformed("twice", "a request has one Authorization line"));
     }
-    // The comparison takes constant time. Otherwise its duration would tell how much of the key was right.
-    if key.is_empty() || verify_slices_are_equal(first, key).is_err() {
+    #[cfg(feature = "console")]
+    if first.is_none() {
+        if let Some(session) = console::session(desk, from, headers)? {
+            return Ok(Shown::Session(session));
+        }
+    }
+    if !is_key(first.and_then(fields::bearer).unwrap_or_default(), &config) {
         return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
     }
-    Ok(config.control_key.clone())
+    Ok(Shown::Key(config.control_key.clone()))
+}
+
+/// Whether this is the key. The comparison takes constant time. Otherwise its duration would tell how much was right.
+pub(super) fn is_key(given: &[u8], config: &Config) -> bool {
+    let key = config.control_key.as_bytes();
+    !key.is_empty() && verify_slices_are_equal(given, key).is_ok()
 }
 
 /// Refuses a body for a request that is all in its URL. Otherwise the body would be ignored without a word.
@@ -186,8 +272,8 @@ pub(super) fn refusal(error: &Error) -> Refusal {
 
 pub(super) fn refused(api: &Api, client: Client<'_>, refusal: &Refusal) -> Answer {
     let (level, reason) = match refusal.reason() {
-        // Only a wrong key gives 401 here. Somebody may be guessing it.
-        Reason::Unauthorized => (Level::Warn, Reason::ControlKey),
+        // Only a wrong key or none gives these here. Somebody may be guessing it.
+        Reason::Unauthorized | Reason::ControlKey => (Level::Warn, Reason::ControlKey),
         Reason::InboxTotal => (Level::Info, Reason::InboxTotal),
         _ => (Level::Info, Reason::Control),
     };

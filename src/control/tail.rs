@@ -5,9 +5,8 @@
 
 use super::parameters::Known::Once;
 use super::parameters::Parameters;
-use super::routes::{refusal, Answer};
+use super::routes::{refusal, Answer, Shown};
 use crate::api::{unix_ms, Api, Tail};
-use crate::config::Secret;
 use crate::dialect::push::json;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_channel, ChannelPattern, Seen};
@@ -40,16 +39,16 @@ pub(super) type End = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The body of an answer.
 pub(super) struct Stream {
     tail: Tail,
-    /// The key that the client has shown. `None`: the end was told.
-    key: Option<Secret>,
+    /// The key or session that the client has shown. `None`: the end was told.
+    shown: Option<Shown>,
     end: End,
     look: Pin<Box<Sleep>>,
     beat_at: Instant,
     begun: bool,
 }
 
-/// Begins a tail, for a client that has shown this key. `end` completes when the connection has to end.
-pub(super) fn tail(api: &Arc<Api>, query: &str, key: Secret, end: End) -> Result<Answer, Refusal> {
+/// Begins a tail, for a client that has shown this. `end` completes when the connection has to end.
+pub(super) fn tail(api: &Arc<Api>, query: &str, shown: Shown, end: End) -> Result<Answer, Refusal> {
     let parameters = Parameters::read(query, &[Once("channel"), Once("pattern")])?;
     let pattern = match (parameters.one("channel"), parameters.one("pattern")) {
         (Some(channel), None) => {
@@ -66,7 +65,7 @@ pub(super) fn tail(api: &Arc<Api>, query: &str, key: Secret, end: End) -> Result
     };
     let tail = Tail::begin(api, pattern).map_err(|error| refusal(&error))?;
     let (look, now) = (Box::pin(tokio::time::sleep(Duration::ZERO)), Instant::now());
-    let stream = Stream { tail, key: Some(key), end, look, beat_at: now + BEAT, begun: false };
+    let stream = Stream { tail, shown: Some(shown), end, look, beat_at: now + BEAT, begun: false };
     let mut answer = Response::new(Either::Right(stream));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -99,7 +98,7 @@ impl Stream {
 
     /// Tells the end, after some of the events that wait if the client may still have them, and the number of the others.
     fn last(&mut self, reason: &str, may_have_more: bool) -> Vec<u8> {
-        self.key = None;
+        self.shown = None;
         let mut out = if may_have_more { self.events() } else { Vec::new() };
         let left = std::iter::from_fn(|| self.tail.take());
         let lost: u64 = left.map(|seen| if let Seen::Lost(count) = seen { count } else { 1 }).sum();
@@ -124,12 +123,12 @@ impl Body for Stream {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         let out = loop {
-            let Some(key) = &this.key else { return Poll::Ready(None) };
+            let Some(shown) = &this.shown else { return Poll::Ready(None) };
             if this.end.as_mut().poll(cx).is_ready() {
                 break this.last("the hub ends, or clients have to connect again", true);
             }
-            if this.tail.api().config().control_key != *key {
-                break this.last("the option control_key has changed", false);
+            if let Some(reason) = shown.over(&this.tail.api().config()) {
+                break this.last(reason, false);
             }
             ready!(this.look.as_mut().poll(cx));
             let now = Instant::now();

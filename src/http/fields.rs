@@ -143,7 +143,7 @@ pub(crate) fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// The value of a cookie. Other cookies in the same line may not be UTF-8.
-fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
+pub(crate) fn cookie<'b>(line: &'b [u8], name: &str) -> Option<&'b str> {
     let named = |part: &'b [u8]| part.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
     let value = line.split(|byte| *byte == b';').find_map(named)?;
     Some(std::str::from_utf8(value).unwrap_or("\u{fffd}"))

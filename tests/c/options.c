@@ -19,6 +19,8 @@ static const struct {
     {"path", {"/", "/push", "/a/b.c"}, {"", "push", "/a b", "/a?b"}},
     {"control", {"none", "unix:/x", "[::1]:9"}, {"x", "unix:", "127.0.0.1", "none,none"}},
     {"control_key", {"", "0123456789abcdef", NULL}, {"short", "0123456789 abcdef", "0123456789\nabcdef", NULL}},
+    {"console", {"true", "false", NULL}, {"yes", "1", "", "TRUE"}},
+    {"console_session", {"1s", "12h", "7d"}, {"999ms", "8d", "", "0"}},
     {"auth", {"none", "jwt", "host"}, {"", "None", "basic", NULL}},
     {"auth_timeout", {"100ms", "10m", NULL}, {"99ms", "11m", NULL, NULL}},
     {"threads", {"0", "1", "64"}, {"-1", "65", "two", "1.5"}},

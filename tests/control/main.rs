@@ -4,6 +4,8 @@ mod closing;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+#[cfg(feature = "console")]
+mod console;
 mod hosts;
 mod messages;
 mod options;

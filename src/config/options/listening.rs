@@ -1,6 +1,6 @@
 //! Options: where is listened, and where subscribers find it.
 
-use super::{list, Spec, Value};
+use super::{list, Spec, Value, DAY, SECOND};
 use crate::config::showing::Raw;
 use crate::config::{hosts, values};
 use std::slice;
@@ -127,6 +127,21 @@ pub(super) static OPTIONS: &[Spec] = &[
             set: |c, mut keys| c.control_key = keys.pop().unwrap_or_default(),
             all: |c| slice::from_mut(&mut c.control_key),
         },
+    },
+    Spec {
+        name: "console",
+        default: "false",
+        live: live!(console),
+        help: "Whether the addresses of `control` also have the console, a page for people, at `/console`. It needs \
+               `control_key`, with which they log in",
+        value: Value::Flag { set: |c, flag| c.console = flag },
+    },
+    Spec {
+        name: "console_session",
+        default: "12h",
+        live: live!(console_session_ms),
+        help: "How long a login to the console lasts. All end when the hub does, or `control_key` changes",
+        value: Value::Time { min: SECOND, max: 7 * DAY, set: |c, n| c.console_session_ms = n },
     },
 ];
 
