@@ -3,7 +3,7 @@
 import { createHmac } from 'node:crypto';
 import { freePort } from './free.mjs';
 
-const SECRET = '0123456789abcdef0123456789abcdef';
+export const SECRET = '0123456789abcdef0123456789abcdef';
 
 // Options of such a listener, and its port.
 export async function listenerWithTokens() {
@@ -12,9 +12,9 @@ export async function listenerWithTokens() {
 }
 
 // A token for this many seconds from now.
-export function token(subscribe, seconds) {
+export function token(subscribe, seconds, user = 'ada') {
   const part = (object) => Buffer.from(JSON.stringify(object)).toString('base64url');
-  const claims = { sub: 'ada', exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe } };
+  const claims = { sub: user, exp: Math.floor(Date.now() / 1000) + seconds, push: { subscribe } };
   const text = `${part({ alg: 'HS256' })}.${part(claims)}`;
   return `${text}.${createHmac('sha256', SECRET).update(text).digest('base64url')}`;
 }
