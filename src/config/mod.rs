@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     /// Starts a server with one option that needs a part of the library. Returns the error.
-    #[cfg(not(all(feature = "tls", feature = "redis", feature = "nats")))]
+    #[cfg(not(all(feature = "tls", feature = "redis", feature = "nats", feature = "console")))]
     fn refused(name: &str, value: &str) -> String {
         let mut builder = crate::Builder::default();
         builder.set("auth", "none").unwrap();
@@ -342,6 +342,13 @@ mod tests {
             let error = refused(name, value);
             assert!(error.contains("no TLS (the cargo feature tls is off)"), "{name}: {error}");
         }
+    }
+
+    #[cfg(not(feature = "console"))]
+    #[test]
+    fn a_build_without_the_console_refuses_it_and_says_why() {
+        let error = refused("console", "true");
+        assert!(error.contains("no console (the cargo feature console is off)"), "{error}");
     }
 
     #[cfg(not(all(feature = "redis", feature = "nats")))]

@@ -42,6 +42,30 @@ fn requests_of_any_size_are_answered_over_both_versions() {
     host.stop();
 }
 
+#[cfg(feature = "console")]
+#[test]
+fn the_cookie_of_the_console_is_for_tls_and_this_host_only() {
+    let pair = Pair::new(&["localhost"]);
+    let (host, _, address) = start(&pair, &[("console", "true")]);
+    let config = Arc::new(config(&pair, None, &VERSIONS));
+    let mut client = Client::connect(&address, "localhost", &config);
+    let own = format!("Host: {address}\r\nX-Push-Console: 1\r\n");
+    let login = format!("POST /console/login HTTP/1.1\r\n{own}Content-Length: {}\r\n\r\n{KEY}", KEY.len());
+    client.tls.write_all(login.as_bytes()).unwrap();
+    let head = client.until("\r\n\r\n");
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let (cookie, attributes) = cookie.split_once("; ").unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    assert!(cookie.starts_with(&format!("__Host-push_console_{port}=")), "{cookie}");
+    assert_eq!(attributes, "Path=/; Max-Age=43200; HttpOnly; SameSite=Strict; Secure");
+    for (cookie, status) in [(cookie, "200"), (cookie.strip_prefix("__Host-").unwrap(), "401")] {
+        let mut client = Client::connect(&address, "localhost", &config);
+        client.tls.write_all(format!("GET /v1/stats HTTP/1.1\r\n{own}Cookie: {cookie}\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(client.until("\r\n\r\n")[9..12], *status, "{cookie}");
+    }
+    host.stop();
+}
+
 #[test]
 fn a_client_that_is_refused_while_it_sends_gets_the_answer() {
     let pair = Pair::new(&["localhost"]);

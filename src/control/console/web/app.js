@@ -37,7 +37,7 @@ every(STEP_MS, new AbortController().signal, async () => {
     && before.samples.get('process_start_time_seconds') === next.samples.get('process_start_time_seconds');
   newest = next;
   first ??= next;
-  overview.take(next);
+  overview.take(next, goesOn ? before : null);
   told(next, goesOn ? before : null, first);
   const isUp = next.samples.get('push_engine_up') !== 0;
   const isLeaving = next.samples.get('push_draining') === 1;

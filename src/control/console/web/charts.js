@@ -126,7 +126,7 @@ export class Chart {
     say(this.#note, [...others, ago].filter(Boolean).join(' · ') || '\u00a0');
     const newest = this.#series.map((series) => series.at(-1));
     const words = this.#lines.map(([label], index) => `${label} ${this.#write(newest[index])}`);
-    const best = Math.max(...this.#series[0].filter(Number.isFinite));
+    const best = Math.max(0, ...this.#series[0].filter(Number.isFinite));
     this.#plot.setAttribute('aria-label', `${this.title}: ${words.join(', ')}; at most ${this.#write(best)} in the last 5 minutes`);
   }
 }

@@ -14,7 +14,7 @@ export function open(main, { signal }) {
   const table = new Table('Hosts', [
     { title: 'Host', show: ({ name: own }) => name(own), once: true },
     { title: 'Process', number: true, show: ({ process }) => String(process) },
-    { title: 'User', number: true, show: ({ user }) => String(user) },
+    { title: 'User id', number: true, show: ({ user }) => String(user) },
     { title: 'Attached for', number: true, show: ({ attached_ms: ms }) => span(ms) },
     { title: 'Handed over', number: true, show: ({ adopted }) => count(adopted) },
     { title: 'Events', number: true, show: ({ events, takes_events: takes }) => (takes ? `${count(events)} wait` : 'not wanted') },

@@ -83,7 +83,10 @@ export async function tail(parameters, signal, told) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      if (signal.aborted) throw error;
+      throw new Gone('The connection to the hub was lost.');
+    });
     if (done) return;
     const events = (rest + value).split('\n\n');
     rest = events.pop();

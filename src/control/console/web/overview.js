@@ -17,12 +17,8 @@ const charts = {
   waiting: new Chart('Waiting for slow clients', [['bytes', 'c4']], figures.bytes, { least: 1024, base: 1024 }),
 };
 
-let now = null;
-
-// Takes the metrics of a moment. The page reads them all the time, so that the charts have no holes.
-export function take(next) {
-  const before = now;
-  now = next;
+// Takes the metrics of a moment, and those before them if the time between can be measured. The page reads them all the time, so that the charts have no holes.
+export function take(next, before) {
   const value = (key) => next.samples.get(key) ?? 0;
   const of = (kind) => value(`push_connections{transport="${kind}"}`);
   const kinds = [['websocket', 'WebSocket'], ['sse', 'SSE'], ['stream', 'stream'], ['poll', 'poll'], ['none', 'other']];
@@ -30,12 +26,11 @@ export function take(next) {
   charts.connections.add([kinds.reduce((sum, [kind]) => sum + of(kind), 0)], shown.join(' · '));
   const slow = value('push_outboxes');
   charts.waiting.add([value('push_outbox_bytes')], slow ? `${figures.count(slow)} behind` : 'nobody is behind');
-  if (!before) return;
-  const rate = (key) => figures.rate(next, before, key);
+  const rate = (key) => (before ? figures.rate(next, before, key) : NaN);
   charts.published.add([rate('push_published_total')], 'messages a second');
   charts.delivered.add([rate('push_deliveries_total')], 'messages a second');
   charts.sent.add([rate('push_bytes_sent_total')], 'bytes a second');
-  const [p50, p99] = [0.5, 0.99].map((part) => figures.quantile(next, before, SENT, part));
+  const [p50, p99] = [0.5, 0.99].map((part) => (before ? figures.quantile(next, before, SENT, part) : NaN));
   charts.latency.add([p50, p99], Number.isNaN(p50) ? 'no messages' : 'publish to socket');
 }
 
@@ -76,7 +71,7 @@ export function open(main, { signal, onmetrics }) {
       figures.span(next.at - value('process_start_time_seconds') * 1000),
       Number.isFinite(cpu) ? `${cpu.toFixed(cpu < 10 ? 1 : 0)} %` : '–',
       figures.bytes(value('process_resident_memory_bytes')),
-      `${figures.brief(value('process_open_fds'))} of ${figures.brief(value('process_max_fds'))}`,
+      figures.count(value('process_open_fds')),
       figures.count(value('push_channels')),
       figures.bytes(value('push_history_bytes')),
       figures.count(value('push_hosts')),

@@ -5,7 +5,8 @@ import { brief, bytes, perSecond } from './figures.js';
 import { tail } from './hub.js';
 
 const KEPT = 200;
-// The most rows that are made for one picture. Of a flood only the newest ones are shown.
+// New rows are made so often, and at most so many at once: of a flood only the newest ones are shown.
+const PAUSE_MS = 100;
 const AT_ONCE = 40;
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
 
@@ -82,13 +83,13 @@ export function open(main, { signal, parameters }) {
       if (words.value && !`${event.channel} ${event.event} ${event.data}`.includes(words.value)) return;
     }
     if (isHeld) return;
-    if (!waiting.length) requestAnimationFrame(draw);
+    if (!waiting.length) setTimeout(draw, PAUSE_MS);
     waiting.push(event);
     if (waiting.length > KEPT) waiting.shift();
   }
 
   function draw() {
-    if (!waiting.length) return;
+    if (!waiting.length || signal.aborted) return;
     const rows = waiting.slice(-AT_ONCE).reverse().map(row);
     waiting = [];
     list.prepend(...rows);
