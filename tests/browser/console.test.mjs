@@ -1,13 +1,15 @@
 // The console, as an operator sees it: the login, each view, what can be done there, and what must not happen.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
+import { freePort } from '../harness/free.mjs';
 import { Host, test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
 import { Proxy } from '../harness/proxy.mjs';
@@ -212,9 +214,34 @@ test('health shows the hub, its log, how connections end, and the options withou
   await console.row('channel.news.*.history_count', '9').waitFor();
   await console.row('control_key', 'set, not shown').waitFor();
   await console.shows('main .empty:visible', 'This hub shares no log');
-  await page.getByLabel('Also defaults').check();
+  await page.getByLabel('Also those at their defaults').check();
   await console.row('poll_timeout').waitFor();
   assert.doesNotMatch(hub.log, /refused with 404/, 'what looks is no refusal');
+});
+
+test('hubs that share a log are listed, and what they do together is shown', async () => {
+  const [port, folder] = [await freePort(), await mkdtemp(join(tmpdir(), 'push-console-'))];
+  const redis = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder], { stdio: 'ignore' });
+  open.push(async () => {
+    redis.kill('SIGKILL');
+    await rm(folder, { recursive: true });
+  });
+  const [hub, other] = [await start(`engine=redis://127.0.0.1:${port}`), await start(`engine=redis://127.0.0.1:${port}`)];
+  await hub.until('/v1/hubs', ({ hubs }) => hubs.filter(({ up }) => up).length === 2);
+  await subscribe(other, 'ada', 'shared');
+  await hub.until('/v1/channels', ({ channels }) => channels.length === 1);
+  const console = await visit(hub);
+  const { page } = console;
+  await console.view('health');
+  await console.row('up', 'yes').waitFor();
+  assert.equal(await console.row('up', 'ago').count(), 2);
+  await console.view('channels');
+  await console.row('shared', '1').waitFor();
+  await console.view('users?channel=shared');
+  await console.row('ada').locator('button', { hasText: 'Kick' }).click();
+  await confirm(page, 'Kick the user');
+  await console.shows('#toasts', '0 connections are closed here; the other hubs will follow.');
+  await console.row('ada').waitFor({ state: 'detached' });
 });
 
 test('a tail shows what is published, and can be held, filtered and ended', async () => {

@@ -38,7 +38,7 @@ export function open(main, { signal, onmetrics }) {
   const plain = empty('All options have their defaults', 'Choose to see them all.');
   const settings = h(
     'section', { class: 'card list' },
-    h('div', { class: 'line1' }, h('h2', {}, 'Options in use'), h('span', { class: 'field check' }, all, h('label', { for: 'all-options' }, 'Also defaults'))),
+    h('div', { class: 'line1' }, h('h2', {}, 'Options in use'), h('span', { class: 'field check' }, all, h('label', { for: 'all-options' }, 'Also those at their defaults'))),
     plain, options.element,
   );
   const told = h('p', { class: 'told', role: 'alert' });

@@ -42,7 +42,7 @@ export function open(main, { signal, parameters }) {
     last = users.at(-1)?.user ?? '';
     draw(users, 'Nobody with a name', anonymous ? 'All that are on this channel are connected without a user.' : 'Nobody is on this channel now.');
     [back.hidden, more.hidden] = [pages.length < 2, !isMore];
-    return say(found, `${count(all)} ${all === 1 ? 'user' : 'users'} on ${visible(of)} · ${count(anonymous)} without a name`);
+    return say(found, `${count(all)} ${all === 1 ? 'user' : 'users'} on ${visible(of)}${anonymous ? ` · ${count(anonymous)} without a name` : ''}`);
   }, (error) => {
     if (error?.status === 404) draw([], 'No such channel', 'Nobody listens to it, and nothing of it is kept.');
     say(told, error && error.status !== 404 ? error.message : '');
