@@ -38,7 +38,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use io::{Channel, Socket};
 use places::{Place, Places};
-use routes::{Desk, From};
+use routes::{Caller, Desk};
 use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -238,7 +238,7 @@ async fn serve(
     place: &Place,
 ) {
     let head_timeout = Duration::from_millis(desk.api.config().head_timeout_ms);
-    let from = From { client, tcp: door.tcp, tls: door.tls, port: door.port };
+    let from = Caller { client, tcp: door.tcp, tls: door.tls, port: door.port };
     let service = service_fn(|request| {
         place.asked(desk.knows(from, &request));
         let desk = desk.clone();

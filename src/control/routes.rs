@@ -41,7 +41,7 @@ pub(super) struct Desk {
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct From<'c> {
+pub(super) struct Caller<'c> {
     pub(super) client: Client<'c>,
     pub(super) tcp: bool,
     #[cfg_attr(not(feature = "console"), allow(dead_code))]
@@ -51,7 +51,7 @@ pub(super) struct From<'c> {
     pub(super) port: u16,
 }
 
-impl From<'_> {
+impl Caller<'_> {
     pub(super) fn address(&self) -> Option<AddressKey> {
         self.client.address.peer().and_then(Peer::address)
     }
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// Answers one request. An error becomes an answer, too. An answer without an end ends with `end`.
-    pub(super) async fn answer(&self, from: From<'_>, request: Request<Incoming>, end: End) -> Answer {
+    pub(super) async fn answer(&self, from: Caller<'_>, request: Request<Incoming>, end: End) -> Answer {
         let tries = request.headers().contains_key(header::AUTHORIZATION) || request.uri().path() == "/console/login";
         let answered = route(self, from, request, end).await;
         #[cfg_attr(not(feature = "console"), allow(unused_mut))]
@@ -107,12 +107,12 @@ impl Desk {
     }
 
     /// Whether a request is of a client that may ask.
-    pub(super) fn knows(&self, from: From<'_>, request: &Request<Incoming>) -> bool {
+    pub(super) fn knows(&self, from: Caller<'_>, request: &Request<Incoming>) -> bool {
         check_key(self, from, request.headers()).is_ok()
     }
 }
 
-async fn route(desk: &Desk, from: From<'_>, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
+async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: End) -> Result<Answer, Refusal> {
     let api = &desk.api;
     let (parts, body) = request.into_parts();
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
@@ -201,7 +201,7 @@ fn messages_of(path: &str) -> Option<&str> {
 }
 
 /// Checks the key, where one is set, or the cookie of the console. On TCP there always is a key (see `Builder::build`).
-fn check_key(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Result<Shown, Refusal> {
+fn check_key(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Shown, Refusal> {
     let config = desk.api.config();
     if config.control_key.is_empty() && !from.tcp {
         return Ok(Shown::Key(config.control_key.clone()));

@@ -55,7 +55,7 @@ await picture(light, 'login', { x: 400, y: 160, width: 480, height: 480 });
 await light.login();
 const dark = await visit({ colorScheme: 'dark' });
 const phone = await visit({ colorScheme: 'dark', width: 360, height: 740 });
-await pause(Number(process.env.WAIT ?? 61_000));
+await pause(Number(process.env.WAIT ?? 54_000));
 await picture(dark, 'overview');
 await picture(light, 'overview-light');
 await light.view('connections');

@@ -6,7 +6,7 @@ mod sessions;
 
 use super::body::collect;
 use super::parameters::Parameters;
-use super::routes::{is_key, json, Answer, Desk, From};
+use super::routes::{is_key, json, Answer, Caller, Desk};
 use crate::http::refusal::Refusal;
 use crate::http::{fields, origin};
 use crate::metrics::Reason;
@@ -52,7 +52,7 @@ pub(super) fn secure(answer: &mut Answer) {
 /// Answers a request for the console.
 pub(super) async fn answer(
     desk: &Desk,
-    from: From<'_>,
+    from: Caller<'_>,
     (method, path, query): (&Method, &str, &str),
     headers: &HeaderMap,
     body: Incoming,
@@ -79,13 +79,13 @@ pub(super) async fn answer(
 }
 
 /// The session of a request. An error: it has one, and did not come from a page of the console.
-pub(super) fn session(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Refusal> {
+pub(super) fn session(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Refusal> {
     let Some(session) = known(desk, from, headers) else { return Ok(None) };
     check_own(headers)?;
     Ok(Some(session))
 }
 
-fn known(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Option<Arc<Session>> {
+fn known(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Option<Arc<Session>> {
     let config = desk.api.config();
     let token = token(from, headers).filter(|_| config.console)?;
     desk.sessions.find(token, &config)
@@ -117,7 +117,7 @@ fn check_own(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Begins a session for a client that sends the key as the body.
-async fn login(desk: &Desk, from: From<'_>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
+async fn login(desk: &Desk, from: Caller<'_>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_own(headers)?;
     if desk.guesses.refuses(from.address(), clock::monotonic_ms()) {
         let message = "there were too many wrong keys from this address: try again in some seconds";
@@ -135,7 +135,7 @@ async fn login(desk: &Desk, from: From<'_>, headers: &HeaderMap, body: Incoming)
 }
 
 /// Ends the session of the request, if it has one.
-fn logout(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Result<Answer, Refusal> {
+fn logout(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Answer, Refusal> {
     check_own(headers)?;
     token(from, headers).into_iter().for_each(|token| desk.sessions.end(token));
     Ok(with_cookie(from, "", 0, from.tls))
@@ -143,18 +143,18 @@ fn logout(desk: &Desk, from: From<'_>, headers: &HeaderMap) -> Result<Answer, Re
 
 /// The name of the cookie. Browsers send the cookies of all ports of a host, so the port is a part of the name: otherwise
 /// a login at one hub would end the session at another.
-fn cookie_name(from: From<'_>) -> String {
+fn cookie_name(from: Caller<'_>) -> String {
     // Browsers take a cookie with this prefix only over TLS, and only from the host itself (RFC 6265bis).
     let prefix = if from.tls { "__Host-" } else { "" };
     format!("{prefix}push_console_{}", from.port)
 }
 
-fn token<'h>(from: From<'_>, headers: &'h HeaderMap) -> Option<&'h str> {
+fn token<'h>(from: Caller<'_>, headers: &'h HeaderMap) -> Option<&'h str> {
     let name = cookie_name(from);
     headers.get_all(header::COOKIE).iter().find_map(|line| fields::cookie(line.as_bytes(), &name))
 }
 
-fn with_cookie(from: From<'_>, token: &str, seconds: u64, secure: bool) -> Answer {
+fn with_cookie(from: Caller<'_>, token: &str, seconds: u64, secure: bool) -> Answer {
     let secure = if secure { "; Secure" } else { "" };
     let name = cookie_name(from);
     let cookie = format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
@@ -173,7 +173,7 @@ fn redirect() -> Answer {
     answer
 }
 
-fn page(desk: &Desk, from: From<'_>, headers: &HeaderMap, name: &str) -> Result<Answer, Refusal> {
+fn page(desk: &Desk, from: Caller<'_>, headers: &HeaderMap, name: &str) -> Result<Answer, Refusal> {
     let has_session = known(desk, from, headers).is_some();
     let file = match name {
         "" if has_session => &files::PAGE,
