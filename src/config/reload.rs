@@ -139,14 +139,18 @@ mod tests {
             "auto",
         ];
         let mut default = Config::default();
-        // The option tls_client_ca needs them.
-        let needs = [("control", "tls:127.0.0.1:1"), ("control_key", "fedcba9876543210")];
-        let needs = needs.into_iter().chain([("tls_certificate", "/a"), ("tls_key", "/b")]);
-        for (name, value) in needs.filter(|_| cfg!(feature = "tls")) {
+        // The options console and tls_client_ca need them.
+        let has_tls = cfg!(feature = "tls");
+        let control = if has_tls { "tls:127.0.0.1:1" } else { "127.0.0.1:1" };
+        let of_tls = [("tls_certificate", "/a"), ("tls_key", "/b")].into_iter().filter(|_| has_tls);
+        for (name, value) in of_tls.chain([("control", control), ("control_key", "fedcba9876543210")]) {
             let option = options::all().find(|option| option.name == name).unwrap();
             option.apply(&mut default, value).unwrap();
         }
-        for option in options::all().filter(|option| cfg!(feature = "tls") || !option.name.starts_with("tls_")) {
+        let is_here = |name: &str| {
+            (has_tls || !name.starts_with("tls_")) && (cfg!(feature = "console") || !name.starts_with("console"))
+        };
+        for option in options::all().filter(|option| is_here(option.name)) {
             let found = values.iter().chain(&more).find_map(|value| {
                 let mut config = default.clone();
                 option.apply(&mut config, value).ok()?;
