@@ -259,6 +259,12 @@ impl Api {
         self.context.note_refusal_of(client, level, reason, text);
     }
 
+    /// Logs what a client did, under the rate limit of its `kind`.
+    #[cfg(feature = "console")]
+    pub(crate) fn note(&self, client: Client<'_>, level: Level, kind: &'static str, text: fmt::Arguments<'_>) {
+        client.log(&self.context.log, level, kind, text);
+    }
+
     /// The certificates for the control API.
     #[cfg(feature = "tls")]
     pub(crate) fn control_certificates(&self) -> Option<Arc<rustls::ServerConfig>> {

@@ -1,4 +1,5 @@
 //! Slows down clients that try keys. A right key is never held up, except by [`Guesses::refuses`] at the console's login.
+//! That counts the wrong keys at the login only. Otherwise a publisher with an old key would lock the operators out.
 
 use crate::limits::{AddressKey, Bucket};
 use std::collections::HashMap;
@@ -14,21 +15,29 @@ const FURTHEST_MS: u64 = 15_000;
 /// The most addresses that are remembered. All further ones share one bucket.
 const MAX_ADDRESSES: usize = 1024;
 
+/// Where a key was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Tried {
+    Api,
+    /// The console's login.
+    Login,
+}
+
 /// The wrong keys of each address. `None` in place of an address: the processes of this machine.
 #[derive(Debug, Default)]
 pub(super) struct Guesses(Mutex<Buckets>);
 
 #[derive(Debug, Default)]
 struct Buckets {
-    of: HashMap<Option<AddressKey>, Bucket>,
+    of: HashMap<(Option<AddressKey>, Tried), Bucket>,
     others: Bucket,
 }
 
 impl Guesses {
     /// Counts a wrong key. Returns how long its answer has to wait.
-    pub(super) fn wrong(&self, address: Option<AddressKey>, now_ms: u64) -> Duration {
+    pub(super) fn wrong(&self, address: Option<AddressKey>, tried: Tried, now_ms: u64) -> Duration {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = buckets.bucket(address, now_ms);
+        let bucket = buckets.bucket((address, tried), now_ms);
         let ahead = match bucket.ahead_ms(now_ms) {
             far if far >= FURTHEST_MS => far,
             _ => bucket.count(RATE, now_ms),
@@ -36,23 +45,24 @@ impl Guesses {
         Duration::from_millis(ahead.min(LONGEST_MS))
     }
 
-    /// Whether an address has tried so many wrong keys that its next one is not even looked at.
+    /// Whether an address has tried so many wrong keys at the login that its next one is not even looked at. One that
+    /// is not remembered is not refused: it may be another's fault.
     #[cfg(feature = "console")]
     pub(super) fn refuses(&self, address: Option<AddressKey>, now_ms: u64) -> bool {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.bucket(address, now_ms).ahead_ms(now_ms) > LONGEST_MS
+        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.of.get(&(address, Tried::Login)).is_some_and(|bucket| bucket.ahead_ms(now_ms) > LONGEST_MS)
     }
 }
 
 impl Buckets {
-    fn bucket(&mut self, address: Option<AddressKey>, now_ms: u64) -> &mut Bucket {
-        if !self.of.contains_key(&address) && self.of.len() >= MAX_ADDRESSES {
+    fn bucket(&mut self, key: (Option<AddressKey>, Tried), now_ms: u64) -> &mut Bucket {
+        if !self.of.contains_key(&key) && self.of.len() >= MAX_ADDRESSES {
             self.of.retain(|_, bucket| !bucket.is_over(now_ms));
             if self.of.len() >= MAX_ADDRESSES {
                 return &mut self.others;
             }
         }
-        self.of.entry(address).or_default()
+        self.of.entry(key).or_default()
     }
 }
 
@@ -67,7 +77,7 @@ mod tests {
     #[test]
     fn wrong_keys_wait_longer_and_longer_and_other_addresses_do_not() {
         let guesses = Guesses::default();
-        let wait = |number, now_ms| guesses.wrong(address(number), now_ms).as_millis();
+        let wait = |number, now_ms| guesses.wrong(address(number), Tried::Api, now_ms).as_millis();
         assert_eq!((0..4).map(|_| wait(1, 1000)).collect::<Vec<_>>(), [0, 0, 500, 1000]);
         assert_eq!((wait(2, 1000), wait(1, 3000)), (0, 0), "others are not held up, and a pause ends it");
         assert!((0..1000).all(|_| wait(1, 3000) <= 5000));
@@ -80,11 +90,14 @@ mod tests {
     fn a_login_is_refused_only_after_many_wrong_keys() {
         let guesses = Guesses::default();
         assert!(!guesses.refuses(None, 1000));
-        for _ in 0..12 {
-            guesses.wrong(None, 1000);
+        for _ in 0..40 {
+            guesses.wrong(None, Tried::Api, 1000);
         }
-        assert!(!guesses.refuses(None, 1000));
-        guesses.wrong(None, 1000);
+        for _ in 0..12 {
+            guesses.wrong(None, Tried::Login, 1000);
+        }
+        assert!(!guesses.refuses(None, 1000), "wrong keys at the API are counted apart");
+        guesses.wrong(None, Tried::Login, 1000);
         assert!(guesses.refuses(None, 1000) && !guesses.refuses(address(1), 1000) && !guesses.refuses(None, 2000));
     }
 
@@ -92,11 +105,16 @@ mod tests {
     fn the_number_of_addresses_is_bounded() {
         let guesses = Guesses::default();
         for number in 0..5000 {
-            guesses.wrong(address(number), 1000);
+            guesses.wrong(address(number), Tried::Login, 1000);
         }
         assert_eq!(guesses.0.lock().unwrap().of.len(), MAX_ADDRESSES);
-        assert!(guesses.wrong(address(9999), 1000) > Duration::from_secs(1), "those beyond it share one rate");
-        guesses.wrong(address(9999), 60_000);
+        assert!(
+            guesses.wrong(address(9999), Tried::Login, 1000) > Duration::from_secs(1),
+            "those beyond it share one rate"
+        );
+        #[cfg(feature = "console")]
+        assert!(!guesses.refuses(address(9999), 1000) && !guesses.refuses(None, 1000), "nor are they refused for it");
+        guesses.wrong(address(9999), Tried::Login, 60_000);
         assert_eq!(guesses.0.lock().unwrap().of.len(), 1);
     }
 }

@@ -22,6 +22,8 @@ mod tls;
 
 use crate::api::Api;
 use crate::config::Address;
+#[cfg(feature = "console")]
+use crate::config::Config;
 use crate::context::client::Client;
 use crate::error::Error;
 use crate::http::refusal::Refusal;
@@ -71,6 +73,8 @@ pub(crate) struct Control {
     /// Counts the times when the authorities of clients became others.
     #[cfg_attr(not(feature = "tls"), allow(dead_code))]
     authorities: watch::Sender<u64>,
+    #[cfg(feature = "console")]
+    sessions: Arc<console::Sessions>,
 }
 
 /// The work of its thread.
@@ -116,6 +120,9 @@ struct Door {
     tls: bool,
     /// 0 for a Unix socket.
     port: u16,
+    /// Only this machine reaches it, and a page of any site could do so by a name of its own. With TLS it can't: there
+    /// is no certificate for that name.
+    local: bool,
 }
 
 impl Door {
@@ -124,7 +131,12 @@ impl Door {
             Address::Tcp(address) | Address::Tls(address) => address.port(),
             Address::Unix(_) => 0,
         };
-        Door { tcp: !matches!(bound.address, Address::Unix(_)), tls: bound.is_tls(), port }
+        let local = match &bound.address {
+            Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Address::Tls(_) => false,
+            Address::Unix(_) => true,
+        };
+        Door { tcp: !matches!(bound.address, Address::Unix(_)), tls: bound.is_tls(), port, local }
     }
 }
 
@@ -135,14 +147,23 @@ impl Control {
         let (authorities, changed) = watch::channel(0);
         let ends = Ends { stop: stopped, authorities: changed };
         let listeners = bound.iter().map(|bound| (bound.socket(0), Door::of(bound))).collect();
-        let run = Run { desk: Arc::new(Desk::new(api)), listeners, ends };
+        let desk = Arc::new(Desk::new(api));
+        #[cfg(feature = "console")]
+        let sessions = desk.sessions.clone();
+        let run = Run { desk, listeners, ends };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
             runtime.block_on(run.serve());
             // Work that did not end in time is dropped, and its connections with it.
             drop(runtime);
         });
-        Ok((Control { stop, authorities }, work))
+        let control = Control {
+            stop,
+            authorities,
+            #[cfg(feature = "console")]
+            sessions,
+        };
+        Ok((control, work))
     }
 
     /// Ends the connections of TLS clients, which may have certificates of an authority that is none any more. Requests
@@ -150,6 +171,13 @@ impl Control {
     #[cfg(feature = "tls")]
     pub(crate) fn end_secure(&self) {
         self.authorities.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Ends the sessions of the console that the options, which have just changed, no longer allow. They don't come back
+    /// if the options do.
+    #[cfg(feature = "console")]
+    pub(crate) fn end_sessions(&self, config: &Config) {
+        self.sessions.end_over(config);
     }
 
     /// Accepts no more connections. Requests in progress are answered.
@@ -238,7 +266,7 @@ async fn serve(
     place: &Place,
 ) {
     let head_timeout = Duration::from_millis(desk.api.config().head_timeout_ms);
-    let from = Caller { client, tcp: door.tcp, tls: door.tls, port: door.port };
+    let from = Caller { client, tcp: door.tcp, tls: door.tls, port: door.port, local: door.local };
     let service = service_fn(|request| {
         place.asked(desk.knows(from, &request));
         let desk = desk.clone();

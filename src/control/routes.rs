@@ -3,7 +3,7 @@
 use super::body::collect;
 #[cfg(feature = "console")]
 use super::console;
-use super::guesses::Guesses;
+use super::guesses::{Guesses, Tried};
 use super::parameters::Parameters;
 use super::tail::{self, End, Stream};
 use super::{connections, ending, everyone, hosts, messages, options, publishing};
@@ -36,7 +36,7 @@ pub(super) struct Desk {
     pub(super) api: Arc<Api>,
     pub(super) guesses: Guesses,
     #[cfg(feature = "console")]
-    pub(super) sessions: console::Sessions,
+    pub(super) sessions: Arc<console::Sessions>,
 }
 
 /// Where a request comes from.
@@ -49,6 +49,9 @@ pub(super) struct Caller<'c> {
     /// The port of the listener. 0: it has none.
     #[cfg_attr(not(feature = "console"), allow(dead_code))]
     pub(super) port: u16,
+    /// It came from this machine: by a listener of the loopback without TLS, or by a Unix socket.
+    #[cfg_attr(not(feature = "console"), allow(dead_code))]
+    pub(super) local: bool,
 }
 
 impl Caller<'_> {
@@ -80,7 +83,7 @@ impl Desk {
     pub(super) fn new(api: Arc<Api>) -> Self {
         let guesses = Guesses::default();
         #[cfg(feature = "console")]
-        let sessions = console::Sessions::default();
+        let sessions = Arc::<console::Sessions>::default();
         Desk {
             api,
             guesses,
@@ -91,19 +94,29 @@ impl Desk {
 
     /// Answers one request. An error becomes an answer, too. An answer without an end ends with `end`.
     pub(super) async fn answer(&self, from: Caller<'_>, request: Request<Incoming>, end: End) -> Answer {
-        let tries = request.headers().contains_key(header::AUTHORIZATION) || request.uri().path() == "/console/login";
+        let tried = self.tried(&request);
         let answered = route(self, from, request, end).await;
         #[cfg_attr(not(feature = "console"), allow(unused_mut))]
         let mut answer = answered.unwrap_or_else(|refusal| refused(&self.api, from.client, &refusal));
         // It is logged by now, even if the client does not wait for the answer.
-        if tries && answer.status() == StatusCode::UNAUTHORIZED {
-            tokio::time::sleep(self.guesses.wrong(from.address(), clock::monotonic_ms())).await;
+        if let Some(tried) = tried.filter(|_| answer.status() == StatusCode::UNAUTHORIZED) {
+            tokio::time::sleep(self.guesses.wrong(from.address(), tried, clock::monotonic_ms())).await;
         }
         #[cfg(feature = "console")]
         if self.api.config().console {
             console::secure(&mut answer);
         }
         answer
+    }
+
+    /// Where a request tries a key, if it does. A proxy may pass on a line of another scheme, which is no key.
+    fn tried(&self, request: &Request<Incoming>) -> Option<Tried> {
+        let is_at_login = request.uri().path() == "/console/login";
+        if cfg!(feature = "console") && is_at_login && self.api.config().console {
+            return Some(Tried::Login);
+        }
+        let mut lines = request.headers().get_all(header::AUTHORIZATION).iter();
+        lines.any(|line| fields::bearer(line.as_bytes()).is_some()).then_some(Tried::Api)
     }
 
     /// Whether a request is of a client that may ask.
@@ -211,16 +224,18 @@ fn check_key(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Shown
     if given.next().is_some() {
         return Err(Refusal::malformed("twice", "a request has one Authorization line"));
     }
+    let bearer = first.and_then(fields::bearer);
+    if bearer.is_some_and(|given| is_key(given, &config)) {
+        return Ok(Shown::Key(config.control_key.clone()));
+    }
+    // A proxy may pass on the line with which its own users log in. So a session counts beside any line.
     #[cfg(feature = "console")]
-    if first.is_none() {
-        if let Some(session) = console::session(desk, from, headers)? {
-            return Ok(Shown::Session(session));
-        }
+    match console::session(desk, from, headers) {
+        Ok(Some(session)) => return Ok(Shown::Session(session)),
+        Err(refusal) if bearer.is_none() => return Err(refusal),
+        _ => {}
     }
-    if !is_key(first.and_then(fields::bearer).unwrap_or_default(), &config) {
-        return Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"));
-    }
-    Ok(Shown::Key(config.control_key.clone()))
+    Err(Refusal::unauthorized("Authorization: Bearer with the option control_key is needed"))
 }
 
 /// Whether this is the key. The comparison takes constant time. Otherwise its duration would tell how much was right.

@@ -265,6 +265,10 @@ impl Embedded {
             shared.inlet.reconnect(log, config.shared_timeout());
         }
         self.api.reconfigure(config, authority);
+        #[cfg(feature = "console")]
+        if let Some(ControlThread { control, .. }) = &self.control {
+            control.end_sessions(&self.context.config.get());
+        }
         #[cfg(feature = "tls")]
         if let Some(HandshakeThread { handshakes, .. }) = &self.handshakes {
             handshakes.reconfigure(&self.context.config.get());

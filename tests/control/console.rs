@@ -1,21 +1,21 @@
 //! The console: nothing without a login, and nothing for a page of another origin.
 
-use super::common::{builder, counted, metrics_with_key, socket_path, until, Client, Host, Lines, CONTROL};
+use super::common::{builder, until, Client, Host, Lines, CONTROL};
 use push::Kind;
 use std::net::TcpStream;
 
-const KEY: &str = CONTROL[1].1;
-const OWN: &str = "X-Push-Console: 1\r\n";
+pub(super) const KEY: &str = CONTROL[1].1;
+pub(super) const OWN: &str = "X-Push-Console: 1\r\n";
 
-fn options(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+pub(super) fn options(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     [&CONTROL[..], &[("console", "true")], more].concat()
 }
 
 /// An answer: its status, its head in small letters, and its body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 impl Answer {
@@ -31,7 +31,7 @@ impl Answer {
     }
 }
 
-fn ask(host: &Host, method: &str, path: &str, lines: &str, body: &str) -> Answer {
+pub(super) fn ask(host: &Host, method: &str, path: &str, lines: &str, body: &str) -> Answer {
     let address = &host.server.addresses()[1];
     let mut client = Client::over(TcpStream::connect(address).unwrap());
     let length = body.len();
@@ -47,18 +47,42 @@ fn ask(host: &Host, method: &str, path: &str, lines: &str, body: &str) -> Answer
     Answer { status, head: head.lines().map(small).collect(), body: client.rest() }
 }
 
-fn get(host: &Host, path: &str, lines: &str) -> Answer {
+pub(super) fn get(host: &Host, path: &str, lines: &str) -> Answer {
     ask(host, "GET", path, lines, "")
 }
 
-/// Logs in, and returns the line with the cookie.
-fn login(host: &Host) -> String {
-    let answer = ask(host, "POST", "/console/login", OWN, KEY);
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    format!("Cookie: {}\r\n", answer.cookie().0)
+/// A login.
+pub(super) struct Login {
+    /// The line with the cookie. It is all that a server at another port of the host gets.
+    pub(super) cookie: String,
+    /// The line that only the console's page can send.
+    pub(super) page: String,
 }
 
-fn logged(lines: &Lines, part: &str) -> bool {
+impl Login {
+    pub(super) fn lines(&self) -> String {
+        format!("{}{}", self.cookie, self.page)
+    }
+}
+
+pub(super) fn login(host: &Host) -> Login {
+    let answer = ask(host, "POST", "/console/login", OWN, KEY);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    Login { cookie: format!("Cookie: {}\r\n", answer.cookie().0), page: page_of(&answer) }
+}
+
+/// The line with the value of a login's answer.
+fn page_of(login: &Answer) -> String {
+    let value = login.body.split('"').nth(3).expect("a value");
+    assert_eq!(value.len(), 43);
+    format!("X-Push-Console: {value}\r\n")
+}
+
+pub(super) fn is_in(host: &Host, login: &Login) -> bool {
+    get(host, "/v1/stats", &login.lines()).status == 200
+}
+
+pub(super) fn logged(lines: &Lines, part: &str) -> bool {
     lines.lock().unwrap().iter().any(|line| line.contains(part))
 }
 
@@ -89,7 +113,7 @@ fn without_a_login_there_is_the_login_page_and_nothing_else() {
         assert_eq!(get(&host, &format!("/console/{public}"), "").status, 200, "{public}");
     }
     let other = Host::start(&options(&[]));
-    let foreign = login(&other);
+    let Login { cookie: foreign, page: foreign_page } = login(&other);
     // Its name has the port; so it is also tried under this hub's name.
     let port = |host: &Host| host.server.addresses()[1].rsplit(':').next().unwrap().to_owned();
     let renamed = foreign.replace(&port(&other), &port(&host));
@@ -98,7 +122,7 @@ fn without_a_login_there_is_the_login_page_and_nothing_else() {
     for cookie in ["", &foreign, &renamed, &wrong, &guess, "Cookie: =;;; a\r\n"] {
         for path in ["/console/app.js", "/v1/stats", "/v1/connections", "/v1/tail?pattern=*", "/v1/config", "/metrics"]
         {
-            let answer = get(&host, path, &format!("{cookie}{OWN}"));
+            let answer = get(&host, path, &format!("{cookie}{foreign_page}"));
             assert!(answer.status == 401 && answer.has("www-authenticate: Bearer"), "{path} {cookie}");
         }
         for path in ["/v1/publish?channel=a", "/v1/disconnect?all=1", "/v1/close?connection=1"] {
@@ -135,11 +159,10 @@ fn a_login_gives_a_cookie_with_which_the_console_can_ask() {
     assert!(page.body.contains("app.js") && page.has("cache-control: private, no-cache"), "{}", page.head);
     assert!(page.has("vary: Accept-Encoding, Cookie"));
     assert_eq!(get(&host, "/console/app.js", &cookie).status, 200);
-    let own = format!("{cookie}{OWN}");
+    let own = format!("{cookie}{}", page_of(&answer));
     assert_eq!(get(&host, "/v1/stats", &own).status, 200);
     assert_eq!(ask(&host, "POST", "/v1/publish?channel=a", &own, "x").status, 200);
-    // A key counts before the cookie.
-    assert_eq!(get(&host, "/v1/stats", &format!("{own}Authorization: Bearer {}\r\n", "x".repeat(16))).status, 401);
+    assert!(logged(&lines, "Info console: a login with the key (address 127.0.0.1)"));
 
     let gone = ask(&host, "POST", "/console/logout", &own, "");
     assert!(gone.status == 200 && gone.cookie().1.contains("Max-Age=0"), "{}", gone.head);
@@ -152,18 +175,18 @@ fn a_login_gives_a_cookie_with_which_the_console_can_ask() {
 #[test]
 fn a_page_of_another_origin_can_neither_read_nor_act_nor_log_in() {
     let host = Host::start(&options(&[("allowed_origins", "*")]));
-    let (address, cookie) = (host.server.addresses()[1].clone(), login(&host));
-    let good = format!("{OWN}Origin: http://{address}\r\nSec-Fetch-Site: same-origin\r\n");
+    let (address, Login { cookie, page }) = (host.server.addresses()[1].clone(), login(&host));
+    let good = format!("{page}Origin: http://{address}\r\nSec-Fetch-Site: same-origin\r\n");
     assert_eq!(get(&host, "/v1/stats", &format!("{cookie}{good}")).status, 200);
     let bad = [
         String::new(),
         "Sec-Fetch-Site: same-origin\r\n".into(),
         "X-Push-Console: 0\r\n".into(),
-        format!("{OWN}Origin: http://evil.example\r\n"),
-        format!("{OWN}Origin: null\r\n"),
-        format!("{OWN}Origin: http://127.0.0.1:1\r\n"),
-        format!("{OWN}Sec-Fetch-Site: cross-site\r\n"),
-        format!("{OWN}Sec-Fetch-Site: same-site\r\n"),
+        format!("{page}Origin: http://evil.example\r\n"),
+        format!("{page}Origin: null\r\n"),
+        format!("{page}Origin: http://127.0.0.1:1\r\n"),
+        format!("{page}Sec-Fetch-Site: cross-site\r\n"),
+        format!("{page}Sec-Fetch-Site: same-site\r\n"),
         format!("{good}Origin: http://evil.example\r\n"),
     ];
     for lines in &bad {
@@ -181,7 +204,8 @@ fn a_page_of_another_origin_can_neither_read_nor_act_nor_log_in() {
             assert!(answer.status == 403 && answer.body.contains("must come from the console"), "{path} {lines}");
             assert!(!answer.head.contains("access-control-"), "{}", answer.head);
         }
-        let answer = ask(&host, "POST", "/console/login", lines, KEY);
+        let lines = lines.replace(&page, OWN);
+        let answer = ask(&host, "POST", "/console/login", &lines, KEY);
         assert!(answer.status == 403 && !answer.head.contains("set-cookie"), "{lines}");
     }
     // The browser asks before it sends the header line from elsewhere, and nobody says yes.
@@ -198,7 +222,7 @@ fn a_page_of_another_origin_can_neither_read_nor_act_nor_log_in() {
 #[test]
 fn browsers_are_told_not_to_frame_sniff_or_run_anything_else() {
     let host = Host::start(&options(&[]));
-    let own = format!("{}{OWN}", login(&host));
+    let own = login(&host).lines();
     for (path, lines) in [
         ("/console", ""),
         ("/console", &*own),
@@ -256,89 +280,60 @@ fn files_come_compressed_and_once() {
 
 #[test]
 fn a_session_ends_with_its_time_and_with_the_key_and_a_tail_with_it() {
-    let (mut now, mut lines) = (options(&[]), String::new());
+    let mut now = options(&[]);
     let host = Host::start(&now);
-    let tail = |cookie: &str| {
+    let tail = |login: &Login| {
         let mut client = Client::over(TcpStream::connect(&host.server.addresses()[1]).unwrap());
         let address = &host.server.addresses()[1];
-        client.send(format!("GET /v1/tail?pattern=* HTTP/1.1\r\nHost: {address}\r\n{cookie}{OWN}\r\n").as_bytes());
+        let lines = login.lines();
+        client.send(format!("GET /v1/tail?pattern=* HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n").as_bytes());
         assert!(client.head().starts_with("HTTP/1.1 200 "));
         client.until("{\"type\":\"open\"}\n\n");
         client
     };
-    let is_in = |cookie: &str| get(&host, "/v1/stats", &format!("{cookie}{OWN}")).status == 200;
+    let is_in = |login: &Login| is_in(&host, login);
     let reload = |options: &[(&str, &str)]| host.server.reload(&builder(options)).map(drop);
     for (name, value, reason) in [
         ("control_key", "another-key-of-some-length", "the option control_key has changed"),
         ("console_session", "1s", "the session is over"),
     ] {
-        lines.clone_from(&login(&host));
-        let mut seen = tail(&lines);
-        assert!(is_in(&lines));
+        let one = login(&host);
+        let mut seen = tail(&one);
+        assert!(is_in(&one));
         let mut next = now.clone();
         next.push((name, value));
         reload(&next).unwrap();
         seen.until(&format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}"));
-        until("the session is over", || !is_in(&lines));
+        until("the session is over", || !is_in(&one));
         reload(&now).unwrap();
-        assert!(name == "console_session" || !is_in(&lines), "it does not come back with the old key");
+        assert!(name == "console_session" || !is_in(&one), "it does not come back with the old key");
     }
+    // Nor does one for which nobody has asked in between.
+    let one = login(&host);
+    let mut other_key = now.clone();
+    other_key.push(("control_key", "another-key-of-some-length"));
+    reload(&other_key).unwrap();
+    reload(&now).unwrap();
+    assert!(!is_in(&one));
     // A logout ends the tails of its session, and of no other.
     let [one, other] = [(); 2].map(|()| login(&host));
     let (mut seen, mut stays) = (tail(&one), tail(&other));
-    assert_eq!(ask(&host, "POST", "/console/logout", &format!("{one}{OWN}"), "").status, 200);
+    assert_eq!(ask(&host, "POST", "/console/logout", &one.lines(), "").status, 200);
     seen.until("{\"type\":\"end\",\"reason\":\"the session is over\"}");
     host.publish("a", "x");
     stays.until("\"channel\":\"a\"");
     now.retain(|(name, _)| *name != "console");
     reload(&now).unwrap();
     stays.until("{\"type\":\"end\",\"reason\":\"the option console was turned off\"}");
-    assert_eq!(get(&host, "/console", &other).status, 401);
-    host.stop();
-}
-
-#[test]
-fn wrong_keys_are_logged_slowed_down_and_refused_unseen() {
-    let path = socket_path();
-    let control = format!("unix:{path}, 127.0.0.1:0");
-    let (host, lines) = Host::logged(&[("control", &control), CONTROL[1], ("console", "true")]);
-    let address = host.server.addresses().iter().rfind(|address| !address.starts_with("unix")).unwrap().clone();
-    let send = |key: &str| {
-        let mut client = Client::over(TcpStream::connect(&address).unwrap());
-        let head = format!("POST /console/login HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{OWN}");
-        client.send(format!("{head}Content-Length: {}\r\n\r\n{key}", key.len()).as_bytes());
-        client
-    };
-    for wrong in ["", "x", "a-key-of-some-lengtH", "a-key-of-some-lengt", "a-key-of-some-length "] {
-        assert_eq!(&send(wrong).head()[9..12], "401", "{wrong}");
-    }
-    assert!(logged(&lines, "Warn control API: refused with 401 unauthorized: console: the key is not"));
-    assert!(logged(&lines, "(address 127.0.0.1)"));
-    assert_eq!(&send(&"x".repeat(256)).head()[9..12], "413");
-    // Many at once: they wait, and the next one is not looked at, even if it is the right one.
-    let waiting: Vec<_> = (0..40).map(|_| send("a-wrong-key-0123456789")).collect();
-    until("the address is refused", || {
-        let mut client = send(KEY);
-        let is_refused = client.head().starts_with("HTTP/1.1 429 ");
-        is_refused && client.rest().contains("too many wrong keys")
-    });
-    // The API with the key is not held up.
-    let mut api = Client::over(TcpStream::connect(&address).unwrap());
-    api.send(format!("GET /v1/stats HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n\r\n").as_bytes());
-    assert!(api.head().starts_with("HTTP/1.1 200 "));
-    drop(waiting);
-    until("the right key counts again", || send(KEY).head().starts_with("HTTP/1.1 200 "));
-    let counts = counted(&metrics_with_key(&path, KEY), "push_refusals_total");
-    assert!(counts.iter().any(|(reason, count)| reason == "control_key" && *count >= 6), "{counts:?}");
-    assert!(!logged(&lines, "a-wrong-key") && !logged(&lines, KEY));
+    assert_eq!(get(&host, "/console", &other.cookie).status, 401);
     host.stop();
 }
 
 #[test]
 fn the_sessions_are_bounded() {
     let host = Host::start(&options(&[]));
-    let cookies: Vec<_> = (0..65).map(|_| login(&host)).collect();
-    let is_in = |cookie: &str| get(&host, "/v1/stats", &format!("{cookie}{OWN}")).status == 200;
-    assert!(!is_in(&cookies[0]) && is_in(&cookies[1]) && is_in(&cookies[64]));
+    let logins: Vec<_> = (0..65).map(|_| login(&host)).collect();
+    let is_in = |at: usize| is_in(&host, &logins[at]);
+    assert!(!is_in(0) && is_in(1) && is_in(64));
     host.stop();
 }

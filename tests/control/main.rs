@@ -7,6 +7,8 @@ mod connections;
 #[cfg(feature = "console")]
 mod console;
 mod hosts;
+#[cfg(feature = "console")]
+mod logins;
 mod messages;
 mod options;
 mod tail;

@@ -53,6 +53,8 @@ fn the_cookie_of_the_console_is_for_tls_and_this_host_only() {
     let login = format!("POST /console/login HTTP/1.1\r\n{own}Content-Length: {}\r\n\r\n{KEY}", KEY.len());
     client.tls.write_all(login.as_bytes()).unwrap();
     let head = client.until("\r\n\r\n");
+    let body = client.until("\n");
+    let own = format!("Host: {address}\r\nX-Push-Console: {}\r\n", body.split('"').nth(3).unwrap());
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
     let (cookie, attributes) = cookie.split_once("; ").unwrap();
     let port = address.rsplit(':').next().unwrap();

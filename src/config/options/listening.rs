@@ -98,7 +98,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         help: "The names by which clients may address `listen` (`Host`), without ports. `*.example.org`: all names \
                below example.org. `*`: any name. Names of the loopback, such as localhost, are always allowed. \
                Empty: any name, except on a loopback address with `auth=none`: there only the loopback's names are \
-               allowed, since the page of any site could point its own name there (DNS rebinding)",
+               allowed, since the page of any site could point its own name there (DNS rebinding). The console takes \
+               the same names at loopback addresses and Unix sockets of `control`",
         value: Value::Text {
             allowed: "*, or a list of names such as push.example.org, *.example.org",
             set: |c, text| hosts::read_list(list(text)).map(|list| c.allowed_hosts = list),

@@ -2,13 +2,15 @@
 //! Requests to the control API may carry the cookie in place of the key, if they come from the console's own pages.
 
 mod files;
+mod own;
 mod sessions;
 
 use super::body::collect;
 use super::parameters::Parameters;
 use super::routes::{is_key, json, Answer, Caller, Desk};
+use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::http::{fields, origin};
+use crate::log::Level;
 use crate::metrics::Reason;
 use crate::sys::clock;
 use bytes::Bytes;
@@ -20,9 +22,6 @@ use hyper::{Method, Response, StatusCode};
 pub(super) use sessions::{Session, Sessions};
 use std::sync::Arc;
 
-/// The header line that the console's own pages send. A page of another origin can't send it: the browser would ask
-/// first, and the answer is no.
-const OWN: &str = "x-push-console";
 /// The longest key (see the option `control_key`).
 const MAX_KEY: usize = 255;
 
@@ -57,6 +56,7 @@ pub(super) async fn answer(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Result<Answer, Refusal> {
+    own::check_host(desk, from, headers)?;
     let no_such = || Refusal::not_found("the console is at /console, and has no such file");
     let below = path.strip_prefix("/console").ok_or_else(no_such)?;
     if !(below.is_empty() || below.starts_with('/')) {
@@ -81,7 +81,8 @@ pub(super) async fn answer(
 /// The session of a request. An error: it has one, and did not come from a page of the console.
 pub(super) fn session(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Option<Arc<Session>>, Refusal> {
     let Some(session) = known(desk, from, headers) else { return Ok(None) };
-    check_own(headers)?;
+    own::check_host(desk, from, headers)?;
+    own::check(headers, |value| session.is_of(value))?;
     Ok(Some(session))
 }
 
@@ -91,75 +92,70 @@ fn known(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Option<Arc<Sessi
     desk.sessions.find(token, &config)
 }
 
-/// Checks that a page of the console makes the request: no other page can send its header line. Where the browser tells
-/// the page's origin as well, it must be this one.
-fn check_own(headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = |name: &HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        let value = values.next().map(|value| value.to_str().unwrap_or("\u{fffd}"));
-        // Two lines can't be of a browser.
-        if values.next().is_some() {
-            Some("\u{fffd}")
-        } else {
-            value
-        }
-    };
-    let has_line = text(&HeaderName::from_static(OWN)) == Some("1");
-    let host = text(&header::HOST).unwrap_or_default();
-    let is_ours = text(&header::ORIGIN).is_none_or(|origin| origin::allowed(origin, host, &[]));
-    let is_site = text(&HeaderName::from_static("sec-fetch-site")).is_none_or(|site| site == "same-origin");
-    if has_line && is_ours && is_site {
-        return Ok(());
-    }
-    let message =
-        "a request with the console's cookie must come from the console: of its origin, with X-Push-Console: 1";
-    Err(Refusal::forbidden("origin", message))
-}
-
 /// Begins a session for a client that sends the key as the body.
 async fn login(desk: &Desk, from: Caller<'_>, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
-    check_own(headers)?;
-    if desk.guesses.refuses(from.address(), clock::monotonic_ms()) {
-        let message = "there were too many wrong keys from this address: try again in some seconds";
-        return Err(Refusal::limit("too_many_keys", message).counted_as(Reason::ControlKey));
-    }
+    own::check(headers, |value| value == "1")?;
+    check_guesses(desk, from)?;
     let key = collect(&desk.api, body, MAX_KEY, "the longest key").await?;
+    // Many may have begun their requests before the first wrong key.
+    check_guesses(desk, from)?;
     let config = desk.api.config();
     if !is_key(&key, &config) {
         return Err(Refusal::unauthorized("console: the key is not the one in the option control_key"));
     }
-    let token = desk.sessions.begin(&config).map_err(|error| Refusal::unavailable("system", error.to_string()))?;
+    let tokens = desk.sessions.begin(&config).map_err(|error| Refusal::unavailable("system", error.to_string()))?;
+    desk.api.note(from.client, Level::Info, "console", format_args!("console: a login with the key"));
     // A proxy that ends TLS in front of the hub leaves the page's scheme in the origin.
     let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes).unwrap_or_default();
-    Ok(with_cookie(from, &token, config.console_session_ms / 1000, from.tls || origin.starts_with(b"https:")))
+    let is_secure = from.tls || origin.starts_with(b"https:");
+    let body = format!("{{\"page\":\"{}\"}}\n", tokens.page);
+    let cookie = set_cookie(from, headers, &tokens.cookie, config.console_session_ms / 1000, is_secure);
+    Ok(with_cookie(body, &cookie))
 }
 
-/// Ends the session of the request, if it has one.
+fn check_guesses(desk: &Desk, from: Caller<'_>) -> Result<(), Refusal> {
+    if desk.guesses.refuses(from.address(), clock::monotonic_ms()) {
+        let message = "there were too many wrong keys from this address: try again in some seconds";
+        return Err(Refusal::limit("too_many_keys", message).counted_as(Reason::ControlKey));
+    }
+    Ok(())
+}
+
+/// Ends the session of the request, if it has one. A page that has lost the session's value can only get rid of the
+/// cookie: without the value, the cookie may be used by somebody at another port.
 fn logout(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> Result<Answer, Refusal> {
-    check_own(headers)?;
-    token(from, headers).into_iter().for_each(|token| desk.sessions.end(token));
-    Ok(with_cookie(from, "", 0, from.tls))
+    let session = known(desk, from, headers);
+    let is_of_session = |value: &str| session.as_ref().is_some_and(|session| session.is_of(value));
+    let value = own::check(headers, |value| value == "1" || is_of_session(value))?;
+    if is_of_session(value) {
+        token(from, headers).into_iter().for_each(|token| desk.sessions.end(token));
+    }
+    Ok(with_cookie("{}\n".into(), &set_cookie(from, headers, "", 0, from.tls)))
 }
 
 /// The name of the cookie. Browsers send the cookies of all ports of a host, so the port is a part of the name: otherwise
-/// a login at one hub would end the session at another.
-fn cookie_name(from: Caller<'_>) -> String {
+/// a login at one hub would end the session at another. It is the port that the browser knows: a tunnel or a proxy may
+/// have another one than the listener.
+fn cookie_name(from: Caller<'_>, headers: &HeaderMap) -> String {
     // Browsers take a cookie with this prefix only over TLS, and only from the host itself (RFC 6265bis).
     let prefix = if from.tls { "__Host-" } else { "" };
-    format!("{prefix}push_console_{}", from.port)
+    format!("{prefix}push_console_{}", own::port(headers).unwrap_or(from.port))
 }
 
 fn token<'h>(from: Caller<'_>, headers: &'h HeaderMap) -> Option<&'h str> {
-    let name = cookie_name(from);
+    let name = cookie_name(from, headers);
     headers.get_all(header::COOKIE).iter().find_map(|line| fields::cookie(line.as_bytes(), &name))
 }
 
-fn with_cookie(from: Caller<'_>, token: &str, seconds: u64, secure: bool) -> Answer {
+fn set_cookie(from: Caller<'_>, headers: &HeaderMap, token: &str, seconds: u64, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
-    let name = cookie_name(from);
-    let cookie = format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    let mut answer = json("{}\n");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+    let name = cookie_name(from, headers);
+    format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}
+
+fn with_cookie(body: String, cookie: &str) -> Answer {
+    let mut answer = json(body);
+    if let Ok(cookie) = HeaderValue::from_str(cookie) {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     answer
@@ -215,36 +211,4 @@ fn serve(file: &File, headers: &HeaderMap) -> Answer {
         fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn own(lines: &[(&'static str, &'static str)]) -> bool {
-        let lines = lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(name, value);
-        }
-        check_own(&headers).is_ok()
-    }
-
-    #[test]
-    fn only_a_page_of_the_console_may_use_its_cookie() {
-        let (host, line) = (("host", "127.0.0.1:9099"), (OWN, "1"));
-        assert!(own(&[host, line]));
-        assert!(own(&[host, line, ("origin", "http://127.0.0.1:9099"), ("sec-fetch-site", "same-origin")]));
-        // A proxy in front may end TLS.
-        assert!(own(&[("host", "h.example"), line, ("origin", "https://h.example")]));
-        assert!(!own(&[host]) && !own(&[host, (OWN, "0")]) && !own(&[host, line, line]));
-        for origin in ["null", "http://127.0.0.1:9098", "http://evil.example", "http://127.0.0.1", "", "file://"] {
-            assert!(!own(&[host, line, ("origin", origin)]), "{origin}");
-        }
-        assert!(!own(&[host, line, ("origin", "http://127.0.0.1:9099"), ("origin", "http://evil.example")]));
-        assert!(!own(&[line, ("origin", "http://")]), "no host");
-        for site in ["cross-site", "same-site", "none", ""] {
-            assert!(!own(&[host, line, ("sec-fetch-site", site)]), "{site}");
-        }
-    }
 }

@@ -1,8 +1,9 @@
 // The frame of the console: which view is shown, the theme, and whether the hub is there.
 
+import { note } from './dialogs.js';
 import { say, h } from './elements.js';
 import * as figures from './figures.js';
-import { every, leave, logout, metrics, watch } from './hub.js';
+import { every, leave, logout, metrics, Refused, watch } from './hub.js';
 import * as channels from './channels.js';
 import { STEP_MS } from './charts.js';
 import * as connections from './connections.js';
@@ -42,7 +43,7 @@ every(STEP_MS, new AbortController().signal, async () => {
   const isUp = next.samples.get('push_engine_up') !== 0;
   const isLeaving = next.samples.get('push_draining') === 1;
   state(isLeaving ? ['warns', 'goes away'] : isUp ? ['good', 'live'] : ['bad', 'log fails']);
-});
+}, (error) => { if (error instanceof Refused) state(['bad', `answers ${error.status}`]); });
 
 function state([kind, word]) {
   byId('state').className = `state ${kind}`;
@@ -51,9 +52,11 @@ function state([kind, word]) {
 
 watch((isThere) => {
   const gone = byId('gone');
-  gone.hidden = isThere;
-  say(gone, isThere ? '' : 'The hub can\u2019t be reached. What is shown is what it was. The console tries again by itself.');
-  if (!isThere) state(['bad', 'gone']);
+  const isBack = isThere === true;
+  gone.hidden = isBack;
+  const why = isThere || 'The hub can\u2019t be reached. What is shown is what it was. The console tries again by itself.';
+  say(gone, isBack ? '' : why);
+  if (!isBack) state(['bad', isThere ? 'refused' : 'gone']);
 });
 
 let ends = new AbortController();
@@ -91,8 +94,9 @@ byId('logout').addEventListener('click', async () => {
   try {
     await logout();
     leave('You are logged out.');
-  } catch {
-    // The hub is gone. This is shown, and the session is still there.
+  } catch (error) {
+    // The session is still there.
+    note(`You are still logged in. ${error.message}`, 'bad');
   }
 });
 

@@ -17,7 +17,8 @@ const charts = {
   waiting: new Chart('Waiting for slow clients', [['bytes', 'c4']], figures.bytes, { least: 1024, base: 1024 }),
 };
 
-// Takes the metrics of a moment, and those before them if the time between can be measured. The page reads them all the time, so that the charts have no holes.
+// Takes the metrics of a moment, and those before them if the time between can be measured. The page reads them all the
+// time, so that the charts have no holes.
 export function take(next, before) {
   const value = (key) => next.samples.get(key) ?? 0;
   const of = (kind) => value(`push_connections{transport="${kind}"}`);
@@ -46,13 +47,16 @@ export function open(main, { signal, onmetrics }) {
     { title: 'Behind', number: true, show: ({ behind_ms: ms }) => figures.span(ms) },
   ]);
   const calm = empty('Nobody is behind', 'Each client takes its messages as fast as they come.');
-  const slowest = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Slowest clients'), h('a', { href: '#/connections?slow=1' }, 'all')), calm, slow.element);
+  const slowest = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Slowest clients'), h('a', { href: '#/connections?slow=1' }, 'all')), failed, calm, slow.element);
   const refused = new Table('Refusals in this page\u2019s time', [
     { title: 'Reason', show: ([reason]) => reason.replaceAll('_', ' ') },
     { title: 'Since it was opened', number: true, show: ([, grown]) => figures.count(grown) },
     { title: 'In all', number: true, show: ([, , all]) => figures.count(all) },
   ]);
+  calm.hidden = true;
   const none = empty('Nothing was refused', 'No client, control request or host was turned away since this page was opened.');
+  none.hidden = true;
+  const failed = h('p', { class: 'told', role: 'alert' });
   const refusals = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Refusals')), none, refused.element);
   main.append(
     heading('Overview'), h('dl', { class: 'facts' }, facts.map(({ element }) => element)),
@@ -87,5 +91,5 @@ export function open(main, { signal, onmetrics }) {
     const { connections } = await get('connections', { slow: 1, limit: 5 }, signal);
     slow.show(connections, ({ id }) => id);
     toggle(slow, calm, connections.length === 0);
-  });
+  }, (error) => say(failed, error?.message ?? ''));
 }
