@@ -12,7 +12,7 @@ export function open(main, { signal, parameters }) {
   const [user, channel, address] = [input('user', 'any user'), input('channel', 'any channel'), input('address', 'any address')];
   const only = h('input', { type: 'checkbox', id: 'only-slow', checked: parameters.get('slow') === '1' });
   const told = h('p', { class: 'told', role: 'alert' });
-  const found = h('p', { class: 'muted', role: 'status' }, '\u00a0');
+  const found = h('p', { class: 'muted' }, '\u00a0');
   const nothing = empty('No connection', 'There is none that matches, or nobody is connected to this hub.');
   nothing.hidden = true;
   const table = new Table('Connections', [
@@ -40,8 +40,11 @@ export function open(main, { signal, parameters }) {
   only.addEventListener('change', restart);
   main.append(heading('Connections', found), form, told, nothing, table.element, h('div', { class: 'pages' }, back, more));
 
+  // What was typed counts when it is complete.
+  const typed = () => ({ user: user.value, channel: channel.value, address: address.value });
+  let filter = typed();
+
   const refresh = every(3000, signal, async () => {
-    const filter = { user: user.value, channel: channel.value, address: address.value };
     const after = pages.at(-1);
     const slow = after ? { connections: [], count: 0 } : await get('connections', { ...filter, slow: 1, limit: PAGE }, signal);
     const all = only.checked ? slow : await get('connections', { ...filter, after, limit: PAGE }, signal);
@@ -61,6 +64,7 @@ export function open(main, { signal, parameters }) {
   });
 
   function restart() {
+    filter = typed();
     pages.length = 1;
     refresh();
   }

@@ -2,12 +2,15 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-// Characters that can't be seen, or that change the order of others, as an escape that can be seen.
-export const visible = (text) => String(text).replace(
-  // eslint-disable-next-line no-control-regex
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g,
-  (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+// Characters that can't be seen, or that change the order of others, as an escape that can be seen. With `lines`, line
+// feeds and tabs stay.
+export const visible = (text, lines = false) => String(text).replace(
+  lines ? /[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu
+    : /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu,
+  (char) => escaped(char.codePointAt(0).toString(16)),
 );
+
+const escaped = (digits) => (digits.length > 4 ? `\\u{${digits}}` : `\\u${digits.padStart(4, '0')}`);
 
 // An element. `set` has attributes; `class`; and functions for events, by their names with `on`.
 export function h(name, set = {}, ...children) {
@@ -105,6 +108,8 @@ export class Table {
         this.#rows.delete(known);
       }
     }
+    // An element loses the focus when its row is moved.
+    const focused = document.activeElement;
     let place = this.#body.firstChild;
     for (const item of items) {
       const row = this.#row(key(item));
@@ -116,6 +121,7 @@ export class Table {
       if (row.element === place) place = place.nextSibling;
       else this.#body.insertBefore(row.element, place);
     }
+    if (focused !== document.activeElement && this.#body.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   #row(key) {

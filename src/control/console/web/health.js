@@ -7,7 +7,15 @@ import { every, get } from './hub.js';
 function facts(title, labels) {
   const figures = labels.map(() => h('dd', {}, '–'));
   const list = h('dl', { class: 'facts inside' }, labels.map((label, index) => h('div', {}, h('dt', {}, label), figures[index])));
-  return { element: h('section', { class: 'card' }, h('h2', {}, title), list), say: (texts) => figures.forEach((figure, index) => say(figure, texts[index])) };
+  return {
+    element: h('section', { class: 'card' }, h('h2', {}, title), list),
+    say: (texts) => figures.forEach((figure, index) => say(figure, texts[index])),
+  };
+}
+
+function valueOf({ value, secret, changed, means }) {
+  if (secret) return changed ? 'set, not shown' : 'not set';
+  return `${visible(value) || 'empty'}${means ? ` (${visible(means)})` : ''}`;
 }
 
 export function open(main, { signal, onmetrics }) {
@@ -31,19 +39,22 @@ export function open(main, { signal, onmetrics }) {
   const all = h('input', { type: 'checkbox', id: 'all-options' });
   const options = new Table('Options in use', [
     { title: 'Option', show: ({ name }) => h('code', {}, name), once: true },
-    { title: 'Value', show: ({ value, secret, changed, means }) => (secret ? (changed ? 'set, not shown' : 'not set') : `${visible(value) || 'empty'}${means ? ` (${visible(means)})` : ''}`) },
+    { title: 'Value', show: valueOf },
     { title: 'Default', show: ({ default: usual }) => visible(usual) || 'empty' },
     { title: 'Can change', show: ({ live }) => (live ? 'at a reload' : 'at a start') },
   ]);
   const plain = empty('All options have their defaults', 'Choose to see them all.');
   const settings = h(
     'section', { class: 'card list' },
-    h('div', { class: 'line1' }, h('h2', {}, 'Options in use'), h('span', { class: 'field check' }, all, h('label', { for: 'all-options' }, 'Also those at their defaults'))),
+    h('div', { class: 'line1' }, h('h2', {}, 'Options in use'), h(
+      'span', { class: 'field check' }, all, h('label', { for: 'all-options' }, 'Also those at their defaults'),
+    )),
     plain, options.element,
   );
   const told = h('p', { class: 'told', role: 'alert' });
   const state = h('p', { class: 'muted', role: 'status' }, '\u00a0');
-  main.append(heading('Health', state), told, h('div', { class: 'pair' }, hub.element, log.element), h('div', { class: 'pair' }, cluster, ends), settings);
+  const pair = (...two) => h('div', { class: 'pair' }, ...two);
+  main.append(heading('Health', state), told, pair(hub.element, log.element), pair(cluster, ends), settings);
 
   let shares = false;
   onmetrics((next, before) => {
@@ -70,7 +81,8 @@ export function open(main, { signal, onmetrics }) {
     closed.show(rows, ([code]) => code);
     [closed.element.hidden, open.hidden] = [!rows.length, rows.length > 0];
     const isWell = value('push_engine_up') && !value('push_draining');
-    say(state, isWell ? 'The hub takes messages and clients.' : value('push_draining') ? 'The hub goes away: clients are being sent away.' : 'The log can\u2019t be written, so nothing can be published.');
+    const away = value('push_draining') && 'The hub goes away: clients are being sent away.';
+    say(state, isWell ? 'The hub takes messages and clients.' : away || 'The log can\u2019t be written, so nothing can be published.');
   });
 
   const refresh = every(5000, signal, async () => {

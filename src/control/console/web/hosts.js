@@ -8,7 +8,7 @@ const waits = ({ events, requests, unsent, unanswered }) => events + requests + 
 
 export function open(main, { signal }) {
   const told = h('p', { class: 'told', role: 'alert' });
-  const found = h('p', { class: 'muted', role: 'status' }, '\u00a0');
+  const found = h('p', { class: 'muted' }, '\u00a0');
   const nothing = empty('No other process is attached', 'Hosts attach at the socket of the option attach_listen. The process that the hub is in is none of them.');
   nothing.hidden = true;
   const table = new Table('Hosts', [

@@ -23,6 +23,7 @@ const AGAIN_MS = 10_000;
 const VALUE = 'push-console-page';
 // When a page was left because of a refusal.
 const LEFT = 'push-console-left';
+const LOADED = Date.now();
 
 const watchers = new Set();
 let isThere = null;
@@ -34,7 +35,8 @@ export function watch(told) {
 }
 
 function note(there) {
-  if (isThere === there) return;
+  // A page that stays in spite of a refusal asks nothing more. Answers that are on their way change nothing.
+  if (isThere === there || typeof isThere === 'string') return;
   isThere = there;
   for (const told of watchers) told(there);
 }
@@ -100,7 +102,7 @@ async function send(method, path, { body, signal, headers, limit } = {}, read = 
 export async function leave(told, why) {
   if (leaving) return;
   leaving = true;
-  if (why && performance.timeOrigin - Number(stored('sessionStorage', LEFT)) < AGAIN_MS) {
+  if (why && LOADED - Number(stored('sessionStorage', LEFT)) < AGAIN_MS) {
     note(`The hub refuses what this page asks, though it has a session: ${why}. Does a proxy change the requests?`);
     return;
   }

@@ -47,7 +47,12 @@ export function open(main, { signal, onmetrics }) {
     { title: 'Behind', number: true, show: ({ behind_ms: ms }) => figures.span(ms) },
   ]);
   const calm = empty('Nobody is behind', 'Each client takes its messages as fast as they come.');
-  const slowest = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Slowest clients'), h('a', { href: '#/connections?slow=1' }, 'all')), failed, calm, slow.element);
+  const failed = h('p', { class: 'told', role: 'alert' });
+  const slowest = h(
+    'section', { class: 'card list' },
+    h('div', { class: 'line1' }, h('h2', {}, 'Slowest clients'), h('a', { href: '#/connections?slow=1' }, 'all')),
+    failed, calm, slow.element,
+  );
   const refused = new Table('Refusals in this page\u2019s time', [
     { title: 'Reason', show: ([reason]) => reason.replaceAll('_', ' ') },
     { title: 'Since it was opened', number: true, show: ([, grown]) => figures.count(grown) },
@@ -56,7 +61,6 @@ export function open(main, { signal, onmetrics }) {
   calm.hidden = true;
   const none = empty('Nothing was refused', 'No client, control request or host was turned away since this page was opened.');
   none.hidden = true;
-  const failed = h('p', { class: 'told', role: 'alert' });
   const refusals = h('section', { class: 'card list' }, h('div', { class: 'line1' }, h('h2', {}, 'Refusals')), none, refused.element);
   main.append(
     heading('Overview'), h('dl', { class: 'facts' }, facts.map(({ element }) => element)),

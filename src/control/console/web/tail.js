@@ -2,20 +2,26 @@
 
 import { button, empty, field, h, heading, name, say, visible } from './elements.js';
 import { brief, bytes, perSecond } from './figures.js';
-import { tail } from './hub.js';
+import { Gone, tail } from './hub.js';
 
 const KEPT = 200;
 // New rows are made so often, and at most so many at once: of a flood only the newest ones are shown.
 const PAUSE_MS = 100;
 const AT_ONCE = 40;
-const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
+// A tail ends so long after nobody looks at the page.
+const HIDDEN_MS = 60_000;
+// How soon it begins again if the hub is gone.
+const AGAIN_MS = 2000;
+const clock = new Intl.DateTimeFormat('en-GB', {
+  hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3,
+});
 
 export function open(main, { signal, parameters }) {
   const given = parameters.get('channel');
   const pattern = h('input', { value: given ?? '*', autocomplete: 'off', spellcheck: 'false', required: true });
   const words = h('input', { autocomplete: 'off', spellcheck: 'false', placeholder: 'any text' });
   const told = h('p', { class: 'told', role: 'alert' });
-  const state = h('p', { class: 'muted', role: 'status' }, 'Not started');
+  const state = h('p', { class: 'muted' }, 'Not started');
   const nothing = empty('Nothing yet', 'Messages appear here as they are published.');
   const list = h('ol', { class: 'tail', 'aria-label': 'Messages, the newest first' });
   list.hidden = true;
@@ -31,45 +37,86 @@ export function open(main, { signal, parameters }) {
 
   let ends = null;
   let isHeld = false;
+  let wanted = {};
   let waiting = [];
   let [seen, lost, inSecond] = [0, 0, 0];
+  // It was ended without having been told to, and begins again.
+  let rests = false;
+  let [hides, retries] = [0, 0];
 
   const tick = setInterval(() => {
-    if (!ends) return;
+    if (!ends || rests) return;
     const missed = lost ? ` · ${brief(lost)} lost, as they were too many` : '';
     say(state, `${perSecond(inSecond)} a second · ${brief(seen)} seen${missed}`);
     inSecond = 0;
   }, 1000);
   signal.addEventListener('abort', () => { clearInterval(tick); stop(); });
+  document.addEventListener('visibilitychange', look, { signal });
 
-  async function start() {
-    const own = new AbortController();
-    [ends, isHeld, seen, lost, waiting] = [own, false, 0, 0, []];
-    say(told, '');
-    say(state, 'Connecting');
+  function look() {
+    clearTimeout(hides);
+    if (!ends) return;
+    if (document.hidden) hides = setTimeout(() => rest('Stopped while nobody looked'), HIDDEN_MS);
+    else if (rests) follow();
+  }
+
+  // Ends the tail until the page is seen, or the hub is there. What comes meanwhile is missing in the list.
+  function rest(why) {
+    ends.abort();
+    rests = true;
+    say(state, `${why} · ${brief(seen)} seen`);
+    draw();
+    if (list.childElementCount && list.firstChild.textContent !== why) list.prepend(h('li', { class: 'lost' }, why));
+  }
+
+  function restUntilBack() {
+    rest('The hub was gone');
+    if (!document.hidden) retries = setTimeout(follow, AGAIN_MS);
+  }
+
+  function start() {
+    [isHeld, seen, lost, waiting] = [false, 0, 0, []];
     say(starts, 'Stop');
     say(holds, 'Pause');
     holds.disabled = false;
     const of = pattern.value;
-    const wanted = of.endsWith('*') && of !== given ? { pattern: of } : { channel: of };
-    let why = 'The hub has ended the tail.';
+    wanted = of.endsWith('*') && of !== given ? { pattern: of } : { channel: of };
+    ends = new AbortController();
+    follow();
+  }
+
+  async function follow() {
+    clearTimeout(retries);
+    if (!ends) return;
+    const own = new AbortController();
+    [ends, rests] = [own, false];
+    say(told, '');
+    say(state, 'Connecting');
+    let [why, isGone] = ['The hub has ended the tail.', false];
     try {
       await tail(wanted, own.signal, (event) => {
         if (event.type === 'open') say(state, 'Waiting for the first message');
-        else if (event.type === 'end') why = `The hub has ended the tail: ${event.reason}.`;
-        else take(event);
+        else if (event.type !== 'end') take(event);
+        else [why, isGone] = [`The hub has ended the tail: ${event.reason}.`, event.reason.startsWith('the hub ends')];
       });
     } catch (error) {
+      isGone = error instanceof Gone;
       why = error.message;
     }
     if (own.signal.aborted) return;
-    say(told, why);
-    stop();
+    if (isGone) {
+      restUntilBack();
+    } else {
+      say(told, why);
+      stop();
+    }
   }
 
   function stop() {
+    clearTimeout(hides);
+    clearTimeout(retries);
     ends?.abort();
-    ends = null;
+    [ends, rests] = [null, false];
     say(starts, 'Start');
     holds.disabled = true;
     if (!signal.aborted) say(state, `Stopped · ${brief(seen)} seen`);
@@ -105,7 +152,7 @@ function row(event) {
   const opens = whole ? button('More', ({ target }) => {
     const item = target.closest('li');
     const isOpen = item.classList.toggle('open');
-    say(item.querySelector('pre'), isOpen ? event.data : text);
+    say(item.querySelector('pre'), isOpen ? visible(event.data, true) : text);
     say(target, isOpen ? 'Less' : 'More');
   }, { class: 'small' }) : null;
   return h(

@@ -9,10 +9,12 @@ import { act, every, get } from './hub.js';
 const PAGE = 200;
 
 export function open(main, { signal, parameters }) {
-  const channel = h('input', { value: parameters.get('channel') ?? '', list: 'known', required: true, autocomplete: 'off', spellcheck: 'false' });
+  const channel = h('input', {
+    value: parameters.get('channel') ?? '', list: 'known', required: true, autocomplete: 'off', spellcheck: 'false',
+  });
   const known = h('datalist', { id: 'known' });
   const told = h('p', { class: 'told', role: 'alert' });
-  const found = h('p', { class: 'muted', role: 'status' }, '\u00a0');
+  const found = h('p', { class: 'muted' }, '\u00a0');
   const nothing = h('div');
   const pages = [''];
   let last = '';
@@ -20,7 +22,9 @@ export function open(main, { signal, parameters }) {
     { title: 'User', show: ({ user }) => name(user), once: true },
     { title: 'Connections', number: true, show: ({ connections }) => count(connections) },
     { title: 'Actions', hidden: true, once: true, show: ({ user }) => [
-      h('a', { class: 'button small', href: `#/connections?user=${encodeURIComponent(user)}`, 'aria-label': 'Connections of this user' }, 'Connections'),
+      h('a', {
+        class: 'button small', href: `#/connections?user=${encodeURIComponent(user)}`, 'aria-label': 'Connections of this user',
+      }, 'Connections'),
       button('Take channel away', () => revoke(user), { class: 'small' }),
       button('Kick', async () => { if (await kickUser(user)) refresh(); }, { class: 'small', 'aria-label': 'Kick this user' }),
     ] },
@@ -28,25 +32,34 @@ export function open(main, { signal, parameters }) {
   const back = button('Back', () => { pages.pop(); refresh(); });
   const more = button('Next page', () => { pages.push(last); refresh(); });
   const form = h(
-    'form', { class: 'filters', onsubmit: (event) => { event.preventDefault(); location.hash = `#/users?channel=${encodeURIComponent(channel.value)}`; } },
+    'form', { class: 'filters', onsubmit: show },
     field('Channel', channel), known, h('button', { type: 'submit' }, 'Show'),
   );
   main.append(heading('Users', found), form, told, nothing, table.element, h('div', { class: 'pages' }, back, more));
 
   const refresh = every(3000, signal, async () => {
     const { channels } = await get('channels', { limit: 200 }, signal);
-    if (known.childElementCount !== channels.length) known.replaceChildren(...channels.map((of) => h('option', { value: of.channel })));
+    if (known.childElementCount !== channels.length) {
+      known.replaceChildren(...channels.map((of) => h('option', { value: of.channel })));
+    }
     const of = parameters.get('channel');
     if (!of) return draw([], 'Which channel?', 'Users are listed by channel. Choose one of those that exist.', channels);
     const { users, count: all, anonymous, more: isMore } = await get('users', { channel: of, after: pages.at(-1), limit: PAGE }, signal);
     last = users.at(-1)?.user ?? '';
     draw(users, 'Nobody with a name', anonymous ? 'All that are on this channel are connected without a user.' : 'Nobody is on this channel now.');
     [back.hidden, more.hidden] = [pages.length < 2, !isMore];
-    return say(found, `${count(all)} ${all === 1 ? 'user' : 'users'} on ${visible(of)}${anonymous ? ` · ${count(anonymous)} without a name` : ''}`);
+    const others = anonymous ? ` · ${count(anonymous)} without a name` : '';
+    return say(found, `${count(all)} ${all === 1 ? 'user' : 'users'} on ${visible(of)}${others}`);
   }, (error) => {
-    if (error?.status === 404) draw([], 'No such channel', 'Nobody listens to it, and nothing of it is kept.');
+    if (error?.status === 404) draw([], 'No such channel', 'Nobody listens to it, and nothing of it is kept. Show looks again.');
     say(told, error && error.status !== 404 ? error.message : '');
   });
+
+  function show(event) {
+    event.preventDefault();
+    if (channel.value === parameters.get('channel')) refresh();
+    else location.hash = `#/users?channel=${encodeURIComponent(channel.value)}`;
+  }
 
   function draw(users, title, text, choose = []) {
     table.show(users, ({ user }) => user);
@@ -56,7 +69,9 @@ export function open(main, { signal, parameters }) {
     const key = `${title} ${choose.map((of) => of.channel)}`;
     if (nothing.dataset.key === key) return;
     nothing.dataset.key = key;
-    const links = choose.slice(0, 40).map((of) => h('a', { class: 'button small', href: `#/users?channel=${encodeURIComponent(of.channel)}` }, name(of.channel)));
+    const links = choose.slice(0, 40).map(({ channel: one }) => (
+      h('a', { class: 'button small', href: `#/users?channel=${encodeURIComponent(one)}` }, name(one))
+    ));
     nothing.replaceChildren(empty(title, text, h('p', { class: 'choice' }, links)));
   }
 
