@@ -182,7 +182,7 @@ export function every(ms, signal, work, failed = () => {}) {
       await work(signal);
       failed(null);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted || leaving) return;
       rests = WRONG.includes(error.status);
       failed(error);
     } finally {
