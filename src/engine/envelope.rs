@@ -18,6 +18,7 @@ const ENTRY: u8 = 1;
 const FENCE: u8 = 2;
 const HEARTBEAT: u8 = 3;
 const ACT: u8 = 4;
+const ENDS: u8 = 5;
 /// The bit that stands in a link's last number if the link is lossy. No log comes to such a number.
 const LOSSY: u64 = 1 << 63;
 /// The same for acts.
@@ -34,6 +35,20 @@ pub(crate) enum Body<'a> {
     Heartbeat(Option<u32>),
     /// What all other hubs are to do.
     Act(Act<'a>),
+    /// The last numbers of channels, for hubs that find only the later entries in the log.
+    Ends(Known<'a>),
+}
+
+/// The last numbers of channels, as a hub knew them when it had applied the entry `until`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known<'a> {
+    /// The hub's epoch. After a loss the numbers may belong to entries that the log does not have.
+    pub(crate) epoch: Epoch,
+    pub(crate) until: u64,
+    /// No other channel had a message after this number.
+    pub(crate) floor: u64,
+    /// The empty name stands for the broadcasts.
+    pub(crate) channels: Vec<(u64, &'a str)>,
 }
 
 /// The reason why an entry can't be read.
@@ -61,6 +76,7 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
         Body::Fence(_) => FENCE,
         Body::Heartbeat(_) => HEARTBEAT,
         Body::Act(_) => ACT,
+        Body::Ends(_) => ENDS,
     };
     let mut bytes = vec![VERSION, kind];
     bytes.extend_from_slice(&id.hub.to_le_bytes());
@@ -71,6 +87,11 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
         Body::Fence(fence) => write_fence(fence, &mut bytes),
         Body::Heartbeat(good_for) => bytes.extend(good_for.iter().flat_map(|ms| ms.to_le_bytes())),
         Body::Act(act) => act.write(&mut bytes),
+        Body::Ends(Known { epoch, until, floor, channels }) => {
+            short(&mut bytes, epoch.as_str());
+            bytes.extend_from_slice(&until.to_le_bytes());
+            Entry::Ends { floor: *floor, channels: channels.clone() }.write(&mut bytes);
+        }
     }
     bytes
 }
@@ -87,6 +108,11 @@ pub(crate) fn set_counter(bytes: &mut [u8], counter: u64) {
     if let Some(place) = bytes.get_mut(10..18) {
         place.copy_from_slice(&counter.to_le_bytes());
     }
+}
+
+/// True for an entry with the last numbers of channels.
+pub(crate) fn is_ends(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[VERSION, ENDS])
 }
 
 /// Reads an entry.
@@ -125,6 +151,11 @@ fn read_fields(mut fields: Fields<'_>) -> Option<(EntryId, Body<'_>)> {
         // Later versions may say more.
         HEARTBEAT => Body::Heartbeat(Some(fields.u32()?)),
         ACT => Body::Act(Act::read(fields.0)?),
+        ENDS => {
+            let (epoch, until) = (Epoch::from_text(fields.short()?)?, fields.u64()?);
+            let Entry::Ends { floor, channels } = Entry::read(fields.0)? else { return None };
+            Body::Ends(Known { epoch, until, floor, channels })
+        }
         _ => return None,
     };
     Some((id, body))
@@ -175,6 +206,8 @@ mod tests {
             Body::Act(Act::Disconnect { user: "ada", code: 4403, reason: "" }),
             Body::Act(Act::Revoke { user: "ada", channels: "news.*", reason: "moved" }),
             Body::Act(Act::Later(200)),
+            Body::Ends(Known { epoch: epoch("a"), until: 0, floor: 0, channels: vec![] }),
+            Body::Ends(Known { epoch: epoch("a"), until: 9, floor: 3, channels: vec![(7, ""), (u64::MAX, "\u{e4}")] }),
         ]
     }
 

@@ -148,7 +148,16 @@ impl LogModel {
 
     /// The entries of the present server, including those that were trimmed.
     pub(super) fn entries(&self) -> &[Place] {
-        &self.servers[self.present].entries
+        self.entries_of(self.present)
+    }
+
+    pub(super) fn entries_of(&self, server: usize) -> &[Place] {
+        &self.servers[server].entries
+    }
+
+    /// The present server forgets the entries before a number.
+    pub(super) fn forget(&mut self, before: u64) {
+        self.servers[self.present].first = before;
     }
 
     pub(super) fn first(&self) -> u64 {

@@ -32,6 +32,9 @@ pub(crate) enum Change<'a> {
     Cleared(&'a str),
     /// All shards are to do this.
     Act(Act<'a>),
+    /// The last numbers of channels up to the entry `until`, as a hub knew them in this epoch. No other channel had a
+    /// message after `floor`.
+    Ends { epoch: Epoch, until: u64, floor: u64, channels: Vec<(u64, &'a str)> },
     /// No effect: the entry only takes a number.
     Nothing,
 }
@@ -78,7 +81,12 @@ impl Hub {
         // No client sees this epoch. The first break brings the log's epoch.
         let epoch = Epoch::from_random(0);
         let hub = Hub::new(epoch.clone(), settings, mailboxes);
-        hub.state.lock().following = Some(Following::new(epoch));
+        {
+            let mut state = hub.state.lock();
+            state.following = Some(Following::new(epoch));
+            // It tells other hubs of channels that are gone.
+            state.keep_names();
+        }
         hub
     }
 
@@ -90,7 +98,7 @@ impl Hub {
         loop {
             let hash = |(_, change): &(u64, Change<'_>)| match change {
                 Change::Message { outgoing, .. } => self.hasher.hash_one(outgoing.channel),
-                Change::Cleared(_) | Change::Act(_) | Change::Nothing => 0,
+                Change::Cleared(_) | Change::Act(_) | Change::Ends { .. } | Change::Nothing => 0,
             };
             let hashes: Vec<u64> = changes.iter().take(AT_ONCE).map(hash).collect();
             let some = hashes.len();

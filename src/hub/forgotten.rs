@@ -20,6 +20,8 @@ pub(super) struct Forgotten {
     order: BTreeSet<Place>,
     floor: u64,
     with_names: bool,
+    /// Nothing is known of the messages up to this number, in no channel.
+    unknown: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,26 @@ impl Forgotten {
     /// Keeps the names of channels from now on.
     pub(super) fn keep_names(&mut self) {
         self.with_names = true;
+    }
+
+    /// Forgets everything. The messages up to `seq` are gone, and nobody has told of them.
+    pub(super) fn know_nothing_before(&mut self, seq: u64) {
+        let (with_names, unknown) = (self.with_names, Some(seq).filter(|seq| *seq > 0));
+        *self = Forgotten { floor: seq, with_names, unknown, ..Forgotten::default() };
+    }
+
+    /// The number up to which nothing is known.
+    pub(super) fn unknown(&self) -> Option<u64> {
+        self.unknown
+    }
+
+    /// It is known that no channel that does not exist, and is not restored after this, had a message between `floor` and
+    /// the number up to which nothing was known.
+    pub(super) fn learn(&mut self, floor: u64) {
+        // If it was raised since, ends were pushed out that are higher.
+        if self.unknown.take() == Some(self.floor) {
+            self.floor = self.floor.min(floor);
+        }
     }
 
     /// Remembers that a channel's messages up to `seq` are gone.

@@ -51,7 +51,7 @@ pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern
 pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
-pub(crate) use restoring::Ends;
+pub(crate) use restoring::{Ends, EndsListing};
 pub use retention::Retention;
 pub use slow::SlowPolicy;
 pub(crate) use tap::{Seen, Tap};

@@ -8,7 +8,6 @@ use super::record;
 use super::segment::{self, Header};
 use crate::engine::entry::Entry;
 use crate::hub::{Ends, Epoch, Link};
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -330,7 +329,7 @@ fn create(
 ) -> io::Result<(Segment, Box<dyn Place>)> {
     let mut bytes = header.bytes();
     let room = kept.segment_bytes() as usize / ENDS_SHARE;
-    let ends = fitting(ends(header.first), room);
+    let ends = ends(header.first).fitting(room);
     let mut entries: Vec<Entry<'_>> = cleared.iter().map(|channel| Entry::Cleared { channel }).collect();
     let channels = ends.channels.iter().map(|(number, channel)| (*number, &**channel)).collect();
     entries.push(Entry::Ends { floor: ends.floor, channels });
@@ -345,24 +344,4 @@ fn create(
     let first = header.first;
     let (newest_ms, salt) = (header.created_ms, header.salt);
     Ok((Segment { name, first, last: first - 1, bytes: len, newest_ms, salt, on_disk: len }, file))
-}
-
-/// The ends that fit into so many bytes. The lowest ends are left out. They raise the floor. A channel may come twice, as
-/// one that is gone and one that exists: the higher number counts. There may be a million of them, so none is looked up,
-/// and no name is read.
-fn fitting(mut ends: Ends, room: usize) -> Ends {
-    // The floor says as much of these.
-    let floor = ends.floor;
-    ends.channels.retain(|(number, channel)| *number != floor || channel.is_empty());
-    // The broadcasts have no floor, so they come first.
-    ends.channels.sort_unstable_by_key(|(number, channel)| Reverse((channel.is_empty(), *number)));
-    let mut taken = 0;
-    let fits = |(_, channel): &&(u64, Arc<str>)| {
-        taken += channel.len() + 9;
-        taken <= room
-    };
-    let fitting = ends.channels.iter().take_while(fits).count();
-    let left_out = ends.channels.drain(fitting..).map(|(number, _)| number).max();
-    ends.floor = ends.floor.max(left_out.unwrap_or(0));
-    ends
 }

@@ -75,6 +75,10 @@ impl Settings {
 }
 
 impl Settings {
+    pub(crate) fn max_message(&self) -> usize {
+        self.options.max_message
+    }
+
     pub(crate) fn is_same(&self, other: &Settings) -> bool {
         let of = |settings: &Settings| (settings.options.clone(), settings.replicas, settings.max_bytes);
         of(self) == of(other) && self.servers == other.servers && self.who == other.who && self.tls == other.tls

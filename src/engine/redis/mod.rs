@@ -97,6 +97,10 @@ impl Settings {
         Ok(Settings { url, tls, namespace, timeout, key_window, max_message: options.max_message })
     }
 
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
     fn dialer(&self) -> Result<Dialer, Failure> {
         let config = self.tls.as_ref().map(Tls::config).transpose();
         let config = config.map_err(|why| Failure(format!("TLS with Redis can't be used: {why}")))?;

@@ -1,7 +1,7 @@
 //! Applies entries of the log to the hub.
 
 use super::super::entry::{Entry, Logged};
-use super::super::envelope::{self, Body};
+use super::super::envelope::{self, Body, Known};
 use super::queue::Step;
 use super::Replica;
 use crate::hub::{Act, Change, Hub, Origin, Outgoing, Publication};
@@ -114,6 +114,9 @@ impl Replica {
         match bytes.and_then(|bytes| envelope::read(bytes).ok()) {
             Some((_, Body::Entry(Entry::Message(logged)))) => self.message(&logged, now),
             Some((_, Body::Entry(Entry::Cleared { channel }))) => Change::Cleared(channel),
+            Some((_, Body::Ends(Known { epoch, until, floor, channels }))) => {
+                Change::Ends { epoch, until, floor, channels }
+            }
             // This hub has done its own acts already.
             Some((id, Body::Act(act))) if id.hub != self.environment.hub && self.acts.is_new(id) => Change::Act(act),
             _ => Change::Nothing,

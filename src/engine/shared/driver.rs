@@ -6,13 +6,13 @@
 
 mod health;
 mod times;
+mod upkeep;
 mod words;
 
 use super::super::contract::{Answer, Ask, Tailed};
 use super::super::replica::{Environment, Heard, Now, Outcome, Replica};
 use super::connection::{Connection, Failure, Heard as Word};
 use super::inlet::{Inlet, Offered};
-use super::marks::Marks;
 use super::members::Members;
 use super::requests::Requests;
 use super::status::Status;
@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use times::pause_after;
 use tokio::time::{sleep_until, Instant};
+use upkeep::Upkeep;
 
 /// How many pieces of the tail are taken before they are applied.
 const PIECES: usize = 8;
@@ -65,7 +66,7 @@ pub(crate) struct Driver {
     /// A call. The replica has not taken all of its entries.
     partly: Option<Offered>,
     beat: Beat,
-    marks: Marks,
+    upkeep: Upkeep,
     /// Since when there is a connection.
     connected: Option<Instant>,
     told: Told,
@@ -112,7 +113,7 @@ impl Driver {
             requests: Requests::default(),
             partly: None,
             beat: Beat { under_way: None, next: Instant::now(), back: None, proven: false, last: None },
-            marks: Marks::new(),
+            upkeep: Upkeep::new(),
             connected: None,
             told: Told::default(),
         };
@@ -281,7 +282,7 @@ impl Driver {
     }
 
     fn take_piece(&mut self, piece: Vec<Tailed>) {
-        self.marks.count(&piece);
+        self.upkeep.count(&piece);
         self.replica.answer(Answer::Tail(piece));
     }
 
@@ -354,10 +355,7 @@ impl Driver {
         if !self.shared.status.is_ready() && hub.has_caught_up() {
             self.shared.status.set_ready();
         }
-        self.marks.note_losses(self.replica.losses());
-        if let Some(before) = self.marks.look(|| hub.seq(), self.shared.status.kept()) {
-            self.replica.trim(before);
-        }
+        self.keep_up();
     }
 
     /// True if the hub ends, and the log has everything, or there is no more time.

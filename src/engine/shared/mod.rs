@@ -9,6 +9,7 @@ pub(crate) mod contract_tests;
 mod driver;
 mod hubs;
 mod inlet;
+mod last_numbers;
 mod marks;
 mod members;
 #[cfg(test)]

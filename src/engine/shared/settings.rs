@@ -146,6 +146,18 @@ impl Settings {
         }
     }
 
+    /// The largest payload of a message. The servers take entries that are larger by some hundred bytes.
+    pub(crate) fn max_message(&self) -> usize {
+        match self {
+            #[cfg(feature = "redis")]
+            Settings::Redis(settings) => settings.max_message(),
+            #[cfg(feature = "nats")]
+            Settings::Nats(settings) => settings.max_message(),
+            #[cfg(any(test, not(any(feature = "redis", feature = "nats"))))]
+            _ => usize::MAX,
+        }
+    }
+
     /// True if a connection would be made in the same way, as the same user.
     // A build with one engine has no other pair.
     #[allow(unreachable_patterns)]

@@ -1,6 +1,7 @@
 //! The driver over the model of a log, in a time of its own.
 
 mod clearing;
+mod last_numbers;
 mod members;
 
 use super::model::Model;

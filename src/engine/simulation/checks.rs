@@ -7,6 +7,7 @@ use crate::engine::envelope::{self, Body};
 use crate::engine::log_model::Place;
 use crate::hub::{Cut, Item, Join, Key, Replay, Request, Start};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
 
 /// A message of the log.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ impl World {
         }
         let client = &mut self.clients[at];
         client.told[channel].insert(content);
-        client.began[channel].get_or_insert(place);
+        client.began[channel].0.get_or_insert(place);
         client.has[channel] = vec![From::Entry(place)];
     }
 
@@ -57,15 +58,25 @@ impl World {
         }
     }
 
-    pub(super) fn check_gap(&mut self, at: usize, channel: usize, from: From) {
+    pub(super) fn check_gap(&mut self, at: usize, channel: usize, from: From, covers: Rc<HashSet<Place>>) {
         self.mark("a gap");
         if self.plan.gentle {
             self.fail(format!("client {at}, channel {:?}: a gap, but nothing is missing", CHANNELS[channel]));
         }
         let client = &mut self.clients[at];
         client.told[channel].clear();
-        client.began[channel] = None;
+        client.began[channel] = (None, covers);
         client.has[channel].push(from);
+    }
+
+    /// The entries that a gap stands for if a hub tells of it now: those that were lost before. The client may get older
+    /// messages again behind the gap. So the order of the places does not say whether a loss was before it.
+    pub(super) fn lost_for(&self, hub: usize) -> Rc<HashSet<Place>> {
+        let present = self.log.entries().iter().copied();
+        // What the hub has, or may still read, the client may get. Then it is to be told of the loss later.
+        let read = self.hubs[hub].applied().chain(self.hubs[hub].may_read(&self.log));
+        let there: HashSet<Place> = present.chain(read).collect();
+        Rc::new((0..self.log.all.len() as Place).filter(|place| !there.contains(place)).collect())
     }
 
     /// Checks everything in the end.
@@ -97,8 +108,10 @@ impl World {
                 continue;
             }
             for client in &self.clients {
-                let began = client.began[message.channel].filter(|began| self.is_before(*began, place));
-                if began.is_some() && !client.told[message.channel].contains(&message.content) {
+                let (began, covered) = &client.began[message.channel];
+                let began = began.filter(|began| self.is_before(*began, place));
+                let is_covered = covered.contains(&place);
+                if began.is_some() && !is_covered && !client.told[message.channel].contains(&message.content) {
                     wrong = Some(format!(
                         "message {} is lost, and client {} was not told of a gap in {:?}",
                         message.content, client.at, CHANNELS[message.channel]

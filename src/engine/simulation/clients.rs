@@ -4,6 +4,7 @@ use super::{mistakes, Content, World, CHANNELS};
 use crate::engine::log_model::{Place, Random};
 use crate::hub::{ChannelId, Cut, Delivery, Item, Join, Leave, Position, Replay, Request, Start, BROADCAST};
 use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
 
 /// How a client is connected, and how it keeps its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ enum Event {
     Gap {
         channel: usize,
         from: From,
+        /// The entries that were lost before the hub told of it.
+        covers: Rc<HashSet<Place>>,
     },
     /// The client's new position.
     Position(String),
@@ -65,8 +68,8 @@ pub(super) struct Client {
     /// For each channel: the points after which it has received everything, and the messages since the last gap.
     pub(super) has: Vec<Vec<From>>,
     pub(super) told: Vec<HashSet<Content>>,
-    /// For each channel: the first message since the last gap.
-    pub(super) began: Vec<Option<Place>>,
+    /// For each channel: the first message since the last gap, and the entries that the gap stands for.
+    pub(super) began: Vec<(Option<Place>, Rc<HashSet<Place>>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,7 @@ impl Client {
             wire: VecDeque::new(),
             has: vec![Vec::new(); CHANNELS.len()],
             told: vec![HashSet::new(); CHANNELS.len()],
-            began: vec![None; CHANNELS.len()],
+            began: vec![Default::default(); CHANNELS.len()],
         }
     }
 
@@ -251,18 +254,19 @@ impl World {
         let hub = &self.hubs[self.clients[at].hub];
         let begins = hub.view.get(replay.position as usize).copied().flatten();
         let begins = begins.map_or(From::Number(replay.position), From::Entry);
+        let covers = self.lost_for(self.clients[at].hub);
         let mut events = Vec::new();
         let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(Some(_), _))).count();
         let gaps = gaps + replay.later_gaps.iter().flatten().count();
         if gaps >= self.clients[at].channels.len() {
             // A replay has no gap for the broadcasts of another life. The gaps of the channels imply it.
-            events.push(Event::Gap { channel: 0, from: From::Number(replay.position) });
+            events.push(Event::Gap { channel: 0, from: From::Number(replay.position), covers: covers.clone() });
         }
         for item in &replay.items {
             let id = epoch.position(item.seq());
             let channel = CHANNELS.iter().position(|name| *name == item.channel().unwrap_or("")).unwrap();
             events.push(match item {
-                Item::Gap(_, seq) => Event::Gap { channel, from: From::Number(*seq) },
+                Item::Gap(_, seq) => Event::Gap { channel, from: From::Number(*seq), covers: covers.clone() },
                 Item::Message(message) => message_event(channel, message.data(), id),
             });
         }
@@ -343,6 +347,7 @@ impl World {
             return;
         };
         hub.shard.delivered = gap;
+        let covers = hub.shard.lost.get(&breaks).cloned().unwrap_or_default();
         let id = format!("{epoch}-{gap}");
         let mut ended = Vec::new();
         for client in self.clients.iter_mut() {
@@ -353,7 +358,7 @@ impl World {
             if self.mistake == Some(mistakes::Mistake::SilentBreak) {
                 continue;
             }
-            let gap = |channel: usize| Event::Gap { channel, from: From::Number(gap) };
+            let gap = |channel: usize| Event::Gap { channel, from: From::Number(gap), covers: covers.clone() };
             client.wire.extend(client.channels.iter().copied().chain([0]).map(gap));
             if client.transport == Transport::Live {
                 client.wire.push_back(Event::Position(id.clone()));
@@ -375,7 +380,7 @@ impl World {
                 self.check_message(at, channel, place, content);
                 self.clients[at].position = Some(id);
             }
-            Event::Gap { channel, from } => self.check_gap(at, channel, from),
+            Event::Gap { channel, from, covers } => self.check_gap(at, channel, from, covers),
             Event::Position(position) => self.clients[at].position = Some(position),
             Event::End => self.clients[at].phase = Phase::Away,
         }

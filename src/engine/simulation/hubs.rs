@@ -1,13 +1,14 @@
 //! A hub with its replica, its connection to the log, and one shard that has no sockets.
 
-use super::{acts, mistakes, World, AGE_MS, KEPT, SKEW_MS};
+use super::{acts, mistakes, Sent, World, AGE_MS, KEPT, SKEW_MS};
 use crate::engine::contract::{Answer, Tailed};
 use crate::engine::entry::Entry;
-use crate::engine::envelope::Body;
-use crate::engine::log_model::{Connection, Place};
+use crate::engine::envelope::{Body, Known};
+use crate::engine::log_model::{Connection, LogModel, Place};
 use crate::engine::replica::{Environment, Now, Replica};
 use crate::hub::{ChannelId, Hub, Mailbox, Message, Publication, Retention, Settings};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Messages that fit into a mailbox.
@@ -42,6 +43,8 @@ pub(super) struct Shard {
     /// The number of breaks that it has come to, and the epoch since the last one.
     pub(super) breaks: u32,
     pub(super) epoch: String,
+    /// The entries that were lost when the hub met each break.
+    pub(super) lost: HashMap<u32, Rc<HashSet<Place>>>,
     /// The last number that it has delivered.
     pub(super) delivered: u64,
     pub(super) subscriptions: HashMap<ChannelId, u32>,
@@ -52,6 +55,17 @@ impl SimHub {
     /// The entry that came with a number.
     pub(super) fn came_at(&self, number: u64) -> Option<Place> {
         self.came.get(number as usize).copied().flatten()
+    }
+
+    /// The entries that are applied, since the last break with a loss.
+    pub(super) fn applied(&self) -> impl Iterator<Item = Place> + '_ {
+        self.view.iter().take(self.hub.seq() as usize + 1).copied().flatten()
+    }
+
+    /// The entries of the server to which it is connected. This may be an earlier one.
+    pub(super) fn may_read<'l>(&self, log: &'l LogModel) -> impl Iterator<Item = Place> + 'l {
+        let server = self.connection.as_ref().map(|connection| connection.server);
+        server.into_iter().flat_map(|server| log.entries_of(server)).copied()
     }
 }
 
@@ -116,6 +130,21 @@ impl World {
         self.note("a channel is cleared");
     }
 
+    /// Has a hub write down the last numbers of the channels. Now and then not all of them fit.
+    pub(super) fn write_ends(&mut self, at: usize) {
+        let hub = &mut self.hubs[at];
+        if !hub.replica.is_open() || hub.replica.has_unapplied() || !hub.hub.has_caught_up() {
+            return;
+        }
+        let until = hub.hub.seq();
+        let ends = hub.hub.ends(until + 1).fitting(if self.random.one_in(2) { 20 } else { 1000 });
+        let channels = ends.channels.iter().map(|(number, channel)| (*number, &**channel)).collect();
+        let known = Known { epoch: hub.hub.present_epoch(), until, floor: ends.floor, channels };
+        let known = mistakes::known(self.mistake, known);
+        hub.replica.publish("", &Body::Ends(known));
+        self.note("the last numbers are written down");
+    }
+
     /// Has a hub trim the log, up to the last entries. A log that loses everything then may not get the others back.
     pub(super) fn trim(&mut self, at: usize, kept: u64) {
         self.learn();
@@ -123,7 +152,12 @@ impl World {
         let places: Vec<Place> = self.hubs[at].view.iter().take(before as usize).copied().flatten().collect();
         let contents: Vec<_> = places.into_iter().filter_map(|place| self.content(place)).collect();
         for content in contents {
+            let Sent { channel, key, .. } = &self.sent[content as usize];
+            let (channel, key) = (*channel, key.clone());
             self.sent[content as usize].confirmed_by = None;
+            // It also stands for the other messages with its key.
+            let same = |sent: &&mut Sent| key.is_some() && sent.channel == channel && sent.key == key;
+            self.sent.iter_mut().filter(same).for_each(|sent| sent.confirmed_by = None);
         }
         self.hubs[at].replica.trim(before);
     }
@@ -191,6 +225,7 @@ impl World {
         let again = hub.replica.apply(&hub.hub, now, &mut |_| {});
         let (seq, breaks) = (hub.hub.seq(), hub.hub.breaks());
         let from = if breaks == hub.breaks { before as usize + 1 } else { 0 };
+        let met = hub.breaks.wrapping_add(1)..=breaks;
         hub.breaks = breaks;
         hub.view.resize((seq as usize + 1).max(hub.view.len()), None);
         for number in from..=seq as usize {
@@ -198,12 +233,16 @@ impl World {
             hub.read.extend(hub.view[number]);
         }
         while hub.hub.expire(own) {}
+        if !met.is_empty() {
+            let lost = self.lost_for(at);
+            self.hubs[at].shard.lost.extend(met.map(|number| (number, lost.clone())));
+        }
         again
     }
 }
 
 /// Notes the entries that a hub gets from its tail.
-fn note_tail(came: &mut Vec<Option<Place>>, answer: &Answer, log: &crate::engine::log_model::LogModel, server: usize) {
+fn note_tail(came: &mut Vec<Option<Place>>, answer: &Answer, log: &LogModel, server: usize) {
     let Answer::Tail(items) = answer else { return };
     for item in items {
         let number = match item {

@@ -2,8 +2,8 @@
 
 use super::World;
 use crate::engine::contract::{Answer, Ask, EntryId, Fence, Tailed};
-use crate::engine::envelope;
-use crate::hub::{Hub, Position};
+use crate::engine::envelope::{self, Body, Known};
+use crate::hub::{Epoch, Hub, Position};
 use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,12 @@ pub(super) enum Mistake {
     ForgetsActs,
     /// A hub takes the acts in its history for new ones.
     OldActsAreNew,
+    /// Last numbers count also for later entries, which they do not know of.
+    EndsForLater,
+    /// Last numbers count also if the log has lost entries since they were listed.
+    EndsOfEarlierEpoch,
+    /// Last numbers that were left out do not raise the floor.
+    EndsWithoutFloor,
 }
 
 /// The entries and the fence that a hub is made to believe in.
@@ -38,6 +44,7 @@ pub(super) struct Fooled {
     entries: HashMap<u64, EntryId>,
     asked: u64,
     fence: Option<(u64, Fence)>,
+    epoch: Option<Epoch>,
     heard: HashSet<(u64, u64, u64)>,
 }
 
@@ -70,6 +77,12 @@ pub(super) fn answered(mistake: Option<Mistake>, mut answer: Answer, fooled: &mu
             identity.fence.clone_from(&fence);
             fooled.fence = fence;
         }
+        (Some(Mistake::EndsOfEarlierEpoch), Answer::Identity(identity)) => {
+            fooled.epoch = identity.fence.as_ref().map(|(_, fence)| fence.epoch.clone());
+        }
+        (Some(Mistake::EndsOfEarlierEpoch), Answer::Tail(items)) => {
+            items.iter_mut().for_each(|item| fooled.renew(item));
+        }
         (Some(Mistake::OldActsAreNew), Answer::Identity(identity)) => identity.end = identity.first.max(1) - 1,
         (Some(Mistake::IgnoresFences | Mistake::ReadsByNumber), Answer::Tail(items)) => {
             for item in items {
@@ -94,12 +107,19 @@ impl Fooled {
             Tailed::Fence { number, id } => {
                 self.entries.insert(*number, *id);
                 if mistake == Some(Mistake::IgnoresFences) && self.fence.is_some() {
-                    let bytes = envelope::write(*id, &envelope::Body::Heartbeat(None));
+                    let bytes = envelope::write(*id, &Body::Heartbeat(None));
                     *item = Tailed::Entry { number: *number, bytes };
                 }
             }
             Tailed::Idle { .. } => {}
         }
+    }
+
+    /// Writes the present epoch into an entry with last numbers.
+    fn renew(&self, item: &mut Tailed) {
+        let (Tailed::Entry { bytes, .. }, Some(epoch)) = (item, &self.epoch) else { return };
+        let (id, Body::Ends(known)) = envelope::read(bytes).unwrap() else { return };
+        *bytes = envelope::write(id, &Body::Ends(Known { epoch: epoch.clone(), ..known }));
     }
 
     /// Gives an entry another name if the hub has read it under another number.
@@ -113,6 +133,16 @@ impl Fooled {
             bytes[10..18].copy_from_slice(&(id.counter + (*number << 32)).to_le_bytes());
         }
     }
+}
+
+/// The last numbers that a hub writes down.
+pub(super) fn known(mistake: Option<Mistake>, mut known: Known<'_>) -> Known<'_> {
+    match mistake {
+        Some(Mistake::EndsForLater) => known.until = u64::MAX,
+        Some(Mistake::EndsWithoutFloor) => known.floor = 0,
+        _ => {}
+    }
+    known
 }
 
 /// The wall clock's time from which ages are counted.
@@ -196,6 +226,21 @@ mod tests {
     #[test]
     fn acts_of_the_history_that_are_done_again_are_found() {
         is_found(Mistake::OldActsAreNew, 200);
+    }
+
+    #[test]
+    fn last_numbers_that_count_for_later_entries_are_found() {
+        is_found(Mistake::EndsForLater, 4000);
+    }
+
+    #[test]
+    fn last_numbers_of_a_log_that_is_over_are_found() {
+        is_found(Mistake::EndsOfEarlierEpoch, 4000);
+    }
+
+    #[test]
+    fn last_numbers_that_are_left_out_and_not_told_are_found() {
+        is_found(Mistake::EndsWithoutFloor, 4000);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `clients` | clients of all transports: their requests, and the messages and gaps that they get |
 //! | `acts` | acts on users: each hub does those of the others, once, in their place |
 //! | `hosts` | hosts that publish, and that send a message again if it was not answered |
+//! | `scenes` | sequences of steps that random steps hardly ever come to |
 //! | `checks` | the promises: for each client at each message, and for all hubs in the end |
 //! | `mistakes` | planted mistakes. The checks must find each of them |
 //!
@@ -19,6 +20,7 @@ mod clients;
 mod hosts;
 mod hubs;
 mod mistakes;
+mod scenes;
 
 use super::envelope::Body;
 use super::log_model::{LogModel, Random};
@@ -145,6 +147,10 @@ impl World {
             6..=12 => self.move_a_client(),
             13 => self.misbehave(),
             14 => self.act(),
+            15 => {
+                let hub = self.random.below(self.plan.hubs);
+                self.write_ends(hub);
+            }
             _ => {}
         }
         let hub = self.random.below(self.plan.hubs);
@@ -157,7 +163,7 @@ impl World {
     /// Makes a random fault.
     fn misbehave(&mut self) {
         let hub = self.random.below(self.plan.hubs);
-        match self.random.below(if self.plan.gentle { 4 } else { 11 }) {
+        match self.random.below(if self.plan.gentle { 4 } else { 13 }) {
             0 => self.cut(hub),
             1 => {
                 self.log.away = self.now + self.random.below(500) as u64;
@@ -196,6 +202,8 @@ impl World {
                 self.trim(hub, kept);
                 self.note("the log is trimmed");
             }
+            10 => self.lose_with_its_hub(),
+            11 => self.start_behind_last_numbers(),
             _ => self.clear(hub),
         }
     }

@@ -3,7 +3,6 @@
 use super::{shards_in, State};
 use crate::hub::act;
 use crate::hub::applying::{Break, Change, Done, Loss};
-use crate::hub::forgotten::Forgotten;
 use crate::hub::history::History;
 use crate::hub::lineage::Lineage;
 use crate::hub::mailbox::Mailbox;
@@ -88,6 +87,11 @@ impl State {
                     done.reached = u64::MAX;
                 }
             }
+            Some(Change::Ends { epoch, until, floor, channels }) => {
+                if self.following.as_ref().is_some_and(|following| following.epoch == epoch) {
+                    self.learn_ends(until, floor, &channels);
+                }
+            }
             Some(Change::Nothing) | None => {}
         }
         self.seq = number;
@@ -152,8 +156,7 @@ impl State {
         (self.seq, self.began_at) = (from, from.wrapping_sub(published));
         self.rules.forget();
         self.keys.forget();
-        self.forgotten = Forgotten::default();
-        self.forgotten.raise_floor(from);
+        self.forgotten.know_nothing_before(from);
         self.kept.forget();
         let emptied =
             |(_, channel): (usize, &mut super::Channel)| mem::replace(&mut channel.history, History::trimmed_at(from));

@@ -4,7 +4,8 @@ use super::State;
 use crate::hub::forgotten::Place as Remembered;
 use crate::hub::lineage::Lineage;
 use crate::hub::message::{Message, Place};
-use crate::hub::{Ends, Outgoing, BROADCAST};
+use crate::hub::{ChannelId, Ends, Outgoing, BROADCAST};
+use std::collections::HashMap;
 
 /// Where the listing of the ends goes on.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,32 @@ impl State {
                 self.channels[BROADCAST as usize].history.skip(seq);
             } else {
                 self.forgotten.restore(self.names.hash(channel), seq, || channel.into());
+            }
+        }
+    }
+
+    /// Takes over what another hub knew when it had applied the entry `until`. What this hub has read itself stays.
+    pub(in crate::hub) fn learn_ends(&mut self, until: u64, floor: u64, ends: &[(u64, &str)]) {
+        // Later entries that this hub has not read may be missing there.
+        let Some(before) = self.forgotten.unknown().filter(|before| *before <= until) else { return };
+        // Of a channel with a message that this hub has read, the last one before is not told.
+        let told = |seq: u64| if seq > before { before } else { seq };
+        let mut listed: HashMap<&str, u64> = HashMap::with_capacity(ends.len());
+        for (seq, channel) in ends {
+            let end = listed.entry(channel).or_insert(0);
+            *end = told(*seq).max(*end);
+        }
+        for (id, channel) in self.channels.iter_mut() {
+            if channel.history.trimmed() == before {
+                let other = if id as ChannelId == BROADCAST { before } else { told(floor) };
+                channel.history.skip(listed.get(&*channel.name).copied().unwrap_or(other));
+            }
+        }
+        self.forgotten.learn(told(floor));
+        for (channel, seq) in listed {
+            let hash = self.hash(channel);
+            if !channel.is_empty() && self.lookup(channel, hash).is_none() {
+                self.forgotten.restore(hash, seq, || channel.into());
             }
         }
     }

@@ -33,7 +33,9 @@ impl Driver {
     /// The time to look again if nothing comes until then. `asked`: the time of the oldest question that the log has
     /// not answered.
     pub(super) fn next_look(&self, asked: Option<Instant>) -> Instant {
-        let room = self.replica.has_unapplied().then(|| Instant::now() + ROOM);
+        // Without the log, a listing waits.
+        let soon = self.replica.has_unapplied() || self.replica.is_open() && self.upkeep.is_listing();
+        let room = soon.then(|| Instant::now() + ROOM);
         let beat = self.replica.is_open().then_some(self.beat.next);
         let late = self.beat.under_way.map(|(_, at)| at + self.timeout);
         let sick = self.beat.back.map(|at| at + self.timeout);
