@@ -148,7 +148,14 @@ impl Format {
         if self == Format::new(Transport::WebSocket, Dialect::Raw, Compression::None) {
             return message.prefixed();
         }
-        let encode = |message: &Message| self.transport().message(self.dialect().body(message, &encoder.epoch));
+        let encode = |message: &Message| match message.mark() {
+            None => self.transport().message(self.dialect().body(message, &encoder.epoch)),
+            Some(mark) => {
+                let (position, object) =
+                    (encoder.epoch.position(message.seq()), json::message(message, &encoder.epoch));
+                self.transport().object(Some(mark.event()), Some(&position), &object)
+            }
+        };
         let form = message.form(self.0, encode);
         if framed {
             form.framed_bytes()

@@ -53,6 +53,8 @@ pub struct Close {
 impl Close {
     /// The client closed; also the code of the answer to that.
     pub const NORMAL: Close = Close::fixed(1000, "");
+    /// All channels of the connection have ended, and the client has everything. So it need not come back.
+    pub const ENDED: Close = Close::fixed(1000, "all of its channels have ended");
     /// The client broke RFC 6455.
     pub const PROTOCOL: Close = Close::fixed(1002, "protocol error");
     /// There was no close frame. This code is never sent.

@@ -45,6 +45,15 @@ pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String 
     )
 }
 
+/// 204: everything has ended, and the client has all of it. An EventSource does not come back after it (HTML Standard,
+/// section 9.2.2).
+pub fn ended(position: &str, cors: &str) -> String {
+    format!(
+        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n{cors}\
+         Connection: close\r\n\r\n"
+    )
+}
+
 /// The proof that the server has read the WebSocket key (RFC 6455, section 4.2.2).
 fn accept_key(key: &[u8]) -> String {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -15,6 +15,8 @@ pub enum Start<'a> {
     After(u64),
     /// With the newest messages of each channel.
     Last(usize),
+    /// With the first message of each channel's stream.
+    Beginning,
 }
 
 /// A shard's request for a subscription.
@@ -38,9 +40,9 @@ pub struct Request<'a, S> {
 }
 
 impl<S> Request<'_, S> {
-    /// True if missed broadcasts are part of the replay.
+    /// True if missed broadcasts are part of the replay. They belong to no stream.
     pub(super) fn wants_broadcasts(&self) -> bool {
-        self.broadcasts && !matches!(self.start, Start::Last(_))
+        self.broadcasts && !matches!(self.start, Start::Last(_) | Start::Beginning)
     }
 
     /// True if the newest messages are read first, since the oldest are cut.

@@ -57,6 +57,9 @@ impl Hub {
         };
         replay.position = reading.until();
         if request.start == Start::New {
+            for names in request.names.chunks(AT_ONCE) {
+                self.state.lock_for_step().tell_ended(names.iter().map(AsRef::as_ref), 0, replay);
+            }
             return HashSet::new();
         }
         for names in request.names.chunks(AT_ONCE) {

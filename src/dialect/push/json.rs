@@ -1,15 +1,17 @@
 //! The JSON form of messages and gaps. WebSocket frames, SSE data, stream lines and polls have the same object.
 
-use crate::hub::{Epoch, Message};
+use crate::hub::{Epoch, Mark, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
 /// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`. A broadcast has a type of its own, and no
-/// channel.
+/// channel. The beginning and the end of a stream have types of their own, and no data.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
     begin(message, epoch, &mut out);
-    data(message.data(), message.binary(), &mut out);
+    if message.mark().is_none() {
+        data(message.data(), message.binary(), &mut out);
+    }
     out.push(b'}');
     out
 }
@@ -19,6 +21,11 @@ pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
 pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut Vec<u8>) {
     begin(message, epoch, out);
     let payload = message.data();
+    if message.mark().is_some() {
+        out.extend_from_slice(br#","time":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+        return out.push(b'}');
+    }
     for (name, number) in [(br#","time":"#, time), (br#","size":"#, payload.len() as u64)] {
         out.extend_from_slice(name);
         out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -42,7 +49,9 @@ pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut V
 fn begin(message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
     match message.channel() {
         Some(channel) => {
-            out.extend_from_slice(br#"{"type":"message","channel":"#);
+            out.extend_from_slice(br#"{"type":""#);
+            out.extend_from_slice(message.mark().map_or("message", Mark::word).as_bytes());
+            out.extend_from_slice(br#"","channel":"#);
             string(channel, out);
         }
         None => out.extend_from_slice(br#"{"type":"broadcast""#),

@@ -22,7 +22,7 @@ const KEPT: Kept = Kept { age_ms: u64::MAX / 2, bytes: u64::MAX / 2 };
 type Shown = Vec<String>;
 
 fn noted<'a>(channel: &'a str, data: &'a [u8]) -> Noted<'a> {
-    Noted { channel, event: None, key: None, binary: false, origin: None, data }
+    Noted { channel, event: None, key: None, binary: false, mark: None, origin: None, data }
 }
 
 fn message(number: u64, data: &str, more: bool, into: &mut Vec<u8>) {

@@ -61,6 +61,7 @@ impl World {
                 event: None,
                 key: message.key.as_deref().map(Key::Host),
                 binary: true,
+                mark: None,
                 origin: Some(origin),
                 data: &content.to_le_bytes(),
             };

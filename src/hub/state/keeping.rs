@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::hub::history::History;
+use crate::hub::mark::Mark;
 use crate::hub::message::Message;
 use crate::hub::retention::Entry;
 use crate::hub::slow::SlowPolicies;
@@ -18,6 +19,8 @@ pub(in crate::hub) struct Kept {
     limit: usize,
     pub(in crate::hub) bytes: usize,
     pub(in crate::hub) messages: usize,
+    /// The channels whose stream has ended.
+    pub(in crate::hub) ended: usize,
     /// The message that was trimmed last. It is freed after the lock is released.
     pub(in crate::hub) evicted: Option<Arc<Message>>,
     /// When it was last checked whether memory can be freed.
@@ -26,7 +29,7 @@ pub(in crate::hub) struct Kept {
 
 impl Kept {
     pub(super) fn new(limit: usize) -> Self {
-        Kept { limit, bytes: 0, messages: 0, evicted: None, room_looked_at: 0 }
+        Kept { limit, bytes: 0, messages: 0, ended: 0, evicted: None, room_looked_at: 0 }
     }
 
     fn add(&mut self, message: &Message) {
@@ -34,7 +37,7 @@ impl Kept {
         self.messages += 1;
     }
 
-    fn remove(&mut self, message: Arc<Message>) {
+    pub(super) fn remove(&mut self, message: Arc<Message>) {
         self.bytes -= message.weight();
         self.messages -= 1;
         self.evicted = Some(message);
@@ -46,7 +49,7 @@ impl Kept {
 
     /// Forgets everything that is kept. The bounds stay.
     pub(super) fn forget(&mut self) {
-        (self.bytes, self.messages) = (0, 0);
+        (self.bytes, self.messages, self.ended) = (0, 0, 0);
     }
 }
 
@@ -65,8 +68,7 @@ impl State {
             }
             for entry in entries {
                 let channel = self.channels.get(entry.channel as usize);
-                // As in a sweep: an entry older than its channel's oldest message is stale.
-                let kept = channel.filter(|channel| channel.history.oldest().is_some_and(|oldest| oldest <= entry.seq));
+                let kept = channel.filter(|channel| has(&channel.history, &entry));
                 if let Some(rule) = kept.map(|channel| channel.rule) {
                     self.rules.get(rule).push(entry);
                 }
@@ -132,15 +134,19 @@ impl State {
     /// Appends to a channel's history, and trims it to the bounds of the channel and the hub.
     pub(super) fn keep(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
         let channel = &mut self.channels[id as usize];
-        let rule = self.rules.get(channel.rule);
-        let bounds = rule.bounds;
+        let (number, is_mark) = (channel.rule, message.mark().is_some());
+        let bounds = self.rules.get(number).bounds;
         if !bounds.keeps() {
             channel.history.skip(message.seq());
+            channel.is_whole = false;
             return;
         }
-        rule.push(Entry { seq: message.seq(), since: now, channel: id });
+        if channel.is_ended || is_mark {
+            self.turn(id, &message);
+        }
+        self.rules.get(number).push(Entry { seq: message.seq(), since: now, channel: id, is_mark });
         self.kept.add(&message);
-        channel.history.push(message);
+        self.channels[id as usize].history.push(message);
         while self.exceeds(id, bounds.count, bounds.bytes) {
             self.trim(id);
             self.note_stale(id);
@@ -166,8 +172,15 @@ impl State {
     }
 
     /// Drops a channel's oldest message. False if the channel has none.
-    fn trim(&mut self, id: ChannelId) -> bool {
-        let Some(message) = self.channels[id as usize].history.trim_oldest() else { return false };
+    pub(super) fn trim(&mut self, id: ChannelId) -> bool {
+        let channel = &mut self.channels[id as usize];
+        let Some(message) = channel.history.trim_oldest() else { return false };
+        // A channel of which nothing is kept may be dropped, and then nobody knows how its stream began.
+        channel.is_whole &= message.mark().is_some() && channel.history.len() > 0;
+        if message.mark() == Some(Mark::End) {
+            channel.is_ended = false;
+            self.kept.ended -= 1;
+        }
         self.kept.remove(message);
         true
     }
@@ -181,16 +194,19 @@ impl State {
         }
     }
 
-    fn note_stale(&mut self, id: ChannelId) {
+    pub(super) fn note_stale(&mut self, id: ChannelId) {
         let rule = self.rules.get(self.channels[id as usize].rule);
         if rule.note_stale() {
             let channels = &self.channels;
             rule.sweep(|entry| {
-                let history = channels.get(entry.channel as usize).map(|channel| &channel.history);
-                // The number of a dropped channel may belong to another channel by now. All messages of that one are
-                // newer.
-                history.and_then(History::oldest).is_some_and(|oldest| oldest <= entry.seq)
+                channels.get(entry.channel as usize).is_some_and(|channel| has(&channel.history, entry))
             });
         }
     }
+}
+
+/// True if the message of an entry is still there. An entry older than its channel's oldest message is stale. The
+/// number of a dropped channel may belong to another channel by now: all messages of that one are newer.
+fn has(history: &History, entry: &Entry) -> bool {
+    history.oldest().is_some_and(|oldest| oldest <= entry.seq) && (!entry.is_mark || history.has(entry.seq))
 }

@@ -25,7 +25,9 @@ impl State {
             replay.put_off();
             return true;
         }
-        if request.start != Start::New && !self.replay(request, epoch, replay) {
+        if request.start == Start::New {
+            self.tell_ended(request.names.iter().map(AsRef::as_ref), 0, replay);
+        } else if !self.replay(request, epoch, replay) {
             return false;
         }
         if replay.joins(request.join) {
@@ -40,6 +42,7 @@ impl State {
         let epoch = self.following.as_ref().map_or(epoch, |following| following.epoch.as_str());
         match start {
             Start::After(seq) => (seq, false),
+            Start::Beginning => (0, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
             Start::Since(position) => self.lineage.place(position).map_or((0, true), |seq| (seq, false)),
             Start::Last(_) | Start::New => (self.seq, false),
@@ -51,6 +54,7 @@ impl State {
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
+            let after = self.after_in(name.as_ref(), request.start, after);
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);
@@ -98,7 +102,7 @@ impl State {
         };
         let channel = &self.channels[id as usize];
         let messages = match start {
-            Start::Last(count) => channel.history.last(count),
+            Start::Last(count) => channel.history.last(channel.with_end(count)),
             _ => {
                 let trimmed = channel.history.trimmed();
                 if foreign || after < trimmed {

@@ -22,6 +22,8 @@ pub(in crate::hub) struct Reading {
     /// The reader reads up to this number.
     until: u64,
     after: u64,
+    /// True if each channel is read from the first message of its stream.
+    from_beginning: bool,
     foreign: bool,
     newest_first: bool,
     /// The number of messages of each channel, for a request for the newest ones.
@@ -97,6 +99,7 @@ impl State {
         Reading {
             until: self.seq,
             after,
+            from_beginning: request.start == Start::Beginning,
             foreign,
             newest_first: request.newest_first(),
             last,
@@ -119,6 +122,7 @@ impl State {
             // `State::replay` explains both cases.
             let foreign = reading.foreign && !name.is_empty();
             let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
+            let after = if reading.from_beginning { self.after_in(name, Start::Beginning, after) } else { after };
             let hash = self.hash(name);
             let known = self.lookup(name, hash);
             let trimmed = known.map_or_else(|| self.forgotten.end(hash), |id| self.trimmed(id));
@@ -134,7 +138,7 @@ impl State {
             let Some(id) = known else { continue };
             let channel = &self.channels[id as usize];
             let mut messages = match reading.last {
-                Some(count) => channel.history.last_until(count, reading.until),
+                Some(count) => channel.history.last_until(channel.with_end(count), reading.until),
                 None => channel.history.between(after, reading.until),
             };
             let left = messages.len();
@@ -229,6 +233,9 @@ impl State {
         replay: &mut Replay,
     ) {
         let after = std::mem::replace(&mut replay.position, self.seq);
+        if request.start == Start::New {
+            self.tell_ended(ids.iter().map(|(_, name)| &**name), after, replay);
+        }
         if request.start == Start::New || after == self.seq {
             return;
         }

@@ -66,6 +66,7 @@ impl Shard {
             self.go_live(index);
             self.add_subscribed(index, &catch_up.names, &mut pieces);
             self.put(index, pieces).since = since;
+            self.close_if_ended(index);
         } else {
             catch_up.after = self.subscriptions.replay.position;
             let outbox = self.put(index, pieces);

@@ -58,6 +58,11 @@ impl Subscriptions {
         hub.subscribe(request, &mut self.replay, &mut self.made);
     }
 
+    /// The channels that the hub has subscribed it to.
+    pub(in crate::shard) fn made(&self) -> impl Iterator<Item = ChannelId> + '_ {
+        self.made.iter().map(|(channel, _)| *channel)
+    }
+
     /// Lists a connection under the channels that the hub has subscribed it to.
     pub(in crate::shard) fn join(&mut self, conns: &mut Slab<Conn>, index: u32) {
         self.channels.join(conns, index, &self.made, self.replay.position);
@@ -241,6 +246,16 @@ impl Channels {
                 }
             }
         }
+    }
+
+    /// The numbers of the channels that a connection is on.
+    pub(in crate::shard) fn ids<'c>(&self, conn: &'c Conn) -> impl Iterator<Item = ChannelId> + 'c {
+        let (only, several) = match &conn.subs {
+            Subs::None => (None, None),
+            Subs::One { channel, .. } => (Some(*channel), None),
+            Subs::Many(subs) => (None, Some(subs.iter().map(|sub| sub.channel))),
+        };
+        only.into_iter().chain(several.into_iter().flatten())
     }
 
     /// The channels that a connection is on.

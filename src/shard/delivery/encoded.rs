@@ -42,6 +42,10 @@ impl Run {
         let mut block = Growing::default();
         for message in messages {
             let bytes = wire.format.encode(message, encoder, wire.chunks);
+            if bytes.is_empty() {
+                // The beginning or the end of a stream, in a format that has no place for it.
+                continue;
+            }
             let full = block.bytes.len() + bytes.len() > BLOCK;
             // A block gives way as a whole or message by message: a reload may change the policy within a batch.
             let other_policy = block.first.is_some_and(|first| first.slow() != message.slow());

@@ -17,6 +17,7 @@ use crate::shard::connection::sink::{Gone, Sinks};
 use crate::shard::delivery::breaks::Markers;
 use crate::shard::delivery::channels::Channels;
 use crate::shard::delivery::encoded::Run;
+use crate::shard::delivery::ends;
 use crate::shard::delivery::merging::Merge;
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::delivery::write::Bounds;
@@ -83,6 +84,8 @@ pub(in crate::shard) trait Subscribers {
     fn fan_out(&mut self) -> FanOut<'_>;
     /// Settles the fates that a fan-out noted, the last first.
     fn settle_fates(&mut self);
+    /// A batch was delivered in which these channels have ended.
+    fn have_ended(&mut self, channels: &[ChannelId]);
 }
 
 impl Delivering {
@@ -170,6 +173,10 @@ impl Subscribers for Shard {
             }
         }
     }
+
+    fn have_ended(&mut self, channels: &[ChannelId]) {
+        self.close_subscribers_of_ended(channels);
+    }
 }
 
 /// Delivers one batch of the mailbox, up to a message and not beyond; true when there may be more.
@@ -182,6 +189,7 @@ pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) 
 /// Delivers a batch that was taken from the mailbox; true when there may be more.
 pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
     let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
+    let ended = ends::ended_in(&batch);
     for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
         deliver_part(to, part);
     }
@@ -189,7 +197,11 @@ pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Deli
     if sampled {
         note_latency(handle, &batch);
     }
-    state.recycle(batch)
+    let more = state.recycle(batch);
+    if !ended.is_empty() {
+        to.have_ended(&ended);
+    }
+    more
 }
 
 /// Delivers broadcasts, or messages of channels.

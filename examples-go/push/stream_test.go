@@ -1,0 +1,65 @@
+package push_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"libpush.example/go/push"
+)
+
+func TestAStreamBeginsAndEnds(t *testing.T) {
+	server := start(t, push.Config{Options: push.Options{"listen": "127.0.0.1:0", "channel.unkept.history_count": "0"}})
+	if _, err := server.Begin("answer"); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{"one", "two"} {
+		if err := server.Publish("answer", []byte(token)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end, err := server.End("answer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := server.End("answer"); err != nil || again != end {
+		t.Errorf("a second end: %q, %v; the first: %q", again, err, end)
+	}
+	// The response ends, since nothing more can come.
+	url := "http://" + server.Addresses()[0] + "/push?channel=answer"
+	response, err := http.Get(url + "&transport=stream&since=start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	text := string(body)
+	if err != nil || strings.Count(text, `"data"`) != 2 || !strings.Contains(text, `"type":"end","channel":"answer"`) {
+		t.Errorf("%v: %s", err, text)
+	}
+	// An EventSource that has the end is told to stay away.
+	request, _ := http.NewRequest("GET", url, nil)
+	request.Header.Set("Accept", "text/event-stream")
+	request.Header.Set("Last-Event-ID", string(end))
+	response, err = http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusNoContent {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	if stats, _ := server.Stats(); stats.EndedChannels != 1 {
+		t.Errorf("%d channels have ended", stats.EndedChannels)
+	}
+	for _, channel := range []string{"", "news.*", "a\nb", "unkept"} {
+		if _, err := server.End(channel); !errors.Is(err, push.ErrInvalid) {
+			t.Errorf("end %q: %v", channel, err)
+		}
+		if _, err := server.Begin(channel); !errors.Is(err, push.ErrInvalid) {
+			t.Errorf("begin %q: %v", channel, err)
+		}
+	}
+}

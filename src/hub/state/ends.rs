@@ -1,0 +1,144 @@
+//! The marks in the channels' histories.
+
+use super::{Channel, State};
+use crate::hub::message::{Message, Place};
+use crate::hub::replay::{Item, Replay, Start};
+use crate::hub::{ChannelId, Mark, Outgoing, Publication, SlowPolicy};
+use std::mem;
+use std::sync::Arc;
+
+impl State {
+    /// The number of what was published before and need not be published again: the message with this key, or the end
+    /// of a channel that has ended.
+    #[inline]
+    pub(in crate::hub) fn find_before(&mut self, outgoing: &Outgoing<'_>, now: u64) -> Option<u64> {
+        if outgoing.is_end() {
+            return self.ended_at(outgoing.channel);
+        }
+        self.find_key(outgoing.channel, outgoing.key, now)
+    }
+
+    /// Prepares a history for a mark, or for what follows an end. An end counts only as long as it is the newest, so
+    /// the old one goes: a client that comes later must not take the stream for ended.
+    #[cold]
+    pub(super) fn turn(&mut self, id: ChannelId, message: &Message) {
+        if message.mark() == Some(Mark::Begin) {
+            while self.trim(id) {
+                self.note_stale(id);
+            }
+            self.channels[id as usize].is_whole = true;
+            return;
+        }
+        #[cfg(test)]
+        if planted::is(planted::Mistake::OldEndStays) {
+            self.kept.ended -= usize::from(mem::take(&mut self.channels[id as usize].is_ended));
+        }
+        if mem::take(&mut self.channels[id as usize].is_ended) {
+            self.kept.ended -= 1;
+            if let Some(end) = self.channels[id as usize].history.take_newest() {
+                self.kept.remove(end);
+                self.note_stale(id);
+            }
+        }
+        if message.mark() == Some(Mark::End) {
+            self.channels[id as usize].is_ended = true;
+            self.kept.ended += 1;
+        }
+    }
+
+    /// The number after which a subscriber's replay of a channel begins.
+    pub(super) fn after_in(&self, name: &str, start: Start<'_>, after: u64) -> u64 {
+        if start != Start::Beginning {
+            return after;
+        }
+        self.lookup(name, self.hash(name)).map_or(0, |id| self.channels[id as usize].beginning())
+    }
+
+    /// Tells a subscriber that wants new messages only which of its channels have ended: there it would wait for ever.
+    pub(in crate::hub) fn tell_ended<'n>(&self, names: impl Iterator<Item = &'n str>, after: u64, replay: &mut Replay) {
+        if self.kept.ended == 0 {
+            return;
+        }
+        let known = names.filter_map(|name| self.lookup(name, self.hash(name)));
+        let channels = known.map(|id| &self.channels[id as usize]);
+        for channel in channels.filter(|channel| channel.end().is_some_and(|end| end > after)) {
+            // It has the subscriber's position: with a lower one a subscriber that comes back would get older messages
+            // of other channels.
+            let mut end = Message::new(&Publication::mark("", Mark::End), false, b"");
+            let (seq, slow) = (replay.position, SlowPolicy::Disconnect);
+            Message::place(&mut end, &Place { seq, channel: Some(&channel.name), slow, stamp: 0 });
+            replay.items.push(Item::Message(end));
+        }
+    }
+
+    /// See [`crate::hub::Hub::all_ended`].
+    pub(in crate::hub) fn all_ended(&self, channels: impl Iterator<Item = ChannelId>) -> Option<u64> {
+        if self.kept.ended == 0 {
+            return None;
+        }
+        let mut newest = None;
+        for id in channels {
+            newest = newest.max(Some(self.channels.get(id as usize)?.end()?));
+        }
+        newest
+    }
+
+    fn ended_at(&self, channel: &str) -> Option<u64> {
+        self.channels[self.lookup(channel, self.hash(channel))? as usize].end()
+    }
+}
+
+impl Channel {
+    /// The number of the end of its stream, if that has ended.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.is_ended.then(|| self.history.newest()).flatten()
+    }
+
+    /// The number after which its stream begins, as far as that is known.
+    pub(super) fn beginning(&self) -> u64 {
+        let is_begin = |message: &&Arc<Message>| message.mark() == Some(Mark::Begin);
+        let is_whole = self.is_whole;
+        #[cfg(test)]
+        let is_whole = is_whole || planted::is(planted::Mistake::AlwaysWhole);
+        match self.history.first_message().filter(is_begin) {
+            _ if !is_whole => 0,
+            Some(begin) => begin.seq() - 1,
+            None => self.history.trimmed(),
+        }
+    }
+
+    /// How many of its newest messages a subscriber gets that asks for so many. The end comes beside them.
+    pub(super) fn with_end(&self, count: usize) -> usize {
+        count.saturating_add(usize::from(self.is_ended))
+    }
+}
+
+/// Mistakes that the model of the hub must find.
+#[cfg(test)]
+pub(crate) mod planted {
+    use std::cell::Cell;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Mistake {
+        /// An end stays in the history when something comes after it.
+        OldEndStays,
+        /// A stream of which the beginning is gone is taken for whole.
+        AlwaysWhole,
+    }
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn is(mistake: Mistake) -> bool {
+        PLANTED.get() == Some(mistake)
+    }
+
+    /// Runs something with a mistake in this thread's hubs.
+    pub(crate) fn with<T>(mistake: Mistake, run: impl FnOnce() -> T) -> T {
+        PLANTED.set(Some(mistake));
+        let done = run();
+        PLANTED.set(None);
+        done
+    }
+}

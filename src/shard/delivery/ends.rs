@@ -1,0 +1,72 @@
+//! Connections of which all channels have ended.
+//!
+//! Such a connection is closed when its client has everything, unless the client can ask for other channels on it. An
+//! EventSource comes back after each close, so its next request is answered with 204, after which it stays away. It must
+//! not be told that while anything may be missing, since nothing in the page would bring it back.
+
+use crate::dialect::Dialect;
+use crate::framing::close::Close;
+use crate::framing::Transport;
+use crate::http::request::Subscribe;
+use crate::http::response;
+use crate::hub::{ChannelId, Delivery, Mark};
+use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::Shard;
+
+/// The channels that end in a batch.
+pub(in crate::shard) fn ended_in(batch: &[Delivery]) -> Vec<ChannelId> {
+    let ends = batch.iter().filter(|delivery| delivery.message.mark() == Some(Mark::End));
+    ends.map(|delivery| delivery.channel).collect()
+}
+
+impl Shard {
+    /// Closes the connections that have no other channels than these and others that have ended.
+    pub(in crate::shard) fn close_subscribers_of_ended(&mut self, channels: &[ChannelId]) {
+        for channel in channels {
+            let Some(local) = self.subscriptions.channels.get(*channel) else { continue };
+            let multi = local.multi.iter().map(|(index, _)| index);
+            let subscribers: Vec<u32> = local.solo.iter().chain(multi).copied().collect();
+            subscribers.into_iter().for_each(|index| self.close_if_ended(index));
+        }
+    }
+
+    /// Closes a live connection if all its channels have ended, and all that was published in them is on its way.
+    pub(in crate::shard) fn close_if_ended(&mut self, index: u32) {
+        let Some(conn) = self.conns.get(index as usize) else { return };
+        if !conn.is(Flags::LIVE) || !ends_with_channels(conn) {
+            return;
+        }
+        let served = conn.joined.max(self.delivery.delivered);
+        if self.context.hub.all_ended(self.subscriptions.channels.ids(conn)).is_some_and(|end| end <= served) {
+            self.close(index, Close::ENDED);
+        }
+    }
+
+    /// Answers an EventSource that must not come back, since there is nothing for it. The replay of its request was just
+    /// read. False if it is to be served.
+    pub(in crate::shard) fn send_away_if_ended(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: &str) -> bool {
+        let replay = &self.subscriptions.replay;
+        let is_complete = replay.complete && replay.items.is_empty();
+        if subscribe.transport != Transport::Sse || subscribe.since.is_none() || !is_complete {
+            return false;
+        }
+        let channels = self.subscriptions.made();
+        if self.context.hub.all_ended(channels).is_none_or(|end| end > replay.position) {
+            return false;
+        }
+        let answer = response::ended(&self.encoder.epoch().position(replay.position), cors);
+        self.subscriptions.abandon();
+        self.last_bytes(index, answer.into());
+        true
+    }
+}
+
+/// True if nothing can come on this connection after its channels have ended.
+fn ends_with_channels(conn: &Conn) -> bool {
+    match conn.phase {
+        Phase::Open(Transport::Sse | Transport::Stream) => true,
+        // There is no frame that could say it, and the client can't subscribe to anything else.
+        Phase::Open(Transport::WebSocket) => conn.format.dialect() == Dialect::Raw,
+        _ => false,
+    }
+}
