@@ -30,6 +30,13 @@ export interface Gap {
   id: string;
 }
 
+/** The stream of a channel begins, or has ended. */
+export interface Mark {
+  type: 'begin' | 'end';
+  channel: string;
+  id: string;
+}
+
 /** A request that was refused, or (`unsubscribed`) a channel that was taken away. */
 export interface PushError {
   type: 'error' | 'unsubscribed';
@@ -41,7 +48,7 @@ export interface PushError {
 
 export interface Options {
   channels?: Iterable<string>;
-  /** A position to begin after. */
+  /** A position to begin after, or `start`: with everything that is kept of the channels. */
   since?: string | null;
   /** How many of the newest messages of each channel come first, if there is no position. */
   last?: number;
@@ -49,6 +56,10 @@ export interface Options {
   transports?: Transport[];
   onmessage?(message: Message): void;
   ongap?(gap: Gap): void;
+  /** A stream begins, perhaps anew: what came of the channel before is no part of it. */
+  onbegin?(begin: Mark): void;
+  /** Nothing more comes of the channel, and it is left. When all channels have ended, the state is `closed`. */
+  onend?(end: Mark): void;
   /** `why` is given with `closed`, and with `connecting` after the connection was lost. */
   onstate?(state: State, why?: Why): void;
   onerror?(error: PushError): void;
@@ -70,6 +81,8 @@ export interface Push {
   /** Subscribes to new messages of the channel. */
   subscribe(channel: string): void;
   unsubscribe(channel: string): void;
+  /** True when all channels have ended; false when it is closed before that. It is never rejected. */
+  readonly ended: Promise<boolean>;
   /** Sends to the server. False: nothing was sent. */
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;
   /** Resolves to the position. If it is rejected, the `code` of the error says why. */

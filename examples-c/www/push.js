@@ -7,6 +7,7 @@
 //     channels: ['news'],
 //     onmessage: ({ channel, data, event, id }) => { … },
 //     ongap: ({ channel }) => { … },    // messages are missing and are gone: load the page's state anew
+//     onend: ({ channel }) => { … },    // the channel's stream has ended: nothing more comes of it
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
 //   });
 //   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
@@ -63,6 +64,8 @@ export function connect(url, options = {}) {
   let shut = {}; // until when a transport is not tried
   let again = AGAIN;
   const proven = new Set();
+  let finished; // settles `ended`
+  const ended = new Promise((resolve) => { finished = resolve; });
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
@@ -76,6 +79,8 @@ export function connect(url, options = {}) {
       } else if (id) position = id;
       if (channel && !welcome(channel)) return; // it was under way when the page unsubscribed
       if (type === 'gap') tell('ongap', message);
+      else if (type === 'begin') tell('onbegin', message);
+      else if (type === 'end') over(message);
       else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
     },
     complain: (error) => tell('onerror', error),
@@ -244,6 +249,21 @@ export function connect(url, options = {}) {
     tell('onerror', error);
   }
 
+  // Nothing more comes of a channel. So it is left, and without any other there is nothing to come back for.
+  function over(message) {
+    leave(message.channel);
+    tell('onend', message);
+    if (wanted.size === 0) end({ code: 1000, reason: 'all channels have ended' }, true);
+    else link?.change();
+  }
+
+  function leave(channel) {
+    wanted.delete(channel);
+    begun.delete(channel);
+    behind.delete(channel);
+    left.add(channel);
+  }
+
   // Whether the page gets messages of the channel. The host may subscribe it to channels that it did not ask for.
   function welcome(channel) {
     if (wanted.has(channel)) return true;
@@ -272,7 +292,8 @@ export function connect(url, options = {}) {
     looking = trial = link = null;
   }
 
-  function end(why) {
+  function end(why, isOver = false) {
+    if (isOver) finished(true);
     close();
     tell('onstate', 'closed', why);
   }
@@ -280,6 +301,7 @@ export function connect(url, options = {}) {
   const listeners = new AbortController();
 
   function close() {
+    finished(false);
     listeners.abort();
     drop();
     using = null;
@@ -326,12 +348,10 @@ export function connect(url, options = {}) {
       link?.change();
     },
     unsubscribe(channel) {
-      wanted.delete(channel);
-      begun.delete(channel);
-      behind.delete(channel);
-      left.add(channel);
+      leave(channel);
       link?.change();
     },
+    ended, // a promise: true when all channels have ended, false when it is closed before that
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
     // To all subscribers of the channel. With a `key` it may be repeated, and is published once.
     publish: (channel, data, { event, key } = {}) => new Promise((resolve, reject) => {
@@ -459,7 +479,7 @@ function openSocket(kind, target, session) {
   function received(message) {
     const { type, channel, code } = message;
     switch (type) {
-      case 'message': case 'broadcast': case 'gap':
+      case 'message': case 'broadcast': case 'gap': case 'begin': case 'end':
         if (channel && !joined.has(channel) && session.welcome(channel)) gives(channel);
         return session.received(message, behind.has(channel));
       case 'subscribed':

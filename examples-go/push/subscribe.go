@@ -21,6 +21,10 @@ import (
 	"time"
 )
 
+// Start as [SubscribeOptions].Since asks for everything that is kept of the channels. A gap comes first if the beginning
+// is no longer kept.
+const Start Position = "start"
+
 // SubscribeOptions say where a subscription begins. By default it begins with new messages.
 type SubscribeOptions struct {
 	// Since is a position that was seen before. The messages that were missed since then come first.
@@ -44,6 +48,11 @@ type Delivery struct {
 	// Gap says that this is no message. Messages of the channel up to Position that were not delivered are gone, because
 	// the history is bounded. No message is ever left out silently.
 	Gap bool
+	// Begin says that this is no message. A stream begins, perhaps anew: see [Server.Begin].
+	Begin bool
+	// End says that this is no message. The channel's stream has ended: see [Server.End]. When all channels of a
+	// subscription have ended, it is over, without an error.
+	End bool
 }
 
 // Subscription is a subscription of the service itself. Only one goroutine at a time may use Next and All. Any may use
@@ -103,6 +112,9 @@ func (sub *Subscription) Next() (Delivery, bool) {
 			sub.reached(d.Position)
 			return d, true
 		}
+		if errors.Is(err, errEnded) {
+			sub.Close()
+		}
 		if sub.link.isClosed() {
 			break
 		}
@@ -122,8 +134,8 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop or Drain, or another error
-// after which it can't go on. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: nil if all its channels have ended, ctx's error, [ErrClosed] after the server's Stop or Drain, or another error
+// after which it can't go on. Nil also: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -324,7 +336,13 @@ type object struct {
 	Event   string   `json:"event"`
 	Data    string   `json:"data"`
 	Base64  bool     `json:"base64"`
+	Code    int      `json:"code"`
 }
+
+// The library closes a stream with this code when all its channels have ended, or because a host wants it.
+const codeEnded = 1000
+
+var errEnded = errors.New("all channels have ended")
 
 // next reads up to the next message. Any error means that this link is over.
 func (l *link) next() (Delivery, error) {
@@ -341,16 +359,22 @@ func (l *link) next() (Delivery, error) {
 			return Delivery{}, &Error{Op: "subscription", Status: ErrInternal, Text: err.Error()}
 		}
 		switch o.Type {
-		case "message", "broadcast", "gap":
+		case "message", "broadcast", "gap", "begin", "end":
 			return o.delivery()
 		case "close":
+			if o.Code == codeEnded {
+				return Delivery{}, errEnded
+			}
 			return Delivery{}, io.EOF
 		}
 	}
 }
 
 func (o *object) delivery() (Delivery, error) {
-	d := Delivery{Channel: o.Channel, Event: o.Event, Position: o.ID, Binary: o.Base64, Gap: o.Type == "gap"}
+	d := Delivery{
+		Channel: o.Channel, Event: o.Event, Position: o.ID, Binary: o.Base64,
+		Gap: o.Type == "gap", Begin: o.Type == "begin", End: o.Type == "end",
+	}
 	if !o.Base64 {
 		d.Data = []byte(o.Data)
 		return d, nil
