@@ -80,9 +80,9 @@ impl<'a> Noted<'a> {
         }
     }
 
-    /// True if it has nothing that a mark can't have.
+    /// True if it has nothing that a mark can't have. Data is passed over: transports do not show it.
     pub(crate) fn fits_mark(&self) -> bool {
-        !self.channel.is_empty() && self.data.is_empty() && self.event.is_none() && self.key.is_none() && !self.binary
+        !self.channel.is_empty() && self.event.is_none() && self.key.is_none()
     }
 
     /// About how many bytes it takes in a journal.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 /// channel. The beginning and the end of a stream have types of their own, and no data.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
-    begin(message, epoch, &mut out);
+    begin(message.mark().map_or("message", Mark::word), message, epoch, &mut out);
     if message.mark().is_none() {
         data(message.data(), message.binary(), &mut out);
     }
@@ -17,14 +17,14 @@ pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
 }
 
 /// The same with the time of its publication in milliseconds since 1970, and the size of its data. Of the data there are
-/// at most `max` bytes; if they are not all, `"cut":true` says so.
+/// at most `max` bytes; if they are not all, `"cut":true` says so. The beginning and the end of a stream are
+/// `{"type":"mark","mark":"end",…}` here, since the tail's own end is `{"type":"end"}`.
 pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut Vec<u8>) {
-    begin(message, epoch, out);
+    begin(if message.mark().is_some() { "mark" } else { "message" }, message, epoch, out);
     let payload = message.data();
-    if message.mark().is_some() {
-        out.extend_from_slice(br#","time":"#);
-        out.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
-        return out.push(b'}');
+    if let Some(mark) = message.mark() {
+        out.extend_from_slice(format!(r#","mark":"{}","time":{time}}}"#, mark.word()).as_bytes());
+        return;
     }
     for (name, number) in [(br#","time":"#, time), (br#","size":"#, payload.len() as u64)] {
         out.extend_from_slice(name);
@@ -46,11 +46,11 @@ pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut V
 }
 
 /// All members but the data.
-fn begin(message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
+fn begin(kind: &str, message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
     match message.channel() {
         Some(channel) => {
             out.extend_from_slice(br#"{"type":""#);
-            out.extend_from_slice(message.mark().map_or("message", Mark::word).as_bytes());
+            out.extend_from_slice(kind.as_bytes());
             out.extend_from_slice(br#"","channel":"#);
             string(channel, out);
         }

@@ -24,6 +24,7 @@ mod scenes;
 
 use super::envelope::Body;
 use super::log_model::{LogModel, Random};
+use crate::hub::Mark;
 use clients::Client;
 use hosts::Host;
 use hubs::SimHub;
@@ -45,6 +46,7 @@ type Content = u32;
 struct Sent {
     channel: usize,
     key: Option<String>,
+    mark: Option<Mark>,
     host: usize,
     /// The life of the hub that has confirmed it.
     confirmed_by: Option<u64>,
@@ -223,10 +225,11 @@ impl World {
             self.cut(hub);
         }
         self.rest();
-        // These are the last messages of each channel. From them each client learns what it has missed.
-        for _ in 0..2 {
+        // These are the last messages of each channel. From them each client learns what it has missed. Then each stream
+        // ends.
+        for mark in [None, None, Some(Mark::End)] {
             for channel in 0..CHANNELS.len() {
-                self.publish_in(channel, None, 0);
+                self.publish_in(channel, None, mark.filter(|_| channel > 0), 0);
             }
             self.rest();
         }

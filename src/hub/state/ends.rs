@@ -113,7 +113,7 @@ impl Channel {
     }
 }
 
-/// Mistakes that the model of the hub must find.
+/// Mistakes that the models of the hub, of a shard and of a cluster must find.
 #[cfg(test)]
 pub(crate) mod planted {
     use std::cell::Cell;
@@ -124,13 +124,15 @@ pub(crate) mod planted {
         OldEndStays,
         /// A stream of which the beginning is gone is taken for whole.
         AlwaysWhole,
+        /// A connection is closed when one of its channels has ended.
+        ClosesForOne,
     }
 
     thread_local! {
         static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
     }
 
-    pub(super) fn is(mistake: Mistake) -> bool {
+    pub(crate) fn is(mistake: Mistake) -> bool {
         PLANTED.get() == Some(mistake)
     }
 

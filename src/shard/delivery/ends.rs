@@ -9,6 +9,8 @@ use crate::framing::close::Close;
 use crate::framing::Transport;
 use crate::http::request::Subscribe;
 use crate::http::response;
+#[cfg(test)]
+use crate::hub::planted;
 use crate::hub::{ChannelId, Delivery, Mark};
 use crate::shard::connection::conn::{Conn, Flags, Phase};
 use crate::shard::Shard;
@@ -35,6 +37,10 @@ impl Shard {
         let Some(conn) = self.conns.get(index as usize) else { return };
         if !conn.is(Flags::LIVE) || !ends_with_channels(conn) {
             return;
+        }
+        #[cfg(test)]
+        if planted::is(planted::Mistake::ClosesForOne) {
+            return self.close(index, Close::ENDED);
         }
         let served = conn.joined.max(self.delivery.delivered);
         if self.context.hub.all_ended(self.subscriptions.channels.ids(conn)).is_some_and(|end| end <= served) {
