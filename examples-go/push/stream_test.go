@@ -27,6 +27,25 @@ func TestAStreamBeginsAndEnds(t *testing.T) {
 	if again, err := server.End("answer"); err != nil || again != end {
 		t.Errorf("a second end: %q, %v; the first: %q", again, err, end)
 	}
+	// A subscription of the service itself is over.
+	sub, err := server.Subscribe(t.Context(), []string{"answer"}, push.SubscribeOptions{Since: push.FromStart})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for d := range sub.All() {
+		switch {
+		case d.Begin:
+			told = append(told, "begin")
+		case d.End:
+			told = append(told, "end")
+		default:
+			told = append(told, string(d.Data))
+		}
+	}
+	if got := strings.Join(told, " "); got != "begin one two end" || sub.Err() != nil {
+		t.Errorf("%q, %v", got, sub.Err())
+	}
 	// The response ends, since nothing more can come.
 	url := "http://" + server.Addresses()[0] + "/push?channel=answer"
 	response, err := http.Get(url + "&transport=stream&since=start")

@@ -21,9 +21,9 @@ import (
 	"time"
 )
 
-// Start as [SubscribeOptions].Since asks for everything that is kept of the channels. A gap comes first if the beginning
+// FromStart as [SubscribeOptions].Since asks for everything that is kept of the channels. A gap comes first if the beginning
 // is no longer kept.
-const Start Position = "start"
+const FromStart Position = "start"
 
 // SubscribeOptions say where a subscription begins. By default it begins with new messages.
 type SubscribeOptions struct {

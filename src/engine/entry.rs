@@ -21,7 +21,7 @@ const ORIGIN: u8 = 4;
 const EVENT: u8 = 8;
 const KEY: u8 = 16;
 const USER: u8 = 32;
-/// The message is the beginning, or the end, of its channel's stream. Segments have these since format 3, and shared logs
+/// The message is the beginning, or the end, of its channel's stream. Segments have these since format 5, and shared logs
 /// since version 2 of the envelope.
 const BEGIN: u8 = 64;
 const END: u8 = 128;

@@ -6,7 +6,7 @@
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
-use super::segment::{self, Header, Unreadable, FORMAT, OLDEST};
+use super::segment::{self, Header, Unreadable, BEFORE, FORMAT};
 use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
@@ -246,7 +246,7 @@ impl Reader<'_, '_> {
             Unreadable::Format(format) => {
                 let text = format!(
                     "{}/{name}: byte 8: the log has format {format}, and this version of libpush reads formats \
-                     {OLDEST} to {FORMAT}; use the version that wrote it, or another directory",
+                     {BEFORE} and {FORMAT}; use the version that wrote it, or another directory",
                     self.place
                 );
                 Error::new(Kind::System, text)

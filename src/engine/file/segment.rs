@@ -11,10 +11,11 @@
 use crate::engine::entry::{short, Fields};
 use crate::hub::{Epoch, Link};
 
-/// The format that this version writes. Format 3 has the beginnings and ends of streams among its messages.
-pub(super) const FORMAT: u32 = 3;
-/// The oldest format that it reads. A hub begins a segment when it starts, so it writes no older one.
-pub(super) const OLDEST: u32 = 2;
+/// The format that this version writes. It has the beginnings and ends of streams among its messages. No checksum covers
+/// the format, so no flipped bit makes it the one before.
+pub(super) const FORMAT: u32 = 5;
+/// The format before, which this version reads. A hub begins a segment when it starts, so it writes none of these.
+pub(super) const BEFORE: u32 = 2;
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.
@@ -79,7 +80,7 @@ impl Header {
         if crc32fast::hash(rest) != crc {
             return Err(Unreadable::Damaged);
         }
-        if !(OLDEST..=FORMAT).contains(&format) {
+        if !matches!(format, BEFORE | FORMAT) {
             return Err(Unreadable::Format(format));
         }
         let header = Header::read_rest(Fields(rest)).ok_or(Unreadable::Damaged)?;
@@ -136,8 +137,8 @@ mod tests {
         }
         bytes[8] = 2;
         assert_eq!(Header::read(&bytes).map(|(header, _)| header.first), Ok(10), "of a version before");
-        bytes[8] = 4;
-        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(4)));
+        bytes[8] = 6;
+        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(6)));
         bytes[8] = 0;
         assert_eq!(Header::read(&bytes), Err(Unreadable::Format(0)));
     }
