@@ -206,5 +206,10 @@ ngx_int_t ngx_http_push_mark_handler(ngx_http_request_t *r)
     ctx->task.call = ngx_http_push_publish_call;
     ctx->task.answer = ngx_http_push_publish_answer;
     ctx->task.data = publication;
-    return ngx_http_push_run(&ctx->task);
+    rc = ngx_http_push_run(&ctx->task);
+    if (rc == NGX_DONE) {
+        /* The reference of this handler ends when it returns. The thread's answer ends another one. */
+        r->main->count++;
+    }
+    return rc;
 }

@@ -11,7 +11,7 @@ import (
 )
 
 func TestAStreamBeginsAndEnds(t *testing.T) {
-	server := start(t, push.Config{Options: push.Options{"listen": "127.0.0.1:0", "channel.unkept.history_count": "0"}})
+	server := start(t, push.Config{Options: map[string]string{"listen": "127.0.0.1:0", "channel.unkept.history_count": "0"}})
 	if _, err := server.Begin("answer"); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 use super::{Channel, State};
 use crate::hub::message::{Message, Place};
 use crate::hub::replay::{Item, Replay, Start};
+use crate::hub::retention::Entry;
 use crate::hub::{ChannelId, Mark, Outgoing, Publication, SlowPolicy};
 use std::mem;
 use std::sync::Arc;
@@ -18,11 +19,19 @@ impl State {
         self.find_key(outgoing.channel, outgoing.key, now)
     }
 
-    /// Prepares a history for a mark, or for what follows an end. An end counts only as long as it is the newest, so
-    /// the old one goes: a client that comes later must not take the stream for ended.
+    /// Appends a mark, or what follows an end, to a history. An end counts only as long as it is the newest, so the old
+    /// one goes: a client that comes later must not take the stream for ended.
     #[cold]
-    pub(super) fn turn(&mut self, id: ChannelId, message: &Message) {
-        if message.mark() == Some(Mark::Begin) {
+    pub(super) fn turn(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
+        self.make_way(id, message.mark());
+        let rule = self.rules.get(self.channels[id as usize].rule);
+        rule.push(Entry { seq: message.seq(), since: now, channel: id, is_mark: message.mark().is_some() });
+        self.kept.add(&message);
+        self.channels[id as usize].history.push(message);
+    }
+
+    fn make_way(&mut self, id: ChannelId, mark: Option<Mark>) {
+        if mark == Some(Mark::Begin) {
             while self.trim(id) {
                 self.note_stale(id);
             }
@@ -40,7 +49,7 @@ impl State {
                 self.note_stale(id);
             }
         }
-        if message.mark() == Some(Mark::End) {
+        if mark == Some(Mark::End) {
             self.channels[id as usize].is_ended = true;
             self.kept.ended += 1;
         }

@@ -32,7 +32,7 @@ impl Kept {
         Kept { limit, bytes: 0, messages: 0, ended: 0, evicted: None, room_looked_at: 0 }
     }
 
-    fn add(&mut self, message: &Message) {
+    pub(super) fn add(&mut self, message: &Message) {
         self.bytes += message.weight();
         self.messages += 1;
     }
@@ -134,19 +134,20 @@ impl State {
     /// Appends to a channel's history, and trims it to the bounds of the channel and the hub.
     pub(super) fn keep(&mut self, id: ChannelId, message: Arc<Message>, now: u64) {
         let channel = &mut self.channels[id as usize];
-        let (number, is_mark) = (channel.rule, message.mark().is_some());
-        let bounds = self.rules.get(number).bounds;
+        let rule = self.rules.get(channel.rule);
+        let bounds = rule.bounds;
         if !bounds.keeps() {
             channel.history.skip(message.seq());
             channel.is_whole = false;
             return;
         }
-        if channel.is_ended || is_mark {
-            self.turn(id, &message);
+        if channel.is_ended || message.mark().is_some() {
+            self.turn(id, message, now);
+        } else {
+            rule.push(Entry { seq: message.seq(), since: now, channel: id, is_mark: false });
+            self.kept.add(&message);
+            channel.history.push(message);
         }
-        self.rules.get(number).push(Entry { seq: message.seq(), since: now, channel: id, is_mark });
-        self.kept.add(&message);
-        self.channels[id as usize].history.push(message);
         while self.exceeds(id, bounds.count, bounds.bytes) {
             self.trim(id);
             self.note_stale(id);
@@ -175,11 +176,13 @@ impl State {
     pub(super) fn trim(&mut self, id: ChannelId) -> bool {
         let channel = &mut self.channels[id as usize];
         let Some(message) = channel.history.trim_oldest() else { return false };
-        // A channel of which nothing is kept may be dropped, and then nobody knows how its stream began.
-        channel.is_whole &= message.mark().is_some() && channel.history.len() > 0;
-        if message.mark() == Some(Mark::End) {
-            channel.is_ended = false;
-            self.kept.ended -= 1;
+        if channel.is_whole || channel.is_ended {
+            // A channel of which nothing is kept may be dropped, and then nobody knows how its stream began.
+            channel.is_whole &= message.mark().is_some() && channel.history.len() > 0;
+            if message.mark() == Some(Mark::End) {
+                channel.is_ended = false;
+                self.kept.ended -= 1;
+            }
         }
         self.kept.remove(message);
         true
