@@ -25,7 +25,7 @@ fn events(body: &str) -> Vec<String> {
 }
 
 const SSE: &str = "Accept: text/event-stream\r\n";
-const CLOSED: &str = r#""code":1000,"reason":"all of its channels have ended""#;
+const CLOSED: &str = r#""code":1000,"reason":"all of its channels have ended","ended":true"#;
 
 #[test]
 fn an_event_source_gets_the_end_is_closed_and_does_not_come_back() {
@@ -115,7 +115,7 @@ fn a_stream_and_a_poll_tell_the_end_as_an_object() {
     waits.send(format!("GET /push?channel=a&since={since} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
     eventually(|| host.server.stats().unwrap().polls == 1);
     let id = end(&host, "a");
-    let answer = format!(r#"{{"position":"{id}","messages":[{}]}}"#, end_object("a", &id));
+    let answer = format!(r#"{{"position":"{id}","messages":[{}],"ended":true}}"#, end_object("a", &id));
     assert_eq!(waits.response().1, answer);
     let rest = live.rest();
     assert!(rest.contains(&format!("{}\n", end_object("a", &id))) && rest.contains(CLOSED), "{rest}");
@@ -126,13 +126,58 @@ fn a_stream_and_a_poll_tell_the_end_as_an_object() {
         assert!(lines.contains("\"type\":\"end\"") && lines.contains(CLOSED), "{query}: {lines}");
         assert_eq!(lines.contains("\"one\""), has_one, "{query}: {lines}");
         let body = host.get(&format!("channel=a&{query}"), "").response().1;
-        assert!(body.contains("\"type\":\"end\"") && body.contains("\"one\"") == has_one, "{query}: {body}");
+        assert!(
+            body.contains("\"type\":\"end\"")
+                && body.ends_with(r#","ended":true}"#)
+                && body.contains("\"one\"") == has_one,
+            "{query}: {body}"
+        );
     }
-    // A poll that has everything waits: somebody may publish there again.
-    let mut waits = host.get(&format!("channel=a&since={id}"), "");
-    eventually(|| host.server.stats().unwrap().polls == 1);
+    // A poll that has everything is told that nothing is left. Somebody may publish there again.
+    let nothing = |query: &str| host.get(&format!("{query}&since={id}"), "").response().1;
+    assert_eq!(nothing("channel=a"), format!(r#"{{"position":"{id}","messages":[],"ended":true}}"#));
+    assert_eq!(nothing("channel=a&channel=b&wait=0"), format!(r#"{{"position":"{id}","messages":[]}}"#));
     host.publish("a", "again");
-    assert!(waits.response().1.contains("again"));
+    assert!(nothing("channel=a").ends_with(r#""data":"again"}]}"#));
+    host.stop();
+}
+
+#[test]
+fn a_poll_is_over_only_with_the_last_of_its_channels() {
+    let host = Host::start(&[("outbox", "4KB")]);
+    let poll = |query: &str| {
+        let client = host.get(query, "");
+        eventually(|| host.server.stats().unwrap().polls == 1);
+        client
+    };
+    let begin = host.server.position(0);
+    let both = format!("channel=a&channel=b&since={begin}");
+    let mut waits = poll(&both);
+    let first = end(&host, "a");
+    assert!(waits.response().1.ends_with(r#""}]}"#), "b is open");
+    let mut waits = poll(&format!("channel=a&channel=b&since={first}"));
+    end(&host, "b");
+    assert!(waits.response().1.ends_with(r#""}],"ended":true}"#));
+    assert!(host.get(&both, "").response().1.ends_with(r#""}],"ended":true}"#));
+    // One that gets only a part is not over.
+    let long = "x".repeat(3000);
+    host.publish("long", &long);
+    host.publish("long", &long);
+    end(&host, "long");
+    let body = host.get("channel=long&since=start", "").response().1;
+    assert!(body.ends_with(r#"],"more":true}"#), "{body}");
+    let rest = host.get(&format!("channel=long&since={}", field(&body, "position")), "").response().1;
+    assert!(rest.ends_with(r#"],"ended":true}"#), "{rest}");
+    // A host's own close with the same words is no end.
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let head = b"GET /push?channel=open&transport=stream HTTP/1.1\r\nHost: h\r\n\r\n";
+    let grant = Grant::new(Some("u"), &["open".into()], &[], 0, false, false).unwrap();
+    host.server.adopt(theirs.into(), head, Some(grant)).unwrap();
+    eventually(|| host.server.stats().unwrap().streams == 1);
+    host.server.disconnect_user("u", 1000, "all of its channels have ended").unwrap();
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut &ours, &mut told).unwrap();
+    assert!(told.contains(r#""reason":"all of its channels have ended"}"#), "{told}");
     host.stop();
 }
 

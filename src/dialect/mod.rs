@@ -204,7 +204,7 @@ impl Format {
             Transport::WebSocket => return ws_frames::close(close),
             Transport::Poll => return Vec::new(),
             Transport::Sse => push::close_event(close),
-            Transport::Stream => stream::line(&json::close(close.code, &close.reason, close.retry_ms)),
+            Transport::Stream => stream::line(&json::close(close)),
         };
         match framed {
             true => [form.framed_bytes(), chunk::END].concat(),

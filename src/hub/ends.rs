@@ -1,12 +1,13 @@
 //! Streams with a beginning and an end: what a hub knows of the marks in its channels' histories.
 
-use super::{ChannelId, Hub, Mark, Outgoing};
+use super::{Hub, Mark, Outgoing};
 use crate::error::Error;
 
 impl Hub {
     /// The number of the newest end of these channels, if all of them have ended. A client that has everything up to
     /// there gets nothing more, unless a channel begins anew.
-    pub(crate) fn all_ended(&self, channels: impl Iterator<Item = ChannelId>) -> Option<u64> {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn all_ended(&self, channels: impl Iterator<Item = super::ChannelId>) -> Option<u64> {
         let state = self.state.lock();
         state.all_ended(channels)
     }

@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::position::{Epoch, Position};
+use super::ChannelId;
 use std::sync::Arc;
 
 /// The point where a subscription begins.
@@ -146,12 +147,18 @@ pub struct Replay {
     pub(crate) life: Option<(Epoch, u32)>,
     /// The channels of the gaps that were cut off at the tail and come later. `None` for the broadcasts.
     pub later_gaps: Vec<Option<Arc<str>>>,
+    /// The channels of the request that have ended, and the numbers of the ends.
+    pub(crate) ends: Vec<(ChannelId, u64)>,
+    /// True if these are all channels of the request.
+    pub(crate) all_ended: bool,
 }
 
 impl Replay {
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.later_gaps.clear();
+        self.ends.clear();
+        self.all_ended = false;
         self.complete = true;
         self.wait = false;
     }
@@ -168,6 +175,11 @@ impl Replay {
         let position = self.position;
         self.items.extend(self.later_gaps.iter().map(|channel| Item::Gap(channel.clone(), position)));
         self.sort();
+    }
+
+    /// True if all channels of the request have ended, and its client has everything after this replay.
+    pub(crate) fn is_the_end(&self) -> bool {
+        self.complete && self.all_ended && self.ends.iter().all(|(_, end)| *end <= self.position)
     }
 
     /// True if the shard is subscribed after this replay.

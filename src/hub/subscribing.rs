@@ -37,6 +37,10 @@ impl Hub {
             self.state.lock_for_step().read_rest(request, ids, &begun, replay);
             replay.sort();
         }
+        for names in request.names.chunks(AT_ONCE) {
+            self.state.lock_for_step().note_ends(names.iter().map(AsRef::as_ref), replay);
+        }
+        replay.all_ended = replay.ends.len() == request.names.len();
         // The steps before a break and those after it read two histories.
         let broken = |(_, breaks): &(Epoch, u32)| self.state.lock().life().is_none_or(|(_, now)| now != *breaks);
         if replay.life.as_ref().is_some_and(broken) {

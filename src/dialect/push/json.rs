@@ -1,5 +1,6 @@
 //! The JSON form of messages and gaps. WebSocket frames, SSE data, stream lines and polls have the same object.
 
+use crate::framing::close::Close;
 use crate::hub::{Epoch, Mark, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
@@ -87,15 +88,19 @@ pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
 }
 
 /// `{"type":"close","code":…,"reason":…}`: the data of the event that ends SSE and streams. `"retry":…` has the
-/// milliseconds after which the client should come back, if there is such advice.
-pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
+/// milliseconds after which the client should come back, if there is such advice. `"ended":true` says that it need not
+/// come back: a host may close with the same code and reason.
+pub fn close(close: &Close) -> Vec<u8> {
     let mut out = br#"{"type":"close","code":"#.to_vec();
-    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(close.code).as_bytes());
     out.extend_from_slice(br#","reason":"#);
-    string(reason, &mut out);
-    if let Some(retry_ms) = retry_ms {
+    string(&close.reason, &mut out);
+    if let Some(retry_ms) = close.retry_ms {
         out.extend_from_slice(br#","retry":"#);
         out.extend_from_slice(itoa::Buffer::new().format(retry_ms).as_bytes());
+    }
+    if close.ended {
+        out.extend_from_slice(br#","ended":true"#);
     }
     out.push(b'}');
     out

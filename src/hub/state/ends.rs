@@ -80,7 +80,17 @@ impl State {
         }
     }
 
+    /// Notes which of some channels have ended.
+    pub(in crate::hub) fn note_ends<'n>(&self, names: impl Iterator<Item = &'n str>, replay: &mut Replay) {
+        if self.kept.ended == 0 {
+            return;
+        }
+        let known = names.filter_map(|name| self.lookup(name, self.hash(name)));
+        replay.ends.extend(known.filter_map(|id| Some((id, self.channels[id as usize].end()?))));
+    }
+
     /// See [`crate::hub::Hub::all_ended`].
+    #[cfg(any(test, fuzzing))]
     pub(in crate::hub) fn all_ended(&self, channels: impl Iterator<Item = ChannelId>) -> Option<u64> {
         if self.kept.ended == 0 {
             return None;

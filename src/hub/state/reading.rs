@@ -33,6 +33,8 @@ impl State {
         if replay.joins(request.join) {
             ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
         }
+        self.note_ends(request.names.iter().map(AsRef::as_ref), replay);
+        replay.all_ended = replay.ends.len() == request.names.len();
         true
     }
 

@@ -15,21 +15,26 @@ use crate::hub::{ChannelId, Delivery, Mark};
 use crate::shard::connection::conn::{Conn, Flags, Phase};
 use crate::shard::Shard;
 
-/// The channels that end in a batch.
+/// The channels that end in a batch, each once.
 pub(in crate::shard) fn ended_in(batch: &[Delivery]) -> Vec<ChannelId> {
     let ends = batch.iter().filter(|delivery| delivery.message.mark() == Some(Mark::End));
-    ends.map(|delivery| delivery.channel).collect()
+    let mut ended: Vec<ChannelId> = ends.map(|delivery| delivery.channel).collect();
+    ended.sort_unstable();
+    ended.dedup();
+    ended
 }
 
 impl Shard {
     /// Closes the connections that have no other channels than these and others that have ended.
     pub(in crate::shard) fn close_subscribers_of_ended(&mut self, channels: &[ChannelId]) {
-        for channel in channels {
-            let Some(local) = self.subscriptions.channels.get(*channel) else { continue };
-            let multi = local.multi.iter().map(|(index, _)| index);
-            let subscribers: Vec<u32> = local.solo.iter().chain(multi).copied().collect();
-            subscribers.into_iter().for_each(|index| self.close_if_ended(index));
+        let mut subscribers = Vec::new();
+        for local in channels.iter().filter_map(|channel| self.subscriptions.channels.get(*channel)) {
+            subscribers.extend(local.solo.iter().chain(local.multi.iter().map(|(index, _)| index)));
         }
+        // One may have many of them.
+        subscribers.sort_unstable();
+        subscribers.dedup();
+        subscribers.into_iter().for_each(|index| self.close_if_ended(index));
     }
 
     /// Closes a live connection if all its channels have ended, and all that was published in them is on its way.
@@ -42,8 +47,7 @@ impl Shard {
         if planted::is(planted::Mistake::ClosesForOne) {
             return self.close(index, Close::ENDED);
         }
-        let served = conn.joined.max(self.delivery.delivered);
-        if self.context.hub.all_ended(self.subscriptions.channels.ids(conn)).is_some_and(|end| end <= served) {
+        if self.subscriptions.channels.all_ended(conn, conn.joined.max(self.delivery.delivered)) {
             self.close(index, Close::ENDED);
         }
     }
@@ -56,8 +60,7 @@ impl Shard {
         if subscribe.transport != Transport::Sse || subscribe.since.is_none() || !is_complete {
             return false;
         }
-        let channels = self.subscriptions.made();
-        if self.context.hub.all_ended(channels).is_none_or(|end| end > replay.position) {
+        if !replay.is_the_end() {
             return false;
         }
         let answer = response::ended(&self.encoder.epoch().position(replay.position), cors);
