@@ -243,7 +243,12 @@ fn from_the_start_comes_everything_that_is_kept_over_every_transport() {
 
 #[test]
 fn the_control_api_ends_and_begins_streams_and_says_what_it_can_not_end() {
-    let host = Host::start(&[CONTROL[0], CONTROL[1], ("channel.unkept.history_count", "0")]);
+    let host = Host::start(&[
+        CONTROL[0],
+        CONTROL[1],
+        ("channel.unkept.history_count", "0"),
+        ("channel.small.history_bytes", "100"),
+    ]);
     let ask = |method: &str, path: &str| {
         let mut client = Client::over(std::net::TcpStream::connect(&host.server.addresses()[1]).unwrap());
         let key = CONTROL[1].1;
@@ -264,6 +269,7 @@ fn the_control_api_ends_and_begins_streams_and_says_what_it_can_not_end() {
         ("/v1/end?channel=a&channel=b", "400", "channel: this request takes it only once"),
         ("/v1/end?channel=a&key=k", "400", "key"),
         ("/v1/end?channel=unkept", "400", "channel: unkept keeps no messages"),
+        ("/v1/end?channel=small", "400", "channel: small keeps no messages"),
         ("/v1/begin?channel=unkept", "400", "channel: unkept keeps no messages"),
     ] {
         let (got, body) = ask("POST", path);

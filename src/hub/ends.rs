@@ -1,6 +1,6 @@
 //! Streams with a beginning and an end: what a hub knows of the marks in its channels' histories.
 
-use super::{Hub, Mark, Outgoing};
+use super::{Hub, Mark, Message, Outgoing, Publication};
 use crate::error::Error;
 
 impl Hub {
@@ -12,14 +12,22 @@ impl Hub {
         state.all_ended(channels)
     }
 
-    /// Refuses a mark in a channel whose messages are not kept: clients that come later would never learn of it.
+    /// Keeps the ends that something followed. The channels have subscribers.
+    pub(crate) fn keep_turned(&self, ends: &mut Vec<(super::ChannelId, u64)>) {
+        let state = self.state.lock();
+        ends.retain(|(channel, end)| state.is_followed(*channel, *end));
+    }
+
+    /// Refuses a mark in a channel that would not keep it: clients that come later would never learn of it.
     pub(crate) fn check_mark(&self, channel: &str) -> Result<(), Error> {
-        if self.state.lock().keeps(channel) {
+        // A mark is as large as a message without data.
+        let least = Message::new(&Publication::mark("", Mark::End), false, b"").weight();
+        if self.state.lock().keeps_mark(channel, least) {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "channel: {channel} keeps no messages (options history_count and history_bytes), so a client that comes \
-             later could not be told that its stream has ended"
+            "channel: {channel} keeps no messages (options history_count, and history_bytes and history_total, of which a \
+             mark needs {least}), so a client that comes later could not be told that its stream has ended"
         )))
     }
 }

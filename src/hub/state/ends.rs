@@ -80,6 +80,19 @@ impl State {
         }
     }
 
+    /// Whether a channel keeps a mark of so many bytes.
+    pub(in crate::hub) fn keeps_mark(&mut self, channel: &str, bytes: usize) -> bool {
+        let rule = self.rules.number_for(channel);
+        let bounds = self.rules.get(rule).bounds;
+        bounds.count > 0 && bounds.bytes.min(self.kept.limit) >= bytes
+    }
+
+    /// True if something was published in a channel after that number.
+    pub(in crate::hub) fn is_followed(&self, channel: ChannelId, seq: u64) -> bool {
+        let history = self.channels.get(channel as usize).map(|channel| &channel.history);
+        history.is_none_or(|history| history.trimmed().max(history.newest().unwrap_or(0)) > seq)
+    }
+
     /// Notes which of some channels have ended.
     pub(in crate::hub) fn note_ends<'n>(&self, names: impl Iterator<Item = &'n str>, replay: &mut Replay) {
         if self.kept.ended == 0 {

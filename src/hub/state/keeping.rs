@@ -16,7 +16,7 @@ const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 
 /// The history of all channels together.
 pub(in crate::hub) struct Kept {
-    limit: usize,
+    pub(super) limit: usize,
     pub(in crate::hub) bytes: usize,
     pub(in crate::hub) messages: usize,
     /// The channels whose stream has ended.

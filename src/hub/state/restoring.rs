@@ -92,7 +92,7 @@ impl State {
         self.kept.evicted = None;
     }
 
-    pub(in crate::hub) fn keeps(&mut self, channel: &str) -> bool {
+    fn keeps(&mut self, channel: &str) -> bool {
         let rule = self.rules.number_for(channel);
         self.rules.get(rule).bounds.keeps()
     }

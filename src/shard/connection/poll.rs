@@ -106,8 +106,13 @@ impl Shard {
         debug_assert_eq!(self.conns[index as usize].format, Format::POLL);
         // Messages in the mailbox have greater numbers than the answer may have. So it has the last delivered number.
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        let has_ended = note == Note::None && self.channels.all_ended(&self.conns[index as usize], position);
-        self.answer(index, &[], position, if has_ended { Note::Ended } else { note });
+        self.answer(index, &[], position, note);
+    }
+
+    /// Answers a poll of which all channels have ended.
+    pub(in crate::shard) fn answer_ended(&mut self, index: u32) {
+        let position = self.conns[index as usize].joined.max(self.delivery.delivered);
+        self.answer_alone(index, &[], position, Note::Ended);
     }
 
     /// Ends a poll whose answer was given up.

@@ -305,6 +305,21 @@ impl Channels {
         self.ended > 0 && conn.subs.len() > 0 && self.ids(conn).all(has_ended)
     }
 
+    /// Adds the channels of a connection with their ends.
+    pub(in crate::shard) fn add_ends(&self, conn: &Conn, ends: &mut Vec<(ChannelId, u64)>) {
+        let end = |channel: ChannelId| Some((channel, self.locals.get(&channel)?.ended?));
+        ends.extend(self.ids(conn).filter_map(end));
+    }
+
+    /// Forgets ends that something follows.
+    pub(in crate::shard) fn forget_ends(&mut self, turned: &[(ChannelId, u64)]) {
+        for (channel, _) in turned {
+            if let Some(local) = self.locals.get_mut(channel) {
+                self.ended -= usize::from(local.ended.take().is_some());
+            }
+        }
+    }
+
     /// A log has lost what came after that number. Subscribers get everything after it.
     pub(in crate::shard) fn go_back_to(&mut self, number: u64) {
         for local in self.locals.values_mut() {

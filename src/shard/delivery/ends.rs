@@ -34,22 +34,48 @@ impl Shard {
         // One may have many of them.
         subscribers.sort_unstable();
         subscribers.dedup();
-        subscribers.into_iter().for_each(|index| self.close_if_ended(index));
+        self.close_ended(subscribers);
     }
 
-    /// Closes a live connection if all its channels have ended, and all that was published in them is on its way.
+    /// Closes a live connection if all its channels have ended, and all that was published in them is on its way. A poll
+    /// is answered.
     pub(in crate::shard) fn close_if_ended(&mut self, index: u32) {
-        let Some(conn) = self.conns.get(index as usize) else { return };
-        if !conn.is(Flags::LIVE) || !ends_with_channels(conn) {
+        self.close_ended(vec![index]);
+    }
+
+    fn close_ended(&mut self, mut candidates: Vec<u32>) {
+        candidates.retain(|index| self.has_ended(*index));
+        let mut ends = Vec::new();
+        for index in &candidates {
+            self.subscriptions.channels.add_ends(&self.conns[*index as usize], &mut ends);
+        }
+        if candidates.is_empty() {
             return;
         }
+        ends.sort_unstable();
+        ends.dedup();
+        // The mailbox may have something that follows an end.
+        self.context.hub.keep_turned(&mut ends);
+        self.subscriptions.channels.forget_ends(&ends);
+        for index in candidates {
+            let has_ended = self.has_ended(index);
+            match self.conns.get(index as usize).map(|conn| conn.phase) {
+                Some(Phase::Open(Transport::Poll)) if has_ended => self.answer_ended(index),
+                Some(_) if has_ended => self.close(index, Close::ENDED),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a connection ends since all its channels have, as far as this shard knows.
+    fn has_ended(&self, index: u32) -> bool {
+        let Some(conn) = self.conns.get(index as usize) else { return false };
         #[cfg(test)]
         if planted::is(planted::Mistake::ClosesForOne) {
-            return self.close(index, Close::ENDED);
+            return conn.is(Flags::LIVE) && ends_with_channels(conn);
         }
-        if self.subscriptions.channels.all_ended(conn, conn.joined.max(self.delivery.delivered)) {
-            self.close(index, Close::ENDED);
-        }
+        let served = conn.joined.max(self.delivery.delivered);
+        conn.is(Flags::LIVE) && ends_with_channels(conn) && self.subscriptions.channels.all_ended(conn, served)
     }
 
     /// Answers an EventSource that must not come back, since there is nothing for it. The replay of its request was just
@@ -73,7 +99,7 @@ impl Shard {
 /// True if nothing can come on this connection after its channels have ended.
 fn ends_with_channels(conn: &Conn) -> bool {
     match conn.phase {
-        Phase::Open(Transport::Sse | Transport::Stream) => true,
+        Phase::Open(Transport::Sse | Transport::Stream | Transport::Poll) => true,
         // There is no frame that could say it, and the client can't subscribe to anything else.
         Phase::Open(Transport::WebSocket) => conn.format.dialect() == Dialect::Raw,
         _ => false,
