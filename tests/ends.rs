@@ -208,6 +208,69 @@ fn websockets_get_the_end_as_an_object_or_are_closed() {
 }
 
 #[test]
+fn who_comes_at_the_end_or_after_it_is_told_of_it() {
+    let host = Host::start(&[]);
+    host.publish("a", "one");
+    let id = end(&host, "a");
+    let later = host.publish("b", "x");
+    for since in [&id, &later] {
+        let lines = host.get(&format!("channel=a&transport=stream&since={since}"), "").rest();
+        assert!(lines.contains(&end_object("a", since)) && lines.contains(CLOSED), "{lines}");
+        assert!(!lines.contains("\"one\""), "{lines}");
+        let mut json = host.websocket(&format!("channel=a&channel=b&since={since}"), true);
+        assert_eq!(json.text(), end_object("a", since));
+        json.until("subscribed");
+        let mut live = host.websocket("channel=b", true);
+        live.text();
+        live.say(&format!(r#"{{"type":"subscribe","channel":"a","since":"{since}"}}"#));
+        assert_eq!((live.text(), field(&live.text(), "type")), (end_object("a", since), "subscribed".into()));
+    }
+    host.stop();
+}
+
+#[test]
+fn a_client_without_a_position_gets_one_with_the_last_end_that_it_is_told() {
+    let host = Host::start(&[]);
+    end(&host, "a");
+    let position = end(&host, "b");
+    let sse = host.get("channel=a&channel=b", SSE).rest();
+    let ids: Vec<String> = events(&sse).into_iter().filter(|event| event.contains("id: ")).collect();
+    assert!(!sse.contains("Push-Position") && ids.len() == 1, "{sse}");
+    assert_eq!(ids[0], format!("id: {position}\nevent: push-end\ndata: {}", end_object("b", &position)));
+    assert!(sse.contains(r#"data: {"type":"end","channel":"a"}"#), "{sse}");
+    let lines = host.get("channel=a&channel=b&transport=stream", "").rest();
+    assert!(!lines.contains("Push-Position") && lines.contains(r#"{"type":"end","channel":"a"}"#), "{lines}");
+    let (head, _) = host.get("channel=a&channel=b", "").response();
+    assert!(head.contains(&format!("Push-Position: {position}\r\n")), "a poll is read as a whole: {head}");
+    // Nothing is told, and the position is there at once.
+    assert!(host.get("channel=c", SSE).until("push-open").contains(&format!("Push-Position: {position}\r\n")));
+    host.stop();
+}
+
+#[test]
+fn a_live_websocket_gets_a_stream_from_its_start_or_an_error_and_never_a_part() {
+    let host = Host::start(&[("outbox", "4KB")]);
+    let long = "x".repeat(1500);
+    host.publish("a", &long);
+    let mut socket = host.websocket("channel=b", true);
+    socket.text();
+    let subscribe = r#"{"type":"subscribe","channel":"a","since":"start"}"#;
+    socket.say(subscribe);
+    assert_eq!((field(&socket.text(), "data"), field(&socket.text(), "type")), (long.clone(), "subscribed".into()));
+    socket.say(r#"{"type":"unsubscribe","channel":"a"}"#);
+    socket.text();
+    host.publish("a", &long);
+    host.publish("a", &long);
+    socket.say(subscribe);
+    let error = socket.text();
+    assert_eq!((field(&error, "type"), field(&error, "code")), ("error".into(), "since".into()));
+    assert!(error.contains("open a connection whose URL has this channel and since=start"), "{error}");
+    host.publish("b", "it goes on");
+    assert_eq!(field(&socket.text(), "data"), "it goes on");
+    host.stop();
+}
+
+#[test]
 fn from_the_start_comes_everything_that_is_kept_over_every_transport() {
     let host = Host::start(&[("history_count", "3"), ("outbox", "4KB")]);
     for data in ["1", "2", "3"] {

@@ -153,7 +153,7 @@ impl Format {
             Some(mark) => {
                 let (position, object) =
                     (encoder.epoch.position(message.seq()), json::message(message, &encoder.epoch));
-                self.transport().object(Some(mark.event()), Some(&position), &object)
+                self.transport().object(Some(mark.event()), message.has_position().then_some(&position), &object)
             }
         };
         let form = message.form(self.0, encode);

@@ -105,6 +105,89 @@ fn an_end_is_told_to_many_channels_at_once_in_steps() {
 }
 
 #[test]
+fn of_several_ends_at_one_position_only_the_last_has_it() {
+    let b = bench(10);
+    ["a", "b", "c", "d", "e"].iter().for_each(|name| _ = b.mark(name, Mark::End));
+    for names in [&["a", "b", "c"][..], &["a", "b", "c", "d", "e"]] {
+        let items = b.subscribe(names, Start::New).0.items;
+        let positions: Vec<u64> = items.iter().map(Item::seq).collect();
+        let (last, others) = positions.split_last().unwrap();
+        assert!(*last == 5 && others.iter().all(|seq| *seq == 0), "{positions:?}");
+        assert!(items.iter().all(|item| matches!(item, Item::Message(end) if end.has_position() == (end.seq() == 5))));
+    }
+}
+
+#[test]
+fn what_had_ended_before_a_subscribers_position_is_told_there() {
+    let b = bench(10);
+    let end = b.mark("a", Mark::End);
+    let since = b.publish("b", "x");
+    for names in [&["a", "b"][..], &["a", "b", "c", "d", "e"]] {
+        let (mut replay, _) = b.subscribe(names, b.since(since));
+        assert!(replay.items.is_empty());
+        replay.tell_passed_ends();
+        assert_eq!(replay.items.iter().map(Item::seq).collect::<Vec<_>>(), [since]);
+        // With the end itself among the items it is not told twice, and a position of elsewhere passes nothing.
+        for start in [b.since(end - 1), Start::After(since), Start::Beginning, Start::Last(1), Start::New] {
+            let (mut replay, _) = b.subscribe(names, start);
+            let before = replay.items.len();
+            replay.tell_passed_ends();
+            assert_eq!(replay.items.len(), before, "{start:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_that_was_read_is_not_told_once_something_follows_it() {
+    for start in [Start::Beginning, Start::New] {
+        let b = std::rc::Rc::new(bench(10));
+        let names = ["a", "b", "c", "d", "e"];
+        names.iter().for_each(|name| _ = b.mark(name, Mark::End));
+        let theirs = b.clone();
+        let mut turns = 0;
+        lock::others::do_this(move || {
+            turns += 1;
+            // All ends are read, and the shard has not joined the channels.
+            if turns == 4 {
+                theirs.publish("a", "more");
+            }
+        });
+        let (replay, _) = b.subscribe(&names, start);
+        lock::others::are_done();
+        let told = |item: &&Item| item.channel() == Some("a");
+        let ends = |item: &&Item| matches!(item, Item::Message(message) if message.mark().is_some());
+        assert_eq!(replay.items.iter().filter(told).filter(ends).count(), 0, "{start:?}: {replay:?}");
+        assert_eq!((replay.items.iter().filter(ends).count(), replay.ends.len(), replay.is_the_end()), (4, 4, false));
+    }
+}
+
+#[test]
+fn a_stream_that_begins_anew_while_it_is_read_from_the_start_has_no_gap() {
+    for others in [&[][..], &["b", "c", "d"]] {
+        let b = bench(10);
+        let names: Vec<&str> = ["a"].iter().chain(others).copied().collect();
+        let part = |start| {
+            let (mut replay, mut ids) = (Replay::default(), Vec::new());
+            let (names, cut, join) = (&names[..], Cut::Tail, Join::Always);
+            let request = Request { shard: 0, names, start, limit: 200, broadcasts: true, cut, join };
+            b.hub.subscribe(&request, &mut replay, &mut ids);
+            replay
+        };
+        b.publish_numbers("a", 1..=4);
+        let first = part(Start::Beginning);
+        assert!(!first.complete);
+        b.mark("a", Mark::Begin);
+        b.publish("a", "new");
+        let gaps = |replay: Replay| replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        assert_eq!(gaps(part(Start::After(first.position))), 1);
+        assert_eq!(gaps(part(Start::BeginningAfter(first.position))), 0);
+        // What was lost without a new beginning is lost.
+        b.publish_numbers("a", 1..=20);
+        assert_eq!(gaps(part(Start::BeginningAfter(first.position))), 1);
+    }
+}
+
+#[test]
 fn to_end_what_has_ended_changes_nothing() {
     let b = bench(10);
     let end = b.mark("a", Mark::End);

@@ -55,6 +55,7 @@ pub use message::{Form, Message, Publication};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
 pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
+pub(crate) use replay::Ended;
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub(crate) use restoring::{Ends, EndsListing};
 pub use retention::Retention;

@@ -231,7 +231,10 @@ impl World {
         let client = &mut self.clients[number];
         match value["type"].as_str().unwrap() {
             kind @ ("message" | "broadcast" | "gap" | "end") => {
-                let seq = seq.unwrap();
+                let Some(seq) = seq else { return assert_eq!(kind, "end") };
+                if kind == "end" {
+                    client.on.values_mut().filter(|reached| **reached == u64::MAX).for_each(|reached| *reached = seq);
+                }
                 if let (Some((asked, Ask::New)), "end", false) =
                     (client.asked.front(), kind, client.on.contains_key(channel))
                 {

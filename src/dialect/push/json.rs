@@ -57,9 +57,11 @@ fn begin(kind: &str, message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
         }
         None => out.extend_from_slice(br#"{"type":"broadcast""#),
     }
-    out.extend_from_slice(br#","id":""#);
-    epoch.write_position(message.seq(), out);
-    out.push(b'"');
+    if message.has_position() {
+        out.extend_from_slice(br#","id":""#);
+        epoch.write_position(message.seq(), out);
+        out.push(b'"');
+    }
     if let Some(event) = message.event() {
         out.extend_from_slice(br#","event":"#);
         string(event, out);

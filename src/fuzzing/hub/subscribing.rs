@@ -77,7 +77,8 @@ impl World {
         assert!(replay.complete || !shown.is_empty(), "a part is empty");
         let of_this_life = |position: Position<'_>| position.epoch == self.epoch.as_str() && position.seq <= self.seq;
         let foreign = matches!(start, Start::Since(position) if !of_this_life(position));
-        for item in &replay.items {
+        // An end without a position is no step of the client's.
+        for item in replay.items.iter().filter(|item| item.seq() > 0) {
             self.account(client, item, foreign || !matches!(start, Start::Since(_)));
         }
         self.reached(client, replay.position, replay.complete);
@@ -129,9 +130,12 @@ impl World {
                 continue;
             }
             let (after, foreign) = match (*name, start) {
-                // Only the ends are told, at the client's own position.
+                // Only the ends are told, at the client's own position. The last one has it.
                 (_, Start::New) => {
-                    items.extend(known.end().map(|_| (self.seq, (*name).to_owned(), false)));
+                    if known.end().is_some() {
+                        items.iter_mut().for_each(|(seq, ..)| *seq = 0);
+                        items.push((self.seq, (*name).to_owned(), false));
+                    }
                     continue;
                 }
                 (EVERYBODY, Start::Beginning) => continue,

@@ -132,7 +132,7 @@ impl State {
         let ahead = match start {
             Start::Since(position) if position.epoch == following.epoch.as_str() => position.seq > self.seq,
             Start::Since(position) => self.lineage.place(position).is_some_and(|seq| seq > self.seq),
-            Start::After(seq) => seq > self.seq,
+            Start::After(seq) | Start::BeginningAfter(seq) => seq > self.seq,
             Start::Last(_) | Start::New | Start::Beginning => false,
         };
         self.seq >= following.until && !ahead

@@ -1,10 +1,10 @@
 //! The marks in the channels' histories.
 
 use super::{Channel, State};
-use crate::hub::message::{Message, Place};
-use crate::hub::replay::{Item, Replay, Start};
+use crate::hub::message::Message;
+use crate::hub::replay::{Ended, Item, Replay};
 use crate::hub::retention::Entry;
-use crate::hub::{ChannelId, Mark, Outgoing, Publication, SlowPolicy};
+use crate::hub::{ChannelId, Mark, Outgoing};
 use std::mem;
 use std::sync::Arc;
 
@@ -32,9 +32,7 @@ impl State {
 
     fn make_way(&mut self, id: ChannelId, mark: Option<Mark>) {
         if mark == Some(Mark::Begin) {
-            while self.trim(id) {
-                self.note_stale(id);
-            }
+            self.empty(id);
             self.channels[id as usize].is_whole = true;
             return;
         }
@@ -55,29 +53,10 @@ impl State {
         }
     }
 
-    /// The number after which a subscriber's replay of a channel begins.
-    pub(super) fn after_in(&self, name: &str, start: Start<'_>, after: u64) -> u64 {
-        if start != Start::Beginning {
-            return after;
-        }
-        self.lookup(name, self.hash(name)).map_or(0, |id| self.channels[id as usize].beginning())
-    }
-
-    /// Tells a subscriber that wants new messages only which of its channels have ended: there it would wait for ever.
-    pub(in crate::hub) fn tell_ended<'n>(&self, names: impl Iterator<Item = &'n str>, after: u64, replay: &mut Replay) {
-        if self.kept.ended == 0 {
-            return;
-        }
-        let known = names.filter_map(|name| self.lookup(name, self.hash(name)));
-        let channels = known.map(|id| &self.channels[id as usize]);
-        for channel in channels.filter(|channel| channel.end().is_some_and(|end| end > after)) {
-            // It has the subscriber's position: with a lower one a subscriber that comes back would get older messages
-            // of other channels.
-            let mut end = Message::new(&Publication::mark("", Mark::End), false, b"");
-            let (seq, slow) = (replay.position, SlowPolicy::Disconnect);
-            Message::place(&mut end, &Place { seq, channel: Some(&channel.name), slow, stamp: 0 });
-            replay.items.push(Item::Message(end));
-        }
+    /// The number after which a subscriber's replay of a channel begins, if it has the channel's stream from its
+    /// beginning up to a number.
+    pub(super) fn after_in(&self, name: &str, after: u64) -> u64 {
+        self.lookup(name, self.hash(name)).map_or(after, |id| after.max(self.channels[id as usize].beginning()))
     }
 
     /// Whether a channel keeps a mark of so many bytes.
@@ -98,8 +77,21 @@ impl State {
         if self.kept.ended == 0 {
             return;
         }
-        let known = names.filter_map(|name| self.lookup(name, self.hash(name)));
-        replay.ends.extend(known.filter_map(|id| Some((id, self.channels[id as usize].end()?))));
+        for channel in names.filter_map(|name| self.lookup(name, self.hash(name))) {
+            let Channel { name, .. } = &self.channels[channel as usize];
+            let ended = self.channels[channel as usize].end().map(|seq| Ended { channel, name: name.clone(), seq });
+            replay.ends.extend(ended);
+        }
+    }
+
+    /// Takes out the ends that hold no longer, since something was published there while the replay was read.
+    pub(super) fn drop_turned(&self, replay: &mut Replay) {
+        replay.items.retain(|item| match item {
+            Item::Message(message) if message.mark() == Some(Mark::End) => {
+                message.channel().and_then(|name| self.ended_at(name)) == Some(message.seq())
+            }
+            _ => true,
+        });
     }
 
     /// See [`crate::hub::Hub::all_ended`].

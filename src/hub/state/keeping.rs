@@ -14,6 +14,13 @@ const ROOM_MS: u64 = 1000;
 /// How many old messages, and how many keys, are dropped at once. It is small for the hub's model.
 const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 
+/// What a history has dropped.
+#[expect(dead_code, reason = "it is only freed")]
+pub(in crate::hub) enum Evicted {
+    One(Arc<Message>),
+    All(History),
+}
+
 /// The history of all channels together.
 pub(in crate::hub) struct Kept {
     pub(super) limit: usize,
@@ -21,8 +28,8 @@ pub(in crate::hub) struct Kept {
     pub(in crate::hub) messages: usize,
     /// The channels whose stream has ended.
     pub(in crate::hub) ended: usize,
-    /// The message that was trimmed last. It is freed after the lock is released.
-    pub(in crate::hub) evicted: Option<Arc<Message>>,
+    /// What was dropped last. It is freed after the lock is released.
+    pub(in crate::hub) evicted: Option<Evicted>,
     /// When it was last checked whether memory can be freed.
     room_looked_at: u64,
 }
@@ -40,7 +47,7 @@ impl Kept {
     pub(super) fn remove(&mut self, message: Arc<Message>) {
         self.bytes -= message.weight();
         self.messages -= 1;
-        self.evicted = Some(message);
+        self.evicted = Some(Evicted::One(message));
     }
 
     fn is_too_much(&self) -> bool {
@@ -117,13 +124,27 @@ impl State {
     /// Clears a channel's history. Returns false if the channel does not exist.
     pub(in crate::hub) fn clear(&mut self, channel: &str) -> bool {
         let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
-        // Their entries in the rule are stale now. If they were not counted, a host that clears again and again would
-        // pile them up.
-        while self.trim(id) {
-            self.note_stale(id);
-        }
+        self.empty(id);
         self.drop_if_idle(id);
         true
+    }
+
+    /// Drops a channel's history. It is freed after the lock is released: it may be long.
+    pub(super) fn empty(&mut self, id: ChannelId) {
+        let channel = &mut self.channels[id as usize];
+        let trimmed = channel.history.newest().unwrap_or(channel.history.trimmed());
+        let history = std::mem::replace(&mut channel.history, History::trimmed_at(trimmed));
+        if history.len() == 0 {
+            return;
+        }
+        channel.is_whole = false;
+        self.kept.ended -= usize::from(std::mem::take(&mut channel.is_ended));
+        self.kept.bytes -= history.bytes();
+        self.kept.messages -= history.len();
+        // Their entries in the rule are stale now. If they were not counted, a host that clears again and again would
+        // pile them up.
+        (0..history.len()).for_each(|_| self.note_stale(id));
+        self.kept.evicted = Some(Evicted::All(history));
     }
 
     #[cfg(test)]

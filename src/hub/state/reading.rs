@@ -25,16 +25,17 @@ impl State {
             replay.put_off();
             return true;
         }
-        if request.start == Start::New {
-            self.tell_ended(request.names.iter().map(AsRef::as_ref), 0, replay);
-        } else if !self.replay(request, epoch, replay) {
+        if request.start != Start::New && !self.replay(request, epoch, replay) {
             return false;
+        }
+        self.note_ends(request.names.iter().map(AsRef::as_ref), replay);
+        replay.all_ended = replay.ends.len() == request.names.len();
+        if request.start == Start::New {
+            replay.tell_ends();
         }
         if replay.joins(request.join) {
             ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
         }
-        self.note_ends(request.names.iter().map(AsRef::as_ref), replay);
-        replay.all_ended = replay.ends.len() == request.names.len();
         true
     }
 
@@ -43,7 +44,7 @@ impl State {
     pub(super) fn place_of(&self, start: Start<'_>, epoch: &str) -> (u64, bool) {
         let epoch = self.following.as_ref().map_or(epoch, |following| following.epoch.as_str());
         match start {
-            Start::After(seq) => (seq, false),
+            Start::After(seq) | Start::BeginningAfter(seq) => (seq, false),
             Start::Beginning => (0, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
             Start::Since(position) => self.lineage.place(position).map_or((0, true), |seq| (seq, false)),
@@ -53,10 +54,11 @@ impl State {
 
     fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) -> bool {
         let (after, foreign) = self.place_of(request.start, epoch);
+        replay.since = request.since(after, foreign);
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
-            let after = self.after_in(name.as_ref(), request.start, after);
+            let after = if request.from_beginning() { self.after_in(name.as_ref(), after) } else { after };
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);

@@ -46,6 +46,11 @@ struct Cursor {
 }
 
 impl Reading {
+    /// The position of a subscriber that came with one.
+    pub(in crate::hub) fn since<S>(&self, request: &Request<'_, S>) -> Option<u64> {
+        request.since(self.after, self.foreign)
+    }
+
     /// The number up to which the reader reads.
     pub(in crate::hub) fn until(&self) -> u64 {
         self.until
@@ -99,7 +104,7 @@ impl State {
         Reading {
             until: self.seq,
             after,
-            from_beginning: request.start == Start::Beginning,
+            from_beginning: request.from_beginning(),
             foreign,
             newest_first: request.newest_first(),
             last,
@@ -122,7 +127,7 @@ impl State {
             // `State::replay` explains both cases.
             let foreign = reading.foreign && !name.is_empty();
             let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
-            let after = if reading.from_beginning { self.after_in(name, Start::Beginning, after) } else { after };
+            let after = if reading.from_beginning { self.after_in(name, after) } else { after };
             let hash = self.hash(name);
             let known = self.lookup(name, hash);
             let trimmed = known.map_or_else(|| self.forgotten.end(hash), |id| self.trimmed(id));
@@ -233,17 +238,20 @@ impl State {
         replay: &mut Replay,
     ) {
         let after = std::mem::replace(&mut replay.position, self.seq);
+        self.note_ends(ids.iter().map(|(_, name)| &**name), replay);
         if request.start == Start::New {
-            self.tell_ended(ids.iter().map(|(_, name)| &**name), after, replay);
+            replay.tell_ends();
         }
         if request.start == Start::New || after == self.seq {
             return;
         }
+        self.drop_turned(replay);
         let is_last = matches!(request.start, Start::Last(_));
         let broadcasts = (request.broadcasts && !is_last).then_some(super::BROADCAST);
         for id in ids.iter().map(|(id, _)| *id).chain(broadcasts) {
             let channel = &self.channels[id as usize];
             let trimmed = channel.history.trimmed();
+            let after = if request.from_beginning() { after.max(channel.beginning()) } else { after };
             if after < trimmed && (!is_last || begun.contains(&channel.name)) {
                 replay.items.push(Item::Gap((id != super::BROADCAST).then(|| channel.name.clone()), trimmed));
             }

@@ -41,6 +41,9 @@ impl Shard {
         if self.send_away_if_ended(index, subscribe, &cors) {
             return;
         }
+        if matches!(subscribe.transport, Transport::WebSocket | Transport::Stream) {
+            self.subscriptions.replay.tell_passed_ends();
+        }
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Open(subscribe.transport);
         conn.code = Close::ABNORMAL.code;
@@ -72,8 +75,7 @@ impl Shard {
             self.transmit(index, &pieces);
             self.close_if_ended(index);
         } else {
-            let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
-            self.begin_catching_up(index, pieces, names);
+            self.begin_catching_up(index, pieces, subscribe);
         }
     }
 
@@ -113,7 +115,8 @@ impl Shard {
         // A client that is cut off before the first message comes back to the same replay, with all gaps.
         let position = match &subscribe.since {
             Some(since) if since != START && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(&**since),
-            // It may be told of an end, and nothing else.
+            // It is told of ends. One that is cut off before the last of them comes back for all.
+            None if subscribe.last.is_none() && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(""),
             None if subscribe.last.is_none() => Cow::Owned(epoch.position(self.subscriptions.replay.position)),
             _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };

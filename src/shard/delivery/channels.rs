@@ -3,7 +3,7 @@
 //! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
 //! messages of a turn are put together once for them; those with several channels get theirs merged.
 
-use crate::hub::{ChannelId, Delivery, Hub, Leave, Mark, Replay, Request};
+use crate::hub::{ChannelId, Delivery, Ended, Hub, Leave, Mark, Replay, Request};
 use crate::shard::connection::conn::{Conn, Sub, Subs};
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -285,8 +285,8 @@ impl Channels {
     }
 
     /// Notes ends that the hub knows. What follows them is still to be delivered.
-    pub(in crate::shard) fn note_ends(&mut self, ends: &[(ChannelId, u64)]) {
-        ends.iter().for_each(|(channel, end)| self.note_newest(*channel, *end, true));
+    pub(in crate::shard) fn note_ends(&mut self, ends: &[Ended]) {
+        ends.iter().for_each(|ended| self.note_newest(ended.channel, ended.seq, true));
     }
 
     fn note_newest(&mut self, channel: ChannelId, seq: u64, is_end: bool) {
