@@ -49,7 +49,7 @@ impl<S> Request<'_, S> {
     }
 
     /// True if each channel is read from the first message of its stream.
-    pub(super) fn from_beginning(&self) -> bool {
+    pub(super) fn is_from_beginning(&self) -> bool {
         matches!(self.start, Start::Beginning | Start::BeginningAfter(_))
     }
 

@@ -58,7 +58,7 @@ impl State {
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
-            let after = if request.from_beginning() { self.after_in(name.as_ref(), after) } else { after };
+            let after = if request.is_from_beginning() { self.after_in(name.as_ref(), after) } else { after };
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);

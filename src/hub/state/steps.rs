@@ -104,7 +104,7 @@ impl State {
         Reading {
             until: self.seq,
             after,
-            from_beginning: request.from_beginning(),
+            from_beginning: request.is_from_beginning(),
             foreign,
             newest_first: request.newest_first(),
             last,
@@ -251,7 +251,7 @@ impl State {
         for id in ids.iter().map(|(id, _)| *id).chain(broadcasts) {
             let channel = &self.channels[id as usize];
             let trimmed = channel.history.trimmed();
-            let after = if request.from_beginning() { after.max(channel.beginning()) } else { after };
+            let after = if request.is_from_beginning() { after.max(channel.beginning()) } else { after };
             if after < trimmed && (!is_last || begun.contains(&channel.name)) {
                 replay.items.push(Item::Gap((id != super::BROADCAST).then(|| channel.name.clone()), trimmed));
             }
