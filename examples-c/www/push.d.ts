@@ -2,7 +2,7 @@
 
 export type Transport = 'ws' | 'stream' | 'poll';
 
-/** `closed`: for good. */
+/** `closed`: for good; but if all channels have ended, `subscribe` opens it anew. */
 export type State = 'connecting' | 'open' | 'closed';
 
 /** A `code` below 1000 is an HTTP status, else a close code. `retry`: the advice when to come back, in ms. */
@@ -34,7 +34,8 @@ export interface Gap {
 export interface Mark {
   type: 'begin' | 'end';
   channel: string;
-  id: string;
+  /** Of several ends that come together only the last one may have it. */
+  id?: string;
 }
 
 /** A request that was refused, or (`unsubscribed`) a channel that was taken away. */
@@ -58,7 +59,8 @@ export interface Options {
   ongap?(gap: Gap): void;
   /** A stream begins, perhaps anew: what came of the channel before is no part of it. */
   onbegin?(begin: Mark): void;
-  /** Nothing more comes of the channel, and it is left. When all channels have ended, the state is `closed`. */
+  /** Nothing more comes of the channel, and it is left. When the server says that all channels have ended, also those
+   * that the host gives, the state is `closed`. */
   onend?(end: Mark): void;
   /** `why` is given with `closed`, and with `connecting` after the connection was lost. */
   onstate?(state: State, why?: Why): void;
@@ -78,10 +80,11 @@ export interface Push {
   readonly position: string | null;
   /** The transport by which it is open; null if it is not open. */
   readonly transport: Transport | null;
-  /** Subscribes to new messages of the channel. */
+  /** Subscribes to new messages of the channel. After all channels have ended it opens the connection anew. */
   subscribe(channel: string): void;
   unsubscribe(channel: string): void;
-  /** True when all channels have ended; false when it is closed before that. It is never rejected. */
+  /** True when all channels have ended; false when it is closed before that. It is never rejected. When it is opened
+   * anew, this is another promise. */
   readonly ended: Promise<boolean>;
   /** Sends to the server. False: nothing was sent. */
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;

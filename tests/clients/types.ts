@@ -15,7 +15,7 @@ const push: Push = connect(new URL('/push', location.href), {
     console.log(channel, base64 ? atob(data) : data);
   },
   ongap: ({ channel, id }) => console.log(channel, id),
-  onbegin: ({ channel, id }) => console.log(channel.length, id.length),
+  onbegin: ({ channel, id }) => console.log(channel.length, id?.length),
   onend: ({ channel }) => console.log(channel.length),
   onstate: (state: string, why?: { code: number; reason: string }) => console.log(state, why?.code, why?.reason.length),
   onerror: ({ code, message, reason, channel }) => console.log(code, message ?? reason, channel),
