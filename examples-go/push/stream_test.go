@@ -82,3 +82,54 @@ func TestAStreamBeginsAndEnds(t *testing.T) {
 		}
 	}
 }
+
+// A host may close with code 1000, too.
+func TestOnlyTheEndsOfItsChannelsEndASubscription(t *testing.T) {
+	const key = "0123456789abcdef0123456789abcdef"
+	server := start(t, push.Config{Options: map[string]string{
+		"listen": "127.0.0.1:0", "control": "127.0.0.1:0", "control_key": key,
+	}})
+	sub := subscribe(t, server, push.SubscribeOptions{}, "a", "b")
+	end, err := server.End("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := next(t, sub); !d.End || d.Channel != "a" || d.Position != end {
+		t.Errorf("%+v", d)
+	}
+	disconnect := "http://" + server.Addresses()[1] + "/v1/disconnect?all=1&code=1000"
+	request, _ := http.NewRequest("POST", disconnect, nil)
+	request.Header.Set("Authorization", "Bearer "+key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(response.Body)
+	response.Body.Close()
+	if strings.TrimSpace(string(answer)) != `{"closed":1}` {
+		t.Errorf("%s", answer)
+	}
+	// It goes on, and is not told of the same end again.
+	publish(t, server, "b", "on")
+	if d := next(t, sub); string(d.Data) != "on" || d.Channel != "b" {
+		t.Errorf("%+v", d)
+	}
+	// The channel is opened anew, and ends again.
+	publish(t, server, "a", "again")
+	for _, channel := range []string{"a", "b"} {
+		if _, err := server.End(channel); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var told []string
+	for d := range sub.All() {
+		if d.End {
+			told = append(told, "end "+d.Channel)
+		} else {
+			told = append(told, string(d.Data))
+		}
+	}
+	if got := strings.Join(told, ", "); got != "again, end a, end b" || sub.Err() != nil {
+		t.Errorf("%s, %v", got, sub.Err())
+	}
+}

@@ -51,7 +51,8 @@ type Delivery struct {
 	// Begin says that this is no message. A stream begins, perhaps anew: see [Server.Begin].
 	Begin bool
 	// End says that this is no message. The channel's stream has ended: see [Server.End]. When all channels of a
-	// subscription have ended, it is over, without an error.
+	// subscription have ended, it is over, without an error. Nothing else that closes its connection ends it so: it goes
+	// on from its position.
 	End bool
 }
 
@@ -63,6 +64,7 @@ type Subscription struct {
 	channels []string
 	link     *link
 	cleanup  runtime.Cleanup
+	ended    map[string]bool // the channels of which the last delivery was the end
 
 	mu       sync.Mutex // guards what follows
 	position Position
@@ -110,6 +112,9 @@ func (sub *Subscription) Next() (Delivery, bool) {
 		d, err := sub.link.next()
 		if err == nil {
 			sub.reached(d.Position)
+			if sub.isRepeated(d) {
+				continue
+			}
 			return d, true
 		}
 		if errors.Is(err, errEnded) {
@@ -134,8 +139,8 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: nil if all its channels have ended, ctx's error, [ErrClosed] after the server's Stop or Drain, or another error
-// after which it can't go on. Nil also: it is not over, or it was closed.
+// Err says why the subscription is over: nil if all its channels have ended, ctx's error, [ErrClosed] after the server's
+// Stop or Drain, or another error after which it can't go on. Nil also: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -156,6 +161,24 @@ func (sub *Subscription) reached(at Position) {
 	if at != "" {
 		sub.position = at
 	}
+}
+
+// isRepeated says whether the library tells an end again: it does so when the subscription goes on after the end.
+func (sub *Subscription) isRepeated(d Delivery) bool {
+	if !d.End {
+		if len(sub.ended) > 0 {
+			delete(sub.ended, d.Channel)
+		}
+		return false
+	}
+	if sub.ended[d.Channel] {
+		return true
+	}
+	if sub.ended == nil {
+		sub.ended = map[string]bool{}
+	}
+	sub.ended[d.Channel] = true
+	return false
 }
 
 func (sub *Subscription) fail(err error) {
@@ -336,11 +359,8 @@ type object struct {
 	Event   string   `json:"event"`
 	Data    string   `json:"data"`
 	Base64  bool     `json:"base64"`
-	Code    int      `json:"code"`
+	Ended   bool     `json:"ended"` // of a close: all channels have ended. The code alone does not say it: anybody may close with 1000
 }
-
-// The library closes a stream with this code when all its channels have ended, or because a host wants it.
-const codeEnded = 1000
 
 var errEnded = errors.New("all channels have ended")
 
@@ -362,7 +382,7 @@ func (l *link) next() (Delivery, error) {
 		case "message", "broadcast", "gap", "begin", "end":
 			return o.delivery()
 		case "close":
-			if o.Code == codeEnded {
+			if o.Ended {
 				return Delivery{}, errEnded
 			}
 			return Delivery{}, io.EOF
