@@ -2,14 +2,17 @@
  * stream of a channel of its own, which begins and ends. So a page that is reloaded in the middle, a second tab, or a
  * phone that joins late shows the whole answer, once, and knows when it is complete.
  *
- *     ./answer [-p PORT] [-d DIRECTORY] [-n TOKENS] [-o OPTION=VALUE]...
+ *     ./answer [-p PORT] [-d DIRECTORY] [-n TOKENS] [-l FILE] [-o OPTION=VALUE]...
  *
  *     POST /ask             begins an answer, and says its channel
  *     GET  /push?channel=c  handed over to libpush
  *     GET  anything else    a file below DIRECTORY; /answer.html is the page
  *
  * The page's Stop button sends "stop CHANNEL" over its WebSocket. With -o engine=file:DIRECTORY answers outlive this
- * program. With -o attach=SOCKET the hub is pushd, and either may be started again in the middle.
+ * program. With -o attach=SOCKET the hub is pushd, which may be started again in the middle.
+ *
+ * When this program is told to end, it ends the answers that are being written. With -l FILE it keeps a list of these;
+ * if it is killed, the next one ends them when it starts. Otherwise their pages would wait for ever.
  *
  * The HTTP server is that of legacy-server.c. There is no login: whoever knows a channel may read it and stop it.
  */
@@ -30,7 +33,7 @@
 #define WWW_DIR "examples-c/www"
 #endif
 
-enum { ANSWERS = 64, TOKEN_MS = 20, DRAIN_MS = 2000 };
+enum { ANSWERS = 64, TOKEN_MS = 20, DRAIN_MS = 2000, TURNS_TO_END = 100 };
 
 struct answer {
     char channel[64];
@@ -42,6 +45,7 @@ struct host {
     push_server *push;
     int root;    /* the directory that is served */
     long tokens; /* of each answer */
+    const char *list; /* a file with the channels of `answers`, one a line, or NULL */
     pthread_mutex_t lock; /* guards what follows */
     struct answer answers[ANSWERS];
     size_t count;
@@ -49,13 +53,40 @@ struct host {
     bool ending;
 };
 
+/* ---- the list ---- */
+
+/* Replaces the list by a new file, so that there is always a whole one. */
+static bool write_list(struct host *h)
+{
+    char name[4096];
+    if (!h->list) return true;
+    if ((size_t)snprintf(name, sizeof name, "%s.new", h->list) >= sizeof name) return false;
+    FILE *file = fopen(name, "w");
+    if (!file) return false;
+    for (size_t i = 0; i < h->count; i++) fprintf(file, "%s\n", h->answers[i].channel);
+    bool written = !ferror(file);
+    return fclose(file) == 0 && written && rename(name, h->list) == 0;
+}
+
+/* The answers that a program before has left go no further: the model only ends them. */
+static bool read_list(struct host *h)
+{
+    FILE *file = h->list ? fopen(h->list, "r") : NULL;
+    if (!file) return !h->list || errno == ENOENT;
+    struct answer answer = {.stopped = true};
+    while (h->count < ANSWERS && fscanf(file, "%63s", answer.channel) == 1) h->answers[h->count++] = answer;
+    bool read = !ferror(file);
+    fclose(file);
+    return read;
+}
+
 /* ---- the model ---- */
 
 /* Writes the next token of an answer, or its end. True: the answer is complete. */
 static bool write_next(struct host *h, struct answer *answer)
 {
     char token[32];
-    if (answer->stopped || answer->written == h->tokens) {
+    if (answer->stopped || h->ending || answer->written == h->tokens) {
         push_status status = push_end(h->push, answer->channel, NULL);
         return status != PUSH_ERR_BUSY; /* a queue is full, or the hub is away: it is tried again */
     }
@@ -64,15 +95,23 @@ static bool write_next(struct host *h, struct answer *answer)
     return false;
 }
 
+static void write_all(struct host *h)
+{
+    size_t before = h->count;
+    for (size_t i = h->count; i-- > 0;)
+        if (write_next(h, &h->answers[i])) h->answers[i] = h->answers[--h->count];
+    if (h->count < before && !write_list(h)) perror(h->list);
+}
+
 static void *model(void *app)
 {
     struct host *h = app;
-    for (bool ending = false; !ending;) {
+    int turns = TURNS_TO_END; /* the program does not wait for ever for a hub that is away */
+    while (turns > 0) {
         nanosleep(&(struct timespec){.tv_nsec = TOKEN_MS * 1000000L}, NULL);
         pthread_mutex_lock(&h->lock);
-        for (size_t i = h->count; i-- > 0;)
-            if (write_next(h, &h->answers[i])) h->answers[i] = h->answers[--h->count];
-        ending = h->ending;
+        write_all(h);
+        if (h->ending) turns = h->count > 0 ? turns - 1 : 0;
         pthread_mutex_unlock(&h->lock);
     }
     return NULL;
@@ -90,8 +129,10 @@ static enum step ask(struct host *h, struct client *c, struct http_request *requ
         /* No answer has the channel of another one, also after a restart. */
         snprintf(answer.channel, sizeof answer.channel, "answer.%" PRIdMAX ".%" PRIu64, (intmax_t)now.tv_sec,
                  ++h->asked);
-        status = push_begin(h->push, answer.channel, NULL);
-        if (status == PUSH_OK) h->answers[h->count++] = answer;
+        /* The list comes first. Then no answer begins that nobody would end. */
+        h->answers[h->count++] = answer;
+        status = write_list(h) ? push_begin(h->push, answer.channel, NULL) : PUSH_ERR_SYSTEM;
+        if (status != PUSH_OK) h->count--;
     }
     pthread_mutex_unlock(&h->lock);
     if (status == PUSH_ERR_BUSY || status == PUSH_ERR_LIMIT)
@@ -203,7 +244,7 @@ static int serve(struct host *h, int port, const sigset_t *mask)
 
 int main(int argc, char **argv)
 {
-    struct host host = {.tokens = 250, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct host host = {.tokens = 250, .list = NULL, .lock = PTHREAD_MUTEX_INITIALIZER};
     const char *directory = WWW_DIR;
     push_config *config = push_config_new();
     push_status status = PUSH_OK;
@@ -227,24 +268,29 @@ int main(int argc, char **argv)
     /* All of an answer is kept, for an hour, so that it can be shown from its start. */
     push_config_set(config, "channel.answer.*.history_count", "10000", NULL, 0);
     push_config_set(config, "channel.answer.*.history_age", "1h", NULL, 0);
-    for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:n:o:")) != -1;) {
+    for (int option; status == PUSH_OK && (option = getopt(argc, argv, "p:d:n:l:o:")) != -1;) {
         switch (option) {
         case 'p': port = (int)strtol(optarg, NULL, 10); break;
         case 'd': directory = optarg; break;
         case 'n': host.tokens = strtol(optarg, NULL, 10); break;
+        case 'l': host.list = optarg; break;
         case 'o':
             value = strchr(optarg, '=');
             if (value) *value++ = 0;
             status = push_config_set(config, optarg, value ? value : "", err, sizeof err);
             break;
-        default: fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-n TOKENS] [-o OPTION=VALUE]...\n", argv[0]); return 2;
+        default:
+            fprintf(stderr, "usage: %s [-p PORT] [-d DIRECTORY] [-n TOKENS] [-l FILE] [-o OPTION=VALUE]...\n", argv[0]);
+            return 2;
         }
     }
     host.root = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (host.root < 0) fprintf(stderr, "%s: %s\n", directory, strerror(errno));
-    if (status == PUSH_OK && host.root >= 0) status = push_start(config, &host.push, err, sizeof err);
+    bool listed = read_list(&host);
+    if (!listed) fprintf(stderr, "%s: %s\n", host.list, strerror(errno));
+    if (status == PUSH_OK && host.root >= 0 && listed) status = push_start(config, &host.push, err, sizeof err);
     push_config_free(config);
-    if (status != PUSH_OK || host.root < 0) {
+    if (status != PUSH_OK || host.root < 0 || !listed) {
         if (status != PUSH_OK) fprintf(stderr, "%s: %s\n", push_strerror(status), err);
         return 1;
     }

@@ -9,17 +9,23 @@ function show(channel) {
   push?.close();
   text.textContent = '';
   stop.disabled = true;
+  let complete = false; // then the connection does not matter any more
   push = connect('/push', {
     channels: [channel],
     since: 'start', // all of the answer, whenever this page comes
-    onbegin() { text.textContent = ''; },
+    onbegin() {
+      complete = false;
+      text.textContent = '';
+    },
     onmessage({ data }) { text.append(data); },
     ongap() { text.textContent = '[the beginning is no longer kept] '; },
     onend() {
+      complete = true;
       state.textContent = 'complete';
       stop.disabled = true;
     },
     onstate(now) {
+      if (complete) return;
       stop.disabled = now !== 'open';
       if (now !== 'closed') state.textContent = now === 'open' ? 'writing' : 'connecting';
     },
