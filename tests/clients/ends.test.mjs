@@ -96,6 +96,7 @@ for (const transport of ['ws', 'stream', 'poll']) {
     const client = new Client(host, { channels: ['a'], transports: [transport] });
     for (const channel of ['a', 'b']) {
       await client.until('open');
+      await host.waitForAll({ subscriptions: 1 });
       await host.publish(channel, 'one');
       await client.until(channel, 'one');
       assert.equal(client.push.transport, transport);
