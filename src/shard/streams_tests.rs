@@ -13,7 +13,7 @@ const ENDED: &str = r#""ended":true}"#;
 
 fn mark(shard: &Shard, channel: &str, mark: Mark) {
     let message = message(&Publication::mark("", mark));
-    shard.context.hub.publish(Outgoing { channel, key: None, message }, shard.now).unwrap();
+    shard.context.hub.publish(Outgoing { channel, key: None, message }, shard.turn.now).unwrap();
 }
 
 /// What has come. Nothing more is on its way: all of it is done in this thread.
@@ -38,7 +38,7 @@ fn a_connection_ends_with_its_channels_though_the_hub_has_dropped_an_end() {
     let socket = come(&mut shard, STREAM);
     mark(&shard, "a", Mark::End);
     shard.deliver();
-    while shard.context.hub.expire(shard.now + 10_000) {}
+    while shard.context.hub.expire(shard.turn.now + 10_000) {}
     assert_eq!(shard.context.hub.stats().ended, 0);
     assert!(!told(&socket).contains(ENDED));
     mark(&shard, "b", Mark::End);
