@@ -225,11 +225,12 @@ fn each_hub_shows_the_end(hubs: [Server; 2]) {
     let again = mark(&hubs[1], Mark::End);
     assert_ne!(again, end);
     position(&hubs[1], "three");
+    // The other hub has read that far. Before, it would send the client away.
+    until("it is counted", || hubs[0].stats().unwrap().ended_channels == 0);
     let lines = format!("Accept: text/event-stream\r\nLast-Event-ID: {again}\r\n");
     let mut goes_on = Client::ask(&hubs[0], "channel=a", &lines);
     goes_on.has("three");
     assert!(!goes_on.got.contains("push-end"), "{}", goes_on.got);
-    until("it is counted", || hubs[0].stats().unwrap().ended_channels == 0);
     for hub in hubs {
         hub.stop(Duration::ZERO);
     }
