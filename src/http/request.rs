@@ -63,7 +63,7 @@ pub struct Subscribe<'b> {
     pub extension: Option<&'static str>,
     /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none.
     pub channels: Vec<Cow<'b, str>>,
-    /// The subscription begins after this position, or with the first message: [`START`].
+    /// The subscription begins after this position, or with the first message (`start`).
     pub since: Option<Cow<'b, str>>,
     /// The number of the newest messages to begin with.
     pub last: Option<usize>,
