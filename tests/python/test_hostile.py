@@ -144,7 +144,7 @@ class Frames(Case):
             "a frame that ends too early": frame(BATCH, struct.pack("<QI", 1, 3) + 2 * publication()),
             "a frame with something after its end": frame(BATCH, struct.pack("<QI", 1, 1) + 2 * publication()),
             "a text that is not UTF-8": publish(1, channel=b"\xff"),
-            "a flag that is neither 0 nor 1": frame(PUBLISH, bytes(8) + b"\2" + publication()[1:]),
+            "a message with unknown flags": frame(PUBLISH, bytes(8) + b"\x80" + publication()[1:]),
             "it sent a second hello frame": hello(),
             "it sent a frame without its descriptor": adopt(),
         }

@@ -165,7 +165,7 @@ impl World {
     /// Makes a random fault.
     fn misbehave(&mut self) {
         let hub = self.random.below(self.plan.hubs);
-        match self.random.below(if self.plan.gentle { 4 } else { 13 }) {
+        match self.random.below(if self.plan.gentle { 4 } else { 16 }) {
             0 => self.cut(hub),
             1 => {
                 self.log.away = self.now + self.random.below(500) as u64;
@@ -204,8 +204,8 @@ impl World {
                 self.trim(hub, kept);
                 self.note("the log is trimmed");
             }
-            10 => self.lose_with_its_hub(),
-            11 => self.start_behind_last_numbers(),
+            10 | 13 => self.lose_with_its_hub(),
+            11 | 14 | 15 => self.start_behind_last_numbers(),
             _ => self.clear(hub),
         }
     }
