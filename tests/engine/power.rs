@@ -44,6 +44,7 @@ enum Way {
 struct Seen {
     torn: AtomicUsize,
     lost: AtomicUsize,
+    acknowledged: AtomicUsize,
     fences: AtomicUsize,
     survived_unsynced: AtomicUsize,
     synced: AtomicUsize,
@@ -138,9 +139,7 @@ impl Run {
             judged.unwrap_or_else(|error| panic!("{self}: from {}: {error}", from.text()));
         }
         let lost = known.iter().filter(|(id, mark)| truth.knows(id, mark) == Ok(false)).count();
-        // Lives before a sync may lose everything. Among many lives some are longer.
-        let most = lost * 10 >= known.len() * 9;
-        assert!(!most || self.rolls, "{self}: {lost} of {} acknowledged messages were lost", known.len());
+        seen.acknowledged.fetch_add(known.len(), Ordering::Relaxed);
         seen.lost.fetch_add(lost, Ordering::Relaxed);
         seen.fences.fetch_add(truth.fences().len(), Ordering::Relaxed);
     }
@@ -274,6 +273,9 @@ fn run(way: Way, options: &[(&str, &str)], ends: usize) -> Seen {
         }
     });
     println!("{way:?} {options:?}: {seen:?}");
+    // Lives before a sync may lose everything, on a slow machine those of a whole log. Among all lives some are longer.
+    let most = count(&seen.lost) * 10 >= count(&seen.acknowledged) * 9;
+    assert!(!most || options.contains(&SMALL), "most acknowledged messages were lost: {seen:?}");
     seen
 }
 
