@@ -5,7 +5,7 @@ use super::ledger::{clear_faults, environment, read_directory, set_faults, Files
 use super::load::{Load, CHANNELS};
 use super::publisher::{subscribe, Publisher};
 use super::pushd::Pushd;
-use super::truth::Truth;
+use super::truth::{marked, Truth};
 use super::Place;
 use crate::common::until;
 use std::time::Duration;
@@ -78,7 +78,7 @@ fn a_stop_while_the_disk_fails_says_which_messages_may_be_missing_and_clients_ar
         let mut n = 5;
         until("nothing was refused", || {
             n += 1;
-            !load.publish("POST /v1/publish?channel=a", format!("<p{n}>").as_bytes(), &[&format!("p{n}")])
+            !load.publish("POST /v1/publish?channel=a", marked(&format!("p{n}")).as_bytes(), &[&format!("p{n}")])
                 && pushd.request("GET /healthz", b"").unwrap().0 == 503
         });
         pushd.signal("TERM");

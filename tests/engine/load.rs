@@ -1,7 +1,7 @@
 //! Publishers and followers of a hub that ends and starts again.
 
 use super::pushd::{request, stream};
-use super::truth::{Id, Told, Truth};
+use super::truth::{marked, marks, Id, Told, Truth};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Mutex;
@@ -34,7 +34,7 @@ const MORE: usize = 6000;
 
 impl Load {
     pub fn new(port: u16, control: u16) -> Self {
-        let answer = request(control, "POST /v1/publish?channel=a", b"<pFirst>").expect("an answer");
+        let answer = request(control, "POST /v1/publish?channel=a", marked("pFirst").as_bytes()).expect("an answer");
         let first = ids(&answer.1).remove(0);
         let acknowledged = Mutex::new(vec![(first.clone(), "pFirst".into())]);
         let [stopped, given_up] = [false, false].map(AtomicBool::new);
@@ -60,7 +60,7 @@ impl Load {
         let more = if n % 50 == 1 { 5000 } else { n * 37 % 300 };
         let less = |left: usize| left.checked_sub(MORE);
         let much = self.more.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_or(0, |_| MORE);
-        format!("<{mark}>{}", ".".repeat(more as usize + much))
+        format!("{}{}", marked(mark), ".".repeat(more as usize + much))
     }
 
     /// Ends the publishers.
@@ -71,7 +71,7 @@ impl Load {
     /// Publishes the last messages, for which the followers wait.
     pub fn end(&self) {
         for channel in CHANNELS {
-            let (what, body) = (format!("POST /v1/publish?channel={channel}"), format!("<{END}.{channel}>"));
+            let (what, body) = (format!("POST /v1/publish?channel={channel}"), marked(&format!("{END}.{channel}")));
             let (status, body) = request(self.control, &what, body.as_bytes()).unwrap();
             assert_eq!(status, 200, "{body}");
         }
@@ -144,7 +144,7 @@ impl Load {
                 let text = |name: &str| value[name].as_str().unwrap_or_else(|| panic!("no {name}: {value}")).to_owned();
                 match value["type"].as_str() {
                     Some("message") => {
-                        let mark = text("data").split('>').next().unwrap()[1..].to_owned();
+                        let mark = marks(text("data").as_bytes()).remove(0);
                         ends += usize::from(mark.starts_with(END));
                         told.push(Told::Message { channel: text("channel"), id: Id::parse(&text("id")), mark });
                     }

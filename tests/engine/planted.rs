@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::ledger::{self, Disk};
 use super::load::{Load, CHANNELS};
 use super::pushd::Pushd;
-use super::truth::{marks_of, Told, Truth};
+use super::truth::{marked, marks_of, Told, Truth};
 use super::{segments, Place};
 use crate::common::until;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn take_out(segment: &Path, mark: &str) {
     let mut taken = false;
     while at < bytes.len() {
         let end = at + HEAD + word(&bytes, at) as usize;
-        if String::from_utf8_lossy(&bytes[at..end]).contains(&format!("<{mark}>")) {
+        if String::from_utf8_lossy(&bytes[at..end]).contains(&marked(mark)) {
             bytes.drain(at..end);
             taken = true;
             continue;

@@ -73,7 +73,7 @@ impl Truth {
         let (entries, about) = text.trim_end().rsplit_once('\n').unwrap_or(("", text.trim_end()));
         let mut truth = Truth { lossy, ..Truth::default() };
         for line in entries.lines() {
-            // SEGMENT:OFFSET NUMBER TIME "CHANNEL" … "<MARK>…"
+            // SEGMENT:OFFSET NUMBER TIME "CHANNEL" … "<mark MARK>…"
             let number = line.split(' ').nth(1).unwrap().parse().unwrap();
             if let (Some(channel), Some(mark)) = (line.split('"').nth(1), marks(line.as_bytes()).pop()) {
                 assert!(truth.messages.insert(number, (channel.into(), mark)).is_none(), "number {number} twice");
@@ -184,15 +184,24 @@ impl Truth {
     }
 }
 
-/// The marks in some bytes: each begins with `<p` and ends with `>`.
-fn marks(bytes: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    for part in bytes.split(|byte| *byte == b'<').skip(1) {
-        let end = part.iter().take(40).position(|byte| *byte == b'>');
-        let mark = end.and_then(|end| std::str::from_utf8(&part[..end]).ok());
-        found.extend(mark.filter(|mark| mark.starts_with('p')).map(str::to_owned));
-    }
-    found
+/// The beginning of each message, before its mark. It is so long that the numbers and checksums of a log, which are
+/// searched as well, have it nowhere by chance.
+const OPENING: &str = "<mark ";
+
+/// The beginning of the message with a mark.
+pub fn marked(mark: &str) -> String {
+    format!("{OPENING}{mark}>")
+}
+
+/// The marks in some bytes.
+pub fn marks(bytes: &[u8]) -> Vec<String> {
+    let openings = bytes.windows(OPENING.len()).enumerate().filter(|(_, window)| *window == OPENING.as_bytes());
+    let parts = openings.map(|(at, _)| &bytes[at + OPENING.len()..]);
+    let mark = |part: &[u8]| {
+        let end = part.iter().take(40).position(|byte| *byte == b'>')?;
+        std::str::from_utf8(&part[..end]).ok().map(str::to_owned)
+    };
+    parts.filter_map(mark).collect()
 }
 
 /// The marks of the messages in segments.
@@ -227,6 +236,12 @@ mod tests {
     fn told() -> Vec<Told> {
         let before = [message("one", 2, "p2"), message("one", 3, "p3"), message("one", 4, "p4")];
         before.into_iter().chain([gap(4), message("two", 5, "p5"), message("two", 6, "p6")]).collect()
+    }
+
+    #[test]
+    fn a_mark_is_found_among_other_bytes_and_these_are_none() {
+        assert_eq!(marks(b"\0<mark p1.2>...<mark p2>\xff"), ["p1.2", "p2"]);
+        assert_eq!(marks(b"<p\r\0\0\0\x01\x10M>, <mark p3 without an end"), [""; 0]);
     }
 
     #[test]
