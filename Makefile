@@ -11,7 +11,8 @@
 #
 # make test          runs every test, installs the tools that it needs, and names them. Its parts: test-rust, test-c,
 #                    test-minimal, test-python, test-clients, test-browser, test-autobahn, test-faults, test-go,
-#                    test-nginx, deny. CONTRIBUTING.md says how to run the tests of one part in seconds
+#                    test-nginx, deny. Three run at once (JOBS=). CONTRIBUTING.md says how to run the tests of one
+#                    part in seconds
 # make test-stress   runs most of that on a machine that is slow in three ways; before a release
 # make loom tsan     the mailbox under loom (a part of test-rust), and the C hosts under the thread sanitizer
 # make test-ktls     TLS in the kernel, in a virtual machine with Debian's kernel
@@ -72,41 +73,34 @@ demo-tls: examples
 	@tests/need python3:python3 openssl:openssl
 	examples-c/demo-tls $(PORT)
 
-# Each part says how many tests passed and failed. A failed part ends the run.
-test: test-rust test-minimal test-c test-python test-clients test-browser test-autobahn test-faults deny
-	@echo 'make test: all parts passed'
+# Several parts run at once; JOBS= says how many. A failed part does not end the others.
+test:
+	@tests/all $(MAKE)
+
+# The parts that take longest come first.
+test-parts: test-rust test-nginx test-clients test-c test-browser test-go test-python test-faults test-minimal \
+		test-autobahn deny
 
 test-rust: library
-	@tests/need python3:python3 prlimit:util-linux redis-server:redis-server openssl:openssl
-	@tests/harness/install python
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
-	cargo test
-	tests/loom/run
-	tests/miri
+	@tests/part rust tests/rust/run
 
-# The library without its optional parts: it builds, and the errors name a missing part. The other unit tests are those of
-# test-rust.
 test-minimal:
-	@tests/need $(RUST) cc:build-essential
-	cargo clippy --no-default-features --all-targets -- -D warnings
-	cargo test --no-default-features --lib -- config:: server:: auth::
+	@tests/part minimal tests/rust/run minimal
 
 test-c: examples
-	tests/c/run
+	@tests/part c tests/c/run
 
 test-python: examples
-	tests/python/run
+	@tests/part python tests/python/run
 
 test-clients: examples
-	tests/clients/run
+	@tests/part clients tests/clients/run
 
 test-browser: examples
-	tests/browser/run
+	@tests/part browser tests/browser/run
 
 test-autobahn: examples
-	tests/autobahn/run
+	@tests/part autobahn tests/autobahn/run
 
 .PHONY: all library header docs examples demo demo-tls demo-cluster
-.PHONY: test test-rust test-minimal test-c test-python test-clients test-browser test-autobahn
+.PHONY: test test-parts test-rust test-minimal test-c test-python test-clients test-browser test-autobahn

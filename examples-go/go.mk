@@ -30,18 +30,11 @@ demo-go: go-set-up
 
 # The packages run one at a time: they count descriptors, and there may be only two cores.
 test-go: go-set-up
-	@tests/need chromium:chromium curl:curl redis-server:redis-server
-	@found=$$(gofmt -l $(GO_DIR)) && { test -z "$$found" || { echo "gofmt is not content with: $$found" >&2; exit 1; }; }
-	$(CC) -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I$(STAGE)/include -c -o /dev/null $(GO_DIR)/push/shim.c
-	$(GO_RUN) go vet ./...
-	cd $(GO_DIR) && env -u PKG_CONFIG_PATH -u CGO_LDFLAGS go build -tags libpush_checkout -o /dev/null ./cmd/hello
-	$(GO_RUN) GODEBUG=cgocheck=1 go test -race -count=1 -timeout 40m -p 1 ./...
-	$(GO_RUN) go test -count=1 -timeout 20m ./push
+	@$(GO_ENV) CC='$(CC)' tests/part go tests/go/run
 
 bench-go: go-set-up bench-programs
 	@tests/need taskset:util-linux
 	$(GO_RUN) go run ./bench $(GO_BENCH_ARGS) -pushload $(abspath $(BENCH_BIN))/pushload \
 		-c-host $(abspath target/examples-c)/legacy-server -out $(abspath $(BENCH_OUT))/go.md
 
-test: test-go
 bench: bench-go

@@ -20,8 +20,6 @@
 #                       is missing, it is built, which takes minutes
 
 SECONDS ?=
-# The version to build if there is none. It builds with the library's toolchain, and reads deny.toml.
-CARGO_DENY = 0.20.2
 
 .PHONY: fuzz loom tsan soak abuse test-stress test-power test-tls test-ktls test-cluster test-faults deny
 
@@ -59,10 +57,7 @@ test-cluster: library
 	tests/cluster/run $(if $(SHORT),--short) $(FAULTS)
 
 test-faults: examples
-	tests/abuse/run faults
-	tests/cluster/run --short --no-browser hub-killed clocks-apart redis-promoted redis-older-dump
+	@tests/part faults tests/faults
 
 deny:
-	@tests/need $(RUST) cc:build-essential
-	@cargo deny --version >/dev/null 2>&1 || { echo 'set-up: cargo-deny is missing; building it'; cargo install --quiet --locked --version $(CARGO_DENY) cargo-deny; }
-	cargo deny check licenses bans sources
+	@tests/part deny tests/deny

@@ -18,6 +18,4 @@ demo-nginx: nginx-module
 	@$(NGINX_DIR)/demo $(PORT)
 
 test-nginx: nginx-module
-	tests/nginx/run
-
-test: test-nginx
+	@tests/part nginx tests/nginx/run

@@ -3,28 +3,14 @@
 import http.client
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import time
 
-from host import PATIENCE, ROOT
+from host import PATIENCE, ROOT, free_port
 
 PUSHD = ROOT / "target/release/pushd"
 KEY = "0123456789abcdef0123456789abcdef"
-
-
-def lasting_port():
-    """A port that is free, and that the system gives to no client: whoever has it can leave it and come back."""
-    while True:
-        port = random.randrange(10_000, 22_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
 
 
 class Hub:
@@ -32,7 +18,7 @@ class Hub:
 
     def __init__(self, name, folder, engine, *options, host="127.0.0.1", prefix=(), environment=None):
         self.name, self.host, self.control_host = name, host, host
-        self.port, self.control_port = lasting_port(), lasting_port()
+        self.port, self.control_port = free_port(), free_port()
         options = (
             f"listen={host}:{self.port}", f"control={host}:{self.control_port}", f"control_key={KEY}", "auth=none",
             f"engine={engine}", *options,

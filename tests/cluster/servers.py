@@ -10,8 +10,7 @@ import socket
 import subprocess
 import time
 
-from host import PATIENCE, ROOT
-from hubs import lasting_port
+from host import PATIENCE, ROOT, free_port
 
 NATS_SERVER = ROOT / "target/test-env/bin/nats-server"
 
@@ -47,7 +46,7 @@ class Server:
 class Redis(Server):
     def __init__(self, folder, name, *options, addresses=("127.0.0.1",)):
         super().__init__(folder, name)
-        self.port = lasting_port()
+        self.port = free_port()
         self._command = [
             "redis-server", "--port", str(self.port), "--bind", *addresses, "--protected-mode", "no", "--save", "",
             "--daemonize", "no", "--dir", str(self.folder), "--repl-diskless-sync-delay", "0", *options,
@@ -115,7 +114,7 @@ class Nats(Server):
 
     def __init__(self, folder, name, route, routes):
         super().__init__(folder, name)
-        self.port, self.monitor = lasting_port(), lasting_port()
+        self.port, self.monitor = free_port(), free_port()
         routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in routes)
         (self.folder / "conf").write_text(
             f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor}"\nserver_name: {name}\n'
@@ -172,7 +171,7 @@ class Nats(Server):
 
 class NatsCluster:
     def __init__(self, folder):
-        routes = [lasting_port() for _ in range(3)]
+        routes = [free_port() for _ in range(3)]
         self.servers = [Nats(folder, f"n{at}", route, routes) for at, route in enumerate(routes)]
 
     def url(self):

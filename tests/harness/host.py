@@ -1,8 +1,10 @@
 """Starts a C host as a user would, publishes to it, and ends it."""
 
+import collections
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import random
 import re
@@ -222,13 +224,21 @@ def number(position):
     return int(position.rsplit("-", 1)[1])
 
 
+# The last ports that were given: their servers may not have started yet.
+_given = collections.deque(maxlen=100)
+
+
 def free_port():
     """A port that is free at this moment. It is not one of the ports that the system gives to clients. Otherwise some
-    client could have it before the server starts, or while it is away."""
+    client could have it before the server starts, or while it is away. TEST_PORTS=FIRST-LAST chooses others."""
+    first, last = map(int, os.environ.get("TEST_PORTS", "10000-31999").split("-"))
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randint(first, last)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             # As the servers do: a connection of an earlier server on this port is no obstacle.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            _given.append(port)
             return port
