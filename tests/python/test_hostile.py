@@ -184,7 +184,7 @@ class Frames(Case):
                 self.let_go(peer)
                 self.assertEqual(client.recv(1), b"", "it was closed, not served")
                 client.close()
-        self.assertIn("is disconnected: a grant that is not allowed", self.log())
+        self.logged("is disconnected: a grant that is not allowed")
         self.still_serves()
 
     def test_a_host_that_dies_in_the_middle_of_a_frame(self):
