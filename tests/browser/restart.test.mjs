@@ -45,7 +45,7 @@ class Pushd {
   }
 
   async #spawn() {
-    this.process = spawn(PROGRAM, ['-d', '0', ...this.options.flatMap((option) => ['-o', option])]);
+    this.process = spawn(PROGRAM, ['-d', '60', ...this.options.flatMap((option) => ['-o', option])]);
     this.ended = once(this.process, 'exit');
     this.stderr = '';
     this.process.stderr.on('data', (data) => { this.stderr += data; });

@@ -139,12 +139,21 @@ static void limits_and_names(void)
 }
 
 /* A hub that can't reach the log which it shares with others answers alone, and says so. */
+/* True if the hub has counted its own users, and knows that it is alone.  On a busy machine it may not be in time for its
+ * own question. */
+static bool is_counted(push_server *server, push_users *page)
+{
+    push_status status = push_users_get(server, "c", NULL, 1, page, sizeof *page);
+    CHECK(status == PUSH_OK || status == PUSH_ERR_BUSY);
+    return status == PUSH_OK && page->hubs_answered == 1 && page->partial && strstr(page->partial, "only this hub was asked");
+}
+
 static void a_log_that_is_away(void)
 {
     push_server *server = serve("threads", "1", "engine", "redis://127.0.0.1:1", "engine_timeout", "200ms", NULL);
     push_users page = PUSH_USERS_INIT;
     for (int i = 0; i < 2; i++) {
-        REQUIRE(CHECK_STATUS(push_users_get(server, "c", NULL, 1, &page, sizeof page), PUSH_OK));
+        WAIT_WHILE(!is_counted(server, &page));
         CHECK_EQ(page.hubs, 1);
         CHECK_EQ(page.hubs_answered, 1);
         CHECK(!page.hubs_missing && page.partial && strstr(page.partial, "only this hub was asked"));

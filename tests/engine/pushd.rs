@@ -113,11 +113,14 @@ impl Drop for Pushd {
     }
 }
 
+/// How long it may take to end in order. Its clients leave at once, so only a disk that is busy takes so long.
+const DRAIN_S: &str = "60";
+
 fn spawn(within: &[String], options: &[String], environment: &[(String, String)], log: &PathBuf) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
     let words: Vec<&str> = within.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_pushd")]).collect();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(options.iter().flat_map(|option| ["-o", option])).args(["-d", "0"]);
+    command.args(&words[1..]).args(options.iter().flat_map(|option| ["-o", option])).args(["-d", DRAIN_S]);
     command.envs(environment.iter().cloned()).stderr(log).spawn().unwrap()
 }
 

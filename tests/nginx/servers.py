@@ -66,7 +66,9 @@ class Pushd:
         self._log = open(directory / "pushd.log", "a+")
         named = (f"attach_listen={self.attach}", "listen=none", f"control=unix:{self.control}", *options)
         words = [word for option in named for word in ("-o", option)]
-        self.process = subprocess.Popen([program, "-d", "1", *words], stderr=self._log)
+        # A log on a busy disk takes its time until it is closed.
+        seconds = "60" if any(option.startswith("engine=file:") for option in options) else "1"
+        self.process = subprocess.Popen([program, "-d", seconds, *words], stderr=self._log)
 
         def listens():
             assert self.process.poll() is None, self.log()
