@@ -106,6 +106,7 @@ typedef struct {
     uint64_t draining;
     uint64_t undone;
     uint64_t inbox_bytes;
+    uint64_t ended_channels;
 } push_stats;
 
 typedef struct {
@@ -210,6 +211,10 @@ push_status push_publish_batch(push_server *server,
                                push_position *out);
 
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
+
+push_status push_end(push_server *server, const char *channel, push_position *out);
+
+push_status push_begin(push_server *server, const char *channel, push_position *out);
 
 const push_grant *push_grant_all(void);
 

@@ -300,6 +300,8 @@ typedef struct {
     uint64_t undone;
     /* Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping. */
     uint64_t inbox_bytes;
+    /* Gauge: channels whose stream has ended (push_end), and of which the end is kept. */
+    uint64_t ended_channels;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -629,6 +631,36 @@ push_status push_publish_batch(push_server *server,
    As for push_publish_message. */
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
+/* Ends the stream of a channel.  An end mark takes its place behind the messages published before,
+   with a position of its own.  Subscribers get it as `end`, and so do clients that come later, as
+   long as it is kept: as messages of the channel are (options history_count, history_age,
+   history_bytes and history_total).  A connection whose channels have all ended is closed with
+   1000 when its client has everything, unless the client could subscribe to others on it; an
+   EventSource does not come back then.  To end a channel that does not exist makes one that
+   has only the end.  To end one that has ended changes nothing, and `out` gets the position of its
+   end; with a log that hubs share, and with engine_sync=always, the end moves to the new position.
+   A message that is published to the channel, or push_begin, opens it anew.  `out` may be NULL.
+
+   PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), or
+   the channel keeps no messages.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version that
+   does not know ends.  Other errors, and the time that the call waits, as for push_publish_message.
+
+   # Safety
+   `channel` ends in NUL; `out` is NULL or can be written. */
+push_status push_end(push_server *server, const char *channel, push_position *out);
+
+/* Begins the stream of a channel, or begins it anew: its history is cleared, and a begin mark takes
+   its place, with a position of its own.  Subscribers get it as `begin`.  A client that asks for
+   the channel from its start (`since=start`) then gets everything since, and is told of a gap only
+   if a part of that is no longer kept.  Without this call it is told of a gap also where the hub
+   can't know whether the channel had messages before, as after a hub with a shared log was
+   started.  A client that has the end of the stream before gets `begin` and what follows.  A client
+   that has only a part of it is told of a gap first.  `out` may be NULL.  Errors as for push_end.
+
+   # Safety
+   As for push_end. */
+push_status push_begin(push_server *server, const char *channel, push_position *out);
+
 /* The grant behind PUSH_GRANT_ALL: the client may subscribe to every channel, has no name, and the
    grant never ends.  Any thread.  The grant belongs to the library and never changes. */
 const push_grant *push_grant_all(void);
@@ -933,7 +965,7 @@ void push_users_clear(push_users *users);
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

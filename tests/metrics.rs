@@ -35,6 +35,7 @@ push_hosts gauge
 push_logs_suppressed_total counter
 push_draining gauge
 push_undone_total counter
+push_ended_channels gauge
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_lost_messages_total counter

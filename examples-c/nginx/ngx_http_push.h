@@ -60,6 +60,8 @@ typedef struct {
     ngx_http_complex_value_t channel;
     ngx_http_complex_value_t *event;
     ngx_http_complex_value_t *key;
+    /* push_begin, push_end: the call, or NULL. They use `channel`, too. */
+    push_status (*mark)(push_server *server, const char *channel, push_position *out);
 } ngx_http_push_loc_conf_t;
 
 /* A call that waits for the hub; see ngx_http_push_task.c. */
@@ -114,6 +116,7 @@ extern ngx_module_t ngx_http_push_check_module;
 char *ngx_http_push_set_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_mark(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* _values.c */
@@ -140,6 +143,7 @@ void ngx_http_push_log_close(void);
 /* _subscribe.c, _publish.c, _status.c: content handlers */
 ngx_int_t ngx_http_push_subscribe_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_push_publish_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_push_mark_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_push_status_handler(ngx_http_request_t *r);
 
 /* _grant.c: NGX_OK, or the status to answer with */

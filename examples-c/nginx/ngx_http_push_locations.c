@@ -8,8 +8,8 @@ static char *ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
 
     if (clcf->handler != NULL && clcf->handler != handler) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "another directive answers here already; a location takes one of push_subscribe, push_publish and "
-                           "push_status");
+                           "another directive answers here already; a location takes one of push_subscribe, push_publish, "
+                           "push_begin, push_end and push_status");
         return NGX_CONF_ERROR;
     }
     clcf->handler = handler;
@@ -171,6 +171,24 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
     return ngx_http_push_serve(cf, ngx_http_push_publish_handler);
+}
+
+/* push_begin channel; and push_end channel; */
+char *ngx_http_push_set_mark(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_loc_conf_t *plcf = conf;
+    ngx_str_t *words = cf->args->elts;
+
+    if (plcf->mark != NULL) {
+        return "is not the only push_begin or push_end here";
+    }
+    plcf->mark = cmd->name.len == sizeof("push_end") - 1 ? push_end : push_begin;
+    if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK
+        || ngx_http_push_check_value(cf, "push_publish", &plcf->channel) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+    return ngx_http_push_serve(cf, ngx_http_push_mark_handler);
 }
 
 /* push_status; */

@@ -121,6 +121,8 @@ static ngx_command_t commands[] = {
 
     { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_begin"), LOCATION | NGX_CONF_TAKE1, ngx_http_push_set_mark, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_end"), LOCATION | NGX_CONF_TAKE1, ngx_http_push_set_mark, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_status"), LOCATION | NGX_CONF_NOARGS, ngx_http_push_set_status,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     ngx_null_command
@@ -258,6 +260,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
         conf->channel = prev->channel;
         conf->event = prev->event;
         conf->key = prev->key;
+        conf->mark = prev->mark;
     }
     ngx_conf_merge_ptr_value(conf->grant, prev->grant, NULL);
     conf->user = conf->user != NULL ? conf->user : prev->user;

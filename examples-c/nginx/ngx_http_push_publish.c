@@ -1,8 +1,10 @@
-/* push_publish: the request's body goes to a channel. The answer is that of the control API: {"id":"EPOCH-NUMBER"}. */
+/* push_publish: the request's body goes to a channel. push_begin and push_end: its stream begins or ends. The answer is
+ * that of the control API: {"id":"EPOCH-NUMBER"}. */
 #include "ngx_http_push.h"
 
 typedef struct {
     push_message message;
+    push_status (*mark)(push_server *server, const char *channel, push_position *out);
     push_position position;
 } ngx_http_push_publication_t;
 
@@ -11,6 +13,9 @@ static push_status ngx_http_push_publish_call(ngx_http_push_task_t *task)
 {
     ngx_http_push_publication_t *publication = task->data;
 
+    if (publication->mark != NULL) {
+        return publication->mark(task->server, publication->message.channel, &publication->position);
+    }
     return push_publish_message(task->server, &publication->message, &publication->position);
 }
 
@@ -169,4 +174,42 @@ ngx_int_t ngx_http_push_publish_handler(ngx_http_request_t *r)
     r->request_body_in_single_buf = 1;
     rc = ngx_http_read_client_request_body(r, ngx_http_push_body_read);
     return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}
+
+ngx_int_t ngx_http_push_mark_handler(ngx_http_request_t *r)
+{
+    ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
+    ngx_http_push_ctx_t *ctx;
+    ngx_http_push_publication_t *publication;
+    ngx_str_t text;
+    ngx_int_t rc;
+
+    if (r->method != NGX_HTTP_POST) {
+        return ngx_http_push_not_allowed(r, "POST");
+    }
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    ctx = ngx_http_push_ctx(r);
+    publication = ngx_pcalloc(r->pool, sizeof *publication);
+    if (ctx == NULL || publication == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_push_text(r, &plcf->channel, &text);
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? ngx_http_push_answer_status(r, PUSH_ERR_INVALID) : rc;
+    }
+    publication->message.channel = (const char *) text.data;
+    publication->mark = plcf->mark;
+    ctx->task.request = r;
+    ctx->task.call = ngx_http_push_publish_call;
+    ctx->task.answer = ngx_http_push_publish_answer;
+    ctx->task.data = publication;
+    rc = ngx_http_push_run(&ctx->task);
+    if (rc == NGX_DONE) {
+        /* The reference of this handler ends when it returns. The thread's answer ends another one. */
+        r->main->count++;
+    }
+    return rc;
 }

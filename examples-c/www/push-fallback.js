@@ -8,7 +8,8 @@
 const ANSWER = 10_000;
 const FIRST_BYTE = 4000; // of a stream; the server sends it at once
 const SILENCE = 60_000; // of a stream or a poll; heartbeats of a stream are normally more frequent
-const SHORTEST_POLL = 1000; // of polls without messages; else a cache in between could make us ask without end
+const SHORTEST_POLL = 1000; // of polls without messages; else a cache in between could make us ask without end. Also of
+// settlings with nothing but marks; else so could a page that subscribes again to each channel that has ended
 
 export function openFallback(kind, target, session) {
   const { wanted, begun } = session;
@@ -16,6 +17,9 @@ export function openFallback(kind, target, session) {
   let stopped = null; // why it was aborted: 'changed', 'silent', 'closed'
   let phase; // 'settling', 'asked' for new messages, 'live'
   let silences = 0; // streams in a row that fell silent
+  let brought; // 'marks', 'messages': what the present settling has brought; undefined: nothing
+  let marked = 0; // settlings in a row that have brought nothing but marks
+  let settledAt = 0; // when the last one began
   let misfits = new Set(); // channels for which the URL has no room
   let timer;
 
@@ -25,6 +29,7 @@ export function openFallback(kind, target, session) {
     for (;;) {
       try {
         phase = 'settling';
+        await pace();
         await settle();
         phase = 'asked';
         await follow();
@@ -57,9 +62,28 @@ export function openFallback(kind, target, session) {
     timer = setTimeout(stop, ms, 'silent');
   }
 
+  async function pace() {
+    const rest = settledAt + SHORTEST_POLL - performance.now();
+    if (marked > 1 && rest > 0) {
+      await new Promise((resolve) => { timer = setTimeout(resolve, rest); });
+      stopped = null; // what the page has changed meanwhile is settled now
+    }
+    settledAt = performance.now();
+  }
+
   // Gets what was missed in the channels that have begun. After that the other channels begin, too.
   async function settle() {
+    brought = undefined;
     fit();
+    try {
+      await catchUpBegun();
+      await begin(fitting(wanted).filter((channel) => !begun.has(channel)));
+    } finally {
+      marked = brought === 'marks' ? marked + 1 : 0;
+    }
+  }
+
+  async function catchUpBegun() {
     try {
       if (begun.size > 0) await catchUp(fitting(begun));
     } catch (error) {
@@ -67,7 +91,6 @@ export function openFallback(kind, target, session) {
       await sift(error);
       await catchUp(fitting(begun));
     }
-    await begin(fitting(wanted).filter((channel) => !begun.has(channel)));
   }
 
   // A request names all channels for which its URL has room.
@@ -181,13 +204,22 @@ export function openFallback(kind, target, session) {
     } finally {
       clearTimeout(timer);
     }
-    const { position, messages, retry, more } = JSON.parse(text);
+    const { position, messages, retry, more, ended } = JSON.parse(text);
     reached();
     for (const message of messages) take(message);
+    if (ended) allEnded(channels, messages, position);
     check(['changed']);
     session.position = position;
     if (retry !== undefined) throw { code: 1001, reason: 'server going away', retry };
     return more;
+  }
+
+  // All channels of a request have ended. Those that had ended before its position are not among its messages.
+  function allEnded(channels, messages, id) {
+    const told = messages.filter(({ type }) => type === 'end').map(({ channel }) => channel);
+    for (const channel of channels) if (!told.includes(channel)) take({ type: 'end', channel, id });
+    check(['changed']);
+    if (session.hasEnded()) session.allEnded(); // else the page has subscribed to another channel, or again
   }
 
   async function stream() {
@@ -216,6 +248,8 @@ export function openFallback(kind, target, session) {
   function take(message) {
     check(['changed']);
     if (message.type === 'close') throw message;
+    if (!['begin', 'end'].includes(message.type)) brought = 'messages';
+    else brought ??= 'marks';
     session.received(message);
   }
 
@@ -243,7 +277,7 @@ export function openFallback(kind, target, session) {
 
   return {
     kind,
-    change: () => stop('changed'),
+    change: () => session.hasEnded() || stop('changed'), // when all channels have ended, the server says so
     // A request can't be asked whether it lives. A new request shows it.
     check: () => phase !== 'settling' && stop('changed'),
     close() {

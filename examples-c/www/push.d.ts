@@ -2,7 +2,7 @@
 
 export type Transport = 'ws' | 'stream' | 'poll';
 
-/** `closed`: for good. */
+/** `closed`: for good; but if all channels have ended, `subscribe` opens it anew. */
 export type State = 'connecting' | 'open' | 'closed';
 
 /** A `code` below 1000 is an HTTP status, else a close code. `retry`: the advice when to come back, in ms. */
@@ -30,6 +30,14 @@ export interface Gap {
   id: string;
 }
 
+/** The stream of a channel begins, or has ended. */
+export interface Mark {
+  type: 'begin' | 'end';
+  channel: string;
+  /** Of several ends that come together only the last one may have it. */
+  id?: string;
+}
+
 /** A request that was refused, or (`unsubscribed`) a channel that was taken away. */
 export interface PushError {
   type: 'error' | 'unsubscribed';
@@ -41,7 +49,7 @@ export interface PushError {
 
 export interface Options {
   channels?: Iterable<string>;
-  /** A position to begin after. */
+  /** A position to begin after, or `start`: with everything that is kept of the channels. */
   since?: string | null;
   /** How many of the newest messages of each channel come first, if there is no position. */
   last?: number;
@@ -49,6 +57,11 @@ export interface Options {
   transports?: Transport[];
   onmessage?(message: Message): void;
   ongap?(gap: Gap): void;
+  /** A stream begins, perhaps anew: what came of the channel before is no part of it. */
+  onbegin?(begin: Mark): void;
+  /** Nothing more comes of the channel, and it is left. When the server says that all channels have ended, also those
+   * that the host gives, the state is `closed`. */
+  onend?(end: Mark): void;
   /** `why` is given with `closed`, and with `connecting` after the connection was lost. */
   onstate?(state: State, why?: Why): void;
   onerror?(error: PushError): void;
@@ -67,9 +80,12 @@ export interface Push {
   readonly position: string | null;
   /** The transport by which it is open; null if it is not open. */
   readonly transport: Transport | null;
-  /** Subscribes to new messages of the channel. */
+  /** Subscribes to new messages of the channel. After all channels have ended it opens the connection anew. */
   subscribe(channel: string): void;
   unsubscribe(channel: string): void;
+  /** True when all channels have ended; false when it is closed before that. It is never rejected. When it is opened
+   * anew, this is another promise. */
+  readonly ended: Promise<boolean>;
   /** Sends to the server. False: nothing was sent. */
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;
   /** Resolves to the position. If it is rejected, the `code` of the error says why. */

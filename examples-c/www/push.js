@@ -7,6 +7,7 @@
 //     channels: ['news'],
 //     onmessage: ({ channel, data, event, id }) => { … },
 //     ongap: ({ channel }) => { … },    // messages are missing and are gone: load the page's state anew
+//     onend: ({ channel }) => { … },    // the channel's stream has ended: nothing more comes of it
 //     onstate: (state, why) => { … },   // 'connecting', 'open', 'closed' for good; why: { code, reason }
 //   });
 //   push.subscribe('prices');  push.unsubscribe('prices');  push.close();
@@ -63,10 +64,15 @@ export function connect(url, options = {}) {
   let shut = {}; // until when a transport is not tried
   let again = AGAIN;
   const proven = new Set();
+  let isOver = false; // all channels have ended; `subscribe` opens it anew
+  let finished; // settles `ended`
+  let ended;
+  let listeners; // to what happens to the page
 
   // The session is what a link works with. A link calls nothing of it any more once it is closed.
   const session = {
-    wanted, begun, behind, given, last, isFinal, roomOf, room: LONGEST_URL, opened, lost, refused, welcome,
+    wanted, begun, behind, given, last, isFinal, roomOf, room: LONGEST_URL,
+    opened, lost, refused, welcome, hasEnded, allEnded,
     get position() { return position; },
     set position(reached) { position = reached; },
     received(message, isLate = false) {
@@ -76,6 +82,8 @@ export function connect(url, options = {}) {
       } else if (id) position = id;
       if (channel && !welcome(channel)) return; // it was under way when the page unsubscribed
       if (type === 'gap') tell('ongap', message);
+      else if (type === 'begin') tell('onbegin', message);
+      else if (type === 'end') channelEnded(message);
       else if (type === 'message' || type === 'broadcast') tell('onmessage', message);
     },
     complain: (error) => tell('onerror', error),
@@ -152,6 +160,7 @@ export function connect(url, options = {}) {
   }
 
   function lost(why) {
+    if (why.ended) return allEnded();
     const { kind } = link;
     const wasOpen = using !== null;
     const { code, heldBack } = why;
@@ -229,7 +238,7 @@ export function connect(url, options = {}) {
       trial = openSocket('ws', target, {
         wanted: begun, begun: new Set(begun), position: null,
         received() {}, refused() {}, complain() {}, welcome: () => true, behind: new Map(), given: new Set(),
-        opened: () => result(true), lost: () => result(false),
+        hasEnded: () => false, opened: () => result(true), lost: () => result(false),
       });
     } catch {
       result(false);
@@ -244,11 +253,49 @@ export function connect(url, options = {}) {
     tell('onerror', error);
   }
 
+  // Nothing more comes of a channel, so it is left. Only the server knows whether it was the last one, since the host
+  // may give others, which are quiet. A request needs a channel, so the last one stays in `begun` until the server has
+  // said that there are no others.
+  function channelEnded(message) {
+    const { channel } = message;
+    leave(channel);
+    if (wanted.size === 0) begun.add(channel);
+    tell('onend', message);
+    if (wanted.has(channel)) begun.add(channel); // the page waits for it to begin anew, and `position` covers it
+    link?.change();
+  }
+
+  // Whether all channels that are known have ended.
+  function hasEnded() {
+    return wanted.size === 0 && begun.size > 0;
+  }
+
+  // The server has said so: there is nothing to come back for.
+  function allEnded() {
+    for (const channel of wanted) leave(channel); // those that the server has ignored, since the host gives others
+    isOver = true;
+    finished(true);
+    rest();
+    tell('onstate', 'closed', { code: 1000, reason: 'all channels have ended' });
+  }
+
+  function want(channel) {
+    if (hasEnded()) begun.clear();
+    wanted.add(channel);
+  }
+
+  function leave(channel) {
+    wanted.delete(channel);
+    begun.delete(channel);
+    behind.delete(channel);
+    left.add(channel);
+  }
+
   // Whether the page gets messages of the channel. The host may subscribe it to channels that it did not ask for.
   function welcome(channel) {
     if (wanted.has(channel)) return true;
     if (left.has(channel)) return false;
-    wanted.add(channel);
+    want(channel);
     begun.add(channel);
     return true;
   }
@@ -277,9 +324,13 @@ export function connect(url, options = {}) {
     tell('onstate', 'closed', why);
   }
 
-  const listeners = new AbortController();
-
   function close() {
+    isOver = false;
+    finished(false);
+    rest();
+  }
+
+  function rest() {
     listeners.abort();
     drop();
     using = null;
@@ -290,18 +341,26 @@ export function connect(url, options = {}) {
     target?.addEventListener?.(type, () => signal.aborted || listener(), { signal }); // Node 20 forgets the signal
   }
 
-  listen(globalThis, 'online', changed);
-  listen(globalThis, 'offline', () => link?.check());
-  listen(globalThis, 'pagehide', drop); // browsers do not keep a page with open connections in their cache
-  listen(globalThis, 'pageshow', wake);
-  listen(globalThis.document, 'resume', wake);
-  listen(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
-  // This begins when connect has returned, so that the page's functions can use its result.
-  queueMicrotask(() => {
-    if (listeners.signal.aborted) return;
-    tell('onstate', 'connecting');
-    open();
-  });
+  function prepare() {
+    isOver = false;
+    ended = new Promise((resolve) => { finished = resolve; });
+    listeners = new AbortController();
+    listen(globalThis, 'online', changed);
+    listen(globalThis, 'offline', () => link?.check());
+    listen(globalThis, 'pagehide', drop); // browsers do not keep a page with open connections in their cache
+    listen(globalThis, 'pageshow', wake);
+    listen(globalThis.document, 'resume', wake);
+    listen(globalThis.document, 'visibilitychange', () => document.visibilityState === 'visible' && wake());
+  }
+
+  function begin() {
+    const { signal } = listeners;
+    if (!signal.aborted) tell('onstate', 'connecting');
+    if (!signal.aborted) open(); // else the page has closed it
+  }
+
+  prepare();
+  queueMicrotask(begin); // when connect has returned, so that the page's functions can use its result
 
   function request(what, resolve, reject) {
     if (link?.request?.(what, resolve, reject)) return null;
@@ -321,17 +380,20 @@ export function connect(url, options = {}) {
     get position() { return behind.size > 0 ? whole : position; },
     get transport() { return using; }, // 'ws', 'stream', 'poll'; null: it is not open
     subscribe(channel) { // to new messages of the channel
-      wanted.add(channel);
+      want(channel);
       left.delete(channel);
-      link?.change();
+      if (isOver) {
+        prepare();
+        begin();
+      } else link?.change();
     },
     unsubscribe(channel) {
-      wanted.delete(channel);
-      begun.delete(channel);
-      behind.delete(channel);
       left.add(channel);
+      if (!wanted.has(channel)) return; // perhaps it has ended
+      leave(channel);
       link?.change();
     },
+    get ended() { return ended; }, // a promise: true when all channels have ended, false when it is closed before that
     send: (data) => say({ type: 'message', ...payload(data) }), // to the server
     // To all subscribers of the channel. With a `key` it may be repeated, and is published once.
     publish: (channel, data, { event, key } = {}) => new Promise((resolve, reject) => {
@@ -383,6 +445,8 @@ function openSocket(kind, target, session) {
   let number = 0;
   let isOpen = false; // requests may be sent
   let isAsking = false; // whether the server has confirmed all channels of the URL that it will
+  let isConfirmed = false; // whether the server has said of a channel that the page is subscribed to it
+  let isDeciding = false; // whether the server has been asked if it gives channels that have not ended
   let isTold = false; // nothing is missing any more
   let asking = false; // whether it lives
   let timer;
@@ -423,10 +487,21 @@ function openSocket(kind, target, session) {
       listen();
       change(); // channels that the page has changed meanwhile, and those that are late
     }
-    if (isTold || late.size > 0 || awaited.size > 0) return;
+    if (isTold || late.size > 0 || awaited.size > 0 || decides()) return;
     isTold = true;
     listen();
     session.opened();
+  }
+
+  // All channels that are known have ended. The server confirms those that the host gives before it answers this.
+  function decides() {
+    if (!isConfirmed || !session.hasEnded()) return false;
+    isDeciding ||= request({ type: 'ping' }, () => {
+      isDeciding = false;
+      if (session.hasEnded()) session.allEnded();
+      else opened();
+    });
+    return isDeciding;
   }
 
   // Once the server has begun to confirm, it confirms all that it will. It ignores the channels of the URL if the host
@@ -459,10 +534,11 @@ function openSocket(kind, target, session) {
   function received(message) {
     const { type, channel, code } = message;
     switch (type) {
-      case 'message': case 'broadcast': case 'gap':
+      case 'message': case 'broadcast': case 'gap': case 'begin': case 'end':
         if (channel && !joined.has(channel) && session.welcome(channel)) gives(channel);
         return session.received(message, behind.has(channel));
       case 'subscribed':
+        isConfirmed = true;
         if (message.ref === undefined && !awaited.delete(channel)) {
           session.welcome(channel);
           gives(channel);
@@ -519,6 +595,7 @@ function openSocket(kind, target, session) {
       const last = since === null ? session.last : undefined;
       request({ type: 'subscribe', channel, since: since ?? undefined, last });
     }
+    if (isTold) decides();
   }
 
   function within(ms) {

@@ -26,6 +26,8 @@ package push
 // #cgo nocallback pushgo_publish_message
 // #cgo noescape pushgo_publish_batch
 // #cgo nocallback pushgo_publish_batch
+// #cgo noescape pushgo_mark
+// #cgo nocallback pushgo_mark
 // #cgo noescape pushgo_adopt
 // #cgo nocallback pushgo_adopt
 // #cgo noescape pushgo_allow
@@ -159,7 +161,7 @@ func (h handle) stats() (Stats, Status) {
 		Dropped: uint64(s.dropped), Replaced: uint64(s.replaced), Outboxes: uint64(s.outboxes),
 		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
-		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes),
+		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes), EndedChannels: uint64(s.ended_channels),
 	}, Status(status)
 }
 
@@ -208,6 +210,18 @@ func (h handle) publishMessage(channel string, data []byte, event, key string, f
 	var eventName, keyName cName
 	return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size,
 		eventName.setSome(event), keyName.setSome(key), C.uint32_t(flags), at))
+}
+
+// mark begins a stream, or ends it.
+func (h handle) mark(channel string, end bool, at *position) Status {
+	var (
+		name cName
+		ends C.int
+	)
+	if end {
+		ends = 1
+	}
+	return Status(C.pushgo_mark(C.uintptr_t(h), name.set(channel), ends, at))
 }
 
 // entry is one message of a batch: the lengths of its parts in the batch's bytes.

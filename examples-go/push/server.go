@@ -355,6 +355,7 @@ type Stats struct {
 	Draining       uint64 // 1 while clients are being sent away, and after
 	Undone         uint64 // requests of attached hosts that the hub could not fulfil
 	InboxBytes     uint64 // gauge: bytes kept of unfinished messages and requests of clients
+	EndedChannels  uint64 // gauge: channels whose stream has ended, and of which the end is kept
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

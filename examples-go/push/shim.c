@@ -189,6 +189,11 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
     return status;
 }
 
+push_status pushgo_mark(uintptr_t server, const char *channel, int end, push_position *out)
+{
+    return end ? push_end(ticket(server), channel, out) : push_begin(ticket(server), channel, out);
+}
+
 /* ---- connections ---- */
 
 /* A grant, and the array that it points to: the channels to subscribe to, the channels, then the patterns. */

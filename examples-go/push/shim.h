@@ -45,6 +45,9 @@ push_status pushgo_publish_message(uintptr_t server, const char *channel, const 
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 
+/* Begins the stream of a channel, or ends it. */
+push_status pushgo_mark(uintptr_t server, const char *channel, int end, push_position *out);
+
 /* Names are the user (empty: none), the channels to subscribe to, the channels and the patterns, each ending in NUL. With
  * `duplicate` a copy of the descriptor is handed over, and `fd` stays the caller's in any case. */
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,

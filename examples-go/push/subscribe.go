@@ -21,6 +21,10 @@ import (
 	"time"
 )
 
+// FromStart as [SubscribeOptions].Since asks for everything that is kept of the channels. A gap comes first if the beginning
+// is no longer kept.
+const FromStart Position = "start"
+
 // SubscribeOptions say where a subscription begins. By default it begins with new messages.
 type SubscribeOptions struct {
 	// Since is a position that was seen before. The messages that were missed since then come first.
@@ -44,6 +48,12 @@ type Delivery struct {
 	// Gap says that this is no message. Messages of the channel up to Position that were not delivered are gone, because
 	// the history is bounded. No message is ever left out silently.
 	Gap bool
+	// Begin says that this is no message. A stream begins, perhaps anew: see [Server.Begin].
+	Begin bool
+	// End says that this is no message. The channel's stream has ended: see [Server.End]. When all channels of a
+	// subscription have ended, it is over, without an error. Nothing else that closes its connection ends it so: it goes
+	// on from its position.
+	End bool
 }
 
 // Subscription is a subscription of the service itself. Only one goroutine at a time may use Next and All. Any may use
@@ -54,6 +64,7 @@ type Subscription struct {
 	channels []string
 	link     *link
 	cleanup  runtime.Cleanup
+	ended    map[string]bool // the channels of which the last delivery was the end
 
 	mu       sync.Mutex // guards what follows
 	position Position
@@ -101,7 +112,13 @@ func (sub *Subscription) Next() (Delivery, bool) {
 		d, err := sub.link.next()
 		if err == nil {
 			sub.reached(d.Position)
+			if sub.isRepeated(d) {
+				continue
+			}
 			return d, true
+		}
+		if errors.Is(err, errEnded) {
+			sub.Close()
 		}
 		if sub.link.isClosed() {
 			break
@@ -122,8 +139,8 @@ func (sub *Subscription) All() iter.Seq[Delivery] {
 	}
 }
 
-// Err says why the subscription is over: ctx's error, [ErrClosed] after the server's Stop or Drain, or another error
-// after which it can't go on. Nil: it is not over, or it was closed.
+// Err says why the subscription is over: nil if all its channels have ended, ctx's error, [ErrClosed] after the server's
+// Stop or Drain, or another error after which it can't go on. Nil also: it is not over, or it was closed.
 func (sub *Subscription) Err() error {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
@@ -144,6 +161,24 @@ func (sub *Subscription) reached(at Position) {
 	if at != "" {
 		sub.position = at
 	}
+}
+
+// isRepeated says whether the library tells an end again: it does so when the subscription goes on after the end.
+func (sub *Subscription) isRepeated(d Delivery) bool {
+	if !d.End {
+		if len(sub.ended) > 0 {
+			delete(sub.ended, d.Channel)
+		}
+		return false
+	}
+	if sub.ended[d.Channel] {
+		return true
+	}
+	if sub.ended == nil {
+		sub.ended = map[string]bool{}
+	}
+	sub.ended[d.Channel] = true
+	return false
 }
 
 func (sub *Subscription) fail(err error) {
@@ -324,7 +359,10 @@ type object struct {
 	Event   string   `json:"event"`
 	Data    string   `json:"data"`
 	Base64  bool     `json:"base64"`
+	Ended   bool     `json:"ended"` // of a close: all channels have ended. The code alone does not say it: anybody may close with 1000
 }
+
+var errEnded = errors.New("all channels have ended")
 
 // next reads up to the next message. Any error means that this link is over.
 func (l *link) next() (Delivery, error) {
@@ -341,16 +379,22 @@ func (l *link) next() (Delivery, error) {
 			return Delivery{}, &Error{Op: "subscription", Status: ErrInternal, Text: err.Error()}
 		}
 		switch o.Type {
-		case "message", "broadcast", "gap":
+		case "message", "broadcast", "gap", "begin", "end":
 			return o.delivery()
 		case "close":
+			if o.Ended {
+				return Delivery{}, errEnded
+			}
 			return Delivery{}, io.EOF
 		}
 	}
 }
 
 func (o *object) delivery() (Delivery, error) {
-	d := Delivery{Channel: o.Channel, Event: o.Event, Position: o.ID, Binary: o.Base64, Gap: o.Type == "gap"}
+	d := Delivery{
+		Channel: o.Channel, Event: o.Event, Position: o.ID, Binary: o.Base64,
+		Gap: o.Type == "gap", Begin: o.Type == "begin", End: o.Type == "end",
+	}
 	if !o.Base64 {
 		d.Data = []byte(o.Data)
 		return d, nil

@@ -14,7 +14,7 @@ impl Api {
     /// Like [`Api::publish`], for a caller that can't wait. `on_settled` is dropped if the message is published at
     /// once.
     pub(crate) fn submit(&self, publication: &Publication<'_>, on_settled: OnSettled) -> Result<Placing, Error> {
-        publication.check(self.max_message(), false)?;
+        self.check(publication)?;
         self.context.hub.submit(vec![outgoing(publication)], None, clock::monotonic_ms(), Some(on_settled))
     }
 

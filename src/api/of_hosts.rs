@@ -10,7 +10,7 @@ use crate::sys::clock;
 impl Api {
     /// Like [`Api::publish`], for a message of an attached host.
     pub(crate) fn publish_of(&self, origin: Origin, publication: &Publication<'_>) -> Result<Placed, Error> {
-        publication.check(self.max_message(), false)?;
+        self.check(publication)?;
         self.context.hub.publish_of(origin, outgoing(publication), clock::monotonic_ms()).map(Placed::from)
     }
 

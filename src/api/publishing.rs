@@ -9,7 +9,7 @@ use crate::sys::clock;
 impl Api {
     /// Publishes one message; see `push_publish_message`.
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
-        publication.check(self.max_message(), false)?;
+        self.check(publication)?;
         if self.context.hub.lasts_first() {
             return self.wait_for_one(outgoing(publication));
         }
@@ -19,7 +19,7 @@ impl Api {
     /// Like [`Self::publish`], for a caller that does not need the position.
     pub(crate) fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
         if self.context.hub.lasts_first() {
-            publication.check(self.max_message(), false)?;
+            self.check(publication)?;
             return self.leave(vec![outgoing(publication)]);
         }
         self.publish(publication).map(drop)
@@ -54,12 +54,21 @@ impl Api {
         Ok(published.into_iter().map(Placed::from).collect())
     }
 
+    /// Checks what is published to a channel.
+    pub(super) fn check(&self, publication: &Publication<'_>) -> Result<(), Error> {
+        publication.check(self.max_message(), false)?;
+        match publication.mark {
+            None => Ok(()),
+            Some(_) => self.context.hub.check_mark(publication.channel),
+        }
+    }
+
     pub(super) fn checked_batch<'p>(&self, publications: &[Publication<'p>]) -> Result<Vec<Outgoing<'p>>, Error> {
         if publications.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
         for publication in publications {
-            publication.check(self.max_message(), false)?;
+            self.check(publication)?;
         }
         Ok(publications.iter().map(outgoing).collect())
     }

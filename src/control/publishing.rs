@@ -9,7 +9,7 @@ use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key};
 use crate::dialect::members::{self, Members};
 use crate::error::Error;
 use crate::http::refusal::Refusal;
-use crate::hub::{OnSettled, Placed, Placing, Publication, Settled};
+use crate::hub::{Mark, OnSettled, Placed, Placing, Publication, Settled};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use hyper::body::Incoming;
@@ -140,6 +140,15 @@ pub(super) async fn broadcast(api: &Api, query: &str, headers: &HeaderMap, body:
     let data = collect(api, body, api.max_message(), "the option max_message").await?;
     let publication = publication("", &attributes, headers, &data);
     let settled = settled(api, |on_settled| api.submit_broadcast(&publication, on_settled)).await?;
+    Ok(json(format!("{}\n", shown(api, settled)?.concat())))
+}
+
+/// `POST /v1/begin` and `POST /v1/end`: the beginning or the end of a channel's stream.
+pub(super) async fn mark(api: &Api, query: &str, mark: Mark) -> Result<Answer, Refusal> {
+    let parameters = Parameters::read(query, &[Once("channel")])?;
+    let channel = parameters.needed("channel")?[0];
+    let publication = Publication::mark(channel, mark);
+    let settled = settled(api, |on_settled| api.submit(&publication, on_settled)).await?;
     Ok(json(format!("{}\n", shown(api, settled)?.concat())))
 }
 

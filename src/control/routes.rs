@@ -14,7 +14,7 @@ use crate::engine::shared::Member;
 use crate::error::Error;
 use crate::http::fields;
 use crate::http::refusal::Refusal;
-use crate::hub::check_channel;
+use crate::hub::{check_channel, Mark};
 use crate::limits::{AddressKey, Peer};
 use crate::log::Level;
 use crate::metrics::Reason;
@@ -147,6 +147,8 @@ async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: E
     let channel = path.strip_prefix("/v1/channels/");
     let of_messages = messages_of(path);
     match (&parts.method, path) {
+        (&Method::POST, "/v1/begin") => publishing::mark(api, query, Mark::Begin).await,
+        (&Method::POST, "/v1/end") => publishing::mark(api, query, Mark::End).await,
         (&Method::POST, "/v1/disconnect") => ending::disconnect(api, query).await,
         (&Method::POST, "/v1/close") => ending::close(api, query),
         (&Method::POST, "/v1/revoke") => ending::revoke(api, query).await,
@@ -184,14 +186,14 @@ async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: E
     }
 }
 
-const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/channels, /v1/users, \
+const ROUTES: &str = "the control API has /v1/publish, /v1/broadcast, /v1/begin, /v1/end, /v1/channels, /v1/users, \
                       /v1/connections, /v1/tail, /v1/hosts, /v1/hubs, /v1/config, /v1/stats, /v1/close, \
                       /v1/disconnect, /v1/revoke, /metrics and /healthz";
 
 /// Checks that the path exists, and that it has this method.
 fn check_route(method: &Method, path: &str) -> Result<(), Refusal> {
     let (methods, allow, message): (&[Method], _, _) = match path {
-        "/v1/publish" | "/v1/broadcast" | "/v1/close" | "/v1/disconnect" | "/v1/revoke" => {
+        "/v1/publish" | "/v1/broadcast" | "/v1/begin" | "/v1/end" | "/v1/close" | "/v1/disconnect" | "/v1/revoke" => {
             (&[Method::POST], "Allow: POST\r\n", "only POST is allowed here")
         }
         "/v1/channels" | "/v1/users" | "/v1/connections" | "/v1/tail" | "/v1/hosts" | "/v1/hubs" | "/v1/config"

@@ -148,7 +148,14 @@ impl Format {
         if self == Format::new(Transport::WebSocket, Dialect::Raw, Compression::None) {
             return message.prefixed();
         }
-        let encode = |message: &Message| self.transport().message(self.dialect().body(message, &encoder.epoch));
+        let encode = |message: &Message| match message.mark() {
+            None => self.transport().message(self.dialect().body(message, &encoder.epoch)),
+            Some(mark) => {
+                let (position, object) =
+                    (encoder.epoch.position(message.seq()), json::message(message, &encoder.epoch));
+                self.transport().object(Some(mark.event()), message.has_position().then_some(&position), &object)
+            }
+        };
         let form = message.form(self.0, encode);
         if framed {
             form.framed_bytes()
@@ -197,7 +204,7 @@ impl Format {
             Transport::WebSocket => return ws_frames::close(close),
             Transport::Poll => return Vec::new(),
             Transport::Sse => push::close_event(close),
-            Transport::Stream => stream::line(&json::close(close.code, &close.reason, close.retry_ms)),
+            Transport::Stream => stream::line(&json::close(close)),
         };
         match framed {
             true => [form.framed_bytes(), chunk::END].concat(),

@@ -3,7 +3,7 @@
 //! On disk each entry has a number and a checksum in front of it (`file::record`), and each file begins with the log's
 //! format (`file::segment`). All numbers are little-endian.
 
-use crate::hub::{Key, Noted, Origin};
+use crate::hub::{Key, Mark, Noted, Origin};
 use std::str;
 
 const MESSAGE: u8 = 1;
@@ -21,6 +21,10 @@ const ORIGIN: u8 = 4;
 const EVENT: u8 = 8;
 const KEY: u8 = 16;
 const USER: u8 = 32;
+/// The message is the beginning, or the end, of its channel's stream. Segments have these since format 5, and shared logs
+/// since version 2 of the envelope.
+const BEGIN: u8 = 64;
+const END: u8 = 128;
 
 /// A message in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +109,9 @@ pub(crate) fn write_message(time_ms: u64, more: bool, noted: &Noted<'_>, into: &
         | flag(noted.origin.is_some(), ORIGIN)
         | flag(noted.event.is_some(), EVENT)
         | flag(noted.key.is_some(), KEY)
-        | flag(matches!(noted.key, Some(Key::Client(..))), USER);
+        | flag(matches!(noted.key, Some(Key::Client(..))), USER)
+        | flag(noted.mark == Some(Mark::Begin), BEGIN)
+        | flag(noted.mark == Some(Mark::End), END);
     let mut head = [MESSAGE, flags, 0, 0, 0, 0, 0, 0, 0, 0];
     head[2..].copy_from_slice(&time_ms.to_le_bytes());
     into.extend_from_slice(&head);
@@ -137,9 +143,12 @@ pub(crate) fn set_more(entry: &mut [u8]) {
 fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
     let flags = fields.take(1)?[0];
     let has = |bit: u8| flags & bit != 0;
-    if flags & !(BINARY | MORE | ORIGIN | EVENT | KEY | USER) != 0 {
-        return None;
-    }
+    let mark = match (has(BEGIN), has(END)) {
+        (false, false) => None,
+        (true, false) => Some(Mark::Begin),
+        (false, true) => Some(Mark::End),
+        (true, true) => return None,
+    };
     let time_ms = fields.u64()?;
     let origin = match has(ORIGIN) {
         true => Some(Origin {
@@ -156,7 +165,10 @@ fn read_message(mut fields: Fields<'_>) -> Option<Logged<'_>> {
         (true, false) => Some(Key::Host(fields.short()?)),
         (true, true) => Some(Key::Client(fields.short()?, fields.short()?)),
     };
-    let noted = Noted { channel, event, key, binary: has(BINARY), origin, data: fields.0 };
+    let noted = Noted { channel, event, key, binary: has(BINARY), mark, origin, data: fields.0 };
+    if mark.is_some() && !noted.fits_mark() {
+        return None;
+    }
     Some(Logged { time_ms, more: has(MORE), noted })
 }
 
@@ -205,12 +217,14 @@ mod tests {
     use super::*;
 
     fn entries() -> Vec<Entry<'static>> {
-        let plain = Noted { channel: "", event: None, key: None, binary: false, origin: None, data: b"" };
+        let plain = Noted { channel: "", event: None, key: None, binary: false, mark: None, origin: None, data: b"" };
         let message = |noted| Entry::Message(Logged { time_ms: 1, more: false, noted });
         let origin = Origin { session: [7; 16], uid: 33, number: u64::MAX };
         vec![
             message(plain),
             message(Noted { channel: "news", data: b"hello", binary: true, ..plain }),
+            message(Noted { channel: "news", mark: Some(Mark::Begin), ..plain }),
+            message(Noted { channel: "news", mark: Some(Mark::End), origin: Some(origin), ..plain }),
             message(Noted { event: Some("e"), key: Some(Key::Host("k")), ..plain }),
             message(Noted { key: Some(Key::Client("", "k")), origin: Some(origin), ..plain }),
             Entry::Message(Logged { time_ms: u64::MAX, more: true, noted: plain }),
@@ -248,7 +262,8 @@ mod tests {
                 assert_ne!(Entry::read(&bytes[..len]), Some(entry.clone()));
             }
         }
-        for strange in [&[][..], &[0], &[99, 1, 2], &[MESSAGE, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[CLEARED, 0xff]] {
+        for strange in [&[][..], &[0], &[99, 1, 2], &[MESSAGE, 192, 0, 0, 0, 0, 0, 0, 0, 0, 1, b'a'], &[CLEARED, 0xff]]
+        {
             assert_eq!(Entry::read(strange), None, "{strange:?}");
         }
     }

@@ -13,6 +13,9 @@ use crate::hub::{Act, Epoch, Link, MAX_LINKS};
 use std::fmt;
 
 const VERSION: u8 = 1;
+/// The version of the beginnings and ends of streams. A hub that does not know them must not pass over them: its clients
+/// would wait for ever.
+const MARKS: u8 = 2;
 /// The kinds of bodies.
 const ENTRY: u8 = 1;
 const FENCE: u8 = 2;
@@ -78,7 +81,8 @@ pub(crate) fn write(id: EntryId, body: &Body<'_>) -> Vec<u8> {
         Body::Act(_) => ACT,
         Body::Ends(_) => ENDS,
     };
-    let mut bytes = vec![VERSION, kind];
+    let version = if has_mark(body) { MARKS } else { VERSION };
+    let mut bytes = vec![version, kind];
     bytes.extend_from_slice(&id.hub.to_le_bytes());
     bytes.extend_from_slice(&id.counter.to_le_bytes());
     bytes.extend_from_slice(&id.attempt.to_le_bytes());
@@ -118,8 +122,8 @@ pub(crate) fn is_ends(bytes: &[u8]) -> bool {
 /// Reads an entry.
 pub(crate) fn read(bytes: &[u8]) -> Result<(EntryId, Body<'_>), Unreadable> {
     match bytes.first() {
-        Some(&VERSION) => read_fields(Fields(&bytes[1..])).ok_or(Unreadable::Malformed),
-        Some(&version) if version > VERSION => Err(Unreadable::Newer(version)),
+        Some(&(VERSION | MARKS)) => read_fields(Fields(&bytes[1..])).ok_or(Unreadable::Malformed),
+        Some(&version) if version > MARKS => Err(Unreadable::Newer(version)),
         _ => Err(Unreadable::Malformed),
     }
 }
@@ -127,9 +131,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(EntryId, Body<'_>), Unreadable> {
 /// Reads the name of an entry from its beginning.
 #[cfg(feature = "redis")]
 pub(crate) fn read_id(bytes: &[u8]) -> Option<EntryId> {
-    let mut fields = Fields(bytes.strip_prefix(&[VERSION])?);
-    fields.take(1)?;
+    let mut fields = Fields(bytes);
+    if !matches!(fields.take(2)?[0], VERSION | MARKS) {
+        return None;
+    }
     read_name(&mut fields)
+}
+
+fn has_mark(body: &Body<'_>) -> bool {
+    matches!(body, Body::Entry(Entry::Message(logged)) if logged.noted.mark.is_some())
 }
 
 fn read_name(fields: &mut Fields<'_>) -> Option<EntryId> {
@@ -187,16 +197,19 @@ fn read_fence(fields: &mut Fields<'_>) -> Option<Fence> {
 mod tests {
     use super::*;
     use crate::engine::entry::Logged;
-    use crate::hub::Noted;
+    use crate::hub::{Mark, Noted};
 
     fn all() -> Vec<Body<'static>> {
         let epoch = |text| Epoch::from_text(text).unwrap();
-        let noted = Noted { channel: "news", event: None, key: None, binary: true, origin: None, data: b"hello" };
+        let noted =
+            Noted { channel: "news", event: None, key: None, binary: true, mark: None, origin: None, data: b"hello" };
         let link = Link { epoch: epoch("b"), last: ACTS - 1, lossy: false, acts: false };
         let lossy = Link { lossy: true, ..link.clone() };
         let acts = Link { acts: true, ..link.clone() };
+        let end = Noted { mark: Some(Mark::End), binary: false, data: b"", ..noted };
         vec![
             Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted })),
+            Body::Entry(Entry::Message(Logged { time_ms: 5, more: false, noted: end })),
             Body::Entry(Entry::Cleared { channel: "news" }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![] }),
             Body::Fence(Fence { epoch: epoch("a"), log: LogId([3; 16]), chain: vec![link, lossy, acts] }),
@@ -216,6 +229,7 @@ mod tests {
         for body in all() {
             let id = EntryId { hub: 7, counter: u64::MAX, attempt: 1 };
             let mut bytes = write(id, &body);
+            assert_eq!(bytes[0], if has_mark(&body) { 2 } else { 1 }, "what is not new, older hubs read, too");
             assert_eq!(read(&bytes), Ok((id, body.clone())));
             set_attempt(&mut bytes, 9);
             assert_eq!(read(&bytes), Ok((EntryId { attempt: 9, ..id }, body)));
@@ -232,8 +246,8 @@ mod tests {
             }
         }
         let mut bytes = write(id, &Body::Heartbeat(None));
-        bytes[0] = 2;
-        assert_eq!(read(&bytes), Err(Unreadable::Newer(2)));
+        bytes[0] = 3;
+        assert_eq!(read(&bytes), Err(Unreadable::Newer(3)));
         bytes[0] = 0;
         assert_eq!(read(&bytes), Err(Unreadable::Malformed));
         let ends = write(id, &Body::Entry(Entry::Ends { floor: 0, channels: vec![] }));

@@ -4,8 +4,7 @@ use super::fault::Fault;
 use super::guard;
 use super::types::*;
 use crate::error::Error;
-use crate::hub::Placed;
-use crate::hub::Publication;
+use crate::hub::{Mark, Placed, Publication};
 use crate::server::Server;
 use std::ffi::{c_char, c_void};
 
@@ -119,6 +118,74 @@ pub unsafe extern "C" fn push_broadcast(
 ) -> push_status {
     // SAFETY: passed on from the caller.
     unsafe { publish_one(server, message, out, false, Server::post_broadcast, Server::broadcast) }
+}
+
+/// Ends the stream of a channel.  An end mark takes its place behind the messages published before,
+/// with a position of its own.  Subscribers get it as `end`, and so do clients that come later, as
+/// long as it is kept: as messages of the channel are (options history_count, history_age,
+/// history_bytes and history_total).  A connection whose channels have all ended is closed with
+/// 1000 when its client has everything, unless the client could subscribe to others on it; an
+/// EventSource does not come back then.  To end a channel that does not exist makes one that
+/// has only the end.  To end one that has ended changes nothing, and `out` gets the position of its
+/// end; with a log that hubs share, and with engine_sync=always, the end moves to the new position.
+/// A message that is published to the channel, or push_begin, opens it anew.  `out` may be NULL.
+///
+/// PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), or
+/// the channel keeps no messages.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version that
+/// does not know ends.  Other errors, and the time that the call waits, as for push_publish_message.
+///
+/// # Safety
+/// `channel` ends in NUL; `out` is NULL or can be written.
+#[no_mangle]
+pub unsafe extern "C" fn push_end(
+    server: *mut push_server,
+    channel: *const c_char,
+    out: *mut push_position,
+) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { publish_mark(server, channel, out, Mark::End) }
+}
+
+/// Begins the stream of a channel, or begins it anew: its history is cleared, and a begin mark takes
+/// its place, with a position of its own.  Subscribers get it as `begin`.  A client that asks for
+/// the channel from its start (`since=start`) then gets everything since, and is told of a gap only
+/// if a part of that is no longer kept.  Without this call it is told of a gap also where the hub
+/// can't know whether the channel had messages before, as after a hub with a shared log was
+/// started.  A client that has the end of the stream before gets `begin` and what follows.  A client
+/// that has only a part of it is told of a gap first.  `out` may be NULL.  Errors as for push_end.
+///
+/// # Safety
+/// As for push_end.
+#[no_mangle]
+pub unsafe extern "C" fn push_begin(
+    server: *mut push_server,
+    channel: *const c_char,
+    out: *mut push_position,
+) -> push_status {
+    // SAFETY: passed on from the caller.
+    unsafe { publish_mark(server, channel, out, Mark::Begin) }
+}
+
+/// # Safety
+/// As for [`push_end`].
+unsafe fn publish_mark(
+    server: *mut push_server,
+    channel: *const c_char,
+    out: *mut push_position,
+    mark: Mark,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the string.
+        let publication = Publication::mark(unsafe { guard::required_text("channel", channel)? }, mark);
+        if out.is_null() {
+            server.post(&publication)?;
+            return Ok(());
+        }
+        let placed = server.publish(&publication)?;
+        // SAFETY: the caller vouches for `out`, which is not NULL.
+        unsafe { write_position(server, out, &placed) };
+        Ok(())
+    })
 }
 
 /// Publishes a message with `publish` and writes its position, or with `post` if there is no `out`.

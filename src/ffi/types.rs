@@ -353,4 +353,6 @@ pub struct push_stats {
     pub undone: u64,
     /// Gauge: bytes of clients' unfinished messages and requests, including the bookkeeping.
     pub inbox_bytes: u64,
+    /// Gauge: channels whose stream has ended (push_end), and of which the end is kept.
+    pub ended_channels: u64,
 }

@@ -48,11 +48,16 @@ pub struct Close {
     pub reason: Cow<'static, str>,
     /// The milliseconds after which the client should come back, if there is such advice.
     pub retry_ms: Option<u64>,
+    /// True if all channels of the connection have ended, and the client has everything.
+    pub ended: bool,
 }
 
 impl Close {
     /// The client closed; also the code of the answer to that.
     pub const NORMAL: Close = Close::fixed(1000, "");
+    /// All channels of the connection have ended, and the client has everything. So it need not come back.
+    pub const ENDED: Close =
+        Close { code: 1000, reason: Cow::Borrowed("all of its channels have ended"), retry_ms: None, ended: true };
     /// The client broke RFC 6455.
     pub const PROTOCOL: Close = Close::fixed(1002, "protocol error");
     /// There was no close frame. This code is never sent.
@@ -85,7 +90,7 @@ impl Close {
     const fn fixed(code: u16, reason: &'static str) -> Self {
         // This is evaluated by the compiler, for the constants above.
         assert!(place(code).is_some(), "a code that the library uses must be in CODES");
-        Close { code, reason: Cow::Borrowed(reason), retry_ms: None }
+        Close { code, reason: Cow::Borrowed(reason), retry_ms: None, ended: false }
     }
 
     /// The server drains; the client may come back after this delay. WebSocket has no place for the delay but the
@@ -97,7 +102,7 @@ impl Close {
 
     /// A code with a reason of its own.
     pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
-        Close { code, reason: reason.into(), retry_ms: None }
+        Close { code, reason: reason.into(), retry_ms: None, ended: false }
     }
 
     /// Whether the code says that the client has no permission, and should not come back with the same credentials.

@@ -139,6 +139,10 @@ impl Body<'_> {
 /// A message with the header of a WebSocket frame before its payload, which saves the raw form a copy of its own.
 pub(crate) fn message(publication: &Publication<'_>) -> Arc<Message> {
     let binary = publication.binary || std::str::from_utf8(publication.data).is_err();
+    if publication.mark.is_some() {
+        // Raw frames have no place for it.
+        return Message::new(publication, false, b"");
+    }
     let header = Header::data(binary, publication.data.len());
     Message::new(publication, binary, header.as_bytes())
 }

@@ -9,6 +9,8 @@ pub enum Note {
     None,
     /// The answer was cut at its bound, and the next one comes at once with more: `"more":true`.
     More,
+    /// All channels of the request have ended, and the client has everything with this answer: `"ended":true`.
+    Ended,
     /// The milliseconds after which the client should poll again. The body has them as `"retry":…`. The head has them
     /// in seconds, as `Retry-After` (RFC 9110, section 10.2.3), for clients that look at heads only.
     Retry(u64),
@@ -36,6 +38,7 @@ pub fn answer<'a>(
     match note {
         Note::None => {}
         Note::More => body.extend_from_slice(br#","more":true"#),
+        Note::Ended => body.extend_from_slice(br#","ended":true"#),
         Note::Retry(ms) => {
             advice = format!("Retry-After: {}\r\n", ms.div_ceil(1000));
             let _ = write!(body, ",\"retry\":{ms}");

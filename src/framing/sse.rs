@@ -32,6 +32,10 @@ pub fn event(name: Option<&str>, id: Option<&str>, data: &[u8]) -> Form {
 /// It is an event of its own type, so a page that does not listen for that type does not see it. A browser would also
 /// remember an `id:` without data, but other clients would not.
 pub fn preamble(retry_ms: u64, position: &str) -> Form {
+    if position.is_empty() {
+        let open = format!("retry: {retry_ms}\nevent: push-open\ndata: {{\"type\":\"open\"}}\n\n");
+        return chunk::framed(open.as_bytes());
+    }
     let open = format!(
         "retry: {retry_ms}\nid: {position}\nevent: push-open\ndata: {{\"type\":\"open\",\"id\":\"{position}\"}}\n\n"
     );

@@ -42,6 +42,7 @@ pub(super) fn head(data: &[u8]) {
         (Start::Since(position), Some(since)) => assert_eq!(Position::parse(since), Some(position)),
         (Start::Last(count), None) => assert!((1..=10_000).contains(&count)),
         (Start::New, None) => {}
+        (Start::Beginning, Some(since)) => assert_eq!(since, "start"),
         (start, since) => panic!("{start:?} for {since:?}"),
     }
     let origins = lines(whole).filter(|(name, _)| name == b"origin");

@@ -4,6 +4,7 @@ use super::request;
 use crate::config::Config;
 use crate::dialect::push::json;
 use crate::error::Kind;
+use crate::framing::close::Close;
 use crate::framing::sse;
 use crate::metrics::Reason;
 use std::borrow::Cow;
@@ -275,7 +276,7 @@ impl Refusal {
     /// the refusal is an event in a stream that ends at once.
     pub fn sse_response(&self, cors: &str, retry_ms: u64) -> Vec<u8> {
         let code = if self.status == 429 { 4429 } else { 1001 };
-        let close = sse::close(&json::close(code, &self.message, None), None);
+        let close = sse::close(&json::close(&Close::new(code, self.message.clone())), None);
         let retry = format!("retry: {retry_ms}\n");
         let length = retry.len() + close.inner_bytes().len();
         let head = format!(

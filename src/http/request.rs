@@ -24,6 +24,8 @@ pub(super) const MAX_HEADERS: usize = 100;
 const EMPTY_CHUNKED: &[u8] = b"0\r\n\r\n";
 /// The subprotocol of WebSockets that do not use raw frames.
 pub const SUBPROTOCOL: &str = "push.v1.json";
+/// The `since` of a client that wants all messages of its channels that are kept.
+pub(crate) const START: &str = "start";
 
 /// The facts about a request that are known before it is read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +63,7 @@ pub struct Subscribe<'b> {
     pub extension: Option<&'static str>,
     /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none.
     pub channels: Vec<Cow<'b, str>>,
-    /// The subscription begins after this position.
+    /// The subscription begins after this position, or with the first message (`start`).
     pub since: Option<Cow<'b, str>>,
     /// The number of the newest messages to begin with.
     pub last: Option<usize>,
@@ -87,6 +89,7 @@ impl Subscribe<'_> {
     /// The point where the subscription begins.
     pub fn start(&self) -> Start<'_> {
         match (&self.since, self.last) {
+            (Some(since), _) if since == START => Start::Beginning,
             // It was checked to be a position when the head was read.
             (Some(since), _) => Position::parse(since).map_or(Start::New, Start::Since),
             (None, Some(count)) => Start::Last(count),
@@ -293,8 +296,8 @@ fn begins_after<'b>(since: Option<Cow<'b, str>>, seen: Option<Cow<'b, str>>) -> 
     match (seen, since) {
         (Some(seen), _) if Position::parse(&seen).is_some() => Ok(Some(seen)),
         (Some(_), _) => Ok(Some(ELSEWHERE.into())),
-        (None, Some(since)) if Position::parse(&since).is_none() => {
-            Err(Refusal::malformed("position", "since must be a position that was sent before"))
+        (None, Some(since)) if since != START && Position::parse(&since).is_none() => {
+            Err(Refusal::malformed("position", "since must be a position that was sent before, or: start"))
         }
         (None, since) => Ok(since),
     }

@@ -89,6 +89,11 @@ fn channels_are_decoded_and_counted_once() {
     });
     served(&get("/push?channel=a&last=3", ""), |subscribe| assert_eq!(subscribe.start(), Start::Last(3)));
     served(&get("/push?channel=a", ""), |subscribe| assert_eq!(subscribe.start(), Start::New));
+    let start = "/push?channel=a&since=start&last=3";
+    served(&get(start, ""), |subscribe| assert_eq!(subscribe.start(), Start::Beginning));
+    served(&get(start, "Last-Event-ID: e-9\r\n"), |subscribe| {
+        assert_eq!(subscribe.start(), Start::Since(Position { epoch: "e", seq: 9 }), "an EventSource comes back");
+    });
     served(&get("http://h:1/push?channel=a", ""), |subscribe| assert_eq!(subscribe.channels, ["a"]));
     let two = UPGRADE.replace("Connection: keep-alive, Upgrade", "Connection: Upgrade\r\nConnection: keep-alive");
     let two = format!("Sec-WebSocket-Protocol: push.v1.json\r\nSec-WebSocket-Protocol: chat\r\n{two}");

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
 /// 101 for a WebSocket (RFC 6455, section 4.2.2). `gap` is true if requested messages are no longer in the history. Raw
-/// frames can't say that, so a header does.
+/// frames can't say that, so a header does. An empty position is none, here and below: the client gets it with a message.
 pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String {
     let accept = accept_key(subscribe.key.unwrap_or_default());
     let extension = subscribe.extension.unwrap_or_default();
@@ -23,8 +23,10 @@ pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String
         head.push_str("\r\nSec-WebSocket-Extensions: ");
         head.push_str(extension);
     }
-    head.push_str("\r\nPush-Position: ");
-    head.push_str(position);
+    if !position.is_empty() {
+        head.push_str("\r\nPush-Position: ");
+        head.push_str(position);
+    }
     if gap {
         head.push_str("\r\nPush-Gap: 1");
     }
@@ -37,11 +39,21 @@ pub fn switching(subscribe: &Subscribe<'_>, position: &str, gap: bool) -> String
 pub fn streaming(sse: bool, chunks: bool, position: &str, cors: &str) -> String {
     let kind = if sse { "text/event-stream" } else { "application/x-ndjson" };
     let framing = if chunks { "Transfer-Encoding: chunked" } else { "Connection: close" };
+    let position = if position.is_empty() { String::new() } else { format!("Push-Position: {position}\r\n") };
     // X-Accel-Buffering tells nginx not to buffer the stream. no-transform tells other proxies not to compress it,
     // since compression buffers as well.
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nCache-Control: no-store, no-transform\r\n\
-         X-Accel-Buffering: no\r\nPush-Position: {position}\r\n{cors}{framing}\r\n\r\n"
+         X-Accel-Buffering: no\r\n{position}{cors}{framing}\r\n\r\n"
+    )
+}
+
+/// 204: everything has ended, and the client has all of it. An EventSource does not come back after it (HTML Standard,
+/// section 9.2.2).
+pub fn ended(position: &str, cors: &str) -> String {
+    format!(
+        "HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\nPush-Position: {position}\r\n{cors}\
+         Connection: close\r\n\r\n"
     )
 }
 

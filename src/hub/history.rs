@@ -39,6 +39,23 @@ impl History {
         Some(message)
     }
 
+    /// Removes the newest message, which no subscriber needs any more, and returns it.
+    pub(super) fn take_newest(&mut self) -> Option<Arc<Message>> {
+        let message = self.messages.pop_back()?;
+        self.bytes -= message.weight();
+        Some(message)
+    }
+
+    /// True if the message with this number is there.
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.messages.binary_search_by_key(&seq, |message| message.seq()).is_ok()
+    }
+
+    /// The oldest message.
+    pub(super) fn first_message(&self) -> Option<&Arc<Message>> {
+        self.messages.front()
+    }
+
     /// Notes a message that was never kept.
     pub(super) fn skip(&mut self, seq: u64) {
         self.trimmed = seq;

@@ -5,7 +5,7 @@
 
 use super::keys::Key;
 use super::state::State;
-use super::{Hub, Outgoing, Pending, Published, Refused};
+use super::{Hub, Mark, Outgoing, Pending, Published, Refused};
 use crate::error::{Error, Kind};
 use std::hash::BuildHasher;
 
@@ -29,6 +29,8 @@ pub(crate) struct Noted<'a> {
     pub(crate) event: Option<&'a str>,
     pub(crate) key: Option<Key<'a>>,
     pub(crate) binary: bool,
+    /// Set if it is the beginning or the end of a stream.
+    pub(crate) mark: Option<Mark>,
     pub(crate) origin: Option<Origin>,
     pub(crate) data: &'a [u8],
 }
@@ -72,9 +74,15 @@ impl<'a> Noted<'a> {
             event: message.event(),
             key: outgoing.key,
             binary: message.binary(),
+            mark: message.mark(),
             origin,
             data: message.data(),
         }
+    }
+
+    /// True if it has nothing that a mark can't have. Data is passed over: transports do not show it.
+    pub(crate) fn fits_mark(&self) -> bool {
+        !self.channel.is_empty() && self.event.is_none() && self.key.is_none()
     }
 
     /// About how many bytes it takes in a journal.
@@ -104,7 +112,7 @@ impl Hub {
             (noted.weight(), journal.prepare(&noted, now))
         });
         let published = self.change_noted(journal, |state| {
-            if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+            if let Some(seq) = state.find_before(&outgoing, now) {
                 return Ok(Published { seq, shards: 0, subscribers: 0 });
             }
             let known = state.find_room(outgoing.channel, hash, &self.mailboxes)?;
@@ -147,7 +155,7 @@ impl Hub {
             state.check_room(channels, &self.mailboxes)?;
             let mut notes = Vec::with_capacity(batch.len());
             for ((outgoing, hash), prepared) in batch.into_iter().zip(hashed).zip(prepared) {
-                if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+                if let Some(seq) = state.find_before(&outgoing, now) {
                     results.push(Published { seq, shards: 0, subscribers: 0 });
                     continue;
                 }

@@ -1,5 +1,6 @@
 //! A message. It is copied once from its publisher, and then shared by history, queues and outboxes.
 
+use super::mark::Mark;
 use super::name::{check_channel, check_event, check_key};
 use super::slow::SlowPolicy;
 use crate::error::{Error, Kind};
@@ -20,18 +21,28 @@ pub struct Publication<'a> {
     pub key: Option<&'a str>,
     /// True if the payload must be sent as binary although it may be UTF-8.
     pub binary: bool,
+    /// Set if this is no message, but the beginning or the end of the channel's stream.
+    pub mark: Option<Mark>,
 }
 
 impl<'a> Publication<'a> {
     /// A payload for a channel, without other fields.
     pub fn new(channel: &'a str, data: &'a [u8]) -> Self {
-        Publication { channel, data, event: None, key: None, binary: false }
+        Publication { channel, data, event: None, key: None, binary: false, mark: None }
+    }
+
+    /// The beginning or the end of a channel's stream.
+    pub fn mark(channel: &'a str, mark: Mark) -> Self {
+        Publication { mark: Some(mark), ..Publication::new(channel, b"") }
     }
 
     /// Checks everything but the channel of a broadcast.
     pub fn check(&self, max_message: usize, broadcast: bool) -> Result<(), Error> {
         if !broadcast {
             check_channel(self.channel)?;
+        }
+        if self.mark.is_some() && (broadcast || !self.data.is_empty() || self.event.is_some() || self.key.is_some()) {
+            return Err(Error::invalid("a mark has a channel, and neither data nor an event nor a key"));
         }
         if let Some(event) = self.event {
             check_event(event)?;
@@ -60,6 +71,7 @@ pub struct Message {
     prefix: u8,
     binary: bool,
     slow: SlowPolicy,
+    mark: Option<Mark>,
     stamp: u32,
     /// The shard that needs a form first encodes it. Two shards may both encode it, but neither waits for the other,
     /// which would stall all its connections. That is why these are `race` cells.
@@ -128,6 +140,7 @@ impl Message {
             prefix: prefix.len() as u8,
             binary,
             slow: SlowPolicy::Disconnect,
+            mark: publication.mark,
             stamp: 0,
             forms: OnceBox::new(),
         })
@@ -138,7 +151,8 @@ impl Message {
         if let Some(message) = Arc::get_mut(this) {
             message.seq = place.seq;
             message.channel = place.channel.cloned();
-            message.slow = place.slow;
+            // A mark never gives way to a slow client: a client that lacks it would wait for ever.
+            message.slow = if message.mark.is_some() { SlowPolicy::Disconnect } else { place.slow };
             message.stamp = place.stamp;
         } else {
             debug_assert!(false, "a message is placed before it is shared");
@@ -184,6 +198,11 @@ impl Message {
     /// Its payload, with the prefix in front.
     pub fn prefixed(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Set if this is no message, but the beginning or the end of its channel's stream.
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// True if the payload is sent as binary.

@@ -11,6 +11,9 @@ mod act;
 mod applying;
 #[cfg(test)]
 mod applying_tests;
+mod ends;
+#[cfg(test)]
+mod ends_tests;
 mod forgotten;
 mod history;
 mod journal;
@@ -20,6 +23,7 @@ mod lineage;
 mod listing;
 mod lock;
 mod mailbox;
+mod mark;
 mod message;
 mod name;
 mod outlet;
@@ -46,15 +50,20 @@ pub use keys::Key;
 pub(crate) use lasting::{OnSettled, Pending, Placing, Settled};
 pub(crate) use lineage::{Link, MAX_LINKS};
 pub use mailbox::{Delivery, Mailbox, Wake};
+pub use mark::Mark;
 pub use message::{Form, Message, Publication};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
 pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
+pub(crate) use replay::Ended;
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub(crate) use restoring::{Ends, EndsListing};
 pub use retention::Retention;
 pub use slow::SlowPolicy;
 pub(crate) use tap::{Seen, Tap};
+
+#[cfg(test)]
+pub(crate) use state::ends::planted;
 
 use crate::error::{Error, Kind};
 use foldhash::fast::RandomState;
@@ -183,6 +192,7 @@ pub struct HubStats {
     pub published: u64,
     pub duplicates: u64,
     pub busy: u64,
+    pub ended: u64,
 }
 
 /// The reason why the state refused a publish.
@@ -255,7 +265,7 @@ impl Hub {
         }
         let hash = self.hasher.hash_one(outgoing.channel);
         let published = self.change(|state| {
-            if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+            if let Some(seq) = state.find_before(&outgoing, now) {
                 return Ok(Published { seq, shards: 0, subscribers: 0 });
             }
             state.publish_alone(outgoing, hash, now, &self.mailboxes)
@@ -277,7 +287,7 @@ impl Hub {
             let channels = batch.iter().map(|outgoing| outgoing.channel).zip(hashed.iter().copied());
             state.check_room(channels, &self.mailboxes)?;
             let publish = |(outgoing, hash): (Outgoing<'_>, u64)| {
-                if let Some(seq) = state.find_key(outgoing.channel, outgoing.key, now) {
+                if let Some(seq) = state.find_before(&outgoing, now) {
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 let published = state.publish(outgoing, hash, now, &self.mailboxes);
@@ -350,6 +360,7 @@ impl Hub {
             published: state.seq.wrapping_sub(state.began_at),
             duplicates: state.keys.duplicates(),
             busy: self.busy.load(Ordering::Relaxed),
+            ended: state.kept.ended as u64,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::position::{Epoch, Position};
+use super::ChannelId;
 use std::sync::Arc;
 
 /// The point where a subscription begins.
@@ -13,8 +14,12 @@ pub enum Start<'a> {
     Since(Position<'a>),
     /// After a number of this epoch: continues a replay that was cut.
     After(u64),
+    /// The same for a replay that began with the first message of each channel's stream.
+    BeginningAfter(u64),
     /// With the newest messages of each channel.
     Last(usize),
+    /// With the first message of each channel's stream.
+    Beginning,
 }
 
 /// A shard's request for a subscription.
@@ -38,9 +43,19 @@ pub struct Request<'a, S> {
 }
 
 impl<S> Request<'_, S> {
-    /// True if missed broadcasts are part of the replay.
+    /// True if missed broadcasts are part of the replay. They belong to no stream.
     pub(super) fn wants_broadcasts(&self) -> bool {
-        self.broadcasts && !matches!(self.start, Start::Last(_))
+        self.broadcasts && !matches!(self.start, Start::Last(_) | Start::Beginning)
+    }
+
+    /// True if each channel is read from the first message of its stream.
+    pub(super) fn is_from_beginning(&self) -> bool {
+        matches!(self.start, Start::Beginning | Start::BeginningAfter(_))
+    }
+
+    /// The subscriber's position, if it came with one.
+    pub(super) fn since(&self, after: u64, foreign: bool) -> Option<u64> {
+        (matches!(self.start, Start::Since(_)) && !foreign).then_some(after)
     }
 
     /// True if the newest messages are read first, since the oldest are cut.
@@ -126,6 +141,15 @@ pub(super) mod looks {
     }
 }
 
+/// A channel that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) channel: ChannelId,
+    pub(crate) name: Arc<str>,
+    /// The number of the end.
+    pub(crate) seq: u64,
+}
+
 /// A replay. Its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Replay {
@@ -144,12 +168,20 @@ pub struct Replay {
     pub(crate) life: Option<(Epoch, u32)>,
     /// The channels of the gaps that were cut off at the tail and come later. `None` for the broadcasts.
     pub later_gaps: Vec<Option<Arc<str>>>,
+    /// The channels of the request that have ended, and the numbers of the ends.
+    pub(crate) ends: Vec<Ended>,
+    /// True if these are all channels of the request.
+    pub(crate) all_ended: bool,
+    /// The subscriber's position, if it came with one of this epoch.
+    pub(crate) since: Option<u64>,
 }
 
 impl Replay {
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.later_gaps.clear();
+        self.ends.clear();
+        (self.all_ended, self.since) = (false, None);
         self.complete = true;
         self.wait = false;
     }
@@ -166,6 +198,11 @@ impl Replay {
         let position = self.position;
         self.items.extend(self.later_gaps.iter().map(|channel| Item::Gap(channel.clone(), position)));
         self.sort();
+    }
+
+    /// True if all channels of the request have ended, and its client has everything after this replay.
+    pub(crate) fn is_the_end(&self) -> bool {
+        self.complete && self.all_ended && self.ends.iter().all(|end| end.seq <= self.position)
     }
 
     /// True if the shard is subscribed after this replay.

@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) seq: u64,
     pub(super) since: u64,
     pub(super) channel: u32,
+    /// True for a mark. It may be taken out of a history before older messages are.
+    pub(super) is_mark: bool,
 }
 
 /// A rule, and the messages that are kept under it, oldest first.
@@ -220,7 +222,7 @@ mod tests {
     fn stale_entries_are_cleared_away_piece_by_piece_and_the_others_stay_in_order() {
         let mut rules = Rules::new(&[], Retention { count: 1, age_ms: 10, bytes: 1 });
         let rule = rules.get(0);
-        let entry = |seq| Entry { seq, since: seq, channel: 0 };
+        let entry = |seq| Entry { seq, since: seq, channel: 0, is_mark: false };
         (0..20_000).for_each(|seq| rule.push(entry(seq)));
         // All entries become stale except each hundredth.
         let kept = |entry: &Entry| entry.seq.is_multiple_of(100);
@@ -249,7 +251,7 @@ mod tests {
     fn what_is_popped_while_it_is_looked_through_is_skipped() {
         let mut rules = Rules::new(&[], Retention { count: 1, age_ms: 10, bytes: 1 });
         let rule = rules.get(0);
-        (0..5000).for_each(|seq| rule.push(Entry { seq, since: seq, channel: 0 }));
+        (0..5000).for_each(|seq| rule.push(Entry { seq, since: seq, channel: 0, is_mark: false }));
         let kept = |entry: &Entry| entry.seq.is_multiple_of(3);
         for _ in 0..1000 / PIECE {
             rule.sweep(kept);

@@ -1,6 +1,6 @@
 //! Reads missed messages and subscribes in one step, however much there is to read.
 
-use super::replay::{Replay, Request, Start};
+use super::replay::{Join, Replay, Request, Start};
 use super::state::AT_ONCE;
 use super::{ChannelId, Epoch, Hub, Leave};
 use std::collections::HashSet;
@@ -30,13 +30,25 @@ impl Hub {
             return;
         }
         let begun = self.read_in_steps(request, replay);
+        // An end is something to send at once.
+        let is_new_poll = request.start == Start::New && request.join == Join::IfEmpty;
+        if is_new_poll || !replay.joins(request.join) {
+            for names in request.names.chunks(AT_ONCE) {
+                self.state.lock_for_step().note_ends(names.iter().map(AsRef::as_ref), replay);
+            }
+            if request.start == Start::New {
+                replay.tell_ends();
+            }
+        }
         if replay.joins(request.join) {
+            replay.ends.clear();
             for names in request.names.chunks(AT_ONCE) {
                 self.state.lock_for_step().join_some(names.iter().map(AsRef::as_ref), request.shard, ids);
             }
             self.state.lock_for_step().read_rest(request, ids, &begun, replay);
             replay.sort();
         }
+        replay.all_ended = replay.ends.len() == request.names.len();
         // The steps before a break and those after it read two histories.
         let broken = |(_, breaks): &(Epoch, u32)| self.state.lock().life().is_none_or(|(_, now)| now != *breaks);
         if replay.life.as_ref().is_some_and(broken) {
@@ -55,7 +67,7 @@ impl Hub {
             }
             state.begin_reading(request, self.epoch.as_str())
         };
-        replay.position = reading.until();
+        (replay.position, replay.since) = (reading.until(), reading.since(request));
         if request.start == Start::New {
             return HashSet::new();
         }

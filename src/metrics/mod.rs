@@ -221,6 +221,7 @@ macro_rules! stats_rows {
             logs_suppressed counter "Log lines left out because there were many of their kind",
             draining gauge "1 while clients are being sent away, and after that",
             undone counter "Requests of attached hosts that could not be carried out",
+            ended_channels gauge "Channels whose stream has ended, and of which the end is kept",
         }
     };
 }
@@ -244,6 +245,7 @@ impl Stats {
             history_messages: hub.history_messages,
             history_bytes: hub.history_bytes,
             seq: hub.seq,
+            ended_channels: hub.ended,
             logs_dropped,
             ..Stats::default()
         };

@@ -9,7 +9,7 @@ use super::Server;
 use crate::engine::shared::model::Model;
 use crate::error::Kind;
 use crate::grant::Grant;
-use crate::hub::Publication;
+use crate::hub::{Mark, Publication};
 use crate::Builder;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -190,6 +190,47 @@ fn each_message_comes_once(hubs: [Server; 2]) {
     assert_eq!(client.got.matches("once").count(), 1, "{}", client.got);
     let places: Vec<_> = (0..202).map(|at| client.got.find(&format!("<{at}>")).unwrap()).collect();
     assert!(places.is_sorted() && client.got.matches("data: <").count() == 202);
+    for hub in hubs {
+        hub.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_stream_that_one_hub_ends_has_ended_on_all_hubs() {
+    each_hub_shows_the_end([start("ends", &[]), start("ends", &[])]);
+}
+
+fn each_hub_shows_the_end(hubs: [Server; 2]) {
+    let mark = |hub: &Server, mark| {
+        let placed = hub.publish(&Publication::mark("a", mark)).unwrap();
+        hub.position_of(&placed)
+    };
+    let mut live = Client::sse(&hubs[1], "channel=a");
+    live.has("push-open");
+    mark(&hubs[0], Mark::Begin);
+    position(&hubs[0], "one");
+    position(&hubs[1], "two");
+    let end = mark(&hubs[0], Mark::End);
+    live.has("push-begin").has("one").has("two").has("push-end").has(&format!("id: {end}"));
+    live.ends();
+    for hub in &hubs {
+        let whole = Client::ask(hub, "channel=a&since=start&transport=stream", "").ends().to_owned();
+        let told: Vec<&str> = whole.split("{\"type\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert_eq!(told, ["begin", "message", "message", "end", "close"], "{whole}");
+        let lines = format!("Accept: text/event-stream\r\nLast-Event-ID: {end}\r\n");
+        assert!(Client::ask(hub, "channel=a", &lines).ends().starts_with("HTTP/1.1 204 "));
+        until("it is counted", || hub.stats().unwrap().ended_channels == 1);
+    }
+    // Another end moves it, and a message takes it back, on all of them.
+    let again = mark(&hubs[1], Mark::End);
+    assert_ne!(again, end);
+    position(&hubs[1], "three");
+    // The other hub has read that far. Before, it would send the client away.
+    until("it is counted", || hubs[0].stats().unwrap().ended_channels == 0);
+    let lines = format!("Accept: text/event-stream\r\nLast-Event-ID: {again}\r\n");
+    let mut goes_on = Client::ask(&hubs[0], "channel=a", &lines);
+    goes_on.has("three");
+    assert!(!goes_on.got.contains("push-end"), "{}", goes_on.got);
     for hub in hubs {
         hub.stop(Duration::ZERO);
     }

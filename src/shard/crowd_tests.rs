@@ -11,7 +11,8 @@ use super::sink_tests::put_masked;
 use super::Shard;
 use crate::framing::{masked, message};
 use crate::fuzzing::random::Random;
-use crate::hub::{Outgoing, Publication};
+use crate::hub::planted::{with, Mistake};
+use crate::hub::{Mark, Outgoing, Publication};
 use crate::shard::turn::command::Command;
 use crate::sys::epoll::Event;
 use socket2::SockRef;
@@ -27,7 +28,10 @@ struct World {
     random: Random,
     /// The general policy.
     general: &'static str,
+    /// What a client must get, or be told of. An end is taken back by what comes after it.
     published: BTreeMap<u64, &'static str>,
+    /// Everything that was ever published, and whether it is an end.
+    all: BTreeMap<u64, (&'static str, bool)>,
     clients: Vec<Client>,
 }
 
@@ -44,7 +48,14 @@ impl World {
             ("channel.d*.slow_policy", "drop-oldest"),
             ("channel.l*.slow_policy", "latest"),
         ];
-        World { shard: shard_with(&options), random, general, published: BTreeMap::new(), clients: Vec::new() }
+        World {
+            shard: shard_with(&options),
+            random,
+            general,
+            published: BTreeMap::new(),
+            all: BTreeMap::new(),
+            clients: Vec::new(),
+        }
     }
 
     fn policy(&self, channel: &str) -> &'static str {
@@ -75,10 +86,21 @@ impl World {
     fn publish(&mut self) {
         let channel = CHANNELS[self.random.below(CHANNELS.len())];
         let data = "ab".repeat(self.random.below(400));
-        let message = message(&Publication::new("", data.as_bytes()));
-        let published =
-            self.shard.context.hub.publish(Outgoing { channel, key: None, message }, self.shard.turn.now).unwrap();
-        self.published.insert(published.seq, channel);
+        let ends = !channel.is_empty() && self.random.below(8) == 0;
+        let publication = if ends { Publication::mark("", Mark::End) } else { Publication::new("", data.as_bytes()) };
+        let outgoing = Outgoing { channel, key: None, message: message(&publication) };
+        let seq = self.shard.context.hub.publish(outgoing, self.shard.turn.now).unwrap().seq;
+        if let Some(before) = self.newest(channel, u64::MAX).filter(|(before, ended)| *ended && *before < seq) {
+            self.published.remove(&before.0);
+        }
+        self.published.insert(seq, channel);
+        self.all.insert(seq, (channel, ends));
+    }
+
+    /// The newest that was published in a channel up to a number, and whether it is an end.
+    fn newest(&self, channel: &str, until: u64) -> Option<(u64, bool)> {
+        let theirs = self.all.range(..=until).rev().find(|(_, (name, _))| *name == channel);
+        theirs.map(|(seq, (_, ends))| (*seq, *ends))
     }
 
     fn come(&mut self) {
@@ -208,8 +230,17 @@ impl World {
         let seq = value["id"].as_str().map(|id| id.rsplit('-').next().unwrap().parse::<u64>().unwrap());
         let client = &mut self.clients[number];
         match value["type"].as_str().unwrap() {
-            kind @ ("message" | "broadcast" | "gap") => {
-                let seq = seq.unwrap();
+            kind @ ("message" | "broadcast" | "gap" | "end") => {
+                let Some(seq) = seq else { return assert_eq!(kind, "end") };
+                if kind == "end" {
+                    client.on.values_mut().filter(|reached| **reached == u64::MAX).for_each(|reached| *reached = seq);
+                }
+                if let (Some((asked, Ask::New)), "end", false) =
+                    (client.asked.front(), kind, client.on.contains_key(channel))
+                {
+                    assert_eq!(*asked, channel, "{value}");
+                    client.on.insert(channel, seq);
+                }
                 if let (Some((asked, Ask::Since(since))), false) =
                     (client.asked.front(), client.on.contains_key(channel))
                 {
@@ -218,7 +249,8 @@ impl World {
                 }
                 let reached = *client.on.get(channel).unwrap_or_else(|| panic!("it is not on that: {value}"));
                 client.on.insert(channel, seq);
-                assert!(seq > reached || (kind == "gap" && seq == reached), "{value} after {reached}");
+                let may_be_there = matches!(kind, "gap" | "end") && seq == reached;
+                assert!(seq > reached || may_be_there, "{value} after {reached}");
                 let missing = self.between(channel, reached, seq);
                 let told = kind == "gap" || self.policy(channel) == "latest";
                 assert!(told || missing.is_empty(), "{missing:?} are missing before {value}");
@@ -244,6 +276,13 @@ impl World {
                 let expected = if ask == Ask::Leave { "not_subscribed" } else { "subscribed" };
                 assert_eq!((asked, value["code"].as_str().unwrap()), (channel, expected), "{value}");
                 assert_eq!(client.on.contains_key(channel), ask != Ask::Leave, "{value}");
+            }
+            "close" if value["code"] == 1000 => {
+                client.closed = true;
+                for (channel, reached) in self.clients[number].on.iter().filter(|(channel, _)| !channel.is_empty()) {
+                    let ended = self.newest(channel, *reached).is_some_and(|(_, ends)| ends);
+                    assert!(ended, "it is closed, but {channel} has not ended up to {reached}");
+                }
             }
             "close" => {
                 assert_eq!(value["code"], 4429, "{value}");
@@ -288,15 +327,23 @@ impl World {
     }
 }
 
+fn run(seed: u64) {
+    let mut world = World::new(seed * 0x9e37_79b9);
+    (0..400).for_each(|_| world.step());
+    world.settle();
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn each_gets_what_it_asked_for_however_slowly_it_reads() {
     for seed in 1..=100 {
-        let held = std::panic::catch_unwind(|| {
-            let mut world = World::new(seed * 0x9e37_79b9);
-            (0..400).for_each(|_| world.step());
-            world.settle();
-        });
-        assert!(held.is_ok(), "seed {seed}");
+        assert!(std::panic::catch_unwind(|| run(seed)).is_ok(), "seed {seed}");
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_crowd_finds_a_connection_that_is_closed_though_one_of_its_channels_is_open() {
+    let finds = |seed| std::panic::catch_unwind(|| with(Mistake::ClosesForOne, || run(seed))).is_err();
+    assert!((1..=100).any(finds), "it is not found");
 }

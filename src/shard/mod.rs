@@ -36,6 +36,8 @@ mod short_tests;
 #[cfg(test)]
 mod sink_tests;
 #[cfg(test)]
+mod streams_tests;
+#[cfg(test)]
 mod sweep_tests;
 #[cfg(test)]
 mod time_tests;

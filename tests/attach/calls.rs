@@ -5,7 +5,7 @@ use crate::common::{until, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
 use push::events::EventKind;
 use push::grant::{Grant, Terms};
-use push::hub::Publication;
+use push::hub::{Mark, Publication};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -42,6 +42,32 @@ fn messages_of_one_host_reach_the_clients_of_another_in_order() {
     one.stop(Duration::MAX);
     hub.stop();
     assert_eq!(client.close_code(), 1001);
+}
+
+#[test]
+fn a_host_begins_and_ends_streams_in_the_order_of_its_calls() {
+    let path = path();
+    let hub = hub(&path, &[("channel.unkept.history_count", "0")]);
+    let (one, two) = (attached(&path, &[]), attached(&path, &[]));
+    let mut client = websocket(&two, "channel=a", None);
+    one.post(&Publication::mark("a", Mark::Begin)).unwrap();
+    for n in 0..50 {
+        one.post(&Publication::new("a", n.to_string().as_bytes())).unwrap();
+    }
+    let end = one.publish(&Publication::mark("a", Mark::End)).unwrap();
+    assert_eq!(end.seq, 52);
+    assert_eq!(two.publish(&Publication::mark("a", Mark::End)).unwrap().seq, 52, "it has ended already");
+    for n in 0..50 {
+        assert_eq!(client.text(), n.to_string());
+    }
+    assert_eq!(client.end(), (1000, "all of its channels have ended".into()));
+    assert_eq!(one.stats().unwrap().ended_channels, 1);
+    for channel in ["", "news.*", "unkept"] {
+        let refused = one.publish(&Publication::mark(channel, Mark::End)).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
+    }
+    [one, two].into_iter().for_each(|host| _ = host.stop(Duration::from_secs(1)));
+    hub.stop();
 }
 
 #[test]

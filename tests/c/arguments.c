@@ -28,6 +28,8 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_publish_message(server, &message, &position), expected);
     CHECK_STATUS(push_publish_batch(server, &message, 1, &position), expected);
     CHECK_STATUS(push_broadcast(server, &message, &position), expected);
+    CHECK_STATUS(push_begin(server, "c", &position), expected);
+    CHECK_STATUS(push_end(server, "c", &position), expected);
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_adopt_more(server, fd, NULL, 0, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_flush(server), expected);
@@ -122,6 +124,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_broadcast(server, &message, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_broadcast(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_publish_batch(server, NULL, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_begin(server, NULL, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_end(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_adopt(server, fd, NULL, 1, PUSH_GRANT_ALL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_adopt_more(server, fd, NULL, 1, PUSH_GRANT_ALL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_flush(server), PUSH_OK);
@@ -226,6 +230,8 @@ static void names(void)
         CHECK_STATUS(push_publish(server, bad[i], "x", 1), PUSH_ERR_INVALID);
         CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_begin(server, bad[i], NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_end(server, bad[i], NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_broadcast(server, &message, NULL), PUSH_OK); /* ignores it */
         message.channel = "c";
         message.event = bad[i];
@@ -246,6 +252,8 @@ static void names(void)
         CHECK_STATUS(push_publish(server, patterns[i], "x", 1), PUSH_ERR_INVALID);
         CHECK_STATUS(push_publish_message(server, &message, NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_publish_batch(server, &message, 1, NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_begin(server, patterns[i], NULL), PUSH_ERR_INVALID);
+        CHECK_STATUS(push_end(server, patterns[i], NULL), PUSH_ERR_INVALID);
         CHECK_STATUS(push_users_get(server, patterns[i], NULL, 1, &page, sizeof page), PUSH_ERR_INVALID);
     }
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -39,6 +39,38 @@ static void positions(void)
     peer_close(&client);
 }
 
+/* What comes later gets it all, and the end. An EventSource that has the end is sent away for good. */
+static void streams_begin_and_end(void)
+{
+    char lines[256];
+    push_position begun, end, again;
+    push_server *server = serve("threads", "1", "channel.unkept.history_count", "0", NULL);
+    CHECK_STATUS(push_begin(server, "c", &begun), PUSH_OK);
+    struct peer live = adopted_http(server, NULL, "stream", "channel=c");
+    for (int i = 0; i < 3; i++) CHECK_STATUS(push_publish(server, "c", "token", 5), PUSH_OK);
+    CHECK_STATUS(push_end(server, "c", &end), PUSH_OK);
+    CHECK_STATUS(push_end(server, "c", &again), PUSH_OK);
+    CHECK_EQ(begun.seq, 1);
+    CHECK_EQ(end.seq, 5);
+    CHECK_TEXT(again.text, end.text);
+    struct peer late = adopted_http(server, NULL, "stream", "channel=c&since=start");
+    for (int i = 0; i < 2; i++) {
+        struct peer *client = i ? &late : &live;
+        snprintf(lines, sizeof lines, "{\"type\":\"end\",\"channel\":\"c\",\"id\":\"%s\"}", end.text);
+        CHECK(peer_expect(client, lines));
+        CHECK_EQ(peer_count(client, "token"), 3);
+        CHECK_EQ(peer_count(client, "\"gap\""), 0);
+    }
+    CHECK_EQ(stats_of(server).ended_channels, 1);
+    CHECK_STATUS(push_begin(server, "c", NULL), PUSH_OK);
+    CHECK_EQ(stats_of(server).ended_channels, 0);
+    CHECK_STATUS(push_end(server, "unkept", NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_begin(server, "unkept", &end), PUSH_ERR_INVALID);
+    stop(server);
+    peer_close(&live);
+    peer_close(&late);
+}
+
 static void epochs_differ(void)
 {
     push_position first, second;
@@ -351,7 +383,7 @@ static void recovering_messages_larger_than_an_outbox(void)
     free(payload);
 }
 
-CHECK_MAIN(TEST(positions), TEST(epochs_differ), TEST(batches_are_all_or_none), TEST(the_largest_batch),
+CHECK_MAIN(TEST(positions), TEST(streams_begin_and_end), TEST(epochs_differ), TEST(batches_are_all_or_none), TEST(the_largest_batch),
            TEST(the_largest_batch_reaches_a_subscriber), TEST(a_batch_that_could_never_fit),
            TEST(batches_are_not_mixed), TEST(keys), TEST(a_key_is_free_again_after_its_window),
            TEST(one_key_from_many_threads), TEST(broadcasts_reach_everybody), TEST(text_and_binary), TEST(recovering_messages_larger_than_an_outbox))

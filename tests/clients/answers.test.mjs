@@ -167,6 +167,35 @@ test('ws: the messages of a channel that the host gives do not move the position
   assert.equal(since, 'e-1');
 });
 
+test('ws: a channel that the host gives and that is quiet keeps the page when its own has ended', async () => {
+  let serve = (say) => {
+    say({ type: 'end', channel: 'news', id: 'e-1' });
+    say({ type: 'subscribed', channel: 'news', id: 'e-2' });
+    say({ type: 'subscribed', channel: 'quiet', id: 'e-2' });
+  };
+  const host = await scripted((say, parameters, socket) => {
+    answers(say, socket);
+    serve(say);
+  });
+  const client = new Client(host, { channels: ['news'], since: 'start' });
+  assert.deepEqual(await client.until('open'), [['connecting'], ['end', 'news'], ['open']]);
+  await waitFor(() => host.asked.length === 2); // it leaves the one, and asks whether there are others
+  host.asked[0].say({ type: 'message', channel: 'quiet', id: 'e-3', data: 'x' });
+  await client.until('quiet', 'x');
+  // The last end comes, and the connection is cut before the server has confirmed anything.
+  host.asked.length = 0;
+  serve = () => {};
+  host.cut();
+  await client.until('connecting', 1006);
+  serve = (say) => say({ type: 'end', channel: 'quiet', id: 'e-4' });
+  await client.until('end', 'quiet');
+  assert.equal(client.push.transport, null, 'nothing is confirmed yet');
+  host.cut();
+  serve = (say) => say({ type: 'subscribed', channel: 'quiet', id: 'e-4' });
+  await client.until('closed', 1000);
+  assert.equal(await client.push.ended, true);
+});
+
 for (const transport of ['stream', 'poll']) {
   test(`${transport}: a channel that the host gives unasked is the page's`, async () => {
     const host = await start();

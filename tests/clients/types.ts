@@ -15,6 +15,8 @@ const push: Push = connect(new URL('/push', location.href), {
     console.log(channel, base64 ? atob(data) : data);
   },
   ongap: ({ channel, id }) => console.log(channel, id),
+  onbegin: ({ channel, id }) => console.log(channel.length, id?.length),
+  onend: ({ channel }) => console.log(channel.length),
   onstate: (state: string, why?: { code: number; reason: string }) => console.log(state, why?.code, why?.reason.length),
   onerror: ({ code, message, reason, channel }) => console.log(code, message ?? reason, channel),
 });
@@ -24,12 +26,13 @@ const sent: boolean = push.send(new Uint8Array(3));
 const position: Promise<string> = push.publish('news', 'text', { event: 'e', key: 'k' });
 const transport: Transport | null = push.transport;
 const since: string | null = push.position;
+const ended: Promise<boolean> = push.ended;
 connect('/push');
 connect('/push', { onstate: (state, why) => console.log(state.length, why?.code) });
 connect('/push', { onstate: (state: State) => console.log(state === 'closed') });
 connect('/push', { onstate() {} });
 push.close();
-export { position, sent, since, transport };
+export { ended, position, sent, since, transport };
 
 // @ts-expect-error there is no such transport
 connect('/push', { transports: ['sse'] });

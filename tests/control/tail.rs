@@ -42,6 +42,21 @@ impl Tail {
     }
 }
 
+#[test]
+fn the_end_of_a_stream_is_a_mark_and_not_the_end_of_the_tail() {
+    let host = Host::start(&CONTROL);
+    let mut tail = Tail::begin(&host, "pattern=*");
+    let (status, _) = post(&host, "/v1/end?channel=a", "");
+    assert_eq!(status, 200);
+    let seen = tail.next();
+    let id = host.server.position(1);
+    let expected = json!({"type": "mark", "mark": "end", "channel": "a", "id": id, "time": seen["time"]});
+    assert_eq!(seen, expected);
+    host.publish("a", "goes on");
+    assert_eq!(tail.message()["data"], "goes on");
+    host.stop();
+}
+
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }

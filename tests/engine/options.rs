@@ -3,6 +3,7 @@
 use super::pushd::Pushd;
 use super::{segments, Place};
 use crate::common::{builder, field, Host};
+use push::hub::{Mark, Publication};
 use push::{Kind, Server};
 use std::process::{Command, Output};
 
@@ -40,6 +41,8 @@ fn a_log_is_printed_and_checked() {
     let host = Host::start(&[("engine", &place.engine())]);
     host.publish("news", "hello");
     host.publish("b c", &"x".repeat(100));
+    host.server.publish(&Publication::mark("news", Mark::End)).unwrap();
+    host.server.publish(&Publication::mark("b c", Mark::Begin)).unwrap();
     host.stop();
     let directory = place.log().display().to_string();
     let shown = pushd(&["log", &directory]);
@@ -48,9 +51,10 @@ fn a_log_is_printed_and_checked() {
     assert!(lines.contains(" 1 2") && lines.contains("\"news\" 5 bytes \"hello\""), "{lines}");
     assert!(lines.contains("\"b c\" 100 bytes \"xxx") && lines.contains("x\"…"), "{lines}");
     assert!(
-        lines.contains(": 1 segment of ") && lines.contains("2 messages, numbers 1 to 2; closed cleanly"),
+        lines.contains(": 1 segment of ") && lines.contains("4 messages, numbers 1 to 4; closed cleanly"),
         "{lines}"
     );
+    assert!(lines.contains("\"news\" end\n") && lines.contains("\"b c\" begin\n"), "{lines}");
     let checked = pushd(&["log", "-q", &directory]);
     assert_eq!(text(&checked.stdout).lines().count(), 1);
     // After a byte is changed, `pushd log` says where, and so does a start.

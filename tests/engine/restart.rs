@@ -3,7 +3,7 @@
 use super::pushd::Pushd;
 use super::{segments, Place};
 use crate::common::{field, Client, Host, UPGRADE};
-use push::hub::Publication;
+use push::hub::{Mark, Publication};
 use push::Kind;
 use std::net::TcpStream;
 
@@ -103,6 +103,33 @@ fn a_client_of_a_channel_that_was_quiet_for_longer_than_the_log_is_kept_is_not_t
     let text = client.until("m2");
     assert!(!text.contains("gap"), "{text}");
     host.stop();
+}
+
+#[test]
+fn a_stream_that_has_ended_is_whole_and_ended_after_a_restart() {
+    for sync in ["interval", "always"] {
+        let place = Place::new();
+        let host = start(&place, &[("engine_sync", sync)]);
+        host.publish("a", "m0 of the stream before");
+        host.server.publish(&Publication::mark("a", Mark::Begin)).unwrap();
+        for n in 1..=3 {
+            host.publish("a", &format!("m{n}"));
+        }
+        let end = host.server.publish(&Publication::mark("a", Mark::End)).unwrap();
+        let end = host.server.position_of(&end);
+        host.server.publish(&Publication::mark("b", Mark::End)).unwrap();
+        host.publish("b", "m1");
+        host.stop();
+        let host = start(&place, &[("engine_sync", sync)]);
+        assert_eq!(host.server.stats().unwrap().ended_channels, 1, "{sync}");
+        let whole = host.get("channel=a&since=start&transport=stream", "").rest();
+        let told: Vec<&str> = whole.split("{\"type\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        assert_eq!(told, ["begin", "message", "message", "message", "end", "close"], "{sync}: {whole}");
+        assert!(whole.contains(&end), "{sync}: {whole}");
+        let seen = format!("Accept: text/event-stream\r\nLast-Event-ID: {end}\r\n");
+        assert!(host.get("channel=a", &seen).rest().starts_with("HTTP/1.1 204 "), "{sync}");
+        host.stop();
+    }
 }
 
 #[test]

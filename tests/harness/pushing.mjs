@@ -42,6 +42,8 @@ export class Client {
     this.push = connect(`http://127.0.0.1:${host.box.port}/push`, {
       onmessage: ({ channel, data, id }) => tell(channel ?? (id ? 'all' : 'me'), data),
       ongap: ({ channel }) => tell('gap', channel),
+      onbegin: ({ channel }) => tell('begin', channel),
+      onend: ({ channel }) => tell('end', channel),
       onerror: ({ type, code, channel }) => tell(type, code, channel),
       onstate: (state, why) => tell(state, why?.code),
       ...options,

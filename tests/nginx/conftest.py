@@ -21,6 +21,8 @@ SITE = """
         client_max_body_size 20m;
         client_body_buffer_size 16k;
     }
+    location /begin { push_begin $push_arg_channel; }
+    location /end { push_end $push_arg_channel; }
     location /status { push_status; }
     location /stub { stub_status; access_log off; }
     location / { return 200 "here\\n"; }

@@ -50,18 +50,21 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         (f"{ATTACH};", "location /a { push_publish a key=; }", 1, 'key= "" is empty'),
         (
             f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1,
-            "one of push_subscribe, push_publish and push_status"
+            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
         ),
         (
             f"{ATTACH};", "location /a { push_status; push_subscribe a; }", 1,
-            "one of push_subscribe, push_publish and push_status"
+            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
         ),
         (
             f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1,
-            "one of push_subscribe, push_publish and push_status"
+            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
         ),
         (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
         (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
+        (f"{ATTACH};", "location /a { push_end; }", 1, "invalid number of arguments"),
+        (f"{ATTACH};", "location /a { push_end news.*; }", 1, "ends in *"),
+        (f"{ATTACH};", "location /a { push_begin a; push_end a; }", 1, "is not the only push_begin or push_end here"),
         (f"{ATTACH};", "push_subscribe a;", 1, '"push_subscribe" directive is not allowed here'),
         (f"{ATTACH};", "location /a { push_user $nobody; }", 1, 'unknown "nobody" variable'),
     ],

@@ -36,6 +36,25 @@ def test_event_key_and_binary(nginx):
     assert last(nginx, "a")["base64"] is True
 
 
+def test_a_stream_begins_and_ends(nginx):
+    def mark(path):
+        status, _, body = nginx.get(path, "POST", b"")
+        assert status == 200, (status, body)
+        return json.loads(body)["id"]
+
+    mark("/begin?channel=answer")
+    nginx.publish("answer", "token")
+    end = mark("/end?channel=answer")
+    messages = json.loads(nginx.get("/push?channel=answer&since=start")[2])["messages"]
+    assert [message["type"] for message in messages] == ["begin", "message", "end"]
+    seen = {"Accept": "text/event-stream", "Last-Event-ID": end}
+    assert nginx.get("/push?channel=answer", headers=seen)[0] == 204
+    for path in ("/end", "/end?channel=news.*", "/begin?channel="):
+        assert nginx.get(path, "POST", b"")[0] == 400, path
+    status, headers, _ = nginx.get("/end?channel=answer")
+    assert (status, headers["Allow"]) == (405, "POST")
+
+
 def test_a_packed_body_is_refused(nginx):
     before = nginx.publish("a", "plain", **{"Content-Encoding": "identity"})
     for coding in ("gzip", "br", "gzip, identity"):

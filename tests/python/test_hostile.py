@@ -144,7 +144,7 @@ class Frames(Case):
             "a frame that ends too early": frame(BATCH, struct.pack("<QI", 1, 3) + 2 * publication()),
             "a frame with something after its end": frame(BATCH, struct.pack("<QI", 1, 1) + 2 * publication()),
             "a text that is not UTF-8": publish(1, channel=b"\xff"),
-            "a flag that is neither 0 nor 1": frame(PUBLISH, bytes(8) + b"\2" + publication()[1:]),
+            "a message with unknown flags": frame(PUBLISH, bytes(8) + b"\x80" + publication()[1:]),
             "it sent a second hello frame": hello(),
             "it sent a frame without its descriptor": adopt(),
         }
@@ -208,7 +208,7 @@ class Frames(Case):
         # After the version any bytes may follow.
         peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 9) + b"whatever"))
         said = self.let_go(peer)
-        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 7"
+        line = "the host speaks version 9 of the attach protocol, the hub speaks 1 to 8"
         self.assertEqual(said[4], REFUSED)
         self.assertIn(line.encode(), said)
         self.logged(line)
@@ -220,15 +220,15 @@ class Frames(Case):
             pid = os.fork()
             if pid == 0:
                 # It tries the newest version that it speaks, then the older ones.
-                for version in 7, 6, 5, 4, 3, 2, 1:
+                for version in 8, 7, 6, 5, 4, 3, 2, 1:
                     attached, _ = hub.accept()
                     said = attached.recv(1000)[13:15] == struct.pack("<H", version)
-                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 7, the hub speaks 8")))
+                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 8, the hub speaks 9")))
                     if not said:
                         os._exit(1)
                     attached.close()
                 os._exit(0)
-            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 7, the hub speaks 8"):
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 8, the hub speaks 9"):
                 push.Server(LIBRARY, attach=f"unix:{path}")
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
 

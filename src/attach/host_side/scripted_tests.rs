@@ -2,10 +2,10 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, VERSION};
+use crate::attach::wire::{MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, VERSION};
 use crate::error::Kind;
 use crate::grant::{Grant, Terms};
-use crate::hub::Publication;
+use crate::hub::{Mark, Publication};
 use crate::shard::panic_tests::common::{socket_path, until, PATIENCE};
 use crate::sys::passing::{self, Ready};
 use crate::{Builder, Server};
@@ -97,6 +97,34 @@ impl Hub {
             passing::wait(&mut ready, Some(1000)).unwrap();
             assert_ne!(self.inbox.read(&self.socket).ok(), Some(0), "the host has gone");
         }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_hub_that_does_not_know_the_ends_of_streams_is_never_sent_one() {
+    let listener = HubListener::new();
+    for (version, known) in [(MARKS - 1, false), (MARKS, true)] {
+        let (mut hub, host) = std::thread::scope(|scope| {
+            let hub = scope.spawn(|| listener.welcome_of(version, "one"));
+            let host = listener.host(&[]);
+            (hub.join().unwrap(), host)
+        });
+        for mark in [Mark::Begin, Mark::End] {
+            let posted = host.post(&Publication::mark("a", mark)).map_err(|error| error.kind());
+            assert_eq!(posted, if known { Ok(()) } else { Err(Kind::Unsupported) });
+        }
+        host.post(&Publication::new("a", b"last")).unwrap();
+        let mut marks = 0;
+        hub.until(|frame| match frame {
+            FromHost::Publish { publication, .. } => {
+                marks += usize::from(publication.mark.is_some());
+                publication.data == b"last"
+            }
+            _ => false,
+        });
+        assert_eq!(marks, if known { 2 } else { 0 });
+        host.stop(Duration::ZERO);
     }
 }
 

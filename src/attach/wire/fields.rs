@@ -3,7 +3,7 @@
 use super::Malformed;
 use crate::engine::Hubs;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
-use crate::hub::{check_text, Publication};
+use crate::hub::{check_text, Mark, Publication};
 use crate::users::{User, Users, MAX_USERS};
 
 /// The most missing hubs that are named.
@@ -15,6 +15,9 @@ const KEEP_ALIVE: u8 = 1;
 /// A flag of a grant: it has the number of the channels to which the client is subscribed at once. Without this flag, a
 /// grant has the same form as in all versions.
 const AT_ONCE: u8 = 2;
+/// In place of the flag that a message is binary: it is the beginning, or the end, of its channel's stream.
+const BEGIN: u8 = 2;
+const END: u8 = 3;
 
 /// Reads fields from the front of a frame.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
@@ -74,8 +77,16 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn publication(&mut self) -> Result<Publication<'a>, Malformed> {
+        let (binary, mark) = match self.u8()? {
+            0 => (false, None),
+            1 => (true, None),
+            BEGIN => (false, Some(Mark::Begin)),
+            END => (false, Some(Mark::End)),
+            _ => return Err(Malformed("a message with unknown flags")),
+        };
         Ok(Publication {
-            binary: self.flag()?,
+            binary,
+            mark,
             channel: self.text()?,
             event: self.optional_text()?,
             key: self.optional_text()?,
@@ -172,7 +183,11 @@ pub(super) fn optional_text(into: &mut Vec<u8>, value: Option<&str>) {
 }
 
 pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
-    flag(into, publication.binary);
+    into.push(match publication.mark {
+        None => publication.binary.into(),
+        Some(Mark::Begin) => BEGIN,
+        Some(Mark::End) => END,
+    });
     text(into, publication.channel);
     optional_text(into, publication.event);
     optional_text(into, publication.key);

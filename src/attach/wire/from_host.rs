@@ -205,6 +205,8 @@ impl<'a> FromHost<'a> {
     pub(crate) fn since(&self) -> u16 {
         match self {
             FromHost::Users { .. } => 2,
+            FromHost::Publish { publication, .. } if publication.mark.is_some() => super::MARKS,
+            FromHost::Batch { publications, .. } if publications.iter().any(|one| one.mark.is_some()) => super::MARKS,
             FromHost::Adopt { grant: Some(grant), .. }
             | FromHost::Allow { grant, .. }
             | FromHost::Renew { grant, .. }

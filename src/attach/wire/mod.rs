@@ -18,8 +18,9 @@ use std::fmt;
 /// at once. Version 5 adds to [`FromHub::Users`] which hubs of a log have answered. In version 6 requests that publish nothing
 /// are answered as soon as possible, whatever waits before them; a question says how long its host waits; the welcome
 /// names the life of the hub; and a new epoch of the log is told with [`FromHub::Epoch`]. In version 7 commands have numbers,
-/// so that a command that is sent again is not done again.
-pub(crate) const VERSION: u16 = 7;
+/// so that a command that is sent again is not done again. Version 8 adds the beginnings and ends of streams, which are
+/// published as messages are.
+pub(crate) const VERSION: u16 = 8;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
 /// The first version in which a missing grant is intended, and not a mistake of the host.
@@ -39,6 +40,8 @@ pub(crate) const NAMES_LIFE: u16 = 6;
 pub(crate) const TELLS_EPOCHS: u16 = 6;
 /// The first version in which commands have numbers.
 pub(crate) const NUMBERS_COMMANDS: u16 = 7;
+/// The first version in which a host publishes the beginning and the end of a stream.
+pub(crate) const MARKS: u16 = 8;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;

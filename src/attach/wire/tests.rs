@@ -4,7 +4,7 @@ use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::fuzzing::random::Random;
 use crate::grant::{Grant, Terms};
-use crate::hub::Publication;
+use crate::hub::{Mark, Publication};
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -38,6 +38,8 @@ fn from_hosts() -> Vec<FromHost<'static>> {
     vec![
         FromHost::Hello(hello()),
         FromHost::Publish { number: 1, publication: full },
+        FromHost::Publish { number: 1, publication: Publication::mark("c", Mark::Begin) },
+        FromHost::Publish { number: 1, publication: Publication::mark("c", Mark::End) },
         FromHost::Broadcast { number: 2, publication: Publication { channel: "", ..plain } },
         FromHost::Batch { number: u64::MAX, publications: vec![plain, full] },
         FromHost::Adopt { grant: None, head: b"GET / HTTP/1.1\r\n" },
@@ -191,6 +193,14 @@ fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
         }
     }
     assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
+}
+
+#[test]
+fn only_marks_need_a_hub_that_knows_them() {
+    let end = Publication::mark("c", Mark::End);
+    assert_eq!(FromHost::Publish { number: 1, publication: end }.since(), MARKS);
+    assert_eq!(FromHost::Batch { number: 1, publications: vec![Publication::new("c", b""), end] }.since(), MARKS);
+    assert_eq!(FromHost::Publish { number: 1, publication: Publication::new("c", b"") }.since(), OLDEST);
 }
 
 #[test]

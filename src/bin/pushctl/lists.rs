@@ -86,6 +86,8 @@ pub(super) fn hosts(answer: &Value) -> String {
 pub(super) fn messages(answer: &Value) -> String {
     let lines = answer["messages"].as_array().into_iter().flatten().map(|message| match message["type"].as_str() {
         Some("gap") => format!("{}  -- messages up to here are gone\n", clean(&cell(message, "id"))),
+        Some("begin") => format!("{}  -- the stream begins\n", clean(&cell(message, "id"))),
+        Some("end") => format!("{}  -- the stream ends\n", clean(&cell(message, "id"))),
         _ => format!("{}  {}\n", clean(&cell(message, "id")), data(message)),
     });
     lines.collect()

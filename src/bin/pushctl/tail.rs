@@ -35,7 +35,7 @@ pub(super) async fn run(hub: &Hub, called: &Called) -> Result<(), Failure> {
             if kind == "end" {
                 return Err(Failure::Hub(format!("the tail ends: {}", clean(value["reason"].as_str().unwrap_or("")))));
             }
-            if matches!(kind, "message" | "broadcast") {
+            if matches!(kind, "message" | "broadcast" | "mark") {
                 left -= 1;
                 if left == 0 {
                     return Ok(());
@@ -51,7 +51,7 @@ pub(super) async fn run(hub: &Hub, called: &Called) -> Result<(), Failure> {
 
 fn show(kind: &str, value: &Value) {
     match kind {
-        "message" | "broadcast" => {
+        "message" | "broadcast" | "mark" => {
             let time = UNIX_EPOCH + Duration::from_millis(value["time"].as_u64().unwrap_or(0));
             let channel = value["channel"].as_str().unwrap_or("(everybody)");
             Out.write(&format!(
@@ -60,7 +60,10 @@ fn show(kind: &str, value: &Value) {
                 clean(channel),
                 clean(value["id"].as_str().unwrap_or_default()),
                 bytes(value["size"].as_u64().unwrap_or(0)),
-                lists::data(value)
+                match value["mark"].as_str() {
+                    Some(mark) => format!("-- the stream {}s", clean(mark)),
+                    None => lists::data(value),
+                }
             ));
         }
         "lost" => Out.note(&format!("{} messages are missing here: this reader is too slow", value["count"])),

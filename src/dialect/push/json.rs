@@ -1,24 +1,32 @@
 //! The JSON form of messages and gaps. WebSocket frames, SSE data, stream lines and polls have the same object.
 
-use crate::hub::{Epoch, Message};
+use crate::framing::close::Close;
+use crate::hub::{Epoch, Mark, Message};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 
 /// A message as `{"type":"message","channel":…,"id":…,"event":…,"data":…}`. A broadcast has a type of its own, and no
-/// channel.
+/// channel. The beginning and the end of a stream have types of their own, and no data.
 pub fn message(message: &Message, epoch: &Epoch) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.data().len() + message.data().len() / 8 + 112);
-    begin(message, epoch, &mut out);
-    data(message.data(), message.binary(), &mut out);
+    begin(message.mark().map_or("message", Mark::word), message, epoch, &mut out);
+    if message.mark().is_none() {
+        data(message.data(), message.binary(), &mut out);
+    }
     out.push(b'}');
     out
 }
 
 /// The same with the time of its publication in milliseconds since 1970, and the size of its data. Of the data there are
-/// at most `max` bytes; if they are not all, `"cut":true` says so.
+/// at most `max` bytes; if they are not all, `"cut":true` says so. The beginning and the end of a stream are
+/// `{"type":"mark","mark":"end",…}` here, since the tail's own end is `{"type":"end"}`.
 pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut Vec<u8>) {
-    begin(message, epoch, out);
+    begin(if message.mark().is_some() { "mark" } else { "message" }, message, epoch, out);
     let payload = message.data();
+    if let Some(mark) = message.mark() {
+        out.extend_from_slice(format!(r#","mark":"{}","time":{time}}}"#, mark.word()).as_bytes());
+        return;
+    }
     for (name, number) in [(br#","time":"#, time), (br#","size":"#, payload.len() as u64)] {
         out.extend_from_slice(name);
         out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -39,17 +47,21 @@ pub fn seen(message: &Message, epoch: &Epoch, time: u64, max: usize, out: &mut V
 }
 
 /// All members but the data.
-fn begin(message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
+fn begin(kind: &str, message: &Message, epoch: &Epoch, out: &mut Vec<u8>) {
     match message.channel() {
         Some(channel) => {
-            out.extend_from_slice(br#"{"type":"message","channel":"#);
+            out.extend_from_slice(br#"{"type":""#);
+            out.extend_from_slice(kind.as_bytes());
+            out.extend_from_slice(br#"","channel":"#);
             string(channel, out);
         }
         None => out.extend_from_slice(br#"{"type":"broadcast""#),
     }
-    out.extend_from_slice(br#","id":""#);
-    epoch.write_position(message.seq(), out);
-    out.push(b'"');
+    if message.has_position() {
+        out.extend_from_slice(br#","id":""#);
+        epoch.write_position(message.seq(), out);
+        out.push(b'"');
+    }
     if let Some(event) = message.event() {
         out.extend_from_slice(br#","event":"#);
         string(event, out);
@@ -78,15 +90,19 @@ pub fn direct(payload: &[u8], binary: bool) -> Vec<u8> {
 }
 
 /// `{"type":"close","code":…,"reason":…}`: the data of the event that ends SSE and streams. `"retry":…` has the
-/// milliseconds after which the client should come back, if there is such advice.
-pub fn close(code: u16, reason: &str, retry_ms: Option<u64>) -> Vec<u8> {
+/// milliseconds after which the client should come back, if there is such advice. `"ended":true` says that it need not
+/// come back: a host may close with the same code and reason.
+pub fn close(close: &Close) -> Vec<u8> {
     let mut out = br#"{"type":"close","code":"#.to_vec();
-    out.extend_from_slice(itoa::Buffer::new().format(code).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(close.code).as_bytes());
     out.extend_from_slice(br#","reason":"#);
-    string(reason, &mut out);
-    if let Some(retry_ms) = retry_ms {
+    string(&close.reason, &mut out);
+    if let Some(retry_ms) = close.retry_ms {
         out.extend_from_slice(br#","retry":"#);
         out.extend_from_slice(itoa::Buffer::new().format(retry_ms).as_bytes());
+    }
+    if close.ended {
+        out.extend_from_slice(br#","ended":true"#);
     }
     out.push(b'}');
     out

@@ -11,5 +11,5 @@ use crate::hub::Form;
 
 /// The event that ends a stream of SSE.
 pub fn close_event(close: &Close) -> Form {
-    sse::close(&json::close(close.code, &close.reason, close.retry_ms), close.retry_ms)
+    sse::close(&json::close(close), close.retry_ms)
 }

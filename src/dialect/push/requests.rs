@@ -97,9 +97,10 @@ impl<'a> ClientRequest<'a> {
 /// The place where a subscription begins.
 pub(crate) fn start(since: Option<&str>, last: Option<u64>) -> Result<Start<'_>, Refused> {
     match (since, last) {
+        (Some("start"), _) => Ok(Start::Beginning),
         (Some(since), _) => Position::parse(since)
             .map(Start::Since)
-            .ok_or(Refused::new("position", "since must be a position that was sent before")),
+            .ok_or(Refused::new("position", "since must be a position that was sent before, or: start")),
         (None, Some(count)) if (1..=10_000).contains(&count) => Ok(Start::Last(count as usize)),
         (None, Some(_)) => Err(Refused::new("last", "last must be a number from 1 to 10000")),
         (None, None) => Ok(Start::New),

@@ -120,8 +120,14 @@ fn recalled(number: u64, logged: &Logged<'_>, recall: &mut dyn FnMut(Origin, u64
 fn restore(hub: &mut Hub, number: u64, logged: &Logged<'_>, make: MakeMessage, (now, now_ms): (u64, u64)) {
     let noted = &logged.noted;
     let age = now_ms.saturating_sub(logged.time_ms);
-    let publication =
-        Publication { channel: noted.channel, data: noted.data, event: noted.event, key: None, binary: noted.binary };
+    let publication = Publication {
+        channel: noted.channel,
+        data: noted.data,
+        event: noted.event,
+        key: None,
+        binary: noted.binary,
+        mark: noted.mark,
+    };
     let outgoing = Outgoing { channel: noted.channel, key: noted.key, message: make(&publication) };
     hub.restore(number, outgoing, now.wrapping_sub(age));
 }

@@ -6,7 +6,7 @@
 
 use super::disk::{Disk, UNFINISHED};
 use super::record::{self, Record};
-use super::segment::{self, Header, Unreadable, FORMAT};
+use super::segment::{self, Header, Unreadable, BEFORE, FORMAT};
 use crate::engine::entry::{Entry, MARK};
 use crate::error::{Error, Kind};
 use crate::hub::{Epoch, Link};
@@ -245,8 +245,8 @@ impl Reader<'_, '_> {
             Unreadable::Damaged => self.damaged(name, 0, "its header is damaged, or the file is no segment of a log"),
             Unreadable::Format(format) => {
                 let text = format!(
-                    "{}/{name}: byte 8: the log has format {format}, and this version of libpush reads format {FORMAT} \
-                     only; use the version that wrote it, or another directory",
+                    "{}/{name}: byte 8: the log has format {format}, and this version of libpush reads formats \
+                     {BEFORE} and {FORMAT}; use the version that wrote it, or another directory",
                     self.place
                 );
                 Error::new(Kind::System, text)

@@ -11,8 +11,11 @@
 use crate::engine::entry::{short, Fields};
 use crate::hub::{Epoch, Link};
 
-/// The format that this version writes and reads.
-pub(super) const FORMAT: u32 = 2;
+/// The format that this version writes. It has the beginnings and ends of streams among its messages. No checksum covers
+/// the format, so no flipped bit makes it the one before.
+pub(super) const FORMAT: u32 = 5;
+/// The format before, which this version reads. A hub begins a segment when it starts, so it writes none of these.
+pub(super) const BEFORE: u32 = 2;
 const MAGIC: &[u8; 8] = b"pushlog\n";
 const BEFORE_REST: usize = 20;
 /// The header of [`MAX_LINKS`](crate::hub::MAX_LINKS) links fits well.
@@ -77,7 +80,7 @@ impl Header {
         if crc32fast::hash(rest) != crc {
             return Err(Unreadable::Damaged);
         }
-        if format != FORMAT {
+        if !matches!(format, BEFORE | FORMAT) {
             return Err(Unreadable::Format(format));
         }
         let header = Header::read_rest(Fields(rest)).ok_or(Unreadable::Damaged)?;
@@ -132,8 +135,10 @@ mod tests {
             assert!(Header::read(&bytes).is_err(), "{at}");
             bytes[at] ^= 4;
         }
-        bytes[8] = 3;
-        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(3)));
+        bytes[8] = 2;
+        assert_eq!(Header::read(&bytes).map(|(header, _)| header.first), Ok(10), "of a version before");
+        bytes[8] = 6;
+        assert_eq!(Header::read(&bytes), Err(Unreadable::Format(6)));
         bytes[8] = 0;
         assert_eq!(Header::read(&bytes), Err(Unreadable::Format(0)));
     }

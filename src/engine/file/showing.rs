@@ -111,6 +111,9 @@ fn show_message(logged: &Logged<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result 
     if logged.more {
         write!(f, " batch")?;
     }
+    if let Some(mark) = noted.mark {
+        return write!(f, " {}", mark.word());
+    }
     write!(f, " {} bytes", noted.data.len())?;
     match std::str::from_utf8(noted.data) {
         Ok(text) if !noted.binary => {

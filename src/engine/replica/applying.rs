@@ -141,6 +141,7 @@ impl Replica {
             event: noted.event,
             key: None,
             binary: noted.binary,
+            mark: noted.mark,
         };
         let message = (self.environment.make)(&publication);
         let outgoing = Outgoing { channel: noted.channel, key: noted.key, message };

@@ -5,7 +5,7 @@ use super::{Content, World, AGE_MS, CHANNELS, KEPT, SKEW_MS};
 use crate::engine::entry::{Entry, Logged};
 use crate::engine::envelope::{self, Body};
 use crate::engine::log_model::Place;
-use crate::hub::{Cut, Item, Join, Key, Replay, Request, Start};
+use crate::hub::{Cut, Item, Join, Key, Mark, Replay, Request, Start};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -16,6 +16,14 @@ pub(super) struct LogMessage {
     content: Content,
     time_ms: u64,
     key: Option<String>,
+    mark: Option<Mark>,
+}
+
+impl LogMessage {
+    /// True if a client need not get it once something has come after it in its channel.
+    fn is_end(&self) -> bool {
+        self.mark == Some(Mark::End)
+    }
 }
 
 impl World {
@@ -49,7 +57,9 @@ impl World {
                 (From::Number(_), None) => return None,
                 (From::Entry(_), None) => return Some("it is not after what it had".to_owned()),
                 (_, Some(place)) => {
-                    if let Some(message) = self.message(place).filter(|message| message.channel == channel) {
+                    if let Some(message) =
+                        self.message(place).filter(|message| message.channel == channel && !message.is_end())
+                    {
                         return Some(format!("{} was not told", message.content));
                     }
                     before = self.log.all[place as usize].before;
@@ -100,7 +110,8 @@ impl World {
         let read: HashSet<Place> = self.hubs.iter().flat_map(|hub| &hub.read).copied().collect();
         let mut wrong = None;
         for place in read.difference(&present).copied() {
-            let Some(message) = self.message(place).filter(|message| !contents.contains(&message.content)) else {
+            let is_lost = |message: &&LogMessage| !message.is_end() && !contents.contains(&message.content);
+            let Some(message) = self.message(place).filter(is_lost) else {
                 continue;
             };
             // Another message with its key has come into the log since then, and counts in its place.
@@ -187,9 +198,17 @@ impl World {
         let keeps = if self.plan.gentle { usize::MAX } else { KEPT };
         let mut expected: Vec<Vec<(u64, Content, u64)>> = vec![Vec::new(); CHANNELS.len()];
         let mut cleared = [0; CHANNELS.len()];
+        let mut ended = [false; CHANNELS.len()];
         for place in self.log.entries() {
             let number = self.log.all[*place as usize].number;
             if let Some(message) = self.message(*place) {
+                let of_channel = &mut expected[message.channel];
+                if message.mark == Some(Mark::Begin) {
+                    of_channel.clear();
+                } else if ended[message.channel] {
+                    of_channel.pop();
+                }
+                ended[message.channel] = message.is_end();
                 expected[message.channel].push((number, message.content, message.time_ms));
             } else if let Ok((_, Body::Entry(Entry::Cleared { channel }))) =
                 envelope::read(&self.log.all[*place as usize].bytes)
@@ -250,6 +269,7 @@ fn message_of(bytes: &[u8]) -> Option<LogMessage> {
         key: noted.key.map(|key| match key {
             Key::Host(key) | Key::Client(_, key) => key.to_owned(),
         }),
+        mark: noted.mark,
     })
 }
 

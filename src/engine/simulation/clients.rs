@@ -2,7 +2,7 @@
 
 use super::{mistakes, Content, World, CHANNELS};
 use crate::engine::log_model::{Place, Random};
-use crate::hub::{ChannelId, Cut, Delivery, Item, Join, Leave, Position, Replay, Request, Start, BROADCAST};
+use crate::hub::{ChannelId, Cut, Delivery, Item, Join, Leave, Mark, Position, Replay, Request, Start, BROADCAST};
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -265,9 +265,11 @@ impl World {
         for item in &replay.items {
             let id = epoch.position(item.seq());
             let channel = CHANNELS.iter().position(|name| *name == item.channel().unwrap_or("")).unwrap();
-            events.push(match item {
-                Item::Gap(_, seq) => Event::Gap { channel, from: From::Number(*seq), covers: covers.clone() },
-                Item::Message(message) => message_event(channel, message.data(), id),
+            events.extend(match item {
+                Item::Gap(_, seq) => Some(Event::Gap { channel, from: From::Number(*seq), covers: covers.clone() }),
+                // A new client is told of an end at its own position. That is no entry of the log.
+                Item::Message(message) if message.data().is_empty() => None,
+                Item::Message(message) => Some(message_event(channel, message.data(), id)),
             });
         }
         let is_new = self.clients[at].position.is_none();
@@ -318,7 +320,8 @@ impl World {
         let mut ended = Vec::new();
         for client in self.clients.iter_mut().filter(|client| client.hub == at && client.phase == Phase::Subscribed) {
             let is_new = client.breaks == shard.breaks && message.seq() > client.joined;
-            if !is_new || !(channel == BROADCAST || client.ids.contains(&channel)) {
+            let forgotten = self.mistake == Some(mistakes::Mistake::ForgetsEnds) && message.mark() == Some(Mark::End);
+            if forgotten || !is_new || !(channel == BROADCAST || client.ids.contains(&channel)) {
                 continue;
             }
             let place = CHANNELS.iter().position(|name| *name == message.channel().unwrap_or("")).unwrap();

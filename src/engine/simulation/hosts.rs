@@ -6,7 +6,7 @@ use crate::engine::entry::{Entry, Logged};
 use crate::engine::envelope::Body;
 use crate::engine::log_model::key_of;
 use crate::engine::replica::Outcome;
-use crate::hub::{Key, Noted, Origin};
+use crate::hub::{Key, Mark, Noted, Origin};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
@@ -31,12 +31,21 @@ impl World {
         let host = self.random.below(self.hosts.len());
         let key = self.random.one_in(4).then(|| format!("k{}", self.random.below(5)));
         let channel = self.random.below(CHANNELS.len());
-        self.publish_in(channel, key, host);
+        let mark = match self.random.below(16) {
+            0 | 1 => Some(Mark::End),
+            // It clears a history: a client may then be told of a gap.
+            2 if !self.plan.gentle => Some(Mark::Begin),
+            _ => None,
+        };
+        match mark.filter(|_| channel > 0) {
+            None => self.publish_in(channel, key, None, host),
+            mark => self.publish_in(channel, None, mark, host),
+        }
     }
 
-    pub(super) fn publish_in(&mut self, channel: usize, key: Option<String>, host: usize) {
+    pub(super) fn publish_in(&mut self, channel: usize, key: Option<String>, mark: Option<Mark>, host: usize) {
         let content = self.sent.len() as Content;
-        self.sent.push(Sent { channel, key, host, confirmed_by: None });
+        self.sent.push(Sent { channel, key, mark, host, confirmed_by: None });
         let host = &mut self.hosts[host];
         host.number += 1;
         host.unanswered.push_back((host.number, content, None));
@@ -61,6 +70,7 @@ impl World {
                 event: None,
                 key: message.key.as_deref().map(Key::Host),
                 binary: true,
+                mark: message.mark,
                 origin: Some(origin),
                 data: &content.to_le_bytes(),
             };

@@ -36,6 +36,8 @@ pub(super) enum Mistake {
     EndsOfEarlierEpoch,
     /// Last numbers that were left out do not raise the floor.
     EndsWithoutFloor,
+    /// Shards pass the ends of streams over.
+    ForgetsEnds,
 }
 
 /// The entries and the fence that a hub is made to believe in.
@@ -221,6 +223,19 @@ mod tests {
     #[test]
     fn acts_that_are_passed_over_are_found() {
         is_found(Mistake::ForgetsActs, 200);
+    }
+
+    #[test]
+    fn ends_that_are_passed_over_are_found() {
+        is_found(Mistake::ForgetsEnds, 200);
+    }
+
+    #[test]
+    fn an_end_that_stays_when_its_stream_goes_on_is_found() {
+        use crate::hub::planted;
+        let broken = || (0..200).find_map(|seed| run(seed, None, false).err());
+        let why = planted::with(planted::Mistake::OldEndStays, broken);
+        assert!(why.is_some_and(|why| why.contains("hub")), "it is not found in 200 schedules");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod scenes;
 
 use super::envelope::Body;
 use super::log_model::{LogModel, Random};
+use crate::hub::Mark;
 use clients::Client;
 use hosts::Host;
 use hubs::SimHub;
@@ -45,6 +46,7 @@ type Content = u32;
 struct Sent {
     channel: usize,
     key: Option<String>,
+    mark: Option<Mark>,
     host: usize,
     /// The life of the hub that has confirmed it.
     confirmed_by: Option<u64>,
@@ -163,7 +165,7 @@ impl World {
     /// Makes a random fault.
     fn misbehave(&mut self) {
         let hub = self.random.below(self.plan.hubs);
-        match self.random.below(if self.plan.gentle { 4 } else { 13 }) {
+        match self.random.below(if self.plan.gentle { 4 } else { 16 }) {
             0 => self.cut(hub),
             1 => {
                 self.log.away = self.now + self.random.below(500) as u64;
@@ -202,8 +204,8 @@ impl World {
                 self.trim(hub, kept);
                 self.note("the log is trimmed");
             }
-            10 => self.lose_with_its_hub(),
-            11 => self.start_behind_last_numbers(),
+            10 | 13 => self.lose_with_its_hub(),
+            11 | 14 | 15 => self.start_behind_last_numbers(),
             _ => self.clear(hub),
         }
     }
@@ -223,10 +225,11 @@ impl World {
             self.cut(hub);
         }
         self.rest();
-        // These are the last messages of each channel. From them each client learns what it has missed.
-        for _ in 0..2 {
+        // These are the last messages of each channel. From them each client learns what it has missed. Then each stream
+        // ends.
+        for mark in [None, None, Some(Mark::End)] {
             for channel in 0..CHANNELS.len() {
-                self.publish_in(channel, None, 0);
+                self.publish_in(channel, None, mark.filter(|_| channel > 0), 0);
             }
             self.rest();
         }

@@ -56,7 +56,7 @@ impl World {
     fn publish_some(&mut self, many: usize) {
         for _ in 0..many {
             let (channel, host) = (self.random.below(CHANNELS.len()), self.random.below(self.hosts.len()));
-            self.publish_in(channel, None, host);
+            self.publish_in(channel, None, None, host);
         }
     }
 

@@ -13,8 +13,8 @@ mod subscribing;
 use super::Source;
 use crate::error::Kind;
 use crate::hub::{
-    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Message, Outgoing, Position,
-    Publication, Replay, Request, Retention, Settings, Start, BROADCAST,
+    ChannelId, ChannelPattern, Cut, Delivery, Epoch, Hub, Item, Join, Leave, Mailbox, Mark, Message, Outgoing,
+    Position, Publication, Replay, Request, Retention, Settings, Start, BROADCAST,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -41,6 +41,10 @@ pub(super) fn run(data: &[u8]) {
 #[derive(Default)]
 struct Known {
     all: Vec<u64>,
+    /// The ends that were taken back: something came after them. Only clients that were there then may have seen them.
+    taken_back: Vec<u64>,
+    /// Whether nothing was dropped since the channel's stream began.
+    is_whole: bool,
     kept: VecDeque<Kept>,
     /// The number of the newest message that was dropped.
     trimmed: u64,
@@ -51,6 +55,7 @@ struct Kept {
     seq: u64,
     weight: usize,
     published_at: u64,
+    mark: Option<Mark>,
 }
 
 impl Known {
@@ -61,6 +66,21 @@ impl Known {
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.kept.pop_front() {
             self.trimmed = oldest.seq;
+            self.is_whole &= oldest.mark.is_some() && !self.kept.is_empty();
+        }
+    }
+
+    /// The number of the end, if its stream has ended.
+    fn end(&self) -> Option<u64> {
+        self.kept.back().filter(|newest| newest.mark == Some(Mark::End)).map(|end| end.seq)
+    }
+
+    /// The number after which a client begins that wants the stream from its beginning.
+    fn beginning(&self) -> u64 {
+        let begin = self.kept.front().filter(|oldest| oldest.mark == Some(Mark::Begin));
+        match self.is_whole {
+            false => 0,
+            true => begin.map_or(self.trimmed, |begin| begin.seq - 1),
         }
     }
 

@@ -24,8 +24,12 @@ impl World {
         for _ in 0..count {
             let channel = source.below(CHANNELS.len() + 1);
             let channel = CHANNELS.get(channel).copied().unwrap_or(EVERYBODY);
-            let key = KEYS.get(source.below(8)).copied();
-            wanted.push(Wanted { channel, key, message: message(source.below(200)) });
+            let (key, size) = (KEYS.get(source.below(8)).copied(), source.below(240));
+            wanted.push(match size {
+                200..220 if channel != EVERYBODY => Wanted { channel, key: None, message: marked(Mark::End) },
+                220..240 if channel != EVERYBODY => Wanted { channel, key: None, message: marked(Mark::Begin) },
+                _ => Wanted { channel, key, message: message(size) },
+            });
         }
         let outgoing = |wanted: &Wanted| Outgoing {
             channel: wanted.channel,
@@ -60,7 +64,7 @@ impl World {
 
     /// The error with which the hub must refuse a publish, if it must.
     fn refusal(&mut self, wanted: &[Wanted]) -> Option<Kind> {
-        let single_known = wanted.len() == 1 && self.known_key(wanted[0].channel, wanted[0].key).is_some();
+        let single_known = wanted.len() == 1 && self.known_before(&wanted[0]).is_some();
         if single_known {
             return None;
         }
@@ -82,6 +86,13 @@ impl World {
         channel == EVERYBODY || self.shards[shard].told.get(channel).copied().unwrap_or(false)
     }
 
+    fn known_before(&self, wanted: &Wanted) -> Option<u64> {
+        if wanted.message.mark() == Some(Mark::End) {
+            return self.known[wanted.channel].end();
+        }
+        self.known_key(wanted.channel, wanted.key)
+    }
+
     fn known_key(&self, channel: &str, key: Option<&str>) -> Option<u64> {
         let key = key?;
         let alive = |since: u64| self.now - since < self.key_window;
@@ -90,11 +101,12 @@ impl World {
     }
 
     /// Adds a message to the model. Returns the number that the hub must give it.
-    fn note(&mut self, Wanted { channel, key, message }: &Wanted) -> u64 {
-        let (channel, key) = (*channel, *key);
-        if let Some(seq) = self.known_key(channel, key) {
+    fn note(&mut self, wanted: &Wanted) -> u64 {
+        if let Some(seq) = self.known_before(wanted) {
             return seq;
         }
+        let Wanted { channel, key, message } = wanted;
+        let (channel, key, mark) = (*channel, *key, message.mark());
         self.seq += 1;
         let seq = self.seq;
         if let Some(key) = key {
@@ -110,9 +122,20 @@ impl World {
         known.all.push(seq);
         if retention.count == 0 || retention.bytes == 0 {
             known.trimmed = seq;
+            known.is_whole = false;
             return seq;
         }
-        known.kept.push_back(Kept { seq, weight: message.weight(), published_at: self.now });
+        if mark == Some(Mark::Begin) {
+            while !known.kept.is_empty() {
+                known.drop_oldest();
+            }
+            known.is_whole = true;
+        } else if let Some(end) = known.end() {
+            known.kept.pop_back();
+            known.all.retain(|seq| *seq != end);
+            known.taken_back.push(end);
+        }
+        known.kept.push_back(Kept { seq, weight: message.weight(), published_at: self.now, mark });
         while known.kept.len() > retention.count || known.bytes() > retention.bytes {
             known.drop_oldest();
         }
@@ -171,6 +194,16 @@ impl World {
         let stats = self.hub.stats();
         let kept: usize = self.known.values().map(|known| known.kept.len()).sum();
         let bytes: usize = self.known.values().map(Known::bytes).sum();
+        assert_eq!(stats.ended, self.known.values().filter(|known| known.end().is_some()).count() as u64, "ended");
+        for client in self.clients.iter().filter(|client| client.phase == Phase::Live) {
+            let ends: Option<Vec<u64>> = client.channels.iter().map(|channel| self.known[channel.name].end()).collect();
+            let newest = ends.and_then(|ends| ends.into_iter().max());
+            assert_eq!(
+                self.hub.all_ended(client.channels.iter().filter_map(|channel| channel.id)),
+                newest,
+                "all ended"
+            );
+        }
         assert_eq!(
             (stats.seq, stats.history_messages, stats.history_bytes),
             (self.seq, kept as u64, bytes as u64),
@@ -180,5 +213,9 @@ impl World {
 }
 
 fn copy(message: &Message) -> Arc<Message> {
-    Message::new(&Publication::new("", message.data()), false, b"")
+    Message::new(&Publication { mark: message.mark(), ..Publication::new("", message.data()) }, false, b"")
+}
+
+fn marked(mark: Mark) -> Arc<Message> {
+    Message::new(&Publication::mark("", mark), false, b"")
 }

@@ -6,7 +6,7 @@ use super::*;
 impl World {
     pub(super) fn come(&mut self, source: &mut Source<'_>) {
         let client = source.below(CLIENTS);
-        let (shard, mask, how, limit) = (source.below(SHARDS), source.byte(), source.below(6), self.limit(source));
+        let (shard, mask, how, limit) = (source.below(SHARDS), source.byte(), source.below(7), self.limit(source));
         let join = [Join::IfEmpty, Join::Never, Join::Always, Join::Always][source.below(4)];
         match self.clients[client].phase {
             Phase::CatchingUp => return self.catch_up(client, limit, Join::Always),
@@ -26,6 +26,7 @@ impl World {
             1 => Start::Last(1 + usize::from(mask >> 5)),
             // Another epoch, or a number of this epoch that does not exist yet.
             2 => Start::Since(Position { epoch: "other", seq: 3 }),
+            3 => Start::Beginning,
             _ => Start::Since(Position { epoch: "0000000000000", seq: self.seq + 1 }),
         };
         let channels = names.iter().map(|name| Subscription { name, id: None, joined: 0, covered: None });
@@ -76,12 +77,13 @@ impl World {
         assert!(replay.complete || !shown.is_empty(), "a part is empty");
         let of_this_life = |position: Position<'_>| position.epoch == self.epoch.as_str() && position.seq <= self.seq;
         let foreign = matches!(start, Start::Since(position) if !of_this_life(position));
-        for item in &replay.items {
-            self.account(client, item, foreign || matches!(start, Start::Last(_)));
+        // An end without a position is no step of the client's.
+        for item in replay.items.iter().filter(|item| item.seq() > 0) {
+            self.account(client, item, foreign || !matches!(start, Start::Since(_)));
         }
         self.reached(client, replay.position, replay.complete);
-        if foreign && !replay.complete {
-            // A replay for another epoch has no broadcasts. They count from here on.
+        if (foreign || start == Start::Beginning) && !replay.complete {
+            // A replay for another epoch, or from the beginning, has no broadcasts. They count from here on.
             self.clients[client].joined = replay.position;
         }
         let joins = join == Join::Always || (join == Join::IfEmpty && replay.items.is_empty());
@@ -122,12 +124,22 @@ impl World {
         for name in names.iter().chain(&[EVERYBODY]) {
             let known = &self.known[name];
             if let Start::Last(count) = start {
+                let count = count + usize::from(known.end().is_some());
                 let kept = known.kept.iter().skip(known.kept.len().saturating_sub(count));
                 items.extend(kept.filter(|_| *name != EVERYBODY).map(|kept| (kept.seq, (*name).to_owned(), false)));
                 continue;
             }
             let (after, foreign) = match (*name, start) {
-                (_, Start::New) => continue,
+                // Only the ends are told, at the client's own position. The last one has it.
+                (_, Start::New) => {
+                    if known.end().is_some() {
+                        items.iter_mut().for_each(|(seq, ..)| *seq = 0);
+                        items.push((self.seq, (*name).to_owned(), false));
+                    }
+                    continue;
+                }
+                (EVERYBODY, Start::Beginning) => continue,
+                (_, Start::Beginning) => (known.beginning(), false),
                 (EVERYBODY, _) if foreign => (self.seq, false),
                 _ => (after, foreign),
             };
@@ -164,7 +176,8 @@ impl World {
             assert!(begins || known.any_between(covered, seq + 1), "a gap though nothing is lost: {covered} to {seq}");
         } else {
             assert!(seq > covered, "{name} {seq} came twice, or late: {covered} was reached");
-            assert!(known.all.contains(&seq), "{name} {seq} was never published");
+            let was_published = known.all.contains(&seq) || known.taken_back.contains(&seq);
+            assert!(was_published, "{name} {seq} was never published");
             assert!(!known.any_between(covered, seq), "{name}: lost without a gap between {covered} and {seq}");
         }
         channel.covered = Some(covered.max(seq));
@@ -272,7 +285,9 @@ impl World {
         assert!(replay.complete && ids.len() == 1);
         self.clients[client].channels.push(Subscription { name, id: None, joined: 0, covered });
         for item in &replay.items {
-            self.account(client, item, covered.is_none());
+            if start != Start::New {
+                self.account(client, item, covered.is_none());
+            }
         }
         let expected = self.expected(&[name], start).into_iter().rfind(|(_, channel, gap)| channel == name && !gap);
         let newest = replay.items.iter().map(shown).rfind(|(.., gap)| !gap);

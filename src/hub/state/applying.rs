@@ -132,8 +132,8 @@ impl State {
         let ahead = match start {
             Start::Since(position) if position.epoch == following.epoch.as_str() => position.seq > self.seq,
             Start::Since(position) => self.lineage.place(position).is_some_and(|seq| seq > self.seq),
-            Start::After(seq) => seq > self.seq,
-            Start::Last(_) | Start::New => false,
+            Start::After(seq) | Start::BeginningAfter(seq) => seq > self.seq,
+            Start::Last(_) | Start::New | Start::Beginning => false,
         };
         self.seq >= following.until && !ahead
     }
@@ -158,8 +158,10 @@ impl State {
         self.keys.forget();
         self.forgotten.know_nothing_before(from);
         self.kept.forget();
-        let emptied =
-            |(_, channel): (usize, &mut super::Channel)| mem::replace(&mut channel.history, History::trimmed_at(from));
+        let emptied = |(_, channel): (usize, &mut super::Channel)| {
+            (channel.is_ended, channel.is_whole) = (false, false);
+            mem::replace(&mut channel.history, History::trimmed_at(from))
+        };
         let dropped = self.channels.iter_mut().map(emptied).collect();
         let ids: Vec<ChannelId> = self.channels.iter().map(|(id, _)| id as ChannelId).collect();
         ids.into_iter().for_each(|id| self.drop_if_idle(id));

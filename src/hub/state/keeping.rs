@@ -2,6 +2,7 @@
 
 use super::State;
 use crate::hub::history::History;
+use crate::hub::mark::Mark;
 use crate::hub::message::Message;
 use crate::hub::retention::Entry;
 use crate::hub::slow::SlowPolicies;
@@ -13,31 +14,40 @@ const ROOM_MS: u64 = 1000;
 /// How many old messages, and how many keys, are dropped at once. It is small for the hub's model.
 const AT_ONCE: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 
+/// What a history has dropped.
+#[expect(dead_code, reason = "it is only freed")]
+pub(in crate::hub) enum Evicted {
+    One(Arc<Message>),
+    All(History),
+}
+
 /// The history of all channels together.
 pub(in crate::hub) struct Kept {
-    limit: usize,
+    pub(super) limit: usize,
     pub(in crate::hub) bytes: usize,
     pub(in crate::hub) messages: usize,
-    /// The message that was trimmed last. It is freed after the lock is released.
-    pub(in crate::hub) evicted: Option<Arc<Message>>,
+    /// The channels whose stream has ended.
+    pub(in crate::hub) ended: usize,
+    /// What was dropped last. It is freed after the lock is released.
+    pub(in crate::hub) evicted: Option<Evicted>,
     /// When it was last checked whether memory can be freed.
     room_looked_at: u64,
 }
 
 impl Kept {
     pub(super) fn new(limit: usize) -> Self {
-        Kept { limit, bytes: 0, messages: 0, evicted: None, room_looked_at: 0 }
+        Kept { limit, bytes: 0, messages: 0, ended: 0, evicted: None, room_looked_at: 0 }
     }
 
-    fn add(&mut self, message: &Message) {
+    pub(super) fn add(&mut self, message: &Message) {
         self.bytes += message.weight();
         self.messages += 1;
     }
 
-    fn remove(&mut self, message: Arc<Message>) {
+    pub(super) fn remove(&mut self, message: Arc<Message>) {
         self.bytes -= message.weight();
         self.messages -= 1;
-        self.evicted = Some(message);
+        self.evicted = Some(Evicted::One(message));
     }
 
     fn is_too_much(&self) -> bool {
@@ -46,7 +56,7 @@ impl Kept {
 
     /// Forgets everything that is kept. The bounds stay.
     pub(super) fn forget(&mut self) {
-        (self.bytes, self.messages) = (0, 0);
+        (self.bytes, self.messages, self.ended) = (0, 0, 0);
     }
 }
 
@@ -65,8 +75,7 @@ impl State {
             }
             for entry in entries {
                 let channel = self.channels.get(entry.channel as usize);
-                // As in a sweep: an entry older than its channel's oldest message is stale.
-                let kept = channel.filter(|channel| channel.history.oldest().is_some_and(|oldest| oldest <= entry.seq));
+                let kept = channel.filter(|channel| has(&channel.history, &entry));
                 if let Some(rule) = kept.map(|channel| channel.rule) {
                     self.rules.get(rule).push(entry);
                 }
@@ -115,13 +124,27 @@ impl State {
     /// Clears a channel's history. Returns false if the channel does not exist.
     pub(in crate::hub) fn clear(&mut self, channel: &str) -> bool {
         let Some(id) = self.lookup(channel, self.hash(channel)) else { return false };
-        // Their entries in the rule are stale now. If they were not counted, a host that clears again and again would
-        // pile them up.
-        while self.trim(id) {
-            self.note_stale(id);
-        }
+        self.empty(id);
         self.drop_if_idle(id);
         true
+    }
+
+    /// Drops a channel's history. It is freed after the lock is released: it may be long.
+    pub(super) fn empty(&mut self, id: ChannelId) {
+        let channel = &mut self.channels[id as usize];
+        let trimmed = channel.history.newest().unwrap_or(channel.history.trimmed());
+        let history = std::mem::replace(&mut channel.history, History::trimmed_at(trimmed));
+        if history.len() == 0 {
+            return;
+        }
+        channel.is_whole = false;
+        self.kept.ended -= usize::from(std::mem::take(&mut channel.is_ended));
+        self.kept.bytes -= history.bytes();
+        self.kept.messages -= history.len();
+        // Their entries in the rule are stale now. If they were not counted, a host that clears again and again would
+        // pile them up.
+        (0..history.len()).for_each(|_| self.note_stale(id));
+        self.kept.evicted = Some(Evicted::All(history));
     }
 
     #[cfg(test)]
@@ -136,11 +159,16 @@ impl State {
         let bounds = rule.bounds;
         if !bounds.keeps() {
             channel.history.skip(message.seq());
+            channel.is_whole = false;
             return;
         }
-        rule.push(Entry { seq: message.seq(), since: now, channel: id });
-        self.kept.add(&message);
-        channel.history.push(message);
+        if channel.is_ended || message.mark().is_some() {
+            self.turn(id, message, now);
+        } else {
+            rule.push(Entry { seq: message.seq(), since: now, channel: id, is_mark: false });
+            self.kept.add(&message);
+            channel.history.push(message);
+        }
         while self.exceeds(id, bounds.count, bounds.bytes) {
             self.trim(id);
             self.note_stale(id);
@@ -166,8 +194,17 @@ impl State {
     }
 
     /// Drops a channel's oldest message. False if the channel has none.
-    fn trim(&mut self, id: ChannelId) -> bool {
-        let Some(message) = self.channels[id as usize].history.trim_oldest() else { return false };
+    pub(super) fn trim(&mut self, id: ChannelId) -> bool {
+        let channel = &mut self.channels[id as usize];
+        let Some(message) = channel.history.trim_oldest() else { return false };
+        if channel.is_whole || channel.is_ended {
+            // A channel of which nothing is kept may be dropped, and then nobody knows how its stream began.
+            channel.is_whole &= message.mark().is_some() && channel.history.len() > 0;
+            if message.mark() == Some(Mark::End) {
+                channel.is_ended = false;
+                self.kept.ended -= 1;
+            }
+        }
         self.kept.remove(message);
         true
     }
@@ -181,16 +218,19 @@ impl State {
         }
     }
 
-    fn note_stale(&mut self, id: ChannelId) {
+    pub(super) fn note_stale(&mut self, id: ChannelId) {
         let rule = self.rules.get(self.channels[id as usize].rule);
         if rule.note_stale() {
             let channels = &self.channels;
             rule.sweep(|entry| {
-                let history = channels.get(entry.channel as usize).map(|channel| &channel.history);
-                // The number of a dropped channel may belong to another channel by now. All messages of that one are
-                // newer.
-                history.and_then(History::oldest).is_some_and(|oldest| oldest <= entry.seq)
+                channels.get(entry.channel as usize).is_some_and(|channel| has(&channel.history, entry))
             });
         }
     }
+}
+
+/// True if the message of an entry is still there. An entry older than its channel's oldest message is stale. The
+/// number of a dropped channel may belong to another channel by now: all messages of that one are newer.
+fn has(history: &History, entry: &Entry) -> bool {
+    history.oldest().is_some_and(|oldest| oldest <= entry.seq) && (!entry.is_mark || history.has(entry.seq))
 }

@@ -2,6 +2,7 @@
 
 #[cfg_attr(not(test), allow(dead_code))]
 mod applying;
+pub(in crate::hub) mod ends;
 mod keeping;
 mod lasting;
 mod names;
@@ -63,6 +64,10 @@ pub(super) struct Channel {
     subscribers: u32,
     rule: u8,
     slow: SlowPolicy,
+    /// True if the newest message in the history is the end of a stream.
+    is_ended: bool,
+    /// True if the history has everything since the stream began, as a mark has said.
+    is_whole: bool,
 }
 
 impl State {
@@ -275,6 +280,8 @@ impl State {
             subscribers: 0,
             rule: self.rules.number_for(name),
             slow: self.slow.of(name),
+            is_ended: false,
+            is_whole: false,
         }) as ChannelId;
         self.names.insert(hash, id, &self.channels);
         id

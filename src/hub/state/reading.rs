@@ -28,6 +28,11 @@ impl State {
         if request.start != Start::New && !self.replay(request, epoch, replay) {
             return false;
         }
+        self.note_ends(request.names.iter().map(AsRef::as_ref), replay);
+        replay.all_ended = replay.ends.len() == request.names.len();
+        if request.start == Start::New {
+            replay.tell_ends();
+        }
         if replay.joins(request.join) {
             ids.extend(request.names.iter().map(|name| self.join(name.as_ref(), request.shard)));
         }
@@ -39,7 +44,8 @@ impl State {
     pub(super) fn place_of(&self, start: Start<'_>, epoch: &str) -> (u64, bool) {
         let epoch = self.following.as_ref().map_or(epoch, |following| following.epoch.as_str());
         match start {
-            Start::After(seq) => (seq, false),
+            Start::After(seq) | Start::BeginningAfter(seq) => (seq, false),
+            Start::Beginning => (0, false),
             Start::Since(position) if position.epoch == epoch && position.seq <= self.seq => (position.seq, false),
             Start::Since(position) => self.lineage.place(position).map_or((0, true), |seq| (seq, false)),
             Start::Last(_) | Start::New => (self.seq, false),
@@ -48,9 +54,11 @@ impl State {
 
     fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) -> bool {
         let (after, foreign) = self.place_of(request.start, epoch);
+        replay.since = request.since(after, foreign);
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
+            let after = if request.is_from_beginning() { self.after_in(name.as_ref(), after) } else { after };
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);
@@ -98,7 +106,7 @@ impl State {
         };
         let channel = &self.channels[id as usize];
         let messages = match start {
-            Start::Last(count) => channel.history.last(count),
+            Start::Last(count) => channel.history.last(channel.with_end(count)),
             _ => {
                 let trimmed = channel.history.trimmed();
                 if foreign || after < trimmed {

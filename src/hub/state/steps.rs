@@ -22,6 +22,8 @@ pub(in crate::hub) struct Reading {
     /// The reader reads up to this number.
     until: u64,
     after: u64,
+    /// True if each channel is read from the first message of its stream.
+    from_beginning: bool,
     foreign: bool,
     newest_first: bool,
     /// The number of messages of each channel, for a request for the newest ones.
@@ -44,6 +46,11 @@ struct Cursor {
 }
 
 impl Reading {
+    /// The position of a subscriber that came with one.
+    pub(in crate::hub) fn since<S>(&self, request: &Request<'_, S>) -> Option<u64> {
+        request.since(self.after, self.foreign)
+    }
+
     /// The number up to which the reader reads.
     pub(in crate::hub) fn until(&self) -> u64 {
         self.until
@@ -97,6 +104,7 @@ impl State {
         Reading {
             until: self.seq,
             after,
+            from_beginning: request.is_from_beginning(),
             foreign,
             newest_first: request.newest_first(),
             last,
@@ -119,6 +127,7 @@ impl State {
             // `State::replay` explains both cases.
             let foreign = reading.foreign && !name.is_empty();
             let after = if reading.foreign && name.is_empty() { reading.until } else { reading.after };
+            let after = if reading.from_beginning { self.after_in(name, after) } else { after };
             let hash = self.hash(name);
             let known = self.lookup(name, hash);
             let trimmed = known.map_or_else(|| self.forgotten.end(hash), |id| self.trimmed(id));
@@ -134,7 +143,7 @@ impl State {
             let Some(id) = known else { continue };
             let channel = &self.channels[id as usize];
             let mut messages = match reading.last {
-                Some(count) => channel.history.last_until(count, reading.until),
+                Some(count) => channel.history.last_until(channel.with_end(count), reading.until),
                 None => channel.history.between(after, reading.until),
             };
             let left = messages.len();
@@ -229,14 +238,20 @@ impl State {
         replay: &mut Replay,
     ) {
         let after = std::mem::replace(&mut replay.position, self.seq);
+        self.note_ends(ids.iter().map(|(_, name)| &**name), replay);
+        if request.start == Start::New {
+            replay.tell_ends();
+        }
         if request.start == Start::New || after == self.seq {
             return;
         }
+        self.drop_turned(replay);
         let is_last = matches!(request.start, Start::Last(_));
         let broadcasts = (request.broadcasts && !is_last).then_some(super::BROADCAST);
         for id in ids.iter().map(|(id, _)| *id).chain(broadcasts) {
             let channel = &self.channels[id as usize];
             let trimmed = channel.history.trimmed();
+            let after = if request.is_from_beginning() { after.max(channel.beginning()) } else { after };
             if after < trimmed && (!is_last || begun.contains(&channel.name)) {
                 replay.items.push(Item::Gap((id != super::BROADCAST).then(|| channel.name.clone()), trimmed));
             }

@@ -2,7 +2,10 @@
 
 use super::acts::{control, each_hub_does_it};
 use super::questions::{each_hub_answers, SOON};
-use super::{each_client_is_served_by_each_hub, each_message_comes_once, position, start_with, until, Client};
+use super::{
+    each_client_is_served_by_each_hub, each_hub_shows_the_end, each_message_comes_once, position, start_with, until,
+    Client,
+};
 use crate::engine::nats::tests::servers::Server as Nats;
 use crate::engine::redis::tests::process::{Process, Program};
 use crate::hub::Publication;
@@ -23,6 +26,16 @@ fn each_client_is_served_by_each_hub_over_redis() {
 #[test]
 fn each_client_is_served_by_each_hub_over_nats() {
     each_client_is_served_by_each_hub(two(&Nats::alone("").url()));
+}
+
+#[test]
+fn each_hub_shows_the_end_of_a_stream_over_redis() {
+    each_hub_shows_the_end(two(&Process::start(Program::Redis, &[]).url()));
+}
+
+#[test]
+fn each_hub_shows_the_end_of_a_stream_over_nats() {
+    each_hub_shows_the_end(two(&Nats::alone("").url()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::dialect::push::replies;
 use crate::dialect::push::requests::{self, ClientPublication, ClientRequest, Refused};
 use crate::error::Kind;
 use crate::framing::{message, ws_frames};
-use crate::hub::{self, check_channel, Cut, Join, OnSettled, Outgoing, Placing, Publication, Request};
+use crate::hub::{self, check_channel, Cut, Join, OnSettled, Outgoing, Placing, Publication, Request, Start};
 use crate::metrics::Reason;
 use crate::shard::connection::conn::Flags;
 use crate::shard::turn::command::Command;
@@ -71,8 +71,8 @@ impl Shard {
             start,
             limit: self.config.outbox,
             broadcasts: false,
-            // The connection is live on other channels: it can't be held back for this one.
-            cut: Cut::Head,
+            // The connection is live on other channels: it can't be held back for this one. Of a stream nothing is cut.
+            cut: if start == Start::Beginning { Cut::Tail } else { Cut::Head },
             join: Join::Always,
         };
         self.subscriptions.subscribe(&shared.hub, &request);
@@ -91,6 +91,12 @@ impl Shard {
             }
             return Err(Refused::new("behind", "the server has not reached that position yet; try again"));
         }
+        if !self.subscriptions.replay.complete {
+            let message = "more is kept of this channel than fits into a live connection (option outbox); open a \
+                           connection whose URL has this channel and since=start";
+            return Err(Refused::new("since", message));
+        }
+        self.subscriptions.replay.tell_passed_ends();
         let joined = self.subscriptions.replay.position;
         // First come messages of the other channels up to there: the position below counts for all channels.
         let aside = self.subscriptions.set_aside();

@@ -6,7 +6,7 @@ use crate::framing::close::Close;
 use crate::framing::Transport;
 use crate::framing::{sse, stream};
 use crate::http::refusal::Refusal;
-use crate::http::request::{Subscribe, SUBPROTOCOL};
+use crate::http::request::{Subscribe, START, SUBPROTOCOL};
 use crate::http::response;
 use crate::hub::{Item, Join};
 use crate::log::Level;
@@ -38,6 +38,12 @@ impl Shard {
             self.subscriptions.abandon();
             return self.refuse(index, &behind(), &cors, sse);
         }
+        if self.send_away_if_ended(index, subscribe, &cors) {
+            return;
+        }
+        if matches!(subscribe.transport, Transport::WebSocket | Transport::Stream) {
+            self.subscriptions.replay.tell_passed_ends();
+        }
         let conn = &mut self.conns[index as usize];
         conn.phase = Phase::Open(subscribe.transport);
         conn.code = Close::ABNORMAL.code;
@@ -61,14 +67,15 @@ impl Shard {
         }
         // Usually the client has missed nothing. Then this is all that it gets.
         if complete && pieces.is_empty() {
-            return self.transmit_bytes(index, opening);
+            self.transmit_bytes(index, opening);
+            return self.close_if_ended(index);
         }
         pieces.insert(0, Piece::Bytes(opening.into()));
         if complete {
             self.transmit(index, &pieces);
+            self.close_if_ended(index);
         } else {
-            let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
-            self.begin_catching_up(index, pieces, names);
+            self.begin_catching_up(index, pieces, subscribe);
         }
     }
 
@@ -107,7 +114,10 @@ impl Shard {
         let epoch = self.encoder.epoch();
         // A client that is cut off before the first message comes back to the same replay, with all gaps.
         let position = match &subscribe.since {
-            Some(since) if !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(&**since),
+            Some(since) if since != START && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(&**since),
+            // It is told of ends. One that is cut off before the last of them comes back for all.
+            None if subscribe.last.is_none() && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(""),
+            None if subscribe.last.is_none() => Cow::Owned(epoch.position(self.subscriptions.replay.position)),
             _ => Cow::Owned(epoch.position(self.start_of_replay())),
         };
         let chunks = self.conns[index as usize].is(Flags::CHUNKS);

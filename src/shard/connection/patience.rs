@@ -55,7 +55,7 @@ impl Shard {
     ) {
         let since = match subscribe.start() {
             Start::Since(Position { epoch, seq }) => Some((epoch.into(), seq)),
-            Start::New | Start::After(_) | Start::Last(_) => None,
+            Start::New | Start::After(_) | Start::BeginningAfter(_) | Start::Last(_) | Start::Beginning => None,
         };
         let of = self.token(index);
         self.questions.patience.waiting.push(Waiting { of, since, allowed });

@@ -20,7 +20,8 @@ impl Shard {
         let conn = &mut self.conns[index as usize];
         conn.flags.set(Flags::KEEP_ALIVE, goes_on);
         conn.cors = (!cors.is_empty()).then(|| Box::new(cors));
-        if self.subscriptions.replay.items.is_empty() && !subscribe.at_once {
+        let is_the_end = self.subscriptions.replay.is_the_end();
+        if self.subscriptions.replay.items.is_empty() && !subscribe.at_once && !is_the_end {
             self.go_live(index);
             self.probe_adopted(index);
             return self.schedule(index, self.config().poll_timeout_ms);
@@ -28,7 +29,11 @@ impl Shard {
         // If a message came in the last step of the replay, the hub has joined the poll to its channels.
         self.subscriptions.abandon();
         let items = std::mem::take(&mut self.subscriptions.replay.items);
-        let note = if self.subscriptions.replay.complete { Note::None } else { Note::More };
+        let note = match self.subscriptions.replay.complete {
+            false => Note::More,
+            true if is_the_end => Note::Ended,
+            true => Note::None,
+        };
         self.answer(index, &items, self.subscriptions.replay.position, note);
         self.subscriptions.replay.items = items;
         self.subscriptions.replay.items.clear();
@@ -52,7 +57,7 @@ impl Shard {
     fn write_answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) -> bool {
         let encoder = &*self.encoder.clone();
         let Some(conn) = self.conns.get(index as usize) else { return false };
-        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || note != Note::None;
+        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || !matches!(note, Note::None | Note::Ended);
         let answer = if told {
             let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, encoder)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
@@ -62,7 +67,7 @@ impl Shard {
         } else {
             let messages = items.iter().filter_map(message);
             self.handle.metrics.deliveries.add(items.len() as u64);
-            encoded::answer(conn, messages, position, usize::MAX, encoder)
+            encoded::answer(conn, messages, (position, note), usize::MAX, encoder)
         };
         let conn = &mut self.conns[index as usize];
         self.side.limits.counted(&self.context.limits).take_back_poll(index, conn);
@@ -102,6 +107,12 @@ impl Shard {
         // Messages in the mailbox have greater numbers than the answer may have. So it has the last delivered number.
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
         self.answer(index, &[], position, note);
+    }
+
+    /// Answers a poll of which all channels have ended.
+    pub(in crate::shard) fn answer_ended(&mut self, index: u32) {
+        let position = self.conns[index as usize].joined.max(self.delivery.delivered);
+        self.answer_alone(index, &[], position, Note::Ended);
     }
 
     /// Ends a poll whose answer was given up.

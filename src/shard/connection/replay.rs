@@ -4,6 +4,7 @@
 use crate::dialect::push::replies;
 use crate::framing::close::Close;
 use crate::framing::ws_frames;
+use crate::http::request::Subscribe;
 use crate::hub::{Cut, Item, Join, Request, Start, ELSEWHERE};
 use crate::shard::connection::conn::Flags;
 use crate::shard::delivery::outbox::{CatchUp, Outbox, Piece};
@@ -29,9 +30,11 @@ impl Shard {
     }
 
     /// Writes the first part of a replay that is larger than an outbox. The rest follows as the client reads.
-    pub(in crate::shard) fn begin_catching_up(&mut self, index: u32, pieces: Vec<Piece>, names: Vec<Box<str>>) {
+    pub(in crate::shard) fn begin_catching_up(&mut self, index: u32, pieces: Vec<Piece>, subscribe: &Subscribe<'_>) {
+        let names = subscribe.channels.iter().map(|name| Box::from(&**name)).collect();
+        let from_beginning = subscribe.start() == Start::Beginning;
         let announced = std::mem::take(&mut self.subscriptions.replay.later_gaps);
-        let catch_up = CatchUp { names, after: self.subscriptions.replay.position, announced };
+        let catch_up = CatchUp { names, after: self.subscriptions.replay.position, from_beginning, announced };
         self.put(index, pieces).catch_up = Some(catch_up);
         self.write_waiting(index);
     }
@@ -46,7 +49,8 @@ impl Shard {
         if conn.transport().is_none() {
             return;
         }
-        let broken = self.read_and_join(&catch_up.names, Start::After(catch_up.after), Join::Always);
+        let after = if catch_up.from_beginning { Start::BeginningAfter } else { Start::After };
+        let broken = self.read_and_join(&catch_up.names, after(catch_up.after), Join::Always);
         if broken || self.subscriptions.replay.wait {
             // Its number may be another message's by now. The client comes back with the epoch as well.
             self.subscriptions.abandon();
@@ -66,6 +70,7 @@ impl Shard {
             self.go_live(index);
             self.add_subscribed(index, &catch_up.names, &mut pieces);
             self.put(index, pieces).since = since;
+            self.close_if_ended(index);
         } else {
             catch_up.after = self.subscriptions.replay.position;
             let outbox = self.put(index, pieces);

@@ -100,6 +100,9 @@ impl Shard {
         } else if !keeps_some && self.conns[index as usize].subs.len() == 0 {
             let reason = reason.to_owned().into();
             self.close(index, Close { reason, ..Close::NOT_ALLOWED });
+        } else {
+            // Those that are left may all have ended.
+            self.close_if_ended(index);
         }
     }
 

@@ -3,7 +3,7 @@
 //! A channel has two lists. Those of its subscribers that have no other channel get all of it, so the channel's
 //! messages of a turn are put together once for them; those with several channels get theirs merged.
 
-use crate::hub::{ChannelId, Hub, Leave, Replay, Request};
+use crate::hub::{ChannelId, Delivery, Ended, Hub, Leave, Mark, Replay, Request};
 use crate::shard::connection::conn::{Conn, Sub, Subs};
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -21,6 +21,8 @@ pub(in crate::shard) struct Local {
     pub(in crate::shard) settled: u64,
     /// Messages of this turn, as places in the batch.
     pub(in crate::shard) run: Vec<u32>,
+    /// The number of the end of its stream, if nothing came after it. The hub may keep the end no longer.
+    pub(in crate::shard) ended: Option<u64>,
 }
 
 /// All channels that a shard has subscribers of.
@@ -30,6 +32,8 @@ pub(in crate::shard) struct Channels {
     /// Subscriptions that ended in this turn. At its end the hub is told of all, under one lock.
     left: FxHashMap<ChannelId, u32>,
     leaves: Vec<Leave>,
+    /// How many of the channels have ended.
+    ended: usize,
 }
 
 /// The channels of a shard, and the hub's answer to the subscription that is being made. Its lists are used again and
@@ -61,6 +65,7 @@ impl Subscriptions {
     /// Lists a connection under the channels that the hub has subscribed it to.
     pub(in crate::shard) fn join(&mut self, conns: &mut Slab<Conn>, index: u32) {
         self.channels.join(conns, index, &self.made, self.replay.position);
+        self.channels.note_ends(&self.replay.ends);
     }
 
     /// Gives up the subscriptions that the hub has made.
@@ -243,6 +248,16 @@ impl Channels {
         }
     }
 
+    /// The numbers of the channels that a connection is on.
+    pub(in crate::shard) fn ids<'c>(&self, conn: &'c Conn) -> impl Iterator<Item = ChannelId> + 'c {
+        let (only, several) = match &conn.subs {
+            Subs::None => (None, None),
+            Subs::One { channel, .. } => (Some(*channel), None),
+            Subs::Many(subs) => (None, Some(subs.iter().map(|sub| sub.channel))),
+        };
+        only.into_iter().chain(several.into_iter().flatten())
+    }
+
     /// The channels that a connection is on.
     pub(in crate::shard) fn names(&self, conn: &Conn) -> Vec<Arc<str>> {
         self.first_names(conn, usize::MAX)
@@ -258,14 +273,68 @@ impl Channels {
         }
     }
 
+    /// Notes the ends that a batch has, and what comes after an end. `has_ends`: there are ends in it.
+    pub(in crate::shard) fn note_batch(&mut self, batch: &[Delivery], has_ends: bool) {
+        if !has_ends && self.ended == 0 {
+            return;
+        }
+        for delivery in batch {
+            let is_end = delivery.message.mark() == Some(Mark::End);
+            self.note_newest(delivery.channel, delivery.message.seq(), is_end);
+        }
+    }
+
+    /// Notes ends that the hub knows. What follows them is still to be delivered.
+    pub(in crate::shard) fn note_ends(&mut self, ends: &[Ended]) {
+        ends.iter().for_each(|ended| self.note_newest(ended.channel, ended.seq, true));
+    }
+
+    fn note_newest(&mut self, channel: ChannelId, seq: u64, is_end: bool) {
+        let Some(local) = self.locals.get_mut(&channel) else { return };
+        if local.ended < Some(seq) {
+            self.ended -= usize::from(local.ended.is_some());
+            local.ended = is_end.then_some(seq);
+            self.ended += usize::from(is_end);
+        }
+    }
+
+    /// Whether all channels of a connection have ended, up to a number.
+    pub(in crate::shard) fn all_ended(&self, conn: &Conn, until: u64) -> bool {
+        let has_ended =
+            |channel| self.locals.get(&channel).and_then(|local| local.ended).is_some_and(|end| end <= until);
+        self.ended > 0 && conn.subs.len() > 0 && self.ids(conn).all(has_ended)
+    }
+
+    /// Adds the channels of a connection with their ends.
+    pub(in crate::shard) fn add_ends(&self, conn: &Conn, ends: &mut Vec<(ChannelId, u64)>) {
+        let end = |channel: ChannelId| Some((channel, self.locals.get(&channel)?.ended?));
+        ends.extend(self.ids(conn).filter_map(end));
+    }
+
+    /// Forgets ends that something follows.
+    pub(in crate::shard) fn forget_ends(&mut self, turned: &[(ChannelId, u64)]) {
+        for (channel, _) in turned {
+            if let Some(local) = self.locals.get_mut(channel) {
+                self.ended -= usize::from(local.ended.take().is_some());
+            }
+        }
+    }
+
     /// A log has lost what came after that number. Subscribers get everything after it.
     pub(in crate::shard) fn go_back_to(&mut self, number: u64) {
-        self.locals.values_mut().for_each(|local| local.settled = local.settled.min(number));
+        for local in self.locals.values_mut() {
+            local.settled = local.settled.min(number);
+            if local.ended > Some(number) {
+                local.ended = None;
+                self.ended -= 1;
+            }
+        }
     }
 
     /// Forgets all channels. Subscriptions that ended before are counted, and the hub is told with the next leaves.
     pub(in crate::shard) fn forget_all(&mut self) {
         self.locals.clear();
+        self.ended = 0;
     }
 
     /// The subscriptions that ended since the last call, for the hub.
@@ -274,7 +343,8 @@ impl Channels {
         for (channel, count) in self.left.drain() {
             let last = self.locals.get(&channel).is_none_or(|local| local.solo.is_empty() && local.multi.is_empty());
             if last {
-                self.locals.remove(&channel);
+                let ended = self.locals.remove(&channel).is_some_and(|local| local.ended.is_some());
+                self.ended -= usize::from(ended);
             }
             self.leaves.push(Leave { channel, count, last });
         }
@@ -292,10 +362,12 @@ impl Channels {
             multi: Vec::new(),
             settled: 0,
             run: Vec::new(),
+            ended: None,
         });
         // The hub may have given the number to another channel since.
         if local.name != *name {
             local.name = name.clone();
+            self.ended -= usize::from(local.ended.take().is_some());
         }
         local.settled = local.settled.max(joined);
         local

@@ -27,6 +27,7 @@ impl Run {
         messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
         limit: usize,
         encoder: &Encoder,
+        note: Note,
     ) -> Self {
         let mut run = Run {
             format: conn.format,
@@ -35,13 +36,17 @@ impl Run {
             pieces: Vec::new(),
         };
         if run.format == Format::POLL {
-            run.pieces.push(Piece::Bytes(answer(conn, messages, 0, limit, encoder).into()));
+            run.pieces.push(Piece::Bytes(answer(conn, messages, (0, note), limit, encoder).into()));
             return run;
         }
         let wire = conn.wire(encoder);
         let mut block = Growing::default();
         for message in messages {
             let bytes = wire.format.encode(message, encoder, wire.chunks);
+            if bytes.is_empty() {
+                // The beginning or the end of a stream, in a format that has no place for it.
+                continue;
+            }
             let full = block.bytes.len() + bytes.len() > BLOCK;
             // A block gives way as a whole or message by message: a reload may change the policy within a batch.
             let other_policy = block.first.is_some_and(|first| first.slow() != message.slow());
@@ -97,24 +102,28 @@ impl<'m> Growing<'m> {
     }
 }
 
-/// The answer to a poll, at least up to `position`. The client gets messages beyond `limit` bytes by its next request.
+/// The answer to a poll, at least up to `position`. The client gets messages beyond `limit` bytes by its next request, and
+/// the end of its streams is noted only with all of them.
 pub(in crate::shard) fn answer<'m>(
     conn: &Conn,
     messages: impl Iterator<Item = &'m Arc<Message>> + Clone,
-    position: u64,
+    (position, note): (u64, Note),
     limit: usize,
     encoder: &Encoder,
 ) -> Vec<u8> {
     let mut weight = 0;
+    let newest = messages.clone().last().map(|message| message.seq());
     let messages = messages.take_while(move |message| {
         let first = weight == 0;
         weight += message.weight();
         first || weight <= limit
     });
+    let is_cut = messages.clone().last().map(|message| message.seq()) != newest;
+    let note = if is_cut && note == Note::Ended { Note::None } else { note };
     let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
     let objects = messages.map(|message| Format::POLL.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
-    poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), Note::None)
+    poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), note)
 }
 
 #[cfg(test)]
@@ -151,7 +160,7 @@ mod tests {
         let messages: Vec<Arc<Message>> = std::iter::from_fn(|| mailbox.pop()).map(|left| left.message).collect();
         let mut conn = Conn::new(None, 1);
         conn.format = Format::STREAM;
-        let run = Run::new(&conn, messages.iter(), 1 << 20, &Encoder::new(hub.epoch().clone()));
+        let run = Run::new(&conn, messages.iter(), 1 << 20, &Encoder::new(hub.epoch().clone()), Note::None);
         let kept: Vec<Option<usize>> = run
             .pieces
             .iter()

@@ -9,6 +9,7 @@
 //! tests drive it without a shard and without sockets.
 
 use crate::dialect::{Encoder, Format};
+use crate::framing::poll::Note;
 use crate::framing::Transport;
 use crate::hub::{ChannelId, Delivery, Mailbox, BROADCAST};
 use crate::shard::connection::close::Counted;
@@ -17,6 +18,7 @@ use crate::shard::connection::sink::{Gone, Sinks};
 use crate::shard::delivery::breaks::Markers;
 use crate::shard::delivery::channels::Channels;
 use crate::shard::delivery::encoded::Run;
+use crate::shard::delivery::ends;
 use crate::shard::delivery::merging::Merge;
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::delivery::write::Bounds;
@@ -83,6 +85,8 @@ pub(in crate::shard) trait Subscribers {
     fn fan_out(&mut self) -> FanOut<'_>;
     /// Settles the fates that a fan-out noted, the last first.
     fn settle_fates(&mut self);
+    /// A batch was delivered in which these channels have ended.
+    fn have_ended(&mut self, channels: &[ChannelId]);
 }
 
 impl Delivering {
@@ -170,6 +174,10 @@ impl Subscribers for Shard {
             }
         }
     }
+
+    fn have_ended(&mut self, channels: &[ChannelId]) {
+        self.close_subscribers_of_ended(channels);
+    }
 }
 
 /// Delivers one batch of the mailbox, up to a message and not beyond; true when there may be more.
@@ -182,6 +190,8 @@ pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) 
 /// Delivers a batch that was taken from the mailbox; true when there may be more.
 pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
     let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
+    let ended = ends::ended_in(&batch);
+    to.fan_out().channels.note_batch(&batch, !ended.is_empty());
     for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
         deliver_part(to, part);
     }
@@ -189,7 +199,11 @@ pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Deli
     if sampled {
         note_latency(handle, &batch);
     }
-    state.recycle(batch)
+    let more = state.recycle(batch);
+    if !ended.is_empty() {
+        to.have_ended(&ended);
+    }
+    more
 }
 
 /// Delivers broadcasts, or messages of channels.
@@ -239,7 +253,9 @@ impl FanOut<'_> {
         let mut places = std::mem::take(&mut local.run);
         let subscribers = std::mem::take(&mut local.solo);
         let settled = local.settled;
-        self.write_all(batch, &places, &subscribers, settled);
+        let last = places.last().map_or(0, |place| batch[*place as usize].message.seq());
+        let note = if local.ended == Some(last) { Note::Ended } else { Note::None };
+        self.write_all(batch, &places, &subscribers, (settled, note));
         // Nobody joins or leaves in between: ends are only noted, and settled after the batch.
         if let Some(local) = self.channels.get_mut(channel) {
             places.clear();
@@ -254,10 +270,11 @@ impl FanOut<'_> {
         let places: Vec<u32> = (0..batch.len() as u32).collect();
         let live = self.conns.iter().filter(|(_, conn)| conn.is(Flags::LIVE));
         let everybody: Vec<u32> = live.map(|(index, _)| index as u32).collect();
-        self.write_all(batch, &places, &everybody, self.state.settled);
+        self.write_all(batch, &places, &everybody, (self.state.settled, Note::None));
     }
 
-    fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], settled: u64) {
+    /// `note` is for polls.
+    fn write_all(&mut self, batch: &[Delivery], places: &[u32], subscribers: &[u32], (settled, note): (u64, Note)) {
         let Some(&first) = places.first() else { return };
         #[cfg(test)]
         crate::shard::panic_tests::maybe_panic(batch[first as usize].message.data());
@@ -277,7 +294,7 @@ impl FanOut<'_> {
             let run = match runs.iter().find(|run| known == 0 && run.fits(conn)) {
                 Some(run) => run,
                 None => {
-                    let run = Run::new(conn, messages, self.bounds.outbox, encoder);
+                    let run = Run::new(conn, messages, self.bounds.outbox, encoder, note);
                     if known == 0 && run.fits(conn) {
                         runs.push(run);
                         &runs[runs.len() - 1]

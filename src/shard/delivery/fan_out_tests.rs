@@ -63,6 +63,10 @@ impl Subscribers for World {
         }
     }
 
+    fn have_ended(&mut self, _channels: &[ChannelId]) {
+        panic!("nothing ends");
+    }
+
     fn settle_fates(&mut self) {
         while let Some((Token { index, .. }, fate)) = self.state.fates.pop() {
             let Some(conn) = self.conns.get_mut(index as usize) else { continue };

@@ -2,6 +2,7 @@
 //! and gets its messages in the order of the batch.
 
 use crate::dialect::Format;
+use crate::framing::poll::Note;
 use crate::hub::{ChannelId, Delivery};
 use crate::shard::connection::conn::{Conn, Subs};
 use crate::shard::delivery::encoded;
@@ -84,7 +85,9 @@ impl FanOut<'_> {
                     Piece::Message(message) => Some(message),
                     _ => None,
                 });
-                let answer = encoded::answer(conn, messages, 0, self.bounds.outbox, self.encoder);
+                let last = messages.clone().last().map_or(0, |message| message.seq());
+                let note = if self.channels.all_ended(conn, last) { Note::Ended } else { Note::None };
+                let answer = encoded::answer(conn, messages, (0, note), self.bounds.outbox, self.encoder);
                 pieces = vec![Piece::Bytes(Bytes::from(answer))];
             }
             self.write_pieces(index, &pieces, count);

@@ -6,6 +6,7 @@ pub(crate) mod backpressure_model;
 pub(super) mod breaks;
 pub(super) mod channels;
 pub(super) mod encoded;
+pub(super) mod ends;
 pub(super) mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;

@@ -99,7 +99,10 @@ pub(in crate::shard) struct Outbox {
 #[derive(Debug)]
 pub(in crate::shard) struct CatchUp {
     pub(in crate::shard) names: Vec<Box<str>>,
+    /// Where it goes on.
     pub(in crate::shard) after: u64,
+    /// True if it began with the first message of each channel's stream.
+    pub(in crate::shard) from_beginning: bool,
     /// Channels (`None`: the broadcasts) with a gap that is still to come, and that the handshake has announced. A gap
     /// that grows meanwhile is the same gap.
     pub(in crate::shard) announced: Vec<Option<Arc<str>>>,
