@@ -11,9 +11,6 @@ mod act;
 mod applying;
 #[cfg(test)]
 mod applying_tests;
-mod ends;
-#[cfg(test)]
-mod ends_tests;
 mod forgotten;
 mod history;
 mod journal;
@@ -33,10 +30,14 @@ mod restoring;
 mod retention;
 #[cfg(test)]
 mod retention_tests;
+mod settings;
 mod slow;
 mod state;
 #[cfg(test)]
 mod steps_tests;
+mod streams;
+#[cfg(test)]
+mod streams_tests;
 mod subscribing;
 mod sync;
 mod tap;
@@ -59,11 +60,12 @@ pub(crate) use replay::Ended;
 pub use replay::{Cut, Item, Join, Replay, Request, Start};
 pub(crate) use restoring::{Ends, EndsListing};
 pub use retention::Retention;
+pub use settings::Settings;
 pub use slow::SlowPolicy;
 pub(crate) use tap::{Seen, Tap};
 
 #[cfg(test)]
-pub(crate) use state::ends::planted;
+pub(crate) use state::streams::planted;
 
 use crate::error::{Error, Kind};
 use foldhash::fast::RandomState;
@@ -82,41 +84,6 @@ pub const BROADCAST: ChannelId = 0;
 
 /// The largest number of shards of a hub: they are bits of a mask.
 pub const MAX_SHARDS: usize = 64;
-
-/// How much a hub keeps.
-#[derive(Debug)]
-pub struct Settings<'a> {
-    /// Bounds for channels that match no pattern.
-    pub retention: Retention,
-    /// Bounds for channels that match a pattern. The closest pattern counts.
-    pub patterns: &'a [(ChannelPattern, Retention)],
-    /// What is dropped for slow clients in channels that match no pattern, and in broadcasts.
-    pub slow_policy: SlowPolicy,
-    /// The same for channels that match a pattern. The closest pattern counts.
-    pub slow_patterns: &'a [(ChannelPattern, SlowPolicy)],
-    /// Bytes of all history together.
-    pub total_bytes: usize,
-    /// How long idempotency keys are remembered. 0 means not at all.
-    pub key_window_ms: u64,
-    /// A clock in microseconds, for the time stamps of a sample of the messages.
-    pub clock_us: fn() -> u64,
-}
-
-#[cfg(any(test, fuzzing))]
-impl Settings<'_> {
-    /// The same for all channels, and nothing else: no keys, no time stamps.
-    pub(crate) fn keeping(retention: Retention) -> Self {
-        Settings {
-            retention,
-            patterns: &[],
-            slow_policy: SlowPolicy::Disconnect,
-            slow_patterns: &[],
-            total_bytes: retention.bytes,
-            key_window_ms: 0,
-            clock_us: || 0,
-        }
-    }
-}
 
 /// The position of a published message, and its reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -52,7 +52,7 @@ use connection::accept::Registry;
 use connection::conn::{Conn, SideTables, Token};
 use connection::drain::Shutdown;
 use connection::patience::Patience;
-use delivery::channels::Subscriptions;
+use delivery::subscriptions::Subscriptions;
 use delivery::fan_out::Delivering;
 use rustc_hash::FxHashMap;
 use slab::Slab;

@@ -2,7 +2,7 @@
 
 #[cfg_attr(not(test), allow(dead_code))]
 mod applying;
-pub(in crate::hub) mod ends;
+pub(in crate::hub) mod streams;
 mod keeping;
 mod lasting;
 mod names;

@@ -18,7 +18,7 @@ use crate::shard::connection::sink::{Gone, Sinks};
 use crate::shard::delivery::breaks::Markers;
 use crate::shard::delivery::channels::Channels;
 use crate::shard::delivery::encoded::Run;
-use crate::shard::delivery::ends;
+use crate::shard::delivery::ended_streams;
 use crate::shard::delivery::merging::Merge;
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::delivery::write::Bounds;
@@ -190,7 +190,7 @@ pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) 
 /// Delivers a batch that was taken from the mailbox; true when there may be more.
 pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
     let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
-    let ended = ends::ended_in(&batch);
+    let ended = ended_streams::ended_in(&batch);
     to.fan_out().channels.note_batch(&batch, !ended.is_empty());
     for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
         deliver_part(to, part);

@@ -6,10 +6,11 @@ pub(crate) mod backpressure_model;
 pub(super) mod breaks;
 pub(super) mod channels;
 pub(super) mod encoded;
-pub(super) mod ends;
+pub(super) mod ended_streams;
 pub(super) mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;
 pub(super) mod merging;
 pub(super) mod outbox;
+pub(super) mod subscriptions;
 pub(super) mod write;
