@@ -26,6 +26,8 @@ mod name;
 mod outlet;
 mod position;
 mod replay;
+#[cfg(test)]
+mod replay_tests;
 mod restoring;
 mod retention;
 #[cfg(test)]

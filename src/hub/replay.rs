@@ -174,6 +174,10 @@ pub struct Replay {
     pub(crate) all_ended: bool,
     /// The subscriber's position, if it came with one of this epoch.
     pub(crate) since: Option<u64>,
+    /// The number after which it was read, unless the subscriber came with a position of another epoch.
+    pub(super) after: Option<u64>,
+    /// The numbers of the gaps where the log has lost messages. All its hubs know them.
+    pub(super) losses: Vec<u64>,
 }
 
 impl Replay {
@@ -181,7 +185,8 @@ impl Replay {
         self.items.clear();
         self.later_gaps.clear();
         self.ends.clear();
-        (self.all_ended, self.since) = (false, None);
+        self.losses.clear();
+        (self.all_ended, self.since, self.after) = (false, None, None);
         self.complete = true;
         self.wait = false;
     }
@@ -213,6 +218,29 @@ impl Replay {
                 Join::IfEmpty => self.items.is_empty(),
                 Join::Never => false,
             }
+    }
+
+    /// Puts the gaps first that stand for what this hub has dropped, for a client that may be cut off in the middle. It
+    /// may come back to a hub that has dropped less: another one of the log, or this one after a restart. With the
+    /// position of a message of another channel before the gap, it would never hear of what it has missed before that
+    /// message. Returns how many these gaps are.
+    pub(crate) fn tell_dropped_first(&mut self) -> usize {
+        let is_dropped = |item: &Item| matches!(item, Item::Gap(_, seq) if !self.losses.contains(seq));
+        let mut rest = self.items.iter().skip_while(|item| is_dropped(item));
+        if rest.any(is_dropped) {
+            let (mut dropped, rest): (Vec<Item>, Vec<Item>) = self.items.drain(..).partition(is_dropped);
+            dropped.extend(rest);
+            self.items = dropped;
+        }
+        self.items.iter().take_while(|item| is_dropped(item)).count()
+    }
+
+    /// The position that each of the first gaps has. A client that is cut off between them comes back for all of them.
+    pub(crate) fn positions_of_first(&self, gaps: usize) -> impl Iterator<Item = Option<u64>> + use<> {
+        let next = self.items.get(gaps).map_or(self.position, |item| item.seq().saturating_sub(1));
+        let last = self.items[..gaps].iter().map(Item::seq).max().map(|last| last.min(next));
+        let after = self.after;
+        (0..gaps).map(move |place| if place + 1 == gaps { last } else { after })
     }
 
     /// Sorts the items of several channels. A gap comes before the message that follows it.

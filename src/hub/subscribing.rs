@@ -67,7 +67,7 @@ impl Hub {
             }
             state.begin_reading(request, self.epoch.as_str())
         };
-        (replay.position, replay.since) = (reading.until(), reading.since(request));
+        (replay.position, replay.since, replay.after) = (reading.until(), reading.since(request), reading.after());
         if request.start == Start::New {
             return HashSet::new();
         }

@@ -133,6 +133,18 @@ impl World {
         wrong.into_iter().for_each(|wrong| self.fail(wrong));
     }
 
+    /// An earlier server takes over. Entries of it that had been lost come back. If they are lost again before a hub has
+    /// read them again, nobody knows that they were there.
+    pub(super) fn go_back(&mut self) {
+        let before: HashSet<Place> = self.log.entries().iter().copied().collect();
+        self.log.go_back();
+        let back: HashSet<Place> = self.log.entries().iter().copied().filter(|place| !before.contains(place)).collect();
+        for hub in &mut self.hubs {
+            let view: HashSet<Place> = hub.applied().collect();
+            hub.read.retain(|place| !back.contains(place) || view.contains(place));
+        }
+    }
+
     /// True if one entry was in the log when the other was appended.
     fn is_before(&self, one: Place, other: Place) -> bool {
         let mut before = self.log.all[other as usize].before;

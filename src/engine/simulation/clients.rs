@@ -2,7 +2,7 @@
 
 use super::{mistakes, Content, World, CHANNELS};
 use crate::engine::log_model::{Place, Random};
-use crate::hub::{ChannelId, Cut, Delivery, Item, Join, Leave, Mark, Position, Replay, Request, Start, BROADCAST};
+use crate::hub::{ChannelId, Cut, Item, Join, Leave, Position, Replay, Request, Start};
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ pub(super) enum From {
 
 /// Something on its way to a client.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Message {
         channel: usize,
         place: Place,
@@ -53,18 +53,18 @@ pub(super) struct Client {
     pub(super) at: usize,
     pub(super) transport: Transport,
     pub(super) channels: Vec<usize>,
-    hub: usize,
-    phase: Phase,
+    pub(super) hub: usize,
+    pub(super) phase: Phase,
     /// Its position. `None` if it was never connected.
     position: Option<String>,
     /// The position of the next part, if its replay comes in parts.
     part: Option<String>,
-    ids: Vec<ChannelId>,
+    pub(super) ids: Vec<ChannelId>,
     /// The number of breaks, the last number, and the epoch when it subscribed.
-    breaks: u32,
-    joined: u64,
+    pub(super) breaks: u32,
+    pub(super) joined: u64,
     epoch: String,
-    wire: VecDeque<Event>,
+    pub(super) wire: VecDeque<Event>,
     /// For each channel: the points after which it has received everything, and the messages since the last gap.
     pub(super) has: Vec<Vec<From>>,
     pub(super) told: Vec<HashSet<Content>>,
@@ -73,7 +73,7 @@ pub(super) struct Client {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Away,
     /// Its request is read. It waits, or gets the messages that it has missed in parts.
     CatchingUp,
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    fn end_poll(&mut self, position: String) {
+    pub(super) fn end_poll(&mut self, position: String) {
         self.wire.push_back(Event::Position(position));
         self.wire.push_back(Event::End);
         self.phase = Phase::Answered;
@@ -124,8 +124,8 @@ impl World {
         let at = self.random.below(self.clients.len());
         match self.random.below(12) {
             0 => {
-                self.disconnect(at);
-                self.clients[at].hub = self.random.below(self.plan.hubs);
+                let hub = self.random.below(self.plan.hubs);
+                self.move_client(at, hub);
             }
             1 if self.clients[at].transport == Transport::Poll => self.poll_times_out(at),
             _ => {
@@ -134,8 +134,14 @@ impl World {
         }
     }
 
+    /// Has a client come to a hub. Everything on its way is lost.
+    pub(super) fn move_client(&mut self, at: usize, hub: usize) {
+        self.disconnect(at);
+        self.clients[at].hub = hub;
+    }
+
     /// Lets a client do its next step. True if it has nothing to do.
-    fn go_on(&mut self, at: usize) -> bool {
+    pub(super) fn go_on(&mut self, at: usize) -> bool {
         if let Some(event) = self.clients[at].wire.pop_front() {
             self.receive(at, event);
             return false;
@@ -188,7 +194,7 @@ impl World {
         }
     }
 
-    fn leave(&mut self, at: usize) {
+    pub(super) fn leave(&mut self, at: usize) {
         let client = &mut self.clients[at];
         let hub = &mut self.hubs[client.hub];
         for channel in client.ids.drain(..) {
@@ -249,7 +255,8 @@ impl World {
     }
 
     /// Sends a client the messages that it has missed.
-    fn subscribed(&mut self, at: usize, replay: Replay) {
+    fn subscribed(&mut self, at: usize, mut replay: Replay) {
+        mistakes::tell_dropped_first(self.mistake, &mut replay);
         let (epoch, breaks) = replay.life.clone().unwrap();
         let hub = &self.hubs[self.clients[at].hub];
         let begins = hub.view.get(replay.position as usize).copied().flatten();
@@ -299,83 +306,6 @@ impl World {
         }
     }
 
-    /// Lets a shard take messages from its mailbox. True if there were none.
-    pub(super) fn deliver(&mut self, at: usize, most: usize) -> bool {
-        for count in 0..most {
-            let Some(delivery) = self.hubs[at].mailbox.pop() else { return count == 0 };
-            match delivery.as_break() {
-                Some((epoch, gap)) => self.come_to_break(at, epoch.as_str(), gap),
-                None if delivery.is_act() => self.does_act(at, &delivery),
-                None => self.fan_out(at, &delivery),
-            }
-        }
-        false
-    }
-
-    fn fan_out(&mut self, at: usize, delivery: &Delivery) {
-        let (channel, message) = (delivery.channel, &delivery.message);
-        let shard = &mut self.hubs[at].shard;
-        shard.delivered = message.seq();
-        let id = format!("{}-{}", shard.epoch, message.seq());
-        let mut ended = Vec::new();
-        for client in self.clients.iter_mut().filter(|client| client.hub == at && client.phase == Phase::Subscribed) {
-            let is_new = client.breaks == shard.breaks && message.seq() > client.joined;
-            let forgotten = self.mistake == Some(mistakes::Mistake::ForgetsEnds) && message.mark() == Some(Mark::End);
-            if forgotten || !is_new || !(channel == BROADCAST || client.ids.contains(&channel)) {
-                continue;
-            }
-            let place = CHANNELS.iter().position(|name| *name == message.channel().unwrap_or("")).unwrap();
-            client.wire.push_back(message_event(place, message.data(), id.clone()));
-            if client.transport == Transport::Poll {
-                ended.push(client.at);
-            }
-        }
-        for client in ended {
-            self.leave(client);
-            self.clients[client].end_poll(id.clone());
-        }
-    }
-
-    /// Lets a shard come to a break of its log.
-    fn come_to_break(&mut self, at: usize, epoch: &str, gap: Option<u64>) {
-        self.tell(|| format!("hub {at}: the shard comes to a break: {epoch} {gap:?}"));
-        self.mark(if gap.is_some() { "a break with a loss" } else { "a break without a loss" });
-        let hub = &mut self.hubs[at];
-        hub.shard.epoch = epoch.to_owned();
-        hub.shard.breaks = hub.shard.breaks.wrapping_add(1);
-        let breaks = hub.shard.breaks;
-        let Some(gap) = gap else {
-            let passed = |client: &&mut Client| client.hub == at && client.breaks.wrapping_add(1) == breaks;
-            self.clients.iter_mut().filter(passed).for_each(|client| client.breaks = breaks);
-            return;
-        };
-        hub.shard.delivered = gap;
-        let covers = hub.shard.lost.get(&breaks).cloned().unwrap_or_default();
-        let id = format!("{epoch}-{gap}");
-        let mut ended = Vec::new();
-        for client in self.clients.iter_mut() {
-            if client.hub != at || client.phase != Phase::Subscribed || client.breaks.wrapping_add(1) != breaks {
-                continue;
-            }
-            (client.breaks, client.joined) = (breaks, gap);
-            if self.mistake == Some(mistakes::Mistake::SilentBreak) {
-                continue;
-            }
-            let gap = |channel: usize| Event::Gap { channel, from: From::Number(gap), covers: covers.clone() };
-            client.wire.extend(client.channels.iter().copied().chain([0]).map(gap));
-            if client.transport == Transport::Live {
-                client.wire.push_back(Event::Position(id.clone()));
-            }
-            if client.transport == Transport::Poll {
-                ended.push(client.at);
-            }
-        }
-        for client in ended {
-            self.leave(client);
-            self.clients[client].end_poll(id.clone());
-        }
-    }
-
     fn receive(&mut self, at: usize, event: Event) {
         self.tell(|| format!("client {at} is told {event:?}"));
         match event {
@@ -390,7 +320,7 @@ impl World {
     }
 }
 
-fn message_event(channel: usize, data: &[u8], id: String) -> Event {
+pub(super) fn message_event(channel: usize, data: &[u8], id: String) -> Event {
     let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
     Event::Message { channel, content: number(&data[..4]), place: number(&data[4..8]), id }
 }

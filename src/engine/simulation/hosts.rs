@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 pub(super) struct Host {
     at: usize,
     /// The hub that it is attached to, and the life of that hub.
-    hub: usize,
+    pub(super) hub: usize,
     life: u64,
     number: u64,
     /// The messages without an answer: the host's number, the content, and the hub's counter if it was sent.

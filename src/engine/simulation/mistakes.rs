@@ -3,7 +3,7 @@
 use super::World;
 use crate::engine::contract::{Answer, Ask, EntryId, Fence, Tailed};
 use crate::engine::envelope::{self, Body, Known};
-use crate::hub::{Epoch, Hub, Position};
+use crate::hub::{Epoch, Hub, Position, Replay};
 use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) enum Mistake {
     EndsWithoutFloor,
     /// Shards pass the ends of streams over.
     ForgetsEnds,
+    /// The gaps of what a hub has dropped stand among the messages.
+    GapsAmongMessages,
 }
 
 /// The entries and the fence that a hub is made to believe in.
@@ -166,6 +168,13 @@ pub(super) fn position(mistake: Option<Mistake>, position: Option<String>, hub: 
     Some(hub.present_epoch().position(number))
 }
 
+/// What a client is sent that may be cut off in the middle.
+pub(super) fn tell_dropped_first(mistake: Option<Mistake>, replay: &mut Replay) {
+    if mistake != Some(Mistake::GapsAmongMessages) {
+        replay.tell_dropped_first();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::run;
@@ -228,6 +237,11 @@ mod tests {
     #[test]
     fn ends_that_are_passed_over_are_found() {
         is_found(Mistake::ForgetsEnds, 200);
+    }
+
+    #[test]
+    fn gaps_among_the_messages_are_found() {
+        is_found(Mistake::GapsAmongMessages, 200);
     }
 
     #[test]

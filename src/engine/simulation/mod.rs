@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `hubs` | a hub with its replica, its connection to the log, and a shard without sockets |
 //! | `clients` | clients of all transports: their requests, and the messages and gaps that they get |
+//! | `shards` | give the messages and the breaks of their mailboxes to the clients |
 //! | `acts` | acts on users: each hub does those of the others, once, in their place |
 //! | `hosts` | hosts that publish, and that send a message again if it was not answered |
 //! | `scenes` | sequences of steps that random steps hardly ever come to |
@@ -21,6 +22,7 @@ mod hosts;
 mod hubs;
 mod mistakes;
 mod scenes;
+mod shards;
 
 use super::envelope::Body;
 use super::log_model::{LogModel, Random};
@@ -165,7 +167,7 @@ impl World {
     /// Makes a random fault.
     fn misbehave(&mut self) {
         let hub = self.random.below(self.plan.hubs);
-        match self.random.below(if self.plan.gentle { 4 } else { 16 }) {
+        match self.random.below(if self.plan.gentle { 4 } else { 17 }) {
             0 => self.cut(hub),
             1 => {
                 self.log.away = self.now + self.random.below(500) as u64;
@@ -194,7 +196,7 @@ impl World {
                     (0..self.plan.hubs).for_each(|hub| self.cut(hub));
                 }
                 _ => {
-                    self.log.go_back();
+                    self.go_back();
                     self.note("an earlier server");
                     (0..self.plan.hubs).for_each(|hub| self.cut(hub));
                 }
@@ -206,6 +208,7 @@ impl World {
             }
             10 | 13 => self.lose_with_its_hub(),
             11 | 14 | 15 => self.start_behind_last_numbers(),
+            16 => self.come_back_to_hubs_that_differ(),
             _ => self.clear(hub),
         }
     }

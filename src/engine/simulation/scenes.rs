@@ -1,6 +1,6 @@
 //! Sequences of steps that random steps hardly ever come to. Chance decides on the details.
 
-use super::{World, CHANNELS};
+use super::{World, CHANNELS, KEPT};
 use crate::engine::envelope;
 
 /// The rounds in which most questions of all hubs are answered.
@@ -51,6 +51,33 @@ impl World {
         self.kill(hub);
         let lost = 1 + self.random.below(4);
         self.fail_over(lost, "the log loses its end, and a hub is gone");
+    }
+
+    /// A client comes back to a hub that has dropped much of one of its channels. It is cut off in the middle, and goes on
+    /// at a hub that is behind, and has not dropped as much.
+    pub(super) fn come_back_to_hubs_that_differ(&mut self) {
+        let ahead = self.random.below(self.plan.hubs);
+        let behind = (ahead + 1) % self.plan.hubs;
+        let client = self.clients.iter().find(|client| client.channels.len() > 1).map(|client| client.at);
+        let host = self.hosts.iter().position(|host| host.hub == ahead);
+        let (Some(client), Some(host), true) = (client, host, ahead != behind) else { return };
+        let all: Vec<usize> = (0..self.plan.hubs).collect();
+        self.move_client(client, ahead);
+        (0..10).for_each(|_| _ = self.go_on(client));
+        self.move_client(client, ahead);
+        let channels = self.clients[client].channels.clone();
+        for _ in 0..4 {
+            channels.iter().for_each(|channel| self.publish_in(*channel, None, None, host));
+        }
+        self.pass(&all, ROUNDS);
+        for _ in 0..KEPT {
+            self.publish_in(channels[0], None, None, host);
+        }
+        self.pass(&[ahead], ROUNDS);
+        self.note("a client comes back to hubs that differ");
+        (0..2 + self.random.below(4)).for_each(|_| _ = self.go_on(client));
+        self.move_client(client, behind);
+        (0..20).for_each(|_| _ = self.go_on(client));
     }
 
     fn publish_some(&mut self, many: usize) {

@@ -2,13 +2,13 @@
 
 #[cfg_attr(not(test), allow(dead_code))]
 mod applying;
-pub(in crate::hub) mod streams;
 mod keeping;
 mod lasting;
 mod names;
 mod reading;
 mod restoring;
 mod steps;
+pub(in crate::hub) mod streams;
 mod tapping;
 
 pub(super) use applying::Following;

@@ -54,7 +54,7 @@ impl State {
 
     fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) -> bool {
         let (after, foreign) = self.place_of(request.start, epoch);
-        replay.since = request.since(after, foreign);
+        (replay.since, replay.after) = (request.since(after, foreign), (!foreign).then_some(after));
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
@@ -62,8 +62,10 @@ impl State {
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);
-                let gap = |fence| Item::Gap(Some(name.as_ref().into()), fence);
-                replay.items.extend(self.lineage.losses_after(told.max(after)).map(gap));
+                for fence in self.lineage.losses_after(told.max(after)) {
+                    replay.items.push(Item::Gap(Some(name.as_ref().into()), fence));
+                    replay.losses.push(fence);
+                }
             }
         }
         if request.wants_broadcasts() {

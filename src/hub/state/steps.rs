@@ -51,6 +51,11 @@ impl Reading {
         request.since(self.after, self.foreign)
     }
 
+    /// The number after which the reader reads, if it is one of this epoch.
+    pub(in crate::hub) fn after(&self) -> Option<u64> {
+        (!self.foreign).then_some(self.after)
+    }
+
     /// The number up to which the reader reads.
     pub(in crate::hub) fn until(&self) -> u64 {
         self.until
@@ -136,8 +141,10 @@ impl State {
                     reading.tell_gone(&name.into(), trimmed, replay);
                 }
                 if !name.is_empty() {
-                    let losses = self.lineage.losses_after(after.max(trimmed));
-                    losses.for_each(|fence| reading.tell_gone(&name.into(), fence, replay));
+                    for fence in self.lineage.losses_after(after.max(trimmed)) {
+                        reading.tell_gone(&name.into(), fence, replay);
+                        replay.losses.push(fence);
+                    }
                 }
             }
             let Some(id) = known else { continue };

@@ -28,6 +28,8 @@ impl Shard {
         }
         // If a message came in the last step of the replay, the hub has joined the poll to its channels.
         self.subscriptions.abandon();
+        // A client may take the messages of an answer that is cut off.
+        self.subscriptions.replay.tell_dropped_first();
         let items = std::mem::take(&mut self.subscriptions.replay.items);
         let note = match self.subscriptions.replay.complete {
             false => Note::More,

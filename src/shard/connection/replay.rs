@@ -116,7 +116,10 @@ impl Shard {
         let conn = &self.conns[index as usize];
         let wire = conn.wire(&self.encoder);
         let mut messages = 0;
-        let mut items = self.subscriptions.replay.items.drain(..).peekable();
+        let replay = &mut self.subscriptions.replay;
+        let first = replay.tell_dropped_first();
+        let mut first = replay.positions_of_first(first);
+        let mut items = replay.items.drain(..).peekable();
         while let Some(item) = items.next() {
             match item {
                 Item::Message(message) => {
@@ -124,15 +127,11 @@ impl Shard {
                     pieces.push(Piece::Message(message));
                 }
                 Item::Gap(channel, seq) => {
-                    // Gaps of several channels may have one number. A client that is cut off between them comes back
-                    // with the position of the first, and is then told of all of them.
+                    // Losses in several channels have one number. A client that is cut off between them comes back with
+                    // the position before the first, and is then told of all of them.
                     let others = items.peek().is_some_and(|next| next.seq() == seq);
-                    let epoch = wire.encoder.epoch();
-                    let position = match (others, seq.checked_sub(1)) {
-                        (false, _) => epoch.position(seq),
-                        (true, Some(before)) => epoch.position(before),
-                        (true, None) => ELSEWHERE.into(),
-                    };
+                    let position = first.next().unwrap_or(if others { seq.checked_sub(1) } else { Some(seq) });
+                    let position = position.map_or(ELSEWHERE.into(), |seq| wire.encoder.epoch().position(seq));
                     let gap = conn.format.gap(channel.as_deref(), &position, wire.chunks);
                     pieces.push(Piece::Bytes(gap.into()));
                 }
