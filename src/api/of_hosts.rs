@@ -4,7 +4,7 @@
 use super::publishing::outgoing;
 use super::Api;
 use crate::error::Error;
-use crate::hub::{Key, OnSettled, Origin, Outgoing, Placed, Placing, Publication};
+use crate::hub::{Key, Mark, OnSettled, Origin, Outgoing, Placed, Placing, Publication};
 use crate::sys::clock;
 
 impl Api {
@@ -35,8 +35,9 @@ impl Api {
     /// The numbers of those that were published before, by their keys.
     pub(crate) fn known(&self, publications: &[Publication<'_>]) -> Vec<Option<u64>> {
         let now = clock::monotonic_ms();
-        let known = |publication: &Publication<'_>| {
-            self.context.hub.known((publication.channel, Key::Host(publication.key?)), now)
+        let known = |publication: &Publication<'_>| match publication.mark {
+            Some(Mark::End) => self.context.hub.end_of(publication.channel),
+            _ => self.context.hub.known((publication.channel, Key::Host(publication.key?)), now),
         };
         publications.iter().map(known).collect()
     }

@@ -15,6 +15,11 @@ impl Hub {
         state.all_ended(channels)
     }
 
+    /// The number of a channel's end, if its stream has ended.
+    pub(crate) fn end_of(&self, channel: &str) -> Option<u64> {
+        self.state.lock().ended_at(channel)
+    }
+
     /// Keeps the ends that something followed. The channels have subscribers.
     pub(crate) fn keep_turned(&self, ends: &mut Vec<(super::ChannelId, u64)>) {
         let state = self.state.lock();

@@ -2,7 +2,7 @@
 //! was done.
 
 use crate::attach::wire::{self, FromHost, FromHub, Hello};
-use crate::hub::Publication;
+use crate::hub::{Mark, Publication};
 use crate::shard::panic_tests::common::{self, until, Host, PATIENCE};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -128,12 +128,18 @@ fn of_a_batch_each_message_has_its_own_place_again_also_one_that_was_published_b
         FromHost::Publish { number: 1, publication: keyed("k") },
         FromHost::Batch { number: 2, publications: vec![plain(), keyed("k"), keyed("l"), plain(), keyed("l")] },
         FromHost::Batch { number: 3, publications: vec![keyed("l"), keyed("k")] },
+        // A stream ends once.
+        FromHost::Publish { number: 4, publication: Publication::mark("a", Mark::End) },
+        FromHost::Batch {
+            number: 5,
+            publications: vec![Publication::mark("a", Mark::End), Publication::new("b", b"x")],
+        },
     ];
-    let expected = ["1: 1", "2: [2, 1, 3, 4, 3]", "3: [3, 1]"];
-    assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 3), expected);
+    let expected = ["1: 1", "2: [2, 1, 3, 4, 3]", "3: [3, 1]", "4: 5", "5: [5, 6]"];
+    assert_eq!(answers(attach(&sockets.0, &epoch, &requests), 5), expected);
     kill(hub, &first, &second);
     let hub = start(&second.0, &sockets.1);
-    assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 3), expected);
+    assert_eq!(answers(attach(&sockets.1, &epoch, &requests), 5), expected);
     assert_eq!(hub.server.stats().unwrap().published, 0);
     hub.stop();
 }

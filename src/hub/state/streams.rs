@@ -107,7 +107,7 @@ impl State {
         newest
     }
 
-    fn ended_at(&self, channel: &str) -> Option<u64> {
+    pub(in crate::hub) fn ended_at(&self, channel: &str) -> Option<u64> {
         self.channels[self.lookup(channel, self.hash(channel))? as usize].end()
     }
 }
