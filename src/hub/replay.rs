@@ -176,8 +176,8 @@ pub struct Replay {
     pub(crate) since: Option<u64>,
     /// The number after which it was read, unless the subscriber came with a position of another epoch.
     pub(super) after: Option<u64>,
-    /// The numbers of the gaps where the log has lost messages. All its hubs know them.
-    pub(super) losses: Vec<u64>,
+    /// The numbers of the gaps where the log has lost messages, each once. All its hubs know them.
+    losses: Vec<u64>,
 }
 
 impl Replay {
@@ -218,6 +218,13 @@ impl Replay {
                 Join::IfEmpty => self.items.is_empty(),
                 Join::Never => false,
             }
+    }
+
+    /// Notes that the log has lost messages before a number. All channels have the same few of these.
+    pub(super) fn note_loss(&mut self, number: u64) {
+        if !self.losses.contains(&number) {
+            self.losses.push(number);
+        }
     }
 
     /// Puts the gaps first that stand for what this hub has dropped, for a client that may be cut off in the middle. It

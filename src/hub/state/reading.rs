@@ -64,7 +64,7 @@ impl State {
                 let told = replay.items.get(from).map_or(after, Item::seq);
                 for fence in self.lineage.losses_after(told.max(after)) {
                     replay.items.push(Item::Gap(Some(name.as_ref().into()), fence));
-                    replay.losses.push(fence);
+                    replay.note_loss(fence);
                 }
             }
         }

@@ -143,7 +143,7 @@ impl State {
                 if !name.is_empty() {
                     for fence in self.lineage.losses_after(after.max(trimmed)) {
                         reading.tell_gone(&name.into(), fence, replay);
-                        replay.losses.push(fence);
+                        replay.note_loss(fence);
                     }
                 }
             }
