@@ -41,9 +41,9 @@ fn show(kept: &Kept) -> Vec<u8> {
         }
         match item {
             Item::Message(message) => out.append(&mut form::message(message, epoch)),
-            Item::Gap(channel, seq) => {
+            Item::Gap(..) | Item::Loss(..) => {
                 gap = true;
-                out.append(&mut form::gap(channel.as_deref(), &epoch.position(*seq)));
+                out.append(&mut form::gap(item.channel(), &epoch.position(item.seq())));
             }
         }
     }

@@ -47,7 +47,7 @@ fn subscribe(hub: &Hub, start: Start<'_>, join: Join) -> (Replay, usize) {
 fn told(hub: &Hub, start: Start<'_>) -> Option<Vec<String>> {
     let (replay, _) = subscribe(hub, start, Join::Never);
     let show = |item: &Item| match item {
-        Item::Gap(_, seq) => format!("!{seq}"),
+        Item::Gap(_, seq) | Item::Loss(_, seq) => format!("!{seq}"),
         Item::Message(message) => message.seq().to_string(),
     };
     (!replay.wait).then(|| replay.items.iter().map(show).collect())

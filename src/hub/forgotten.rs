@@ -40,6 +40,10 @@ impl Forgotten {
         self.with_names = true;
     }
 
+    pub(super) fn keeps_names(&self) -> bool {
+        self.with_names
+    }
+
     /// Forgets everything. The messages up to `seq` are gone, and nobody has told of them.
     pub(super) fn know_nothing_before(&mut self, seq: u64) {
         let (with_names, unknown) = (self.with_names, Some(seq).filter(|seq| *seq > 0));

@@ -53,7 +53,7 @@ fn ask(hub: &Hub, channel: &str, position: u64, join: Join) -> String {
     hub.subscribe(&request, &mut replay, &mut Vec::new());
     assert!(!replay.wait);
     let show = |item: &Item| match item {
-        Item::Gap(_, seq) => format!("!{seq}"),
+        Item::Gap(_, seq) | Item::Loss(_, seq) => format!("!{seq}"),
         Item::Message(message) => message.seq().to_string(),
     };
     replay.items.iter().map(show).collect::<Vec<_>>().join(" ")

@@ -26,8 +26,6 @@ mod name;
 mod outlet;
 mod position;
 mod replay;
-#[cfg(test)]
-mod replay_tests;
 mod restoring;
 mod retention;
 #[cfg(test)]
@@ -43,6 +41,9 @@ mod streams_tests;
 mod subscribing;
 mod sync;
 mod tap;
+mod telling;
+#[cfg(test)]
+mod telling_tests;
 #[cfg(test)]
 mod tests;
 

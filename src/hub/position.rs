@@ -51,6 +51,11 @@ impl Epoch {
         let mut digits = itoa::Buffer::new();
         [&*self.0, "-", digits.format(seq)].concat()
     }
+
+    /// The same, or a position that no hub knows.
+    pub(crate) fn position_or_elsewhere(&self, seq: Option<u64>) -> String {
+        seq.map_or(ELSEWHERE.into(), |seq| self.position(seq))
+    }
 }
 
 /// A position as a client sent it.

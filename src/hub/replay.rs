@@ -53,6 +53,15 @@ impl<S> Request<'_, S> {
         matches!(self.start, Start::Beginning | Start::BeginningAfter(_))
     }
 
+    /// What the subscriber has, which begins after that number.
+    pub(super) fn has(&self, after: u64, foreign: bool) -> Has {
+        match self.start {
+            Start::New | Start::Last(_) => Has::Any,
+            _ if foreign => Has::Nothing,
+            _ => Has::UpTo(after),
+        }
+    }
+
     /// The subscriber's position, if it came with one.
     pub(super) fn since(&self, after: u64, foreign: bool) -> Option<u64> {
         (matches!(self.start, Start::Since(_)) && !foreign).then_some(after)
@@ -88,9 +97,11 @@ pub enum Cut {
 /// One step of a replay, in the order of the sequence.
 #[derive(Debug, Clone)]
 pub enum Item {
-    /// The channel's messages up to this number are gone, as far as the subscriber had not seen them. The channel is
-    /// `None` for the broadcasts.
+    /// The hub has dropped the channel's messages up to this number, as far as the subscriber had not seen them. The
+    /// channel is `None` for the broadcasts. Another hub of the same log may have them.
     Gap(Option<Arc<str>>, u64),
+    /// The log has lost messages before this number. They may have been this channel's. All hubs of the log know of it.
+    Loss(Arc<str>, u64),
     /// A message.
     Message(Arc<Message>),
 }
@@ -99,7 +110,7 @@ impl Item {
     /// Its number in the sequence.
     pub fn seq(&self) -> u64 {
         match self {
-            Item::Gap(_, seq) => *seq,
+            Item::Gap(_, seq) | Item::Loss(_, seq) => *seq,
             Item::Message(message) => message.seq(),
         }
     }
@@ -110,15 +121,26 @@ impl Item {
         looks::count();
         match self {
             Item::Gap(channel, _) => channel.as_deref(),
+            Item::Loss(channel, _) => Some(channel),
             Item::Message(message) => message.channel(),
         }
     }
 
-    fn weight(&self) -> usize {
+    /// The message, unless it says that some are missing.
+    pub(crate) fn message(&self) -> Option<&Arc<Message>> {
         match self {
-            Item::Gap(..) => 0,
-            Item::Message(message) => message.weight(),
+            Item::Gap(..) | Item::Loss(..) => None,
+            Item::Message(message) => Some(message),
         }
+    }
+
+    /// True if it says that messages are missing.
+    pub(crate) fn is_gap(&self) -> bool {
+        self.message().is_none()
+    }
+
+    fn weight(&self) -> usize {
+        self.message().map_or(0, |message| message.weight())
     }
 }
 
@@ -150,6 +172,18 @@ pub(crate) struct Ended {
     pub(crate) seq: u64,
 }
 
+/// What a subscriber has that gets a replay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Has {
+    /// It does not matter: it wants new messages, or the newest ones.
+    #[default]
+    Any,
+    /// Everything up to this number.
+    UpTo(u64),
+    /// Nothing of this epoch.
+    Nothing,
+}
+
 /// A replay. Its buffers are reused.
 #[derive(Debug, Default)]
 pub struct Replay {
@@ -168,16 +202,16 @@ pub struct Replay {
     pub(crate) life: Option<(Epoch, u32)>,
     /// The channels of the gaps that were cut off at the tail and come later. `None` for the broadcasts.
     pub later_gaps: Vec<Option<Arc<str>>>,
+    /// Those among them of what this hub has dropped.
+    later_dropped: Vec<Option<Arc<str>>>,
     /// The channels of the request that have ended, and the numbers of the ends.
     pub(crate) ends: Vec<Ended>,
     /// True if these are all channels of the request.
     pub(crate) all_ended: bool,
     /// The subscriber's position, if it came with one of this epoch.
     pub(crate) since: Option<u64>,
-    /// The number after which it was read, unless the subscriber came with a position of another epoch.
-    pub(super) after: Option<u64>,
-    /// The numbers of the gaps where the log has lost messages, each once. All its hubs know them.
-    losses: Vec<u64>,
+    /// What the subscriber has already.
+    pub(super) has: Has,
 }
 
 impl Replay {
@@ -185,8 +219,8 @@ impl Replay {
         self.items.clear();
         self.later_gaps.clear();
         self.ends.clear();
-        self.losses.clear();
-        (self.all_ended, self.since, self.after) = (false, None, None);
+        self.later_dropped.clear();
+        (self.all_ended, self.since, self.has) = (false, None, Has::Any);
         self.complete = true;
         self.wait = false;
     }
@@ -197,11 +231,12 @@ impl Replay {
         (self.complete, self.wait) = (false, true);
     }
 
-    /// Tells the gaps that were cut off, each up to where it was cut. The next part may come from another hub of the
-    /// log, which does not know of them: it may not have read that far, and then has what this hub has dropped.
+    /// Tells the gaps of what this hub has dropped that were cut off, each up to where it was cut. The next part may come
+    /// from another hub of the log, or from this one after a restart, which does not know of them: it may have what this
+    /// hub has dropped.
     pub(super) fn tell_later_gaps(&mut self) {
         let position = self.position;
-        self.items.extend(self.later_gaps.iter().map(|channel| Item::Gap(channel.clone(), position)));
+        self.items.extend(self.later_dropped.iter().map(|channel| Item::Gap(channel.clone(), position)));
         self.sort();
     }
 
@@ -220,39 +255,9 @@ impl Replay {
             }
     }
 
-    /// Notes that the log has lost messages before a number. All channels have the same few of these.
-    pub(super) fn note_loss(&mut self, number: u64) {
-        if !self.losses.contains(&number) {
-            self.losses.push(number);
-        }
-    }
-
-    /// Puts the gaps first that stand for what this hub has dropped, for a client that may be cut off in the middle. It
-    /// may come back to a hub that has dropped less: another one of the log, or this one after a restart. With the
-    /// position of a message of another channel before the gap, it would never hear of what it has missed before that
-    /// message. Returns how many these gaps are.
-    pub(crate) fn tell_dropped_first(&mut self) -> usize {
-        let is_dropped = |item: &Item| matches!(item, Item::Gap(_, seq) if !self.losses.contains(seq));
-        let mut rest = self.items.iter().skip_while(|item| is_dropped(item));
-        if rest.any(is_dropped) {
-            let (mut dropped, rest): (Vec<Item>, Vec<Item>) = self.items.drain(..).partition(is_dropped);
-            dropped.extend(rest);
-            self.items = dropped;
-        }
-        self.items.iter().take_while(|item| is_dropped(item)).count()
-    }
-
-    /// The position that each of the first gaps has. A client that is cut off between them comes back for all of them.
-    pub(crate) fn positions_of_first(&self, gaps: usize) -> impl Iterator<Item = Option<u64>> + use<> {
-        let next = self.items.get(gaps).map_or(self.position, |item| item.seq().saturating_sub(1));
-        let last = self.items[..gaps].iter().map(Item::seq).max().map(|last| last.min(next));
-        let after = self.after;
-        (0..gaps).map(move |place| if place + 1 == gaps { last } else { after })
-    }
-
     /// Sorts the items of several channels. A gap comes before the message that follows it.
     pub(super) fn sort(&mut self) {
-        self.items.sort_by_key(|item| (item.seq(), matches!(item, Item::Message(_))));
+        self.items.sort_by_key(|item| (item.seq(), !item.is_gap()));
     }
 
     /// Cuts the tail beyond `limit` bytes, which comes later. At least one message stays.
@@ -263,11 +268,16 @@ impl Replay {
             // Items with the same number stay together: the next part begins after the last number of this one.
             let boundary = index > 0 && self.items[index].seq() != self.items[index - 1].seq();
             if weight > limit && boundary {
-                let later = self.items.drain(index..).filter_map(|item| match item {
-                    Item::Gap(channel, _) => Some(channel),
-                    Item::Message(_) => None,
-                });
-                self.later_gaps.extend(later);
+                for item in self.items.drain(index..) {
+                    match item {
+                        Item::Gap(channel, _) => {
+                            self.later_gaps.push(channel.clone());
+                            self.later_dropped.push(channel);
+                        }
+                        Item::Loss(channel, _) => self.later_gaps.push(Some(channel)),
+                        Item::Message(_) => {}
+                    }
+                }
                 self.position = self.items[index - 1].seq();
                 self.complete = false;
                 return;

@@ -81,6 +81,9 @@ impl World {
         }
         self.bench.hub.subscribe(&request, &mut replay, &mut ids);
         others::are_done();
+        // As a shard tells it.
+        let positions = replay.tell_gaps_first();
+        assert_eq!(positions.len(), replay.items.iter().filter(|item| item.is_gap()).count());
         (replay, ids)
     }
 
@@ -106,14 +109,15 @@ impl World {
                 first.insert(String::new(), replay.position);
                 for item in replay.items.iter().rev() {
                     let channel = item.channel().unwrap_or("").to_owned();
-                    let is_gap = matches!(item, Item::Gap(..));
+                    let is_gap = item.is_gap();
                     first.insert(channel, item.seq() - u64::from(!is_gap));
                 }
                 reached = first;
             }
             for item in &replay.items {
-                assert!(item.seq() >= before && item.seq() <= replay.position, "{:?}", replay.items);
-                before = item.seq();
+                let is_in_order = !last && matches!(item, Item::Gap(..)) || item.seq() >= before;
+                assert!(is_in_order && item.seq() <= replay.position, "{:?}", replay.items);
+                before = if item.is_gap() && !last { before } else { item.seq() };
                 let channel = item.channel().unwrap_or("");
                 let known = reached.insert(channel.into(), item.seq()).unwrap();
                 match item {
@@ -124,8 +128,10 @@ impl World {
                             "{channel} after {known}: {replay:?}"
                         )
                     }
-                    Item::Gap(..) if last => {}
-                    Item::Gap(..) => assert!(!self.between(channel, known, item.seq()).is_empty(), "nothing is gone"),
+                    Item::Gap(..) | Item::Loss(..) if last => {}
+                    Item::Gap(..) | Item::Loss(..) => {
+                        assert!(!self.between(channel, known, item.seq()).is_empty(), "nothing is gone")
+                    }
                 }
             }
             if replay.complete {
@@ -214,7 +220,7 @@ fn a_cut_with_many_channels_tells_of_each_once() {
     let request = Request { shard: 0, names: &names[..], start, limit, broadcasts: true, cut, join: Join::Always };
     bench.hub.subscribe(&request, &mut replay, &mut ids);
     // For the channels whose newest message fits, the gap ends before that message.
-    let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).map(Item::seq);
+    let gaps = replay.items.iter().filter(|item| item.is_gap()).map(Item::seq);
     assert_eq!(gaps.collect::<Vec<_>>(), (38..=77).collect::<Vec<_>>());
     assert_eq!(replay.items.len(), 43);
 }

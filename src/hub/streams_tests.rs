@@ -16,7 +16,7 @@ impl Bench {
     /// What a subscriber gets: `name!seq` for a gap, `begin` and `end` for marks, `data` for a message.
     fn told(&self, names: &[&str], start: Start<'_>) -> Vec<String> {
         let show = |item: &Item| match item {
-            Item::Gap(channel, seq) => format!("{}!{seq}", channel.as_deref().unwrap_or("*")),
+            Item::Gap(..) | Item::Loss(..) => format!("{}!{}", item.channel().unwrap_or("*"), item.seq()),
             Item::Message(message) => match message.mark() {
                 Some(mark) => mark.word().to_owned(),
                 None => String::from_utf8_lossy(message.data()).into_owned(),
@@ -178,7 +178,7 @@ fn a_stream_that_begins_anew_while_it_is_read_from_the_start_has_no_gap() {
         assert!(!first.complete);
         b.mark("a", Mark::Begin);
         b.publish("a", "new");
-        let gaps = |replay: Replay| replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        let gaps = |replay: Replay| replay.items.iter().filter(|item| item.is_gap()).count();
         assert_eq!(gaps(part(Start::After(first.position))), 1);
         assert_eq!(gaps(part(Start::BeginningAfter(first.position))), 0);
         // What was lost without a new beginning is lost.

@@ -67,7 +67,7 @@ impl Hub {
             }
             state.begin_reading(request, self.epoch.as_str())
         };
-        (replay.position, replay.since, replay.after) = (reading.until(), reading.since(request), reading.after());
+        (replay.position, replay.since, replay.has) = (reading.until(), reading.since(request), reading.has(request));
         if request.start == Start::New {
             return HashSet::new();
         }
@@ -83,7 +83,7 @@ impl Hub {
             replay.cut_head(request.limit);
         } else {
             replay.cut_tail(request.limit);
-            if replay.life.is_some() {
+            if self.state.lock_for_step().has_log() {
                 replay.tell_later_gaps();
             }
         }

@@ -46,7 +46,7 @@ pub(super) fn message(data: &str) -> Arc<Message> {
 /// The content of a replay, as text: `name!seq` for a gap, `data` for a message.
 pub(super) fn shown(replay: &Replay) -> Vec<String> {
     let show = |item: &Item| match item {
-        Item::Gap(channel, seq) => format!("{}!{seq}", channel.as_deref().unwrap_or("*")),
+        Item::Gap(..) | Item::Loss(..) => format!("{}!{}", item.channel().unwrap_or("*"), item.seq()),
         Item::Message(message) => String::from_utf8(message.data().to_vec()).unwrap(),
     };
     replay.items.iter().map(show).collect()

@@ -82,7 +82,7 @@ impl Running {
         };
         self.hub.subscribe(&request, &mut replay, &mut ids);
         let show = |item: &Item| match item {
-            Item::Gap(_, seq) => format!("gap {seq}"),
+            Item::Gap(_, seq) | Item::Loss(_, seq) => format!("gap {seq}"),
             Item::Message(message) => String::from_utf8_lossy(message.data()).into_owned(),
         };
         replay.items.iter().map(show).collect()

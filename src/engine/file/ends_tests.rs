@@ -100,7 +100,7 @@ impl Life {
         let of_channel = |item: &&Item| item.channel().unwrap_or_default() == channel;
         let items = || replay.items.iter().filter(of_channel);
         let messages = items().filter(|item| matches!(item, Item::Message(_))).map(Item::seq).collect();
-        (items().any(|item| matches!(item, Item::Gap(..))), messages)
+        (items().any(|item| item.is_gap()), messages)
     }
 
     /// For each position before and after each message: whether the client is told of a gap, and whether a message is

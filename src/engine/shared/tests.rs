@@ -105,7 +105,7 @@ impl Running {
         };
         let found = replay.items.iter().filter_map(|item| match item {
             Item::Message(message) => Some(text(message)),
-            Item::Gap(..) => None,
+            Item::Gap(..) | Item::Loss(..) => None,
         });
         found.collect()
     }

@@ -300,7 +300,7 @@ fn held(hub: &crate::hub::Hub, channel: &str) -> Vec<(u64, Content)> {
     hub.subscribe(&request, &mut replay, &mut Vec::new());
     let message = |item: &Item| match item {
         Item::Message(message) => Some((message.seq(), Content::from_le_bytes(message.data()[..4].try_into().ok()?))),
-        Item::Gap(..) => None,
+        Item::Gap(..) | Item::Loss(..) => None,
     };
     replay.items.iter().filter_map(message).collect()
 }

@@ -35,12 +35,14 @@ pub(super) enum Event {
         content: Content,
         id: String,
     },
-    /// Everything up to there is gone. The client's position stays, since more gaps may follow.
+    /// Everything up to there is gone.
     Gap {
         channel: usize,
         from: From,
         /// The entries that were lost before the hub told of it.
         covers: Rc<HashSet<Place>>,
+        /// The client's new position, if it has one.
+        id: Option<String>,
     },
     /// The client's new position.
     Position(String),
@@ -256,24 +258,28 @@ impl World {
 
     /// Sends a client the messages that it has missed.
     fn subscribed(&mut self, at: usize, mut replay: Replay) {
-        mistakes::tell_dropped_first(self.mistake, &mut replay);
+        let mut positions = mistakes::tell_gaps(self.mistake, &mut replay).into_iter();
         let (epoch, breaks) = replay.life.clone().unwrap();
         let hub = &self.hubs[self.clients[at].hub];
         let begins = hub.view.get(replay.position as usize).copied().flatten();
         let begins = begins.map_or(From::Number(replay.position), From::Entry);
         let covers = self.lost_for(self.clients[at].hub);
         let mut events = Vec::new();
-        let gaps = replay.items.iter().filter(|item| matches!(item, Item::Gap(Some(_), _))).count();
+        let gaps = replay.items.iter().filter(|item| item.is_gap() && item.channel().is_some()).count();
         let gaps = gaps + replay.later_gaps.iter().flatten().count();
         if gaps >= self.clients[at].channels.len() {
             // A replay has no gap for the broadcasts of another life. The gaps of the channels imply it.
-            events.push(Event::Gap { channel: 0, from: From::Number(replay.position), covers: covers.clone() });
+            let (from, covers) = (From::Number(replay.position), covers.clone());
+            events.push(Event::Gap { channel: 0, from, covers, id: None });
         }
         for item in &replay.items {
             let id = epoch.position(item.seq());
             let channel = CHANNELS.iter().position(|name| *name == item.channel().unwrap_or("")).unwrap();
             events.extend(match item {
-                Item::Gap(_, seq) => Some(Event::Gap { channel, from: From::Number(*seq), covers: covers.clone() }),
+                Item::Gap(_, seq) | Item::Loss(_, seq) => {
+                    let id = epoch.position_or_elsewhere(positions.next().flatten());
+                    Some(Event::Gap { channel, from: From::Number(*seq), covers: covers.clone(), id: Some(id) })
+                }
                 // A new client is told of an end at its own position. That is no entry of the log.
                 Item::Message(message) if message.data().is_empty() => None,
                 Item::Message(message) => Some(message_event(channel, message.data(), id)),
@@ -313,7 +319,10 @@ impl World {
                 self.check_message(at, channel, place, content);
                 self.clients[at].position = Some(id);
             }
-            Event::Gap { channel, from, covers } => self.check_gap(at, channel, from, covers),
+            Event::Gap { channel, from, covers, id } => {
+                self.check_gap(at, channel, from, covers);
+                self.clients[at].position = id.or(self.clients[at].position.take());
+            }
             Event::Position(position) => self.clients[at].position = Some(position),
             Event::End => self.clients[at].phase = Phase::Away,
         }

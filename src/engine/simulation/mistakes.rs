@@ -3,7 +3,7 @@
 use super::World;
 use crate::engine::contract::{Answer, Ask, EntryId, Fence, Tailed};
 use crate::engine::envelope::{self, Body, Known};
-use crate::hub::{Epoch, Hub, Position, Replay};
+use crate::hub::{Epoch, Hub, Item, Position, Replay};
 use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(super) enum Mistake {
     ForgetsEnds,
     /// The gaps of what a hub has dropped stand among the messages.
     GapsAmongMessages,
+    /// Each of these gaps has the position where it ends.
+    GapsWithTheirEnds,
 }
 
 /// The entries and the fence that a hub is made to believe in.
@@ -168,10 +170,19 @@ pub(super) fn position(mistake: Option<Mistake>, position: Option<String>, hub: 
     Some(hub.present_epoch().position(number))
 }
 
-/// What a client is sent that may be cut off in the middle.
-pub(super) fn tell_dropped_first(mistake: Option<Mistake>, replay: &mut Replay) {
-    if mistake != Some(Mistake::GapsAmongMessages) {
-        replay.tell_dropped_first();
+/// What a client is sent that may be cut off in the middle: the positions of the gaps.
+pub(super) fn tell_gaps(mistake: Option<Mistake>, replay: &mut Replay) -> Vec<Option<u64>> {
+    match mistake {
+        Some(Mistake::GapsAmongMessages) => {
+            let next = replay.items.iter().skip(1).map(Item::seq).chain([0]);
+            let gaps = replay.items.iter().zip(next).filter(|(item, _)| item.is_gap());
+            gaps.map(|(gap, next)| gap.seq().checked_sub(u64::from(next == gap.seq()))).collect()
+        }
+        Some(Mistake::GapsWithTheirEnds) => {
+            replay.tell_gaps_first();
+            replay.items.iter().filter(|item| item.is_gap()).map(|item| Some(item.seq())).collect()
+        }
+        _ => replay.tell_gaps_first(),
     }
 }
 
@@ -242,6 +253,11 @@ mod tests {
     #[test]
     fn gaps_among_the_messages_are_found() {
         is_found(Mistake::GapsAmongMessages, 200);
+    }
+
+    #[test]
+    fn gaps_with_the_positions_of_their_ends_are_found() {
+        is_found(Mistake::GapsWithTheirEnds, 200);
     }
 
     #[test]

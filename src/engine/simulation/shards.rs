@@ -68,7 +68,8 @@ impl World {
             if self.mistake == Some(Mistake::SilentBreak) {
                 continue;
             }
-            let gap = |channel: usize| Event::Gap { channel, from: From::Number(gap), covers: covers.clone() };
+            let gap =
+                |channel: usize| Event::Gap { channel, from: From::Number(gap), covers: covers.clone(), id: None };
             client.wire.extend(client.channels.iter().copied().chain([0]).map(gap));
             if client.transport == Transport::Live {
                 client.wire.push_back(Event::Position(id.clone()));

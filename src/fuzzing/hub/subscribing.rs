@@ -313,8 +313,5 @@ fn anothers_channels() -> Vec<(ChannelId, Arc<str>)> {
 }
 
 fn shown(item: &Item) -> (u64, String, bool) {
-    match item {
-        Item::Gap(channel, seq) => (*seq, channel.as_deref().unwrap_or(EVERYBODY).to_owned(), true),
-        Item::Message(message) => (message.seq(), message.channel().unwrap_or(EVERYBODY).to_owned(), false),
-    }
+    (item.seq(), item.channel().unwrap_or(EVERYBODY).to_owned(), item.is_gap())
 }

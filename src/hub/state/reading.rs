@@ -54,7 +54,7 @@ impl State {
 
     fn replay<S: AsRef<str>>(&self, request: &Request<'_, S>, epoch: &str, replay: &mut Replay) -> bool {
         let (after, foreign) = self.place_of(request.start, epoch);
-        (replay.since, replay.after) = (request.since(after, foreign), (!foreign).then_some(after));
+        (replay.since, replay.has) = (request.since(after, foreign), request.has(after, foreign));
         let mut missed = Vec::new();
         for name in request.names {
             let from = replay.items.len();
@@ -62,10 +62,8 @@ impl State {
             missed.extend(self.read(name.as_ref(), (after, foreign), request.start, replay));
             if !matches!(request.start, Start::Last(_)) {
                 let told = replay.items.get(from).map_or(after, Item::seq);
-                for fence in self.lineage.losses_after(told.max(after)) {
-                    replay.items.push(Item::Gap(Some(name.as_ref().into()), fence));
-                    replay.note_loss(fence);
-                }
+                let loss = |fence| Item::Loss(name.as_ref().into(), fence);
+                replay.items.extend(self.lineage.losses_after(told.max(after)).map(loss));
             }
         }
         if request.wants_broadcasts() {
@@ -83,7 +81,7 @@ impl State {
             replay.cut_head(request.limit);
         } else {
             replay.cut_tail(request.limit);
-            if self.following.is_some() {
+            if self.has_log() {
                 replay.tell_later_gaps();
             }
         }
@@ -118,6 +116,11 @@ impl State {
             }
         };
         (messages.len() > 0).then_some(messages)
+    }
+
+    /// True if the history outlives the hub, or if other hubs have it as well.
+    pub(in crate::hub) fn has_log(&self) -> bool {
+        self.forgotten.keeps_names()
     }
 
     pub(super) fn join(&mut self, name: &str, shard: usize) -> (ChannelId, Arc<str>) {

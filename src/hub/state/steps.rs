@@ -7,7 +7,7 @@
 
 use super::{reading, State};
 use crate::hub::message::Message;
-use crate::hub::replay::{Item, Replay, Request, Start};
+use crate::hub::replay::{Has, Item, Replay, Request, Start};
 use crate::hub::ChannelId;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -51,9 +51,9 @@ impl Reading {
         request.since(self.after, self.foreign)
     }
 
-    /// The number after which the reader reads, if it is one of this epoch.
-    pub(in crate::hub) fn after(&self) -> Option<u64> {
-        (!self.foreign).then_some(self.after)
+    /// What the subscriber has.
+    pub(in crate::hub) fn has<S>(&self, request: &Request<'_, S>) -> Has {
+        request.has(self.after, self.foreign)
     }
 
     /// The number up to which the reader reads.
@@ -141,10 +141,9 @@ impl State {
                     reading.tell_gone(&name.into(), trimmed, replay);
                 }
                 if !name.is_empty() {
-                    for fence in self.lineage.losses_after(after.max(trimmed)) {
-                        reading.tell_gone(&name.into(), fence, replay);
-                        replay.note_loss(fence);
-                    }
+                    let losses = self.lineage.losses_after(after.max(trimmed));
+                    let told = losses.filter(|fence| *fence <= reading.until);
+                    replay.items.extend(told.map(|fence| Item::Loss(name.into(), fence)));
                 }
             }
             let Some(id) = known else { continue };

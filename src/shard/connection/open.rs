@@ -118,10 +118,10 @@ impl Shard {
             // It is told of ends. One that is cut off before the last of them comes back for all.
             None if subscribe.last.is_none() && !self.subscriptions.replay.items.is_empty() => Cow::Borrowed(""),
             None if subscribe.last.is_none() => Cow::Owned(epoch.position(self.subscriptions.replay.position)),
-            _ => Cow::Owned(epoch.position(self.start_of_replay())),
+            _ => Cow::Owned(epoch.position_or_elsewhere(self.subscriptions.replay.start())),
         };
         let chunks = self.conns[index as usize].is(Flags::CHUNKS);
-        let gap = self.subscriptions.replay.items.iter().any(|item| matches!(item, Item::Gap(..)))
+        let gap = self.subscriptions.replay.items.iter().any(Item::is_gap)
             || !self.subscriptions.replay.later_gaps.is_empty();
         match subscribe.transport {
             Transport::WebSocket => response::switching(subscribe, &position, gap).into(),

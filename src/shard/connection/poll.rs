@@ -5,13 +5,15 @@ use crate::framing::close::Close;
 use crate::framing::poll::{self, Note};
 use crate::framing::Transport;
 use crate::http::request::Subscribe;
-use crate::hub::{Item, Message};
+use crate::hub::Item;
 use crate::shard::connection::conn::{Flags, Phase};
 use crate::shard::delivery::encoded;
 use crate::shard::delivery::fan_out::Subscribers;
 use crate::shard::Shard;
 use bytes::Bytes;
-use std::sync::Arc;
+
+/// The items of a replay, and the positions of the gaps among them.
+type Told<'i> = (&'i [Item], &'i [Option<u64>]);
 
 impl Shard {
     /// Opens a poll. It is answered at once if there are messages, otherwise when one comes.
@@ -28,46 +30,47 @@ impl Shard {
         }
         // If a message came in the last step of the replay, the hub has joined the poll to its channels.
         self.subscriptions.abandon();
-        // A client may take the messages of an answer that is cut off.
-        self.subscriptions.replay.tell_dropped_first();
+        // A client may stop at any message of the answer.
+        let gaps = self.subscriptions.replay.tell_gaps_first();
         let items = std::mem::take(&mut self.subscriptions.replay.items);
         let note = match self.subscriptions.replay.complete {
             false => Note::More,
             true if is_the_end => Note::Ended,
             true => Note::None,
         };
-        self.answer(index, &items, self.subscriptions.replay.position, note);
+        self.answer(index, (&items, &gaps), self.subscriptions.replay.position, note);
         self.subscriptions.replay.items = items;
         self.subscriptions.replay.items.clear();
     }
 
-    /// Answers a poll with a replay, which may be empty.
-    pub(in crate::shard) fn answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
+    /// Answers a poll with a replay, which may be empty: its items, and the positions of its gaps.
+    pub(in crate::shard) fn answer(&mut self, index: u32, items: Told<'_>, position: u64, note: Note) {
         if self.write_answer(index, items, position, note) {
             self.read_early(index);
         }
     }
 
     /// The same where the next request of the connection can't be read at once.
-    pub(in crate::shard) fn answer_alone(&mut self, index: u32, items: &[Item], position: u64, note: Note) {
+    pub(in crate::shard) fn answer_alone(&mut self, index: u32, items: Told<'_>, position: u64, note: Note) {
         if self.write_answer(index, items, position, note) {
             self.read_early_later(index);
         }
     }
 
     /// False: the connection has ended.
-    fn write_answer(&mut self, index: u32, items: &[Item], position: u64, note: Note) -> bool {
+    fn write_answer(&mut self, index: u32, (items, gaps): Told<'_>, position: u64, note: Note) -> bool {
         let encoder = &*self.encoder.clone();
         let Some(conn) = self.conns.get(index as usize) else { return false };
-        let told = items.iter().any(|item| matches!(item, Item::Gap(..))) || !matches!(note, Note::None | Note::Ended);
+        let told = items.iter().any(Item::is_gap) || !matches!(note, Note::None | Note::Ended);
         let answer = if told {
-            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, encoder)).collect();
+            let mut gaps = gaps.iter().copied();
+            let objects: Vec<Vec<u8>> = items.iter().map(|item| object(item, &mut gaps, encoder)).collect();
             let cors = conn.cors.as_deref().map_or("", String::as_str);
             let position = encoder.epoch().position(position);
             let objects = objects.iter().map(Vec::as_slice);
             poll::answer(&position, objects, cors, conn.is(Flags::KEEP_ALIVE), note)
         } else {
-            let messages = items.iter().filter_map(message);
+            let messages = items.iter().filter_map(Item::message);
             self.handle.metrics.deliveries.add(items.len() as u64);
             encoded::answer(conn, messages, (position, note), usize::MAX, encoder)
         };
@@ -108,13 +111,13 @@ impl Shard {
         debug_assert_eq!(self.conns[index as usize].format, Format::POLL);
         // Messages in the mailbox have greater numbers than the answer may have. So it has the last delivered number.
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        self.answer(index, &[], position, note);
+        self.answer(index, (&[], &[]), position, note);
     }
 
     /// Answers a poll of which all channels have ended.
     pub(in crate::shard) fn answer_ended(&mut self, index: u32) {
         let position = self.conns[index as usize].joined.max(self.delivery.delivered);
-        self.answer_alone(index, &[], position, Note::Ended);
+        self.answer_alone(index, (&[], &[]), position, Note::Ended);
     }
 
     /// Ends a poll whose answer was given up.
@@ -126,16 +129,10 @@ impl Shard {
     }
 }
 
-fn message(item: &Item) -> Option<&Arc<Message>> {
-    match item {
-        Item::Message(message) => Some(message),
-        Item::Gap(..) => None,
+fn object(item: &Item, gaps: &mut impl Iterator<Item = Option<u64>>, encoder: &Encoder) -> Vec<u8> {
+    if let Item::Message(message) = item {
+        return Format::POLL.encode(message, encoder, false).to_vec();
     }
-}
-
-fn object(item: &Item, encoder: &Encoder) -> Vec<u8> {
-    match item {
-        Item::Message(message) => Format::POLL.encode(message, encoder, false).to_vec(),
-        Item::Gap(channel, seq) => Format::POLL.gap(channel.as_deref(), &encoder.epoch().position(*seq), false),
-    }
+    let position = encoder.epoch().position_or_elsewhere(gaps.next().flatten());
+    Format::POLL.gap(item.channel(), &position, false)
 }

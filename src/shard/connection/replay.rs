@@ -5,7 +5,7 @@ use crate::dialect::push::replies;
 use crate::framing::close::Close;
 use crate::framing::ws_frames;
 use crate::http::request::Subscribe;
-use crate::hub::{Cut, Item, Join, Request, Start, ELSEWHERE};
+use crate::hub::{Cut, Item, Join, Replay, Request, Start};
 use crate::shard::connection::conn::Flags;
 use crate::shard::delivery::outbox::{CatchUp, Outbox, Piece};
 use crate::shard::Shard;
@@ -89,26 +89,17 @@ impl Shard {
 
     /// Whether the replay has a gap that the handshake has not announced.
     fn has_unannounced_gap(&self, announced: &mut Vec<Option<Arc<str>>>) -> bool {
-        self.subscriptions.replay.items.iter().any(|item| match item {
-            Item::Gap(channel, _) => match announced.iter().position(|known| known == channel) {
-                // A second gap in the same channel is not announced yet.
-                Some(place) => {
-                    announced.swap_remove(place);
-                    false
-                }
-                None => true,
-            },
-            Item::Message(_) => false,
+        let Replay { items, later_gaps, .. } = &self.subscriptions.replay;
+        items.iter().filter(|item| item.is_gap()).any(|item| {
+            let Some(place) = announced.iter().position(|known| known.as_deref() == item.channel()) else {
+                return true;
+            };
+            // A second gap in the same channel is not announced yet. But if this one goes on after the cut, it is the same.
+            if !later_gaps.iter().any(|channel| channel.as_deref() == item.channel()) {
+                announced.swap_remove(place);
+            }
+            false
         })
-    }
-
-    /// The position just before the first item of the replay.
-    pub(in crate::shard) fn start_of_replay(&self) -> u64 {
-        self.subscriptions
-            .replay
-            .items
-            .first()
-            .map_or(self.subscriptions.replay.position, |item| item.seq().saturating_sub(1))
     }
 
     /// Adds the replay to the pieces for a subscriber.
@@ -117,25 +108,16 @@ impl Shard {
         let wire = conn.wire(&self.encoder);
         let mut messages = 0;
         let replay = &mut self.subscriptions.replay;
-        let first = replay.tell_dropped_first();
-        let mut first = replay.positions_of_first(first);
-        let mut items = replay.items.drain(..).peekable();
-        while let Some(item) = items.next() {
-            match item {
-                Item::Message(message) => {
-                    messages += 1;
-                    pieces.push(Piece::Message(message));
-                }
-                Item::Gap(channel, seq) => {
-                    // Losses in several channels have one number. A client that is cut off between them comes back with
-                    // the position before the first, and is then told of all of them.
-                    let others = items.peek().is_some_and(|next| next.seq() == seq);
-                    let position = first.next().unwrap_or(if others { seq.checked_sub(1) } else { Some(seq) });
-                    let position = position.map_or(ELSEWHERE.into(), |seq| wire.encoder.epoch().position(seq));
-                    let gap = conn.format.gap(channel.as_deref(), &position, wire.chunks);
-                    pieces.push(Piece::Bytes(gap.into()));
-                }
+        let mut positions = replay.tell_gaps_first().into_iter();
+        for item in replay.items.drain(..) {
+            if let Item::Message(message) = item {
+                messages += 1;
+                pieces.push(Piece::Message(message));
+                continue;
             }
+            let position = wire.encoder.epoch().position_or_elsewhere(positions.next().flatten());
+            let gap = conn.format.gap(item.channel(), &position, wire.chunks);
+            pieces.push(Piece::Bytes(gap.into()));
         }
         self.handle.metrics.deliveries.add(messages);
     }
@@ -164,7 +146,7 @@ impl Shard {
 
     /// Counts the gaps of the replay.
     pub(in crate::shard) fn count_gaps(&self) {
-        let gaps = self.subscriptions.replay.items.iter().filter(|item| matches!(item, Item::Gap(..))).count();
+        let gaps = self.subscriptions.replay.items.iter().filter(|item| item.is_gap()).count();
         self.handle.metrics.gaps.add(gaps as u64);
     }
 }

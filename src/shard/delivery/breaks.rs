@@ -191,9 +191,10 @@ impl Shard {
         let (conn, epoch) = (&self.conns[index as usize], self.encoder.epoch());
         let names = self.subscriptions.channels.names(conn);
         if conn.phase == Phase::Open(Transport::Poll) {
-            let items: Vec<Item> = names.into_iter().map(|name| Item::Gap(Some(name), gap)).collect();
+            let items: Vec<Item> = names.into_iter().map(|name| Item::Loss(name, gap)).collect();
             self.handle.metrics.gaps.add(items.len() as u64);
-            self.answer_alone(index, &items, gap, Note::None);
+            let positions: Vec<Option<u64>> = (1..=items.len()).map(|at| (at == items.len()).then_some(gap)).collect();
+            self.answer_alone(index, (&items, &positions), gap, Note::None);
             return;
         }
         if !conn.format.tells_gaps() {

@@ -38,7 +38,7 @@ fn gaps(hub: &Running, channel: &str, position: &str) -> Vec<u64> {
     hub.hub.subscribe(&request, &mut replay, &mut Vec::new());
     assert!(!replay.wait);
     let gap = |item: &Item| match item {
-        Item::Gap(_, seq) => Some(*seq),
+        Item::Gap(_, seq) | Item::Loss(_, seq) => Some(*seq),
         Item::Message(_) => None,
     };
     replay.items.iter().filter_map(gap).collect()

@@ -1,18 +1,16 @@
 //! The order in which a replay is told to a client that may be cut off, and come back to another hub.
 
-use super::tests::{bench, Bench};
+use super::tests::{self, bench, Bench};
 use super::*;
 
-/// Reads the channels "many" and "few" after a number, with the dropped first: the items, and the positions of the first
-/// gaps.
+/// Reads some channels: the items, and the positions of the gaps.
 fn told(bench: &Bench, start: Start<'_>) -> (Vec<String>, Vec<Option<u64>>) {
     let names = ["many", "few", "none"];
     let (mut replay, mut ids) = Default::default();
     let (cut, join) = (Cut::Tail, Join::Never);
     let request = Request { shard: 0, names: &names[..], start, limit: usize::MAX, broadcasts: true, cut, join };
     bench.hub.subscribe(&request, &mut replay, &mut ids);
-    let first = replay.tell_dropped_first();
-    let positions = replay.positions_of_first(first).collect();
+    let positions = replay.tell_gaps_first();
     (tests::shown(&replay), positions)
 }
 
@@ -30,6 +28,43 @@ fn a_gap_comes_before_the_messages_of_other_channels_that_are_older_than_its_end
     assert_eq!(told(&bench, Start::After(1)), (["many!4", "3", "5", "6"].map(str::to_owned).into(), vec![Some(2)]));
     assert_eq!(told(&bench, Start::After(3)), (["many!4", "5", "6"].map(str::to_owned).into(), vec![Some(4)]));
     assert_eq!(told(&bench, Start::After(4)), (["5", "6"].map(str::to_owned).into(), vec![]));
+}
+
+#[test]
+fn a_client_that_wants_the_newest_messages_is_told_of_gaps_in_their_places() {
+    let bench = bench(10);
+    for data in ["1", "2", "3", "4", "5", "6"] {
+        bench.publish(if matches!(data, "2" | "4") { "few" } else { "many" }, data);
+    }
+    let names = ["many", "few"];
+    let (mut replay, mut ids) = Default::default();
+    let limit = 3 * tests::message("x").weight();
+    let (start, cut, join) = (Start::Last(10), Cut::Tail, Join::Never);
+    let request = Request { shard: 0, names: &names[..], start, limit, broadcasts: true, cut, join };
+    bench.hub.subscribe(&request, &mut replay, &mut ids);
+    // A client that has read a gap has a position before all messages that it has not got.
+    assert_eq!(replay.tell_gaps_first(), [Some(2), Some(3)]);
+    assert_eq!(tests::shown(&replay), ["few!2", "many!3", "4", "5", "6"]);
+}
+
+#[test]
+fn what_was_read_before_a_gap_of_its_channel_is_missing_as_well() {
+    let (mut replay, item) = (Replay::default(), |channel: &str, seq| {
+        let mut message = tests::message("x");
+        let channel = &Arc::from(channel);
+        Message::place(
+            &mut message,
+            &message::Place { seq, channel: Some(channel), slow: SlowPolicy::Disconnect, stamp: 0 },
+        );
+        Item::Message(message)
+    });
+    let gap = |channel: &str, seq| Item::Gap(Some(channel.into()), seq);
+    replay.has = replay::Has::UpTo(0);
+    replay.items = vec![item("a", 1), item("b", 2), gap("a", 2), item("b", 3), gap("a", 5), item("a", 6)];
+    assert_eq!(replay.tell_gaps_first(), [Some(1)]);
+    let left: Vec<_> =
+        replay.items.iter().map(|item| (item.channel().unwrap_or(""), item.seq(), item.is_gap())).collect();
+    assert_eq!(left, [("a", 5, true), ("b", 2, false), ("b", 3, false), ("a", 6, false)]);
 }
 
 #[test]
