@@ -45,8 +45,8 @@ type Delivery struct {
 	Position Position
 	// Binary says that the message was published as binary.
 	Binary bool
-	// Gap says that this is no message. Messages of the channel up to Position that were not delivered are gone, because
-	// the history is bounded. No message is ever left out silently.
+	// Gap says that this is no message. Messages that stood before the channel's next one, and were not delivered, are
+	// gone, because the history is bounded. No message is ever left out silently.
 	Gap bool
 	// Begin says that this is no message. A stream begins, perhaps anew: see [Server.Begin].
 	Begin bool
