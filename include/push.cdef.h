@@ -165,6 +165,8 @@ uint32_t push_abi_version(void);
 
 const char *push_strerror(push_status status);
 
+size_t push_last_error(char *buffer, size_t size);
+
 push_config *push_config_new(void);
 
 push_status push_config_set(push_config *config,

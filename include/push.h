@@ -33,6 +33,9 @@
  * Options bound all memory that clients and calls can use.  Choose them so that the system has
  * enough.
  *
+ * Errors: push_strerror has a sentence for each status, and push_last_error says of a call that failed
+ * which argument was wrong, and what is allowed.
+ *
  * Strings are UTF-8 and end in NUL.  What is passed in is copied before the call returns.  A length
  * of 0 means that its pointer is ignored.  Outputs are written on success only.
  *
@@ -421,9 +424,24 @@ const char *push_version(void);
    time. */
 uint32_t push_abi_version(void);
 
-/* Returns a sentence for a status.  Any thread, any number.  The string belongs to the library and
-   stays valid. */
+/* Returns a sentence for a status; push_last_error says more.  Any thread, any number.  The string
+   belongs to the library and stays valid. */
 const char *push_strerror(push_status status);
+
+/* Writes a sentence into `buffer` that says why the last call of this thread that failed has failed:
+   which argument was wrong, and what is allowed.  For a batch it names the message, as
+   "messages[3]: ...".  A sentence that is too long for `buffer` is cut.  There is a NUL at its end.
+   Returns the length of the whole sentence, without the NUL: 0 if no call of this thread has failed.
+   At most 510 bytes are kept.
+
+   A call that succeeds leaves the sentence as it is, so ask after a call has returned an error, and
+   on the same thread.  Calls that return no push_status leave it, too.  If `buffer` is NULL or
+   `size` is 0, nothing is written.  It never waits, and may be called in a callback and in a forked
+   child.
+
+   # Safety
+   `buffer` is NULL or has `size` bytes. */
+size_t push_last_error(char *buffer, size_t size);
 
 /* Returns a new set of options, all at their defaults.  NULL only if memory is out.  Free it with
    push_config_free. */

@@ -52,10 +52,20 @@ impl Error {
         Error::new(Kind::System, format!("{doing}: {error}"))
     }
 
+    /// The error of one message of a batch.
+    pub(crate) fn of_message(self, index: usize) -> Self {
+        Error::new(self.kind, of_message(index, &self.text))
+    }
+
     /// The kind of the error.
     pub fn kind(&self) -> Kind {
         self.kind
     }
+}
+
+/// What is wrong with one message of a batch.
+pub(crate) fn of_message(index: usize, wrong: &str) -> String {
+    format!("messages[{index}]: {wrong}")
 }
 
 impl fmt::Display for Error {

@@ -67,8 +67,8 @@ impl Api {
         if publications.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
-        for publication in publications {
-            self.check(publication)?;
+        for (index, publication) in publications.iter().enumerate() {
+            self.check(publication).map_err(|error| error.of_message(index))?;
         }
         Ok(publications.iter().map(outgoing).collect())
     }

@@ -14,6 +14,11 @@ impl Fault {
         Fault { status, text: text.into() }
     }
 
+    /// The error of one message of a batch.
+    pub(super) fn of_message(self, index: usize) -> Self {
+        Fault { text: crate::error::of_message(index, &self.text), ..self }
+    }
+
     /// The kind of error behind a status.  The statuses of this boundary, for forks and panics, have
     /// none.
     pub(super) fn kind(status: push_status) -> Option<Kind> {

@@ -2,8 +2,8 @@
 //! it, NULL is an error, and calls in a forked child are refused.
 
 use super::fault::Fault;
-use super::handle;
 use super::types::*;
+use super::{handle, last_error};
 use crate::config::Builder;
 use crate::log::Level;
 use crate::panics;
@@ -25,10 +25,7 @@ pub(super) fn value<T>(on_panic: T, call: impl FnOnce() -> T) -> T {
 
 /// Runs a call that returns a status.
 pub(super) fn status(call: impl FnOnce() -> Result<(), Fault>) -> push_status {
-    match run(call) {
-        Ok(()) => PUSH_OK,
-        Err(fault) => fault.status,
-    }
+    run(call).map_or_else(failed, |()| PUSH_OK)
 }
 
 /// Runs a call that returns a status, and writes a sentence into `err`.
@@ -45,9 +42,15 @@ pub(super) unsafe fn status_with_text(
         Err(fault) => {
             // SAFETY: passed on from the caller.
             unsafe { copy_sentence(err, err_len, &fault.text) };
-            fault.status
+            failed(fault)
         }
     }
+}
+
+/// Notes why a call has failed.
+fn failed(fault: Fault) -> push_status {
+    last_error::note(&fault.text);
+    fault.status
 }
 
 /// Runs a call on a live server.
@@ -169,14 +172,14 @@ pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> R
 ///
 /// # Safety
 /// As for [`copy_text`].
-unsafe fn copy_sentence(out: *mut c_char, size: usize, text: &str) {
+pub(super) unsafe fn copy_sentence(out: *mut c_char, size: usize, text: &str) {
     let sentence = shortened(text, size.saturating_sub(1));
     // SAFETY: passed on from the caller.
     unsafe { copy_text(out, size, &sentence) };
 }
 
 /// A sentence of at most `max` bytes.
-fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+pub(super) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     const ELLIPSIS: &str = "...";
     if text.len() <= max || max <= ELLIPSIS.len() {
         return text.into();

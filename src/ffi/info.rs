@@ -17,8 +17,8 @@ pub extern "C" fn push_abi_version() -> u32 {
     PUSH_ABI_VERSION
 }
 
-/// Returns a sentence for a status.  Any thread, any number.  The string belongs to the library and
-/// stays valid.
+/// Returns a sentence for a status; push_last_error says more.  Any thread, any number.  The string
+/// belongs to the library and stays valid.
 #[no_mangle]
 pub extern "C" fn push_strerror(status: push_status) -> *const c_char {
     let text = match status {

@@ -86,11 +86,11 @@ pub unsafe extern "C" fn push_publish_batch(
         }
         // SAFETY: the caller vouches for `count` messages of the size that the first one names.
         let messages = unsafe { guard::sized_inputs("messages", messages, count)? };
-        let publications = messages
-            .iter()
+        let publication = |(index, message): (usize, &push_message)| {
             // SAFETY: as above.
-            .map(|message| unsafe { publication(message, true) })
-            .collect::<Result<Vec<_>, _>>()?;
+            unsafe { publication(message, true) }.map_err(|fault| fault.of_message(index))
+        };
+        let publications = messages.iter().enumerate().map(publication).collect::<Result<Vec<_>, _>>()?;
         if out.is_null() {
             server.post_batch(&publications)?;
             return Ok(());

@@ -164,7 +164,10 @@ impl Attached {
         if publications.len() > MAX_BATCH {
             return Err(Error::invalid(format!("a batch has at most {MAX_BATCH} messages")));
         }
-        publications.iter().try_for_each(|publication| self.check(publication, false))
+        let check = |(index, publication): (usize, &Publication<'_>)| {
+            self.check(publication, false).map_err(|error| error.of_message(index))
+        };
+        publications.iter().enumerate().try_for_each(check)
     }
 
     /// Queues a request without waiting for its answer. While other requests are in flight, it is sent when they are
