@@ -5,8 +5,7 @@
 //! missing up to there must have been told before.
 
 use super::replay::{Has, Item, Replay};
-use std::collections::HashMap;
-use std::sync::Arc;
+use rustc_hash::FxHashMap;
 
 impl Replay {
     /// Puts the gaps of what this hub has dropped before everything else: in the place where they end, they would stand
@@ -48,25 +47,30 @@ impl Replay {
     fn move_gaps(&mut self) -> usize {
         if self.items.iter().skip_while(|item| is_dropped(item)).any(is_dropped) {
             let (mut gaps, mut rest): (Vec<Item>, Vec<Item>) = self.items.drain(..).partition(is_dropped);
-            let mut ends: HashMap<Arc<str>, u64> = HashMap::new();
+            let mut ends: FxHashMap<&str, u64> = FxHashMap::default();
             for gap in &gaps {
-                let end = ends.entry(gap.channel().unwrap_or("").into()).or_default();
+                let end = ends.entry(channel(gap)).or_default();
                 *end = (*end).max(gap.seq());
             }
-            let end = |item: &Item| ends.get(item.channel().unwrap_or("")).copied();
             // While it was read in steps, the history may have lost more. What was read before counts as lost as well: a
             // gap has no place among its channel's messages any more.
-            rest.retain(|item| end(item) < Some(item.seq()));
+            rest.retain(|item| ends.get(channel(item)).is_none_or(|end| *end < item.seq()));
             // Those of one channel are one gap.
-            gaps.retain(|gap| {
-                let channel = gap.channel().unwrap_or("");
-                ends.get(channel) == Some(&gap.seq()) && ends.remove(channel).is_some()
-            });
+            let is_greatest =
+                |gap: &Item| ends.get(channel(gap)) == Some(&gap.seq()) && ends.remove(channel(gap)).is_some();
+            let greatest: Vec<bool> = gaps.iter().map(is_greatest).collect();
+            let mut greatest = greatest.into_iter();
+            gaps.retain(|_| greatest.next() == Some(true));
             gaps.append(&mut rest);
             self.items = gaps;
         }
         self.items.iter().take_while(|item| is_dropped(item)).count()
     }
+}
+
+/// The empty name stands for the broadcasts.
+fn channel(item: &Item) -> &str {
+    item.channel().unwrap_or("")
 }
 
 fn is_dropped(item: &Item) -> bool {
