@@ -17,9 +17,20 @@ fn main() {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let generate = |name: &str, config: cbindgen::Config, finish: fn(String) -> String| {
         let mut builder = cbindgen::Builder::new().with_config(config);
-        for part in
-            ["types", "info", "last_error", "config", "server", "publish", "connections", "refusal", "events", "users"]
-        {
+        let parts = [
+            "types",
+            "info",
+            "last_error",
+            "config",
+            "server",
+            "publish",
+            "connections",
+            "refusal",
+            "events",
+            "log",
+            "users",
+        ];
+        for part in parts {
             builder = builder.with_src(root.join(format!("src/ffi/{part}.rs")));
         }
         let mut text = Vec::new();

@@ -140,6 +140,16 @@ typedef struct {
 } push_grant;
 
 typedef struct {
+    size_t size;
+    int32_t level;
+    uint32_t reserved;
+    int64_t time_ms;
+    const char *text;
+    size_t len;
+    void *owner;
+} push_log_line;
+
+typedef struct {
     const char *name;
     uint64_t connections;
 } push_user;
@@ -279,6 +289,12 @@ int push_event_fd(push_server *server);
 push_status push_next_event(push_server *server, push_event *out, size_t out_size, int timeout_ms);
 
 void push_event_clear(push_event *event);
+
+int push_log_line_fd(push_server *server);
+
+push_status push_next_log(push_server *server, push_log_line *out, size_t out_size, int timeout_ms);
+
+void push_log_line_clear(push_log_line *line);
 
 push_status push_users_get(push_server *server,
                            const char *channel,

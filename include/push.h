@@ -18,10 +18,12 @@
  *
  * Callbacks (push_log_fn, push_event_fn) of one config come one at a time, on a thread of the
  * library named push-callback.  A callback may block: only other callbacks wait for it.  A callback
- * may call the library, except push_stop and push_next_event of any server: these return
- * PUSH_ERR_CALLBACK.  A push_free_fn is called once, on the thread that releases the data last; this
- * may be a thread of the host.  Callbacks and free functions must return.  A C++ exception that
- * leaves one of them, longjmp or pthread_exit ends the process, or corrupts it.
+ * may call the library, except push_stop, push_next_event and push_next_log of any server: these
+ * return PUSH_ERR_CALLBACK.  A push_free_fn is called once, on the thread that releases the data
+ * last; this may be a thread of the host.  Callbacks and free functions must return.  A C++ exception
+ * that leaves one of them, longjmp or pthread_exit ends the process, or corrupts it.  Hosts that
+ * can't be called from a thread that they do not know (LuaJIT, Ruby) need no callback: they pull, with
+ * push_next_event and push_next_log.
  *
  * Stack: push_start needs 64 KB of the calling thread's stack, every other call at most 32 KB.
  *
@@ -82,9 +84,9 @@ extern "C" {
 /* The server was stopped, or the handle never was one. */
 #define PUSH_ERR_CLOSED -6
 
-/* No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
-   (option engine_timeout).  From push_stop: a callback has not returned, or the disk of the log
-   (option engine) does not answer. */
+/* No event or log line came in time, or no answer of the hub (option attach_timeout), or no sync of
+   the log (option engine_timeout).  From push_stop: a callback has not returned, the disk of the
+   log (option engine) does not answer, or the descriptor of the option log_fd takes no line. */
 #define PUSH_ERR_TIMEOUT -7
 
 /* The descriptor is not a connected stream socket.  It is still the caller's. */
@@ -156,7 +158,7 @@ extern "C" {
 /* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
 
-/* Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that stopped
+/* Log levels, as push_log_fn and push_log_line have them.  This one: a bug of the library, or a failure that stopped
    something which should have continued. */
 #define PUSH_LOG_ERROR 1
 
@@ -256,7 +258,8 @@ typedef struct {
     uint64_t received;
     /* Client messages that were dropped, since the host neither pulls events nor has a callback. */
     uint64_t events_dropped;
-    /* Log lines that were dropped because the log callback was too slow. */
+    /* Log lines that were dropped because the host was too slow: its callback, its calls of
+       push_next_log, or the reader of its descriptor. */
     uint64_t logs_dropped;
     /* Gauge: open connections of all kinds. */
     uint64_t connections;
@@ -377,6 +380,25 @@ typedef struct {
     size_t subscribe_count;
 } push_grant;
 
+/* A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear. */
+typedef struct {
+    /* sizeof(push_log_line) in the host's header. */
+    size_t size;
+    /* One of PUSH_LOG_. */
+    int32_t level;
+    /* Always 0. */
+    uint32_t reserved;
+    /* The time at which the line was logged, in milliseconds since 1970. */
+    int64_t time_ms;
+    /* The line, without a newline.  It ends in NUL.  If lines before it were dropped, it says how
+       many. */
+    const char *text;
+    /* The length of `text` in bytes, without the NUL. */
+    size_t len;
+    /* Belongs to the library: the memory behind `text`. */
+    void *owner;
+} push_log_line;
+
 /* One user of a channel.  This struct never grows, since arrays of it are passed. */
 typedef struct {
     /* The user's name in the grant, ending in NUL. */
@@ -471,8 +493,9 @@ push_status push_config_set(push_config *config,
    As for push_config_set. */
 push_status push_config_load(push_config *config, const char *toml_path, char *err, size_t err_len);
 
-/* Sends the library's log lines to `callback`.  Without a callback the library logs nothing.  NULL
-   removes it.
+/* Sends the library's log lines to `callback`.  NULL removes it.  Without a callback the library logs
+   nothing, unless the host pulls the lines (option log=pull, push_next_log) or names a descriptor for
+   them (option log_fd).  push_start refuses more than one of the three.
 
    Every call gets `user_data`.  The library calls `free_user_data` (may be NULL) once, when
    neither this config nor a server that was started from it needs the data any more.
@@ -552,9 +575,9 @@ push_status push_drain(push_server *server, uint32_t drain_ms);
 
    When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
    last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host
-   that pulls and wants to see the end calls push_drain first.  Later calls return PUSH_ERR_CLOSED,
-   and so does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing
-   is done.
+   that pulls and wants to see the end calls push_drain first.  Log lines that were not pulled can
+   still be read with push_next_log.  All other calls return PUSH_ERR_CLOSED from now on, and so
+   does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing is done.
 
    PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It
    had `drain_ms`, and at least a second after everything else had ended.  No other callback begins
@@ -565,7 +588,8 @@ push_status push_drain(push_server *server, uint32_t drain_ms);
    later calls return PUSH_ERR_CLOSED; otherwise it returns PUSH_ERR_TIMEOUT again.
 
    The call returns PUSH_ERR_TIMEOUT as well if the disk of the log (option engine) does not answer.
-   The disk has the same time.  The log says which messages may be missing in it.
+   The disk has the same time.  The log says which messages may be missing in it.  It is the same if
+   the descriptor of the option log_fd hangs in the write of a line, as that of a terminal may.
 
    Some callbacks need the calling thread, for example functions of Node (koffi).  They can't
    return before push_stop does.  So call push_stop on another thread (koffi's `.async`), or call
@@ -922,6 +946,40 @@ push_status push_next_event(push_server *server, push_event *out, size_t out_siz
    `event` was initialized, or filled by push_next_event. */
 void push_event_clear(push_event *event);
 
+/* Returns a descriptor that is readable while log lines wait for push_next_log, for poll, select or
+   epoll.  Only watch it: do not read or close it.  The library closes it at the end of push_stop, so
+   take it out of your loop before.  -1: the handle is not a server, or its option `log` is not
+   `pull`.  (The option `log_fd` is something else: a descriptor of the host that the library writes
+   to.) */
+int push_log_line_fd(push_server *server);
+
+/* Takes the next log line, if the option `log` is `pull`.  No thread of the library then calls into
+   the host for the log.  The call waits for at most `timeout_ms` milliseconds: 0 does not wait, and
+   -1 waits for ever.  PUSH_ERR_TIMEOUT: no line came.  PUSH_ERR_CALLBACK: a callback made the call.
+   PUSH_ERR_UNSUPPORTED: the option `log` is not `pull`.
+
+   Start from `push_log_line line = PUSH_LOG_LINE_INIT;` and pass the same struct again and again.
+   Its pointer stays valid until it is passed again or cleared, whatever other threads do.  Finally
+   call push_log_line_clear.  `out_size` is sizeof(push_log_line).
+
+   Lines wait from push_start on, at most 4,096.  Further lines are dropped and counted
+   (push_stats.logs_dropped), and the next one that finds room says how many.
+
+   push_stop logs, too.  During push_stop another thread gets these lines, and then PUSH_ERR_CLOSED.
+   Those that nobody has taken can be read after push_stop, with the same handle, until the call
+   returns PUSH_ERR_CLOSED.  The library keeps them for the 16 servers that were stopped last.
+
+   # Safety
+   `out` has `out_size` bytes and was initialized, or comes from an earlier call. */
+push_status push_next_log(push_server *server, push_log_line *out, size_t out_size, int timeout_ms);
+
+/* Frees the text that a line points to, and empties the line.  NULL or an empty line does nothing.
+   It may be called after push_stop.
+
+   # Safety
+   `line` was initialized, or filled by push_next_log. */
+void push_log_line_clear(push_log_line *line);
+
 /* Returns the users on a channel: the counts, and a page of users by name.  The page begins after
    the name `after` (NULL: with the first user) and has at most `limit` users (0 to 10000; with 0
    there are only the counts).
@@ -981,6 +1039,7 @@ void push_users_clear(push_users *users);
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -1,194 +1,163 @@
-//! The callback thread. The host's functions run on this thread only, and never on a shard.
+//! What tells the host of events and log lines: the thread that calls its functions, on which they run, and never on a
+//! shard; and the thread that writes log lines to its descriptor.
 
-use crate::config::Builder;
+mod descriptor;
+mod leftover;
+
+use crate::config::{Builder, Config};
+use crate::error::{Error, Kind};
 use crate::events::Events;
-use crate::log::Line;
+use crate::log::{Line, Log, LogTo, Pulled, Sink, LINES};
 use crate::runtime::Work;
-use crossbeam::channel::{bounded, select, Receiver, Sender};
+use crate::sys::output::Output;
+use crossbeam::channel::{bounded, never, select, Receiver, Sender};
+use descriptor::Writer;
+pub use leftover::Leftover;
+use leftover::SetsLatch;
+pub(crate) use leftover::{latched, patience, Latch};
 use std::cell::Cell;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the end of a server waits for the host's functions at least. Time to be told the last events and lines.
-const GRACE: Duration = Duration::from_secs(1);
+/// What a server needs to tell its host: see [`prepare`].
+pub(crate) struct Prepared {
+    pub(crate) log: Log,
+    /// Wakes the thread that calls the host's function for events, if there is one.
+    pub(crate) notify: Option<Sender<()>>,
+    pub(crate) tellers: Tellers,
+}
 
-/// The largest number of log lines that wait for the thread.
-const LINES: usize = 4096;
-
-/// The channels that wake the thread.
+/// The threads that tell the host, before they run.
 #[derive(Debug)]
-pub(crate) struct Inputs {
+pub(crate) struct Tellers {
+    calling: Option<(Inputs, Ending)>,
+    writing: Option<(Writer, Sender<Option<Instant>>)>,
+}
+
+/// The channels that wake the thread that calls functions.
+#[derive(Debug)]
+struct Inputs {
     lines: Receiver<Line>,
     notify: Receiver<()>,
     stop: Receiver<()>,
     latch: Arc<Latch>,
 }
 
-/// The sending ends of these channels.
+/// The means to end that thread.
 #[derive(Debug)]
-pub(crate) struct Outputs {
-    pub(crate) lines: Option<Sender<Line>>,
-    pub(crate) notify: Option<Sender<()>>,
-    pub(crate) ending: Ending,
-}
-
-/// The means to end the thread.
-#[derive(Debug)]
-pub(crate) struct Ending {
+struct Ending {
     stop: Sender<()>,
     latch: Arc<Latch>,
 }
 
-/// A running callback thread.
+/// The means to end the threads.
+#[derive(Debug)]
+pub(crate) struct Endings {
+    calling: Option<Ending>,
+    writing: Option<(Sender<Option<Instant>>, Arc<Latch>)>,
+}
+
+/// The running threads.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pub(crate) ending: Ending,
-    pub(crate) thread: JoinHandle<()>,
+    calling: Option<(Ending, JoinHandle<()>)>,
+    writing: Option<(Sender<Option<Instant>>, Arc<Latch>, JoinHandle<()>)>,
+}
+
+/// Makes the log that the options ask for, and what the threads need that tell the host.
+pub(crate) fn prepare(builder: &Builder) -> Result<Prepared, Error> {
+    let config = builder.config();
+    let (lines, lines_out) = bounded(LINES);
+    let (on_log, on_event) = (builder.on_log.is_some(), builder.on_event.is_some());
+    let output = output(config)?;
+    let sink = match config.log {
+        _ if output.is_some() || on_log => Some(Sink::Thread(lines)),
+        LogTo::Callback => None,
+        LogTo::Pull => {
+            let failed = |error| Error::system("a descriptor for log lines can't be made", &error);
+            Some(Sink::Pulled(Arc::new(Pulled::new().map_err(failed)?)))
+        }
+    };
+    let log = Log::new(sink, config.log_level);
+    log.set_names_addresses(config.log_addresses);
+    let writing = output.map(|output| {
+        let (stop, stop_out) = bounded(1);
+        (Writer::new(lines_out.clone(), stop_out, output, log.clone()), stop)
+    });
+    let (notify, notify_out) = bounded(1);
+    let calling = (on_log || on_event).then(|| {
+        let (stop, stop_out) = bounded(1);
+        let latch = Arc::new(Latch::default());
+        // A channel without a sender would always be ready, so one that is never ready takes its place.
+        let lines = if on_log { lines_out } else { never() };
+        let notify = if on_event { notify_out } else { never() };
+        (Inputs { lines, notify, stop: stop_out, latch: latch.clone() }, Ending { stop, latch })
+    });
+    let notify = on_event.then_some(notify);
+    Ok(Prepared { log, notify, tellers: Tellers { calling, writing } })
+}
+
+/// A descriptor of our own for the lines, if the options name one of the host's.
+pub(crate) fn output(config: &Config) -> Result<Option<Output>, Error> {
+    let Some(fd) = config.log_fd else { return Ok(None) };
+    let output = Output::duplicate(fd).map_err(|why| {
+        let allowed = "allowed is an open file, pipe, terminal or connected socket that can be written to";
+        Error::new(Kind::Config, format!("option log_fd: {fd}: {why}; {allowed}"))
+    })?;
+    Ok(Some(output))
+}
+
+impl Tellers {
+    /// The threads to start, by name, and the means to end them.
+    pub(crate) fn work<E>(self, builder: &Builder, events: &Arc<E>) -> (Vec<(String, Work)>, Endings)
+    where
+        E: AsRef<Events> + Send + Sync + 'static,
+    {
+        let mut work: Vec<(String, Work)> = Vec::new();
+        let calling = self.calling.map(|(inputs, ending)| {
+            let (builder, events) = (builder.clone(), events.clone());
+            let run = move || run(&inputs, builder, (*events).as_ref());
+            work.push(("push-callback".to_owned(), Box::new(run)));
+            ending
+        });
+        let writing = self.writing.map(|(writer, stop)| {
+            let (latch, run) = latched(Box::new(move || writer.run()));
+            work.push(("push-log-fd".to_owned(), run));
+            (stop, latch)
+        });
+        (work, Endings { calling, writing })
+    }
+}
+
+impl Endings {
+    /// Takes the threads of [`Tellers::work`], which were started in its order. One that is missing was not started.
+    pub(crate) fn running(self, threads: &mut impl Iterator<Item = JoinHandle<()>>) -> Running {
+        let calling = self.calling.and_then(|ending| Some((ending, threads.next()?)));
+        let writing = self.writing.and_then(|(stop, latch)| Some((stop, latch, threads.next()?)));
+        Running { calling, writing }
+    }
 }
 
 impl Running {
-    /// Ends the thread. It passes the waiting events and lines to the host first. A function of the host that does not
-    /// return has until `until`, and [`GRACE`] at least; without a time it is waited for. After that no function is
-    /// called any more, and the thread is left over.
-    pub(crate) fn end(self, until: Option<Instant>) -> Option<Leftover> {
-        let Running { ending: Ending { stop, latch }, thread } = self;
-        let _ = stop.send(());
-        let left = Leftover { latch, thread, before: None, why: "a callback has not returned" };
-        if left.latch.wait(patience(until)) || left.latch.abandon() {
-            left.join();
-            return None;
-        }
-        Some(left)
+    /// Ends the threads. They pass the waiting events and lines to the host first. A function of the host that does not
+    /// return, and a descriptor that takes no line, have until `until`, and a second at least; without a time they are
+    /// waited for. After that no function is called any more, and the thread is left over, as `before` is.
+    pub(crate) fn end(self, until: Option<Instant>, before: Option<Leftover>) -> Option<Leftover> {
+        let calling = self.calling.and_then(|(Ending { stop, latch }, thread)| {
+            let _ = stop.send(());
+            let ended = latch.wait(patience(until)) || latch.abandon();
+            Leftover::unless(ended, latch, thread, "a callback has not returned")
+        });
+        // The functions may have caused lines.
+        let writing = self.writing.and_then(|(stop, latch, thread)| {
+            let time = patience(until);
+            let _ = stop.send(Instant::now().checked_add(time));
+            let ended = latch.wait(time.saturating_add(descriptor::SLACK));
+            Leftover::unless(ended, latch, thread, "the descriptor of the option log_fd takes no line")
+        });
+        [before, writing, calling].into_iter().flatten().reduce(|before, left| left.and(Some(before)))
     }
-}
-
-/// A thread that still runs after its server has stopped. One of the host's functions has not returned, or the disk of
-/// the log does not answer. A callback thread keeps the host's data until the function returns, then frees it
-/// and ends.
-#[derive(Debug)]
-pub struct Leftover {
-    latch: Arc<Latch>,
-    thread: JoinHandle<()>,
-    /// Another thread that is left over from the same server.
-    before: Option<Box<Leftover>>,
-    why: &'static str,
-}
-
-impl Leftover {
-    /// Ends the thread of a log. It gets the time that is left, and at least [`GRACE`]. After that it is left over.
-    pub(crate) fn of_log(latch: Arc<Latch>, thread: JoinHandle<()>, time: Duration) -> Option<Self> {
-        let ended = latch.wait(time);
-        let left = Leftover { latch, thread, before: None, why: "the disk of the log (option engine) does not answer" };
-        if ended {
-            left.join();
-            return None;
-        }
-        Some(left)
-    }
-
-    /// Combines two threads that are left over from the same server.
-    pub(crate) fn and(self, before: Option<Leftover>) -> Self {
-        Leftover { before: before.map(Box::new), ..self }
-    }
-
-    /// The reason why the thread is left over.
-    pub(crate) fn why(&self) -> &'static str {
-        self.why
-    }
-
-    pub(crate) fn latches(&self) -> Vec<Arc<Latch>> {
-        let before = self.before.as_ref().map_or_else(Vec::new, |before| before.latches());
-        before.into_iter().chain([self.latch.clone()]).collect()
-    }
-
-    /// Waits for the end of the thread. It ends at once after the latch is set.
-    pub(crate) fn join(self) {
-        let _ = self.thread.join();
-        if let Some(before) = self.before {
-            before.join();
-        }
-    }
-}
-
-/// How long the end of a server waits for one of its threads: the time that is left, and [`GRACE`] at least.
-pub(crate) fn patience(until: Option<Instant>) -> Duration {
-    until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()).max(GRACE))
-}
-
-/// Work that sets a latch when it has ended.
-pub(crate) fn latched(work: Work) -> (Arc<Latch>, Work) {
-    let latch = Arc::new(Latch::default());
-    let sets = SetsLatch(latch.clone());
-    let run = move || {
-        let _sets = sets;
-        work();
-    };
-    (latch, Box::new(run))
-}
-
-/// Whether a callback thread still has something of the host.
-#[derive(Debug, Default)]
-pub(crate) struct Latch {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// No function of the host may be called any more.
-    abandoned: bool,
-    /// The thread has no function and no data of the host any more.
-    ended: bool,
-}
-
-impl Latch {
-    /// Whether the thread has let go of the host, after `time` at the latest.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
-        let state = self.state();
-        let waited = self.changed.wait_timeout_while(state, time, |state| !state.ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0.ended
-    }
-
-    /// Lets no call begin any more. True: the thread has let go of the host just now.
-    fn abandon(&self) -> bool {
-        let mut state = self.state();
-        state.abandoned = true;
-        state.ended
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.state().abandoned
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Sets the latch when it is dropped, also after a panic.
-struct SetsLatch(Arc<Latch>);
-
-impl Drop for SetsLatch {
-    fn drop(&mut self) {
-        self.0.state().ended = true;
-        self.0.changed.notify_all();
-    }
-}
-
-/// The channels of a callback thread, or `None` if the host gave no functions.
-pub(crate) fn channels(builder: &Builder) -> Option<(Inputs, Outputs)> {
-    if builder.on_log.is_none() && builder.on_event.is_none() {
-        return None;
-    }
-    let (lines, lines_out) = bounded(LINES);
-    let (notify, notify_out) = bounded(1);
-    let (stop, stop_out) = bounded(1);
-    let latch = Arc::new(Latch::default());
-    let inputs = Inputs { lines: lines_out, notify: notify_out, stop: stop_out, latch: latch.clone() };
-    let lines = builder.on_log.is_some().then_some(lines);
-    let notify = builder.on_event.is_some().then_some(notify);
-    Some((inputs, Outputs { lines, notify, ending: Ending { stop, latch } }))
 }
 
 thread_local! {
@@ -203,7 +172,7 @@ pub(crate) fn is_callback_thread() -> bool {
 
 /// Calls the host's functions until it is told to stop. Then it still passes on the waiting events and lines, unless
 /// the end of the server does not wait for that any longer.
-pub(crate) fn run(inputs: &Inputs, builder: Builder, events: &Events) {
+fn run(inputs: &Inputs, builder: Builder, events: &Events) {
     INSIDE.set(true);
     let _ends = SetsLatch(inputs.latch.clone());
     // It is declared after the guard, so it is dropped before the guard. It may hold the last reference to the host's
@@ -226,17 +195,13 @@ pub(crate) fn run(inputs: &Inputs, builder: Builder, events: &Events) {
     };
     let tell_line = |line: Line| {
         if let Some(on_log) = &builder.on_log {
-            call(&mut || on_log(line.level, &line.text));
+            call(&mut || on_log(line.level(), &line.text()));
         }
     };
-    // A channel without a sender would always be ready, so a channel that is never ready takes its place.
-    let never = (crossbeam::channel::never(), crossbeam::channel::never());
-    let lines = if builder.on_log.is_some() { &inputs.lines } else { &never.0 };
-    let notify = if builder.on_event.is_some() { &inputs.notify } else { &never.1 };
     loop {
         select! {
-            recv(lines) -> line => if let Ok(line) = line { tell_line(line) },
-            recv(notify) -> _ => tell_events(),
+            recv(inputs.lines) -> line => if let Ok(line) = line { tell_line(line) },
+            recv(inputs.notify) -> _ => tell_events(),
             recv(inputs.stop) -> _ => break,
         }
     }

@@ -96,6 +96,12 @@ impl Context {
     }
 }
 
+impl AsRef<Events> for Context {
+    fn as_ref(&self) -> &Events {
+        &self.events
+    }
+}
+
 /// Counts the shards that have drained.
 #[derive(Debug)]
 pub(crate) struct Drained {

@@ -1,11 +1,17 @@
-//! The log: lines for the host's callback. The library writes them nowhere else.
+//! The log: lines for the host. Its callback gets them, or it takes them by itself, or they go to a descriptor that it
+//! names. The library writes them nowhere else.
+
+mod line;
+mod pulled;
 
 use crossbeam::channel::{Sender, TrySendError};
+pub use line::{written, Line};
+pub use pulled::Pulled;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The host's function for log lines. It runs on the callback thread.
 pub type LogSink = dyn Fn(Level, &str) + Send + Sync;
@@ -35,14 +41,37 @@ impl Level {
             Level::Debug => "debug",
         }
     }
+
+    /// The word for it in lines that people read.
+    pub fn shown(self) -> &'static str {
+        match self {
+            Level::Warn => "warning",
+            other => other.word(),
+        }
+    }
 }
 
-/// A line on its way to the callback thread.
-#[derive(Debug)]
-pub(crate) struct Line {
-    pub(crate) level: Level,
-    pub(crate) text: String,
+/// How the host gets the lines, if they do not go to a descriptor. This is the option `log`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogTo {
+    /// Its callback gets them. Without a callback there is no log.
+    #[default]
+    Callback,
+    /// It takes them from the queue.
+    Pull,
 }
+
+/// Where lines go.
+#[derive(Clone)]
+pub(crate) enum Sink {
+    /// To a thread, which calls the host's function or writes to the descriptor.
+    Thread(Sender<Line>),
+    /// Into the queue from which the host takes them.
+    Pulled(Arc<Pulled>),
+}
+
+/// The most lines that wait for the host, or for the thread that tells it.
+pub(crate) const LINES: usize = 4096;
 
 /// The most lines of one kind that are logged within a [`WINDOW`]. Further lines are only counted.
 const BURST: u32 = 10;
@@ -55,17 +84,19 @@ const MAX_LINE: usize = 512;
 /// The longest of all other lines, in bytes. Such a line may quote a hub or a path.
 const MAX_OWN_LINE: usize = 4096;
 
-/// The log of a server. Without a host's function, a line costs one branch.
+/// The log of a server. If the host wants none, a line costs one branch.
 #[derive(Clone)]
 pub struct Log(Option<Arc<Inner>>);
 
 struct Inner {
-    lines: Sender<Line>,
+    sink: Sink,
     /// A [`Level`]. It can change while the server runs.
     level: AtomicI32,
     /// Whether lines about clients say where these are. It can change, too.
     names_addresses: AtomicBool,
     dropped: AtomicU64,
+    /// Those of the dropped lines that the next line is to tell of.
+    lost: AtomicU64,
     suppressed: AtomicU64,
     windows: Mutex<HashMap<&'static str, Window>>,
 }
@@ -78,13 +109,21 @@ struct Window {
 
 impl Log {
     /// A log of the lines up to this level.
-    pub(crate) fn new(lines: Option<Sender<Line>>, level: Level) -> Self {
-        Log(lines.map(|lines| {
+    pub(crate) fn new(sink: Option<Sink>, level: Level) -> Self {
+        Log(sink.map(|sink| {
             let level = AtomicI32::new(level as i32);
-            let (dropped, suppressed) = Default::default();
+            let (dropped, lost, suppressed) = Default::default();
             let names_addresses = AtomicBool::new(true);
-            Arc::new(Inner { lines, level, names_addresses, dropped, suppressed, windows: Mutex::default() })
+            Arc::new(Inner { sink, level, names_addresses, dropped, lost, suppressed, windows: Mutex::default() })
         }))
+    }
+
+    /// The queue from which the host takes the lines, if it does.
+    pub(crate) fn pulled(&self) -> Option<&Arc<Pulled>> {
+        match &self.0.as_ref()?.sink {
+            Sink::Pulled(lines) => Some(lines),
+            Sink::Thread(_) => None,
+        }
     }
 
     /// Changes the level up to which lines are logged.
@@ -106,7 +145,7 @@ impl Log {
         self.0.as_ref().is_some_and(|log| log.names_addresses.load(Ordering::Relaxed))
     }
 
-    /// Adds a line. It never waits: if the callback is slow, lines are dropped and counted.
+    /// Adds a line. It never waits: if the host is slow, lines are dropped and counted, and the next one says how many.
     pub(crate) fn line(&self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(log) = self.0.as_deref().filter(|log| log.wants(level)) {
             log.send(level, one_line(&text.to_string(), MAX_OWN_LINE));
@@ -143,7 +182,14 @@ impl Log {
         }
     }
 
-    /// Lines dropped so far because the callback was slow.
+    /// Counts a line that could not be told to the host.
+    pub(crate) fn drop_line(&self, line: &Line) {
+        if let Some(log) = &self.0 {
+            log.drop_line(line);
+        }
+    }
+
+    /// Lines dropped so far because the host was slow.
     pub(crate) fn dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |log| log.dropped.load(Ordering::Relaxed))
     }
@@ -160,9 +206,24 @@ impl Inner {
     }
 
     fn send(&self, level: Level, text: String) {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(Line { level, text }) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let line = Line { level, time: SystemTime::now(), text, lost };
+        let refused = match &self.sink {
+            Sink::Pulled(lines) => lines.push(line).err(),
+            Sink::Thread(lines) => match lines.try_send(line) {
+                Err(TrySendError::Full(line)) => Some(line),
+                // After the end nobody is to get it.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            },
+        };
+        if let Some(line) = refused {
+            self.drop_line(&line);
         }
+    }
+
+    fn drop_line(&self, line: &Line) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.lost.fetch_add(1 + line.lost, Ordering::Relaxed);
     }
 
     /// Decides whether another line of this kind is logged. If so, returns how many lines were left out before it.
@@ -209,7 +270,7 @@ mod tests {
 
     fn log(level: Level) -> (Log, crossbeam::channel::Receiver<Line>) {
         let (lines, received) = crossbeam::channel::bounded(1000);
-        (Log::new(Some(lines), level), received)
+        (Log::new(Some(Sink::Thread(lines)), level), received)
     }
 
     #[test]

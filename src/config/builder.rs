@@ -5,7 +5,7 @@ use super::{file, options, wrong, Config, Engine, EngineSync};
 use crate::error::{Error, Kind};
 use crate::events::EventSink;
 use crate::hub::ChannelPattern;
-use crate::log::LogSink;
+use crate::log::{LogSink, LogTo};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -95,12 +95,31 @@ impl Builder {
         if let Some(Err(text)) = config.shared_settings() {
             return Err(Error::new(Kind::Config, format!("option engine: {text}")));
         }
+        self.check_log()?;
         if for_hosts && self.on_event.is_some() {
             return wrong(
                 "option attach_listen: events go to the hosts that attach, so there can be no event callback",
             );
         }
         Ok(built)
+    }
+
+    /// Checks that the log goes to one place.
+    fn check_log(&self) -> Result<(), Error> {
+        let pulled = self.config.log == LogTo::Pull;
+        let why = match self.config.log_fd {
+            Some(_) if pulled => "option log_fd: with log=pull the host takes the lines, so set one of the two",
+            Some(_) if self.on_log.is_some() => {
+                "option log_fd: the log goes to a callback already (push_config_on_log; the package for Go, the nginx \
+                 module and pushd have one)"
+            }
+            None if pulled && self.on_log.is_some() => {
+                "option log: pull is not allowed, since the log goes to a callback already (push_config_on_log; the \
+                 package for Go, the nginx module and pushd have one)"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(Kind::Config, why))
     }
 
     /// The same options, with the content of files in place of their names.
@@ -262,6 +281,20 @@ mod tests {
         }
         builder.set("attach_uids", "0, 33").unwrap();
         assert_eq!(builder.config().attach_uids, [0, 33]);
+    }
+
+    #[test]
+    fn the_log_goes_to_one_place() {
+        let ways = [("log", "pull"), ("log_fd", "2")];
+        for way in ways {
+            let mut builder = Builder::with(&[way]);
+            assert!(builder.build().is_ok(), "{way:?}");
+            builder.on_log = Some(Arc::new(|_, _| {}));
+            let error = builder.build().unwrap_err();
+            assert!(error.kind() == Kind::Config && error.to_string().contains("to a callback already"), "{error}");
+        }
+        let error = Builder::with(&ways).build().unwrap_err().to_string();
+        assert!(error.contains("set one of the two"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::engine::shared;
 use crate::error::{Error, Kind};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
-use crate::log::Level;
+use crate::log::{Level, LogTo};
 use crate::sys::clock;
 use crate::sys::socket::Probes;
 use std::path::PathBuf;
@@ -75,6 +75,9 @@ fields! {
         pub jwt_audience: String,
         pub jwt_issuer: String,
         pub token_cookie: String,
+        pub log: LogTo,
+        /// The number of a descriptor.
+        pub log_fd: Option<i32>,
         pub log_level: Level,
         pub log_addresses: bool,
         pub threads: usize,

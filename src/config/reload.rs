@@ -137,6 +137,7 @@ mod tests {
             "10.0.0.0/8",
             "false",
             "auto",
+            "pull",
         ];
         let mut default = Config::default();
         // The options console and tls_client_ca need them.

@@ -4,7 +4,7 @@ use super::options::{self, Spec};
 use super::{values, Address, Auth, Config, Engine, EngineSync, ForwardedHeader, Secret, TrustedProxies};
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, SlowPolicy};
-use crate::log::Level;
+use crate::log::{Level, LogTo};
 use std::path::PathBuf;
 
 /// A field of [`Config`], before the type of its option says how it is written.
@@ -55,6 +55,14 @@ show! {
         .into()
     ),
     Level: value => Raw::Text(value.word().into()),
+    LogTo: value => Raw::Text(
+        match value {
+            LogTo::Callback => "callback",
+            LogTo::Pull => "pull",
+        }
+        .into()
+    ),
+    Option<i32>: value => Raw::Text(value.map_or("none".into(), |number| number.to_string())),
     ForwardedHeader: value => Raw::Text(
         match value {
             ForwardedHeader::XForwardedFor => "x-forwarded-for",

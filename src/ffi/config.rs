@@ -70,8 +70,9 @@ pub unsafe extern "C" fn push_config_load(
     }
 }
 
-/// Sends the library's log lines to `callback`.  Without a callback the library logs nothing.  NULL
-/// removes it.
+/// Sends the library's log lines to `callback`.  NULL removes it.  Without a callback the library logs
+/// nothing, unless the host pulls the lines (option log=pull, push_next_log) or names a descriptor for
+/// them (option log_fd).  push_start refuses more than one of the three.
 ///
 /// Every call gets `user_data`.  The library calls `free_user_data` (may be NULL) once, when
 /// neither this config nor a server that was started from it needs the data any more.

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::guard;
 use super::handle;
 use super::leftovers;
+use super::pulled;
 use super::types::*;
 use crate::callbacks;
 use crate::config::Builder;
@@ -40,7 +41,12 @@ pub unsafe extern "C" fn push_start(
             guard::not_null("out", out)?;
             let builder = if config.is_null() { Builder::default() } else { guard::config_ref(config)?.clone() };
             leftovers::check_room()?;
-            let ticket = handle::insert(Server::start(builder)?)?;
+            let server = Server::start(builder)?;
+            let lines = server.pulled_log();
+            let ticket = handle::insert(server)?;
+            if let Some(lines) = lines {
+                pulled::add(ticket, lines);
+            }
             out.write(ticket);
             Ok(())
         })
@@ -104,9 +110,9 @@ pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_st
 ///
 /// When the call returns PUSH_OK, no thread of the server runs and no callback runs any more.  The
 /// last event of a callback is PUSH_EVENT_DRAINED.  Events that were not pulled are gone: a host
-/// that pulls and wants to see the end calls push_drain first.  Later calls return PUSH_ERR_CLOSED,
-/// and so does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing
-/// is done.
+/// that pulls and wants to see the end calls push_drain first.  Log lines that were not pulled can
+/// still be read with push_next_log.  All other calls return PUSH_ERR_CLOSED from now on, and so
+/// does a second push_stop.  From a callback the call returns PUSH_ERR_CALLBACK, and nothing is done.
 ///
 /// PUSH_ERR_TIMEOUT: the server has ended, but a callback (or a push_free_fn) has not returned.  It
 /// had `drain_ms`, and at least a second after everything else had ended.  No other callback begins
@@ -117,7 +123,8 @@ pub extern "C" fn push_drain(server: *mut push_server, drain_ms: u32) -> push_st
 /// later calls return PUSH_ERR_CLOSED; otherwise it returns PUSH_ERR_TIMEOUT again.
 ///
 /// The call returns PUSH_ERR_TIMEOUT as well if the disk of the log (option engine) does not answer.
-/// The disk has the same time.  The log says which messages may be missing in it.
+/// The disk has the same time.  The log says which messages may be missing in it.  It is the same if
+/// the descriptor of the option log_fd hangs in the write of a line, as that of a terminal may.
 ///
 /// Some callbacks need the calling thread, for example functions of Node (koffi).  They can't
 /// return before push_stop does.  So call push_stop on another thread (koffi's `.async`), or call
@@ -136,10 +143,11 @@ pub extern "C" fn push_stop(server: *mut push_server, drain_ms: u32) -> push_sta
         }
         let time = Duration::from_millis(drain_ms.into());
         match handle::remove(server) {
-            Ok(running) => match running.stop(time) {
-                Some(leftover) => Err(leftovers::keep(server, leftover)),
-                None => Ok(()),
-            },
+            Ok(running) => {
+                let left = running.stop(time);
+                pulled::stopped(server);
+                left.map_or(Ok(()), |leftover| Err(leftovers::keep(server, leftover)))
+            }
             Err(fault) => leftovers::wait(server, time).unwrap_or(Err(fault)),
         }
     })

@@ -30,9 +30,9 @@ pub const PUSH_ERR_BUSY: i32 = -4;
 pub const PUSH_ERR_NOT_FOUND: i32 = -5;
 /// The server was stopped, or the handle never was one.
 pub const PUSH_ERR_CLOSED: i32 = -6;
-/// No event came in time, or no answer of the hub (option attach_timeout), or no sync of the log
-/// (option engine_timeout).  From push_stop: a callback has not returned, or the disk of the log
-/// (option engine) does not answer.
+/// No event or log line came in time, or no answer of the hub (option attach_timeout), or no sync of
+/// the log (option engine_timeout).  From push_stop: a callback has not returned, the disk of the
+/// log (option engine) does not answer, or the descriptor of the option log_fd takes no line.
 pub const PUSH_ERR_TIMEOUT: i32 = -7;
 /// The descriptor is not a connected stream socket.  It is still the caller's.
 pub const PUSH_ERR_DESCRIPTOR: i32 = -8;
@@ -89,7 +89,7 @@ pub const PUSH_EVENT_DRAINED: u32 = 6;
 /// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
 
-/// Log levels, as push_log_fn gets them.  This one: a bug of the library, or a failure that stopped
+/// Log levels, as push_log_fn and push_log_line have them.  This one: a bug of the library, or a failure that stopped
 /// something which should have continued.
 pub const PUSH_LOG_ERROR: i32 = 1;
 /// Something outside of the library is wrong, or soon will be.
@@ -231,6 +231,27 @@ pub struct push_event {
     pub owner: *mut c_void,
 }
 
+/// A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct push_log_line {
+    /// sizeof(push_log_line) in the host's header.
+    pub size: usize,
+    /// One of PUSH_LOG_.
+    pub level: i32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The time at which the line was logged, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The line, without a newline.  It ends in NUL.  If lines before it were dropped, it says how
+    /// many.
+    pub text: *const c_char,
+    /// The length of `text` in bytes, without the NUL.
+    pub len: usize,
+    /// Belongs to the library: the memory behind `text`.
+    pub owner: *mut c_void,
+}
+
 /// One user of a channel.  This struct never grows, since arrays of it are passed.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -306,7 +327,8 @@ pub struct push_stats {
     pub received: u64,
     /// Client messages that were dropped, since the host neither pulls events nor has a callback.
     pub events_dropped: u64,
-    /// Log lines that were dropped because the log callback was too slow.
+    /// Log lines that were dropped because the host was too slow: its callback, its calls of
+    /// push_next_log, or the reader of its descriptor.
     pub logs_dropped: u64,
     /// Gauge: open connections of all kinds.
     pub connections: u64,

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::events::Events;
 use crate::hub::{Epoch, Hub};
 use crate::limits::Peer;
-use crate::log::{Level, Line, Log};
+use crate::log::{Level, Line, Log, Sink};
 use crate::metrics::Reason;
 use crate::shard::turn::command::ShardHandle;
 use crate::sys::clock;
@@ -39,7 +39,7 @@ impl World {
         let events = Events::new(16, config.events, None, Box::new(|| {})).unwrap();
         let authority = Authority::new(&config).unwrap();
         let (sender, lines) = unbounded();
-        let log = Log::new(Some(sender), Level::Info);
+        let log = Log::new(Some(Sink::Thread(sender)), Level::Info);
         let context = Arc::new(Context::new(config, hub, events, authority, log, 1));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

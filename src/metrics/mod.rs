@@ -199,7 +199,7 @@ macro_rules! stats_rows {
             gaps counter "Gaps announced to clients",
             received counter "Messages that clients sent",
             events_dropped counter "Client messages dropped because no host wanted them",
-            logs_dropped counter "Log lines dropped because the callback was too slow",
+            logs_dropped counter "Log lines dropped because the host was too slow",
             connections gauge part "Connections open now",
             websockets gauge part "WebSockets open now",
             sse gauge part "SSE streams open now",

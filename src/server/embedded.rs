@@ -7,7 +7,7 @@ use super::listening::Listeners;
 use crate::api::Api;
 use crate::attach::hub_side::{AttachListener, Sessions};
 use crate::auth::Authority;
-use crate::callbacks::{self, Latch, Leftover};
+use crate::callbacks::{self, Latch, Leftover, Prepared};
 use crate::config::{Builder, Reloaded};
 use crate::context::engine::Engine;
 use crate::context::Context;
@@ -47,7 +47,8 @@ pub(crate) struct Embedded {
     attach: Option<AttachThread>,
     #[cfg(feature = "tls")]
     handshakes: Option<HandshakeThread>,
-    callback: Option<callbacks::Running>,
+    /// The threads that tell the host of events and log lines.
+    tellers: callbacks::Running,
     /// The thread that writes the engine's log.
     log_thread: Option<LogThread>,
     /// The thread that asks all hubs of the log.
@@ -91,10 +92,8 @@ impl Embedded {
             .map(|number| ShardHandle::new(number, config.mailbox).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
-        let (inputs, outputs) = callbacks::channels(&builder).unzip();
-        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
-        log.set_names_addresses(config.log_addresses);
-        let events = events(&builder, outputs.as_ref(), &handles)?;
+        let Prepared { log, notify, tellers } = callbacks::prepare(&builder)?;
+        let events = events(&builder, notify, &handles)?;
         let authority = Authority::new(&config)?;
         #[cfg(feature = "tls")]
         let tls = Tls::new(&config, &log)?;
@@ -145,14 +144,8 @@ impl Embedded {
             attach_listener = Some(running);
             work.push(("push-attach".to_owned(), run));
         }
-        let ending = outputs.map(|outputs| outputs.ending);
-        if let Some(inputs) = inputs {
-            let (builder, context) = (builder.clone(), context.clone());
-            work.push((
-                "push-callback".to_owned(),
-                Box::new(move || callbacks::run(&inputs, builder, &context.events)),
-            ));
-        }
+        let (tell, endings) = tellers.work(&builder, &context);
+        work.extend(tell);
         drop(builder);
         let mut log_latch = None;
         if let Some(writer) = writer {
@@ -188,7 +181,7 @@ impl Embedded {
         let control_thread = control_api.and_then(|control| Some(ControlThread { control, thread: threads.next()? }));
         let attach_thread =
             attach_listener.and_then(|listener| Some(AttachThread { listener, thread: threads.next()? }));
-        let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
+        let tellers = endings.running(&mut threads);
         let log_thread = log_latch.and_then(|latch| Some(LogThread { latch, thread: threads.next()? }));
         let hubs_thread = asks.then(|| threads.next()).flatten();
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
@@ -204,7 +197,7 @@ impl Embedded {
             attach: attach_thread,
             #[cfg(feature = "tls")]
             handshakes,
-            callback,
+            tellers,
             log_thread,
             hubs_thread,
             reloading: Mutex::default(),
@@ -379,10 +372,7 @@ impl Embedded {
             Some(left)
         });
         self.log.line(Level::Info, format_args!("stopped"));
-        match self.callback.and_then(|callback| callback.end(until)) {
-            Some(left) => Some(left.and(log_left)),
-            None => log_left,
-        }
+        self.tellers.end(until, log_left)
     }
 }
 

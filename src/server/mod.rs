@@ -17,7 +17,7 @@ use crate::error::{Error, Kind};
 use crate::events::{Event, Events};
 use crate::grant::{Grant, Handover};
 use crate::hub::{Placed, Publication};
-use crate::log::{Level, Log};
+use crate::log::{Level, Log, Pulled};
 use crate::metrics::Stats;
 use crate::sys::{keys, standard};
 #[cfg(feature = "tls")]
@@ -102,6 +102,7 @@ impl Server {
     pub fn check(builder: &Builder) -> Result<(), Error> {
         let built = builder.build()?;
         let config = built.config();
+        callbacks::output(config)?;
         if config.attach.is_none() {
             Authority::new(config)?;
             #[cfg(feature = "tls")]
@@ -291,6 +292,11 @@ impl Server {
         }
     }
 
+    /// The queue of log lines, if the option `log` is `pull`. It can be read after [`Self::stop`], too.
+    pub fn pulled_log(&self) -> Option<Arc<Pulled>> {
+        self.log().pulled().cloned()
+    }
+
     /// True if this thread runs the callbacks of this server or of another one.
     pub fn is_callback_thread(&self) -> bool {
         callbacks::is_callback_thread()
@@ -306,9 +312,14 @@ impl Server {
     /// connections are cut off. An attached server sends the requests that wait for the hub; its clients stay with the
     /// hub. When this returns, no thread of the server runs, except one that is in a function of the host. Such a
     /// function gets the rest of `drain`, and at least a second, to return. After that no function of the host is
-    /// called.
+    /// called. The same time has a descriptor of `log_fd` that takes no line. Lines that were not pulled can still be.
     pub fn stop(self, drain: Duration) -> Option<Leftover> {
-        either!(self.0, server => server.stop(drain))
+        let pulled = self.pulled_log();
+        let left = either!(self.0, server => server.stop(drain));
+        if let Some(lines) = pulled {
+            lines.end();
+        }
+        left
     }
 
     /// The present options. An attached server has those of its own side only.

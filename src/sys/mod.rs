@@ -1,7 +1,8 @@
 //! System calls made safe. This room and `ffi` are the only ones of this crate that hold `unsafe`.
 //!
 //! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks of a descriptor from a stranger, descriptors passed between processes, TLS in the kernel,
+//! raise SIGPIPE, checks of a descriptor from a stranger, lines for a descriptor of the host, descriptors passed between
+//! processes, TLS in the kernel,
 //! signal masks, the limit of descriptors, figures of the process, locks on files, detecting a fork, holding off cancellation, and staying off
 //! the numbers of standard input, output and error.
 
@@ -16,6 +17,7 @@ pub(crate) mod keys;
 #[cfg(feature = "tls")]
 pub(crate) mod ktls;
 pub(crate) mod listener;
+pub(crate) mod output;
 pub(crate) mod own;
 pub(crate) mod passing;
 pub(crate) mod rlimit;

@@ -171,6 +171,11 @@ pub(crate) fn last_peer(fd: &OwnedFd) -> Option<IpAddr> {
     })
 }
 
+/// Whether a socket of any kind has a peer.
+pub(crate) fn is_connected(fd: &OwnedFd) -> bool {
+    SockRef::from(fd).peer_addr().is_ok()
+}
+
 /// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Ok(true)`: small writes to it
 /// are delayed, since TCP_NODELAY is not set. `Err` is the reason why the library can't take the descriptor.
 ///

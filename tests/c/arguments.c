@@ -17,6 +17,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     push_message message = PUSH_MESSAGE_INIT;
     push_position position = {.seq = 77};
     push_event event = PUSH_EVENT_INIT;
+    push_log_line line = PUSH_LOG_LINE_INIT;
     push_grant grant = PUSH_GRANT_INIT;
     push_stats stats = PUSH_STATS_INIT;
     push_users users = PUSH_USERS_INIT;
@@ -47,6 +48,8 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_reload(server, config, NULL, 0), expected);
     push_config_free(config);
     CHECK_STATUS(push_next_event(server, &event, sizeof event, -1), expected);
+    CHECK_STATUS(push_next_log(server, &line, sizeof line, -1), expected);
+    CHECK_EQ(push_log_line_fd(server), -1);
     CHECK_STATUS(push_drain(server, 0), expected);
     CHECK_STATUS(push_stop(server, 0), expected);
     CHECK_EQ(push_event_fd(server), -1);
@@ -84,6 +87,7 @@ static void null_handles(void)
     CHECK_STATUS(push_config_load(NULL, "/nowhere", err, sizeof err), PUSH_ERR_INVALID);
     push_config_free(NULL);
     push_event_clear(NULL);
+    push_log_line_clear(NULL);
     push_users_clear(NULL);
     /* User data that is passed with a bad config is freed, because its owner waits for that. */
     push_config_on_log(NULL, no_log, &freed, count_free);

@@ -19,6 +19,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     push_position position;
     push_stats stats = PUSH_STATS_INIT;
     push_users users = PUSH_USERS_INIT;
+    push_log_line line = PUSH_LOG_LINE_INIT;
     push_server *started = NULL;
     struct peer client;
     message.channel = "c";
@@ -45,6 +46,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_stats_get(server, &stats, sizeof stats));
     FORKED(push_users_get(server, "c", NULL, 1, &users, sizeof users));
     FORKED(push_next_event(server, event, sizeof *event, -1));
+    FORKED(push_next_log(server, &line, sizeof line, -1));
     FORKED(push_drain(server, 1000));
     FORKED(push_stop(server, 1000));
     FORKED(push_start(config, &started, text, sizeof text));
@@ -53,11 +55,13 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_config_set(config, "threads", "1", text, sizeof text));
     FORKED(push_config_load(config, "/nowhere", text, sizeof text));
     wrong += push_event_fd(server) != -1;
+    wrong += push_log_line_fd(server) != -1;
     wrong += !is_open(fds[0]);
     /* These calls touch only memory of their own. */
     push_config_free(push_config_new());
     push_config_free(config);
     push_event_clear(event);
+    push_log_line_clear(&line);
     push_strerror(PUSH_ERR_FORKED);
     return wrong;
 }

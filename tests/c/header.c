@@ -37,6 +37,9 @@ ALWAYS(offsetof(push_event, connection) == 16 && offsetof(push_event, request) =
 ALWAYS(offsetof(push_event, user) == 32);
 ALWAYS(offsetof(push_event, channel) == 40 && offsetof(push_event, data) == 48 && offsetof(push_event, len) == 56);
 ALWAYS(offsetof(push_event, code) == 64 && offsetof(push_event, reserved) == 68 && offsetof(push_event, owner) == 72);
+ALWAYS(sizeof(push_log_line) >= 48 && offsetof(push_log_line, level) == 8 && offsetof(push_log_line, reserved) == 12);
+ALWAYS(offsetof(push_log_line, time_ms) == 16 && offsetof(push_log_line, text) == 24);
+ALWAYS(offsetof(push_log_line, len) == 32 && offsetof(push_log_line, owner) == 40);
 ALWAYS(sizeof(push_position) == 64 && offsetof(push_position, text) == 8); /* has no size: never grows */
 ALWAYS(sizeof(push_stats) >= 24 * 8 && offsetof(push_stats, published) == 8 && offsetof(push_stats, seq) == 184);
 ALWAYS(sizeof(push_users) >= 64 && offsetof(push_users, users) == 8 && offsetof(push_users, len) == 16);
@@ -64,11 +67,13 @@ int main(void)
     push_message message = PUSH_MESSAGE_INIT, batch[2] = {PUSH_MESSAGE_INIT, PUSH_MESSAGE_INIT};
     push_grant grant = PUSH_GRANT_INIT;
     push_event event = PUSH_EVENT_INIT;
+    push_log_line line = PUSH_LOG_LINE_INIT;
     push_stats stats = PUSH_STATS_INIT;
     push_users users = PUSH_USERS_INIT;
     int blank = is_blank(&message, sizeof message) && is_blank(&batch[1], sizeof batch[1]) &&
                 is_blank(&grant, sizeof grant) && is_blank(&event, sizeof event) && is_blank(&stats, sizeof stats) &&
-                is_blank(&users, sizeof users) && is_blank(&at_file_scope, sizeof at_file_scope);
+                is_blank(&users, sizeof users) && is_blank(&line, sizeof line) &&
+                is_blank(&at_file_scope, sizeof at_file_scope);
 
     /* Every declared function exists, in each language. */
     push_log_fn log = NULL;
@@ -101,10 +106,13 @@ int main(void)
                   push_renew(server, 1, &grant) == PUSH_ERR_INVALID &&
                   push_disconnect_user(server, "u", 4403, NULL) == PUSH_ERR_INVALID && push_event_fd(server) == -1 &&
                   push_next_event(server, &event, sizeof event, 0) == PUSH_ERR_INVALID &&
+                  push_next_log(server, &line, sizeof line, 0) == PUSH_ERR_INVALID &&
+                  push_log_line_fd(server) == -1 &&
                   push_users_get(server, "c", NULL, 1, &users, sizeof users) == PUSH_ERR_INVALID &&
                   push_drain(server, 0) == PUSH_ERR_INVALID && push_stop(server, 0) == PUSH_ERR_INVALID;
     push_event_clear(&event);
     push_users_clear(&users);
+    push_log_line_clear(&line);
     push_config_free(config);
     printf("%s %s\n", push_version(), push_strerror(PUSH_OK));
     if (!blank) fputs("an INIT macro leaves something unset\n", stderr);

@@ -69,6 +69,8 @@ static const struct {
     {"jwt_audience", {"", "a", NULL}, {NULL, NULL, NULL, NULL}},
     {"jwt_issuer", {"", "a", NULL}, {NULL, NULL, NULL, NULL}},
     {"token_cookie", {"push_token", "a-b.c", NULL}, {"", "a b", "a;b", NULL}},
+    {"log", {"callback", "pull", NULL}, {"", "Pull", "stderr", NULL}},
+    {"log_fd", {"none", "0", "2147483647"}, {"", "-1", "2147483648", "stderr"}},
     {"log_level", {"error", "debug", NULL}, {"", "Info", "trace", NULL}},
     {"log_addresses", {"true", "false", NULL}, {"no", "0", "", NULL}},
     {"compression", {"true", "false", NULL}, {"deflate", "1", "", NULL}},

@@ -14,7 +14,7 @@ mod thread;
 
 use super::wire::FromHost;
 use crate::api::MAX_BATCH;
-use crate::callbacks::{self, Leftover};
+use crate::callbacks::{self, Leftover, Prepared};
 use crate::config::{Builder, Config, Reloadable, Reloaded};
 use crate::error::{Error, Kind};
 use crate::events::Events;
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Attached {
     link: Arc<Link>,
     thread: JoinHandle<()>,
-    callback: Option<callbacks::Running>,
+    tellers: callbacks::Running,
 }
 
 /// What callers and the thread share.
@@ -94,6 +94,12 @@ struct Credit {
     asked: bool,
 }
 
+impl AsRef<Events> for Link {
+    fn as_ref(&self) -> &Events {
+        &self.events
+    }
+}
+
 impl Link {
     /// Gives the hub credit for the events that there is room for, in large steps. The first credit also says that
     /// events are wanted.
@@ -148,11 +154,8 @@ impl Attached {
         let config = builder.config().clone();
         let failed = |error: std::io::Error| Error::system("an event descriptor can't be made", &error);
         let wake = Arc::new(EventFd::new().map_err(failed)?);
-        let (inputs, outputs) = callbacks::channels(builder).unzip();
-        let log = Log::new(outputs.as_ref().and_then(|outputs| outputs.lines.clone()), config.log_level);
-        log.set_names_addresses(config.log_addresses);
+        let Prepared { log, notify, tellers } = callbacks::prepare(builder)?;
         let resume = wake.clone();
-        let notify = outputs.as_ref().and_then(|outputs| outputs.notify.clone());
         let events = Events::new(config.event_queue, config.events, notify, Box::new(move || resume.signal()))
             .map_err(failed)?;
         let mut session = [0; 16];
@@ -194,20 +197,17 @@ impl Attached {
         };
         let run = link.clone();
         let mut work: Vec<(String, Work)> = vec![("push-attached".into(), Box::new(move || thread::run(&run, first)))];
-        let ending = outputs.map(|outputs| outputs.ending);
-        if let Some(inputs) = inputs {
-            let (builder, link) = (builder.clone(), link.clone());
-            work.push(("push-callback".into(), Box::new(move || callbacks::run(&inputs, builder, &link.events))));
-        }
+        let (tell, endings) = tellers.work(builder, &link);
+        work.extend(tell);
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
         let thread = threads.next();
-        let callback = ending.and_then(|ending| Some(callbacks::Running { ending, thread: threads.next()? }));
+        let tellers = endings.running(&mut threads);
         match (thread, started) {
-            (Some(thread), Ok(())) => Ok(Attached { link, thread, callback }),
+            (Some(thread), Ok(())) => Ok(Attached { link, thread, tellers }),
             (thread, started) => {
                 if let Some(thread) = thread {
-                    Attached { link, thread, callback }.stop(Duration::ZERO);
+                    Attached { link, thread, tellers }.stop(Duration::ZERO);
                 }
                 started.and(Err(Error::new(Kind::System, "no thread was started")))
             }
@@ -272,8 +272,8 @@ impl Attached {
         }
     }
 
-    /// Sends what waits and gets its answers, for at most `drain`, then closes the attachment. Returns the callback
-    /// thread if a function of the host does not return.
+    /// Sends what waits and gets its answers, for at most `drain`, then closes the attachment. Returns the threads
+    /// that are left over because the host does not take what they tell it.
     pub(crate) fn stop(self, drain: Duration) -> Option<Leftover> {
         let until = Instant::now().checked_add(drain);
         *self.link.stop_at.lock().unwrap_or_else(PoisonError::into_inner) = until;
@@ -281,6 +281,6 @@ impl Attached {
         self.link.wake.signal();
         let _ = self.thread.join();
         self.link.log.line(Level::Info, format_args!("stopped"));
-        self.callback?.end(until)
+        self.tellers.end(until, None)
     }
 }

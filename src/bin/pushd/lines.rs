@@ -1,6 +1,6 @@
 //! The lines that pushd logs to stderr, in the form that `--log-format` asks for.
 
-use push::log::Level;
+use push::log::{written, Level};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -40,13 +40,12 @@ impl Form {
 
     /// A line. With `names_level` its level stands before the message also where there are no members.
     fn line(self, time: SystemTime, level: Level, names_level: bool, message: &str) -> String {
-        let word = if level == Level::Warn { "warning" } else { level.word() };
-        let named = if names_level { format!("{word}: ") } else { String::new() };
-        let time = humantime::format_rfc3339_millis(time);
+        let named = names_level.then_some(level);
         match self {
-            Form::Plain => format!("pushd: {named}{message}"),
-            Form::Text => format!("{time} pushd: {named}{message}"),
+            Form::Plain => written(None, "pushd", named, message),
+            Form::Text => written(Some(time), "pushd", named, message),
             Form::Json => {
+                let (time, word) = (humantime::format_rfc3339_millis(time), level.shown());
                 let message = serde_json::Value::from(message);
                 format!("{{\"time\":\"{time}\",\"level\":\"{word}\",\"message\":{message}}}")
             }

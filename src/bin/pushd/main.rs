@@ -9,7 +9,7 @@ mod lines;
 use lines::{log, say, Form};
 use push::engine;
 use push::error::Kind;
-use push::log::Level;
+use push::log::{Level, LogTo};
 use push::process::{self, Signal};
 use push::server::Readiness;
 use push::{Builder, Error, Server};
@@ -155,10 +155,16 @@ fn check(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that the options are those of a hub.
+/// Checks that the options are those of a hub that is a program.
 fn check_role(builder: &Builder) -> Result<(), Failure> {
-    if builder.config().attach.is_some() {
+    let config = builder.config();
+    if config.attach.is_some() {
         return Err(Failure::Usage("option attach: pushd is a hub; hosts attach to its attach_listen".into()));
+    }
+    if config.log != LogTo::Callback || config.log_fd.is_some() {
+        let text = "options log and log_fd: pushd logs to stderr (--log-format); they are for programs that load the \
+                    library";
+        return Err(Failure::Usage(text.into()));
     }
     Ok(())
 }

@@ -2,9 +2,48 @@
 
 use super::{Spec, Value};
 use crate::config::origins;
-use crate::log::Level;
+use crate::log::{Level, LogTo};
 
 pub(super) static OPTIONS: &[Spec] = &[
+    Spec {
+        name: "log",
+        default: "callback",
+        live: fixed!(log),
+        help: "How the host gets the log. `callback`: its function gets each line (push_config_on_log); without a \
+               function and without `log_fd` there is no log. `pull`: it takes the lines with push_next_log, as hosts \
+               need that can't be called from a thread of the library (LuaJIT, Ruby). Up to 4,096 lines wait; further \
+               ones are dropped and counted",
+        value: Value::Text {
+            allowed: "callback or pull",
+            set: |c, text| {
+                c.log = match text {
+                    "callback" => LogTo::Callback,
+                    "pull" => LogTo::Pull,
+                    _ => return None,
+                };
+                Some(())
+            },
+        },
+    },
+    Spec {
+        name: "log_fd",
+        default: "none",
+        live: fixed!(log_fd),
+        help: "The number of an open descriptor to which the log is written, such as 2 for stderr: a file, pipe, \
+               terminal or connected socket. Each line is one write with time, level and text, of at most 4,096 bytes. \
+               The descriptor is duplicated at the start. Lines that it does not take are dropped and counted. It is \
+               not allowed beside a callback or `log=pull`",
+        value: Value::Text {
+            allowed: "none, or the number of a descriptor",
+            set: |c, text| {
+                c.log_fd = match text {
+                    "none" => None,
+                    number => Some(number.parse().ok().filter(|fd| *fd >= 0)?),
+                };
+                Some(())
+            },
+        },
+    },
     Spec {
         name: "log_level",
         default: "info",

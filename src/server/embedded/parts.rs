@@ -1,6 +1,5 @@
 //! The parts of a hub that its shards share: the shards, the bound of their inboxes, and the queue of events.
 
-use crate::callbacks;
 use crate::config::Builder;
 use crate::context::Context;
 use crate::error::Error;
@@ -11,6 +10,7 @@ use crate::runtime::Work;
 use crate::shard::turn::command::{Command, ShardHandle};
 use crate::shard::turn::driver::Driver;
 use crate::shard::Shard;
+use crossbeam::channel::Sender;
 use std::sync::Arc;
 
 /// Threads to start, by name.
@@ -41,12 +41,11 @@ pub(super) fn inboxes(handles: &[Arc<ShardHandle>]) -> Inboxes {
 
 pub(super) fn events(
     builder: &Builder,
-    outputs: Option<&callbacks::Outputs>,
+    notify: Option<Sender<()>>,
     handles: &[Arc<ShardHandle>],
 ) -> Result<Events, Error> {
     let shards = handles.to_vec();
     let resume = Box::new(move || shards.iter().for_each(|shard| shard.tell(Command::Resume)));
-    let notify = outputs.and_then(|outputs| outputs.notify.clone());
     Events::new(builder.config().event_queue, builder.config().events, notify, resume)
         .map_err(|error| Error::system("an event descriptor can't be made", &error))
 }
