@@ -18,7 +18,7 @@
 //! | `control` | the control API, over HTTP |
 //! | `attach` | a hub in another process: the socket between hub and host, and both its sides |
 //! | [`api`] | the calls to a hub in this process |
-//! | `callbacks` | the thread that calls the host's functions |
+//! | `callbacks` | the threads that tell the host: by its functions, and by the descriptor of its log |
 //! | `listeners` | listening sockets |
 //! | `handshakes` | the thread that does the handshakes of TLS clients, and hands the connections to the shards |
 //! | `shard` | the connections of one thread: slab, readiness, fan-out, outbox, timers |

@@ -5,15 +5,18 @@ use push::config::options;
 use std::path::Path;
 
 /// Calls without a door in Go, each with the reason.
-const NOT_IN_GO: [(&str, &str); 4] = [
+const NOT_IN_GO: [(&str, &str); 7] = [
     ("push_adopt_more", "each client has its own goroutine, so there is no turn of a loop to collect them in"),
     ("push_flush", "the same"),
     ("push_config_on_event", "no thread of the library calls into Go: Events pulls"),
     ("push_grant_all", "Anyone grants everything by a pattern"),
+    ("push_next_log", "the Logger gets the log, through a pipe"),
+    ("push_log_line_fd", "the same"),
+    ("push_log_line_clear", "the same"),
 ];
 
 /// Calls without a door in nginx, each with the reason.
-const NOT_IN_NGINX: [(&str, &str); 22] = [
+const NOT_IN_NGINX: [(&str, &str); 25] = [
     ("push_abi_version", "the module and the library are installed together"),
     ("push_version", "the same"),
     ("push_adopt", "push_adopt_more collects the connections of a turn"),
@@ -33,6 +36,9 @@ const NOT_IN_NGINX: [(&str, &str); 22] = [
     ("push_event_fd", "the same"),
     ("push_next_event", "the same"),
     ("push_event_clear", "the same"),
+    ("push_next_log", "the lines come to nginx's error log through a socket"),
+    ("push_log_line_fd", "the same"),
+    ("push_log_line_clear", "the same"),
     ("push_config_load", "push_option sets options"),
     ("push_listen_address", "the module has no listener of its own"),
     ("push_reload", "a reload starts new workers"),

@@ -27,6 +27,10 @@ static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_option attach: %V", &option_set_elsewhere);
         return NGX_CONF_ERROR;
     }
+    if (ngx_strcmp(words[1].data, "log") == 0 || ngx_strcmp(words[1].data, "log_fd") == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_option %V: the log goes to nginx's error log", &words[1]);
+        return NGX_CONF_ERROR;
+    }
     name = ngx_array_push(&mcf->options);
     if (name == NULL) {
         return NGX_CONF_ERROR;

@@ -46,7 +46,7 @@ type Config struct {
 
 	// Logger gets the library's log, and this package's. Nil is slog.Default. At debug level the library logs the end
 	// of every connection, but only if the logger has that level enabled when the server starts. With a File the
-	// library's option log_level bounds it as well.
+	// library's option log_level bounds it as well. The options log and log_fd are not allowed beside it.
 	Logger *slog.Logger
 }
 
@@ -82,6 +82,9 @@ func (c *Config) settings(op string) (text string, count int, err error) {
 		add("allowed_origins", strings.Join(c.AllowedOrigins, ","))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
+		if (name == "log" || name == "log_fd") && err == nil {
+			err = &Error{Op: op, Status: ErrConfig, Text: "option " + name + ": the Logger gets the log, so it is not allowed"}
+		}
 		add(name, c.Options[name])
 	}
 	return all.String() + "\x00", count, err

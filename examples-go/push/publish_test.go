@@ -153,6 +153,8 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		{push.Config{Options: map[string]string{"no_such": "1"}}, push.ErrConfig, []string{"no_such", "README"}},
 		{push.Config{Options: map[string]string{"history_count": "many"}}, push.ErrConfig, []string{"history_count", "many", "1000000"}},
 		{push.Config{Options: map[string]string{"path": "/a\x00b"}}, push.ErrConfig, []string{"NUL"}},
+		{push.Config{Options: map[string]string{"log": "pull"}}, push.ErrConfig, []string{"option log", "Logger"}},
+		{push.Config{Options: map[string]string{"log_fd": "2"}}, push.ErrConfig, []string{"option log_fd", "Logger"}},
 		{push.Config{Listen: addresses}, push.ErrSystem, []string{addresses[0]}},
 		{push.Config{File: "no/such/file.toml"}, push.ErrSystem, []string{"no/such/file.toml"}},
 		{push.Config{File: "a\x00b"}, push.ErrConfig, []string{"NUL"}},

@@ -16,6 +16,7 @@ $config = $push->push_config_new();
 check($push->push_config_set($config, 'colour', 'blue', $err, 256) === $push->PUSH_ERR_CONFIG, 'an unknown option');
 check(str_contains(FFI::string($err), 'colour'), 'the error names it');
 check($push->push_config_set($config, 'listen', '127.0.0.1:0', $err, 256) === $push->PUSH_OK, FFI::string($err));
+check($push->push_config_set($config, 'log', 'pull', $err, 256) === $push->PUSH_OK, FFI::string($err));
 $server = $push->new('push_server *');
 check($push->push_start($config, FFI::addr($server), $err, 256) === $push->PUSH_OK, FFI::string($err));
 $push->push_config_free($config);
@@ -43,4 +44,15 @@ check($push->push_stats_get($server, FFI::addr($stats), FFI::sizeof($stats)) ===
 check($stats->published === 1, 'one was published');
 check($push->push_stop($server, 0) === $push->PUSH_OK, 'stopped');
 check($push->push_publish($server, 'news', 'x', 1) === $push->PUSH_ERR_CLOSED, 'closed');
+
+// The log, pulled at the end: the lines have waited.
+$lines = [];
+$line = $push->new('push_log_line');
+$line->size = FFI::sizeof($line);
+while (($status = $push->push_next_log($server, FFI::addr($line), FFI::sizeof($line), -1)) === $push->PUSH_OK) {
+    $lines[] = FFI::string($line->text);
+}
+check($status === $push->PUSH_ERR_CLOSED, 'the end of the log');
+check(str_starts_with($lines[0], 'listening on ') && end($lines) === 'stopped', implode("\n", $lines));
+$push->push_log_line_clear(FFI::addr($line));
 echo "ok\n";

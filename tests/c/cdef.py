@@ -1,11 +1,12 @@
-"""Tests push.cdef.h with three parsers that have no preprocessor. Each host starts a server, publishes, gets its message
-by a poll, and stops."""
+"""Tests push.cdef.h with three parsers that have no preprocessor, and with Ruby's Fiddle. Each host starts a server,
+publishes, gets its message by a poll, stops, and pulls the log up to its last line."""
 
 from report import HERE, ROOT, STAGE, execute
 
 HOSTS = {
     "PHP's FFI": ["php", "-d", "ffi.enable=1", "cdef.php"],
     "LuaJIT's ffi": ["luajit", "cdef.lua"],
+    "Ruby's Fiddle": ["ruby", "cdef.rb"],
     "cffi": [ROOT / "target/test-env/bin/python", "-B", "cdef_cffi.py"],
 }
 
@@ -14,4 +15,4 @@ def run(report, _only):
     for name, command in HOSTS.items():
         code, output = execute([*command, STAGE / "include/push.cdef.h", STAGE / "lib/libpush.so"], 60, cwd=HERE)
         said = output.strip()
-        report.check(f"{name}: a host reads push.cdef.h, publishes and receives", code == 0 and said == "ok", said, output)
+        report.check(f"{name}: a host reads push.cdef.h, publishes, receives and pulls the log", code == 0 and said == "ok", said, output)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +17,7 @@ config = push.push_config_new()
 assert push.push_config_set(config, b"colour", b"blue", err, len(err)) == push.PUSH_ERR_CONFIG
 assert b"colour" in ffi.string(err)
 assert push.push_config_set(config, b"listen", b"127.0.0.1:0", err, len(err)) == push.PUSH_OK, ffi.string(err)
+assert push.push_config_set(config, b"log", b"pull", err, len(err)) == push.PUSH_OK, ffi.string(err)
 server = ffi.new("push_server **")
 assert push.push_start(config, server, err, len(err)) == push.PUSH_OK, ffi.string(err)
 push.push_config_free(config)
@@ -35,6 +37,23 @@ with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, time
 
 stats = ffi.new("push_stats *")
 assert push.push_stats_get(server, stats, ffi.sizeof("push_stats")) == push.PUSH_OK and stats.published == 1
+# The log: a thread takes the lines until the stop has logged its last one. cffi releases the lock of Python meanwhile.
+lines = []
+
+
+def take():
+    line = ffi.new("push_log_line *", {"size": ffi.sizeof("push_log_line")})
+    while push.push_next_log(server, line, ffi.sizeof("push_log_line"), -1) == push.PUSH_OK:
+        assert line.level == push.PUSH_LOG_INFO and line.time_ms > 0
+        lines.append(ffi.string(line.text).decode())
+    assert push.push_next_log(server, line, ffi.sizeof("push_log_line"), -1) == push.PUSH_ERR_CLOSED
+    push.push_log_line_clear(line)
+
+
+log = threading.Thread(target=take)
+log.start()
 assert push.push_stop(server, 0) == push.PUSH_OK
+log.join(20)
+assert lines[0].startswith("listening on ") and lines[-1] == "stopped", lines
 assert push.push_publish(server, b"news", b"x", 1) == push.PUSH_ERR_CLOSED
 print("ok")

@@ -16,6 +16,8 @@ ATTACH = "push_attach unix:/tmp/none.sock"
         ("push_option history_count lots;", "", 1, "history_count"),
         ("push_option colour blue;", "", 1, "colour"),
         ("push_option attach unix:/tmp/x;", "", 1, "use push_attach instead"),
+        ("push_option log pull;", "", 1, "push_option log: the log goes to nginx's error log"),
+        ("push_option log_fd 2;", "", 1, "push_option log_fd: the log goes to nginx's error log"),
         ("push_attach 127.0.0.1:80;", "", 1, "unix:PATH is allowed"),
         ("push_attach unix:;", "", 1, "unix:PATH is allowed"),
         (f"{ATTACH} size=3;", "", 1, "name=, timeout= and buffer= are known"),

@@ -64,6 +64,18 @@ fn an_error_at_the_start_has_the_form_too() {
 }
 
 #[test]
+fn the_ways_of_a_host_to_the_log_are_refused() {
+    for option in ["log=pull", "log_fd=2"] {
+        for check in [&["-t"][..], &[]] {
+            let output = Pushd::command(&path("ways")).args(["-o", option]).args(check).output().unwrap();
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert!(text.contains("options log and log_fd: pushd logs to stderr"), "{option} {check:?}: {text}");
+            assert_eq!(output.status.code(), Some(2));
+        }
+    }
+}
+
+#[test]
 fn a_file_that_can_not_be_read_again_shows_in_the_metrics() {
     let file = std::env::temp_dir().join(format!("pushd-{}-lines.toml", std::process::id()));
     std::fs::write(&file, "max_message = 10\n").unwrap();
