@@ -31,9 +31,12 @@ pub(crate) struct Prepared {
 /// The threads that tell the host, before they run.
 #[derive(Debug)]
 pub(crate) struct Tellers {
-    calling: Option<(Inputs, Ending)>,
-    writing: Option<(Writer, Sender<Option<Instant>>)>,
+    calling: Option<(Inputs, Ending<()>)>,
+    writing: Option<(Writer, Sender<By>)>,
 }
+
+/// The time by which a thread has to end, if there is one.
+type By = Option<Instant>;
 
 /// The channels that wake the thread that calls functions.
 #[derive(Debug)]
@@ -44,25 +47,25 @@ struct Inputs {
     latch: Arc<Latch>,
 }
 
-/// The means to end that thread.
+/// The means to end a thread.
 #[derive(Debug)]
-struct Ending {
-    stop: Sender<()>,
+struct Ending<S> {
+    stop: Sender<S>,
     latch: Arc<Latch>,
 }
 
 /// The means to end the threads.
 #[derive(Debug)]
 pub(crate) struct Endings {
-    calling: Option<Ending>,
-    writing: Option<(Sender<Option<Instant>>, Arc<Latch>)>,
+    calling: Option<Ending<()>>,
+    writing: Option<Ending<By>>,
 }
 
 /// The running threads.
 #[derive(Debug)]
 pub(crate) struct Running {
-    calling: Option<(Ending, JoinHandle<()>)>,
-    writing: Option<(Sender<Option<Instant>>, Arc<Latch>, JoinHandle<()>)>,
+    calling: Option<(Ending<()>, JoinHandle<()>)>,
+    writing: Option<(Ending<By>, JoinHandle<()>)>,
 }
 
 /// Makes the log that the options ask for, and what the threads need that tell the host.
@@ -124,7 +127,7 @@ impl Tellers {
         let writing = self.writing.map(|(writer, stop)| {
             let (latch, run) = latched(Box::new(move || writer.run()));
             work.push(("push-log-fd".to_owned(), run));
-            (stop, latch)
+            Ending { stop, latch }
         });
         (work, Endings { calling, writing })
     }
@@ -134,7 +137,7 @@ impl Endings {
     /// Takes the threads of [`Tellers::work`], which were started in its order. One that is missing was not started.
     pub(crate) fn running(self, threads: &mut impl Iterator<Item = JoinHandle<()>>) -> Running {
         let calling = self.calling.and_then(|ending| Some((ending, threads.next()?)));
-        let writing = self.writing.and_then(|(stop, latch)| Some((stop, latch, threads.next()?)));
+        let writing = self.writing.and_then(|ending| Some((ending, threads.next()?)));
         Running { calling, writing }
     }
 }
@@ -150,7 +153,7 @@ impl Running {
             Leftover::unless(ended, latch, thread, "a callback has not returned")
         });
         // The functions may have caused lines.
-        let writing = self.writing.and_then(|(stop, latch, thread)| {
+        let writing = self.writing.and_then(|(Ending { stop, latch }, thread)| {
             let time = patience(until);
             let _ = stop.send(Instant::now().checked_add(time));
             let ended = latch.wait(time.saturating_add(descriptor::SLACK));

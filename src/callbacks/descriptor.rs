@@ -1,5 +1,6 @@
 //! The thread that writes log lines to a descriptor of the host (option `log_fd`). It alone waits for a slow reader.
 
+use super::By;
 use crate::log::{Line, Log, LINES};
 use crate::sys::output::{Output, MAX_AT_ONCE};
 use crossbeam::channel::{select, Receiver};
@@ -18,7 +19,7 @@ pub(super) const SLACK: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     lines: Receiver<Line>,
     /// Tells it to end, and by when.
-    stop: Receiver<Option<Instant>>,
+    stop: Receiver<By>,
     output: Output,
     /// It counts the lines that can't be written.
     log: Log,
@@ -29,7 +30,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(lines: Receiver<Line>, stop: Receiver<Option<Instant>>, output: Output, log: Log) -> Self {
+    pub(super) fn new(lines: Receiver<Line>, stop: Receiver<By>, output: Output, log: Log) -> Self {
         Writer { lines, stop, output, log, is_behind: false, is_amid: false }
     }
 
@@ -49,7 +50,7 @@ impl Writer {
     }
 
     /// Writes a line, or counts it as dropped.
-    fn tell(&mut self, line: &Line, until: Option<Instant>) {
+    fn tell(&mut self, line: &Line, until: By) {
         // The rest of a line that was cut off is not written any more. The next line begins on a line of its own.
         let begin = if self.is_amid { "\n" } else { "" };
         let bytes = begin.to_owned() + &line.written(MAX_AT_ONCE - begin.len());
@@ -64,7 +65,7 @@ impl Writer {
     }
 
     /// Writes bytes, and returns how many were written. A pipe and a file mostly take all of them at once.
-    fn write(&self, bytes: &[u8], until: Option<Instant>) -> usize {
+    fn write(&self, bytes: &[u8], until: By) -> usize {
         let mut done = 0;
         while done < bytes.len() {
             let left = until.map_or(PAUSE, |until| until.saturating_duration_since(Instant::now()).min(PAUSE));
@@ -92,7 +93,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     /// A log that is written to a descriptor. The thread does not run: [`Writer::run`] does its work.
-    fn writer(fd: &impl AsRawFd) -> (Log, Writer, Sender<Option<Instant>>) {
+    fn writer(fd: &impl AsRawFd) -> (Log, Writer, Sender<By>) {
         let (lines, lines_out) = bounded(LINES);
         let (stop, stop_out) = bounded(1);
         let log = Log::new(Some(Sink::Thread(lines)), Level::Info);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     /// Writes what waits, and ends.
-    fn finish(writer: Writer, stop: &Sender<Option<Instant>>) {
+    fn finish(writer: Writer, stop: &Sender<By>) {
         // A thread of a test does not block SIGPIPE, but Rust's programs ignore it.
         stop.send(Some(Instant::now())).unwrap();
         writer.run();

@@ -60,11 +60,10 @@ pub unsafe extern "C" fn push_next_log(
         if callbacks::is_callback_thread() {
             return Err(Fault::new(PUSH_ERR_CALLBACK, "push_next_log is not allowed in a callback"));
         }
-        let line = lines.next(u64::try_from(timeout_ms).ok().map(Duration::from_millis)).map_err(|error| {
+        let line = lines.next(u64::try_from(timeout_ms).ok().map(Duration::from_millis)).inspect_err(|error| {
             if error.kind() == Kind::Closed {
                 pulled::forget(server);
             }
-            error
         })?;
         // SAFETY: the caller vouches for `out_size` initialized bytes at `out`.
         unsafe {
