@@ -66,20 +66,28 @@ impl Writer {
 
     /// Writes bytes, and returns how many were written. A pipe and a file mostly take all of them at once.
     fn write(&self, bytes: &[u8], until: By) -> usize {
+        // A socket says by itself that it is full. Of anything else this is asked before.
+        let mut may_try = self.output.never_waits();
         let mut done = 0;
-        while done < bytes.len() {
-            let left = until.map_or(PAUSE, |until| until.saturating_duration_since(Instant::now()).min(PAUSE));
-            if !self.output.wait(if self.is_behind { Duration::ZERO } else { left }) {
-                break;
-            }
+        while done < bytes.len() && (may_try || self.output.wait(self.pause(until))) {
             match self.output.write(&bytes[done..]) {
                 Ok(0) => break,
                 Ok(len) => done += len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && may_try => may_try = false,
                 Err(_) => break,
             }
         }
         done
+    }
+
+    /// How long the reader may keep a line waiting.
+    fn pause(&self, until: By) -> Duration {
+        match until {
+            _ if self.is_behind => Duration::ZERO,
+            None => PAUSE,
+            Some(until) => until.saturating_duration_since(Instant::now()).min(PAUSE),
+        }
     }
 }
 

@@ -47,6 +47,11 @@ impl Output {
         Ok(Output { fd, is_socket })
     }
 
+    /// True if [`Self::write`] returns at once, also if nothing fits.
+    pub(crate) fn never_waits(&self) -> bool {
+        self.is_socket
+    }
+
     /// Waits until bytes can be written, or it is known that none can. False: that has not happened within `time`.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         let mut wanted = [(self.fd.as_raw_fd(), Ready { readable: false, writable: true })];
