@@ -1,6 +1,10 @@
-/* A stop while a callback does not return: it is bounded in time, returns a status, and can be called again. */
+/* A stop while a callback does not return, or a line of the log is not taken: it is bounded in time, returns a status, and can be called again. */
 #include "serve.h"
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static atomic_int calls, freed;
 static atomic_bool returns;
@@ -112,5 +116,32 @@ static void nor_for_the_callback_of_another_server(void)
     CHECK_EQ(freed, 1);
 }
 
+/* A terminal whose window hangs: the system writes a part of a line, and waits for room for the rest. */
+static void nor_for_a_descriptor_that_hangs(void)
+{
+    int window = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    char name[128] = "", number[16];
+    REQUIRE(window >= 0 && grantpt(window) == 0 && unlockpt(window) == 0 && ptsname_r(window, name, sizeof name) == 0);
+    int terminal = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    REQUIRE(terminal >= 0);
+    snprintf(number, sizeof number, "%d", terminal);
+    push_server *server = serve("threads", "1", "log_fd", number, NULL);
+    push_config *config = configure("threads", "1", NULL);
+    /* Each reload logs a line. When lines are dropped, 4,096 wait behind the one that hangs. */
+    int64_t enough = now_ms() + ENOUGH_MS;
+    while (!stats_of(server).logs_dropped && now_ms() < enough) push_reload(server, config, NULL, 0);
+    push_config_free(config);
+    CHECK(stats_of(server).logs_dropped > 0);
+    CHECK_STATUS(push_publish(server, "c", "x", 1), PUSH_OK);
+    int64_t began = now_ms();
+    CHECK_STATUS(push_stop(server, 100), PUSH_ERR_TIMEOUT);
+    CHECK_STATUS(push_stop(server, 0), PUSH_ERR_TIMEOUT);
+    CHECK(now_ms() - began < PATIENCE_MS / 2);
+    close(window); /* the write fails */
+    CHECK_STATUS(push_stop(server, PATIENCE_MS), PUSH_OK);
+    CHECK_STATUS(push_stop(server, 0), PUSH_ERR_CLOSED);
+    close(terminal);
+}
+
 CHECK_MAIN(TEST(a_stop_does_not_wait_for_a_callback), TEST(an_attached_server_does_not_either),
-           TEST(nor_for_the_callback_of_another_server))
+           TEST(nor_for_the_callback_of_another_server), TEST(nor_for_a_descriptor_that_hangs))
