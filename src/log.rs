@@ -182,10 +182,10 @@ impl Log {
         }
     }
 
-    /// Counts a line that could not be told to the host.
-    pub(crate) fn drop_line(&self, line: &Line) {
+    /// Counts a line that could not be told to the host. The caller tells the host that it is missing.
+    pub(crate) fn count_dropped(&self) {
         if let Some(log) = &self.0 {
-            log.drop_line(line);
+            log.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -53,10 +53,11 @@ impl Output {
     }
 
     /// Waits until bytes can be written, or it is known that none can. False: that has not happened within `time`.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
+    pub(crate) fn wait(&self, time: Duration) -> io::Result<bool> {
         let mut wanted = [(self.fd.as_raw_fd(), Ready { readable: false, writable: true })];
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        passing::wait(&mut wanted, Some(ms)).is_ok() && wanted[0].1.writable
+        passing::wait(&mut wanted, Some(ms))?;
+        Ok(wanted[0].1.writable)
     }
 
     /// Writes as much of some bytes as fits. It must be called on a thread of the library: these block SIGPIPE, which
@@ -104,7 +105,7 @@ mod tests {
         let null = OpenOptions::new().write(true).open("/dev/null").unwrap();
         for fd in [&null as &dyn AsRawFd, &writer, &UnixDatagram::pair().unwrap().0] {
             let output = Output::duplicate(fd.as_raw_fd()).unwrap();
-            assert!(output.fd.as_raw_fd() > 2 && output.wait(Duration::ZERO));
+            assert!(output.fd.as_raw_fd() > 2 && output.wait(Duration::ZERO).unwrap());
             assert_eq!(output.write(b"x").unwrap(), 1);
         }
     }
