@@ -1,7 +1,6 @@
 /* The host pulls events, and calls functions for the connections that they name. */
 #include "process.h"
 #include "serve.h"
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,12 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static bool readable(int fd, int timeout_ms)
-{
-    struct pollfd ready = {fd, POLLIN, 0};
-    return poll(&ready, 1, timeout_ms) == 1 && ready.revents == POLLIN;
-}
 
 static void the_descriptor_says_when_events_wait(void)
 {

@@ -1,5 +1,6 @@
 /* See serve.h. */
 #include "serve.h"
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,6 +55,19 @@ push_server *serve(const char *first, ...)
 void stop(push_server *server)
 {
     CHECK_STATUS(push_stop(server, 0), PUSH_OK);
+}
+
+void reload_times(push_server *server, int count)
+{
+    push_config *config = configure("threads", "1", NULL);
+    for (int i = 0; i < count; i++) CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
+    push_config_free(config);
+}
+
+bool readable(int fd, int timeout_ms)
+{
+    struct pollfd ready = {fd, POLLIN, 0};
+    return poll(&ready, 1, timeout_ms) == 1 && ready.revents == POLLIN;
 }
 
 push_message text_message(const char *channel, const char *text)

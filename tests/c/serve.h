@@ -11,6 +11,10 @@ push_config *configure(const char *first, ...) __attribute__((sentinel));
 push_server *serve(const char *first, ...) __attribute__((sentinel));
 push_server *serve_config(push_config *config); /* frees the config */
 void stop(push_server *server);
+/* Gives a server that many times the options of serve, with one thread. Each time it logs a line. */
+void reload_times(push_server *server, int count);
+/* Whether a descriptor becomes readable within this time. */
+bool readable(int fd, int timeout_ms);
 
 /* A grant for every channel. */
 push_grant grant_of_every_channel(void);
