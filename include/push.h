@@ -540,7 +540,8 @@ push_status push_start(const push_config *config, push_server **out, char *err, 
    column "live" in the table of options).  Either all of them apply or none.  Options that need a
    restart stay as they are.  The log names these, and those that have changed.  Files with keys
    are read again, so keys can be rotated.  If a certificate for TLS can't be used any more, the
-   old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored.
+   old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored, but
+   options that push_start refuses beside a callback for log lines are refused here as well.
    The config is copied, so it can be changed or freed afterwards.
 
    An option that `config` does not set gets its default.  So load the same file again, and set
@@ -947,10 +948,12 @@ push_status push_next_event(push_server *server, push_event *out, size_t out_siz
 void push_event_clear(push_event *event);
 
 /* Returns a descriptor that is readable while log lines wait for push_next_log, for poll, select or
-   epoll.  Only watch it: do not read or close it.  The library closes it at the end of push_stop, so
-   take it out of your loop before.  -1: the handle is not a server, or its option `log` is not
-   `pull`.  (The option `log_fd` is something else: a descriptor of the host that the library writes
-   to.) */
+   epoll.  Only watch it: do not read or close it.  After push_stop it stays readable, so a thread
+   that watches it takes the last lines and then gets PUSH_ERR_CLOSED.  The library closes the
+   descriptor when push_next_log returns PUSH_ERR_CLOSED: do not watch it any more after that.  If that
+   never happens, the library closes it when it forgets the lines (see push_next_log).  -1: the handle
+   is not a server, its option `log` is not `pull`, or the descriptor is closed.  (The option `log_fd`
+   is something else: a descriptor of the host that the library writes to.) */
 int push_log_line_fd(push_server *server);
 
 /* Takes the next log line, if the option `log` is `pull`.  No thread of the library then calls into
@@ -963,7 +966,8 @@ int push_log_line_fd(push_server *server);
    call push_log_line_clear.  `out_size` is sizeof(push_log_line).
 
    Lines wait from push_start on, at most 4,096.  Further lines are dropped and counted
-   (push_stats.logs_dropped), and the next one that finds room says how many.
+   (push_stats.logs_dropped), and the next one that finds room says how many.  If none comes, the last
+   line of the stop says so: "the log ends here (lines dropped before this one: 12)".
 
    push_stop logs, too.  During push_stop another thread gets these lines, and then PUSH_ERR_CLOSED.
    Those that nobody has taken can be read after push_stop, with the same handle, until the call

@@ -42,6 +42,8 @@ type By = Option<Instant>;
 #[derive(Debug)]
 struct Inputs {
     lines: Receiver<Line>,
+    /// The log, if its lines go to a function.
+    log: Option<Log>,
     notify: Receiver<()>,
     stop: Receiver<()>,
     latch: Arc<Latch>,
@@ -95,7 +97,8 @@ pub(crate) fn prepare(builder: &Builder) -> Result<Prepared, Error> {
         // A channel without a sender would always be ready, so one that is never ready takes its place.
         let lines = if on_log { lines_out } else { never() };
         let notify = if on_event { notify_out } else { never() };
-        (Inputs { lines, notify, stop: stop_out, latch: latch.clone() }, Ending { stop, latch })
+        let log = on_log.then(|| log.clone());
+        (Inputs { lines, log, notify, stop: stop_out, latch: latch.clone() }, Ending { stop, latch })
     });
     let notify = on_event.then_some(notify);
     Ok(Prepared { log, notify, tellers: Tellers { calling, writing } })
@@ -210,4 +213,30 @@ fn run(inputs: &Inputs, builder: Builder, events: &Events) {
     }
     tell_events();
     inputs.lines.try_iter().for_each(tell_line);
+    inputs.log.as_ref().and_then(|log| log.last_line(0)).into_iter().for_each(tell_line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Level;
+    use std::sync::Mutex;
+
+    #[test]
+    fn the_last_line_of_a_function_says_what_is_missing() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (mut builder, tell) = (Builder::default(), told.clone());
+        builder.on_log = Some(Arc::new(move |_, text| tell.lock().unwrap().push(text.to_owned())));
+        let Prepared { log, tellers, .. } = prepare(&builder).unwrap();
+        for n in 0..LINES + 2 {
+            log.line(Level::Info, format_args!("{n}"));
+        }
+        let (inputs, ending) = tellers.calling.unwrap();
+        ending.stop.send(()).unwrap();
+        let events = Events::new(1, builder.config().events, None, Box::new(|| {})).unwrap();
+        run(&inputs, builder, &events);
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), LINES + 1);
+        assert_eq!(told[LINES], "the log ends here (lines dropped before this one: 2)");
+    }
 }

@@ -182,6 +182,23 @@ impl Log {
         }
     }
 
+    /// A line for the end of the log, if lines are missing after the last one: no other line tells of them any more.
+    /// `more`: those of them that the caller has dropped.
+    pub(crate) fn last_line(&self, more: u64) -> Option<Line> {
+        let log = self.0.as_deref()?;
+        let lost = more + log.lost.swap(0, Ordering::Relaxed);
+        let level = if log.wants(Level::Warn) { Level::Warn } else { Level::Error };
+        let text = "the log ends here".to_owned();
+        (lost > 0).then(|| Line { level, time: SystemTime::now(), text, lost })
+    }
+
+    /// Ends the queue from which the host takes the lines, if it does. The lines that are left can still be taken.
+    pub(crate) fn end(&self) {
+        if let Some(lines) = self.pulled() {
+            lines.end(|| self.last_line(0));
+        }
+    }
+
     /// Counts a line that could not be told to the host. The caller tells the host that it is missing.
     pub(crate) fn count_dropped(&self) {
         if let Some(log) = &self.0 {

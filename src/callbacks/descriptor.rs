@@ -54,23 +54,30 @@ impl Writer {
             let Ok(line) = self.lines.try_recv() else { break };
             self.tell(line);
         }
+        if let Some(line) = self.log.last_line(self.lost) {
+            self.put(&line);
+        }
     }
 
     /// Writes a line, or counts it as dropped. The lines behind it wait already, so the number of those that are missing
     /// goes with the next line that is written, and not with the next one that is logged.
     fn tell(&mut self, mut line: Line) {
         line.lost += self.lost;
+        self.lost = if self.put(&line) { 0 } else { line.lost + 1 };
+        if self.lost > 0 {
+            self.log.count_dropped();
+        }
+    }
+
+    /// Writes a line. False: it was not written, or only a part of it.
+    fn put(&mut self, line: &Line) -> bool {
         // The rest of a line that was cut off is not written any more. The next line begins on a line of its own.
         let begin = if self.is_amid { "\n" } else { "" };
         let bytes = begin.to_owned() + &line.written(MAX_AT_ONCE - begin.len());
         let written = self.write(bytes.as_bytes());
-        if written == bytes.len() {
-            (self.lost, self.is_amid) = (0, false);
-        } else {
-            self.lost = line.lost + 1;
-            self.is_amid |= written > 0;
-            self.log.count_dropped();
-        }
+        let is_whole = written == bytes.len();
+        self.is_amid = !is_whole && (self.is_amid || written > 0);
+        is_whole
     }
 
     /// Writes bytes, and returns how many were written. A pipe and a file mostly take all of them at once.
@@ -242,18 +249,40 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "poll")]
+    fn the_end_says_what_did_not_fit_into_the_channel() {
+        let (mut reader, file) = std::io::pipe().unwrap();
+        let (log, writer, stop) = writer(&file);
+        drop(file);
+        for n in 0..LINES + 3 {
+            log.line(Level::Info, format_args!("{n}"));
+        }
+        stop.send(Some(Instant::now() + Duration::from_secs(60))).unwrap();
+        let thread = std::thread::spawn(move || writer.run());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        thread.join().unwrap();
+        assert_eq!(text.lines().count(), LINES + 1);
+        assert!(text.ends_with("warning: the log ends here (lines dropped before this one: 3)\n"), "{text}");
+        assert_eq!(log.dropped(), 3);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "poll")]
     fn a_line_that_waits_already_hears_of_the_end() {
         let (_reader, file, _) = full_pipe();
         let (log, writer, stop) = writer(&file);
         log.line(Level::Info, format_args!("under way"));
-        let (again, thread) = (writer.lines.clone(), std::thread::spawn(move || writer.run()));
+        let (again, (ended, end)) = (writer.lines.clone(), bounded(1));
+        std::thread::spawn(move || {
+            writer.run();
+            ended.send(())
+        });
         while !again.is_empty() {
             std::thread::yield_now();
         }
-        // Without the time to end it would wait for ever.
+        // Without that it would wait for ever.
         stop.send(Some(Instant::now())).unwrap();
-        thread.join().unwrap();
-        assert_eq!(log.dropped(), 1);
+        assert_eq!((end.recv_timeout(Duration::from_secs(60)), log.dropped()), (Ok(()), 1));
     }
 
     #[test]

@@ -12,10 +12,12 @@ use std::mem::offset_of;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Returns a descriptor that is readable while log lines wait for push_next_log, for poll, select or
-/// epoll.  Only watch it: do not read or close it.  The library closes it at the end of push_stop, so
-/// take it out of your loop before.  -1: the handle is not a server, or its option `log` is not
-/// `pull`.  (The option `log_fd` is something else: a descriptor of the host that the library writes
-/// to.)
+/// epoll.  Only watch it: do not read or close it.  After push_stop it stays readable, so a thread
+/// that watches it takes the last lines and then gets PUSH_ERR_CLOSED.  The library closes the
+/// descriptor when push_next_log returns PUSH_ERR_CLOSED: do not watch it any more after that.  If that
+/// never happens, the library closes it when it forgets the lines (see push_next_log).  -1: the handle
+/// is not a server, its option `log` is not `pull`, or the descriptor is closed.  (The option `log_fd`
+/// is something else: a descriptor of the host that the library writes to.)
 #[no_mangle]
 pub extern "C" fn push_log_line_fd(server: *mut push_server) -> c_int {
     let mut fd = -1;
@@ -36,7 +38,8 @@ pub extern "C" fn push_log_line_fd(server: *mut push_server) -> c_int {
 /// call push_log_line_clear.  `out_size` is sizeof(push_log_line).
 ///
 /// Lines wait from push_start on, at most 4,096.  Further lines are dropped and counted
-/// (push_stats.logs_dropped), and the next one that finds room says how many.
+/// (push_stats.logs_dropped), and the next one that finds room says how many.  If none comes, the last
+/// line of the stop says so: "the log ends here (lines dropped before this one: 12)".
 ///
 /// push_stop logs, too.  During push_stop another thread gets these lines, and then PUSH_ERR_CLOSED.
 /// Those that nobody has taken can be read after push_stop, with the same handle, until the call

@@ -32,14 +32,12 @@ pub(super) fn find(handle: *mut push_server) -> Result<Arc<Pulled>, Fault> {
     Err(Fault::new(PUSH_ERR_UNSUPPORTED, "log lines can't be pulled, since the option log is not pull"))
 }
 
-/// Notes that a server was stopped.  Its unread lines are kept.
+/// Notes that a server was stopped.  Its unread lines are kept, and the descriptor that another thread
+/// may poll, unless a call has returned the end.
 pub(super) fn stopped(handle: *mut push_server) {
     let mut queues = queues();
     let Some(index) = queues.iter().position(|queue| queue.ticket == handle.addr()) else { return };
     let mut queue = queues.remove(index);
-    if queue.lines.is_empty() {
-        return;
-    }
     queue.stopped = true;
     // The last one is the one that was stopped last.
     queues.push(queue);

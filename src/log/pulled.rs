@@ -18,7 +18,7 @@ pub struct Pulled {
 #[derive(Debug)]
 struct State {
     lines: VecDeque<Line>,
-    /// Readable while lines wait. `None` after the end.
+    /// Readable while lines wait, and after the end. `None` when a call was told of the end.
     ready: Option<EventFd>,
     /// The calls that began before the end and have not returned.
     inside: usize,
@@ -32,13 +32,10 @@ impl Pulled {
         Ok(Pulled { state: Mutex::new(state), changed: Condvar::new() })
     }
 
-    /// Adds a line. If there is no room for it, it is returned. After the end nobody waits for lines, and there are none.
+    /// Adds a line. If there is no room for it, or after the end, it is returned.
     pub(super) fn push(&self, line: Line) -> Result<(), Line> {
         let mut state = self.state();
-        if state.ended {
-            return Ok(());
-        }
-        if state.lines.len() >= LINES {
+        if state.ended || state.lines.len() >= LINES {
             return Err(line);
         }
         if let (true, Some(ready)) = (state.lines.is_empty(), &state.ready) {
@@ -58,12 +55,13 @@ impl Pulled {
         state.inside += usize::from(counts);
         let taken = loop {
             if let Some(line) = state.lines.pop_front() {
-                if let (true, Some(ready)) = (state.lines.is_empty(), &state.ready) {
+                if let (true, false, Some(ready)) = (state.lines.is_empty(), state.ended, &state.ready) {
                     ready.clear();
                 }
                 break Ok(line);
             }
             if state.ended {
+                state.ready = None;
                 break Err(Error::new(Kind::Closed, "the server was stopped, and there are no more lines"));
             }
             state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -79,23 +77,21 @@ impl Pulled {
         taken
     }
 
-    /// A descriptor that is readable while lines wait. `None`: the server has stopped, and the descriptor is closed.
+    /// A descriptor that is readable while lines wait, and after the server has stopped. `None`: [`Self::next`] has
+    /// returned [`Kind::Closed`], and the descriptor is closed.
     pub fn fd(&self) -> Option<RawFd> {
         self.state().ready.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// Whether no line waits.
-    pub fn is_empty(&self) -> bool {
-        self.state().lines.is_empty()
-    }
-
     /// Ends the queue: no line is added any more, and the calls that wait return. The lines that are left can still be
-    /// taken.
-    pub(crate) fn end(&self) {
+    /// taken. `last` is the line that says what is missing after them, and there is room for it.
+    pub(super) fn end(&self, last: impl FnOnce() -> Option<Line>) {
         let mut state = self.state();
         state.ended = true;
-        if let Some(ready) = state.ready.take() {
-            // A thread that polls the descriptor wakes, and then sees the end.
+        state.lines.extend(last());
+        // A thread that polls the descriptor wakes, takes the lines that are left, and then sees the end. So the
+        // descriptor stays until then.
+        if let Some(ready) = &state.ready {
             ready.signal();
         }
         self.changed.notify_all();
@@ -171,33 +167,73 @@ mod tests {
     fn the_last_lines_can_be_taken_after_the_end() {
         let (log, pulled) = log();
         log.line(Level::Info, format_args!("stopped"));
-        pulled.end();
+        log.end();
         log.line(Level::Info, format_args!("too late"));
-        assert_eq!((pulled.fd(), log.dropped()), (None, 0));
-        assert_eq!(pulled.next(None).unwrap().text(), "stopped");
-        assert_eq!(pulled.next(None).unwrap_err().kind(), Kind::Closed);
-        assert!(pulled.is_empty());
+        assert_eq!(log.dropped(), 1);
+        assert_eq!(pulled.next(NOW).unwrap().text(), "stopped");
+        assert_eq!(pulled.next(NOW).unwrap_err().kind(), Kind::Closed);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "poll")]
+    fn the_descriptor_stays_readable_from_the_end_until_a_call_says_so() {
+        let (log, pulled) = log();
+        log.line(Level::Info, format_args!("stopped"));
+        log.end();
+        assert!(is_ready(&pulled));
+        assert_eq!(pulled.next(NOW).unwrap().text(), "stopped");
+        assert!(is_ready(&pulled));
+        assert_eq!(pulled.next(NOW).unwrap_err().kind(), Kind::Closed);
+        assert_eq!(pulled.fd(), None);
+        assert_eq!(pulled.next(NOW).unwrap_err().kind(), Kind::Closed);
+        // Also if no line waits.
+        let pulled = Pulled::new().unwrap();
+        pulled.end(|| None);
+        assert!(is_ready(&pulled));
+    }
+
+    #[test]
+    fn the_end_says_what_is_missing() {
+        for (level, said) in [(Level::Info, Level::Warn), (Level::Error, Level::Error)] {
+            let (log, pulled) = log();
+            for n in 0..LINES + 3 {
+                log.line(Level::Info, format_args!("{n}"));
+            }
+            log.set_level(level);
+            log.end();
+            for n in 0..LINES {
+                assert_eq!(pulled.next(NOW).unwrap().text(), n.to_string());
+            }
+            let line = pulled.next(NOW).unwrap();
+            assert_eq!((line.level(), &*line.text()), (said, "the log ends here (lines dropped before this one: 3)"));
+            assert_eq!(pulled.next(NOW).unwrap_err().kind(), Kind::Closed);
+        }
     }
 
     #[test]
     fn the_end_wakes_all_who_wait() {
         let (log, pulled) = log();
-        let wait = || {
-            let pulled = pulled.clone();
+        let (tell, told) = crossbeam::channel::bounded(2);
+        for _ in 0..2 {
+            let (pulled, tell) = (pulled.clone(), tell.clone());
             std::thread::spawn(move || {
                 while pulled.next(None).is_ok() {}
-                pulled.next(None).unwrap_err().kind()
-            })
-        };
-        let threads = [wait(), wait()];
+                tell.send(pulled.next(None).unwrap_err().kind())
+            });
+        }
         log.line(Level::Info, format_args!("a line"));
-        while pulled.state().inside < 2 || !pulled.is_empty() {
+        let patience = Duration::from_secs(60);
+        let until = Instant::now() + patience;
+        while pulled.state().inside < 2 || !pulled.state().lines.is_empty() {
+            assert!(Instant::now() < until, "the threads do not wait");
             std::thread::yield_now();
         }
-        pulled.end();
-        assert_eq!(pulled.state().inside, 0);
-        for thread in threads {
-            assert_eq!(thread.join().unwrap(), Kind::Closed);
+        // It waits for the two. If that fails, this thread is not the one that hangs.
+        let ends = pulled.clone();
+        std::thread::spawn(move || ends.end(|| None));
+        for _ in 0..2 {
+            assert_eq!(told.recv_timeout(patience), Ok(Kind::Closed));
         }
+        assert_eq!(pulled.state().inside, 0);
     }
 }

@@ -314,11 +314,9 @@ impl Server {
     /// function gets the rest of `drain`, and at least a second, to return. After that no function of the host is
     /// called. The same time has a descriptor of `log_fd` that takes no line. Lines that were not pulled can still be.
     pub fn stop(self, drain: Duration) -> Option<Leftover> {
-        let pulled = self.pulled_log();
+        let log = self.log().clone();
         let left = either!(self.0, server => server.stop(drain));
-        if let Some(lines) = pulled {
-            lines.end();
-        }
+        log.end();
         left
     }
 
