@@ -9,13 +9,14 @@ use crate::error::{Error, Kind};
 use crate::events::Events;
 use crate::log::{Line, Log, LogTo, Pulled, Sink, LINES};
 use crate::runtime::Work;
-use crate::sys::output::Output;
+use crate::sys::output::{Output, Unfit};
 use crossbeam::channel::{bounded, never, select, Receiver, Sender};
 use descriptor::Writer;
 pub use leftover::Leftover;
 use leftover::SetsLatch;
 pub(crate) use leftover::{latched, patience, Latch};
 use std::cell::Cell;
+use std::os::fd::RawFd;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -70,12 +71,11 @@ pub(crate) struct Running {
     writing: Option<(Ending<By>, JoinHandle<()>)>,
 }
 
-/// Makes the log that the options ask for, and what the threads need that tell the host.
-pub(crate) fn prepare(builder: &Builder) -> Result<Prepared, Error> {
+/// Makes the log that the options ask for, and what the threads need that tell the host. `output` is that of [`output`].
+pub(crate) fn prepare(builder: &Builder, output: Option<Output>) -> Result<Prepared, Error> {
     let config = builder.config();
     let (lines, lines_out) = bounded(LINES);
     let (on_log, on_event) = (builder.on_log.is_some(), builder.on_event.is_some());
-    let output = output(config)?;
     let sink = match config.log {
         _ if output.is_some() || on_log => Some(Sink::Thread(lines)),
         LogTo::Callback => None,
@@ -106,12 +106,22 @@ pub(crate) fn prepare(builder: &Builder) -> Result<Prepared, Error> {
 
 /// A descriptor of our own for the lines, if the options name one of the host's.
 pub(crate) fn output(config: &Config) -> Result<Option<Output>, Error> {
-    let Some(fd) = config.log_fd else { return Ok(None) };
-    let output = Output::duplicate(fd).map_err(|why| {
-        let allowed = "allowed is an open file, pipe, terminal or connected socket that can be written to";
-        Error::new(Kind::Config, format!("option log_fd: {fd}: {why}; {allowed}"))
-    })?;
-    Ok(Some(output))
+    config.log_fd.map(|fd| Output::duplicate(fd).map_err(|why| unfit(fd, why))).transpose()
+}
+
+/// Checks the descriptor that the options name.
+pub(crate) fn check_output(config: &Config) -> Result<(), Error> {
+    config.log_fd.map_or(Ok(()), |fd| Output::check(fd).map_err(|why| unfit(fd, why)))
+}
+
+fn unfit(fd: RawFd, why: Unfit) -> Error {
+    match why {
+        Unfit::Kind(why) => {
+            let allowed = "allowed is an open file, pipe, terminal or connected socket that can be written to";
+            Error::new(Kind::Config, format!("option log_fd: {fd}: {why}; {allowed}"))
+        }
+        Unfit::Failed(error) => Error::system(format_args!("option log_fd: {fd}: no duplicate can be made"), &error),
+    }
 }
 
 impl Tellers {
@@ -227,7 +237,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let (mut builder, tell) = (Builder::default(), told.clone());
         builder.on_log = Some(Arc::new(move |_, text| tell.lock().unwrap().push(text.to_owned())));
-        let Prepared { log, tellers, .. } = prepare(&builder).unwrap();
+        let Prepared { log, tellers, .. } = prepare(&builder, None).unwrap();
         for n in 0..LINES + 2 {
             log.line(Level::Info, format_args!("{n}"));
         }

@@ -126,6 +126,11 @@ impl Log {
         }
     }
 
+    /// True if a thread tells the lines to the host.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.as_ref().is_some_and(|log| matches!(log.sink, Sink::Thread(_)))
+    }
+
     /// Changes the level up to which lines are logged.
     pub(crate) fn set_level(&self, level: Level) {
         if let Some(log) = &self.0 {

@@ -95,7 +95,7 @@ impl Builder {
         if let Some(Err(text)) = config.shared_settings() {
             return Err(Error::new(Kind::Config, format!("option engine: {text}")));
         }
-        self.check_log()?;
+        self.check_log(false)?;
         if for_hosts && self.on_event.is_some() {
             return wrong(
                 "option attach_listen: events go to the hosts that attach, so there can be no event callback",
@@ -104,16 +104,17 @@ impl Builder {
         Ok(built)
     }
 
-    /// Checks that the log goes to one place.
-    fn check_log(&self) -> Result<(), Error> {
+    /// Checks that the log goes to one place. `calls_back`: it goes to a callback already.
+    pub(crate) fn check_log(&self, calls_back: bool) -> Result<(), Error> {
+        let calls_back = calls_back || self.on_log.is_some();
         let pulled = self.config.log == LogTo::Pull;
         let why = match self.config.log_fd {
             Some(_) if pulled => "option log_fd: with log=pull the host takes the lines, so set one of the two",
-            Some(_) if self.on_log.is_some() => {
+            Some(_) if calls_back => {
                 "option log_fd: the log goes to a callback already (push_config_on_log; the package for Go, the nginx \
                  module and pushd have one)"
             }
-            None if pulled && self.on_log.is_some() => {
+            None if pulled && calls_back => {
                 "option log: pull is not allowed, since the log goes to a callback already (push_config_on_log; the \
                  package for Go, the nginx module and pushd have one)"
             }

@@ -22,6 +22,7 @@ use crate::log::{Level, Log};
 use crate::runtime;
 use crate::shard::turn::command::{Command, ShardHandle};
 use crate::sys::clock;
+use crate::sys::output::Output;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use following::{hub, recollecting, Following, HubOf};
@@ -84,15 +85,15 @@ struct AttachThread {
 }
 
 impl Embedded {
-    /// Starts a server. Its listeners are bound when this returns.
-    pub(crate) fn start(builder: Builder) -> Result<Self, Error> {
+    /// Starts a server. Its listeners are bound when this returns. `output` is the descriptor for its log, if one is set.
+    pub(crate) fn start(builder: Builder, output: Option<Output>) -> Result<Self, Error> {
         let config = builder.config().clone();
         let count = config.shard_count();
         let handles = (0..count)
             .map(|number| ShardHandle::new(number, config.mailbox).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::system("a mailbox can't be made", &error))?;
-        let Prepared { log, notify, tellers } = callbacks::prepare(&builder)?;
+        let Prepared { log, notify, tellers } = callbacks::prepare(&builder, output)?;
         let events = events(&builder, notify, &handles)?;
         let authority = Authority::new(&config)?;
         #[cfg(feature = "tls")]

@@ -90,10 +90,12 @@ impl Server {
     pub fn start(builder: Builder) -> Result<Self, Error> {
         let builder = builder.build()?;
         keys::claim().map_err(|error| Error::system("a key for thread-specific data", &error))?;
+        // Before the hold, which may take the number of a descriptor that is closed.
+        let output = callbacks::output(builder.config())?;
         let _held = standard::hold();
         Ok(Server(match builder.config().attach.clone() {
-            None => Backend::Embedded(Box::new(Embedded::start(builder)?)),
-            Some(path) => Backend::Attached(Box::new(Attached::start(&builder, path)?)),
+            None => Backend::Embedded(Box::new(Embedded::start(builder, output)?)),
+            Some(path) => Backend::Attached(Box::new(Attached::start(&builder, path, output)?)),
         }))
     }
 
@@ -102,7 +104,7 @@ impl Server {
     pub fn check(builder: &Builder) -> Result<(), Error> {
         let built = builder.build()?;
         let config = built.config();
-        callbacks::output(config)?;
+        callbacks::check_output(config)?;
         if config.attach.is_none() {
             Authority::new(config)?;
             #[cfg(feature = "tls")]
@@ -252,7 +254,10 @@ impl Server {
     /// options that have changed, and those that need a new start. Files of keys are read again. The builder's
     /// callbacks and sockets are used only at the start.
     pub fn reload(&self, builder: &Builder) -> Result<Reloaded, Error> {
-        let reloaded = either!(&self.0, server => server.reload(builder));
+        // A start with these options would be refused, and so is the reload.
+        let calls_back = self.log().is_told() && self.config().log_fd.is_none();
+        let fits = builder.check_log(calls_back).inspect_err(|_| self.note_unread_options());
+        let reloaded = fits.and_then(|()| either!(&self.0, server => server.reload(builder)));
         match &reloaded {
             Ok(reloaded) => reloaded.log(self.log()),
             Err(error) => self

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Reads the bytes that are there. 0 is the end of the stream.
 pub(crate) fn recv(fd: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
@@ -172,8 +172,8 @@ pub(crate) fn last_peer(fd: &OwnedFd) -> Option<IpAddr> {
 }
 
 /// Whether a socket of any kind has a peer.
-pub(crate) fn is_connected(fd: &OwnedFd) -> bool {
-    SockRef::from(fd).peer_addr().is_ok()
+pub(crate) fn is_connected(fd: BorrowedFd<'_>) -> bool {
+    SockRef::from(&fd).peer_addr().is_ok()
 }
 
 /// Checks that a descriptor is a connected stream socket, and changes nothing about it. `Ok(true)`: small writes to it

@@ -1,6 +1,7 @@
 /* The log without a callback: the library writes the lines to a descriptor (log_fd). */
 #include "process.h"
 #include "serve.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -283,6 +285,54 @@ static void descriptors_that_take_no_lines(void)
     close(fds[1]);
 }
 
+/* Starts a server that logs to this number, and returns the status. */
+static push_status start_with(const char *number, char *err, size_t size)
+{
+    push_server *server = NULL;
+    push_config *config = configure("threads", "1", "log_fd", number, NULL);
+    push_status status = push_start(config, &server, err, size);
+    push_config_free(config);
+    if (server) push_stop(server, 0);
+    return status;
+}
+
+static void a_standard_descriptor_that_is_closed(void)
+{
+    char err[512] = "", number[2] = "0";
+    for (int fd = 0; fd < 3; fd++) {
+        int kept = dup(fd);
+        number[0] = (char)('0' + fd);
+        close(fd);
+        push_status status = start_with(number, err, sizeof err);
+        if (kept >= 0) dup2(kept, fd), close(kept);
+        check_case("descriptor %d", fd);
+        CHECK_STATUS(status, PUSH_ERR_CONFIG);
+        CHECK_HAS(err, "is not open");
+    }
+    check_case(NULL);
+}
+
+static void no_descriptor_is_left_for_the_duplicate(void)
+{
+    int fds[2];
+    char err[512] = "", number[16];
+    struct rlimit before, none;
+    CHECK_EQ(pipe(fds), 0);
+    snprintf(number, sizeof number, "%d", fds[1]);
+    int free_number = dup(0);
+    close(free_number);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)free_number;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    push_status status = start_with(number, err, sizeof err);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK_STATUS(status, PUSH_ERR_SYSTEM);
+    CHECK_HAS(err, "option log_fd: ");
+    CHECK_HAS(err, strerror(EMFILE));
+    close(fds[0]), close(fds[1]);
+}
+
 static void a_start_that_fails_keeps_no_descriptor(void)
 {
     int fds[2];
@@ -301,4 +351,5 @@ static void a_start_that_fails_keeps_no_descriptor(void)
 CHECK_MAIN(TEST(each_line_goes_to_the_descriptor), TEST(each_kind_of_descriptor), TEST(an_attached_server_logs_too),
            TEST(a_reader_that_does_not_read_delays_nobody), TEST(a_slow_reader_gets_the_lines_of_the_stop),
            TEST(a_reader_that_comes_back_is_told_what_is_missing), TEST(a_reader_that_has_gone_raises_no_signal),
-           TEST(descriptors_that_take_no_lines), TEST(a_start_that_fails_keeps_no_descriptor))
+           TEST(descriptors_that_take_no_lines), TEST(a_standard_descriptor_that_is_closed),
+           TEST(no_descriptor_is_left_for_the_duplicate), TEST(a_start_that_fails_keeps_no_descriptor))

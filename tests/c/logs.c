@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 enum { MOST = 4096 }; /* lines that wait */
+static atomic_bool watches;
 
 /* Takes all lines that wait. Returns how many there were. */
 static int take_all(push_server *server, push_log_line *line)
@@ -52,10 +53,45 @@ static void the_descriptor_says_when_lines_wait(void)
     }
     push_log_line_clear(&line);
     stop(server);
+    /* It stays until a call has said that there are no more lines. */
+    CHECK_EQ(push_log_line_fd(server), fd);
+    for (push_status status = PUSH_OK; status == PUSH_OK;) {
+        CHECK(readable(fd, 0));
+        status = push_next_log(server, &line, sizeof line, 0);
+        CHECK(status == PUSH_OK || status == PUSH_ERR_CLOSED);
+    }
     CHECK(!is_open(fd));
     CHECK_EQ(push_log_line_fd(server), -1);
-    while (push_next_log(server, &line, sizeof line, 0) == PUSH_OK) {} /* so that nothing is left */
     push_log_line_clear(&line);
+}
+
+/* Takes lines when the descriptor is readable, up to the end. */
+static void *watch(void *server)
+{
+    push_log_line line = PUSH_LOG_LINE_INIT;
+    push_status status = PUSH_OK;
+    int fd = push_log_line_fd(server);
+    while (status == PUSH_OK || status == PUSH_ERR_TIMEOUT) {
+        if (!CHECK(readable(fd, PATIENCE_MS))) break;
+        status = push_next_log(server, &line, sizeof line, 0);
+        watches = true;
+    }
+    CHECK_STATUS(status, PUSH_ERR_CLOSED);
+    CHECK_TEXT(line.text, "stopped");
+    push_log_line_clear(&line);
+    return NULL;
+}
+
+static void another_thread_watches_the_descriptor_to_the_end(void)
+{
+    pthread_t thread;
+    push_server *server = serve("threads", "1", "log", "pull", NULL);
+    pthread_create(&thread, NULL, watch, server);
+    reload_times(server, 1);
+    WAIT_WHILE(!watches);
+    stop(server);
+    pthread_join(thread, NULL);
+    CHECK_EQ(push_log_line_fd(server), -1);
 }
 
 static void what_a_line_says(void)
@@ -183,8 +219,14 @@ static void a_full_queue_drops_lines_and_says_so(void)
     CHECK_STATUS(push_next_log(server, &line, sizeof line, PATIENCE_MS), PUSH_OK);
     CHECK_HAS(line.text, note);
     CHECK_EQ(stats_of(server).logs_dropped, dropped);
-    push_log_line_clear(&line);
+    /* A queue that is full at the stop has no room for the lines of the stop. */
+    reload_times(server, MOST);
     stop(server);
+    CHECK_EQ(take_all(server, &line), MOST + 1);
+    CHECK_HAS(line.text, "the log ends here (lines dropped before this one: ");
+    CHECK_EQ(line.level, PUSH_LOG_WARN);
+    CHECK_STATUS(push_next_log(server, &line, sizeof line, 0), PUSH_ERR_CLOSED);
+    push_log_line_clear(&line);
 }
 
 static void no_log(void *user_data, int32_t level, const char *line)
@@ -194,13 +236,15 @@ static void no_log(void *user_data, int32_t level, const char *line)
 
 static void the_log_goes_to_one_place(void)
 {
-    static const struct {
+    int null = open("/dev/null", O_WRONLY);
+    char err[512], number[16];
+    snprintf(number, sizeof number, "%d", null);
+    const struct {
         bool callback;
         const char *log, *log_fd, *says;
     } cases[] = {{true, "pull", "none", "option log: "},
-                 {true, "callback", "2", "option log_fd: "},
-                 {false, "pull", "2", "option log_fd: "}};
-    char err[512];
+                 {true, "callback", number, "option log_fd: "},
+                 {false, "pull", number, "option log_fd: "}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         push_config *config = configure("log", cases[i].log, "log_fd", cases[i].log_fd, NULL);
         push_server *server = NULL;
@@ -208,7 +252,30 @@ static void the_log_goes_to_one_place(void)
         check_case("case %zu", i);
         CHECK_STATUS(push_start(config, &server, err, sizeof err), PUSH_ERR_CONFIG);
         CHECK_HAS(err, cases[i].says);
+        /* A reload that can only wait for a restart must not let it fail. */
+        server = serve("threads", "1", NULL);
+        CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_ERR_CONFIG);
+        CHECK_HAS(err, cases[i].says);
+        stop(server);
         push_config_free(config);
+    }
+    for (int pulls = 0; pulls < 2; pulls++) { /* the running server has a callback, and the new options have none */
+        push_config *config = configure("threads", "1", NULL);
+        push_config_on_log(config, no_log, NULL, NULL);
+        push_server *server = serve_config(config);
+        config = configure("log", pulls ? "pull" : "callback", "log_fd", pulls ? "none" : number, NULL);
+        check_case("a callback that runs, pulls %d", pulls);
+        CHECK_STATUS(push_reload(server, config, err, sizeof err), PUSH_ERR_CONFIG);
+        CHECK_HAS(err, pulls ? "option log: " : "option log_fd: ");
+        push_config_free(config);
+        reload_times(server, 1);
+        stop(server);
+        /* One that goes to a descriptor, or is pulled, may go the other way after a restart. */
+        server = serve("threads", "1", "log", pulls ? "pull" : "callback", "log_fd", pulls ? "none" : number, NULL);
+        config = configure("log", pulls ? "callback" : "pull", "log_fd", pulls ? number : "none", NULL);
+        CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
+        push_config_free(config);
+        stop(server);
     }
     check_case(NULL);
     push_server *server = serve("threads", "1", NULL);
@@ -216,6 +283,7 @@ static void the_log_goes_to_one_place(void)
     CHECK_STATUS(push_next_log(server, &line, sizeof line, -1), PUSH_ERR_UNSUPPORTED);
     CHECK_EQ(push_log_line_fd(server), -1);
     stop(server);
+    close(null);
 }
 
 static push_server *the_server;
@@ -279,7 +347,8 @@ static void an_attached_server_logs_too(void)
     push_log_line_clear(&line);
 }
 
-CHECK_MAIN(TEST(the_descriptor_says_when_lines_wait), TEST(what_a_line_says), TEST(wrong_sizes_take_no_line),
+CHECK_MAIN(TEST(the_descriptor_says_when_lines_wait), TEST(another_thread_watches_the_descriptor_to_the_end),
+           TEST(what_a_line_says), TEST(wrong_sizes_take_no_line),
            TEST(the_lines_of_the_stop_can_be_read_after_it), TEST(another_thread_reads_to_the_end),
            TEST(what_is_kept_of_stopped_servers_is_bounded), TEST(a_full_queue_drops_lines_and_says_so),
            TEST(the_log_goes_to_one_place), TEST(pulling_beside_a_callback_for_events), TEST(a_child_takes_no_line),

@@ -9,7 +9,7 @@
 
 /* The bounds of the reference, each with what is just outside. */
 static const struct {
-    const char *name, *good[3], *bad[4];
+    const char *name, *good[3], *bad[7];
 } bounds[] = {
     {"listen", {"none", "127.0.0.1:0", "localhost:1,unix:/x"}, {"", "80", "example.org:80", "127.0.0.1:65536"}},
     {"tls_certificate", {"", "/a.pem", "/a.pem,/b.pem"}, {NULL, NULL, NULL, NULL}},
@@ -70,7 +70,7 @@ static const struct {
     {"jwt_issuer", {"", "a", NULL}, {NULL, NULL, NULL, NULL}},
     {"token_cookie", {"push_token", "a-b.c", NULL}, {"", "a b", "a;b", NULL}},
     {"log", {"callback", "pull", NULL}, {"", "Pull", "stderr", NULL}},
-    {"log_fd", {"none", "0", "2147483647"}, {"", "-1", "2147483648", "stderr"}},
+    {"log_fd", {"none", "0", "2147483647"}, {"", "-1", "2147483648", "stderr", "+2", "0002", "-0"}},
     {"log_level", {"error", "debug", NULL}, {"", "Info", "trace", NULL}},
     {"log_addresses", {"true", "false", NULL}, {"no", "0", "", NULL}},
     {"compression", {"true", "false", NULL}, {"deflate", "1", "", NULL}},
@@ -104,7 +104,7 @@ static void every_option_has_its_bounds(void)
             CHECK_STATUS(push_config_set(config, bounds[i].name, bounds[i].good[n], err, sizeof err), PUSH_OK);
             CHECK_TEXT(err, "untouched");
         }
-        for (size_t n = 0; n < 4 && bounds[i].bad[n]; n++) {
+        for (size_t n = 0; n < sizeof bounds[i].bad / sizeof *bounds[i].bad && bounds[i].bad[n]; n++) {
             check_case("%s = %s", bounds[i].name, bounds[i].bad[n]);
             strcpy(err, "untouched");
             CHECK_STATUS(push_config_set(config, bounds[i].name, bounds[i].bad[n], err, sizeof err), PUSH_ERR_CONFIG);

@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::log::{Level, Log};
 use crate::runtime::{self, Work};
 use crate::sys::eventfd::EventFd;
+use crate::sys::output::Output;
 use connect::Failure;
 use queue::Queue;
 use socket2::SockAddr;
@@ -150,11 +151,12 @@ impl Link {
 
 impl Attached {
     /// Attaches. If no hub is there, the host starts and tries again later. A hub that refuses this host is an error.
-    pub(crate) fn start(builder: &Builder, path: PathBuf) -> Result<Self, Error> {
+    /// `output` is the descriptor for the log, if one is set.
+    pub(crate) fn start(builder: &Builder, path: PathBuf, output: Option<Output>) -> Result<Self, Error> {
         let config = builder.config().clone();
         let failed = |error: std::io::Error| Error::system("an event descriptor can't be made", &error);
         let wake = Arc::new(EventFd::new().map_err(failed)?);
-        let Prepared { log, notify, tellers } = callbacks::prepare(builder)?;
+        let Prepared { log, notify, tellers } = callbacks::prepare(builder, output)?;
         let resume = wake.clone();
         let events = Events::new(config.event_queue, config.events, notify, Box::new(move || resume.signal()))
             .map_err(failed)?;

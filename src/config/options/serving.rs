@@ -31,14 +31,17 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: fixed!(log_fd),
         help: "The number of an open descriptor to which the log is written, such as 2 for stderr: a file, pipe, \
                terminal or connected socket. Each line is one write with time, level and text, of at most 4,096 bytes. \
-               The descriptor is duplicated at the start. Lines that it does not take are dropped and counted. It is \
-               not allowed beside a callback or `log=pull`",
+               Up to 4,096 lines wait for a slow reader; further ones are dropped and counted. The descriptor is \
+               duplicated at the start, so a log file that is rotated needs copytruncate or a pipe, and the end of \
+               the server drops the program's fcntl locks on that file. It is not allowed beside a callback or \
+               `log=pull`",
         value: Value::Text {
             allowed: "none, or the number of a descriptor",
             set: |c, text| {
                 c.log_fd = match text {
                     "none" => None,
-                    number => Some(number.parse().ok().filter(|fd| *fd >= 0)?),
+                    // The standard library's numbers may begin with a sign, or with zeros.
+                    number => Some(number.parse().ok().filter(|fd: &i32| *fd >= 0 && fd.to_string() == number)?),
                 };
                 Some(())
             },
