@@ -5,7 +5,8 @@
 //! after free.  The ticket names a slot of a fixed table, and the generation of the server in it.
 //! It is never dereferenced.  So whatever a host passes is looked up and gets a status.
 //!
-//! This table is the only state that all servers of a process share.
+//! All servers of a process share this table and two more, which have tickets of stopped servers too:
+//! the queues of log lines (`pulled`), and the threads that are left over (`leftovers`).
 
 use super::fault::Fault;
 use super::types::*;

@@ -57,7 +57,8 @@ pub unsafe extern "C" fn push_start(
 /// column "live" in the table of options).  Either all of them apply or none.  Options that need a
 /// restart stay as they are.  The log names these, and those that have changed.  Files with keys
 /// are read again, so keys can be rotated.  If a certificate for TLS can't be used any more, the
-/// old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored.
+/// old one stays, the log names it, and the rest is applied.  The config's callbacks are ignored, but
+/// options that push_start refuses beside a callback for log lines are refused here as well.
 /// The config is copied, so it can be changed or freed afterwards.
 ///
 /// An option that `config` does not set gets its default.  So load the same file again, and set

@@ -1,10 +1,9 @@
 //! System calls made safe. This room and `ffi` are the only ones of this crate that hold `unsafe`.
 //!
 //! Elsewhere std and tokio cover what is needed. This room has what they lack: an epoll of our own, sends that never
-//! raise SIGPIPE, checks of a descriptor from a stranger, lines for a descriptor of the host, descriptors passed between
-//! processes, TLS in the kernel,
-//! signal masks, the limit of descriptors, figures of the process, locks on files, detecting a fork, holding off cancellation, and staying off
-//! the numbers of standard input, output and error.
+//! raise SIGPIPE, checks of a descriptor from a stranger, lines for a descriptor of the host, descriptors passed
+//! between processes, TLS in the kernel, signal masks, the limit of descriptors, figures of the process, locks on
+//! files, detecting a fork, holding off cancellation, and staying off the numbers of standard input, output and error.
 
 mod ancillary;
 pub(crate) mod cancel;

@@ -44,8 +44,12 @@ lines = []
 def take():
     line = ffi.new("push_log_line *", {"size": ffi.sizeof("push_log_line")})
     while push.push_next_log(server, line, ffi.sizeof("push_log_line"), -1) == push.PUSH_OK:
-        assert line.level == push.PUSH_LOG_INFO and line.time_ms > 0
-        lines.append(ffi.string(line.text).decode())
+        text = ffi.string(line.text).decode()
+        # The environment may cause warnings.
+        if text.startswith("listening") or text == "stopped":
+            assert line.level == push.PUSH_LOG_INFO
+        assert push.PUSH_LOG_ERROR <= line.level <= push.PUSH_LOG_DEBUG and line.time_ms > 0
+        lines.append(text)
     assert push.push_next_log(server, line, ffi.sizeof("push_log_line"), -1) == push.PUSH_ERR_CLOSED
     push.push_log_line_clear(line)
 
@@ -54,6 +58,6 @@ log = threading.Thread(target=take)
 log.start()
 assert push.push_stop(server, 0) == push.PUSH_OK
 log.join(20)
-assert lines[0].startswith("listening on ") and lines[-1] == "stopped", lines
+assert any(line.startswith("listening on ") for line in lines) and lines[-1] == "stopped", lines
 assert push.push_publish(server, b"news", b"x", 1) == push.PUSH_ERR_CLOSED
 print("ok")
