@@ -21,6 +21,17 @@ static int take_all(push_server *server, push_log_line *line)
     return count;
 }
 
+/* Stops a server, and takes the lines that are left. After that the library keeps nothing of it. */
+static void stop_and_read(push_server *server)
+{
+    push_log_line line = PUSH_LOG_LINE_INIT;
+    stop(server);
+    take_all(server, &line);
+    CHECK_TEXT(line.text, "stopped");
+    CHECK_STATUS(push_next_log(server, &line, sizeof line, 0), PUSH_ERR_CLOSED);
+    push_log_line_clear(&line);
+}
+
 /* Takes lines until one has this part. */
 static void expect_line(push_server *server, push_log_line *line, const char *part)
 {
@@ -115,7 +126,7 @@ static void what_a_line_says(void)
     push_log_line_clear(&line);
     CHECK(!line.text && !line.owner && !line.len);
     push_log_line_clear(&line);
-    stop(server);
+    stop_and_read(server);
 }
 
 static void wrong_sizes_take_no_line(void)
@@ -140,7 +151,7 @@ static void wrong_sizes_take_no_line(void)
     CHECK(newer.unknown[0] == 0 && newer.unknown[1] == 0);
     push_log_line_clear(&newer.known);
     push_log_line_clear(&line);
-    stop(server);
+    stop_and_read(server);
 }
 
 static void the_lines_of_the_stop_can_be_read_after_it(void)
@@ -275,7 +286,8 @@ static void the_log_goes_to_one_place(void)
         config = configure("log", pulls ? "callback" : "pull", "log_fd", pulls ? number : "none", NULL);
         CHECK_STATUS(push_reload(server, config, NULL, 0), PUSH_OK);
         push_config_free(config);
-        stop(server);
+        if (pulls) stop_and_read(server);
+        else stop(server);
     }
     check_case(NULL);
     push_server *server = serve("threads", "1", NULL);
@@ -302,15 +314,12 @@ static void pulls_in_a_callback(void *user_data, const push_event *event)
 static void pulling_beside_a_callback_for_events(void)
 {
     push_config *config = configure("threads", "1", "log", "pull", NULL);
-    push_log_line line = PUSH_LOG_LINE_INIT;
     push_config_on_event(config, pulls_in_a_callback, NULL, NULL);
     the_server = serve_config(config);
     struct peer client = adopted_ws(the_server, NULL, "channel=c");
     WAIT_WHILE(!asked);
     CHECK_STATUS(status_of_next, PUSH_ERR_CALLBACK);
-    stop(the_server);
-    expect_line(the_server, &line, "stopped");
-    push_log_line_clear(&line);
+    stop_and_read(the_server);
     peer_close(&client);
 }
 
@@ -331,6 +340,7 @@ static void a_child_takes_no_line(void)
         if (!stopped) stop(server);
     }
     expect_line(server, &line, "stopped");
+    CHECK_STATUS(push_next_log(server, &line, sizeof line, 0), PUSH_ERR_CLOSED);
     push_log_line_clear(&line);
 }
 
