@@ -84,10 +84,12 @@ func run(address string, tokens int, list string, options map[string]string) err
 	case err = <-failed:
 	case <-signals.Done():
 	}
-	models.running.Wait()
 	ending, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	return errors.Join(err, srv.Stop(ending), service.Shutdown(ending))
+	// First no request can begin an answer any more, then each answer ends its stream, and then the clients go.
+	err = errors.Join(err, service.Shutdown(ending))
+	models.running.Wait()
+	return errors.Join(err, srv.Stop(ending))
 }
 
 func routes(srv *push.Server, models *models) http.Handler {
