@@ -30,7 +30,7 @@ pub(super) fn note(text: &str) {
 
 /// Writes a sentence into `buffer` that says why the last call of this thread that failed has failed:
 /// which argument was wrong, and what is allowed.  For a batch it names the message, as
-/// "messages[3]: ...".  A sentence that is too long for `buffer` is cut.  There is a NUL at its end.
+/// `messages[3]: ...`.  A sentence that is too long for `buffer` is cut.  There is a NUL at its end.
 /// Returns the length of the whole sentence, without the NUL: 0 if no call of this thread has failed.
 /// At most 510 bytes are kept.
 ///
