@@ -178,6 +178,8 @@ fn a_stop_ends_in_time_while_the_disk_hangs_and_says_what_is_not_in_the_log() {
     for sync in ["always", "interval"] {
         let machine = Machine::new();
         let mut pushd = machine.start(&[("engine_timeout", "100ms"), ("engine_sync", sync)]);
+        pushd.drain_s = "0";
+        pushd.restart("TERM");
         let publish = |pushd: &Pushd| pushd.request("POST /v1/publish?channel=a", b"x").unwrap().0;
         assert_eq!(publish(&pushd), 200);
         machine.hang();

@@ -18,6 +18,9 @@ pub struct Pushd {
     environment: Vec<(String, String)>,
     /// The command that starts it. Empty if it is started directly.
     within: Vec<String>,
+    /// How long it may take to end in order, from the next start on. Its clients leave at once, so only a disk that is
+    /// busy takes so long.
+    pub drain_s: &'static str,
     /// The file with its standard error, of all its lives.
     pub stderr: PathBuf,
 }
@@ -51,8 +54,9 @@ impl Pushd {
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let within: Vec<String> = within.iter().map(ToString::to_string).collect();
         let stderr = place.0.join("pushd.log");
-        let child = spawn(&within, &options, &environment, &stderr);
-        let mut pushd = Pushd { child, port, control, options, environment, within, stderr };
+        let drain_s = "60";
+        let child = spawn(&within, &options, &environment, drain_s, &stderr);
+        let mut pushd = Pushd { child, port, control, options, environment, within, drain_s, stderr };
         pushd.wait();
         pushd
     }
@@ -65,7 +69,7 @@ impl Pushd {
 
     /// The same, but does not wait.
     pub fn begin_again(&mut self) {
-        self.child = spawn(&self.within, &self.options, &self.environment, &self.stderr);
+        self.child = spawn(&self.within, &self.options, &self.environment, self.drain_s, &self.stderr);
     }
 
     /// Waits until it is ready.
@@ -113,14 +117,17 @@ impl Drop for Pushd {
     }
 }
 
-/// How long it may take to end in order. Its clients leave at once, so only a disk that is busy takes so long.
-const DRAIN_S: &str = "60";
-
-fn spawn(within: &[String], options: &[String], environment: &[(String, String)], log: &PathBuf) -> Child {
+fn spawn(
+    within: &[String],
+    options: &[String],
+    environment: &[(String, String)],
+    drain_s: &str,
+    log: &PathBuf,
+) -> Child {
     let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
     let words: Vec<&str> = within.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_pushd")]).collect();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(options.iter().flat_map(|option| ["-o", option])).args(["-d", DRAIN_S]);
+    command.args(&words[1..]).args(options.iter().flat_map(|option| ["-o", option])).args(["-d", drain_s]);
     command.envs(environment.iter().cloned()).stderr(log).spawn().unwrap()
 }
 
