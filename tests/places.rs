@@ -5,19 +5,21 @@ use push::config::options;
 use std::path::Path;
 
 /// Calls without a door in Go, each with the reason.
-const NOT_IN_GO: [(&str, &str); 7] = [
+const NOT_IN_GO: [(&str, &str); 8] = [
     ("push_adopt_more", "each client has its own goroutine, so there is no turn of a loop to collect them in"),
     ("push_flush", "the same"),
     ("push_config_on_event", "no thread of the library calls into Go: Events pulls"),
     ("push_grant_all", "Anyone grants everything by a pattern"),
+    ("push_last_error", "a goroutine has no thread of its own; the package has sentences of its own"),
     ("push_next_log", "the Logger gets the log, through a pipe"),
     ("push_log_line_fd", "the same"),
     ("push_log_line_clear", "the same"),
 ];
 
 /// Calls without a door in nginx, each with the reason.
-const NOT_IN_NGINX: [(&str, &str); 25] = [
+const NOT_IN_NGINX: [(&str, &str); 26] = [
     ("push_abi_version", "the module and the library are installed together"),
+    ("push_last_error", "calls run on threads of nginx's pool, and answers are written on another"),
     ("push_version", "the same"),
     ("push_adopt", "push_adopt_more collects the connections of a turn"),
     ("push_allow", "locations decide who may subscribe"),
@@ -45,9 +47,10 @@ const NOT_IN_NGINX: [(&str, &str); 25] = [
 ];
 
 /// Calls that need no check in a forked child: they have no server, or touch only memory of their own.
-const NOT_IN_FORKS: [&str; 6] = [
+const NOT_IN_FORKS: [&str; 7] = [
     "push_abi_version",
     "push_version",
+    "push_last_error",
     "push_config_on_event",
     "push_config_on_log",
     "push_grant_all",

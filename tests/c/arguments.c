@@ -462,6 +462,7 @@ static void every_status_has_words(void)
     }
     check_case(NULL);
     CHECK_TEXT(push_strerror(INT32_MIN), push_strerror(INT32_MAX));
+    CHECK(push_last_error(NULL, 100) < 511);
     CHECK_EQ(push_abi_version(), PUSH_ABI_VERSION);
     CHECK(push_version() == push_version());
 }
