@@ -5,9 +5,10 @@
 
 use super::keys::Key;
 use super::state::State;
-use super::{Hub, Mark, Outgoing, Pending, Published, Refused};
+use super::{Hub, Mark, Message, Outgoing, Pending, Publication, Published, Refused};
 use crate::error::{Error, Kind};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// The origin of a message from another process: the session of an attached host, and its request number. It is used to
 /// recognise a request that the host sends again.
@@ -78,6 +79,13 @@ impl<'a> Noted<'a> {
             origin,
             data: message.data(),
         }
+    }
+
+    /// The message for a hub that takes it from a log. `make` builds it.
+    pub(crate) fn outgoing(&self, make: impl FnOnce(&Publication<'_>) -> Arc<Message>) -> Outgoing<'a> {
+        let Noted { channel, event, key, binary, mark, data, .. } = *self;
+        let message = make(&Publication { channel, data, event, key: None, binary, mark });
+        Outgoing { channel, key, message }
     }
 
     /// True if it has nothing that a mark can't have. Data is passed over: transports do not show it.

@@ -84,12 +84,20 @@ func run(address string, tokens int, list string, options map[string]string) err
 	case err = <-failed:
 	case <-signals.Done():
 	}
-	ending, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	// First no request can begin an answer any more, then each answer ends its stream, and then the clients go.
-	err = errors.Join(err, service.Shutdown(ending))
+	// First no request can begin an answer any more, then each answer ends its stream, and then the clients go. Each has
+	// its own time.
+	if within(service.Shutdown) != nil {
+		err = errors.Join(err, service.Close()) // a browser may hold a connection without a request
+	}
 	models.running.Wait()
-	return errors.Join(err, srv.Stop(ending))
+	return errors.Join(err, within(srv.Stop))
+}
+
+// within calls something that is to end in a few seconds.
+func within(end func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	return end(ctx)
 }
 
 func routes(srv *push.Server, models *models) http.Handler {

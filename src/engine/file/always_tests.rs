@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::state::BOOT;
 use super::*;
 use crate::error::Kind;
-use crate::hub::{Epoch, Key, Mailbox, OnSettled, Pending, Placing, Retention, Settled};
+use crate::hub::{Epoch, Key, Mailbox, OnSettled, Outgoing, Pending, Placing, Retention, Settled};
 use crate::log::Level;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Mutex;

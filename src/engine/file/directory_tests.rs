@@ -3,7 +3,7 @@
 use super::opening::Unwritten;
 use super::*;
 use crate::error::Kind;
-use crate::hub::{Cut, Epoch, Item, Join, Key, Mailbox, Position, Replay, Request, Retention, Start};
+use crate::hub::{Cut, Epoch, Item, Join, Key, Mailbox, Outgoing, Position, Replay, Request, Retention, Start};
 use crate::log::Level;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,9 @@
 use super::memory::Memory;
 use super::state::BOOT;
 use super::*;
-use crate::hub::{ChannelPattern, Cut, Epoch, Item, Join, Mailbox, Position, Replay, Request, Retention, Start};
+use crate::hub::{
+    ChannelPattern, Cut, Epoch, Item, Join, Mailbox, Outgoing, Position, Replay, Request, Retention, Start,
+};
 use crate::log::Level;
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;

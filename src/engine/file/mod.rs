@@ -40,7 +40,7 @@ pub(crate) use writing::Kept;
 
 use super::entry::{Entry, Logged};
 use crate::error::Error;
-use crate::hub::{Hub, Message, Origin, Outgoing, Publication};
+use crate::hub::{Hub, Message, Origin, Publication};
 use crate::log::Log;
 use crate::sys::clock;
 use opening::Unwritten;
@@ -118,16 +118,6 @@ fn recalled(number: u64, logged: &Logged<'_>, recall: &mut dyn FnMut(Origin, u64
 
 /// A message's age counts from its own time. A message whose time is in the future counts as new.
 fn restore(hub: &mut Hub, number: u64, logged: &Logged<'_>, make: MakeMessage, (now, now_ms): (u64, u64)) {
-    let noted = &logged.noted;
     let age = now_ms.saturating_sub(logged.time_ms);
-    let publication = Publication {
-        channel: noted.channel,
-        data: noted.data,
-        event: noted.event,
-        key: None,
-        binary: noted.binary,
-        mark: noted.mark,
-    };
-    let outgoing = Outgoing { channel: noted.channel, key: noted.key, message: make(&publication) };
-    hub.restore(number, outgoing, now.wrapping_sub(age));
+    hub.restore(number, logged.noted.outgoing(make), now.wrapping_sub(age));
 }

@@ -4,7 +4,7 @@ use super::super::entry::{Entry, Logged};
 use super::super::envelope::{self, Body, Known};
 use super::queue::Step;
 use super::Replica;
-use crate::hub::{Act, Change, Hub, Origin, Outgoing, Publication};
+use crate::hub::{Act, Change, Hub, Origin};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -133,18 +133,8 @@ impl Replica {
 
     /// A message's age counts from its own time. A message whose time is in the future counts as new.
     fn message<'a>(&self, logged: &Logged<'a>, now: Now) -> Change<'a> {
-        let noted = logged.noted;
         let age = now.wall.saturating_sub(logged.time_ms);
-        let publication = Publication {
-            channel: noted.channel,
-            data: noted.data,
-            event: noted.event,
-            key: None,
-            binary: noted.binary,
-            mark: noted.mark,
-        };
-        let message = (self.environment.make)(&publication);
-        let outgoing = Outgoing { channel: noted.channel, key: noted.key, message };
+        let outgoing = logged.noted.outgoing(self.environment.make);
         Change::Message { outgoing, since: now.hub.wrapping_sub(age) }
     }
 }

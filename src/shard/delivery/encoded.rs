@@ -112,15 +112,16 @@ pub(in crate::shard) fn answer<'m>(
     encoder: &Encoder,
 ) -> Vec<u8> {
     let mut weight = 0;
-    let newest = messages.clone().last().map(|message| message.seq());
+    // Only then it matters whether the answer has the newest.
+    let newest = (note == Note::Ended).then(|| messages.clone().last().map(|message| message.seq()));
     let messages = messages.take_while(move |message| {
         let first = weight == 0;
         weight += message.weight();
         first || weight <= limit
     });
-    let is_cut = messages.clone().last().map(|message| message.seq()) != newest;
-    let note = if is_cut && note == Note::Ended { Note::None } else { note };
-    let position = messages.clone().last().map_or(position, |message| message.seq().max(position));
+    let last = messages.clone().last().map(|message| message.seq());
+    let note = if newest.is_some_and(|newest| newest != last) { Note::None } else { note };
+    let position = last.map_or(position, |last| last.max(position));
     let objects = messages.map(|message| Format::POLL.encode(message, encoder, false));
     let cors = conn.cors.as_deref().map_or("", String::as_str);
     poll::answer(&encoder.epoch().position(position), objects, cors, conn.is(Flags::KEEP_ALIVE), note)
