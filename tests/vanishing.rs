@@ -33,7 +33,7 @@ import socket, sys
 held = []
 for request in sys.argv[3:]:
     client = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
-    client.sendall(request.encode())
+    client.sendall(request.encode('latin-1'))
     held.append(client)
 print("sent", flush=True)
 websocket = [client for client, request in zip(held, sys.argv[3:]) if "websocket" in request][0]
@@ -165,7 +165,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A poll would wait far longer than this test may take. A user may have one connection of each transport.
 const OPTIONS: [(&str, &str); 8] = [
     ("heartbeat", "1s"),
-    ("ping_timeout", "8s"),
+    ("ping_timeout", "20s"),
     ("poll_timeout", "1h"),
     ("keep_alive", "1h"),
     ("head_timeout", "3s"),
@@ -258,6 +258,26 @@ fn handed_over(elsewhere: Option<Elsewhere>) {
         host.server.adopt(socket.into(), b"", ann()).unwrap();
     }
     all_go(&host, &elsewhere);
+    host.stop();
+}
+
+#[test]
+fn a_websocket_that_is_not_read_from_is_gone_with_its_network() {
+    let Some(mut elsewhere) = Elsewhere::new("a WebSocket that is not read from") else { return };
+    let listen = format!("{}:0", elsewhere.ours);
+    let options =
+        [("heartbeat", "1s"), ("ping_timeout", "8s"), ("event_queue", "16"), ("client_rate", "0"), ("listen", &listen)];
+    let host = Host::start(&options);
+    // The host wants events, and takes none. So the queue is full soon, and nothing more is read.
+    host.server.event_fd().unwrap();
+    let port = host.address().rsplit(':').next().unwrap().parse().unwrap();
+    let text = "\u{81}\u{81}\u{1}\u{1}\u{1}\u{1}x"; // one masked frame
+    let request = format!("GET /push?channel=a HTTP/1.1\r\nHost: {}\r\n{}\r\n", elsewhere.ours, common::UPGRADE);
+    elsewhere.connect(port, &[request + &text.repeat(100)]);
+    until("it did not come", || open(&host) == [1, 0, 0, 0]);
+    until("the queue was not full", || host.server.stats().unwrap().events_waiting >= 16);
+    elsewhere.cut();
+    until("it is still counted", || host.server.stats().unwrap().connections == 0);
     host.stop();
 }
 

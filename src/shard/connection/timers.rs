@@ -132,7 +132,7 @@ impl Shard {
             conn.flags.insert(Flags::STUCK);
         } else if is_read && conn.is(Flags::UNANSWERED) {
             return self.close(index, Close::NO_PONG);
-        } else if transport != Transport::WebSocket && self.has_vanished(index) {
+        } else if (!is_read || transport != Transport::WebSocket) && self.has_vanished(index) {
             let conn = &mut self.conns[index as usize];
             conn.code = Close::VANISHED.code;
             self.log_close(index, transport, &Close::VANISHED);
@@ -149,7 +149,7 @@ impl Shard {
         self.schedule(index, wait);
     }
 
-    /// Whether a client that sends nothing is gone with its network. It owes an acknowledgement at least, for the last
+    /// Whether a client that sends nothing, or from which nothing is read, is gone with its network. It owes an acknowledgement at least, for the last
     /// heartbeat, which is no longer ago than an interval. TCP itself would go on for a quarter of an hour; and
     /// TCP_USER_TIMEOUT would also end those that live and only do not read for a while.
     fn has_vanished(&self, index: u32) -> bool {
