@@ -34,3 +34,10 @@ func SetWaitingAtOnce(count int64) (restore func()) {
 	before := waitingAtOnce.Swap(count)
 	return func() { waitingAtOnce.Store(before) }
 }
+
+// SetDefaultDrain makes a Stop without a deadline take longer, until the returned function is called.
+func SetDefaultDrain(drain time.Duration) (restore func()) {
+	before := defaultDrain
+	defaultDrain = drain
+	return func() { defaultDrain = before }
+}

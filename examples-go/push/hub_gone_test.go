@@ -272,8 +272,15 @@ func TestAPollWhoseContextEnds(t *testing.T) {
 	srv := start(t, push.Config{})
 	subscribers := srv.Handler(push.Anyone)
 	service, _ := secure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
+		go func() {
+			defer cancel()
+			// Before it waits, another path would answer it.
+			for s, err := srv.Stats(); err == nil && s.Polls == 0 && ctx.Err() == nil; s, err = srv.Stats() {
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
 		subscribers.ServeHTTP(w, r.WithContext(ctx))
 	}))
 	response, _ := get(t, service.Client(), service.URL+"/push?channel=c&transport=poll", nil)

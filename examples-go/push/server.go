@@ -149,7 +149,7 @@ func milliseconds(d time.Duration) uint32 {
 }
 
 // defaultDrain is how long Stop lets clients read what waits for them if its context sets no deadline.
-const defaultDrain = 10 * time.Second
+var defaultDrain = 10 * time.Second
 
 // Stop ends the server. New clients are refused. Messages that were published before are delivered. Every client is
 // told to come back later, with WebSocket close code 1001, or with an event over SSE and streams. A client that has not

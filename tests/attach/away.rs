@@ -86,7 +86,7 @@ fn while_the_hub_is_away_calls_answer_in_time() {
     let start = Instant::now();
     assert_eq!(host.publish(&Publication::new("a", b"x")).unwrap_err().kind(), Kind::Busy);
     assert_eq!(host.stats().unwrap_err().kind(), Kind::Busy);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < PATIENCE / 2);
     let payload = [b'x'; 1000];
     let posted = (0..).take_while(|_| host.post(&Publication::new("a", &payload)).is_ok()).count();
     assert!((50..70).contains(&posted), "{posted}");

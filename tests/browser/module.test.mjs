@@ -152,7 +152,7 @@ test('a token that ends: the next one goes on, and when there is none it is over
   const host = await startWithTokens();
   // Clocks may differ by five seconds, so a token is valid for that much longer. On a slow machine it takes some of that
   // time until the page is connected.
-  const shortly = () => token(['news'], 4);
+  const shortly = () => token(['news'], 8);
   const client = await Client.connect(host, { channels: ['news'] }, [shortly, shortly]);
   assert.deepEqual(await client.until('open'), [['connecting'], ['open']]);
   assert.deepEqual(await client.until('open'), [['connecting', 4403], ['open']]);
@@ -163,11 +163,11 @@ test('a token that ends: the next one goes on, and when there is none it is over
 
 test('renew: the connection goes on beyond its first token', async () => {
   const host = await startWithTokens();
-  const tokens = [() => token(['news'], 8), () => token(['news'], 600)];
+  const tokens = [() => token(['news'], 16), () => token(['news'], 600)];
   const client = await Client.connect(host, { channels: ['news'] }, tokens);
   await client.until('open');
   assert.equal(await client.do('renew'), true);
-  await new Promise((resolve) => setTimeout(resolve, 15000)); // past the end of the first
+  await new Promise((resolve) => setTimeout(resolve, 24000)); // past the end of the first
   await host.publish('news', 'still here');
   assert.deepEqual(await client.until('news', 'still here'), [['news', 'still here']]);
 });

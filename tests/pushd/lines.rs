@@ -84,7 +84,7 @@ fn a_file_that_can_not_be_read_again_shows_in_the_metrics() {
     command.arg("-c").arg(&file).args(["-o", &format!("control=unix:{control}")]);
     let (pushd, _log) = Pushd::start_logged(command);
     let succeeded = || metrics(&control).lines().any(|line| line == "push_reload_success 1");
-    until("the control API answers", || std::path::Path::new(&control).exists());
+    until("the control API answers", || std::os::unix::net::UnixStream::connect(&control).is_ok());
     assert!(succeeded());
     std::fs::write(&file, "max_message =\n").unwrap();
     pushd.signal("HUP");
