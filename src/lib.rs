@@ -43,6 +43,7 @@
 //! | `waiter` | lets one thread wait for another |
 //! | `certificates` | certificates and keys in PEM |
 //! | `panics` | messages of panics |
+//! | [`number`] | whole numbers as people write them |
 //! | [`error`] | the errors of calls |
 //! | `sys` | safe wrappers of system calls |
 //!
@@ -82,6 +83,7 @@ pub mod limits;
 mod listeners;
 pub mod log;
 pub mod metrics;
+pub mod number;
 mod panics;
 pub mod process;
 mod runtime;

@@ -121,6 +121,7 @@ char *ngx_http_push_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* _values.c */
 char *ngx_http_push_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* Checks a value without variables, by the rules of a directive or parameter. */
 char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value);

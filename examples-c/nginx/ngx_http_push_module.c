@@ -105,8 +105,8 @@ static ngx_command_t commands[] = {
       NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
     { ngx_string("push_option"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, ngx_http_push_option,
       NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
-    { ngx_string("push_drain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, IN_MAIN(drain), NULL },
-    { ngx_string("push_retry"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_msec_slot, IN_MAIN(retry), NULL },
+    { ngx_string("push_drain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_http_push_set_msec, IN_MAIN(drain), NULL },
+    { ngx_string("push_retry"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_http_push_set_msec, IN_MAIN(retry), NULL },
     { ngx_string("push_thread_pool"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
       IN_MAIN(thread_pool_name), NULL },
 

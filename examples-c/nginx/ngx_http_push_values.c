@@ -84,6 +84,26 @@ static ngx_flag_t ngx_http_push_is_one_of(ngx_str_t *value, const char *const *w
     return 0;
 }
 
+static ngx_flag_t ngx_http_push_is_digit(u_char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Whether no number in a text has a zero before it, as in 007s. The hub refuses these, and so do the directives. */
+static ngx_flag_t ngx_http_push_is_plain(ngx_str_t *text)
+{
+    size_t i;
+
+    for (i = 0; i + 1 < text->len; i++) {
+        if (text->data[i] == '0' && ngx_http_push_is_digit(text->data[i + 1])
+            && (i == 0 || !ngx_http_push_is_digit(text->data[i - 1])))
+        {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* A query: the parameters that the hub knows must have values that it takes. */
 static const char *ngx_http_push_bad_parameters(ngx_str_t *text)
 {
@@ -104,7 +124,7 @@ static const char *ngx_http_push_bad_parameters(ngx_str_t *text)
         value.len = next - value.data;
         if (equals - p == 4 && ngx_strncmp(p, "last", 4) == 0) {
             last = ngx_atoi(value.data, value.len);
-            if (last < 1 || last > 10000) {
+            if (last < 1 || last > 10000 || !ngx_http_push_is_plain(&value)) {
                 return "has a last that is not a number from 1 to 10000";
             }
         } else if (equals - p == 6 && ngx_strncmp(p, "format", 6) == 0) {
@@ -161,11 +181,23 @@ char *ngx_http_push_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return rc != NGX_CONF_OK ? rc : ngx_http_push_check_value(cf, (const char *) cmd->name.data, *field);
 }
 
+char *ngx_http_push_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t *words = cf->args->elts;
+
+    if (!ngx_http_push_is_plain(&words[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V \"%V\": a time without a zero before its number is allowed",
+                           &cmd->name, &words[1]);
+        return NGX_CONF_ERROR;
+    }
+    return ngx_conf_set_msec_slot(cf, cmd, conf);
+}
+
 /* A time that must not be 0. */
 char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_msec_t *field = (ngx_msec_t *) (void *) ((char *) conf + cmd->offset);
-    char *rc = ngx_conf_set_msec_slot(cf, cmd, conf);
+    char *rc = ngx_http_push_set_msec(cf, cmd, conf);
 
     if (rc == NGX_CONF_OK && *field == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V 0: a time from 1ms is allowed", &cmd->name);
@@ -190,7 +222,7 @@ ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at)
     if (text->len == 3 && ngx_strncmp(text->data, "off", 3) == 0) {
         return NGX_OK;
     }
-    if (text->len == 0) {
+    if (text->len == 0 || !ngx_http_push_is_plain(text)) {
         return NGX_ERROR;
     }
     if (text->data[0] == '@') {

@@ -216,6 +216,35 @@ mod tests {
     }
 
     #[test]
+    fn a_number_has_no_sign_and_no_zero_before_it() {
+        let (mut builder, mut count) = (Builder::default(), 0);
+        let is_numeric = |option: &&options::Spec| option.default.starts_with(|c: char| c.is_ascii_digit());
+        // The mode of a file is octal, as everywhere.
+        for option in options::all().filter(is_numeric).filter(|option| option.name != "attach_mode") {
+            builder.set(option.name, option.default).unwrap();
+            for wrong in ["+", "0", "-", "00"].map(|before| format!("{before}{}", option.default)) {
+                let error = builder.set(option.name, &wrong).unwrap_err().to_string();
+                assert!(error.contains(&wrong) && error.contains("allowed is "), "{error}");
+            }
+            count += 1;
+        }
+        assert!(count > 35, "{count}");
+        for (name, value, told) in [
+            ("threads", "+2", "a number from 0 to 64, without a sign and without a zero before the number"),
+            ("threads", "0002", "a number from 0 to 64, without a sign and without a zero before the number"),
+            ("threads", "65", "a number from 0 to 64"),
+            ("retry", "007s", "a time from 100ms to 1h, without a sign and without a zero before the number"),
+            ("outbox", "064KB", "a size from 4KB to 1GB, without a sign and without a zero before the number"),
+        ] {
+            let error = builder.set(name, value).unwrap_err().to_string();
+            assert_eq!(error, format!("option {name}: {value:?} is not allowed; allowed is {told}"));
+        }
+        for list in ["0,033", "+0"] {
+            assert!(builder.set("attach_uids", list).is_err() && builder.set("attach_gids", list).is_err(), "{list}");
+        }
+    }
+
+    #[test]
     fn the_order_of_a_file_does_not_matter_for_patterns() {
         for text in [
             "history_age = \"1h\"\n[channel.\"news.*\"]\nhistory_count = 1000",

@@ -2,6 +2,7 @@
 
 use crate::engine::Url;
 use crate::limits::Peer;
+use crate::number;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -173,6 +174,7 @@ fn address(text: &str) -> Option<Address> {
         None => (text, Address::Tcp),
     };
     let text = text.replace("localhost:", "127.0.0.1:");
+    number::read::<u16>(text.rsplit_once(':')?.1)?;
     text.parse().ok().map(kind)
 }
 
@@ -219,10 +221,7 @@ fn scaled(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
         .find_map(|(unit, scale)| text.strip_suffix(unit).map(|digits| (digits, *scale)))
         .unwrap_or((text, bare));
     let digits = digits.trim_end();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<u64>().ok()?.checked_mul(scale)
+    number::read::<u64>(digits)?.checked_mul(scale)
 }
 
 #[cfg(test)]
@@ -237,7 +236,7 @@ mod tests {
             assert_eq!(size(kilobytes), Some(65_536), "{kilobytes}");
         }
         assert_eq!((size("12"), size("12B")), (Some(12), Some(12)));
-        for wrong in ["", "B", "K", "12iB", "64KBB", "64KK", "0.5K", "1T"] {
+        for wrong in ["", "B", "K", "12iB", "64KBB", "64KK", "0.5K", "1T", "+1", "064KB", "00"] {
             assert_eq!(size(wrong), None, "{wrong}");
         }
         assert_eq!(size("-1"), None);
@@ -246,7 +245,10 @@ mod tests {
         assert_eq!(time_ms("250ms"), Some(250));
         assert_eq!(time_ms("5m"), Some(300_000));
         assert_eq!(time_ms("30"), Some(30_000));
-        assert_eq!(time_ms("s"), None);
+        assert_eq!(time_ms("0"), Some(0));
+        for wrong in ["s", "+5s", "05s", "007", "-0", "5 m s"] {
+            assert_eq!(time_ms(wrong), None, "{wrong}");
+        }
         assert_eq!(show_time(300_000), "5m");
         assert_eq!(show_size(65_536), "64KB");
     }
@@ -294,6 +296,8 @@ mod tests {
             "unix:@abstract",
             "127.0.0.1",
             "127.0.0.1:99999",
+            "127.0.0.1:080",
+            "[::1]:+80",
         ] {
             assert_eq!(addresses(wrong), None, "{wrong}");
         }

@@ -8,6 +8,7 @@ use crate::api::{not_in_time_for_others, Api, CLOSE_CODES};
 use crate::error::Error;
 use crate::http::refusal::Refusal;
 use crate::hub::{OnSettled, Placing};
+use crate::number;
 use tokio::sync::oneshot;
 
 const CODE: Known = Once("code");
@@ -53,10 +54,7 @@ pub(super) fn close(api: &Api, query: &str) -> Result<Answer, Refusal> {
 
 /// The close code and the reason with which connections are to end. They are checked by the call.
 fn ending<'p>(parameters: &'p Parameters<'_>) -> Result<(u16, &'p str), Refusal> {
-    let code = parameters.one("code").map_or(Some(4403), |code| {
-        let is_number = code.bytes().all(|byte| byte.is_ascii_digit());
-        code.parse().ok().filter(|_| is_number)
-    });
+    let code = parameters.one("code").map_or(Some(4403), number::read);
     let wrong = || Refusal::malformed("code", format!("code must be a close code: {CLOSE_CODES} are allowed"));
     Ok((code.ok_or_else(wrong)?, parameters.one("reason").unwrap_or("disconnected")))
 }

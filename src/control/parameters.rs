@@ -3,6 +3,7 @@
 
 use crate::http::query;
 use crate::http::refusal::Refusal;
+use crate::number;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
@@ -69,9 +70,7 @@ impl<'q> Parameters<'q> {
     /// A parameter that is a number in decimal digits, within these bounds.
     pub(super) fn number(&self, name: &'static str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.one(name) else { return Ok(None) };
-        // The standard library's numbers may begin with a plus.
-        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| bounds.contains(number));
+        let number = number::read(text).filter(|number| bounds.contains(number));
         number.map(Some).ok_or_else(|| {
             let message = format!("{name} must be a number from {} to {}", bounds.start(), bounds.end());
             Refusal::malformed(name, message)
@@ -154,6 +153,7 @@ mod tests {
             "limit=-1",
             "limit=%2B7",
             "limit=+7",
+            "limit=007",
             "limit=7x",
             "limit=1e2",
             "limit=0x10",

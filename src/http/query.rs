@@ -5,6 +5,7 @@ use super::request::NamedBy;
 use crate::config::Config;
 use crate::framing::Transport;
 use crate::hub::check_channel;
+use crate::number;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;
@@ -80,7 +81,7 @@ impl<'b> Query<'b> {
                 "channel" => asked.add_channel(value, config)?,
                 "since" => asked.since = Some(value).filter(|value| !value.is_empty()),
                 "last" => {
-                    let count = value.parse().ok().filter(|count| (1..=MAX_LAST).contains(count));
+                    let count = number::read(&value).filter(|count| (1..=MAX_LAST).contains(count));
                     let message = "last must be a number from 1 to 10000";
                     asked.last = Some(count.ok_or_else(|| Refusal::malformed("last", message))?);
                 }

@@ -146,6 +146,8 @@ fn what_is_wrong_is_named() {
         (get(&format!("/push?{many}"), ""), (400, "channels")),
         (get("/push?channel=a&since=x", ""), (400, "position")),
         (get("/push?channel=a&last=0", ""), (400, "last")),
+        (get("/push?channel=a&last=%2B5", ""), (400, "last")),
+        (get("/push?channel=a&last=005", ""), (400, "last")),
         (get("/push?channel=a&format=xml", ""), (400, "format")),
         (get("/push?channel=a&transport=udp", ""), (400, "transport")),
         (get("/push?channel=a&transport=ws", ""), (400, "upgrade")),

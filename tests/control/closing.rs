@@ -58,6 +58,7 @@ fn a_wrong_request_closes_nothing() {
         (format!("connection={id}&code=x"), 400, codes),
         (format!("connection={id}&code=-4000"), 400, codes),
         (format!("connection={id}&code=%2B4000"), 400, codes),
+        (format!("connection={id}&code=04000"), 400, codes),
         (format!("connection={id}&code=70000"), 400, codes),
         (format!("connection={id}&code=1006"), 400, codes),
         (format!("connection={id}&code=999"), 400, codes),

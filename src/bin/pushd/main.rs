@@ -10,6 +10,7 @@ use lines::{log, say, Form};
 use push::engine;
 use push::error::Kind;
 use push::log::{Level, LogTo};
+use push::number;
 use push::process::{self, Signal};
 use push::server::Readiness;
 use push::{Builder, Error, Server};
@@ -198,8 +199,8 @@ fn read(arguments: &[String]) -> Result<Called, Failure> {
                 called.builder.set(name.trim(), value).map_err(Failure::Start)?;
             }
             _ => {
-                let seconds =
-                    value.parse().map_err(|_| Failure::Usage(format!("-d {value:?} is not a number of seconds")))?;
+                let seconds = number::read(value)
+                    .ok_or_else(|| Failure::Usage(format!("-d {value:?} is not a number of seconds")))?;
                 called.drain = Duration::from_secs(seconds);
             }
         }

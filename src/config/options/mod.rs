@@ -3,6 +3,7 @@
 
 use super::showing::{Raw, Show};
 use super::{secrets, values, Config, Secret};
+use crate::number;
 
 /// An option that a running server can change; for the tables below. Where its field alone does not say how its value is
 /// written, the second part does.
@@ -121,9 +122,9 @@ impl Spec {
     pub(super) fn apply(&self, config: &mut Config, text: &str) -> Result<(), String> {
         let text = text.trim();
         let done = match &self.value {
-            Value::Count { min, max, set } => number(text.parse().ok(), *min, *max).map(|value| set(config, value)),
-            Value::Size { min, max, set } => number(values::size(text), *min, *max).map(|value| set(config, value)),
-            Value::Time { min, max, set } => number(values::time_ms(text), *min, *max).map(|value| set(config, value)),
+            Value::Count { min, max, set } => within(number::read(text), *min, *max).map(|value| set(config, value)),
+            Value::Size { min, max, set } => within(values::size(text), *min, *max).map(|value| set(config, value)),
+            Value::Time { min, max, set } => within(values::time_ms(text), *min, *max).map(|value| set(config, value)),
             Value::Flag { set } => text.parse().ok().map(|value| set(config, value)),
             Value::Text { set, .. } => set(config, text),
             Value::Secret { several, fits, set, .. } => {
@@ -166,7 +167,11 @@ impl Spec {
 
     /// A hint at the form of a value, for a text that can't be read at all.
     fn form(&self, text: &str) -> &'static str {
+        let digits = text.strip_prefix(['+', '0']).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         match self.value {
+            Value::Count { .. } | Value::Size { .. } | Value::Time { .. } if digits => {
+                ", without a sign and without a zero before the number"
+            }
             Value::Size { .. } if values::size(text).is_none() => ", a whole number with KB, MB or GB",
             Value::Time { .. } if values::time_ms(text).is_none() => ", a whole number with ms, s, m, h or d",
             _ => "",
@@ -194,7 +199,7 @@ impl Spec {
     }
 }
 
-fn number(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
+fn within(value: Option<u64>, min: u64, max: u64) -> Option<u64> {
     value.filter(|value| (min..=max).contains(value))
 }
 
@@ -215,7 +220,7 @@ pub(super) fn list(text: &str) -> Vec<String> {
 }
 
 fn numbers(text: &str) -> Option<Vec<u32>> {
-    list(text).iter().map(|number| number.parse().ok()).collect()
+    list(text).iter().map(|text| number::read(text)).collect()
 }
 
 /// All options, in the order of the reference.

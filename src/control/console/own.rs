@@ -4,6 +4,7 @@ use crate::config::hosts;
 use crate::control::routes::{Caller, Desk};
 use crate::http::origin;
 use crate::http::refusal::Refusal;
+use crate::number;
 use hyper::header::{self, HeaderMap, HeaderName};
 
 /// The header line that the console's own pages send. A page of another origin can't send it: the browser would ask
@@ -44,7 +45,7 @@ pub(super) fn check_host(desk: &Desk, from: Caller<'_>, headers: &HeaderMap) -> 
 /// The port of the address at which the browser sees the hub, if the address has one.
 pub(super) fn port(headers: &HeaderMap) -> Option<u16> {
     let (_, port) = text(headers, &header::HOST)?.rsplit_once(':')?;
-    port.parse().ok()
+    number::read(port)
 }
 
 /// The value of a line that may come only once.

@@ -7,6 +7,7 @@
 use super::super::shared::tls::Tls;
 use super::super::shared::{has_placeholder, Options};
 use super::life::Confirmed;
+use crate::number;
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::fs;
@@ -140,7 +141,7 @@ fn server(place: &str) -> Option<(String, u16)> {
     if host.is_empty() || !host.bytes().all(is_plain) {
         return None;
     }
-    let port = port.map_or(Some(PORT), |port| port.parse().ok())?;
+    let port = port.map_or(Some(PORT), number::read)?;
     Some((host, port))
 }
 
@@ -224,7 +225,7 @@ impl<'a> Parameters<'a> {
 
     fn number(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>, String> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let number = value.parse().ok().filter(|number| (least..=most).contains(number));
+        let number = number::read(&value).filter(|number| (least..=most).contains(number));
         number.map(Some).ok_or_else(|| format!("`{name}` of the NATS URL is a number from {least} to {most}"))
     }
 }
@@ -346,6 +347,10 @@ mod tests {
             ("nats://h?wat=1", "`wat` is no parameter"),
             ("nats://h?and=1", "`and` is no parameter"),
             ("nats://h?replicas=9", "from 1 to 5"),
+            ("nats://h?replicas=03", "from 1 to 5"),
+            ("nats://h?replicas=%2B3", "from 1 to 5"),
+            ("nats://h:04222", "server 1 of"),
+            ("nats://h:+4222", "server 1 of"),
             ("nats://h?replicas=1&replicas=2", "twice"),
             ("nats://h?token=", "no value"),
             ("nats://h?password=x", "has a user"),

@@ -1,6 +1,7 @@
 //! The URL of the option `engine` for Redis: servers, user, encryption.
 
 use super::super::shared::secret::Secret;
+use crate::number;
 use percent_encoding::percent_decode_str;
 
 /// The schemes, each with its meaning.
@@ -194,12 +195,12 @@ fn address(text: &str, default: u16) -> Result<(String, u16), String> {
     if host.is_empty() || !host.bytes().all(is_name) {
         return Err(wrong());
     }
-    let port = port.map_or(Some(default), |port| port.parse().ok()).filter(|port| *port > 0);
+    let port = port.map_or(Some(default), number::read).filter(|port| *port > 0);
     Ok((host.to_owned(), port.ok_or_else(wrong)?))
 }
 
 fn number_of_db(text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| *number <= i32::MAX as u32);
+    let number = number::read(text).filter(|number| *number <= i32::MAX as u32);
     number.ok_or_else(|| {
         format!("the URL of Redis has something else where the number of a database is expected; {ENCODED}")
     })
@@ -280,10 +281,14 @@ mod tests {
             ("redis://:secret1@", "where a host is expected"),
             ("redis://:secret1@h:0", "where a host is expected"),
             ("redis://:secret1@h:70000", "where a host is expected"),
+            ("redis://:secret1@h:06379", "where a host is expected"),
+            ("redis://:secret1@h:+6379", "where a host is expected"),
             ("redis://:secret1@h, i", "where a host is expected"),
             ("redis://:secret1@[::1", "where a host is expected"),
             ("redis://:secret1@h/x", "number of a database"),
             ("redis://:secret1@h/-1", "number of a database"),
+            ("redis://:secret1@h/02", "number of a database"),
+            ("redis://:secret1@h/%2B2", "number of a database"),
             ("redis://:secret1@h?passwort=secret1", "allowed is user, password, db"),
             ("redis://:secret1@h?ca=/x", "allowed is user, password, db"),
             ("redis://:secret1@h?db=", "no value"),
