@@ -971,8 +971,8 @@ int push_log_line_fd(push_server *server);
 
    push_stop logs, too.  During push_stop another thread gets these lines, and then PUSH_ERR_CLOSED.
    Those that nobody has taken can be read after push_stop, with the same handle, until the call
-   returns PUSH_ERR_CLOSED.  The library keeps them, and the descriptor of push_log_line_fd, for the
-   16 servers that were stopped last.
+   returns PUSH_ERR_CLOSED.  The library keeps them for the 16 servers that were stopped last, and
+   with them the descriptor of push_log_line_fd, if the host has asked for it.
 
    # Safety
    `out` has `out_size` bytes and was initialized, or comes from an earlier call. */

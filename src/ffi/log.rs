@@ -43,8 +43,8 @@ pub extern "C" fn push_log_line_fd(server: *mut push_server) -> c_int {
 ///
 /// push_stop logs, too.  During push_stop another thread gets these lines, and then PUSH_ERR_CLOSED.
 /// Those that nobody has taken can be read after push_stop, with the same handle, until the call
-/// returns PUSH_ERR_CLOSED.  The library keeps them, and the descriptor of push_log_line_fd, for the
-/// 16 servers that were stopped last.
+/// returns PUSH_ERR_CLOSED.  The library keeps them for the 16 servers that were stopped last, and
+/// with them the descriptor of push_log_line_fd, if the host has asked for it.
 ///
 /// # Safety
 /// `out` has `out_size` bytes and was initialized, or comes from an earlier call.

@@ -18,8 +18,13 @@ pub struct Pulled {
 #[derive(Debug)]
 struct State {
     lines: VecDeque<Line>,
-    /// Readable while lines wait, and after the end. `None` when a call was told of the end.
+    /// Readable while lines wait, and after the end. `None` when a call was told of the end, and after the end while
+    /// nobody has asked for it: a host that takes its lines without it, and not to the end, leaves no descriptor behind.
     ready: Option<EventFd>,
+    /// The host has it, and may watch it.
+    is_watched: bool,
+    /// A call was told of the end.
+    is_told: bool,
     /// The calls that began before the end and have not returned.
     inside: usize,
     /// No line is added any more.
@@ -28,7 +33,14 @@ struct State {
 
 impl Pulled {
     pub(crate) fn new() -> std::io::Result<Self> {
-        let state = State { lines: VecDeque::new(), ready: Some(EventFd::new()?), inside: 0, ended: false };
+        let state = State {
+            lines: VecDeque::new(),
+            ready: Some(EventFd::new()?),
+            is_watched: false,
+            is_told: false,
+            inside: 0,
+            ended: false,
+        };
         Ok(Pulled { state: Mutex::new(state), changed: Condvar::new() })
     }
 
@@ -61,7 +73,7 @@ impl Pulled {
                 break Ok(line);
             }
             if state.ended {
-                state.ready = None;
+                (state.ready, state.is_told) = (None, true);
                 break Err(Error::new(Kind::Closed, "the server was stopped, and there are no more lines"));
             }
             state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -78,9 +90,16 @@ impl Pulled {
     }
 
     /// A descriptor that is readable while lines wait, and after the server has stopped. `None`: [`Self::next`] has
-    /// returned [`Kind::Closed`], and the descriptor is closed.
+    /// returned [`Kind::Closed`], and the descriptor is closed; or the system has none left after the end.
     pub fn fd(&self) -> Option<RawFd> {
-        self.state().ready.as_ref().map(AsRawFd::as_raw_fd)
+        let mut state = self.state();
+        if state.ready.is_none() && !state.is_told {
+            let ready = EventFd::new().ok()?;
+            ready.signal();
+            state.ready = Some(ready);
+        }
+        state.is_watched = true;
+        state.ready.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Ends the queue: no line is added any more, and the calls that wait return. The lines that are left can still be
@@ -93,6 +112,9 @@ impl Pulled {
         // descriptor stays until then.
         if let Some(ready) = &state.ready {
             ready.signal();
+        }
+        if !state.is_watched {
+            state.ready = None;
         }
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| state.inside > 0).unwrap_or_else(PoisonError::into_inner));
@@ -190,6 +212,26 @@ mod tests {
         let pulled = Pulled::new().unwrap();
         pulled.end(|| None);
         assert!(is_ready(&pulled));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "poll")]
+    fn a_descriptor_that_nobody_has_asked_for_is_not_kept_after_the_end() {
+        let (log, pulled) = log();
+        log.line(Level::Info, format_args!("stopped"));
+        log.end();
+        assert!(pulled.state().ready.is_none());
+        // Who asks late gets one, which is readable as the other would be.
+        assert!(is_ready(&pulled));
+        assert_eq!(pulled.next(NOW).unwrap().text(), "stopped");
+        assert!(is_ready(&pulled));
+        assert_eq!(pulled.next(NOW).unwrap_err().kind(), Kind::Closed);
+        assert_eq!(pulled.fd(), None);
+        // One that is watched stays the same.
+        let pulled = Pulled::new().unwrap();
+        let watched = pulled.fd();
+        pulled.end(|| None);
+        assert_eq!(pulled.fd(), watched);
     }
 
     #[test]
