@@ -1,7 +1,12 @@
 //! `pushctl` against a running hub: each command, and the way from "a client is slow" to its end.
 
+#[cfg(feature = "tls")]
+#[path = "../common/certificates.rs"]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
+mod everywhere;
+mod names;
 mod walk;
 
 use common::{socket_path, until, Host, CONTROL};
@@ -322,12 +327,17 @@ fn wrong_arguments_are_named_and_help_is_there() {
         (&["stats", "--slow"], "stats has no flag --slow"),
         (&["stats", "x\u{1b}[2J"], "nothing is expected"),
         (&["kik\u{1b}[2J"], "unknown command"),
-        (&["-a", "https://h:1", "stats"], "does not speak TLS"),
+        (&["tail", "a", "-n", "+2"], "a number from 1 on is expected"),
+        (&["tail", "a", "-n", "007"], "a number from 1 on is expected"),
+        (&["--ca", "/x", "-a", "unix:/x", "stats"], "--ca is for addresses that begin with https://"),
         (&["-a", "h", "stats"], "HOST:PORT is expected"),
         (&["tail", "a", "-n", "0"], "a number from 1 on is expected"),
         (&["connections", "--slow", "--all"], "has no further pages"),
         (&["-k", "/dev/null", "stats"], "the key is empty"),
-        (&["-a", "example.org:9099", "-k", key, "stats"], "goes to example.org:9099 in clear"),
+        (
+            &["-a", "example.org:9099", "-k", key, "stats"],
+            "goes to example.org:9099 in clear, and everybody on the way can read it; use https://",
+        ),
         (&["completion", "csh"], "bash, zsh or fish"),
     ] {
         let (code, error) = refused(&output(arguments));

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use lexopt::{Arg, Parser, ValueExt};
+use push::number;
 use std::ffi::OsString;
 
 /// A flag: its name, the name of its value (empty: it has none), and what it is for.
@@ -21,8 +22,12 @@ pub(super) struct Command {
 
 /// The flags of all commands.
 pub(super) const COMMON: &[Flag] = &[
-    ("address", "ADDRESS", "where the control API is: unix:PATH, a path, or HOST:PORT"),
+    ("address", "ADDRESS", "the control API: unix:PATH, HOST:PORT or https://HOST:PORT"),
     ("key-file", "FILE", "a file with the key (option control_key)"),
+    ("ca", "FILE", "https: the authorities to trust, in PEM (those of the system)"),
+    ("cert", "FILE", "https: the certificate to show, if the hub asks for one"),
+    ("cert-key", "FILE", "https: the key of that certificate"),
+    ("server-name", "NAME", "https: the name in the hub's certificate (ADDRESS's)"),
     ("insecure", "", "send the key in clear over the network"),
     ("json", "", "write what the hub answers, as JSON"),
     ("help", "", "show this text"),
@@ -155,7 +160,7 @@ impl Called {
 
     /// A flag that is a number.
     pub(super) fn number(&self, flag: &str) -> Result<Option<u64>, Failure> {
-        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        let number = |text: &str| number::read(text).filter(|number| *number > 0);
         let wrong = |text: &str| Failure::Usage(format!("--{flag} {text:?}: a number from 1 on is expected"));
         self.one(flag).map(|text| number(text).ok_or_else(|| wrong(text))).transpose()
     }
@@ -256,8 +261,9 @@ pub(super) fn usage() -> String {
         text += &shown(flag, 2);
     }
     text + "\nThe environment may have PUSHCTL_ADDRESS, and the key in PUSHCTL_KEY or the name of its\nfile in \
-            PUSHCTL_KEY_FILE. Without an address it is unix:/run/pushd/control.sock. A flag\nthat is wrong ends it with \
-            2, a hub that refuses or can't be reached with 1.\n"
+            PUSHCTL_KEY_FILE. Without an address it is unix:/run/pushd/control.sock. For https\naddresses it may also have \
+            PUSHCTL_CA, PUSHCTL_CERT, PUSHCTL_CERT_KEY and PUSHCTL_SERVER_NAME.\nA flag that is wrong ends it with 2, a hub \
+            that refuses or can't be reached with 1.\n"
 }
 
 fn shown((name, value, help): &Flag, indent: usize) -> String {
@@ -309,8 +315,38 @@ mod tests {
             let error = called(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
         }
-        let error = called("top --interval 0").unwrap().number("interval");
-        assert!(matches!(error, Err(Failure::Usage(text)) if text.contains("a number from 1 on")));
+        for wrong in ["0", "+2", "02", "-2", "2s", "x"] {
+            let error = called(&format!("top --interval={wrong}")).unwrap().number("interval");
+            assert!(matches!(error, Err(Failure::Usage(text)) if text.contains("a number from 1 on")), "{wrong}");
+        }
+    }
+
+    /// The words of a line as a shell would pass them on.
+    fn words(line: &str) -> Vec<OsString> {
+        let parts = line.split('\'').enumerate().flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().map(OsString::from).collect::<Vec<_>>(),
+            _ => vec![OsString::from(part)],
+        });
+        parts.skip(1).collect()
+    }
+
+    #[test]
+    fn the_commands_of_the_documents_are_right_and_each_one_is_there() {
+        let mut seen = std::collections::BTreeSet::new();
+        for page in ["docs/operating.md", "README.md", "docs/tls.md"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+            let text = std::fs::read_to_string(path).unwrap();
+            let lines = text.lines().map(str::trim).filter(|line| line.starts_with("pushctl ") && line.contains("  "));
+            let inline = text.split('`').filter(|part| part.starts_with("pushctl ") && *part != "pushctl -h");
+            for line in lines.chain(inline) {
+                let line = line.split(['#', '>']).next().unwrap();
+                match read(words(line)) {
+                    Ok(Call::Command(called)) => drop(seen.insert(called.command.name)),
+                    other => panic!("{page}: {line}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(seen, COMMANDS.iter().map(|command| command.name).collect());
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn publish(hub: &Hub, called: &Called) -> Result<(), Failure> {
     (asked.body, asked.binary) = (Bytes::from(body), called.has("binary"));
     shown(hub, called, asked, |answer| {
         let id = answer["id"].as_str().unwrap_or_default();
-        format!("{} to {} subscribers\n", super::text::clean(id), answer["subscribers"])
+        format!("{} to {} subscribers\n", super::text::clean(id), lists::number(answer, "subscribers"))
     })
     .await
 }
@@ -168,7 +168,7 @@ async fn connections(hub: &Hub, called: &Called) -> Result<(), Failure> {
         let answer: Value = serde_json::from_str(&text).map_err(|error| hub.broken(error))?;
         match called.has("json") {
             true => Out.write(&clean_json(&text)),
-            false => Out.write(&lists::connections(&answer)),
+            false => Out.write(&lists::connections(&answer, usize::MAX)),
         }
         let more = answer["more"] == true;
         match answer["after"].as_str().filter(|_| more && all) {
@@ -176,7 +176,7 @@ async fn connections(hub: &Hub, called: &Called) -> Result<(), Failure> {
             None => {
                 if !called.has("json") {
                     let rest = if more { "; --all shows all pages, --limit more on one" } else { "" };
-                    Out.note(&format!("{} in all{rest}", answer["count"]));
+                    Out.note(&format!("{} in all{rest}", lists::number(&answer, "count")));
                 }
                 return Ok(());
             }

@@ -1,6 +1,7 @@
-//! The control API of a hub, over a Unix socket or TCP.
+//! The control API of a hub, over a Unix socket, TCP or TLS.
 
 use super::text::clean;
+use super::tls::Secure;
 use super::Failure;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -9,6 +10,8 @@ use hyper::client::conn::http1;
 use hyper::header;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use push::number;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -30,10 +33,12 @@ const MAX_ANSWER: usize = 256 << 20;
 pub(super) enum Address {
     Unix(PathBuf),
     Tcp(String),
+    Tls(String),
 }
 
 impl Address {
-    /// Reads `unix:PATH`, a path, `HOST:PORT` or `http://HOST:PORT`. The error says what is wrong.
+    /// Reads `unix:PATH`, a path, `HOST:PORT`, also with `http://` before it, and `https://HOST:PORT` or
+    /// `tls:HOST:PORT`. The error says what is wrong.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:").or(Some(text).filter(|text| text.starts_with('/'))) {
             return match path {
@@ -41,24 +46,31 @@ impl Address {
                 path => Ok(Address::Unix(path.into())),
             };
         }
-        if text.starts_with("https://") || text.starts_with("tls:") {
-            return Err("pushctl does not speak TLS; use the hub's Unix socket, or a tunnel to it (ssh -L)".to_owned());
+        let secure = text.strip_prefix("https://").or_else(|| text.strip_prefix("tls:"));
+        if secure.is_some() && !cfg!(feature = "tls") {
+            return Err("this pushctl was built without TLS; use the hub's Unix socket, or a tunnel to it".to_owned());
         }
-        let place = text.strip_prefix("http://").unwrap_or(text);
+        let place = secure.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
         let place = place.strip_suffix('/').unwrap_or(place);
         let port = place.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
-        match port.map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => Ok(Address::Tcp(place.to_owned())),
-            _ => Err("unix:PATH, a path that begins with /, or HOST:PORT is expected".to_owned()),
+        match port.and_then(|(_, port)| number::read::<u16>(port)) {
+            Some(_) if secure.is_some() => Ok(Address::Tls(place.to_owned())),
+            Some(_) => Ok(Address::Tcp(place.to_owned())),
+            None => Err("unix:PATH, a path that begins with /, HOST:PORT or https://HOST:PORT is expected".to_owned()),
         }
     }
 
-    /// True if what is sent there leaves the machine.
-    pub(super) fn is_remote(&self) -> bool {
-        let Address::Tcp(place) = self else { return false };
+    /// The host of an address that has one, without the brackets of IPv6.
+    pub(super) fn host(&self) -> Option<&str> {
+        let (Address::Tcp(place) | Address::Tls(place)) = self else { return None };
         let host = place.rsplit_once(':').map_or(&**place, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        Some(host.trim_start_matches('[').trim_end_matches(']'))
+    }
+
+    /// True if what is sent there leaves the machine in clear.
+    pub(super) fn is_open(&self) -> bool {
+        let is_local = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        matches!(self, Address::Tcp(_)) && !self.host().is_some_and(is_local)
     }
 }
 
@@ -67,6 +79,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(place) => f.write_str(place),
+            Address::Tls(place) => write!(f, "https://{place}"),
         }
     }
 }
@@ -75,6 +88,8 @@ impl fmt::Display for Address {
 pub(super) struct Hub {
     pub(super) address: Address,
     pub(super) key: Option<String>,
+    /// For an address with TLS.
+    pub(super) tls: Option<Secure>,
 }
 
 /// A request.
@@ -153,7 +168,13 @@ impl Hub {
         let away = |error: std::io::Error| Failure::Hub(format!("{} can't be reached: {error}", self.address));
         let answer = match &self.address {
             Address::Unix(path) => self.over(UnixStream::connect(path).await.map_err(away)?, asked).await?,
-            Address::Tcp(place) => self.over(TcpStream::connect(place).await.map_err(away)?, asked).await?,
+            Address::Tcp(place) | Address::Tls(place) => {
+                let stream = TcpStream::connect(place).await.map_err(away)?;
+                match &self.tls {
+                    Some(tls) => self.over(tls.begin(stream).await.map_err(away)?, asked).await?,
+                    None => self.over(stream, asked).await?,
+                }
+            }
         };
         if answer.status().is_success() {
             return Ok(answer);
@@ -175,7 +196,8 @@ impl Hub {
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         asked: Asked,
     ) -> Result<Response<Incoming>, Failure> {
-        let broken = |error: hyper::Error| Failure::Hub(format!("{} does not answer: {error}", self.address));
+        let broken =
+            |error: hyper::Error| Failure::Hub(format!("{} does not answer: {}", self.address, causes(&error)));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(&asked.method).uri(asked.target()).header(header::HOST, "pushd");
@@ -189,6 +211,16 @@ impl Hub {
         let request = request.body(Full::new(asked.body)).map_err(wrong)?;
         sender.send_request(request).await.map_err(broken)
     }
+}
+
+/// An error with what has caused it.
+fn causes(error: &dyn Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -205,19 +237,26 @@ mod tests {
             ("http://host:9/", Ok("host:9")),
             ("localhost:9", Ok("localhost:9")),
             ("127.0.0.1.example.org:9", Ok("127.0.0.1.example.org:9")),
-            ("https://host:9", Err("does not speak TLS")),
-            ("tls:127.0.0.1:9", Err("does not speak TLS")),
+            #[cfg(feature = "tls")]
+            ("https://host:9/", Ok("https://host:9")),
+            #[cfg(feature = "tls")]
+            ("tls:[::1]:9", Ok("https://[::1]:9")),
+            #[cfg(not(feature = "tls"))]
+            ("https://host:9", Err("built without TLS")),
+            ("https://host", Err("")),
             ("unix:", Err("a path")),
             ("", Err("is expected")),
             ("host", Err("is expected")),
             (":9", Err("is expected")),
             ("host:99999", Err("is expected")),
+            ("host:+9", Err("is expected")),
+            ("host:09", Err("is expected")),
             ("host/x:9", Err("is expected")),
         ] {
             match (Address::read(text), read) {
                 (Ok(address), Ok(shown)) => {
                     assert_eq!(address.to_string(), shown);
-                    assert_eq!(address.is_remote(), shown.starts_with("host") || shown.starts_with("127.0.0.1."));
+                    assert_eq!(address.is_open(), shown.starts_with("host") || shown.starts_with("127.0.0.1."));
                 }
                 (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
                 (got, _) => panic!("{text}: {got:?}"),

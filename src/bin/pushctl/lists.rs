@@ -1,6 +1,6 @@
 //! Answers of the hub as tables. What an older hub does not tell is left empty.
 
-use super::text::{bytes, clean, table, time};
+use super::text::{bytes, clean, table, table_within, time};
 use serde_json::Value;
 
 /// A member as a person reads it.
@@ -14,7 +14,8 @@ fn cell(of: &Value, name: &str) -> String {
     }
 }
 
-fn number(of: &Value, name: &str) -> u64 {
+/// A member that is a number. What an older hub does not tell is 0.
+pub(super) fn number(of: &Value, name: &str) -> u64 {
     of[name].as_u64().unwrap_or(0)
 }
 
@@ -39,7 +40,7 @@ pub(super) fn channels(answer: &Value) -> String {
     table(&["CHANNEL", "SUBSCRIBERS", "MESSAGES", "BYTES", "SLOW-CLOSED", "DROPPED", "REPLACED", "NEWEST"], &rows)
 }
 
-pub(super) fn connections(answer: &Value) -> String {
+pub(super) fn connections(answer: &Value, widest: usize) -> String {
     let rows = rows(answer, "connections", |connection| {
         let cell = |name| cell(connection, name);
         let names = connection["names"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -55,7 +56,7 @@ pub(super) fn connections(answer: &Value) -> String {
         let (id, waiting) = (cell("id"), bytes(number(connection, "waiting")));
         vec![id, waiting, behind, cell("user"), cell("address"), cell("transport"), names.join(",")]
     });
-    table(&["ID", "WAITING", "BEHIND", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"], &rows)
+    table_within(&["ID", "WAITING", "BEHIND", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"], &rows, widest)
 }
 
 pub(super) fn users(answer: &Value) -> String {

@@ -10,6 +10,7 @@ mod hub;
 mod lists;
 mod tail;
 mod text;
+mod tls;
 mod top;
 
 use arguments::{Call, Called};
@@ -113,13 +114,26 @@ fn hub_of(called: &Called) -> Result<Hub, Failure> {
     if key.as_ref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(Failure::Usage("the key is empty, or has spaces or other characters that no key has".to_owned()));
     }
-    if key.is_some() && address.is_remote() && !called.has("insecure") {
+    if key.is_some() && address.is_open() && !called.has("insecure") {
         return Err(Failure::Usage(format!(
-            "the key goes to {address} in clear, and everybody on the way can read it; use the hub's Unix socket or a \
-             tunnel to it (ssh -L), or say --insecure"
+            "the key goes to {address} in clear, and everybody on the way can read it; use https://, the hub's Unix \
+             socket or a tunnel to it (ssh -L), or say --insecure"
         )));
     }
-    Ok(Hub { address, key })
+    let is_tls = matches!(address, Address::Tls(_));
+    let of_tls = |flag: &str, name: &str| match called.one(flag) {
+        Some(_) if !is_tls => Err(Failure::Usage(format!("--{flag} is for addresses that begin with https://"))),
+        Some(value) => Ok(Some(value.to_owned())),
+        None => variable(name),
+    };
+    let asked = tls::Asked {
+        ca: of_tls("ca", "PUSHCTL_CA")?,
+        cert: of_tls("cert", "PUSHCTL_CERT")?,
+        cert_key: of_tls("cert-key", "PUSHCTL_CERT_KEY")?,
+        server_name: of_tls("server-name", "PUSHCTL_SERVER_NAME")?,
+    };
+    let tls = is_tls.then(|| tls::Secure::new(&address, asked)).transpose().map_err(Failure::Usage)?;
+    Ok(Hub { address, key, tls })
 }
 
 fn key_in(file: &str) -> Result<String, Failure> {

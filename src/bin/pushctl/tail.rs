@@ -66,7 +66,9 @@ fn show(kind: &str, value: &Value) {
                 }
             ));
         }
-        "lost" => Out.note(&format!("{} messages are missing here: this reader is too slow", value["count"])),
+        "lost" => {
+            Out.note(&format!("{} messages are missing here: this reader is too slow", lists::number(value, "count")))
+        }
         "open" => Out.note("looking on"),
         _ => {}
     }

@@ -2,6 +2,7 @@
 //! before, or look like something else.
 
 use std::fmt::Write;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// True for a character that is not shown as it is: a control character, or one that changes the direction or the look of
 /// others, or is invisible.
@@ -43,6 +44,25 @@ pub(super) fn clean_json(json: &str) -> String {
     out
 }
 
+/// The beginning of a text, so that it takes at most so many cells of a terminal. The end of a text that was cut shows it.
+pub(super) fn cut(text: &str, cells: usize) -> String {
+    if text.width() <= cells {
+        return text.to_owned();
+    }
+    let mut left = cells.saturating_sub(1);
+    let fits = |char: &char| {
+        let rest = left.checked_sub(char.width().unwrap_or(0));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    let begin: String = text.chars().take_while(fits).collect();
+    if cells == 0 {
+        begin
+    } else {
+        begin + "\u{2026}"
+    }
+}
+
 /// A number of bytes as a person reads it.
 pub(super) fn bytes(count: u64) -> String {
     let units = [("GB", 1u64 << 30), ("MB", 1 << 20), ("KB", 1 << 10)];
@@ -65,8 +85,14 @@ pub(super) fn time(ms: u64) -> String {
 
 /// Rows below a head, each column as wide as its widest cell. Cells are cleaned here. Numbers stand at the right.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
-    let wide = |text: &str| text.chars().count();
+    table_within(head, rows, usize::MAX)
+}
+
+/// The same, with a bound for the width of a column, so that a long name does not push the others away.
+pub(super) fn table_within(head: &[&str], rows: &[Vec<String>], widest: usize) -> String {
+    let shown = |cell: &String| cut(&clean(cell), widest);
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+    let wide = |text: &str| text.width();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| wide(cell));
         cells.chain([wide(head[column])]).max().unwrap_or(0)
@@ -108,6 +134,24 @@ mod tests {
         assert_ne!(clean("\u{1b}"), clean("\\u{1b}"));
         let rows = [vec![hostile.to_owned(), "1".to_owned()]];
         assert!(!table(&["A", "B"], &rows).contains(['\u{1b}', '\u{9b}', '\u{202e}']));
+    }
+
+    #[test]
+    fn a_text_is_cut_by_what_it_takes_of_the_terminal() {
+        for (text, cells, shown) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "ab\u{2026}"),
+            ("\u{1f600}\u{1f600}", 4, "\u{1f600}\u{1f600}"),
+            ("\u{1f600}\u{1f600}\u{1f600}", 4, "\u{1f600}\u{2026}"),
+            ("\u{1f600}a", 2, "\u{2026}"),
+            ("e\u{301}e\u{301}", 2, "e\u{301}e\u{301}"),
+            ("abc", 0, ""),
+        ] {
+            assert_eq!(cut(text, cells), shown, "{text} {cells}");
+        }
+        let rows = [vec!["\u{1f600}".repeat(63), "1".to_owned()], vec!["a".to_owned(), "2".to_owned()]];
+        let table = table_within(&["NAME", "COUNT"], &rows, 8);
+        assert_eq!(table, "NAME     COUNT\n\u{1f600}\u{1f600}\u{1f600}\u{2026}      1\na            2\n");
     }
 
     #[test]

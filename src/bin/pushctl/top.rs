@@ -2,7 +2,7 @@
 
 use super::arguments::Called;
 use super::hub::{Asked, Hub};
-use super::text::{bytes, clean, clean_json, table};
+use super::text::{bytes, clean, clean_json, cut, table};
 use super::{lists, Failure, Out};
 use serde_json::{json, Value};
 use std::io::IsTerminal;
@@ -19,6 +19,8 @@ const RATES: [(&str, &str); 6] = [
 ];
 /// The clients that are shown where the height is not known.
 const USUAL_ROWS: usize = 10;
+/// The most cells of a column of them.
+const WIDEST: usize = 32;
 /// Lines beside the clients.
 const OTHER_ROWS: usize = 18;
 
@@ -95,19 +97,19 @@ fn page(address: &str, rates: &Value, look: &Look) -> String {
     text += &table(&["", "EACH SECOND"], &rows);
     text += &format!(
         "\n{} clients are behind, {} wait for them; {} messages wait for threads; {} hosts\n\n",
-        look.slow["count"],
+        lists::number(&look.slow, "count"),
         bytes(number("outbox_bytes")),
         number("mailbox"),
         look.hosts["hosts"].as_array().map_or(0, Vec::len),
     );
-    text + &lists::connections(&look.slow)
+    text + &lists::connections(&look.slow, WIDEST)
 }
 
 /// A page over the one before: each line ends what was there, and nothing is left below.
 fn redrawn(text: &str) -> String {
     let width = terminal_size::terminal_size().map_or(usize::MAX, |(terminal_size::Width(width), _)| width.into());
     // A line that is wrapped would move those below.
-    let lines = text.lines().map(|line| line.chars().take(width).collect::<String>() + "\x1b[K\n");
+    let lines = text.lines().map(|line| cut(line, width) + "\x1b[K\n");
     format!("\x1b[H{}\x1b[J", lines.collect::<String>())
 }
 
@@ -138,6 +140,13 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("a\\u{1b}[2J") && !text.contains('\u{1b}'), "{text}");
+        // A long name hides nothing of the others.
+        let mut now = now;
+        now.slow["connections"][0]["user"] = "\u{1f600}".repeat(63).into();
+        now.slow["connections"][0]["transport"] = "sse".into();
+        let text = page("unix:/x", &rates(&now, &now), &now);
+        assert!(text.contains(&format!("{}\u{2026}", "\u{1f600}".repeat(15))) && text.contains("sse"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() < 100), "{text}");
         assert!(redrawn(&text).starts_with("\x1b[H") && redrawn(&text).ends_with("\x1b[J"));
     }
 }
