@@ -3,6 +3,7 @@
 #   make bench          everything, five rounds: about an hour; writes target/bench/report.md
 #   make bench-quick    libpush and the floor, short loads, under two minutes
 #   make bench-console  what the console costs the hub; longest tasks of the page
+#   make bench-listing  what listing 19,000 connections costs the publishers, and the hub's memory
 #   BENCH_ARGS='--only ws,sse --rounds 7' make bench
 
 BENCH_OUT := target/bench
@@ -19,7 +20,7 @@ BENCH_PUBLISH := $(addprefix $(BENCH_LOAD)/,publish.c publish_waking.c publish_c
 BENCH_PROGRAMS := $(addprefix $(BENCH_BIN)/,pushload floor own-listener adopting publish engine \
 	shared-log bare-redis stamps tls-floor)
 
-.PHONY: bench bench-nginx bench-console bench-quick bench-programs bench-peers bench-tools bench-test
+.PHONY: bench bench-nginx bench-console bench-listing bench-quick bench-programs bench-peers bench-tools bench-test
 
 # The Makefile has `examples`, the C server in which libpush is measured, and `library`.
 bench: examples bench-programs bench-peers bench-nginx
@@ -35,6 +36,11 @@ bench-console: library
 	@tests/need /usr/bin/chromium:chromium taskset:util-linux
 	@tests/harness/install node
 	ROUNDS='$(ROUNDS)' SECONDS='$(SECONDS)' node benches/console.mjs
+
+# What an operator's lists cost the publishers: the hub on CPU 0, everything else on CPU 1.
+bench-listing: library
+	@tests/need node:nodejs taskset:util-linux
+	ROUNDS='$(ROUNDS)' SECONDS='$(SECONDS)' node benches/listing.mjs
 
 # If the module can't be built, the measurements in nginx are left out, and the rest is measured.
 bench-nginx:

@@ -3,6 +3,7 @@
 use super::parameters::Known::Once;
 use super::parameters::Parameters;
 use super::routes::{json, Answer};
+use super::rows::joined;
 use crate::api::Api;
 use crate::http::refusal::Refusal;
 use crate::hub::{check_channel, check_text};
@@ -23,7 +24,7 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
     let (order, limit) = (wanted.order, wanted.limit);
     let (sender, receiver) = oneshot::channel();
     api.ask_connections(wanted, Box::new(move |found| drop(sender.send(found))));
-    Ok(json(show(&receiver.await.unwrap_or_default().page(order, limit))))
+    Ok(json(show(&receiver.await.unwrap_or_default().page(order, limit)).await))
 }
 
 fn wanted(api: &Api, parameters: &Parameters<'_>) -> Result<Wanted, Refusal> {
@@ -55,10 +56,10 @@ fn address(text: &str) -> Result<Peer, Refusal> {
         .map_err(|_| Refusal::malformed("address", "address must be an IPv4 or IPv6 address, or unix"))
 }
 
-fn show(page: &Page) -> String {
-    let objects: Vec<_> = page.rows.iter().map(show_one).collect();
+async fn show(page: &Page) -> String {
+    let objects = joined(&page.rows, show_one).await;
     let next = page.next.map_or_else(String::new, |next| format!(",\"after\":\"{next}\""));
-    let (objects, count, more) = (objects.join(","), page.count, page.more);
+    let (count, more) = (page.count, page.more);
     format!("{{\"connections\":[{objects}],\"count\":{count},\"more\":{more}{next}}}\n")
 }
 

@@ -3,6 +3,7 @@
 use super::parameters::Known::{self, Once};
 use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
+use super::rows::joined;
 use crate::api::{hubs_late, Api};
 use crate::cluster::{merge_channels, merge_stats, merge_users, Channel, Outcome, Question};
 use crate::engine::Hubs;
@@ -46,26 +47,23 @@ pub(super) async fn users(api: &Api, query: &str) -> Result<Answer, Refusal> {
             return Err(no_channel(None));
         }
         let users = receiver.await.unwrap_or_default().count(after, limit);
-        return Ok(json(format!("{{{}}}\n", show_users(users))));
+        return Ok(json(format!("{{{}}}\n", show_users(users).await)));
     }
     users::check(channel, after, limit).map_err(|error| Refusal::malformed("after", error.to_string()))?;
     let outcome = ask(api, Question::Users { channel, after, limit: limit as u32 }).await?;
     let (users, outcome) = merge_users(outcome, limit);
     answered(&outcome)?;
     let users = users.ok_or_else(|| no_channel(Some(&outcome.hubs)))?;
-    Ok(json(format!("{{{},{}}}\n", show_users(users), show_hubs(&outcome.hubs))))
+    Ok(json(format!("{{{},{}}}\n", show_users(users).await, show_hubs(&outcome.hubs))))
 }
 
 /// The members of an object.
-fn show_users(users: Users) -> String {
+async fn show_users(users: Users) -> String {
     let Users { page, more, count, anonymous, .. } = users;
-    let objects: Vec<_> = page
-        .iter()
-        .map(|User { name, connections }| {
-            format!("{{\"user\":{},\"connections\":{connections}}}", Value::from(&**name))
-        })
-        .collect();
-    let objects = objects.join(",");
+    let show = |User { name, connections }: &User| {
+        format!("{{\"user\":{},\"connections\":{connections}}}", Value::from(&**name))
+    };
+    let objects = joined(&page, show).await;
     format!("\"users\":[{objects}],\"count\":{count},\"anonymous\":{anonymous},\"more\":{more}")
 }
 
@@ -77,16 +75,16 @@ pub(super) async fn list(api: &Api, query: &str) -> Result<Answer, Refusal> {
         let outcome = ask(api, Question::Channels { prefix, limit: limit as u32 }).await?;
         let (channels, outcome) = merge_channels(outcome, api.this_hub(), limit);
         answered(&outcome)?;
-        let objects: Vec<_> = channels.listed.iter().map(|(name, channel)| show(name, channel)).collect();
-        let (objects, more, hubs) = (objects.join(","), channels.more, show_hubs(&outcome.hubs));
+        let objects = joined(&channels.listed, |(name, channel)| show(name, channel)).await;
+        let (more, hubs) = (channels.more, show_hubs(&outcome.hubs));
         return Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more},{hubs}}}\n")));
     }
     let mut found = api.channels(prefix, limit + 1);
     let more = found.len() > limit;
     found.truncate(limit);
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    let objects: Vec<_> = found.iter().map(|info| describe(api, info)).collect();
-    Ok(json(format!("{{\"channels\":[{}],\"more\":{more}}}\n", objects.join(","))))
+    let objects = joined(&found, |info| describe(api, info)).await;
+    Ok(json(format!("{{\"channels\":[{objects}],\"more\":{more}}}\n")))
 }
 
 /// `GET /v1/channels/{c}`.

@@ -12,8 +12,10 @@ use crate::hub::{Item, Position};
 const USUAL: u64 = 100;
 /// The largest number.
 const MAX_LISTED: u64 = 1000;
+/// About how many bytes are written at once.
+const AT_ONCE: usize = 64 << 10;
 
-pub(super) fn messages(api: &Api, channel: &str, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn messages(api: &Api, channel: &str, query: &str) -> Result<Answer, Refusal> {
     let parameters = Parameters::read(query, &[Once("since"), Once("last"), Once("limit")])?;
     let limit = parameters.number("limit", 1..=MAX_LISTED)?;
     let last = parameters.number("last", 1..=MAX_LISTED)?;
@@ -25,19 +27,23 @@ pub(super) fn messages(api: &Api, channel: &str, query: &str) -> Result<Answer, 
     let wrong = || Refusal::malformed("since", "since must be a position, as the id of a message is");
     let since = since.map(|text| Position::parse(text).ok_or_else(wrong)).transpose()?;
     let kept = api.kept(channel, since, count).map_err(|error| refusal(&error))?;
-    Ok(json(show(&kept)))
+    Ok(json(show(&kept).await))
 }
 
-/// The same objects as in the answer to a poll.
-fn show(kept: &Kept) -> Vec<u8> {
+/// The same objects as in the answer to a poll. Others have their turn between parts of it.
+async fn show(kept: &Kept) -> Vec<u8> {
     let Kept { items, epoch, position, more } = kept;
     let mut out = b"{\"position\":\"".to_vec();
     epoch.write_position(*position, &mut out);
     out.extend_from_slice(b"\",\"messages\":[");
-    let mut gap = false;
+    let (mut gap, mut told) = (false, out.len());
     for (place, item) in items.iter().enumerate() {
         if place > 0 {
             out.push(b',');
+        }
+        if out.len() - told > AT_ONCE {
+            told = out.len();
+            tokio::task::yield_now().await;
         }
         match item {
             Item::Message(message) => out.append(&mut form::message(message, epoch)),

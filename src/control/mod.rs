@@ -16,6 +16,7 @@ mod parameters;
 mod places;
 pub(crate) mod publishing;
 mod routes;
+mod rows;
 mod tail;
 #[cfg(feature = "tls")]
 mod tls;

@@ -158,7 +158,7 @@ async fn route(desk: &Desk, from: Caller<'_>, request: Request<Incoming>, end: E
         (&Method::GET, "/v1/channels") => everyone::list(api, query).await,
         (&Method::GET, "/v1/users") => everyone::users(api, query).await,
         (&Method::GET, "/v1/connections") => connections::list(api, query).await,
-        (&Method::GET, _) if of_messages.is_some() => messages::messages(api, &channel_name(of_messages)?, query),
+        (&Method::GET, _) if of_messages.is_some() => messages::messages(api, &channel_name(of_messages)?, query).await,
         (&Method::GET, _) if channel.is_some() => {
             Parameters::none(query)?;
             everyone::channel(api, &channel_name(channel)?).await
