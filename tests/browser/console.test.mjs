@@ -438,6 +438,32 @@ test('everything can be done with the keyboard alone', async () => {
   await page.keyboard.press('Tab');
   assert.equal(await focused(), 'Skip to the content');
   assert.ok(await page.locator('#skip').evaluate((element) => element.getBoundingClientRect().top >= 0), 'it is seen');
+  // Each view is reached, and something is done in those where something can be done.
+  for (const view of VIEWS) {
+    await tabTo(view[0].toUpperCase() + view.slice(1));
+    await page.keyboard.press('Enter');
+    await page.locator(`main[data-view="${view}"] h1`).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'main', view);
+  }
+  const tabToField = async (label) => {
+    const is = () => page.evaluate((text) => document.activeElement.labels?.[0]?.textContent === text, label);
+    for (let count = 0; !(await is()); count++) {
+      assert.ok(count < 60, `${label} is not reached`);
+      await page.keyboard.press('Tab');
+    }
+  };
+  await tabToField('Channel');
+  await page.keyboard.type('a');
+  await tabToField('Data');
+  await page.keyboard.type('by keyboard');
+  const message = once(ada, 'message');
+  await page.keyboard.press('Control+Enter');
+  assert.equal(String((await message)[0]), 'by keyboard');
+  await tabTo('Tail');
+  await page.keyboard.press('Enter');
+  await tabTo('Start');
+  await page.keyboard.press('Enter');
+  await console.shows('main .heading', 'Waiting for the first message');
   await tabTo('Connections');
   await page.keyboard.press('Enter');
   await console.row('ada').waitFor();

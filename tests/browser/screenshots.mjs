@@ -7,6 +7,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import WebSocket from 'ws';
 import { Host } from '../harness/host.mjs';
 import { Console, Hub } from './console.mjs';
 import { launch } from './demo.mjs';
@@ -23,7 +24,12 @@ const hub = await Hub.start('outbox=64MB', 'slow_policy=latest', `attach_listen=
 const hosts = [];
 for (const name of ['web-1', 'web-2']) hosts.push(await Host.start(`attach=unix:${socket}`, `attach_name=${name}`, 'auth=none'));
 const clients = [];
-for (let count = 0; count < 120; count++) clients.push(await hub.subscribe(pick(USERS), pick(CHANNELS), 'news'));
+for (let count = 0; count < 100; count++) clients.push(await hub.subscribe(pick(USERS), pick(CHANNELS), 'news'));
+for (let count = 0; count < 24; count++) {
+  const socket = new WebSocket(`${hosts[count % 3 ? 0 : 1].url('/push', 'ws')}?channel=${pick(CHANNELS)}&channel=news`);
+  await once(socket, 'open');
+  clients.push(socket);
+}
 const lazy = await hub.subscribeLazily('hedy', 'chat.support', 'prices.usd');
 
 let round = 0;
@@ -39,14 +45,28 @@ const publish = async () => {
   for (let count = 0; count < burst; count++) some.push([pick(CHANNELS.slice(0, 5)), JSON.stringify({ n: round }), 'tick']);
   await Promise.all(some.map((one) => hub.publish(...one)));
 };
+// Some clients have gone, and some were turned away, in the time of the page.
+async function comeAndGo() {
+  for (const code of [1000, 1000, 1000, 1000, 1000, 1000, 1001, 1001, 1001]) (await hub.subscribe(pick(USERS), 'news')).close(code);
+  await hub.subscribe('mallory', 'news');
+  await hub.ask('POST', '/v1/disconnect?user=mallory&code=4403');
+  for (const query of ['channel=news&token=x', 'channel=news&token=y', 'channel=news', 'channel=news&last=0']) await fetch(`http://127.0.0.1:${hub.port}/push?${query}`);
+}
 const timer = setInterval(() => publish().catch(() => {}), 100);
 const browser = await launch();
 const open = [];
 
+const place = (name) => join(folder, `${name}.png`);
+const draw = async (console, name, clip) => {
+  // No button is drawn as if the mouse were above it.
+  await console.page.mouse.move(0, 0);
+  await console.page.screenshot({ path: place(name), clip });
+};
+const shrink = (name) => execFileSync('pngquant', ['--force', '--speed', '1', '--quality', '70-95', '--strip', '--output', place(name), place(name)]);
+
 async function picture(console, name, clip) {
-  const path = join(folder, `${name}.png`);
-  await console.page.screenshot({ path, clip });
-  execFileSync('pngquant', ['--force', '--speed', '1', '--quality', '70-95', '--strip', '--output', path, path]);
+  await draw(console, name, clip);
+  shrink(name);
 }
 
 const visit = (options) => Console.open(browser, open, hub, options);
@@ -55,9 +75,23 @@ await picture(light, 'login', { x: 400, y: 160, width: 480, height: 480 });
 await light.login();
 const dark = await visit({ colorScheme: 'dark' });
 const phone = await visit({ colorScheme: 'dark', width: 360, height: 740 });
-await pause(Number(process.env.WAIT ?? 54_000));
-await picture(dark, 'overview');
-await picture(light, 'overview-light');
+// The pages have counted once before.
+await pause(4000);
+await comeAndGo();
+// The charts are full when the first figure has reached the left edge.
+async function isFull({ page }) {
+  await page.waitForFunction(() => {
+    const from = document.querySelector('.x span').textContent;
+    const first = document.querySelector('path.line').getAttribute('d').match(/M([\d.]+)/)?.[1];
+    return from === '2 min ago' && Number(first) < 25;
+  }, null, { timeout: 180_000, polling: 250 });
+}
+const overviews = [[light, 'overview-light'], [dark, 'overview'], [phone, 'phone-overview']];
+await Promise.all(overviews.map(async ([console, name]) => {
+  await isFull(console);
+  await draw(console, name);
+}));
+for (const [, name] of overviews) shrink(name);
 await light.view('connections');
 await light.row('hedy', 'MB').first().waitFor();
 await picture(light, 'connections');
@@ -91,7 +125,6 @@ await light.page.getByLabel('Data').fill('{"text": "Maintenance at noon"}');
 await light.page.locator('main button.primary').click();
 await light.shows('ol.published', 'subscribers');
 await picture(light, 'publish');
-await picture(phone, 'phone-overview');
 await phone.view('connections');
 await phone.row('hedy', 'MB').first().waitFor();
 await picture(phone, 'phone-connections');

@@ -1,11 +1,16 @@
 // The walk-through of docs/operating.md, "one client is slow", with the console.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before } from 'node:test';
 import { test } from '../harness/host.mjs';
 import { open } from '../harness/opened.mjs';
 import { Console, Hub } from './console.mjs';
 import { launch } from './demo.mjs';
+
+// The words of the console that the walk-through names: they stand there, and in the page that was seen.
+const WORDS = ['Connections', 'Channels', 'Tail', 'Overview', 'Health', 'Close', '4000: it comes back', 'nobody is behind'];
+const seen = [];
 
 let browser;
 
@@ -45,6 +50,7 @@ test('one client is slow: which, why, and what to do', async () => {
   // What to do: it comes back by itself, with its position.
   await console.view('connections?slow=1');
   await row.locator('button', { hasText: 'Close' }).click();
+  seen.push(await page.locator('body').innerText(), await page.locator('dialog option').first().textContent());
   await page.getByLabel('Reason').fill('slow');
   await page.locator('dialog button', { hasText: 'Close it' }).click();
   await console.shows('#toasts', 'is closed');
@@ -54,9 +60,15 @@ test('one client is slow: which, why, and what to do', async () => {
   await console.shows('main .empty:visible', 'No connection');
   await console.view('overview');
   await waiting.locator('.note', { hasText: 'nobody is behind' }).waitFor();
+  seen.push(await page.locator('body').innerText());
   const last = new Promise((resolve) => {
     good.on('message', (data) => { if (String(data) === 'the others go on') resolve(); });
   });
   await hub.publish('prices', 'the others go on');
   await last;
+  const guide = await readFile(new URL('../../docs/operating.md', import.meta.url), 'utf8');
+  const section = guide.split('\n## One client is slow\n')[1].split('\n## ')[0].replaceAll(/\s+/g, ' ');
+  const named = [...section.matchAll(/\*([^*]+)\*/g)].map(([, words]) => words);
+  assert.deepEqual(WORDS.filter((word) => !named.includes(word)), [], 'the walk-through names them');
+  assert.deepEqual(WORDS.filter((word) => !seen.some((text) => text.includes(word))), [], 'the console has them');
 });

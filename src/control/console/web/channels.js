@@ -5,7 +5,7 @@ import { button, empty, field, h, heading, name, say, Table, visible } from './e
 import { brief, bytes, count, perSecond } from './figures.js';
 import { act, every, get, tail } from './hub.js';
 
-const SHOWN = 200;
+const SHOWN = 100;
 const MEASURED_MS = 5000;
 const ORDERS = {
   channel: (a, b) => (a.channel < b.channel ? -1 : 1),

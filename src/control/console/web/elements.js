@@ -63,6 +63,9 @@ export function heading(title, ...more) {
   return h('div', { class: 'heading' }, h('h1', {}, title), ...more);
 }
 
+// So many rows are made at once. With more the page would not answer for a while: the others follow in tasks of their own.
+const MADE = 25;
+
 // A table whose rows stay the same elements as long as their keys do. Each column has `title`, and `show`, which
 // returns a text or a node; `number` for figures; `sort` for the name by which it can be sorted.
 export class Table {
@@ -71,6 +74,7 @@ export class Table {
   #body = h('tbody', { role: 'rowgroup' });
   #onsort;
   #heads = new Map();
+  #rest = 0;
 
   constructor(caption, columns, onsort) {
     this.#columns = columns;
@@ -101,6 +105,8 @@ export class Table {
 
   // Shows these items, in their order. `mark` gives the class of a row.
   show(items, key, mark = () => '') {
+    clearTimeout(this.#rest);
+    let made = 0;
     const wanted = new Set(items.map(key));
     for (const [known, row] of this.#rows) {
       if (!wanted.has(known)) {
@@ -112,6 +118,10 @@ export class Table {
     const focused = document.activeElement;
     let place = this.#body.firstChild;
     for (const item of items) {
+      if (!this.#rows.has(key(item)) && ++made > MADE) {
+        this.#rest = setTimeout(() => this.show(items, key, mark));
+        break;
+      }
       const row = this.#row(key(item));
       // The functions of its buttons use what is newest.
       row.item = item;

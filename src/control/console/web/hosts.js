@@ -4,6 +4,7 @@ import { empty, h, heading, name, say, Table } from './elements.js';
 import { bytes, count, span } from './figures.js';
 import { every, get } from './hub.js';
 
+const none = () => h('span', { class: 'muted' }, '\u2013');
 const waits = ({ events, requests, unsent, unanswered }) => events + requests + unsent + unanswered;
 
 export function open(main, { signal }) {
@@ -17,10 +18,10 @@ export function open(main, { signal }) {
     { title: 'User id', number: true, show: ({ user }) => String(user) },
     { title: 'Attached for', number: true, show: ({ attached_ms: ms }) => span(ms) },
     { title: 'Handed over', number: true, show: ({ adopted }) => count(adopted) },
-    { title: 'Events', number: true, show: ({ events, takes_events: takes }) => (takes ? `${count(events)} wait` : 'not wanted') },
-    { title: 'Messages', number: true, show: ({ requests, request_bytes: size, unanswered }) => `${count(requests + unanswered)} wait, ${bytes(size)}` },
-    { title: 'Unsent', number: true, show: ({ unsent }) => bytes(unsent) },
-    { title: 'Behind', number: true, show: ({ behind_ms: ms }) => span(ms) },
+    { title: 'Events', number: true, show: ({ events, takes_events: takes }) => (!takes ? 'not wanted' : events ? `${count(events)} wait` : none()), sign: (row) => `${row.takes_events} ${row.events}` },
+    { title: 'Messages', number: true, show: ({ requests, request_bytes: size, unanswered }) => (requests + unanswered ? `${count(requests + unanswered)} wait, ${bytes(size)}` : none()), sign: (row) => `${row.requests} ${row.unanswered} ${row.request_bytes}` },
+    { title: 'Unsent', number: true, show: ({ unsent }) => (unsent ? bytes(unsent) : none()), sign: ({ unsent }) => String(unsent) },
+    { title: 'Behind', number: true, show: ({ behind_ms: ms }) => (ms ? span(ms) : none()), sign: ({ behind_ms: ms }) => String(ms) },
     { title: 'Protocol', number: true, show: ({ version }) => String(version) },
   ]);
   main.append(heading('Hosts', found), told, nothing, table.element);

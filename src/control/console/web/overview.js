@@ -30,7 +30,7 @@ export function take(next, before) {
   const rate = (key) => (before ? figures.rate(next, before, key) : NaN);
   charts.published.add([rate('push_published_total')], 'messages a second');
   charts.delivered.add([rate('push_deliveries_total')], 'messages a second');
-  charts.sent.add([rate('push_bytes_sent_total')], 'bytes a second');
+  charts.sent.add([rate('push_bytes_sent_total')], 'a second');
   const [p50, p99] = [0.5, 0.99].map((part) => (before ? figures.quantile(next, before, SENT, part) : NaN));
   charts.latency.add([p50, p99], Number.isNaN(p50) ? 'no messages' : 'publish to socket');
 }
