@@ -27,6 +27,7 @@ enum {
 typedef struct {
     push_config *config;         /* the options, checked as they were read */
     ngx_array_t options;         /* of ngx_str_t: the names given with push_option */
+    ngx_uint_t max_channels;     /* this option of an embedded hub */
     ngx_str_t attach;            /* unix:PATH, or empty: the hub is embedded */
     ngx_msec_t attach_timeout;
     ngx_msec_t drain;
@@ -109,6 +110,12 @@ typedef struct {
     ngx_flag_t websocket;        /* it asks for an upgrade to WebSocket, and for no other transport */
 } ngx_http_push_subscription_t;
 
+/* A parameter of a query. */
+typedef struct {
+    ngx_str_t name;
+    ngx_str_t value;
+} ngx_http_push_pair_t;
+
 extern ngx_module_t ngx_http_push_module;
 extern ngx_module_t ngx_http_push_check_module;
 
@@ -122,12 +129,24 @@ char *ngx_http_push_set_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* _values.c */
 char *ngx_http_push_set_value(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_push_set_expires(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_push_set_time(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* Checks a value without variables, by the rules of a directive or parameter. */
 char *ngx_http_push_check_value(ngx_conf_t *cf, const char *name, ngx_http_complex_value_t *value);
+const char *ngx_http_push_bad_channel(ngx_str_t *text); /* NULL, or what is wrong with it */
 ngx_int_t ngx_http_push_read_switch(ngx_str_t *text); /* 1, 0, or NGX_ERROR */
 /* off (0), @SECONDS since 1970, or a time from now. */
 ngx_int_t ngx_http_push_read_expiry(ngx_str_t *text, int64_t *expires_at);
+
+/* _parameters.c */
+char *ngx_http_push_set_parameters(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* The pairs of a query that have no variables, decoded. `whole`: there are no others. NULL: no memory. */
+ngx_array_t *ngx_http_push_pairs(ngx_pool_t *pool, ngx_str_t *query, ngx_flag_t *whole);
+ngx_flag_t ngx_http_push_is(ngx_str_t *text, const char *word);
+ngx_int_t ngx_http_push_number(ngx_str_t *text); /* or NGX_ERROR */
+
+/* _served.c: checks a location once all its directives are known */
+char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf, ngx_str_t *location);
 
 /* _hub.c */
 ngx_int_t ngx_http_push_init_process(ngx_cycle_t *cycle);

@@ -36,7 +36,14 @@ static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
         return NGX_CONF_ERROR;
     }
     *name = words[1];
-    return ngx_http_push_set(cf, mcf->config, (char *) words[1].data, (char *) words[2].data);
+    if (ngx_http_push_set(cf, mcf->config, (char *) words[1].data, (char *) words[2].data) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+    /* The library has found it to be a number. */
+    if (ngx_strcmp(words[1].data, "max_channels") == 0) {
+        mcf->max_channels = (ngx_uint_t) ngx_http_push_number(&words[2]);
+    }
+    return NGX_CONF_OK;
 }
 
 /* push_attach unix:path [name=text] [timeout=time] [buffer=size]; */
@@ -114,10 +121,10 @@ static ngx_command_t commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(user), NULL },
-    { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(expires), NULL },
+    { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_expires, IN_LOCATION(expires), NULL },
     { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
       IN_LOCATION(client_publish), NULL },
-    { ngx_string("push_parameters"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
+    { ngx_string("push_parameters"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_parameters,
       IN_LOCATION(parameters), NULL },
     { ngx_string("push_keep_alive"), ANYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot, IN_LOCATION(keep_alive), NULL },
     { ngx_string("push_relay_timeout"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_time,
@@ -155,6 +162,7 @@ static void *ngx_http_push_create_main_conf(ngx_conf_t *cf)
     cleanup->handler = ngx_http_push_free_config;
     cleanup->data = mcf->config;
     mcf->attach_timeout = 2000;
+    mcf->max_channels = 100; /* the library's default */
     mcf->drain = NGX_CONF_UNSET_MSEC;
     mcf->retry = NGX_CONF_UNSET_MSEC;
     /* Subscribers come through nginx, unless push_option sets listen. */
@@ -272,10 +280,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
     conf->client_publish = conf->client_publish != NULL ? conf->client_publish : prev->client_publish;
     conf->parameters = conf->parameters != NULL ? conf->parameters : prev->parameters;
     ngx_conf_merge_value(conf->keep_alive, prev->keep_alive, 0);
-    if (conf->subscribe && conf->channels == NULL && conf->grant == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "push_subscribe in location \"%V\" names no channel, so push_grant must say which ones clients may "
-                      "ask for; \"push_grant *\" is all of them", &clcf->name);
+    if (ngx_http_push_check_served(cf, conf, &clcf->name) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
     return ngx_http_push_merge_upstream(cf, &conf->upstream, &prev->upstream);

@@ -31,7 +31,7 @@ static const char *ngx_http_push_bad_user(ngx_str_t *text)
     return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
 }
 
-static const char *ngx_http_push_bad_channel(ngx_str_t *text)
+const char *ngx_http_push_bad_channel(ngx_str_t *text)
 {
     if (text->len != 0 && text->data[text->len - 1] == '*') {
         return "ends in *, as no channel's name does; push_grant takes patterns";
@@ -104,42 +104,6 @@ static ngx_flag_t ngx_http_push_is_plain(ngx_str_t *text)
     return 1;
 }
 
-/* A query: the parameters that the hub knows must have values that it takes. */
-static const char *ngx_http_push_bad_parameters(ngx_str_t *text)
-{
-    static const char *const transports[] = { "ws", "sse", "stream", "poll", NULL };
-    static const char *const formats[] = { "raw", "json", NULL };
-    u_char *p = text->data, *end = p + text->len, *next, *equals;
-    ngx_str_t value;
-    ngx_int_t last;
-
-    for ( ; p < end; p = next + 1) {
-        next = memchr(p, '&', end - p);
-        next = next != NULL ? next : end;
-        equals = memchr(p, '=', next - p);
-        if (equals == NULL) {
-            continue;
-        }
-        value.data = equals + 1;
-        value.len = next - value.data;
-        if (equals - p == 4 && ngx_strncmp(p, "last", 4) == 0) {
-            last = ngx_atoi(value.data, value.len);
-            if (last < 1 || last > 10000 || !ngx_http_push_is_plain(&value)) {
-                return "has a last that is not a number from 1 to 10000";
-            }
-        } else if (equals - p == 6 && ngx_strncmp(p, "format", 6) == 0) {
-            if (!ngx_http_push_is_one_of(&value, formats)) {
-                return "has a format other than raw and json";
-            }
-        } else if (equals - p == 9 && ngx_strncmp(p, "transport", 9) == 0) {
-            if (!ngx_http_push_is_one_of(&value, transports)) {
-                return "has a transport other than ws, sse, stream and poll";
-            }
-        }
-    }
-    return NULL;
-}
-
 static const struct {
     ngx_str_t directive;
     const char *(*bad)(ngx_str_t *text);
@@ -149,7 +113,6 @@ static const struct {
     { ngx_string("push_user"), ngx_http_push_bad_user },
     { ngx_string("push_expires"), ngx_http_push_bad_expiry },
     { ngx_string("push_client_publish"), ngx_http_push_bad_switch },
-    { ngx_string("push_parameters"), ngx_http_push_bad_parameters },
     { ngx_string("push_publish"), ngx_http_push_bad_channel },
     { ngx_string("event="), ngx_http_push_bad_event },
     { ngx_string("key="), ngx_http_push_bad_user },
@@ -191,6 +154,23 @@ char *ngx_http_push_set_msec(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
     return ngx_conf_set_msec_slot(cf, cmd, conf);
+}
+
+/* push_expires. A fixed time that is past is no error: with the same file nginx did start before, and its other
+ * locations must not go down with this one when it starts again. */
+char *ngx_http_push_set_expires(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_push_loc_conf_t *plcf = conf;
+    char *rc = ngx_http_push_set_value(cf, cmd, conf);
+    int64_t at;
+
+    if (rc == NGX_CONF_OK && plcf->expires->lengths == NULL
+        && ngx_http_push_read_expiry(&plcf->expires->value, &at) == NGX_OK && at != 0 && at <= ngx_time())
+    {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "push_expires \"%V\" is in the past, so every subscriber gets 403",
+                           &plcf->expires->value);
+    }
+    return rc;
 }
 
 /* A time that must not be 0. */

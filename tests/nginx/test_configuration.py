@@ -1,9 +1,15 @@
 """The errors of `nginx -t` for wrong configurations. A reload with one changes nothing."""
 
+import time
+
 import pytest
 from servers import wait_until
 
 ATTACH = "push_attach unix:/tmp/none.sock"
+
+
+def many(count):
+    return " ".join(f"c{number}" for number in range(count))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,24 @@ ATTACH = "push_attach unix:/tmp/none.sock"
             ("push_parameters last=005;", "a last that is not a number from 1 to 10000"),
             ("push_parameters transport=carrier;", "a transport other than ws"),
             ("push_parameters format=xml;", "a format other than raw and json"),
+            ("push_parameters last;", "a last that is not a number"),
+            ("push_parameters since=x;", "a since that is neither start nor a position"),
+            ("push_parameters wait=1;", "a wait other than 0"),
+            ('push_parameters "$args&last=0";', "a last that is not a number"),
         )),
+        *((f"{ATTACH};", f"location /a {{ push_subscribe; {line} }}", 1, says) for line, says in (
+            ("push_grant *; push_parameters channel=news*;", 'in location "/a": channel "news*" ends in *'),
+            ("push_grant a; push_parameters channel=b;", 'channel "b" is not granted by push_grant'),
+            ("push_grant a; push_parameters transport=sse;", "names no channel, and push_subscribe names none either"),
+            (f"push_grant {many(1001)};", 'push_grant in location "/a": 1001 channels, at most 1000 are allowed'),
+        )),
+        (f"{ATTACH};", f"location /a {{ push_subscribe {'a ' * 1001}; }}", 1, "push_subscribe in location"),
+        (f"{ATTACH};", f"push_grant x*; location /a {{ push_subscribe {many(1000)}; }}", 1,
+         "push_subscribe and push_grant in location"),
+        ("", f"location /a {{ push_subscribe {many(101)}; }}", 1, "at most 100 are allowed (push_option max_channels)"),
+        ("push_option max_channels 2;", "location /a { push_subscribe a b c; }", 1, "at most 2 are allowed"),
+        ("push_option max_channels 1;",
+         "location /a { push_subscribe; push_grant *; push_parameters channel=a&channel=b; }", 1, "at most 1 are allowed"),
         (f"{ATTACH};", f"location /a {{ push_subscribe {'c' * 256}; }}", 1, "is longer than 255 bytes"),
         (f"{ATTACH};", "location /a { push_publish news.*; }", 1, 'push_publish "news.*" ends in *'),
         (f"{ATTACH};", "location /a { push_publish a event=push-gap; }", 1, 'event= "push-gap" begins with push-'),
@@ -80,6 +103,99 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
     content, text = nginx.test()
     assert not content and "[emerg]" in text and says in text, text
     # The error is on stderr and in the error log. It is no defect of this test.
+    (nginx.directory / "error.log").unlink()
+
+
+@pytest.mark.parametrize(
+    "attached, http, server",
+    [
+        # Repetitions count once, and variables may be empty.
+        (True, "", f"push_subscribe {'a ' * 1000} $arg_a; push_grant $arg_b {many(999)};"),
+        # The hub may have a larger max_channels.
+        (True, "", f"push_subscribe {many(1000)};"),
+        (False, "", f"push_subscribe {many(100)} {many(100)} $arg_a;"),
+        (False, "push_option max_channels +102;", f"push_subscribe {many(101)};"),
+        # Channels in the query do not count beside others.
+        (True, "", "push_subscribe a; push_parameters channel=news*;"),
+        (True, "", "push_subscribe; push_grant room-$arg_a; push_parameters channel=b;"),
+        (True, "", "push_subscribe; push_grant a; push_parameters transport=sse&$args;"),
+        (True, "", 'push_subscribe a; push_parameters "since=x&$args";'),
+        (True, "", 'push_subscribe a; push_parameters "last=$arg_last";'),
+        # nginx must start again with a configuration with which it started before.
+        (True, "", f"push_subscribe a; push_expires @{int(time.time()) + 86400};"),
+    ],
+)
+def test_what_may_be_served_is_taken(configured, attached, http, server):
+    nginx = configured(attached=attached, http=http, server=f"location /a {{ {server} }}", workers=1)
+    taken, text = nginx.test()
+    assert taken and "[warn]" not in text, text
+
+
+def test_a_time_that_is_past_is_a_warning(configured, pushd):
+    """nginx must start again with the file with which it started before that time."""
+    nginx = configured(server="location /a { push_subscribe a; push_expires @1; }")
+    taken, text = nginx.test()
+    assert taken and "[warn]" in text and 'push_expires "@1" is in the past, so every subscriber gets 403' in text, text
+    assert nginx.start().get("/a?wait=0")[0] == 403
+
+
+LONG = "e" * 34
+QUERIES = [
+    "", "&&", "=", "x=y", "token=x", "token", "colour=blue&%zz=%", "a=%3c%22%5c%5e%60%7b%7c%7d%7e",
+    "last", "last=", "last=0", "last=1", "last=01", "last=+1", "last=%2B1", "last=%2B", "last=-1", "last=1.",
+    "last=10000", "last=10001", "last=99999999999999999999999", "last=1&last=x", "last=x&last=1", "l%61st=x", "LAST=x", "last%3D0",
+    "last=%31", "last=%3", "last=1%20", "last=1=1",
+    "format", "format=json", "format=raw", "format=JSON", "format=r%61w", "format=xml&format=raw",
+    "transport", "transport=ws", "transport=sse", "transport=stream", "transport=poll", "transport=WS",
+    "transport=%73se",
+    "transport=long-poll&transport=ws", "transport=sse&transport=ws",
+    "wait", "wait=0", "wait=1", "wait=00", "wait=%30", "wait=0&wait=1", "wait=off",
+    "since", "since=", "since=start", "since=Start", "since=x", "since=x&since=start", "since=start&since=x",
+    "since=x&since",
+    "since=a-1", "since=a%2D1", "since=a-+1", "since=-1", "since=a-", "since=-", "since=1", "since=a-b-1", "since=0-0",
+    f"since={LONG}-1", f"since={LONG}e-1", "since=a-18446744073709551615", "since=a-18446744073709551616",
+    "since=a-000000000000000000001", "since=a-00000000000000000001", "since=%C3%A4-1", "since=a_-1", "since=1-1",
+    "since=x&lastEventId=y", "since=x&lastEventId", "since=x&LAST-event-id=y", "since=x&last_event_id=y&last_event_id=",
+    "lastEventId=*", "since=x&last-eventid=y",
+    "channel", "channel=", "channel=a", "channel=news*", "channel=n*s", "channel=*", "channel=%2a", "channel=b",
+    "channel=room.1", "channel=room.", "channel=room", "channel=a&channel=a&channel=b", "channel=a&channel=room.%2B",
+    "channel=room.%FF", "channel=room.%EF%BF%BD", "channel=room.%C3%A4", "channel=room.%0A", "channel=room.%C2%85",
+    "channel=room.+", "channel=room.%", f"channel=room.{'x' * 250}", f"channel=room.{'x' * 251}",
+    "transport=poll&channel=a", "transport=stream&channel=news*", "transport=poll&transport=ws", "Channel=news*",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("directives", ["push_subscribe a b;", "push_subscribe; push_grant a room.*;"])
+def test_the_parameters_that_are_refused_are_those_that_the_hub_refuses(configured, pushd, directives):
+    """The module has the hub's rules once more. Each query is shown to both."""
+    nginx = configured(server=f"location /a {{ {directives} }}").start()
+    handshake = (
+        "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: push.v1.json\r\n\r\n"
+    )
+    differ = []
+    for query in QUERIES:
+        # With `wait=0` a poll is answered at once. It takes nothing away from what was said before.
+        answer = nginx.talk(f"GET /a?{query}&wait=0 HTTP/1.1\r\n{handshake}".encode(), ends=b"\r\n")
+        status = int(answer.split()[1])
+        assert status in (101, 200, 400, 403), (query, answer)
+        nginx.configure(server=f'location /a {{ {directives} push_parameters "{query}"; }}')
+        taken, text = nginx.test()
+        if taken != (status < 400):
+            differ.append((query, status, text))
+    # The refusals are in the error log, too. They are no defects.
+    log = nginx.error_log().splitlines(keepends=True)
+    (nginx.directory / "error.log").write_text("".join(line for line in log if "[emerg]" not in line))
+    assert not differ, differ
+
+
+@pytest.mark.parametrize("more, status", [("", 200), ("&channel=c100", 400)])
+def test_the_default_of_max_channels_is_the_hubs(configured, more, status):
+    nginx = configured(attached=False, server="location /a { push_subscribe; push_grant *; }", workers=1).start()
+    query = "&".join(f"channel=c{number}" for number in range(100)) + more
+    wait_until(lambda: nginx.get(f"/a?{query}&wait=0")[0] == status, "the hub has started, and answers")
+    nginx.configure(server=f'location /a {{ push_subscribe; push_grant *; push_parameters "{query}"; }}')
+    assert nginx.test()[0] == (status == 200)
     (nginx.directory / "error.log").unlink()
 
 

@@ -1,0 +1,187 @@
+/* Checks the directives of a location together: whether there is a request that it can serve. Values with variables are
+ * not known before a request, so only the others count. */
+#include "ngx_http_push.h"
+
+/* The library's bound of a grant. No option changes it. */
+#define MAX_GRANTED 1000
+
+typedef struct {
+    ngx_conf_t *cf;
+    ngx_str_t *location;
+    ngx_uint_t max_channels;     /* of a request */
+} ngx_http_push_place_t;
+
+static char *ngx_http_push_too_many(ngx_http_push_place_t *place, const char *directives, ngx_uint_t count,
+    ngx_uint_t max, const char *bound)
+{
+    ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0, "%s in location \"%V\": %ui channels, at most %ui are allowed%s",
+                  directives, place->location, count, max, bound);
+    return NGX_CONF_ERROR;
+}
+
+static ngx_uint_t ngx_http_push_constants(ngx_array_t *values)
+{
+    ngx_http_push_value_t *value = values != NULL ? values->elts : NULL;
+    ngx_uint_t i, count = 0;
+
+    for (i = 0; value != NULL && i < values->nelts; i++) {
+        count += value[i].text.lengths == NULL;
+    }
+    return count;
+}
+
+/* Adds a name to a list, unless it is there. */
+static ngx_int_t ngx_http_push_add_name(ngx_array_t *names, ngx_str_t *name)
+{
+    ngx_str_t *known = names->elts;
+    ngx_uint_t i;
+
+    for (i = 0; i < names->nelts; i++) {
+        if (known[i].len == name->len && ngx_memcmp(known[i].data, name->data, name->len) == 0) {
+            return NGX_OK;
+        }
+    }
+    known = ngx_array_push(names);
+    if (known == NULL) {
+        return NGX_ERROR;
+    }
+    *known = *name;
+    return NGX_OK;
+}
+
+static char *ngx_http_push_check_counts(ngx_http_push_place_t *place, ngx_http_push_loc_conf_t *conf)
+{
+    ngx_uint_t granted = ngx_http_push_constants(conf->grant), listed = ngx_http_push_constants(conf->channels), i;
+    ngx_http_push_value_t *value;
+    ngx_array_t names;
+
+    /* The library counts this list before it drops repetitions. */
+    if (listed > MAX_GRANTED) {
+        return ngx_http_push_too_many(place, "push_subscribe", listed, MAX_GRANTED, "");
+    }
+    if (ngx_array_init(&names, place->cf->temp_pool, 4, sizeof(ngx_str_t)) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    value = listed != 0 ? conf->channels->elts : NULL;
+    for (i = 0; value != NULL && i < conf->channels->nelts; i++) {
+        if (value[i].text.lengths == NULL && ngx_http_push_add_name(&names, &value[i].text.value) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    if (names.nelts + granted > MAX_GRANTED) {
+        return ngx_http_push_too_many(place, listed != 0 ? "push_subscribe and push_grant" : "push_grant",
+                                      names.nelts + granted, MAX_GRANTED, "");
+    }
+    if (names.nelts > place->max_channels) {
+        return ngx_http_push_too_many(place, "push_subscribe", names.nelts, place->max_channels,
+                                      " (push_option max_channels)");
+    }
+    return NGX_CONF_OK;
+}
+
+/* Whether a grant may allow a channel. One with variables may allow any. */
+static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name)
+{
+    ngx_http_push_value_t *value = grant->elts;
+    ngx_str_t text;
+    ngx_uint_t i;
+
+    for (i = 0; i < grant->nelts; i++) {
+        text = value[i].text.value;
+        if (value[i].pattern) {
+            text.len--;
+        }
+        if (value[i].text.lengths != NULL
+            || ((value[i].pattern ? text.len <= name->len : text.len == name->len)
+                && ngx_memcmp(text.data, name->data, text.len) == 0))
+        {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static const char *ngx_http_push_bad_asked(ngx_array_t *grant, ngx_str_t *name)
+{
+    const char *bad = ngx_http_push_bad_channel(name);
+
+    if (bad == NULL && memmem(name->data, name->len, "\xef\xbf\xbd", 3) != NULL) {
+        bad = "has U+FFFD, which stands for bytes that are not UTF-8";
+    }
+    return bad != NULL || ngx_http_push_may_allow(grant, name) ? bad : "is not granted by push_grant";
+}
+
+/* The channels that push_parameters names. They count only where push_subscribe has none. */
+static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_push_loc_conf_t *conf)
+{
+    ngx_str_t *query = &conf->parameters->value, transport = ngx_null_string;
+    ngx_http_push_pair_t *pair;
+    ngx_array_t *pairs, names;
+    ngx_flag_t whole;
+    const char *bad;
+    ngx_uint_t i;
+
+    pairs = ngx_http_push_pairs(place->cf->temp_pool, query, &whole);
+    if (pairs == NULL || ngx_array_init(&names, place->cf->temp_pool, 4, sizeof(ngx_str_t)) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    pair = pairs->elts;
+    for (i = 0; i < pairs->nelts; i++) {
+        if (ngx_http_push_is(&pair[i].name, "transport")) {
+            transport = pair[i].value;
+        }
+        if (!ngx_http_push_is(&pair[i].name, "channel")) {
+            continue;
+        }
+        bad = ngx_http_push_bad_asked(conf->grant, &pair[i].value);
+        if (bad != NULL) {
+            ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
+                          "push_parameters \"%V\" in location \"%V\": channel \"%V\" %s", query, place->location,
+                          &pair[i].value, bad);
+            return NGX_CONF_ERROR;
+        }
+        if (ngx_http_push_add_name(&names, &pair[i].value) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    if (names.nelts > place->max_channels) {
+        return ngx_http_push_too_many(place, "push_parameters", names.nelts, place->max_channels,
+                                      " (push_option max_channels)");
+    }
+    /* A WebSocket can subscribe later. */
+    if (whole && names.nelts == 0 && transport.len != 0 && !ngx_http_push_is(&transport, "ws")) {
+        ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
+                      "push_parameters \"%V\" in location \"%V\" names no channel, and push_subscribe names none "
+                      "either",
+                      query, place->location);
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf, ngx_str_t *location)
+{
+    ngx_http_push_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_push_module);
+    ngx_http_push_place_t place = { cf, location, NGX_MAX_INT_T_VALUE };
+
+    if (!conf->subscribe) {
+        return NGX_CONF_OK;
+    }
+    if (conf->channels == NULL && conf->grant == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "push_subscribe in location \"%V\" names no channel, so push_grant must say which ones clients "
+                      "may ask for; \"push_grant *\" is all of them", location);
+        return NGX_CONF_ERROR;
+    }
+    /* The option of another process is not known here. It may be larger than a grant. */
+    if (mcf->attach.len == 0) {
+        place.max_channels = mcf->max_channels;
+    }
+    if (ngx_http_push_check_counts(&place, conf) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+    if (conf->channels != NULL || conf->parameters == NULL) {
+        return NGX_CONF_OK;
+    }
+    return ngx_http_push_check_asked(&place, conf);
+}
