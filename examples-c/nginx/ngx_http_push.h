@@ -112,6 +112,7 @@ typedef struct {
 
 /* A parameter of a query. */
 typedef struct {
+    ngx_str_t text;              /* as it is written; the others are decoded */
     ngx_str_t name;
     ngx_str_t value;
 } ngx_http_push_pair_t;

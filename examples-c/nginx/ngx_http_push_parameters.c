@@ -44,6 +44,8 @@ ngx_array_t *ngx_http_push_pairs(ngx_pool_t *pool, ngx_str_t *query, ngx_flag_t 
         if (pair == NULL) {
             return NULL;
         }
+        pair->text.data = p;
+        pair->text.len = next - p;
         pair->name.data = to;
         to = ngx_http_push_decode(to, p, equals);
         pair->name.len = to - pair->name.data;

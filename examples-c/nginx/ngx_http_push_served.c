@@ -136,8 +136,8 @@ static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_pu
         bad = ngx_http_push_bad_asked(conf->grant, &pair[i].value);
         if (bad != NULL) {
             ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
-                          "push_parameters \"%V\" in location \"%V\": channel \"%V\" %s", query, place->location,
-                          &pair[i].value, bad);
+                          "push_parameters \"%V\" in location \"%V\": \"%V\" %s", query, place->location,
+                          &pair[i].text, bad);
             return NGX_CONF_ERROR;
         }
         if (ngx_http_push_add_name(&names, &pair[i].value) != NGX_OK) {
