@@ -116,7 +116,7 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
         # The hub may have a larger max_channels.
         (True, "", f"push_subscribe {many(1000)};"),
         (False, "", f"push_subscribe {many(100)} {many(100)} $arg_a;"),
-        (False, "push_option max_channels +102;", f"push_subscribe {many(101)};"),
+        (False, "push_option max_channels 102;", f"push_subscribe {many(101)};"),
         # Channels in the query do not count beside others.
         (True, "", "push_subscribe a; push_parameters channel=news*;"),
         (True, "", "push_subscribe; push_grant room-$arg_a; push_parameters channel=b;"),

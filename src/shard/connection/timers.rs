@@ -149,9 +149,9 @@ impl Shard {
         self.schedule(index, wait);
     }
 
-    /// Whether a client that sends nothing, or from which nothing is read, is gone with its network. It owes an acknowledgement at least, for the last
-    /// heartbeat, which is no longer ago than an interval. TCP itself would go on for a quarter of an hour; and
-    /// TCP_USER_TIMEOUT would also end those that live and only do not read for a while.
+    /// Whether a client that sends nothing, or from which nothing is read, is gone with its network. It owes an
+    /// acknowledgement at least, for the last heartbeat, which is no longer ago than an interval. TCP itself would go on
+    /// for a quarter of an hour; and TCP_USER_TIMEOUT would also end those that live and only do not read for a while.
     fn has_vanished(&self, index: u32) -> bool {
         let config = self.config();
         let silence = (config.heartbeat_ms + config.heartbeat_ms / 4).max(config.ping_timeout_ms);
