@@ -109,19 +109,21 @@ static ngx_flag_t ngx_http_push_header_is(ngx_table_elt_t *header, const char *v
 /* Whether the hub will see a WebSocket, and no other transport. The relay and the log depend on it. */
 static ngx_flag_t ngx_http_push_is_websocket(ngx_http_request_t *r, ngx_str_t *parameters)
 {
-    u_char *p = parameters->data, *end = p + parameters->len, *next;
+    ngx_array_t *pairs;
+    ngx_http_push_pair_t *pair;
+    ngx_flag_t whole;
+    ngx_uint_t i;
 
     /* In HTTP/2 such a header means nothing (RFC 9113, section 8.2.2). */
     if (r->http_version != NGX_HTTP_VERSION_11 || !ngx_http_push_header_is(r->headers_in.upgrade, "websocket")) {
         return 0;
     }
-    for ( ; p < end; p = next + 1) {
-        next = memchr(p, '&', end - p);
-        if (next == NULL) {
-            next = end;
-        }
-        if (next - p > 10 && ngx_strncmp(p, "transport=", 10) == 0) {
-            return next - p == 12 && ngx_strncmp(p + 10, "ws", 2) == 0;
+    pairs = ngx_http_push_pairs(r->pool, parameters, &whole);
+    pair = pairs != NULL ? pairs->elts : NULL;
+    /* The hub reads them in the same way: of several, the last one counts. */
+    for (i = pairs != NULL ? pairs->nelts : 0; i > 0; i--) {
+        if (ngx_http_push_is(&pair[i - 1].name, "transport")) {
+            return ngx_http_push_is(&pair[i - 1].value, "ws");
         }
     }
     return 1;

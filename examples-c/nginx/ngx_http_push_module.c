@@ -21,6 +21,7 @@ static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
 {
     ngx_http_push_main_conf_t *mcf = conf;
     ngx_str_t *words = cf->args->elts, *name;
+    ngx_int_t max;
 
     (void) cmd;
     if (ngx_strcmp(words[1].data, "attach") == 0) {
@@ -39,9 +40,10 @@ static char *ngx_http_push_option(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
     if (ngx_http_push_set(cf, mcf->config, (char *) words[1].data, (char *) words[2].data) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
-    /* The library has found it to be a number. */
+    /* The library has found it to be a number. It may have spaces around it: then the hub alone counts. */
     if (ngx_strcmp(words[1].data, "max_channels") == 0) {
-        mcf->max_channels = (ngx_uint_t) ngx_http_push_number(&words[2]);
+        max = ngx_http_push_number(&words[2]);
+        mcf->max_channels = max != NGX_ERROR ? (ngx_uint_t) max : NGX_MAX_INT_T_VALUE;
     }
     return NGX_CONF_OK;
 }

@@ -65,14 +65,14 @@ async fn show(page: &Page) -> String {
 
 /// The number is a text: not every reader of JSON keeps 64 bits.
 fn show_one(row: &Listed) -> String {
-    let Listed { id, adopted, channels, waiting, behind_ms, catching_up, .. } = row;
+    let Listed { id, connected_ms, adopted, channels, waiting, behind_ms, catching_up, .. } = row;
     let user = row.user.as_deref().map_or(Value::Null, Value::from);
     let address = row.address.map_or(Value::Null, |peer| peer.to_string().into());
     let transport = row.transport.map_or("none", |transport| transport.label());
     let names = Value::from_iter(row.names.iter().map(|name| &**name));
     format!(
-        "{{\"id\":\"{id}\",\"user\":{user},\"address\":{address},\"transport\":\"{transport}\",\"adopted\":{adopted},\
-         \"channels\":{channels},\"names\":{names},\"waiting\":{waiting},\"behind_ms\":{behind_ms},\
+        "{{\"id\":\"{id}\",\"user\":{user},\"address\":{address},\"transport\":\"{transport}\",\
+         \"connected_ms\":{connected_ms},\"adopted\":{adopted},\"channels\":{channels},\"names\":{names},\"waiting\":{waiting},\"behind_ms\":{behind_ms},\
          \"catching_up\":{catching_up}}}"
     )
 }

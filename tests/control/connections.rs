@@ -47,7 +47,8 @@ fn each_connection_is_listed_with_what_is_known_of_it() {
     let all = got(&host, "/v1/connections");
     let (rows, by_user) = (all["connections"].as_array().unwrap(), |user: Value| {
         let mut rows = all["connections"].as_array().unwrap().iter().filter(|row| row["user"] == user);
-        let row = rows.next().unwrap_or_else(|| panic!("{user}: {all}")).clone();
+        let mut row = rows.next().unwrap_or_else(|| panic!("{user}: {all}")).clone();
+        row.as_object_mut().unwrap().remove("connected_ms").unwrap();
         assert!(rows.next().is_none() && row["id"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{all}");
         row
     });
@@ -125,6 +126,21 @@ fn what_can_not_be_listed_is_refused_with_what_is_allowed() {
 }
 
 /// All pages of a listing; the numbers rise from page to page.
+#[test]
+fn a_connection_is_listed_with_the_time_since_it_came() {
+    let host = Host::start(&CONTROL);
+    let mut first = host.get("channel=a&transport=sse", "");
+    first.head();
+    let since = |index: usize| listed(&host, "")[index]["connected_ms"].as_u64().unwrap();
+    until("it has been there for some time", || since(0) >= 2500);
+    let _second = handed_over(&host, "joe");
+    until("both are there", || listed(&host, "").len() == 2);
+    let rows = listed(&host, "");
+    let times: Vec<u64> = rows.iter().map(|row| row["connected_ms"].as_u64().unwrap()).collect();
+    assert!(times.iter().max() >= times.iter().min().map(|least| least + 1500).as_ref(), "{times:?}");
+    host.stop();
+}
+
 fn pages(host: &Host, query: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut after) = (Vec::<Value>::new(), "0".to_owned());
     loop {

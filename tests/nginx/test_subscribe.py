@@ -82,6 +82,15 @@ def test_tls_http_1(nginx, trust, transport):
     nginx.logged("relay GET /push")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_of_several_transports_the_last_one_counts(nginx, scheme):
+    at = nginx if scheme == "http" else nginx.tls
+    url = at.url(scheme=scheme, channel="news") + "&transport=ws&transport=%73se"
+    lines = [part for line in HANDSHAKE.split("\r\n") if line for part in ("-H", line)]
+    shown = curl(url, "--http1.1", *lines, until=b"push-open")
+    assert " 200 " in shown and "push-open" in shown and "text/event-stream" in shown, shown
+
+
 def test_tls_websocket_with_a_dialogue(nginx, pushd, trust):
     url = nginx.tls.url(scheme="wss", channel="news")
     options = {"subprotocols": ["push.v1.json"], "proxy": None, "compression": None}

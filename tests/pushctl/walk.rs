@@ -99,8 +99,8 @@ fn one_client_is_slow_which_why_and_what_to_do() {
     let which = "pushctl connections --slow";
     until("it has been so for a while", || walk.json(which)["connections"][0]["behind_ms"].as_u64() > Some(200));
     let rows = walk.rows(which);
-    assert_eq!(rows[0], ["ID", "WAITING", "BEHIND", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"]);
-    assert_eq!((rows.len(), &rows[1][3..]), (2, &["ada", "127.0.0.1", "sse", "prices,news"].map(str::to_owned)[..]));
+    assert_eq!(rows[0], ["ID", "WAITING", "BEHIND", "CONNECTED", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"]);
+    assert_eq!((rows.len(), &rows[1][4..]), (2, &["ada", "127.0.0.1", "sse", "prices,news"].map(str::to_owned)[..]));
     let id = &*rows[1][0];
     assert!(rows[1][1].ends_with(" MB"), "{rows:?}");
     let top = [walk.words("pushctl top", ""), vec!["--interval", "1", "-n", "1"]].concat();

@@ -165,14 +165,19 @@ impl Hub {
 
     /// Connects, and sends the request. An answer that is an error becomes one.
     async fn begin(&self, asked: Asked) -> Result<Response<Incoming>, Failure> {
-        let away = |error: std::io::Error| Failure::Hub(format!("{} can't be reached: {error}", self.address));
+        let away = |error: std::io::Error| {
+            // The other side of TLS has a say in this text: its certificate's names are in it.
+            Failure::Hub(format!("{} can't be reached: {}", self.address, clean(&error.to_string())))
+        };
         let answer = match &self.address {
             Address::Unix(path) => self.over(UnixStream::connect(path).await.map_err(away)?, asked).await?,
             Address::Tcp(place) | Address::Tls(place) => {
                 let stream = TcpStream::connect(place).await.map_err(away)?;
-                match &self.tls {
-                    Some(tls) => self.over(tls.begin(stream).await.map_err(away)?, asked).await?,
-                    None => self.over(stream, asked).await?,
+                match (&self.address, &self.tls) {
+                    (_, Some(tls)) => self.over(tls.begin(stream).await.map_err(away)?, asked).await?,
+                    // The key must not go out unencrypted.
+                    (Address::Tls(_), None) => return Err(self.broken("no TLS was prepared for it")),
+                    (_, None) => self.over(stream, asked).await?,
                 }
             }
         };
@@ -197,7 +202,7 @@ impl Hub {
         asked: Asked,
     ) -> Result<Response<Incoming>, Failure> {
         let broken =
-            |error: hyper::Error| Failure::Hub(format!("{} does not answer: {}", self.address, causes(&error)));
+            |error: hyper::Error| Failure::Hub(format!("{} does not answer: {}", self.address, clean(&causes(&error))));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let mut request = Request::builder().method(&asked.method).uri(asked.target()).header(header::HOST, "pushd");

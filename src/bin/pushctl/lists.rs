@@ -54,9 +54,11 @@ pub(super) fn connections(answer: &Value, widest: usize) -> String {
             false => time(number(connection, "behind_ms")),
         };
         let (id, waiting) = (cell("id"), bytes(number(connection, "waiting")));
-        vec![id, waiting, behind, cell("user"), cell("address"), cell("transport"), names.join(",")]
+        let connected = time(number(connection, "connected_ms"));
+        vec![id, waiting, behind, connected, cell("user"), cell("address"), cell("transport"), names.join(",")]
     });
-    table_within(&["ID", "WAITING", "BEHIND", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"], &rows, widest)
+    let head = ["ID", "WAITING", "BEHIND", "CONNECTED", "USER", "ADDRESS", "TRANSPORT", "CHANNELS"];
+    table_within(&head, &rows, widest)
 }
 
 pub(super) fn users(answer: &Value) -> String {

@@ -2,15 +2,16 @@
 //! before, or look like something else.
 
 use std::fmt::Write;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// True for a character that is not shown as it is: a control character, or one that changes the direction or the look of
 /// others, or is invisible.
 fn is_unsafe(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}')
+        || matches!(char, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}')
+        || matches!(char, '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(char, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(char, '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A text as it may be written: each unsafe character is escaped as in Rust, and a backslash is doubled, so that two
@@ -49,18 +50,11 @@ pub(super) fn cut(text: &str, cells: usize) -> String {
     if text.width() <= cells {
         return text.to_owned();
     }
-    let mut left = cells.saturating_sub(1);
-    let fits = |char: &char| {
-        let rest = left.checked_sub(char.width().unwrap_or(0));
-        left = rest.unwrap_or(left);
-        rest.is_some()
-    };
-    let begin: String = text.chars().take_while(fits).collect();
-    if cells == 0 {
-        begin
-    } else {
-        begin + "\u{2026}"
-    }
+    let Some(left) = cells.checked_sub(1) else { return String::new() };
+    // Several characters together may be wider than each alone, so the whole beginning is measured.
+    let ends = text.char_indices().map(|(at, _)| at);
+    let end = ends.take_while(|end| text[..*end].width() <= left).last().unwrap_or(0);
+    format!("{}\u{2026}", &text[..end])
 }
 
 /// A number of bytes as a person reads it.
@@ -145,6 +139,8 @@ mod tests {
             ("\u{1f600}\u{1f600}\u{1f600}", 4, "\u{1f600}\u{2026}"),
             ("\u{1f600}a", 2, "\u{2026}"),
             ("e\u{301}e\u{301}", 2, "e\u{301}e\u{301}"),
+            // A heart alone is narrow, and one that is to be shown as a picture is wide.
+            ("\u{2764}\u{fe0f}\u{2764}\u{fe0f}\u{2764}\u{fe0f}", 4, "\u{2764}\u{fe0f}\u{2764}\u{2026}"),
             ("abc", 0, ""),
         ] {
             assert_eq!(cut(text, cells), shown, "{text} {cells}");

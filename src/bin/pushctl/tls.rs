@@ -91,11 +91,13 @@ mod secure {
 
     fn of_the_system() -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        match roots.is_empty() {
-            false => Ok(roots),
-            true => Err("this system trusts no authorities: --ca names a file with those to trust".to_owned()),
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if !roots.is_empty() {
+            return Ok(roots);
         }
+        let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+        Err(format!("this system trusts no authorities{why}: --ca names a file with those to trust"))
     }
 
     /// The parser's own error does not repeat what the file has.

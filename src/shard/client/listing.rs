@@ -50,6 +50,8 @@ pub(crate) struct Listed {
     pub(crate) address: Option<Peer>,
     /// `None`: it is beginning, ending, or between two polls.
     pub(crate) transport: Option<Transport>,
+    /// For how long it has been there: to within a second, or a hundredth.
+    pub(crate) connected_ms: u64,
     /// A host has handed it over.
     pub(crate) adopted: bool,
     /// The number of its channels, and the first names.
@@ -248,6 +250,11 @@ impl Shard {
             user: conn.grant.as_ref().and_then(|grant| grant.user()).cloned(),
             address: self.client(index).address.peer(),
             transport: conn.transport(),
+            connected_ms: self
+                .registry
+                .arrivals
+                .time_of(conn.generation)
+                .map_or(0, |at| self.turn.now.saturating_sub(at)),
             adopted: conn.is(Flags::ADOPTED),
             channels: conn.subs.len() + awaited.len(),
             names,

@@ -4,6 +4,7 @@ use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::metrics::Reason;
+use crate::shard::connection::arrivals::Arrivals;
 use crate::shard::connection::conn::{Conn, Flags, Token};
 use crate::shard::turn::command::Adopted;
 use crate::shard::turn::live_set::LiveSet;
@@ -29,6 +30,8 @@ pub(in crate::shard) struct Registry {
     entrances: Vec<Entrance>,
     /// The last generation given to a connection.
     pub(in crate::shard) generation: u32,
+    /// When they came.
+    pub(in crate::shard) arrivals: Arrivals,
 }
 
 /// A listener of this shard.
@@ -52,7 +55,7 @@ impl Registry {
             Ok(Entrance { listener: Listener::watch(fd, run::LISTENER + number as u64, &epoll)?, loopback })
         };
         let entrances = listeners.into_iter().enumerate().map(entrance).collect::<io::Result<_>>()?;
-        Ok(Registry { epoll, entrances, generation })
+        Ok(Registry { epoll, entrances, generation, arrivals: Arrivals::default() })
     }
 
     /// The next connection of a listener. `None`: the round is over.
@@ -65,12 +68,13 @@ impl Registry {
         self.entrances.get_mut(number)?.listener.next(round, &self.epoll, now)
     }
 
-    /// Watches the socket of a connection that gets this slot. Returns its token, which no other connection has.
-    pub(in crate::shard) fn add(&mut self, index: u32, fd: &OwnedFd, watch: Watch) -> io::Result<Token> {
+    /// Watches the socket of a connection that gets this slot now. Returns its token, which no other connection has.
+    pub(in crate::shard) fn add(&mut self, index: u32, fd: &OwnedFd, watch: Watch, now: u64) -> io::Result<Token> {
         // A generation is never 0.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let token = Token { index, generation: self.generation };
         self.epoll.add(fd.as_raw_fd(), token.to_bits(), watch)?;
+        self.arrivals.note(token.generation, now);
         Ok(token)
     }
 
@@ -187,7 +191,7 @@ impl Shard {
             return Err(Refusal::unavailable("full", "a thread has as many connections as it can have"));
         }
         let entry = self.conns.vacant_entry();
-        let token = self.registry.add(entry.key() as u32, fd, watch).map_err(|error| {
+        let token = self.registry.add(entry.key() as u32, fd, watch, self.turn.now).map_err(|error| {
             // fs.epoll.max_user_watches is reached, or memory is out.
             Refusal::unavailable("resources", format!("a connection can't be watched: {error}"))
         })?;

@@ -1,6 +1,7 @@
 //! A connection from its beginning to its end: accepted, asked for its request, opened, read, timed, closed, drained.
 
 pub(super) mod accept;
+pub(super) mod arrivals;
 pub(super) mod authorize;
 pub(super) mod client_address;
 pub(super) mod close;

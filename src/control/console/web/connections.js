@@ -20,6 +20,7 @@ export function open(main, { signal, parameters }) {
     { title: 'User', show: ({ user }) => (user === null ? h('span', { class: 'muted' }, '–') : name(user)), sign: ({ user }) => `${user}` },
     { title: 'Address', show: ({ address }) => address ?? '–' },
     { title: 'Transport', show: ({ transport, adopted }) => `${transport}${adopted ? ', handed over' : ''}` },
+    { title: 'Connected', number: true, show: ({ connected_ms: ms }) => coarse(ms), sign: ({ connected_ms: ms }) => coarse(ms) },
     { title: 'Channels', wide: true, show: channels, sign: ({ channels, names }) => `${channels} ${names}` },
     { title: 'Connection', number: true, show: ({ id }) => h('code', {}, id), once: true },
     { title: 'Actions', hidden: true, once: true, show: (row, now) => [
@@ -96,6 +97,11 @@ export async function kickUser(user) {
   });
   if (isDone) note(`${count(answer.closed)} ${answer.closed === 1 ? 'connection is' : 'connections are'} closed here${answer.others ? '; the other hubs will follow' : ''}.`);
   return isDone;
+}
+
+// Most rows stay as they are from one answer to the next.
+function coarse(ms) {
+  return span(ms < 60_000 ? ms - (ms % 10_000) : ms - (ms % 60_000));
 }
 
 function waiting({ waiting: size, behind_ms: ms, catching_up: isNew }) {
