@@ -2,7 +2,7 @@
 //! over, and as one of two hubs that share a log.
 
 use super::common::redis::Redis;
-use super::common::{attached, socket_path, until, Client, Host, UPGRADE};
+use super::common::{attached, socket_path, until, Client, UPGRADE};
 use super::{hub, pushctl, refused, text, told, Running};
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 use push::grant::Grant;
@@ -236,7 +236,7 @@ fn each_command_asks_one_of_two_hubs_and_what_is_about_all_reaches_the_other() {
 mod secure {
     use super::*;
     use crate::certificates::Pair;
-    use crate::common::Lines;
+    use crate::common::{Host, Lines};
 
     const KEY: &str = "0123456789abcdef";
 
