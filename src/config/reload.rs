@@ -130,6 +130,7 @@ mod tests {
             "unix:/x",
             "debug",
             "0666",
+            "99",
             "https://example.org",
             "127.0.0.1:5",
             "latest",

@@ -65,6 +65,14 @@ impl Content {
         self.since.iter_mut().filter(|done| done.number <= up_to).for_each(|done| done.dropped = true);
     }
 
+    /// The last write ended before this place.
+    pub fn shorten_last(&mut self, end: usize) {
+        match self.since.last_mut().map(|done| &mut done.change) {
+            Some(Change::Write { at, bytes }) => bytes.truncate(end.saturating_sub(*at)),
+            last => panic!("the last change is no write: {last:?}"),
+        }
+    }
+
     /// The bytes that a read returns after the first changes.
     pub fn read(&self, count: usize) -> Vec<u8> {
         let mut bytes = self.cached.clone();

@@ -77,14 +77,12 @@ enum Naming {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Disk {
     contents: Vec<Content>,
     names: BTreeMap<String, usize>,
     synced_names: BTreeMap<String, usize>,
     namings: Vec<(u64, Naming)>,
-    /// The files before the last entry. The program may have been killed before it made that call.
-    before_last: Files,
 }
 
 impl Disk {
@@ -109,21 +107,22 @@ impl Disk {
     /// Follows the ledger of a program that was killed.
     pub fn follow_ledger(&mut self, place: &Place) {
         let ledger = place.0.join("ledger");
-        self.follow(&std::fs::read(&ledger).unwrap_or_default());
+        let before_last = self.follow(&std::fs::read(&ledger).unwrap_or_default());
         let _ = std::fs::remove_file(&ledger);
-        self.agrees_with(&place.log());
+        self.agree_with(&place.log(), before_last);
     }
 
-    fn follow(&mut self, ledger: &[u8]) {
+    /// Returns the disk before the last entry.
+    fn follow(&mut self, ledger: &[u8]) -> Self {
         // Changes by earlier programs come before all changes by this one.
         self.contents.iter_mut().flat_map(|content| &mut content.since).for_each(|done| done.number = 0);
         self.namings.iter_mut().for_each(|(number, _)| *number = 0);
         let entries = entries(ledger);
         let mut handles = BTreeMap::new();
-        self.before_last = self.files();
+        let mut before_last = None;
         for (number, entry) in entries.iter().enumerate() {
             if number + 1 == entries.len() {
-                self.before_last = self.files();
+                before_last = Some(self.clone());
             }
             let number = number as u64 + 1;
             let file = handles.get(&entry.handle).copied();
@@ -171,6 +170,7 @@ impl Disk {
                 kind => panic!("an entry of the kind {kind}"),
             }
         }
+        before_last.unwrap_or_else(|| self.clone())
     }
 
     /// The files as the ledger has them.
@@ -179,19 +179,28 @@ impl Disk {
         self.names.iter().map(|(name, file)| (name.clone(), content(file))).collect()
     }
 
-    /// Panics if the directory differs from the ledger by more than the last call, which may not have been made. Then
-    /// the program has changed a file in a way that the ledger does not record.
-    fn agrees_with(&self, directory: &Path) {
+    /// Takes back what the directory shows not to have been done of the last call: the program may have been killed
+    /// before it, or in the middle of it. Panics if the directory differs by more. Then the program has changed a file
+    /// in a way that the ledger does not record.
+    fn agree_with(&mut self, directory: &Path, before_last: Self) {
         let found = read_directory(directory);
-        let (with, without) = (self.files(), &self.before_last);
-        for (name, bytes) in &found {
-            let possible = |files: &Files| files.get(name) == Some(bytes);
-            let in_part = match (with.get(name), without.get(name)) {
-                (Some(with), Some(without)) => is_in_part(bytes, with, without),
-                _ => false,
-            };
-            assert!(possible(&with) || possible(without) || in_part, "{name} is not what the ledger says");
+        let (with, without) = (self.files(), before_last.files());
+        if found == with {
+            return;
         }
+        if found == without {
+            *self = before_last;
+            return;
+        }
+        let differ = |(name, bytes): &(&String, &Vec<u8>)| with.get(*name) != Some(*bytes);
+        let different: Vec<_> = found.iter().filter(differ).collect();
+        let [(name, bytes)] = different[..] else { panic!("{:?} differ from the ledger", found.keys()) };
+        let in_part = match (with.get(name), without.get(name)) {
+            (Some(with), Some(without)) => bytes_in_part(bytes, with, without),
+            _ => None,
+        };
+        let done = in_part.unwrap_or_else(|| panic!("{name} is not what the ledger says"));
+        self.contents[self.names[name]].shorten_last(done);
     }
 
     /// The content that is there for sure.
@@ -213,10 +222,11 @@ impl Disk {
     }
 }
 
-/// True if the last write was done in part: up to some byte there is what it writes, and behind that what was there.
-fn is_in_part(found: &[u8], with: &[u8], without: &[u8]) -> bool {
+/// The end of what the last write has written, if it was done in part: up to there is what it writes, and behind that
+/// what was there.
+fn bytes_in_part(found: &[u8], with: &[u8], without: &[u8]) -> Option<usize> {
     let done = found.iter().zip(with).take_while(|(found, with)| found == with).count();
-    found[done..] == *without.get(done..).unwrap_or_default()
+    (found[done..] == *without.get(done..).unwrap_or_default()).then_some(done)
 }
 
 impl Naming {
@@ -330,14 +340,19 @@ fn the_last_call_of_a_program_that_was_killed_may_not_have_been_made() {
     for last in [&cut, &entry(b'W', 1, 5, b"67"), &entry(b'R', 0, 0, b"a\0b"), &entry(b'U', 0, 0, b"a")] {
         write_directory(&place.log(), &before);
         std::fs::write(place.0.join("ledger"), [&open[..], last].concat()).unwrap();
-        Disk::with(before.clone()).follow_ledger(&place);
+        let mut disk = Disk::with(before.clone());
+        disk.follow_ledger(&place);
+        // The next program goes on with what is there.
+        assert_eq!(disk.files(), before);
     }
     // It may be a write that was made in part, over bytes that were there.
     let over = entry(b'W', 1, 1, b"abcde");
     for found in [&b"12345"[..], b"1ab45", b"1abcd", b"1abcde"] {
         write_directory(&place.log(), &Files::from([("a".into(), found.to_vec())]));
         std::fs::write(place.0.join("ledger"), [&open[..], &over].concat()).unwrap();
-        Disk::with(before.clone()).follow_ledger(&place);
+        let mut disk = Disk::with(before.clone());
+        disk.follow_ledger(&place);
+        assert_eq!(disk.files()["a"], found);
     }
     write_directory(&place.log(), &before);
     // But only the last one.
