@@ -118,6 +118,7 @@ typedef struct {
     const char *key;
     uint32_t flags;
     uint32_t reserved;
+    const char *trace;
 } push_message;
 
 typedef struct {

@@ -332,6 +332,11 @@ typedef struct {
     uint32_t flags;
     /* Must be 0. */
     uint32_t reserved;
+    /* The host's place in a trace, or NULL: a `traceparent` of W3C Trace Context, as
+       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".  With the option `trace` the span
+       of the message is a child of it if it is sampled.  One that is not valid is ignored, as that
+       specification demands. */
+    const char *trace;
 } push_message;
 
 /* A place in the hub's sequence of messages. */
@@ -1041,7 +1046,7 @@ void push_users_clear(push_users *users);
 
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
-#define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}

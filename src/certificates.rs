@@ -23,6 +23,14 @@ pub(crate) fn authorities(text: &[u8]) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+/// The authorities that the system trusts. `None`: it trusts none.
+#[cfg(any(feature = "redis", feature = "nats", feature = "trace"))]
+pub(crate) fn of_the_system() -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    (!roots.is_empty()).then_some(roots)
+}
+
 /// The private key in a text.
 pub(crate) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let is_encrypted = memchr::memmem::find(text, b"BEGIN ENCRYPTED PRIVATE KEY").is_some()

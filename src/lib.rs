@@ -37,6 +37,7 @@
 //! | [`hub`] | channels, sequence, history, subscriptions |
 //! | [`limits`] | limits for an address, for a user and for all new connections |
 //! | [`events`] | events for the host, about its clients |
+//! | `trace` | spans of messages, for a collector of OpenTelemetry |
 //! | [`log`] | log lines |
 //! | [`process`] | what the program `pushd` needs of the system |
 //! | `runtime` | starts threads |
@@ -58,7 +59,7 @@ pub mod api;
 mod attach;
 pub mod auth;
 mod callbacks;
-#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats", feature = "trace"))]
 mod certificates;
 mod cluster;
 pub mod config;
@@ -93,6 +94,8 @@ mod shard;
 mod sys;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg_attr(not(feature = "trace"), allow(dead_code))]
+mod trace;
 pub mod users;
 mod waiter;
 

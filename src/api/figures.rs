@@ -43,7 +43,8 @@ impl Api {
     /// Counters, gauges, and the metrics with labels or buckets, for Prometheus.
     pub fn exposition(&self) -> Exposition {
         let shards = self.shards.iter().map(|shard| &shard.metrics);
-        Exposition::collect(self.collect_stats(), shards, &self.context.metrics, self.engine())
+        let spans = self.context.hub.tracer().map_or(crate::trace::NO_OUTCOMES, |tracer| tracer.outcomes());
+        Exposition::collect(self.collect_stats(), shards, &self.context.metrics, self.engine(), spans)
     }
 
     fn engine(&self) -> Engine {

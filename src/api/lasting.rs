@@ -1,7 +1,6 @@
 //! Publishing where the log comes first: `engine_sync=always`, or a log that hubs share. A message is delivered only when
 //! the log has acknowledged it. A caller waits for its position, or gets it in a callback.
 
-use super::publishing::outgoing;
 use super::Api;
 use crate::error::{Error, Kind};
 use crate::hub::{OnSettled, Outgoing, Placed, Placing, Publication, Published, Settled};
@@ -15,7 +14,7 @@ impl Api {
     /// once.
     pub(crate) fn submit(&self, publication: &Publication<'_>, on_settled: OnSettled) -> Result<Placing, Error> {
         self.check(publication)?;
-        self.context.hub.submit(vec![outgoing(publication)], None, clock::monotonic_ms(), Some(on_settled))
+        self.context.hub.submit(vec![self.outgoing(publication)], None, clock::monotonic_ms(), Some(on_settled))
     }
 
     /// Like [`Api::broadcast`], for a caller that can't wait.
@@ -26,7 +25,7 @@ impl Api {
     ) -> Result<Placing, Error> {
         publication.check(self.max_message(), true)?;
         let publication = Publication { channel: "", ..*publication };
-        self.context.hub.submit(vec![outgoing(&publication)], None, clock::monotonic_ms(), Some(on_settled))
+        self.context.hub.submit(vec![self.outgoing(&publication)], None, clock::monotonic_ms(), Some(on_settled))
     }
 
     /// Like [`Api::publish_batch`], for a caller that can't wait.

@@ -1,7 +1,6 @@
 //! Publishing for attached hosts. If there is a log, it records the host's session and request number with each
 //! message. So the next hub recognises requests that a host sends again.
 
-use super::publishing::outgoing;
 use super::Api;
 use crate::error::Error;
 use crate::hub::{Key, Mark, OnSettled, Origin, Outgoing, Placed, Placing, Publication};
@@ -11,14 +10,14 @@ impl Api {
     /// Like [`Api::publish`], for a message of an attached host.
     pub(crate) fn publish_of(&self, origin: Origin, publication: &Publication<'_>) -> Result<Placed, Error> {
         self.check(publication)?;
-        self.context.hub.publish_of(origin, outgoing(publication), clock::monotonic_ms()).map(Placed::from)
+        self.context.hub.publish_of(origin, self.outgoing(publication), clock::monotonic_ms()).map(Placed::from)
     }
 
     /// Like [`Api::broadcast`], for a message of an attached host.
     pub(crate) fn broadcast_of(&self, origin: Origin, publication: &Publication<'_>) -> Result<Placed, Error> {
         publication.check(self.max_message(), true)?;
         let publication = Publication { channel: "", ..*publication };
-        self.context.hub.publish_of(origin, outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
+        self.context.hub.publish_of(origin, self.outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
     }
 
     /// Like [`Api::publish_batch`], for messages of an attached host.
@@ -62,7 +61,7 @@ impl Api {
     fn checked_broadcasts<'p>(&self, publications: &[Publication<'p>]) -> Result<Vec<Outgoing<'p>>, Error> {
         let everybody = |publication: &Publication<'p>| {
             publication.check(self.max_message(), true)?;
-            Ok(outgoing(&Publication { channel: "", ..*publication }))
+            Ok(self.outgoing(&Publication { channel: "", ..*publication }))
         };
         publications.iter().map(everybody).collect()
     }

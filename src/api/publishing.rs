@@ -11,16 +11,16 @@ impl Api {
     pub fn publish(&self, publication: &Publication<'_>) -> Result<Placed, Error> {
         self.check(publication)?;
         if self.context.hub.lasts_first() {
-            return self.wait_for_one(outgoing(publication));
+            return self.wait_for_one(self.outgoing(publication));
         }
-        self.context.hub.publish(outgoing(publication), clock::monotonic_ms()).map(Placed::from)
+        self.context.hub.publish(self.outgoing(publication), clock::monotonic_ms()).map(Placed::from)
     }
 
     /// Like [`Self::publish`], for a caller that does not need the position.
     pub(crate) fn post(&self, publication: &Publication<'_>) -> Result<(), Error> {
         if self.context.hub.lasts_first() {
             self.check(publication)?;
-            return self.leave(vec![outgoing(publication)]);
+            return self.leave(vec![self.outgoing(publication)]);
         }
         self.publish(publication).map(drop)
     }
@@ -30,16 +30,16 @@ impl Api {
         publication.check(self.max_message(), true)?;
         let publication = Publication { channel: "", ..*publication };
         if self.context.hub.lasts_first() {
-            return self.wait_for_one(outgoing(&publication));
+            return self.wait_for_one(self.outgoing(&publication));
         }
-        self.context.hub.publish(outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
+        self.context.hub.publish(self.outgoing(&publication), clock::monotonic_ms()).map(Placed::from)
     }
 
     /// Like [`Self::broadcast`], for a caller that does not need the position.
     pub(crate) fn post_broadcast(&self, publication: &Publication<'_>) -> Result<(), Error> {
         if self.context.hub.lasts_first() {
             publication.check(self.max_message(), true)?;
-            return self.leave(vec![outgoing(&Publication { channel: "", ..*publication })]);
+            return self.leave(vec![self.outgoing(&Publication { channel: "", ..*publication })]);
         }
         self.broadcast(publication).map(drop)
     }
@@ -70,7 +70,7 @@ impl Api {
         for (index, publication) in publications.iter().enumerate() {
             self.check(publication).map_err(|error| error.of_message(index))?;
         }
-        Ok(publications.iter().map(outgoing).collect())
+        Ok(publications.iter().map(|publication| self.outgoing(publication)).collect())
     }
 
     /// Like [`Self::publish_batch`], for a caller that does not need the positions.
@@ -80,9 +80,14 @@ impl Api {
         }
         self.publish_batch(publications).map(drop)
     }
-}
 
-/// Prepares a publication for the hub.
-pub(super) fn outgoing<'a>(publication: &Publication<'a>) -> Outgoing<'a> {
-    Outgoing { channel: publication.channel, key: publication.key.map(Key::Host), message: message(publication) }
+    /// Prepares a publication for the hub. Its span begins here.
+    pub(super) fn outgoing<'p>(&self, publication: &Publication<'p>) -> Outgoing<'p> {
+        Outgoing {
+            channel: publication.channel,
+            key: publication.key.map(Key::Host),
+            message: message(publication),
+            span: self.context.hub.begin_span(publication),
+        }
+    }
 }

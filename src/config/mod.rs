@@ -6,6 +6,7 @@ mod file;
 pub(crate) mod hosts;
 pub mod options;
 mod origins;
+mod parts;
 mod reload;
 pub(crate) mod secrets;
 pub(crate) mod showing;
@@ -20,6 +21,7 @@ use crate::hub::{ChannelPattern, Retention, Settings, SlowPolicy};
 use crate::log::{Level, LogTo};
 use crate::sys::clock;
 use crate::sys::socket::Probes;
+use crate::trace::Endpoint;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,6 +128,12 @@ fields! {
         /// `None` means as much as the history options need.
         pub engine_retention_bytes: Option<u64>,
         pub engine_buffer: usize,
+        pub trace: Option<Endpoint>,
+        /// Of how many publishes one has a span. 0: none has.
+        pub trace_sample: u64,
+        pub trace_service: String,
+        pub trace_timeout_ms: u64,
+        pub trace_queue: usize,
         pub attach: Option<PathBuf>,
         pub attach_name: String,
         pub attach_timeout_ms: u64,
@@ -198,6 +206,7 @@ impl Config {
         }
         self.check_console()?;
         self.check_tls()?;
+        self.check_trace()?;
         if self.path == self.health_path {
             return Err(Error::new(Kind::Config, "options path and health_path: they must differ"));
         }
@@ -206,59 +215,6 @@ impl Config {
                 Kind::Config,
                 "option proxy_protocol: it needs the option trusted_proxies, or any client could claim any address",
             ));
-        }
-        Ok(())
-    }
-
-    fn check_console(&self) -> Result<(), Error> {
-        let why = match () {
-            () if !self.console => return Ok(()),
-            () if cfg!(not(feature = "console")) => {
-                "this build of libpush has no console (the cargo feature console is off), so the option console is \
-                 not allowed"
-            }
-            () if self.control.is_empty() => {
-                "option console: it is served at the addresses of the option control, and there is none"
-            }
-            () if self.control_key.is_empty() => {
-                "option console: it needs the option control_key, with which people log in"
-            }
-            () => return Ok(()),
-        };
-        Err(Error::new(Kind::Config, why))
-    }
-
-    /// Whether an address is one for TLS.
-    pub(crate) fn listens_with_tls(&self) -> bool {
-        self.listen.iter().chain(&self.control).any(|address| matches!(address, Address::Tls(_)))
-    }
-
-    fn check_tls(&self) -> Result<(), Error> {
-        let wrong = |text: &'static str| Err(Error::new(Kind::Config, text));
-        let certificates = [&self.tls_certificate, &self.tls_key].iter().any(|files| !files.is_empty());
-        let others = !self.tls_client_ca.is_empty() || self.tls_kernel;
-        if cfg!(not(feature = "tls")) && (self.listens_with_tls() || certificates || others) {
-            return wrong(
-                "this build of libpush has no TLS (the cargo feature tls is off), so the options tls_certificate, \
-                 tls_key, tls_client_ca and tls_kernel, and addresses that begin with tls:, are not allowed",
-            );
-        }
-        // Its clients would need no certificate, against what the operator wants.
-        let mut doors = self.control.iter().filter(|address| !matches!(address, Address::Unix(_))).peekable();
-        let all_secure = doors.peek().is_some() && doors.all(|address| matches!(address, Address::Tls(_)));
-        if !self.tls_client_ca.is_empty() && !all_secure {
-            return wrong(
-                "option tls_client_ca: it needs an address of control that begins with tls:, and no other TCP",
-            );
-        }
-        if !self.listens_with_tls() {
-            return Ok(());
-        }
-        if self.tls_certificate.is_empty() {
-            return wrong("an address that begins with tls: needs the options tls_certificate and tls_key");
-        }
-        if self.tls_certificate.len() != self.tls_key.len() {
-            return wrong("options tls_certificate and tls_key: each certificate needs its key, in the same order");
         }
         Ok(())
     }
@@ -321,7 +277,7 @@ mod tests {
     use super::*;
 
     /// Starts a server with one option that needs a part of the library. Returns the error.
-    #[cfg(not(all(feature = "tls", feature = "redis", feature = "nats", feature = "console")))]
+    #[cfg(not(all(feature = "tls", feature = "redis", feature = "nats", feature = "console", feature = "trace")))]
     fn refused(name: &str, value: &str) -> String {
         let mut builder = crate::Builder::default();
         builder.set("auth", "none").unwrap();
@@ -352,6 +308,13 @@ mod tests {
     fn a_build_without_the_console_refuses_it_and_says_why() {
         let error = refused("console", "true");
         assert!(error.contains("no console (the cargo feature console is off)"), "{error}");
+    }
+
+    #[cfg(not(feature = "trace"))]
+    #[test]
+    fn a_build_without_spans_refuses_the_option_and_says_why() {
+        let error = refused("trace", "otlp:http://127.0.0.1:4318");
+        assert!(error.contains("exports no spans (the cargo feature trace is off)"), "{error}");
     }
 
     #[cfg(not(all(feature = "redis", feature = "nats")))]

@@ -139,6 +139,8 @@ mod tests {
             "false",
             "auto",
             "pull",
+            "otlp:http://h:1",
+            "100",
         ];
         let mut default = Config::default();
         // The options console and tls_client_ca need them.
@@ -150,7 +152,9 @@ mod tests {
             option.apply(&mut default, value).unwrap();
         }
         let is_here = |name: &str| {
-            (has_tls || !name.starts_with("tls_")) && (cfg!(feature = "console") || !name.starts_with("console"))
+            (has_tls || !name.starts_with("tls_"))
+                && (cfg!(feature = "console") || !name.starts_with("console"))
+                && (cfg!(feature = "trace") || name != "trace")
         };
         for option in options::all().filter(|option| is_here(option.name)) {
             let found = values.iter().chain(&more).find_map(|value| {

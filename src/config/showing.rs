@@ -5,6 +5,7 @@ use super::{values, Address, Auth, Config, Engine, EngineSync, ForwardedHeader, 
 use crate::events::EventKinds;
 use crate::hub::{ChannelPattern, Retention, SlowPolicy};
 use crate::log::{Level, LogTo};
+use crate::trace::Endpoint;
 use std::path::PathBuf;
 
 /// A field of [`Config`], before the type of its option says how it is written.
@@ -45,6 +46,7 @@ show! {
     Vec<Address>: value => Raw::Text(if value.is_empty() { "none".into() } else { joined(value.iter()) }),
     Option<PathBuf>: value => Raw::Text(value.as_ref().map_or("none".into(), |path| format!("unix:{}", path.display()))),
     TrustedProxies: value => Raw::Text(value.to_string()),
+    Option<Endpoint>: value => Raw::Text(value.as_ref().map_or("none".into(), Endpoint::to_string)),
     EventKinds: value => Raw::Text(value.to_string()),
     Auth: value => Raw::Text(
         match value {

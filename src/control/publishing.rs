@@ -9,7 +9,7 @@ use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key};
 use crate::dialect::members::{self, Members};
 use crate::error::Error;
 use crate::http::refusal::Refusal;
-use crate::hub::{Mark, OnSettled, Placed, Placing, Publication, Settled};
+use crate::hub::{Mark, OnSettled, Placed, Placing, Publication, Settled, Traceparent};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use hyper::body::Incoming;
@@ -42,8 +42,9 @@ impl<'a> Item<'a> {
         Ok(Item { channel, data, event: members.text(Event), key: members.text(Key), base64 })
     }
 
-    fn publication(&self) -> Publication<'_> {
+    fn publication(&self, trace: Option<Traceparent>) -> Publication<'_> {
         Publication {
+            trace,
             event: self.event.as_deref(),
             key: self.key.as_deref(),
             binary: self.base64,
@@ -67,6 +68,7 @@ pub(crate) fn read_batch(body: &[u8]) -> Option<Vec<(String, Vec<u8>, bool)>> {
 struct Attributes<'r> {
     event: Option<&'r str>,
     key: Option<&'r str>,
+    trace: Option<Traceparent>,
 }
 
 impl<'r> Attributes<'r> {
@@ -86,8 +88,17 @@ impl<'r> Attributes<'r> {
                 Some(_) => Err(Refusal::malformed("twice", format!("{name}: a message has at most one"))),
             }
         };
-        Ok(Attributes { event: one("event", "push-event")?, key: one("key", "push-key")? })
+        let trace = traceparent(headers);
+        Ok(Attributes { event: one("event", "push-event")?, key: one("key", "push-key")?, trace })
     }
+}
+
+/// The caller's place in a trace. What is not valid is ignored, as W3C Trace Context demands, and so are several: nobody
+/// knows which of them counts.
+fn traceparent(headers: &HeaderMap) -> Option<Traceparent> {
+    let mut given = headers.get_all("traceparent").iter();
+    let first = given.next()?;
+    given.next().is_none().then(|| Traceparent::parse(first.as_bytes().trim_ascii())).flatten()
 }
 
 fn header_texts<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = Result<&'h str, Refusal>> {
@@ -107,7 +118,7 @@ pub(super) async fn publish(api: &Api, query: &str, headers: &HeaderMap, body: I
             let message = "without ?channel= the body is a batch, whose messages have their own event and key";
             Err(Refusal::malformed("channel", message))
         }
-        [] => publish_batch(api, body).await,
+        [] => publish_batch(api, body, attributes.trace).await,
         [channel] => {
             let data = collect(api, body, api.max_message(), "the option max_message").await?;
             let publication = publication(channel, &attributes, headers, &data);
@@ -162,17 +173,18 @@ fn publication<'p>(
         event: attributes.event,
         key: attributes.key,
         binary: is_binary(headers),
+        trace: attributes.trace,
         ..Publication::new(channel, data)
     }
 }
 
-async fn publish_batch(api: &Api, body: Incoming) -> Result<Answer, Refusal> {
+async fn publish_batch(api: &Api, body: Incoming, trace: Option<Traceparent>) -> Result<Answer, Refusal> {
     let body = collect(api, body, MAX_BATCH_BYTES, "the limit of a batch").await?;
     let items = batch(&body).map_err(|what| {
         let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {what}");
         Refusal::malformed("batch", message)
     })?;
-    publish_all(api, &items.iter().map(Item::publication).collect::<Vec<_>>()).await
+    publish_all(api, &items.iter().map(|item| item.publication(trace)).collect::<Vec<_>>()).await
 }
 
 async fn publish_all(api: &Api, publications: &[Publication<'_>]) -> Result<Answer, Refusal> {

@@ -142,6 +142,15 @@ pub(super) unsafe fn optional_text<'a>(name: &str, text: *const c_char) -> Resul
     unsafe { required_text(name, text) }.map(Some)
 }
 
+/// The bytes of a string that may be NULL and need not be UTF-8.
+///
+/// # Safety
+/// As for [`required_text`].
+pub(super) unsafe fn optional_bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller vouches for the NUL.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
 /// A string that may be NULL, which means an empty one.
 ///
 /// # Safety

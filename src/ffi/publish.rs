@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::guard;
 use super::types::*;
 use crate::error::Error;
-use crate::hub::{Mark, Placed, Publication};
+use crate::hub::{Mark, Placed, Publication, Traceparent};
 use crate::server::Server;
 use std::ffi::{c_char, c_void};
 
@@ -232,6 +232,7 @@ unsafe fn publication<'a>(message: &push_message, with_channel: bool) -> Result<
         publication.event = guard::optional_text("event", message.event)?;
         publication.key = guard::optional_text("key", message.key)?;
         publication.binary = message.flags & PUSH_MESSAGE_BINARY != 0;
+        publication.trace = guard::optional_bytes(message.trace).and_then(Traceparent::parse);
         Ok(publication)
     }
 }

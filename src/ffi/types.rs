@@ -147,6 +147,11 @@ pub struct push_message {
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// The host's place in a trace, or NULL: a `traceparent` of W3C Trace Context, as
+    /// "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".  With the option `trace` the span
+    /// of the message is a child of it if it is sampled.  One that is not valid is ignored, as that
+    /// specification demands.
+    pub trace: *const c_char,
 }
 
 /// A place in the hub's sequence of messages.

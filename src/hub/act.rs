@@ -4,6 +4,7 @@
 use super::mailbox::{Delivery, Mailbox};
 use super::message::{Message, Place, Publication};
 use super::{check_text, ChannelId, ChannelPattern, SlowPolicy};
+use crate::trace::Ticket;
 use std::str;
 use std::sync::Arc;
 
@@ -93,7 +94,7 @@ pub(super) fn leave(act: &Act<'_>, number: u64, mailboxes: &[Arc<Mailbox>]) {
     let mut message = Message::new(&Publication::new("", &bytes), true, b"");
     Message::place(&mut message, &Place { seq: number, channel: None, slow: SlowPolicy::Disconnect, stamp: 0 });
     for mailbox in mailboxes {
-        mailbox.push(Delivery { channel: ACT, message: message.clone() });
+        mailbox.push(Delivery { channel: ACT, ticket: Ticket::default(), message: message.clone() });
     }
 }
 

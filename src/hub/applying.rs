@@ -11,6 +11,7 @@ use super::mailbox::Delivery;
 use super::message::{Message, Place, Publication};
 use super::state::{Following, State};
 use super::{Act, ChannelId, Epoch, Hub, Mailbox, Outgoing, Settings, SlowPolicy};
+use crate::trace::Ticket;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -133,7 +134,7 @@ impl Hub {
             let (gap, dropped) = state.break_off(at.clone());
             let message = message_of(at, gap, state.seq);
             for mailbox in &self.mailboxes {
-                mailbox.push(Delivery { channel: BREAK, message: message.clone() });
+                mailbox.push(Delivery { channel: BREAK, ticket: Ticket::default(), message: message.clone() });
             }
             dropped
         };

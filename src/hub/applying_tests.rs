@@ -27,7 +27,7 @@ fn at_break(present: &str, chain: &[(&str, u64)], end: u64, loss: Option<(u64, u
 
 fn apply(hub: &Hub, numbers: std::ops::RangeInclusive<u64>) -> usize {
     let texts: Vec<String> = numbers.clone().map(|number| number.to_string()).collect();
-    let outgoing = |text: &String| Outgoing { channel: "news", key: None, message: message(text) };
+    let outgoing = |text: &String| Outgoing::new("news", None, message(text));
     let changes = texts.iter().map(|text| Change::Message { outgoing: outgoing(text), since: 0 });
     let mut changes: VecDeque<_> = numbers.zip(changes).collect();
     hub.apply(&mut changes, 0);

@@ -84,8 +84,8 @@ impl<'a> Noted<'a> {
     /// The message for a hub that takes it from a log. `make` builds it.
     pub(crate) fn outgoing(&self, make: impl FnOnce(&Publication<'_>) -> Arc<Message>) -> Outgoing<'a> {
         let Noted { channel, event, key, binary, mark, data, .. } = *self;
-        let message = make(&Publication { channel, data, event, key: None, binary, mark });
-        Outgoing { channel, key, message }
+        let message = make(&Publication { event, binary, mark, ..Publication::new(channel, data) });
+        Outgoing { channel, key, message, span: None }
     }
 
     /// True if it has nothing that a mark can't have. Data is passed over: transports do not show it.

@@ -26,7 +26,7 @@ fn apply(hub: &Hub, number: u64, change: Change<'_>) {
 }
 
 fn publish(hub: &Hub, number: u64, channel: &str) {
-    apply(hub, number, Change::Message { outgoing: Outgoing { channel, key: None, message: message("x") }, since: 0 });
+    apply(hub, number, Change::Message { outgoing: Outgoing::new(channel, None, message("x")), since: 0 });
 }
 
 fn ends(until: u64, floor: u64, channels: &[(u64, &'static str)]) -> Change<'static> {

@@ -7,6 +7,7 @@
 use super::state::State;
 use super::{Hub, Journal, Mailbox, Message, Noted, Origin, Outgoing, Published, Refused};
 use crate::error::Error;
+use crate::trace::Span;
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -58,6 +59,7 @@ enum Item {
         hash: u64,
         message: Arc<Message>,
         since: u64,
+        span: Option<Span>,
     },
     /// The message was published before, as its key tells.
     Known(u64),
@@ -86,12 +88,12 @@ impl Pending {
         match item {
             Item::Known(seq) => self.settled.places.push(Published { seq, shards: 0, subscribers: 0 }),
             Item::Cleared(channel) => self.settled.cleared = state.clear(&channel),
-            Item::Message { number, channel, hash, message, since } => {
+            Item::Message { number, channel, hash, message, since, span } => {
                 let Ok(known) = state.find_room(&channel, hash, mailboxes) else {
-                    self.items.push_front(Item::Message { number, channel, hash, message, since });
+                    self.items.push_front(Item::Message { number, channel, hash, message, since, span });
                     return None;
                 };
-                let outgoing = Outgoing { channel: &channel, key: None, message };
+                let outgoing = Outgoing { channel: &channel, key: None, message, span };
                 let published = state.apply(number, outgoing, (known, hash), (since, now), mailboxes);
                 self.settled.places.push(published);
                 return Some(published.shards);
@@ -168,14 +170,15 @@ impl Hub {
             }
             let (mut notes, mut items) = (Vec::with_capacity(batch.len()), VecDeque::with_capacity(batch.len()));
             for ((outgoing, hash), prepared) in batch.into_iter().zip(hashed).zip(prepared) {
-                let Outgoing { channel, key, message } = outgoing;
+                let Outgoing { channel, key, message, span } = outgoing;
                 if let Some(seq) = state.find_key(channel, key, now) {
+                    span.iter().for_each(|span| span.found(seq, None));
                     items.push_back(Item::Known(seq));
                     continue;
                 }
                 let number = state.take_ahead(channel, key, now);
                 notes.push((number, prepared));
-                items.push_back(Item::Message { number, channel: channel.into(), hash, message, since: now });
+                items.push_back(Item::Message { number, channel: channel.into(), hash, message, since: now, span });
             }
             let mut pending = Pending::new(items, on_settled, weight);
             if pending.items.iter().all(|item| matches!(item, Item::Known(seq) if *seq <= state.seq)) {

@@ -3,6 +3,7 @@
 use super::message::Message;
 use super::sync::{fence, ArrayQueue, AtomicBool, CachePadded, Ordering};
 use super::ChannelId;
+use crate::trace::Ticket;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub struct Delivery {
     /// The channel, by the number that the hub gave the shard.
     pub channel: ChannelId,
+    /// Of the message's span, if it has one. It takes the place of padding.
+    pub(crate) ticket: Ticket,
     /// The message.
     pub message: Arc<Message>,
 }

@@ -4,6 +4,7 @@ use super::mark::Mark;
 use super::name::{check_channel, check_event, check_key};
 use super::slow::SlowPolicy;
 use crate::error::{Error, Kind};
+use crate::trace::Traceparent;
 use once_cell::race::OnceBox;
 use std::fmt;
 use std::sync::Arc;
@@ -23,12 +24,14 @@ pub struct Publication<'a> {
     pub binary: bool,
     /// Set if this is no message, but the beginning or the end of the channel's stream.
     pub mark: Option<Mark>,
+    /// Its place in a trace of the host.
+    pub trace: Option<Traceparent>,
 }
 
 impl<'a> Publication<'a> {
     /// A payload for a channel, without other fields.
     pub fn new(channel: &'a str, data: &'a [u8]) -> Self {
-        Publication { channel, data, event: None, key: None, binary: false, mark: None }
+        Publication { channel, data, event: None, key: None, binary: false, mark: None, trace: None }
     }
 
     /// The beginning or the end of a channel's stream.

@@ -23,6 +23,7 @@ mod mailbox;
 mod mark;
 mod message;
 mod name;
+mod outgoing;
 mod outlet;
 mod position;
 mod replay;
@@ -47,6 +48,7 @@ mod telling_tests;
 #[cfg(test)]
 mod tests;
 
+pub use crate::trace::Traceparent;
 pub(crate) use act::Act;
 pub(crate) use applying::{Break, Change, Loss};
 pub(crate) use journal::{Journal, Noted, Origin};
@@ -57,6 +59,7 @@ pub use mailbox::{Delivery, Mailbox, Wake};
 pub use mark::Mark;
 pub use message::{Form, Message, Publication};
 pub use name::{check_channel, check_event, check_key, check_text, ChannelPattern, MAX_CHANNEL};
+pub use outgoing::Outgoing;
 pub(crate) use outlet::Outlet;
 pub use position::{Epoch, Position, ELSEWHERE, MAX_POSITION};
 pub(crate) use replay::Ended;
@@ -71,6 +74,7 @@ pub(crate) use tap::{Seen, Tap};
 pub(crate) use state::streams::planted;
 
 use crate::error::{Error, Kind};
+use crate::trace::Tracer;
 use foldhash::fast::RandomState;
 use lock::Lock;
 use state::State;
@@ -173,17 +177,6 @@ enum Refused {
     Unwritten,
 }
 
-/// One message to publish: its channel and key, and the rest as built by [`Message::new`].
-#[derive(Debug)]
-pub struct Outgoing<'a> {
-    /// The channel. Empty for a broadcast.
-    pub channel: &'a str,
-    /// The idempotency key.
-    pub key: Option<Key<'a>>,
-    /// The message.
-    pub message: Arc<Message>,
-}
-
 /// See the module.
 pub struct Hub {
     epoch: Epoch,
@@ -198,6 +191,8 @@ pub struct Hub {
     outlet: Option<Arc<dyn Outlet>>,
     /// True if a message is delivered only when the journal has synced it, or when it has come back from a log.
     lasting: bool,
+    /// Begins the spans of messages, if any are traced.
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Hub {
@@ -215,6 +210,7 @@ impl Hub {
             journal: None,
             outlet: None,
             lasting: false,
+            tracer: None,
         }
     }
 

@@ -3,12 +3,15 @@
 
 use super::{Act, Hub, Noted, OnSettled, Origin, Outgoing, Placing, Settled, Start};
 use crate::error::Error;
+use crate::trace::Span;
 use std::sync::Arc;
 
 /// Takes what is to go into the log. No call waits for the log.
 pub(crate) trait Outlet: Send + Sync {
     /// Takes messages, all or none. They go into the log in the order of the calls. `on_settled` gets the result.
-    fn offer(&self, batch: &[Noted<'_>], on_settled: Option<OnSettled>) -> Result<(), Error>;
+    /// `spans`: one for each message that has one, with its place in the batch.
+    fn offer(&self, batch: &[Noted<'_>], spans: Vec<(usize, Span)>, on_settled: Option<OnSettled>)
+        -> Result<(), Error>;
     /// Takes the order that a channel's history is to be cleared.
     fn offer_clear(&self, channel: &str, on_settled: Option<OnSettled>) -> Result<(), Error>;
     /// Takes acts for all other hubs, all or none.
@@ -33,7 +36,9 @@ impl Hub {
             return Ok(Placing::Now(Settled::default()));
         }
         let noted: Vec<Noted<'_>> = batch.iter().map(|outgoing| Noted::of(outgoing, origin)).collect();
-        outlet.offer(&noted, on_settled)?;
+        let span = |(place, outgoing): (usize, &Outgoing<'_>)| Some((place, outgoing.span.clone()?));
+        let spans = batch.iter().enumerate().filter_map(span).collect();
+        outlet.offer(&noted, spans, on_settled)?;
         Ok(Placing::Later)
     }
 

@@ -43,7 +43,7 @@ impl World {
                 0 => String::new(),
                 n => self.names.get(n - 1).cloned().unwrap_or("other".into()),
             };
-            let outgoing = Outgoing { channel: &channel, key: None, message: message("0123456789") };
+            let outgoing = Outgoing::new(&channel, None, message("0123456789"));
             if let Ok(published) = self.bench.hub.publish(outgoing, 0) {
                 self.published.borrow_mut().insert(published.seq, channel);
             }
@@ -189,7 +189,7 @@ fn others_have_the_lock_while_much_is_asked_for() {
     let bench = bench(100);
     let names: Vec<String> = (0..30).map(|n| format!("c{n}")).collect();
     for name in names.iter().chain(&names).chain(&names) {
-        bench.hub.publish(Outgoing { channel: name, key: None, message: message("x") }, 0).unwrap();
+        bench.hub.publish(Outgoing::new(name, None, message("x")), 0).unwrap();
     }
     let turns = Rc::new(Cell::new(0));
     let counted = turns.clone();
@@ -213,7 +213,7 @@ fn a_cut_with_many_channels_tells_of_each_once() {
     let bench = bench(10);
     let names: Vec<String> = (0..40).map(|n| format!("c{n}")).collect();
     for name in names.iter().chain(&names) {
-        bench.hub.publish(Outgoing { channel: name, key: None, message: message("x") }, 0).unwrap();
+        bench.hub.publish(Outgoing::new(name, None, message("x")), 0).unwrap();
     }
     let (mut replay, mut ids) = Default::default();
     let (start, limit, cut) = (Start::Last(10), 3 * message("x").weight(), Cut::Tail);
@@ -231,7 +231,7 @@ fn work_of_a_cut(channels: usize, start: Start<'_>) -> (usize, usize) {
     let bench = bench(10);
     let names: Vec<String> = (0..channels).map(|n| format!("c{n}")).collect();
     for name in names.iter().chain(&names) {
-        bench.hub.publish(Outgoing { channel: name, key: None, message: message("x") }, 0).unwrap();
+        bench.hub.publish(Outgoing::new(name, None, message("x")), 0).unwrap();
     }
     let turns = Rc::new(Cell::new(0));
     let counted = turns.clone();

@@ -10,7 +10,7 @@ impl Bench {
 
     fn mark_at(&self, channel: &str, mark: Mark, now: u64) -> u64 {
         let message = Message::new(&Publication::mark("", mark), false, b"");
-        self.hub.publish(Outgoing { channel, key: None, message }, now).unwrap().seq
+        self.hub.publish(Outgoing::new(channel, None, message), now).unwrap().seq
     }
 
     /// What a subscriber gets: `name!seq` for a gap, `begin` and `end` for marks, `data` for a message.

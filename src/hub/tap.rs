@@ -119,7 +119,7 @@ mod tests {
 
     fn publish(hub: &Hub, channel: &str, data: &str, now: u64) {
         let publication = Publication::new(channel, data.as_bytes());
-        let outgoing = Outgoing { channel, key: None, message: Message::new(&publication, false, b"") };
+        let outgoing = Outgoing::new(channel, None, Message::new(&publication, false, b""));
         hub.publish(outgoing, now).unwrap();
     }
 

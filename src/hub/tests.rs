@@ -68,7 +68,7 @@ impl Bench {
     }
 
     pub(super) fn publish_at(&self, channel: &str, data: &str, now: u64) -> u64 {
-        self.hub.publish(Outgoing { channel, key: None, message: message(data) }, now).unwrap().seq
+        self.hub.publish(Outgoing::new(channel, None, message(data)), now).unwrap().seq
     }
 
     pub(super) fn subscribe(&self, names: &[&str], start: Start<'_>) -> (Replay, Vec<(ChannelId, Arc<str>)>) {
@@ -293,7 +293,7 @@ fn channels_are_listed_wherever_they_are() {
 fn a_key_publishes_once_within_its_window() {
     let b = bench(10);
     let publish = |channel, now| {
-        let outgoing = Outgoing { channel, key: Some(Key::Host("k")), message: message("x") };
+        let outgoing = Outgoing::new(channel, Some(Key::Host("k")), message("x"));
         b.hub.publish(outgoing, now).unwrap().seq
     };
     assert_eq!((publish("a", 0), publish("a", 999), publish("b", 999)), (1, 1, 2));
@@ -306,10 +306,10 @@ fn a_full_mailbox_refuses_and_does_nothing() {
     let b = bench(1000);
     b.subscribe(&["a"], Start::New);
     b.publish_numbers("a", 1..=ROOM);
-    let refused = b.hub.publish(Outgoing { channel: "a", key: Some(Key::Host("k")), message: message("x") }, 0);
+    let refused = b.hub.publish(Outgoing::new("a", Some(Key::Host("k")), message("x")), 0);
     assert_eq!(refused.unwrap_err().kind(), Kind::Busy);
     let batch = || vec![("free", "1"), ("a", "2")].into_iter();
-    let outgoing = |(channel, data)| Outgoing { channel, key: None, message: message(data) };
+    let outgoing = |(channel, data)| Outgoing::new(channel, None, message(data));
     assert_eq!(b.hub.publish_batch(batch().map(outgoing).collect(), 0).unwrap_err().kind(), Kind::Busy);
     let stats = b.hub.stats();
     assert_eq!((stats.seq, stats.busy, stats.history_messages), (ROOM as u64, 2, ROOM as u64));
@@ -356,7 +356,7 @@ fn subscribing_while_others_publish_neither_misses_nor_repeats() {
             scope.spawn(move || {
                 for n in 0..EACH {
                     let data = format!("{thread}:{n}");
-                    let outgoing = || Outgoing { channel: "a", key: None, message: message(&data) };
+                    let outgoing = || Outgoing::new("a", None, message(&data));
                     while b.hub.publish(outgoing(), 0).is_err() {
                         std::thread::yield_now();
                     }

@@ -18,6 +18,7 @@ pub struct Exposition {
     process: Option<own::Figures>,
     refusals: ByReason<u64>,
     tls_places: [(&'static str, u64); TlsPlace::COUNT],
+    spans: [(&'static str, u64); 3],
     closed: [u64; Closed::COUNT],
     latency: Distribution,
     turns: Distribution,
@@ -51,6 +52,7 @@ impl Exposition {
         shards: impl Iterator<Item = &'m ShardMetrics>,
         common: &CommonMetrics,
         engine: Engine,
+        spans: [(&'static str, u64); 3],
     ) -> Self {
         let panics = common.panics.load(Ordering::Relaxed);
         let lost = common.lost.load(Ordering::Relaxed);
@@ -58,7 +60,7 @@ impl Exposition {
         let reload_failed = common.reload_failed.load(Ordering::Relaxed);
         let process = common.process();
         let figures = Exposition { stats, panics, lost, engine, tls_places, ..Exposition::default() };
-        let mut all = Exposition { reload_failed, process, ..figures };
+        let mut all = Exposition { reload_failed, process, spans, ..figures };
         for reason in Reason::ALL {
             all.refusals[reason] = common.refusals[reason].load(Ordering::Relaxed);
         }
@@ -158,6 +160,12 @@ impl Display for Exposition {
             },
             "policy",
             [("drop-oldest", stats.dropped), ("latest", stats.replaced)].into_iter(),
+        )?;
+        let spans = "Spans of messages (option trace), by what became of them";
+        out.labelled(
+            &Family { name: "push_trace_spans_total", kind: COUNTER, help: spans },
+            "outcome",
+            self.spans.into_iter(),
         )?;
         out.histogram(
             &Family {

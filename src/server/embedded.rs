@@ -2,6 +2,7 @@
 
 mod following;
 mod parts;
+mod tracing;
 
 use super::listening::Listeners;
 use crate::api::Api;
@@ -31,6 +32,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tracing::Tracing;
 
 /// A running hub with its shards. [`Api`] has the calls to it.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub(crate) struct Embedded {
     log_thread: Option<LogThread>,
     /// The thread that asks all hubs of the log.
     hubs_thread: Option<JoinHandle<()>>,
+    tracing: Option<Tracing>,
     /// Held during a reload, so that reloads do not overlap.
     reloading: Mutex<()>,
     log: Log,
@@ -101,7 +104,8 @@ impl Embedded {
         // The listeners are bound first, so clients that come while a log is read are not refused.
         let Listeners { own, control, attach } = Listeners::bind(&builder, count)?;
         let mut sessions = Sessions::default();
-        let (hub, following) = hub(&config, &handles, &log, &mut sessions)?;
+        let (mut hub, following) = hub(&config, &handles, &log, &mut sessions)?;
+        let (tracing, export) = Tracing::new(&config, &mut hub, &log)?.unzip();
         let (writer, engine) = match following {
             Following::Nothing => (None, None),
             Following::Disk(writer) => (Some(writer), None),
@@ -173,6 +177,7 @@ impl Embedded {
             work.push(("push-hubs".to_owned(), Box::new(move || api.serve_questions())));
         }
 
+        work.extend(export.map(|export| ("push-trace".to_owned(), export)));
         let (threads, started) = runtime::spawn(work);
         let mut threads = threads.into_iter();
         let shard_threads = threads.by_ref().take(count).collect();
@@ -185,6 +190,7 @@ impl Embedded {
         let tellers = endings.running(&mut threads);
         let log_thread = log_latch.and_then(|latch| Some(LogThread { latch, thread: threads.next()? }));
         let hubs_thread = asks.then(|| threads.next()).flatten();
+        let tracing = tracing.map(|tracing| tracing.runs(threads.next()));
         let others: Vec<Bound> = control.into_iter().chain(attach).collect();
         let addresses = own.iter().chain(&others).map(|bound| bound.address.to_string()).collect();
         let server = Embedded {
@@ -201,6 +207,7 @@ impl Embedded {
             tellers,
             log_thread,
             hubs_thread,
+            tracing,
             reloading: Mutex::default(),
             log,
         };
@@ -258,6 +265,7 @@ impl Embedded {
         if let Some((shared, log)) = self.context.engine.shared().zip(log) {
             shared.inlet.reconnect(log, config.shared_timeout());
         }
+        self.tracing.iter().for_each(|tracing| tracing.reconfigure(&config));
         self.api.reconfigure(config, authority);
         #[cfg(feature = "console")]
         if let Some(ControlThread { control, .. }) = &self.control {
@@ -372,6 +380,7 @@ impl Embedded {
             self.log.line(Level::Error, format_args!("engine: the disk does not answer, and the hub ends: {text}"));
             Some(left)
         });
+        self.tracing.into_iter().for_each(|tracing| tracing.stop(until));
         self.log.line(Level::Info, format_args!("stopped"));
         self.tellers.end(until, log_left)
     }

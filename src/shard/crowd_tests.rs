@@ -88,7 +88,7 @@ impl World {
         let data = "ab".repeat(self.random.below(400));
         let ends = !channel.is_empty() && self.random.below(8) == 0;
         let publication = if ends { Publication::mark("", Mark::End) } else { Publication::new("", data.as_bytes()) };
-        let outgoing = Outgoing { channel, key: None, message: message(&publication) };
+        let outgoing = Outgoing::new(channel, None, message(&publication));
         let seq = self.shard.context.hub.publish(outgoing, self.shard.turn.now).unwrap().seq;
         if let Some(before) = self.newest(channel, u64::MAX).filter(|(before, ended)| *ended && *before < seq) {
             self.published.remove(&before.0);

@@ -47,7 +47,7 @@ pub(super) fn client(user: Option<&str>, head: &[u8]) -> (Adopted<'static>, Unix
 
 fn publish(shard: &Shard, channel: &str) {
     let message = Message::new(&Publication::new("", b"x"), false, b"");
-    shard.context.hub.publish(Outgoing { channel, key: None, message }, 0).unwrap();
+    shard.context.hub.publish(Outgoing::new(channel, None, message), 0).unwrap();
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) fn subscribe() -> Vec<u8> {
 pub(super) fn publish(hub: &Hub, channel: &str, size: usize) {
     let data = vec![b'x'; size];
     let message = Message::new(&Publication::new("", &data), false, b"");
-    hub.publish(Outgoing { channel, key: None, message }, 0).unwrap();
+    hub.publish(Outgoing::new(channel, None, message), 0).unwrap();
 }
 
 pub(super) fn turn(shard: &mut Shard) -> Next {

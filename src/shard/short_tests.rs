@@ -51,7 +51,7 @@ impl World {
 
     fn publish(&self, data: &str) {
         let message = message(&Publication::new("", data.as_bytes()));
-        let outgoing = Outgoing { channel: "a", key: None, message };
+        let outgoing = Outgoing::new("a", None, message);
         self.shard.context.hub.publish(outgoing, self.shard.turn.now).unwrap();
     }
 

@@ -13,7 +13,7 @@ const ENDED: &str = r#""ended":true}"#;
 
 fn mark(shard: &Shard, channel: &str, mark: Mark) {
     let message = message(&Publication::mark("", mark));
-    shard.context.hub.publish(Outgoing { channel, key: None, message }, shard.turn.now).unwrap();
+    shard.context.hub.publish(Outgoing::new(channel, None, message), shard.turn.now).unwrap();
 }
 
 /// What has come. Nothing more is on its way: all of it is done in this thread.

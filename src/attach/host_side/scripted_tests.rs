@@ -2,10 +2,10 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, VERSION};
+use crate::attach::wire::{MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, TRACES, VERSION};
 use crate::error::Kind;
 use crate::grant::{Grant, Terms};
-use crate::hub::{Mark, Publication};
+use crate::hub::{Mark, Publication, Traceparent};
 use crate::shard::panic_tests::common::{socket_path, until, PATIENCE};
 use crate::sys::passing::{self, Ready};
 use crate::{Builder, Server};
@@ -124,6 +124,42 @@ fn a_hub_that_does_not_know_the_ends_of_streams_is_never_sent_one() {
             _ => false,
         });
         assert_eq!(marks, if known { 2 } else { 0 });
+        host.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_hub_that_does_not_know_traces_gets_all_messages_without_them() {
+    let listener = HubListener::new();
+    let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let traced = |data| Publication { trace, ..Publication::new("a", data) };
+    for (version, known) in [(TRACES - 1, false), (TRACES, true)] {
+        let (first, host) = std::thread::scope(|scope| {
+            let hub = scope.spawn(|| listener.welcome("one"));
+            let host = listener.host(&[]);
+            (hub.join().unwrap(), host)
+        });
+        drop(first);
+        // Which hub comes next nobody knows.
+        host.post(&traced(b"early")).unwrap();
+        let mut hub = listener.welcome_of(version, "one");
+        host.post_batch(&[traced(b"batch"), Publication::new("a", b"plain")]).unwrap();
+        host.post(&traced(b"last")).unwrap();
+        let mut got = Vec::new();
+        hub.until(|frame| {
+            let one = |publication: &Publication<'_>| {
+                (String::from_utf8_lossy(publication.data).into_owned(), publication.trace == trace)
+            };
+            match frame {
+                FromHost::Publish { publication, .. } => got.push(one(&publication)),
+                FromHost::Batch { publications, .. } => got.extend(publications.iter().map(one)),
+                _ => {}
+            }
+            got.len() == 4
+        });
+        let expected = [("early", known), ("batch", known), ("plain", false), ("last", known)];
+        assert_eq!(got, expected.map(|(data, has)| (data.to_owned(), has)), "{version}");
         host.stop(Duration::ZERO);
     }
 }

@@ -3,7 +3,7 @@
 use super::Malformed;
 use crate::engine::Hubs;
 use crate::grant::{Grant, Parts, MAX_CHANNELS};
-use crate::hub::{check_text, Mark, Publication};
+use crate::hub::{check_text, Mark, Publication, Traceparent};
 use crate::users::{User, Users, MAX_USERS};
 
 /// The most missing hubs that are named.
@@ -18,6 +18,8 @@ const AT_ONCE: u8 = 2;
 /// In place of the flag that a message is binary: it is the beginning, or the end, of its channel's stream.
 const BEGIN: u8 = 2;
 const END: u8 = 3;
+/// A bit beside these: the message has its place in a trace, which stands behind them.
+const TRACED: u8 = 4;
 
 /// Reads fields from the front of a frame.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
@@ -77,7 +79,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn publication(&mut self) -> Result<Publication<'a>, Malformed> {
-        let (binary, mark) = match self.u8()? {
+        let flags = self.u8()?;
+        let trace = match flags & TRACED {
+            0 => None,
+            _ => Some(Traceparent::from_bytes(&self.array()?).ok_or(Malformed("a trace that can't be"))?),
+        };
+        let (binary, mark) = match flags & !TRACED {
             0 => (false, None),
             1 => (true, None),
             BEGIN => (false, Some(Mark::Begin)),
@@ -91,6 +98,7 @@ impl<'a> Fields<'a> {
             event: self.optional_text()?,
             key: self.optional_text()?,
             data: self.bytes()?,
+            trace,
         })
     }
 
@@ -183,11 +191,18 @@ pub(super) fn optional_text(into: &mut Vec<u8>, value: Option<&str>) {
 }
 
 pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
-    into.push(match publication.mark {
+    let kind = match publication.mark {
         None => publication.binary.into(),
         Some(Mark::Begin) => BEGIN,
         Some(Mark::End) => END,
-    });
+    };
+    match &publication.trace {
+        None => into.push(kind),
+        Some(trace) => {
+            into.push(kind | TRACED);
+            into.extend_from_slice(&trace.to_bytes());
+        }
+    }
     text(into, publication.channel);
     optional_text(into, publication.event);
     optional_text(into, publication.key);
@@ -198,7 +213,8 @@ pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
 pub(super) fn publication_len(publication: &Publication<'_>) -> usize {
     let optional = |text: Option<&str>| 1 + text.map_or(0, |text| 2 + text.len());
     let texts = 2 + publication.channel.len() + optional(publication.event) + optional(publication.key);
-    1 + texts + 4 + publication.data.len()
+    let trace = if publication.trace.is_some() { Traceparent::BYTES } else { 0 };
+    1 + trace + texts + 4 + publication.data.len()
 }
 
 pub(super) fn grant(into: &mut Vec<u8>, grant: &Grant) {

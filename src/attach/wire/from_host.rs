@@ -218,6 +218,26 @@ impl<'a> FromHost<'a> {
         }
     }
 
+    /// A frame without the places of its messages in traces, for a hub that does not know them. `None`: it has none.
+    /// `frame` is what [`Self::write`] has written.
+    pub(crate) fn untraced(frame: &[u8]) -> Option<Vec<u8>> {
+        let body = frame.get(4..).filter(|body| matches!(body.first(), Some(&(PUBLISH | BROADCAST | BATCH))))?;
+        let mut request = FromHost::read(body).ok()?;
+        let publications = match &mut request {
+            FromHost::Publish { publication, .. } | FromHost::Broadcast { publication, .. } => {
+                std::slice::from_mut(publication)
+            }
+            FromHost::Batch { publications, .. } => publications,
+            _ => return None,
+        };
+        let traced = publications.iter_mut().filter_map(|publication| publication.trace.take()).count();
+        (traced > 0).then(|| {
+            let mut without = Vec::with_capacity(frame.len());
+            request.write(&mut without);
+            without
+        })
+    }
+
     /// True if the frame only asks and changes nothing.
     pub(crate) fn only_asks(&self) -> bool {
         matches!(self, FromHost::Stats { .. } | FromHost::Users { .. })

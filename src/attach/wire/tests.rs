@@ -4,7 +4,7 @@ use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::fuzzing::random::Random;
 use crate::grant::{Grant, Terms};
-use crate::hub::{Mark, Publication};
+use crate::hub::{Mark, Publication, Traceparent};
 use crate::users::{User, Users, MAX_USERS};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -35,8 +35,13 @@ fn users(names: &[&str]) -> Users {
 fn from_hosts() -> Vec<FromHost<'static>> {
     let plain = Publication::new("c", b"data");
     let full = Publication { event: Some("e"), key: Some("k"), binary: true, ..plain };
+    let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let traced = Publication { trace, ..full };
     vec![
         FromHost::Hello(hello()),
+        FromHost::Publish { number: 1, publication: traced },
+        FromHost::Publish { number: 1, publication: Publication { mark: Some(Mark::End), trace, ..plain } },
+        FromHost::Batch { number: 2, publications: vec![plain, traced] },
         FromHost::Publish { number: 1, publication: full },
         FromHost::Publish { number: 1, publication: Publication::mark("c", Mark::Begin) },
         FromHost::Publish { number: 1, publication: Publication::mark("c", Mark::End) },
@@ -201,6 +206,32 @@ fn only_marks_need_a_hub_that_knows_them() {
     assert_eq!(FromHost::Publish { number: 1, publication: end }.since(), MARKS);
     assert_eq!(FromHost::Batch { number: 1, publications: vec![Publication::new("c", b""), end] }.since(), MARKS);
     assert_eq!(FromHost::Publish { number: 1, publication: Publication::new("c", b"") }.since(), OLDEST);
+}
+
+#[test]
+fn a_frame_loses_its_traces_for_a_hub_that_does_not_know_them() {
+    let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let plain = Publication::new("c", b"data");
+    let traced = Publication { trace, ..plain };
+    let frames = |one, other| {
+        [
+            FromHost::Publish { number: 7, publication: one },
+            FromHost::Broadcast { number: 7, publication: Publication { channel: "", ..one } },
+            FromHost::Batch { number: 7, publications: vec![other, one] },
+        ]
+    };
+    for (traced, plain) in frames(traced, plain).iter().zip(frames(plain, plain)) {
+        assert_eq!(traced.since(), OLDEST, "an older hub gets it all the same");
+        let (traced, plain) = (written(|into| traced.write(into)), written(|into| plain.write(into)));
+        assert_eq!(FromHost::untraced(&traced).as_deref(), Some(&*plain));
+        assert_eq!(FromHost::untraced(&plain), None);
+        assert_eq!(FromHost::untraced(&traced[..traced.len() - 1]), None);
+    }
+    assert_eq!(FromHost::untraced(&written(|into| FromHost::Stats { number: 7 }.write(into))), None);
+    // The ids are checked: nobody would find a span whose trace is zeros.
+    let mut bytes = written(|into| FromHost::Publish { number: 7, publication: traced }.write(into));
+    bytes[14..30].fill(0);
+    assert!(FromHost::read(&bytes[4..]).is_err());
 }
 
 #[test]

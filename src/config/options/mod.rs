@@ -35,9 +35,10 @@ mod listening;
 mod queues;
 mod serving;
 mod timeouts;
+mod trace;
 
 /// The tables, in the order of the reference.
-static TOPICS: [&[Spec]; 9] = [
+static TOPICS: [&[Spec]; 10] = [
     listening::OPTIONS,
     auth::OPTIONS,
     serving::OPTIONS,
@@ -46,6 +47,7 @@ static TOPICS: [&[Spec]; 9] = [
     timeouts::OPTIONS,
     history::OPTIONS,
     engine::OPTIONS,
+    trace::OPTIONS,
     attach::OPTIONS,
 ];
 

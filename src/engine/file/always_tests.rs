@@ -64,7 +64,7 @@ impl Running {
     fn submit(&self, batch: &[(&str, Option<&str>, &str)]) -> Result<(Placing, Receiver<Settled>), Error> {
         let outgoing = batch.iter().map(|(channel, key, data)| {
             let message = make(&Publication::new(channel, data.as_bytes()));
-            Outgoing { channel, key: key.map(Key::Host), message }
+            Outgoing::new(channel, key.map(Key::Host), message)
         });
         let (tell, settled) = channel();
         let on_settled: OnSettled = Box::new(move |settled| drop(tell.send(settled)));
@@ -163,7 +163,7 @@ fn what_nobody_waits_for_is_delivered_in_the_order_of_the_calls() {
     running.subscribe("a");
     for n in 0..40 {
         let data = n.to_string();
-        let outgoing = Outgoing { channel: "a", key: None, message: make(&Publication::new("a", data.as_bytes())) };
+        let outgoing = Outgoing::new("a", None, make(&Publication::new("a", data.as_bytes())));
         let placing = running.hub.submit(vec![outgoing], None, clock::monotonic_ms(), None).unwrap();
         assert_eq!(placing, Placing::Later);
     }

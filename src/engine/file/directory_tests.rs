@@ -63,7 +63,7 @@ fn start_with(path: &Path, settings: Settings) -> Result<Running, Error> {
 impl Running {
     fn publish(&self, channel: &str, key: Option<&str>, data: &str) -> Result<u64, Error> {
         let message = make(&Publication::new(channel, data.as_bytes()));
-        let outgoing = Outgoing { channel, key: key.map(Key::Host), message };
+        let outgoing = Outgoing::new(channel, key.map(Key::Host), message);
         self.hub.publish(outgoing, clock::monotonic_ms()).map(|published| published.seq)
     }
 
@@ -121,7 +121,7 @@ fn history_keys_and_positions_survive_a_restart() {
     first.hub.submit_clear("b", None).unwrap();
     let batch = ["three", "four"].map(|data| {
         let message = make(&Publication::new("a", data.as_bytes()));
-        Outgoing { channel: "a", key: Some(Key::Client("ann", data)), message }
+        Outgoing::new("a", Some(Key::Client("ann", data)), message)
     });
     first.hub.publish_batch(batch.into(), clock::monotonic_ms()).unwrap();
     first.stop();

@@ -67,7 +67,7 @@ impl Life {
     fn publish(&self, channel: &str, bytes: usize, truth: &mut Truth) {
         let data = "x".repeat(bytes);
         let message = make(&Publication::new(channel, data.as_bytes()));
-        let published = self.hub.publish(Outgoing { channel, key: None, message }, clock::monotonic_ms()).unwrap();
+        let published = self.hub.publish(Outgoing::new(channel, None, message), clock::monotonic_ms()).unwrap();
         truth.entry(channel.into()).or_default().push(published.seq);
     }
 

@@ -1,10 +1,11 @@
 //! Applies entries of the log to the hub.
 
+use super::super::contract::EntryId;
 use super::super::entry::{Entry, Logged};
 use super::super::envelope::{self, Body, Known};
 use super::queue::Step;
 use super::Replica;
-use crate::hub::{Act, Change, Hub, Origin};
+use crate::hub::{Act, Change, Hub, Origin, Outgoing};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -112,7 +113,7 @@ impl Replica {
 
     fn change<'a>(&self, bytes: Option<&'a [u8]>, now: Now) -> Change<'a> {
         match bytes.and_then(|bytes| envelope::read(bytes).ok()) {
-            Some((_, Body::Entry(Entry::Message(logged)))) => self.message(&logged, now),
+            Some((id, Body::Entry(Entry::Message(logged)))) => self.message(id, &logged, now),
             Some((_, Body::Entry(Entry::Cleared { channel }))) => Change::Cleared(channel),
             Some((_, Body::Ends(Known { epoch, until, floor, channels }))) => {
                 Change::Ends { epoch, until, floor, channels }
@@ -132,9 +133,10 @@ impl Replica {
     }
 
     /// A message's age counts from its own time. A message whose time is in the future counts as new.
-    fn message<'a>(&self, logged: &Logged<'a>, now: Now) -> Change<'a> {
+    fn message<'a>(&self, id: EntryId, logged: &Logged<'a>, now: Now) -> Change<'a> {
         let age = now.wall.saturating_sub(logged.time_ms);
-        let outgoing = logged.noted.outgoing(self.environment.make);
+        let span = if id.hub == self.environment.hub { self.own.span_of(id.counter) } else { None };
+        let outgoing = Outgoing { span, ..logged.noted.outgoing(self.environment.make) };
         Change::Message { outgoing, since: now.hub.wrapping_sub(age) }
     }
 }

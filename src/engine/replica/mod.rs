@@ -26,6 +26,7 @@ use super::entry::Entry;
 use super::envelope::{self, Body, Unreadable};
 use super::file::MakeMessage;
 use crate::hub::Epoch;
+use crate::trace::Span;
 use acts::Acts;
 use agreeing::Search;
 use own::Own;
@@ -149,15 +150,20 @@ impl Replica {
 
     /// The same for an entry that is encoded, by [`envelope::write`] with this hub's bits. `None`, and nothing was done:
     /// too many bytes wait.
-    pub(crate) fn publish_encoded(&mut self, key: &mut Box<str>, bytes: &mut Vec<u8>) -> Option<u64> {
-        self.own.has_room(bytes.len()).then(|| self.own.take(mem::take(key), mem::take(bytes)))
+    pub(crate) fn publish_encoded(
+        &mut self,
+        key: &mut Box<str>,
+        bytes: &mut Vec<u8>,
+        span: &Option<Span>,
+    ) -> Option<u64> {
+        self.own.has_room(bytes.len()).then(|| self.own.take(mem::take(key), mem::take(bytes), span.clone()))
     }
 
     /// Publishes a heartbeat that is good for a time, however much waits. Returns its counter. Zero: the hub ends.
     pub(crate) fn beat(&mut self, good_for: Duration) -> u64 {
         let id = EntryId { hub: self.environment.hub, counter: 0, attempt: 0 };
         let good_ms = good_for.as_millis().try_into().unwrap_or(u32::MAX);
-        self.own.take("".into(), envelope::write(id, &Body::Heartbeat(Some(good_ms))))
+        self.own.take("".into(), envelope::write(id, &Body::Heartbeat(Some(good_ms))), None)
     }
 
     /// True if the log has taken everything that was published.

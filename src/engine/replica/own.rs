@@ -4,6 +4,7 @@
 
 use super::super::contract::{Appending, EntryId, Placed};
 use super::super::envelope;
+use crate::trace::Span;
 use std::collections::{HashSet, VecDeque};
 
 /// The number of entries in one append.
@@ -57,6 +58,8 @@ struct Entry {
     place: Place,
     /// True if its outcome was reported.
     reported: bool,
+    /// The span of its message, until that comes back for the first time.
+    span: Option<Span>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +94,7 @@ impl Own {
     pub(super) fn offer(&mut self, key: &str, body: &envelope::Body<'_>) -> Option<u64> {
         let id = EntryId { hub: self.hub, counter: 0, attempt: 0 };
         let bytes = envelope::write(id, body);
-        self.has_room(bytes.len()).then(|| self.take(key.into(), bytes))
+        self.has_room(bytes.len()).then(|| self.take(key.into(), bytes, None))
     }
 
     /// True if there is room for an entry. One that is larger than the bound is accepted if no other entry waits.
@@ -100,11 +103,12 @@ impl Own {
     }
 
     /// Takes an encoded entry to append, and gives it its counter.
-    pub(super) fn take(&mut self, key: Box<str>, mut bytes: Vec<u8>) -> u64 {
+    pub(super) fn take(&mut self, key: Box<str>, mut bytes: Vec<u8>, span: Option<Span>) -> u64 {
         self.counter += 1;
         envelope::set_counter(&mut bytes, self.counter);
         self.pending_bytes += bytes.len();
-        self.pending.push_back(Entry { counter: self.counter, key, bytes, place: Place::Unplaced, reported: false });
+        let (counter, place) = (self.counter, Place::Unplaced);
+        self.pending.push_back(Entry { counter, key, bytes, place, reported: false, span });
         self.counter
     }
 
@@ -112,6 +116,12 @@ impl Own {
     pub(super) fn holds(&self, counter: u64) -> bool {
         self.kept.binary_search_by_key(&counter, |(_, entry)| entry.counter).is_ok()
             || self.pending.binary_search_by_key(&counter, |entry| entry.counter).is_ok()
+    }
+
+    /// The span of an entry's message, if it has one and comes back for the first time.
+    pub(super) fn span_of(&self, counter: u64) -> Option<Span> {
+        let at = self.pending.binary_search_by_key(&counter, |entry| entry.counter).ok()?;
+        self.pending[at].span.clone()
     }
 
     /// True if outcomes are not told yet.
@@ -280,6 +290,7 @@ impl Own {
 
     fn report(&mut self, at: usize, outcome: Outcome) {
         let entry = &mut self.pending[at];
+        entry.span = None;
         if !std::mem::replace(&mut entry.reported, true) {
             self.outcomes.push_back((entry.counter, outcome));
         }

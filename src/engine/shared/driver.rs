@@ -292,7 +292,7 @@ impl Driver {
         while let Some(mut offered) = self.partly.take().or_else(|| self.shared.inlet.take()) {
             self.requests.begin(&mut offered);
             while let Some(entry) = offered.entries.front_mut() {
-                let Some(counter) = self.replica.publish_encoded(&mut entry.key, &mut entry.bytes) else {
+                let Some(counter) = self.replica.publish_encoded(&mut entry.key, &mut entry.bytes, &entry.span) else {
                     self.partly = Some(offered);
                     return;
                 };
@@ -339,6 +339,9 @@ impl Driver {
             let epoch = *epoch.get_or_insert_with(|| hub.breaks());
             if self.replica.has_cleared(counter) {
                 self.requests.note_cleared(counter);
+            }
+            if let (Outcome::Known(number), Some(span)) = (outcome, self.requests.span_of(counter)) {
+                span.found(number, Some(hub.epoch_at(epoch).position(number)));
             }
             weight += self.requests.done(counter, (number, epoch), subscribers);
         }

@@ -11,6 +11,7 @@ use super::Settings;
 use crate::error::{Error, Kind};
 use crate::hub::{Act, Key, Noted, OnSettled, Outlet};
 use crate::sys::clock;
+use crate::trace::Span;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,6 +67,7 @@ pub(super) struct Encoded {
     /// Its channel, if somebody waits for the result.
     pub(super) channel: Option<Box<str>>,
     pub(super) weight: usize,
+    pub(super) span: Option<Span>,
 }
 
 impl Inlet {
@@ -177,7 +179,7 @@ impl Inlet {
     fn encoded(&self, key: String, body: &Body<'_>, channel: Option<&str>) -> Encoded {
         let bytes = envelope::write(EntryId { hub: self.hub, counter: 0, attempt: 0 }, body);
         let weight = bytes.len() + key.len() + ITEM;
-        Encoded { key: key.into(), bytes, channel: channel.map(Box::from), weight }
+        Encoded { key: key.into(), bytes, channel: channel.map(Box::from), weight, span: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -186,7 +188,12 @@ impl Inlet {
 }
 
 impl Outlet for Inlet {
-    fn offer(&self, batch: &[Noted<'_>], on_settled: Option<OnSettled>) -> Result<(), Error> {
+    fn offer(
+        &self,
+        batch: &[Noted<'_>],
+        spans: Vec<(usize, Span)>,
+        on_settled: Option<OnSettled>,
+    ) -> Result<(), Error> {
         let time_ms = clock::unix_ms();
         let encode = |(place, noted): (usize, &Noted<'_>)| {
             let more = place + 1 < batch.len();
@@ -194,7 +201,8 @@ impl Outlet for Inlet {
             let channel = on_settled.is_some().then_some(noted.channel);
             self.encoded(key(noted, place), &Body::Entry(Entry::Message(logged)), channel)
         };
-        let entries = batch.iter().enumerate().map(encode).collect();
+        let mut entries: VecDeque<Encoded> = batch.iter().enumerate().map(encode).collect();
+        spans.into_iter().for_each(|(place, span)| entries[place].span = Some(span));
         self.leave(entries, on_settled, false, 0)
     }
 

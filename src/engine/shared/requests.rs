@@ -2,6 +2,7 @@
 
 use super::inlet::{Encoded, Offered};
 use crate::hub::{OnSettled, Published, Settled};
+use crate::trace::Span;
 use std::collections::HashMap;
 
 /// See the module. Entries are known by the counter that the replica gave them.
@@ -19,6 +20,7 @@ struct Entry {
     weight: usize,
     /// Its call and its place there, and its channel, if somebody waits.
     of: Option<(u64, usize, Box<str>)>,
+    span: Option<Span>,
 }
 
 struct Call {
@@ -44,12 +46,17 @@ impl Requests {
 
     /// The replica has taken an entry.
     pub(super) fn note(&mut self, counter: u64, entry: Encoded) {
-        let Encoded { weight, channel, .. } = entry;
+        let Encoded { weight, channel, span, .. } = entry;
         let of = self.taking.as_mut().map(|(call, place)| {
             *place += 1;
             (*call, *place - 1, channel.unwrap_or_default())
         });
-        self.entries.insert(counter, Entry { weight, of });
+        self.entries.insert(counter, Entry { weight, of, span });
+    }
+
+    /// The span of an entry's message, if it has one.
+    pub(super) fn span_of(&self, counter: u64) -> Option<&Span> {
+        self.entries.get(&counter)?.span.as_ref()
     }
 
     /// All entries of the call are taken.
@@ -73,7 +80,7 @@ impl Requests {
         (number, epoch): (Option<u64>, u32),
         subscribers: impl Fn(&str) -> u32,
     ) -> usize {
-        let Some(Entry { weight, of }) = self.entries.remove(&counter) else { return 0 };
+        let Some(Entry { weight, of, .. }) = self.entries.remove(&counter) else { return 0 };
         let Some((id, place, channel)) = of else { return weight };
         let Some(call) = self.calls.get_mut(&id) else { return weight };
         match number {

@@ -72,7 +72,7 @@ fn start_with(model: &Model, name: u64, room: usize, buffer: usize, limit: Durat
 impl Running {
     fn publish(&self, data: &str, on_settled: Option<OnSettled>) -> Result<Placing, crate::Error> {
         let publication = Publication::new("a", data.as_bytes());
-        let outgoing = Outgoing { channel: "a", key: None, message: message(&publication) };
+        let outgoing = Outgoing::new("a", None, message(&publication));
         self.hub.submit(vec![outgoing], None, 0, on_settled)
     }
 

@@ -3,7 +3,7 @@
 use super::secret::read_file;
 use crate::certificates;
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use std::sync::Arc;
 
 /// Files in PEM. They are read for each connection, so that those that were renewed count.
@@ -28,7 +28,8 @@ impl Tls {
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, String> {
         let roots = match &self.ca {
             Some(path) => certificates::authorities(read_file(path)?.as_bytes()).map_err(|what| wrong(path, &what))?,
-            None => of_the_system()?,
+            None => certificates::of_the_system()
+                .ok_or("this system trusts no authorities: `ca` in the URL names a file with those to trust")?,
         };
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
@@ -42,16 +43,6 @@ impl Tls {
             }
             error => wrong(cert, &error.to_string()),
         })
-    }
-}
-
-fn of_the_system() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    match roots.is_empty() {
-        false => Ok(roots),
-        true => Err("this system trusts no authorities: `ca` in the URL names a file with those to trust".to_owned()),
     }
 }
 

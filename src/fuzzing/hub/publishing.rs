@@ -31,12 +31,9 @@ impl World {
                 _ => Wanted { channel, key, message: message(size) },
             });
         }
-        let outgoing = |wanted: &Wanted| Outgoing {
-            channel: wanted.channel,
-            key: wanted.key.map(Key::Host),
-            // A copy, since the hub needs a message that nobody shares.
-            message: copy(&wanted.message),
-        };
+        // A copy, since the hub needs a message that nobody shares.
+        let outgoing =
+            |wanted: &Wanted| Outgoing::new(wanted.channel, wanted.key.map(Key::Host), copy(&wanted.message));
         let before = self.hub.stats();
         let result = match &wanted[..] {
             [one] => self.hub.publish(outgoing(one), self.now).map(|published| vec![published]),

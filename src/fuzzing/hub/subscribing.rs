@@ -206,7 +206,7 @@ impl World {
         for _ in 0..count.min(self.shards[shard].mail.len() + 1) {
             let delivery = self.mailboxes[shard].pop();
             let expected = self.shards[shard].mail.pop_front();
-            let (Some(Delivery { channel, message }), Some((seq, name))) = (&delivery, expected) else {
+            let (Some(Delivery { channel, message, .. }), Some((seq, name))) = (&delivery, expected) else {
                 assert!(delivery.is_none() && expected.is_none(), "{delivery:?} for {expected:?}");
                 return;
             };

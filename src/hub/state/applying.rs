@@ -145,6 +145,11 @@ impl State {
         following.epochs.iter().rev().nth(back).cloned()
     }
 
+    /// The position of a number, if this is a replica. The epoch of another hub does not change.
+    pub(in crate::hub) fn position_of_replica(&self, seq: u64) -> Option<String> {
+        self.following.as_ref().map(|following| following.epoch.position(seq))
+    }
+
     /// The epoch of positions, and the number of breaks so far. `None` if this is no replica.
     pub(in crate::hub) fn life(&self) -> Option<(Epoch, u32)> {
         self.following.as_ref().map(|following| (following.epoch.clone(), following.breaks))

@@ -27,6 +27,7 @@ use super::retention::Rules;
 use super::slow::{SlowPolicies, SlowPolicy};
 use super::tap::Tap;
 use super::{ChannelId, ChannelInfo, Leave, Outgoing, Published, Refused, Settings, BROADCAST};
+use crate::trace::{Span, Ticket};
 use foldhash::fast::RandomState;
 use slab::Slab;
 use std::sync::Arc;
@@ -144,7 +145,7 @@ impl State {
     pub(super) fn apply(
         &mut self,
         seq: u64,
-        Outgoing { channel, key, mut message }: Outgoing<'_>,
+        Outgoing { channel, key, mut message, span }: Outgoing<'_>,
         (known, hash): (Option<ChannelId>, u64),
         (since, now): (u64, u64),
         mailboxes: &[Arc<Mailbox>],
@@ -164,6 +165,7 @@ impl State {
                     if !self.taps.is_empty() && !mailboxes.is_empty() {
                         self.show_unkept(channel, message, seq, since);
                     }
+                    self.place_span(span, seq, 0, 0);
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 self.create(channel)
@@ -174,8 +176,10 @@ impl State {
         let stamp = if subscribers > 0 || id == BROADCAST { self.sampler.stamp(seq, now) } else { 0 };
         let place = Place { seq, channel: (id != BROADCAST).then_some(&entry.name), slow: entry.slow, stamp };
         Message::place(&mut message, &place);
+        // Before any shard has the message, or one that is quick would not find the span.
+        let ticket = self.place_span(span, seq, subscribers, shards_in(shards, mailboxes).count());
         for (_, mailbox) in shards_in(shards, mailboxes) {
-            let left = mailbox.push(Delivery { channel: id, message: message.clone() });
+            let left = mailbox.push(Delivery { channel: id, ticket, message: message.clone() });
             debug_assert!(left, "`find_room` or `check_room` came first");
         }
         // Without mailboxes it is read again, and was shown before.
@@ -184,6 +188,15 @@ impl State {
         }
         self.keep(id, message, since);
         Published { seq, shards, subscribers }
+    }
+
+    /// The message of a span has its number, and goes to that many shards.
+    #[inline]
+    fn place_span(&self, span: Option<Span>, seq: u64, subscribers: u32, shards: usize) -> Ticket {
+        match span {
+            None => Ticket::default(),
+            Some(span) => span.place(seq, self.position_of_replica(seq), subscribers, shards),
+        }
     }
 
     /// A message's channel, if it exists. An error: the mailbox of a shard that the message reaches has no room.

@@ -70,7 +70,7 @@ impl State {
 
     /// Restores a message with its number and its time.
     pub(in crate::hub) fn restore(&mut self, seq: u64, outgoing: Outgoing<'_>, since: u64) {
-        let Outgoing { channel, key, mut message } = outgoing;
+        let Outgoing { channel, key, mut message, .. } = outgoing;
         let hash = self.hash(channel);
         self.seq = seq;
         if let Some(key) = key {

@@ -16,7 +16,9 @@ impl State {
         if outgoing.is_end() {
             return self.ended_at(outgoing.channel);
         }
-        self.find_key(outgoing.channel, outgoing.key, now)
+        let found = self.find_key(outgoing.channel, outgoing.key, now)?;
+        outgoing.span.iter().for_each(|span| span.found(found, self.position_of_replica(found)));
+        Some(found)
     }
 
     /// Appends a mark, or what follows an end, to a history. An end counts only as long as it is the newest, so the old

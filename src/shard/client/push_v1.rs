@@ -147,7 +147,8 @@ impl Shard {
         publication.check(self.config().max_message, false).map_err(refused)?;
         let user = self.conns[index as usize].grant.as_ref().and_then(|grant| grant.user()).cloned();
         let key = key.map(|key| hub::Key::Client(user.as_deref().unwrap_or(""), key));
-        let outgoing = Outgoing { channel, key, message: message(&publication) };
+        let span = self.context.hub.begin_span(&publication);
+        let outgoing = Outgoing { channel, key, message: message(&publication), span };
         if !self.context.hub.lasts_first() {
             let published = self.context.hub.publish(outgoing, self.turn.now).map_err(refused)?;
             return Ok(Some(self.published(channel, (0, published.seq))));

@@ -136,7 +136,7 @@ impl World {
     fn message(&mut self, channel: usize, size: usize) -> Arc<Message> {
         let channel = CHANNELS[channel];
         let message = Message::new(&Publication::new("", "x".repeat(size).as_bytes()), false, b"");
-        self.hub.publish(Outgoing { channel, key: None, message }, 0).expect("there is room");
+        self.hub.publish(Outgoing::new(channel, None, message), 0).expect("there is room");
         let message = self.mailbox.pop().expect("it is subscribed").message;
         let line = Format::STREAM.encode(&message, &self.encoder, false).to_vec();
         self.put.insert(message.seq(), (channel, line));

@@ -12,7 +12,7 @@ fn messages(lines: &[&str]) -> Vec<Arc<Message>> {
     let (hub, mailbox) = subscribed(&names, SlowPolicy::Disconnect);
     for line in lines {
         let message = Message::new(&Publication::new("", line.as_bytes()), false, b"");
-        hub.publish(Outgoing { channel: line.split(' ').next().unwrap(), key: None, message }, 0).unwrap();
+        hub.publish(Outgoing::new(line.split(' ').next().unwrap(), None, message), 0).unwrap();
     }
     std::iter::from_fn(|| mailbox.pop()).map(|delivery| delivery.message).collect()
 }

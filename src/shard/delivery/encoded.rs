@@ -155,7 +155,7 @@ mod tests {
             hub.reconfigure(&settings(policy), 0);
             for data in ["one", "two"] {
                 let message = Message::new(&Publication::new("", data.as_bytes()), false, b"");
-                hub.publish(Outgoing { channel: "c", key: None, message }, 0).unwrap();
+                hub.publish(Outgoing::new("c", None, message), 0).unwrap();
             }
         }
         let messages: Vec<Arc<Message>> = std::iter::from_fn(|| mailbox.pop()).map(|left| left.message).collect();

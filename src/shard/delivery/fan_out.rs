@@ -25,6 +25,7 @@ use crate::shard::delivery::write::Bounds;
 use crate::shard::turn::command::ShardHandle;
 use crate::shard::Shard;
 use crate::sys::clock;
+use crate::trace::Tracer;
 use slab::Slab;
 use std::sync::Arc;
 
@@ -78,6 +79,8 @@ pub(in crate::shard) struct FanOut<'s> {
     pub(in crate::shard) encoder: &'s Encoder,
     pub(in crate::shard) handle: &'s Arc<ShardHandle>,
     pub(in crate::shard) bounds: Bounds,
+    /// Has the spans of messages, if any are traced.
+    pub(in crate::shard) tracer: Option<&'s Tracer>,
 }
 
 /// The owner of the parts of a fan-out: a shard, or a test.
@@ -149,6 +152,7 @@ impl Subscribers for Shard {
     fn fan_out(&mut self) -> FanOut<'_> {
         FanOut {
             bounds: Bounds::new(&self.config, self.context.shards),
+            tracer: self.context.hub.tracer().map(|tracer| &**tracer),
             conns: &mut self.conns,
             channels: &mut self.subscriptions.channels,
             sinks: &mut self.side.sinks,
@@ -190,10 +194,14 @@ pub(in crate::shard) fn deliver_batch(to: &mut impl Subscribers, position: u64) 
 /// Delivers a batch that was taken from the mailbox; true when there may be more.
 pub(in crate::shard) fn deliver_taken(to: &mut impl Subscribers, batch: Vec<Delivery>) -> bool {
     let sampled = batch.iter().any(|delivery| delivery.message.stamp() != 0);
+    let traced = to.fan_out().traced(&batch);
     let ended = ended_streams::ended_in(&batch);
     to.fan_out().channels.note_batch(&batch, !ended.is_empty());
     for part in batch.chunk_by(|a, b| (a.channel == BROADCAST) == (b.channel == BROADCAST)) {
         deliver_part(to, part);
+    }
+    if !traced.is_empty() {
+        to.fan_out().note_handed(&traced);
     }
     let FanOut { state, handle, .. } = to.fan_out();
     if sampled {

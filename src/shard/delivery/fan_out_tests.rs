@@ -60,6 +60,7 @@ impl Subscribers for World {
             encoder: &self.encoder,
             handle: &self.handle,
             bounds: Bounds { outbox: BOUND, all: 1 << 30 },
+            tracer: None,
         }
     }
 
@@ -155,7 +156,7 @@ impl World {
         let channel = ["a", "b", "c", ""][self.random.below(4)];
         let data = "xy".repeat(self.random.below(300));
         let message = Message::new(&Publication::new("", data.as_bytes()), false, b"");
-        self.hub.publish(Outgoing { channel, key: None, message }, 0).unwrap();
+        self.hub.publish(Outgoing::new(channel, None, message), 0).unwrap();
         let message = self.witness.mailbox.pop().unwrap().message;
         let gets =
             |client: &&mut Client| client.ended.is_none() && (channel.is_empty() || client.on.contains(&channel));

@@ -12,5 +12,6 @@ pub(super) mod fan_out;
 mod fan_out_tests;
 pub(super) mod merging;
 pub(super) mod outbox;
+pub(super) mod spans;
 pub(super) mod subscriptions;
 pub(super) mod write;

@@ -2,7 +2,7 @@
 //! descriptors.
 
 use super::{Content, Entry, Lane, Queue, RequestKind};
-use crate::attach::wire::{append, FromHost, ANSWERS_AT_ONCE, NAMES_TIME, NUMBERS_COMMANDS};
+use crate::attach::wire::{append, FromHost, ANSWERS_AT_ONCE, NAMES_TIME, NUMBERS_COMMANDS, TRACES};
 use crate::sys::passing;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -54,7 +54,8 @@ impl Queue {
             let Some(mut entry) = self.waiting.of(lane).pop_front() else { break };
             any = true;
             let start = self.connection.out.tail().len();
-            self.connection.out.tail().extend_from_slice(&entry.frame);
+            let untraced = if self.connection.version < TRACES { FromHost::untraced(&entry.frame) } else { None };
+            self.connection.out.tail().extend_from_slice(untraced.as_ref().unwrap_or(&entry.frame));
             let Content::Request { sent, kind, number, .. } = &mut entry.content else {
                 self.bytes -= entry.weight();
                 continue;

@@ -98,7 +98,7 @@ fn what_the_log_has_trimmed_is_not_appended_again() {
 fn an_append_is_bounded_in_bytes_and_a_large_entry_goes_alone() {
     let mut own = Own::new(7, 1 << 20);
     for bytes in [BATCH_BYTES / 2, BATCH_BYTES / 2, 1, 2 * BATCH_BYTES] {
-        own.take("".into(), vec![0; bytes]);
+        own.take("".into(), vec![0; bytes], None);
     }
     assert_eq!(asked(&mut own), Some((0, vec![1, 2])));
     assert_eq!(asked(&mut own), Some((2, vec![3])));

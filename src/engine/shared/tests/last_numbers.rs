@@ -18,7 +18,7 @@ async fn ready(model: &Model, name: u64) -> Running {
 
 async fn publish(hub: &Running, channel: &str) -> u64 {
     let (tell, told) = tokio::sync::oneshot::channel();
-    let outgoing = Outgoing { channel, key: None, message: message(&Publication::new(channel, b"x")) };
+    let outgoing = Outgoing::new(channel, None, message(&Publication::new(channel, b"x")));
     hub.hub.submit(vec![outgoing], None, 0, Some(Box::new(move |settled: Settled| drop(tell.send(settled))))).unwrap();
     timeout(Duration::from_secs(60), told).await.unwrap().unwrap().places[0].seq
 }
@@ -119,7 +119,7 @@ async fn much_in_a_small_log_is_written_down_before_it_is_forgotten() {
     let epoch = early.hub.present_epoch();
     for _ in 0..400 {
         let data = [b'x'; 1000];
-        let outgoing = Outgoing { channel: "busy", key: None, message: message(&Publication::new("busy", &data)) };
+        let outgoing = Outgoing::new("busy", None, message(&Publication::new("busy", &data)));
         early.hub.submit(vec![outgoing], None, 0, None).unwrap();
         sleep(Duration::from_millis(5)).await;
     }

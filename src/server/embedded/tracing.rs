@@ -1,0 +1,69 @@
+//! The spans of a server's messages, and the thread that exports them (option `trace`).
+
+use crate::callbacks;
+use crate::config::Config;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::log::Log;
+use crate::runtime::Work;
+use crate::trace::Tracer;
+#[cfg(feature = "trace")]
+use crate::trace::{Exporter, Settings};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The thread, if spans are exported. Without the feature no option asks for that.
+#[derive(Debug)]
+pub(super) struct Tracing {
+    tracer: Arc<Tracer>,
+    #[cfg(feature = "trace")]
+    exporter: Exporter,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tracing {
+    /// Has the hub begin spans, if the options ask for that.
+    #[cfg(feature = "trace")]
+    pub(super) fn new(config: &Config, hub: &mut Hub, log: &Log) -> Result<Option<(Self, Work)>, Error> {
+        let Some(endpoint) = config.trace.clone() else { return Ok(None) };
+        let epoch = hub.epoch().clone();
+        let position_of = Box::new(move |seq| epoch.position(seq));
+        let tracer = Arc::new(Tracer::new(config.trace_sample, config.trace_queue, position_of));
+        let timeout = Duration::from_millis(config.trace_timeout_ms);
+        let settings = Settings { endpoint, service: config.trace_service.clone(), timeout };
+        let (exporter, work) = Exporter::new(tracer.clone(), settings, log.clone())?;
+        hub.trace_with(tracer.clone());
+        Ok(Some((Tracing { tracer, exporter, thread: None }, work)))
+    }
+
+    #[cfg(not(feature = "trace"))]
+    pub(super) fn new(_config: &Config, _hub: &mut Hub, _log: &Log) -> Result<Option<(Self, Work)>, Error> {
+        Ok(None)
+    }
+
+    /// The thread runs.
+    pub(super) fn runs(mut self, thread: Option<JoinHandle<()>>) -> Self {
+        self.thread = thread;
+        self
+    }
+
+    /// Applies options that have changed.
+    pub(super) fn reconfigure(&self, config: &Config) {
+        self.tracer.set_one_in(config.trace_sample);
+        #[cfg(feature = "trace")]
+        self.exporter.set_timeout(Duration::from_millis(config.trace_timeout_ms));
+    }
+
+    /// Exports what is left, and ends the thread. No other thread delivers any more.
+    pub(super) fn stop(self, until: Option<Instant>) {
+        let patience = callbacks::patience(until).min(LONGEST);
+        #[cfg(feature = "trace")]
+        self.exporter.stop(Instant::now() + patience);
+        // It ends by itself, at that time at the latest.
+        self.thread.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// A drain may take weeks. A collector need not be waited for that long.
+const LONGEST: Duration = Duration::from_secs(60);

@@ -1,0 +1,284 @@
+//! The thread that exports spans.
+//!
+//! It posts what waits each second, or when half of the queue is taken. While the collector is away it tries again, less
+//! and less often, with the same spans. Further spans wait in the queue, and are dropped and counted beyond that.
+
+use super::otlp;
+use super::post::{Post, Said};
+use super::{Endpoint, Tracer};
+use crate::certificates;
+use crate::error::{Error, Kind};
+use crate::log::{Level, Log};
+use crate::runtime::{self, Work};
+use bytes::Bytes;
+use rustls::crypto::aws_lc_rs;
+use rustls::ClientConfig;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until, timeout, Instant};
+use tokio_rustls::TlsConnector;
+
+/// The most spans of one request.
+const BATCH: usize = 512;
+/// How long a span waits for others.
+const EVERY: Duration = Duration::from_secs(1);
+/// The longest time between two tries, also if the collector asks for a longer one: it may have been started anew.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How spans are exported.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) endpoint: Endpoint,
+    /// The attribute `service.name`.
+    pub(crate) service: String,
+    pub(crate) timeout: Duration,
+}
+
+/// The thread, for others.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    stop: watch::Sender<Option<Instant>>,
+    timeout_ms: Arc<AtomicU64>,
+}
+
+/// The work of the thread.
+struct Run {
+    tracer: Arc<Tracer>,
+    service: String,
+    url: String,
+    timeout_ms: Arc<AtomicU64>,
+    log: Log,
+    stop: watch::Receiver<Option<Instant>>,
+    post: Post,
+    held: Option<Batch>,
+    /// How often the present batch has failed.
+    failures: u32,
+    told: Told,
+}
+
+/// Spans under way, encoded once.
+struct Batch {
+    body: Bytes,
+    spans: u64,
+}
+
+/// What the log has said last.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    Up,
+    Down(String),
+}
+
+/// Why spans are left.
+enum Failed {
+    /// The collector can't be reached, or does not answer.
+    Away,
+    /// The collector has no time for them. It may say when it has.
+    Busy(Option<Duration>),
+}
+
+impl Exporter {
+    /// The thread's work. Whatever can be wrong from the beginning is an error here.
+    pub(crate) fn new(tracer: Arc<Tracer>, settings: Settings, log: Log) -> Result<(Self, Work), Error> {
+        let Settings { endpoint, service, timeout } = settings;
+        let tls = endpoint.secure.then(connector).transpose();
+        let tls = tls.map_err(|why| Error::new(Kind::Config, format!("option trace: {why}")))?;
+        let (stop, stopped) = watch::channel(None);
+        let timeout_ms = Arc::new(AtomicU64::new(timeout.as_millis() as u64));
+        let run = Run {
+            tracer,
+            service,
+            url: endpoint.url(),
+            timeout_ms: timeout_ms.clone(),
+            log,
+            stop: stopped,
+            post: Post::new(endpoint, tls),
+            held: None,
+            failures: 0,
+            told: Told::default(),
+        };
+        let runtime = runtime::single()?;
+        let work = Box::new(move || {
+            runtime.block_on(run.run());
+            // The system's look-up of a name may still be under way, and is not waited for.
+            runtime.shutdown_background();
+        });
+        Ok((Exporter { stop, timeout_ms }, work))
+    }
+
+    /// Changes how long the collector may take.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        self.timeout_ms.store(timeout.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The thread exports what is left, and ends at that time at the latest. No shard runs any more.
+    pub(crate) fn stop(&self, until: std::time::Instant) {
+        let _ = self.stop.send(Some(until.into()));
+    }
+}
+
+/// TLS to a collector. The cryptography is named, so nothing is installed for the whole process.
+fn connector() -> Result<TlsConnector, String> {
+    let roots = certificates::of_the_system().ok_or("this system trusts no authorities, and https needs them")?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    Ok(TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth())))
+}
+
+impl Run {
+    async fn run(mut self) {
+        let mut pause = EVERY;
+        while !self.is_stopped() {
+            let is_away = self.failures > 0;
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = sleep(pause) => {}
+                // What has failed is not tried again sooner because more has come.
+                () = self.tracer.queue.filled(), if !is_away => {}
+            }
+            self.tracer.under_way.sweep();
+            pause = match self.export_all().await {
+                Ok(()) => EVERY,
+                Err(failed) => self.pause(&failed),
+            };
+        }
+        self.finish().await;
+    }
+
+    /// Exports what is left. A collector that is away is not waited for, but one that asks for a moment is.
+    async fn finish(mut self) {
+        self.tracer.under_way.end_all();
+        while let Err(Failed::Busy(after)) = self.export_all().await {
+            let again = Instant::now() + after.unwrap_or(EVERY);
+            if again >= self.until() {
+                break;
+            }
+            sleep_until(again).await;
+        }
+        let left = self.held.take().map_or(0, |batch| batch.spans) + self.tracer.queue.take(usize::MAX).len() as u64;
+        if left > 0 {
+            self.tracer.tally.dropped.fetch_add(left, Ordering::Relaxed);
+            let text = format_args!("trace: {}: the hub ends; {left} spans are dropped", self.url);
+            self.log.line(Level::Warn, text);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        // Without the other side nobody would say it.
+        self.stop.borrow().is_some() || self.stop.has_changed().is_err()
+    }
+
+    /// The latest end of the thread. Only for one that is stopped.
+    fn until(&self) -> Instant {
+        self.stop.borrow().unwrap_or_else(Instant::now)
+    }
+
+    /// The time until the next try: twice as long after each failure, and not the same for all hubs.
+    fn pause(&self, failed: &Failed) -> Duration {
+        let doubled = EVERY * (1 << self.failures.min(5));
+        let spread = 0.75 + f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX) / 2.0;
+        let wanted = match failed {
+            Failed::Busy(Some(after)) => *after,
+            Failed::Busy(None) | Failed::Away => doubled.mul_f64(spread),
+        };
+        wanted.clamp(EVERY, LONGEST)
+    }
+
+    /// Exports all spans that wait.
+    async fn export_all(&mut self) -> Result<(), Failed> {
+        while let Some(batch) = self.held.take().or_else(|| self.next_batch()) {
+            let said = self.ask(batch.body.clone()).await;
+            let tally = &self.tracer.tally;
+            match said {
+                Ok(Said::Taken { rejected, why }) => {
+                    let rejected = rejected.min(batch.spans);
+                    tally.exported.fetch_add(batch.spans - rejected, Ordering::Relaxed);
+                    tally.rejected.fetch_add(rejected, Ordering::Relaxed);
+                    self.failures = 0;
+                    self.say_up();
+                    if rejected > 0 || !why.is_empty() {
+                        self.warn(format_args!(
+                            "the collector has rejected {rejected} of {} spans: {why}",
+                            batch.spans
+                        ));
+                    }
+                }
+                Ok(Said::Never(why)) => {
+                    tally.rejected.fetch_add(batch.spans, Ordering::Relaxed);
+                    self.failures = 0;
+                    self.warn(format_args!("{why}; {} spans are dropped", batch.spans));
+                }
+                Ok(Said::Later(why, after)) => {
+                    self.hold(batch, why);
+                    return Err(Failed::Busy(after));
+                }
+                Err(why) => {
+                    self.hold(batch, why);
+                    return Err(Failed::Away);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next_batch(&self) -> Option<Batch> {
+        let spans = self.tracer.queue.take(BATCH);
+        let count = spans.len() as u64;
+        (count > 0).then(|| Batch { body: otlp::request(&self.service, spans).into(), spans: count })
+    }
+
+    fn hold(&mut self, batch: Batch, why: String) {
+        self.held = Some(batch);
+        self.failures = self.failures.saturating_add(1);
+        self.say_down(why);
+    }
+
+    /// Posts a request. It takes no longer than the collector may take, and ends with the thread.
+    async fn ask(&mut self, body: Bytes) -> Result<Said, String> {
+        let limit = Duration::from_millis(self.timeout_ms.load(Ordering::Relaxed));
+        let end = ended(self.stop.clone());
+        let asked = async { timeout(limit, self.post.post(body)).await };
+        tokio::select! {
+            said = asked => said.unwrap_or_else(|_| Err(format!("it has not answered for {} ms", limit.as_millis()))),
+            () = end => Err("it has not answered".to_owned()),
+        }
+    }
+
+    fn say_up(&mut self) {
+        let again = match std::mem::replace(&mut self.told, Told::Up) {
+            Told::Up => return,
+            Told::Down(_) => " again",
+            Told::Nothing => "",
+        };
+        self.log.limited(Level::Info, "trace", format_args!("trace: {}: the collector takes spans{again}", self.url));
+    }
+
+    fn say_down(&mut self, why: String) {
+        if matches!(&self.told, Told::Down(said) if *said == why) {
+            return;
+        }
+        self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {why}; the hub tries again", self.url));
+        self.told = Told::Down(why);
+    }
+
+    fn warn(&self, text: fmt::Arguments<'_>) {
+        self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {text}", self.url));
+    }
+}
+
+/// Waits until a thread has to end.
+fn ended(mut stop: watch::Receiver<Option<Instant>>) -> impl Future<Output = ()> {
+    async move {
+        let until = stop.wait_for(Option::is_some).await.map_or(None, |until| *until);
+        if let Some(until) = until {
+            sleep_until(until).await;
+        }
+    }
+}

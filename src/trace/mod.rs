@@ -1,0 +1,187 @@
+//! Spans of messages, for a collector of OpenTelemetry (option `trace`).
+//!
+//! A [`Span`] begins when this hub takes a publish. It ends when the last shard has handed the message to the last of its
+//! connections: the socket has taken the bytes, or they wait in the outbox of a client that reads slowly. A sample of the
+//! messages has one, and all those that a host has sampled (`traceparent`).
+//!
+//! The span of a message that is under way waits in a table (`under_way`), and the shards have only its [`Ticket`]. So a
+//! message has no field for it, and costs nothing more where nothing is traced. What has ended waits in a bounded queue
+//! (`queue`) for the thread that exports it (`exporter`). Nobody who publishes or delivers waits for that thread: what
+//! finds no room is counted and dropped.
+
+pub(crate) mod endpoint;
+#[cfg(feature = "trace")]
+mod exporter;
+#[cfg(feature = "trace")]
+mod otlp;
+#[cfg(feature = "trace")]
+mod post;
+mod queue;
+mod span;
+mod traceparent;
+mod under_way;
+
+pub use endpoint::Endpoint;
+#[cfg(feature = "trace")]
+pub(crate) use exporter::{Exporter, Settings};
+pub(crate) use span::Span;
+pub use traceparent::Traceparent;
+pub(crate) use under_way::Ticket;
+
+use queue::Queue;
+use span::Begun;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use under_way::UnderWay;
+
+/// The most spans that have begun and not ended. Each has a name of a channel, so this bounds their memory.
+const MAX_OPEN: usize = if cfg!(test) { 8 } else { 8192 };
+
+/// The position of a message of the hub's epoch.
+type PositionOf = Box<dyn Fn(u64) -> String + Send + Sync>;
+
+/// Begins spans, and keeps them until they are exported. Any thread may call any method; none waits.
+pub(crate) struct Tracer {
+    /// Of how many publishes without a traceparent one has a span. 0: none has.
+    one_in: AtomicU64,
+    /// Counts these publishes.
+    count: AtomicU64,
+    /// Random bits.
+    seed: u64,
+    position_of: PositionOf,
+    open: AtomicUsize,
+    under_way: UnderWay,
+    queue: Queue,
+    tally: Tally,
+}
+
+/// What [`Tracer::outcomes`] says where nothing is traced.
+pub(crate) const NO_OUTCOMES: [(&str, u64); 3] = [("exported", 0), ("rejected", 0), ("dropped", 0)];
+
+/// What became of spans, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// The collector has taken them.
+    pub(crate) exported: AtomicU64,
+    /// The collector has refused them.
+    pub(crate) rejected: AtomicU64,
+    /// There was no room for them, or they were left when the hub ended.
+    pub(crate) dropped: AtomicU64,
+}
+
+impl Tracer {
+    /// `one_in`: see the option `trace_sample`. `room`: how many spans wait for the collector.
+    pub(crate) fn new(one_in: u64, room: usize, position_of: PositionOf) -> Self {
+        Tracer {
+            one_in: AtomicU64::new(one_in),
+            count: AtomicU64::new(0),
+            seed: getrandom::u64().unwrap_or(0),
+            position_of,
+            open: AtomicUsize::new(0),
+            under_way: UnderWay::default(),
+            queue: Queue::new(room),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Changes the sample.
+    pub(crate) fn set_one_in(&self, one_in: u64) {
+        self.one_in.store(one_in, Ordering::Relaxed);
+    }
+
+    /// Begins the span of a message, if the message is to have one. With a traceparent its sampled flag decides.
+    /// `channel` is empty for a broadcast.
+    pub(crate) fn begin(self: &Arc<Self>, parent: Option<&Traceparent>, channel: &str, bytes: usize) -> Option<Span> {
+        let wanted = parent.map_or_else(|| self.chooses(), Traceparent::is_sampled);
+        if !wanted {
+            return None;
+        }
+        // Without random bits a span could not be told from others.
+        let begun = Begun::now(parent, channel, bytes)?;
+        if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_OPEN {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.tally.dropped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Span::new(self.clone(), begun))
+    }
+
+    /// Whether the next publish without a traceparent has a span. Spread over the publishes, so that a pattern among
+    /// them does not hide any.
+    fn chooses(&self) -> bool {
+        let one_in = self.one_in.load(Ordering::Relaxed);
+        if one_in <= 1 {
+            return one_in == 1;
+        }
+        let mixed = mix(self.count.fetch_add(1, Ordering::Relaxed) ^ self.seed);
+        (u128::from(mixed) * u128::from(one_in)) >> 64 == 0
+    }
+
+    /// A shard has handed a message to that many connections.
+    pub(crate) fn handed(&self, ticket: Ticket, shard: usize, connections: u32) {
+        self.under_way.handed(ticket, shard, connections);
+    }
+
+    /// What became of spans, by outcome.
+    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 3] {
+        let Tally { exported, rejected, dropped } = &self.tally;
+        [("exported", exported), ("rejected", rejected), ("dropped", dropped)]
+            .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer").field("open", &self.open).field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+/// Spreads the bits of a number over all its bits (the finalizer of SplitMix64).
+fn mix(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn tracer(one_in: u64, room: usize) -> Arc<Tracer> {
+        Arc::new(Tracer::new(one_in, room, Box::new(|seq| format!("e-{seq}"))))
+    }
+
+    #[test]
+    fn one_of_so_many_has_a_span_and_the_flag_of_a_traceparent_decides_for_itself() {
+        let sampled = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+        let not = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00").unwrap();
+        for (one_in, least, most) in [(0, 0, 0), (1, 10_000, 10_000), (10, 700, 1300), (1000, 1, 40)] {
+            let tracer = tracer(one_in, 1);
+            let chosen = (0..10_000).filter(|_| tracer.begin(None, "a", 1).is_some()).count();
+            assert!((least..=most).contains(&chosen), "{chosen} of 10000 at one in {one_in}");
+            assert!(tracer.begin(Some(&sampled), "a", 1).is_some());
+            assert!(tracer.begin(Some(&not), "a", 1).is_none());
+        }
+    }
+
+    #[test]
+    fn the_sample_can_change() {
+        let tracer = tracer(0, 1);
+        assert!(tracer.begin(None, "a", 1).is_none());
+        tracer.set_one_in(1);
+        assert!(tracer.begin(None, "a", 1).is_some());
+    }
+
+    #[test]
+    fn open_spans_are_bounded_and_further_ones_are_counted_as_dropped() {
+        let tracer = tracer(1, 100);
+        let held: Vec<Span> = (0..MAX_OPEN).map(|_| tracer.begin(None, "a", 1).unwrap()).collect();
+        assert!(tracer.begin(None, "a", 1).is_none());
+        assert_eq!(tracer.outcomes()[2], ("dropped", 1));
+        drop(held);
+        assert!(tracer.begin(None, "a", 1).is_some(), "there is room again");
+        assert_eq!(tracer.queue.len(), 0, "what was not published has no span");
+    }
+}
