@@ -81,6 +81,34 @@ static ngx_int_t ngx_http_push_body(ngx_http_request_t *r, ngx_str_t *body)
     return end != NULL ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
+/* The place of the request in a trace, or NULL. If there are several, nobody knows which of them counts; the library
+ * ignores one that is not valid. */
+static const char *ngx_http_push_trace(ngx_http_request_t *r)
+{
+    ngx_list_part_t *part;
+    ngx_table_elt_t *line, *found = NULL;
+    ngx_uint_t i;
+    u_char *text;
+
+    for (part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        line = part->elts;
+        for (i = 0; i < part->nelts; i++) {
+            if (line[i].key.len != 11 || ngx_strncasecmp(line[i].key.data, (u_char *) "traceparent", 11) != 0) {
+                continue;
+            }
+            if (found != NULL) {
+                return NULL;
+            }
+            found = &line[i];
+        }
+    }
+    if (found == NULL || (text = ngx_pnalloc(r->pool, found->value.len + 1)) == NULL) {
+        return NULL;
+    }
+    *ngx_cpymem(text, found->value.data, found->value.len) = '\0';
+    return (const char *) text;
+}
+
 static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
 {
     ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
@@ -110,6 +138,7 @@ static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
         return rc;
     }
     message.key = (const char *) text.data;
+    message.trace = ngx_http_push_trace(r);
     rc = ngx_http_push_body(r, &body);
     if (rc != NGX_OK) {
         return rc;

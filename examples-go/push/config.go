@@ -23,6 +23,17 @@ type Config struct {
 	// that are meant for a user who is logged in.
 	AllowedOrigins []string
 
+	// Trace returns the place of a context in a trace, a traceparent of W3C Trace Context, or "". [Server.PublishContext]
+	// asks it, so that the spans of messages (option trace) are children of the service's own. It is a function so that
+	// this package needs none for tracing. With OpenTelemetry:
+	//
+	//	Trace: func(ctx context.Context) string {
+	//		carrier := propagation.MapCarrier{}
+	//		propagation.TraceContext{}.Inject(ctx, carrier)
+	//		return carrier["traceparent"]
+	//	},
+	Trace func(ctx context.Context) string
+
 	// Options are the library's options by name and text. These matter most for a service, with their defaults:
 	//
 	//	history_count       100     messages kept for each channel; 0: no history

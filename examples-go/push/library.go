@@ -199,17 +199,18 @@ func (h handle) publish(channel string, data []byte) Status {
 }
 
 // publishMessage writes the position. An empty channel is a broadcast.
-func (h handle) publishMessage(channel string, data []byte, event, key string, flags uint32, at *position) Status {
+func (h handle) publishMessage(channel string, m *Message, at *position) Status {
 	var channelName cName
-	text, size := cBytes(data)
-	if event == "" && key == "" {
+	text, size := cBytes(m.Data)
+	flags := C.uint32_t(m.flags())
+	if m.Event == "" && m.Key == "" && m.Trace == "" {
 		none := (*C.char)(unsafe.Pointer(&cEmpty))
 		return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size, none, none,
-			C.uint32_t(flags), at))
+			none, flags, at))
 	}
-	var eventName, keyName cName
+	var eventName, keyName, traceName cName
 	return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size,
-		eventName.setSome(event), keyName.setSome(key), C.uint32_t(flags), at))
+		eventName.setSome(m.Event), keyName.setSome(m.Key), traceName.setSome(m.trace()), flags, at))
 }
 
 // mark begins a stream, or ends it.
@@ -227,9 +228,9 @@ func (h handle) mark(channel string, end bool, at *position) Status {
 // entry is one message of a batch: the lengths of its parts in the batch's bytes.
 type entry = C.pushgo_entry
 
-func makeEntry(channel, event, key, data int, flags uint32) entry {
+func makeEntry(event, key, trace, data int, flags uint32) entry {
 	return entry{
-		channel_len: C.uint32_t(channel), event_len: C.uint32_t(event), key_len: C.uint32_t(key),
+		event_len: C.uint32_t(event), key_len: C.uint32_t(key), trace_len: C.uint32_t(trace),
 		data_len: C.uint32_t(data), flags: C.uint32_t(flags),
 	}
 }

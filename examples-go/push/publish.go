@@ -31,6 +31,18 @@ type Message struct {
 	Key string
 	// Binary sends UTF-8 as binary too: WebSocket clients get a binary frame, others base64.
 	Binary bool
+	// Trace is the publisher's place in a trace, a traceparent of W3C Trace Context, or empty. With the option trace
+	// (see docs/operating.md) the message's span is a child of it, if it is sampled. One that is not valid is ignored, as
+	// that specification demands. [Server.PublishContext] takes it from the context: see [Config].
+	Trace string
+}
+
+// trace returns the traceparent in the form that C has. A valid one is far shorter than a name.
+func (m *Message) trace() string {
+	if fitsName(m.Trace) {
+		return m.Trace
+	}
+	return ""
 }
 
 func (m *Message) flags() uint32 {
@@ -104,7 +116,7 @@ func (s *Server) publishOne(op, channel string, m *Message) (Position, error) {
 	if !beginWait() {
 		return "", result(op, ErrBusy)
 	}
-	status := s.handle.publishMessage(channel, m.Data, m.Event, m.Key, m.flags(), &at)
+	status := s.handle.publishMessage(channel, m, &at)
 	endWait()
 	if status != statusOK {
 		return "", result(op, status)
@@ -113,8 +125,12 @@ func (s *Server) publishOne(op, channel string, m *Message) (Position, error) {
 }
 
 // PublishContext is [Server.PublishMessage] that waits while the library has no room, instead of failing with
-// [ErrBusy]. When ctx ends first, nothing was published and the error is both ctx's and ErrBusy.
+// [ErrBusy]. When ctx ends first, nothing was published and the error is both ctx's and ErrBusy. A message without a
+// Trace gets that of ctx: see [Config].
 func (s *Server) PublishContext(ctx context.Context, m Message) (Position, error) {
+	if m.Trace == "" && s.traceOf != nil {
+		m.Trace = s.traceOf(ctx)
+	}
 	for wait := pauseFirst; ; wait = min(2*wait, pauseLongest) {
 		at, err := s.PublishMessage(m)
 		if !errors.Is(err, ErrBusy) {
@@ -248,7 +264,8 @@ func (b *batch) add(messages []Message) error {
 	text, entries, channel := b.bytes, slices.Grow(b.entries, len(messages)), ""
 	for i := range messages {
 		m := &messages[i]
-		e := makeEntry(0, len(m.Event), len(m.Key), len(m.Data), m.flags())
+		trace := m.trace()
+		e := makeEntry(len(m.Event), len(m.Key), len(trace), len(m.Data), m.flags())
 		if !sameString(m.Channel, channel) || i == 0 {
 			if err := m.check("publish batch"); err != nil {
 				return err
@@ -263,6 +280,7 @@ func (b *batch) add(messages []Message) error {
 			}
 			text = appendName(appendName(text, m.Event), m.Key)
 		}
+		text = appendName(text, trace)
 		if len(m.Data) > math.MaxInt32 {
 			return &Error{Op: "publish batch", Status: ErrTooLarge}
 		}

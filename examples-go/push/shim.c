@@ -143,7 +143,8 @@ push_status pushgo_publish(uintptr_t server, const char *channel, const char *da
 }
 
 push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
-                                   const char *event, const char *key, uint32_t flags, push_position *out)
+                                   const char *event, const char *key, const char *trace, uint32_t flags,
+                                   push_position *out)
 {
     push_message message = PUSH_MESSAGE_INIT;
     message.channel = channel;
@@ -151,6 +152,7 @@ push_status pushgo_publish_message(uintptr_t server, const char *channel, const 
     message.len = len;
     message.event = or_null(event);
     message.key = or_null(key);
+    message.trace = or_null(trace);
     message.flags = flags;
     if (!*channel) return push_broadcast(ticket(server), &message, out);
     return push_publish_message(ticket(server), &message, out);
@@ -179,6 +181,7 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
         messages[i].channel = channel;
         messages[i].event = next_text(&bytes, entry->event_len);
         messages[i].key = next_text(&bytes, entry->key_len);
+        messages[i].trace = next_text(&bytes, entry->trace_len);
         messages[i].data = bytes;
         messages[i].len = entry->data_len;
         messages[i].flags = entry->flags;

@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One message of a batch. Channel, event and key, each ending in NUL, and the payload lie one after the other in the
- * batch's bytes. A part of length 0 is not there. A message without a channel has the channel of the one before. */
+/* One message of a batch. Channel, event, key and trace, each ending in NUL, and the payload lie one after the other in
+ * the batch's bytes. A part of length 0 is not there. A message without a channel has the channel of the one before. */
 typedef struct {
-    uint32_t channel_len, event_len, key_len, data_len;
+    uint32_t channel_len, event_len, key_len, trace_len, data_len;
     uint32_t flags;
 } pushgo_entry;
 
@@ -41,7 +41,8 @@ push_status pushgo_users(uintptr_t server, const char *channel, const char *afte
 push_status pushgo_publish(uintptr_t server, const char *channel, const char *data, size_t len);
 /* Empty strings stand for NULL. An empty channel means a broadcast. */
 push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
-                                   const char *event, const char *key, uint32_t flags, push_position *out);
+                                   const char *event, const char *key, const char *trace, uint32_t flags,
+                                   push_position *out);
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 

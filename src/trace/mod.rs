@@ -12,6 +12,8 @@
 pub(crate) mod endpoint;
 #[cfg(feature = "trace")]
 mod exporter;
+#[cfg(all(test, feature = "trace"))]
+mod exporter_tests;
 #[cfg(feature = "trace")]
 mod otlp;
 #[cfg(feature = "trace")]

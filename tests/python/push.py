@@ -10,7 +10,8 @@ GRANT_PUBLISH, GRANT_KEEP_ALIVE = 1, 2
 
 class Message(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("channel", c_char_p), ("data", c_char_p), ("len", c_size_t),
-                ("event", c_char_p), ("key", c_char_p), ("flags", c_uint32), ("reserved", c_uint32)]
+                ("event", c_char_p), ("key", c_char_p), ("flags", c_uint32), ("reserved", c_uint32),
+                ("trace", c_char_p)]
 
 
 class Position(ctypes.Structure):
@@ -74,10 +75,11 @@ class Server:
         """Publishes, and does not wait."""
         self._check(self.c.push_publish(self.server, channel.encode(), data, len(data)))
 
-    def publish(self, channel, data, key=None):
+    def publish(self, channel, data, key=None, trace=None):
         """Publishes, and returns the position."""
         message = Message(size=ctypes.sizeof(Message), channel=channel.encode(), data=data, len=len(data),
-                          key=key.encode() if key else None)
+                          key=key.encode() if key else None,
+                          trace=None if trace is None else trace.encode("latin-1"))
         position = Position()
         self._check(self.c.push_publish_message(self.server, ctypes.byref(message), ctypes.byref(position)))
         return position.text.decode()

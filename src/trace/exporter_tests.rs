@@ -1,0 +1,218 @@
+//! The exporter, with a collector that the test plays.
+
+use super::exporter::{Exporter, Settings};
+use super::otlp::Response;
+use super::tests::tracer;
+use super::{Endpoint, Tracer};
+use crate::log::{Level, Line, Log, Sink};
+use crossbeam::channel::Receiver;
+use prost::Message;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An exporter that runs, and its tracer.
+struct World {
+    tracer: Arc<Tracer>,
+    exporter: Exporter,
+    thread: JoinHandle<()>,
+    lines: Receiver<Line>,
+}
+
+impl World {
+    fn new(port: u16, timeout: Duration, room: usize) -> Self {
+        let tracer = tracer(1, room);
+        let endpoint = Endpoint::parse(&format!("otlp:http://127.0.0.1:{port}")).unwrap();
+        let (line, lines) = crossbeam::channel::unbounded();
+        let log = Log::new(Some(Sink::Thread(line)), Level::Debug);
+        let settings = Settings { endpoint, service: "s".to_owned(), timeout };
+        let (exporter, work) = Exporter::new(tracer.clone(), settings, log).unwrap();
+        World { tracer, exporter, thread: std::thread::spawn(work), lines }
+    }
+
+    /// A message that nobody has subscribed to.
+    fn publish(&self) {
+        self.tracer.begin(None, "news", 5).unwrap().place(7, None, 0, 0);
+    }
+
+    fn await_outcomes(&self, expected: [u64; 3]) {
+        let start = Instant::now();
+        while self.tracer.outcomes().map(|(_, count)| count) != expected {
+            assert!(start.elapsed() < PATIENCE, "{:?}, not {expected:?}", self.tracer.outcomes());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Stops it. Returns the lines of the log.
+    fn stop(self, time: Duration) -> Vec<String> {
+        self.exporter.stop(Instant::now() + time);
+        self.thread.join().unwrap();
+        self.lines.try_iter().map(|line| line.text).collect()
+    }
+}
+
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// Reads a request. `None`: the connection has ended.
+fn request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut read = Vec::new();
+    loop {
+        let mut more = [0; 4096];
+        let count = stream.read(&mut more).ok().filter(|count| *count > 0)?;
+        read.extend_from_slice(&more[..count]);
+        let Some(end) = memchr::memmem::find(&read, b"\r\n\r\n").map(|at| at + 4) else { continue };
+        let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
+        let length = head.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?;
+        if read.len() >= end + length {
+            return Some(read.split_off(end));
+        }
+    }
+}
+
+fn answer(stream: &mut TcpStream, head: &str, body: &[u8]) {
+    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn spans_go_over_one_connection_and_a_new_one_when_it_has_ended() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE, 100);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    let body = request(&mut stream).unwrap();
+    assert!(memchr::memmem::find(&body, b"e-7").is_some() && memchr::memmem::find(&body, b"news").is_some());
+    answer(&mut stream, "200 OK", b"");
+    world.await_outcomes([1, 0, 0]);
+    world.publish();
+    request(&mut stream).unwrap();
+    answer(&mut stream, "200 OK", b"");
+    world.await_outcomes([2, 0, 0]);
+    drop(stream);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    request(&mut stream).unwrap();
+    answer(&mut stream, "200 OK", b"");
+    world.await_outcomes([3, 0, 0]);
+    let lines = world.stop(PATIENCE);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with("the collector takes spans"), "{lines:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_collector_that_is_busy_gets_the_same_spans_again() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE, 100);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    let first = request(&mut stream).unwrap();
+    answer(&mut stream, "503 Service Unavailable\r\nRetry-After: 1", b"");
+    assert_eq!(request(&mut stream).unwrap(), first);
+    let partial = Some(super::otlp::Partial { rejected: 1, error: "too old".to_owned() });
+    answer(&mut stream, "200 OK", &Response { partial }.encode_to_vec());
+    world.await_outcomes([0, 1, 0]);
+    world.publish();
+    request(&mut stream).unwrap();
+    answer(&mut stream, "400 Bad Request", b"no");
+    world.await_outcomes([0, 2, 0]);
+    let lines = world.stop(PATIENCE).join("\n");
+    for part in ["503 Service Unavailable; the hub tries again", "rejected 1 of 1 spans: too old", "400 Bad Request; 1"]
+    {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_collector_that_hangs_costs_spans_beyond_the_queue_and_no_publisher_waits() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE * 10, 4);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    request(&mut stream).unwrap();
+    // One is under way, and four wait.
+    (0..10).for_each(|_| world.publish());
+    world.await_outcomes([0, 0, 6]);
+    let began = Instant::now();
+    let lines = world.stop(Duration::from_millis(100));
+    assert!(began.elapsed() < PATIENCE, "it has its own time only");
+    assert!(lines.iter().any(|line| line.ends_with("the hub ends; 5 spans are dropped")), "{lines:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_stop_exports_what_is_left_and_what_is_under_way() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE, 100);
+    world.publish();
+    // Its shard has ended.
+    world.tracer.begin(None, "lost", 5).unwrap().place(8, None, 1, 1);
+    let tracer = world.tracer.clone();
+    let collector = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut got = Vec::new();
+        while let Some(body) = request(&mut stream) {
+            got.extend(body);
+            answer(&mut stream, "200 OK", b"");
+        }
+        got
+    });
+    let lines = world.stop(PATIENCE);
+    let got = collector.join().unwrap();
+    assert!(memchr::memmem::find(&got, b"e-7").is_some() && memchr::memmem::find(&got, b"push.unfinished").is_some());
+    assert_eq!(tracer.outcomes().map(|(_, count)| count), [2, 0, 0], "{lines:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_collector_that_is_not_there_is_named_once_and_a_stop_does_not_wait_for_it() {
+    let (listener, port) = listener();
+    drop(listener);
+    let world = World::new(port, PATIENCE, 100);
+    world.publish();
+    let line = world.lines.recv_timeout(PATIENCE).unwrap().text;
+    assert!(
+        line.contains("can't be reached: ") && line.contains(&format!("http://127.0.0.1:{port}/v1/traces")),
+        "{line}"
+    );
+    world.publish();
+    let began = Instant::now();
+    let tracer = world.tracer.clone();
+    let lines = world.stop(PATIENCE * 10);
+    assert!(began.elapsed() < PATIENCE);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(tracer.outcomes()[2], ("dropped", 2));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn whatever_answers_at_the_port_is_an_error_and_never_a_panic() {
+    for strange in
+        ["220 mail.example.org ESMTP\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\nx", "\0\0\0\0", ""]
+    {
+        let (listener, port) = listener();
+        let world = World::new(port, Duration::from_secs(2), 100);
+        world.publish();
+        let (mut stream, _) = listener.accept().unwrap();
+        request(&mut stream).unwrap();
+        stream.write_all(strange.as_bytes()).unwrap();
+        drop(stream);
+        let line = world.lines.recv_timeout(PATIENCE).unwrap().text;
+        assert!(line.ends_with("the hub tries again"), "{strange:?}: {line}");
+        drop(listener);
+        world.stop(Duration::ZERO);
+    }
+}

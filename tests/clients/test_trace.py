@@ -1,0 +1,595 @@
+"""Spans of messages (option trace), as a collector of OpenTelemetry gets them: the package opentelemetry-proto reads
+what the library sends, embedded, attached and through the control API."""
+
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from host import PATIENCE, ROOT, free_port
+from hub import KEY, Hub
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+sys.path.insert(0, str(ROOT / "tests/python"))
+
+import push  # noqa: E402
+
+LIBRARY = ROOT / "target/stage/lib/libpush.so"
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+# A trace from outside decides for itself, and nothing else has a span.
+ONLY_THEIRS = {"trace_sample": "0"}
+ALL = {"trace_sample": "1"}
+
+
+def wait_for(condition, what="it did not come"):
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found
+
+
+class Span:
+    """A span, as a test looks at it."""
+
+    def __init__(self, span, resource, scope):
+        self.raw, self.resource, self.scope = span, self._read(resource.attributes), scope
+        self.trace, self.parent = span.trace_id.hex(), span.parent_span_id.hex()
+        self.attributes = self._read(span.attributes)
+        self.delivered = [self._read(event.attributes) for event in span.events]
+
+    @staticmethod
+    def _read(attributes):
+        values = {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+        assert len(values) == len(attributes), "a key comes twice"
+        return values
+
+    @property
+    def channel(self):
+        return self.attributes.get("messaging.destination.name")
+
+    @property
+    def position(self):
+        return self.attributes["messaging.message.id"]
+
+
+class Collector:
+    """A receiver of OTLP over HTTP. `answers` are what it says first: a status, with a Retry-After and a body if it is
+    a tuple, or "hang". Then it takes everything."""
+
+    def __init__(self, *answers, port=0):
+        self.spans, self.requests, self.problems = [], [], []
+        self._answers, self._lock, self._end = list(answers), threading.Lock(), threading.Event()
+        collector = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                collector._take(self)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self._end.set()
+        self._server.shutdown()
+        self._server.server_close()
+        if kind is None:
+            assert self.problems == []
+
+    @property
+    def option(self):
+        return f"otlp:http://127.0.0.1:{self.port}"
+
+    def _take(self, handler):
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        with self._lock:
+            answer = self._answers.pop(0) if self._answers else 200
+            self.requests.append((time.monotonic(), handler.path, body))
+        if answer == "hang":
+            self._end.wait(PATIENCE)
+            handler.close_connection = True
+            return
+        status, retry, said = answer if isinstance(answer, tuple) else (answer, None, b"")
+        if handler.headers["Content-Type"] != "application/x-protobuf":
+            self.problems.append(f"content type {handler.headers['Content-Type']}")
+        if status == 200:
+            self._read(body)
+        handler.send_response(status)
+        if retry is not None:
+            handler.send_header("Retry-After", retry)
+        handler.send_header("Content-Type", "application/x-protobuf")
+        handler.send_header("Content-Length", str(len(said)))
+        handler.end_headers()
+        handler.wfile.write(said)
+
+    def _read(self, body):
+        request = otlp.ExportTraceServiceRequest()
+        request.ParseFromString(body)
+        with self._lock:
+            for of_resource in request.resource_spans:
+                for of_scope in of_resource.scope_spans:
+                    self.spans += [Span(span, of_resource.resource, of_scope.scope) for span in of_scope.spans]
+
+    def wait_for(self, count=1):
+        """The spans, when that many have come, and none beyond."""
+        wait_for(lambda: len(self.spans) >= count, f"only {len(self.spans)} spans have come")
+        assert len(self.spans) == count, [span.attributes for span in self.spans]
+        return self.spans
+
+
+@pytest.fixture
+def collector():
+    with Collector() as collector:
+        yield collector
+
+
+@contextlib.contextmanager
+def embedded(drain_ms=1000, **options):
+    server = push.Server(str(LIBRARY), **{"auth": "none", "threads": "2", **options})
+    try:
+        yield server
+    finally:
+        server.stop(drain_ms)
+
+
+@contextlib.contextmanager
+def hub(*options):
+    running = Hub("auth=none", *options)
+    try:
+        yield running
+    finally:
+        assert running.stop() == 0, running.log()
+
+
+def options_of(collector, **options):
+    return [f"{name}={value}" for name, value in {"trace": collector.option, **options}.items()]
+
+
+def control(hub, method, path, body=b"", headers=()):
+    """A request with header lines as they are given."""
+    connection = http.client.HTTPConnection("127.0.0.1", hub.control_port, timeout=PATIENCE)
+    connection.putrequest(method, path)
+    for name, value in [("Authorization", f"Bearer {KEY}"), ("Content-Length", str(len(body))), *headers]:
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    response = connection.getresponse()
+    answer = response.read()
+    connection.close()
+    assert response.status == 200, answer
+    return json.loads(answer)
+
+
+def subscribed(port, query):
+    """A client of SSE that has the head of the response."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    client.sendall(f"GET /push?{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += client.recv(65536)
+    assert head.startswith(b"HTTP/1.1 200"), head
+    return client
+
+
+def outcomes(hub):
+    _, text = hub.request("GET", "/metrics")
+    lines = [line for line in text.decode().splitlines() if line.startswith("push_trace_spans_total{")]
+    return {line.split('"')[1]: int(line.rsplit(" ", 1)[1]) for line in lines}
+
+
+# ---- what a span says ----
+
+
+def test_a_span_has_the_ids_of_its_parent_and_the_message_s_position(collector):
+    with embedded(trace=collector.option, trace_service="shop", **ONLY_THEIRS) as server:
+        before = time.time_ns()
+        position = server.publish("orders", b"12345", trace=SAMPLED)
+        after = time.time_ns()
+        [span] = collector.wait_for()
+    assert (span.trace, span.parent) == (TRACE, PARENT)
+    assert len(span.raw.span_id) == 8 and any(span.raw.span_id) and span.raw.span_id.hex() != PARENT
+    assert span.raw.kind == trace_pb2.Span.SPAN_KIND_PRODUCER and span.raw.name == "publish"
+    assert span.attributes == {
+        "messaging.system": "libpush", "messaging.operation.name": "publish", "messaging.operation.type": "send",
+        "messaging.destination.name": "orders", "messaging.message.id": position, "messaging.message.body.size": 5,
+        "push.subscribers": 0,
+    }
+    assert span.resource == {"service.name": "shop"} and span.scope.name == "libpush"
+    assert span.raw.flags & 1 and span.raw.flags & 0x300 == 0x300, "its parent is of another process"
+    assert before - 10**6 <= span.raw.start_time_unix_nano <= span.raw.end_time_unix_nano <= after + 10**6
+    assert span.raw.status.code == trace_pb2.Status.STATUS_CODE_UNSET and span.delivered == []
+
+
+def test_a_message_without_a_traceparent_begins_a_trace_of_its_own(collector):
+    with embedded(trace=collector.option, **ALL) as server:
+        positions = [server.publish("a", b"x") for _ in range(3)]
+        spans = collector.wait_for(3)
+    assert [span.position for span in spans] == positions
+    assert len({span.trace for span in spans}) == 3 == len({span.raw.span_id for span in spans})
+    assert all(span.parent == "" and len(span.raw.trace_id) == 16 for span in spans)
+    assert all(span.raw.flags & 0x300 == 0x100 for span in spans)
+
+
+def test_the_sampled_flag_decides_and_what_is_not_valid_is_ignored(collector):
+    wrong = ["", "x", SAMPLED.upper(), SAMPLED[:-1], SAMPLED + "-more", "ff" + SAMPLED[2:], "00-" + "0" * 32 + SAMPLED[35:],
+             SAMPLED.replace(PARENT, "0" * 16), SAMPLED + ", " + SAMPLED, "\xe4" * 55, "9" * 100_000]  # fmt: skip
+    with embedded(trace=collector.option, **ONLY_THEIRS) as server:
+        for trace in [*wrong, NOT_SAMPLED]:
+            server.publish("a", b"x", trace=trace)
+        later = "cc" + SAMPLED[2:] + "-what-comes-later"
+        last = server.publish("a", b"x", trace=later)
+        [span] = collector.wait_for()
+        assert (span.trace, span.parent, span.position) == (TRACE, PARENT, last)
+    collector.spans.clear()
+    # As if it had none: the sample decides.
+    with embedded(trace=collector.option, **ALL) as server:
+        server.publish("a", b"x", trace=NOT_SAMPLED)
+        positions = [server.publish("a", b"x", trace=trace) for trace in wrong]
+        spans = collector.wait_for(len(wrong))
+    assert [span.position for span in spans] == positions and all(span.trace != TRACE for span in spans)
+
+
+def test_one_of_so_many_has_a_span(collector):
+    with embedded(trace=collector.option, trace_sample="10", trace_queue="10000", mailbox="16384") as server:
+        positions = {server.publish("a", b"x") for _ in range(5000)}
+    assert 250 <= len(collector.spans) <= 1000
+    assert {span.position for span in collector.spans} <= positions
+
+
+def test_a_message_that_is_published_already_says_so(collector):
+    with embedded(trace=collector.option, **ONLY_THEIRS) as server:
+        first = server.publish("a", b"x", key="k")
+        assert server.publish("a", b"x", key="k", trace=SAMPLED) == first
+        [span] = collector.wait_for()
+    assert (span.position, span.attributes["push.duplicate"]) == (first, True)
+
+
+def test_what_is_not_published_has_no_span(collector):
+    with embedded(trace=collector.option, max_message="10", **ONLY_THEIRS) as server:
+        with pytest.raises(push.Error):
+            server.publish("a", b"x" * 11, trace=SAMPLED)
+        with pytest.raises(push.Error):
+            server.publish("", b"x", trace=SAMPLED)
+        last = server.publish("a", b"x", trace=SAMPLED)
+        [span] = collector.wait_for()
+    assert span.position == last
+
+
+def test_it_is_off_by_default_and_a_wrong_value_is_refused():
+    with embedded() as server:
+        server.publish("a", b"x", trace=SAMPLED)
+    for wrong in ["http://127.0.0.1:4318", "otlp:grpc://h:4317", "otlp:http://h", "otlp:http://u:p@h:1"]:
+        with pytest.raises(push.Error, match="option trace: .* is not allowed; allowed is none, otlp:http://HOST:PORT"):
+            push.Server(str(LIBRARY), trace=wrong)
+
+
+# ---- to the last socket ----
+
+
+def test_a_span_ends_when_the_last_thread_has_handed_the_message_on(collector):
+    with hub(*options_of(collector, **ONLY_THEIRS), "threads=2", "history_count=0") as running:
+        clients = [subscribed(running.port, "channel=a") for _ in range(12)]
+        clients += [subscribed(running.port, "channel=a&channel=b") for _ in range(3)]
+        running.wait_for(lambda stats: stats["subscriptions"] == 18)
+        answer = control(running, "POST", "/v1/publish?channel=a", b"12", [("traceparent", SAMPLED)])
+        assert answer["subscribers"] == 15
+        [span] = collector.wait_for()
+        assert (span.position, span.attributes["push.subscribers"]) == (answer["id"], 15)
+        assert sum(event["push.connections"] for event in span.delivered) == 15
+        shards = [event["push.shard"] for event in span.delivered]
+        assert len(set(shards)) == len(shards) and set(shards) <= {0, 1}
+        assert all(event.name == "delivered" for event in span.raw.events)
+        times = [event.time_unix_nano for event in span.raw.events]
+        assert span.raw.start_time_unix_nano <= min(times) and max(times) == span.raw.end_time_unix_nano
+        assert "push.unfinished" not in span.attributes
+        # A client that reads the message has it before or at the end of the span.
+        data = b""
+        while b"12" not in data:
+            data += clients[0].recv(65536)
+        for client in clients:
+            client.close()
+
+
+def test_a_broadcast_reaches_all_connections(collector):
+    with hub(*options_of(collector, **ONLY_THEIRS), "threads=2") as running:
+        clients = [subscribed(running.port, f"channel=c{place}") for place in range(5)]
+        answer = control(running, "POST", "/v1/broadcast", b"x", [("traceparent", SAMPLED)])
+        [span] = collector.wait_for()
+        assert span.position == answer["id"] and span.attributes["push.broadcast"] is True
+        assert span.channel is None, "a broadcast has no destination"
+        assert sum(event["push.connections"] for event in span.delivered) == 5
+        assert len(span.delivered) == 2, "each thread looks for connections"
+        for client in clients:
+            client.close()
+
+
+def test_clients_that_go_away_and_clients_that_do_not_read_leave_no_span_open(collector):
+    count = 300
+    with hub(*options_of(collector, trace_queue="4096", **ALL), "threads=2", "outbox=64KB") as running:
+        slow = [subscribed(running.port, "channel=a") for _ in range(4)]
+        for place in range(count):
+            # Some are reset in the middle of a delivery.
+            short = subscribed(running.port, "channel=a")
+            short.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            running.publish("a", b"x" * 20_000)
+            short.close()
+        wait_for(lambda: len(collector.spans) >= count)
+        assert len(collector.spans) == count and len({span.position for span in collector.spans}) == count
+        assert not any("push.unfinished" in span.attributes for span in collector.spans)
+        assert outcomes(running) == {"exported": count, "rejected": 0, "dropped": 0}
+        for client in slow:
+            client.close()
+
+
+# ---- the doors ----
+
+
+def test_the_control_api_takes_the_header_of_each_way_to_publish(collector):
+    header = ("TraceParent", f" {SAMPLED} ")
+    with hub(*options_of(collector, **ONLY_THEIRS)) as running:
+        one = [control(running, "POST", "/v1/publish?channel=a", b"x", [header])]
+        several = control(running, "POST", "/v1/publish?channel=a&channel=b", b"x", [header])
+        batch = json.dumps([{"channel": "c", "data": "x"}, {"channel": "d", "data": "x"}]).encode()
+        batched = control(running, "POST", "/v1/publish", batch, [header])
+        positions = [answer["id"] for answer in one + several + batched]
+        # Nobody knows which of two counts.
+        control(running, "POST", "/v1/publish?channel=e", b"x", [header, header])
+        control(running, "POST", "/v1/publish?channel=f", b"x", [("traceparent", NOT_SAMPLED)])
+        spans = collector.wait_for(5)
+    assert [span.position for span in spans] == positions
+    assert [span.channel for span in spans] == ["a", "a", "b", "c", "d"]
+    assert all((span.trace, span.parent) == (TRACE, PARENT) for span in spans)
+
+
+def test_an_attached_host_s_trace_reaches_the_hub(collector, tmp_path):
+    path = f"unix:{tmp_path}/hub"
+    with hub(f"attach_listen={path}", *options_of(collector, **ONLY_THEIRS)) as running:
+        host = push.Server(str(LIBRARY), attach=path)
+        positions = [host.publish("a", b"x", trace=SAMPLED), host.publish("b", b"xy", key="k", trace=SAMPLED)]
+        host.publish("c", b"x")
+        spans = collector.wait_for(2)
+        assert [span.position for span in spans] == positions
+        assert all((span.trace, span.parent) == (TRACE, PARENT) for span in spans)
+        host.stop()
+        assert running.alive()
+    with pytest.raises(push.Error, match="options attach and trace: the hub exports the spans"):
+        push.Server(str(LIBRARY), attach=path, trace=collector.option)
+
+
+def test_a_client_can_not_bring_a_trace(collector):
+    with hub(*options_of(collector, **ONLY_THEIRS), "client_publish=true") as running:
+        client = socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE)
+        client.sendall((
+            "GET /push?channel=a HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            f"Sec-WebSocket-Protocol: push.v1.json\r\ntraceparent: {SAMPLED}\r\n\r\n"
+        ).encode())  # fmt: skip
+        text = json.dumps({"type": "publish", "channel": "a", "data": "x"}).encode()
+        client.sendall(bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text)
+        running.wait_for(lambda stats: stats["published"] == 1)
+        last = control(running, "POST", "/v1/publish?channel=a", b"x", [("traceparent", SAMPLED)])
+        [span] = collector.wait_for()
+        assert span.position == last["id"]
+        client.close()
+
+
+@pytest.mark.parametrize("sync", ["interval", "always"])
+def test_a_log_on_disk_has_spans_too(collector, tmp_path, sync):
+    options = {"engine": f"file:{tmp_path}/log", "engine_sync": sync, "trace": collector.option, **ONLY_THEIRS}
+    with embedded(**options) as server:
+        first = server.publish("a", b"x", key="k", trace=SAMPLED)
+        assert server.publish("a", b"x", key="k", trace=SAMPLED) == first
+        spans = collector.wait_for(2)
+    assert [span.position for span in spans] == [first, first]
+    assert [span.attributes.get("push.duplicate") for span in spans] == [None, True]
+
+
+def test_a_log_that_hubs_share_has_the_span_of_the_hub_that_published(collector):
+    valkey = ROOT / "target/test-env/bin/valkey-server"
+    server = str(valkey) if valkey.exists() else "redis-server"
+    port = free_port()
+    log = subprocess.Popen([server, "--port", str(port), "--save", "", "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+    try:
+        options = {"engine": f"redis://127.0.0.1:{port}", **ONLY_THEIRS, "engine_timeout": "30s"}
+        with Collector() as other, hub(*options_of(collector, **options)) as one, hub(*options_of(other, **options)) as two:
+            client = subscribed(one.port, "channel=a")
+            wait_for(lambda: one.request("GET", "/healthz")[0] == 200 and two.request("GET", "/healthz")[0] == 200)
+            header = [("traceparent", SAMPLED)]
+            first = control(one, "POST", "/v1/publish?channel=a&key=k", b"x", header)["id"]
+            [span] = collector.wait_for()
+            assert (span.position, span.trace, span.parent) == (first, TRACE, PARENT)
+            assert [event["push.connections"] for event in span.delivered] == [1]
+            assert control(one, "POST", "/v1/publish?channel=a&key=k", b"x", header)["id"] == first
+            again = collector.wait_for(2)[1]
+            assert (again.position, again.attributes["push.duplicate"]) == (first, True)
+            assert other.spans == []
+            client.close()
+    finally:
+        log.terminate()
+        log.wait()
+
+
+# ---- collectors that are away, slow or full ----
+
+
+def test_a_collector_that_hangs_holds_up_nobody():
+    with Collector("hang", "hang") as collector:
+        with hub(*options_of(collector, trace_timeout="500ms", **ALL), "threads=1") as running:
+            client = subscribed(running.port, "channel=a")
+            # The queue has room for far fewer.
+            slowest = 0
+            for _ in range(6000):
+                began = time.monotonic()
+                status, _ = running.publish("a", b"x")
+                slowest = max(slowest, time.monotonic() - began)
+                assert status == 200
+            assert slowest < 60, "publishing has waited"
+            assert outcomes(running)["dropped"] > 0
+            # What was held comes when the collector answers again.
+            wait_for(lambda: outcomes(running)["exported"] > 0)
+            client.close()
+        assert running.log().count("trace: ") < 12, running.log()
+        counts = [line for line in running.log().splitlines() if "trace: " in line]
+        assert any("has not answered for 500 ms; the hub tries again" in line for line in counts), counts
+        assert any("takes spans again" in line for line in counts), counts
+
+
+def test_a_collector_that_is_not_there_is_tried_again_and_the_log_says_it_once():
+    port = free_port()
+    with hub(f"trace=otlp:http://127.0.0.1:{port}", "trace_sample=1") as running:
+        first = running.publish("a", b"x")[1]
+        wait_for(lambda: "can't be reached" in running.log())
+        time.sleep(4)
+        assert running.log().count("can't be reached") == 1
+        with Collector(port=port) as collector:
+            [span] = collector.wait_for()
+            assert span.position == first
+            assert outcomes(running) == {"exported": 1, "rejected": 0, "dropped": 0}
+    assert running.log().count("the collector takes spans again") == 1
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_collector_that_asks_for_time_gets_it(status):
+    with Collector((status, "2", b"")) as collector:
+        with hub(*options_of(collector, **ALL)) as running:
+            position = running.publish("a", b"x")[1]
+            [span] = collector.wait_for()
+            assert span.position == position
+            (first, *_), (second, *_) = collector.requests
+            assert second - first >= 1.9
+            assert collector.requests[0][2] == collector.requests[1][2], "the same spans"
+            assert outcomes(running) == {"exported": 1, "rejected": 0, "dropped": 0}
+        assert f"it answers {status}" in running.log()
+
+
+def test_spans_that_a_collector_refuses_are_counted():
+    partial = otlp.ExportTraceServiceResponse()
+    partial.partial_success.rejected_spans = 1
+    partial.partial_success.error_message = "no room for it\nlibpush: forged"
+    with Collector(400, (200, None, partial.SerializeToString()), 307, 200) as collector:
+        with hub(*options_of(collector, **ALL)) as running:
+            for exported, rejected in [(0, 1), (0, 2), (0, 3), (1, 3)]:
+                running.publish("a", b"x")
+                wait_for(lambda: outcomes(running) == {"exported": exported, "rejected": rejected, "dropped": 0})
+            assert len(collector.requests) == 4, "none comes again"
+        log = running.log()
+        assert "it answers 400 Bad Request; 1 spans are dropped" in log and "redirects are not followed" in log
+        assert "has rejected 1 of 1 spans: no room for it" in log and "\nlibpush: forged" not in log
+
+
+def test_the_path_is_that_of_the_option():
+    with Collector() as collector:
+        with embedded(trace=f"{collector.option}/otlp/in?tenant=7", **ALL) as server:
+            server.publish("a", b"x")
+            collector.wait_for()
+        assert [path for _, path, _ in collector.requests] == ["/otlp/in?tenant=7"]
+        with embedded(trace=collector.option, **ALL) as server:
+            server.publish("a", b"x")
+            collector.wait_for(2)
+        assert collector.requests[-1][1] == "/v1/traces"
+
+
+# ---- the stop ----
+
+
+def test_a_stop_exports_what_is_left(collector):
+    with embedded(drain_ms=60_000, trace=collector.option, trace_queue="4096", **ALL) as server:
+        positions = [server.publish("a", b"x") for _ in range(1500)]
+    assert [span.position for span in collector.spans] == positions
+    assert max(len(request[2]) for request in collector.requests) < 1 << 20
+
+
+def test_a_stop_waits_for_a_collector_that_asks_for_a_moment():
+    with Collector((503, "1", b"")) as collector:
+        with embedded(drain_ms=60_000, trace=collector.option, **ALL) as server:
+            position = server.publish("a", b"x")
+        assert [span.position for span in collector.spans] == [position]
+
+
+def test_a_stop_waits_no_longer_than_the_drain_for_a_collector_that_hangs():
+    with Collector("hang") as collector:
+        server = push.Server(str(LIBRARY), trace=collector.option, trace_timeout="10m", **ALL)
+        server.publish("a", b"x")
+        wait_for(lambda: collector.requests)
+        began = time.monotonic()
+        server.stop(2000)
+        assert time.monotonic() - began < 60
+
+
+def test_a_stop_does_not_wait_for_a_collector_that_is_not_there():
+    server = push.Server(str(LIBRARY), trace=f"otlp:http://127.0.0.1:{free_port()}", **ALL)
+    server.publish("a", b"x")
+    began = time.monotonic()
+    server.stop(600_000)
+    assert time.monotonic() - began < 60
+
+
+# ---- the thread, and reloads ----
+
+
+def threads():
+    return {open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")}
+
+
+def test_there_is_a_thread_only_where_spans_are_exported(collector):
+    with embedded():
+        assert "push-trace" not in threads()
+    with embedded(trace=collector.option):
+        assert "push-trace" in threads()
+    assert "push-trace" not in threads()
+
+
+def test_a_reload_changes_the_sample(collector, tmp_path):
+    config = tmp_path / "hub.toml"
+    options = [f'control = "unix:{tmp_path}/control"', f'trace = "{collector.option}"', 'listen = "none"']
+    config.write_text("\n".join([*options, "trace_sample = 0"]) + "\n")
+    process = subprocess.Popen([ROOT / "target/release/pushd", "-c", config], stderr=subprocess.DEVNULL)
+
+    def request(path, body=b""):
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(PATIENCE)
+        connection.sock.connect(f"{tmp_path}/control")
+        connection.request("POST" if body else "GET", path, body)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def is_up():
+        with contextlib.suppress(OSError):
+            return request("/healthz")[0] == 200
+
+    try:
+        wait_for(is_up)
+        request("/v1/publish?channel=a", b"x")
+        config.write_text("\n".join([*options, "trace_sample = 1"]) + "\n")
+        process.send_signal(signal.SIGHUP)
+        positions = []
+
+        def a_span_has_come():
+            positions.append(json.loads(request("/v1/publish?channel=a", b"x")[1])["id"])
+            return collector.spans
+
+        assert wait_for(a_span_has_come)[0].position in positions
+    finally:
+        process.terminate()
+        process.wait()
+
