@@ -1,6 +1,6 @@
 # make               builds the library, target/release/libpush.so, and the programs pushd and pushctl
-# make MINIMAL=1     the same without TLS on the library's listeners, and without the engines redis and nats: a smaller
-#                    library, with fewer dependencies (docs/building.md)
+# make MINIMAL=1     the same without TLS on the library's listeners, the engines redis and nats, the console, and the
+#                    export of spans: a smaller library, with fewer dependencies (docs/building.md)
 # make install       installs them: PREFIX=/usr/local DESTDIR=; make uninstall removes them
 # make demo          serves the demo page at http://127.0.0.1:8080/ (PORT= changes it)
 # make demo-tls      serves the demo page at https://localhost:8080/, and its subscribers over TLS as well

@@ -37,7 +37,7 @@ fn message() -> Arc<Message> {
 }
 
 fn publish(hub: &Hub, channel: &str) {
-    let outgoing = Outgoing { channel, key: None, message: message() };
+    let outgoing = Outgoing::new(channel, None, message());
     black_box(hub.publish(outgoing, 1).is_ok());
 }
 

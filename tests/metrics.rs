@@ -47,6 +47,7 @@ push_refusals_total counter reason: malformed unauthorized channel origin host e
 push_tls_connections_total counter place: kernel off unavailable cipher unfinished refused
 push_closed_total counter code: 1000 1001 1002 1005 1006 1007 1008 1009 1011 4403 4408 4429 other
 push_dropped_messages_total counter policy: drop-oldest latest
+push_trace_spans_total counter outcome: exported rejected dropped
 push_publish_latency_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
 push_turn_seconds histogram le: 0.00001 0.000025 0.00005 0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 1 +Inf
 process_cpu_seconds_total counter

@@ -33,6 +33,8 @@ mod retention;
 mod retention_tests;
 mod settings;
 mod slow;
+#[cfg(test)]
+mod spans_tests;
 mod state;
 #[cfg(test)]
 mod steps_tests;

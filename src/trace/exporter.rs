@@ -14,7 +14,6 @@ use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
 use rustls::ClientConfig;
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,11 +273,9 @@ impl Run {
 }
 
 /// Waits until a thread has to end.
-fn ended(mut stop: watch::Receiver<Option<Instant>>) -> impl Future<Output = ()> {
-    async move {
-        let until = stop.wait_for(Option::is_some).await.map_or(None, |until| *until);
-        if let Some(until) = until {
-            sleep_until(until).await;
-        }
+async fn ended(mut stop: watch::Receiver<Option<Instant>>) {
+    let until = stop.wait_for(Option::is_some).await.map_or(None, |until| *until);
+    if let Some(until) = until {
+        sleep_until(until).await;
     }
 }

@@ -120,6 +120,16 @@ impl Tracer {
         (u128::from(mixed) * u128::from(one_in)) >> 64 == 0
     }
 
+    /// Takes the spans that have ended: channel, position, subscribers, and the shards that have handed the message on.
+    #[cfg(test)]
+    pub(crate) fn take_ended(&self) -> Vec<(String, String, u32, usize)> {
+        let shown = |ended: span::Ended| {
+            let span::Progress { position, subscribers, handed, .. } = ended.progress;
+            (ended.begun.channel.into(), position.unwrap_or_default(), subscribers, handed.len())
+        };
+        self.queue.take(usize::MAX).into_iter().map(shown).collect()
+    }
+
     /// A shard has handed a message to that many connections.
     pub(crate) fn handed(&self, ticket: Ticket, shard: usize, connections: u32) {
         self.under_way.handed(ticket, shard, connections);

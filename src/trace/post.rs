@@ -12,6 +12,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::ServerName;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -66,10 +67,10 @@ impl Post {
         let stream = connected.map_err(|error| format!("it can't be reached: {error}"))?;
         // It fails only if the connection is lost already.
         let _ = stream.set_nodelay(true);
-        let Some(tls) = &self.tls else { return begin(TokioIo::new(stream)).await };
+        let Some(tls) = &self.tls else { return begin(Box::pin(TokioIo::new(stream))).await };
         let name = ServerName::try_from(host.clone()).map_err(|_| format!("{host} can't be the name of a server"))?;
         let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-        begin(TokioIo::new(stream)).await
+        begin(Box::pin(TokioIo::new(stream))).await
     }
 
     async fn ask(&self, line: &mut SendRequest<Full<Bytes>>, body: Bytes) -> Result<Said, String> {
@@ -86,8 +87,15 @@ impl Post {
     }
 }
 
+/// A connection, encrypted or not. It is no parameter of a type, or the library would have HTTP twice.
+type Stream = Pin<Box<dyn ReadWrite>>;
+
+trait ReadWrite: Read + Write + Send {}
+
+impl<S: Read + Write + Send> ReadWrite for S {}
+
 /// Begins HTTP on a connection.
-async fn begin<S: Read + Write + Unpin + Send + 'static>(stream: S) -> Result<SendRequest<Full<Bytes>>, String> {
+async fn begin(stream: Stream) -> Result<SendRequest<Full<Bytes>>, String> {
     // A vectored write would raise SIGPIPE.
     let made = http1::Builder::new().writev(false).max_buf_size(MAX_ANSWER).handshake(stream).await;
     let (line, connection) = made.map_err(|error| error.to_string())?;

@@ -560,7 +560,7 @@ def test_there_is_a_thread_only_where_spans_are_exported(collector):
 
 def test_a_reload_changes_the_sample(collector, tmp_path):
     config = tmp_path / "hub.toml"
-    options = [f'control = "unix:{tmp_path}/control"', f'trace = "{collector.option}"', 'listen = "none"']
+    options = [f'control = "unix:{tmp_path}/control"', f'trace = "{collector.option}"', 'listen = "127.0.0.1:0"']
     config.write_text("\n".join([*options, "trace_sample = 0"]) + "\n")
     process = subprocess.Popen([ROOT / "target/release/pushd", "-c", config], stderr=subprocess.DEVNULL)
 
