@@ -3,6 +3,7 @@
 package push
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"slices"

@@ -26,7 +26,7 @@ static const struct {
      {"none", "otlp:http://127.0.0.1:4318", "otlp:https://[::1]:443/v1/traces?a=b"},
      {"", "http://h:4318", "otlp:grpc://h:4317", "otlp:http://h", "otlp:http://u:p@h:1", "otlp:http://h:1/a b"}},
     {"trace_sample", {"0", "1", "1000000000"}, {"1000000001", "-1", "0.1", ""}},
-    {"trace_service", {"libpush", "a service", NULL}, {"", "a\nb", NULL, NULL}},
+    {"trace_service", {"libpush", "a service", NULL}, {"", NULL, NULL, NULL}},
     {"trace_timeout", {"100ms", "10m", NULL}, {"99ms", "11m", "0", NULL}},
     {"trace_queue", {"16", "1048576", NULL}, {"15", "1048577", "", NULL}},
     {"auth_timeout", {"100ms", "10m", NULL}, {"99ms", "11m", NULL, NULL}},

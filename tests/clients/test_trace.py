@@ -3,17 +3,16 @@ what the library sends, embedded, attached and through the control API."""
 
 import contextlib
 import http.client
-import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
+from collector import Collector, wait_for
 from host import PATIENCE, ROOT, free_port
 from hub import KEY, Hub
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
@@ -29,112 +28,6 @@ SAMPLED, NOT_SAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
 # A trace from outside decides for itself, and nothing else has a span.
 ONLY_THEIRS = {"trace_sample": "0"}
 ALL = {"trace_sample": "1"}
-
-
-def wait_for(condition, what="it did not come"):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
-
-
-class Span:
-    """A span, as a test looks at it."""
-
-    def __init__(self, span, resource, scope):
-        self.raw, self.resource, self.scope = span, self._read(resource.attributes), scope
-        self.trace, self.parent = span.trace_id.hex(), span.parent_span_id.hex()
-        self.attributes = self._read(span.attributes)
-        self.delivered = [self._read(event.attributes) for event in span.events]
-
-    @staticmethod
-    def _read(attributes):
-        values = {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
-        assert len(values) == len(attributes), "a key comes twice"
-        return values
-
-    @property
-    def channel(self):
-        return self.attributes.get("messaging.destination.name")
-
-    @property
-    def position(self):
-        return self.attributes["messaging.message.id"]
-
-
-class Collector:
-    """A receiver of OTLP over HTTP. `answers` are what it says first: a status, with a Retry-After and a body if it is
-    a tuple, or "hang". Then it takes everything."""
-
-    def __init__(self, *answers, port=0):
-        self.spans, self.requests, self.problems = [], [], []
-        self._answers, self._lock, self._end = list(answers), threading.Lock(), threading.Event()
-        collector = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                collector._take(self)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self._end.set()
-        self._server.shutdown()
-        self._server.server_close()
-        if kind is None:
-            assert self.problems == []
-
-    @property
-    def option(self):
-        return f"otlp:http://127.0.0.1:{self.port}"
-
-    def _take(self, handler):
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
-        with self._lock:
-            answer = self._answers.pop(0) if self._answers else 200
-            self.requests.append((time.monotonic(), handler.path, body))
-        if answer == "hang":
-            self._end.wait(PATIENCE)
-            handler.close_connection = True
-            return
-        status, retry, said = answer if isinstance(answer, tuple) else (answer, None, b"")
-        if handler.headers["Content-Type"] != "application/x-protobuf":
-            self.problems.append(f"content type {handler.headers['Content-Type']}")
-        if status == 200:
-            self._read(body)
-        handler.send_response(status)
-        if retry is not None:
-            handler.send_header("Retry-After", retry)
-        handler.send_header("Content-Type", "application/x-protobuf")
-        handler.send_header("Content-Length", str(len(said)))
-        handler.end_headers()
-        handler.wfile.write(said)
-
-    def _read(self, body):
-        request = otlp.ExportTraceServiceRequest()
-        request.ParseFromString(body)
-        with self._lock:
-            for of_resource in request.resource_spans:
-                for of_scope in of_resource.scope_spans:
-                    self.spans += [Span(span, of_resource.resource, of_scope.scope) for span in of_scope.spans]
-
-    def wait_for(self, count=1):
-        """The spans, when that many have come, and none beyond."""
-        wait_for(lambda: len(self.spans) >= count, f"only {len(self.spans)} spans have come")
-        assert len(self.spans) == count, [span.attributes for span in self.spans]
-        return self.spans
 
 
 @pytest.fixture
@@ -404,10 +297,8 @@ def test_a_log_on_disk_has_spans_too(collector, tmp_path, sync):
 
 
 def test_a_log_that_hubs_share_has_the_span_of_the_hub_that_published(collector):
-    valkey = ROOT / "target/test-env/bin/valkey-server"
-    server = str(valkey) if valkey.exists() else "redis-server"
     port = free_port()
-    log = subprocess.Popen([server, "--port", str(port), "--save", "", "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+    log = subprocess.Popen(["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
     try:
         options = {"engine": f"redis://127.0.0.1:{port}", **ONLY_THEIRS, "engine_timeout": "30s"}
         with Collector() as other, hub(*options_of(collector, **options)) as one, hub(*options_of(other, **options)) as two:

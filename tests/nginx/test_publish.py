@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import subscribers
+from collector import Collector
 from servers import PATIENCE, ROOT
 
 
@@ -34,6 +35,24 @@ def test_event_key_and_binary(nginx):
     assert (message["data"], message["event"]) == ("hello", "greeting")
     nginx.publish("a", "text", **{"Content-Type": "application/octet-stream"})
     assert last(nginx, "a")["base64"] is True
+
+
+def test_the_place_of_a_request_in_a_trace_reaches_the_hub(start_pushd, start_nginx):
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    sampled = f"00-{trace}-{parent}-01"
+    with Collector() as collector:
+        start_pushd(f"trace={collector.option}", "trace_sample=0")
+        nginx = start_nginx()
+        nginx.publish("a", "none")
+        nginx.publish("a", "not one", traceparent=sampled.upper())
+        position = nginx.publish("a", "one", TraceParent=sampled)
+        # Nobody knows which of two counts.
+        twice = f"POST /publish?channel=a HTTP/1.0\r\ntraceparent: {sampled}\r\ntraceparent: {sampled}\r\n\r\n"
+        assert b" 200 " in nginx.talk(twice.encode())
+        last = nginx.publish("a", "last", traceparent=sampled)
+        first, second = collector.wait_for(2)
+        assert [first.position, second.position] == [position, last]
+        assert (first.trace, first.parent) == (trace, parent)
 
 
 def test_a_stream_begins_and_ends(nginx):
