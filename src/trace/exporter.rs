@@ -9,11 +9,13 @@ use super::{Endpoint, Tracer};
 use crate::certificates;
 use crate::error::{Error, Kind};
 use crate::log::{Level, Log};
+use crate::panics;
 use crate::runtime::{self, Work};
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
 use rustls::ClientConfig;
 use std::fmt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +106,12 @@ impl Exporter {
         };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
-            runtime.block_on(run.run());
+            let (log, url) = (run.log.clone(), run.url.clone());
+            if catch_unwind(AssertUnwindSafe(|| runtime.block_on(run.run()))).is_err() {
+                let said = panics::said();
+                let text = format_args!("trace: {url}: a bug in the library was caught: {said}; no spans are exported");
+                log.line(Level::Error, text);
+            }
             // The system's look-up of a name may still be under way, and is not waited for.
             runtime.shutdown_background();
         });

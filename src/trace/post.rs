@@ -2,6 +2,7 @@
 
 use super::otlp::Response;
 use super::Endpoint;
+use crate::sys::standard;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -12,6 +13,8 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::ServerName;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -64,7 +67,7 @@ impl Post {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
         let Endpoint { host, port, .. } = &self.endpoint;
         let connected = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = connected.map_err(|error| format!("it can't be reached: {error}"))?;
+        let stream = connected.and_then(above).map_err(|error| format!("it can't be reached: {error}"))?;
         // It fails only if the connection is lost already.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return begin(Box::pin(TokioIo::new(stream))).await };
@@ -85,6 +88,12 @@ impl Post {
         let body = read(body).await?;
         Ok(said(head.status, &head.headers, &body))
     }
+}
+
+/// The same connection, under a number that is not one of the standard streams.
+fn above(stream: TcpStream) -> io::Result<TcpStream> {
+    let fd = standard::above(OwnedFd::from(stream.into_std()?));
+    TcpStream::from_std(fd.into())
 }
 
 /// A connection, encrypted or not. It is no parameter of a type, or the library would have HTTP twice.

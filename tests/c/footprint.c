@@ -61,7 +61,7 @@ static void ignore_line(void *user_data, int32_t level, const char *line)
 static push_server *serve_all(struct peer *client)
 {
     push_config *config = configure("threads", "2", "listen", "127.0.0.1:0", "control", "127.0.0.1:0", "control_key",
-                                    "0123456789abcdef", NULL);
+                                    "0123456789abcdef", "trace", "otlp:http://127.0.0.1:1", "trace_sample", "1", NULL);
     push_config_on_log(config, ignore_line, NULL, NULL);
     push_server *server = serve_config(config);
     char address[128];
@@ -92,9 +92,10 @@ static void threads_have_names_and_block_signals(void)
     /* Threads name themselves. One that has not run yet has the name and the mask of the thread that made it. */
     WAIT_WHILE(threads_named("push-start"));
     size_t count = list_threads(threads, MAX_THREADS);
-    CHECK_EQ(count, 1 + 2 + 1 + 1);
+    CHECK_EQ(count, 1 + 2 + 1 + 1 + 1);
     CHECK_EQ(threads_named("push-shard-"), 2);
     CHECK_EQ(threads_named("push-control"), 1);
+    CHECK_EQ(threads_named("push-trace"), 1);
     CHECK_EQ(threads_named("push-callback"), 1);
     for (size_t i = 0; i < count; i++) {
         if (threads[i].id == getpid()) continue;

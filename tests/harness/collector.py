@@ -1,6 +1,7 @@
 """A collector of OpenTelemetry, which reads what it gets with the package opentelemetry-proto."""
 
 import http.server
+import ssl
 import threading
 import time
 
@@ -42,9 +43,10 @@ class Span:
 
 class Collector:
     """A receiver of OTLP over HTTP. `answers` are what it says first: a status, with a Retry-After and a body if it is
-    a tuple, or "hang". Then it takes everything."""
+    a tuple, or "hang". Then it takes everything. `certificates`: it speaks TLS, with what tests/harness/certificates has
+    made there."""
 
-    def __init__(self, *answers, port=0):
+    def __init__(self, *answers, port=0, certificates=None):
         self.spans, self.requests, self.problems = [], [], []
         self._answers, self._lock, self._end = list(answers), threading.Lock(), threading.Event()
         collector = self
@@ -60,6 +62,14 @@ class Collector:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        if certificates is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(f"{certificates}/live/fullchain.pem", f"{certificates}/live/privkey.pem")
+            # The handshake is that of the connection's own thread.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self._host = "https://localhost" if certificates is not None else "http://127.0.0.1"
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -75,7 +85,7 @@ class Collector:
 
     @property
     def option(self):
-        return f"otlp:http://127.0.0.1:{self.port}"
+        return f"otlp:{self._host}:{self.port}"
 
     def _take(self, handler):
         body = handler.rfile.read(int(handler.headers["Content-Length"]))

@@ -165,7 +165,9 @@ impl State {
                     if !self.taps.is_empty() && !mailboxes.is_empty() {
                         self.show_unkept(channel, message, seq, since);
                     }
-                    self.place_span(span, seq, 0, 0);
+                    if let Some(span) = span {
+                        self.place_span(span, seq, 0, 0);
+                    }
                     return Published { seq, shards: 0, subscribers: 0 };
                 }
                 self.create(channel)
@@ -177,7 +179,10 @@ impl State {
         let place = Place { seq, channel: (id != BROADCAST).then_some(&entry.name), slow: entry.slow, stamp };
         Message::place(&mut message, &place);
         // Before any shard has the message, or one that is quick would not find the span.
-        let ticket = self.place_span(span, seq, subscribers, shards_in(shards, mailboxes).count());
+        let ticket = match span {
+            None => Ticket::default(),
+            Some(span) => self.place_span(span, seq, subscribers, shards_in(shards, mailboxes).count()),
+        };
         for (_, mailbox) in shards_in(shards, mailboxes) {
             let left = mailbox.push(Delivery { channel: id, ticket, message: message.clone() });
             debug_assert!(left, "`find_room` or `check_room` came first");
@@ -191,12 +196,10 @@ impl State {
     }
 
     /// The message of a span has its number, and goes to that many shards.
-    #[inline]
-    fn place_span(&self, span: Option<Span>, seq: u64, subscribers: u32, shards: usize) -> Ticket {
-        match span {
-            None => Ticket::default(),
-            Some(span) => span.place(seq, self.position_of_replica(seq), subscribers, shards),
-        }
+    #[cold]
+    #[inline(never)]
+    fn place_span(&self, span: Span, seq: u64, subscribers: u32, shards: usize) -> Ticket {
+        span.place(seq, self.position_of_replica(seq), subscribers, shards)
     }
 
     /// A message's channel, if it exists. An error: the mailbox of a shard that the message reaches has no room.

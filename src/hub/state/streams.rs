@@ -11,14 +11,21 @@ use std::sync::Arc;
 impl State {
     /// The number of what was published before and need not be published again: the message with this key, or the end
     /// of a channel that has ended.
-    #[inline]
+    #[inline(always)]
     pub(in crate::hub) fn find_before(&mut self, outgoing: &Outgoing<'_>, now: u64) -> Option<u64> {
         if outgoing.is_end() {
             return self.ended_at(outgoing.channel);
         }
         let found = self.find_key(outgoing.channel, outgoing.key, now)?;
-        outgoing.span.iter().for_each(|span| span.found(found, self.position_of_replica(found)));
+        self.tell_found(outgoing, found);
         Some(found)
+    }
+
+    /// The span of a message that is published already.
+    #[cold]
+    #[inline(never)]
+    fn tell_found(&self, outgoing: &Outgoing<'_>, seq: u64) {
+        outgoing.span.iter().for_each(|span| span.found(seq, self.position_of_replica(seq)));
     }
 
     /// Appends a mark, or what follows an end, to a history. An end counts only as long as it is the newest, so the old
