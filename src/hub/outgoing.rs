@@ -26,6 +26,7 @@ impl<'a> Outgoing<'a> {
 
 impl Hub {
     /// Has spans begin for messages.
+    #[cfg_attr(not(feature = "trace"), allow(dead_code))]
     pub(crate) fn trace_with(&mut self, tracer: Arc<Tracer>) {
         self.tracer = Some(tracer);
     }

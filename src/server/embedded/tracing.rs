@@ -1,5 +1,6 @@
 //! The spans of a server's messages, and the thread that exports them (option `trace`).
 
+#[cfg(feature = "trace")]
 use crate::callbacks;
 use crate::config::Config;
 use crate::error::Error;
@@ -11,7 +12,9 @@ use crate::trace::Tracer;
 use crate::trace::{Exporter, Settings};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+#[cfg(feature = "trace")]
+use std::time::Duration;
+use std::time::Instant;
 
 /// The thread, if spans are exported. Without the feature no option asks for that.
 #[derive(Debug)]
@@ -56,14 +59,15 @@ impl Tracing {
     }
 
     /// Exports what is left, and ends the thread. No other thread delivers any more.
+    #[cfg_attr(not(feature = "trace"), allow(unused_variables))]
     pub(super) fn stop(self, until: Option<Instant>) {
-        let patience = callbacks::patience(until).min(LONGEST);
         #[cfg(feature = "trace")]
-        self.exporter.stop(Instant::now() + patience);
+        self.exporter.stop(Instant::now() + callbacks::patience(until).min(LONGEST));
         // It ends by itself, at that time at the latest.
         self.thread.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
 /// A drain may take weeks. A collector need not be waited for that long.
+#[cfg(feature = "trace")]
 const LONGEST: Duration = Duration::from_secs(60);
