@@ -61,6 +61,7 @@ typedef struct {
     ngx_http_complex_value_t channel;
     ngx_http_complex_value_t *event;
     ngx_http_complex_value_t *key;
+    ngx_flag_t publish_trace;
     /* push_begin, push_end: the call, or NULL. They use `channel`, too. */
     push_status (*mark)(push_server *server, const char *channel, push_position *out);
 } ngx_http_push_loc_conf_t;

@@ -134,6 +134,8 @@ static ngx_command_t commands[] = {
 
     { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_publish_trace"), ANYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+      IN_LOCATION(publish_trace), NULL },
     { ngx_string("push_begin"), LOCATION | NGX_CONF_TAKE1, ngx_http_push_set_mark, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_end"), LOCATION | NGX_CONF_TAKE1, ngx_http_push_set_mark, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_status"), LOCATION | NGX_CONF_NOARGS, ngx_http_push_set_status,
@@ -228,6 +230,7 @@ static void *ngx_http_push_create_loc_conf(ngx_conf_t *cf)
     }
     plcf->grant = NGX_CONF_UNSET_PTR;
     plcf->keep_alive = NGX_CONF_UNSET;
+    plcf->publish_trace = NGX_CONF_UNSET;
     plcf->upstream.read_timeout = NGX_CONF_UNSET_MSEC;
     plcf->upstream.hide_headers = NGX_CONF_UNSET_PTR;
     plcf->upstream.pass_headers = NGX_CONF_UNSET_PTR;
@@ -282,6 +285,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
     conf->client_publish = conf->client_publish != NULL ? conf->client_publish : prev->client_publish;
     conf->parameters = conf->parameters != NULL ? conf->parameters : prev->parameters;
     ngx_conf_merge_value(conf->keep_alive, prev->keep_alive, 0);
+    ngx_conf_merge_value(conf->publish_trace, prev->publish_trace, 0);
     if (ngx_http_push_check_served(cf, conf, &clcf->name) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }

@@ -138,7 +138,9 @@ static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
         return rc;
     }
     message.key = (const char *) text.data;
-    message.trace = ngx_http_push_trace(r);
+    if (plcf->publish_trace) {
+        message.trace = ngx_http_push_trace(r);
+    }
     rc = ngx_http_push_body(r, &body);
     if (rc != NGX_OK) {
         return rc;

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import subscribers
 from collector import Collector
+from conftest import SITE
 from servers import PATIENCE, ROOT
 
 
@@ -37,13 +38,16 @@ def test_event_key_and_binary(nginx):
     assert last(nginx, "a")["base64"] is True
 
 
-def test_the_place_of_a_request_in_a_trace_reaches_the_hub(start_pushd, start_nginx):
+def test_the_place_of_a_request_in_a_trace_reaches_the_hub_only_where_that_is_wanted(start_pushd, start_nginx):
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     sampled = f"00-{trace}-{parent}-01"
     with Collector() as collector:
         start_pushd(f"trace={collector.option}", "trace_sample=0")
-        nginx = start_nginx()
+        # The locations have it from the server, but for one.
+        off = "location /off { push_publish $push_arg_channel; push_publish_trace off; }"
+        nginx = start_nginx(server="push_publish_trace on;" + off + SITE)
         nginx.publish("a", "none")
+        assert nginx.get("/off?channel=a", "POST", "off", {"traceparent": sampled})[0] == 200
         nginx.publish("a", "not one", traceparent=sampled.upper())
         position = nginx.publish("a", "one", TraceParent=sampled)
         # Nobody knows which of two counts.
@@ -53,6 +57,16 @@ def test_the_place_of_a_request_in_a_trace_reaches_the_hub(start_pushd, start_ng
         first, second = collector.wait_for(2)
         assert [first.position, second.position] == [position, last]
         assert (first.trace, first.parent) == (trace, parent)
+
+
+def test_without_a_directive_no_client_asks_for_spans(start_pushd, start_nginx):
+    sampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with Collector() as collector:
+        pushd = start_pushd(f"trace={collector.option}", "trace_sample=0")
+        start_nginx().publish("a", "off", traceparent=sampled)
+        # The span would be exported at a stop at the latest.
+        pushd.stop()
+        assert collector.spans == []
 
 
 def test_a_stream_begins_and_ends(nginx):
