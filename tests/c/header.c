@@ -24,9 +24,10 @@ ALWAYS(sizeof(push_status) == 4 && sizeof(push_connection) == 8 && sizeof(push_r
 
 /* A field may be added at the end of a struct. The others stay in their places. */
 #if UINTPTR_MAX == UINT64_MAX
-ALWAYS(sizeof(push_message) >= 56 && offsetof(push_message, channel) == 8 && offsetof(push_message, data) == 16);
+ALWAYS(sizeof(push_message) >= 64 && offsetof(push_message, channel) == 8 && offsetof(push_message, data) == 16);
 ALWAYS(offsetof(push_message, len) == 24 && offsetof(push_message, event) == 32 && offsetof(push_message, key) == 40);
 ALWAYS(offsetof(push_message, flags) == 48 && offsetof(push_message, reserved) == 52);
+ALWAYS(offsetof(push_message, trace) == 56);
 ALWAYS(sizeof(push_grant) >= 48 && offsetof(push_grant, user) == 8 && offsetof(push_grant, channels) == 16);
 ALWAYS(offsetof(push_grant, channel_count) == 24 && offsetof(push_grant, expires_at) == 32);
 ALWAYS(offsetof(push_grant, flags) == 40 && offsetof(push_grant, reserved) == 44);

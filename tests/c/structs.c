@@ -40,7 +40,7 @@ static void older_message(void)
     push_server *server = serve("threads", "1", NULL);
     /* The host's struct is in a separate block, so that a read beyond it is found. */
     const size_t sizes[] = {offsetof(push_message, data), offsetof(push_message, len), offsetof(push_message, event),
-                            offsetof(push_message, key), offsetof(push_message, flags)};
+                            offsetof(push_message, key), offsetof(push_message, flags), offsetof(push_message, trace)};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         check_case("size %zu", sizes[i]);
         push_message whole = PUSH_MESSAGE_INIT, *message = malloc(sizes[i]);
@@ -106,6 +106,22 @@ static void batches_of_other_sizes(void)
     own[1].size = 0;
     CHECK_STATUS(push_publish_batch(server, own, 3, NULL), PUSH_ERR_INVALID);
     CHECK_EQ(stats_of(server).seq, 3);
+    /* Hosts whose header has no `trace`: three of their structs, one after the other in a block of just that size. */
+    const size_t old = offsetof(push_message, trace);
+    static const char *const names[] = {"one", "two", "three"};
+    unsigned char *block = malloc(3 * old);
+    for (size_t i = 0; i < 3; i++) {
+        push_message whole = PUSH_MESSAGE_INIT;
+        whole.size = old;
+        whole.channel = names[i];
+        whole.data = names[i];
+        whole.len = strlen(names[i]);
+        memcpy(block + i * old, &whole, old);
+    }
+    CHECK_STATUS(push_publish_batch(server, (push_message *)(void *)block, 3, positions), PUSH_OK);
+    for (int i = 0; i < 3; i++) CHECK_EQ(positions[i].seq, 4 + i);
+    free(block);
+    CHECK_EQ(stats_of(server).seq, 6);
     stop(server);
 }
 
