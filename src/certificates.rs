@@ -1,10 +1,13 @@
 //! Certificates and private keys, from texts in PEM. An error is one sentence, and does not repeat the text.
 
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 use rustls::pki_types::pem::{self, PemObject};
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::RootCertStore;
 
 /// The certificates in a text: at least one.
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 pub(crate) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match chain {
@@ -15,6 +18,7 @@ pub(crate) fn chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String>
 }
 
 /// The authorities in a text, which sign the certificates of peers.
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 pub(crate) fn authorities(text: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(text)? {
@@ -32,6 +36,7 @@ pub(crate) fn of_the_system() -> Option<RootCertStore> {
 }
 
 /// The private key in a text.
+#[cfg(any(feature = "tls", feature = "redis", feature = "nats"))]
 pub(crate) fn key(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let is_encrypted = memchr::memmem::find(text, b"BEGIN ENCRYPTED PRIVATE KEY").is_some()
         || memchr::memmem::find(text, b"Proc-Type: 4,ENCRYPTED").is_some();
