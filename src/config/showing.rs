@@ -303,6 +303,7 @@ mod tests {
             ("engine", format!("nats://user:{long}@one,user:{long}@two")),
             ("engine", format!("nats://host?nkey={long}&credentials={long}")),
             ("engine", format!("redis://{long}:{long}")),
+            ("trace", format!("otlp:http://host:4318/v1/traces?api-key={long}")),
         ] {
             let shown = one(&config(&[(name, &value)]), name);
             assert!(shown.changed, "{name}");

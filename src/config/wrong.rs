@@ -70,7 +70,7 @@ pub(super) fn unknown_of_channels(name: &str) -> Error {
 /// The error for a value that is not allowed.
 pub(super) fn refused(option: &Spec, name: &str, value: &str, allowed: &str) -> Error {
     // A secret must not get into a log.
-    let is_secret = option.is_secret() || (option.name == "engine" && value.contains(['@', '?']));
+    let is_secret = option.is_secret() || (matches!(option.name, "engine" | "trace") && value.contains(['@', '?']));
     let shown = if is_secret { "the value (not shown)".into() } else { shown(value) };
     let hint = hint(option.name, value).map_or_else(String::new, |hint| format!("; {hint}"));
     error(format!("option {}: {shown} is not allowed; allowed is {allowed}{hint}", named(name)))
@@ -149,6 +149,21 @@ mod tests {
             }
             let error = Builder::default().load_text(&format!("[{value:?}]\nx = 1\n")).unwrap_err().to_string();
             assert!(error.len() < 256, "{error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_in_a_url_is_repeated() {
+        for (name, value) in [
+            ("engine", "http://user:SECRET@h"),
+            ("engine", "http://h?token=SECRET"),
+            ("trace", "otlp:http://user:SECRET@h:4318"),
+            ("trace", "otlp:http://SECRET@h:4318/v1/traces"),
+            ("trace", "otlp:http://h/v1/traces?api-key=SECRET"),
+            ("trace", "https://h:4318/v1/traces?api-key=SECRET"),
+        ] {
+            let error = set(name, value);
+            assert!(!error.contains("SECRET") && error.contains("allowed is "), "{error}");
         }
     }
 

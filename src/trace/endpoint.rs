@@ -1,15 +1,18 @@
 //! The address of a collector, as the option `trace` has it.
 
+use crate::number;
+use hyper::http::uri::PathAndQuery;
 use std::fmt;
 
 /// `otlp:http://HOST:PORT[/PATH]`, or the same with `https`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether the connection is encrypted.
     pub(crate) secure: bool,
     /// A name or an address. An IPv6 address has no brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// With the query, which may have a key for the collector.
     pub(crate) path: String,
 }
 
@@ -38,9 +41,8 @@ impl Endpoint {
         };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
         let is_host = authority.starts_with('[') || host.bytes().all(is_name);
-        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse().ok().filter(|port: &u16| digits && *port != 0)?;
-        if host.is_empty() || host.len() > 255 || !is_host {
+        let port = number::read(port).filter(|port: &u16| *port != 0)?;
+        if host.is_empty() || host.len() > 255 || !is_host || !is_server(host) {
             return None;
         }
         // A fragment is not sent, and what is behind it would be lost.
@@ -48,6 +50,8 @@ impl Endpoint {
             return None;
         }
         let path = if path.is_empty() || path == "/" { PATH } else { path };
+        // What HTTP refuses now it would refuse with each request.
+        path.parse::<PathAndQuery>().ok()?;
         Some(Endpoint { secure, host: host.to_owned(), port, path: path.to_owned() })
     }
 
@@ -59,10 +63,31 @@ impl Endpoint {
         }
     }
 
-    /// The URL.
+    /// The URL, for logs and operators. A query is not shown, since it may have a key.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority(), self.path)
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, _)) => (path, "?..."),
+            None => (&*self.path, ""),
+        };
+        format!("{scheme}://{}{path}{query}", self.authority())
+    }
+}
+
+/// Whether a certificate can be one of this server: no label of its name is empty or too long.
+#[cfg(feature = "trace")]
+fn is_server(host: &str) -> bool {
+    rustls::pki_types::ServerName::try_from(host).is_ok()
+}
+
+#[cfg(not(feature = "trace"))]
+fn is_server(_: &str) -> bool {
+    true
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -81,7 +106,8 @@ mod tests {
         for (text, shown) in [
             ("otlp:http://127.0.0.1:4318", "otlp:http://127.0.0.1:4318/v1/traces"),
             ("otlp:http://collector:4318/", "otlp:http://collector:4318/v1/traces"),
-            ("otlp:http://[::1]:80/otlp/v1/traces?a=b", "otlp:http://[::1]:80/otlp/v1/traces?a=b"),
+            ("otlp:http://[::1]:80/otlp/v1/traces", "otlp:http://[::1]:80/otlp/v1/traces"),
+            ("otlp:http://a_b.c-d:80/x%3C", "otlp:http://a_b.c-d:80/x%3C"),
             ("otlp:https://otel.example.org:443/x", "otlp:https://otel.example.org:443/x"),
         ] {
             let endpoint = Endpoint::parse(text).unwrap();
@@ -100,12 +126,16 @@ mod tests {
             "otlp:http://:4318",
             "otlp:http://h:0",
             "otlp:http://h:+1",
+            "otlp:http://h:01",
             "otlp:http://h:65536",
             "otlp:http://user@h:1",
             "otlp:http://user:word@h:1",
             "otlp:http://h:1/a b",
             "otlp:http://h:1/a\r\nx: y",
             "otlp:http://h:1/a#b",
+            "otlp:http://h:1/a<b",
+            "otlp:http://h:1/a>b",
+            "otlp:http://h:1/a`b",
             "otlp:http://h:1?a=b",
             "otlp:http://::1:80",
             "otlp:http://[::1]",
@@ -117,5 +147,19 @@ mod tests {
             assert_eq!(Endpoint::parse(wrong), None, "{wrong:?}");
         }
         assert_eq!(Endpoint::parse(&format!("otlp:http://h:1/{}", "a".repeat(2000))), None);
+        #[cfg(feature = "trace")]
+        for wrong in ["a..b", ".a", &format!("{}.org", "a".repeat(64))] {
+            assert_eq!(Endpoint::parse(&format!("otlp:http://{wrong}:1")), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_sent_and_not_shown() {
+        let endpoint = Endpoint::parse("otlp:https://h:1/x?api-key=SECRET").unwrap();
+        assert_eq!(endpoint.path, "/x?api-key=SECRET");
+        for shown in [endpoint.url(), endpoint.to_string(), format!("{endpoint:?}")] {
+            assert!(shown.ends_with("https://h:1/x?..."), "{shown}");
+        }
+        assert!(Endpoint::parse("otlp:https://h:1/x?api-key=OTHER") != Some(endpoint), "a reload sees the difference");
     }
 }
