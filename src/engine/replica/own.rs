@@ -46,6 +46,8 @@ pub(super) struct Own {
     /// The bound of the pending bytes, and of the kept bytes.
     bound: usize,
     outcomes: VecDeque<(u64, Outcome)>,
+    /// An entry has had a span. Where nothing is traced, nobody looks for one.
+    traced: bool,
     /// The counters of clears that have met their channel, until their outcomes are taken.
     cleared: HashSet<u64>,
 }
@@ -86,6 +88,7 @@ impl Own {
             kept_bytes: 0,
             bound,
             outcomes: VecDeque::new(),
+            traced: false,
             cleared: HashSet::new(),
         }
     }
@@ -105,6 +108,7 @@ impl Own {
     /// Takes an encoded entry to append, and gives it its counter.
     pub(super) fn take(&mut self, key: Box<str>, mut bytes: Vec<u8>, span: Option<Span>) -> u64 {
         self.counter += 1;
+        self.traced |= span.is_some();
         envelope::set_counter(&mut bytes, self.counter);
         self.pending_bytes += bytes.len();
         let (counter, place) = (self.counter, Place::Unplaced);
@@ -120,8 +124,9 @@ impl Own {
 
     /// The span of an entry's message, if it has one and comes back for the first time.
     pub(super) fn span_of(&self, counter: u64) -> Option<Span> {
-        let at = self.pending.binary_search_by_key(&counter, |entry| entry.counter).ok()?;
-        self.pending[at].span.clone()
+        let pending = Some(&self.pending).filter(|_| self.traced)?;
+        let at = pending.binary_search_by_key(&counter, |entry| entry.counter).ok()?;
+        pending[at].span.clone()
     }
 
     /// True if outcomes are not told yet.
