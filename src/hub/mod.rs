@@ -332,14 +332,14 @@ impl Hub {
         }
     }
 
-    /// Does something that may drop messages. The last of them is freed after the lock is released, since that takes
-    /// time. Mostly it is the only one.
+    /// Does something that may drop messages, and end spans. The last of the messages is freed after the lock is
+    /// released, since that takes time. Mostly it is the only one. All the spans end there.
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        let (done, evicted) = {
+        let (done, evicted, spans) = {
             let mut state = self.state.lock();
-            (work(&mut state), state.kept.evicted.take())
+            (work(&mut state), state.kept.evicted.take(), std::mem::take(&mut state.kept.spans))
         };
-        drop(evicted);
+        drop((evicted, spans));
         done
     }
 

@@ -44,6 +44,21 @@ fn a_message_without_subscribers_has_ended_with_its_publish() {
 }
 
 #[test]
+fn no_span_ends_under_the_lock_of_the_hub() {
+    let mut bench = bench(10);
+    let tracer = traced(&mut bench);
+    let (new, again) = (outgoing(&bench, "a", Some("k")), outgoing(&bench, "a", Some("k")));
+    let mut state = bench.hub.state.lock();
+    state.publish(new, 0, 0, &bench.mailboxes);
+    assert_eq!(state.find_before(&again, 0), Some(1));
+    drop(again);
+    assert_eq!(shown(tracer.take_ended()), [""; 0]);
+    drop(state);
+    bench.hub.change(|_| ());
+    assert_eq!(shown(tracer.take_ended()), ["a e-1 0 0", "a e-1 0 0"]);
+}
+
+#[test]
 fn a_span_waits_for_each_shard_that_has_the_message() {
     let mut bench = bench(10);
     let tracer = traced(&mut bench);

@@ -3,12 +3,17 @@
 use super::span::Ended;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// See the module. It is bounded.
 pub(super) struct Queue {
     spans: Mutex<VecDeque<Ended>>,
+    /// Those that were there when somebody took the first of them. So nobody who adds one waits until many are taken.
+    taken: Mutex<VecDeque<Ended>>,
+    /// The number of both.
+    len: AtomicUsize,
     room: usize,
     /// Half of the room is taken.
     filled: Notify,
@@ -16,18 +21,20 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(room: usize) -> Self {
-        Queue { spans: Mutex::default(), room, filled: Notify::new() }
+        let (spans, taken) = Default::default();
+        Queue { spans, taken, len: AtomicUsize::new(0), room, filled: Notify::new() }
     }
 
     /// False: there is no room.
     pub(super) fn add(&self, ended: Ended) -> bool {
         let len = {
-            let mut spans = self.lock();
-            if spans.len() >= self.room {
+            let mut spans = lock(&self.spans);
+            // It grows only under this lock.
+            if self.len.load(Ordering::Relaxed) >= self.room {
                 return false;
             }
             spans.push_back(ended);
-            spans.len()
+            self.len.fetch_add(1, Ordering::Relaxed) + 1
         };
         // Each call wakes a thread, so not each span does it.
         if len == self.room.div_ceil(2) {
@@ -38,9 +45,20 @@ impl Queue {
 
     /// Takes those that wait longest.
     pub(super) fn take(&self, most: usize) -> Vec<Ended> {
-        let mut spans = self.lock();
-        let count = spans.len().min(most);
-        spans.drain(..count).collect()
+        let mut taken = lock(&self.taken);
+        let mut all = Vec::new();
+        loop {
+            if taken.is_empty() {
+                std::mem::swap(&mut *taken, &mut *lock(&self.spans));
+            }
+            let count = taken.len().min(most - all.len());
+            if count == 0 {
+                break;
+            }
+            all.extend(taken.drain(..count));
+            self.len.fetch_sub(count, Ordering::Relaxed);
+        }
+        all
     }
 
     /// Waits until half of the room is taken.
@@ -51,12 +69,12 @@ impl Queue {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.len.load(Ordering::Relaxed)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Ended>> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(spans: &Mutex<VecDeque<Ended>>) -> MutexGuard<'_, VecDeque<Ended>> {
+    spans.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Queue {
@@ -82,7 +100,9 @@ mod tests {
         };
         assert_eq!(positions(2), ["e-1", "e-2"]);
         tracer.begin(None, "a", 1).unwrap().place(6, None, 0, 0);
+        assert_eq!((tracer.queue.len(), tracer.outcomes()[2]), (2, ("dropped", 2)), "there is room again");
         assert_eq!(positions(9), ["e-3", "e-6"]);
+        assert_eq!((tracer.queue.len(), positions(9).len()), (0, 0));
     }
 
     #[tokio::test]

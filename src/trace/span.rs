@@ -38,6 +38,8 @@ pub(super) struct Begun {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// `None`: the message is not published.
+    seq: Option<u64>,
+    /// The position as text. It is made at the end, since a begun span has its number under the lock of the hub.
     pub(super) position: Option<String>,
     pub(super) subscribers: u32,
     /// Nothing was published: this is the position of the message with the same key.
@@ -99,7 +101,7 @@ impl Span {
     pub(crate) fn place(&self, seq: u64, position: Option<String>, subscribers: u32, shards: usize) -> Ticket {
         {
             let mut progress = self.0.progress();
-            progress.position = Some(position.unwrap_or_else(|| (self.0.tracer.position_of)(seq)));
+            (progress.seq, progress.position) = (Some(seq), position);
             (progress.subscribers, progress.last_us) = (subscribers, clock::monotonic_us());
         }
         match shards {
@@ -111,8 +113,8 @@ impl Span {
     /// Nothing is published, as the message with this number has the same key. `position`: as for [`Self::place`].
     pub(crate) fn found(&self, seq: u64, position: Option<String>) {
         let mut progress = self.0.progress();
-        if progress.position.is_none() {
-            progress.position = Some(position.unwrap_or_else(|| (self.0.tracer.position_of)(seq)));
+        if progress.seq.is_none() {
+            (progress.seq, progress.position) = (Some(seq), position);
             (progress.is_duplicate, progress.last_us) = (true, clock::monotonic_us());
         }
     }
@@ -139,8 +141,9 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.tracer.open.fetch_sub(1, Ordering::Relaxed);
-        let progress = std::mem::take(self.progress.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let Some(begun) = self.begun.take().filter(|_| progress.position.is_some()) else { return };
+        let mut progress = std::mem::take(self.progress.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let (Some(begun), Some(seq)) = (self.begun.take(), progress.seq) else { return };
+        progress.position.get_or_insert_with(|| (self.tracer.position_of)(seq));
         if !self.tracer.queue.add(Ended { begun, progress }) {
             self.tracer.tally.dropped.fetch_add(1, Ordering::Relaxed);
         }

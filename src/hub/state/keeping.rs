@@ -7,6 +7,7 @@ use crate::hub::message::Message;
 use crate::hub::retention::Entry;
 use crate::hub::slow::SlowPolicies;
 use crate::hub::{ChannelId, Settings};
+use crate::trace::Span;
 use std::sync::Arc;
 
 /// How often to check whether memory can be freed.
@@ -30,13 +31,16 @@ pub(in crate::hub) struct Kept {
     pub(in crate::hub) ended: usize,
     /// What was dropped last. It is freed after the lock is released.
     pub(in crate::hub) evicted: Option<Evicted>,
+    /// The spans of messages that have their numbers. Those without subscribers end after the lock is released, since
+    /// that takes time and further locks.
+    pub(in crate::hub) spans: Vec<Span>,
     /// When it was last checked whether memory can be freed.
     room_looked_at: u64,
 }
 
 impl Kept {
     pub(super) fn new(limit: usize) -> Self {
-        Kept { limit, bytes: 0, messages: 0, ended: 0, evicted: None, room_looked_at: 0 }
+        Kept { limit, bytes: 0, messages: 0, ended: 0, evicted: None, spans: Vec::new(), room_looked_at: 0 }
     }
 
     pub(super) fn add(&mut self, message: &Message) {

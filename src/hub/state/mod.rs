@@ -198,8 +198,10 @@ impl State {
     /// The message of a span has its number, and goes to that many shards.
     #[cold]
     #[inline(never)]
-    fn place_span(&self, span: Span, seq: u64, subscribers: u32, shards: usize) -> Ticket {
-        span.place(seq, self.position_of_replica(seq), subscribers, shards)
+    fn place_span(&mut self, span: Span, seq: u64, subscribers: u32, shards: usize) -> Ticket {
+        let ticket = span.place(seq, self.position_of_replica(seq), subscribers, shards);
+        self.kept.spans.push(span);
+        ticket
     }
 
     /// A message's channel, if it exists. An error: the mailbox of a shard that the message reaches has no room.

@@ -24,8 +24,10 @@ impl State {
     /// The span of a message that is published already.
     #[cold]
     #[inline(never)]
-    fn tell_found(&self, outgoing: &Outgoing<'_>, seq: u64) {
-        outgoing.span.iter().for_each(|span| span.found(seq, self.position_of_replica(seq)));
+    fn tell_found(&mut self, outgoing: &Outgoing<'_>, seq: u64) {
+        let Some(span) = &outgoing.span else { return };
+        span.found(seq, self.position_of_replica(seq));
+        self.kept.spans.push(span.clone());
     }
 
     /// Appends a mark, or what follows an end, to a history. An end counts only as long as it is the newest, so the old
