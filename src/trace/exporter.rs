@@ -5,6 +5,7 @@
 
 use super::otlp;
 use super::post::{Post, Said};
+use super::refusals::{Reason, Refusals};
 use super::{Endpoint, Tracer};
 use crate::certificates;
 use crate::error::{Error, Kind};
@@ -14,19 +15,20 @@ use crate::runtime::{self, Work};
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
 use rustls::ClientConfig;
-use std::fmt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout, Instant};
+use tokio::time::{sleep, sleep_until, Instant};
 use tokio_rustls::TlsConnector;
 
 /// The most spans of one request.
 const BATCH: usize = 512;
 /// How long a span waits for others.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a thread that ends tries to reach a collector that was away already.
+const LAST_TRY: Duration = Duration::from_secs(1);
 /// The longest time between two tries, also if the collector asks for a longer one: it may have been started anew.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -50,6 +52,8 @@ pub(crate) struct Exporter {
 struct Run {
     tracer: Arc<Tracer>,
     service: String,
+    /// The attribute `service.instance.id`.
+    instance: String,
     url: String,
     timeout_ms: Arc<AtomicU64>,
     log: Log,
@@ -58,7 +62,12 @@ struct Run {
     held: Option<Batch>,
     /// How often the present batch has failed.
     failures: u32,
+    /// The last try has not reached the collector.
+    is_away: bool,
     told: Told,
+    refusals: Refusals,
+    /// When the spans were looked through for those that no shard hands on.
+    swept: Instant,
 }
 
 /// Spans under way, encoded once.
@@ -95,6 +104,7 @@ impl Exporter {
         let run = Run {
             tracer,
             service,
+            instance: otlp::new_instance(),
             url: endpoint.url(),
             timeout_ms: timeout_ms.clone(),
             log,
@@ -102,7 +112,10 @@ impl Exporter {
             post: Post::new(endpoint, tls),
             held: None,
             failures: 0,
+            is_away: false,
             told: Told::default(),
+            refusals: Refusals::default(),
+            swept: Instant::now(),
         };
         let runtime = runtime::single()?;
         let work = Box::new(move || {
@@ -141,15 +154,17 @@ impl Run {
     async fn run(mut self) {
         let mut pause = EVERY;
         while !self.is_stopped() {
-            let is_away = self.failures > 0;
+            let has_failed = self.failures > 0;
             let mut stop = self.stop.clone();
             tokio::select! {
                 _ = stop.changed() => {}
                 () = sleep(pause) => {}
                 // What has failed is not tried again sooner because more has come.
-                () = self.tracer.queue.filled(), if !is_away => {}
+                () = self.tracer.queue.filled(), if !has_failed => {}
             }
-            self.tracer.under_way.sweep();
+            if self.is_stopped() {
+                break;
+            }
             pause = match self.export_all().await {
                 Ok(()) => EVERY,
                 Err(failed) => self.pause(&failed),
@@ -162,7 +177,7 @@ impl Run {
     async fn finish(mut self) {
         self.tracer.under_way.end_all();
         while let Err(Failed::Busy(after)) = self.export_all().await {
-            let again = Instant::now() + after.unwrap_or(EVERY);
+            let again = Instant::now() + after.unwrap_or(EVERY).clamp(EVERY, LONGEST);
             if again >= self.until() {
                 break;
             }
@@ -199,7 +214,10 @@ impl Run {
 
     /// Exports all spans that wait.
     async fn export_all(&mut self) -> Result<(), Failed> {
-        while let Some(batch) = self.held.take().or_else(|| self.next_batch()) {
+        loop {
+            // Also while there is always something to export.
+            self.sweep();
+            let Some(batch) = self.held.take().or_else(|| self.next_batch()) else { return Ok(()) };
             let said = self.ask(batch.body.clone()).await;
             let tally = &self.tracer.tally;
             match said {
@@ -207,37 +225,45 @@ impl Run {
                     let rejected = rejected.min(batch.spans);
                     tally.exported.fetch_add(batch.spans - rejected, Ordering::Relaxed);
                     tally.rejected.fetch_add(rejected, Ordering::Relaxed);
-                    self.failures = 0;
+                    (self.failures, self.is_away) = (0, false);
                     self.say_up();
-                    if rejected > 0 || !why.is_empty() {
-                        self.warn(format_args!(
-                            "the collector has rejected {rejected} of {} spans: {why}",
-                            batch.spans
-                        ));
+                    if rejected > 0 {
+                        self.warn(Reason::Partial, rejected, |spans| format!("it has rejected {spans} spans: {why}"));
+                    } else if !why.is_empty() {
+                        self.warn(Reason::Warning, 0, |_| format!("it has taken the spans, and says: {why}"));
                     }
                 }
-                Ok(Said::Never(why)) => {
+                Ok(Said::Never(why, status)) => {
                     tally.rejected.fetch_add(batch.spans, Ordering::Relaxed);
-                    self.failures = 0;
-                    self.warn(format_args!("{why}; {} spans are dropped", batch.spans));
+                    (self.failures, self.is_away) = (0, false);
+                    self.warn(Reason::Status(status), batch.spans, |spans| format!("{why}; {spans} spans are dropped"));
                 }
                 Ok(Said::Later(why, after)) => {
                     self.hold(batch, why);
+                    self.is_away = false;
                     return Err(Failed::Busy(after));
                 }
                 Err(why) => {
                     self.hold(batch, why);
+                    self.is_away = true;
                     return Err(Failed::Away);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Ends the spans that no shard hands on any more, each second at most.
+    fn sweep(&mut self) {
+        if self.swept.elapsed() >= EVERY {
+            self.tracer.under_way.sweep();
+            self.swept = Instant::now();
+        }
     }
 
     fn next_batch(&self) -> Option<Batch> {
         let spans = self.tracer.queue.take(BATCH);
         let count = spans.len() as u64;
-        (count > 0).then(|| Batch { body: otlp::request(&self.service, spans).into(), spans: count })
+        (count > 0).then(|| Batch { body: otlp::request(&self.service, &self.instance, spans).into(), spans: count })
     }
 
     fn hold(&mut self, batch: Batch, why: String) {
@@ -246,13 +272,13 @@ impl Run {
         self.say_down(why);
     }
 
-    /// Posts a request. It takes no longer than the collector may take, and ends with the thread.
+    /// Posts a request. It takes no longer than the collector may take, and ends with the thread. If the collector was
+    /// away already, a thread that ends gives it a moment only.
     async fn ask(&mut self, body: Bytes) -> Result<Said, String> {
         let limit = Duration::from_millis(self.timeout_ms.load(Ordering::Relaxed));
-        let end = ended(self.stop.clone());
-        let asked = async { timeout(limit, self.post.post(body)).await };
+        let end = ended(self.stop.clone(), self.is_away);
         tokio::select! {
-            said = asked => said.unwrap_or_else(|_| Err(format!("it has not answered for {} ms", limit.as_millis()))),
+            said = self.post.post(body, limit) => said,
             () = end => Err("it has not answered".to_owned()),
         }
     }
@@ -274,15 +300,19 @@ impl Run {
         self.told = Told::Down(why);
     }
 
-    fn warn(&self, text: fmt::Arguments<'_>) {
-        self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {text}", self.url));
+    /// Says that spans are refused, if the log has not just had that. `text`: with the spans since then.
+    fn warn(&mut self, reason: Reason, spans: u64, text: impl Fn(u64) -> String) {
+        if let Some(spans) = self.refusals.note(reason, spans, std::time::Instant::now()) {
+            self.log.limited(Level::Warn, "trace", format_args!("trace: {}: {}", self.url, text(spans)));
+        }
     }
 }
 
-/// Waits until a thread has to end.
-async fn ended(mut stop: watch::Receiver<Option<Instant>>) {
+/// Waits until a thread has to end. `is_away`: it is not to wait for the collector.
+async fn ended(mut stop: watch::Receiver<Option<Instant>>, is_away: bool) {
     let until = stop.wait_for(Option::is_some).await.map_or(None, |until| *until);
     if let Some(until) = until {
-        sleep_until(until).await;
+        let soon = Instant::now() + LAST_TRY;
+        sleep_until(if is_away { until.min(soon) } else { until }).await;
     }
 }

@@ -56,10 +56,30 @@ impl World {
     }
 }
 
-fn listener() -> (TcpListener, u16) {
+pub(super) fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
+}
+
+/// A port of a listener that drops the packets of all who want to connect, as it has no room for them. It does so as
+/// long as the second part is held.
+pub(super) fn full() -> (u16, impl Sized) {
+    let runtime = crate::runtime::single().unwrap();
+    let listener = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.listen(1).unwrap()
+    });
+    let address = listener.local_addr().unwrap();
+    let mut streams = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        streams.push(stream);
+        assert!(streams.len() < 100, "its room has no bound");
+    }
+    let held = (listener.into_std().unwrap(), streams);
+    runtime.shutdown_background();
+    (address.port(), held)
 }
 
 /// Reads a request. `None`: the connection has ended.
@@ -129,7 +149,8 @@ fn a_collector_that_is_busy_gets_the_same_spans_again() {
     answer(&mut stream, "400 Bad Request", b"no");
     world.await_outcomes([0, 2, 0]);
     let lines = world.stop(PATIENCE).join("\n");
-    for part in ["503 Service Unavailable; the hub tries again", "rejected 1 of 1 spans: too old", "400 Bad Request; 1"]
+    for part in
+        ["503 Service Unavailable; the hub tries again", "it has rejected 1 spans: too old", "400 Bad Request; 1"]
     {
         assert!(lines.contains(part), "{part}: {lines}");
     }
@@ -200,9 +221,7 @@ fn a_collector_that_is_not_there_is_named_once_and_a_stop_does_not_wait_for_it()
 #[test]
 #[cfg_attr(miri, ignore = "sockets")]
 fn whatever_answers_at_the_port_is_an_error_and_never_a_panic() {
-    for strange in
-        ["220 mail.example.org ESMTP\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\nx", "\0\0\0\0", ""]
-    {
+    for strange in ["220 mail.example.org ESMTP\r\n", "HTTP/1.1 200", "\0\0\0\0", ""] {
         let (listener, port) = listener();
         let world = World::new(port, Duration::from_secs(2), 100);
         world.publish();
@@ -215,4 +234,124 @@ fn whatever_answers_at_the_port_is_an_error_and_never_a_panic() {
         drop(listener);
         world.stop(Duration::ZERO);
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn the_status_counts_also_if_the_rest_of_the_answer_cannot_be_read() {
+    let long = vec![b'x'; 1 << 20];
+    let whole = format!("Content-Length: {}\r\n\r\n", long.len());
+    let (cut, broken) = ("Content-Length: 100000000\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\nzz\r\n");
+    for (status, outcomes) in [("200 OK", [1, 0, 0]), ("404 Not Found", [0, 1, 0])] {
+        for (rest, body) in [(&*whole, &*long), (cut, b""), (broken, b"")] {
+            let (listener, port) = listener();
+            let world = World::new(port, PATIENCE * 10, 100);
+            world.publish();
+            let (mut stream, _) = listener.accept().unwrap();
+            let first = request(&mut stream).unwrap();
+            stream.write_all(format!("HTTP/1.1 {status}\r\n{rest}").as_bytes()).unwrap();
+            // It may be closed meanwhile.
+            let _ = stream.write_all(body);
+            drop(stream);
+            world.await_outcomes(outcomes);
+            world.publish();
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(request(&mut stream).unwrap() != first, "other spans come, and over a new connection");
+            answer(&mut stream, "200 OK", b"");
+            world.await_outcomes([outcomes[0] + 1, outcomes[1], 0]);
+            world.stop(PATIENCE);
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn an_answer_without_end_is_given_up_and_the_spans_do_not_come_again() {
+    let (listener, port) = listener();
+    let world = World::new(port, Duration::from_secs(1), 100);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    request(&mut stream).unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nx").unwrap();
+    world.await_outcomes([1, 0, 0]);
+    assert!(request(&mut stream).is_none(), "the connection is closed");
+    world.stop(PATIENCE);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_retry_after_of_any_size_is_no_panic_and_no_spin_at_a_stop() {
+    for (retry, most) in [("0", 20), ("18446744073709551615", 2), ("99999999999999999999", 20)] {
+        let (listener, port) = listener();
+        let world = World::new(port, PATIENCE, 100);
+        world.publish();
+        let collector = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut requests = 0;
+            while request(&mut stream).is_some() {
+                answer(&mut stream, &format!("503 Service Unavailable\r\nRetry-After: {retry}"), b"");
+                requests += 1;
+            }
+            requests
+        });
+        let lines = world.stop(Duration::from_secs(3));
+        assert!(lines.iter().any(|line| line.ends_with("the hub ends; 1 spans are dropped")), "{retry}: {lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("bug")), "{retry}: {lines:?}");
+        let requests = collector.join().unwrap();
+        assert!((1..=most).contains(&requests), "{retry}: {requests}");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_stop_does_not_wait_long_for_a_collector_that_was_away() {
+    let (port, _held) = full();
+    let world = World::new(port, Duration::from_millis(300), 100);
+    world.publish();
+    let line = world.lines.recv_timeout(PATIENCE).unwrap().text;
+    assert!(line.contains("has not answered for 300 ms; the hub tries again"), "{line}");
+    world.exporter.set_timeout(PATIENCE * 10);
+    let began = Instant::now();
+    let lines = world.stop(PATIENCE * 10);
+    assert!(began.elapsed() < PATIENCE);
+    assert!(lines.iter().any(|line| line.ends_with("the hub ends; 1 spans are dropped")), "{lines:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_collector_that_refuses_all_is_in_the_log_once() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE, 100);
+    let mut stream = None;
+    for round in 1..=4 {
+        world.publish();
+        let stream = stream.get_or_insert_with(|| listener.accept().unwrap().0);
+        request(stream).unwrap();
+        answer(stream, "404 Not Found", b"");
+        world.await_outcomes([0, round, 0]);
+    }
+    let lines = world.stop(PATIENCE);
+    let expected = "it answers 404 Not Found; 1 spans are dropped";
+    assert!(lines.len() == 1 && lines[0].ends_with(expected), "{lines:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_span_that_no_shard_hands_on_ends_also_while_there_is_always_another() {
+    let (listener, port) = listener();
+    let world = World::new(port, PATIENCE, 100);
+    world.publish();
+    let (mut stream, _) = listener.accept().unwrap();
+    let began = Instant::now();
+    let mut body = request(&mut stream).unwrap();
+    world.tracer.begin(None, "lost", 5).unwrap().place(8, None, 1, 1);
+    world.tracer.under_way.age();
+    while memchr::memmem::find(&body, b"push.unfinished").is_none() {
+        assert!(began.elapsed() < PATIENCE, "it has not ended");
+        world.publish();
+        answer(&mut stream, "200 OK", b"");
+        body = request(&mut stream).unwrap();
+    }
+    answer(&mut stream, "200 OK", b"");
+    world.stop(PATIENCE);
 }

@@ -19,6 +19,8 @@ mod otlp;
 #[cfg(feature = "trace")]
 mod post;
 mod queue;
+#[cfg(feature = "trace")]
+mod refusals;
 mod span;
 mod traceparent;
 mod under_way;
@@ -133,6 +135,12 @@ impl Tracer {
     /// A shard has handed a message to that many connections.
     pub(crate) fn handed(&self, ticket: Ticket, shard: usize, connections: u32) {
         self.under_way.handed(ticket, shard, connections);
+    }
+
+    /// Forgets all spans: no thread exports them any more. They have references to this, and would keep it for ever.
+    pub(crate) fn end(&self) {
+        self.under_way.end_all();
+        self.tally.dropped.fetch_add(self.queue.take(usize::MAX).len() as u64, Ordering::Relaxed);
     }
 
     /// What became of spans, by outcome.

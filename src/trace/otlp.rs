@@ -123,13 +123,24 @@ const SAMPLED: u32 = 1;
 const PARENT_KNOWN: u32 = 0x100;
 const PARENT_REMOTE: u32 = 0x200;
 
-/// A request with these spans, as bytes.
-pub(super) fn request(service: &str, spans: Vec<Ended>) -> Vec<u8> {
-    let resource = Resource { attributes: vec![text("service.name", service)] };
+/// A request with these spans, as bytes. It has no `telemetry.sdk.*`: they name an SDK of OpenTelemetry, and here is
+/// none. The scope says what makes the spans.
+pub(super) fn request(service: &str, instance: &str, spans: Vec<Ended>) -> Vec<u8> {
+    let attributes = vec![text("service.name", service), text("service.instance.id", instance)];
+    let resource = Resource { attributes };
     let scope = Scope { name: "libpush".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let of_scope = OfScope { scope: Some(scope), spans: spans.into_iter().map(span).collect() };
     let of_resource = OfResource { resource: Some(resource), of_scopes: vec![of_scope] };
     Request { of_resources: vec![of_resource] }.encode_to_vec()
+}
+
+/// A name for this run of the hub among those of the same service: a random UUID, as the specification proposes.
+pub(super) fn new_instance() -> String {
+    // Without random bits there are no spans.
+    let half = || u128::from(getrandom::u64().unwrap_or(0));
+    let version = (((half() << 64) | half()) & !(0xf << 76)) | (4 << 76);
+    let hex = format!("{:032x}", (version & !(0x3 << 62)) | (2 << 62));
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 fn span(ended: Ended) -> Span {
@@ -193,4 +204,23 @@ fn flag(key: &str) -> Attribute {
 
 fn attribute(key: &str, value: Value) -> Attribute {
     Attribute { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_a_random_uuid() {
+        let (one, other) = (new_instance(), new_instance());
+        assert!(one != other && one.len() == 36);
+        for (at, letter) in one.char_indices() {
+            match at {
+                8 | 13 | 18 | 23 => assert_eq!(letter, '-'),
+                14 => assert_eq!(letter, '4'),
+                19 => assert!("89ab".contains(letter), "{one}"),
+                _ => assert!(letter.is_ascii_hexdigit() && !letter.is_ascii_uppercase(), "{one}"),
+            }
+        }
+    }
 }

@@ -1,33 +1,40 @@
 //! Posts requests to a collector, over one connection as long as that lasts.
 
-use super::otlp::Response;
+use super::otlp;
 use super::Endpoint;
 use crate::sys::standard;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap};
 use hyper::rt::{Read, Write};
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use rustls::pki_types::ServerName;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{lookup_host, TcpStream};
+use tokio::time::{timeout, timeout_at, Instant};
 use tokio_rustls::TlsConnector;
 
 /// The longest answer that is read. It has numbers, and an error's text at most.
 const MAX_ANSWER: usize = 64 << 10;
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// A connection that takes requests.
+type Line = SendRequest<Full<Bytes>>;
 
 /// Posts to one collector.
 pub(super) struct Post {
     endpoint: Endpoint,
     tls: Option<TlsConnector>,
-    line: Option<SendRequest<Full<Bytes>>>,
+    line: Option<Line>,
 }
 
 /// What a collector has said.
@@ -38,7 +45,7 @@ pub(super) enum Said {
     /// The request may come again, after this time if it says so.
     Later(String, Option<Duration>),
     /// The request would always be refused.
-    Never(String),
+    Never(String, StatusCode),
 }
 
 impl Post {
@@ -46,28 +53,42 @@ impl Post {
         Post { endpoint, tls, line: None }
     }
 
-    /// Posts a request. The error says why there is no answer. If the caller drops this, the connection is not used
-    /// again.
-    pub(super) async fn post(&mut self, body: Bytes) -> Result<Said, String> {
+    /// Posts a request. The collector is given that time. The error says why there is no answer. If the caller drops
+    /// this, the connection is not used again.
+    pub(super) async fn post(&mut self, body: Bytes, given: Duration) -> Result<Said, String> {
+        let until = Instant::now() + given;
+        let late = |_| format!("it has not answered for {} ms", given.as_millis());
+        let (line, answer) = timeout_at(until, self.answer(body, given)).await.map_err(late)??;
+        let (head, body) = answer.into_parts();
+        // The status says whether the spans are taken. Without the rest they would come again, for ever. So an answer
+        // that is too long, is broken or does not end counts as an empty one, and only its connection is given up.
+        let whole = timeout_at(until, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = whole.ok().and_then(Result::ok).map(Collected::to_bytes);
+        self.line = body.is_some().then_some(line);
+        Ok(said(head.status, &head.headers, &body.unwrap_or_default()))
+    }
+
+    /// The head of the answer, and the connection that it comes from.
+    async fn answer(&mut self, body: Bytes, given: Duration) -> Result<(Line, Response<Incoming>), String> {
         // A collector may have closed an idle connection just now. A new one then gets the request.
         if let Some(mut line) = self.line.take() {
             if line.ready().await.is_ok() {
-                if let Ok(said) = self.ask(&mut line, body.clone()).await {
-                    self.line = Some(line);
-                    return Ok(said);
+                if let Ok(answer) = self.ask(&mut line, body.clone()).await {
+                    return Ok((line, answer));
                 }
             }
         }
-        let mut line = self.connect().await?;
-        let said = self.ask(&mut line, body).await?;
-        self.line = Some(line);
-        Ok(said)
+        let mut line = self.connect(given).await?;
+        let answer = self.ask(&mut line, body).await?;
+        Ok((line, answer))
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+    async fn connect(&self, given: Duration) -> Result<Line, String> {
         let Endpoint { host, port, .. } = &self.endpoint;
-        let connected = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = connected.and_then(above).map_err(|error| format!("it can't be reached: {error}"))?;
+        let unreached = |error| format!("it can't be reached: {error}");
+        let found = lookup_host((host.as_str(), *port)).await.map_err(unreached)?;
+        let stream =
+            first_of(&found.take(MAX_ADDRESSES).collect::<Vec<_>>(), given).await.and_then(above).map_err(unreached)?;
         // It fails only if the connection is lost already.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return begin(Box::pin(TokioIo::new(stream))).await };
@@ -76,18 +97,28 @@ impl Post {
         begin(Box::pin(TokioIo::new(stream))).await
     }
 
-    async fn ask(&self, line: &mut SendRequest<Full<Bytes>>, body: Bytes) -> Result<Said, String> {
+    async fn ask(&self, line: &mut Line, body: Bytes) -> Result<Response<Incoming>, String> {
         let request = Request::post(&self.endpoint.path)
             .header(header::HOST, self.endpoint.authority())
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::USER_AGENT, concat!("libpush/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|error| error.to_string())?;
-        let answer = line.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
-        let (head, body) = answer.into_parts();
-        let body = read(body).await?;
-        Ok(said(head.status, &head.headers, &body))
+        line.send_request(request).await.map_err(|error| format!("no answer: {error}"))
     }
+}
+
+/// Connects to the first address that answers. Each but the last has its part of the time, since one of them may drop
+/// all packets.
+async fn first_of(addresses: &[SocketAddr], given: Duration) -> io::Result<TcpStream> {
+    let Some((last, others)) = addresses.split_last() else { return Err(io::Error::other("it has no address")) };
+    let part = given / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    for address in others {
+        if let Ok(Ok(stream)) = timeout(part, TcpStream::connect(address)).await {
+            return Ok(stream);
+        }
+    }
+    TcpStream::connect(last).await
 }
 
 /// The same connection, under a number that is not one of the standard streams.
@@ -104,7 +135,7 @@ trait ReadWrite: Read + Write + Send {}
 impl<S: Read + Write + Send> ReadWrite for S {}
 
 /// Begins HTTP on a connection.
-async fn begin(stream: Stream) -> Result<SendRequest<Full<Bytes>>, String> {
+async fn begin(stream: Stream) -> Result<Line, String> {
     // A vectored write would raise SIGPIPE.
     let made = http1::Builder::new().writev(false).max_buf_size(MAX_ANSWER).handshake(stream).await;
     let (line, connection) = made.map_err(|error| error.to_string())?;
@@ -113,23 +144,18 @@ async fn begin(stream: Stream) -> Result<SendRequest<Full<Bytes>>, String> {
     Ok(line)
 }
 
-async fn read(body: Incoming) -> Result<Bytes, String> {
-    let whole = Limited::new(body, MAX_ANSWER).collect().await;
-    whole.map(|whole| whole.to_bytes()).map_err(|error| format!("its answer can't be read: {error}"))
-}
-
 /// What an answer means: OTLP, sections "OTLP/HTTP Response" and following.
 fn said(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Said {
     if status.is_success() {
         // An answer that is not of OTLP has taken the request all the same.
-        let partial = Response::decode(body).ok().and_then(|response| response.partial).unwrap_or_default();
+        let partial = otlp::Response::decode(body).ok().and_then(|response| response.partial).unwrap_or_default();
         return Said::Taken { rejected: partial.rejected.try_into().unwrap_or(0), why: partial.error };
     }
     let text = format!("it answers {status}");
     match status.as_u16() {
         429 | 502 | 503 | 504 => Said::Later(text, retry_after(headers)),
-        300..=399 => Said::Never(format!("{text}; redirects are not followed")),
-        _ => Said::Never(text),
+        300..=399 => Said::Never(format!("{text}; redirects are not followed"), status),
+        _ => Said::Never(text, status),
     }
 }
 
@@ -141,13 +167,27 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::otlp::Partial;
+    use super::super::exporter_tests::{full, listener};
+    use super::super::otlp::{Partial, Response};
     use super::*;
 
     fn answered(status: u16, retry: Option<&str>, body: &[u8]) -> Said {
         let mut headers = HeaderMap::new();
         retry.into_iter().for_each(|retry| _ = headers.insert(header::RETRY_AFTER, retry.parse().unwrap()));
         said(StatusCode::from_u16(status).unwrap(), &headers, body)
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "sockets")]
+    fn an_address_that_drops_all_packets_has_its_part_of_the_time_only() {
+        let ((full, _held), (_listener, port)) = (full(), listener());
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let given = Duration::from_secs(4);
+        crate::runtime::single().unwrap().block_on(async {
+            let stream = first_of(&[address(full), address(port)], given).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap().port(), port);
+            assert!(first_of(&[], given).await.is_err());
+        });
     }
 
     #[test]
@@ -172,7 +212,7 @@ mod tests {
             }
         }
         for status in [301, 307, 400, 401, 404, 413, 500, 501] {
-            assert!(matches!(answered(status, Some("7"), b""), Said::Never(_)), "{status}");
+            assert!(matches!(answered(status, Some("7"), b""), Said::Never(..)), "{status}");
         }
     }
 }

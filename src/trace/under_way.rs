@@ -71,6 +71,12 @@ impl UnderWay {
         self.end_those(|waiting| now.saturating_sub(waiting.since_us) > PATIENCE_US);
     }
 
+    /// Lets all spans have waited too long.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.lock().spans.values_mut().for_each(|waiting| waiting.since_us = 0);
+    }
+
     /// Ends all spans: there are no shards any more.
     pub(super) fn end_all(&self) {
         self.end_those(|_| true);
@@ -107,7 +113,7 @@ mod tests {
         tracer.handed(ticket, 0, 1);
         tracer.under_way.sweep();
         assert_eq!(tracer.queue.len(), 0, "it may still come");
-        tracer.under_way.lock().spans.values_mut().for_each(|waiting| waiting.since_us = 0);
+        tracer.under_way.age();
         tracer.begin(None, "b", 1).unwrap().place(2, None, 1, 1);
         tracer.under_way.sweep();
         let [ended] = &tracer.queue.take(10)[..] else { panic!("one span") };

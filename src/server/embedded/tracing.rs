@@ -65,9 +65,40 @@ impl Tracing {
         self.exporter.stop(Instant::now() + callbacks::patience(until).min(LONGEST));
         // It ends by itself, at that time at the latest.
         self.thread.into_iter().for_each(|thread| drop(thread.join()));
+        // It may have ended before, with a panic.
+        self.tracer.end();
     }
 }
 
 /// A drain may take weeks. A collector need not be waited for that long.
 #[cfg(feature = "trace")]
 const LONGEST: Duration = Duration::from_secs(60);
+
+#[cfg(all(test, feature = "trace"))]
+mod tests {
+    use super::*;
+    use crate::config::Builder;
+    use crate::log::Level;
+
+    #[test]
+    fn nothing_is_left_of_a_server_also_if_its_thread_has_ended_early() {
+        let mut builder = Builder::default();
+        builder.set("trace", "otlp:http://127.0.0.1:1").unwrap();
+        let config = builder.config();
+        let tracer = Arc::new(Tracer::new(1, 10, Box::new(|seq| format!("e-{seq}"))));
+        let settings = Settings {
+            endpoint: config.trace.clone().unwrap(),
+            service: "s".to_owned(),
+            timeout: Duration::from_secs(1),
+        };
+        let (exporter, work) = Exporter::new(tracer.clone(), settings, Log::new(None, Level::Error)).unwrap();
+        // The thread has panicked.
+        drop(work);
+        let tracing = Tracing { tracer: tracer.clone(), exporter, thread: None };
+        tracer.begin(None, "a", 1).unwrap().place(1, None, 1, 1);
+        let left = Arc::downgrade(&tracer);
+        drop(tracer);
+        tracing.stop(None);
+        assert!(left.upgrade().is_none(), "a span that is under way keeps its tracer");
+    }
+}
