@@ -13,7 +13,7 @@ pub(super) static OPTIONS: &[Spec] = &[
             "Attaches to the hub of another process, at its `attach_listen`, instead of starting one here. Then only \
                these other options apply: `auth=none`, `events`, `event_queue`, `log`, `log_fd`, `log_level`, \
                `log_addresses`, `attach_name`, `attach_timeout` and `attach_buffer`, and for `push_refusal` also \
-               `allowed_origins` and `retry`. `attach_listen`, `control` and `engine` are errors",
+               `allowed_origins` and `retry`. `attach_listen`, `control`, `engine` and `trace` are errors",
         value: Value::Text {
             allowed: "none, or unix:PATH",
             set: |c, text| values::unix_path(text).map(|path| c.attach = path),

@@ -53,7 +53,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         name: "trace_queue",
         default: "2048",
         live: fixed!(trace_queue),
-        help: "Spans that may wait for the collector. Further ones are dropped and counted",
+        help: "Spans that may wait for the collector, with 0.5 to 2 KB of memory each. Further ones are dropped and \
+               counted",
         value: Value::Count { min: 16, max: 1_048_576, set: |c, n| c.trace_queue = n as usize },
     },
 ];

@@ -20,7 +20,8 @@ impl FanOut<'_> {
         traced.iter().for_each(|(ticket, connections)| tracer.handed(*ticket, self.handle.number, *connections));
     }
 
-    /// The connections that get a message. One that joined after it has it from the history.
+    /// The connections that a message is for. One that joined after it has it from the history. One that ends while the
+    /// batch is delivered is counted, and may not get it.
     fn reached(&self, delivery: &Delivery) -> u32 {
         let seq = delivery.message.seq();
         if delivery.channel == BROADCAST {
