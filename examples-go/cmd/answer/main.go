@@ -95,7 +95,7 @@ func run(address string, tokens int, list string, options map[string]string) err
 
 // within calls something that is to end in a few seconds.
 func within(end func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return end(ctx)
 }

@@ -63,7 +63,7 @@ func run(address string, rooms []string) error {
 	case err = <-failed:
 	case <-signals.Done():
 	}
-	ending, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return errors.Join(err, srv.Stop(ending), service.Shutdown(ending))
 }

@@ -62,8 +62,14 @@ func TestRoomsUnderGin(t *testing.T) {
 	if response.StatusCode != http.StatusUnauthorized {
 		t.Error(response.Status)
 	}
+	// It answers the close, so the program need not wait for it.
+	closed := make(chan error, 1)
+	go func() {
+		_, _, err := client.ReadMessage()
+		closed <- err
+	}()
 	program.End(t)
-	if _, _, err := client.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+	if err := <-closed; !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Error(err)
 	}
 	if strings.Contains(program.Said(), "[GIN-debug]") || strings.Contains(program.Said(), "superfluous") {

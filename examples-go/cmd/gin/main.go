@@ -35,7 +35,7 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	<-ctx.Done()
-	ending, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	// First the subscribers are told to come back. Then the remaining requests end.
 	if err := srv.Stop(ending); err != nil {
