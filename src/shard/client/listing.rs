@@ -143,12 +143,16 @@ impl Walk {
 
     /// A connection that is wanted. The lower the rank, the earlier it is listed.
     fn note(&mut self, rank: u64, id: u64) {
-        self.best.push((rank, id));
-        if self.best.len() > self.query.wanted().limit {
-            self.best.pop();
-            // The number of the last one that stays.
-            self.part.until = self.best.peek().map_or(0, |(_, id)| *id);
+        if self.best.len() < self.query.wanted().limit {
+            return self.best.push((rank, id));
         }
+        // Connections stand mostly in the order of their numbers, so most of them come behind a full page.
+        if self.best.peek().is_some_and(|last| (rank, id) < *last) {
+            self.best.push((rank, id));
+            self.best.pop();
+        }
+        // The number of the last one that stays.
+        self.part.until = self.best.peek().map_or(0, |(_, id)| *id);
     }
 
     fn choose(&mut self) {
