@@ -57,7 +57,9 @@ impl TrustedProxies {
                 "unix" => trusted.unix = true,
                 part => {
                     let one = || part.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical()));
-                    trusted.nets.push(part.parse().ok().map(canonical).or_else(one)?);
+                    // The parser of networks would take a zero before the length of the prefix.
+                    let is_plain = part.split_once('/').is_none_or(|(_, bits)| bits == "0" || !bits.starts_with('0'));
+                    trusted.nets.push(part.parse().ok().filter(|_| is_plain).map(canonical).or_else(one)?);
                 }
             }
         }
