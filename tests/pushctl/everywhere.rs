@@ -91,7 +91,8 @@ pub(super) fn each_command(at: &At, server: &Server) {
     let listed = at.json(&["connections", "--user", "ada"]);
     let of_ada = listed["connections"][0]["id"].as_str().unwrap();
     assert_eq!(listed["count"], 1);
-    assert_eq!(at.row(&["connections"], of_ada)[4..], ["ada", "127.0.0.1", "websocket", "news"]);
+    let row = at.row(&["connections"], of_ada);
+    assert_eq!(row[row.len() - 4..], ["ada", "127.0.0.1", "websocket", "news"]);
     assert_eq!(at.row(&["stats"], "connections")[1..], ["2"]);
     assert_eq!(at.json(&["stats"])["websockets"], 2);
     assert_eq!(at.row(&["config", "path"], "path")[1..], ["/push", "/push", "reload"]);
