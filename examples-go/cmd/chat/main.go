@@ -55,10 +55,9 @@ func run(address string, rooms []string) error {
 	service := &http.Server{Handler: routes(srv, chat, newLogins()), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- service.Serve(listener) }()
-	fmt.Printf("listening on http://%s/\n", listener.Addr())
-
 	signals, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
+	fmt.Printf("listening on http://%s/\n", listener.Addr())
 	select {
 	case err = <-failed:
 	case <-signals.Done():

@@ -70,7 +70,7 @@ func TestRoomsUnderGin(t *testing.T) {
 	}()
 	program.End(t)
 	if err := <-closed; !websocket.IsCloseError(err, websocket.CloseGoingAway) {
-		t.Error(err)
+		t.Error(err, program.State(), program.Said())
 	}
 	if strings.Contains(program.Said(), "[GIN-debug]") || strings.Contains(program.Said(), "superfluous") {
 		t.Error(program.Said())

@@ -30,10 +30,9 @@ func main() {
 	}
 	service := &http.Server{Handler: router(srv)}
 	go func() { log.Print(service.Serve(listener)) }()
-	fmt.Printf("listening on http://%s/\n", listener.Addr())
-
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
+	fmt.Printf("listening on http://%s/\n", listener.Addr())
 	<-ctx.Done()
 	ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

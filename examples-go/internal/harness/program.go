@@ -125,6 +125,9 @@ func (p *Program) PID() int { return p.command.Process.Pid }
 // Said returns the text that the program has printed so far.
 func (p *Program) Said() string { return p.said.String() }
 
+// State says how the program has ended.
+func (p *Program) State() string { return p.command.ProcessState.String() }
+
 // End ends the program as a user would, with SIGINT, and fails the test if the program crashed.
 func (p *Program) End(t testing.TB) {
 	if p.command.ProcessState != nil {
