@@ -94,7 +94,13 @@ impl Manager {
     /// The next message.
     pub fn hear(&self) -> String {
         let mut text = [0; 1024];
-        let len = self.socket.recv(&mut text).unwrap();
+        let len = loop {
+            match self.socket.recv(&mut text) {
+                // A machine that was stopped and goes on (signal(7), on sockets with a timeout).
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         String::from_utf8(text[..len].to_vec()).unwrap()
     }
 
