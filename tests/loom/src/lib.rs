@@ -7,6 +7,12 @@
 
 mod models;
 
+/// The mailbox passes it on with a message.
+mod trace {
+    #[derive(Debug, Clone, Copy, Default)]
+    pub(crate) struct Ticket;
+}
+
 /// The tests for both mailboxes.
 macro_rules! scenarios {
     () => {
@@ -22,7 +28,7 @@ macro_rules! scenarios {
         }
 
         fn delivery(number: u64) -> Delivery {
-            Delivery { channel: 1, message: Arc::new(Message(number)) }
+            Delivery { channel: 1, ticket: Default::default(), message: Arc::new(Message(number)) }
         }
 
         /// A shard: takes messages and sleeps when it may, until it has `count` messages.
