@@ -10,6 +10,8 @@ pub(super) struct Outbuf {
     bytes: Vec<u8>,
     /// Sent up to here.
     start: usize,
+    /// All bytes that were ever sent.
+    sent: u64,
 }
 
 impl Outbuf {
@@ -22,11 +24,19 @@ impl Outbuf {
         self.bytes.len() - self.start
     }
 
+    /// All bytes that were ever sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Sends what fits. True if everything is sent.
     pub(super) fn flush(&mut self, socket: &OwnedFd) -> io::Result<bool> {
         while self.start < self.bytes.len() {
             match socket::send(socket, &self.bytes[self.start..]) {
-                Ok(len) => self.start += len,
+                Ok(len) => {
+                    self.start += len;
+                    self.sent += len as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // Without this, sent bytes would pile up in front of the unsent ones.

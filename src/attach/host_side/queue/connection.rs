@@ -1,8 +1,10 @@
 //! The connection to the hub, as the queue sees it.
 
+use super::entry::Entry;
 use crate::attach::outbuf::Outbuf;
 use crate::attach::wire::VERSION;
 use crate::sys::socket;
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ pub(super) struct Connection {
     away_since: Instant,
     /// Frames that are on their way into the socket.
     pub(super) out: Outbuf,
+    /// Frames without an answer that are in `out`, each with its end among all bytes that were ever sent. If the hub
+    /// goes before the socket has taken one, the frame goes to the next attachment.
+    leaving: VecDeque<(u64, Entry)>,
     /// The socket is full: the thread waits for room.
     pub(super) blocked: bool,
     /// The socket takes nothing any more. What can still be read from it is read.
@@ -31,6 +36,7 @@ impl Connection {
             version: VERSION,
             away_since: Instant::now(),
             out: Outbuf::default(),
+            leaving: VecDeque::new(),
             blocked: false,
             broken: false,
         }
@@ -57,6 +63,23 @@ impl Connection {
     /// The hub is gone.
     pub(super) fn close(&mut self) {
         *self = Connection { version: self.version, ..Connection::new() };
+    }
+
+    /// Keeps a frame, the last one in `out`, until the socket has taken it.
+    pub(super) fn keep(&mut self, entry: Entry) {
+        self.leaving.push_back((self.out.sent() + self.out.len() as u64, entry));
+    }
+
+    /// Lets the frames go that the socket has taken. Returns what they took in the queue.
+    pub(super) fn let_go(&mut self) -> usize {
+        let sent = self.out.sent();
+        let gone = self.leaving.partition_point(|(end, _)| *end <= sent);
+        self.leaving.drain(..gone).map(|(_, entry)| entry.weight()).sum()
+    }
+
+    /// Takes out the frames that the socket has not taken.
+    pub(super) fn take_unsent(&mut self) -> impl Iterator<Item = Entry> {
+        std::mem::take(&mut self.leaving).into_iter().map(|(_, entry)| entry)
     }
 
     /// Goes on with a hub.

@@ -293,12 +293,15 @@ impl Queue {
         Err(Error::new(Kind::Timeout, text))
     }
 
-    /// The hub is gone. The requests that it has not answered wait for the next hub.
+    /// The hub is gone. The requests that it has not answered, and the frames that its socket has not taken, wait for
+    /// the next hub.
     pub(super) fn detach(&mut self) {
-        self.connection.close();
         let (publishing, asked) = self.in_flight.take_all();
+        let mut free: Vec<Entry> = asked.into_iter().chain(self.connection.take_unsent()).collect();
+        free.sort_by_key(|entry| entry.place);
+        self.connection.close();
         publishing.into_iter().rev().for_each(|entry| self.waiting.publishing.push_front(entry));
-        for entry in asked.into_iter().rev() {
+        for entry in free.into_iter().rev() {
             match entry.content {
                 Content::Request { kind: RequestKind::Asks(_), waiter, .. } => {
                     self.bytes -= entry.frame.len() + ENTRY;

@@ -16,7 +16,9 @@ impl Queue {
     pub(in crate::attach::host_side) fn flush(&mut self) -> bool {
         let Some(socket) = self.connection.ready().cloned() else { return false };
         loop {
-            match self.connection.out.flush(&socket) {
+            let flushed = self.connection.out.flush(&socket);
+            self.bytes -= self.connection.let_go();
+            match flushed {
                 Ok(true) => {}
                 Ok(false) => {
                     self.connection.blocked = true;
@@ -57,7 +59,10 @@ impl Queue {
             let untraced = if self.connection.version < TRACES { FromHost::untraced(&entry.frame) } else { None };
             self.connection.out.tail().extend_from_slice(untraced.as_ref().unwrap_or(&entry.frame));
             let Content::Request { sent, kind, number, .. } = &mut entry.content else {
-                self.bytes -= entry.weight();
+                match entry.content {
+                    Content::OfThisHub => self.connection.keep(entry),
+                    _ => self.bytes -= entry.weight(),
+                }
                 continue;
             };
             *sent = true;

@@ -28,13 +28,21 @@ impl Hub {
 
     /// The frames that the queue sends, as text.
     fn frames(&mut self, queue: &mut Queue) -> Vec<String> {
-        let (mut found, mut part) = (Vec::new(), vec![0; 1 << 20]);
+        let mut found = Vec::new();
         loop {
             queue.unblock();
-            match self.stream.read(&mut part) {
-                Ok(len) => self.read.extend_from_slice(&part[..len]),
-                Err(_) => return found,
+            match self.come() {
+                come if come.is_empty() => return found,
+                come => found.extend(come),
             }
+        }
+    }
+
+    /// The whole frames that have come, as text.
+    fn come(&mut self) -> Vec<String> {
+        let (mut found, mut part) = (Vec::new(), vec![0; 1 << 20]);
+        while let Ok(len @ 1..) = self.stream.read(&mut part) {
+            self.read.extend_from_slice(&part[..len]);
             let mut at = 0;
             while let Some(frame) = first_frame(&self.read[at..], MAX_FRAME).unwrap() {
                 found.push(match FromHost::read(frame).unwrap() {
@@ -50,6 +58,7 @@ impl Hub {
             }
             self.read.drain(..at);
         }
+        found
     }
 }
 
@@ -188,6 +197,29 @@ fn what_is_about_a_connection_is_for_the_life_of_the_hub_that_has_it() {
     };
     let lives = [("a", Some(1)), ("b", Some(1)), ("b", Some(2)), ("b", None), ("b", None), ("c", None), ("c", Some(2))];
     assert_eq!(lives.map(|(epoch, life)| go_on(epoch, life)), [0, 1, 0, 0, 1, 0, 0]);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_frame_without_an_answer_that_no_socket_has_taken_goes_to_the_next_attachment() {
+    const LAST: u64 = 100_000;
+    for (next_life, reaches) in [(1, true), (2, false)] {
+        let mut queue = Queue::new(64 << 20);
+        let mut hub = Hub::attach(&mut queue, VERSION, "e", Some(1), 0);
+        // More than a socket takes. The last frame that it takes may not be whole.
+        (1..=LAST).for_each(|connection| close(&mut queue, connection));
+        assert!(queue.flush() && queue.wants_room(), "the socket is full");
+        let taken = hub.come().len() as u64;
+        assert!(taken > 0 && taken < LAST / 2, "{taken}");
+        // The other end is gone, and nobody here has seen it yet.
+        drop(hub);
+        queue.unblock();
+        queue.detach();
+        let mut hub = Hub::attach(&mut queue, VERSION, "e", Some(next_life), 0);
+        let expected: Vec<String> = (taken + 1..=LAST).map(|connection| format!("close {connection}")).collect();
+        assert_eq!(hub.frames(&mut queue), if reaches { expected } else { Vec::new() });
+        assert!(queue.is_done() && queue.bytes == 0);
+    }
 }
 
 #[test]
