@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A time limit that no slow machine reaches, and one that a test waits for.
 const PATIENT: (&str, &str) = ("engine_timeout", "1m");
-const SOON: (&str, &str) = ("engine_timeout", "5s");
+const SOON: (&str, &str) = ("engine_timeout", "15s");
 
 fn post(server: &Server, channel: &str, data: &str) {
     server.post(&Publication::new(channel, data.as_bytes())).unwrap();

@@ -20,9 +20,25 @@ use std::time::Duration;
 pub(super) const SOON: (&str, &str) = ("engine_timeout", "4s");
 
 fn users(server: &Server) -> (Users, Hubs) {
-    let mut users = server.users("a", "", 10).unwrap();
+    let mut users = page(server, "", 10);
     let hubs = *users.hubs.take().unwrap();
     (users, hubs)
+}
+
+/// Some users of channel `a`. On a slow machine it may be that not even the hub itself has answered in time.
+fn page(server: &Server, after: &str, limit: usize) -> Users {
+    let mut found = None;
+    until("a hub answers in time", || {
+        found = match server.users("a", after, limit) {
+            Ok(users) => Some(users),
+            Err(error) => {
+                assert_eq!(error.kind(), crate::error::Kind::Busy, "{error}");
+                None
+            }
+        };
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// The page as one line of text.
@@ -40,9 +56,28 @@ fn until_all_answer(server: &Server, count: usize) {
 
 /// The object that the control API answers with.
 fn object(path: &Path, request: &str) -> Value {
-    let answer = asked(path, request);
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+    object_if(path, request, |_| true)
+}
+
+/// The same, as soon as it is the right one. On a slow machine a hub may be late, also the one that is asked.
+fn object_if(path: &Path, request: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+    let mut found = Value::Null;
+    until("the hubs answer in time", || {
+        let answer = asked(path, request);
+        assert!(answer.starts_with("HTTP/1.1 200 ") || answer.contains(" hubs have answered in time"), "{answer}");
+        found = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        answer.starts_with("HTTP/1.1 200 ") && is_right(&found)
+    });
+    found
+}
+
+/// The object once all three hubs have answered.
+fn whole(path: &Path, request: &str) -> Value {
+    let found = object_if(path, request, |found| found["hubs"]["answered"] == 3);
+    let hubs = &found["hubs"];
+    assert_eq!((&hubs["asked"], &hubs["missing"]), (&3.into(), &Value::Array(vec![])), "{found}");
+    assert_eq!(hubs["partial"], Value::Null, "{found}");
+    found
 }
 
 #[test]
@@ -70,35 +105,32 @@ pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
     for hub in &hubs {
         until("each hub says the same", || shown(&users(hub).0) == expected);
     }
-    let page = hubs[0].users("a", "ada", 1).unwrap();
-    assert_eq!((page.page.len(), &*page.page[0].name, page.more, page.count), (1, "bob", true, 3));
-    assert!(hubs[0].users("nobody", "", 1).unwrap().page.is_empty());
+    until("a page of all", || {
+        let users = page(&hubs[0], "ada", 1);
+        (users.page.len(), users.page.first().map(|user| &*user.name), users.more, users.count)
+            == (1, Some("bob"), true, 3)
+    });
+    until("nobody is there", || hubs[0].users("nobody", "", 1).is_ok_and(|users| users.page.is_empty()));
 
-    let whole = |value: &Value| {
-        let hubs = &value["hubs"];
-        assert_eq!((&hubs["asked"], &hubs["answered"]), (&3.into(), &3.into()), "{value}");
-        assert_eq!((&hubs["missing"], &hubs["partial"]), (&Value::Array(vec![]), &Value::Null), "{value}");
-    };
-    let listed = object(path, "GET /v1/users?channel=a");
-    whole(&listed);
+    let listed = whole(path, "GET /v1/users?channel=a");
     let first = serde_json::json!({ "user": "ada", "connections": 2 });
     assert_eq!((&listed["users"][0], &listed["count"], &listed["anonymous"]), (&first, &3.into(), &1.into()));
-    let channels = object(path, "GET /v1/channels");
-    whole(&channels);
+    let channels = whole(path, "GET /v1/channels");
     let row = |name: &str| channels["channels"].as_array().unwrap().iter().find(|row| row["channel"] == name).cloned();
     assert_eq!(row("a").unwrap()["subscribers"], 5);
     assert_eq!(row("a").unwrap()["messages"], 1, "the history is one");
     assert_eq!(row("a.b").unwrap()["subscribers"], 1, "only another hub has it");
-    let one = object(path, "GET /v1/channels/a");
-    whole(&one);
+    let one = whole(path, "GET /v1/channels/a");
     assert_eq!((&one["subscribers"], &one["id"]), (&5.into(), &row("a").unwrap()["id"]));
-    assert_eq!(object(path, "GET /v1/channels?limit=1")["more"], true);
+    assert_eq!(whole(path, "GET /v1/channels?limit=1")["more"], true);
     for missing in ["GET /v1/users?channel=nobody", "GET /v1/channels/nobody"] {
-        let answer = asked(path, missing);
-        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("no such channel"), "{answer}");
+        until("no hub has it", || {
+            let answer = asked(path, missing);
+            assert!(answer.contains("no such channel") || answer.contains(" hubs have answered in time"), "{answer}");
+            answer.starts_with("HTTP/1.1 404 ")
+        });
     }
-    let stats = object(path, "GET /v1/stats?cluster=1");
-    whole(&stats);
+    let stats = whole(path, "GET /v1/stats?cluster=1");
     assert_eq!((&stats["connections"], stats["each"].as_array().unwrap().len()), (&6.into(), 3));
     assert_eq!(stats["each"].as_array().unwrap().iter().filter(|of| of["here"] == true).count(), 1);
     assert_eq!(object(path, "GET /v1/stats")["connections"], 1);
@@ -109,7 +141,7 @@ pub(super) fn each_hub_answers(hubs: [Server; 3], path: &Path) {
     third.stop(Duration::ZERO);
     // It has said that it ends, so nobody waits for it.
     until_all_answer(&first, 2);
-    assert_eq!(shown(&users(&first).0), "ada:2 bob:1 of 2, 0 anonymous of 3");
+    until("the other two say who is left", || shown(&users(&first).0) == "ada:2 bob:1 of 2, 0 anonymous of 3");
     first.stop(Duration::ZERO);
     second.stop(Duration::ZERO);
 }
