@@ -28,6 +28,12 @@ const (
 	Draining EventKind = 5
 	// Drained: no client is left. A [Server.Stop] without a Drain before it closes the channel instead.
 	Drained EventKind = 6
+	// Subscribed: a connection was subscribed to a channel, with its request or later. Like Unsubscribed it comes only if
+	// the option events names it ("subscribe").
+	Subscribed EventKind = 7
+	// Unsubscribed: a connection's subscription to a channel ended ("unsubscribe"). Each Subscribed is followed by one of
+	// these. Those of the channels that a connection has at its end come before Disconnected, in any order.
+	Unsubscribed EventKind = 8
 )
 
 // String returns the kind's name.
@@ -45,6 +51,10 @@ func (k EventKind) String() string {
 		return "draining"
 	case Drained:
 		return "drained"
+	case Subscribed:
+		return "subscribed"
+	case Unsubscribed:
+		return "unsubscribed"
 	default:
 		return "unknown"
 	}
@@ -58,7 +68,8 @@ type Event struct {
 	Conn Conn
 	// User is the connection's user as granted, or empty.
 	User string
-	// Channel is the first channel that the client asked for, with Connected and Asked.
+	// Channel is the channel with Subscribed and Unsubscribed, and the first one that the client asked for with Connected
+	// and Asked.
 	Channel string
 	// Data is the client's message with Received, and the head of its request with Asked.
 	Data []byte

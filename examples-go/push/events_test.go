@@ -54,7 +54,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 	if e := event(t, events, push.Disconnected); e.Conn != connected.Conn || e.Code != 4321 {
 		t.Errorf("%+v", e)
 	}
-	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", 77: "unknown"} {
+	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", push.Subscribed: "subscribed", push.Unsubscribed: "unsubscribed", 77: "unknown"} {
 		if kind.String() != name {
 			t.Errorf("%v", kind)
 		}
@@ -101,6 +101,34 @@ func TestEventsWaitForTheirReceiver(t *testing.T) {
 	if s := stats(t, srv); s.Received != count || s.EventsDropped != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// The channels of a request, of a live connection, and of its end.
+func TestEventsTellTheChannelsOfAConnection(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"events": "close,subscribe,unsubscribe"}})
+	events := srv.Events()
+	service := serve(t, srv.Handler(push.Anyone))
+	conn := dial(t, service.URL+"/push?channel=a", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
+	first := event(t, events, push.Subscribed)
+	if first.Channel != "a" || first.Conn == 0 {
+		t.Errorf("%+v", first)
+	}
+	for _, request := range []string{`{"type":"subscribe","channel":"b"}`, `{"type":"unsubscribe","channel":"a"}`} {
+		if err := conn.Write(deadline(t), websocket.MessageText, []byte(request)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, expected := range []push.Event{{Kind: push.Subscribed, Channel: "b"}, {Kind: push.Unsubscribed, Channel: "a"}} {
+		if e := event(t, events, expected.Kind); e.Channel != expected.Channel || e.Conn != first.Conn {
+			t.Errorf("%+v", e)
+		}
+	}
+	_ = conn.CloseNow()
+	if e := event(t, events, push.Unsubscribed); e.Channel != "b" || e.Conn != first.Conn {
+		t.Errorf("%+v", e)
+	}
+	event(t, events, push.Disconnected)
 }
 
 func TestEventsEndWithTheServer(t *testing.T) {

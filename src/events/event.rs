@@ -19,6 +19,10 @@ pub enum EventKind {
     Drain = 5,
     /// The server has sent all its clients away.
     Drained = 6,
+    /// A connection was subscribed to a channel: with its request, or later.
+    Subscribe = 7,
+    /// A connection's subscription to a channel ended. All that are left end before [`EventKind::Close`].
+    Unsubscribe = 8,
 }
 
 /// Something that happened.
@@ -32,7 +36,8 @@ pub struct Event {
     pub request: u64,
     /// The user of the connection, if it has one.
     pub user: Option<Arc<str>>,
-    /// For [`EventKind::Open`], the first channel that the client asked for.
+    /// The channel of [`EventKind::Subscribe`] and [`EventKind::Unsubscribe`]. For [`EventKind::Open`], the first channel
+    /// that the client asked for.
     pub channel: Option<Arc<str>>,
     /// The client's message.
     pub data: Bytes,
@@ -71,12 +76,17 @@ pub(crate) const EVERY_HOST: u64 = u64::MAX;
 
 /// The kinds of events that a host wants. A host can leave out some kinds of events about connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EventKinds(u8);
+pub struct EventKinds(u16);
 
 impl EventKinds {
     /// The kinds that can be left out, by their names in the option `events`.
-    const NAMED: [(&'static str, EventKind); 3] =
-        [("open", EventKind::Open), ("message", EventKind::Message), ("close", EventKind::Close)];
+    const NAMED: [(&'static str, EventKind); 5] = [
+        ("open", EventKind::Open),
+        ("message", EventKind::Message),
+        ("close", EventKind::Close),
+        ("subscribe", EventKind::Subscribe),
+        ("unsubscribe", EventKind::Unsubscribe),
+    ];
 
     /// Reads a list of names separated by commas, or `none`.
     pub(crate) fn read(text: &str) -> Option<Self> {
@@ -103,11 +113,11 @@ impl EventKinds {
         !can_be_left_out || self.0 & bit(kind) != 0
     }
 
-    pub(super) fn bits(self) -> u8 {
+    pub(super) fn bits(self) -> u16 {
         self.0
     }
 
-    pub(super) fn from_bits(bits: u8) -> Self {
+    pub(super) fn from_bits(bits: u16) -> Self {
         EventKinds(bits)
     }
 }
@@ -120,8 +130,8 @@ impl std::fmt::Display for EventKinds {
     }
 }
 
-const fn bit(kind: EventKind) -> u8 {
-    1 << kind as u8
+const fn bit(kind: EventKind) -> u16 {
+    1 << kind as u16
 }
 
 #[cfg(test)]
@@ -137,6 +147,10 @@ mod tests {
         for always in [EventKind::Request, EventKind::Drain, EventKind::Drained] {
             assert!(none.has(always), "{always:?}");
         }
+        let subscriptions = EventKinds::read("subscribe,unsubscribe").unwrap();
+        let has = |kind| subscriptions.has(kind);
+        assert!(has(EventKind::Subscribe) && has(EventKind::Unsubscribe) && !has(EventKind::Close));
+        assert_eq!(subscriptions.to_string(), "subscribe,unsubscribe");
         for wrong in ["", "open,", "opened", "request", "none,open"] {
             assert_eq!(EventKinds::read(wrong), None, "{wrong:?}");
         }

@@ -9,7 +9,7 @@ use crossbeam::channel::Sender;
 use crossbeam::queue::SegQueue;
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ pub struct Events {
     /// takes would pile up.
     wanted: AtomicBool,
     /// The kinds that are wanted: an [`EventKinds`].
-    kinds: AtomicU8,
+    kinds: AtomicU16,
     closed: AtomicBool,
     /// Whether a shard stopped reading because the queue was full, and waits for `resume`.
     stalled: AtomicBool,
@@ -73,7 +73,7 @@ impl Events {
             waiting: AtomicUsize::new(0),
             bound,
             wanted: AtomicBool::new(notify.is_some()),
-            kinds: AtomicU8::new(kinds.bits()),
+            kinds: AtomicU16::new(kinds.bits()),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             hosts: Hosts::default(),

@@ -85,6 +85,14 @@ pub const PUSH_EVENT_REQUEST: u32 = 4;
 pub const PUSH_EVENT_DRAIN: u32 = 5;
 /// push_event.kind: no client is left.
 pub const PUSH_EVENT_DRAINED: u32 = 6;
+/// push_event.kind: a connection was subscribed to `channel`, with its request or later.  It comes
+/// behind the connection's PUSH_EVENT_OPEN.  Polls cause no such event.  This kind is off by default
+/// (option `events`).
+pub const PUSH_EVENT_SUBSCRIBE: u32 = 7;
+/// push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
+/// followed by one of these.  Those of the channels that a connection has at its end come before its
+/// PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`).
+pub const PUSH_EVENT_UNSUBSCRIBE: u32 = 8;
 
 /// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
@@ -210,8 +218,8 @@ pub struct push_grant {
 pub struct push_event {
     /// sizeof(push_event) in the host's header.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN or _DRAINED.  Ignore an event of an
-    /// unknown kind.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE or _UNSUBSCRIBE.
+    /// Ignore an event of an unknown kind.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
@@ -222,7 +230,8 @@ pub struct push_event {
     /// The user in the connection's grant, or NULL.
     pub user: *const c_char,
     /// For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
-    /// _REQUEST: the first channel that the request names, or NULL.
+    /// _REQUEST: the first channel that the request names, or NULL.  For _SUBSCRIBE and
+    /// _UNSUBSCRIBE: the channel.
     pub channel: *const c_char,
     /// The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST.
     pub data: *const c_void,

@@ -55,7 +55,7 @@ fn garbage_and_other_versions_are_disconnected() {
         vec![0; 64],
         vec![0xff; 64],
         vec![1, 0, 0, 0, 11],
-        hello(10),
+        hello(11),
         // A frame with a part that claims to be longer; a second hello; a descriptor that did not come.
         [hello(1), vec![2, 0, 0, 0, 2, 9]].concat(),
         [hello(1), hello(1)].concat(),
@@ -67,9 +67,9 @@ fn garbage_and_other_versions_are_disconnected() {
         let mut answer = Vec::new();
         // It is disconnected, with an end, or with a reset if bytes were left.
         let _ = stream.read_to_end(&mut answer);
-        if *case == hello(10) {
+        if *case == hello(11) {
             let text = String::from_utf8_lossy(&answer);
-            assert!(text.contains("the host speaks version 10"), "{text}");
+            assert!(text.contains("the host speaks version 11"), "{text}");
         }
     }
     // A frame is cut in the middle. The hub waits for the rest, and drops the frame when the host goes.

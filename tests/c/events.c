@@ -314,11 +314,15 @@ static void only_the_kinds_that_are_wanted(void)
 {
     static const struct {
         const char *option;
-        uint32_t told[4];
+        uint32_t told[6];
     } cases[] = {{"message", {PUSH_EVENT_MESSAGE}},
                  {"none", {0}},
                  {"close,open", {PUSH_EVENT_OPEN, PUSH_EVENT_CLOSE}},
-                 {"open,message,close", {PUSH_EVENT_OPEN, PUSH_EVENT_MESSAGE, PUSH_EVENT_CLOSE}}};
+                 {"open,message,close", {PUSH_EVENT_OPEN, PUSH_EVENT_MESSAGE, PUSH_EVENT_CLOSE}},
+                 {"unsubscribe,subscribe", {PUSH_EVENT_SUBSCRIBE, PUSH_EVENT_UNSUBSCRIBE}},
+                 {"open,message,close,subscribe,unsubscribe",
+                  {PUSH_EVENT_OPEN, PUSH_EVENT_SUBSCRIBE, PUSH_EVENT_MESSAGE, PUSH_EVENT_UNSUBSCRIBE,
+                   PUSH_EVENT_CLOSE}}};
     push_server *server = serve("threads", "1", "events", "close", NULL);
     push_config *config = push_config_new();
     int fd = push_event_fd(server);

@@ -206,9 +206,9 @@ class Frames(Case):
         self.start()
         peer = self.connect()
         # After the version any bytes may follow.
-        peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 10) + b"whatever"))
+        peer.sendall(frame(HELLO, b"libpush\0" + struct.pack("<H", 11) + b"whatever"))
         said = self.let_go(peer)
-        line = "the host speaks version 10 of the attach protocol, the hub speaks 1 to 9"
+        line = "the host speaks version 11 of the attach protocol, the hub speaks 1 to 10"
         self.assertEqual(said[4], REFUSED)
         self.assertIn(line.encode(), said)
         self.logged(line)
@@ -220,15 +220,15 @@ class Frames(Case):
             pid = os.fork()
             if pid == 0:
                 # It tries the newest version that it speaks, then the older ones.
-                for version in 9, 8, 7, 6, 5, 4, 3, 2, 1:
+                for version in 10, 9, 8, 7, 6, 5, 4, 3, 2, 1:
                     attached, _ = hub.accept()
                     said = attached.recv(1000)[13:15] == struct.pack("<H", version)
-                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 9, the hub speaks 10")))
+                    attached.sendall(frame(REFUSED, b"\1" + text(b"the host speaks version 10, the hub speaks 11")))
                     if not said:
                         os._exit(1)
                     attached.close()
                 os._exit(0)
-            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 9, the hub speaks 10"):
+            with self.assertRaisesRegex(push.Error, "the hub refuses: the host speaks version 10, the hub speaks 11"):
                 push.Server(LIBRARY, attach=f"unix:{path}")
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
 

@@ -4,8 +4,8 @@ use super::questions::Question;
 use super::sessions::SessionId;
 use crate::attach::inbox::Inbox;
 use crate::attach::outbuf::Outbuf;
-use crate::attach::wire::FromHub;
-use crate::events::{Behind, Event, Events};
+use crate::attach::wire::{FromHub, TELLS_SUBSCRIPTIONS};
+use crate::events::{Behind, Event, EventKind, Events};
 use crate::grant::{Grant, Latest};
 use crate::sys::passing::Credentials;
 use std::collections::VecDeque;
@@ -116,6 +116,10 @@ impl Attachment {
     /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients
     /// wait then.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
+        let is_new = matches!(event.kind, EventKind::Subscribe | EventKind::Unsubscribe);
+        if is_new && self.version < TELLS_SUBSCRIPTIONS {
+            return;
+        }
         let reads = !self.choked();
         if reads && self.events.is_empty() && self.events.spend_credit() {
             FromHub::Event(event).write(self.out.tail());

@@ -1,6 +1,7 @@
 //! A host that speaks an older version of the protocol. The test plays it.
 
-use crate::attach::wire::{FromHost, Hello, OLDEST};
+use crate::attach::wire::{self, FromHost, FromHub, Hello, OLDEST, TELLS_SUBSCRIPTIONS};
+use crate::events::EventKind;
 use crate::shard::panic_tests::common::{self, Host, PATIENCE};
 use crate::sys::passing;
 use std::io::{Read, Write};
@@ -35,6 +36,46 @@ fn for_a_client_without_a_grant_from_an_older_host_the_hubs_option_decides() {
         let hub = Host::start(&[("attach_listen", &format!("unix:{path}")), ("auth", auth)]);
         let answer = handed_over_without_a_grant(&hub);
         assert!(answer.starts_with(expected), "auth={auth}: {answer}");
+        hub.stop();
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn an_older_host_does_not_get_events_of_a_kind_that_it_does_not_know() {
+    let (subscribe, unsubscribe, close) = (EventKind::Subscribe, EventKind::Unsubscribe, EventKind::Close);
+    for (version, expected) in
+        [(TELLS_SUBSCRIPTIONS, &[subscribe, unsubscribe, close][..]), (TELLS_SUBSCRIPTIONS - 1, &[close])]
+    {
+        let path = common::socket_path();
+        let events = ("events", "close,subscribe,unsubscribe");
+        let hub = Host::start(&[("attach_listen", &format!("unix:{path}")), events]);
+        let mut host = UnixStream::connect(&path).unwrap();
+        host.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut frames = Vec::new();
+        FromHost::Hello(Hello { version, session: [7; 16], answered: 0, epoch: "", name: "old" }).write(&mut frames);
+        FromHost::Credit { events: 100 }.write(&mut frames);
+        FromHost::Stats { number: 1 }.write(&mut frames);
+        host.write_all(&frames).unwrap();
+        let (mut read, mut told, mut client) = (Vec::new(), Vec::new(), None);
+        while told.last() != Some(&close) {
+            let mut part = [0; 4096];
+            let len = host.read(&mut part).unwrap();
+            assert!(len > 0, "the hub has ended it: {told:?}");
+            read.extend_from_slice(&part[..len]);
+            while let Some(frame) = wire::first_frame(&read, wire::MAX_FRAME).unwrap() {
+                match FromHub::read(frame).unwrap() {
+                    // The hub knows by now that events are wanted.
+                    FromHub::Stats { .. } => client = Some(hub.websocket("channel=a", false)),
+                    FromHub::Event(event) => told.push(event.kind),
+                    _ => {}
+                }
+                let len = wire::framed_len(frame);
+                read.drain(..len);
+            }
+            drop(client.take());
+        }
+        assert_eq!(told, expected, "version {version}");
         hub.stop();
     }
 }

@@ -223,6 +223,8 @@ fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
         4 => EventKind::Request,
         5 => EventKind::Drain,
         6 => EventKind::Drained,
+        7 => EventKind::Subscribe,
+        8 => EventKind::Unsubscribe,
         _ => return Err(Malformed("an event of unknown kind")),
     };
     Ok(Event {

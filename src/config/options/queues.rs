@@ -62,9 +62,10 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "open,message,close",
         live: live!(events),
         help: "Which events about connections the host gets. Name only those that the host uses: then the rest do \
-               not wake it. Questions with auth=host, and events about draining, always come",
+               not wake it. `subscribe` and `unsubscribe` tell each channel that a connection gets and loses. \
+               Questions with auth=host, and events about draining, always come",
         value: Value::Text {
-            allowed: "none, or a list of open, message and close",
+            allowed: "none, or a list of open, message, close, subscribe and unsubscribe",
             set: |c, text| EventKinds::read(text).map(|kinds| c.events = kinds),
         },
     },

@@ -4,6 +4,7 @@ use crate::auth::Decision;
 use crate::dialect::push::replies;
 use crate::dialect::push::requests::{self, ClientPublication, ClientRequest, Refused};
 use crate::error::Kind;
+use crate::events::EventKind;
 use crate::framing::{message, ws_frames};
 use crate::hub::{self, check_channel, Cut, Join, OnSettled, Outgoing, Placing, Publication, Request, Start};
 use crate::metrics::Reason;
@@ -11,6 +12,7 @@ use crate::shard::connection::conn::Flags;
 use crate::shard::turn::command::Command;
 use crate::shard::Shard;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The answer to a client's request. `None`: there is none, or it comes later.
 type Answer = Result<Option<Vec<u8>>, Refused>;
@@ -107,6 +109,7 @@ impl Shard {
         }
         self.subscriptions.reclaim();
         self.subscriptions.join(&mut self.conns, index);
+        self.tell_of_channel(index, EventKind::Subscribe, || Arc::from(channel));
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
@@ -119,6 +122,7 @@ impl Shard {
         if !known.is_some_and(|id| self.subscriptions.channels.leave_one(&mut self.conns, index, id)) {
             return Err(Refused::new("not_subscribed", "not subscribed"));
         }
+        self.tell_of_channel(index, EventKind::Unsubscribe, || Arc::from(channel));
         Ok(Some(replies::unsubscribed(channel)))
     }
 

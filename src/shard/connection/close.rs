@@ -149,27 +149,6 @@ impl Shard {
         self.log_about(index, Some(transport), close.level(), Closed::label(close.code), text);
     }
 
-    /// An event about a connection, for the host that answers for it.
-    pub(in crate::shard) fn event(&self, index: u32, kind: EventKind) -> Event {
-        let conn = &self.conns[index as usize];
-        let user = conn.grant.as_ref().and_then(|grant| grant.user().cloned());
-        Event { connection: self.number_of(index), user, host: host(conn), ..Event::new(kind) }
-    }
-
-    /// Queues an event for the host, if the host wants such events. [`Self::announce_events`] wakes the host.
-    pub(in crate::shard) fn tell(&mut self, event: Event) {
-        if self.context.events.wants(event.kind) {
-            self.turn.tell(&self.context.events, event);
-        } else if event.kind == EventKind::Message && !self.context.events.wanted() {
-            self.handle.metrics.events_dropped.add(1);
-        }
-    }
-
-    /// Wakes the host for new events.
-    pub(in crate::shard) fn announce_events(&mut self) {
-        self.turn.announce(&self.context.events);
-    }
-
     /// The event queue has room again.
     pub(in crate::shard) fn resume_paused(&mut self) {
         for token in std::mem::take(&mut self.reading.paused) {
@@ -204,6 +183,7 @@ impl Shard {
 
     /// Ends a connection's subscription, if it has one. No more messages are delivered to it, and the host is told.
     pub(in crate::shard) fn end_subscription(&mut self, index: u32) {
+        self.tell_all_unsubscribed(index);
         self.leave_channels(index);
         let Some(conn) = self.conns.get(index as usize) else { return };
         let Phase::Open(transport) = conn.phase else { return };
@@ -294,11 +274,6 @@ pub(in crate::shard) fn uncount_user(conn: &mut Conn, limits: &Limits) {
             limits.users.leave(user);
         }
     }
-}
-
-/// The attached host that answers for a connection.
-pub(in crate::shard) fn host(conn: &Conn) -> u64 {
-    conn.grant.as_ref().map_or(0, |grant| grant.host())
 }
 
 /// The end of a connection, as the answer to a request that is not served for it. Only a client that may not come back

@@ -7,6 +7,7 @@ pub(super) mod client_address;
 pub(super) mod close;
 pub(crate) mod conn;
 pub(crate) mod drain;
+pub(super) mod events;
 pub(super) mod inbox;
 pub(super) mod open;
 pub(super) mod patience;

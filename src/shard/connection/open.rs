@@ -1,7 +1,6 @@
 //! The beginning of a subscription: the response, the missed messages, then new ones.
 
 use crate::dialect::{Compression, Dialect, Format};
-use crate::events::{Event, EventKind};
 use crate::framing::close::Close;
 use crate::framing::Transport;
 use crate::framing::{sse, stream};
@@ -10,14 +9,13 @@ use crate::http::request::{Subscribe, START, SUBPROTOCOL};
 use crate::http::response;
 use crate::hub::{Item, Join};
 use crate::log::Level;
-use crate::shard::connection::close::host;
 use crate::shard::connection::conn::{Flags, Phase};
+use crate::shard::connection::events::host;
 use crate::shard::connection::patience::behind;
 use crate::shard::delivery::outbox::Piece;
 use crate::shard::Shard;
 use crate::sys::clock;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 impl Shard {
     /// Serves a good request.
@@ -59,7 +57,7 @@ impl Shard {
         self.add_replay(index, &mut pieces);
         let wait = self.heartbeat_ms();
         self.schedule(index, wait);
-        self.announce(index, subscribe.channels.first().map(|name| &**name));
+        self.announce(index, &subscribe.channels);
         let complete = self.subscriptions.replay.complete;
         if complete {
             self.go_live(index);
@@ -137,19 +135,6 @@ impl Shard {
                 [head.as_bytes(), stream::heartbeat(chunks)].concat()
             }
         }
-    }
-
-    /// Tells the host of a subscription. Polls are not told: they come and go with every message.
-    fn announce(&mut self, index: u32, channel: Option<&str>) {
-        if !self.context.events.wanted() {
-            return;
-        }
-        let conn = &mut self.conns[index as usize];
-        conn.flags.insert(Flags::ANNOUNCED);
-        if !self.context.events.wants(EventKind::Open) {
-            return;
-        }
-        self.tell(Event { channel: channel.map(Arc::from), ..self.event(index, EventKind::Open) });
     }
 }
 

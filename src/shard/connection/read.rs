@@ -1,7 +1,6 @@
 //! Reading: from the sink through the scratch buffer to the parser that the connection's phase asks for.
 
 use crate::config::Auth;
-use crate::events::EventKind;
 use crate::framing::close::Close;
 use crate::framing::Transport;
 use crate::grant::Grant;
@@ -11,7 +10,6 @@ use crate::http::request::{self, Known, NamedBy, Wish};
 use crate::limits::Peer;
 use crate::metrics::Reason;
 use crate::shard::connection::authorize::Admission;
-use crate::shard::connection::close::host;
 use crate::shard::connection::conn::{Conn, Flags, Phase, Token};
 use crate::shard::connection::sink::{Gone, Read};
 use crate::shard::Shard;
@@ -164,8 +162,7 @@ impl Shard {
             self.conns[index as usize].flags.insert(Flags::HELD);
             return true;
         }
-        let host = host(&self.conns[index as usize]);
-        if self.context.events.wants(EventKind::Message) && self.context.events.full_for(host) {
+        if self.host_is_behind(&self.conns[index as usize]) {
             self.pause(index);
             return true;
         }

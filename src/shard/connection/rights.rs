@@ -2,6 +2,7 @@
 //! new grant. The client sends a new token in time.
 
 use crate::dialect::push::replies;
+use crate::events::EventKind;
 use crate::framing::close::Close;
 use crate::framing::ws_frames;
 use crate::framing::Transport;
@@ -9,6 +10,7 @@ use crate::grant::Grant;
 use crate::hub::ChannelPattern;
 use crate::shard::client::sweep::Tally;
 use crate::shard::connection::conn::{Conn, Flags, Phase};
+use crate::shard::connection::events::host;
 use crate::shard::Shard;
 use crate::sys::clock;
 use std::collections::HashMap;
@@ -67,7 +69,7 @@ impl Shard {
             return;
         }
         // The host that gets the connection's events stays the same.
-        let host = crate::shard::connection::close::host(conn);
+        let host = host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
         self.lose_channels(index, "not in the new grant");
@@ -93,6 +95,9 @@ impl Shard {
         lost.extend(awaited.into_iter().map(Arc::from));
         if lost.is_empty() {
             return;
+        }
+        for name in &lost {
+            self.tell_of_channel(index, EventKind::Unsubscribe, || name.clone());
         }
         if tells {
             let told = lost.iter().flat_map(|name| ws_frames::text(&replies::taken_away(name, reason)));

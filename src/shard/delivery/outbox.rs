@@ -192,7 +192,6 @@ impl Outbox {
         let is_head = matches!(self.pieces.front(), Some(Piece::Bytes(bytes)) if bytes.starts_with(b"HTTP/1."));
         self.pieces.truncate(usize::from(self.offset > 0 || is_head));
         self.set_bytes(self.pieces.front().map_or(0, |piece| piece.bytes(wire).len() - self.offset));
-        self.catch_up = None;
     }
 
     /// Writes as much as the connection's sink takes. Returns the number of bytes.
