@@ -154,7 +154,8 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(sse), FIELD(streams), FIELD(polls), FIELD(channels), FIELD(subscriptions),
                   FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped), FIELD(replaced), FIELD(outboxes),
                   FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts), FIELD(logs_suppressed),
-                  FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels)};
+                  FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
+                  FIELD(calls), FIELD(calls_given_up)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;

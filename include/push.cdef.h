@@ -32,6 +32,9 @@ enum {
     PUSH_EVENT_REQUEST = 4,
     PUSH_EVENT_DRAIN = 5,
     PUSH_EVENT_DRAINED = 6,
+    PUSH_EVENT_SUBSCRIBE = 7,
+    PUSH_EVENT_UNSUBSCRIBE = 8,
+    PUSH_EVENT_CALL = 9,
     PUSH_EVENT_BINARY = 1,
     PUSH_LOG_ERROR = 1,
     PUSH_LOG_WARN = 2,
@@ -107,6 +110,8 @@ typedef struct {
     uint64_t undone;
     uint64_t inbox_bytes;
     uint64_t ended_channels;
+    uint64_t calls;
+    uint64_t calls_given_up;
 } push_stats;
 
 typedef struct {
@@ -252,6 +257,12 @@ push_status push_send(push_server *server,
                       uint32_t flags);
 
 push_status push_allow(push_server *server, push_request request, const push_grant *grant);
+
+push_status push_answer(push_server *server,
+                        push_request request,
+                        const void *data,
+                        size_t len,
+                        uint32_t flags);
 
 push_status push_deny(push_server *server,
                       push_request request,

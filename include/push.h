@@ -155,6 +155,22 @@ extern "C" {
 /* push_event.kind: no client is left. */
 #define PUSH_EVENT_DRAINED 6
 
+/* push_event.kind: a connection was subscribed to `channel`, with its request or later.  It comes
+   behind the connection's PUSH_EVENT_OPEN.  Polls cause no such event.  This kind is off by default
+   (option `events`). */
+#define PUSH_EVENT_SUBSCRIBE 7
+
+/* push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
+   followed by one of these.  Those of the channels that a connection has at its end come before its
+   PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`). */
+#define PUSH_EVENT_UNSUBSCRIBE 8
+
+/* push_event.kind: a client of push.v1.json calls, and waits for the host's answer: push_answer or
+   push_deny.  `request` is the number for that, `data` and `len` are what the client says, and
+   PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`); then calls
+   are refused. */
+#define PUSH_EVENT_CALL 9
+
 /* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
 
@@ -199,21 +215,23 @@ typedef uint64_t push_request;
 typedef struct {
     /* sizeof(push_event) in the host's header. */
     size_t size;
-    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN or _DRAINED.  Ignore an event of an
-       unknown kind. */
+    /* PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE, _UNSUBSCRIBE or
+       _CALL.  Ignore an event of an unknown kind. */
     uint32_t kind;
     /* PUSH_EVENT_ flags. */
     uint32_t flags;
     /* The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED. */
     push_connection connection;
-    /* For PUSH_EVENT_REQUEST: the number for push_allow or push_deny. */
+    /* For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.  For _CALL: the number for
+       push_answer or push_deny. */
     push_request request;
     /* The user in the connection's grant, or NULL. */
     const char *user;
     /* For PUSH_EVENT_OPEN: the first channel that the client was subscribed to, or NULL.  For
-       _REQUEST: the first channel that the request names, or NULL. */
+       _REQUEST: the first channel that the request names, or NULL.  For _SUBSCRIBE and
+       _UNSUBSCRIBE: the channel. */
     const char *channel;
-    /* The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST. */
+    /* The payload of PUSH_EVENT_MESSAGE or _CALL, or the request head of _REQUEST. */
     const void *data;
     /* The payload's length in bytes. */
     size_t len;
@@ -308,6 +326,10 @@ typedef struct {
     uint64_t inbox_bytes;
     /* Gauge: channels whose stream has ended (push_end), and of which the end is kept. */
     uint64_t ended_channels;
+    /* Calls of clients that went to the host (PUSH_EVENT_CALL). */
+    uint64_t calls;
+    /* Calls that the host did not answer within the option `call_timeout`. */
+    uint64_t calls_given_up;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -806,7 +828,24 @@ push_status push_send(push_server *server,
    `grant` can be read, with all it points to. */
 push_status push_allow(push_server *server, push_request request, const push_grant *grant);
 
-/* Answers PUSH_EVENT_REQUEST with no: the client gets `status` (401, 403, 429 or 503) with the
+/* Answers PUSH_EVENT_CALL with `len` bytes, which are text or (PUSH_SEND_BINARY) binary.  The client
+   gets `{"type":"answer","data":…}` with the number of its call.
+
+   PUSH_ERR_NOT_FOUND: `request` is not the number of a call.  An answer changes nothing if the call
+   was already answered, if its client has gone, or after the option `call_timeout`.
+   PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
+   thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
+   PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+
+   # Safety
+   `data` has `len` bytes. */
+push_status push_answer(push_server *server,
+                        push_request request,
+                        const void *data,
+                        size_t len,
+                        uint32_t flags);
+
+/* Answers PUSH_EVENT_REQUEST or PUSH_EVENT_CALL with no: the client gets `status` (401, 403, 429 or 503) with the
    message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
 
    # Safety
@@ -1052,7 +1091,7 @@ void push_users_clear(push_users *users);
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

@@ -176,6 +176,14 @@ impl Api {
         Ok(())
     }
 
+    /// Answers a client's call; see `push_answer`.
+    pub fn answer_call(&self, request: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        check_send(data, binary, self.max_send())?;
+        let (shard, request) = self.find_request(request)?;
+        let command = Command::Answer { request, data: Bytes::copy_from_slice(data), binary };
+        shard.ask(command).map_err(|_| busy())
+    }
+
     /// Closes one connection; see `push_close`.
     pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
         let close = checked_close(code, reason)?;

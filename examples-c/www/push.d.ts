@@ -90,6 +90,9 @@ export interface Push {
   send(data: string | ArrayBuffer | ArrayBufferView): boolean;
   /** Resolves to the position. If it is rejected, the `code` of the error says why. */
   publish(channel: string, data: string | ArrayBuffer | ArrayBufferView, options?: PublishOptions): Promise<string>;
+  /** Calls the server. Resolves to its answer: text, or bytes. If it is rejected, the `code` of the error says why. If
+   * the server has refused the call, that is `refused`, and `status` has the status. */
+  call(data: string | ArrayBuffer | ArrayBufferView): Promise<string | Uint8Array>;
   /** Sends a new token before the old one ends. */
   renew(): Promise<boolean>;
   close(): void;

@@ -400,6 +400,11 @@ export function connect(url, options = {}) {
       const error = request({ type: 'publish', channel, ...payload(data), event, key }, resolve, reject);
       if (error) reject(failure(error));
     }),
+    // To the server, with its answer: text, or bytes.
+    call: (data) => new Promise((resolve, reject) => {
+      const error = request({ type: 'call', ...payload(data) }, resolve, reject);
+      if (error) reject(failure(error));
+    }),
     async renew() { // sends a new token before the old one ends; without it a reconnect does that
       if (!using || using === 'ws') return say({ type: 'token', token: await token() });
       open();
@@ -423,8 +428,8 @@ function roomOf(channel) {
   return '&channel='.length + encodeURIComponent(channel).length;
 }
 
-function failure({ code, message }) {
-  return Object.assign(new Error(message), { code });
+function failure({ code, message, status }) {
+  return Object.assign(new Error(message), { code }, status && { status });
 }
 
 // Text, or bytes.
@@ -433,6 +438,10 @@ function payload(data) {
   if (!(data instanceof ArrayBuffer || ArrayBuffer.isView(data))) throw new TypeError('data must be text or bytes');
   const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength);
   return { data: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join('')), base64: true };
+}
+
+function content({ data, base64 }) {
+  return base64 ? Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)) : data;
 }
 
 // ---- WebSocket, subprotocol push.v1.json ----
@@ -563,8 +572,9 @@ function openSocket(kind, target, session) {
   function answered(message) {
     const { what, resolve, reject } = asked.get(message.ref) ?? {};
     asked.delete(message.ref);
+    if (message.type === 'answer') return resolve?.(content(message));
     if (message.type !== 'error') return resolve?.(message.id);
-    if (what?.type === 'publish') reject(failure(message));
+    if (reject) reject(failure(message));
     else if (what?.type === 'subscribe') {
       if (message.code !== 'subscribed') { // else the host was first
         joined.delete(what.channel);
@@ -622,7 +632,7 @@ function openSocket(kind, target, session) {
     clearTimeout(timer);
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
-    const error = { code: 'lost', message: 'the connection was lost before the answer; perhaps it was published' };
+    const error = { code: 'lost', message: 'the connection was lost before the answer; perhaps it was done' };
     for (const { reject } of asked.values()) reject?.(failure(error));
     asked.clear();
   }

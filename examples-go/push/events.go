@@ -34,6 +34,9 @@ const (
 	// Unsubscribed: a connection's subscription to a channel ended ("unsubscribe"). Each Subscribed is followed by one of
 	// these. Those of the channels that a connection has at its end come before Disconnected, in any order.
 	Unsubscribed EventKind = 8
+	// Called: a client of push.v1.json calls, and waits for [Server.Answer] or [Server.Deny]. It comes only if the option
+	// events names it ("call").
+	Called EventKind = 9
 )
 
 // String returns the kind's name.
@@ -55,6 +58,8 @@ func (k EventKind) String() string {
 		return "subscribed"
 	case Unsubscribed:
 		return "unsubscribed"
+	case Called:
+		return "called"
 	default:
 		return "unknown"
 	}
@@ -71,17 +76,17 @@ type Event struct {
 	// Channel is the channel with Subscribed and Unsubscribed, and the first one that the client asked for with Connected
 	// and Asked.
 	Channel string
-	// Data is the client's message with Received, and the head of its request with Asked.
+	// Data is the client's message with Received, what it says with Called, and the head of its request with Asked.
 	Data []byte
 	// Binary says that the message came as binary.
 	Binary bool
 	// Code is the WebSocket close code with Disconnected, or the library's code for the end of the connection.
 	Code int
-	// Request is the question to answer, with Asked.
+	// Request is the question to answer, with Asked and Called.
 	Request Request
 }
 
-// Request is the question of an [Asked] event.
+// Request is the question of an [Asked] or [Called] event.
 type Request uint64
 
 // HTTP returns the request of an Asked event, with its cookies.
@@ -102,7 +107,20 @@ func (s *Server) Allow(request Request, grant Grant) error {
 	return result("allow", s.handle.allow(uint64(request), may))
 }
 
-// Deny says no to an [Asked] event, with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
+// Answer answers a [Called] event with text. An answer that comes too late changes nothing.
+//
+// Errors: [ErrInvalid] if data is not UTF-8; [ErrTooLarge]; [ErrNotFound]; [ErrBusy]; [ErrClosed]; [ErrUnsupported] if the
+// hub is older than this package.
+func (s *Server) Answer(request Request, data []byte) error {
+	return result("answer", s.handle.answer(uint64(request), data, 0))
+}
+
+// AnswerBinary is an [Server.Answer] with bytes.
+func (s *Server) AnswerBinary(request Request, data []byte) error {
+	return result("answer", s.handle.answer(uint64(request), data, sendBinary))
+}
+
+// Deny says no to an [Asked] or [Called] event, with the refusal's Status, which is 401, 403, 429 or 503, and its Message.
 //
 // Errors: [ErrInvalid], [ErrNotFound], [ErrClosed].
 func (s *Server) Deny(request Request, refusal *Refusal) error {

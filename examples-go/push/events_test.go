@@ -2,6 +2,7 @@ package push_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -54,7 +55,7 @@ func TestEventsTellWhatClientsDo(t *testing.T) {
 	if e := event(t, events, push.Disconnected); e.Conn != connected.Conn || e.Code != 4321 {
 		t.Errorf("%+v", e)
 	}
-	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", push.Subscribed: "subscribed", push.Unsubscribed: "unsubscribed", 77: "unknown"} {
+	for kind, name := range map[push.EventKind]string{push.Connected: "connected", push.Disconnected: "disconnected", push.Received: "received", push.Draining: "draining", push.Drained: "drained", push.Subscribed: "subscribed", push.Unsubscribed: "unsubscribed", push.Called: "called", 77: "unknown"} {
 		if kind.String() != name {
 			t.Errorf("%v", kind)
 		}
@@ -129,6 +130,40 @@ func TestEventsTellTheChannelsOfAConnection(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	event(t, events, push.Disconnected)
+}
+
+func TestACallIsAnsweredOrRefused(t *testing.T) {
+	harness.CheckLeaks(t)
+	srv := start(t, push.Config{Options: map[string]string{"events": "call"}})
+	events := srv.Events()
+	service := serve(t, srv.Handler(push.Anyone))
+	conn := dial(t, service.URL+"/push", &websocket.DialOptions{Subprotocols: []string{"push.v1.json"}})
+	for _, call := range []struct {
+		answer func(push.Request) error
+		want   string
+	}{
+		{func(r push.Request) error { return srv.Answer(r, []byte(`{"sum":3}`)) }, `{"type":"answer","data":"{\"sum\":3}","ref":7}`},
+		{func(r push.Request) error { return srv.AnswerBinary(r, []byte{0, 255}) }, `{"type":"answer","data":"AP8=","base64":true,"ref":7}`},
+		{func(r push.Request) error { return srv.Deny(r, push.ErrForbidden) }, `{"type":"error","code":"refused","message":"not allowed","status":403,"ref":7}`},
+	} {
+		if err := conn.Write(deadline(t), websocket.MessageText, []byte(`{"type":"call","ref":7,"data":"1+2"}`)); err != nil {
+			t.Fatal(err)
+		}
+		e := event(t, events, push.Called)
+		if string(e.Data) != "1+2" || e.Binary || e.Conn == 0 || e.Request == 0 {
+			t.Errorf("%+v", e)
+		}
+		if err := call.answer(e.Request); err != nil {
+			t.Fatal(err)
+		}
+		wantFrame(t, conn, call.want)
+	}
+	if err := srv.Answer(0, nil); !errors.Is(err, push.ErrNotFound) {
+		t.Error(err)
+	}
+	if err := srv.Answer(1<<8, []byte("\xff")); !errors.Is(err, push.ErrInvalid) {
+		t.Error(err)
+	}
 }
 
 func TestEventsEndWithTheServer(t *testing.T) {

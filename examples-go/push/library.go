@@ -34,6 +34,8 @@ package push
 // #cgo nocallback pushgo_allow
 // #cgo noescape pushgo_deny
 // #cgo nocallback pushgo_deny
+// #cgo noescape pushgo_answer
+// #cgo nocallback pushgo_answer
 // #cgo noescape pushgo_refusal
 // #cgo nocallback pushgo_refusal
 // #cgo noescape pushgo_send
@@ -162,6 +164,7 @@ func (h handle) stats() (Stats, Status) {
 		OutboxBytes: uint64(s.outbox_bytes), Mailbox: uint64(s.mailbox), EventsWaiting: uint64(s.events_waiting),
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
 		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes), EndedChannels: uint64(s.ended_channels),
+		Calls: uint64(s.calls), CallsGivenUp: uint64(s.calls_given_up),
 	}, Status(status)
 }
 
@@ -292,6 +295,11 @@ func (h handle) refusal(why int32, words string, head []byte) []byte {
 func (h handle) send(connection uint64, data []byte, flags uint32) Status {
 	text, size := cBytes(data)
 	return Status(C.pushgo_send(C.uintptr_t(h), C.uint64_t(connection), text, size, C.uint32_t(flags)))
+}
+
+func (h handle) answer(request uint64, data []byte, flags uint32) Status {
+	text, size := cBytes(data)
+	return Status(C.pushgo_answer(C.uintptr_t(h), C.uint64_t(request), text, size, C.uint32_t(flags)))
 }
 
 func (h handle) close(connection uint64, code uint16, reason string) Status {

@@ -357,6 +357,8 @@ type Stats struct {
 	Undone         uint64 // requests of attached hosts that the hub could not fulfil
 	InboxBytes     uint64 // gauge: bytes kept of unfinished messages and requests of clients
 	EndedChannels  uint64 // gauge: channels whose stream has ended, and of which the end is kept
+	Calls          uint64 // calls of clients that went to the host
+	CallsGivenUp   uint64 // calls that were not answered within call_timeout
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

@@ -261,6 +261,11 @@ push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, con
     return push_deny(ticket(server), request, status, or_null(reason));
 }
 
+push_status pushgo_answer(uintptr_t server, uint64_t request, const char *data, size_t len, uint32_t flags)
+{
+    return push_answer(ticket(server), request, data, len, flags);
+}
+
 push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
                            size_t head_len, char *out, size_t out_size, size_t *out_len)
 {

@@ -57,6 +57,7 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
 push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t subscribe_count,
                          size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason);
+push_status pushgo_answer(uintptr_t server, uint64_t request, const char *data, size_t len, uint32_t flags);
 /* Words are the code and the message, each ending in NUL; without length they are the library's. */
 push_status pushgo_refusal(uintptr_t server, int32_t why, const char *words, size_t words_len, const char *head,
                            size_t head_len, char *out, size_t out_size, size_t *out_len);

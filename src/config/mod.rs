@@ -96,6 +96,8 @@ fields! {
         pub forwarded_header: ForwardedHeader,
         pub proxy_protocol: bool,
         pub max_channels: usize,
+        pub max_calls: usize,
+        pub call_timeout_ms: u64,
         pub max_message: usize,
         /// The operator has decided on it. Otherwise it depends on the engine.
         pub sets_max_message: bool,

@@ -23,6 +23,8 @@ pub enum EventKind {
     Subscribe = 7,
     /// A connection's subscription to a channel ended. All that are left end before [`EventKind::Close`].
     Unsubscribe = 8,
+    /// A client calls, and waits for the host's answer.
+    Call = 9,
 }
 
 /// Something that happened.
@@ -32,14 +34,14 @@ pub struct Event {
     pub kind: EventKind,
     /// The connection that the event is about, or 0.
     pub connection: u64,
-    /// The number of the request, for [`EventKind::Request`]; else 0.
+    /// The number of the request, for [`EventKind::Request`] and [`EventKind::Call`]; else 0.
     pub request: u64,
     /// The user of the connection, if it has one.
     pub user: Option<Arc<str>>,
     /// The channel of [`EventKind::Subscribe`] and [`EventKind::Unsubscribe`]. For [`EventKind::Open`], the first channel
     /// that the client asked for.
     pub channel: Option<Arc<str>>,
-    /// The client's message.
+    /// The client's message or call.
     pub data: Bytes,
     /// Whether the message came as binary.
     pub binary: bool,
@@ -80,12 +82,13 @@ pub struct EventKinds(u16);
 
 impl EventKinds {
     /// The kinds that can be left out, by their names in the option `events`.
-    const NAMED: [(&'static str, EventKind); 5] = [
+    const NAMED: [(&'static str, EventKind); 6] = [
         ("open", EventKind::Open),
         ("message", EventKind::Message),
         ("close", EventKind::Close),
         ("subscribe", EventKind::Subscribe),
         ("unsubscribe", EventKind::Unsubscribe),
+        ("call", EventKind::Call),
     ];
 
     /// Reads a list of names separated by commas, or `none`.

@@ -178,14 +178,20 @@ pub unsafe extern "C" fn push_send(
     flags: u32,
 ) -> push_status {
     guard::with_server(server, |server| {
-        if flags & !PUSH_SEND_BINARY != 0 {
-            return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags"));
-        }
+        let binary = send_flags(flags)?;
         // SAFETY: the caller vouches for `len` bytes.
         let data = unsafe { guard::bytes("data", data, len)? };
-        server.send(connection, data, flags & PUSH_SEND_BINARY != 0)?;
+        server.send(connection, data, binary)?;
         Ok(())
     })
+}
+
+/// Whether the payload of push_send or push_answer is binary.
+fn send_flags(flags: u32) -> Result<bool, Fault> {
+    if flags & !PUSH_SEND_BINARY != 0 {
+        return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags"));
+    }
+    Ok(flags & PUSH_SEND_BINARY != 0)
 }
 
 /// Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
@@ -212,7 +218,35 @@ pub unsafe extern "C" fn push_allow(
     })
 }
 
-/// Answers PUSH_EVENT_REQUEST with no: the client gets `status` (401, 403, 429 or 503) with the
+/// Answers PUSH_EVENT_CALL with `len` bytes, which are text or (PUSH_SEND_BINARY) binary.  The client
+/// gets `{"type":"answer","data":…}` with the number of its call.
+///
+/// PUSH_ERR_NOT_FOUND: `request` is not the number of a call.  An answer changes nothing if the call
+/// was already answered, if its client has gone, or after the option `call_timeout`.
+/// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
+/// thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
+/// PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+///
+/// # Safety
+/// `data` has `len` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn push_answer(
+    server: *mut push_server,
+    request: push_request,
+    data: *const c_void,
+    len: usize,
+    flags: u32,
+) -> push_status {
+    guard::with_server(server, |server| {
+        let binary = send_flags(flags)?;
+        // SAFETY: the caller vouches for `len` bytes.
+        let data = unsafe { guard::bytes("data", data, len)? };
+        server.answer_call(request, data, binary)?;
+        Ok(())
+    })
+}
+
+/// Answers PUSH_EVENT_REQUEST or PUSH_EVENT_CALL with no: the client gets `status` (401, 403, 429 or 503) with the
 /// message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
 ///
 /// # Safety

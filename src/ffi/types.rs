@@ -93,6 +93,11 @@ pub const PUSH_EVENT_SUBSCRIBE: u32 = 7;
 /// followed by one of these.  Those of the channels that a connection has at its end come before its
 /// PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`).
 pub const PUSH_EVENT_UNSUBSCRIBE: u32 = 8;
+/// push_event.kind: a client of push.v1.json calls, and waits for the host's answer: push_answer or
+/// push_deny.  `request` is the number for that, `data` and `len` are what the client says, and
+/// PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`); then calls
+/// are refused.
+pub const PUSH_EVENT_CALL: u32 = 9;
 
 /// push_event.flags: the client's message is binary.
 pub const PUSH_EVENT_BINARY: u32 = 1;
@@ -218,14 +223,15 @@ pub struct push_grant {
 pub struct push_event {
     /// sizeof(push_event) in the host's header.
     pub size: usize,
-    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE or _UNSUBSCRIBE.
-    /// Ignore an event of an unknown kind.
+    /// PUSH_EVENT_OPEN, _MESSAGE, _CLOSE, _REQUEST, _DRAIN, _DRAINED, _SUBSCRIBE, _UNSUBSCRIBE or
+    /// _CALL.  Ignore an event of an unknown kind.
     pub kind: u32,
     /// PUSH_EVENT_ flags.
     pub flags: u32,
     /// The connection that the event is about. 0 for PUSH_EVENT_DRAIN and _DRAINED.
     pub connection: push_connection,
-    /// For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.
+    /// For PUSH_EVENT_REQUEST: the number for push_allow or push_deny.  For _CALL: the number for
+    /// push_answer or push_deny.
     pub request: push_request,
     /// The user in the connection's grant, or NULL.
     pub user: *const c_char,
@@ -233,7 +239,7 @@ pub struct push_event {
     /// _REQUEST: the first channel that the request names, or NULL.  For _SUBSCRIBE and
     /// _UNSUBSCRIBE: the channel.
     pub channel: *const c_char,
-    /// The payload of PUSH_EVENT_MESSAGE, or the request head of _REQUEST.
+    /// The payload of PUSH_EVENT_MESSAGE or _CALL, or the request head of _REQUEST.
     pub data: *const c_void,
     /// The payload's length in bytes.
     pub len: usize,
@@ -391,4 +397,8 @@ pub struct push_stats {
     pub inbox_bytes: u64,
     /// Gauge: channels whose stream has ended (push_end), and of which the end is kept.
     pub ended_channels: u64,
+    /// Calls of clients that went to the host (PUSH_EVENT_CALL).
+    pub calls: u64,
+    /// Calls that the host did not answer within the option `call_timeout`.
+    pub calls_given_up: u64,
 }

@@ -65,7 +65,7 @@ macro_rules! shard_metrics {
 
 shard_metrics! {
     deliveries bytes_sent accepted adopted refused slow_closed dropped replaced outboxes outbox_bytes gaps received
-    events_dropped connections websockets sse streams polls
+    events_dropped calls calls_given_up connections websockets sse streams polls
 }
 
 /// Counters that any thread writes, for events outside of shards.
@@ -222,6 +222,8 @@ macro_rules! stats_rows {
             draining gauge "1 while clients are being sent away, and after that",
             undone counter "Requests of attached hosts that could not be carried out",
             ended_channels gauge "Channels whose stream has ended, and of which the end is kept",
+            calls counter "Calls of clients that went to the host",
+            calls_given_up counter "Calls that the host did not answer within call_timeout",
         }
     };
 }

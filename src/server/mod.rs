@@ -206,6 +206,11 @@ impl Server {
         ask!(self, hub => hub.deny(request, status, reason))
     }
 
+    /// Answers a client's call; see `push_answer`.
+    pub fn answer_call(&self, request: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        ask!(self, hub => hub.answer_call(request, data, binary))
+    }
+
     /// Closes one connection; see `push_close`.
     pub fn close(&self, connection: u64, code: u16, reason: &str) -> Result<(), Error> {
         ask!(self, hub => hub.close(connection, code, reason))

@@ -47,6 +47,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::dialect::Encoder;
 use crate::framing::inflate::Inflater;
+use client::calls::Calls;
 use client::scans::Scans;
 use connection::accept::Registry;
 use connection::conn::{Conn, SideTables, Token};
@@ -115,6 +116,8 @@ struct Questions {
     last: u64,
     /// Requests that wait for the hub.
     patience: Patience,
+    /// Calls of live clients.
+    calls: Calls,
 }
 
 impl Shard {
@@ -156,6 +159,7 @@ impl Shard {
                 open: FxHashMap::default(),
                 last: getrandom::u64().unwrap_or(0) >> 16,
                 patience: Patience::default(),
+                calls: Calls::default(),
             },
             scans: Scans::default(),
             shutdown: Shutdown::default(),

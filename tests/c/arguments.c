@@ -37,6 +37,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_send(server, 1, "x", 1, 0), expected);
     CHECK_STATUS(push_allow(server, 0x100, PUSH_GRANT_ALL), expected);
     CHECK_STATUS(push_deny(server, 0x100, 403, NULL), expected);
+    CHECK_STATUS(push_answer(server, 0x100, "x", 1, 0), expected);
     CHECK_STATUS(push_close(server, 1, 1000, NULL), expected);
     CHECK_STATUS(push_disconnect_user(server, "u", 4403, NULL), expected);
     CHECK_STATUS(push_revoke_channel(server, "u", "c", NULL), expected);
@@ -381,6 +382,11 @@ static void connections_that_are_none(void)
     CHECK_STATUS(push_allow(server, 0, PUSH_GRANT_ALL), PUSH_ERR_NOT_FOUND);
     CHECK_STATUS(push_allow(server, 0xff, &grant), PUSH_ERR_NOT_FOUND);
     CHECK_STATUS(push_deny(server, 0, 403, NULL), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_answer(server, 0, "x", 1, 0), PUSH_ERR_NOT_FOUND);
+    CHECK_STATUS(push_answer(server, 0x100, "x", 1, 2), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_answer(server, 0x100, "\xff", 1, 0), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_answer(server, 0x100, NULL, 1, 0), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_answer(server, 0x100, "x", 1, PUSH_SEND_BINARY), PUSH_OK); /* nobody waits for it */
     grant.size = 0;
     CHECK_STATUS(push_allow(server, 0x100, &grant), PUSH_ERR_INVALID);
     CHECK_STATUS(push_renew(server, 1, &grant), PUSH_ERR_INVALID);

@@ -291,6 +291,39 @@ static void every_open_has_one_close(void)
     stop(server);
 }
 
+static void say(struct peer *client, const char *text) { CHECK(ws_send(client, WS_TEXT, text, strlen(text))); }
+
+/* The host answers calls, and refuses them. */
+static void calls_get_the_hosts_answers(void)
+{
+    push_server *server = serve("threads", "1", "events", "call", "call_timeout", "1m", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    struct peer client = adopted(server, NULL);
+    push_request second;
+    CHECK(push_event_fd(server) >= 0);
+    REQUIRE(ws_open(&client, "", "Sec-WebSocket-Protocol: push.v1.json\r\n"));
+    say(&client, "{\"type\":\"call\",\"ref\":1,\"data\":\"one\"}");
+    say(&client, "{\"type\":\"call\",\"ref\":2,\"data\":\"AP8=\",\"base64\":true}");
+    CHECK(expect_event(server, &event, PUSH_EVENT_CALL) != 0);
+    CHECK_EQ(event.len, 3);
+    CHECK(memcmp(event.data, "one", 3) == 0 && event.flags == 0 && event.request != 0);
+    CHECK_STATUS(push_answer(server, event.request, "1 \"", 3, 0), PUSH_OK);
+    ws_expect(&client, "{\"type\":\"answer\",\"data\":\"1 \\\"\",\"ref\":1}");
+    expect_event(server, &event, PUSH_EVENT_CALL);
+    CHECK_EQ(event.len, 2);
+    CHECK_EQ(event.flags, PUSH_EVENT_BINARY);
+    second = event.request;
+    CHECK_STATUS(push_deny(server, second, 403, "no"), PUSH_OK);
+    ws_expect(&client, "{\"type\":\"error\",\"code\":\"refused\",\"message\":\"no\",\"status\":403,\"ref\":2}");
+    /* It is answered already. */
+    CHECK_STATUS(push_answer(server, second, "x", 1, 0), PUSH_OK);
+    CHECK_EQ(stats_of(server).calls, 2);
+    CHECK_EQ(stats_of(server).calls_given_up, 0);
+    push_event_clear(&event);
+    peer_close(&client);
+    stop(server);
+}
+
 /* Hands over a client that sends a message and goes. When it has gone, the kinds of its events must be `expected`. */
 static void expect_kinds(push_server *server, int fd, const uint32_t *expected)
 {
@@ -433,7 +466,8 @@ static void waiting_takes_its_time_and_no_longer(void)
 
 CHECK_MAIN(TEST(the_descriptor_says_when_events_wait), TEST(what_an_event_says),
            TEST(an_event_stays_until_it_is_passed_again), TEST(nothing_is_told_before_somebody_asks),
-           TEST(sending_to_one_connection), TEST(numbers_are_not_used_again), TEST(a_full_queue_loses_nothing),
+           TEST(sending_to_one_connection), TEST(numbers_are_not_used_again),
+           TEST(calls_get_the_hosts_answers), TEST(a_full_queue_loses_nothing),
            TEST(comings_and_goings_are_bounded_too), TEST(every_open_has_one_close),
            TEST(only_the_kinds_that_are_wanted), TEST(unwanted_messages_fill_no_queue),
            TEST(stopped_with_a_full_queue),

@@ -383,3 +383,32 @@ for (const transport of ['stream', 'poll']) {
     await client.until(many[0], 'hello');
   });
 }
+
+test('a call gets its answer: text, bytes or a refusal, in any order', async () => {
+  const host = await scripted((say) => say({ type: 'subscribed', channel: 'news', id: 'e-1' }));
+  const client = new Client(host, { channels: ['news'] });
+  await client.until('open');
+  const [text, bytes, refused, lost] = ['1', new Uint8Array([0, 255]), '3', '4'].map((data) => client.push.call(data));
+  await waitFor(() => host.asked.filter(({ type }) => type === 'call').length === 4);
+  const [first, second, third] = host.asked.filter(({ type }) => type === 'call');
+  assert.deepEqual([first.data, second.data, second.base64], ['1', 'AP8=', true]);
+  third.say({ type: 'error', code: 'refused', status: 403, message: 'not you', ref: third.ref });
+  second.say({ type: 'answer', data: 'AQI=', base64: true, ref: second.ref });
+  first.say({ type: 'answer', data: '{"sum":3}', ref: first.ref });
+  assert.equal(await text, '{"sum":3}');
+  assert.deepEqual(await bytes, new Uint8Array([1, 2]));
+  await assert.rejects(refused, { code: 'refused', status: 403, message: 'not you' });
+  host.cut();
+  await assert.rejects(lost, { code: 'lost' });
+});
+
+test('a call without somebody who answers is refused', async () => {
+  const host = await start();
+  const client = new Client(host, { channels: ['news'] });
+  await assert.rejects(client.push.call('too early'), { code: 'not_connected' });
+  await client.until('open');
+  await assert.rejects(client.push.call('x'), { code: 'unsupported' });
+  const polling = new Client(host, { channels: ['news'], transports: ['poll'] });
+  await polling.until('open');
+  await assert.rejects(polling.push.call('x'), { code: 'transport' });
+});

@@ -23,6 +23,7 @@ const push: Push = connect(new URL('/push', location.href), {
 push.subscribe('prices');
 push.unsubscribe('prices');
 const sent: boolean = push.send(new Uint8Array(3));
+const answer: Promise<string | Uint8Array> = push.call('question');
 const position: Promise<string> = push.publish('news', 'text', { event: 'e', key: 'k' });
 const transport: Transport | null = push.transport;
 const since: string | null = push.position;
@@ -32,7 +33,7 @@ connect('/push', { onstate: (state, why) => console.log(state.length, why?.code)
 connect('/push', { onstate: (state: State) => console.log(state === 'closed') });
 connect('/push', { onstate() {} });
 push.close();
-export { ended, position, sent, since, transport };
+export { answer, ended, position, sent, since, transport };
 
 // @ts-expect-error there is no such transport
 connect('/push', { transports: ['sse'] });

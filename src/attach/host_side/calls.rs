@@ -111,6 +111,11 @@ impl Attached {
         self.tell(Content::OfThisHub, &FromHost::Deny { request, status, reason })
     }
 
+    pub(crate) fn answer_call(&self, request: u64, data: &[u8], binary: bool) -> Result<(), Error> {
+        check_send(data, binary, self.link.limits.max_send.load(Ordering::Relaxed))?;
+        self.tell(Content::OfThisHub, &FromHost::Answer { request, binary, data })
+    }
+
     pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> Result<(), Error> {
         check_text("user", user, 255)?;
         checked_close(code, reason)?;

@@ -116,7 +116,7 @@ impl Attachment {
     /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients
     /// wait then.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
-        let is_new = matches!(event.kind, EventKind::Subscribe | EventKind::Unsubscribe);
+        let is_new = matches!(event.kind, EventKind::Subscribe | EventKind::Unsubscribe | EventKind::Call);
         if is_new && self.version < TELLS_SUBSCRIPTIONS {
             return;
         }

@@ -137,6 +137,10 @@ impl HubSide {
             FromHost::Deny { request, status, reason } => {
                 self.note_failed(id, "refusing a client", api.deny(request, status, reason));
             }
+            FromHost::Answer { request, binary, data } => match api.answer_call(request, data, binary) {
+                Err(error) if error.kind() == Kind::Busy => return Ok(Done::Later),
+                answered => self.note_failed(id, "answering a call", answered),
+            },
             // The host sends it again if it lost its connection before it had the answer.
             _ if command.is_some_and(|number| self.sessions.has_done_command(&session, number)) => {}
             FromHost::Disconnect { user, code, reason, .. } => {

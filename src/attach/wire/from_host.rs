@@ -25,6 +25,7 @@ const CREDIT: u8 = 12;
 const REVOKE: u8 = 13;
 const RENEW: u8 = 14;
 const USERS: u8 = 15;
+const ANSWER: u8 = 16;
 
 /// The first frame of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,12 @@ pub(crate) enum FromHost<'a> {
         request: u64,
         status: u16,
         reason: &'a str,
+    },
+    /// The answer to a client's call.
+    Answer {
+        request: u64,
+        binary: bool,
+        data: &'a [u8],
     },
     /// A command: it has no answer of its own. `number` grows from one command of the host to the next. Hosts that speak
     /// an older version do not say it.
@@ -156,6 +163,11 @@ impl<'a> FromHost<'a> {
                 fields::grant(into, grant);
             }),
             FromHost::Deny { request, status, reason } => reasoned(into, DENY, *request, *status, reason),
+            FromHost::Answer { request, binary, data } => framed(into, ANSWER, |into| {
+                into.extend_from_slice(&request.to_le_bytes());
+                fields::flag(into, *binary);
+                fields::bytes(into, data);
+            }),
             FromHost::Disconnect { user, code, reason, number } => framed(into, DISCONNECT, |into| {
                 fields::text(into, user);
                 into.extend_from_slice(&code.to_le_bytes());
@@ -196,7 +208,7 @@ impl<'a> FromHost<'a> {
             FromHost::Batch { publications, .. } => {
                 HEAD + 4 + publications.iter().map(fields::publication_len).sum::<usize>()
             }
-            FromHost::Send { data, .. } => HEAD + 1 + 4 + data.len(),
+            FromHost::Send { data, .. } | FromHost::Answer { data, .. } => HEAD + 1 + 4 + data.len(),
             _ => 0,
         }
     }
@@ -205,6 +217,7 @@ impl<'a> FromHost<'a> {
     pub(crate) fn since(&self) -> u16 {
         match self {
             FromHost::Users { .. } => 2,
+            FromHost::Answer { .. } => super::ANSWERS_CALLS,
             FromHost::Publish { publication, .. } if publication.mark.is_some() => super::MARKS,
             FromHost::Batch { publications, .. } if publications.iter().any(|one| one.mark.is_some()) => super::MARKS,
             FromHost::Adopt { grant: Some(grant), .. }
@@ -298,6 +311,7 @@ impl<'a> FromHost<'a> {
                 FromHost::Adopt { grant, head: fields.bytes()? }
             }
             SEND => FromHost::Send { connection: fields.u64()?, binary: fields.flag()?, data: fields.bytes()? },
+            ANSWER => FromHost::Answer { request: fields.u64()?, binary: fields.flag()?, data: fields.bytes()? },
             CLOSE => FromHost::Close { connection: fields.u64()?, code: fields.u16()?, reason: fields.text()? },
             ALLOW => FromHost::Allow { request: fields.u64()?, grant: fields.grant()? },
             DENY => FromHost::Deny { request: fields.u64()?, status: fields.u16()?, reason: fields.text()? },

@@ -225,6 +225,7 @@ fn read_event(fields: &mut Fields<'_>) -> Result<Event, Malformed> {
         6 => EventKind::Drained,
         7 => EventKind::Subscribe,
         8 => EventKind::Unsubscribe,
+        9 => EventKind::Call,
         _ => return Err(Malformed("an event of unknown kind")),
     };
     Ok(Event {

@@ -54,6 +54,7 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Close { connection: 4, code: 4000, reason: "why" },
         FromHost::Allow { request: 5, grant: grant() },
         FromHost::Deny { request: 6, status: 403, reason: "" },
+        FromHost::Answer { request: 7, binary: true, data: &[0, 255] },
         FromHost::Disconnect { user: "ann", code: 4403, reason: "out", number: None },
         FromHost::Revoke { user: "ann", channel: "a.*", reason: "why", number: None },
         FromHost::Renew { connection: 9, grant: grant() },

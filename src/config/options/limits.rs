@@ -1,6 +1,6 @@
 //! Options: how many connections, how fast, how large; and the proxies that say whose they are.
 
-use super::{Spec, Value, KB, MB};
+use super::{Spec, Value, KB, MB, MINUTE};
 use crate::config::values::{ForwardedHeader, TrustedProxies};
 
 pub(super) static OPTIONS: &[Spec] = &[
@@ -91,6 +91,21 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(max_channels),
         help: "Channels of one connection",
         value: Value::Count { min: 1, max: 10_000, set: |c, n| c.max_channels = n as usize },
+    },
+    Spec {
+        name: "max_calls",
+        default: "16",
+        live: live!(max_calls),
+        help:
+            "Calls of one connection that wait for the host's answer (`events` with `call`). Further ones are refused",
+        value: Value::Count { min: 1, max: 1000, set: |c, n| c.max_calls = n as usize },
+    },
+    Spec {
+        name: "call_timeout",
+        default: "10s",
+        live: live!(call_timeout_ms),
+        help: "How long a client's call waits for the host's answer. Then the client gets an error",
+        value: Value::Time { min: 100, max: 10 * MINUTE, set: |c, n| c.call_timeout_ms = n },
     },
     Spec {
         name: "max_message",

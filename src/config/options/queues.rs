@@ -63,9 +63,10 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(events),
         help: "Which events about connections the host gets. Name only those that the host uses: then the rest do \
                not wake it. `subscribe` and `unsubscribe` tell each channel that a connection gets and loses. \
+               With `call` clients may call the host and wait for its answer. \
                Questions with auth=host, and events about draining, always come",
         value: Value::Text {
-            allowed: "none, or a list of open, message, close, subscribe and unsubscribe",
+            allowed: "none, or a list of open, message, close, subscribe, unsubscribe and call",
             set: |c, text| EventKinds::read(text).map(|kinds| c.events = kinds),
         },
     },

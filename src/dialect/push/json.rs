@@ -115,7 +115,7 @@ pub fn string(text: &str, out: &mut Vec<u8>) {
 }
 
 /// `,"data":…`: a JSON string. Bytes that are binary or not UTF-8 become base64, with a mark.
-fn data(payload: &[u8], binary: bool, out: &mut Vec<u8>) {
+pub(super) fn data(payload: &[u8], binary: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","data":"#);
     match std::str::from_utf8(payload) {
         Ok(text) if !binary => string(text, out),

@@ -55,6 +55,23 @@ pub(crate) fn published(channel: &str, epoch: &Epoch, seq: u64) -> Vec<u8> {
     reply
 }
 
+/// The host's answer to a call.
+pub(crate) fn called(data: &[u8], binary: bool) -> Vec<u8> {
+    let mut reply = Vec::with_capacity(data.len() + 64);
+    reply.extend_from_slice(br#"{"type":"answer""#);
+    json::data(data, binary, &mut reply);
+    reply.push(b'}');
+    reply
+}
+
+/// The host has refused a call.
+pub(crate) fn refused(status: u16, message: &str) -> Vec<u8> {
+    let mut reply = error("refused", message, None);
+    reply.pop();
+    reply.extend_from_slice(format!(r#","status":{status}}}"#).as_bytes());
+    reply
+}
+
 /// A token is accepted. 0: its grant does not end.
 pub(crate) fn token(expires_at: i64) -> Vec<u8> {
     format!(r#"{{"type":"token","expires":{expires_at}}}"#).into_bytes()

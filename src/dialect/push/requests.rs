@@ -14,6 +14,7 @@ pub(crate) enum ClientRequest<'a> {
     Unsubscribe { channel: Cow<'a, str> },
     Publish(ClientPublication<'a>),
     Message { data: Cow<'a, str>, base64: bool },
+    Call { data: Cow<'a, str>, base64: bool },
     Token { token: Cow<'a, str> },
     Ping,
 }
@@ -75,10 +76,16 @@ impl<'a> ClientRequest<'a> {
                 let base64 = given.flag(Base64);
                 Self::Message { data: given.needed(Data)?, base64 }
             }
+            "call" => {
+                let mut given = read(&[Ref, Data, Base64])?;
+                let base64 = given.flag(Base64);
+                given.number(Ref).ok_or("ref is missing; the answer has it")?;
+                Self::Call { data: given.needed(Data)?, base64 }
+            }
             "token" => Self::Token { token: read(&[Member::Token])?.needed(Member::Token)? },
             "ping" => Self::Ping,
             other => {
-                let allowed = "subscribe, unsubscribe, publish, message, token and ping";
+                let allowed = "subscribe, unsubscribe, publish, message, call, token and ping";
                 return Err(format!("there is no type {other:.60}; the types are {allowed}"));
             }
         })
@@ -89,7 +96,7 @@ impl<'a> ClientRequest<'a> {
         match self {
             Self::Subscribe { channel, .. } | Self::Unsubscribe { channel } => Some(channel),
             Self::Publish(publication) => Some(&publication.channel),
-            Self::Message { .. } | Self::Token { .. } | Self::Ping => None,
+            Self::Message { .. } | Self::Call { .. } | Self::Token { .. } | Self::Ping => None,
         }
     }
 }
@@ -141,8 +148,10 @@ mod tests {
             (br#"{"type":"ping","ref":18446744073709551616}"#, "ref must be a whole number"),
             (
                 br#"{"type":"pings"}"#,
-                "there is no type pings; the types are subscribe, unsubscribe, publish, message, token and ping",
+                "there is no type pings; the types are subscribe, unsubscribe, publish, message, call, token and ping",
             ),
+            (br#"{"type":"call","data":"x"}"#, "ref is missing; the answer has it"),
+            (br#"{"type":"call","ref":1}"#, "data is missing"),
             (br#"{"type":"ping"} {}"#, "not valid JSON, or nested too deep, at line 1, column 17"),
             (br#"{"type":"ping","x":[}"#, "not valid JSON, or nested too deep, at line 1, column 21"),
         ] {

@@ -1,5 +1,6 @@
 //! Clients: their messages over WebSockets, the rate limit for these, and questions about them.
 
+pub(super) mod calls;
 pub(super) mod frames;
 pub(crate) mod listing;
 pub(crate) mod presence;

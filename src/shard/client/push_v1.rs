@@ -15,7 +15,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// The answer to a client's request. `None`: there is none, or it comes later.
-type Answer = Result<Option<Vec<u8>>, Refused>;
+pub(in crate::shard) type Answer = Result<Option<Vec<u8>>, Refused>;
 
 /// The error about a message that may have been published.
 const IN_DOUBT: &str = "the log has not answered in time; the message may have been published, or may be published \
@@ -36,6 +36,7 @@ impl Shard {
             ClientRequest::Unsubscribe { channel } => self.unsubscribe_live(index, channel),
             ClientRequest::Publish(publication) => self.publish_live(index, reference, publication),
             ClientRequest::Message { data, base64 } => self.message_live(index, data, *base64),
+            ClientRequest::Call { data, base64 } => self.call_live(index, reference, data, *base64),
             ClientRequest::Token { .. } if !self.count_token(index) => return,
             ClientRequest::Token { token } => self.renew_by_token(index, token),
             ClientRequest::Ping => Ok(Some(replies::pong())),
@@ -222,7 +223,7 @@ impl Shard {
         Ok(self.find(token).map(|_| replies::token(expires_at)))
     }
 
-    fn reply(&mut self, index: u32, reference: Option<u64>, answer: Vec<u8>) {
+    pub(in crate::shard) fn reply(&mut self, index: u32, reference: Option<u64>, answer: Vec<u8>) {
         self.transmit_bytes(index, ws_frames::text(&replies::with_ref(answer, reference)));
     }
 

@@ -110,8 +110,9 @@ impl Shard {
 
     /// The host said no.
     pub(in crate::shard) fn denied(&mut self, request: u64, refusal: &Refusal) {
-        if let Some(index) = self.answered(request) {
-            self.refuse_asked(index, refusal);
+        match self.answered(request) {
+            Some(index) => self.refuse_asked(index, refusal),
+            None => self.refuse_call(request, refusal),
         }
     }
 

@@ -70,9 +70,10 @@ impl Shard {
     /// Whether the client's next request must wait, since the host would be told of it and does not keep up.
     pub(in crate::shard) fn host_is_behind(&self, conn: &Conn) -> bool {
         let events = &self.context.events;
-        let tells_channels = conn.format.takes_requests()
-            && (events.wants(EventKind::Subscribe) || events.wants(EventKind::Unsubscribe));
-        (tells_channels || events.wants(EventKind::Message)) && events.full_for(host(conn))
+        let wants = |kind: &EventKind| events.wants(*kind);
+        let of_requests = [EventKind::Subscribe, EventKind::Unsubscribe, EventKind::Call];
+        let is_told = wants(&EventKind::Message) || (conn.format.takes_requests() && of_requests.iter().any(wants));
+        is_told && events.full_for(host(conn))
     }
 }
 

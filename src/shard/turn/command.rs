@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Allow { request: u64, grant: Arc<Grant> },
     /// The host says no to a request.
     Deny { request: u64, refusal: Refusal },
+    /// The host answers a client's call.
+    Answer { request: u64, data: Bytes, binary: bool },
     /// Tell one connection that what it has published lasts now, and where it is: the index of the epoch, and the number.
     /// Without a place nobody knows what became of it. `reference`: the client's number of its request.
     Published { to: Token, reference: Option<u64>, channel: Box<str>, place: Option<(u32, u64)> },
@@ -155,7 +157,7 @@ impl ShardHandle {
 impl Command {
     fn bytes(&self) -> usize {
         match self {
-            Command::Send { data, .. } => data.len(),
+            Command::Send { data, .. } | Command::Answer { data, .. } => data.len(),
             Command::Adopt(adopted) => adopted.head.len(),
             #[cfg(feature = "tls")]
             Command::Secured(secured) => secured.bytes(),

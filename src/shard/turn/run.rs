@@ -99,6 +99,7 @@ impl Shard {
         more |= self.deliver();
         self.settle_fates();
         self.run_timers();
+        self.give_up_calls();
         // A drain does not wait for those who look on.
         let lists = self.go_on_listing() | self.go_on_sweeping();
         self.serve_those_that_waited();
@@ -167,6 +168,7 @@ impl Shard {
                 }
                 Command::Allow { request, grant } => self.allowed(request, grant),
                 Command::Deny { request, refusal } => self.denied(request, &refusal),
+                Command::Answer { request, data, binary } => self.answer_call(request, &data, binary),
                 Command::Reconfigure(config) => {
                     let before = std::mem::replace(&mut self.config, config);
                     self.count_those_there(&before);
@@ -220,9 +222,9 @@ impl Shard {
         // it checks that it is absent, and memcheck reports that.
         let message = self.side.limits.inbox.next_in(self.turn.now, self.config.message_timeout_ms);
         let waits =
-            [timer, expire, paused_listener, sender, message, self.shutdown.due_in(self.turn.now), self.patience_in()]
-                .map(|wait| wait.unwrap_or(u64::MAX));
-        waits.into_iter().min().filter(|wait| *wait != u64::MAX)
+            [timer, expire, paused_listener, sender, message, self.shutdown.due_in(self.turn.now), self.patience_in()];
+        let waits = waits.into_iter().chain([self.questions.calls.due_in(self.turn.now)]);
+        waits.map(|wait| wait.unwrap_or(u64::MAX)).min().filter(|wait| *wait != u64::MAX)
     }
 
     pub(in crate::shard) fn tell_leaves(&mut self) {

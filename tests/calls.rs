@@ -1,0 +1,190 @@
+//! Calls: a client of `push.v1.json` asks the host something, and gets its answer.
+
+mod common;
+
+use common::{attached, field, socket_path, until, Client, Host, PATIENCE};
+use push::error::Kind;
+use push::events::{Event, EventKind};
+use push::Server;
+use std::time::Duration;
+
+/// Starts a server that takes calls, and asks it for events.
+fn start(options: &[(&str, &str)]) -> Host {
+    let host = Host::start(&[&[("events", "call")], options].concat());
+    host.server.event_fd().unwrap();
+    host
+}
+
+fn open(host: &Host) -> Client {
+    host.websocket("", true)
+}
+
+fn next(server: &Server) -> Event {
+    let event = server.next_event(Some(PATIENCE)).unwrap();
+    assert_eq!(event.kind, EventKind::Call);
+    event
+}
+
+fn call(client: &mut Client, reference: u64, data: &str) {
+    client.say(&format!(r#"{{"type":"call","ref":{reference},"data":"{data}"}}"#));
+}
+
+#[test]
+fn each_call_gets_its_own_answer_in_any_order() {
+    let host = start(&[]);
+    let mut client = open(&host);
+    call(&mut client, 7, "first");
+    client.say(r#"{"type":"call","ref":8,"data":"AP8=","base64":true}"#);
+    call(&mut client, 9, "third");
+    let calls = [(); 3].map(|()| next(&host.server));
+    assert_eq!((&calls[0].data[..], calls[0].binary), (&b"first"[..], false));
+    assert_eq!((&calls[1].data[..], calls[1].binary), (&[0, 255][..], true));
+    assert!(calls.iter().all(|event| event.connection == calls[0].connection && event.connection != 0));
+    host.server.deny(calls[2].request, 403, "not you").unwrap();
+    assert_eq!(client.text(), r#"{"type":"error","code":"refused","message":"not you","status":403,"ref":9}"#);
+    host.server.answer_call(calls[1].request, &[1, 2], true).unwrap();
+    assert_eq!(client.text(), r#"{"type":"answer","data":"AQI=","base64":true,"ref":8}"#);
+    host.server.answer_call(calls[0].request, "\"\u{fc}\n".as_bytes(), false).unwrap();
+    assert_eq!(client.text(), "{\"type\":\"answer\",\"data\":\"\\\"\u{fc}\\n\",\"ref\":7}");
+    // Each is answered once. A request to subscribe is no call, and a call is none.
+    for event in &calls {
+        host.server.answer_call(event.request, b"again", false).unwrap();
+        host.server.deny(event.request, 503, "again").unwrap();
+    }
+    client.say(r#"{"type":"ping"}"#);
+    assert_eq!(client.text(), r#"{"type":"pong"}"#);
+    let stats = host.server.stats().unwrap();
+    assert_eq!((stats.calls, stats.calls_given_up), (3, 0));
+    host.stop();
+}
+
+#[test]
+fn a_call_that_is_wrong_reaches_no_host() {
+    let host = start(&[]);
+    let mut client = open(&host);
+    for (wrong, code) in [
+        (r#"{"type":"call","data":"x"}"#, "malformed"),
+        (r#"{"type":"call","ref":1}"#, "malformed"),
+        (r#"{"type":"call","ref":1,"data":7}"#, "malformed"),
+        (r#"{"type":"call","ref":1,"data":"?","base64":true}"#, "base64"),
+    ] {
+        client.say(wrong);
+        assert_eq!(field(&client.text(), "code"), code, "{wrong}");
+    }
+    call(&mut client, 2, "right");
+    assert_eq!(&next(&host.server).data[..], b"right");
+    for (request, data, kind) in [(0, &b"x"[..], Kind::NotFound), (7 << 8, b"\xff", Kind::Invalid)] {
+        assert_eq!(host.server.answer_call(request, data, false).unwrap_err().kind(), kind);
+    }
+    host.stop();
+    // This host takes no calls, and the same one does when its option is another.
+    let host = Host::start(&[]);
+    host.server.event_fd().unwrap();
+    let mut client = open(&host);
+    call(&mut client, 1, "x");
+    let told = client.text();
+    assert_eq!((&*field(&told, "code"), &*field(&told, "ref")), ("unsupported", "1"), "{told}");
+    host.server.reload(&common::builder(&[("events", "call")])).unwrap();
+    until("it takes calls", || {
+        call(&mut client, 2, "x");
+        host.server.next_event(Some(Duration::from_millis(50))).is_ok_and(|event| event.kind == EventKind::Call)
+    });
+    host.stop();
+}
+
+#[test]
+fn a_call_without_an_answer_ends_in_time_and_a_late_answer_goes_nowhere() {
+    let host = start(&[("call_timeout", "100ms")]);
+    let mut client = open(&host);
+    call(&mut client, 5, "x");
+    let event = next(&host.server);
+    let told = client.text();
+    assert_eq!((&*field(&told, "code"), &*field(&told, "ref")), ("timeout", "5"), "{told}");
+    host.server.answer_call(event.request, b"late", false).unwrap();
+    client.say(r#"{"type":"ping"}"#);
+    assert_eq!(client.text(), r#"{"type":"pong"}"#);
+    assert_eq!(host.server.stats().unwrap().calls_given_up, 1);
+    host.stop();
+}
+
+#[test]
+fn calls_of_a_connection_are_bounded_and_forgotten_with_it() {
+    let host = start(&[("max_calls", "2"), ("call_timeout", "10m"), ("threads", "1")]);
+    let mut client = open(&host);
+    (1..=3).for_each(|reference| call(&mut client, reference, "x"));
+    let told = client.text();
+    assert_eq!((&*field(&told, "code"), &*field(&told, "ref")), ("calls", "3"), "{told}");
+    let [first, second] = [(); 2].map(|()| next(&host.server));
+    host.server.answer_call(first.request, b"1", false).unwrap();
+    assert_eq!(field(&client.text(), "ref"), "1");
+    call(&mut client, 4, "x");
+    let third = next(&host.server);
+    drop(client);
+    until("it is gone", || host.server.stats().unwrap().connections == 0);
+    // The next client may have its place, and gets none of its answers.
+    let mut other = open(&host);
+    for event in [&second, &third] {
+        host.server.answer_call(event.request, b"not for you", false).unwrap();
+    }
+    call(&mut other, 1, "x");
+    call(&mut other, 2, "x");
+    let [first, second] = [(); 2].map(|()| next(&host.server));
+    for event in [&second, &first] {
+        host.server.answer_call(event.request, b"for you", false).unwrap();
+    }
+    let told = [(); 2].map(|()| other.text());
+    let answer = |reference| format!(r#"{{"type":"answer","data":"for you","ref":{reference}}}"#);
+    assert_eq!(told, [answer(2), answer(1)]);
+    host.stop();
+}
+
+/// A client that calls as fast as it can is not read from while the host is behind, and its calls are refused one by one.
+#[test]
+fn a_host_that_takes_no_events_is_not_buried_in_calls() {
+    let host = start(&[("event_queue", "16"), ("max_calls", "1000"), ("call_timeout", "10m"), ("client_rate", "0")]);
+    let clients: Vec<_> = (0..8).map(|_| open(&host)).collect();
+    let senders: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            std::thread::spawn(move || {
+                (0..500).for_each(|reference| call(&mut client, reference, "x"));
+                client
+            })
+        })
+        .collect();
+    until("the queue is full", || host.server.stats().unwrap().events_waiting >= 16);
+    let mut answered = 0;
+    while answered < 8 * 500 {
+        let event = next(&host.server);
+        host.server.answer_call(event.request, b"y", false).unwrap();
+        answered += 1;
+    }
+    for sender in senders {
+        let mut client = sender.join().unwrap();
+        (0..500).for_each(|reference| {
+            assert_eq!(client.text(), format!(r#"{{"type":"answer","data":"y","ref":{reference}}}"#));
+        });
+    }
+    host.stop();
+}
+
+#[test]
+fn an_attached_host_answers_and_refuses() {
+    let path = format!("unix:{}", socket_path());
+    let events = ("events", "call");
+    let hub = Host::start(&[("attach_listen", &path), events]);
+    let host = attached(&path, &[events]);
+    host.event_fd().unwrap();
+    // The hub knows by now that the host wants events.
+    host.stats().unwrap();
+    let mut client = open(&hub);
+    call(&mut client, 1, "x");
+    call(&mut client, 2, "x");
+    let [first, second] = [(); 2].map(|()| next(&host));
+    host.answer_call(second.request, b"yes", false).unwrap();
+    host.deny(first.request, 429, "too many").unwrap();
+    assert_eq!(client.text(), r#"{"type":"answer","data":"yes","ref":2}"#);
+    assert_eq!(client.text(), r#"{"type":"error","code":"refused","message":"too many","status":429,"ref":1}"#);
+    host.stop(PATIENCE);
+    hub.stop();
+}
