@@ -155,7 +155,7 @@ static enum step stats(struct host *h, struct client *c, struct http_request *re
                   FIELD(history_messages), FIELD(history_bytes), FIELD(seq), FIELD(dropped), FIELD(replaced), FIELD(outboxes),
                   FIELD(outbox_bytes), FIELD(mailbox), FIELD(events_waiting), FIELD(hosts), FIELD(logs_suppressed),
                   FIELD(draining), FIELD(undone), FIELD(inbox_bytes), FIELD(ended_channels),
-                  FIELD(calls), FIELD(calls_given_up)};
+                  FIELD(calls), FIELD(calls_given_up), FIELD(calls_waiting)};
     push_stats now = PUSH_STATS_INIT;
     char json[2048];
     int len = 0;

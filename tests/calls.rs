@@ -5,12 +5,15 @@ mod common;
 use common::{attached, field, socket_path, until, Client, Host, PATIENCE};
 use push::error::Kind;
 use push::events::{Event, EventKind};
+use push::grant::Grant;
 use push::Server;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Starts a server that takes calls, and asks it for events.
 fn start(options: &[(&str, &str)]) -> Host {
-    let host = Host::start(&[&[("events", "call")], options].concat());
+    let host = Host::start(&[&[("events", "call"), ("call_timeout", "10m")], options].concat());
     host.server.event_fd().unwrap();
     host
 }
@@ -46,7 +49,7 @@ fn each_call_gets_its_own_answer_in_any_order() {
     assert_eq!(client.text(), r#"{"type":"answer","data":"AQI=","base64":true,"ref":8}"#);
     host.server.answer_call(calls[0].request, "\"\u{fc}\n".as_bytes(), false).unwrap();
     assert_eq!(client.text(), "{\"type\":\"answer\",\"data\":\"\\\"\u{fc}\\n\",\"ref\":7}");
-    // Each is answered once. A request to subscribe is no call, and a call is none.
+    // Each is answered once.
     for event in &calls {
         host.server.answer_call(event.request, b"again", false).unwrap();
         host.server.deny(event.request, 503, "again").unwrap();
@@ -54,7 +57,26 @@ fn each_call_gets_its_own_answer_in_any_order() {
     client.say(r#"{"type":"ping"}"#);
     assert_eq!(client.text(), r#"{"type":"pong"}"#);
     let stats = host.server.stats().unwrap();
-    assert_eq!((stats.calls, stats.calls_given_up), (3, 0));
+    assert_eq!((stats.calls, stats.calls_given_up, stats.calls_waiting), (3, 0, 0));
+    host.stop();
+}
+
+#[test]
+fn an_answer_of_the_wrong_kind_changes_nothing() {
+    let host = start(&[("auth", "host"), ("auth_timeout", "10m")]);
+    let mut client = host.get("", &format!("{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE));
+    let asked = host.server.next_event(Some(PATIENCE)).unwrap();
+    assert_eq!(asked.kind, EventKind::Request);
+    host.server.answer_call(asked.request, b"no", false).unwrap();
+    let grant = || Grant::new(Some("ann"), &[], &["*".into()], 0, false, false).unwrap();
+    host.server.allow(asked.request, grant()).unwrap();
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    call(&mut client, 1, "x");
+    let event = next(&host.server);
+    assert_eq!(event.user.as_deref(), Some("ann"));
+    host.server.allow(event.request, grant()).unwrap();
+    host.server.answer_call(event.request, b"yes", false).unwrap();
+    assert_eq!(client.text(), r#"{"type":"answer","data":"yes","ref":1}"#);
     host.stop();
 }
 
@@ -138,34 +160,90 @@ fn calls_of_a_connection_are_bounded_and_forgotten_with_it() {
     host.stop();
 }
 
-/// A client that calls as fast as it can is not read from while the host is behind, and its calls are refused one by one.
+/// Clients that call as fast as they can are not read from while the host is behind.
 #[test]
 fn a_host_that_takes_no_events_is_not_buried_in_calls() {
-    let host = start(&[("event_queue", "16"), ("max_calls", "1000"), ("call_timeout", "10m"), ("client_rate", "0")]);
-    let clients: Vec<_> = (0..8).map(|_| open(&host)).collect();
-    let senders: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| {
-            std::thread::spawn(move || {
-                (0..500).for_each(|reference| call(&mut client, reference, "x"));
-                client
-            })
+    const CALLS: u64 = 40;
+    let options = [("event_queue", "16"), ("max_calls", "1000"), ("client_rate", "0"), ("threads", "1")];
+    let host = start(&options);
+    let (data, mut clients) = ("x".repeat(10_000), [(); 8].map(|()| open(&host)));
+    // Each client sends more than the shard takes in one read, and all together more than the queue holds.
+    let senders = clients.each_mut().map(|client| {
+        let (mut stream, data) = (client.stream.try_clone().unwrap(), data.clone());
+        std::thread::spawn(move || {
+            for reference in 0..CALLS {
+                let text = format!(r#"{{"type":"call","ref":{reference},"data":"{data}"}}"#);
+                stream.write_all(&common::masked::frame(0x81, text.as_bytes(), [1, 2, 3, 4])).unwrap();
+            }
         })
-        .collect();
-    until("the queue is full", || host.server.stats().unwrap().events_waiting >= 16);
-    let mut answered = 0;
-    while answered < 8 * 500 {
-        let event = next(&host.server);
-        host.server.answer_call(event.request, b"y", false).unwrap();
-        answered += 1;
+    });
+    let waiting = || host.server.stats().unwrap().events_waiting;
+    until("the queue is full", || waiting() >= 16);
+    // A read has 64 KB, which is six calls and a part of one. So there is at most one read more than the queue holds.
+    let (mut most, mut settled) = (waiting(), 0);
+    until("the shard reads no more", || {
+        std::thread::sleep(Duration::from_millis(10));
+        settled = if waiting() > most { 0 } else { settled + 1 };
+        most = most.max(waiting());
+        settled == 20
+    });
+    assert!(most < 16 + 8, "{most}");
+    for _ in 0..8 * CALLS {
+        host.server.answer_call(next(&host.server).request, b"y", false).unwrap();
     }
-    for sender in senders {
-        let mut client = sender.join().unwrap();
-        (0..500).for_each(|reference| {
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    for client in &mut clients {
+        for reference in 0..CALLS {
             assert_eq!(client.text(), format!(r#"{{"type":"answer","data":"y","ref":{reference}}}"#));
-        });
+        }
     }
+    assert_eq!(host.server.stats().unwrap().calls_waiting, 0);
     host.stop();
+}
+
+/// The answer says so at once, whatever the reason is that nobody gets the call.
+#[test]
+fn a_call_that_nobody_can_answer_is_refused_and_may_be_tried_again() {
+    let refused = |client: &mut Client| {
+        call(client, 1, "x");
+        let told = client.text();
+        assert_eq!((&*field(&told, "code"), &*field(&told, "status")), ("refused", "503"), "{told}");
+    };
+    // No host has asked for events yet.
+    let host = Host::start(&[("events", "call")]);
+    let mut client = open(&host);
+    refused(&mut client);
+    host.server.event_fd().unwrap();
+    call(&mut client, 2, "x");
+    host.server.answer_call(next(&host.server).request, b"y", false).unwrap();
+    assert_eq!(field(&client.text(), "ref"), "2");
+    host.stop();
+    // The hosts of its name are gone, and another one is there.
+    let path = format!("unix:{}", socket_path());
+    let events = ("events", "call");
+    let hub = Host::start(&[("attach_listen", &path), events]);
+    let [gone, other] = ["gone", "other"].map(|name| attached(&path, &[events, ("attach_name", name)]));
+    for host in [&gone, &other] {
+        host.event_fd().unwrap();
+        host.stats().unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::over(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let lines = format!("Host: localhost\r\n{}Sec-WebSocket-Protocol: push.v1.json\r\n", common::UPGRADE);
+    let head = format!("GET /push HTTP/1.1\r\n{lines}\r\n");
+    gone.adopt(listener.accept().unwrap().0.into(), head.as_bytes(), None).unwrap();
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    call(&mut client, 7, "x");
+    gone.answer_call(next(&gone).request, b"y", false).unwrap();
+    assert_eq!(field(&client.text(), "ref"), "7");
+    gone.stop(PATIENCE);
+    refused(&mut client);
+    // A host that takes no calls says so, too.
+    let options = [("attach", &*path), ("attach_timeout", "1m"), ("attach_name", "other"), ("events", "none")];
+    other.reload(&common::builder(&options)).unwrap();
+    refused(&mut open(&hub));
+    other.stop(PATIENCE);
+    hub.stop();
 }
 
 #[test]

@@ -38,6 +38,7 @@ push_undone_total counter
 push_ended_channels gauge
 push_calls_total counter
 push_calls_given_up_total counter
+push_calls_waiting gauge
 push_connections gauge transport: websocket sse stream poll none
 push_panics_total counter
 push_lost_messages_total counter

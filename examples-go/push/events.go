@@ -32,7 +32,9 @@ const (
 	// the option events names it ("subscribe").
 	Subscribed EventKind = 7
 	// Unsubscribed: a connection's subscription to a channel ended ("unsubscribe"). Each Subscribed is followed by one of
-	// these. Those of the channels that a connection has at its end come before Disconnected, in any order.
+	// these. Those of the channels that a connection has at its end come before Disconnected, in any order. Count by Conn
+	// and Channel: a renewal may change the User. A reload of the option events, or a time without any host at the hub,
+	// breaks the pairs.
 	Unsubscribed EventKind = 8
 	// Called: a client of push.v1.json calls, and waits for [Server.Answer] or [Server.Deny]. It comes only if the option
 	// events names it ("call").

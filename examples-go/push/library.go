@@ -165,6 +165,7 @@ func (h handle) stats() (Stats, Status) {
 		Hosts: uint64(s.hosts), LogsSuppressed: uint64(s.logs_suppressed), Draining: uint64(s.draining),
 		Undone: uint64(s.undone), InboxBytes: uint64(s.inbox_bytes), EndedChannels: uint64(s.ended_channels),
 		Calls: uint64(s.calls), CallsGivenUp: uint64(s.calls_given_up),
+		CallsWaiting: uint64(s.calls_waiting),
 	}, Status(status)
 }
 

@@ -359,6 +359,7 @@ type Stats struct {
 	EndedChannels  uint64 // gauge: channels whose stream has ended, and of which the end is kept
 	Calls          uint64 // calls of clients that went to the host
 	CallsGivenUp   uint64 // calls that were not answered within call_timeout
+	CallsWaiting   uint64 // gauge: calls that wait for an answer
 }
 
 // Stats reads the counters. Errors: [ErrClosed]; [ErrBusy] if 1,000 calls of this process wait already for a hub or a log;

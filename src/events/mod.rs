@@ -10,5 +10,8 @@ pub use event::{Event, EventKind, EventKinds};
 pub use queue::Events;
 pub(crate) use queue::Unannounced;
 
+/// The answer to a client that calls while no host is there, or none that takes calls: the status, and a sentence.
+pub(crate) const NOBODY_ANSWERS: (u16, &str) = (503, "no host is there to answer; try again later");
+
 /// The host's function for events. It runs on the callback thread.
 pub type EventSink = dyn Fn(Event) + Send + Sync;

@@ -221,8 +221,10 @@ pub unsafe extern "C" fn push_allow(
 /// Answers PUSH_EVENT_CALL with `len` bytes, which are text or (PUSH_SEND_BINARY) binary.  The client
 /// gets `{"type":"answer","data":…}` with the number of its call.
 ///
-/// PUSH_ERR_NOT_FOUND: `request` is not the number of a call.  An answer changes nothing if the call
-/// was already answered, if its client has gone, or after the option `call_timeout`.
+/// PUSH_ERR_NOT_FOUND: `request` is a number that this server gives to no request.  An answer changes
+/// nothing if the call was already answered, if its client has gone, or after the option
+/// `call_timeout`.  The same goes for an answer of the wrong kind: push_allow to a call, or
+/// push_answer to PUSH_EVENT_REQUEST.
 /// PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
 /// thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
 /// PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.

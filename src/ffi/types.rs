@@ -91,12 +91,15 @@ pub const PUSH_EVENT_DRAINED: u32 = 6;
 pub const PUSH_EVENT_SUBSCRIBE: u32 = 7;
 /// push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
 /// followed by one of these.  Those of the channels that a connection has at its end come before its
-/// PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`).
+/// PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`).  Count by
+/// `connection` and `channel`: `user` is the present one, and push_renew may change it.  A reload of
+/// `events`, or a time without any host at the hub (option attach), breaks the pairs; push_users_get
+/// tells who is there.
 pub const PUSH_EVENT_UNSUBSCRIBE: u32 = 8;
 /// push_event.kind: a client of push.v1.json calls, and waits for the host's answer: push_answer or
-/// push_deny.  `request` is the number for that, `data` and `len` are what the client says, and
-/// PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`); then calls
-/// are refused.
+/// push_deny.  `request` is the number for that, `data` and `len` are what the client says; if that
+/// is binary, PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`);
+/// then calls are refused.
 pub const PUSH_EVENT_CALL: u32 = 9;
 
 /// push_event.flags: the client's message is binary.
@@ -401,4 +404,6 @@ pub struct push_stats {
     pub calls: u64,
     /// Calls that the host did not answer within the option `call_timeout`.
     pub calls_given_up: u64,
+    /// Gauge: calls that wait for the host's answer.
+    pub calls_waiting: u64,
 }

@@ -65,7 +65,7 @@ macro_rules! shard_metrics {
 
 shard_metrics! {
     deliveries bytes_sent accepted adopted refused slow_closed dropped replaced outboxes outbox_bytes gaps received
-    events_dropped calls calls_given_up connections websockets sse streams polls
+    events_dropped calls calls_given_up calls_waiting connections websockets sse streams polls
 }
 
 /// Counters that any thread writes, for events outside of shards.
@@ -224,6 +224,7 @@ macro_rules! stats_rows {
             ended_channels gauge "Channels whose stream has ended, and of which the end is kept",
             calls counter "Calls of clients that went to the host",
             calls_given_up counter "Calls that the host did not answer within call_timeout",
+            calls_waiting gauge "Calls that wait for the host's answer",
         }
     };
 }

@@ -2,8 +2,9 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, TRACES, VERSION};
+use crate::attach::wire::{ANSWERS_CALLS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, TRACES, VERSION};
 use crate::error::Kind;
+use crate::events::{Event, EventKind};
 use crate::grant::{Grant, Terms};
 use crate::hub::{Mark, Publication, Traceparent};
 use crate::shard::panic_tests::common::{socket_path, until, PATIENCE};
@@ -124,6 +125,31 @@ fn a_hub_that_does_not_know_the_ends_of_streams_is_never_sent_one() {
             _ => false,
         });
         assert_eq!(marks, if known { 2 } else { 0 });
+        host.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn calls_are_answered_at_hubs_that_know_them_and_refused_where_the_host_takes_none() {
+    let listener = HubListener::new();
+    for (version, known) in [(ANSWERS_CALLS - 1, false), (ANSWERS_CALLS, true)] {
+        let (mut hub, host) = std::thread::scope(|scope| {
+            let hub = scope.spawn(|| listener.welcome_of(version, "one"));
+            let host = listener.host(&[("events", "message")]);
+            (hub.join().unwrap(), host)
+        });
+        let answered = host.answer_call(1 << 8, b"x", false).map_err(|error| error.kind());
+        assert_eq!(answered, if known { Ok(()) } else { Err(Kind::Unsupported) });
+        host.event_fd().unwrap();
+        let call = Event { request: 2 << 8, ..Event::new(EventKind::Call) };
+        hub.say(&FromHub::Event(call));
+        let mut answers = 0;
+        hub.until(|frame| {
+            answers += usize::from(matches!(frame, FromHost::Answer { request, .. } if request == 1 << 8));
+            matches!(frame, FromHost::Deny { request, status: 503, .. } if request == 2 << 8)
+        });
+        assert_eq!(answers, usize::from(known));
         host.stop(Duration::ZERO);
     }
 }

@@ -1,11 +1,12 @@
 //! The thread `push-attached`.
 
 use super::connect::{self, Failure, Welcomed};
-use super::queue::Reply;
+use super::queue::{Content, Reply};
 use super::refusing::CHECK_MS;
 use super::Link;
-use crate::attach::wire::{framed_len, FromHub, Malformed, MAX_FRAME};
+use crate::attach::wire::{framed_len, FromHost, FromHub, Malformed, MAX_FRAME};
 use crate::error::Error;
+use crate::events::{EventKind, NOBODY_ANSWERS};
 use crate::hub::{Epoch, Placed};
 use crate::log::Level;
 use crate::metrics::Stats;
@@ -214,6 +215,11 @@ fn take(link: &Link, frame: FromHub<'_>) -> Result<(), String> {
             drop(credit);
             if link.events.wants(event.kind) {
                 link.events.push(event);
+            } else if event.kind == EventKind::Call {
+                let (status, reason) = NOBODY_ANSWERS;
+                let deny = FromHost::Deny { request: event.request, status, reason };
+                // Without room for it the client waits for `call_timeout`.
+                let _ = link.queue().add(&deny, Content::OfThisHub);
             }
             true
         }

@@ -113,13 +113,15 @@ impl Attachment {
         !self.questions.is_empty() && !self.choked()
     }
 
+    /// Whether the host wants events, and knows this kind.
+    pub(super) fn takes(&self, kind: EventKind) -> bool {
+        let is_new = matches!(kind, EventKind::Subscribe | EventKind::Unsubscribe | EventKind::Call);
+        self.events.is_wanted() && (!is_new || self.version >= TELLS_SUBSCRIPTIONS)
+    }
+
     /// Sends the host an event, or holds it while the host has no room or does not read. Only the host's own clients
     /// wait then.
     pub(super) fn tell(&mut self, event: Event, events: &Events, bound: usize) {
-        let is_new = matches!(event.kind, EventKind::Subscribe | EventKind::Unsubscribe | EventKind::Call);
-        if is_new && self.version < TELLS_SUBSCRIPTIONS {
-            return;
-        }
         let reads = !self.choked();
         if reads && self.events.is_empty() && self.events.spend_credit() {
             FromHub::Event(event).write(self.out.tail());

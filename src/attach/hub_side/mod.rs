@@ -213,7 +213,7 @@ impl HubSide {
         for (id, attachment) in std::mem::take(&mut self.attached) {
             let none = self.sessions.leave(&attachment.session, id, self.now);
             debug_assert_eq!(none, Lost::default());
-            attachment.events.into_held().iter().for_each(|event| router::count_loss(self.events(), event));
+            attachment.events.into_held().iter().for_each(|event| self.give_up(event));
             self.events().set_behind(attachment.host, None);
         }
         self.note_wants_events();

@@ -48,7 +48,7 @@ fn an_older_host_does_not_get_events_of_a_kind_that_it_does_not_know() {
         [(TELLS_SUBSCRIPTIONS, &[subscribe, unsubscribe, close][..]), (TELLS_SUBSCRIPTIONS - 1, &[close])]
     {
         let path = common::socket_path();
-        let events = ("events", "close,subscribe,unsubscribe");
+        let events = ("events", "close,subscribe,unsubscribe,call");
         let hub = Host::start(&[("attach_listen", &format!("unix:{path}")), events]);
         let mut host = UnixStream::connect(&path).unwrap();
         host.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -76,6 +76,13 @@ fn an_older_host_does_not_get_events_of_a_kind_that_it_does_not_know() {
             drop(client.take());
         }
         assert_eq!(told, expected, "version {version}");
+        if version < TELLS_SUBSCRIPTIONS {
+            // Nobody who is there can answer a call, and the client need not wait.
+            let mut client = hub.websocket("", true);
+            client.say(r#"{"type":"call","ref":1,"data":"x"}"#);
+            let answer = client.text();
+            assert!(answer.contains(r#""code":"refused""#) && answer.contains(r#""status":503,"ref":1"#), "{answer}");
+        }
         hub.stop();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attachment::Attachment;
 use super::HubSide;
-use crate::events::{Event, EventKind, Events, EVERY_HOST};
+use crate::events::{Event, EventKind, EVERY_HOST, NOBODY_ANSWERS};
 use std::collections::BTreeMap;
 
 /// The upper bits of a host's number are the number of its name. So the name is known after the attachment has ended,
@@ -65,7 +65,7 @@ impl HubSide {
                     // The clients of other hosts can't be made to wait one by one. So all of them wait.
                     self.router.paused = attachment.events.for_others() > bound;
                 }
-                None => count_loss(events, &event),
+                None => self.give_up(&event),
             }
         }
     }
@@ -77,8 +77,19 @@ impl HubSide {
         for event in held {
             match receiver(&self.attached, &event).and_then(|id| self.attached.get_mut(&id)) {
                 Some(stand_in) => stand_in.tell(event, events, bound),
-                None => count_loss(events, &event),
+                None => self.give_up(&event),
             }
+        }
+    }
+
+    /// Drops an event that no host can take. A lost message is counted. A client that calls is told at once that nobody
+    /// answers. An opening or an end is of no use to a host that comes later.
+    pub(super) fn give_up(&self, event: &Event) {
+        match event.kind {
+            EventKind::Message => self.events().drop_message(),
+            // It has ended by itself if its client has gone.
+            EventKind::Call => drop(self.api.deny(event.request, NOBODY_ANSWERS.0, NOBODY_ANSWERS.1)),
+            _ => {}
         }
     }
 
@@ -95,7 +106,7 @@ impl HubSide {
 /// one of the same name. An event that is for no host in particular, because its connection came to the hub's own
 /// listener, may go to any host. All events of a connection go to the same host as long as that stays attached.
 fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> Option<u64> {
-    let wants = |attachment: &Attachment| attachment.events.is_wanted();
+    let wants = |attachment: &Attachment| attachment.takes(event.kind);
     if let Some(own) = attached.values().find(|attachment| attachment.host == event.host && wants(attachment)) {
         return Some(own.id);
     }
@@ -105,14 +116,6 @@ fn receiver(attached: &BTreeMap<u64, Attachment>, event: &Event) -> Option<u64> 
     // Each connection ranks the hosts by its own hash. So the clients of a host that leaves are spread over all others,
     // and no other client changes its host.
     candidates.map(|attachment| attachment.id).max_by_key(|id| mix(event.connection ^ mix(*id)))
-}
-
-/// Counts an event that no host could take. Only a lost message counts: an opening or an end is of no use to a host
-/// that comes later.
-pub(super) fn count_loss(events: &Events, event: &Event) {
-    if event.kind == EventKind::Message {
-        events.drop_message();
-    }
 }
 
 /// SplitMix64's finalizer.

@@ -63,7 +63,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         live: live!(events),
         help: "Which events about connections the host gets. Name only those that the host uses: then the rest do \
                not wake it. `subscribe` and `unsubscribe` tell each channel that a connection gets and loses. \
-               With `call` clients may call the host and wait for its answer. \
+               With `call` clients may call the host and wait for its answer. With `attach` the hub's option and \
+               the host's must both have a kind. \
                Questions with auth=host, and events about draining, always come",
         value: Value::Text {
             allowed: "none, or a list of open, message, close, subscribe, unsubscribe and call",
@@ -75,7 +76,8 @@ pub(super) static OPTIONS: &[Spec] = &[
         default: "4096",
         live: fixed!(event_queue),
         help: "Events that may wait for the host, each with up to `max_client_message` bytes. Beyond that, the \
-               clients that cause them are not read",
+               clients that cause them are not read. Ends are told all the same: of connections, and with `unsubscribe` \
+               of each of their channels. At four times the number new clients get 503",
         value: Value::Count { min: 16, max: 1 << 20, set: |c, n| c.event_queue = n as usize },
     },
 ];

@@ -3,7 +3,7 @@
 use super::push_v1::Answer;
 use crate::dialect::push::replies;
 use crate::dialect::push::requests::{self, Refused};
-use crate::events::{Event, EventKind};
+use crate::events::{Event, EventKind, NOBODY_ANSWERS};
 use crate::framing::Transport;
 use crate::http::refusal::Refusal;
 use crate::shard::connection::conn::{Phase, RequestId, Token};
@@ -11,6 +11,9 @@ use crate::shard::Shard;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
+
+/// How many calls are given up in one turn.
+const AT_ONCE: usize = 256;
 
 /// The calls of a shard's clients that wait for the host.
 #[derive(Debug, Default)]
@@ -57,13 +60,6 @@ impl Calls {
         self.of.get(&index).map_or(0, Vec::len)
     }
 
-    /// Forgets the calls of a connection that ends.
-    pub(in crate::shard) fn forget(&mut self, index: u32) {
-        for count in self.of.remove(&index).unwrap_or_default() {
-            self.take(count);
-        }
-    }
-
     /// A call that has waited long enough.
     fn overdue(&self, now: u64) -> Option<u64> {
         self.ends.first().filter(|(ends_at, _)| *ends_at <= now).map(|(_, count)| *count)
@@ -84,9 +80,13 @@ impl Shard {
         data: &str,
         base64: bool,
     ) -> Answer {
+        if !self.context.events.wanted() {
+            let (status, message) = NOBODY_ANSWERS;
+            self.reply(index, reference, replies::refused(status, message));
+            return Ok(None);
+        }
         if !self.context.events.wants(EventKind::Call) {
-            let message = "the host takes no calls (option events)";
-            return Err(Refused::new("unsupported", message));
+            return Err(Refused::new("unsupported", "the host takes no calls (option events)"));
         }
         let max = self.config().max_calls;
         if self.questions.calls.of_connection(index) >= max {
@@ -100,6 +100,7 @@ impl Shard {
         // It was read with a number.
         self.questions.calls.add(count, Call { of, reference: reference.unwrap_or(0), ends_at });
         self.handle.metrics.calls.add(1);
+        self.handle.metrics.calls_waiting.add(1);
         self.tell(Event {
             request: RequestId { shard: self.handle.number, count }.to_number(),
             data: Bytes::copy_from_slice(&data),
@@ -119,9 +120,10 @@ impl Shard {
         self.end_call(request, |_| replies::refused(refusal.status, &refusal.message));
     }
 
-    /// Ends the calls that the host has not answered in time.
+    /// Ends calls that the host has not answered in time. Those beyond the bound follow in the next turn.
     pub(in crate::shard) fn give_up_calls(&mut self) {
-        while let Some(count) = self.questions.calls.overdue(self.turn.now) {
+        for _ in 0..AT_ONCE {
+            let Some(count) = self.questions.calls.overdue(self.turn.now) else { return };
             self.end_call(count, |shard| {
                 shard.handle.metrics.calls_given_up.add(1);
                 replies::error("timeout", "the host has not answered in time (option call_timeout)", None)
@@ -129,9 +131,29 @@ impl Shard {
         }
     }
 
+    /// Forgets the calls of a connection that ends.
+    pub(in crate::shard) fn forget_calls(&mut self, index: u32) {
+        for count in self.questions.calls.of.get(&index).cloned().unwrap_or_default() {
+            self.take_call(count);
+        }
+    }
+
+    /// Forgets all calls. After a panic their tables may not agree.
+    pub(in crate::shard) fn forget_all_calls(&mut self) {
+        let waiting = &self.handle.metrics.calls_waiting;
+        waiting.sub(waiting.get());
+        self.questions.calls = Calls::default();
+    }
+
+    fn take_call(&mut self, count: u64) -> Option<Call> {
+        let call = self.questions.calls.take(count)?;
+        self.handle.metrics.calls_waiting.sub(1);
+        Some(call)
+    }
+
     /// Tells the client how its call has ended, if it is still there. Each call ends once.
     fn end_call(&mut self, count: u64, answer: impl FnOnce(&Self) -> Vec<u8>) {
-        let Some(call) = self.questions.calls.take(count) else { return };
+        let Some(call) = self.take_call(count) else { return };
         let is_open = |index: &u32| self.conns[*index as usize].phase == Phase::Open(Transport::WebSocket);
         let Some(index) = self.find(call.of).filter(is_open) else { return };
         let answer = answer(self);

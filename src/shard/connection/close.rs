@@ -184,7 +184,7 @@ impl Shard {
     /// Ends a connection's subscription, if it has one. No more messages are delivered to it, and the host is told.
     pub(in crate::shard) fn end_subscription(&mut self, index: u32) {
         self.tell_all_unsubscribed(index);
-        self.questions.calls.forget(index);
+        self.forget_calls(index);
         self.leave_channels(index);
         let Some(conn) = self.conns.get(index as usize) else { return };
         let Phase::Open(transport) = conn.phase else { return };

@@ -244,6 +244,7 @@ impl Shard {
         self.delivery.merge = Default::default();
         self.delivery.fates.clear();
         self.scans.clear();
+        self.forget_all_calls();
         self.reading.unfinished.clear();
         self.reading.paused.clear();
         if self.reading.scratch.is_empty() {
