@@ -19,12 +19,14 @@ fn main() {
         let mut builder = cbindgen::Builder::new().with_config(config);
         let parts = [
             "types",
+            "event_types",
             "info",
             "last_error",
             "config",
             "server",
             "publish",
             "connections",
+            "answers",
             "refusal",
             "events",
             "log",

@@ -26,6 +26,10 @@ enum {
     PUSH_REFUSAL_MAX = 8192,
     PUSH_GRANT_PUBLISH = 1,
     PUSH_GRANT_KEEP_ALIVE = 2,
+    PUSH_LOG_ERROR = 1,
+    PUSH_LOG_WARN = 2,
+    PUSH_LOG_INFO = 3,
+    PUSH_LOG_DEBUG = 4,
     PUSH_EVENT_OPEN = 1,
     PUSH_EVENT_MESSAGE = 2,
     PUSH_EVENT_CLOSE = 3,
@@ -35,11 +39,7 @@ enum {
     PUSH_EVENT_SUBSCRIBE = 7,
     PUSH_EVENT_UNSUBSCRIBE = 8,
     PUSH_EVENT_CALL = 9,
-    PUSH_EVENT_BINARY = 1,
-    PUSH_LOG_ERROR = 1,
-    PUSH_LOG_WARN = 2,
-    PUSH_LOG_INFO = 3,
-    PUSH_LOG_DEBUG = 4
+    PUSH_EVENT_BINARY = 1
 };
 
 typedef struct push_config push_config;
@@ -112,6 +112,7 @@ typedef struct {
     uint64_t ended_channels;
     uint64_t calls;
     uint64_t calls_given_up;
+    uint64_t calls_waiting;
 } push_stats;
 
 typedef struct {
@@ -256,19 +257,6 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-push_status push_allow(push_server *server, push_request request, const push_grant *grant);
-
-push_status push_answer(push_server *server,
-                        push_request request,
-                        const void *data,
-                        size_t len,
-                        uint32_t flags);
-
-push_status push_deny(push_server *server,
-                      push_request request,
-                      uint16_t status,
-                      const char *reason);
-
 push_status push_close(push_server *server,
                        push_connection connection,
                        uint16_t code,
@@ -285,6 +273,19 @@ push_status push_revoke_channel(push_server *server,
                                 const char *reason);
 
 push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
+
+push_status push_allow(push_server *server, push_request request, const push_grant *grant);
+
+push_status push_answer(push_server *server,
+                        push_request request,
+                        const void *data,
+                        size_t len,
+                        uint32_t flags);
+
+push_status push_deny(push_server *server,
+                      push_request request,
+                      uint16_t status,
+                      const char *reason);
 
 push_status push_refusal(push_server *server,
                          int32_t why,

@@ -130,6 +130,19 @@ extern "C" {
    an answer; clients then send it again on a new connection. */
 #define PUSH_GRANT_KEEP_ALIVE 2
 
+/* Log levels, as push_log_fn and push_log_line have them.  This one: a bug of the library, or a failure that stopped
+   something which should have continued. */
+#define PUSH_LOG_ERROR 1
+
+/* Something outside of the library is wrong, or soon will be. */
+#define PUSH_LOG_WARN 2
+
+/* Start, stop and listeners; refusals; connections that ended for an unexpected reason. */
+#define PUSH_LOG_INFO 3
+
+/* Every end of a connection. */
+#define PUSH_LOG_DEBUG 4
+
 /* push_event.kind: a client opened a connection for a subscription (WebSocket, SSE, stream).
    Polls cause no such event. */
 #define PUSH_EVENT_OPEN 1
@@ -162,30 +175,20 @@ extern "C" {
 
 /* push_event.kind: a connection's subscription to `channel` ended.  Each PUSH_EVENT_SUBSCRIBE is
    followed by one of these.  Those of the channels that a connection has at its end come before its
-   PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`). */
+   PUSH_EVENT_CLOSE, in any order.  This kind is off by default (option `events`).  Count by
+   `connection` and `channel`: `user` is the present one, and push_renew may change it.  A reload of
+   `events`, or a time without any host at the hub (option attach), breaks the pairs; push_users_get
+   tells who is there. */
 #define PUSH_EVENT_UNSUBSCRIBE 8
 
 /* push_event.kind: a client of push.v1.json calls, and waits for the host's answer: push_answer or
-   push_deny.  `request` is the number for that, `data` and `len` are what the client says, and
-   PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`); then calls
-   are refused. */
+   push_deny.  `request` is the number for that, `data` and `len` are what the client says; if that
+   is binary, PUSH_EVENT_BINARY stands in `flags`.  This kind is off by default (option `events`);
+   then calls are refused. */
 #define PUSH_EVENT_CALL 9
 
 /* push_event.flags: the client's message is binary. */
 #define PUSH_EVENT_BINARY 1
-
-/* Log levels, as push_log_fn and push_log_line have them.  This one: a bug of the library, or a failure that stopped
-   something which should have continued. */
-#define PUSH_LOG_ERROR 1
-
-/* Something outside of the library is wrong, or soon will be. */
-#define PUSH_LOG_WARN 2
-
-/* Start, stop and listeners; refusals; connections that ended for an unexpected reason. */
-#define PUSH_LOG_INFO 3
-
-/* Every end of a connection. */
-#define PUSH_LOG_DEBUG 4
 
 /* A set of options for push_start.  Only one thread may use it at a time. */
 typedef struct push_config push_config;
@@ -330,6 +333,8 @@ typedef struct {
     uint64_t calls;
     /* Calls that the host did not answer within the option `call_timeout`. */
     uint64_t calls_given_up;
+    /* Gauge: calls that wait for the host's answer. */
+    uint64_t calls_waiting;
 } push_stats;
 
 /* A message to publish.  Start from PUSH_MESSAGE_INIT. */
@@ -817,44 +822,6 @@ push_status push_send(push_server *server,
                       size_t len,
                       uint32_t flags);
 
-/* Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
-   with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.
-
-   PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer changes nothing if the
-   request was already answered, if its client has gone, or if the client was refused after the
-   option `auth_timeout`.
-
-   # Safety
-   `grant` can be read, with all it points to. */
-push_status push_allow(push_server *server, push_request request, const push_grant *grant);
-
-/* Answers PUSH_EVENT_CALL with `len` bytes, which are text or (PUSH_SEND_BINARY) binary.  The client
-   gets `{"type":"answer","data":…}` with the number of its call.
-
-   PUSH_ERR_NOT_FOUND: `request` is not the number of a call.  An answer changes nothing if the call
-   was already answered, if its client has gone, or after the option `call_timeout`.
-   PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
-   thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
-   PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
-
-   # Safety
-   `data` has `len` bytes. */
-push_status push_answer(push_server *server,
-                        push_request request,
-                        const void *data,
-                        size_t len,
-                        uint32_t flags);
-
-/* Answers PUSH_EVENT_REQUEST or PUSH_EVENT_CALL with no: the client gets `status` (401, 403, 429 or 503) with the
-   message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
-
-   # Safety
-   `reason` is NULL or ends in NUL. */
-push_status push_deny(push_server *server,
-                      push_request request,
-                      uint16_t status,
-                      const char *reason);
-
 /* Closes one connection.  `code` is 1000, 1001, 1008, 1009, 1011 to 1013, or 3000 to 4999;
    `reason` is NULL or at most 123 bytes.  A WebSocket gets a close frame with both.  SSE and stream
    connections get an event push-close.  A waiting poll gets the answer 403 if `code` is 1008 or
@@ -921,6 +888,46 @@ push_status push_revoke_channel(push_server *server,
    # Safety
    `grant` can be read, with all it points to. */
 push_status push_renew(push_server *server, push_connection connection, const push_grant *grant);
+
+/* Answers PUSH_EVENT_REQUEST (option auth=host) with yes: the client may do what `grant` says, as
+   with push_adopt.  `grant` is copied; NULL is PUSH_ERR_INVALID.
+
+   PUSH_ERR_NOT_FOUND: `request` is not the number of a request.  An answer changes nothing if the
+   request was already answered, if its client has gone, or if the client was refused after the
+   option `auth_timeout`.
+
+   # Safety
+   `grant` can be read, with all it points to. */
+push_status push_allow(push_server *server, push_request request, const push_grant *grant);
+
+/* Answers PUSH_EVENT_CALL with `len` bytes, which are text or (PUSH_SEND_BINARY) binary.  The client
+   gets `{"type":"answer","data":…}` with the number of its call.
+
+   PUSH_ERR_NOT_FOUND: `request` is a number that this server gives to no request.  An answer changes
+   nothing if the call was already answered, if its client has gone, or after the option
+   `call_timeout`.  The same goes for an answer of the wrong kind: push_allow to a call, or
+   push_answer to PUSH_EVENT_REQUEST.
+   PUSH_ERR_INVALID: text that is not UTF-8, or unknown flags.  PUSH_ERR_BUSY: the queue of its
+   thread is full.  PUSH_ERR_TOO_LARGE: more bytes than a message may have.
+   PUSH_ERR_UNSUPPORTED: the hub (option attach) is too old for it.
+
+   # Safety
+   `data` has `len` bytes. */
+push_status push_answer(push_server *server,
+                        push_request request,
+                        const void *data,
+                        size_t len,
+                        uint32_t flags);
+
+/* Answers PUSH_EVENT_REQUEST or PUSH_EVENT_CALL with no: the client gets `status` (401, 403, 429 or 503) with the
+   message `reason` (NULL, or at most 255 bytes).  Errors as for push_allow.
+
+   # Safety
+   `reason` is NULL or ends in NUL. */
+push_status push_deny(push_server *server,
+                      push_request request,
+                      uint16_t status,
+                      const char *reason);
 
 /* Writes the HTTP response to a client that the host turns away itself, with the status, header
    lines, words and times of the library's own refusals.  The host sends it and closes the
@@ -1091,7 +1098,7 @@ void push_users_clear(push_users *users);
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_STATS_INIT {sizeof(push_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,\
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* For push_adopt and push_allow, in place of a grant of your own: every channel. */
 #define PUSH_GRANT_ALL (push_grant_all())

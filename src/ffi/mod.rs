@@ -4,9 +4,11 @@
 #![allow(non_camel_case_types)] // C's names
 #![allow(missing_debug_implementations)] // opaque types
 
+mod answers;
 mod callbacks;
 mod config;
 mod connections;
+mod event_types;
 mod events;
 mod fault;
 mod granted;
@@ -23,6 +25,7 @@ mod server;
 mod types;
 mod users;
 
+pub use answers::*;
 pub use config::*;
 pub use connections::*;
 pub use events::*;

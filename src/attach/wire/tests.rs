@@ -137,7 +137,7 @@ fn frames_round_trip() {
 #[test]
 fn the_length_of_a_frame_with_a_payload_is_known_before_it_is_written() {
     for sent in from_hosts() {
-        let has_payload = sent.messages() > 0 || matches!(sent, FromHost::Send { .. });
+        let has_payload = sent.messages() > 0 || matches!(sent, FromHost::Send { .. } | FromHost::Answer { .. });
         let expected = if has_payload { written(|into| sent.write(into)).len() } else { 0 };
         assert_eq!(sent.len_with_payload(), expected, "{sent:?}");
     }
