@@ -144,6 +144,10 @@ typedef struct {
     size_t pattern_count;
     const char *const *subscribe;
     size_t subscribe_count;
+    const char *const *publish_channels;
+    size_t publish_channel_count;
+    const char *const *publish_patterns;
+    size_t publish_pattern_count;
 } push_grant;
 
 typedef struct {

@@ -121,7 +121,8 @@ extern "C" {
 /* push_refusal: no response is longer, in bytes. */
 #define PUSH_REFUSAL_MAX 8192
 
-/* push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json). */
+/* push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).  It
+   may publish to `publish_channels` and `publish_patterns` with and without this flag. */
 #define PUSH_GRANT_PUBLISH 1
 
 /* push_grant.flags: after a long-poll is answered, the connection stays open for further polls
@@ -410,6 +411,18 @@ typedef struct {
     const char *const *subscribe;
     /* The number of names in `subscribe`. */
     size_t subscribe_count;
+    /* The names of the channels to which the client may publish (subprotocol push.v1.json), whether
+       it may subscribe to them or not.  With PUSH_GRANT_PUBLISH it may publish to all channels
+       granted as well.  A "*" does not stand for many here, as in `channels`. */
+    const char *const *publish_channels;
+    /* The number of names in `publish_channels`: with `publish_patterns` at most 1000.  With
+       PUSH_GRANT_PUBLISH the channels granted count, too. */
+    size_t publish_channel_count;
+    /* More channels to which it may publish: prefixes ending in "*", or names.  "*" alone is every
+       channel.  Never make one from what a client says. */
+    const char *const *publish_patterns;
+    /* The number of `publish_patterns`. */
+    size_t publish_pattern_count;
 } push_grant;
 
 /* A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear. */
@@ -1093,7 +1106,7 @@ void push_users_clear(push_users *users);
 /* Initializers: the size, by which an older host and a newer library understand each other, and
    zeros. */
 #define PUSH_MESSAGE_INIT {sizeof(push_message), 0, 0, 0, 0, 0, 0, 0, 0}
-#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define PUSH_GRANT_INIT {sizeof(push_grant), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_EVENT_INIT {sizeof(push_event), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define PUSH_LOG_LINE_INIT {sizeof(push_log_line), 0, 0, 0, 0, 0, 0}
 #define PUSH_USERS_INIT {sizeof(push_users), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}

@@ -2,10 +2,12 @@
 //! them.
 
 mod channels;
+#[cfg(test)]
+mod tests;
 
 use crate::error::Error;
 use crate::hub::{check_text, ChannelPattern};
-use channels::{name, Channels};
+use channels::{listed, Channels};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -84,6 +86,10 @@ pub struct Terms<'a> {
     pub expires_at: i64,
     /// True if the client may publish to all of these.
     pub publish: bool,
+    /// The channels to which the client may publish, whether it may have them or not. They are names, not patterns.
+    pub publish_channels: &'a [String],
+    /// More channels to which it may publish: names, or prefixes ending in `*`.
+    pub publish_patterns: &'a [String],
     /// Whether further polls may come over the same connection.
     pub keep_alive: bool,
 }
@@ -93,10 +99,16 @@ impl Grant {
     pub fn of(terms: &Terms<'_>) -> Result<Self, Error> {
         let mut seen = HashSet::new();
         let at_once: Vec<&String> = terms.subscribe.iter().filter(|name| seen.insert(*name)).collect();
-        let names = at_once.iter().copied().chain(terms.channels).map(|text| name(text));
-        let patterns = terms.patterns.iter().map(|text| ChannelPattern::written(text));
-        let subscribe = Channels::of(names.chain(patterns), at_once.len())?;
-        let publish = if terms.publish { subscribe.clone() } else { Channels::Nothing };
+        let names = || at_once.iter().copied().chain(terms.channels);
+        let granted = || listed(names(), "patterns", terms.patterns);
+        let published = || listed(terms.publish_channels.iter(), "publish_patterns", terms.publish_patterns);
+        let subscribe = Channels::of(granted(), at_once.len())?;
+        let publish = match terms.publish {
+            // Mostly there is one list for both, which both share.
+            true if terms.publish_channels.is_empty() && terms.publish_patterns.is_empty() => subscribe.clone(),
+            true => Channels::of(granted().chain(published()), 0)?,
+            false => Channels::of(published(), 0)?,
+        };
         let grant = Grant::checked(terms.user, subscribe, publish, terms.expires_at, terms.keep_alive)?;
         Ok(Grant { at_once: at_once.len() as u16, ..grant })
     }
@@ -110,7 +122,7 @@ impl Grant {
         publish: bool,
         keep_alive: bool,
     ) -> Result<Self, Error> {
-        Grant::of(&Terms { user, subscribe: &[], channels, patterns, expires_at, publish, keep_alive })
+        Grant::of(&Terms { user, channels, patterns, expires_at, publish, keep_alive, ..Terms::default() })
     }
 
     /// A grant from a token: the channels in its lists. The lists may have patterns, since the token's issuer wrote
@@ -239,108 +251,5 @@ impl Grant {
     /// Seconds since 1970 at which the grant ends.
     pub fn expires_at(&self) -> Option<i64> {
         (self.expires_at > 0).then_some(self.expires_at)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_never_a_pattern() {
-        for name in ["news.*", "*", "room.**"] {
-            let error = Grant::new(None, &[name.into()], &[], 0, false, false).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("the grant's patterns"), "{error}");
-        }
-        let grant = Grant::new(
-            None,
-            &["a*b".into(), "news.".into()],
-            &["x".into(), "me.*".into(), "c*d".into()],
-            0,
-            true,
-            false,
-        )
-        .unwrap();
-        let again = Grant::from_parts(&grant.parts()).unwrap();
-        for grant in [grant, again] {
-            for (channel, allowed) in [
-                ("a*b", true),
-                ("axb", false),
-                ("news.", true),
-                ("news.x", false),
-                ("x", true),
-                ("me.you", true),
-                ("c*d", true),
-                ("c*de", false),
-            ] {
-                assert_eq!((grant.allows(channel), grant.allows_publish(channel)), (allowed, allowed), "{channel}");
-            }
-        }
-        let many: Vec<_> = (0..600).map(|n| n.to_string()).collect();
-        assert!(Grant::new(None, &many, &many, 0, false, false).is_err(), "the bound is for both together");
-    }
-
-    #[test]
-    fn channels_that_a_client_gets_at_once_are_granted_and_keep_their_order() {
-        let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let (first, more) = (list(&["b", "a", "b"]), list(&["c", "a"]));
-        let terms = Terms { subscribe: &first, channels: &more, publish: true, ..Terms::default() };
-        let grant = Grant::of(&terms).unwrap();
-        let every = Grant::of(&Terms { patterns: &list(&["*"]), ..terms }).unwrap();
-        let less = every.without(&ChannelPattern::parse("a").unwrap());
-        for grant in [&grant, &Grant::from_parts(&grant.parts()).unwrap(), &every, &less] {
-            let names: Vec<_> = grant.at_once().iter().filter_map(ChannelPattern::name).collect();
-            assert_eq!(names, ["b", "a"]);
-            assert!(grant.allows("b") && grant.allows_publish("b") && grant.allows("c"));
-        }
-        assert!(!grant.allows("d") && every.allows("d") && !less.allows("a"));
-        assert!(Grant::of(&Terms { subscribe: &list(&["a*"]), ..terms }).unwrap_err().to_string().contains("a*"));
-        let many: Vec<_> = (0..1001).map(|n| n.to_string()).collect();
-        assert!(Grant::of(&Terms { subscribe: &many[1..], ..Terms::default() }).is_ok());
-        assert!(Grant::of(&Terms { subscribe: &many, ..Terms::default() }).is_err());
-        assert!(Grant::of(&Terms { subscribe: &many[..999], ..terms }).is_err(), "the bound is for all together");
-    }
-
-    #[test]
-    fn parts_from_another_process_name_only_what_they_list() {
-        let list = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
-        let parts = |subscribe, at_once| Parts {
-            user: None,
-            subscribe,
-            at_once,
-            publish: Some(Vec::new()),
-            expires_at: 0,
-            keep_alive: false,
-        };
-        assert!(Grant::from_parts(&parts(list(&["a", "b*"]), 1)).is_ok());
-        for (subscribe, at_once) in [(list(&["a", "b*"]), 2), (list(&["a"]), 2), (list(&["a", "a"]), 2), (None, 1)] {
-            assert!(Grant::from_parts(&parts(subscribe.clone(), at_once)).is_err(), "{subscribe:?} {at_once}");
-        }
-    }
-
-    #[test]
-    fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
-        let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
-        let none = Grant::new(Some("ann"), &[], &[], 0, true, false).unwrap();
-        assert!(!none.allows("a") && !none.allows_publish("a"));
-        let every = Grant::new(Some("ann"), &["a".into()], &["*".into()], 0, false, false).unwrap();
-        assert!(every.allows("b") && !every.allows_publish("b"));
-        let grant = Grant::new(Some("ann"), &["me".into()], &["news.*".into()], 0, true, false).unwrap();
-        let less = grant.without(&pattern("news.sport")).without(&pattern("news.a*"));
-        for (channel, allowed) in
-            [("news.x", true), ("me", true), ("news.sport", false), ("news.art", false), ("you", false)]
-        {
-            assert_eq!((less.allows(channel), less.allows_publish(channel)), (allowed, allowed), "{channel}");
-        }
-        assert!(grant.allows("news.sport"), "others may share it");
-        assert!(!Grant::open(true).without(&pattern("*")).allows("a"));
-        let names = (0..=MAX_CHANNELS).map(|n| pattern(&format!("c{n}")));
-        let none = names.fold(grant, |grant, name| grant.without(&name));
-        assert!(!none.allows("me"), "at the bound the grant allows nothing more");
-        assert_eq!(less.parts().subscribe, Some(vec![]));
-        let new = Grant::new(Some("ann"), &[], &["*".into()], 0, true, false).unwrap();
-        let next = new.clone().without_taken_from(&less);
-        assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
-        assert!(!new.without_taken_from(&none).allows("me"));
     }
 }

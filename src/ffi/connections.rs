@@ -32,6 +32,10 @@ pub extern "C" fn push_grant_all() -> *const push_grant {
         pattern_count: 1,
         subscribe: std::ptr::null(),
         subscribe_count: 0,
+        publish_channels: std::ptr::null(),
+        publish_channel_count: 0,
+        publish_patterns: std::ptr::null(),
+        publish_pattern_count: 0,
     });
     &ALL.0
 }

@@ -22,18 +22,20 @@ pub(super) unsafe fn read_grant(server: &Server, grant: *const push_grant) -> Re
 /// Reads the strings that a `push_grant` points to.
 ///
 /// # Safety
-/// The strings end in NUL; `channels`, `patterns` and `subscribe` have as many as their counts say.
+/// The strings end in NUL; each list has as many as its count says.
 unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
     let known = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
     if grant.flags & !known != 0 || grant.reserved != 0 {
         return Err(Fault::new(PUSH_ERR_INVALID, "unknown flags, or reserved is not 0"));
     }
     // SAFETY: the caller vouches for the lists and the string.
-    let (subscribe, channels, patterns, user) = unsafe {
+    let (subscribe, channels, patterns, publish_channels, publish_patterns, user) = unsafe {
         (
             read_texts("subscribe", grant.subscribe, grant.subscribe_count)?,
             read_texts("channels", grant.channels, grant.channel_count)?,
             read_texts("patterns", grant.patterns, grant.pattern_count)?,
+            read_texts("publish_channels", grant.publish_channels, grant.publish_channel_count)?,
+            read_texts("publish_patterns", grant.publish_patterns, grant.publish_pattern_count)?,
             guard::optional_text("user", grant.user)?,
         )
     };
@@ -44,6 +46,8 @@ unsafe fn read_granted(grant: &push_grant) -> Result<Grant, Fault> {
         patterns: &patterns,
         expires_at: grant.expires_at,
         publish: grant.flags & PUSH_GRANT_PUBLISH != 0,
+        publish_channels: &publish_channels,
+        publish_patterns: &publish_patterns,
         keep_alive: grant.flags & PUSH_GRANT_KEEP_ALIVE != 0,
     })?)
 }

@@ -59,7 +59,8 @@ pub const PUSH_SEND_BINARY: u32 = 1;
 /// push_refusal: no response is longer, in bytes.
 pub const PUSH_REFUSAL_MAX: usize = 8192;
 
-/// push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).
+/// push_grant.flags: the client may publish to the channels granted (subprotocol push.v1.json).  It
+/// may publish to `publish_channels` and `publish_patterns` with and without this flag.
 pub const PUSH_GRANT_PUBLISH: u32 = 1;
 /// push_grant.flags: after a long-poll is answered, the connection stays open for further polls
 /// under this grant.  Set it only if each connection belongs to one client, not behind a proxy that
@@ -180,6 +181,18 @@ pub struct push_grant {
     pub subscribe: *const *const c_char,
     /// The number of names in `subscribe`.
     pub subscribe_count: usize,
+    /// The names of the channels to which the client may publish (subprotocol push.v1.json), whether
+    /// it may subscribe to them or not.  With PUSH_GRANT_PUBLISH it may publish to all channels
+    /// granted as well.  A "*" does not stand for many here, as in `channels`.
+    pub publish_channels: *const *const c_char,
+    /// The number of names in `publish_channels`: with `publish_patterns` at most 1000.  With
+    /// PUSH_GRANT_PUBLISH the channels granted count, too.
+    pub publish_channel_count: usize,
+    /// More channels to which it may publish: prefixes ending in "*", or names.  "*" alone is every
+    /// channel.  Never make one from what a client says.
+    pub publish_patterns: *const *const c_char,
+    /// The number of `publish_patterns`.
+    pub publish_pattern_count: usize,
 }
 
 /// A line of the log.  Start from PUSH_LOG_LINE_INIT, and end with push_log_line_clear.

@@ -16,10 +16,18 @@ pub(super) enum Channels {
     Except(Arc<(Channels, Vec<ChannelPattern>)>),
 }
 
-/// Checks a name. A pattern gets an error of its own, since it may be right in another list.
-pub(super) fn name(text: &str) -> Result<ChannelPattern, Error> {
-    let pattern = || Error::invalid(format!("channel {text:?} is a pattern: it belongs among the grant's patterns"));
-    ChannelPattern::exact(text).map_err(|error| if text.ends_with('*') { pattern() } else { error })
+/// Checks the names of a list, and the patterns in the list beside it, which is called `beside`. A pattern among the
+/// names gets an error of its own, since it may be right in the other list.
+pub(super) fn listed<'a>(
+    names: impl Iterator<Item = &'a String> + 'a,
+    beside: &'static str,
+    patterns: &'a [String],
+) -> impl Iterator<Item = Result<ChannelPattern, Error>> + 'a {
+    let name = move |text: &String| {
+        let pattern = || format!("channel {text:?} is a pattern: it belongs among the grant's {beside}");
+        ChannelPattern::exact(text).map_err(|error| if text.ends_with('*') { Error::invalid(pattern()) } else { error })
+    };
+    names.map(name).chain(patterns.iter().map(|text| ChannelPattern::written(text)))
 }
 
 impl Channels {

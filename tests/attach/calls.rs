@@ -1,11 +1,12 @@
 //! Calls of attached hosts, and the hub's answers.
 
-use super::{attached, hub, path, publish, websocket};
-use crate::common::{until, Host, PATIENCE, UPGRADE};
+use super::{adopt, attached, hub, path, publish, websocket};
+use crate::common::{until, Client, Host, PATIENCE, UPGRADE};
 use push::error::Kind;
-use push::events::EventKind;
+use push::events::{Event, EventKind};
 use push::grant::{Grant, Terms};
 use push::hub::{Mark, Publication};
+use push::Server;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -164,6 +165,57 @@ fn what_a_host_subscribes_a_client_to_reaches_the_hub() {
     }
     host.stop(Duration::ZERO);
     hub.stop();
+}
+
+#[test]
+fn a_grants_lists_for_publishing_reach_the_hub() {
+    let path = path();
+    let hub = hub(&path, &[("auth", "host")]);
+    let host = attached(&path, &[]);
+    host.event_fd().unwrap();
+    host.stats().unwrap();
+    let (reads, writes, other) = (["news".to_owned()], ["cmd".to_owned()], ["other".to_owned()]);
+    let patterns = ["typing.*".to_owned()];
+    let terms = Terms { channels: &reads, publish_channels: &writes, publish_patterns: &patterns, ..Terms::default() };
+    let grant = || Grant::of(&terms).unwrap();
+    let json = UPGRADE.to_owned() + "Sec-WebSocket-Protocol: push.v1.json\r\n";
+    let adopted = || adopt(&host, &format!("GET /push HTTP/1.1\r\nHost: localhost\r\n{json}\r\n"), Some(grant()));
+    let asked = || {
+        let client = hub.get("", &json);
+        host.allow(event_of(&host, EventKind::Request).request, grant()).unwrap();
+        client
+    };
+    let publish = |client: &mut Client, channel: &str| {
+        client.say(&format!(r#"{{"type":"publish","channel":"{channel}","data":"x"}}"#));
+        client.text()
+    };
+    for open in [&adopted as &dyn Fn() -> Client, &asked] {
+        let client = &mut open();
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        for (channel, answer) in [
+            ("cmd", "\"published\""),
+            ("typing.1", "\"published\""),
+            ("news", "\"code\":\"publish\""),
+            ("other", "\"code\":\"publish\""),
+        ] {
+            let got = publish(client, channel);
+            assert!(got.contains(answer), "{channel}: {got}");
+        }
+        client.say(r#"{"type":"subscribe","channel":"cmd"}"#);
+        assert!(client.text().contains("\"code\":\"channel\""), "it may not have it for that");
+        let connection = event_of(&host, EventKind::Open).connection;
+        host.renew(connection, Grant::of(&Terms { publish_channels: &other, ..terms }).unwrap()).unwrap();
+        until("the new grant has come", || publish(client, "other").contains("\"published\""));
+        assert!(publish(client, "cmd").contains("\"code\":\"publish\""));
+    }
+    host.stop(Duration::ZERO);
+    hub.stop();
+}
+
+/// The next event of a kind.
+fn event_of(host: &Server, kind: EventKind) -> Event {
+    let mut events = std::iter::repeat_with(|| host.next_event(Some(PATIENCE)).unwrap());
+    events.find(|event| event.kind == kind).unwrap()
 }
 
 #[test]

@@ -138,6 +138,22 @@ static void bad_grants_leave_the_descriptor(void)
         {.size = sizeof(push_grant), .subscribe = (const char *const *)names, .subscribe_count = SIZE_MAX},
         {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 1000,
          .subscribe = (const char *const *)names, .subscribe_count = 1},
+        {.size = sizeof(push_grant), .publish_channel_count = 1},
+        {.size = sizeof(push_grant), .publish_channels = null, .publish_channel_count = 2},
+        {.size = sizeof(push_grant), .publish_channels = pattern, .publish_channel_count = 1},
+        {.size = sizeof(push_grant), .publish_channels = control, .publish_channel_count = 1},
+        {.size = sizeof(push_grant), .publish_channels = empty, .publish_channel_count = 1},
+        {.size = sizeof(push_grant), .publish_channels = utf8, .publish_channel_count = 1},
+        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = 1001},
+        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = SIZE_MAX},
+        {.size = sizeof(push_grant), .publish_pattern_count = 1},
+        {.size = sizeof(push_grant), .publish_patterns = middle, .publish_pattern_count = 1},
+        {.size = sizeof(push_grant), .publish_patterns = utf8, .publish_pattern_count = 1},
+        {.size = sizeof(push_grant), .publish_patterns = (const char *const *)names, .publish_pattern_count = SIZE_MAX},
+        {.size = sizeof(push_grant), .publish_channels = (const char *const *)names, .publish_channel_count = 600,
+         .publish_patterns = (const char *const *)names, .publish_pattern_count = 401},
+        {.size = sizeof(push_grant), .channels = (const char *const *)names, .channel_count = 600,
+         .publish_channels = (const char *const *)names, .publish_channel_count = 401, .flags = PUSH_GRANT_PUBLISH},
         {.size = sizeof(push_grant), .expires_at = -1},
         {.size = sizeof(push_grant), .expires_at = INT64_MIN},
         {.size = sizeof(push_grant), .flags = 4},
@@ -156,8 +172,10 @@ static void bad_grants_leave_the_descriptor(void)
     grant.user = user;
     grant.channels = (const char *const *)names;
     grant.channel_count = 1000;
+    grant.publish_channels = (const char *const *)names;
+    grant.publish_channel_count = 1000;
     grant.expires_at = INT64_MAX;
-    grant.flags = PUSH_GRANT_PUBLISH | PUSH_GRANT_KEEP_ALIVE;
+    grant.flags = PUSH_GRANT_KEEP_ALIVE;
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, &grant), PUSH_OK);
     CHECK(ws_open(&client, "channel=c", ""));
     CHECK_STATUS(push_publish(server, "c", "hello", 5), PUSH_OK);

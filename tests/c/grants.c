@@ -109,6 +109,85 @@ static void publishing_needs_the_flag(void)
     stop(server);
 }
 
+/* Asks for something on a socket of push.v1.json. True if the answer is `yes`; otherwise it must be the error `no`.
+ * Messages that come meanwhile are skipped. */
+static bool may(struct peer *client, const char *request, const char *channel, const char *yes, const char *no)
+{
+    char text[256];
+    struct frame frame;
+    snprintf(text, sizeof text, "{\"type\":\"%s\",\"channel\":\"%s\"%s}", request, channel,
+             strcmp(request, "publish") == 0 ? ",\"data\":\"x\"" : "");
+    REQUIRE(ws_send(client, WS_TEXT, text, strlen(text)));
+    do {
+        REQUIRE(ws_next(client, &frame, PATIENCE_MS));
+    } while (strstr(frame.data, "\"type\":\"message\""));
+    CHECK(strstr(frame.data, yes) || strstr(frame.data, no));
+    return strstr(frame.data, yes) != NULL;
+}
+
+static bool may_publish(struct peer *client, const char *channel)
+{
+    return may(client, "publish", channel, "\"type\":\"published\"", "\"code\":\"publish\"");
+}
+
+static bool may_subscribe(struct peer *client, const char *channel)
+{
+    return may(client, "subscribe", channel, "\"type\":\"subscribed\"", "\"code\":\"channel\"");
+}
+
+static void publishing_has_lists_of_its_own(void)
+{
+    static const char json[] = "Sec-WebSocket-Protocol: push.v1.json\r\n";
+    static const char *const reads[] = {"news"}, *const writes[] = {"cmd", "a*b"}, *const prefixes[] = {"typing.*"},
+                      *const others[] = {"other"};
+    static const struct {
+        const char *channel;
+        bool subscribe, publish, publish_with_flag;
+    } cases[] = {{"news", true, false, true},    {"cmd", false, true, true},   {"a*b", false, true, true},
+                 {"typing.7", false, true, true}, {"axb", false, false, false}, {"typing", false, false, false},
+                 {"other", false, false, false}};
+    push_server *server = serve("threads", "1", NULL);
+    push_event event = PUSH_EVENT_INIT;
+    CHECK(push_event_fd(server) >= 0);
+    push_grant grant = PUSH_GRANT_INIT;
+    grant.channels = reads;
+    grant.channel_count = 1;
+    grant.publish_channels = writes;
+    grant.publish_channel_count = 2;
+    grant.publish_patterns = prefixes;
+    grant.publish_pattern_count = 1;
+    for (int flag = 0; flag < 2; flag++) {
+        grant.flags = flag ? PUSH_GRANT_PUBLISH : 0;
+        struct peer client = adopted(server, &grant);
+        REQUIRE(ws_open(&client, "", json));
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            check_case("%s, flag %d", cases[i].channel, flag);
+            CHECK_EQ(may_subscribe(&client, cases[i].channel), cases[i].subscribe);
+            CHECK_EQ(may_publish(&client, cases[i].channel), flag ? cases[i].publish_with_flag : cases[i].publish);
+        }
+        peer_close(&client);
+    }
+    check_case("push_renew");
+    push_connection connection = 0;
+    grant.flags = 0;
+    while (push_next_event(server, &event, sizeof event, 0) == PUSH_OK) continue;
+    struct peer client = adopted(server, &grant);
+    REQUIRE(ws_open(&client, "", json));
+    do {
+        REQUIRE(push_next_event(server, &event, sizeof event, PATIENCE_MS) == PUSH_OK);
+        connection = event.connection;
+    } while (event.kind != PUSH_EVENT_OPEN);
+    push_event_clear(&event);
+    CHECK(may_publish(&client, "cmd") && !may_publish(&client, "other"));
+    grant.publish_channels = others;
+    grant.publish_channel_count = 1;
+    CHECK_STATUS(push_renew(server, connection, &grant), PUSH_OK);
+    for (int64_t until = now_ms() + PATIENCE_MS; !may_publish(&client, "other");) REQUIRE(now_ms() < until);
+    CHECK(!may_publish(&client, "cmd") && may_publish(&client, "typing.7"));
+    peer_close(&client);
+    stop(server);
+}
+
 /* Sets the end of a grant some seconds from now, opens a client with `open`, and closes it again if that fails. On a slow
  * machine the end may be over before the client is let in. Then there is a next attempt with more time. */
 static struct peer opened_in_time(push_server *server, push_grant *grant, bool (*open)(struct peer *client))
@@ -470,6 +549,9 @@ static void asking_the_host(void)
     CHECK_STATUS(push_allow(server, event.request, &grant), PUSH_OK);
     CHECK(peer_expect(&without, "HTTP/1.1 400 ") && peer_expect(&without, "no channel"));
 
+    /* What it may publish to, it may not have for that. */
+    grant.publish_channels = (const char *const[]){"c"};
+    grant.publish_channel_count = 1;
     grant.pattern_count = 0;
     grant.channels = (const char *const[]){"other"};
     grant.channel_count = 1;
@@ -500,7 +582,7 @@ static void stopped_while_the_host_is_asked(void)
 }
 
 CHECK_MAIN(TEST(channels_that_are_granted), TEST(no_channels_are_none), TEST(a_grant_is_copied),
-           TEST(publishing_needs_the_flag),
+           TEST(publishing_needs_the_flag), TEST(publishing_has_lists_of_its_own),
            TEST(a_grant_that_ends), TEST(polls_on_one_connection), TEST(disconnecting_a_user), TEST(revoking_a_channel),
            TEST(renewing_a_grant), TEST(what_the_host_subscribes_to), TEST(disconnecting_before_the_request),
            TEST(asking_the_host),

@@ -148,12 +148,13 @@ static void grants(void)
     CHECK(ws_open(&client, "channel=c", ""));
     peer_close(&client);
 
-    /* Hosts with a header that has only users and channels, or all but `subscribe`. */
-    const size_t sizes[] = {offsetof(push_grant, expires_at), offsetof(push_grant, subscribe)};
+    /* Hosts with a header that has only users and channels, or all up to `subscribe`, or to the lists for publishing. */
+    const size_t sizes[] = {offsetof(push_grant, expires_at), offsetof(push_grant, subscribe),
+                            offsetof(push_grant, publish_channels)};
     static const char *const names[] = {"c"};
     push_event event = PUSH_EVENT_INIT;
     CHECK(push_event_fd(server) >= 0);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         push_grant whole = PUSH_GRANT_INIT, *older = malloc(sizes[i]);
         whole.channels = names;
         whole.channel_count = 1;

@@ -27,6 +27,11 @@ fn grant_that_subscribes() -> Grant {
     Grant::of(&Terms { subscribe: &names, keep_alive: true, ..Terms::default() }).unwrap()
 }
 
+fn grant_that_publishes_elsewhere() -> Grant {
+    let (reads, writes) = (["news".to_owned()], ["cmd".to_owned(), "typing.*".to_owned()]);
+    Grant::of(&Terms { channels: &reads, publish_patterns: &writes, ..Terms::default() }).unwrap()
+}
+
 fn users(names: &[&str]) -> Users {
     let page = names.iter().map(|name| User { name: (*name).into(), connections: 1 << 40 }).collect();
     Users { page, more: true, count: 3, connections: u64::MAX, anonymous: 5, hubs: None }
@@ -50,6 +55,7 @@ fn from_hosts() -> Vec<FromHost<'static>> {
         FromHost::Adopt { grant: None, head: b"GET / HTTP/1.1\r\n" },
         FromHost::Adopt { grant: Some(grant()), head: b"" },
         FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" },
+        FromHost::Adopt { grant: Some(grant_that_publishes_elsewhere()), head: b"" },
         FromHost::Send { connection: 3, binary: true, data: b"x" },
         FromHost::Close { connection: 4, code: 4000, reason: "why" },
         FromHost::Allow { request: 5, grant: grant() },
@@ -199,6 +205,15 @@ fn a_grant_is_written_as_in_all_versions_unless_it_subscribes() {
         }
     }
     assert_eq!(FromHost::Adopt { grant: Some(grant_that_subscribes()), head: b"" }.since(), SUBSCRIBES);
+}
+
+#[test]
+fn a_hub_of_any_version_knows_lists_for_publishing() {
+    let frame = FromHost::Allow { request: 5, grant: grant_that_publishes_elsewhere() };
+    assert_eq!(frame.since(), OLDEST);
+    // No user; one name; a name and a pattern; no end; no flags.
+    let lists = [&[0, 1, 1, 0, 4, 0][..], b"news", &[1, 2, 0, 3, 0], b"cmd", &[8, 0], b"typing.*", &[0; 9]].concat();
+    assert!(written(|into| frame.write(into)).ends_with(&lists), "as in all versions");
 }
 
 #[test]

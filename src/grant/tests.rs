@@ -1,0 +1,151 @@
+use super::*;
+
+#[test]
+fn a_name_is_never_a_pattern() {
+    for name in ["news.*", "*", "room.**"] {
+        let error = Grant::new(None, &[name.into()], &[], 0, false, false).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("the grant's patterns"), "{error}");
+    }
+    let grant =
+        Grant::new(None, &["a*b".into(), "news.".into()], &["x".into(), "me.*".into(), "c*d".into()], 0, true, false)
+            .unwrap();
+    let again = Grant::from_parts(&grant.parts()).unwrap();
+    for grant in [grant, again] {
+        for (channel, allowed) in [
+            ("a*b", true),
+            ("axb", false),
+            ("news.", true),
+            ("news.x", false),
+            ("x", true),
+            ("me.you", true),
+            ("c*d", true),
+            ("c*de", false),
+        ] {
+            assert_eq!((grant.allows(channel), grant.allows_publish(channel)), (allowed, allowed), "{channel}");
+        }
+    }
+    let many: Vec<_> = (0..600).map(|n| n.to_string()).collect();
+    assert!(Grant::new(None, &many, &many, 0, false, false).is_err(), "the bound is for both together");
+}
+
+#[test]
+fn publishing_may_have_lists_of_its_own() {
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let (channels, patterns) = (list(&["news", "both"]), list(&["room.*"]));
+    let (names, prefixes) = (list(&["cmd", "both", "a*b"]), list(&["typing.*"]));
+    let terms = Terms { channels: &channels, patterns: &patterns, ..Terms::default() };
+    let apart = Terms { publish_channels: &names, publish_patterns: &prefixes, ..terms };
+    let all = list(&["*"]);
+    for (terms, subscribes, publishes) in [
+        (apart, ["news", "both", "room.1"].as_slice(), ["cmd", "both", "a*b", "typing.1"].as_slice()),
+        // Both together: what either of them gives.
+        (
+            Terms { publish: true, ..apart },
+            &["news", "both", "room.1"],
+            &["cmd", "both", "a*b", "typing.1", "news", "room.1"],
+        ),
+        (Terms { publish_patterns: &all, ..terms }, &["news", "both", "room.1"], &["x", "cmd", "axb", "news"]),
+        // Who may only publish may have no channel.
+        (Terms { publish_channels: &names, ..Terms::default() }, &[], &["cmd", "both", "a*b"]),
+    ] {
+        let grant = Grant::of(&terms).unwrap();
+        for grant in [&grant, &Grant::from_parts(&grant.parts()).unwrap()] {
+            let every = ["news", "both", "room.1", "cmd", "a*b", "axb", "typing.1", "x"];
+            let those = |may: &dyn Fn(&str) -> bool| every.into_iter().filter(|name| may(name)).count();
+            assert!(subscribes.iter().all(|name| grant.allows(name)), "{terms:?}");
+            assert_eq!(those(&|name| grant.allows(name)), subscribes.len(), "{terms:?}");
+            assert!(publishes.iter().all(|name| grant.allows_publish(name)), "{terms:?}");
+            if terms.publish_patterns != all {
+                assert_eq!(those(&|name| grant.allows_publish(name)), publishes.len(), "{terms:?}");
+            }
+        }
+    }
+    let less = Grant::of(&Terms { publish: true, ..apart }).unwrap();
+    let less = less.without(&ChannelPattern::parse("typing.*").unwrap());
+    assert!(!less.allows_publish("typing.1") && less.allows_publish("cmd") && less.allows_publish("news"));
+}
+
+#[test]
+fn the_lists_for_publishing_are_checked() {
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let refused = |terms: &Terms<'_>| Grant::of(terms).unwrap_err().to_string();
+    let pattern = list(&["cmd.*"]);
+    let error = refused(&Terms { publish_channels: &pattern, ..Terms::default() });
+    assert!(error.contains("cmd.*") && error.contains("the grant's publish_patterns"), "{error}");
+    for bad in [&list(&["a*b*"]), &list(&[""]), &list(&["a\n"])] {
+        refused(&Terms { publish_patterns: bad, ..Terms::default() });
+        refused(&Terms { publish_patterns: bad, patterns: &list(&["*"]), publish: true, ..Terms::default() });
+    }
+    let many: Vec<_> = (0..1001).map(|n| n.to_string()).collect();
+    assert!(Grant::of(&Terms { publish_channels: &many[1..], channels: &many[1..], ..Terms::default() }).is_ok());
+    let error = refused(&Terms { publish_channels: &many, ..Terms::default() });
+    assert!(error.contains("at most 1000"), "{error}");
+    // With the flag those that are granted count as well, since a hub of any version gets one list.
+    let both = Terms { publish_channels: &many[..600], channels: &many[..600], publish: true, ..Terms::default() };
+    refused(&both);
+    assert!(Grant::of(&Terms { publish: false, ..both }).is_ok());
+}
+
+#[test]
+fn channels_that_a_client_gets_at_once_are_granted_and_keep_their_order() {
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let (first, more) = (list(&["b", "a", "b"]), list(&["c", "a"]));
+    let terms = Terms { subscribe: &first, channels: &more, publish: true, ..Terms::default() };
+    let grant = Grant::of(&terms).unwrap();
+    let every = Grant::of(&Terms { patterns: &list(&["*"]), ..terms }).unwrap();
+    let less = every.without(&ChannelPattern::parse("a").unwrap());
+    for grant in [&grant, &Grant::from_parts(&grant.parts()).unwrap(), &every, &less] {
+        let names: Vec<_> = grant.at_once().iter().filter_map(ChannelPattern::name).collect();
+        assert_eq!(names, ["b", "a"]);
+        assert!(grant.allows("b") && grant.allows_publish("b") && grant.allows("c"));
+    }
+    assert!(!grant.allows("d") && every.allows("d") && !less.allows("a"));
+    assert!(Grant::of(&Terms { subscribe: &list(&["a*"]), ..terms }).unwrap_err().to_string().contains("a*"));
+    let many: Vec<_> = (0..1001).map(|n| n.to_string()).collect();
+    assert!(Grant::of(&Terms { subscribe: &many[1..], ..Terms::default() }).is_ok());
+    assert!(Grant::of(&Terms { subscribe: &many, ..Terms::default() }).is_err());
+    assert!(Grant::of(&Terms { subscribe: &many[..999], ..terms }).is_err(), "the bound is for all together");
+}
+
+#[test]
+fn parts_from_another_process_name_only_what_they_list() {
+    let list = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+    let parts = |subscribe, at_once| Parts {
+        user: None,
+        subscribe,
+        at_once,
+        publish: Some(Vec::new()),
+        expires_at: 0,
+        keep_alive: false,
+    };
+    assert!(Grant::from_parts(&parts(list(&["a", "b*"]), 1)).is_ok());
+    for (subscribe, at_once) in [(list(&["a", "b*"]), 2), (list(&["a"]), 2), (list(&["a", "a"]), 2), (None, 1)] {
+        assert!(Grant::from_parts(&parts(subscribe.clone(), at_once)).is_err(), "{subscribe:?} {at_once}");
+    }
+}
+
+#[test]
+fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
+    let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
+    let none = Grant::new(Some("ann"), &[], &[], 0, true, false).unwrap();
+    assert!(!none.allows("a") && !none.allows_publish("a"));
+    let every = Grant::new(Some("ann"), &["a".into()], &["*".into()], 0, false, false).unwrap();
+    assert!(every.allows("b") && !every.allows_publish("b"));
+    let grant = Grant::new(Some("ann"), &["me".into()], &["news.*".into()], 0, true, false).unwrap();
+    let less = grant.without(&pattern("news.sport")).without(&pattern("news.a*"));
+    for (channel, allowed) in
+        [("news.x", true), ("me", true), ("news.sport", false), ("news.art", false), ("you", false)]
+    {
+        assert_eq!((less.allows(channel), less.allows_publish(channel)), (allowed, allowed), "{channel}");
+    }
+    assert!(grant.allows("news.sport"), "others may share it");
+    assert!(!Grant::open(true).without(&pattern("*")).allows("a"));
+    let names = (0..=MAX_CHANNELS).map(|n| pattern(&format!("c{n}")));
+    let none = names.fold(grant, |grant, name| grant.without(&name));
+    assert!(!none.allows("me"), "at the bound the grant allows nothing more");
+    assert_eq!(less.parts().subscribe, Some(vec![]));
+    let new = Grant::new(Some("ann"), &[], &["*".into()], 0, true, false).unwrap();
+    let next = new.clone().without_taken_from(&less);
+    assert!(next.allows("you") && !next.allows("news.sport") && !next.allows_publish("news.art"));
+    assert!(!new.without_taken_from(&none).allows("me"));
+}
