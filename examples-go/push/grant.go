@@ -35,6 +35,15 @@ type Grant struct {
 	// Publish lets the client publish to the channels it may have (subprotocol push.v1.json), without the service.
 	Publish bool
 
+	// PublishChannels are the names of channels to which the client may publish, whether it may have them or not, with and
+	// without Publish. Like Channels they are never patterns. At most 1,000 together with PublishPatterns. With Publish
+	// the channels that it may have count as well.
+	PublishChannels []string
+
+	// PublishPatterns are further channels to which the client may publish: prefixes ending in "*", or names. "*" alone is
+	// every channel. Never make one from a client's text.
+	PublishPatterns []string
+
 	// KeepAlive lets a connection that was handed over stay open for further long-polls, under this grant and without
 	// another call of authorize. Use it only if one connection is one client, so not behind a proxy that mixes clients,
 	// and only if Handler is mounted at the option path.
@@ -51,15 +60,16 @@ var nobody = Grant{Patterns: []string{"*"}, Expires: time.Unix(1, 0)}
 
 // empty says that nothing is granted.
 func (g *Grant) empty() bool {
-	return len(g.Channels) == 0 && len(g.Patterns) == 0 && len(g.Subscribe) == 0
+	return len(g.Channels)+len(g.Patterns)+len(g.Subscribe)+len(g.PublishChannels)+len(g.PublishPatterns) == 0
 }
 
 // granted is a grant as C reads it.
 type granted struct {
-	names                         string // user, channels to subscribe to, channels and patterns, each ending in NUL
-	subscribe, channels, patterns int
-	expires                       int64
-	flags                         uint32
+	names                            string // the user and the channels of each list, in this order, each ending in NUL
+	subscribe, channels, patterns    int
+	publishChannels, publishPatterns int
+	expires                          int64
+	flags                            uint32
 }
 
 // forC checks what the library can't, or has no words for: it answers with a status.
@@ -73,15 +83,18 @@ func (g *Grant) forC() (granted, error) {
 	var all strings.Builder
 	all.WriteString(g.User)
 	all.WriteByte(0)
-	for _, list := range [][]string{g.Channels, g.Subscribe} {
-		for _, name := range list {
-			if strings.HasSuffix(name, "*") {
-				return granted{}, invalid("grant", fmt.Sprintf("channel %q: a name can't end in *; Patterns may", name))
+	for _, list := range []struct {
+		names    []string
+		patterns string // the list that may have patterns instead; empty: this one
+	}{
+		{g.Subscribe, "Patterns"}, {g.Channels, "Patterns"}, {g.Patterns, ""},
+		{g.PublishChannels, "PublishPatterns"}, {g.PublishPatterns, ""},
+	} {
+		for _, name := range list.names {
+			if list.patterns != "" && strings.HasSuffix(name, "*") {
+				text := fmt.Sprintf("channel %q: a name can't end in *; %s may", name, list.patterns)
+				return granted{}, invalid("grant", text)
 			}
-		}
-	}
-	for _, list := range [][]string{g.Subscribe, g.Channels, g.Patterns} {
-		for _, name := range list {
 			// An empty name is no channel, and is mostly a mistake.
 			if name == "" {
 				return granted{}, invalid("grant", "channel: empty; 1 to 255 bytes are allowed")
@@ -93,7 +106,10 @@ func (g *Grant) forC() (granted, error) {
 			all.WriteByte(0)
 		}
 	}
-	return granted{all.String(), len(g.Subscribe), len(g.Channels), len(g.Patterns), g.expires(), g.flags()}, nil
+	return granted{
+		all.String(), len(g.Subscribe), len(g.Channels), len(g.Patterns), len(g.PublishChannels), len(g.PublishPatterns),
+		g.expires(), g.flags(),
+	}, nil
 }
 
 func (g *Grant) flags() uint32 {

@@ -115,6 +115,13 @@ func TestAuthorizeDecides(t *testing.T) {
 		"before-epoch": func() (push.Grant, error) { return push.Grant{Patterns: []string{"*"}, Expires: time.Unix(-7, 0)}, nil },
 		"fine":         func() (push.Grant, error) { return push.Grant{Channels: []string{"news"}, User: "u"}, nil },
 		"subscribed":   func() (push.Grant, error) { return push.Grant{Subscribe: []string{"news"}}, nil },
+		"publisher":    func() (push.Grant, error) { return push.Grant{PublishChannels: []string{"news"}}, nil },
+		"publish-pattern": func() (push.Grant, error) {
+			return push.Grant{Channels: []string{"news"}, PublishChannels: []string{"new*"}}, nil
+		},
+		"publish-empty": func() (push.Grant, error) {
+			return push.Grant{Channels: []string{"news"}, PublishPatterns: []string{""}}, nil
+		},
 	}
 	service := serve(t, srv.Handler(func(r *http.Request) (push.Grant, error) { return answers[r.URL.Query().Get("as")]() }))
 	secure := httptest.NewUnstartedServer(service.Config.Handler)
@@ -132,7 +139,8 @@ func TestAuthorizeDecides(t *testing.T) {
 			"other": {403, "channel"}, "bad-pattern": {403, "forbidden"},
 			"pattern": {403, "forbidden"}, "every": {403, "forbidden"}, "empty-name": {403, "forbidden"},
 			"NUL": {403, "forbidden"}, "ended": {403, "expired"}, "before-epoch": {403, "expired"},
-			"fine": {200, ""}, "subscribed": {200, ""},
+			"fine": {200, ""}, "subscribed": {200, ""}, "publisher": {403, "channel"},
+			"publish-pattern": {403, "forbidden"}, "publish-empty": {403, "forbidden"},
 		} {
 			response, body := get(t, over.Client(), over.URL+"/push?channel=news&transport=stream&as="+as, nil)
 			if response.StatusCode != want.status {

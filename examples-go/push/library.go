@@ -262,6 +262,15 @@ func positionText(at *position) []byte {
 	return text
 }
 
+// terms is a grant without its texts, in the form that C has.
+func (may *granted) terms() C.pushgo_terms {
+	return C.pushgo_terms{
+		subscribe: C.size_t(may.subscribe), channels: C.size_t(may.channels), patterns: C.size_t(may.patterns),
+		publish_channels: C.size_t(may.publishChannels), publish_patterns: C.size_t(may.publishPatterns),
+		expires_at: C.int64_t(may.expires), flags: C.uint32_t(may.flags),
+	}
+}
+
 // adopt hands over a descriptor, or a duplicate of it.
 func (h handle) adopt(fd uintptr, duplicate bool, head []byte, may granted) Status {
 	var copies C.int
@@ -269,13 +278,11 @@ func (h handle) adopt(fd uintptr, duplicate bool, head []byte, may granted) Stat
 		copies = 1
 	}
 	text, size := cBytes(head)
-	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(may.names), C.size_t(may.subscribe),
-		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_adopt(C.uintptr_t(h), C.int(fd), copies, text, size, cString(may.names), may.terms()))
 }
 
 func (h handle) allow(request uint64, may granted) Status {
-	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(may.names), C.size_t(may.subscribe),
-		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_allow(C.uintptr_t(h), C.uint64_t(request), cString(may.names), may.terms()))
 }
 
 func (h handle) deny(request uint64, status uint16, reason string) Status {
@@ -319,8 +326,7 @@ func (h handle) revokeChannel(user, channel, reason string) Status {
 }
 
 func (h handle) renew(connection uint64, may granted) Status {
-	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(may.names), C.size_t(may.subscribe),
-		C.size_t(may.channels), C.size_t(may.patterns), C.int64_t(may.expires), C.uint32_t(may.flags)))
+	return Status(C.pushgo_renew(C.uintptr_t(h), C.uint64_t(connection), cString(may.names), may.terms()))
 }
 
 func (h handle) eventFD() int {

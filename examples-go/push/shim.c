@@ -199,29 +199,32 @@ push_status pushgo_mark(uintptr_t server, const char *channel, int end, push_pos
 
 /* ---- connections ---- */
 
-/* A grant, and the array that it points to: the channels to subscribe to, the channels, then the patterns. */
+/* A grant, and the array that its lists lie in, one after the other. */
 struct grant {
     push_grant grant;
     const char *few[FEW], **channels;
 };
 
-static int fill_grant(struct grant *to, const char *names, size_t subscribe_count, size_t channel_count,
-                      size_t pattern_count, int64_t expires_at, uint32_t flags)
+static int fill_grant(struct grant *to, const char *names, pushgo_terms terms)
 {
-    size_t count = subscribe_count + channel_count + pattern_count;
+    size_t count = terms.subscribe + terms.channels + terms.patterns + terms.publish_channels + terms.publish_patterns;
     to->channels = to->few;
     if (count > FEW && !(to->channels = malloc(count * sizeof *to->channels))) return 0;
     to->grant = (push_grant)PUSH_GRANT_INIT;
     to->grant.user = or_null(names);
     for (size_t i = 0; i < count; i++) to->channels[i] = names += strlen(names) + 1;
     to->grant.subscribe = to->channels;
-    to->grant.subscribe_count = subscribe_count;
-    to->grant.channels = to->grant.subscribe + subscribe_count;
-    to->grant.channel_count = channel_count;
-    to->grant.patterns = to->grant.channels + channel_count;
-    to->grant.pattern_count = pattern_count;
-    to->grant.expires_at = expires_at;
-    to->grant.flags = flags;
+    to->grant.subscribe_count = terms.subscribe;
+    to->grant.channels = to->grant.subscribe + terms.subscribe;
+    to->grant.channel_count = terms.channels;
+    to->grant.patterns = to->grant.channels + terms.channels;
+    to->grant.pattern_count = terms.patterns;
+    to->grant.publish_channels = to->grant.patterns + terms.patterns;
+    to->grant.publish_channel_count = terms.publish_channels;
+    to->grant.publish_patterns = to->grant.publish_channels + terms.publish_channels;
+    to->grant.publish_pattern_count = terms.publish_patterns;
+    to->grant.expires_at = terms.expires_at;
+    to->grant.flags = terms.flags;
     return 1;
 }
 
@@ -231,12 +234,11 @@ static void free_grant(struct grant *grant)
 }
 
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
-                         size_t subscribe_count, size_t channel_count, size_t pattern_count, int64_t expires_at,
-                         uint32_t flags)
+                         pushgo_terms terms)
 {
     struct grant grant;
     push_status status = PUSH_ERR_SYSTEM;
-    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return status;
+    if (!fill_grant(&grant, names, terms)) return status;
     if (duplicate) fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0) {
         status = push_adopt(ticket(server), fd, head, head_len, &grant.grant);
@@ -246,11 +248,10 @@ push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *he
     return status;
 }
 
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t subscribe_count,
-                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, pushgo_terms terms)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, terms)) return PUSH_ERR_SYSTEM;
     push_status status = push_allow(ticket(server), request, &grant.grant);
     free_grant(&grant);
     return status;
@@ -294,11 +295,10 @@ push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char
     return push_revoke_channel(ticket(server), user, channel, or_null(reason));
 }
 
-push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t subscribe_count,
-                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags)
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, pushgo_terms terms)
 {
     struct grant grant;
-    if (!fill_grant(&grant, names, subscribe_count, channel_count, pattern_count, expires_at, flags)) return PUSH_ERR_SYSTEM;
+    if (!fill_grant(&grant, names, terms)) return PUSH_ERR_SYSTEM;
     push_status status = push_renew(ticket(server), connection, &grant.grant);
     free_grant(&grant);
     return status;

@@ -49,13 +49,18 @@ push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const push
 /* Begins the stream of a channel, or ends it. */
 push_status pushgo_mark(uintptr_t server, const char *channel, int end, push_position *out);
 
-/* Names are the user (empty: none), the channels to subscribe to, the channels and the patterns, each ending in NUL. With
- * `duplicate` a copy of the descriptor is handed over, and `fd` stays the caller's in any case. */
+/* A grant without its texts. These stand in `names`: the user (empty: none), and the channels of each list in the order of
+ * the counts, each ending in NUL. */
+typedef struct {
+    size_t subscribe, channels, patterns, publish_channels, publish_patterns;
+    int64_t expires_at;
+    uint32_t flags;
+} pushgo_terms;
+
+/* With `duplicate` a copy of the descriptor is handed over, and `fd` stays the caller's in any case. */
 push_status pushgo_adopt(uintptr_t server, int fd, int duplicate, const char *head, size_t head_len, const char *names,
-                         size_t subscribe_count, size_t channel_count, size_t pattern_count, int64_t expires_at,
-                         uint32_t flags);
-push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, size_t subscribe_count,
-                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
+                         pushgo_terms terms);
+push_status pushgo_allow(uintptr_t server, uint64_t request, const char *names, pushgo_terms terms);
 push_status pushgo_deny(uintptr_t server, uint64_t request, uint16_t status, const char *reason);
 push_status pushgo_answer(uintptr_t server, uint64_t request, const char *data, size_t len, uint32_t flags);
 /* Words are the code and the message, each ending in NUL; without length they are the library's. */
@@ -65,8 +70,7 @@ push_status pushgo_send(uintptr_t server, uint64_t connection, const char *data,
 push_status pushgo_close(uintptr_t server, uint64_t connection, uint16_t code, const char *reason);
 push_status pushgo_disconnect_user(uintptr_t server, const char *user, uint16_t code, const char *reason);
 push_status pushgo_revoke_channel(uintptr_t server, const char *user, const char *channel, const char *reason);
-push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, size_t subscribe_count,
-                         size_t channel_count, size_t pattern_count, int64_t expires_at, uint32_t flags);
+push_status pushgo_renew(uintptr_t server, uint64_t connection, const char *names, pushgo_terms terms);
 
 /* Turns events on. Returns a duplicate of the event descriptor, which the caller closes; -1: there is none. */
 int pushgo_event_fd(uintptr_t server);
