@@ -38,7 +38,7 @@ typedef struct {
     ngx_http_upstream_srv_conf_t relay;
 } ngx_http_push_main_conf_t;
 
-/* A value of push_subscribe or push_grant. */
+/* A value of push_subscribe, push_grant or push_grant_publish. */
 typedef struct {
     ngx_http_complex_value_t text;
     ngx_flag_t pattern;          /* it ends in an asterisk of the configuration; one in a variable does not count */
@@ -50,6 +50,7 @@ typedef struct {
     ngx_flag_t subscribe;
     ngx_array_t *channels;       /* of ngx_http_push_value_t, or NULL */
     ngx_array_t *grant;          /* likewise; NGX_CONF_UNSET_PTR while reading */
+    ngx_array_t *grant_publish;  /* likewise */
     ngx_http_complex_value_t *user;
     ngx_http_complex_value_t *expires;
     ngx_http_complex_value_t *client_publish;

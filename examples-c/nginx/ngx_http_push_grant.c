@@ -133,14 +133,16 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
 {
     ngx_http_push_loc_conf_t *plcf = ngx_http_get_module_loc_conf(r, ngx_http_push_module);
     push_grant grant = PUSH_GRANT_INIT;
-    ngx_array_t subscribe, channels, patterns;
+    ngx_array_t subscribe, channels, patterns, publish_channels, publish_patterns;
     ngx_str_t text;
     ngx_int_t rc, on;
 
     ngx_memzero(subscription, sizeof *subscription);
     if (ngx_array_init(&subscribe, r->pool, 4, sizeof(const char *)) != NGX_OK
         || ngx_array_init(&channels, r->pool, 4, sizeof(const char *)) != NGX_OK
-        || ngx_array_init(&patterns, r->pool, 4, sizeof(const char *)) != NGX_OK)
+        || ngx_array_init(&patterns, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&publish_channels, r->pool, 4, sizeof(const char *)) != NGX_OK
+        || ngx_array_init(&publish_patterns, r->pool, 4, sizeof(const char *)) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -168,12 +170,23 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
         return NGX_HTTP_FORBIDDEN;
     }
+    if (plcf->grant_publish != NULL) {
+        rc = ngx_http_push_add(r, "push_grant_publish", plcf->grant_publish, NGX_LOG_ERR, &publish_channels,
+                               &publish_patterns);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
     grant.subscribe = subscribe.elts;
     grant.subscribe_count = subscribe.nelts;
     grant.channels = channels.elts;
     grant.channel_count = channels.nelts;
     grant.patterns = patterns.elts;
     grant.pattern_count = patterns.nelts;
+    grant.publish_channels = publish_channels.elts;
+    grant.publish_channel_count = publish_channels.nelts;
+    grant.publish_patterns = publish_patterns.elts;
+    grant.publish_pattern_count = publish_patterns.nelts;
 
     rc = ngx_http_push_text(r, plcf->user, &text);
     if (rc == NGX_OK) {

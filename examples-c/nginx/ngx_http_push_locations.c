@@ -118,17 +118,16 @@ char *ngx_http_push_set_subscribe(ngx_conf_t *cf, ngx_command_t *cmd, void *conf
     return ngx_http_push_serve(cf, ngx_http_push_subscribe_handler);
 }
 
-/* push_grant pattern ...; */
+/* push_grant pattern ...; and push_grant_publish pattern ...; */
 char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_push_loc_conf_t *plcf = conf;
+    ngx_array_t **field = (ngx_array_t **) (void *) ((char *) conf + cmd->offset);
 
-    (void) cmd;
-    if (plcf->grant != NGX_CONF_UNSET_PTR) {
+    if (*field != NGX_CONF_UNSET_PTR) {
         return "is duplicate";
     }
-    plcf->grant = ngx_http_push_values(cf);
-    return plcf->grant != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
+    *field = ngx_http_push_values(cf);
+    return *field != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 /* push_publish channel [event=value] [key=value]; */

@@ -121,7 +121,9 @@ static ngx_command_t commands[] = {
 
     { ngx_string("push_subscribe"), LOCATION | NGX_CONF_ANY, ngx_http_push_set_subscribe,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
-    { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_grant"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant, IN_LOCATION(grant), NULL },
+    { ngx_string("push_grant_publish"), ANYWHERE | NGX_CONF_1MORE, ngx_http_push_set_grant,
+      IN_LOCATION(grant_publish), NULL },
     { ngx_string("push_user"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value, IN_LOCATION(user), NULL },
     { ngx_string("push_expires"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_expires, IN_LOCATION(expires), NULL },
     { ngx_string("push_client_publish"), ANYWHERE | NGX_CONF_TAKE1, ngx_http_push_set_value,
@@ -228,7 +230,7 @@ static void *ngx_http_push_create_loc_conf(ngx_conf_t *cf)
     if (plcf == NULL) {
         return NULL;
     }
-    plcf->grant = NGX_CONF_UNSET_PTR;
+    plcf->grant = plcf->grant_publish = NGX_CONF_UNSET_PTR;
     plcf->keep_alive = NGX_CONF_UNSET;
     plcf->publish_trace = NGX_CONF_UNSET;
     plcf->upstream.read_timeout = NGX_CONF_UNSET_MSEC;
@@ -280,6 +282,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
         conf->mark = prev->mark;
     }
     ngx_conf_merge_ptr_value(conf->grant, prev->grant, NULL);
+    ngx_conf_merge_ptr_value(conf->grant_publish, prev->grant_publish, NULL);
     conf->user = conf->user != NULL ? conf->user : prev->user;
     conf->expires = conf->expires != NULL ? conf->expires : prev->expires;
     conf->client_publish = conf->client_publish != NULL ? conf->client_publish : prev->client_publish;

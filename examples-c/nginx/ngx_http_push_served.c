@@ -49,9 +49,16 @@ static ngx_int_t ngx_http_push_add_name(ngx_array_t *names, ngx_str_t *name)
     return NGX_OK;
 }
 
+/* Whether a switch is on for each request. */
+static ngx_flag_t ngx_http_push_is_on(ngx_http_complex_value_t *value)
+{
+    return value != NULL && value->lengths == NULL && ngx_http_push_read_switch(&value->value) == 1;
+}
+
 static char *ngx_http_push_check_counts(ngx_http_push_place_t *place, ngx_http_push_loc_conf_t *conf)
 {
-    ngx_uint_t granted = ngx_http_push_constants(conf->grant), listed = ngx_http_push_constants(conf->channels), i;
+    ngx_uint_t granted = ngx_http_push_constants(conf->grant), listed = ngx_http_push_constants(conf->channels),
+               published = ngx_http_push_constants(conf->grant_publish), i;
     ngx_http_push_value_t *value;
     ngx_array_t names;
 
@@ -71,6 +78,15 @@ static char *ngx_http_push_check_counts(ngx_http_push_place_t *place, ngx_http_p
     if (names.nelts + granted > MAX_GRANTED) {
         return ngx_http_push_too_many(place, listed != 0 ? "push_subscribe and push_grant" : "push_grant",
                                       names.nelts + granted, MAX_GRANTED, "");
+    }
+    if (published > MAX_GRANTED) {
+        return ngx_http_push_too_many(place, "push_grant_publish", published, MAX_GRANTED, "");
+    }
+    if (published != 0 && ngx_http_push_is_on(conf->client_publish)
+        && names.nelts + granted + published > MAX_GRANTED)
+    {
+        return ngx_http_push_too_many(place, "push_grant_publish", names.nelts + granted + published, MAX_GRANTED,
+                                      " (push_client_publish adds those of push_subscribe and push_grant)");
     }
     if (names.nelts > place->max_channels) {
         return ngx_http_push_too_many(place, "push_subscribe", names.nelts, place->max_channels,

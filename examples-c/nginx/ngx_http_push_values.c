@@ -110,6 +110,7 @@ static const struct {
 } checks[] = {
     { ngx_string("push_subscribe"), ngx_http_push_bad_channel },
     { ngx_string("push_grant"), ngx_http_push_bad_pattern },
+    { ngx_string("push_grant_publish"), ngx_http_push_bad_pattern },
     { ngx_string("push_user"), ngx_http_push_bad_user },
     { ngx_string("push_expires"), ngx_http_push_bad_expiry },
     { ngx_string("push_client_publish"), ngx_http_push_bad_switch },

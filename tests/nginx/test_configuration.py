@@ -50,7 +50,13 @@ def many(count):
             ("push_client_publish yes;", 'push_client_publish "yes" is neither on (or 1) nor off (or 0)'),
             ('push_user "a\tb";', "has control characters"), (f"push_user {'u' * 256};", "is longer than 255 bytes"),
             ('push_user "";', "is empty"), ("push_grant a*b*;", "has a * before its end"),
-            ('push_grant "";', "is empty"), ("push_parameters last=0;", "a last that is not a number from 1 to 10000"),
+            ('push_grant "";', "is empty"), ("push_grant_publish a*b*;", 'push_grant_publish "a*b*" has a * before its end'),
+            ("push_grant_publish a; push_grant_publish b;", '"push_grant_publish" directive is duplicate'),
+            (f"push_grant_publish {many(1001)};", "push_grant_publish in location \"/a\": 1001 channels, at most 1000"),
+            (
+                f"push_client_publish on; push_grant_publish {many(1000)};",
+                "1001 channels, at most 1000 are allowed (push_client_publish adds those of push_subscribe and push_grant)"
+            ), ("push_parameters last=0;", "a last that is not a number from 1 to 10000"),
             ("push_parameters last=005;", "a last that is not a number from 1 to 10000"),
             ("push_parameters transport=carrier;", "a transport other than ws"),
             ("push_parameters format=xml;", "a format other than raw and json"),
@@ -113,6 +119,7 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
     [
         # Repetitions count once, and variables may be empty.
         (True, "", f"push_subscribe {'a ' * 1000} $arg_a; push_grant $arg_b {many(999)};"),
+        (True, "", f"push_subscribe a; push_client_publish $arg_a; push_grant_publish {many(1000)};"),
         # The hub may have a larger max_channels.
         (True, "", f"push_subscribe {many(1000)};"),
         (False, "", f"push_subscribe {many(100)} {many(100)} $arg_a;"),

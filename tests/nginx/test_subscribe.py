@@ -376,6 +376,36 @@ def test_expiry_and_permission_to_publish(pushd, start_nginx):
             assert answer in types
 
 
+def test_publishing_has_a_list_of_its_own(pushd, start_nginx):
+    nginx = start_nginx(server="""
+        location /apart { push_subscribe news; push_grant_publish "cmd-$arg_room" "typing-$arg_room.*" a*b; }
+        location /both { push_subscribe news; push_client_publish on; push_grant_publish "cmd-$arg_room"; }
+    """ + _site())  # fmt: skip
+    cases = (
+        ("/apart", {"cmd-7"}, ("news", "cmd-70", "typing-70.x", "cmd-", "axb"), {"typing-7.x", "a*b"}),
+        ("/both", {"cmd-7", "news"}, ("cmd-70", "other"), set()),
+    )
+    for path, may, may_not, more in cases:
+        with connect(nginx.url(path, scheme="ws", room="7"), subprotocols=["push.v1.json"], proxy=None) as client:
+            assert json.loads(client.recv())["type"] == "subscribed"
+
+            def answer(request, channel):
+                client.send(json.dumps({"type": request, "channel": channel} | ({"data": "x"} if request == "publish" else {})))
+                answers = (json.loads(client.recv()) for _ in range(10))
+                return next(got for got in answers if got["type"] != "message")
+
+            for channel in may | more:
+                assert answer("publish", channel)["type"] == "published", channel
+            for channel in may_not:
+                assert answer("publish", channel)["code"] == "publish", channel
+            # It may not have them for that.
+            assert answer("subscribe", "cmd-7")["code"] == "channel"
+    # An asterisk of a client makes no pattern, and an empty variable does not widen one.
+    assert nginx.get("/apart?room=7*&last=1")[0] == 403
+    assert nginx.get("/apart?last=1")[0] == 200
+    assert 'push_grant_publish "cmd-$arg_room" is "cmd-7*": only an asterisk of the' in nginx.error_log()
+
+
 def test_other_methods_and_bodies_are_refused(nginx, pushd):
     for method in ("POST", "PUT", "DELETE", "HEAD"):
         status, headers, _ = nginx.get("/push?channel=a", method)
