@@ -35,7 +35,8 @@ use crate::waiter::Waiter;
 pub(crate) use acts::not_in_time_for_others;
 use bytes::Bytes;
 pub(crate) use checks::{
-    check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation, CLOSE_CODES,
+    check_disconnection, check_head, check_send, checked_close, checked_refusal, checked_revocation, no_user_channels,
+    CLOSE_CODES,
 };
 pub(crate) use everyone::{hubs_late, Counting};
 pub(crate) use kept::Kept;
@@ -64,6 +65,8 @@ pub struct Api {
     max_message: AtomicUsize,
     max_connections: AtomicUsize,
     anybody_may: AtomicBool,
+    /// The option `user_channel`. A reload does not change it.
+    user_channel: bool,
     /// Questions to all hubs, if this one shares a log with others.
     questions: Option<Arc<Questions>>,
 }
@@ -74,6 +77,7 @@ impl Api {
         let max_message = AtomicUsize::new(config.max_message);
         let max_connections = AtomicUsize::new(config.max_connections);
         let anybody_may = AtomicBool::new(config.auth == Auth::None);
+        let user_channel = config.user_channel;
         let questions = context.engine.shared().map(|shared| Questions::new(shared.clone(), context.log.clone()));
         Api {
             questions,
@@ -85,6 +89,7 @@ impl Api {
             max_message,
             max_connections,
             anybody_may,
+            user_channel,
         }
     }
 
@@ -302,6 +307,11 @@ impl Api {
     /// True if the option `auth` is set to `none`. Then a client needs no grant.
     pub(crate) fn anybody_may(&self) -> bool {
         self.anybody_may.load(Ordering::Relaxed)
+    }
+
+    /// True if users have channels of their own (option `user_channel`). Then no grant may name these.
+    pub(crate) fn users_have_channels(&self) -> bool {
+        self.user_channel
     }
 
     /// The bytes of unfinished messages and requests, and the option `inbox_total`.

@@ -6,7 +6,7 @@ mod channels;
 mod tests;
 
 use crate::error::Error;
-use crate::hub::{check_text, ChannelPattern};
+use crate::hub::{check_text, is_the_librarys, user_of, ChannelPattern};
 use channels::{listed, Channels};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -233,9 +233,26 @@ impl Grant {
         names().filter(move |name| all_revoked || !self.subscribe.has_revoked(name))
     }
 
-    /// True if the client may subscribe to a channel.
+    /// True if the client may subscribe to a channel, where users have no channels of their own.
     pub fn allows(&self, channel: &str) -> bool {
         self.subscribe.allow(channel)
+    }
+
+    /// The same with the option `user_channel` as `users_have_channels` says. Then a user has its own channel, and no list
+    /// or pattern gives another user's. It can be revoked as any other.
+    pub(crate) fn gives(&self, channel: &str, users_have_channels: bool) -> bool {
+        match user_of(channel).filter(|_| users_have_channels) {
+            Some(user) => self.user.as_deref() == Some(user) && !self.subscribe.has_revoked(channel),
+            None => self.allows(channel),
+        }
+    }
+
+    /// Refuses a grant that names the channels of users, for a hub whose option `user_channel` is on.
+    pub(crate) fn check_names(&self) -> Result<(), Error> {
+        match self.subscribe.of_users().or_else(|| self.publish.of_users()) {
+            Some(pattern) => Err(Error::invalid(is_the_librarys(&pattern.to_string()))),
+            None => Ok(()),
+        }
     }
 
     /// True if the client may publish to a channel.

@@ -80,3 +80,8 @@ pub(crate) fn check_head(head: &[u8]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// The error of a call that publishes to a user where users have no channels.
+pub(crate) fn no_user_channels() -> Error {
+    Error::invalid("the hub's option user_channel is off, so users have no channels to publish to")
+}

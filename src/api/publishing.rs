@@ -1,9 +1,9 @@
 //! Publishing: one message, a batch, a broadcast.
 
-use super::{Api, MAX_BATCH};
+use super::{no_user_channels, Api, MAX_BATCH};
 use crate::error::Error;
 use crate::framing::message;
-use crate::hub::{Key, Outgoing, Placed, Publication};
+use crate::hub::{user_of, Key, Outgoing, Placed, Publication};
 use crate::sys::clock;
 
 impl Api {
@@ -57,8 +57,16 @@ impl Api {
     /// Checks what is published to a channel.
     pub(super) fn check(&self, publication: &Publication<'_>) -> Result<(), Error> {
         publication.check(self.max_message(), false)?;
+        if publication.to_user && !self.user_channel {
+            return Err(no_user_channels());
+        }
         match publication.mark {
             None => Ok(()),
+            // A client would be told that nothing more can come, and an EventSource would stay away.
+            Some(_) if self.user_channel && user_of(publication.channel).is_some() => Err(Error::invalid(format!(
+                "channel {}: the channel of a user has no beginning and no end (option user_channel)",
+                publication.channel
+            ))),
             Some(_) => self.context.hub.check_mark(publication.channel),
         }
     }

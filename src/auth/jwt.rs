@@ -116,8 +116,12 @@ fn grant(claims: Claims) -> Result<Grant, Refusal> {
     let expires_at = (claims.exp as i64).saturating_add(LEEWAY_SECONDS);
     let user = claims.sub.clone();
     let (subscribe, publish) = claims.into_lists();
-    Grant::from_lists(user.as_deref(), &subscribe, &publish, expires_at)
-        .map_err(|error| Refusal::unauthorized(format!("the token's claims: {error}")))
+    Grant::from_lists(user.as_deref(), &subscribe, &publish, expires_at).map_err(bad_claims)
+}
+
+/// The refusal of a token that is valid, and claims what can't be.
+pub(super) fn bad_claims(error: Error) -> Refusal {
+    Refusal::unauthorized(format!("the token's claims: {error}"))
 }
 
 /// The public keys in a PEM text. The kind of each determines its algorithm. A text with a private key is refused:

@@ -30,6 +30,8 @@ pub enum Decision {
 pub struct Authority {
     auth: Auth,
     verifier: Option<Verifier>,
+    /// The option `user_channel`: no token may name the channels of users.
+    user_channel: bool,
 }
 
 impl Authority {
@@ -39,7 +41,7 @@ impl Authority {
             Auth::Jwt => Some(Verifier::new(config)?),
             Auth::Unset | Auth::None | Auth::Host => None,
         };
-        Ok(Authority { auth: config.auth, verifier })
+        Ok(Authority { auth: config.auth, verifier, user_channel: config.user_channel })
     }
 
     /// Decides on a request that carries this token.
@@ -53,7 +55,11 @@ impl Authority {
                         "a token is needed: Authorization: Bearer, ?token=, the cookie or a WebSocket's subprotocol",
                     )
                 })?;
-                verifier.verify(token).map(Decision::Granted)
+                let grant = verifier.verify(token)?;
+                if self.user_channel {
+                    grant.check_names().map_err(jwt::bad_claims)?;
+                }
+                Ok(Decision::Granted(grant))
             }
             // `new` does not make this pair. It refuses the client, to fail closed.
             (Auth::Jwt, None) => Err(Refusal::unauthorized("no keys are configured")),

@@ -85,6 +85,7 @@ fields! {
         pub threads: usize,
         pub allowed_origins: Vec<String>,
         pub client_publish: bool,
+        pub user_channel: bool,
         pub compression: bool,
         pub max_connections: usize,
         pub max_per_address: usize,

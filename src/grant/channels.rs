@@ -63,6 +63,15 @@ impl Channels {
         matches!(self, Channels::Except(both) if both.1.iter().any(|pattern| pattern.matches(channel)))
     }
 
+    /// A name or pattern in the list that is of users' channels.
+    pub(super) fn of_users(&self) -> Option<&ChannelPattern> {
+        match self {
+            Channels::All | Channels::Nothing => None,
+            Channels::Only(patterns) => patterns.iter().find(|pattern| pattern.is_of_users()),
+            Channels::Except(both) => both.0.of_users(),
+        }
+    }
+
     pub(super) fn without(&self, taken: &ChannelPattern) -> Self {
         let (granted, mut all) = match self {
             Channels::Except(both) => (both.0.clone(), both.1.clone()),

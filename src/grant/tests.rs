@@ -125,6 +125,53 @@ fn parts_from_another_process_name_only_what_they_list() {
 }
 
 #[test]
+fn a_user_has_its_own_channel_and_no_other_users() {
+    let list = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let all = list(&["*", "u*"]);
+    let grant = Grant::of(&Terms { user: Some("a*b"), patterns: &all, ..Terms::default() }).unwrap();
+    assert!(grant.check_names().is_ok(), "it may be everything, and then gives no channel of a user");
+    for (channel, gives) in [("user:a*b", true), ("user:axb", false), ("user:", false), ("users", true), ("u", true)] {
+        assert_eq!(grant.gives(channel, true), gives, "{channel}");
+        assert!(grant.gives(channel, false), "{channel}: without the option it is a channel like any other");
+    }
+    for taken in ["user:a*b", "user:*", "*"] {
+        let less = grant.without(&ChannelPattern::written(taken).unwrap());
+        assert!(!less.gives("user:a*b", true), "{taken}");
+        assert!(
+            !grant.clone().without_taken_from(&less).gives("user:a*b", true),
+            "another token does not bring it back"
+        );
+    }
+    let nobody = Grant::of(&Terms { patterns: &all, ..Terms::default() }).unwrap();
+    assert!(!nobody.gives("user:a*b", true) && !nobody.gives("user:", true));
+    let empty = Grant::of(&Terms { user: Some("ada"), ..Terms::default() }).unwrap();
+    assert!(empty.gives("user:ada", true) && !empty.gives("user:ada", false) && !empty.allows("user:ada"));
+}
+
+#[test]
+fn a_grant_may_not_name_the_channels_of_users() {
+    let names = ["user:ada".to_owned()];
+    let patterns = ["ok".to_owned(), "user:*".to_owned()];
+    let none = Terms::default();
+    for terms in [
+        Terms { subscribe: &names, ..none },
+        Terms { channels: &names, ..none },
+        Terms { patterns: &patterns, ..none },
+        Terms { publish_channels: &names, ..none },
+        Terms { publish_patterns: &patterns, ..none },
+    ] {
+        let grant = Grant::of(&terms).unwrap();
+        let taken = grant.without(&ChannelPattern::written("x").unwrap());
+        for grant in [grant, taken] {
+            let error = grant.check_names().unwrap_err().to_string();
+            assert!(error.contains("channel user:") && error.contains("option user_channel"), "{error}");
+        }
+    }
+    let fine = ["users".to_owned(), "User:x".to_owned(), "x-user:".to_owned()];
+    assert!(Grant::of(&Terms { channels: &fine, publish_patterns: &fine, ..none }).unwrap().check_names().is_ok());
+}
+
+#[test]
 fn what_is_taken_away_is_not_allowed_and_the_rest_is() {
     let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
     let none = Grant::new(Some("ann"), &[], &[], 0, true, false).unwrap();

@@ -4,7 +4,7 @@ use super::refusal::Refusal;
 use super::request::NamedBy;
 use crate::config::Config;
 use crate::framing::Transport;
-use crate::hub::check_channel;
+use crate::hub::{check_channel, is_the_librarys, user_of};
 use crate::number;
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -121,6 +121,9 @@ impl<'b> Query<'b> {
             return Err(Refusal::malformed("channel", "channel: not UTF-8"));
         }
         check_channel(&name).map_err(|error| Refusal::malformed("channel", error.to_string()))?;
+        if config.user_channel && user_of(&name).is_some() {
+            return Err(Refusal::forbidden("channel", is_the_librarys(&name)));
+        }
         if self.has_channel(&name) {
             return Ok(());
         }

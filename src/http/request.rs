@@ -61,7 +61,8 @@ pub struct Subscribe<'b> {
     pub subprotocol: Option<&'b str>,
     /// The answer to the offered WebSocket extensions. If it is set, messages are compressed.
     pub extension: Option<&'static str>,
-    /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none.
+    /// The channels, checked and without repetitions. Only a WebSocket with the subprotocol may have none; with the option
+    /// `user_channel` any may, until the channel of its user is among them.
     pub channels: Vec<Cow<'b, str>>,
     /// The subscription begins after this position, or with the first message (`start`).
     pub since: Option<Cow<'b, str>>,
@@ -249,7 +250,8 @@ fn subscribe<'b>(
     let transport = asked.transport.unwrap_or_else(|| by_headers(fields));
     let sse = transport == Transport::Sse;
     let mut finished = finish(asked, transport, fields, version_1_1);
-    if !matches!(named_by, NamedBy::RequestOrGrant) {
+    // A client that is not let in has no user yet.
+    if !matches!(named_by, NamedBy::RequestOrGrant) && !config.user_channel {
         finished = finished.and_then(|subscribe| subscribe.check_channels().map(|()| subscribe));
     }
     (finished.map(Wish::Subscribe), sse)

@@ -317,3 +317,23 @@ fn another_cookie_that_is_not_utf_8_does_not_hide_the_token() {
         wish => panic!("{wish:?}"),
     }
 }
+
+#[test]
+fn where_users_have_channels_no_request_names_one_and_it_need_not_name_any() {
+    let config = Config { user_channel: true, ..Config::default() };
+    let wish = |text: &str| head(text.as_bytes(), &config).unwrap().unwrap().wish.map(|_| ());
+    for name in ["user:ada", "user%3Aada", "%75ser:", "users&channel=user:ada", "user:*x"] {
+        for lines in ["", "Accept: text/event-stream\r\n", UPGRADE] {
+            let text = get(&format!("/push?channel={name}"), lines);
+            let refusal = wish(&text).unwrap_err();
+            assert_eq!((refusal.status, &*refusal.code), (403, "channel"), "{name}");
+            assert!(refusal.message.contains("option user_channel"), "{}", refusal.message);
+            if !name.contains('*') {
+                served(&text, |subscribe| assert!(subscribe.channels.iter().any(|name| name.starts_with("user:"))));
+            }
+        }
+    }
+    let without = get("/push", "");
+    assert!(wish(&without).is_ok(), "only the user of the client is not known yet");
+    assert_eq!(refused(&without), (400, "channel"));
+}

@@ -1,7 +1,7 @@
 //! A message. It is copied once from its publisher, and then shared by history, queues and outboxes.
 
 use super::mark::Mark;
-use super::name::{check_channel, check_event, check_key};
+use super::name::{check_channel, check_event, check_key, user_of};
 use super::slow::SlowPolicy;
 use crate::error::{Error, Kind};
 use crate::trace::Traceparent;
@@ -26,12 +26,14 @@ pub struct Publication<'a> {
     pub mark: Option<Mark>,
     /// Its place in a trace of the host.
     pub trace: Option<Traceparent>,
+    /// True if it is for a user, and `channel` is the one of the user. A hub whose users have no channels refuses it.
+    pub to_user: bool,
 }
 
 impl<'a> Publication<'a> {
     /// A payload for a channel, without other fields.
     pub fn new(channel: &'a str, data: &'a [u8]) -> Self {
-        Publication { channel, data, event: None, key: None, binary: false, mark: None, trace: None }
+        Publication { channel, data, event: None, key: None, binary: false, mark: None, trace: None, to_user: false }
     }
 
     /// The beginning or the end of a channel's stream.
@@ -43,6 +45,9 @@ impl<'a> Publication<'a> {
     pub fn check(&self, max_message: usize, broadcast: bool) -> Result<(), Error> {
         if !broadcast {
             check_channel(self.channel)?;
+        }
+        if self.to_user && (broadcast || self.mark.is_some() || user_of(self.channel).is_none()) {
+            return Err(Error::invalid("a message to a user has the channel of the user, and is no mark"));
         }
         if self.mark.is_some() && (broadcast || !self.data.is_empty() || self.event.is_some() || self.key.is_some()) {
             return Err(Error::invalid("a mark has a channel, and neither data nor an event nor a key"));

@@ -19,6 +19,39 @@ pub fn check_channel(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The names of users' channels begin with this (option `user_channel`).
+const OF_USERS: &str = "user:";
+
+/// The name of a user's channel. Not each user can have one: its name must be one that a channel may have.
+pub fn channel_of_user(user: &str) -> Result<String, Error> {
+    check_text("user", user, MAX_CHANNEL)?;
+    let max = MAX_CHANNEL - OF_USERS.len();
+    if user.len() > max {
+        let text = format!("user: {} bytes; a user with more than {max} has no channel {OF_USERS}NAME", user.len());
+        return Err(Error::invalid(text));
+    }
+    if user.ends_with('*') {
+        let text = format!("user: {user:?} has no channel {OF_USERS}NAME, since no channel's name ends in *");
+        return Err(Error::invalid(text));
+    }
+    Ok(format!("{OF_USERS}{user}"))
+}
+
+/// The user that a channel would belong to, if its name is that of a user's channel.
+pub(crate) fn user_of(channel: &str) -> Option<&str> {
+    channel.strip_prefix(OF_USERS)
+}
+
+/// What is said of a name that belongs to the library.
+pub(crate) const OF_THE_LIBRARY: &str =
+    "names that begin with user: belong to the library (option user_channel); a client \
+                                         has the channel of its own user without asking";
+
+/// The error about such a name, or a pattern of such names. The text is short and was checked.
+pub(crate) fn is_the_librarys(channel: &str) -> String {
+    format!("channel {channel}: {OF_THE_LIBRARY}")
+}
+
 /// Checks an event type, which goes into SSE's `event:` line. Types that begin with `push-` are the library's own.
 pub fn check_event(event: &str) -> Result<(), Error> {
     check_text("event", event, MAX_EVENT)?;
@@ -101,6 +134,11 @@ impl ChannelPattern {
         (!self.open).then_some(&self.prefix)
     }
 
+    /// True if it names the channel of a user, or begins as the names of such channels do.
+    pub(crate) fn is_of_users(&self) -> bool {
+        self.prefix.starts_with(OF_USERS)
+    }
+
     /// True if a channel's name matches.
     pub fn matches(&self, channel: &str) -> bool {
         if self.open {
@@ -150,6 +188,30 @@ mod tests {
         }
         assert!(check_event("push-gap").is_err());
         assert!(check_event("pushed").is_ok());
+    }
+
+    #[test]
+    fn the_channel_of_a_user_has_a_name_that_channels_may_have() {
+        for user in ["ada", "a,b", "a*b", "100%", "%2a", "user:", "*x", "\u{fc} \u{1f600}", &"u".repeat(250)] {
+            let name = channel_of_user(user).unwrap();
+            assert!(check_channel(&name).is_ok(), "{name}");
+            assert_eq!(user_of(&name), Some(user));
+            assert!(ChannelPattern::exact(&name).unwrap().is_of_users());
+        }
+        for (user, why) in [
+            ("", "empty"),
+            ("a\n", "control characters"),
+            (&*"u".repeat(256), "at most 255"),
+            (&*"u".repeat(251), "251 bytes; a user with more than 250 has no channel"),
+            ("*", "ends in *"),
+            ("ada*", "ends in *"),
+        ] {
+            let error = channel_of_user(user).unwrap_err().to_string();
+            assert!(error.starts_with("user: ") && error.contains(why), "{error}");
+        }
+        assert_eq!(["users", "User:x", "user", "xuser:"].map(user_of), [None; 4]);
+        let pattern = |text: &str| ChannelPattern::parse(text).unwrap().is_of_users();
+        assert_eq!([pattern("user:*"), pattern("user:a*"), pattern("user*"), pattern("*")], [true, true, false, false]);
     }
 
     #[test]

@@ -133,6 +133,34 @@ fn clients_of_every_transport_get_what_another_hub_publishes_and_move_with_their
     each_client_is_served_by_each_hub([start("all", &[]), start("all", &[])]);
 }
 
+#[test]
+fn a_message_to_a_user_reaches_the_connections_at_each_hub() {
+    let on = [("user_channel", "true")];
+    let [one, other] = [start("users", &on), start("users", &on)];
+    let mut clients = [&one, &other].map(|hub| Client::granted(hub, "ada", "transport=stream", ""));
+    let mut bob = Client::granted(&other, "bob", "transport=stream&channel=a", "");
+    until("all are there", || one.stats().unwrap().subscriptions + other.stats().unwrap().subscriptions == 4);
+    let placed = one.publish_user("ada", &Publication::new("", b"for ada")).unwrap();
+    let first = one.position_of(&placed);
+    for client in &mut clients {
+        client.has("for ada").has(&first);
+    }
+    other.publish_user("bob", &Publication::new("", b"for bob")).unwrap();
+    assert!(!bob.has("for bob").got.contains("for ada"));
+    // It moves with its position, and names no channel there either.
+    one.publish_user("ada", &Publication::new("", b"missed")).unwrap();
+    let mut moved = Client::granted(&other, "ada", &format!("since={first}"), "");
+    assert!(!moved.has("missed").got.contains("\"gap\""), "{}", moved.got);
+    // One of the hubs alone takes it away from all.
+    one.revoke_channel("ada", "user:ada", "no more").unwrap();
+    for client in &mut clients {
+        client.has("no more");
+    }
+    for hub in [one, other] {
+        hub.stop(Duration::ZERO);
+    }
+}
+
 fn each_client_is_served_by_each_hub(hubs: [Server; 2]) {
     let mut clients = [
         Client::sse(&hubs[1], "channel=a"),

@@ -4,6 +4,7 @@
 mod cluster_tests;
 mod embedded;
 mod listening;
+mod to_users;
 
 pub use crate::api::MAX_BATCH;
 use crate::attach::host_side::Attached;
@@ -171,6 +172,9 @@ impl Server {
     /// [`Self::adopt`] and [`Self::adopt_more`].
     pub(crate) fn hand_over(&self, fd: OwnedFd, connection: Handover<'_>) -> Result<(), (Error, OwnedFd)> {
         let fd = self.check_granted(connection.grant.is_some(), fd)?;
+        if let Err(error) = connection.grant.as_ref().map_or(Ok(()), |grant| self.check_names(grant)) {
+            return Err((error, fd));
+        }
         ask!(self, hub => hub.adopt(fd, connection))
     }
 
@@ -198,6 +202,7 @@ impl Server {
 
     /// Answers a request with yes; see `push_allow`.
     pub fn allow(&self, request: u64, grant: Grant) -> Result<(), Error> {
+        self.check_names(&grant)?;
         ask!(self, hub => hub.allow(request, grant))
     }
 
@@ -228,6 +233,7 @@ impl Server {
 
     /// Gives a connection another grant; see `push_renew`.
     pub fn renew(&self, connection: u64, grant: Grant) -> Result<(), Error> {
+        self.check_names(&grant)?;
         ask!(self, hub => hub.renew(connection, grant))
     }
 
@@ -328,6 +334,11 @@ impl Server {
         let left = either!(self.0, server => server.stop(drain));
         log.end();
         left
+    }
+
+    /// True if users have channels of their own (option `user_channel` of the hub, as far as that is known).
+    fn users_have_channels(&self) -> bool {
+        ask!(self, hub => hub.users_have_channels())
     }
 
     /// The present options. An attached server has those of its own side only.

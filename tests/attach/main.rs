@@ -8,6 +8,7 @@ mod calls;
 mod events;
 mod handing_over;
 mod strangers;
+mod to_users;
 
 use common::{attached, socket_path, Client, Host, UPGRADE};
 use push::grant::Grant;

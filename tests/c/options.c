@@ -35,6 +35,7 @@ static const struct {
      {"", "*", "https://a.example, https://*.b.example:8443"},
      {"a.example", "https://a/", "https://a b", "https://a:443"}},
     {"client_publish", {"true", "false", NULL}, {"yes", "1", "", "TRUE"}},
+    {"user_channel", {"true", "false", NULL}, {"on", "1", "", "TRUE"}},
     {"max_connections", {"0", "10000000", NULL}, {"10000001", "-1", "1e3", ""}},
     {"max_per_address", {"0", "10000000", NULL}, {"10000001", "-1", "x", ""}},
     {"max_per_user", {"0", "10000000", NULL}, {"10000001", "-1", "x", ""}},

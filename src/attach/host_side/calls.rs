@@ -1,8 +1,10 @@
 //! The host's calls. Each is checked here, and becomes a frame for the hub.
 
 use super::queue::{Content, Reply, Waiter, AWAY};
-use super::Attached;
-use crate::api::{check_head, check_send, checked_close, checked_refusal, checked_revocation, MAX_BATCH};
+use super::{Attached, OFF, ON};
+use crate::api::{
+    check_head, check_send, checked_close, checked_refusal, checked_revocation, no_user_channels, MAX_BATCH,
+};
 use crate::attach::wire::FromHost;
 use crate::config::Auth;
 use crate::error::{Error, Kind};
@@ -161,8 +163,19 @@ impl Attached {
         self.link.queue().present_epoch().map_or_else(String::new, |epoch| epoch.position(seq))
     }
 
+    /// True if the hub has said that its users have channels of their own.
+    pub(crate) fn users_have_channels(&self) -> bool {
+        self.link.limits.user_channel.load(Ordering::Relaxed) == ON
+    }
+
     fn check(&self, publication: &Publication<'_>, broadcast: bool) -> Result<(), Error> {
-        publication.check(self.link.limits.max_message.load(Ordering::Relaxed), broadcast)
+        publication.check(self.link.limits.max_message.load(Ordering::Relaxed), broadcast)?;
+        // The hub checks it again. If none is there, nobody knows what the next one says.
+        let is_off = publication.to_user && self.link.limits.user_channel.load(Ordering::Relaxed) == OFF;
+        if is_off && self.link.queue().is_attached() {
+            return Err(no_user_channels());
+        }
+        Ok(())
     }
 
     fn check_batch(&self, publications: &[Publication<'_>]) -> Result<(), Error> {

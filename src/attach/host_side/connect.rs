@@ -94,10 +94,14 @@ fn welcome(
     loop {
         if let Some(frame) = inbox.frame(MAX_FRAME).map_err(|malformed| Failure::Refused(malformed.to_string()))? {
             return match (FromHub::read(frame), said) {
-                (Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life }), Some(version)) => {
+                (
+                    Ok(FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life, user_channel }),
+                    Some(version),
+                ) => {
                     let epoch =
                         Epoch::from_text(epoch).ok_or_else(|| Failure::Refused("its epoch is not valid".into()))?;
                     link.limits.set(max_message, max_send);
+                    link.limits.set_user_channel(user_channel);
                     link.limits.max_batch.store(max_batch.map_or(MAX_BATCH, |max| max as usize), Ordering::Relaxed);
                     // The hub does not know the credit of the attachment before. It is set first, so that no event that
                     // follows is lost.

@@ -26,7 +26,7 @@ use connect::Failure;
 use queue::Queue;
 use socket2::SockAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -69,7 +69,13 @@ struct HubLimits {
     max_message: AtomicUsize,
     max_send: AtomicUsize,
     max_batch: AtomicUsize,
+    /// The hub's option `user_channel`, if it has told it: one of [`UNKNOWN`], [`OFF`] and [`ON`].
+    user_channel: AtomicU8,
 }
+
+const UNKNOWN: u8 = 0;
+const OFF: u8 = 1;
+const ON: u8 = 2;
 
 impl HubLimits {
     /// The limits before the first hub has told its own.
@@ -78,7 +84,13 @@ impl HubLimits {
             max_message: AtomicUsize::new(64 << 20),
             max_send: AtomicUsize::new(64 << 20),
             max_batch: AtomicUsize::new(MAX_BATCH),
+            user_channel: AtomicU8::new(UNKNOWN),
         }
+    }
+
+    /// Stores what a hub says of its users' channels when it welcomes the host.
+    fn set_user_channel(&self, is_on: Option<bool>) {
+        self.user_channel.store(is_on.map_or(UNKNOWN, |is_on| if is_on { ON } else { OFF }), Ordering::Relaxed);
     }
 
     /// Stores those that the hub tells at any time.

@@ -2,7 +2,8 @@
 
 use crate::attach::inbox::Inbox;
 use crate::attach::wire::{framed_len, FromHost, FromHub, RefusedBecause};
-use crate::attach::wire::{ANSWERS_CALLS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES, TRACES, VERSION};
+use crate::attach::wire::{ANSWERS_CALLS, MARKS, MAX_FRAME, NAMES_LIFE, NAMES_MAX_BATCH, SUBSCRIBES};
+use crate::attach::wire::{TRACES, USER_CHANNELS, VERSION};
 use crate::error::Kind;
 use crate::events::{Event, EventKind};
 use crate::grant::{Grant, Terms};
@@ -57,7 +58,15 @@ impl HubListener {
         };
         let life = (newest >= NAMES_LIFE).then_some(1);
         let max_batch = (newest >= NAMES_MAX_BATCH).then_some(8192);
-        hub.say(&FromHub::Welcome { epoch, done: 0, max_message: 1 << 20, max_send: 1 << 20, max_batch, life });
+        hub.say(&FromHub::Welcome {
+            epoch,
+            done: 0,
+            max_message: 1 << 20,
+            max_send: 1 << 20,
+            max_batch,
+            life,
+            user_channel: None,
+        });
         hub
     }
 }
@@ -150,6 +159,39 @@ fn calls_are_answered_at_hubs_that_know_them_and_refused_where_the_host_takes_no
             matches!(frame, FromHost::Deny { request, status: 503, .. } if request == 2 << 8)
         });
         assert_eq!(answers, usize::from(known));
+        host.stop(Duration::ZERO);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "sockets")]
+fn a_hub_that_does_not_know_the_channels_of_users_is_never_sent_a_message_to_one() {
+    let listener = HubListener::new();
+    let to = |data| Publication::new("", data);
+    for (version, known) in [(USER_CHANNELS - 1, false), (USER_CHANNELS, true)] {
+        let (first, host) = std::thread::scope(|scope| {
+            let hub = scope.spawn(|| listener.welcome("one"));
+            let host = listener.host(&[]);
+            (hub.join().unwrap(), host)
+        });
+        drop(first);
+        // Which hub comes next nobody knows.
+        host.post_user("ada", &to(b"early")).unwrap();
+        host.post(&Publication::new("a", b"plain")).unwrap();
+        let mut hub = listener.welcome_of(version, "one");
+        host.post(&Publication::new("a", b"last")).unwrap();
+        let mut got = 0;
+        hub.until(|frame| match frame {
+            FromHost::Publish { publication, .. } => {
+                got += usize::from(publication.to_user);
+                assert!(!publication.to_user || publication.channel == "user:ada");
+                publication.data == b"last"
+            }
+            _ => false,
+        });
+        assert_eq!(got > 0, known);
+        let posted = host.post_user("ada", &to(b"now")).map_err(|error| error.kind());
+        assert_eq!(posted, if known { Ok(()) } else { Err(Kind::Unsupported) });
         host.stop(Duration::ZERO);
     }
 }

@@ -267,8 +267,16 @@ mod tests {
                 host.read_exact(&mut hello).unwrap();
                 host.read_exact(&mut vec![0; u32::from_le_bytes(hello) as usize]).unwrap();
                 let (mut welcome, mut limits) = (Vec::new(), Vec::new());
-                FromHub::Welcome { epoch: "e", done: 0, max_message: 1, max_send: 1, max_batch: None, life: None }
-                    .write(&mut welcome);
+                FromHub::Welcome {
+                    epoch: "e",
+                    done: 0,
+                    max_message: 1,
+                    max_send: 1,
+                    max_batch: None,
+                    life: None,
+                    user_channel: None,
+                }
+                .write(&mut welcome);
                 FromHub::Limits { max_message: 1, max_send: 1 }.write(&mut limits);
                 let (one, _other) = UnixStream::pair().unwrap();
                 let (passed, socket) = ([one.as_raw_fd()], OwnedFd::from(host));

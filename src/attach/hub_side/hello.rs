@@ -45,6 +45,7 @@ impl HubSide {
             max_send: api.max_send() as u64,
             max_batch: (hello.version >= wire::NAMES_MAX_BATCH).then(|| context.config.get().mailbox as u64),
             life: (hello.version >= wire::NAMES_LIFE).then_some(self.life),
+            user_channel: (hello.version >= wire::USER_CHANNELS).then(|| api.users_have_channels()),
         }
         .write(out);
         // These are of this epoch, or without numbers. A hub that has just begun has none.

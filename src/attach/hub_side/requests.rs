@@ -1,9 +1,11 @@
 //! The requests of attached hosts.
 
 use super::{End, HubSide};
+use crate::api::Api;
 use crate::attach::wire::{self, FromHost, Malformed};
 use crate::context::client::Client;
 use crate::error::{Error, Kind};
+use crate::grant::Grant;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::sys::socket;
@@ -29,6 +31,15 @@ impl From<Malformed> for End {
     fn from(malformed: Malformed) -> Self {
         End::Fault(malformed.to_string())
     }
+}
+
+/// Refuses a grant that names the channels of users, which are the library's. Its host has checked that as well, unless it
+/// did not know yet which hub it would attach to.
+fn checked(api: &Api, grant: &Grant) -> Result<(), Error> {
+    if api.users_have_channels() {
+        return grant.check_names();
+    }
+    Ok(())
 }
 
 impl HubSide {
@@ -132,7 +143,8 @@ impl HubSide {
                 self.note_failed_for(Client::numbered(connection), id, "closing a connection", closed);
             }
             FromHost::Allow { request, grant } => {
-                self.note_failed(id, "letting a client in", api.allow(request, grant.of_host(host)));
+                let allowed = checked(&api, &grant).and_then(|()| api.allow(request, grant.of_host(host)));
+                self.note_failed(id, "letting a client in", allowed);
             }
             FromHost::Deny { request, status, reason } => {
                 self.note_failed(id, "refusing a client", api.deny(request, status, reason));
@@ -160,7 +172,7 @@ impl HubSide {
                 );
             }
             FromHost::Renew { connection, grant } => {
-                let renewed = api.renew(connection, grant);
+                let renewed = checked(&api, &grant).and_then(|()| api.renew(connection, grant));
                 self.note_failed_for(Client::numbered(connection), id, "renewing a grant", renewed);
             }
             FromHost::Credit { events } => {
@@ -228,6 +240,13 @@ impl HubSide {
                 return Ok(());
             }
         };
+        if let Err(error) = grant.as_ref().map_or(Ok(()), |grant| checked(&self.api, grant)) {
+            let pid = attachment.process.pid;
+            let text = format_args!("process {pid} has handed over a client with a grant that can't be: {error}");
+            self.note_bad_handover(Client::of(&fd).granted(grant.as_ref()), text);
+            self.api.refuse_unserved(&fd, head, &Refusal::forbidden("denied", "the host's grant is not valid"));
+            return Ok(());
+        }
         let grant = match grant.map(|grant| grant.of_host(attachment.host)) {
             None if attachment.version < wire::MEANS_NO_GRANT && !self.api.anybody_may() => {
                 let pid = attachment.process.pid;

@@ -20,6 +20,8 @@ const BEGIN: u8 = 2;
 const END: u8 = 3;
 /// A bit beside these: the message has its place in a trace, which stands behind them.
 const TRACED: u8 = 4;
+/// Another one: it is for a user, and its channel is the one of the user.
+const TO_USER: u8 = 8;
 
 /// Reads fields from the front of a frame.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
@@ -84,7 +86,7 @@ impl<'a> Fields<'a> {
             0 => None,
             _ => Some(Traceparent::from_bytes(&self.array()?).ok_or(Malformed("a trace that can't be"))?),
         };
-        let (binary, mark) = match flags & !TRACED {
+        let (binary, mark) = match flags & !(TRACED | TO_USER) {
             0 => (false, None),
             1 => (true, None),
             BEGIN => (false, Some(Mark::Begin)),
@@ -99,6 +101,7 @@ impl<'a> Fields<'a> {
             key: self.optional_text()?,
             data: self.bytes()?,
             trace,
+            to_user: flags & TO_USER != 0,
         })
     }
 
@@ -192,10 +195,11 @@ pub(super) fn optional_text(into: &mut Vec<u8>, value: Option<&str>) {
 
 pub(super) fn publication(into: &mut Vec<u8>, publication: &Publication<'_>) {
     let kind = match publication.mark {
-        None => publication.binary.into(),
+        None => u8::from(publication.binary),
         Some(Mark::Begin) => BEGIN,
         Some(Mark::End) => END,
     };
+    let kind = kind | if publication.to_user { TO_USER } else { 0 };
     match &publication.trace {
         None => into.push(kind),
         Some(trace) => {

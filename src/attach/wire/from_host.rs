@@ -218,6 +218,8 @@ impl<'a> FromHost<'a> {
         match self {
             FromHost::Users { .. } => 2,
             FromHost::Answer { .. } => super::ANSWERS_CALLS,
+            FromHost::Publish { publication, .. } if publication.to_user => super::USER_CHANNELS,
+            FromHost::Batch { publications, .. } if publications.iter().any(|one| one.to_user) => super::USER_CHANNELS,
             FromHost::Publish { publication, .. } if publication.mark.is_some() => super::MARKS,
             FromHost::Batch { publications, .. } if publications.iter().any(|one| one.mark.is_some()) => super::MARKS,
             FromHost::Adopt { grant: Some(grant), .. }

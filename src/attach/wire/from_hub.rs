@@ -50,6 +50,8 @@ pub(crate) enum FromHub<'a> {
         /// Names this life of the hub's process, which has the connections that frames may be about. Hosts that speak an
         /// older version are not told.
         life: Option<u64>,
+        /// The option `user_channel` of the hub. Hosts that speak an older version are not told.
+        user_channel: Option<bool>,
     },
     Refused {
         because: RefusedBecause,
@@ -98,13 +100,16 @@ impl<'a> FromHub<'a> {
     /// Appends the frame.
     pub(crate) fn write(&self, into: &mut Vec<u8>) {
         match self {
-            FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life } => framed(into, WELCOME, |into| {
-                fields::text(into, epoch);
-                // A host that knows the last one knows the one before it, too.
-                for number in [done, max_message, max_send].into_iter().chain(max_batch).chain(life) {
-                    into.extend_from_slice(&number.to_le_bytes());
-                }
-            }),
+            FromHub::Welcome { epoch, done, max_message, max_send, max_batch, life, user_channel } => {
+                framed(into, WELCOME, |into| {
+                    fields::text(into, epoch);
+                    // A host that knows the last one knows the one before it, too.
+                    for number in [done, max_message, max_send].into_iter().chain(max_batch).chain(life) {
+                        into.extend_from_slice(&number.to_le_bytes());
+                    }
+                    user_channel.iter().for_each(|is_on| fields::flag(into, *is_on));
+                })
+            }
             FromHub::Refused { because, text } => framed(into, REFUSED, |into| {
                 into.push(match because {
                     RefusedBecause::Version => 1,
@@ -165,6 +170,7 @@ impl<'a> FromHub<'a> {
                 max_send: fields.u64()?,
                 max_batch: fields.has_more().then(|| fields.u64()).transpose()?,
                 life: fields.has_more().then(|| fields.u64()).transpose()?,
+                user_channel: fields.has_more().then(|| fields.flag()).transpose()?,
             },
             REFUSED => {
                 let because = match fields.u8()? {

@@ -20,7 +20,8 @@ use std::fmt;
 /// names the life of the hub; and a new epoch of the log is told with [`FromHub::Epoch`]. In version 7 commands have numbers,
 /// so that a command that is sent again is not done again. Version 8 adds the beginnings and ends of streams, which are
 /// published as messages are. In version 9 a message may have its place in a trace of the host. Version 10 adds events of
-/// subscriptions, and calls of clients with their answers.
+/// subscriptions, calls of clients with their answers, and messages to users; and a welcome says whether users have
+/// channels.
 pub(crate) const VERSION: u16 = 10;
 /// The first version in which a welcome names the largest batch.
 pub(crate) const NAMES_MAX_BATCH: u16 = 3;
@@ -49,6 +50,8 @@ pub(crate) const TRACES: u16 = 9;
 pub(crate) const TELLS_SUBSCRIPTIONS: u16 = 10;
 /// The first version in which a host answers calls.
 pub(crate) const ANSWERS_CALLS: u16 = 10;
+/// The first version in which a host publishes to users, and a welcome says whether they have channels.
+pub(crate) const USER_CHANNELS: u16 = 10;
 /// The oldest version that both sides still speak. A host falls back to it if the hub refuses newer ones. A hub accepts
 /// every version from this one on.
 pub(crate) const OLDEST: u16 = 1;

@@ -42,9 +42,12 @@ fn from_hosts() -> Vec<FromHost<'static>> {
     let full = Publication { event: Some("e"), key: Some("k"), binary: true, ..plain };
     let trace = Traceparent::parse(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let traced = Publication { trace, ..full };
+    let to_user = Publication { channel: "user:ann", to_user: true, ..full };
     vec![
         FromHost::Hello(hello()),
         FromHost::Publish { number: 1, publication: traced },
+        FromHost::Publish { number: 1, publication: to_user },
+        FromHost::Batch { number: 2, publications: vec![Publication { trace, ..to_user }, plain] },
         FromHost::Publish { number: 1, publication: Publication { mark: Some(Mark::End), trace, ..plain } },
         FromHost::Batch { number: 2, publications: vec![plain, traced] },
         FromHost::Publish { number: 1, publication: full },
@@ -83,7 +86,15 @@ fn from_hubs() -> Vec<FromHub<'static>> {
         host: 0,
     };
     vec![
-        FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch: None, life: None },
+        FromHub::Welcome {
+            epoch: "abc",
+            done: 1,
+            max_message: 2,
+            max_send: 3,
+            max_batch: None,
+            life: None,
+            user_channel: None,
+        },
         FromHub::Refused { because: RefusedBecause::Full, text: "no" },
         FromHub::Published { number: 1, seq: 2, subscribers: 3 },
         FromHub::Batched { number: 1, seqs: vec![2, 3, 5] },
@@ -150,14 +161,29 @@ fn the_length_of_a_frame_with_a_payload_is_known_before_it_is_written() {
 }
 
 #[test]
-fn a_welcome_names_the_largest_batch_and_the_life_of_the_hub_to_newer_hosts() {
-    for (max_batch, life) in [(None, None), (Some(16), None), (Some(16), Some(u64::MAX))] {
-        let sent = FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch, life };
+fn a_welcome_tells_newer_hosts_more_of_the_hub() {
+    let newest = (Some(16), Some(u64::MAX), Some(true));
+    for (max_batch, life, user_channel) in [
+        (None, None, None),
+        (Some(16), None, None),
+        (Some(16), Some(u64::MAX), None),
+        (Some(16), Some(u64::MAX), Some(false)),
+        newest,
+    ] {
+        let sent =
+            FromHub::Welcome { epoch: "abc", done: 1, max_message: 2, max_send: 3, max_batch, life, user_channel };
         let bytes = written(|into| sent.write(into));
-        let Ok(FromHub::Welcome { max_batch: batch, life: read, .. }) = FromHub::read(&bytes[4..]) else {
+        let Ok(FromHub::Welcome { max_batch: batch, life: read, user_channel: users, .. }) = FromHub::read(&bytes[4..])
+        else {
             panic!("no welcome")
         };
-        assert_eq!((batch, read), (max_batch, life));
+        assert_eq!((batch, read, users), (max_batch, life, user_channel));
+        if user_channel.is_some() {
+            // This field is a flag, so the frame without it is the one for the version before.
+            assert!(FromHub::read(&bytes[4..bytes.len() - 1]).is_ok());
+            assert!(FromHub::read(&[&bytes[4..bytes.len() - 1], &[2]].concat()).is_err());
+            continue;
+        }
         assert!(FromHub::read(&bytes[4..bytes.len() - 1]).is_err());
         assert!(FromHub::read(&[&bytes[4..], b"x"].concat()).is_err());
     }
@@ -214,6 +240,16 @@ fn a_hub_of_any_version_knows_lists_for_publishing() {
     // No user; one name; a name and a pattern; no end; no flags.
     let lists = [&[0, 1, 1, 0, 4, 0][..], b"news", &[1, 2, 0, 3, 0], b"cmd", &[8, 0], b"typing.*", &[0; 9]].concat();
     assert!(written(|into| frame.write(into)).ends_with(&lists), "as in all versions");
+}
+
+#[test]
+fn only_messages_to_users_need_a_hub_that_knows_their_channels() {
+    let to_user = Publication { to_user: true, ..Publication::new("user:ann", b"x") };
+    let batch = vec![Publication::mark("c", Mark::End), to_user];
+    assert_eq!(FromHost::Publish { number: 1, publication: to_user }.since(), USER_CHANNELS);
+    assert_eq!(FromHost::Batch { number: 1, publications: batch }.since(), USER_CHANNELS);
+    let named = Publication::new("user:ann", b"x");
+    assert_eq!(FromHost::Publish { number: 1, publication: named }.since(), OLDEST, "a host may name it itself");
 }
 
 #[test]

@@ -100,6 +100,15 @@ pub(super) static OPTIONS: &[Spec] = &[
         value: Value::Flag { set: |c, flag| c.client_publish = flag },
     },
     Spec {
+        name: "user_channel",
+        default: "false",
+        live: fixed!(user_channel),
+        help: "Whether each user has a channel, `user:NAME`, to which push_publish_user publishes. A connection whose \
+               grant or token names a user has it beside its other channels, without asking. Then no client can name a \
+               channel that begins with `user:`, and no grant or token may. Hubs that share a log need the same value",
+        value: Value::Flag { set: |c, flag| c.user_channel = flag },
+    },
+    Spec {
         name: "compression",
         default: "false",
         live: live!(compression),

@@ -29,6 +29,9 @@ impl Shard {
             Ok(request) => request,
             Err(refused) => return self.reply_error(index, reference, None, refused),
         };
+        if let Err(refused) = self.check_not_of_user(&request) {
+            return self.reply_error(index, reference, request.channel(), refused);
+        }
         let answer = match &request {
             ClientRequest::Subscribe { channel, since, last } => {
                 self.subscribe_live(index, channel, since.as_deref(), *last)
@@ -54,7 +57,7 @@ impl Shard {
         if !conn.is(Flags::LIVE) {
             return Err(Refused::new("catching_up", "missed messages of this connection are still being sent"));
         }
-        if conn.grant.as_ref().is_some_and(|grant| !grant.allows(channel)) {
+        if conn.grant.as_ref().is_some_and(|grant| !grant.gives(channel, self.config.user_channel)) {
             return Err(Refused::new("channel", "not allowed"));
         }
         let start = requests::start(since, last)?;
@@ -62,11 +65,24 @@ impl Shard {
         if known.is_some_and(|id| self.subscriptions.channels.is_on(conn, index, id)) {
             return Err(Refused::new("subscribed", "subscribed already; unsubscribe first to begin elsewhere"));
         }
-        let count = conn.subs.len();
-        if count >= self.config().max_channels {
-            let message = format!("more than {count} channels (option max_channels)");
+        let (count, max) = (conn.subs.len(), self.config().max_channels);
+        if count >= max && count - self.given_channels(index) >= max {
+            let message = format!("more than {max} channels (option max_channels)");
             return Err(Refused::new("channels", message));
         }
+        let joined = self.join_live(index, channel, start)?;
+        // This comes after the replay: a client that stores the position has everything before it.
+        Ok(joined.map(|position| replies::subscribed(channel, &self.encoder.epoch().position(position))))
+    }
+
+    /// Subscribes a live connection to one more channel, and sends what it missed there. Returns the position up to which
+    /// it has everything then. `Ok(None)`: the connection has ended meanwhile, or is not live any more.
+    pub(in crate::shard) fn join_live(
+        &mut self,
+        index: u32,
+        channel: &str,
+        start: Start<'_>,
+    ) -> Result<Option<u64>, Refused> {
         let shared = self.context.clone();
         let request = Request {
             shard: self.handle.number,
@@ -114,8 +130,7 @@ impl Shard {
         let mut pieces = Vec::new();
         self.add_replay(index, &mut pieces);
         self.transmit(index, &pieces);
-        // This comes after the replay: a client that stores the position has everything before it.
-        Ok(Some(replies::subscribed(channel, &self.encoder.epoch().position(joined))))
+        Ok(Some(joined))
     }
 
     fn unsubscribe_live(&mut self, index: u32, channel: &str) -> Answer {

@@ -20,3 +20,4 @@ pub(super) mod sink;
 pub(super) mod timers;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(super) mod user_channel;

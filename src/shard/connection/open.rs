@@ -19,7 +19,15 @@ use std::borrow::Cow;
 
 impl Shard {
     /// Serves a good request.
-    pub(in crate::shard) fn open(&mut self, index: u32, subscribe: &Subscribe<'_>, cors: String, forwarded: &[&str]) {
+    pub(in crate::shard) fn open(
+        &mut self,
+        index: u32,
+        mut subscribe: Subscribe<'_>,
+        cors: String,
+        forwarded: &[&str],
+    ) {
+        self.add_user_channel(index, &mut subscribe);
+        let subscribe = &subscribe;
         let sse = subscribe.transport == Transport::Sse;
         let admitted = self.admit(index, subscribe).and_then(|()| self.count_subscription(index, forwarded));
         if let Err(refusal) = admitted {
@@ -91,7 +99,7 @@ impl Shard {
         if grant.expires_at().is_some_and(|at| at <= clock::unix_seconds()) {
             return Err(Refusal::forbidden("expired", "the grant has ended"));
         }
-        match subscribe.channels.iter().find(|channel| !grant.allows(channel)) {
+        match subscribe.channels.iter().find(|channel| !grant.gives(channel, self.config.user_channel)) {
             Some(channel) => Err(Refusal::forbidden("channel", format!("not allowed: channel {channel}"))),
             None => Ok(()),
         }

@@ -267,7 +267,7 @@ impl Shard {
                     self.forget_wish();
                     return None;
                 }
-                Ok(Admission::Admitted) => self.open(index, &subscribe, head.cors, &head.forwarded),
+                Ok(Admission::Admitted) => self.open(index, subscribe, head.cors, &head.forwarded),
                 Ok(Admission::Asked) => {
                     self.ask_host(index, subscribe.channels.first().map(|name| &**name), bytes, head.size - head.body);
                     self.forget_wish();

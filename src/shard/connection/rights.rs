@@ -71,7 +71,13 @@ impl Shard {
         // The host that gets the connection's events stays the same.
         let host = host(conn);
         let ended_at = conn.grant.as_ref().and_then(|grant| grant.expires_at());
+        let token = self.token(index);
         self.change_user(index, |shard| shard.conns[index as usize].grant = Some(Arc::new(grant.of_host(host))));
+        // First it gets the channel of the new user: a connection without any channel ends.
+        self.follow_user(index);
+        if self.find(token).is_none() {
+            return;
+        }
         self.lose_channels(index, "not in the new grant");
         self.reschedule(index, ended_at);
     }
@@ -81,7 +87,8 @@ impl Shard {
     fn lose_channels(&mut self, index: u32, reason: &str) {
         let Some(conn) = self.conns.get_mut(index as usize) else { return };
         let (Some(grant), Phase::Open(_)) = (conn.grant.clone(), conn.phase) else { return };
-        let is_lost = |name: &str| !grant.allows(name);
+        let users_have_channels = self.config.user_channel;
+        let is_lost = |name: &str| !grant.gives(name, users_have_channels);
         let mut awaited = Vec::new();
         let mut keeps_some = false;
         if let Some(catch_up) = conn.outbox.as_mut().and_then(|outbox| outbox.catch_up.as_mut()) {
