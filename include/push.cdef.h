@@ -235,6 +235,11 @@ push_status push_publish_batch(push_server *server,
 
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
+push_status push_publish_user(push_server *server,
+                              const char *user,
+                              const push_message *message,
+                              push_position *out);
+
 push_status push_end(push_server *server, const char *channel, push_position *out);
 
 push_status push_begin(push_server *server, const char *channel, push_position *out);

@@ -343,7 +343,7 @@ typedef struct {
     /* sizeof(push_message) in the host's header. */
     size_t size;
     /* The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
-       push_broadcast ignores it. */
+       push_broadcast ignores it, and push_publish_user needs NULL. */
     const char *channel;
     /* The payload.  It is copied. */
     const void *data;
@@ -379,7 +379,7 @@ typedef struct {
 typedef struct {
     /* sizeof(push_grant), as the host was compiled. */
     size_t size;
-    /* Who the client is, or NULL.  At most 255 bytes. */
+    /* Who the client is, or NULL.  At most 255 bytes.  See also push_publish_user. */
     const char *user;
     /* The names of the channels that the client may have.  A "*" does not stand for many here, so
        you may make a name from a client's text.  A name that ends in "*" is PUSH_ERR_INVALID. */
@@ -719,6 +719,32 @@ push_status push_publish_batch(push_server *server,
    As for push_publish_message. */
 push_status push_broadcast(push_server *server, const push_message *message, push_position *out);
 
+/* Publishes one message to all connections of a user: to the channel `user:NAME`, which each
+   connection with this user in its grant or token has without asking (option `user_channel`).  It is
+   a channel like any other: it has a history and positions, so a connection that comes back gets
+   what it missed, and a user who is away gets it later, as long as it is kept.  `message->channel`
+   must be NULL.  A `key` counts among those of this channel.  `out` may be NULL.  Any thread.
+   Nothing of `user` and `message` is kept after the call.
+
+   PUSH_ERR_INVALID: the option `user_channel` is off, also in the hub of an attached host; the user
+   is empty, longer than 250 bytes, not UTF-8, ends in "*", or has control characters, so that no
+   channel can have its name; `message->channel` is not NULL; or as for push_publish_message.
+   push_last_error says which of these.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version
+   that does not know users' channels.  Attached and without `out`, the hub may find out only later
+   that its option is off: it does not publish then, counts that (push_stats.undone), and its log
+   says so.  Other errors, and the time that the call waits, as for push_publish_message.
+
+   While the option is on, names that begin with `user:` belong to the library: no client can name
+   one, and a grant that does is PUSH_ERR_INVALID.  The host may name one itself, as in a batch,
+   push_users_get or push_revoke_channel.  Where the option is off, that is an ordinary channel.
+
+   # Safety
+   `user` ends in NUL; `message` and what it points to can be read; `out` is NULL or can be written. */
+push_status push_publish_user(push_server *server,
+                              const char *user,
+                              const push_message *message,
+                              push_position *out);
+
 /* Ends the stream of a channel.  An end mark takes its place behind the messages published before,
    with a position of its own.  Subscribers get it as `end`, and so do clients that come later, as
    long as it is kept: as messages of the channel are (options history_count, history_age,
@@ -729,9 +755,10 @@ push_status push_broadcast(push_server *server, const push_message *message, pus
    end; with a log that hubs share, and with engine_sync=always, the end moves to the new position.
    A message that is published to the channel, or push_begin, opens it anew.  `out` may be NULL.
 
-   PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), or
-   the channel keeps no messages.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version that
-   does not know ends.  Other errors, and the time that the call waits, as for push_publish_message.
+   PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), the
+   channel keeps no messages, or is that of a user (push_publish_user).  PUSH_ERR_UNSUPPORTED:
+   attached, and the hub is of a version that does not know ends.  Other errors, and the time that
+   the call waits, as for push_publish_message.
 
    # Safety
    `channel` ends in NUL; `out` is NULL or can be written. */
@@ -894,7 +921,7 @@ push_status push_revoke_channel(push_server *server,
 /* Gives one connection another grant in place of its own, for example because a session was
    prolonged, a user has logged in, or rights have changed.  The connection goes on until the new
    grant ends.  Subscriptions that the new grant does not allow end as with push_revoke_channel.
-   `grant` is copied.
+   With the option `user_channel` it gets the channel of the new grant's user.  `grant` is copied.
 
    PUSH_ERR_NOT_FOUND: the connection is gone.
 

@@ -120,6 +120,51 @@ pub unsafe extern "C" fn push_broadcast(
     unsafe { publish_one(server, message, out, false, Server::post_broadcast, Server::broadcast) }
 }
 
+/// Publishes one message to all connections of a user: to the channel `user:NAME`, which each
+/// connection with this user in its grant or token has without asking (option `user_channel`).  It is
+/// a channel like any other: it has a history and positions, so a connection that comes back gets
+/// what it missed, and a user who is away gets it later, as long as it is kept.  `message->channel`
+/// must be NULL.  A `key` counts among those of this channel.  `out` may be NULL.  Any thread.
+/// Nothing of `user` and `message` is kept after the call.
+///
+/// PUSH_ERR_INVALID: the option `user_channel` is off, also in the hub of an attached host; the user
+/// is empty, longer than 250 bytes, not UTF-8, ends in "*", or has control characters, so that no
+/// channel can have its name; `message->channel` is not NULL; or as for push_publish_message.
+/// push_last_error says which of these.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version
+/// that does not know users' channels.  Attached and without `out`, the hub may find out only later
+/// that its option is off: it does not publish then, counts that (push_stats.undone), and its log
+/// says so.  Other errors, and the time that the call waits, as for push_publish_message.
+///
+/// While the option is on, names that begin with `user:` belong to the library: no client can name
+/// one, and a grant that does is PUSH_ERR_INVALID.  The host may name one itself, as in a batch,
+/// push_users_get or push_revoke_channel.  Where the option is off, that is an ordinary channel.
+///
+/// # Safety
+/// `user` ends in NUL; `message` and what it points to can be read; `out` is NULL or can be written.
+#[no_mangle]
+pub unsafe extern "C" fn push_publish_user(
+    server: *mut push_server,
+    user: *const c_char,
+    message: *const push_message,
+    out: *mut push_position,
+) -> push_status {
+    guard::with_server(server, |server| {
+        // SAFETY: the caller vouches for the string, the message and `out`.
+        unsafe {
+            let user = guard::required_text("user", user)?;
+            let message = guard::sized_input("message", message)?;
+            if !message.channel.is_null() {
+                return Err(Fault::new(PUSH_ERR_INVALID, "channel: a message to a user has none; leave it NULL"));
+            }
+            let (post, publish) = (
+                |server: &Server, to: &Publication<'_>| server.post_user(user, to),
+                |server: &Server, to: &Publication<'_>| server.publish_user(user, to),
+            );
+            publish_read(server, &message, out, false, post, publish)
+        }
+    })
+}
+
 /// Ends the stream of a channel.  An end mark takes its place behind the messages published before,
 /// with a position of its own.  Subscribers get it as `end`, and so do clients that come later, as
 /// long as it is kept: as messages of the channel are (options history_count, history_age,
@@ -130,9 +175,10 @@ pub unsafe extern "C" fn push_broadcast(
 /// end; with a log that hubs share, and with engine_sync=always, the end moves to the new position.
 /// A message that is published to the channel, or push_begin, opens it anew.  `out` may be NULL.
 ///
-/// PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), or
-/// the channel keeps no messages.  PUSH_ERR_UNSUPPORTED: attached, and the hub is of a version that
-/// does not know ends.  Other errors, and the time that the call waits, as for push_publish_message.
+/// PUSH_ERR_INVALID: the channel's name is not allowed (see push_publish; a pattern is no name), the
+/// channel keeps no messages, or is that of a user (push_publish_user).  PUSH_ERR_UNSUPPORTED:
+/// attached, and the hub is of a version that does not know ends.  Other errors, and the time that
+/// the call waits, as for push_publish_message.
 ///
 /// # Safety
 /// `channel` ends in NUL; `out` is NULL or can be written.
@@ -201,19 +247,36 @@ unsafe fn publish_one(
     publish: impl FnOnce(&Server, &Publication<'_>) -> Result<Placed, Error>,
 ) -> push_status {
     guard::with_server(server, |server| {
-        // SAFETY: the caller vouches for the message and all it points to.
-        let message = unsafe { guard::sized_input("message", message)? };
-        // SAFETY: as above.
-        let publication = unsafe { publication(&message, has_channel)? };
-        if out.is_null() {
-            post(server, &publication)?;
-            return Ok(());
+        // SAFETY: the caller vouches for the message and all it points to, and for `out`.
+        unsafe {
+            let message = guard::sized_input("message", message)?;
+            publish_read(server, &message, out, has_channel, post, publish)
         }
-        let placed = publish(server, &publication)?;
-        // SAFETY: the caller vouches for `out`, which is not NULL.
-        unsafe { write_position(server, out, &placed) };
-        Ok(())
     })
+}
+
+/// The same with a message whose size was checked.
+///
+/// # Safety
+/// As for [`push_publish_message`].
+unsafe fn publish_read(
+    server: &Server,
+    message: &push_message,
+    out: *mut push_position,
+    has_channel: bool,
+    post: impl FnOnce(&Server, &Publication<'_>) -> Result<(), Error>,
+    publish: impl FnOnce(&Server, &Publication<'_>) -> Result<Placed, Error>,
+) -> Result<(), Fault> {
+    // SAFETY: the caller vouches for the message and all it points to.
+    let publication = unsafe { publication(message, has_channel)? };
+    if out.is_null() {
+        post(server, &publication)?;
+        return Ok(());
+    }
+    let placed = publish(server, &publication)?;
+    // SAFETY: the caller vouches for `out`, which is not NULL.
+    unsafe { write_position(server, out, &placed) };
+    Ok(())
 }
 
 /// Reads the data that a `push_message` points to.

@@ -109,7 +109,7 @@ pub struct push_message {
     /// sizeof(push_message) in the host's header.
     pub size: usize,
     /// The channel: 1 to 255 bytes of UTF-8 without control characters, the last of them not "*".
-    /// push_broadcast ignores it.
+    /// push_broadcast ignores it, and push_publish_user needs NULL.
     pub channel: *const c_char,
     /// The payload.  It is copied.
     pub data: *const c_void,
@@ -149,7 +149,7 @@ pub struct push_position {
 pub struct push_grant {
     /// sizeof(push_grant), as the host was compiled.
     pub size: usize,
-    /// Who the client is, or NULL.  At most 255 bytes.
+    /// Who the client is, or NULL.  At most 255 bytes.  See also push_publish_user.
     pub user: *const c_char,
     /// The names of the channels that the client may have.  A "*" does not stand for many here, so
     /// you may make a name from a client's text.  A name that ends in "*" is PUSH_ERR_INVALID.

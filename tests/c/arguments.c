@@ -29,6 +29,7 @@ static void check_all_refuse(push_server *server, push_status expected)
     CHECK_STATUS(push_publish_message(server, &message, &position), expected);
     CHECK_STATUS(push_publish_batch(server, &message, 1, &position), expected);
     CHECK_STATUS(push_broadcast(server, &message, &position), expected);
+    CHECK_STATUS(push_publish_user(server, "u", &message, &position), expected);
     CHECK_STATUS(push_begin(server, "c", &position), expected);
     CHECK_STATUS(push_end(server, "c", &position), expected);
     CHECK_STATUS(push_adopt(server, fd, NULL, 0, PUSH_GRANT_ALL), expected);
@@ -129,6 +130,8 @@ static void null_arguments(void)
     CHECK_STATUS(push_broadcast(server, &message, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_broadcast(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_publish_batch(server, NULL, 1, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_publish_user(server, NULL, &message, NULL), PUSH_ERR_INVALID);
+    CHECK_STATUS(push_publish_user(server, "u", NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_begin(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_end(server, NULL, NULL), PUSH_ERR_INVALID);
     CHECK_STATUS(push_adopt(server, fd, NULL, 1, PUSH_GRANT_ALL), PUSH_ERR_INVALID);

@@ -29,6 +29,7 @@ static int call_everything(push_server *server, push_config *config, push_event 
     FORKED(push_publish_message(server, &message, &position));
     FORKED(push_publish_batch(server, &message, 1, &position));
     FORKED(push_broadcast(server, &message, &position));
+    FORKED(push_publish_user(server, "u", &message, &position));
     FORKED(push_begin(server, "c", &position));
     FORKED(push_end(server, "c", &position));
     FORKED(push_adopt(server, fds[0], NULL, 0, PUSH_GRANT_ALL));

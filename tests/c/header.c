@@ -100,6 +100,7 @@ int main(void)
                   push_publish_message(server, &message, &position) == PUSH_ERR_INVALID &&
                   push_publish_batch(server, batch, 2, NULL) == PUSH_ERR_INVALID &&
                   push_broadcast(server, &message, &position) == PUSH_ERR_INVALID &&
+                  push_publish_user(server, "u", &message, &position) == PUSH_ERR_INVALID &&
                   push_adopt(server, -1, NULL, 0, &grant) == PUSH_ERR_INVALID &&
                   push_adopt(server, -1, NULL, 0, PUSH_GRANT_ALL) == PUSH_ERR_INVALID &&
                   push_send(server, 1, "", 0, 0) == PUSH_ERR_INVALID &&
