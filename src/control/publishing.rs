@@ -5,11 +5,11 @@ use super::parameters::Known::{Once, Several};
 use super::parameters::Parameters;
 use super::routes::{json, refusal, Answer};
 use crate::api::{not_in_time, places, Api, MAX_BATCH};
-use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key};
+use crate::dialect::members::Member::{self, Base64, Channel, Data, Event, Key, User};
 use crate::dialect::members::{self, Members};
 use crate::error::Error;
 use crate::http::refusal::Refusal;
-use crate::hub::{Mark, OnSettled, Placed, Placing, Publication, Settled, Traceparent};
+use crate::hub::{channel_of_user, Mark, OnSettled, Placed, Placing, Publication, Settled, Traceparent};
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use hyper::body::Incoming;
@@ -23,6 +23,8 @@ const MAX_BATCH_BYTES: usize = 64 << 20;
 /// One message of a batch.
 struct Item<'a> {
     channel: Cow<'a, str>,
+    /// True if the channel is that of a user.
+    to_user: bool,
     data: Cow<'a, [u8]>,
     event: Option<Cow<'a, str>>,
     key: Option<Cow<'a, str>>,
@@ -30,16 +32,21 @@ struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    const MEMBERS: [Member; 5] = [Channel, Data, Event, Key, Base64];
+    const MEMBERS: [Member; 6] = [Channel, User, Data, Event, Key, Base64];
 
     fn new(mut members: Members<'a>) -> Result<Self, String> {
-        let (channel, data, base64) = (members.needed(Channel)?, members.needed(Data)?, members.flag(Base64));
+        let (channel, to_user) = match members.text(User) {
+            None => (members.needed(Channel)?, false),
+            Some(_) if members.text(Channel).is_some() => return Err(EITHER.to_owned()),
+            Some(user) => (channel_of_user(&user).map_err(|error| error.to_string())?.into(), true),
+        };
+        let (data, base64) = (members.needed(Data)?, members.flag(Base64));
         let data = match data {
             data if base64 => STANDARD.decode(&*data).map_err(|_| "data is not base64")?.into(),
             Cow::Borrowed(data) => data.as_bytes().into(),
             Cow::Owned(data) => data.into_bytes().into(),
         };
-        Ok(Item { channel, data, event: members.text(Event), key: members.text(Key), base64 })
+        Ok(Item { channel, to_user, data, event: members.text(Event), key: members.text(Key), base64 })
     }
 
     fn publication(&self, trace: Option<Traceparent>) -> Publication<'_> {
@@ -48,10 +55,14 @@ impl<'a> Item<'a> {
             event: self.event.as_deref(),
             key: self.key.as_deref(),
             binary: self.base64,
+            to_user: self.to_user,
             ..Publication::new(&self.channel, &self.data)
         }
     }
 }
+
+/// The error about a message that has both.
+const EITHER: &str = "channel and user: a message goes to one of the two";
 
 fn batch(body: &[u8]) -> Result<Vec<Item<'_>>, String> {
     members::read_list(body, &Item::MEMBERS, MAX_BATCH, Item::new)
@@ -111,32 +122,47 @@ fn header_texts<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator
 /// `POST /v1/publish`.
 pub(super) async fn publish(api: &Api, query: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {
     check_coding(headers)?;
-    let parameters = Parameters::read(query, &[Several("channel"), Once("event"), Once("key")])?;
+    let parameters = Parameters::read(query, &[Several("channel"), Several("user"), Once("event"), Once("key")])?;
     let attributes = Attributes::read(&parameters, headers)?;
-    match parameters.all("channel")[..] {
+    let (channels, to_users) = channels(&parameters)?;
+    match channels[..] {
         [] if attributes.event.is_some() || attributes.key.is_some() => {
-            let message = "without ?channel= the body is a batch, whose messages have their own event and key";
+            let message =
+                "without ?channel= or ?user= the body is a batch, whose messages have their own event and key";
             Err(Refusal::malformed("channel", message))
         }
         [] => publish_batch(api, body, attributes.trace).await,
-        [channel] => {
+        [ref channel] => {
             let data = collect(api, body, api.max_message(), "the option max_message").await?;
-            let publication = publication(channel, &attributes, headers, &data);
+            let publication = publication((channel, to_users), &attributes, headers, &data);
             let settled = settled(api, |on_settled| api.submit(&publication, on_settled)).await?;
             Ok(json(format!("{}\n", shown(api, settled)?.concat())))
         }
         ref channels => {
             let data = collect(api, body, api.max_message(), "the option max_message").await?;
             if data.len() * channels.len() > MAX_BATCH_BYTES {
-                let message =
-                    format!("the message times the number of channels is larger than {MAX_BATCH_BYTES} bytes");
+                let what = if to_users { "users" } else { "channels" };
+                let message = format!("the message times the number of {what} is larger than {MAX_BATCH_BYTES} bytes");
                 return Err(Refusal::too_large(message));
             }
             let publications: Vec<_> =
-                channels.iter().map(|channel| publication(channel, &attributes, headers, &data)).collect();
+                channels.iter().map(|channel| publication((channel, to_users), &attributes, headers, &data)).collect();
             publish_all(api, &publications).await
         }
     }
+}
+
+/// The channels that a request publishes to, and whether they are those of the users that it names.
+fn channels<'p>(parameters: &'p Parameters<'_>) -> Result<(Vec<Cow<'p, str>>, bool), Refusal> {
+    let (channels, users) = (parameters.all("channel"), parameters.all("user"));
+    if users.is_empty() {
+        return Ok((channels.into_iter().map(Cow::Borrowed).collect(), false));
+    }
+    if !channels.is_empty() {
+        return Err(Refusal::malformed("user", EITHER));
+    }
+    let of_users = users.into_iter().map(|user| channel_of_user(user).map(Cow::Owned));
+    of_users.collect::<Result<_, _>>().map(|channels| (channels, true)).map_err(|error| refusal(&error))
 }
 
 /// `POST /v1/broadcast`.
@@ -149,7 +175,7 @@ pub(super) async fn broadcast(api: &Api, query: &str, headers: &HeaderMap, body:
     }
     let attributes = Attributes::read(&parameters, headers)?;
     let data = collect(api, body, api.max_message(), "the option max_message").await?;
-    let publication = publication("", &attributes, headers, &data);
+    let publication = publication(("", false), &attributes, headers, &data);
     let settled = settled(api, |on_settled| api.submit_broadcast(&publication, on_settled)).await?;
     Ok(json(format!("{}\n", shown(api, settled)?.concat())))
 }
@@ -163,8 +189,9 @@ pub(super) async fn mark(api: &Api, query: &str, mark: Mark) -> Result<Answer, R
     Ok(json(format!("{}\n", shown(api, settled)?.concat())))
 }
 
+/// `channel`: its name, and whether it is that of a user.
 fn publication<'p>(
-    channel: &'p str,
+    channel: (&'p str, bool),
     attributes: &Attributes<'p>,
     headers: &HeaderMap,
     data: &'p [u8],
@@ -174,14 +201,15 @@ fn publication<'p>(
         key: attributes.key,
         binary: is_binary(headers),
         trace: attributes.trace,
-        ..Publication::new(channel, data)
+        to_user: channel.1,
+        ..Publication::new(channel.0, data)
     }
 }
 
 async fn publish_batch(api: &Api, body: Incoming, trace: Option<Traceparent>) -> Result<Answer, Refusal> {
     let body = collect(api, body, MAX_BATCH_BYTES, "the limit of a batch").await?;
     let items = batch(&body).map_err(|what| {
-        let message = format!("not a JSON array of {{channel, data, event, key, base64}}: {what}");
+        let message = format!("not a JSON array of {{channel or user, data, event, key, base64}}: {what}");
         Refusal::malformed("batch", message)
     })?;
     publish_all(api, &items.iter().map(|item| item.publication(trace)).collect::<Vec<_>>()).await

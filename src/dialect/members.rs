@@ -21,6 +21,7 @@ pub(crate) enum Member {
     Last,
     Base64,
     Ref,
+    User,
 }
 
 impl Member {
@@ -36,6 +37,7 @@ impl Member {
             Member::Last => "last",
             Member::Base64 => "base64",
             Member::Ref => "ref",
+            Member::User => "user",
         }
     }
 
@@ -75,7 +77,7 @@ enum Value<'a> {
 
 /// The members that were asked for and are there. A member that is null counts as missing.
 #[derive(Debug, Default)]
-pub(crate) struct Members<'a>([Option<Value<'a>>; 10]);
+pub(crate) struct Members<'a>([Option<Value<'a>>; 11]);
 
 impl<'a> Members<'a> {
     /// Takes a text. `None` if the member is missing.

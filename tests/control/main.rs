@@ -12,6 +12,7 @@ mod logins;
 mod messages;
 mod options;
 mod tail;
+mod to_users;
 
 use common::{field, socket_path, Client, Host, CONTROL};
 use std::io::{Read, Write};
@@ -123,8 +124,8 @@ fn a_client_that_ends_its_side_after_the_request_gets_the_answer() {
 fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
     let host = Host::start(&CONTROL);
     for (method, path, allowed) in [
-        ("POST", "/v1/publish?channel=a", "channel, event, key"),
-        ("POST", "/v1/publish?", "channel, event, key"),
+        ("POST", "/v1/publish?channel=a", "channel, user, event, key"),
+        ("POST", "/v1/publish?", "channel, user, event, key"),
         ("POST", "/v1/broadcast?", "channel, event, key"),
         ("POST", "/v1/disconnect?user=a", "user, all, code, reason"),
         ("POST", "/v1/revoke?user=a&channel=b", "user, channel, reason"),
@@ -148,6 +149,7 @@ fn a_parameter_that_a_request_does_not_have_is_refused_by_name() {
     }
     for (method, path) in [
         ("POST", "/v1/publish?channel=a&channel=a"),
+        ("POST", "/v1/publish?user=a&user=a"),
         ("POST", "/v1/publish?channel=a&event=x&event=y"),
         ("POST", "/v1/publish?channel=a&key=x&key=x"),
         ("POST", "/v1/disconnect?user=a&code=4000&code=4001"),
@@ -280,13 +282,13 @@ fn headers_and_members_of_a_publish_count_once_or_are_refused() {
             "x",
             "unknown header push-evnt; allowed are Push-Event and Push-Key",
         ),
-        ("/v1/publish", "Push-Event: x\r\n", one, "without ?channel= the body is a batch"),
-        ("/v1/publish?key=x", "", one, "without ?channel= the body is a batch"),
+        ("/v1/publish", "Push-Event: x\r\n", one, "without ?channel= or ?user= the body is a batch"),
+        ("/v1/publish?key=x", "", one, "without ?channel= or ?user= the body is a batch"),
         (
             "/v1/publish",
             "",
             r#"[{"channel":"a","data":"x","evnt":"y"}]"#,
-            "message 1: unknown member evnt; allowed are channel, data, event, key, base64",
+            "message 1: unknown member evnt; allowed are channel, user, data, event, key, base64",
         ),
         ("/v1/publish", "", r#"[{"channel":"a","data":1}]"#, "message 1: data must be a text"),
         ("/v1/publish", "", r#"[{"channel":"a","data":"!","base64":true}]"#, "message 1: data is not base64"),

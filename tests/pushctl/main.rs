@@ -99,6 +99,19 @@ fn a_message_is_published_and_found_again() {
     let again = told(&at, &["publish", "n\u{e4}ws", "again", "--idempotency-key", "k"]);
     assert_eq!(again, format!("{} to 0 subscribers\n", place["id"].as_str().unwrap()));
 
+    // To users.
+    let wrong = pushctl(&at, &["publish", "--user", "ada", "x", "y"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("either CHANNEL [DATA], or --user USER [DATA] is expected"));
+    let off = pushctl(&at, &["publish", "--user", "ada", "x"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&off.stderr).contains("user_channel"), "{off:?}");
+    let (users, at_users) = hub(&[("user_channel", "true")]);
+    assert_eq!(json(&at_users, &["publish", "--user", "ada", "hello"])["subscribers"], 0);
+    let two = told(&at_users, &["publish", "again", "--user", "ada", "--user", "b\u{f6}b"]);
+    assert!(two.lines().count() == 2 && two.lines().all(|line| line.ends_with(" to 0 subscribers")), "{two}");
+    let kept = told(&at_users, &["messages", "user:ada"]);
+    assert!(kept.contains("hello") && kept.contains("again"), "{kept}");
+    users.stop();
+
     // From the standard input, and bytes.
     let mut command = pushctl(&at, &["publish", "n\u{e4}ws", "--binary"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -42,14 +42,15 @@ const LIMIT: Flag = ("limit", "N", "show at most N");
 pub(super) static COMMANDS: &[Command] = &[
     Command {
         name: "publish",
-        values: "CHANNEL [DATA]",
-        count: (1, 2),
+        values: "[CHANNEL] [DATA]",
+        count: (0, 2),
         flags: &[
+            ("user", "USER", "to a user, and not to a channel (option user_channel); may come several times"),
             ("event", "NAME", "the event type"),
             ("idempotency-key", "KEY", "publish it once, however often it is called"),
             ("binary", "", "the data is bytes"),
         ],
-        help: "publish DATA, or what comes from the standard input",
+        help: "publish DATA, or what comes from the standard input, to a channel or with --user to users",
     },
     Command {
         name: "tail",

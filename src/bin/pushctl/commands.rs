@@ -75,7 +75,16 @@ async fn shown(hub: &Hub, called: &Called, asked: Asked, table: fn(&Value) -> St
 }
 
 async fn publish(hub: &Hub, called: &Called) -> Result<(), Failure> {
-    let body = match called.values.get(1) {
+    let users: Vec<&str> = called.all("user").collect();
+    let (channel, data) = match &called.values[..] {
+        values @ ([] | [_]) if !users.is_empty() => (None, values.first()),
+        [channel, data @ ..] if users.is_empty() => (Some(channel), data.first()),
+        _ => {
+            let text = "publish: either CHANNEL [DATA], or --user USER [DATA] is expected behind it";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+    };
+    let body = match data {
         Some(data) => data.clone().into_bytes(),
         None => {
             let mut data = Vec::new();
@@ -84,7 +93,9 @@ async fn publish(hub: &Hub, called: &Called) -> Result<(), Failure> {
             data
         }
     };
-    let mut asked = Asked::post("/v1/publish").with("channel", &called.values[0]);
+    let asked = Asked::post("/v1/publish");
+    let asked = channel.into_iter().fold(asked, |asked, channel| asked.with("channel", channel));
+    let mut asked = users.into_iter().fold(asked, |asked, user| asked.with("user", user));
     for (name, flag) in [("event", "event"), ("key", "idempotency-key")] {
         if let Some(value) = called.one(flag) {
             asked = asked.with(name, value);
@@ -92,8 +103,12 @@ async fn publish(hub: &Hub, called: &Called) -> Result<(), Failure> {
     }
     (asked.body, asked.binary) = (Bytes::from(body), called.has("binary"));
     shown(hub, called, asked, |answer| {
-        let id = answer["id"].as_str().unwrap_or_default();
-        format!("{} to {} subscribers\n", super::text::clean(id), lists::number(answer, "subscribers"))
+        let line = |place: &Value| {
+            let id = place["id"].as_str().unwrap_or_default();
+            format!("{} to {} subscribers\n", super::text::clean(id), lists::number(place, "subscribers"))
+        };
+        // For several users there are several places.
+        answer.as_array().map_or_else(|| line(answer), |places| places.iter().map(line).collect())
     })
     .await
 }
