@@ -11,7 +11,8 @@ import (
 
 // Grant says what a client may do. It is the answer of the service's own login. The zero Grant allows nothing.
 type Grant struct {
-	// User is the client's user, or empty. Events name it, and [Server.Disconnect] finds it. At most 255 bytes.
+	// User is the client's user, or empty. Events name it, and [Server.Disconnect] finds it. At most 255 bytes. With the
+	// option user_channel the client has this user's channel: see [Server.PublishUser].
 	User string
 
 	// Channels are the names of the channels that the client may ask for. They are never patterns, so a client's text
@@ -58,9 +59,9 @@ func Anyone(*http.Request) (Grant, error) {
 // nobody is a grant that has ended: all that a client gets for it is what needs no grant.
 var nobody = Grant{Patterns: []string{"*"}, Expires: time.Unix(1, 0)}
 
-// empty says that nothing is granted.
+// empty says that nothing is granted. A user may have a channel of its own, by the option user_channel.
 func (g *Grant) empty() bool {
-	return len(g.Channels)+len(g.Patterns)+len(g.Subscribe)+len(g.PublishChannels)+len(g.PublishPatterns) == 0
+	return g.User == "" && len(g.Channels)+len(g.Patterns)+len(g.Subscribe)+len(g.PublishChannels)+len(g.PublishPatterns) == 0
 }
 
 // granted is a grant as C reads it.

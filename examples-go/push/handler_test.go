@@ -134,7 +134,7 @@ func TestAuthorizeDecides(t *testing.T) {
 			status int
 			code   string
 		}{
-			"nothing": {403, "forbidden"}, "no-channels": {403, "forbidden"}, "login": {401, "unauthorized"},
+			"nothing": {403, "forbidden"}, "no-channels": {403, "channel"}, "login": {401, "unauthorized"},
 			"wrapped": {401, "unauthorized"}, "secret": {403, "forbidden"}, "own": {402, "pay"}, "busy": {503, "later"},
 			"other": {403, "channel"}, "bad-pattern": {403, "forbidden"},
 			"pattern": {403, "forbidden"}, "every": {403, "forbidden"}, "empty-name": {403, "forbidden"},

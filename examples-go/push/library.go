@@ -24,6 +24,8 @@ package push
 // #cgo nocallback pushgo_publish
 // #cgo noescape pushgo_publish_message
 // #cgo nocallback pushgo_publish_message
+// #cgo noescape pushgo_publish_user
+// #cgo nocallback pushgo_publish_user
 // #cgo noescape pushgo_publish_batch
 // #cgo nocallback pushgo_publish_batch
 // #cgo noescape pushgo_mark
@@ -215,6 +217,14 @@ func (h handle) publishMessage(channel string, m *Message, at *position) Status 
 	var eventName, keyName, traceName cName
 	return Status(C.pushgo_publish_message(C.uintptr_t(h), channelName.setSome(channel), text, size,
 		eventName.setSome(m.Event), keyName.setSome(m.Key), traceName.setSome(m.trace()), flags, at))
+}
+
+// publishUser writes the position.
+func (h handle) publishUser(user string, m *Message, at *position) Status {
+	var userName, eventName, keyName, traceName cName
+	text, size := cBytes(m.Data)
+	return Status(C.pushgo_publish_user(C.uintptr_t(h), userName.set(user), text, size, eventName.setSome(m.Event),
+		keyName.setSome(m.Key), traceName.setSome(m.trace()), C.uint32_t(m.flags()), at))
 }
 
 // mark begins a stream, or ends it.

@@ -100,6 +100,38 @@ func (s *Server) PublishMessage(m Message) (Position, error) {
 	return s.publishOne("publish", m.Channel, &m)
 }
 
+// PublishUser publishes one message to all connections of a user, and returns its position. Its channel is "user:" and the
+// user's name, which each connection with this user in its [Grant] or token has without asking (option user_channel). It
+// has a history like any other, so a connection that comes back gets what it missed. The message's Channel must be empty.
+//
+// Errors: those of [Server.PublishMessage]. [ErrInvalid]: also if the option user_channel is off, or if the user is longer
+// than 250 bytes or ends in "*", so that no channel can have its name. [ErrUnsupported]: attached to an older hub.
+func (s *Server) PublishUser(user string, m Message) (Position, error) {
+	const op = "publish to user"
+	if m.Channel != "" {
+		return "", invalid(op, "channel: a message to a user has none; leave it empty")
+	}
+	if user == "" {
+		return "", invalid(op, "user: empty; 1 to 250 bytes are allowed")
+	}
+	if err := checkName(op, "user", user); err != nil {
+		return "", err
+	}
+	if err := m.checkRest(op); err != nil {
+		return "", err
+	}
+	if !beginWait() {
+		return "", result(op, ErrBusy)
+	}
+	var at position
+	status := s.handle.publishUser(user, &m, &at)
+	endWait()
+	if status != statusOK {
+		return "", result(op, status)
+	}
+	return Position(positionText(&at)), nil
+}
+
 // Broadcast publishes to every connection, whatever its channels. In the JSON form it arrives as type "broadcast". It
 // is kept like a channel's message: a client that was away gets it on its return.
 //

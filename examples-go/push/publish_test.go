@@ -98,7 +98,7 @@ func TestErrorsAreUnderstood(t *testing.T) {
 		{"close code", srv.Close(77, 70000, ""), push.ErrInvalid, "4999"},
 		{"close reason", srv.Close(77, 1000, long), push.ErrInvalid, "reason"},
 		{"allow nobody", srv.Allow(0, push.Grant{Channels: []string{"c"}}), push.ErrNotFound, "allow"},
-		{"allow nothing", srv.Allow(1, push.Grant{User: "u"}), push.ErrInvalid, "no channels"},
+		{"allow nothing", srv.Allow(1, push.Grant{}), push.ErrInvalid, "no channels"},
 		{"deny nobody", srv.Deny(0, push.ErrForbidden), push.ErrNotFound, "deny"},
 		{"deny, status", srv.Deny(1, &push.Refusal{Status: -1}), push.ErrInvalid, "401"},
 		{"disconnect, no user", srv.Disconnect("", 4403, ""), push.ErrInvalid, "disconnect"},
@@ -106,7 +106,7 @@ func TestErrorsAreUnderstood(t *testing.T) {
 		{"revoke, pattern", srv.RevokeChannel("u", "a*b*", ""), push.ErrInvalid, "revoke"},
 		{"revoke, reason", srv.RevokeChannel("u", "c", long), push.ErrInvalid, "reason"},
 		{"renew nobody", srv.Renew(77, push.Grant{Channels: []string{"c"}}), push.ErrNotFound, "renew"},
-		{"renew nothing", srv.Renew(77, push.Grant{User: "u"}), push.ErrInvalid, "no channels"},
+		{"renew nothing", srv.Renew(77, push.Grant{}), push.ErrInvalid, "no channels"},
 		{"disconnect, code", srv.Disconnect("u", -1, ""), push.ErrInvalid, "4999"},
 	} {
 		if !errors.Is(test.err, test.want) {

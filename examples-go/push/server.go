@@ -20,7 +20,7 @@ import (
 type Server struct {
 	handle  handle
 	log     *slog.Logger
-	owner   string // the user that subscriptions of Subscribe have
+	owner   string // the user that subscriptions of Subscribe have; it ends in *, so it has no channel (option user_channel)
 	traceOf func(context.Context) string
 	cleanup runtime.Cleanup
 
@@ -66,7 +66,7 @@ func Start(config Config) (*Server, error) {
 		closeLog(lines, -1)
 		return nil, &Error{Op: "start", Status: status, Text: text}
 	}
-	s := &Server{handle: h, log: log, owner: "go:" + rand.Text(), traceOf: config.Trace}
+	s := &Server{handle: h, log: log, owner: "go:" + rand.Text() + "*", traceOf: config.Trace}
 	s.ending, s.stopped, s.helpers = make(chan struct{}), make(chan struct{}), new(sync.WaitGroup)
 	s.over, s.cut = context.WithCancel(context.Background())
 	if lines != nil {

@@ -158,6 +158,19 @@ push_status pushgo_publish_message(uintptr_t server, const char *channel, const 
     return push_publish_message(ticket(server), &message, out);
 }
 
+push_status pushgo_publish_user(uintptr_t server, const char *user, const char *data, size_t len, const char *event,
+                                const char *key, const char *trace, uint32_t flags, push_position *out)
+{
+    push_message message = PUSH_MESSAGE_INIT;
+    message.data = data;
+    message.len = len;
+    message.event = or_null(event);
+    message.key = or_null(key);
+    message.trace = or_null(trace);
+    message.flags = flags;
+    return push_publish_user(ticket(server), user, &message, out);
+}
+
 /* Steps over a string of the batch. */
 static const char *next_text(const char **bytes, uint32_t len)
 {

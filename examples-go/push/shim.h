@@ -43,6 +43,9 @@ push_status pushgo_publish(uintptr_t server, const char *channel, const char *da
 push_status pushgo_publish_message(uintptr_t server, const char *channel, const char *data, size_t len,
                                    const char *event, const char *key, const char *trace, uint32_t flags,
                                    push_position *out);
+/* The same to a user. */
+push_status pushgo_publish_user(uintptr_t server, const char *user, const char *data, size_t len, const char *event,
+                                const char *key, const char *trace, uint32_t flags, push_position *out);
 push_status pushgo_publish_batch(uintptr_t server, const char *bytes, const pushgo_entry *entries, size_t count,
                                  push_position *out);
 
