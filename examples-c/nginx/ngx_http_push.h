@@ -17,6 +17,7 @@ enum {
     NGX_HTTP_PUSH_ERR_LEN = 256,
     /* The library's bounds, in bytes: of channels, users and keys, and of event types. */
     NGX_HTTP_PUSH_MAX_NAME = 255,
+    NGX_HTTP_PUSH_MAX_RECIPIENT = 250, /* a channel has its name behind "user:" */
     NGX_HTTP_PUSH_MAX_EVENT = 127,
     /* Calls of one worker that may wait for the hub at once. Further calls are answered with 503 immediately. */
     NGX_HTTP_PUSH_MAX_TASKS = 256,
@@ -57,8 +58,9 @@ typedef struct {
     ngx_http_complex_value_t *parameters;
     ngx_flag_t keep_alive;
     ngx_http_upstream_conf_t upstream;
-    /* push_publish */
+    /* push_publish, push_publish_user */
     ngx_flag_t publish;
+    ngx_flag_t to_user;          /* `channel` is a user */
     ngx_http_complex_value_t channel;
     ngx_http_complex_value_t *event;
     ngx_http_complex_value_t *key;

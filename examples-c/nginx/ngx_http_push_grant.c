@@ -165,11 +165,6 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
             return rc;
         }
     }
-    /* The library would refuse it as well, but later, and this log would not say why. */
-    if (subscribe.nelts == 0 && channels.nelts == 0 && patterns.nelts == 0) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
-        return NGX_HTTP_FORBIDDEN;
-    }
     if (plcf->grant_publish != NULL) {
         rc = ngx_http_push_add(r, "push_grant_publish", plcf->grant_publish, NGX_LOG_ERR, &publish_channels,
                                &publish_patterns);
@@ -193,6 +188,11 @@ ngx_int_t ngx_http_push_evaluate(ngx_http_request_t *r, ngx_http_push_subscripti
         grant.user = (const char *) text.data;
     } else if (rc != NGX_DECLINED) {
         return rc;
+    }
+    /* The library would refuse it as well, but later, and this log would not say why. A user may have its own channel. */
+    if (subscribe.nelts == 0 && channels.nelts == 0 && patterns.nelts == 0 && grant.user == NULL) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0, "push: no channel is allowed to this request");
+        return NGX_HTTP_FORBIDDEN;
     }
     rc = ngx_http_push_expiry(r, plcf->expires, &grant.expires_at);
     if (rc != NGX_OK) {

@@ -9,7 +9,7 @@ static char *ngx_http_push_serve(ngx_conf_t *cf, ngx_http_handler_pt handler)
     if (clcf->handler != NULL && clcf->handler != handler) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "another directive answers here already; a location takes one of push_subscribe, push_publish, "
-                           "push_begin, push_end and push_status");
+                           "push_publish_user, push_begin, push_end and push_status");
         return NGX_CONF_ERROR;
     }
     clcf->handler = handler;
@@ -130,7 +130,7 @@ char *ngx_http_push_set_grant(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return *field != NULL ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
-/* push_publish channel [event=value] [key=value]; */
+/* push_publish channel [event=value] [key=value]; and push_publish_user user [event=value] [key=value]; */
 char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_push_loc_conf_t *plcf = conf;
@@ -139,13 +139,13 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_uint_t i;
     size_t prefix;
 
-    (void) cmd;
     if (plcf->publish) {
-        return "is duplicate";
+        return "is not the only push_publish or push_publish_user here";
     }
     plcf->publish = 1;
+    plcf->to_user = cmd->name.len == sizeof("push_publish_user") - 1;
     if (ngx_http_push_compile(cf, &words[1], &plcf->channel) != NGX_CONF_OK
-        || ngx_http_push_check_value(cf, "push_publish", &plcf->channel) != NGX_CONF_OK)
+        || ngx_http_push_check_value(cf, (const char *) cmd->name.data, &plcf->channel) != NGX_CONF_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -157,7 +157,7 @@ char *ngx_http_push_set_publish(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             field = &plcf->key;
             prefix = 4;
         } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "push_publish \"%V\": event= and key= are known", &words[i]);
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V \"%V\": event= and key= are known", &cmd->name, &words[i]);
             return NGX_CONF_ERROR;
         }
         text.data = words[i].data + prefix;

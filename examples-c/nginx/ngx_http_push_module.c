@@ -136,6 +136,8 @@ static ngx_command_t commands[] = {
 
     { ngx_string("push_publish"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+    { ngx_string("push_publish_user"), LOCATION | NGX_CONF_1MORE, ngx_http_push_set_publish,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
     { ngx_string("push_publish_trace"), ANYWHERE | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
       IN_LOCATION(publish_trace), NULL },
     { ngx_string("push_begin"), LOCATION | NGX_CONF_TAKE1, ngx_http_push_set_mark, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
@@ -276,6 +278,7 @@ static char *ngx_http_push_merge_loc_conf(ngx_conf_t *cf, void *parent, void *ch
         conf->subscribe = prev->subscribe;
         conf->channels = prev->channels;
         conf->publish = prev->publish;
+        conf->to_user = prev->to_user;
         conf->channel = prev->channel;
         conf->event = prev->event;
         conf->key = prev->key;

@@ -1,9 +1,10 @@
-/* push_publish: the request's body goes to a channel. push_begin and push_end: its stream begins or ends. The answer is
+/* push_publish: the request's body goes to a channel. push_publish_user: to a user. push_begin and push_end: its stream begins or ends. The answer is
  * that of the control API: {"id":"EPOCH-NUMBER"}. */
 #include "ngx_http_push.h"
 
 typedef struct {
     push_message message;
+    const char *user;            /* NULL: the message goes to its channel */
     push_status (*mark)(push_server *server, const char *channel, push_position *out);
     push_position position;
 } ngx_http_push_publication_t;
@@ -15,6 +16,9 @@ static push_status ngx_http_push_publish_call(ngx_http_push_task_t *task)
 
     if (publication->mark != NULL) {
         return publication->mark(task->server, publication->message.channel, &publication->position);
+    }
+    if (publication->user != NULL) {
+        return push_publish_user(task->server, publication->user, &publication->message, &publication->position);
     }
     return push_publish_message(task->server, &publication->message, &publication->position);
 }
@@ -127,7 +131,11 @@ static ngx_int_t ngx_http_push_publish(ngx_http_request_t *r)
         /* DECLINED: the body is empty. The library would refuse it, too. */
         return rc == NGX_DECLINED ? ngx_http_push_answer_status(r, PUSH_ERR_INVALID) : rc;
     }
-    message.channel = (const char *) text.data;
+    if (plcf->to_user) {
+        publication->user = (const char *) text.data;
+    } else {
+        message.channel = (const char *) text.data;
+    }
     rc = ngx_http_push_text(r, plcf->event, &text);
     if (rc != NGX_OK && rc != NGX_DECLINED) {
         return rc;

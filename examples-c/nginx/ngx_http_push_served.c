@@ -98,11 +98,11 @@ static char *ngx_http_push_check_counts(ngx_http_push_place_t *place, ngx_http_p
 /* Whether a grant may allow a channel. One with variables may allow any. */
 static ngx_flag_t ngx_http_push_may_allow(ngx_array_t *grant, ngx_str_t *name)
 {
-    ngx_http_push_value_t *value = grant->elts;
+    ngx_http_push_value_t *value = grant != NULL ? grant->elts : NULL;
     ngx_str_t text;
     ngx_uint_t i;
 
-    for (i = 0; i < grant->nelts; i++) {
+    for (i = 0; value != NULL && i < grant->nelts; i++) {
         text = value[i].text.value;
         if (value[i].pattern) {
             text.len--;
@@ -164,8 +164,8 @@ static char *ngx_http_push_check_asked(ngx_http_push_place_t *place, ngx_http_pu
         return ngx_http_push_too_many(place, "push_parameters", names.nelts, place->max_channels,
                                       " (push_option max_channels)");
     }
-    /* A WebSocket can subscribe later. */
-    if (whole && names.nelts == 0 && transport.len != 0 && !ngx_http_push_is(&transport, "ws")) {
+    /* A WebSocket can subscribe later, and a user may have a channel of its own. */
+    if (whole && names.nelts == 0 && conf->user == NULL && transport.len != 0 && !ngx_http_push_is(&transport, "ws")) {
         ngx_log_error(NGX_LOG_EMERG, place->cf->log, 0,
                       "push_parameters \"%V\" in location \"%V\" names no channel, and push_subscribe names none "
                       "either",
@@ -183,10 +183,11 @@ char *ngx_http_push_check_served(ngx_conf_t *cf, ngx_http_push_loc_conf_t *conf,
     if (!conf->subscribe) {
         return NGX_CONF_OK;
     }
-    if (conf->channels == NULL && conf->grant == NULL) {
+    if (conf->channels == NULL && conf->grant == NULL && conf->user == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "push_subscribe in location \"%V\" names no channel, so push_grant must say which ones clients "
-                      "may ask for; \"push_grant *\" is all of them", location);
+                      "may ask for; \"push_grant *\" is all of them (push_user alone is enough for the hub's option "
+                      "user_channel)", location);
         return NGX_CONF_ERROR;
     }
     /* The option of another process is not known here. It may be larger than a grant. */

@@ -31,6 +31,18 @@ static const char *ngx_http_push_bad_user(ngx_str_t *text)
     return ngx_http_push_bad_text(text, NGX_HTTP_PUSH_MAX_NAME);
 }
 
+/* A user to whom something is published. The library makes a channel's name of it. */
+static const char *ngx_http_push_bad_recipient(ngx_str_t *text)
+{
+    if (text->len > NGX_HTTP_PUSH_MAX_RECIPIENT) {
+        return "is longer than 250 bytes";
+    }
+    if (text->len != 0 && text->data[text->len - 1] == '*') {
+        return "ends in *, as the name of no user's channel does";
+    }
+    return ngx_http_push_bad_user(text);
+}
+
 const char *ngx_http_push_bad_channel(ngx_str_t *text)
 {
     if (text->len != 0 && text->data[text->len - 1] == '*') {
@@ -115,6 +127,7 @@ static const struct {
     { ngx_string("push_expires"), ngx_http_push_bad_expiry },
     { ngx_string("push_client_publish"), ngx_http_push_bad_switch },
     { ngx_string("push_publish"), ngx_http_push_bad_channel },
+    { ngx_string("push_publish_user"), ngx_http_push_bad_recipient },
     { ngx_string("event="), ngx_http_push_bad_event },
     { ngx_string("key="), ngx_http_push_bad_user },
 };

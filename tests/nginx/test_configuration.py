@@ -87,18 +87,27 @@ def many(count):
         (f"{ATTACH};", "location /a { push_publish a key=; }", 1, 'key= "" is empty'),
         (
             f"{ATTACH};", "location /a { push_subscribe a; push_publish b; }", 1,
-            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
+            "one of push_subscribe, push_publish, push_publish_user, push_begin, push_end and push_status"
         ),
         (
             f"{ATTACH};", "location /a { push_status; push_subscribe a; }", 1,
-            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
+            "one of push_subscribe, push_publish, push_publish_user, push_begin, push_end and push_status"
         ),
         (
             f"{ATTACH};", "location /a { proxy_pass http://127.0.0.1:1; push_status; }", 1,
-            "one of push_subscribe, push_publish, push_begin, push_end and push_status"
+            "one of push_subscribe, push_publish, push_publish_user, push_begin, push_end and push_status"
         ),
         (f"{ATTACH};", "location /a { push_publish a colour=blue; }", 1, "event= and key= are known"),
         (f"{ATTACH};", "location /a { push_publish; }", 1, "invalid number of arguments"),
+        (f"{ATTACH};", "location /a { push_publish_user; }", 1, "invalid number of arguments"),
+        (f"{ATTACH};", "location /a { push_publish_user ada*; }", 1, 'push_publish_user "ada*" ends in *'),
+        (f"{ATTACH};", f"location /a {{ push_publish_user {'u' * 251}; }}", 1, "is longer than 250 bytes"),
+        (f"{ATTACH};", 'location /a { push_publish_user ""; }', 1, 'push_publish_user "" is empty'),
+        (f"{ATTACH};", "location /a { push_publish_user a colour=blue; }", 1, 'push_publish_user "colour=blue": event='),
+        (
+            f"{ATTACH};", "location /a { push_publish a; push_publish_user b; }", 1,
+            "is not the only push_publish or push_publish_user here"
+        ),
         (f"{ATTACH};", "location /a { push_end; }", 1, "invalid number of arguments"),
         (f"{ATTACH};", "location /a { push_end news.*; }", 1, "ends in *"),
         (f"{ATTACH};", "location /a { push_begin a; push_end a; }", 1, "is not the only push_begin or push_end here"),
@@ -120,6 +129,9 @@ def test_a_mistake_is_named(configured, http, server, workers, says):
         # Repetitions count once, and variables may be empty.
         (True, "", f"push_subscribe {'a ' * 1000} $arg_a; push_grant $arg_b {many(999)};"),
         (True, "", f"push_subscribe a; push_client_publish $arg_a; push_grant_publish {many(1000)};"),
+        # The hub may give a channel to the user.
+        (True, "", "push_subscribe; push_user $arg_user;"),
+        (True, "", "push_subscribe; push_user ada; push_parameters transport=sse;"),
         # The hub may have a larger max_channels.
         (True, "", f"push_subscribe {many(1000)};"),
         (False, "", f"push_subscribe {many(100)} {many(100)} $arg_a;"),

@@ -69,6 +69,48 @@ def test_without_a_directive_no_client_asks_for_spans(start_pushd, start_nginx):
         assert collector.spans == []
 
 
+USERS = """
+    location /mine { push_subscribe; push_grant news; push_user $push_arg_user; }
+    location /own { push_subscribe; push_user $push_arg_user; }
+    location /both { push_subscribe news; push_user $push_arg_user; }
+    location = /to-user { push_publish_user $push_arg_user event=$http_push_event key=$http_push_key; }
+"""
+
+
+def test_a_message_to_a_user(start_pushd, start_nginx):
+    start_pushd("user_channel=true")
+    nginx = start_nginx(server=USERS + SITE)
+
+    def publish(user, text, **headers):
+        status, _, body = nginx.get(f"/to-user?user={user}", "POST", text.encode(), headers)
+        assert status == 200, (status, body)
+        return json.loads(body)["id"]
+
+    first = publish("ada", "hello", **{"Push-Event": "greeting", "Push-Key": "1"})
+    assert publish("ada", "hello again", **{"Push-Key": "1"}) == first
+    publish("b%C3%B6b%2C%20100%25", "for him")
+    nginx.publish("news", "to all")
+    for path, more in (("/own", []), ("/mine", []), ("/mine?channel=news", ["to all"]), ("/both", ["to all"])):
+        at = f"{path}{'&' if '?' in path else '?'}last=1&user="
+        got = json.loads(nginx.get(at + "ada")[2])["messages"]
+        assert [message["data"] for message in got] == ["hello", *more], path
+        assert (got[0]["channel"], got[0]["event"], got[0]["id"]) == ("user:ada", "greeting", first)
+        got = json.loads(nginx.get(at + "b%C3%B6b%2C%20100%25")[2])["messages"]
+        assert [message["data"] for message in got] == ["for him", *more], path
+    # Nobody names the channel of another user, and without a user there is none.
+    assert nginx.get("/mine?user=ada&channel=user:ada&last=1")[0] == 403
+    assert nginx.get("/own?last=1")[0] == 403
+    assert nginx.get("/mine?last=1")[0] == 400
+    for user in ("", "ada*", "u" * 251, "a%0Ab"):
+        assert nginx.get(f"/to-user?user={user}", "POST", b"x")[0] == 400, user
+
+
+def test_without_the_hubs_option_nothing_is_published_to_a_user(pushd, start_nginx):
+    nginx = start_nginx(server=USERS + SITE)
+    assert nginx.get("/to-user?user=ada", "POST", b"x")[0] == 400
+    assert pushd.stats()["published"] == 0
+
+
 def test_a_stream_begins_and_ends(nginx):
     def mark(path):
         status, _, body = nginx.get(path, "POST", b"")
